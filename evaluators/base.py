@@ -1,0 +1,78 @@
+"""The contract of an evaluator: what it promises, and how it measures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+from paretune.measurement import Measurement, MetricSpec, Rung
+from paretune.models import Model, ModelKind
+from paretune.passes.base import Context, Params
+from paretune.search.candidate import RuntimeSettings
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What one call of an evaluator may cost.
+
+    Attributes:
+        seconds: Stop sampling after about this long (the result then says how many samples).
+        examples: Look at no more than so many examples; None: all.
+    """
+
+    seconds: float | None = None
+    examples: int | None = None
+
+
+@runtime_checkable
+class Evaluator(Protocol):
+    """Yields measurements of a model.
+
+    An evaluator is made with its parameters: ``Classification(Classification.Params(...))``.
+
+    Attributes:
+        name: As in the configuration.
+        version: Raise it whenever the same model gives other numbers.
+        Params: Its parameters.
+        accepts: Kinds of model it can measure.
+        rungs: The rungs it can measure at, cheapest first; the last one is its final word.
+        params: This instance's parameters.
+        metrics: What this instance yields (may depend on the parameters).
+        fresh_process: True if it must run in a newly spawned process of its own.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int]
+    Params: ClassVar[type[Params]]
+    accepts: ClassVar[frozenset[ModelKind]]
+    rungs: ClassVar[tuple[Rung, ...]]
+    params: Any
+
+    def __init__(self, params: Any) -> None: ...
+
+    @property
+    def metrics(self) -> tuple[MetricSpec, ...]:
+        """What this instance yields."""
+
+    @property
+    def data(self) -> tuple[str, ...]:
+        """References of the data sets it reads (``tone.test``); their digests join its key."""
+
+    def measure(
+        self, model: Model, runtime: RuntimeSettings, rung: Rung, budget: Budget, context: Context
+    ) -> list[Measurement]:
+        """Measure; runs in the worker only.
+
+        Args:
+            model: The packaged model (or, for PyTorch, the Hugging Face folder).
+            runtime: Provider and threads to run it with.
+            rung: How much to measure. ``context.previous`` holds the rung before, to go on from.
+            budget: What it may cost.
+            context: Data, progress, flags; ``context.scratch`` for temporary files.
+
+        Returns:
+            One measurement a metric, those without a value included (with the reason).
+
+        Raises:
+            InvalidArtifactError: The model does not load or generate.
+        """

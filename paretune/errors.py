@@ -1,0 +1,125 @@
+"""Every error that paretune raises on purpose, and the exit status it ends a command with.
+
+The tree::
+
+    ParetuneError                   1  a bug of ours, when nothing below fits
+    ├── UsageError                  2  the configuration or the call is wrong
+    │   ├── ConfigError             2  ... at a file, a line and a key
+    │   ├── DataError               2  ... in a data file or a split
+    │   └── NothingFitsError        2  no candidate of the space fits this machine
+    ├── NothingFeasibleError        3  searched, and nothing meets the constraints
+    ├── StateError                  4  the study or the store is locked, damaged or incomplete
+    └── CandidateError                 raised in a worker only: ends one candidate, never a search
+        ├── InvalidArtifactError       the artifact was built, but does not load or generate
+        └── PassError                  a pass cannot do what its parameters ask for
+
+Anything else that escapes is a bug of ours: in the parent it ends the command with 1 and a
+traceback; in a worker it becomes the outcome ``failed`` with the exception's type.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class ParetuneError(Exception):
+    """Base of all errors raised on purpose.
+
+    Args:
+        message: What is wrong, where, and what was expected.
+        hint: What to do next; shown on a line of its own.
+    """
+
+    exit_status = 1
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return self.message if self.hint is None else f"{self.message}\n  {self.hint}"
+
+
+class UsageError(ParetuneError):
+    """The configuration or the call is wrong; nothing was run."""
+
+    exit_status = 2
+
+
+class ConfigError(UsageError):
+    """A configuration file is wrong at a known place.
+
+    Args:
+        message: What is wrong and what was expected.
+        file: The configuration file as the user named it.
+        line: 1-based line in that file.
+        key: Dotted path of the key, such as ``passes[0].lora.r``.
+        hint: What to do next (often the nearest name).
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        file: str | None = None,
+        line: int | None = None,
+        key: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        place = ":".join(str(part) for part in (file, line) if part is not None)
+        where = f"{place}: " if place else ""
+        at = f"{key}: " if key else ""
+        super().__init__(f"{where}{at}{message}", hint=hint)
+        self.detail = message
+        self.file = file
+        self.line = line
+        self.key = key
+
+
+class DataError(UsageError):
+    """A data set cannot be read, is empty, unlabelled, or its splits overlap."""
+
+
+class NothingFitsError(UsageError):
+    """Every candidate of the space was ruled out before any job ran."""
+
+
+class NothingFeasibleError(ParetuneError):
+    """The search ended and no candidate meets every constraint."""
+
+    exit_status = 3
+
+
+class StateError(ParetuneError):
+    """A study or store is locked, damaged, or lacks an artifact."""
+
+    exit_status = 4
+
+
+class CandidateError(ParetuneError):
+    """Raised in a worker: this candidate cannot go on; the search does."""
+
+
+class InvalidArtifactError(CandidateError):
+    """The artifact was built but does not load or does not generate (loader's message inside)."""
+
+
+class PassError(CandidateError):
+    """A pass cannot do what its parameters ask for (a target module that matches nothing, say)."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return a hint that names the nearest of the known names, or lists them all.
+
+    Args:
+        name: What the user wrote.
+        known: The names that would have been right.
+
+    Returns:
+        ``Did you mean 'x'?`` or ``Known: a, b, c.``
+    """
+    names = sorted(set(known))
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    return f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(names)}."

@@ -1,0 +1,85 @@
+"""Finds passes, evaluators, targets and strategies by name, and imports only the one asked for.
+
+Ours stand in the tables below; another package adds its own through the entry-point groups
+``paretune.passes``, ``paretune.evaluators``, ``paretune.targets`` and ``paretune.strategies``.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any
+
+from paretune.errors import UsageError, nearest
+
+if TYPE_CHECKING:
+    from paretune.evaluators.base import Evaluator
+    from paretune.passes.base import Pass
+
+BUILTIN: dict[str, dict[str, str]] = {
+    "passes": {
+        "lora": "paretune.passes.lora:Lora",
+        "merge": "paretune.passes.merge:Merge",
+        "genai": "paretune.passes.genai:Genai",
+        "matmul_nbits": "paretune.passes.matmul_nbits:MatMulNBits",
+    },
+    "evaluators": {
+        "classification": "paretune.evaluators.classification:Classification",
+        "exact_match": "paretune.evaluators.exact_match:ExactMatch",
+        "perplexity": "paretune.evaluators.perplexity:Perplexity",
+        "generation": "paretune.evaluators.generation:Generation",
+        "footprint": "paretune.evaluators.footprint:Footprint",
+        "custom": "paretune.evaluators.custom:Custom",
+    },
+    "targets": {"local": "paretune.targets.local:LocalTarget"},
+    "strategies": {
+        "exhaustive": "paretune.search.strategies.exhaustive:Exhaustive",
+        "random": "paretune.search.strategies.sampled:RandomSearch",
+        "nsga2": "paretune.search.strategies.sampled:Nsga2Search",
+        "tpe": "paretune.search.strategies.sampled:TpeSearch",
+    },
+}
+
+
+@cache
+def table(group: str) -> dict[str, str]:
+    """Return name to ``module:attribute`` of one group, other packages' entries included."""
+    found = dict(BUILTIN[group])
+    for entry in entry_points(group=f"paretune.{group}"):
+        found.setdefault(entry.name, entry.value)
+    return found
+
+
+def names(group: str) -> tuple[str, ...]:
+    """Return the names of one group (``passes``, ``evaluators``, ...), sorted."""
+    return tuple(sorted(table(group)))
+
+
+def find(group: str, name: str) -> Any:
+    """Import and return one entry.
+
+    Raises:
+        UsageError: There is none of that name (with the nearest one), or its module is missing.
+    """
+    entries = table(group)
+    if name not in entries:
+        raise UsageError(f"no {_singular(group)} named {name!r}", hint=nearest(name, entries))
+    module, _, attribute = entries[name].partition(":")
+    return getattr(import_module(module), attribute)
+
+
+def find_pass(name: str) -> Pass:
+    """Return a pass by name, ready to use."""
+    found: Pass = find("passes", name)()
+    return found
+
+
+def find_evaluator(name: str) -> type[Evaluator]:
+    """Return an evaluator's class by name; it is made with its parameters."""
+    found: type[Evaluator] = find("evaluators", name)
+    return found
+
+
+def _singular(group: str) -> str:
+    return {"passes": "pass", "strategies": "strategy"}.get(group, group[:-1])

@@ -1,0 +1,1 @@
+"""Ask-and-tell strategies: which candidate to try next."""

@@ -1,0 +1,1 @@
+"""Targets: where candidates run, isolated; devices, execution providers, the worker process."""
