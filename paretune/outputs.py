@@ -1,0 +1,135 @@
+"""What a study leaves for people: ``results.json``, ``report.html``, ``results.csv`` and ``best/``.
+
+All of it is rebuilt from the outcomes; none of it is read back as truth.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import yaml
+
+from paretune.csv_export import write_csv
+from paretune.errors import StateError
+from paretune.jsontools import Json, write_atomic
+from paretune.model_card import write_model_card, write_sample
+from paretune.models import Model, open_model
+from paretune.package import lay_out
+from paretune.report import write_report
+from paretune.search.candidate import Candidate
+from paretune.search.outcome import Outcome
+from paretune.store import Store
+
+
+def recipe_config(resolved: Mapping[str, Json], candidate: Candidate) -> dict[str, Json]:
+    """Return a configuration for ``paretune run`` that rebuilds and measures one candidate.
+
+    Args:
+        resolved: The study's resolved configuration.
+        candidate: What to rebuild.
+    """
+    runtime = candidate.runtime
+    config = {k: v for k, v in resolved.items() if k not in ("try_first", "search")}
+    config["passes"] = [
+        {step.name: dict(step.params)} if step.params else step.name for step in candidate.recipe
+    ]
+    config["target"] = {
+        **(resolved.get("target") or {}),
+        "providers": [runtime.provider],
+        "threads": [runtime.threads],
+    }
+    return config
+
+
+def hand_over(
+    outcome: Outcome,
+    results: Mapping[str, Json],
+    resolved: Mapping[str, Json],
+    store: Store,
+    out: Path,
+    example_prompt: tuple[str, bool],
+) -> None:
+    """Write the deployable package of one candidate; whole, or not at all.
+
+    Args:
+        outcome: The candidate's outcome; its artifact must be in the store.
+        results: The study's results document.
+        resolved: The study's resolved configuration.
+        store: Where the artifact lies.
+        out: The folder to write; replaced if it is there.
+        example_prompt: A prompt for ``sample.py``, and whether it goes through the chat template.
+
+    Raises:
+        StateError: The artifact is not in the store any more.
+    """
+    assert outcome.artifact is not None
+    row = next(c for c in results["candidates"] if c["id"] == outcome.id)
+    model = (
+        store.open_object(outcome.artifact)
+        if outcome.candidate.recipe
+        else _input_model(resolved, outcome)
+    )
+    aside = out.with_name(f".{out.name}.part")
+    shutil.rmtree(aside, ignore_errors=True)
+    lay_out(model, outcome.candidate.runtime, aside, link=False)
+    recipe = yaml.safe_dump(
+        recipe_config(resolved, outcome.candidate), sort_keys=False, allow_unicode=True, width=100
+    )
+    header = "# Rebuilds and measures this model: paretune run recipe.yaml\n"
+    write_atomic(aside / "recipe.yaml", header + recipe)
+    name = Path(str(resolved["model"])).name
+    write_model_card(dict(results), row, aside / "model_card.md", name, model.kind.value)
+    prompt, chat = example_prompt
+    write_sample(aside / "sample.py", model.kind.value, prompt, chat, 32)
+    shutil.rmtree(out, ignore_errors=True)
+    aside.rename(out)
+
+
+def write_views(folder: Path, results: Mapping[str, Json], extra: Mapping[str, Json]) -> None:
+    """Write ``report.html`` and ``results.csv`` beside ``results.json``.
+
+    Args:
+        folder: The study.
+        results: Its results document.
+        extra: What else the report shows (see `comparison`).
+    """
+    write_report(dict(results), folder / "report.html", dict(extra))
+    write_csv(dict(results), folder / "results.csv")
+
+
+def comparison(outcomes: Sequence[Outcome], best: int | None, baseline: int | None) -> Json:
+    """Return paired differences of the pick from the baseline, on raw per-example samples.
+
+    Args:
+        outcomes: With raw samples.
+        best: Id of the pick.
+        baseline: Id of the baseline.
+
+    Returns:
+        Metric to ``{difference, low, high, n}``; empty where the two cannot be paired.
+    """
+    from paretune.evaluators.statistics import paired_bootstrap_difference
+
+    by_id = {o.id: o.measurements or {} for o in outcomes}
+    if best is None or baseline is None or best == baseline:
+        return {}
+    found: dict[str, Json] = {}
+    for metric in ("accuracy", "exact_match"):
+        a, b = by_id[best].get(metric), by_id.get(baseline, {}).get(metric)
+        if a is None or b is None or not a.samples or len(a.samples) != len(b.samples):
+            continue
+        difference, low, high = paired_bootstrap_difference(a.samples, b.samples)
+        found[metric] = {"difference": difference, "low": low, "high": high, "n": a.n}
+    return found
+
+
+def _input_model(resolved: Mapping[str, Json], outcome: Outcome) -> Model:
+    model = open_model(Path(str(resolved["model"])))
+    if model.digest != outcome.artifact:
+        raise StateError(
+            f"the model in {model.path} is not the one that was measured",
+            hint="Put the measured model back, or search again.",
+        )
+    return model

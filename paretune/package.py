@@ -1,0 +1,71 @@
+"""The deployable folder: a built model with its run-time settings written in.
+
+What is measured is what is shipped: evaluators are given the folder that `lay_out` makes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from paretune.models import Model, ModelKind, folder_files
+from paretune.search.candidate import RuntimeSettings
+
+_LINK_FROM_BYTES = 1 << 20
+_GENAI_PROVIDERS = {"cuda": "cuda", "dml": "dml"}
+
+
+def lay_out(model: Model, runtime: RuntimeSettings, out: Path, *, link: bool) -> Model:
+    """Write a model's deployable folder.
+
+    Args:
+        model: The built artifact; it is not changed.
+        runtime: Provider and threads to write into ``genai_config.json``.
+        out: The folder to make; it must not exist.
+        link: True: large files become hard links (for measuring; nothing writes there).
+            False: everything is copied (for handing over).
+
+    Returns:
+        A handle of the folder, with the artifact's digest.
+    """
+    out.mkdir(parents=True)
+    for file in folder_files(model.path):
+        target = out / file.relative_to(model.path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if link and file.stat().st_size >= _LINK_FROM_BYTES:
+            _link(file, target)
+        else:
+            shutil.copyfile(file, target)
+    if model.kind is ModelKind.GENAI:
+        config = out / "genai_config.json"
+        settings = with_runtime(json.loads(config.read_text(encoding="utf-8")), runtime)
+        config.write_text(json.dumps(settings, indent=4) + "\n", encoding="utf-8")
+    return Model(model.kind, out, model.digest, model.base)
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without hard links
+        shutil.copyfile(source, target)
+
+
+def with_runtime(config: dict[str, Any], runtime: RuntimeSettings) -> dict[str, Any]:
+    """Return a ``genai_config.json`` with provider and threads in its session options.
+
+    Args:
+        config: The file's content; changed in place.
+        runtime: What to write.
+    """
+    options = config["model"]["decoder"].setdefault("session_options", {})
+    options["intra_op_num_threads"] = runtime.threads
+    options["inter_op_num_threads"] = 1
+    name = _GENAI_PROVIDERS.get(runtime.provider)
+    # The processor is what runs where no provider is listed.
+    options["provider_options"] = [] if name is None else [{name: {}}]
+    return config
+
+

@@ -1,0 +1,19 @@
+"""A study opened again to be looked at: its report written from what is on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from paretune.outputs import comparison, write_views
+from paretune.picking import open_results
+from paretune.study import read_outcomes
+
+
+def rewrite_report(study: Path) -> Path:
+    """Write ``report.html`` and ``results.csv`` again; returns the report's path."""
+    results = open_results(study)
+    base = results["baseline"]
+    outcomes = read_outcomes(study)
+    paired = comparison(outcomes, results["best"], None if base is None else base["id"])
+    write_views(study, results, {"paired": paired})
+    return study / "report.html"

@@ -1,0 +1,106 @@
+"""Builds ``results.json`` from a study's outcomes; rewritten after each one, so it is built fast."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+from paretune.jsontools import Json
+from paretune.search.candidate import recipe_to_json
+from paretune.search.constraints import Constraint, Objective
+from paretune.search.no_difference import parameters_without_effect
+from paretune.search.outcome import Outcome
+from paretune.search.standing import Standing
+from paretune.store import package_version
+
+SCHEMA = 1
+_PACKAGES = (
+    "paretune", "torch", "transformers", "peft", "onnxruntime", "onnxruntime-genai", "optuna",
+)  # fmt: skip
+
+
+class ResultsDocument:
+    """The parts of ``results.json`` that stay, and a cache of the candidates' texts.
+
+    Args:
+        study: The study's name.
+        config: Digest of the resolved configuration.
+        device: ``TargetInfo.to_json()``.
+        objectives: In order.
+        constraints: As configured.
+        baseline: Digest of the baseline candidate.
+    """
+
+    def __init__(
+        self,
+        study: str,
+        config: str,
+        device: Mapping[str, Json],
+        objectives: Sequence[Objective],
+        constraints: Sequence[Constraint],
+        baseline: str,
+    ) -> None:
+        self._head: dict[str, Json] = {
+            "schema": SCHEMA,
+            "study": study,
+            "status": "running",
+            "config": config,
+            "versions": {name: package_version(name) for name in _PACKAGES},
+            "device": dict(device),
+            "objectives": [{"metric": o.metric, "direction": o.direction} for o in objectives],
+        }
+        self._constraints = constraints
+        self._baseline = baseline
+        self._rows: dict[tuple[int, bool, bool], str] = {}
+
+    def render(self, outcomes: Sequence[Outcome], standing: Standing, status: str) -> str:
+        """Return the document's text: one candidate a line.
+
+        Args:
+            outcomes: By id.
+            standing: Derived from them.
+            status: ``running``, ``finished`` or ``interrupted``.
+        """
+        head = {**self._head, "status": status, "constraints": self._limits(standing)}
+        head["baseline"] = self._baseline_entry(outcomes)
+        tail: dict[str, Json] = {
+            "pareto": list(standing.front),
+            "best": standing.best,
+            "nearest_miss": None if standing.nearest_miss is None else dict(standing.nearest_miss),
+            "no_difference": parameters_without_effect(outcomes) if status != "running" else [],
+        }
+        rows = ",\n  ".join(self._row(outcome, standing) for outcome in outcomes)
+        lines = [f" {json.dumps(k)}: {_text(v)}" for k, v in head.items()]
+        lines.append(f' "candidates": [\n  {rows}\n ]' if rows else ' "candidates": []')
+        lines += [f" {json.dumps(k)}: {_text(v)}" for k, v in tail.items()]
+        return "{\n" + ",\n".join(lines) + "\n}\n"
+
+    def _row(self, outcome: Outcome, standing: Standing) -> str:
+        key = (outcome.id, outcome.id in standing.feasible, outcome.id in standing.front)
+        if key not in self._rows:
+            row = outcome.to_json()
+            del row["ran_job"]
+            self._rows[key] = _text({**row, "feasible": key[1], "pareto": key[2]})
+        return self._rows[key]
+
+    def _limits(self, standing: Standing) -> list[Json]:
+        resolved: list[Json] = [
+            {"metric": limit.metric, "op": limit.op, "value": limit.value, "text": limit.text}
+            for limit in standing.limits
+        ]
+        return resolved + [
+            {"metric": c.metric, "op": c.op, "value": None, "text": c.text}
+            for c in standing.unresolved
+        ]
+
+    def _baseline_entry(self, outcomes: Sequence[Outcome]) -> Json:
+        found = next((o for o in outcomes if o.candidate.digest == self._baseline), None)
+        if found is None:
+            return None
+        metrics = {name: m.summary() for name, m in (found.measurements or {}).items()}
+        return {"id": found.id, "recipe": recipe_to_json(found.candidate.recipe),
+                "runtime": found.candidate.runtime.to_json(), "metrics": metrics}  # fmt: skip
+
+
+def _text(value: Json) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)

@@ -1,0 +1,166 @@
+"""A study on disk: its lock, its candidates' folders, its outcomes; the truth of a search.
+
+An outcome's file is written whole or not at all, after its measurements, before the next candidate
+starts. Everything else (``results.json``, ``study.db``, the report) is rebuilt from these files.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import yaml
+from filelock import FileLock, Timeout
+
+from paretune.errors import StateError, UsageError
+from paretune.jsontools import Json, canonical, read_json, write_atomic, write_json
+from paretune.measurement import Measurement
+from paretune.search.candidate import Candidate
+from paretune.search.outcome import Outcome
+
+
+class Study:
+    """One search on disk, held by one process at a time.
+
+    Args:
+        folder: The study's folder; made if absent.
+
+    Raises:
+        StateError: Another process holds it, or an outcome in it cannot be read.
+        UsageError: It cannot be written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        try:
+            (folder / "candidates").mkdir(parents=True, exist_ok=True)
+            self._lock = FileLock(folder / ".lock")
+            self._lock.acquire(blocking=False)
+        except Timeout as error:
+            raise StateError(
+                f"study {str(folder)!r} is in use by process {self._holder()}",
+                hint="Wait for it, or end it; or give this search a study of its own (--study).",
+            ) from error
+        except OSError as error:
+            raise UsageError(
+                f"study {str(folder)!r} cannot be written: {error.strerror}",
+                hint="Name another folder with --study DIR.",
+            ) from error
+        (folder / ".holder").write_text(f"{os.getpid()}\n", encoding="utf-8")
+        self.outcomes = read_outcomes(folder)
+
+    def _holder(self) -> str:
+        try:
+            return (self.folder / ".holder").read_text(encoding="utf-8").strip()
+        except FileNotFoundError:
+            return "unknown"
+
+    def close(self) -> None:
+        """Let the study go."""
+        self._lock.release()
+
+    def claim(
+        self, text: str, resolved: Json, identity: Mapping[str, Json], device: Mapping[str, Json]
+    ) -> None:
+        """Write what the study is about, or check that it still is about the same.
+
+        Args:
+            text: The configuration as given.
+            resolved: The configuration with everything filled in.
+            identity: What may not change once something was measured (model, data, evaluators,
+                baseline): name to digest or value.
+            device: ``TargetInfo.to_json()`` of the target.
+
+        Raises:
+            UsageError: The study holds outcomes of something else, or of another device.
+        """
+        known = self.folder / "identity.json"
+        if self.outcomes and known.is_file():
+            self._compare(read_json(known), {**identity, "device": device["fingerprint"]})
+        write_json(known, {**identity, "device": device["fingerprint"]})
+        shown = yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True, width=100)
+        given = "".join(f"#   {line}\n" for line in text.splitlines())
+        write_atomic(
+            self.folder / "config.yaml",
+            f"# As given:\n#\n{given}\n# As resolved:\n{shown}",
+        )
+        write_json(self.folder / "device.json", dict(device))
+
+    def _compare(self, before: Mapping[str, Json], now: Mapping[str, Json]) -> None:
+        changed = [k for k in sorted({*before, *now}) if before.get(k) != now.get(k)]
+        if not changed:
+            return
+        shown = "; ".join(f"{k} was {_cut(before.get(k))}, is {_cut(now.get(k))}" for k in changed)
+        raise UsageError(
+            f"study {str(self.folder)!r} holds {len(self.outcomes)} outcomes of something else: "
+            f"{shown}",
+            hint="Measurements of the two cannot be mixed. Name a new folder with --study DIR.",
+        )
+
+    def next_id(self) -> int:
+        """Return the number of the next candidate; ids start at 1."""
+        return max((outcome.id for outcome in self.outcomes), default=0) + 1
+
+    def candidate_folder(self, id: int) -> Path:
+        """Return a candidate's folder, made if absent."""
+        folder = self.folder / "candidates" / f"{id:04d}"
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    def begin(self, id: int, candidate: Candidate) -> Path:
+        """Write down what is about to be tried; returns the candidate's folder."""
+        folder = self.candidate_folder(id)
+        write_json(folder / "recipe.json", candidate.to_json(), durable=False)
+        return folder
+
+    def record(self, outcome: Outcome) -> None:
+        """Make an outcome durable: measurements first, then ``outcome.json``."""
+        folder = self.candidate_folder(outcome.id)
+        measured = outcome.measurements or {}
+        if measured:
+            raw = {name: m.to_json() for name, m in measured.items()}
+            write_atomic(folder / "measurements.json", canonical(raw) + "\n")
+        write_json(folder / "outcome.json", outcome.to_json())
+        self.outcomes.append(outcome)
+
+    def forget(self, outcome: Outcome) -> None:
+        """Take an outcome back, so that its candidate is tried again."""
+        (self.candidate_folder(outcome.id) / "outcome.json").unlink()
+        self.outcomes.remove(outcome)
+
+    def spent(self) -> float:
+        """Return the seconds of work that the study's outcomes took so far."""
+        return sum(step.s for o in self.outcomes for step in o.seconds if not step.cached)
+
+
+def read_outcomes(folder: Path, *, samples: bool = True) -> list[Outcome]:
+    """Read every outcome of a study, by id.
+
+    Args:
+        folder: The study.
+        samples: Also read raw samples.
+
+    Raises:
+        StateError: One of them cannot be read.
+    """
+    found = []
+    for file in sorted(folder.glob("candidates/*/outcome.json")):
+        try:
+            measured = None
+            raw = file.with_name("measurements.json")
+            if samples and raw.is_file():
+                measured = {k: Measurement.from_json(v) for k, v in read_json(raw).items()}
+            found.append(Outcome.from_json(read_json(file), measured))
+        except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+            raise StateError(
+                f"{file} cannot be read: {type(error).__name__}: {error}",
+                hint=f"Remove the folder {file.parent} to have that candidate measured again.",
+            ) from error
+    return sorted(found, key=lambda outcome: outcome.id)
+
+
+def _cut(value: Json) -> str:
+    text = value if isinstance(value, str) else canonical(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,236 @@
+"""One candidate on its way: check, build, duplicate?, smoke, then rung by rung to its outcome."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from paretune.measurement import Measurement, Rung
+from paretune.models import Model
+from paretune.search.candidate import Candidate
+from paretune.search.gates import broken_limit, cautious, dominated
+from paretune.search.outcome import Outcome, OutcomeKind, StepTime
+from paretune.search.workbench import EvaluatorSlot
+from paretune.targets.base import Job, JobStatus
+
+if TYPE_CHECKING:
+    from paretune.search.engine import Engine
+
+
+@dataclass(frozen=True)
+class Shortcuts:
+    """What the engine saves work with; each can be turned off to see what it saves.
+
+    Attributes:
+        early_stops: Measure cheaply first, and stop a candidate when a constraint is surely
+            broken or it is surely beaten.
+        duplicates: Do not measure the same artifact under the same settings twice, and reuse
+            its accuracy under other settings.
+    """
+
+    early_stops: bool = True
+    duplicates: bool = True
+
+
+class OutOfTimeError(Exception):
+    """The study's time ran out while a job was running."""
+
+
+class _Stopped(Exception):  # noqa: N818 - a way out, not an error
+    """Ends an attempt with an outcome other than ``ok``."""
+
+    def __init__(
+        self,
+        kind: OutcomeKind,
+        reason: str | None,
+        *,
+        constraint: str | None = None,
+        duplicate_of: int | None = None,
+    ) -> None:
+        super().__init__(reason)
+        self.kind = kind
+        self.reason = reason
+        self.constraint = constraint
+        self.duplicate_of = duplicate_of
+
+
+class Attempt:
+    """What one candidate has cost and yielded so far.
+
+    Args:
+        engine: The search that it belongs to.
+        id: The candidate's number.
+        candidate: What is tried.
+    """
+
+    def __init__(self, engine: Engine, id: int, candidate: Candidate) -> None:
+        self._engine = engine
+        self._id = id
+        self._candidate = candidate
+        self._measured: dict[str, Measurement] = {}
+        self._relied_on: dict[str, Measurement] = {}
+        self._seconds: list[StepTime] = []
+        self._artifact: str | None = None
+        self._rung: Rung | None = None
+        self._ran_job = False
+
+    def run(self) -> Outcome:
+        """Go as far as the candidate gets.
+
+        Raises:
+            OutOfTimeError: The study's time ran out; there is no outcome.
+            KeyboardInterrupt: The user ended it; there is no outcome.
+        """
+        kind, reason = OutcomeKind.OK, None
+        constraint = duplicate_of = None
+        try:
+            self._go()
+        except _Stopped as stopped:
+            kind, reason = stopped.kind, stopped.reason
+            constraint, duplicate_of = stopped.constraint, stopped.duplicate_of
+        return Outcome(
+            id=self._id,
+            candidate=self._candidate,
+            kind=kind,
+            rung=self._rung,
+            reason=reason,
+            constraint=constraint,
+            duplicate_of=duplicate_of,
+            measurements=self._measured,
+            artifact=self._artifact,
+            seconds=tuple(self._seconds),
+            ran_job=self._ran_job,
+        )
+
+    def _go(self) -> None:
+        foresight = self._engine.look(self._candidate)
+        if foresight.reason is not None:
+            raise _Stopped(OutcomeKind.SKIPPED, foresight.reason)
+        self._log = self._engine.recorder.begin(self._id, self._candidate) / "worker.log"
+        built = self._build()
+        self._refuse_duplicate(built)
+        with self._engine.workbench.packaged(built, self._candidate.runtime) as package:
+            self._smoke(package)
+            ladder = self._ladder()
+            for rung, slot in ladder:
+                self._measure(package, slot, rung)
+                self._rung = rung
+                if (rung, slot) != ladder[-1]:
+                    self._stop_early()
+
+    def _build(self) -> Model:
+        value = self._job(self._engine.workbench.build(self._candidate))
+        for step in value["steps"]:
+            self._seconds.append(StepTime(step["step"], step["s"], step["cached"]))
+        built = Model.from_json(value["model"])
+        self._artifact = built.digest
+        return built
+
+    def _refuse_duplicate(self, built: Model) -> None:
+        if not self._engine.shortcuts.duplicates:
+            return
+        for other in self._engine.recorder.outcomes:
+            if (
+                other.artifact == built.digest
+                and other.candidate.runtime == self._candidate.runtime
+                and other.kind is not OutcomeKind.DUPLICATE
+            ):
+                raise _Stopped(
+                    OutcomeKind.DUPLICATE,
+                    f"same artifact and settings as candidate {other.id}",
+                    duplicate_of=other.id,
+                )
+
+    def _smoke(self, package: Model) -> None:
+        start = time.perf_counter()
+        self._job(self._engine.workbench.smoke(package, self._candidate.runtime))
+        self._seconds.append(StepTime("smoke", time.perf_counter() - start, False))
+        self._rung = Rung.SMOKE
+
+    def _ladder(self) -> list[tuple[Rung, EvaluatorSlot]]:
+        """Return every measurement in order: by rung, and speed before the dearer accuracy."""
+        slots = sorted(self._engine.evaluators, key=lambda slot: not slot.on_device)
+        return [
+            (rung, slot)
+            for rung in Rung
+            for slot in slots
+            if rung == slot.rungs[-1]
+            or (rung in slot.rungs and self._engine.shortcuts.early_stops)
+        ]
+
+    def _measure(self, package: Model, slot: EvaluatorSlot, rung: Rung) -> None:
+        step = f"{slot.name}:{rung.value}"
+        known = self._reusable(slot, rung)
+        if known is not None:
+            self._keep(slot, rung, known)
+            self._seconds.append(StepTime(step, 0.0, True))
+            return
+        names = {spec.name for spec in slot.metrics}
+        previous = {name: m for name, m in self._measured.items() if name in names}
+        job = self._engine.workbench.measure(
+            package, self._candidate.runtime, slot, rung, previous
+        )
+        start = time.perf_counter()
+        self._engine.watcher.timing(slot.on_device)
+        try:
+            value = self._job(job)
+        finally:
+            self._engine.watcher.timing(False)
+        self._seconds.append(StepTime(step, time.perf_counter() - start, False))
+        self._keep(slot, rung, {m.metric: m for m in map(Measurement.from_json, value)})
+
+    def _reusable(self, slot: EvaluatorSlot, rung: Rung) -> dict[str, Measurement] | None:
+        """Return what another candidate with the same artifact has, if no device matters to it."""
+        if slot.on_device or not self._engine.shortcuts.duplicates:
+            return None
+        provider = self._candidate.runtime.provider
+        for other in self._engine.recorder.outcomes:
+            if (
+                other.artifact != self._artifact
+                or other.candidate.runtime.provider != provider
+                or not any(s.step == f"{slot.name}:{rung.value}" for s in other.seconds)
+            ):
+                continue
+            measured = other.measurements or {}
+            known = {spec.name: measured[spec.name] for spec in slot.metrics
+                     if spec.name in measured}  # fmt: skip
+            # An evaluator that went further there replaced this rung's numbers: better still.
+            return known
+        return None
+
+    def _keep(
+        self, slot: EvaluatorSlot, rung: Rung, measured: Mapping[str, Measurement]
+    ) -> None:
+        specs = {spec.name: spec for spec in slot.metrics}
+        for name, m in measured.items():
+            self._measured[name] = m
+            self._relied_on[name] = cautious(m, specs.get(name), rung)
+
+    def _stop_early(self) -> None:
+        """End here if a constraint is surely broken or another candidate surely better.
+
+        The baseline goes on whatever it shows: others are measured against it.
+        """
+        engine = self._engine
+        if not engine.shortcuts.early_stops or self._candidate.digest == engine.baseline:
+            return
+        standing = engine.standing()
+        stop = broken_limit(self._relied_on, standing.limits)
+        if stop is None and all(o.metric in self._relied_on for o in engine.objectives):
+            by_id = {o.id: o.measurements or {} for o in engine.recorder.outcomes}
+            others = {id: by_id[id] for id in standing.feasible}
+            stop = dominated(self._relied_on, others, engine.objectives)
+        if stop is not None:
+            raise _Stopped(stop.kind, stop.reason, constraint=stop.constraint)
+
+    def _job(self, job: Job) -> Any:
+        self._ran_job = True
+        result = self._engine.submit(replace(job, log=self._log))
+        if result.status is JobStatus.CANCELLED:
+            raise KeyboardInterrupt
+        if result.status is not JobStatus.OK:
+            self._seconds.append(StepTime(f"{job.kind}:{result.status}", result.seconds, False))
+            raise _Stopped(OutcomeKind(result.status.value), result.reason)
+        return result.value

@@ -1,0 +1,195 @@
+"""The search's loop: ask, check, build, measure rung by rung, record, tell.
+
+The engine is one client of the strategies' ask and tell. It runs one candidate at a time, so that
+nothing else of ours runs while something is timed, and blocks on each job.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import TimeoutError as FutureTimeout
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+from paretune.errors import NothingFeasibleError
+from paretune.search.attempt import Attempt, OutOfTimeError, Shortcuts
+from paretune.search.candidate import Candidate
+from paretune.search.constraints import Constraint, Objective
+from paretune.search.outcome import Outcome
+from paretune.search.prechecks import Foresight
+from paretune.search.standing import Standing, resolve, stand, violations
+from paretune.search.strategies.base import Strategy
+from paretune.search.workbench import EvaluatorSlot, Workbench
+from paretune.targets.base import Job, JobResult, Limits, Target
+
+
+class Recorder(Protocol):
+    """Where outcomes become durable (a `paretune.study.Study`, or a list in a test)."""
+
+    outcomes: list[Outcome]
+
+    def next_id(self) -> int:
+        """Return the next candidate's number."""
+
+    def begin(self, id: int, candidate: Candidate) -> Any:
+        """Note what is about to be tried; returns the candidate's folder."""
+
+    def record(self, outcome: Outcome) -> None:
+        """Make an outcome durable before it returns."""
+
+    def spent(self) -> float:
+        """Return the seconds of work in the recorded outcomes."""
+
+
+class Watcher(Protocol):
+    """What is told of a search as it goes (the live display)."""
+
+    def candidate(self, id: int, candidate: Candidate) -> None:
+        """A candidate begins."""
+
+    def step(self, progress: Any) -> None:
+        """A sign of life from the worker."""
+
+    def timing(self, on: bool) -> None:
+        """Something is being timed from now on (or no more): keep still."""
+
+    def outcome(self, outcome: Outcome, best: Outcome | None, front: int) -> None:
+        """A candidate ended."""
+
+    def note(self, text: str) -> None:
+        """One line for the user."""
+
+
+@dataclass
+class Engine:
+    """Searches one space on one target.
+
+    Attributes:
+        strategy: What to try next; it was told the outcomes on record already.
+        target: Where jobs run.
+        recorder: Where outcomes go.
+        workbench: Turns steps into jobs, and packages into folders.
+        evaluators: In configured order.
+        objectives: In order of importance.
+        constraints: As configured.
+        look: A candidate's prechecks.
+        watcher: The display.
+        on_outcome: Called after each outcome is durable (results.json, the mirror).
+        baseline: Digest of the baseline candidate.
+        prefer: Metric to choose the best by first.
+        trials: Most candidates that may run a job, in the whole study; None: no limit.
+        time_s: Seconds of the whole study; None: no limit.
+        job_time_s: Most seconds of one job.
+        job_memory: Most bytes of one job; None: what the target allows.
+        shortcuts: What may be saved.
+    """
+
+    strategy: Strategy
+    target: Target
+    recorder: Recorder
+    workbench: Workbench
+    evaluators: Sequence[EvaluatorSlot]
+    objectives: Sequence[Objective]
+    constraints: Sequence[Constraint]
+    look: Callable[[Candidate], Foresight]
+    watcher: Watcher
+    on_outcome: Callable[[Outcome, Standing], None]
+    baseline: str
+    prefer: str | None = None
+    trials: int | None = None
+    time_s: float | None = None
+    job_time_s: float | None = None
+    job_memory: int | None = None
+    shortcuts: Shortcuts = Shortcuts()
+    _deadline: float | None = field(default=None, init=False)
+
+    def run(self) -> Standing:
+        """Search until the space, the trials or the time are used up.
+
+        Returns:
+            The standing at the end.
+
+        Raises:
+            NothingFeasibleError: A constraint is relative to a baseline that has no such metric.
+            KeyboardInterrupt: As it came; what was in flight is stopped and unrecorded.
+        """
+        if self.time_s is not None:
+            self._deadline = time.monotonic() + self.time_s - self.recorder.spent()
+        try:
+            while not self._spent():
+                candidate = self.strategy.ask()
+                if candidate is None:
+                    break
+                if not self._try(candidate):
+                    break
+                self._need_baseline()
+        except BaseException:
+            self.target.cancel()
+            raise
+        return self.standing()
+
+    def standing(self) -> Standing:
+        """Return where the study stands now."""
+        return stand(
+            self.recorder.outcomes,
+            self.objectives,
+            self.constraints,
+            self._baseline_outcome(),
+            self.prefer,
+        )
+
+    def _baseline_outcome(self) -> Outcome | None:
+        return next((o for o in self.recorder.outcomes if o.candidate.digest == self.baseline), None)
+
+    def _need_baseline(self) -> None:
+        outcome = self._baseline_outcome()
+        if outcome is None:
+            return
+        _, unresolved = resolve(self.constraints, outcome)
+        if unresolved:
+            ended = outcome.kind.value + (f" ({outcome.reason})" if outcome.reason else "")
+            raise NothingFeasibleError(
+                f"the baseline has no {unresolved[0].metric}, which the constraint "
+                f"{unresolved[0].text!r} is relative to: it ended as {ended}",
+                hint="Mend or change the baseline (`baseline:`), or give the constraint a number.",
+            )
+
+    def _spent(self) -> bool:
+        if self._deadline is not None and time.monotonic() >= self._deadline:
+            return True
+        if self.trials is None:
+            return False
+        return sum(outcome.ran_job for outcome in self.recorder.outcomes) >= self.trials
+
+    def _try(self, candidate: Candidate) -> bool:
+        """Run one candidate to its outcome; False if the time ran out before that."""
+        id = self.recorder.next_id()
+        self.watcher.candidate(id, candidate)
+        try:
+            outcome = Attempt(self, id, candidate).run()
+        except OutOfTimeError:
+            self.target.cancel()
+            return False
+        self.recorder.record(outcome)
+        standing = self.standing()
+        self.strategy.tell(candidate, outcome, violations=violations(outcome, standing.limits))
+        self.on_outcome(outcome, standing)
+        best = next((o for o in self.recorder.outcomes if o.id == standing.best), None)
+        self.watcher.outcome(outcome, best, len(standing.front))
+        return True
+
+    def submit(self, job: Job) -> JobResult:
+        """Run a job within the job's and the study's limits.
+
+        Raises:
+            OutOfTimeError: The study's time ran out first.
+        """
+        limits = Limits(self.job_time_s, self.job_memory)
+        future = self.target.submit(replace(job, limits=limits, on_progress=self.watcher.step))
+        left = None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+        try:
+            result = future.result(timeout=left)
+        except FutureTimeout as error:
+            raise OutOfTimeError from error
+        return result

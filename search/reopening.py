@@ -1,0 +1,46 @@
+"""Which candidates that were stopped early must be looked at again under today's constraints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from paretune.measurement import MetricSpec, Rung
+from paretune.search.constraints import Objective
+from paretune.search.gates import broken_limit, cautious, dominated
+from paretune.search.outcome import Outcome, OutcomeKind
+from paretune.search.standing import Standing
+
+
+def to_reopen(
+    outcomes: Sequence[Outcome],
+    standing: Standing,
+    objectives: Sequence[Objective],
+    specs: Iterable[MetricSpec],
+) -> list[Outcome]:
+    """Return the outcomes whose early stop no longer holds.
+
+    The same tests that stopped them are made again on what was measured then.
+
+    Args:
+        outcomes: Of the study so far.
+        standing: Of the study, under today's constraints and objectives.
+        objectives: Today's.
+        specs: Of every metric.
+    """
+    by_name = {spec.name: spec for spec in specs}
+    feasible = {o.id: o.measurements or {} for o in outcomes if o.id in standing.feasible}
+    found = []
+    for outcome in outcomes:
+        if outcome.kind not in (OutcomeKind.INFEASIBLE, OutcomeKind.PRUNED):
+            continue
+        relied_on = {
+            name: cautious(m, by_name.get(name), outcome.rung or Rung.SMOKE)
+            for name, m in (outcome.measurements or {}).items()
+        }
+        if broken_limit(relied_on, standing.limits) is not None:
+            continue
+        known = all(o.metric in relied_on for o in objectives)
+        if known and dominated(relied_on, feasible, objectives) is not None:
+            continue
+        found.append(outcome)
+    return found

@@ -1,0 +1,61 @@
+"""What the engine needs of the outside: jobs for a candidate, and its packaged folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from paretune.jsontools import Json
+from paretune.measurement import Measurement, MetricSpec, Rung
+from paretune.models import Model
+from paretune.search.candidate import Candidate, RuntimeSettings
+from paretune.targets.base import Job
+
+
+@dataclass(frozen=True)
+class EvaluatorSlot:
+    """One configured evaluator, as the search sees it.
+
+    Attributes:
+        index: Its place in the configuration.
+        name: As in the registry.
+        params: As configured.
+        metrics: What it yields.
+        rungs: Where it measures, cheapest first.
+    """
+
+    index: int
+    name: str
+    params: Mapping[str, Json]
+    metrics: tuple[MetricSpec, ...]
+    rungs: tuple[Rung, ...]
+
+    @property
+    def on_device(self) -> bool:
+        """True if any of its metrics depends on the device (it times something)."""
+        return any(spec.device for spec in self.metrics)
+
+
+class Workbench(Protocol):
+    """Turns the steps of a candidate into jobs (`paretune.workbench` for real ones)."""
+
+    def build(self, candidate: Candidate) -> Job:
+        """Return the job that builds the recipe; its value is ``{model, steps}``."""
+
+    def packaged(self, built: Model, runtime: RuntimeSettings) -> AbstractContextManager[Model]:
+        """Yield the packaged layout of a built model; it is gone afterwards."""
+
+    def smoke(self, package: Model, runtime: RuntimeSettings) -> Job:
+        """Return the job that loads the package and generates."""
+
+    def measure(
+        self,
+        package: Model,
+        runtime: RuntimeSettings,
+        slot: EvaluatorSlot,
+        rung: Rung,
+        previous: Mapping[str, Measurement],
+    ) -> Job:
+        """Return the job that measures one rung; its value is a list of measurements."""

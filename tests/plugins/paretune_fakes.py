@@ -1,0 +1,116 @@
+"""Plug-ins for the engine's tests and benchmarks: passes and an evaluator that do next to nothing.
+
+They are found as any other package's: through the entry points in the ``.dist-info`` beside this.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import time
+from typing import Any, ClassVar
+
+from paretune.measurement import Measurement, MetricSpec, Rung
+from paretune.models import Model, ModelInfo, ModelKind
+from paretune.passes.base import Context, Estimate, Params, parameter
+from paretune.search.candidate import RuntimeSettings
+
+
+class NoopParams(Params):
+    x: int = parameter(0, "Written into the model.", search="range")
+    ignored: int = parameter(0, "Changes nothing.", search="range")
+    quality: float = parameter(0.9, "What the fake evaluator reads as accuracy.", search="range")
+    speed: float = parameter(10.0, "What it reads as milliseconds.", unit="ms", search="range")
+    misbehave: str = parameter("", "crash, hang, raise, or nothing.", search="choice")
+
+
+class Noop:
+    """Copies the model and writes down its parameters."""
+
+    name: ClassVar[str] = "noop"
+    version: ClassVar[int] = 1
+    accepts: ClassVar[frozenset[ModelKind]] = frozenset({ModelKind.HF})
+    produces: ClassVar[ModelKind] = ModelKind.HF
+    Params: ClassVar[type[Params]] = NoopParams
+    packages: ClassVar[tuple[str, ...]] = ()
+    provider_matters: ClassVar[bool] = False
+    trains: ClassVar[bool] = False
+
+    def check(
+        self, model: ModelInfo, params: NoopParams, target: Any, provider: str
+    ) -> str | None:
+        return "x may not be 99" if params.x == 99 else None
+
+    def estimate(self, model: ModelInfo, params: NoopParams, target: Any) -> Estimate:
+        return Estimate(bytes_out=model.bytes, peak_memory=1 << 20, seconds=0.0)
+
+    def predict(self, model: ModelInfo, params: NoopParams) -> ModelInfo:
+        return model
+
+    def run(self, model: Model, params: NoopParams, context: Context) -> None:
+        if params.misbehave == "crash":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if params.misbehave == "hang":
+            time.sleep(600)
+        if params.misbehave == "raise":
+            raise ZeroDivisionError("as asked for")
+        for file in model.path.iterdir():
+            shutil.copyfile(file, context.out / file.name)
+        kept = f"{params.x} {params.quality} {params.speed}\n"
+        with open(context.out / "fake.txt", "a", encoding="utf-8") as out:
+            out.write(kept)
+
+
+class Train(Noop):
+    """The same, but counted as a training."""
+
+    name: ClassVar[str] = "fake_train"
+    trains: ClassVar[bool] = True
+
+
+class ReadBackParams(Params):
+    n: int = parameter(100, "Fake number of examples.", search="none")
+
+
+class ReadBack:
+    """Reads accuracy and speed back from what `Noop` wrote."""
+
+    name: ClassVar[str] = "readback"
+    version: ClassVar[int] = 1
+    Params: ClassVar[type[Params]] = ReadBackParams
+    accepts: ClassVar[frozenset[ModelKind]] = frozenset({ModelKind.HF})
+    rungs: ClassVar[tuple[Rung, ...]] = (Rung.ROUGH, Rung.FULL)
+
+    def __init__(self, params: ReadBackParams) -> None:
+        self.params = params
+
+    @property
+    def metrics(self) -> tuple[MetricSpec, ...]:
+        return (
+            MetricSpec("accuracy", "fraction", "maximize", False),
+            MetricSpec("decode_ms_p50", "ms", "minimize", True),
+        )
+
+    @property
+    def data(self) -> tuple[str, ...]:
+        return ()
+
+    def measure(
+        self,
+        model: Model,
+        runtime: RuntimeSettings,
+        rung: Rung,
+        budget: Any,
+        context: Context,
+    ) -> list[Measurement]:
+        lines = (model.path / "fake.txt").read_text().split()
+        quality, speed = float(lines[-2]), float(lines[-1]) / runtime.threads
+        wide = 0.05 if rung is Rung.ROUGH else 0.01
+        return [
+            Measurement("accuracy", quality, "fraction", quality - wide, quality + wide,
+                        self.params.n, "fake-1", (quality,)),
+            Measurement("decode_ms_p50", speed, "ms", speed - wide, speed + wide, 10, "fake-1"),
+        ]  # fmt: skip
+
+
