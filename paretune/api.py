@@ -21,7 +21,7 @@ from paretune.search.outcome import Outcome, OutcomeKind
 from paretune.search.prechecks import Foresight, Prechecks
 from paretune.search.reopening import to_reopen
 from paretune.search.standing import Standing, stand, violations
-from paretune.search.workbench import EvaluatorSlot
+from paretune.search.workbench import EvaluatorSlot, Workbench
 from paretune.store import Store, default_store
 from paretune.study import Study
 from paretune.targets.providers import check_provider
@@ -106,6 +106,17 @@ class Setting:
             "baseline": self.baseline.to_json(),
         }
 
+    def workbench(self) -> JobWorkbench:
+        """Return what makes the jobs of this plan."""
+        plan = self.plan
+        return JobWorkbench(
+            self.model,
+            self.store,
+            self.catalog.to_json(),
+            allow_network=plan.allow_network,
+            trust_remote_code=plan.trust_remote_code,
+        )
+
     def strategy(self, first: list[Candidate]) -> Strategy:
         """Return the configured strategy; ``auto`` is exhaustive where the space is small."""
         plan = self.plan
@@ -137,6 +148,7 @@ class Search:
         study: The study, held by this process.
         watcher: The display.
         shortcuts: What the engine may save.
+        workbench: Makes the jobs; by default those of ``targets/worker.py``.
         mirror: Also keep ``study.db`` for optuna-dashboard.
     """
 
@@ -147,6 +159,7 @@ class Search:
         watcher: Watcher,
         shortcuts: Shortcuts = Shortcuts(),
         *,
+        workbench: Workbench | None = None,
         mirror: bool = True,
     ) -> None:
         self._setting, self._study = setting, study
@@ -167,13 +180,7 @@ class Search:
             strategy=strategy,
             target=setting.target,
             recorder=study,
-            workbench=JobWorkbench(
-                setting.model,
-                setting.store,
-                setting.catalog.to_json(),
-                allow_network=plan.allow_network,
-                trust_remote_code=plan.trust_remote_code,
-            ),
+            workbench=workbench or setting.workbench(),
             evaluators=setting.evaluators,
             objectives=plan.objectives,
             constraints=plan.constraints,

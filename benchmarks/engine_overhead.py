@@ -1,0 +1,97 @@
+"""What the engine itself costs: candidates whose pass does nothing, each isolated and durable.
+
+    python benchmarks/engine_overhead.py [--candidates 1000]
+
+Every candidate has a build job, a smoke job and a measuring job, each in a child process of its
+own; its outcome is on disk before the next one starts; results.json and study.db are kept as ever.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT / "tests" / "plugins"), str(ROOT / "benchmarks")]
+
+from common import save, table  # noqa: E402
+from fake_study import write_fake_study  # noqa: E402
+
+from paretune.api import Search, Setting  # noqa: E402
+from paretune.config import load  # noqa: E402
+from paretune.display import make_display  # noqa: E402
+from paretune.search.outcome import OutcomeKind  # noqa: E402
+from paretune.store import Store  # noqa: E402
+from paretune.study import Study  # noqa: E402
+
+
+def measure(candidates: int, folder: Path) -> dict[str, float]:
+    """Search a space of fakes; returns milliseconds per candidate and what became of them."""
+    from fake_study import FakeSmokeWorkbench
+
+    config = write_fake_study(folder, {"x": {"low": 1, "high": candidates - 1}})
+    setting = Setting(load(config), Store(folder / "store"))
+    try:
+        study = Study(folder / "study")
+        search = Search(
+            setting, study, make_display(quiet=True), workbench=FakeSmokeWorkbench.of(setting)
+        )
+        stamps: list[float] = [time.perf_counter()]
+        after = search.engine.on_outcome
+
+        def stamped(outcome: object, standing: object) -> None:
+            after(outcome, standing)  # type: ignore[arg-type]
+            stamps.append(time.perf_counter())
+
+        search.engine.on_outcome = stamped
+        search.engine.run()
+        search.finish("finished")
+    finally:
+        setting.target.close()
+    each = [1e3 * (b - a) for a, b in zip(stamps[1:], stamps[2:], strict=False)]
+    tenth = max(1, len(each) // 10)
+    return {
+        "outcomes": len(study.outcomes),
+        "ok": sum(o.kind is OutcomeKind.OK for o in study.outcomes),
+        "first_ms": 1e3 * (stamps[1] - stamps[0]),
+        "median_ms": statistics.median(each),
+        "mean_ms": statistics.fmean(each),
+        "median_first_tenth_ms": statistics.median(each[:tenth]),
+        "median_last_tenth_ms": statistics.median(each[-tenth:]),
+    }
+
+
+def help_seconds(runs: int = 15) -> list[float]:
+    """Return the wall seconds of ``paretune --help``, several times, after one warm-up."""
+    command = [str(Path(sys.executable).with_name("paretune")), "--help"]
+    taken = []
+    for _ in range(runs + 1):
+        start = time.perf_counter()
+        subprocess.run(command, check=True, capture_output=True)
+        taken.append(time.perf_counter() - start)
+    return taken[1:]
+
+
+def main() -> None:
+    """Run both and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--candidates", type=int, default=1000)
+    count = parser.parse_args().candidates
+    with tempfile.TemporaryDirectory() as folder:
+        engine = measure(count, Path(folder))
+    helped = help_seconds()
+    rows = [(name, value) for name, value in engine.items()]
+    rows.append(("paretune --help, median of 15 (s)", statistics.median(helped)))
+    print(table(("figure", "value"), rows))
+    print(save("engine_overhead", {"engine": engine, "help_s": helped}))
+    print(json.dumps(engine))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,168 @@
+"""The Pareto front, the pick from it, and the nearest miss. Pure functions over plain values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+from paretune.jsontools import Json
+from paretune.measurement import Measurement
+from paretune.search.constraints import Limit, Objective
+
+
+def pareto_front(
+    rows: Mapping[int, Mapping[str, float]], objectives: Sequence[Objective]
+) -> list[int]:
+    """Return the ids of the rows that no other row beats, ascending.
+
+    A row beats another if it is at least as good in every objective and better in one; equal rows
+    are all kept. A row that lacks an objective, or has NaN for it, is never on the front.
+
+    Args:
+        rows: Id to metric values.
+        objectives: What is better.
+    """
+    points = {}
+    for id, values in rows.items():
+        point = _point(values, objectives)
+        if point is not None:
+            points[id] = point
+    # In lexicographic order nothing later can beat what came before, so that one pass against the
+    # front so far is enough.
+    front: list[int] = []
+    for id in sorted(points, key=lambda id: points[id]):
+        if not any(_beats(points[other], points[id]) for other in front):
+            front.append(id)
+    return sorted(front)
+
+
+def _point(
+    values: Mapping[str, float], objectives: Sequence[Objective]
+) -> tuple[float, ...] | None:
+    """Return the values as a point of which less is better; None if one is missing."""
+    point = []
+    for objective in objectives:
+        value = values.get(objective.metric)
+        if value is None or math.isnan(value):
+            return None
+        point.append(value if objective.direction == "minimize" else -value)
+    return tuple(point)
+
+
+def _beats(a: Sequence[float], b: Sequence[float]) -> bool:
+    return a != b and all(x <= y for x, y in zip(a, b, strict=True))
+
+
+def _interval(m: Measurement | None, objective: Objective) -> tuple[float, float] | None:
+    """Return (optimistic, pessimistic) ends with less being better; None if nothing is sure."""
+    if m is None or m.value is None or math.isnan(m.value):
+        return None
+    low, high = m.low, m.high
+    if low is None or high is None:
+        if not m.protocol.startswith("exact"):
+            return None
+        low = high = m.value
+    return (low, high) if objective.direction == "minimize" else (-high, -low)
+
+
+def surely_dominated(
+    measured: Mapping[str, Measurement],
+    others: Mapping[int, Mapping[str, Measurement]],
+    objectives: Sequence[Objective],
+) -> int | None:
+    """Return the id of a candidate that is surely better in everything, if there is one.
+
+    Its pessimistic end must be at least as good as this one's optimistic end in every objective,
+    and better in one.
+
+    Args:
+        measured: By metric, of the candidate in question.
+        others: Id to the same of the candidates that may beat it.
+        objectives: What is better.
+    """
+    mine = [_interval(measured.get(o.metric), o) for o in objectives]
+    optimistic = [interval[0] for interval in mine if interval is not None]
+    if len(optimistic) < len(objectives):
+        return None
+    for id, other in sorted(others.items()):
+        theirs = [_interval(other.get(o.metric), o) for o in objectives]
+        pessimistic = [interval[1] for interval in theirs if interval is not None]
+        if len(pessimistic) == len(objectives) and _beats(pessimistic, optimistic):
+            return id
+    return None
+
+
+def best_of(
+    front: Sequence[int],
+    measured: Mapping[int, Mapping[str, Measurement]],
+    objectives: Sequence[Objective],
+    prefer: str | None = None,
+) -> int | None:
+    """Return the pick from a feasible front.
+
+    By each objective in turn: those stay that are not surely worse than its leader; the last one's
+    leader is the pick. Ties go to the lowest id.
+
+    Args:
+        front: Ids.
+        measured: Id to measurements by metric.
+        objectives: In order of importance.
+        prefer: Metric to begin with, if it is one of the objectives.
+    """
+    if not front:
+        return None
+    order = sorted(objectives, key=lambda o: o.metric != prefer)
+    left = sorted(front)
+    for objective in order:
+        leader = min(left, key=lambda id: (_value(measured[id], objective), id))
+        if objective is order[-1]:
+            return leader
+        bound = _interval(measured[leader].get(objective.metric), objective)
+        left = [
+            id
+            for id in left
+            if id == leader or not _surely_worse(measured[id], objective, bound)
+        ]
+    raise AssertionError("a search has at least one objective")
+
+
+def _value(measured: Mapping[str, Measurement], objective: Objective) -> float:
+    m = measured.get(objective.metric)
+    if m is None or m.value is None:
+        return math.inf
+    return m.value if objective.direction == "minimize" else -m.value
+
+
+def _surely_worse(
+    measured: Mapping[str, Measurement], objective: Objective, leader: tuple[float, float] | None
+) -> bool:
+    mine = _interval(measured.get(objective.metric), objective)
+    # Without intervals there is nothing but the points: then any difference counts.
+    if mine is None or leader is None:
+        return True
+    return mine[0] > leader[1]
+
+
+def nearest_miss(
+    rows: Mapping[int, Mapping[str, float]], limits: Iterable[Limit]
+) -> dict[str, Json] | None:
+    """Return who came nearest to meeting every limit, and the limit that cost it most.
+
+    A candidate's miss is its largest relative violation; one that lacks a metric does not count.
+
+    Args:
+        rows: Id to metric values.
+        limits: The constraints in force.
+    """
+    limits = tuple(limits)
+    misses = []
+    for id, values in sorted(rows.items()):
+        by_limit = [(limit.violation(values.get(limit.metric)), limit) for limit in limits]
+        worst, limit = max(by_limit, key=lambda pair: pair[0], default=(math.inf, None))
+        if limit is not None and 0 < worst < math.inf:
+            misses.append((worst, id, limit))
+    if not misses:
+        return None
+    _, id, limit = min(misses, key=lambda miss: miss[:2])
+    value = rows[id][limit.metric]
+    return {"id": id, "constraint": limit.text, "value": value, "limit": limit.value}

@@ -1,0 +1,201 @@
+"""What this machine is: read from the system, without importing anything that computes."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import math
+import os
+import platform
+import re
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+
+import psutil
+
+from paretune.targets.base import TargetInfo
+from paretune.targets.providers import PROVIDER_PACKAGES, providers_found
+
+# What a speed or a scored answer may depend on.
+_PACKAGES = ("numpy", "onnxruntime", "onnxruntime-genai", "peft", "torch", "transformers")
+_FLAGS = (
+    "avx", "avx2", "f16c", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16",
+    "avx_vnni", "amx_bf16", "amx_int8", "amx_tile",
+    "asimd", "asimddp", "i8mm", "sve", "sve2", "bf16",
+)  # fmt: skip
+_SMI = ("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
+
+
+def device(name: str, store_root: Path | None = None) -> TargetInfo:
+    """Return the facts of this machine; takes some milliseconds.
+
+    Args:
+        name: The target's name.
+        store_root: Where the store lies or will lie, for the disk that is free there.
+    """
+    packages = package_versions()
+    gpus = gpu_names()
+    return TargetInfo(
+        name=name,
+        processor=_processor()[0],
+        cores=physical_cores(),
+        logical_cores=logical_cores(),
+        memory=total_memory(),
+        memory_free=free_memory(),
+        disk_free=free_disk(store_root or Path.cwd()),
+        gpus=gpus,
+        os=f"{platform.system()} {platform.release()}",
+        python=platform.python_version(),
+        packages=packages,
+        providers=providers_found(packages, gpus),
+        flags=_processor()[1],
+    )
+
+
+@cache
+def _processor() -> tuple[str, tuple[str, ...]]:
+    """Return the processor's model name and the instruction sets that matter."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return platform.processor() or platform.machine(), ()
+    name = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    flags = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", text, re.MULTILINE)
+    there = set(flags[1].split()) if flags else set()
+    return (
+        name[1].strip() if name else platform.processor() or platform.machine(),
+        tuple(flag for flag in _FLAGS if flag in there),
+    )
+
+
+def _usable() -> list[int]:
+    """Return the numbers of the logical cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
+def logical_cores() -> int:
+    """Return how many logical cores may be used: affinity and the container's quota count."""
+    quota = _cpu_quota()
+    usable = len(_usable())
+    return usable if quota is None else max(1, min(usable, math.ceil(quota)))
+
+
+def physical_cores() -> int:
+    """Return how many physical cores may be used: two threads of one core count once."""
+    siblings = set()
+    for core in _usable():
+        path = Path(f"/sys/devices/system/cpu/cpu{core}/topology/thread_siblings_list")
+        try:
+            siblings.add(path.read_text(encoding="ascii").strip())
+        except OSError:
+            return min(psutil.cpu_count(logical=False) or 1, logical_cores())
+    return min(len(siblings), logical_cores())
+
+
+def total_memory() -> int:
+    """Return the memory that may be used, in bytes: the machine's, or its container's limit."""
+    limit = _memory_limit()
+    total = psutil.virtual_memory().total
+    return total if limit is None else min(total, limit)
+
+
+def free_memory() -> int:
+    """Return the memory that is free now, in bytes: the machine's, or its container's."""
+    free = psutil.virtual_memory().available
+    limit = _memory_limit()
+    if limit is None:
+        return free
+    used = _cgroup_number("memory", "memory.current", "memory.usage_in_bytes") or 0
+    return max(0, min(free, limit - used))
+
+
+def free_disk(folder: Path) -> int:
+    """Return the disk that is free where a folder lies or will lie, in bytes."""
+    folder = folder.absolute()
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def _memory_limit() -> int | None:
+    return _cgroup_number("memory", "memory.max", "memory.limit_in_bytes")
+
+
+def _cpu_quota() -> float | None:
+    """Return how many cores' time the container may use."""
+    for folder in _cgroup_folders("cpu"):
+        try:
+            if (folder / "cpu.max").is_file():
+                quota, period = (folder / "cpu.max").read_text(encoding="ascii").split()
+            else:
+                quota = (folder / "cpu.cfs_quota_us").read_text(encoding="ascii").strip()
+                period = (folder / "cpu.cfs_period_us").read_text(encoding="ascii").strip()
+        except OSError:
+            continue
+        if quota not in ("max", "-1"):
+            return int(quota) / int(period)
+    return None
+
+
+def _cgroup_number(controller: str, v2: str, v1: str) -> int | None:
+    for folder in _cgroup_folders(controller):
+        for name in (v2, v1):
+            try:
+                text = (folder / name).read_text(encoding="ascii").strip()
+            except OSError:
+                continue
+            # Version 1 writes "no limit" as the largest number of pages.
+            if text.isdigit() and int(text) < 1 << 60:
+                return int(text)
+    return None
+
+
+@cache
+def _cgroup_folders(controller: str) -> tuple[Path, ...]:
+    """Return where this process's limits of one kind may stand, the nearest first."""
+    try:
+        lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return ()
+    root, folders = Path("/sys/fs/cgroup"), []
+    for line in lines:
+        number, controllers, place = line.split(":", 2)
+        if number == "0":
+            folders += [root / place.lstrip("/"), root]
+        elif controller in controllers.split(","):
+            folders += [root / controller / place.lstrip("/"), root / controller]
+    return tuple(folder for folder in folders if folder.is_dir())
+
+
+@cache
+def package_versions() -> dict[str, str]:
+    """Return the versions of the installed packages that a measurement depends on."""
+    found = {}
+    for name in (*_PACKAGES, *PROVIDER_PACKAGES):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+@cache
+def gpu_names() -> tuple[str, ...]:
+    """Return the NVIDIA GPUs that the driver knows, by name; asked once."""
+    cards = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
+    if cards:
+        names = (
+            re.search(r"^Model:\s*(.+)$", card.read_text(encoding="utf-8"), re.MULTILINE)
+            for card in cards
+        )
+        return tuple(name[1].strip() for name in names if name)
+    if shutil.which(_SMI[0]) is None:
+        return ()
+    try:
+        asked = subprocess.run(_SMI, capture_output=True, text=True, timeout=10, check=True)
+    except (subprocess.SubprocessError, OSError):  # a driver that does not answer runs nothing
+        return ()
+    return tuple(line.strip() for line in asked.stdout.splitlines() if line.strip())

@@ -1,0 +1,186 @@
+"""The target ``local``: this machine, with every job in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+from paretune.errors import StateError, UsageError
+from paretune.registry import BUILTIN, find_evaluator
+from paretune.targets.base import Job, JobResult, TargetInfo
+from paretune.targets.fingerprint import device, free_memory
+from paretune.targets.fork_server import ForkServer
+from paretune.targets.process import JobRun, Spawner
+
+# Not datasets: it brings jemalloc's thread, and a fork keeps the forking thread only.
+PRELOADED = (
+    "paretune.targets.worker",
+    "torch",
+    "transformers",
+    "peft",
+    "onnxruntime",
+    "onnxruntime_genai",
+    "onnxruntime_genai.models.builder",
+    "paretune.targets.building",
+    "paretune.targets.measuring",
+    *sorted(
+        {
+            place.partition(":")[0]
+            for group in ("passes", "evaluators")
+            for place in BUILTIN[group].values()
+        }
+    ),
+    "paretune.evaluators.serving",
+)
+_OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE")
+_MEMORY_SHARE = 0.9
+
+
+def worker_environment(
+    *, allow_network: bool, inherited: Mapping[str, str] = os.environ
+) -> dict[str, str]:
+    """Return the environment of workers: no thread pool at import, no telemetry, no network.
+
+    Args:
+        allow_network: Leave out what keeps the Hugging Face libraries offline.
+        inherited: The environment to start from.
+    """
+    environment = {
+        **inherited,
+        "OPENBLAS_NUM_THREADS": "1",  # else numpy's import starts its pool before the fork
+        "ORT_DISABLE_TELEMETRY": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "PYTHONUNBUFFERED": "1",  # a crash does not take the last lines of the log with it
+    }
+    if not allow_network:
+        environment.update(dict.fromkeys(_OFFLINE, "1"))
+    return environment
+
+
+class LocalTarget:
+    """Runs jobs on this machine.
+
+    A job that a limit ends is sent SIGTERM and, two seconds later, SIGKILL, with all its
+    descendants. Without a memory limit of its own it gets 90 % of the memory that is free when it
+    starts. Jobs run as they are submitted, side by side: whoever times something submits one at a
+    time.
+
+    Args:
+        store_root: Where artifacts are kept; `info` tells the disk that is free there.
+        allow_network: Whether jobs may reach out.
+        preload: Import what jobs need once, in the fork server, instead of in each job. Costs
+            2 to 9 s before the first job; see `warm_up`.
+        start: ``fork``: from a fork server (Linux only); ``spawn``: a new interpreter a job.
+    """
+
+    name = "local"
+
+    def __init__(
+        self,
+        store_root: Path | None = None,
+        allow_network: bool = False,
+        preload: bool = True,
+        start: Literal["fork", "spawn"] | None = None,
+    ) -> None:
+        self._store_root = store_root
+        environment = worker_environment(allow_network=allow_network)
+        how = start or ("fork" if sys.platform == "linux" else "spawn")
+        self._launcher: ForkServer | Spawner = (
+            ForkServer(PRELOADED if preload else PRELOADED[:1], environment)
+            if how == "fork"
+            else Spawner(environment)
+        )
+        self._lock = threading.Lock()
+        self._running: dict[JobRun, threading.Thread] = {}
+        self._closed = False
+
+    def info(self) -> TargetInfo:
+        """Return what this machine is, and what is free now."""
+        return device(self.name, self._store_root)
+
+    def warm_up(self) -> None:
+        """Let the fork server begin to import; returns at once."""
+        self._launcher.warm_up()
+
+    def submit(self, job: Job) -> Future[JobResult]:
+        """Run a job in a process of its own.
+
+        Its time begins when its process has started, so the server's imports are not part of it.
+
+        Raises:
+            StateError: The target is closed.
+        """
+        limits = job.limits
+        if limits.memory is None:
+            limits = replace(limits, memory=int(_MEMORY_SHARE * free_memory()))
+        run = JobRun(replace(job, limits=limits), self._launcher, fresh=_fresh(job))
+        future: Future[JobResult] = Future()
+        future.set_running_or_notify_cancel()
+        thread = threading.Thread(target=self._run, args=(run, future), daemon=True)
+        with self._lock:
+            if self._closed:
+                raise StateError("the target is closed", hint="Make a new LocalTarget.")
+            self._running[run] = thread
+        thread.start()
+        return future
+
+    def cancel(self) -> None:
+        """End every running job; each is gone within about two seconds."""
+        with self._lock:
+            running = list(self._running)
+        for run in running:
+            run.cancel()
+
+    def close(self) -> None:
+        """End every job and the fork server; nothing stays behind. May be called again."""
+        with self._lock:
+            self._closed = True
+            threads = list(self._running.values())
+        self.cancel()
+        for thread in threads:
+            thread.join()
+        self._launcher.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _run(self, run: JobRun, future: Future[JobResult]) -> None:
+        try:
+            result = run.run()
+        except BaseException as error:  # handed to whoever waits for the future
+            self._forget(run)
+            future.set_exception(error)
+        else:
+            self._forget(run)
+            future.set_result(result)
+
+    def _forget(self, run: JobRun) -> None:
+        with self._lock:
+            del self._running[run]
+
+
+def _fresh(job: Job) -> bool:
+    """True if the job is an evaluator's that needs a process without preloaded modules."""
+    if job.kind != "measure":
+        return False
+    try:
+        evaluator = find_evaluator(job.payload["evaluator"]["name"])
+    except UsageError:  # there is none of that name: the worker says so, as the job's failure
+        return False
+    return bool(getattr(evaluator, "fresh_process", False))

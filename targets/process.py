@@ -1,0 +1,375 @@
+"""One isolated job: its child is started, watched and ended, and how it ended is put in words."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Protocol
+
+from paretune.errors import StateError
+from paretune.jsontools import Json
+from paretune.passes.base import Progress
+from paretune.targets.base import Job, JobResult, JobStatus
+from paretune.targets.fork_server import worker_command
+from paretune.targets.process_tree import Child, ProcessTree
+
+_FIRST_LOOK_S = 0.2
+_LOOK_EVERY_S = 1.0
+_GRACE_S = 2.0
+_START_WITHIN_S = 180.0
+_LOG_KEEPS = 1 << 20
+_LOG_TRIMMED_FROM = 8 * _LOG_KEEPS
+_MB = 1e6
+
+
+class Launcher(Protocol):
+    """Starts a worker on three given descriptors (`ForkServer`, `Spawner`)."""
+
+    def start(self, request: int, reply: int, log: int, *, fresh: bool = False) -> Child:
+        """Start one."""
+
+    def last_words(self) -> str:
+        """Return why it could not, as far as it is known."""
+
+
+class SpawnedChild:
+    """A worker in an interpreter of its own, started by this process."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """Its exit code, negative for a signal; None while it runs."""
+        return self._process.returncode
+
+    def started(self, timeout: float) -> bool:
+        """Return True: it has."""
+        return True
+
+    def wait(self, timeout: float) -> bool:
+        """Wait until it has ended; False if it has not by then."""
+        try:
+            self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Do nothing: it holds nothing."""
+
+
+class Spawner:
+    """Starts every worker in a new interpreter: slower than a fork server, and works everywhere.
+
+    A descendant that a job orphans between two looks at its tree is not found again here.
+
+    Args:
+        environment: The workers' environment.
+    """
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = dict(environment)
+
+    def start(self, request: int, reply: int, log: int, *, fresh: bool = False) -> SpawnedChild:
+        """Start a worker; it is a fresh one always."""
+        return SpawnedChild(
+            subprocess.Popen(
+                worker_command(),
+                stdin=request,
+                stdout=reply,
+                stderr=log,
+                env=self._environment,
+                start_new_session=True,
+            )
+        )
+
+    def warm_up(self) -> None:
+        """Do nothing: there is nothing to prepare."""
+
+    def last_words(self) -> str:
+        """Return nothing: a process that cannot be started raises at once."""
+        return ""
+
+    def close(self) -> None:
+        """Do nothing: it holds nothing."""
+
+
+class _End:
+    """Why this side ended a job."""
+
+    def __init__(self, status: JobStatus, reason: str) -> None:
+        self.status = status
+        self.reason = reason
+
+
+_CANCEL, _END_OF_REPLY = object(), object()
+
+
+class JobRun:
+    """A job on its way through one child.
+
+    Args:
+        job: What to run; its memory limit is resolved already.
+        launcher: What starts the child.
+        fresh: True: in an interpreter without preloaded modules.
+    """
+
+    def __init__(self, job: Job, launcher: Launcher, *, fresh: bool = False) -> None:
+        self._job = job
+        self._launcher = launcher
+        self._fresh = fresh
+        self._events: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._cancelled = threading.Event()
+        self._peak = 0
+
+    def cancel(self) -> None:
+        """End it soon; `run` then returns ``cancelled``."""
+        self._cancelled.set()
+        self._events.put(_CANCEL)
+
+    def run(self) -> JobResult:
+        """Run the job to its end, whatever that is.
+
+        Raises:
+            StateError: No child could be started.
+            OSError: The log cannot be written.
+        """
+        with ExitStack() as stack:
+            request = stack.enter_context(tempfile.TemporaryFile())
+            text = json.dumps(
+                {"kind": self._job.kind, "payload": dict(self._job.payload), "path": sys.path}
+            )
+            request.write(text.encode())
+            request.seek(0)
+            log = _Log(self._job.log)
+            stack.callback(log.close)
+            reply, theirs = os.pipe()
+            reader = threading.Thread(target=self._read, args=(reply,), daemon=True)
+            reader.start()
+            try:
+                child = self._launcher.start(
+                    request.fileno(), theirs, log.descriptor, fresh=self._fresh
+                )
+            finally:
+                os.close(theirs)
+            stack.callback(child.close)
+            if not self._wait_for_start(child):
+                return JobResult(JobStatus.CANCELLED, reason="cancelled before it started")
+            return self._attend(child, reader, log)
+
+    def _wait_for_start(self, child: Child) -> bool:
+        """Wait for the server's imports, which are not the job's time; False if cancelled."""
+        deadline = time.monotonic() + _START_WITHIN_S
+        while not child.started(0.1):
+            if self._cancelled.is_set():
+                return False
+            if time.monotonic() > deadline:
+                raise StateError(
+                    f"no worker started within {_START_WITHIN_S:.0f} s",
+                    hint=self._launcher.last_words() or "Is the machine overloaded?",
+                )
+        if child.pid is None and child.returncode is None:
+            raise StateError(
+                "the process that starts the workers ended before it started one",
+                hint=self._launcher.last_words() or "Run `paretune doctor`.",
+            )
+        return True
+
+    def _attend(self, child: Child, reader: threading.Thread, log: _Log) -> JobResult:
+        tree = ProcessTree(child)
+        began, kills = time.monotonic(), oom_kills()
+        try:
+            end, final = self._watch(child, tree, log, began)
+            if end is not None:
+                tree.end(_GRACE_S)
+            elif not child.wait(_GRACE_S):  # it has answered, and hangs on its way out
+                tree.kill()
+        except BaseException:  # a progress display that raised; nothing may stay behind
+            tree.kill()
+            raise
+        finally:
+            tree.kill()
+            reader.join(_GRACE_S)
+        log.trim()
+        seconds = time.monotonic() - began
+        if end is None and final is None:
+            final = self._answer_in_queue()
+        if end is not None:
+            return JobResult(end.status, None, end.reason, seconds, self._peak)
+        if final is not None:
+            status = JobStatus(final["status"])
+            return JobResult(status, final["value"], final["reason"], seconds, self._peak)
+        killed = (oom_kills() or 0) > (kills or 0)
+        status, reason = explain_exit(child.returncode, self._peak, oom_killer_ran=killed)
+        return JobResult(status, None, reason, seconds, self._peak)
+
+    def _read(self, descriptor: int) -> None:
+        """Queue what the worker says; the one place that closes the pipe."""
+        with os.fdopen(descriptor, "rb") as reply:
+            for line in reply:
+                self._events.put(line)
+        self._events.put(_END_OF_REPLY)
+
+    def _watch(
+        self, child: Child, tree: ProcessTree, log: _Log, began: float
+    ) -> tuple[_End | None, Json]:
+        """Wait for an answer, the child's end, a limit or a cancellation; blocks in between."""
+        limits = self._job.limits
+        deadline = float("inf") if limits.seconds is None else began + limits.seconds
+        look = began + _FIRST_LOOK_S
+        while True:
+            try:
+                wait = max(0.0, min(look, deadline) - time.monotonic())
+                event = self._events.get(timeout=wait)
+            except queue.Empty:
+                event = None
+            if event is _CANCEL:
+                return _End(JobStatus.CANCELLED, "cancelled"), None
+            if event is _END_OF_REPLY:
+                return None, None
+            if event is not None:
+                final = self._message(event)
+                if final is not None:
+                    return None, final
+            now = time.monotonic()
+            if now >= deadline:
+                reason = f"still running after its time limit of {limits.seconds:g} s"
+                return _End(JobStatus.TIMEOUT, reason), None
+            if now >= look:
+                look = now + _LOOK_EVERY_S
+                over = self._look(tree, log, limits.memory)
+                if over is not None:
+                    return over, None
+                if child.wait(0):  # while a descendant holds the reply open
+                    return None, None
+
+    def _look(self, tree: ProcessTree, log: _Log, limit: int | None) -> _End | None:
+        log.trim()
+        held = tree.memory()
+        self._peak = max(self._peak, held)
+        if limit is None or held <= limit:
+            return None
+        return _End(
+            JobStatus.OUT_OF_MEMORY,
+            f"held {held / _MB:.0f} MB of memory, more than its limit of {limit / _MB:.0f} MB",
+        )
+
+    def _message(self, line: bytes) -> Json:
+        """Pass progress on; return the final answer if this is it."""
+        try:
+            message = json.loads(line)
+        except ValueError:  # cut off as the worker died
+            return None
+        if "progress" in message:
+            if self._job.on_progress is not None:
+                self._job.on_progress(Progress(**message["progress"]))
+            return None
+        self._peak = max(self._peak, message["memory"])
+        return message
+
+    def _answer_in_queue(self) -> Json:
+        """Return an answer that arrived while the child's end was noticed."""
+        while True:
+            try:
+                event = self._events.get_nowait()
+            except queue.Empty:
+                return None
+            if isinstance(event, bytes):
+                final = self._message(event)
+                if final is not None:
+                    return final
+
+
+class _Log:
+    """A file that a job's output is appended to; kept small however much that is."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+        self.descriptor = os.open(path or os.devnull, flags, 0o644)
+        self._start = 0 if path is None else os.fstat(self.descriptor).st_size
+
+    def trim(self) -> None:
+        """Keep the first and the last megabyte of this job's output if there is much more.
+
+        The job goes on appending meanwhile; the lines that it writes just then may be lost.
+        """
+        if self._path is None:
+            return
+        size = os.fstat(self.descriptor).st_size
+        if size - self._start < _LOG_TRIMMED_FROM:
+            return
+        with open(self._path, "r+b") as file:
+            file.seek(size - _LOG_KEEPS)
+            tail = file.read(_LOG_KEEPS)
+            file.truncate(self._start + _LOG_KEEPS)
+        left_out = size - self._start - 2 * _LOG_KEEPS
+        os.write(self.descriptor, b"\n[... %d bytes left out ...]\n" % left_out + tail)
+
+    def close(self) -> None:
+        os.close(self.descriptor)
+
+
+_SIGNALS: Mapping[str, str] = {
+    "SIGSEGV": "segmentation fault",
+    "SIGABRT": "aborted itself",
+    "SIGILL": "illegal instruction",
+    "SIGBUS": "bus error",
+    "SIGFPE": "arithmetic error",
+    "SIGKILL": "killed from outside",
+    "SIGTERM": "ended from outside",
+}
+
+
+def explain_exit(
+    code: int | None, peak_memory: int, *, oom_killer_ran: bool
+) -> tuple[JobStatus, str]:
+    """Put in words how a worker ended that gave no answer.
+
+    Args:
+        code: Its exit code, negative for a signal; None if nobody knows.
+        peak_memory: The largest memory of its tree that was seen, in bytes.
+        oom_killer_ran: True if the kernel has killed some process for memory meanwhile.
+    """
+    if code is None:
+        return JobStatus.CRASHED, "was lost together with the process that starts the workers"
+    if code >= 0:
+        return JobStatus.CRASHED, f"exited with status {code} without a result"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    if name == "SIGKILL" and oom_killer_ran:
+        return (
+            JobStatus.OUT_OF_MEMORY,
+            "killed by the kernel because the machine ran out of memory "
+            f"(last seen at {peak_memory / _MB:.0f} MB)",
+        )
+    words = _SIGNALS.get(name)
+    return JobStatus.CRASHED, name if words is None else f"{words} ({name})"
+
+
+def oom_kills(read: Callable[[], str] = lambda: Path("/proc/vmstat").read_text()) -> int | None:
+    """Return how many processes the kernel has killed for memory; None where it does not say."""
+    try:
+        found = re.search(r"^oom_kill (\d+)$", read(), re.MULTILINE)
+    except OSError:
+        return None
+    return None if found is None else int(found[1])

@@ -1,0 +1,176 @@
+"""The worker: what a job's child process runs.
+
+Standard input holds the job (JSON: ``kind``, ``payload``), standard output takes the messages (one
+JSON object a line: ``{"progress": ...}`` and a last ``{"status", "value", "reason", "memory"}``),
+standard error is the log. The jobs and their payloads:
+
+- ``build``: ``{input, recipe, provider, store, data, allow_network, trust_remote_code}`` gives
+  ``{model, steps, bytes}`` (`paretune.targets.building`).
+- ``measure``: ``{model, runtime, evaluator: {name, params}, rung, budget: {seconds, examples},
+  previous, data, allow_network, trust_remote_code}`` gives a list of measurements
+  (`paretune.targets.measuring`).
+- ``smoke``: ``{model, runtime}`` gives ``{tokens}`` (`paretune.targets.measuring`).
+- ``call``: ``{function: "module:function", args: {...}}`` gives what the function returns; for
+  tests and benchmarks.
+"""
+
+from __future__ import annotations
+
+import errno
+import faulthandler
+import json
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from importlib import import_module
+from typing import Any, BinaryIO, NoReturn
+
+from paretune.errors import InvalidArtifactError, ParetuneError, UsageError, nearest
+from paretune.jsontools import Json
+from paretune.passes.base import Progress
+from paretune.targets.base import JobStatus
+
+Report = Callable[[Progress], None]
+
+JOBS: Mapping[str, str] = {
+    "build": "paretune.targets.building:build",
+    "measure": "paretune.targets.measuring:measure",
+    "smoke": "paretune.targets.measuring:smoke",
+    "call": "paretune.targets.worker:call",
+}
+_PROGRESS_EVERY_S = 0.2
+# What libraries say that raise no MemoryError: torch, onnxruntime, C++.
+_NO_MEMORY = (
+    "can't allocate memory",
+    "not enough memory",
+    "bad_alloc",
+    "failed to allocate memory",
+)
+
+
+class _TerminatedError(BaseException):
+    """SIGTERM came: unwind, so that temporary folders are removed, and die of it."""
+
+
+def main() -> NoReturn:
+    """Run the one job that standard input holds; never returns."""
+    reply = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # whatever prints, prints into the log
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(line_buffering=True, encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
+    faulthandler.enable()
+    signal.signal(signal.SIGTERM, _raise_terminated)
+    try:
+        final = _run(reply)
+    except _TerminatedError:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGTERM)
+        os._exit(1)
+    _send(reply, {**final, "memory": _memory_held()})
+    reply.close()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Not sys.exit: what libraries do at exit can hang or crash, and the answer is given.
+    os._exit(0)
+
+
+def _raise_terminated(*_: object) -> None:
+    raise _TerminatedError
+
+
+def _run(reply: BinaryIO) -> dict[str, Json]:
+    try:
+        with open(0, "rb", closefd=False) as source:
+            request = json.load(source)
+        with open(os.devnull, "rb") as nothing:
+            os.dup2(nothing.fileno(), 0)
+        _see_modules(request["path"])
+        value = find_job(request["kind"])(request["payload"], _reporter(reply))
+        json.dumps(value)  # what is no JSON fails as the job's own fault
+        return {"status": JobStatus.OK, "value": value, "reason": None}
+    except _TerminatedError:
+        raise
+    # The boundary of the process: everything becomes an outcome, with its traceback in the log.
+    except BaseException as error:
+        traceback.print_exc()
+        status, reason = classify(error)
+        return {"status": status, "value": None, "reason": reason}
+
+
+def _see_modules(path: list[str]) -> None:
+    """Find modules where the process that submitted the job does (tests, a user's own metric)."""
+    sys.path.extend(folder for folder in path if folder not in sys.path)
+
+
+def find_job(kind: str) -> Callable[[Mapping[str, Any], Report], Json]:
+    """Return the function that runs a kind of job.
+
+    Raises:
+        UsageError: There is no such kind.
+    """
+    if kind not in JOBS:
+        raise UsageError(f"no kind of job named {kind!r}", hint=nearest(kind, JOBS))
+    found: Callable[[Mapping[str, Any], Report], Json] = _attribute(JOBS[kind])
+    return found
+
+
+def call(payload: Mapping[str, Any], report: Report) -> Json:
+    """Call ``module:function`` with JSON arguments."""
+    return _attribute(payload["function"])(**payload.get("args", {}))
+
+
+def _attribute(place: str) -> Any:
+    module, _, name = place.partition(":")
+    return getattr(import_module(module), name)
+
+
+def classify(error: BaseException) -> tuple[JobStatus, str]:
+    """Return how a job ended that raised, and why in words."""
+    if isinstance(error, InvalidArtifactError):
+        return JobStatus.INVALID, str(error)
+    if isinstance(error, ParetuneError):
+        return JobStatus.FAILED, str(error)
+    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    out_of_memory = (
+        isinstance(error, MemoryError)
+        or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
+        or (isinstance(error, Exception) and any(words in text.lower() for words in _NO_MEMORY))
+    )
+    return (JobStatus.OUT_OF_MEMORY if out_of_memory else JobStatus.FAILED), text
+
+
+def _reporter(reply: BinaryIO) -> Report:
+    """Return a function that passes progress on, a few times a second at most."""
+    lock = threading.Lock()
+    last = ("", 0.0)
+
+    def report(progress: Progress) -> None:
+        nonlocal last
+        with lock:
+            now = time.monotonic()
+            ends = progress.total > 0 and progress.done >= progress.total
+            if progress.step == last[0] and now - last[1] < _PROGRESS_EVERY_S and not ends:
+                return
+            last = (progress.step, now)
+            _send(reply, {"progress": asdict(progress)})
+
+    return report
+
+
+def _send(reply: BinaryIO, message: Mapping[str, Json]) -> None:
+    reply.write(json.dumps(message).encode() + b"\n")
+    reply.flush()
+
+
+def _memory_held() -> int:
+    """Return what this process holds at the end of its job, in bytes."""
+    import psutil
+
+    from paretune.targets.process_tree import memory_of
+
+    return memory_of(psutil.Process())

@@ -1,0 +1,39 @@
+"""Fixtures that several folders of tests share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+# No test reaches out, and no library's telemetry runs: set before any of them is imported.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def public_data() -> Path:
+    """The public data sets' folder; the test is skipped where it is absent."""
+    place = Path(os.environ.get("PARETUNE_DATA", ROOT.parent / "shared" / "data"))
+    if not place.is_dir():
+        pytest.skip("the public data sets are not here (set PARETUNE_DATA to their folder)")
+    return place
+
+
+@pytest.fixture(scope="session")
+def stories260k(public_data: Path) -> Path:
+    """A 1 MB Llama that really tells stories."""
+    return public_data / "stories260k"
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Path:
+    """SmolLM2-135M as `make demo` prepares it; the test is skipped where it is absent."""
+    place = ROOT / ".models" / "smollm2"
+    if not (place / "config.json").is_file():
+        pytest.skip("SmolLM2 is not prepared: python examples/prepare_smollm2.py .models/smollm2")
+    return place

@@ -1,0 +1,189 @@
+"""A search without processes: jobs are answered at once from the candidate's own parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from paretune.jsontools import digest
+from paretune.measurement import Measurement, MetricSpec, Rung
+from paretune.models import Model, ModelKind
+from paretune.search.attempt import Shortcuts
+from paretune.search.candidate import Candidate, RuntimeSettings, Step
+from paretune.search.constraints import Objective, parse_constraint
+from paretune.search.engine import Engine
+from paretune.search.outcome import Outcome
+from paretune.search.prechecks import Foresight
+from paretune.search.space import PassSlot, Space
+from paretune.search.standing import Standing, stand, violations
+from paretune.search.strategies.exhaustive import Exhaustive
+from paretune.search.workbench import EvaluatorSlot
+from paretune.targets.base import Job, JobResult, JobStatus, TargetInfo
+
+OBJECTIVES = (Objective("accuracy", "maximize"), Objective("decode_ms_p50", "minimize"))
+SLOTS = (
+    EvaluatorSlot(0, "classification", {}, (MetricSpec("accuracy", "fraction", "maximize", False),),
+                  (Rung.ROUGH, Rung.FULL)),
+    EvaluatorSlot(1, "generation", {}, (MetricSpec("decode_ms_p50", "ms", "minimize", True),),
+                  (Rung.ROUGH, Rung.FULL)),
+)  # fmt: skip
+
+
+class FakeWorkbench:
+    """Jobs that carry the candidate, and no folder."""
+
+    def __init__(self) -> None:
+        self.candidate: Candidate | None = None
+
+    def build(self, candidate: Candidate) -> Job:
+        self.candidate = candidate
+        return Job("build", candidate.to_json())
+
+    @contextmanager
+    def packaged(self, built: Model, runtime: RuntimeSettings) -> Iterator[Model]:
+        yield built
+
+    def smoke(self, package: Model, runtime: RuntimeSettings) -> Job:
+        assert self.candidate is not None
+        return Job("smoke", self.candidate.to_json())
+
+    def measure(
+        self,
+        package: Model,
+        runtime: RuntimeSettings,
+        slot: EvaluatorSlot,
+        rung: Rung,
+        previous: Mapping[str, Measurement],
+    ) -> Job:
+        assert self.candidate is not None
+        payload = {**self.candidate.to_json(), "evaluator": slot.name, "rung": rung.value}
+        return Job("measure", payload)
+
+
+class FakeTarget:
+    """Answers a job from the parameters of the candidate's last step.
+
+    ``status`` (and ``at``, the job's kind) let a step fail; ``quality`` and ``ms`` are what is
+    measured; ``same`` is what the artifact's digest depends on (default: all parameters).
+    """
+
+    def __init__(self) -> None:
+        self.jobs: list[str] = []
+        self.cancelled = False
+
+    def info(self) -> TargetInfo:
+        return TargetInfo("fake")
+
+    def submit(self, job: Job) -> Future[JobResult]:
+        future: Future[JobResult] = Future()
+        answer = self._answer(job)
+        if answer is not None:
+            future.set_result(answer)
+        return future
+
+    def _answer(self, job: Job) -> JobResult | None:
+        params = job.payload["recipe"][-1]["params"] if job.payload["recipe"] else {}
+        name = job.kind
+        if job.kind == "measure":
+            name = f"{job.payload['evaluator']}:{job.payload['rung']}"
+        self.jobs.append(name)
+        if params.get("at", "build") == job.kind and "status" in params:
+            if params["status"] == "hang":
+                return None
+            if params["status"] == "interrupt":
+                raise KeyboardInterrupt
+            return JobResult(JobStatus(params["status"]), reason="as asked for", seconds=1.0)
+        return JobResult(JobStatus.OK, self._value(job, params))
+
+    def _value(self, job: Job, params: dict[str, Any]) -> Any:
+        if job.kind == "build":
+            artifact = digest(params.get("same", params))
+            return {
+                "model": Model(ModelKind.HF, Path("x"), artifact).to_json(),
+                "steps": [{"step": "noop", "s": 1.0, "cached": False}],
+            }
+        if job.kind == "smoke":
+            return None
+        wide = 0.1 if job.payload["rung"] == "rough" else 0.01
+        if job.payload["evaluator"] == "classification":
+            value = params.get("quality", 0.9)
+            return [Measurement("accuracy", value, "fraction", value - wide, value + wide,
+                                100, "fake-1", (value,)).to_json()]  # fmt: skip
+        value = params.get("ms", 10.0) / job.payload["runtime"]["threads"]
+        return [Measurement("decode_ms_p50", value, "ms", value - wide, value + wide,
+                            10, "fake-1").to_json()]  # fmt: skip
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+    def close(self) -> None:
+        pass
+
+
+class Memory:
+    """A recorder that keeps everything in memory."""
+
+    def __init__(self, folder: Path) -> None:
+        self.outcomes: list[Outcome] = []
+        self.folder = folder
+
+    def next_id(self) -> int:
+        return len(self.outcomes) + 1
+
+    def begin(self, id: int, candidate: Candidate) -> Path:
+        return self.folder
+
+    def record(self, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
+
+    def spent(self) -> float:
+        return 0.0
+
+
+class Silent:
+    """A watcher that sees nothing."""
+
+    def candidate(self, id: int, candidate: Candidate) -> None: ...
+    def step(self, progress: Any) -> None: ...
+    def timing(self, on: bool) -> None: ...
+    def outcome(self, outcome: Outcome, best: Outcome | None, front: int) -> None: ...
+    def note(self, text: str) -> None: ...
+
+
+def noop(**params: Any) -> Candidate:
+    """Return a candidate of one fake step."""
+    return Candidate((Step("noop", params),), RuntimeSettings("cpu", params.pop("threads", 1)))
+
+
+def make_engine(
+    folder: Path,
+    candidates: list[Candidate],
+    constraints: tuple[str, ...] = (),
+    *,
+    shortcuts: Shortcuts = Shortcuts(),
+    told: list[Outcome] | None = None,
+    look: Any = lambda candidate: Foresight(None),
+    **settings: Any,
+) -> Engine:
+    """Return an engine over the given candidates in this order; the first is the baseline."""
+    empty = Space((PassSlot("noop", {"never": (0,)}),), ("cpu",), (1,))
+    parsed = tuple(parse_constraint(text) for text in constraints)
+    strategy = Exhaustive(space=empty, objectives=OBJECTIVES, seed=0, first=candidates)
+    recorder = Memory(folder)
+    recorder.outcomes += told or []
+    limits = stand(recorder.outcomes, OBJECTIVES, (), None).limits
+    for outcome in recorder.outcomes:
+        strategy.tell(outcome.candidate, outcome, violations=violations(outcome, limits))
+    settings.setdefault("trials", len(candidates))
+
+    def after(outcome: Outcome, standing: Standing) -> None: ...
+
+    return Engine(
+        strategy=strategy, target=FakeTarget(), recorder=recorder, workbench=FakeWorkbench(),
+        evaluators=SLOTS, objectives=OBJECTIVES, constraints=parsed, look=look,
+        watcher=Silent(), on_outcome=after, baseline=candidates[0].digest,
+        shortcuts=shortcuts, **settings,
+    )  # fmt: skip

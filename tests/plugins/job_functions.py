@@ -1,0 +1,145 @@
+"""What tests let a worker call: each does one thing that a bad candidate might do."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+
+def add(a: float, b: float) -> float:
+    return a + b
+
+
+def echo(value: Any) -> Any:
+    return value
+
+
+def facts() -> dict[str, Any]:
+    return {
+        "pid": os.getpid(),
+        "session": os.getsid(0),
+        "modules": sorted(sys.modules),
+        "environment": dict(os.environ),
+        "stdin": sys.stdin.read(),
+    }
+
+
+def not_json() -> object:
+    return object()
+
+
+def not_a_number() -> dict[str, float]:
+    return {"value": float("nan"), "low": float("-inf")}
+
+
+def fail(message: str) -> None:
+    raise ValueError(message)
+
+
+def raise_from(module: str, name: str, message: str) -> None:
+    raise getattr(__import__(module, fromlist=[name]), name)(message)
+
+
+def leave(status: int) -> None:
+    sys.exit(status)
+
+
+def drop_dead(status: int) -> None:
+    print("last words")
+    os._exit(status)
+
+
+def segfault() -> None:
+    ctypes.string_at(0)
+
+
+def kill_self(number: int) -> None:
+    os.kill(os.getpid(), number)
+    time.sleep(60)
+
+
+def kill_server() -> None:
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(60)
+
+
+def sleep(seconds: float) -> float:
+    time.sleep(seconds)
+    return seconds
+
+
+def spin() -> None:
+    while True:
+        pass
+
+
+def ignore_sigterm(ready: str) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    Path(ready).touch()
+    while True:
+        time.sleep(60)
+
+
+def clean_up_when_ended(sign: str) -> None:
+    try:
+        time.sleep(60)
+    finally:
+        Path(sign).touch()
+
+
+def hold(megabytes: int, seconds: float) -> int:
+    held = bytearray(b"x") * (megabytes * 1_000_000)
+    time.sleep(seconds)
+    return len(held)
+
+
+def raise_memory_error() -> None:
+    raise MemoryError
+
+
+def chatter(lines: int) -> str:
+    for number in range(lines):
+        print(f"line {number}")
+    print("to stderr", file=sys.stderr)
+    os.write(1, b"to descriptor 1\n")
+    return "done"
+
+
+_DAEMON = """
+import os, sys, time
+os.setsid()
+if os.fork():
+    os._exit(0)
+open(sys.argv[1], "w").write(str(os.getpid()))
+time.sleep(120)
+"""
+
+
+def leave_a_daemon(pid_file: str, seconds: float = 0.0) -> str:
+    """Start a process that leaves session, group and parent."""
+    subprocess.run([sys.executable, "-c", _DAEMON, pid_file], check=True)
+    while not Path(pid_file).is_file() or not Path(pid_file).read_text():
+        time.sleep(0.01)
+    time.sleep(seconds)
+    return "left"
+
+
+def leave_a_forked_child(pid_file: str) -> str:
+    """Leave a child that holds every descriptor open."""
+    pid = os.fork()
+    if pid == 0:
+        time.sleep(120)
+        os._exit(0)
+    Path(pid_file).write_text(str(pid))
+    return "left"
+
+
+def grow_in_a_child(megabytes: int) -> None:
+    code = f"x = bytearray(b'x') * {megabytes * 1_000_000}; import time; time.sleep(60)"
+    subprocess.run([sys.executable, "-c", code], check=True)

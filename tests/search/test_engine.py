@@ -1,0 +1,179 @@
+import time
+from pathlib import Path
+
+import pytest
+from fake_search import FakeTarget, make_engine, noop
+
+from paretune.errors import NothingFeasibleError
+from paretune.measurement import Rung
+from paretune.search.attempt import Shortcuts
+from paretune.search.outcome import OutcomeKind
+from paretune.search.prechecks import Foresight
+
+
+def jobs(engine: object) -> list[str]:
+    target = engine.target  # type: ignore[attr-defined]
+    assert isinstance(target, FakeTarget)
+    return target.jobs
+
+
+def test_an_ok_candidate_goes_all_the_way_cheap_things_first(tmp_path: Path) -> None:
+    engine = make_engine(tmp_path, [noop(x=1)])
+    standing = engine.run()
+    (outcome,) = engine.recorder.outcomes
+    assert outcome.kind is OutcomeKind.OK
+    assert (outcome.rung, outcome.id, standing.best) == (Rung.FULL, 1, 1)
+    assert jobs(engine) == [
+        "build", "smoke", "generation:rough", "classification:rough",
+        "generation:full", "classification:full",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("at", ["build", "smoke", "measure"])
+@pytest.mark.parametrize(
+    "status", ["failed", "crashed", "timeout", "out_of_memory", "invalid"]
+)
+def test_whatever_a_job_does_is_an_outcome_and_the_search_goes_on(
+    tmp_path: Path, status: str, at: str
+) -> None:
+    engine = make_engine(tmp_path, [noop(x=1), noop(status=status, at=at), noop(x=2)])
+    engine.run()
+    first, second, third = engine.recorder.outcomes
+    assert (second.kind.value, second.reason) == (status, "as asked for")
+    assert first.kind is third.kind is OutcomeKind.OK
+
+
+def test_a_skipped_candidate_runs_no_job_and_is_no_trial(tmp_path: Path) -> None:
+    bad = noop(x=99)
+    engine = make_engine(
+        tmp_path,
+        [noop(x=1), bad, noop(x=2)],
+        look=lambda c: Foresight("does not fit" if c == bad else None),
+        trials=2,
+    )
+    engine.run()
+    kinds = [outcome.kind for outcome in engine.recorder.outcomes]
+    assert kinds == [OutcomeKind.OK, OutcomeKind.SKIPPED, OutcomeKind.OK]
+    assert not engine.recorder.outcomes[1].ran_job
+
+
+def test_trials_are_a_total_with_the_baseline_and_what_was_there_before(tmp_path: Path) -> None:
+    candidates = [noop(x=x) for x in range(5)]
+    before = make_engine(tmp_path, candidates, trials=2)
+    before.run()
+    after = make_engine(tmp_path, candidates, trials=3, told=before.recorder.outcomes)
+    after.run()
+    assert [o.id for o in after.recorder.outcomes] == [1, 2, 3]
+    assert len({o.candidate for o in after.recorder.outcomes}) == 3
+
+
+def test_a_surely_broken_constraint_stops_early_and_is_named(tmp_path: Path) -> None:
+    engine = make_engine(tmp_path, [noop(x=1), noop(quality=0.5)], ("accuracy >= baseline - 0.02",))
+    engine.run()
+    outcome = engine.recorder.outcomes[1]
+    assert (outcome.kind, outcome.rung) == (OutcomeKind.INFEASIBLE, Rung.ROUGH)
+    assert outcome.constraint == "accuracy >= baseline - 0.02"
+    assert "0.5" in str(outcome.reason)
+    assert jobs(engine)[-1] == "classification:rough"
+
+
+def test_a_constraint_that_may_still_hold_does_not_stop(tmp_path: Path) -> None:
+    # 0.85 +- 0.1 may be above 0.88 after the rough look; the full look decides, and that is ok.
+    engine = make_engine(tmp_path, [noop(x=1), noop(quality=0.85)], ("accuracy >= 0.88",))
+    standing = engine.run()
+    assert engine.recorder.outcomes[1].kind is OutcomeKind.OK
+    assert standing.feasible == {1}
+
+
+def test_a_surely_beaten_candidate_is_pruned(tmp_path: Path) -> None:
+    engine = make_engine(tmp_path, [noop(x=1), noop(quality=0.5, ms=50.0)])
+    engine.run()
+    outcome = engine.recorder.outcomes[1]
+    assert outcome.kind is OutcomeKind.PRUNED
+    assert "candidate 1" in str(outcome.reason)
+
+
+def test_an_infeasible_winner_prunes_nobody(tmp_path: Path) -> None:
+    candidates = [noop(x=1, quality=0.95, ms=1000.0), noop(quality=0.5, ms=2000.0)]
+    engine = make_engine(tmp_path, candidates, ("decode_ms_p50 <= 1",))
+    engine.run()
+    assert engine.recorder.outcomes[1].kind is OutcomeKind.INFEASIBLE  # not pruned by candidate 1
+
+
+def test_the_baseline_is_measured_whole_even_if_it_breaks_a_constraint(tmp_path: Path) -> None:
+    engine = make_engine(tmp_path, [noop(quality=0.1)], ("accuracy >= 0.9",))
+    standing = engine.run()
+    assert engine.recorder.outcomes[0].kind is OutcomeKind.OK
+    assert standing.best is None
+    assert standing.nearest_miss is not None
+    assert standing.nearest_miss["id"] == 1
+
+
+def test_without_early_stops_only_full_rungs_are_measured(tmp_path: Path) -> None:
+    engine = make_engine(
+        tmp_path, [noop(x=1), noop(quality=0.1)], ("accuracy >= 0.9",),
+        shortcuts=Shortcuts(early_stops=False),
+    )  # fmt: skip
+    engine.run()
+    assert not any("rough" in name for name in jobs(engine))
+    assert engine.recorder.outcomes[1].kind is OutcomeKind.OK
+
+
+def test_the_same_artifact_and_settings_is_a_duplicate(tmp_path: Path) -> None:
+    engine = make_engine(tmp_path, [noop(x=1, same=1), noop(x=2, same=1)])
+    engine.run()
+    outcome = engine.recorder.outcomes[1]
+    assert (outcome.kind, outcome.duplicate_of) == (OutcomeKind.DUPLICATE, 1)
+    assert jobs(engine)[-1] == "build"
+
+
+def test_under_other_settings_accuracy_is_reused_and_speed_measured(tmp_path: Path) -> None:
+    engine = make_engine(tmp_path, [noop(x=1, same=1, threads=1), noop(x=1, same=1, threads=2)])
+    engine.run()
+    outcome = engine.recorder.outcomes[1]
+    assert outcome.kind is OutcomeKind.OK
+    assert outcome.value("decode_ms_p50") == 5.0
+    second = jobs(engine)[6:]
+    assert second == ["build", "smoke", "generation:rough", "generation:full"]
+    assert [s.step for s in outcome.seconds if s.cached] == [
+        "classification:rough", "classification:full",
+    ]  # fmt: skip
+
+
+def test_without_the_duplicate_check_everything_is_measured(tmp_path: Path) -> None:
+    engine = make_engine(
+        tmp_path, [noop(x=1, same=1), noop(x=2, same=1)], shortcuts=Shortcuts(duplicates=False)
+    )
+    engine.run()
+    assert [o.kind for o in engine.recorder.outcomes] == [OutcomeKind.OK, OutcomeKind.OK]
+    assert jobs(engine).count("classification:full") == 2
+
+
+def test_what_is_in_flight_at_the_deadline_is_stopped_and_unrecorded(tmp_path: Path) -> None:
+    engine = make_engine(tmp_path, [noop(x=1), noop(status="hang")], time_s=0.3)
+    start = time.monotonic()
+    engine.run()
+    assert time.monotonic() - start < 5
+    assert len(engine.recorder.outcomes) == 1
+    assert engine.target.cancelled  # type: ignore[attr-defined]
+
+
+def test_an_interrupt_cancels_and_records_nothing(tmp_path: Path) -> None:
+    engine = make_engine(tmp_path, [noop(x=1), noop(status="interrupt", at="measure")])
+    with pytest.raises(KeyboardInterrupt):
+        engine.run()
+    assert len(engine.recorder.outcomes) == 1
+    assert engine.target.cancelled  # type: ignore[attr-defined]
+
+
+def test_a_failed_baseline_ends_a_search_that_is_relative_to_it(tmp_path: Path) -> None:
+    engine = make_engine(
+        tmp_path, [noop(status="failed"), noop(x=1)], ("accuracy >= baseline - 0.02",)
+    )
+    with pytest.raises(NothingFeasibleError, match="the baseline has no accuracy.*as asked for"):
+        engine.run()
+
+
+def test_a_failed_baseline_does_not_matter_to_absolute_constraints(tmp_path: Path) -> None:
+    engine = make_engine(tmp_path, [noop(status="failed"), noop(x=1)], ("accuracy >= 0.5",))
+    assert engine.run().best == 2

@@ -1,0 +1,153 @@
+"""The whole line with real child processes, a real store and a real study; only the passes are fakes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_study import FakeSmokeWorkbench, write_fake_study
+
+from paretune.api import Search, SearchResult, Setting
+from paretune.config import load
+from paretune.display import make_display
+from paretune.errors import UsageError
+from paretune.jsontools import read_json
+from paretune.search.attempt import Shortcuts
+from paretune.store import Store
+from paretune.study import Study, read_outcomes
+from paretune.targets.local import LocalTarget
+
+TESTS = Path(__file__).resolve().parent
+
+
+def search(config: Path, shortcuts: Shortcuts = Shortcuts(), **overrides: Any) -> SearchResult:
+    """Search a study of fakes in this process."""
+    folder = config.parent
+    store = Store(folder / "store")
+    target = LocalTarget(store_root=store.root, preload=False)
+    setting = Setting(load(config, **overrides), store, target)
+    study = Study(folder / "study")
+    try:
+        made = Search(
+            setting, study, make_display(quiet=True), shortcuts,
+            workbench=FakeSmokeWorkbench.of(setting),
+        )  # fmt: skip
+        made.engine.run()
+        return made.finish("finished")
+    finally:
+        target.close()
+        study.close()
+
+
+def test_misbehaving_candidates_are_outcomes_and_the_best_is_handed_over(tmp_path: Path) -> None:
+    config = write_fake_study(
+        tmp_path,
+        {"x": [1, 99], "quality": [0.7, 0.95], "misbehave": ["", "crash", "raise"]},
+        constraints=["accuracy >= baseline - 0.02"],
+    )
+    result = search(config)
+    by_outcome: dict[str, int] = {}
+    for row in result.results["candidates"]:
+        by_outcome[row["outcome"]] = by_outcome.get(row["outcome"], 0) + 1
+    # 12 in the space and the baseline: half are ruled out, of the rest a third each.
+    assert by_outcome == {"ok": 2, "infeasible": 1, "crashed": 2, "failed": 2, "skipped": 6}
+    failed = next(r for r in result.results["candidates"] if r["outcome"] == "failed")
+    assert failed["reason"] == "ZeroDivisionError: as asked for"
+    log = tmp_path / "study" / "candidates" / f"{failed['id']:04d}" / "worker.log"
+    assert "ZeroDivisionError" in log.read_text()
+    best = next(r for r in result.results["candidates"] if r["id"] == result.results["best"])
+    assert best["metrics"]["accuracy"]["value"] == 0.95
+    assert result.best is not None
+    assert (result.best / "recipe.yaml").is_file()
+    assert (result.best / "model_card.md").is_file()
+    assert list((tmp_path / "store" / "staging").iterdir()) == []
+
+
+def test_shared_prefixes_are_built_once(tmp_path: Path) -> None:
+    config = write_fake_study(tmp_path, {}, passes=[
+        {"fake_train": {"x": [1, 2]}}, {"noop": {"x": [1, 2, 3]}},
+    ])  # fmt: skip
+    result = search(config)
+    steps = [
+        step
+        for row in result.results["candidates"]
+        for step in row["seconds"]
+        if step["step"] == "fake_train"
+    ]
+    assert len(steps) == 6
+    assert sum(not step["cached"] for step in steps) == 2
+
+
+def test_a_parameter_that_changes_nothing_is_found_out(tmp_path: Path) -> None:
+    config = write_fake_study(tmp_path, {"x": [1, 2], "ignored": [0, 1]})
+    result = search(config)
+    kinds = [row["outcome"] for row in result.results["candidates"]]
+    assert kinds.count("duplicate") == 2
+    assert [n["param"] for n in result.results["no_difference"]] == ["ignored"]
+
+
+def test_the_same_search_again_runs_nothing_and_more_trials_go_on(tmp_path: Path) -> None:
+    config = write_fake_study(tmp_path, {"x": {"low": 1, "high": 5}})
+    first = search(config, trials=3)
+    stamp = (tmp_path / "study/candidates/0003/outcome.json").stat().st_mtime_ns
+    again = search(config, trials=3)
+    assert again.results["candidates"] == first.results["candidates"]
+    assert (tmp_path / "study/candidates/0003/outcome.json").stat().st_mtime_ns == stamp
+    more = search(config)
+    assert len(more.results["candidates"]) == 6
+    assert more.results["candidates"][:3] == first.results["candidates"]
+
+
+def test_relaxed_constraints_reopen_what_was_stopped_early(tmp_path: Path) -> None:
+    config = write_fake_study(
+        tmp_path, {"quality": [0.6, 0.95], "speed": [1.0]}, constraints=["accuracy >= 0.9"]
+    )
+    first = search(config)
+    assert "infeasible" in [row["outcome"] for row in first.results["candidates"]]
+    config.write_text(config.read_text().replace("accuracy >= 0.9", "accuracy >= 0.5"))
+    second = search(config)
+    assert "infeasible" not in [row["outcome"] for row in second.results["candidates"]]
+    assert len(second.results["candidates"]) == len(first.results["candidates"])
+
+
+def test_another_model_under_the_same_study_is_refused(tmp_path: Path) -> None:
+    config = write_fake_study(tmp_path, {"x": [1]})
+    search(config)
+    (tmp_path / "model" / "config.json").write_text('{"model_type": "other"}')
+    with pytest.raises(UsageError, match="model was"):
+        search(config)
+
+
+@pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGINT])
+def test_ended_in_the_middle_and_resumed(tmp_path: Path, ending: signal.Signals) -> None:
+    config = write_fake_study(tmp_path, {"x": {"low": 1, "high": 8}})
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from test_end_to_end_fakes import search\n"
+        "search(Path(sys.argv[1]))\n"
+    )
+    paths = os.pathsep.join([str(TESTS), str(TESTS / "plugins"), str(TESTS.parent)])
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(config)],
+        env={**os.environ, "PYTHONPATH": paths},
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 60
+    while len(list(tmp_path.glob("study/candidates/*/outcome.json"))) < 3:
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(ending)
+    process.wait(timeout=5)
+    before = [o.candidate for o in read_outcomes(tmp_path / "study")]
+    assert 3 <= len(before) < 9
+    result = search(config)
+    candidates = [json.dumps(row["recipe"]) for row in result.results["candidates"]]
+    assert len(candidates) == len(set(candidates)) == 9
+    assert [o.candidate for o in read_outcomes(tmp_path / "study")][: len(before)] == before
+    assert read_json(tmp_path / "study" / "results.json")["status"] == "finished"
