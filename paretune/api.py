@@ -217,7 +217,9 @@ class Search:
         from paretune.search.mirror import Mirror
 
         plan = self._setting.plan
-        mirror = Mirror(self._study.folder / "study.db", plan.name, plan.objectives)
+        mirror = Mirror(
+            self._study.folder / "study.db", plan.name, plan.objectives, plan.space
+        )
         mirror.rebuild(self._study.outcomes)
         return mirror
 

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from paretune.models import ModelKind, open_model
 from paretune.package import lay_out
 from paretune.search.candidate import RuntimeSettings
 from paretune.targets.base import Job, JobStatus, Limits, Target, TargetInfo
-from paretune.targets.local import LocalTarget
+from paretune.targets.local import RUNTIMES, LocalTarget, worker_environment
 from paretune.targets.providers import PROVIDERS, check_provider
 
 _ARRAY_BYTES = 256 << 20  # several times the largest caches
@@ -132,7 +133,9 @@ def render(measured: dict[str, Json]) -> str:
         lines.append(f"  {figure['name']:<26}{threads:<11}{value:>16}{spread}")
     lines.append("")
     for name, needs in measured["providers"].items():
-        lines.append(f"  provider {name:<17}{'available' if needs is None else needs}")
+        lines.append(
+            f"  provider {name:<17}{'available' if needs is None else needs.partition(': ')[2]}"
+        )
     return "\n".join(lines)
 
 
@@ -162,7 +165,7 @@ def bandwidth(threads: Sequence[int], array_bytes: int = _ARRAY_BYTES) -> list[J
 
 
 def matrix_fp32(threads: Sequence[int], side: int = _MATRIX) -> list[Json]:
-    """Measure ONNX Runtime's fp32 matrix product, in 10^9 multiplications and additions a second."""
+    """Measure ONNX Runtime's fp32 matrix product; each multiplication and addition counts."""
     return _matrix("matrix product fp32", "GFLOP/s", "MatMul", threads, side)
 
 
@@ -191,7 +194,7 @@ def _matrix(name: str, unit: str, operator: str, threads: Sequence[int], side: i
         options.inter_op_num_threads = 1
         session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         feed = {"left": values.astype(left)}
-        seconds = _repeat(lambda session=session, feed=feed: session.run(None, feed))
+        seconds = _repeat(partial(session.run, None, feed))
         figures.append(_figure(name, unit, [work / s / 1e9 for s in seconds], count))
     return figures
 
@@ -248,15 +251,22 @@ def _start_up(target: Target) -> list[Json]:
     call = Job("call", {"function": "paretune.bench:nothing", "args": {}}, _LIMITS)
     _value(target, call)  # the first one waits for the fork server's imports
     jobs = [_seconds(lambda: _value(target, call)) * 1e3 for _ in range(_STARTS)]
-    command = [sys.executable, "-c", "import onnxruntime_genai"]
-    spawned = [
-        _seconds(lambda: subprocess.run(command, check=True, capture_output=True)) * 1e3
-        for _ in range(3)
-    ]
     return [
         _figure("job start and end", "ms", jobs),
-        _figure("spawned run-time process", "ms", spawned),
+        _spawned("new process, run-time", ("onnxruntime_genai",), 3),
+        _spawned("new process, all imports", RUNTIMES, 2),
     ]
+
+
+def _spawned(name: str, modules: Sequence[str], times: int) -> dict[str, Json]:
+    """Measure a new interpreter that imports some modules: what a job would cost without a fork."""
+    command = [sys.executable, "-c", f"import {', '.join(modules)}"]
+    environment = worker_environment(allow_network=False)
+
+    def spawn() -> None:
+        subprocess.run(command, check=True, capture_output=True, env=environment)
+
+    return _figure(name, "ms", [_seconds(spawn) * 1e3 for _ in range(times)])
 
 
 def _seconds(work: Callable[[], object]) -> float:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import sys
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from paretune.registry import find, names
 from paretune.store import default_store
 from paretune.targets.base import Job, JobStatus, Limits, TargetInfo
 from paretune.targets.fingerprint import free_disk
-from paretune.targets.local import LocalTarget
+from paretune.targets.local import RUNTIMES, LocalTarget
 from paretune.targets.providers import PROVIDERS, check_provider
 
 _TESTED_PYTHON = ((3, 11), (3, 13))
@@ -131,7 +130,7 @@ def import_runtime(module: str) -> dict[str, Json]:
 def _ask_worker(target: LocalTarget) -> list[Json]:
     """Import each run-time in a worker of its own: a broken one takes down nothing else."""
     items = []
-    for module in ("torch", "transformers", "peft", "onnxruntime", "onnxruntime_genai"):
+    for module in RUNTIMES:
         call = {"function": "paretune.doctor:import_runtime", "args": {"module": module}}
         result = target.submit(Job("call", call, Limits(seconds=120.0))).result()
         if result.status is JobStatus.OK:

@@ -41,6 +41,7 @@ from typing import IO, NoReturn
 
 import psutil
 
+from paretune import registry
 from paretune.errors import StateError
 
 FORK, FRESH, READY = b"fork", b"fresh", b"ready"
@@ -250,6 +251,8 @@ def serve(control: int, modules: Sequence[str]) -> None:
         # Whatever goes wrong here goes wrong again, with its traceback, in a job that needs it.
         with contextlib.suppress(Exception):
             import_module(name)
+    for group in registry.BUILTIN:
+        registry.table(group)  # reading all packages' entry points takes longer than a fork
     gc.collect()
     gc.freeze()  # the collector would touch, and so copy, the shared pages in each child
     _Server(socket.socket(fileno=control)).run()

@@ -20,16 +20,22 @@ from paretune.targets.fork_server import ForkServer
 from paretune.targets.process import JobRun, Spawner
 
 # Not datasets: it brings jemalloc's thread, and a fork keeps the forking thread only.
-PRELOADED = (
+RUNTIMES = ("torch", "transformers", "peft", "onnxruntime", "onnxruntime_genai")
+"""The libraries that most jobs need."""
+
+WORKER = (
     "paretune.targets.worker",
-    "torch",
-    "transformers",
-    "peft",
-    "onnxruntime",
-    "onnxruntime_genai",
-    "onnxruntime_genai.models.builder",
     "paretune.targets.building",
     "paretune.targets.measuring",
+    "paretune.evaluators.base",
+)
+"""What every job needs; imports nothing heavy."""
+
+PRELOADED = (
+    *WORKER,
+    *RUNTIMES,
+    "onnxruntime_genai.models.builder",
+    "paretune.evaluators.serving",
     *sorted(
         {
             place.partition(":")[0]
@@ -37,8 +43,9 @@ PRELOADED = (
             for place in BUILTIN[group].values()
         }
     ),
-    "paretune.evaluators.serving",
 )
+"""What the fork server imports before its first fork."""
+
 _OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE")
 _MEMORY_SHARE = 0.9
 
@@ -76,8 +83,8 @@ class LocalTarget:
     Args:
         store_root: Where artifacts are kept; `info` tells the disk that is free there.
         allow_network: Whether jobs may reach out.
-        preload: Import what jobs need once, in the fork server, instead of in each job. Costs
-            2 to 9 s before the first job; see `warm_up`.
+        preload: Import the run-times once, in the fork server, instead of in each job that needs
+            them. Costs 2 to 9 s before the first job; see `warm_up`.
         start: ``fork``: from a fork server (Linux only); ``spawn``: a new interpreter a job.
     """
 
@@ -94,7 +101,7 @@ class LocalTarget:
         environment = worker_environment(allow_network=allow_network)
         how = start or ("fork" if sys.platform == "linux" else "spawn")
         self._launcher: ForkServer | Spawner = (
-            ForkServer(PRELOADED if preload else PRELOADED[:1], environment)
+            ForkServer(PRELOADED if preload else WORKER, environment)
             if how == "fork"
             else Spawner(environment)
         )

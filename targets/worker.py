@@ -30,6 +30,7 @@ from dataclasses import asdict
 from importlib import import_module
 from typing import Any, BinaryIO, NoReturn
 
+from paretune import registry
 from paretune.errors import InvalidArtifactError, ParetuneError, UsageError, nearest
 from paretune.jsontools import Json
 from paretune.passes.base import Progress
@@ -104,7 +105,10 @@ def _run(reply: BinaryIO) -> dict[str, Json]:
 
 def _see_modules(path: list[str]) -> None:
     """Find modules where the process that submitted the job does (tests, a user's own metric)."""
-    sys.path.extend(folder for folder in path if folder not in sys.path)
+    new = [folder for folder in path if folder not in sys.path]
+    if new:
+        sys.path.extend(new)
+        registry.table.cache_clear()  # there may be plug-ins in it
 
 
 def find_job(kind: str) -> Callable[[Mapping[str, Any], Report], Json]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from paretune.search.candidate import Candidate, Step
+from paretune.search.candidate import Candidate
 from paretune.search.constraints import Objective
 from paretune.search.outcome import Outcome
 from paretune.search.space import Space
+
+_LOOKED_THROUGH = 100_000
+"""Largest space that is looked through for what begins as the first candidates do."""
 
 
 class Exhaustive:
@@ -38,11 +41,11 @@ class Exhaustive:
     def _order(space: Space, first: tuple[Candidate, ...]) -> Iterator[Candidate]:
         yield from first
         beginnings = {candidate.recipe[0] for candidate in first if candidate.recipe}
-        # Two passes over the numbers, so that no list of the space is held.
-        for begun in (True, False):
+        if beginnings and space.size <= _LOOKED_THROUGH:
             for candidate in space:
-                if (_beginning(candidate) in beginnings) is begun:
+                if candidate.recipe and candidate.recipe[0] in beginnings:
                     yield candidate
+        yield from space  # what was proposed above is passed over
 
     def ask(self) -> Candidate | None:
         """Return the next candidate; None once there is no more."""
@@ -59,6 +62,3 @@ class Exhaustive:
         del outcome, violations
         self._seen.add(candidate.digest)
 
-
-def _beginning(candidate: Candidate) -> Step | None:
-    return candidate.recipe[0] if candidate.recipe else None

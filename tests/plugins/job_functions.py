@@ -143,3 +143,9 @@ def leave_a_forked_child(pid_file: str) -> str:
 def grow_in_a_child(megabytes: int) -> None:
     code = f"x = bytearray(b'x') * {megabytes * 1_000_000}; import time; time.sleep(60)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def names_of(group: str) -> list[str]:
+    from paretune.registry import names
+
+    return list(names(group))

@@ -423,3 +423,17 @@ def test_both_ways_to_start_give_the_same(start: Literal["spawn", "fork"], tmp_p
     if start == "spawn":  # documented: what is orphaned between two looks is not found there
         psutil.Process(int(json.loads(pid_file.read_text()))).kill()
     assert set(psutil.Process().children(recursive=True)) <= before
+
+
+def test_a_plug_in_on_a_path_that_came_later_is_found(
+    target: LocalTarget, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(target, "add", a=1, b=1).value == 2  # the server runs, and has read what there is
+    (tmp_path / "late.py").write_text("class Late:\n    pass\n")
+    listed = tmp_path / "late-1.dist-info"
+    listed.mkdir()
+    (listed / "METADATA").write_text("Metadata-Version: 2.1\nName: late\nVersion: 1\n")
+    (listed / "entry_points.txt").write_text("[paretune.passes]\nlate = late:Late\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    payload = {"function": "job_functions:names_of", "args": {"group": "passes"}}
+    assert "late" in target.submit(Job("call", payload)).result(60).value

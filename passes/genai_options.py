@@ -1,0 +1,245 @@
+"""The parameters of `genai`: what the model builder takes, and which combinations work.
+
+The builder (onnxruntime-genai 0.18) ignores unknown keys, ignores known keys where they do not
+apply, and builds some models that do not load. Everything is therefore checked here; the rules
+were found by building and loading each combination.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from paretune.models import ModelInfo
+from paretune.passes.base import Params, parameter
+
+PRECISIONS = {
+    "cpu": ("fp32", "int8", "int4"),
+    "cuda": ("fp32", "fp16", "bf16", "int8", "int4"),
+    "dml": ("fp16", "int4"),
+}
+"""What each provider can run; the builder makes more, which then do not load."""
+
+# What the builder's `create_model` knows, by the `model_type` of their config.json.
+_MODEL_TYPES = frozenset(
+    [
+        "chatglm",
+        "ernie4_5",
+        "gemma",
+        "gemma2",
+        "gemma3",
+        "gemma3_text",
+        "gemma4",
+        "gemma4_text",
+        "gpt_oss",
+        "granite",
+        "granitemoehybrid",
+        "hunyuan_v1_dense",
+        "internlm2",
+        "lfm2",
+        "lfm2_audio",
+        "lfm2_moe",
+        "lfm2_vl",
+        "llama",
+        "mistral",
+        "mistral3",
+        "nemotron",
+        "olmo",
+        "phi",
+        "phi3",
+        "phi3_v",
+        "phi3small",
+        "phi4mm",
+        "phimoe",
+        "qwen2",
+        "qwen2_5_vl",
+        "qwen3",
+        "qwen3_5",
+        "qwen3_5_moe",
+        "qwen3_5_text",
+        "qwen3_vl",
+        "smollm3",
+        "videochat_flash_qwen",
+        "whisper",
+    ]
+)
+_QUANTIZED = ("int8", "int4")
+_OF_QUANTIZATION = (
+    "block_size",
+    "is_symmetric",
+    "algorithm",
+    "accuracy_level",
+    "matmul_mixed_precision",
+    "nodes_to_exclude",
+)
+_HEAD_DIM_STEP = 16
+
+Algorithm = Literal["default", "rtn", "rtn_last", "k_quant", "k_quant_last", "k_quant_mixed"]
+MixedPrecision = Literal[
+    "last_matmul:int8", "mixed_layers:int8", "last_matmul:int8,mixed_layers:int8"
+]
+
+
+class GenaiParams(Params):
+    """Parameters of `Genai`; None leaves a choice to the builder."""
+
+    precision: Literal["fp32", "fp16", "bf16", "int8", "int4"] = parameter(
+        "fp32", "Precision of the weights. fp16 and bf16 need a GPU."
+    )
+    block_size: Literal[16, 32, 64, 128, 256] | None = parameter(
+        None, "int8 and int4: weights that share a scale. None: 32.", unit="weights"
+    )
+    is_symmetric: bool | None = parameter(
+        None, "int8 and int4: no zero points. None: true (k_quant always has them)."
+    )
+    algorithm: Algorithm | None = parameter(
+        None,
+        "int8 and int4: the builder's algo_config. default and rtn round to the nearest; k_quant "
+        "searches scales as llama.cpp does; `_last` keeps the head at 8 bits, `_mixed` the most "
+        "sensitive layers too. None: default.",
+    )
+    accuracy_level: Literal[0, 1, 2, 3, 4] | None = parameter(
+        None,
+        "int8 and int4: what the activations are rounded to while multiplying: 1 fp32, 2 fp16, "
+        "3 bf16, 4 int8, 0 left to the kernel. None: 4 on cpu, 0 elsewhere.",
+    )
+    matmul_mixed_precision: MixedPrecision | None = parameter(
+        None, "int4: which matrices are kept at 8 bits, with any algorithm."
+    )
+    nodes_to_exclude: list[str] | None = parameter(
+        None, "int8 and int4: nodes left in fp32, by their exact names (`/lm_head/MatMul`)."
+    )
+    shared_embeddings: bool | None = parameter(
+        None,
+        "The embedding and the head share one matrix in the file. None: as in the model. Not for "
+        "int8, where they cannot.",
+    )
+    fuse_qkv: bool | None = parameter(
+        None, "The query, key and value projections become one matrix. None: where possible."
+    )
+
+    @property
+    def quantized(self) -> bool:
+        """Whether weights have 8 or 4 bits."""
+        return self.precision in _QUANTIZED
+
+    @property
+    def base_algorithm(self) -> str:
+        """The algorithm without its placement of 8 bits."""
+        return (self.algorithm or "default").removesuffix("_last").removesuffix("_mixed")
+
+    @property
+    def head_at_8_bits(self) -> bool:
+        """Whether an int4 build keeps the head at 8 bits."""
+        placed = self.matmul_mixed_precision or ""
+        return "last_matmul" in placed or (self.algorithm or "").endswith(("_last", "_mixed"))
+
+    @property
+    def layers_at_8_bits(self) -> bool:
+        """Whether an int4 build keeps its most sensitive layers at 8 bits."""
+        placed = self.matmul_mixed_precision or ""
+        return "mixed_layers" in placed or self.algorithm == "k_quant_mixed"
+
+    def shares_embeddings(self, model: ModelInfo) -> bool:
+        """Return whether the build keeps one matrix for the embedding and the head."""
+        if not model.tied or self.shared_embeddings is False or self.precision == "int8":
+            return False
+        return "/lm_head/MatMul" not in (self.nodes_to_exclude or ())
+
+    def builder_options(self) -> list[str]:
+        """Return the builder's ``KEY=VALUE`` options, only those that were chosen."""
+        chosen: dict[str, object] = {
+            "block_size": self.block_size,
+            "is_symmetric": self.is_symmetric,
+            "algo_config": self.algorithm,
+            "accuracy_level": self.accuracy_level,
+            "matmul_mixed_precision": self.matmul_mixed_precision,
+            "nodes_to_exclude": ",".join(self.nodes_to_exclude or ()) or None,
+            "shared_embeddings": self.shared_embeddings,
+            "fuse_qkv": self.fuse_qkv,
+        }
+        return [
+            f"{key}={str(value).lower() if isinstance(value, bool) else value}"
+            for key, value in chosen.items()
+            if value is not None
+        ]
+
+
+def why_not(model: ModelInfo, params: GenaiParams, provider: str) -> str | None:
+    """Return why a build is refused: it would not load, or a parameter would change nothing."""
+    return (
+        _not_on_this_provider(model, params, provider)
+        or _without_effect(params)
+        or _would_not_load(model, params)
+    )
+
+
+def _not_on_this_provider(model: ModelInfo, params: GenaiParams, provider: str) -> str | None:
+    allowed = PRECISIONS.get(provider, ())
+    if params.precision not in allowed:
+        return (
+            f"precision {params.precision} does not run on provider {provider!r} "
+            f"(it takes {', '.join(allowed) or 'none'})"
+        )
+    if provider == "cpu" and model.head_dim % _HEAD_DIM_STEP:
+        return (
+            f"attention heads of {model.head_dim}: the processor's kernel takes multiples of "
+            f"{_HEAD_DIM_STEP} only"
+        )
+    if model.model_type and model.model_type not in _MODEL_TYPES:
+        return f"the model builder knows no architecture {model.model_type!r}"
+    return None
+
+
+def _without_effect(params: GenaiParams) -> str | None:
+    if not params.quantized:
+        given = [name for name in _OF_QUANTIZATION if getattr(params, name) is not None]
+        if given:
+            return f"{given[0]} has no effect with precision {params.precision}"
+    if params.precision == "int8":
+        if params.shared_embeddings is not None:
+            return "shared_embeddings has no effect with precision int8"
+        if params.head_at_8_bits or params.layers_at_8_bits:
+            return "precision int8 has 8 bits everywhere: nothing to keep at 8 bits"
+    if params.base_algorithm == "k_quant" and params.is_symmetric:
+        return f"{params.algorithm} always has zero points: is_symmetric has no effect"
+    return None
+
+
+def _would_not_load(model: ModelInfo, params: GenaiParams) -> str | None:
+    if params.shared_embeddings and not model.tied:
+        return "shared_embeddings: this model's embedding and head have weights of their own"
+    if (
+        params.precision == "int4"
+        and params.base_algorithm == "default"
+        and params.shares_embeddings(model)
+        and (params.is_symmetric is False or params.head_at_8_bits)
+    ):
+        what = "is_symmetric=false" if params.is_symmetric is False else "an 8-bit head"
+        return (
+            f"int4 with {what}, the default algorithm and a shared embedding builds a model that "
+            "does not load; use algorithm rtn or k_quant, or shared_embeddings=false"
+        )
+    return None
+
+
+def expected_bytes(model: ModelInfo, params: GenaiParams) -> int | None:
+    """Return the size of the build's weights in bytes; None if the model's is unknown."""
+    if not model.parameters:
+        return None
+    embedding = model.vocab_size * model.hidden_size
+    shared = params.shares_embeddings(model)
+    body = model.parameters - embedding * (1 if model.tied else 2)
+    if not params.quantized:
+        width = 4 if params.precision == "fp32" else 2
+        return width * (body + embedding * (1 if shared else 2))
+    block = params.block_size or 32
+    scale = 4 / block
+    if params.is_symmetric is False or params.base_algorithm == "k_quant":
+        scale += (1 if params.precision == "int8" else 0.5) / block
+    if params.precision == "int8":
+        return int((body + embedding) * (1 + scale) + 4 * embedding)
+    head = 4.0 if "/lm_head/MatMul" in (params.nodes_to_exclude or ()) else 0.5 + scale
+    size = body * (0.5 + scale) + embedding * head + (0 if shared else 4 * embedding)
+    size += 0.5 * embedding * params.head_at_8_bits
+    # About half of the layers, of which down_proj and qkv_proj are about two fifths.
+    return int(size + 0.1 * body * params.layers_at_8_bits)

@@ -1,0 +1,51 @@
+"""What the passes share when they load Hugging Face folders; for workers only."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from paretune.passes.base import Context
+
+
+def use_all_cores() -> None:
+    """Let PyTorch compute with every physical core that this process may use.
+
+    Threads are a run-time setting of the model; a pass takes what is there.
+    """
+    import psutil
+    import torch
+
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    physical = psutil.cpu_count(logical=False)
+    torch.set_num_threads(max(1, min(allowed or 1, physical or allowed or 1)))
+
+
+def load_tokenizer(folder: Path, context: Context) -> Any:
+    """Return the tokenizer of a model folder; nothing is fetched."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(
+        folder, local_files_only=True, trust_remote_code=context.trust_remote_code
+    )
+
+
+def load_fp32(folder: Path, context: Context) -> Any:
+    """Return the causal language model of a folder with its weights in fp32.
+
+    Whatever the checkpoint holds, adapters are trained and merged at full precision. Weights are
+    read from safetensors only, and nothing is fetched.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # a log is no terminal
+    return AutoModelForCausalLM.from_pretrained(
+        folder,
+        dtype=torch.float32,
+        use_safetensors=True,
+        local_files_only=True,
+        trust_remote_code=context.trust_remote_code,
+    )

@@ -1,0 +1,155 @@
+"""The study in Optuna's own storage, so that optuna-dashboard opens it; never read back as truth."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from paretune.jsontools import Json, canonical
+from paretune.search.candidate import describe
+from paretune.search.constraints import Objective
+from paretune.search.outcome import Outcome
+from paretune.search.space import Chain, PassSlot, Space, Stage
+
+
+class Mirror:
+    """One finished trial an outcome, in ``study.db``.
+
+    Optuna wants every trial's parameter to have the same choices. They come from the space; a
+    value from outside of it (a baseline, an older configuration) has the file written anew.
+
+    Args:
+        path: The SQLite file.
+        name: The study's name.
+        objectives: In order.
+        space: Where parameters' values come from.
+    """
+
+    def __init__(
+        self, path: Path, name: str, objectives: Sequence[Objective], space: Space | None = None
+    ) -> None:
+        self._path = path
+        self._name = name
+        self._objectives = tuple(objectives)
+        self._values: dict[str, list[Json]] = {}
+        self._added: list[tuple[Outcome, tuple[float, ...]]] = []
+        self._study: Any = None
+        if space is not None:
+            for stage in space.stages:
+                self._learn_stage(stage)
+            self._learn({"provider": space.providers, "threads": space.threads})
+
+    def _learn_stage(self, stage: Stage) -> None:
+        if isinstance(stage, PassSlot):
+            self._learn({f"{stage.name}.{param}": v for param, v in stage.grid.items()})
+            return
+        for inner in stage.stages if isinstance(stage, Chain) else stage.options:
+            self._learn_stage(inner)
+
+    def _learn(self, values: Mapping[str, Sequence[Json]]) -> bool:
+        """Add values to what is known; returns whether any was new."""
+        new = False
+        for name, some in values.items():
+            known = self._values.setdefault(name, [])
+            fresh = [v for v in map(_plain, some) if v not in known]
+            known += fresh
+            new = new or bool(fresh)
+        return new
+
+    def rebuild(self, outcomes: Sequence[Outcome]) -> None:
+        """Write the file anew from outcomes (it may be missing, stale or damaged)."""
+        self._added = [(outcome, ()) for outcome in outcomes]
+        for outcome in outcomes:
+            self._learn({name: (value,) for name, value in _parameters(outcome).items()})
+        self._write()
+
+    def _write(self) -> None:
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self.close()
+        for part in self._path.parent.glob(f"{self._path.name}*"):
+            part.unlink()
+        self._study = optuna.create_study(
+            storage=f"sqlite:///{self._path}",
+            study_name=self._name,
+            directions=[o.direction for o in self._objectives],
+        )
+        with warnings.catch_warnings():
+            # Experimental by name since Optuna 3.2; the dashboard labels its axes with it.
+            warnings.simplefilter("ignore")
+            self._study.set_metric_names([o.metric for o in self._objectives])
+        self._study.add_trials([self._trial(*added) for added in self._added])
+
+    def add(self, outcome: Outcome, violations: Sequence[float] = ()) -> None:
+        """Add one outcome as a finished trial."""
+        self._added.append((outcome, tuple(violations)))
+        if self._learn({name: (value,) for name, value in _parameters(outcome).items()}):
+            self._write()
+        else:
+            self._study.add_trial(self._trial(outcome, violations))
+
+    def _trial(self, outcome: Outcome, violations: Sequence[float]) -> Any:
+        from optuna.trial import TrialState, create_trial
+
+        values = [outcome.value(o.metric) for o in self._objectives]
+        known = [v for v in values if v is not None and math.isfinite(v)]
+        complete = len(known) == len(values)
+        params = _parameters(outcome)
+        broken = {str(i): v for i, v in enumerate(violations) if math.isfinite(v)}
+        return create_trial(
+            state=TrialState.COMPLETE if complete else TrialState.FAIL,
+            values=known if complete else None,
+            params=params,
+            distributions={name: _distribution(self._values[name]) for name in params},
+            user_attrs=_attributes(outcome),
+            constraints=broken if complete else None,
+        )
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._study is not None:
+            self._study._storage.remove_session()
+            self._study = None
+
+
+def _parameters(outcome: Outcome) -> dict[str, Json]:
+    """Return what the candidate is made of, by ``pass.parameter``."""
+    candidate = outcome.candidate
+    params = {
+        f"{step.name}.{name}": _plain(value)
+        for step in candidate.recipe
+        for name, value in step.params.items()
+    }
+    return {**params, "provider": candidate.runtime.provider, "threads": candidate.runtime.threads}
+
+
+def _plain(value: Json) -> Json:
+    """Return a value as Optuna can hold it."""
+    return value if value is None or isinstance(value, (int, float, str)) else canonical(value)
+
+
+def _distribution(values: Sequence[Json]) -> Any:
+    """Return the choices of a parameter; whole numbers as a range, so that they can be plotted."""
+    from optuna.distributions import CategoricalDistribution, IntDistribution
+
+    if all(type(value) is int for value in values):
+        return IntDistribution(min(values), max(values))
+    return CategoricalDistribution(tuple(values))
+
+
+def _attributes(outcome: Outcome) -> dict[str, Any]:
+    attributes: dict[str, Any] = {
+        "id": outcome.id,
+        "outcome": outcome.kind.value,
+        "candidate": describe(outcome.candidate),
+    }
+    if outcome.reason is not None:
+        attributes["reason"] = outcome.reason
+    for name, m in (outcome.measurements or {}).items():
+        if m.value is not None:
+            attributes[name] = m.value
+    return attributes

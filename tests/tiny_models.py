@@ -1,0 +1,106 @@
+"""Models that a test makes in a second: real architecture, real tokenizer, random weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_CORPUS = (
+    "the quick brown fox jumps over the lazy dog and runs away from the rain",
+    "I am so happy that the sun is out and we can go for a walk today",
+    "she was afraid of the dark house at the end of the long road",
+    "### Text: what a lovely day\n### The tone is:\njoy sadness fear surprise",
+    "numbers 0123456789 and signs .,;:!?'\"()[]{}<>+-*/=_%$#@&",
+)
+_CHAT = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def make_tiny_llama(
+    folder: Path,
+    seed: int = 0,
+    *,
+    hidden_size: int = 64,
+    layers: int = 2,
+    heads: int = 4,
+    kv_heads: int = 2,
+    head_dim: int = 16,
+    tied: bool = True,
+    bos: bool = True,
+    chat: bool = True,
+    dtype: str = "float32",
+) -> Path:
+    """Write a small Llama with a byte-level BPE tokenizer.
+
+    Args:
+        folder: Where to write it; made if it is not there.
+        seed: Of the weights.
+        hidden_size: Width.
+        layers: Decoder layers.
+        heads: Attention heads.
+        kv_heads: Key and value heads.
+        head_dim: Width of a head.
+        tied: The embedding and the head share their weights.
+        bos: The tokenizer puts ``<s>`` before a text.
+        chat: It brings a chat template.
+        dtype: Of the saved weights.
+
+    Returns:
+        The folder.
+    """
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer = _tokenizer(bos=bos, chat=chat)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=hidden_size,
+        intermediate_size=2 * hidden_size,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=kv_heads,
+        head_dim=head_dim,
+        max_position_embeddings=256,
+        tie_word_embeddings=tied,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        initializer_range=0.1,
+    )
+    torch.manual_seed(seed)
+    LlamaForCausalLM(config).to(getattr(torch, dtype)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def _tokenizer(*, bos: bool, chat: bool):  # type: ignore[no-untyped-def]
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    special = ["<unk>", "<s>", "</s>", "<|im_start|>", "<|im_end|>"]
+    inner = Tokenizer(models.BPE())
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    inner.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=320,
+        special_tokens=special,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    inner.train_from_iterator(_CORPUS, trainer)
+    if bos:
+        inner.post_processor = processors.TemplateProcessing(
+            single="<s> $A", special_tokens=[("<s>", inner.token_to_id("<s>"))]
+        )
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=inner,
+        bos_token="<s>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        pad_token="</s>",
+    )
+    if chat:
+        tokenizer.chat_template = _CHAT
+    return tokenizer
