@@ -46,6 +46,7 @@ class Evaluator(Protocol):
     Params: ClassVar[type[Params]]
     accepts: ClassVar[frozenset[ModelKind]]
     rungs: ClassVar[tuple[Rung, ...]]
+    fresh_process: ClassVar[bool]
     params: Any
 
     def __init__(self, params: Any) -> None: ...

@@ -244,6 +244,7 @@ class Search:
         from paretune.outputs import comparison, hand_over, write_views
 
         study, setting = self._study, self._setting
+        setting.store.sweep()
         standing = self.standing()
         results = self.write_results(standing, status)
         base = results["baseline"]

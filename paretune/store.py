@@ -23,7 +23,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from paretune.errors import StateError
 from paretune.jsontools import Json, digest, fsync_folder, read_json, write_json
@@ -143,22 +143,38 @@ class Store:
     @contextmanager
     def stage(self) -> Iterator[Path]:
         """Yield an empty folder on the store's file system; what is left of it is removed."""
-        self._sweep()
+        self.sweep()
         folder = Path(tempfile.mkdtemp(dir=self.root / "staging"))
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-
-    def _sweep(self) -> None:
-        """Remove staging folders that a killed process left a day ago or earlier."""
-        for folder in (self.root / "staging").iterdir():
+        lock = FileLock(self._stage_lock(folder))
+        with lock:
             try:
-                old = time.time() - folder.stat().st_mtime > _STALE_AFTER_S
-            except FileNotFoundError:  # another process was faster
-                continue
-            if old:
+                yield folder
+            finally:
                 shutil.rmtree(folder, ignore_errors=True)
+                self._stage_lock(folder).unlink(missing_ok=True)
+
+    def _stage_lock(self, folder: Path) -> Path:
+        return self.root / "locks" / f"{folder.name}.stage"
+
+    def sweep(self) -> None:
+        """Remove staging folders that a killed process left: those whose lock nobody holds."""
+        for folder in (self.root / "staging").iterdir():
+            lock = self._stage_lock(folder)
+            if not lock.exists():
+                # Just made, its lock to come; or left so by a process killed in between.
+                try:
+                    old = time.time() - folder.stat().st_mtime > _STALE_AFTER_S
+                except FileNotFoundError:  # its owner was faster
+                    continue
+                if old:
+                    shutil.rmtree(folder, ignore_errors=True)
+                continue
+            try:
+                with FileLock(lock, blocking=False):
+                    shutil.rmtree(folder, ignore_errors=True)
+                    lock.unlink(missing_ok=True)
+            except Timeout:
+                continue  # in use
 
     def put(
         self, key: str, folder: Path, kind: ModelKind, note: Mapping[str, Json] | None = None

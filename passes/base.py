@@ -140,6 +140,9 @@ class Pass(Protocol):
     provider_matters: ClassVar[bool]
     trains: ClassVar[bool]
 
+    def data(self, params: Any) -> tuple[str, ...]:
+        """Return references of the data sets it reads; their digests are part of the cache key."""
+
     def check(
         self, model: ModelInfo, params: Any, target: TargetInfo, provider: str
     ) -> str | None:

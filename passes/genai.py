@@ -19,12 +19,14 @@ from paretune.passes.genai_options import GenaiParams, expected_bytes, why_not
 if TYPE_CHECKING:
     from paretune.targets.base import TargetInfo
 
-# Measured on SmolLM2-135M with two cores: imports, then seconds and bytes a weight.
-_SECONDS_TO_START = 6.0
-_SECONDS_A_WEIGHT = 60e-9
-_SECONDS_A_WEIGHT_K_QUANT = 280e-9
-_MEMORY_TO_START = 700_000_000
-_MEMORY_A_WEIGHT = 12
+# Measured on SmolLM2-135M with two cores: imports, then seconds and bytes of memory a weight.
+_SECONDS_TO_START = 4.0
+_SECONDS_A_WEIGHT = 40e-9
+_SECONDS_A_WEIGHT_K_QUANT = 260e-9
+_MEMORY_TO_START = 500_000_000
+_MEMORY_A_WEIGHT = 6
+_MEMORY_A_WEIGHT_QUANTIZED = 12
+_MEMORY_A_WEIGHT_K_QUANT = 17
 
 
 class Genai:
@@ -46,6 +48,10 @@ class Genai:
     provider_matters: ClassVar[bool] = True
     trains: ClassVar[bool] = False
 
+    def data(self, params: GenaiParams) -> tuple[str, ...]:
+        """Return no data set: it reads none."""
+        return ()
+
     def check(
         self, model: ModelInfo, params: GenaiParams, target: TargetInfo, provider: str
     ) -> str | None:
@@ -56,12 +62,15 @@ class Genai:
         """Return size, memory and time, scaled from what was measured on a small model."""
         if not model.parameters:
             return Estimate()
-        slow = params.base_algorithm == "k_quant"
-        a_weight = _SECONDS_A_WEIGHT_K_QUANT if slow else _SECONDS_A_WEIGHT
+        seconds, memory = _SECONDS_A_WEIGHT, _MEMORY_A_WEIGHT
+        if params.base_algorithm == "k_quant":
+            seconds, memory = _SECONDS_A_WEIGHT_K_QUANT, _MEMORY_A_WEIGHT_K_QUANT
+        elif params.quantized:
+            memory = _MEMORY_A_WEIGHT_QUANTIZED
         return Estimate(
             bytes_out=expected_bytes(model, params),
-            peak_memory=_MEMORY_TO_START + _MEMORY_A_WEIGHT * model.parameters,
-            seconds=_SECONDS_TO_START + a_weight * model.parameters,
+            peak_memory=_MEMORY_TO_START + memory * model.parameters,
+            seconds=_SECONDS_TO_START + seconds * model.parameters,
         )
 
     def predict(self, model: ModelInfo, params: GenaiParams) -> ModelInfo:

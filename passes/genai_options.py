@@ -20,48 +20,18 @@ PRECISIONS = {
 """What each provider can run; the builder makes more, which then do not load."""
 
 # What the builder's `create_model` knows, by the `model_type` of their config.json.
+# fmt: off
 _MODEL_TYPES = frozenset(
-    [
-        "chatglm",
-        "ernie4_5",
-        "gemma",
-        "gemma2",
-        "gemma3",
-        "gemma3_text",
-        "gemma4",
-        "gemma4_text",
-        "gpt_oss",
-        "granite",
-        "granitemoehybrid",
-        "hunyuan_v1_dense",
-        "internlm2",
-        "lfm2",
-        "lfm2_audio",
-        "lfm2_moe",
-        "lfm2_vl",
-        "llama",
-        "mistral",
-        "mistral3",
-        "nemotron",
-        "olmo",
-        "phi",
-        "phi3",
-        "phi3_v",
-        "phi3small",
-        "phi4mm",
-        "phimoe",
-        "qwen2",
-        "qwen2_5_vl",
-        "qwen3",
-        "qwen3_5",
-        "qwen3_5_moe",
-        "qwen3_5_text",
-        "qwen3_vl",
-        "smollm3",
-        "videochat_flash_qwen",
-        "whisper",
-    ]
+    {
+        "chatglm", "ernie4_5", "gemma", "gemma2", "gemma3", "gemma3_text", "gemma4",
+        "gemma4_text", "gpt_oss", "granite", "granitemoehybrid", "hunyuan_v1_dense", "internlm2",
+        "lfm2", "lfm2_audio", "lfm2_moe", "lfm2_vl", "llama", "mistral", "mistral3", "nemotron",
+        "olmo", "phi", "phi3", "phi3_v", "phi3small", "phi4mm", "phimoe", "qwen2", "qwen2_5_vl",
+        "qwen3", "qwen3_5", "qwen3_5_moe", "qwen3_5_text", "qwen3_vl", "smollm3",
+        "videochat_flash_qwen", "whisper",
+    }
 )
+# fmt: on
 _QUANTIZED = ("int8", "int4")
 _OF_QUANTIZATION = (
     "block_size",
@@ -233,13 +203,25 @@ def expected_bytes(model: ModelInfo, params: GenaiParams) -> int | None:
         width = 4 if params.precision == "fp32" else 2
         return width * (body + embedding * (1 if shared else 2))
     block = params.block_size or 32
-    scale = 4 / block
-    if params.is_symmetric is False or params.base_algorithm == "k_quant":
-        scale += (1 if params.precision == "int8" else 0.5) / block
-    if params.precision == "int8":
-        return int((body + embedding) * (1 + scale) + 4 * embedding)
-    head = 4.0 if "/lm_head/MatMul" in (params.nodes_to_exclude or ()) else 0.5 + scale
-    size = body * (0.5 + scale) + embedding * head + (0 if shared else 4 * embedding)
-    size += 0.5 * embedding * params.head_at_8_bits
-    # About half of the layers, of which down_proj and qkv_proj are about two fifths.
-    return int(size + 0.1 * body * params.layers_at_8_bits)
+    bits = 8 if params.precision == "int8" else 4
+    zero_points = params.is_symmetric is False or params.base_algorithm == "k_quant"
+    weight = quantized_width(bits, block, model.hidden_size, 1 if zero_points else 0)
+    head = 4.0 if "/lm_head/MatMul" in (params.nodes_to_exclude or ()) else weight
+    size = body * weight + embedding * head + (0 if shared else 4 * embedding)
+    if bits == 4:
+        # Half of the layers, of which down_proj and qkv_proj are about two fifths.
+        size += 0.5 * embedding * params.head_at_8_bits + 0.1 * body * params.layers_at_8_bits
+    return int(size)
+
+
+def quantized_width(bits: int, block: int, row: int, zero_points: float) -> float:
+    """Return the bytes that a quantized weight takes, its share of the scale included.
+
+    Args:
+        bits: Bits of a weight.
+        block: Weights that share an fp32 scale; a row is filled up to whole blocks.
+        row: Length of a row; 0 if unknown.
+        zero_points: Size of a block's zero point, in weights.
+    """
+    filled = -(-row // block) * block / row if row else 1.0
+    return filled * (bits / 8 * (1 + zero_points / block) + 4 / block)

@@ -10,7 +10,7 @@ from pydantic import model_validator
 from paretune.errors import PassError, nearest
 from paretune.models import Model, ModelInfo, ModelKind
 from paretune.passes import base
-from paretune.passes.base import Context, Estimate, parameter
+from paretune.passes.base import Context, Estimate, Progress, parameter
 
 if TYPE_CHECKING:
     from paretune.targets.base import TargetInfo
@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 # Inputs and outputs of all seven projections of a Llama layer, in units of its hidden size.
 _WIDTHS_PER_LAYER = 18
 _PROJECTIONS = 7
-# Measured on SmolLM2-135M: what the process holds beside the weights (libraries, activations).
-_MEMORY_BESIDE_WEIGHTS = 1_500_000_000
+# Measured on SmolLM2-135M: the libraries, and the numbers that each layer keeps of a token for the
+# gradient, in units of its hidden size. How long examples are is not known here: short ones.
+_MEMORY_TO_START = 600_000_000
+_KEPT_PER_LAYER = 54
+_TOKENS_PER_EXAMPLE = 32
 # Weights that the embedding and the head share when they are tied.
 _SHARED_WHEN_TIED = frozenset({"embed_tokens", "lm_head", "wte", "embed_in", "embed_out"})
 
@@ -171,13 +174,15 @@ class Lora:
         targets = params.target_modules
         share = 1.0 if targets == "all-linear" else min(1.0, len(targets) / _PROJECTIONS)
         weights = params.r * model.layers * _WIDTHS_PER_LAYER * model.hidden_size * share
-        known = bool(model.parameters and weights)
+        if not (model.parameters and weights):
+            return Estimate()
+        tokens = params.batch_size * min(params.max_length, _TOKENS_PER_EXAMPLE)
+        kept = 0 if params.gradient_checkpointing else tokens * model.layers * _KEPT_PER_LAYER
         return Estimate(
-            bytes_out=int(4 * weights) if known else None,
-            # fp32 weights, and four numbers a trained one: itself, gradient and AdamW's two.
-            peak_memory=int(4 * model.parameters + 16 * weights) + _MEMORY_BESIDE_WEIGHTS
-            if known
-            else None,
+            bytes_out=int(4 * weights),
+            # Four numbers a trained weight: itself, its gradient and AdamW's two.
+            peak_memory=_MEMORY_TO_START
+            + int(4 * model.parameters + 16 * weights + 4 * kept * model.hidden_size),
         )
 
     def predict(self, model: ModelInfo, params: LoraParams) -> ModelInfo:
@@ -201,6 +206,8 @@ class Lora:
         dataset = context.data.load(params.train)
         tokenizer = load_tokenizer(model.path, context)
         rows, cut = encode(tokenizer, dataset, params)
+        cut_note = f", {cut} prompts cut to max_length" if cut else ""
+        context.progress(Progress("lora", 0, 0, f"{len(rows)} examples{cut_note}"))
         network = load_fp32(model.path, context)
         _require_modules(network, params.target_modules)
         set_seed(params.seed)

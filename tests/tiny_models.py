@@ -51,7 +51,9 @@ def make_tiny_llama(
     """
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = _tokenizer(bos=bos, chat=chat)
     config = LlamaConfig(
@@ -70,7 +72,10 @@ def make_tiny_llama(
         initializer_range=0.1,
     )
     torch.manual_seed(seed)
-    LlamaForCausalLM(config).to(getattr(torch, dtype)).save_pretrained(folder)
+    model = LlamaForCausalLM(config)
+    with torch.no_grad():  # a fresh model's padding token is all zeros, a trained one's is not
+        model.get_input_embeddings().weight[config.pad_token_id].normal_(std=0.1)
+    model.to(getattr(torch, dtype)).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 

@@ -13,6 +13,7 @@ from paretune.passes.base import NoParams
 from paretune.passes.lora import Lora
 from paretune.passes.merge import Merge
 from paretune.targets.base import TargetInfo
+from tests.pass_bench import Bench
 from tests.tiny_models import make_tiny_llama
 
 # peft 0.21 asks for a property that transformers 5.23 renamed.
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.filterwarnings(
 TRAIN = {"train": "tone.train", "r": 4, "max_steps": 3, "learning_rate": 1e-2, "batch_size": 4}
 
 
-def _adapter(bench: Any, model: Model, **params: Any) -> Model:
+def _adapter(bench: Bench, model: Model, **params: Any) -> Model:
     folder = bench.run(Lora(), model, {**TRAIN, **params}, "adapter")
     return replace(open_model(folder), base=model)
 
@@ -40,7 +41,7 @@ def _logits(network: Any) -> Any:
 )
 @pytest.mark.parametrize("tied", [True, False])
 def test_merged_model_computes_what_the_adapter_did(
-    bench: Any, tmp_path: Path, params: dict[str, Any], tied: bool
+    bench: Bench, tmp_path: Path, params: dict[str, Any], tied: bool
 ) -> None:
     import torch
     from peft import PeftModel
@@ -59,7 +60,7 @@ def test_merged_model_computes_what_the_adapter_did(
     assert inspect(out).tied is tied
 
 
-def test_folder_is_complete_and_repeatable(bench: Any, tiny: Model) -> None:
+def test_folder_is_complete_and_repeatable(bench: Bench, tiny: Model) -> None:
     adapter = _adapter(bench, tiny)
     one, two = (bench.run(Merge(), adapter, {}, name) for name in ("one", "two"))
     names = sorted(p.name for p in one.iterdir())
@@ -75,18 +76,18 @@ def test_folder_is_complete_and_repeatable(bench: Any, tiny: Model) -> None:
     assert json.loads((one / "config.json").read_text())["use_cache"] is True
 
 
-def test_half_precision_base_is_merged_in_full(bench: Any, tmp_path: Path) -> None:
+def test_half_precision_base_is_merged_in_full(bench: Bench, tmp_path: Path) -> None:
     base = open_model(make_tiny_llama(tmp_path / "half", dtype="bfloat16"))
     out = bench.run(Merge(), _adapter(bench, base), {}, "merged")
     assert {t["dtype"] for t in safetensors_header(out / "model.safetensors").values()} == {"F32"}
 
 
-def test_adapter_without_its_base(bench: Any, tiny: Model) -> None:
+def test_adapter_without_its_base(bench: Bench, tiny: Model) -> None:
     with pytest.raises(PassError, match="without the model"):
         bench.run(Merge(), replace(_adapter(bench, tiny), base=None), {}, "merged")
 
 
-def test_prediction_and_estimate_hold(bench: Any, tiny: Model) -> None:
+def test_prediction_and_estimate_hold(bench: Bench, tiny: Model) -> None:
     info = inspect(tiny.path)
     adapted = Lora().predict(info, Lora.Params(**TRAIN))
     predicted = Merge().predict(adapted, NoParams())

@@ -37,6 +37,9 @@ class Noop:
     provider_matters: ClassVar[bool] = False
     trains: ClassVar[bool] = False
 
+    def data(self, params: NoopParams) -> tuple[str, ...]:
+        return ()
+
     def check(
         self, model: ModelInfo, params: NoopParams, target: Any, provider: str
     ) -> str | None:
@@ -81,6 +84,7 @@ class ReadBack:
     Params: ClassVar[type[Params]] = ReadBackParams
     accepts: ClassVar[frozenset[ModelKind]] = frozenset({ModelKind.HF})
     rungs: ClassVar[tuple[Rung, ...]] = (Rung.ROUGH, Rung.FULL)
+    fresh_process: ClassVar[bool] = False
 
     def __init__(self, params: ReadBackParams) -> None:
         self.params = params

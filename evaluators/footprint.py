@@ -1,0 +1,89 @@
+"""The evaluator ``footprint``: bytes to deploy, memory of the process that serves it, load time."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+from typing import ClassVar
+
+from paretune.errors import InvalidArtifactError
+from paretune.evaluators.base import Budget
+from paretune.evaluators.statistics import bootstrap_median
+from paretune.measurement import Measurement, MetricSpec, Rung
+from paretune.models import Model, ModelKind, folder_bytes
+from paretune.passes.base import Context, Params, Progress, parameter
+from paretune.search.candidate import RuntimeSettings
+
+_TIMEOUT_S = 600
+
+
+class FootprintParams(Params):
+    """How often it is loaded."""
+
+    loads: int = parameter(3, "Fresh processes that load it.", unit="processes", search="none", ge=1)
+
+
+class Footprint:
+    """Size on disk, peak memory and load time, the last two in processes of their own.
+
+    The size is known at the first rung: it is exact, and rules a candidate out at once.
+    """
+
+    name: ClassVar[str] = "footprint"
+    version: ClassVar[int] = 1
+    Params: ClassVar[type[Params]] = FootprintParams
+    accepts: ClassVar[frozenset[ModelKind]] = frozenset({ModelKind.GENAI, ModelKind.HF})
+    rungs: ClassVar[tuple[Rung, ...]] = (Rung.SMOKE, Rung.FULL)
+    fresh_process: ClassVar[bool] = False
+
+    def __init__(self, params: FootprintParams) -> None:
+        self.params = params
+
+    @property
+    def metrics(self) -> tuple[MetricSpec, ...]:
+        """Size, peak memory, load time."""
+        return (
+            MetricSpec("size_mb", "MB", "minimize", device=False),
+            MetricSpec("peak_memory_mb", "MB", "minimize", device=True),
+            MetricSpec("load_s", "s", "minimize", device=True),
+        )
+
+    @property
+    def data(self) -> tuple[str, ...]:
+        """None."""
+        return ()
+
+    def measure(
+        self, model: Model, runtime: RuntimeSettings, rung: Rung, budget: Budget, context: Context
+    ) -> list[Measurement]:
+        """Return the size alone at the first rung, all three at the last."""
+        size = folder_bytes(model.path) / 1e6
+        found = [Measurement("size_mb", size, "MB", size, size, 1, "exact-1")]
+        if rung is Rung.SMOKE:
+            return found
+        probes = []
+        for n in range(self.params.loads):
+            context.progress(Progress(f"footprint:{rung}", n, self.params.loads))
+            probes.append(_probe(model, runtime))
+        for name, unit in (("peak_memory_mb", "MB"), ("load_s", "s")):
+            values = [probe[name] for probe in probes]
+            middle = statistics.median(values)
+            low, high = bootstrap_median(values)
+            found.append(Measurement(name, middle, unit, low, high, len(values),
+                                     "fresh-process-1", tuple(values)))  # fmt: skip
+        return found
+
+
+def _probe(model: Model, runtime: RuntimeSettings) -> dict[str, float]:
+    command = [sys.executable, "-m", "paretune.evaluators.probe", str(model.path),
+               model.kind.value, str(runtime.threads)]  # fmt: skip
+    ran = subprocess.run(
+        command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
+    )
+    if ran.returncode != 0:
+        last = ran.stderr.strip().splitlines()[-1:] or [f"exit status {ran.returncode}"]
+        raise InvalidArtifactError(f"does not run in a process of its own: {last[0]}")
+    found: dict[str, float] = json.loads(ran.stdout.strip().splitlines()[-1])
+    return found

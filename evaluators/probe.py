@@ -1,0 +1,70 @@
+"""A process that serves a model and nothing else: what it takes to load it, and in memory.
+
+    python -m paretune.evaluators.probe FOLDER KIND THREADS
+
+prints ``{"load_s", "peak_memory_mb"}`` as JSON. It imports the run-time alone.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+
+_TOKENS = 16
+
+
+def probe(folder: Path, kind: str, threads: int) -> dict[str, float]:
+    """Load a model, generate a few tokens, and look at what that took.
+
+    Returns:
+        ``load_s``: wall seconds from the import being done to the model being loaded;
+        ``peak_memory_mb``: the process's largest resident size, in 10^6 bytes.
+    """
+    load_s = _genai(folder, threads) if kind == "genai" else _torch(folder, threads)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return {"load_s": load_s, "peak_memory_mb": peak / 1e6}
+
+
+def _genai(folder: Path, threads: int) -> float:
+    from paretune.evaluators.serving import import_genai
+
+    og = import_genai()
+    start = time.perf_counter()
+    config = og.Config(str(folder))
+    options = {"intra_op_num_threads": threads, "inter_op_num_threads": 1}
+    config.overlay(json.dumps({"model": {"decoder": {"session_options": options}}}))
+    model = og.Model(config)
+    load_s = time.perf_counter() - start
+    params = og.GeneratorParams(model)
+    params.set_search_options(max_length=2 * _TOKENS, do_sample=False)
+    generator = og.Generator(model, params)
+    generator.append_tokens([1] * _TOKENS)
+    for _ in range(_TOKENS - 1):
+        if generator.is_done():
+            break
+        generator.generate_next_token()
+    return load_s
+
+
+def _torch(folder: Path, threads: int) -> float:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    torch.set_num_threads(threads)
+    start = time.perf_counter()
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+    )
+    load_s = time.perf_counter() - start
+    with torch.inference_mode():
+        model.generate(torch.ones((1, _TOKENS), dtype=torch.long), max_new_tokens=_TOKENS,
+                       do_sample=False)  # fmt: skip
+    return load_s
+
+
+if __name__ == "__main__":
+    found = probe(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
+    sys.stdout.write("\n" + json.dumps(found) + "\n")

@@ -1,0 +1,428 @@
+"""Reads a configuration and checks it whole, before anything runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from paretune.config.plan import EvaluatorChoice, Plan, SearchSettings
+from paretune.config.schema import ConfigFile, SearchSection, TargetSection, seconds
+from paretune.config.space_building import SpaceReader, fitting_kinds
+from paretune.config.yaml_source import Path as KeyPath
+from paretune.config.yaml_source import Source
+from paretune.data import DataCatalog, DataSpec, Split, columns_of
+from paretune.errors import ConfigError, DataError, UsageError, nearest
+from paretune.jsontools import Json
+from paretune.models import detect_kind
+from paretune.registry import find_evaluator, find_pass, names
+from paretune.search.candidate import Candidate, RuntimeSettings, Step
+from paretune.search.constraints import Constraint, Objective, parse_constraint
+from paretune.search.space import Chain, PassSlot, Space, Stage
+from paretune.targets.providers import PROVIDERS
+
+
+def load(
+    file: Path,
+    *,
+    trials: int | None = None,
+    time: str | float | None = None,
+    single: bool = False,
+    allow_network: bool = False,
+    trust_remote_code: bool = False,
+) -> Plan:
+    """Read a configuration file.
+
+    Args:
+        file: YAML or JSON.
+        trials: In place of ``search: trials``.
+        time: In place of ``search: time``; seconds, or ``10m``.
+        single: Also require that it is one fixed recipe.
+        allow_network: Whether hub data sets may be fetched.
+        trust_remote_code: Whether code that the configuration names may run.
+
+    Returns:
+        A plan that needs nothing else to run.
+
+    Raises:
+        ConfigError: One thing is wrong, at a line and a key.
+        UsageError: Several things are wrong; all of them are told.
+        DataError: A data set is broken, empty or unlabelled.
+    """
+    try:
+        text = file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError("not UTF-8 text", file=str(file)) from error
+    except OSError as error:
+        raise ConfigError(
+            f"cannot be read: {error.strerror}", file=str(file),
+            hint="`paretune init` writes a first configuration.",
+        ) from error  # fmt: skip
+    reader = _Reader(Source(text, str(file)), file)
+    plan = reader.plan(text, trials, time, allow_network, trust_remote_code)
+    if single and plan.space.size != 1:
+        raise ConfigError(
+            f"describes {plan.space.size} candidates, expected one fixed recipe"
+            + _what_varies(plan),
+            file=str(file),
+            hint="Give every parameter one value, or use `paretune search`.",
+        )
+    return plan
+
+
+def _what_varies(plan: Plan) -> str:
+    several = [
+        f"{stage.name}.{name}"
+        for stage in plan.space.stages
+        if isinstance(stage, PassSlot)
+        for name, values in stage.grid.items()
+        if len(values) > 1
+    ]
+    several += [n for n, v in (("threads", plan.threads), ("providers", plan.providers))
+                if len(v) > 1]  # fmt: skip
+    return f": {', '.join(several)} have several values" if several else ""
+
+
+class _Reader:
+    """One configuration on its way to a plan; collects what is wrong."""
+
+    def __init__(self, source: Source, file: Path) -> None:
+        self.source = source
+        self.file = file
+        self.root = file.parent
+        self.errors: list[ConfigError] = []
+        self.spaces = SpaceReader(source, self.errors)
+
+    def wrong(self, path: KeyPath, message: str, hint: str | None = None) -> None:
+        self.errors.append(self.source.error(path, message, hint))
+
+    def stop_if_wrong(self) -> None:
+        """Raise what was collected: one error as it is, several together."""
+        if len(self.errors) == 1:
+            raise self.errors[0]
+        if self.errors:
+            ordered = sorted(self.errors, key=lambda e: e.line or 0)
+            lines = [str(error) for error in ordered]
+            raise UsageError(f"{len(lines)} things are wrong:\n" + "\n".join(lines))
+
+    def plan(
+        self,
+        text: str,
+        trials: int | None,
+        time: str | float | None,
+        allow_network: bool,
+        trust_remote_code: bool,
+    ) -> Plan:
+        config = self.sections()
+        model = self.model(config.model)
+        stages = self.spaces.stages(config.passes, ("passes",))
+        baseline = None
+        if config.baseline is not None:
+            baseline = self.spaces.recipe(config.baseline, ("baseline",))
+        threads = tuple(dict.fromkeys(config.target.threads)) or (_cores(),)
+        providers = tuple(dict.fromkeys(config.target.providers))
+        self.check_target(config.target)
+        try_first = self.try_first(config.try_first, providers, threads)
+        evaluators = self.evaluators(config.evaluate)
+        metrics = self.metrics(evaluators)
+        objectives = self.objectives(config.objectives, metrics)
+        constraints = self.constraints(config.constraints, metrics)
+        settings = self.settings(config.search, objectives, trials, time)
+        self.templates(config.data)
+        self.stop_if_wrong()
+        recipes = [baseline or (), *(c.recipe for c in try_first)]
+        self.kinds(model, stages, recipes)
+        catalog = DataCatalog(config.data, self.root, allow_network)
+        self.references(catalog, stages, recipes, evaluators)
+        self.stop_if_wrong()
+        return Plan(
+            name=self.file.stem, file=self.file, text=text, root=self.root, model=model,
+            data=config.data, space=Space(stages, providers, threads), baseline=baseline,
+            try_first=try_first, evaluators=evaluators, objectives=objectives,
+            constraints=constraints, target=config.target.name, providers=providers,
+            threads=threads, search=settings, trust_remote_code=trust_remote_code,
+            allow_network=allow_network,
+        )  # fmt: skip
+
+    def sections(self) -> ConfigFile:
+        """Validate the configuration's own keys; passes and evaluators come later."""
+        value = self.source.value
+        if not isinstance(value, dict):
+            raise self.source.error((), "expected keys such as model: and passes:",
+                                    "`paretune init` writes a first configuration.")  # fmt: skip
+        try:
+            return ConfigFile.model_validate(value)
+        except ValidationError as error:
+            for detail in error.errors():
+                self._pydantic(detail)
+            self.stop_if_wrong()
+            raise
+
+    def _pydantic(self, detail: Any) -> None:
+        loc: KeyPath = tuple(detail["loc"])
+        kind = detail["type"]
+        if kind == "extra_forbidden":
+            known = _known_keys(loc[:-1])
+            self.wrong(loc, f"unknown key {loc[-1]!r}", nearest(str(loc[-1]), known))
+        elif kind == "missing":
+            self.wrong(loc[:-1], f"the key {loc[-1]!r} is missing")
+        else:
+            told = detail["msg"].removeprefix("Value error, ")
+            self.wrong(loc, f"{told[0].lower()}{told[1:]}, found {_shown(detail['input'])}")
+
+    def model(self, name: str) -> Path:
+        places = [self.root / name, Path(name)]
+        for place in places:
+            if place.is_dir():
+                try:
+                    detect_kind(place)
+                except UsageError as error:
+                    self.wrong(("model",), error.message, error.hint)
+                return place
+        looked = " and ".join(dict.fromkeys(str(place) for place in places))
+        self.wrong(("model",), f"no model folder {name!r} (looked for {looked})",
+                   "Give a folder with config.json and *.safetensors.")  # fmt: skip
+        return places[0]
+
+    def check_target(self, target: TargetSection) -> None:
+        if target.name not in names("targets"):
+            self.wrong(("target", "name"), f"no target named {target.name!r}",
+                       nearest(target.name, names("targets")))  # fmt: skip
+        for i, provider in enumerate(target.providers):
+            if provider not in PROVIDERS:
+                self.wrong(("target", "providers", i), f"no execution provider {provider!r}",
+                           nearest(provider, PROVIDERS))  # fmt: skip
+
+    def try_first(
+        self, entries: list[Any], providers: tuple[str, ...], threads: tuple[int, ...]
+    ) -> tuple[Candidate, ...]:
+        found = []
+        for i, entry in enumerate(entries):
+            path: KeyPath = ("try_first", i)
+            settings: dict[str, Any] = {}
+            if isinstance(entry, dict) and "recipe" in entry:
+                settings = {k: v for k, v in entry.items() if k != "recipe"}
+                unknown = settings.keys() - {"provider", "threads"}
+                if unknown:
+                    self.wrong((*path, min(unknown)), "expected recipe, provider or threads")
+                path, entry = (*path, "recipe"), entry["recipe"]
+            provider = settings.get("provider", providers[0])
+            count = settings.get("threads", max(threads))
+            if provider not in PROVIDERS or type(count) is not int or count < 1:
+                self.wrong(path[:2], "expected a provider's name and a number of threads")
+                continue
+            runtime = RuntimeSettings(provider, count)
+            found.append(Candidate(self.spaces.recipe(entry, path), runtime))
+        return tuple(found)
+
+    def evaluators(self, entries: list[Any]) -> tuple[EvaluatorChoice, ...]:
+        found = []
+        for i, entry in enumerate(entries):
+            path: KeyPath = ("evaluate", i)
+            if isinstance(entry, str):
+                name, params = entry, {}
+            elif isinstance(entry, dict) and len(entry) == 1:
+                ((name, params),) = entry.items()
+            else:
+                self.wrong(path, f"expected an evaluator's name, found {_shown(entry)}")
+                continue
+            choice = self._evaluator(name, params or {}, (*path, name))
+            if choice is not None:
+                found.append(choice)
+        return tuple(found)
+
+    def _evaluator(self, name: str, params: Any, path: KeyPath) -> EvaluatorChoice | None:
+        try:
+            kind = find_evaluator(name)
+        except UsageError as error:
+            self.wrong(path, error.message, error.hint)
+            return None
+        if not isinstance(params, dict):
+            self.wrong(path, f"expected parameters by name, found {_shown(params)}")
+            return None
+        try:
+            read = kind.Params(**params)
+        except ValidationError as error:
+            for detail in error.errors():
+                at = (*path, *detail["loc"])
+                if detail["type"] == "extra_forbidden":
+                    key = str(detail["loc"][-1])
+                    self.wrong(at, f"the evaluator {name} has no parameter {key!r}",
+                               nearest(key, kind.Params.model_fields))  # fmt: skip
+                elif detail["type"] == "missing":
+                    self.wrong(path, f"the evaluator {name} needs {detail['loc'][-1]!r}")
+                else:
+                    self.wrong(at, f"{detail['msg']}, found {_shown(detail['input'])}")
+            return None
+        return EvaluatorChoice(name, read.model_dump(mode="json", exclude_unset=True))
+
+    def metrics(self, evaluators: Iterable[EvaluatorChoice]) -> dict[str, str]:
+        """Return metric to evaluator; no two evaluators may yield the same one."""
+        found: dict[str, str] = {}
+        for choice in evaluators:
+            kind = find_evaluator(choice.name)
+            for spec in kind(kind.Params(**choice.params)).metrics:
+                if spec.name in found:
+                    self.wrong(("evaluate",), f"both {found[spec.name]} and {choice.name} yield "
+                               f"the metric {spec.name}", "Leave one of them out.")  # fmt: skip
+                found[spec.name] = choice.name
+        return found
+
+    def objectives(self, given: Any, metrics: dict[str, str]) -> tuple[Objective, ...]:
+        listed = given if isinstance(given, list) else [
+            {direction: metric}
+            for direction, some in given.items()
+            for metric in (some if isinstance(some, list) else [some])
+        ]  # fmt: skip
+        found: dict[str, Objective] = {}
+        for i, entry in enumerate(listed):
+            for direction, metric in entry.items():
+                at: KeyPath = ("objectives", i if isinstance(given, list) else direction)
+                if metric not in metrics:
+                    self.wrong(at, f"no evaluator yields the metric {metric!r}",
+                               nearest(metric, metrics))  # fmt: skip
+                if metric in found:
+                    self.wrong(at, f"{metric} is an objective already")
+                found[metric] = Objective(metric, direction)
+        return tuple(found.values())
+
+    def constraints(self, given: list[str], metrics: dict[str, str]) -> tuple[Constraint, ...]:
+        found = []
+        for i, text in enumerate(given):
+            try:
+                constraint = parse_constraint(text)
+            except UsageError as error:
+                self.wrong(("constraints", i), error.message, error.hint)
+                continue
+            if constraint.metric not in metrics:
+                self.wrong(
+                    ("constraints", i),
+                    f"no evaluator yields the metric {constraint.metric!r}",
+                    nearest(constraint.metric, metrics),
+                )
+            found.append(constraint)
+        return tuple(found)
+
+    def settings(
+        self,
+        section: SearchSection,
+        objectives: tuple[Objective, ...],
+        trials: int | None,
+        time: str | float | None,
+    ) -> SearchSettings:
+        known = (*names("strategies"), "auto")
+        if section.strategy not in known:
+            self.wrong(("search", "strategy"), f"no strategy named {section.strategy!r}",
+                       nearest(section.strategy, known))  # fmt: skip
+        wanted = [o.metric for o in objectives]
+        if section.prefer is not None and section.prefer not in wanted:
+            self.wrong(("search", "prefer"), f"{section.prefer!r} is no objective",
+                       nearest(section.prefer, wanted))  # fmt: skip
+        limit: Any = section.time
+        if time is not None:
+            try:
+                limit = seconds(time)
+            except ValueError as error:
+                raise UsageError(f"--time {time!r}: {error}") from error
+        return SearchSettings(
+            section.strategy, section.trials if trials is None else trials, limit, section.seed,
+            section.prefer, section.job_time, section.job_memory,
+        )  # fmt: skip
+
+    def templates(self, data: dict[str, DataSpec]) -> None:
+        for name, spec in data.items():
+            for key in ("prompt", "answer", "text"):
+                template = getattr(spec, key)
+                try:
+                    columns_of(template or "")
+                except ValueError as error:
+                    self.wrong(("data", name, key), str(error))
+
+    def kinds(
+        self, model: Path, stages: tuple[Stage, ...], recipes: Iterable[tuple[Step, ...]]
+    ) -> None:
+        """Refuse a chain of passes that no model can go through."""
+        begin = frozenset({detect_kind(model)})
+        _, why = fitting_kinds(stages, begin, "the input model")
+        if why is not None:
+            self.wrong(("passes",), f"these passes do not fit together: {why}")
+        for recipe in recipes:
+            slots = tuple(PassSlot(step.name) for step in recipe)
+            _, why = fitting_kinds(slots, begin, "the input model")
+            if why is not None:
+                self.wrong(("baseline",), f"these passes do not fit together: {why}")
+
+    def references(
+        self,
+        catalog: DataCatalog,
+        stages: tuple[Stage, ...],
+        recipes: Iterable[tuple[Step, ...]],
+        evaluators: tuple[EvaluatorChoice, ...],
+    ) -> None:
+        """Load every data set that is referred to, for what is wrong with it."""
+        trained_on = {ref for step in _some_steps(stages) for ref in _data_of(step)}
+        trained_on |= {ref for recipe in recipes for step in recipe for ref in _data_of(step)}
+        measured_on = {}
+        for choice in evaluators:
+            kind = find_evaluator(choice.name)
+            for ref in kind(kind.Params(**choice.params)).data:
+                measured_on[ref] = choice.name
+        wrong = False
+        for ref in sorted(trained_on | measured_on.keys()):
+            name = ref.partition(".")[0]
+            if ref not in catalog.references:
+                where: KeyPath = ("passes",) if ref in trained_on else ("evaluate",)
+                self.wrong(where, f"no data set {ref!r}", nearest(ref, catalog.references))
+                wrong = True
+                continue
+            try:
+                catalog.check(ref)
+            except DataError as error:
+                raise DataError(f"data set {name!r}: {error.message}", hint=error.hint) from error
+        if wrong:
+            return
+        for ref, evaluator in measured_on.items():
+            if evaluator == "classification":
+                for train in sorted(trained_on):
+                    catalog.check_labels(train, ref)
+
+
+def _some_steps(stages: Iterable[Stage]) -> Iterable[Step]:
+    """Yield one step of each pass of a space."""
+    for stage in stages:
+        if isinstance(stage, PassSlot):
+            yield stage.at(0)[0]
+        else:
+            yield from _some_steps(stage.stages if isinstance(stage, Chain) else stage.options)
+
+
+def _data_of(step: Step) -> tuple[str, ...]:
+    pass_ = find_pass(step.name)
+    try:
+        return pass_.data(pass_.Params(**step.params))
+    except ValidationError:  # values that do not go together: the prechecks say so, candidate wise
+        return ()
+
+
+def _known_keys(loc: KeyPath) -> Iterable[str]:
+    """Return the keys that may stand at a place of the configuration's own sections."""
+    by_place: dict[tuple[str | int, ...], type[BaseModel]] = {
+        (): ConfigFile, ("target",): TargetSection, ("search",): SearchSection,
+    }  # fmt: skip
+    if loc in by_place:
+        return by_place[loc].model_fields
+    return Split.model_fields if loc[-1:] == ("split",) else DataSpec.model_fields
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _shown(value: Json) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,158 @@
+"""A plan: a configuration that was checked whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from paretune.data import DataSpec
+from paretune.jsontools import Json, digest
+from paretune.search.candidate import Candidate, Step
+from paretune.search.constraints import Constraint, Objective
+from paretune.search.space import Chain, PassSlot, Space, Stage
+
+
+@dataclass(frozen=True)
+class EvaluatorChoice:
+    """An evaluator with its parameters.
+
+    Attributes:
+        name: As in the registry.
+        params: As configured, converted.
+    """
+
+    name: str
+    params: Mapping[str, Json]
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """How long to search, and how.
+
+    Attributes:
+        strategy: A strategy's name, or ``auto``.
+        trials: Most candidates that run a job.
+        time_s: Most seconds.
+        seed: Of sampled strategies.
+        prefer: Objective to choose by first.
+        job_time_s: Most seconds of one job.
+        job_memory_mb: Most MB of one job.
+    """
+
+    strategy: str = "auto"
+    trials: int | None = None
+    time_s: float | None = None
+    seed: int = 0
+    prefer: str | None = None
+    job_time_s: float | None = 3600.0
+    job_memory_mb: float | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that a search needs to know.
+
+    Attributes:
+        name: The configuration's stem.
+        file: The configuration.
+        text: Its text.
+        root: Folder that relative paths start from.
+        model: Folder of the input model.
+        data: Data sets by name.
+        space: What to try.
+        baseline: Its recipe, if one is named.
+        try_first: Candidates to try first.
+        evaluators: In order.
+        objectives: Most important first.
+        constraints: What must hold.
+        target: Name of the target.
+        providers: Execution providers to try.
+        threads: Thread counts to try.
+        search: How long, and how.
+        trust_remote_code: From the command line only.
+        allow_network: From the command line only.
+    """
+
+    name: str
+    file: Path
+    text: str
+    root: Path
+    model: Path
+    data: Mapping[str, DataSpec]
+    space: Space
+    baseline: tuple[Step, ...] | None
+    try_first: tuple[Candidate, ...]
+    evaluators: tuple[EvaluatorChoice, ...]
+    objectives: tuple[Objective, ...]
+    constraints: tuple[Constraint, ...]
+    target: str
+    providers: tuple[str, ...]
+    threads: tuple[int, ...]
+    search: SearchSettings
+    trust_remote_code: bool = False
+    allow_network: bool = False
+
+    @cached_property
+    def digest(self) -> str:
+        """Digest of the resolved configuration."""
+        return digest(self.to_json())
+
+    def to_json(self) -> dict[str, Json]:
+        """Return the resolved configuration: it can be run as a configuration itself."""
+        search = self.search
+        settings = {
+            "strategy": search.strategy, "trials": search.trials, "time": search.time_s,
+            "seed": search.seed, "prefer": search.prefer, "job_time": search.job_time_s,
+            "job_memory": search.job_memory_mb,
+        }  # fmt: skip
+        config: dict[str, Json] = {
+            "model": str(self.model.resolve()),
+            "data": {name: self._spec(spec) for name, spec in self.data.items()},
+            "passes": [_entry(stage) for stage in self.space.stages],
+        }
+        if self.baseline is not None:
+            config["baseline"] = _recipe(self.baseline)
+        if self.try_first:
+            config["try_first"] = [
+                {"recipe": _recipe(c.recipe), **c.runtime.to_json()} for c in self.try_first
+            ]
+        return config | {
+            "evaluate": [{e.name: dict(e.params)} if e.params else e.name for e in self.evaluators],
+            "target": {
+                "name": self.target,
+                "providers": list(self.providers),
+                "threads": list(self.threads),
+            },
+            "objectives": [{o.direction: o.metric} for o in self.objectives],
+            "constraints": [c.text for c in self.constraints],
+            "search": {name: value for name, value in settings.items() if value is not None},
+        }
+
+    def _spec(self, spec: DataSpec) -> dict[str, Json]:
+        """Return a data set's entry with its paths made absolute."""
+        shown = spec.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
+        if spec.file is not None:
+            shown["file"] = self._absolute(spec.file)
+        if spec.files is not None:
+            shown["files"] = {part: self._absolute(file) for part, file in spec.files.items()}
+        return shown
+
+    def _absolute(self, name: str) -> str:
+        beside = self.root / name
+        return str((beside if beside.exists() else Path(name)).resolve())
+
+
+def _recipe(recipe: tuple[Step, ...]) -> list[Json]:
+    return [{step.name: dict(step.params)} if step.params else step.name for step in recipe]
+
+
+def _entry(stage: Stage) -> Json:
+    if isinstance(stage, Chain):
+        return [_entry(inner) for inner in stage.stages]
+    extra = {"optional": True} if stage.optional else {}
+    if isinstance(stage, PassSlot):
+        grid = {n: v[0] if len(v) == 1 else list(v) for n, v in stage.grid.items()}
+        return {stage.name: grid, **extra} if grid or extra else stage.name
+    return {"any": [_entry(option) for option in stage.options], **extra}

@@ -1,0 +1,107 @@
+"""The configuration's own keys, as classes; passes and evaluators bring theirs."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from paretune.data import DataSpec
+
+_TIME = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(s|m|h)?\s*")
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(MB|GB)\s*", re.IGNORECASE)
+
+
+def seconds(value: Any) -> Any:
+    """Return ``90s``, ``10m``, ``2h`` or a number as seconds."""
+    if isinstance(value, str):
+        found = _TIME.fullmatch(value)
+        if found is None:
+            raise ValueError("expected a time such as 90s, 10m or 2h")
+        return float(found[1]) * {"s": 1, "m": 60, "h": 3600, None: 1}[found[2]]
+    return value
+
+
+def megabytes(value: Any) -> Any:
+    """Return ``800MB`` or ``8GB`` as MB (10^6 bytes)."""
+    if isinstance(value, str):
+        found = _SIZE.fullmatch(value)
+        if found is None:
+            raise ValueError("expected a size such as 800MB or 8GB")
+        return float(found[1]) * {"MB": 1, "GB": 1000}[found[2].upper()]
+    return value
+
+
+def as_list(value: Any) -> Any:
+    """Return one value as a list of it."""
+    return value if isinstance(value, list) else [value]
+
+
+Seconds = Annotated[float, BeforeValidator(seconds, json_schema_input_type=float | str),
+                    Field(gt=0)]  # fmt: skip
+Megabytes = Annotated[float, BeforeValidator(megabytes, json_schema_input_type=float | str),
+                      Field(gt=0)]  # fmt: skip
+
+
+class Section(BaseModel):
+    """Base of the sections: unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TargetSection(Section):
+    """Where candidates run, and with which run-time settings."""
+
+    name: str = Field("local", description="The target: this machine.")
+    providers: Annotated[
+        list[str], BeforeValidator(as_list, json_schema_input_type=str | list[str])
+    ] = Field(["cpu"], min_length=1, description="Execution providers to try: cpu, cuda, dml.")
+    threads: Annotated[
+        list[Annotated[int, Field(ge=1, le=1024)]],
+        BeforeValidator(as_list, json_schema_input_type=int | list[int]),
+    ] = Field([], description="Thread counts to try; by default one for each core.")
+
+
+class SearchSection(Section):
+    """How long to search, and how."""
+
+    strategy: str = Field(
+        "auto",
+        description="exhaustive, random, nsga2 or tpe; auto is exhaustive for a small space.",
+    )
+    trials: int | None = Field(
+        None, ge=1, description="Most candidates that run, in the whole study."
+    )
+    time: Seconds | None = Field(None, description="Most time of the whole study: 90s, 10m, 2h.")
+    seed: int = Field(0, description="Makes the order of a sampled search repeatable.")
+    prefer: str | None = Field(
+        None, description="Objective to choose the best by first, instead of the first one."
+    )
+    job_time: Seconds = Field(3600.0, description="Most time of one job (a build, a measurement).")
+    job_memory: Megabytes | None = Field(
+        None, description="Most memory of one job: 800MB, 8GB; by default most of what is free."
+    )
+
+
+class ConfigFile(Section):
+    """A paretune configuration."""
+
+    model: str = Field(description="Folder of the input model.")
+    data: dict[str, DataSpec] = Field(
+        {}, description="Data sets by name; `tone.train` refers to a split of `tone`."
+    )
+    passes: list[Any] = Field(
+        [], description="Passes in order. A list of values is a choice, {low, high} a range."
+    )
+    baseline: list[Any] | None = Field(
+        None, description="Recipe that is measured first and that constraints may refer to."
+    )
+    try_first: list[Any] = Field([], description="Recipes known to be good, tried first.")
+    evaluate: list[Any] = Field(min_length=1, description="Evaluators.")
+    target: TargetSection = TargetSection()
+    objectives: dict[Literal["minimize", "maximize"], str | list[str]] | list[
+        dict[Literal["minimize", "maximize"], str]
+    ] = Field(min_length=1, description="What is better, most important first.")
+    constraints: list[str] = Field([], description="What must hold: `size_mb <= 300`.")
+    search: SearchSection = SearchSection()  # type: ignore[call-arg]

@@ -1,0 +1,232 @@
+"""Turns the entries under ``passes:``, ``baseline:`` and ``try_first:`` into a space and recipes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import Field, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
+
+from paretune.config.yaml_source import Path, Source
+from paretune.errors import ConfigError, UsageError, nearest
+from paretune.jsontools import Json, canonical
+from paretune.models import ModelKind
+from paretune.passes.base import Pass
+from paretune.registry import find_pass
+from paretune.search.candidate import Step
+from paretune.search.space import AnyOf, Chain, PassSlot, Stage, grid
+
+_RANGE_KEYS = {"low", "high", "log", "step", "points"}
+
+
+class SpaceReader:
+    """Reads entries; what is wrong is collected, so that all of it can be told at once.
+
+    Args:
+        source: Where the lines are.
+        errors: Errors are added here.
+    """
+
+    def __init__(self, source: Source, errors: list[ConfigError]) -> None:
+        self._source = source
+        self._errors = errors
+
+    def _wrong(self, path: Path, message: str, hint: str | None = None) -> None:
+        self._errors.append(self._source.error(path, message, hint))
+
+    def stages(self, entries: list[Any], path: Path) -> tuple[Stage, ...]:
+        """Read a list of entries; faulty ones are left out."""
+        read = (self._stage(entry, (*path, i)) for i, entry in enumerate(entries))
+        return tuple(stage for stage in read if stage is not None)
+
+    def recipe(self, entries: Any, path: Path) -> tuple[Step, ...]:
+        """Read a list of entries that must be one recipe: every parameter has one value."""
+        if not isinstance(entries, list):
+            self._wrong(path, f"expected a list of passes, found {_shown(entries)}")
+            return ()
+        steps = []
+        for i, stage in enumerate(self.stages(entries, path)):
+            if stage.size != 1 or not isinstance(stage, PassSlot):
+                self._wrong((*path, i), "expected one fixed pass here: no choice, range, any or "
+                            "optional")  # fmt: skip
+                continue
+            steps += stage.at(0)
+        return tuple(steps)
+
+    def _stage(self, entry: Any, path: Path) -> Stage | None:
+        if isinstance(entry, str):
+            return self._slot(entry, {}, False, path)
+        if isinstance(entry, list):
+            return Chain(self.stages(entry, path))
+        if not isinstance(entry, dict):
+            self._wrong(path, f"expected a pass's name or `name: parameters`, found {_shown(entry)}")
+            return None
+        optional = entry.get("optional", False)
+        if not isinstance(optional, bool):
+            self._wrong((*path, "optional"), f"expected true or false, found {_shown(optional)}")
+        names = [key for key in entry if key != "optional"]
+        if len(names) != 1:
+            self._wrong(
+                path,
+                f"expected one pass here, found {', '.join(names) or 'none'}",
+                "Parameters stand below the pass's name, and each pass begins with a dash.",
+            )
+            return None
+        (name,) = names
+        if name == "any":
+            return self._any(entry["any"], bool(optional), (*path, "any"))
+        return self._slot(name, entry[name], bool(optional), path)
+
+    def _any(self, options: Any, optional: bool, path: Path) -> Stage | None:
+        if not isinstance(options, list) or not options:
+            self._wrong(path, f"expected a list of alternatives, found {_shown(options)}")
+            return None
+        return AnyOf(self.stages(options, path), optional)
+
+    def _slot(self, name: str, params: Any, optional: bool, path: Path) -> Stage | None:
+        try:
+            pass_ = find_pass(name)
+        except UsageError as error:
+            self._wrong((*path, name), error.message, error.hint)
+            return None
+        if params is None:
+            params = {}
+        if not isinstance(params, dict):
+            self._wrong((*path, name), f"expected parameters by name, found {_shown(params)}")
+            return None
+        fields = pass_.Params.model_fields
+        values: dict[str, tuple[Json, ...]] = {}
+        for key, value in params.items():
+            at = (*path, name, key)
+            if key not in fields:
+                self._wrong(at, f"the pass {name} has no parameter {key!r}", nearest(key, fields))
+                continue
+            read = self._values(fields[key], value, at, pass_.trains)
+            if read is not None:
+                values[key] = read
+        for key, field in fields.items():
+            if field.is_required() and key not in params:
+                self._wrong((*path, name), f"the pass {name} needs the parameter {key!r}")
+        return PassSlot(name, values, optional)
+
+    def _values(
+        self, field: FieldInfo, value: Any, path: Path, trains: bool
+    ) -> tuple[Json, ...] | None:
+        """Return the values to try of one parameter."""
+        search = _search_of(field)
+        # Field() stands in where a parameter has no bounds: Annotated wants at least one entry.
+        adapter: TypeAdapter[Any] = TypeAdapter(Annotated[field.annotation, Field(), *field.metadata])
+        as_one, why = _converted(adapter, value)
+        if why is None:
+            return (as_one,)
+        if isinstance(value, list) and value:
+            if search == "none":
+                self._wrong(path, f"takes one value, found a list of {len(value)}")
+                return None
+            return self._choice(adapter, value, path)
+        if isinstance(value, dict) and {"low", "high"} <= value.keys():
+            if search != "range":
+                self._wrong(path, "takes no range", "Give a value" + (
+                    "." if search == "none" else ", or a list of values."))  # fmt: skip
+                return None
+            return self._range(adapter, value, path, trains)
+        self._wrong(path, why)
+        return None
+
+    def _choice(
+        self, adapter: TypeAdapter[Any], values: list[Any], path: Path
+    ) -> tuple[Json, ...] | None:
+        found: dict[str, Json] = {}
+        for i, value in enumerate(values):
+            converted, why = _converted(adapter, value)
+            if why is not None:
+                self._wrong((*path, i), why)
+                return None
+            found.setdefault(canonical(converted), converted)
+        return tuple(found.values())
+
+    def _range(
+        self, adapter: TypeAdapter[Any], value: Mapping[str, Any], path: Path, trains: bool
+    ) -> tuple[Json, ...] | None:
+        unknown = value.keys() - _RANGE_KEYS
+        if unknown:
+            key = min(unknown)
+            self._wrong((*path, key), f"a range has no {key!r}", nearest(key, _RANGE_KEYS))
+            return None
+        ends = []
+        for key in ("low", "high"):
+            converted, why = _converted(adapter, value[key])
+            if why is not None or isinstance(converted, (bool, str)):
+                self._wrong((*path, key), why or f"expected a number, found {_shown(value[key])}")
+                return None
+            ends.append(converted)
+        try:
+            points = grid(
+                *ends,
+                log=bool(value.get("log", False)),
+                step=None if value.get("step") is None else float(value["step"]),
+                points=None if value.get("points") is None else int(value["points"]),
+                integer=isinstance(ends[0], int) and isinstance(ends[1], int),
+            )
+        except (TypeError, ValueError, OverflowError) as error:
+            self._wrong(path, f"range: {error}")
+            return None
+        return points
+
+
+def _search_of(field: FieldInfo) -> str:
+    extra = field.json_schema_extra
+    return str(extra.get("search", "choice")) if isinstance(extra, dict) else "choice"
+
+
+def _converted(adapter: TypeAdapter[Any], value: Any) -> tuple[Json, str | None]:
+    """Return a value as the parameter holds it, or why it does not fit."""
+    try:
+        return adapter.dump_python(adapter.validate_python(value), mode="json"), None
+    except ValidationError as error:
+        told = error.errors()[0]["msg"].removeprefix("Value error, ")
+        return None, f"{told[0].lower()}{told[1:]}, found {_shown(value)}"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def fitting_kinds(
+    stages: tuple[Stage, ...], begin: frozenset[ModelKind], where: str
+) -> tuple[frozenset[ModelKind], str | None]:
+    """Return the kinds of model that can come out, or why none can.
+
+    Args:
+        stages: In order.
+        begin: Kinds that may come in.
+        where: What gives them, for the message.
+    """
+    kinds = begin
+    for stage in stages:
+        if isinstance(stage, PassSlot):
+            pass_: Pass = find_pass(stage.name)
+            out = frozenset({pass_.produces}) if kinds & pass_.accepts else frozenset()
+            why = (
+                f"{where} gives {_kinds(kinds)}, but {stage.name} takes {_kinds(pass_.accepts)}"
+            )
+            name = stage.name
+        elif isinstance(stage, Chain):
+            out, inner = fitting_kinds(stage.stages, kinds, where)
+            why, name = inner or "", "the alternative"
+        else:
+            each = [fitting_kinds((option,), kinds, where) for option in stage.options]
+            out = frozenset().union(*(found for found, _ in each))
+            why, name = next((told for _, told in each if told), ""), "the alternatives"
+        if not isinstance(stage, Chain) and stage.optional:
+            out |= kinds
+        if not out:
+            return out, why
+        kinds, where = out, name
+    return kinds, None
+
+
+def _kinds(kinds: frozenset[ModelKind]) -> str:
+    return " or ".join(sorted(kind.value for kind in kinds))

@@ -1,0 +1,56 @@
+"""A study as CSV: one row a candidate, for spreadsheets and data frames."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+
+from paretune.jsontools import Json, canonical
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def write_csv(results: Mapping[str, Json], out: Path) -> None:
+    """Write one row a candidate; parameters are columns such as ``lora.r``.
+
+    A metric has three columns: its value, and the ends of its 95 % interval.
+
+    Args:
+        results: The results document.
+        out: The file.
+    """
+    rows = [_row(candidate) for candidate in results["candidates"]]
+    head = list(dict.fromkeys(column for row in rows for column in row))
+    with open(out, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, head, restval="")
+        writer.writeheader()
+        writer.writerows({k: _cell(v) for k, v in row.items()} for row in rows)
+
+
+def _row(candidate: Mapping[str, Json]) -> dict[str, Json]:
+    row: dict[str, Json] = {
+        "id": candidate["id"],
+        "outcome": candidate["outcome"],
+        "feasible": candidate["feasible"],
+        "pareto": candidate["pareto"],
+        "passes": " > ".join(step["pass"] for step in candidate["recipe"]),
+        "provider": candidate["runtime"]["provider"],
+        "threads": candidate["runtime"]["threads"],
+    }
+    for step in candidate["recipe"]:
+        for name, value in step["params"].items():
+            plain = value is None or isinstance(value, (str, int, float))
+            row[f"{step['pass']}.{name}"] = value if plain else canonical(value)
+    for name, m in candidate["metrics"].items():
+        row[name], row[f"{name}.low"], row[f"{name}.high"] = m["value"], m["low"], m["high"]
+    row["seconds"] = round(sum(s["s"] for s in candidate["seconds"] if not s["cached"]), 3)
+    row["reason"] = candidate["reason"]
+    return row
+
+
+def _cell(value: Json) -> Json:
+    """Return a cell that a spreadsheet takes for text where it is text, never for a formula."""
+    if isinstance(value, str) and value.startswith(_FORMULA):
+        return "'" + value
+    return value

@@ -1,0 +1,254 @@
+"""``report.html``: one self-contained file that says which model is best, and why."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from paretune.jsontools import Json, write_atomic
+
+_TEMPLATES = Path(__file__).with_name("templates")
+_FATES = {
+    "ok": "measured whole",
+    "infeasible": "stopped: a constraint is surely broken",
+    "pruned": "stopped: another is surely better in everything",
+    "invalid": "built, but does not load or generate",
+    "failed": "a step raised an error",
+    "crashed": "the process died",
+    "timeout": "took too long",
+    "out_of_memory": "needed too much memory",
+    "duplicate": "same bytes and settings as another",
+    "skipped": "ruled out before any job",
+}
+
+
+def write_report(
+    results: Mapping[str, Json], out: Path, extra: Mapping[str, Json] | None = None
+) -> None:
+    """Write the report.
+
+    Args:
+        results: The results document; text in it may come from anywhere and is escaped.
+        out: The file.
+        extra: ``paired``: differences of the pick from the baseline, by metric.
+    """
+    import jinja2
+    from plotly.offline import get_plotlyjs
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES), autoescape=True,
+        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters["num"] = number
+    page = environment.get_template("report.html.j2").render(
+        **view(results, dict((extra or {}).get("paired", {}))), plotly=get_plotlyjs()
+    )
+    write_atomic(out, page, durable=False)
+
+
+def number(value: float | None) -> str:
+    """Return a number with four digits; a dash for none."""
+    return "–" if value is None else f"{value:.4g}"
+
+
+def view(results: Mapping[str, Json], paired: Mapping[str, Json]) -> dict[str, Any]:
+    """Return what the template shows.
+
+    Args:
+        results: The results document.
+        paired: Differences of the pick from the baseline.
+    """
+    rows = [_row(candidate, results) for candidate in results["candidates"]]
+    by_id = {row["id"]: row for row in rows}
+    best = by_id.get(results["best"])
+    metrics = list(dict.fromkeys(m for row in rows for m in row["metrics"]))
+    baseline = results["baseline"]
+    return {
+        "results": results,
+        "rows": rows,
+        "best": best,
+        "baseline": baseline,
+        "baseline_id": None if baseline is None else baseline.get("id"),
+        "metrics": metrics,
+        "units": {m: row["metrics"][m]["unit"] for row in rows for m in row["metrics"]},
+        "counts": Counter(row["outcome"] for row in rows),
+        "fates": _FATES,
+        "answer": _answer(results, best, paired),
+        "paired": paired,
+        "recipe": None if best is None else _recipe_yaml(best),
+        "costs": _constraint_costs(results),
+        "spent": _spent(rows),
+        "plot": script_json(_plot(results, rows, metrics)),
+    }
+
+
+def script_json(value: Json) -> str:
+    """Return JSON that may stand inside a script element: no text in it can end the element."""
+    text = json.dumps(value, allow_nan=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _row(candidate: Mapping[str, Json], results: Mapping[str, Json]) -> dict[str, Any]:
+    steps = [
+        step["pass"] + _params(step["params"]) for step in candidate["recipe"]
+    ] or ["unchanged"]
+    broken = [
+        limit["text"]
+        for limit in results["constraints"]
+        if limit["value"] is not None and _breaks(candidate["metrics"], limit)
+    ]
+    return {
+        **candidate,
+        "described": " › ".join(steps),
+        "broken": broken,
+        "spent": sum(s["s"] for s in candidate["seconds"] if not s["cached"]),
+        "saved": sum(s["s"] for s in candidate["seconds"] if s["cached"]),
+    }
+
+
+def _params(params: Mapping[str, Json]) -> str:
+    shown = ", ".join(f"{k}={v}" for k, v in params.items() if k != "train")
+    return f" ({shown})" if shown else ""
+
+
+def _breaks(metrics: Mapping[str, Json], limit: Mapping[str, Json]) -> bool:
+    value = metrics.get(limit["metric"], {}).get("value")
+    if value is None:
+        return False
+    bound, op = limit["value"], limit["op"]
+    holds = {"<=": value <= bound, "<": value < bound, ">=": value >= bound, ">": value > bound}
+    return not holds[op]
+
+
+def _answer(
+    results: Mapping[str, Json], best: Mapping[str, Any] | None, paired: Mapping[str, Json]
+) -> list[str]:
+    """Return the answer in plain sentences."""
+    if not results["candidates"]:
+        return ["Nothing has been measured yet."]
+    if best is None:
+        miss = results["nearest_miss"]
+        told = ["No candidate meets every constraint."]
+        if miss is not None:
+            told.append(
+                f"The nearest miss is candidate {miss['id']}: {miss['constraint']} asks for "
+                f"{number(miss['limit'])}, it has {number(miss['value'])}."
+            )
+        return told
+    objectives = results["objectives"]
+    first = objectives[0]
+    sentences = [
+        f"Ship candidate {best['id']}: {best['described']}, on "
+        f"{best['runtime']['provider']} with {best['runtime']['threads']} threads."
+    ]
+    front = len(results["pareto"])
+    if front == 1:
+        sentences.append("It is the whole Pareto front: no other feasible candidate is better in "
+                         "any objective.")  # fmt: skip
+    else:
+        rest = ", then ".join(f"the best {o['metric']}" for o in objectives[1:])
+        sentences.append(
+            f"Of the {front} candidates on the feasible Pareto front, those count whose "
+            f"{first['metric']} is not surely worse than the leader's; among them it has "
+            f"{rest or 'the best ' + first['metric']}."
+        )
+    baseline = results["baseline"]
+    if baseline is not None and baseline.get("id") != best["id"]:
+        sentences += _against(best["metrics"], baseline["metrics"], paired)
+    return sentences
+
+
+def _against(
+    mine: Mapping[str, Json], base: Mapping[str, Json], paired: Mapping[str, Json]
+) -> list[str]:
+    sentences = []
+    for metric, d in paired.items():
+        sure = "" if d["low"] <= 0 <= d["high"] else " surely"
+        verdict = "cannot be told apart from" if not sure else (
+            "is higher than" if d["difference"] > 0 else "is lower than"
+        )  # fmt: skip
+        sentences.append(
+            f"Its {metric}{sure} {verdict} the baseline's: difference "
+            f"{d['difference']:+.3f} (95 % interval {d['low']:+.3f} to {d['high']:+.3f}, paired "
+            f"over {d['n']} examples)."
+        )
+    ratios = []
+    for metric, word in (
+        ("decode_ms_p50", "time per token"), ("ttft_ms_p50", "time to first token"),
+        ("latency_ms_p50", "latency"), ("size_mb", "size"), ("peak_memory_mb", "memory"),
+    ):  # fmt: skip
+        a, b = mine.get(metric, {}).get("value"), base.get(metric, {}).get("value")
+        if a and b:
+            ratios.append(f"{a / b:.2f} × the {word}")
+    if ratios:
+        sentences.append(f"Against the baseline it takes {', '.join(ratios)}.")
+    return sentences
+
+
+def _recipe_yaml(best: Mapping[str, Any]) -> str:
+    steps = [{s["pass"]: s["params"]} if s["params"] else s["pass"] for s in best["recipe"]]
+    runtime = {"providers": [best["runtime"]["provider"]], "threads": [best["runtime"]["threads"]]}
+    return str(
+        yaml.safe_dump({"passes": steps, "target": runtime}, sort_keys=False, allow_unicode=True)
+    )
+
+
+def _constraint_costs(results: Mapping[str, Json]) -> list[dict[str, Json]]:
+    """Return how many candidates each constraint ruled out."""
+    costs = []
+    for limit in results["constraints"]:
+        measured = [c for c in results["candidates"] if limit["metric"] in c["metrics"]]
+        broken = [c for c in measured if limit["value"] is not None
+                  and _breaks(c["metrics"], limit)]  # fmt: skip
+        costs.append({**limit, "broken": len(broken), "measured": len(measured)})
+    return costs
+
+
+def _spent(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    by_step: Counter[str] = Counter()
+    saved: Counter[str] = Counter()
+    for row in rows:
+        for step in row["seconds"]:
+            (saved if step["cached"] else by_step)[step["step"]] += step["s"]
+    total = sum(by_step.values())
+    steps = [
+        {"step": step, "s": s, "share": s / total if total else 0.0, "saved": saved[step]}
+        for step, s in by_step.most_common()
+    ]
+    return {"steps": steps, "total": total, "saved": sum(saved.values())}
+
+
+def _plot(
+    results: Mapping[str, Json], rows: list[dict[str, Any]], metrics: list[str]
+) -> dict[str, Any]:
+    """Return what the plot's script needs."""
+    objectives = [o["metric"] for o in results["objectives"]]
+    second = objectives[1] if len(objectives) > 1 else next(
+        (m for m in metrics if m != objectives[0]), objectives[0]
+    )  # fmt: skip
+    return {
+        "rows": [
+            {
+                "id": row["id"],
+                "text": row["described"],
+                "runtime": f"{row['runtime']['provider']} ×{row['runtime']['threads']}",
+                "outcome": row["outcome"],
+                "feasible": row["feasible"],
+                "pareto": row["pareto"],
+                "metrics": row["metrics"],
+            }
+            for row in rows
+        ],
+        "metrics": metrics,
+        "best": results["best"],
+        "baseline": None if results["baseline"] is None else results["baseline"].get("id"),
+        "constraints": results["constraints"],
+        "directions": {o["metric"]: o["direction"] for o in results["objectives"]},
+        "x": second,
+        "y": objectives[0],
+    }

@@ -1,0 +1,161 @@
+"""``results.json``, schema 1: its classes, its reader and its JSON Schema.
+
+    python -m paretune.results          writes paretune/schemas/results.schema.json
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from paretune.errors import StateError
+from paretune.jsontools import Json
+
+SCHEMA_FILE = Path(__file__).with_name("schemas") / "results.schema.json"
+_MOST_BYTES = 512 << 20
+OutcomeWord = Literal[
+    "ok", "infeasible", "pruned", "invalid", "failed", "crashed", "timeout", "out_of_memory",
+    "duplicate", "skipped",
+]  # fmt: skip
+
+
+class _Part(BaseModel):
+    """A part of the document; further keys are allowed, so that later versions can be read."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+
+class MetricValue(_Part):
+    """A metric of a candidate."""
+
+    value: float | None = Field(description="The point value; null if there is none.")
+    low: float | None = Field(description="Lower end of the 95 % interval.")
+    high: float | None = Field(description="Upper end of it.")
+    n: int = Field(description="Samples behind the value.")
+    unit: str
+    reason: str | None = Field(description="Why there is no value.")
+
+
+class StepEntry(_Part):
+    """One pass of a recipe."""
+
+    name: str = Field(alias="pass")
+    params: dict[str, Any]
+
+
+class RuntimeEntry(_Part):
+    """Run-time settings."""
+
+    provider: str
+    threads: int
+
+
+class SecondsEntry(_Part):
+    """What one step took."""
+
+    step: str
+    s: float
+    cached: bool = Field(description="True if it was taken from the store or another candidate.")
+
+
+class CandidateEntry(_Part):
+    """One candidate."""
+
+    id: int
+    recipe: list[StepEntry]
+    runtime: RuntimeEntry
+    outcome: OutcomeWord
+    rung: Literal["smoke", "rough", "full"] | None
+    reason: str | None
+    duplicate_of: int | None
+    feasible: bool
+    pareto: bool
+    metrics: dict[str, MetricValue]
+    artifact: str | None
+    seconds: list[SecondsEntry]
+
+
+class ConstraintEntry(_Part):
+    """A constraint with its number in force."""
+
+    metric: str
+    op: Literal["<=", "<", ">=", ">"]
+    value: float | None = Field(description="null if the baseline lacks the metric.")
+    text: str = Field("", description="What was written.")
+
+
+class ObjectiveEntry(_Part):
+    """An objective."""
+
+    metric: str
+    direction: Literal["minimize", "maximize"]
+
+
+class BaselineEntry(_Part):
+    """The baseline."""
+
+    recipe: list[StepEntry]
+    metrics: dict[str, MetricValue]
+
+
+class NearestMiss(_Part):
+    """Who came nearest, where nothing is feasible."""
+
+    id: int
+    constraint: str
+    value: float
+    limit: float
+
+
+class Results(_Part):
+    """The whole document."""
+
+    schema_: Literal[1] = Field(alias="schema")
+    study: str
+    status: Literal["running", "finished", "interrupted"]
+    config: str = Field(description="Digest of the resolved configuration.")
+    versions: dict[str, str]
+    device: dict[str, Any]
+    objectives: list[ObjectiveEntry]
+    constraints: list[ConstraintEntry]
+    baseline: BaselineEntry | None
+    candidates: list[CandidateEntry]
+    pareto: list[int]
+    best: int | None
+    nearest_miss: NearestMiss | None
+
+
+def read_results(path: Path) -> dict[str, Json]:
+    """Read and check a results document.
+
+    Raises:
+        StateError: It is missing, damaged, or of another schema.
+    """
+    hint = "Run the same `paretune search` again: it is rebuilt from the outcomes."
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise StateError(f"{path}: larger than {_MOST_BYTES} bytes", hint=hint)
+        content = json.loads(path.read_text(encoding="utf-8"))
+        Results.model_validate(content)
+    except OSError as error:
+        raise StateError(f"{path} cannot be read: {error.strerror}", hint=hint) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise StateError(f"{path}: {where}: {first['msg']}", hint=hint) from error
+    except (ValueError, RecursionError) as error:
+        raise StateError(f"{path} is damaged: {error}", hint=hint) from error
+    return dict(content)
+
+
+def schema_text() -> str:
+    """Return the JSON Schema of the document."""
+    return json.dumps(Results.model_json_schema(by_alias=True), indent=1) + "\n"
+
+
+if __name__ == "__main__":
+    SCHEMA_FILE.parent.mkdir(exist_ok=True)
+    SCHEMA_FILE.write_text(schema_text(), encoding="utf-8")
