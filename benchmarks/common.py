@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from paretune.store import package_version
-from paretune.targets.fingerprint import fingerprint
+from paretune.targets.fingerprint import device
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "benchmarks" / "out"
@@ -34,7 +34,7 @@ def public_data(name: str) -> Path:
 def save(name: str, content: dict[str, Any]) -> Path:
     """Write a benchmark's figures as JSON, with the device and the versions."""
     OUT.mkdir(parents=True, exist_ok=True)
-    info = fingerprint().to_json()
+    info = device("local", Path(".")).to_json()
     versions = {package: package_version(package) for package in PACKAGES}
     whole = {"date": date.today().isoformat(), "device": info, "versions": versions, **content}
     path = OUT / f"{name}.json"

@@ -137,6 +137,18 @@ def test_each_parameter_changes_the_bytes_and_the_build_runs(
     assert len(generate(out, TOKENS)) == 3
 
 
+@pytest.mark.parametrize(("provider", "levels"), [("cpu", {4}), ("cuda", {None})])
+def test_activations_are_rounded_on_cpu_only(
+    bench: Bench, fp32: Model, provider: str, levels: set[int | None]
+) -> None:
+    import onnx
+
+    out = bench.run(MatMulNBits(), fp32, {}, "built", provider=provider)
+    nodes = onnx.load(out / "model.onnx", load_external_data=False).graph.node
+    found = [{a.name: a.i for a in n.attribute} for n in nodes if n.op_type == "MatMulNBits"]
+    assert {attributes.get("accuracy_level") for attributes in found} == levels
+
+
 def test_folder_is_complete_repeatable_and_its_own(bench: Bench, fp32: Model) -> None:
     before = folder_digest(fp32.path)
     one, two = (bench.run(MatMulNBits(), fp32, {}, name) for name in ("one", "two"))
