@@ -1,4 +1,4 @@
-"""The demo: searches ``examples/tone.yaml``, then says where the answer is and how to run it."""
+"""The demo: searches ``examples/tone.yaml``, then prints the program that runs the package."""
 
 from __future__ import annotations
 
@@ -12,14 +12,11 @@ STUDY = Path("studies") / "tone"
 
 
 def main() -> int:
-    """Search, and print the report's and the package's place and the program that runs it."""
+    """Search (which prints where the report and the package are), and print that program."""
     status = call(["search", str(HERE / "tone.yaml"), "--study", str(STUDY)])
-    if (STUDY / "report.html").is_file():
-        print(f"\nreport:  {STUDY / 'report.html'}  (open it in a browser)")
-    package = STUDY / "best"
-    if status == 0 and package.is_dir():
-        print(f"package: {package}  (the model to ship; `python {package}/sample.py` runs it)\n")
-        print((package / "sample.py").read_text(encoding="utf-8"))
+    program = STUDY / "best" / "sample.py"
+    if status == 0 and program.is_file():
+        print(f"\n--- {program} ---\n{program.read_text(encoding='utf-8')}")
     return status
 
 

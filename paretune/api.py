@@ -29,6 +29,7 @@ from paretune.workbench import JobWorkbench
 
 if TYPE_CHECKING:
     from paretune.config import Plan
+    from paretune.display import Display
     from paretune.search.strategies.base import Strategy
     from paretune.targets.base import Target, TargetInfo
 
@@ -228,6 +229,19 @@ class Search:
         if self._mirror is not None:
             self._mirror.add(outcome, violations(outcome, standing.limits))
 
+    def most(self) -> int:
+        """Return the most candidates that the study can come to hold."""
+        plan = self._setting.plan
+        outside = {c.digest for c in (self._setting.baseline, *plan.try_first)
+                   if plan.space.index(c) is None}  # fmt: skip
+        whole = plan.space.size + len(outside)
+        return whole if plan.search.trials is None else min(whole, plan.search.trials)
+
+    def time_left(self) -> float | None:
+        """Return the seconds that the study may still take; None without a limit."""
+        limit = self._setting.plan.search.time_s
+        return None if limit is None else max(0.0, limit - self._study.spent())
+
     def write_results(self, standing: Standing, status: str) -> dict[str, Json]:
         """Rewrite ``results.json``; returns its content unless the search is still running."""
         text = self._document.render(self._study.outcomes, standing, status)
@@ -292,7 +306,7 @@ def optimize(
     store: Path | str | None = None,
     trials: int | None = None,
     time: str | float | None = None,
-    watcher: Watcher | None = None,
+    watcher: Display | None = None,
     single: bool = False,
     allow_network: bool = False,
     trust_remote_code: bool = False,
@@ -330,12 +344,15 @@ def optimize(
     opened: Study | None = None
     try:
         opened = Study(place)
-        search = Search(setting, opened, watcher or make_display(quiet=True))
+        display = watcher or make_display(quiet=True)
+        search = Search(setting, opened, display)
+        display.start(plan.name, search.most(), search.time_left(), len(opened.outcomes))
         status = "interrupted"
         try:
             search.engine.run()
             status = "finished"
         finally:
+            display.finish([])
             result = search.finish(status)
         nothing = why_nothing(opened.outcomes)
         if nothing is not None:

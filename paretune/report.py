@@ -51,6 +51,12 @@ def write_report(
     write_atomic(out, page, durable=False)
 
 
+def plain_answer(results: Mapping[str, Json]) -> list[str]:
+    """Return the answer in plain sentences, as the report begins."""
+    rows = {c["id"]: _row(c, results) for c in results["candidates"]}
+    return _answer(results, rows.get(results["best"]), {})
+
+
 def number(value: float | None) -> str:
     """Return a number with four digits; a dash for none."""
     return "–" if value is None else f"{value:.4g}"

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from paretune.cli.options import json_option, store_option, trust_options
+
+if TYPE_CHECKING:
+    from paretune.api import SearchResult
 
 _STUDY = click.argument("study", type=click.Path(path_type=Path))
 
@@ -76,7 +79,20 @@ def _search(config: Path, *, as_json: bool, **options: Any) -> int:
     result = optimize(config, watcher=display, **options)
     if as_json:
         click.echo(json.dumps(result.results))
+    else:
+        for line in closing(result):
+            click.echo(line)
     return 0 if result.best is not None else 3
+
+
+def closing(result: SearchResult) -> list[str]:
+    """Return what a search ends with on the screen: the answer, and where everything is."""
+    from paretune.report import plain_answer
+
+    lines = ["", *plain_answer(result.results), "", f"report:  {result.study / 'report.html'}"]
+    if result.best is not None:
+        lines.append(f"package: {result.best}   (python {result.best / 'sample.py'} runs it)")
+    return lines
 
 
 @click.command()

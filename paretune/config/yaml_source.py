@@ -42,10 +42,13 @@ class Source:
         self._nodes = 0
         if len(text) > _MOST_BYTES:
             raise ConfigError(f"larger than {_MOST_BYTES} bytes", file=file)
-        loader = yaml.SafeLoader(text)
         try:
-            node = loader.get_single_node()
-            self.value: Json = None if node is None else self._read(loader, node, ())
+            loader = yaml.SafeLoader(text)
+            try:
+                node = loader.get_single_node()
+                self.value: Json = None if node is None else self._read(loader, node, ())
+            finally:
+                loader.dispose()
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             line = None if mark is None else mark.line + 1
@@ -53,8 +56,6 @@ class Source:
         except (yaml.YAMLError, ValueError) as error:
             # ValueError: a date or number that PyYAML takes for one and cannot read.
             raise ConfigError(f"not YAML: {error}", file=file) from error
-        finally:
-            loader.dispose()
 
     def _read(self, loader: yaml.SafeLoader, node: yaml.Node, path: Path) -> Json:
         line = node.start_mark.line + 1

@@ -1,0 +1,232 @@
+"""Configurations, right and wrong; most use the fake passes of tests/plugins."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from fake_study import write_fake_study
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from paretune.config import Plan, load
+from paretune.errors import DataError, UsageError
+from paretune.search.candidate import RuntimeSettings
+from paretune.search.space import AnyOf, Chain, PassSlot
+
+
+def plan_of(folder: Path, noop: dict[str, Any] | None = None, **changes: Any) -> Plan:
+    return load(write_fake_study(folder, noop or {"x": 1}, **changes))
+
+
+def test_choices_ranges_alternatives_and_optional_stages(tmp_path: Path) -> None:
+    plan = plan_of(
+        tmp_path,
+        passes=[
+            {"fake_train": {"x": [4, 16], "speed": {"low": 1, "high": 3, "step": 1}}},
+            {"noop": {"x": 2}, "optional": True},
+            {"any": [{"noop": {"x": [1, 2]}}, [{"noop": {"x": 3}}, "noop"]], "optional": True},
+        ],
+    )
+    assert plan.space.stages == (
+        PassSlot("fake_train", {"x": (4, 16), "speed": (1.0, 2.0, 3.0)}),
+        PassSlot("noop", {"x": (2,)}, optional=True),
+        AnyOf(
+            (PassSlot("noop", {"x": (1, 2)}), Chain((PassSlot("noop", {"x": (3,)}), PassSlot("noop")))),
+            optional=True,
+        ),
+    )
+    assert plan.space.size == 6 * 2 * 4
+
+
+def test_numbers_that_yaml_takes_for_text(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, {"quality": "5e-1", "x": "3"})
+    assert plan.space.at(0).recipe[0].params == {"quality": 0.5, "x": 3}
+
+
+def test_a_list_that_is_a_value_stays_one(tmp_path: Path) -> None:
+    plan = plan_of(
+        tmp_path,
+        data={"t": {"file": "t.jsonl", "prompt": "{p}", "answer": "{a}", "split": {"test": 0.5}}},
+        passes=[{"lora": {"train": "t.train", "target_modules": [["q_proj", "v_proj"], "all-linear"]}},
+                "merge", "noop"],
+    ) if (tmp_path / "t.jsonl").write_text('{"p": "1", "a": "x"}\n{"p": "2", "a": "x"}\n') else None  # fmt: skip
+    assert plan is not None
+    (slot, *_) = plan.space.stages
+    assert isinstance(slot, PassSlot)
+    assert slot.grid["target_modules"] == (["q_proj", "v_proj"], "all-linear")
+
+
+def test_try_first_and_baseline(tmp_path: Path) -> None:
+    plan = plan_of(
+        tmp_path, {"x": [1, 2]},
+        try_first=[[{"noop": {"x": 7}}], {"recipe": [{"noop": {"x": 8}}], "threads": 2}],
+    )  # fmt: skip
+    assert [c.recipe[0].params["x"] for c in plan.try_first] == [7, 8]
+    assert [c.runtime for c in plan.try_first] == [RuntimeSettings("cpu", 1), RuntimeSettings("cpu", 2)]
+    assert plan.baseline is not None
+    assert plan.baseline[0].params == {"x": 0}
+
+
+def test_objectives_keep_their_order(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, objectives={"minimize": "decode_ms_p50", "maximize": ["accuracy"]})
+    assert [o.metric for o in plan.objectives] == ["decode_ms_p50", "accuracy"]
+    assert plan.search.strategy == "exhaustive"
+
+
+def test_times_and_sizes(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, search={"time": "10m", "job_time": "90s", "job_memory": "8GB"})
+    assert (plan.search.time_s, plan.search.job_time_s, plan.search.job_memory_mb) == (600, 90, 8000)
+    assert load(plan.file, time="2h", trials=3).search.time_s == 7200
+    with pytest.raises(UsageError, match="expected a time such as"):
+        load(plan.file, time="soon")
+
+
+def test_the_resolved_configuration_is_a_configuration(tmp_path: Path) -> None:
+    plan = plan_of(
+        tmp_path, {"x": [1, 2]}, try_first=[[{"noop": {"x": 7}}]], constraints=["accuracy >= 0.5"],
+        passes=[{"noop": {"x": [1, 2]}, "optional": True}, {"any": ["noop", ["noop", "noop"]]}],
+    )  # fmt: skip
+    again = tmp_path / "resolved.yaml"
+    again.write_text(yaml.safe_dump(plan.to_json(), sort_keys=False))
+    assert load(again).to_json() == plan.to_json()
+    assert load(again).digest == plan.digest
+
+
+def test_one_recipe_is_asked_for(tmp_path: Path) -> None:
+    config = write_fake_study(tmp_path, {"x": [1, 2]})
+    with pytest.raises(UsageError, match=r"describes 2 candidates.*noop\.x have several values"):
+        load(config, single=True)
+
+
+WRONG: list[tuple[str, str]] = [
+    ("passes: [{nop: {}}]", r"passes\[0\]\.nop: no pass named 'nop'\n.*Did you mean 'noop'"),
+    ("passes: [{noop: {qualty: 1}}]", "has no parameter 'qualty'\n.*Did you mean 'quality'"),
+    ("passes: [{noop: {x: much}}]", "passes.0..noop.x: input should be a valid integer"),
+    ("passes: [{noop: {x: [1, b]}}]", r"noop\.x\[1\]"),
+    ("passes: [{noop: {misbehave: {low: 1, high: 2}}}]", "takes no range"),
+    ("passes: [{noop: {x: {low: 5, high: 2}}}]", "low .5. is above high .2."),
+    ("passes: [{noop: {x: {low: 1, high: 2, stepp: 1}}}]", "Did you mean 'step'"),
+    ("passes: [{noop: {}, merge: {}}]", "expected one pass here, found noop, merge"),
+    ("passes: [{noop: {}, optional: maybe}]", "expected true or false"),
+    ("passes: [{any: []}]", "expected a list of alternatives"),
+    ("passes: [7]", "expected a pass's name"),
+    ("passes: [merge]", "do not fit together: the input model gives hf, but merge takes hf-adapter"),
+    ("baseline: [{noop: {x: [1, 2]}}]", "expected one fixed pass here"),
+    ("evaluate: [readbak]", "no evaluator named 'readbak'\n.*Did you mean 'readback'"),
+    ("evaluate: [{readback: {m: 1}}]", "has no parameter 'm'"),
+    ("evaluate: [readback, readback]", "both readback and readback yield"),
+    ("evaluate: [readback, {classification: {}}]", "needs 'data'"),
+    ("evaluate: []", "evaluate"),
+    ("objectives: {maximise: accuracy}", "objectives"),
+    ("objectives: {maximize: acuracy}", "Did you mean 'accuracy'"),
+    ("constraints: [acuracy > 1]", "Did you mean 'accuracy'"),
+    ("constraints: [accuracy is high]", "expected <=, <, >= or >"),
+    ("target: {providers: [cpuu]}", "no execution provider 'cpuu'\n.*Did you mean 'cpu'"),
+    ("target: {threads: [0]}", "threads"),
+    ("target: {name: locall}", "Did you mean 'local'"),
+    ("search: {strategy: genetic}", "no strategy named 'genetic'"),
+    ("search: {trails: 3}", "unknown key 'trails'\n.*Did you mean 'trials'"),
+    ("search: {prefer: size_mb}", "is no objective"),
+    ("data: {d: {file: x}}", "expected either `text`, or `prompt`"),
+    ("data: {d: {file: x, prompt: a}}", "`prompt` needs `answer`"),
+    ("data: {d: {prompt: a, answer: b}}", "expected one of file, files and hub"),
+    ("data: {d: {file: x, prompt: '{a.b}', answer: b}}", "expected a column's name in braces"),
+    ("data: {d: {fil: x, text: a}}", "Did you mean 'file'"),
+    ("evaluate: [readback, {classification: {data: nothing}}]", "no data set 'nothing'|both"),
+    ("modell: x", "unknown key 'modell'\n.*Did you mean 'model'"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("line", "told"), WRONG)
+def test_what_is_wrong_is_told_with_line_and_key(tmp_path: Path, line: str, told: str) -> None:
+    config = write_fake_study(tmp_path, {"x": 1})
+    value = yaml.safe_load(config.read_text())
+    value.pop(line.partition(":")[0], None)
+    config.write_text(yaml.safe_dump(value) + "# the line below is wrong\n" + line + "\n")
+    number = len(config.read_text().splitlines())
+    with pytest.raises(UsageError, match=told) as caught:
+        load(config)
+    assert f"fake.yaml:{number}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("a: [1,\nb: }", r"c\.yaml:2: not YAML"),
+        ("a: 1\nb: 2\na: 3", r"c\.yaml:3: a: 'a' is given twice"),
+        ("[1, 2]", "expected keys"),
+        ("", "expected keys"),
+        ("a: 2001-01-01", "expected text, a number"),
+        ("1: 2", "expected a name as key"),
+        ("a: !!python/object:os.system x", "not YAML"),
+        ("a: &a [*a]", "not YAML|large or deep"),
+        ("a: " + "[" * 60 + "]" * 60, "large or deep"),
+    ],
+)
+def test_what_is_no_configuration(tmp_path: Path, text: str, told: str) -> None:
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(UsageError, match=told):
+        load(tmp_path / "c.yaml")
+
+
+def test_an_alias_bomb_ends_at_once(tmp_path: Path) -> None:
+    lines = ["a: &a [x, x, x, x, x, x, x, x, x, x]"]
+    for one, two in zip("abcdefgh", "bcdefghi", strict=True):
+        lines.append(f"{two}: &{two} [{', '.join(['*' + one] * 10)}]")
+    (tmp_path / "c.yaml").write_text("\n".join(lines))
+    with pytest.raises(UsageError, match="large or deep"):
+        load(tmp_path / "c.yaml")
+
+
+def test_several_mistakes_are_told_together(tmp_path: Path) -> None:
+    config = write_fake_study(tmp_path, {"speeed": 1, "qualty": 2}, constraints=["nothing > 1"])
+    with pytest.raises(UsageError, match=r"(?s)3 things are wrong.*speeed.*qualty.*nothing"):
+        load(config)
+
+
+def test_broken_data_is_told_before_anything_runs(tmp_path: Path) -> None:
+    (tmp_path / "d.jsonl").write_text('{"a": "1"}\n{')
+    config = write_fake_study(
+        tmp_path, {"x": 1}, objectives={"minimize": "perplexity"},
+        data={"d": {"file": "d.jsonl", "text": "{a}"}}, evaluate=[{"perplexity": {"data": "d"}}],
+    )  # fmt: skip
+    with pytest.raises(DataError, match="line 2 is not JSON"):
+        load(config)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
+@given(st.text(alphabet=st.characters(codec="utf-8"), max_size=80))
+def test_any_text_is_a_plan_or_a_clean_error(tmp_path: Path, text: str) -> None:
+    (tmp_path / "c.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(UsageError):
+        load(tmp_path / "c.yaml")
+
+
+keys = st.sampled_from(
+    ["model", "data", "passes", "evaluate", "objectives", "constraints", "search", "target",
+     "baseline", "try_first", "noop", "x", "any", "optional", "low", "high", "file", "split"]
+)  # fmt: skip
+trees = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(-3, 3), st.floats(), keys),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=3),
+    max_leaves=12,
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
+@given(st.dictionaries(keys, trees, min_size=1, max_size=6))
+def test_any_tree_of_our_own_keys_is_a_plan_or_a_clean_error(
+    tmp_path: Path, tree: dict[str, Any]
+) -> None:
+    place = tmp_path / "stub"
+    config = place / "fake.yaml"
+    if not place.exists():
+        write_fake_study(place, {"x": 1})
+    base = {"model": "model", "passes": ["noop"], "evaluate": ["readback"],
+            "objectives": {"maximize": "accuracy"}}  # fmt: skip
+    config.write_text(yaml.safe_dump({**base, **tree}))
+    try:
+        assert load(config).space.size >= 0
+    except UsageError as error:
+        assert error.message

@@ -1,0 +1,160 @@
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from paretune.data import DataCatalog, DataSpec, Example, Split, _divide
+from paretune.data_files import read_rows
+from paretune.errors import DataError, UsageError
+
+ROWS = [{"phrase": f"phrase {i}", "tone": "ab"[i % 2]} for i in range(10)]
+TEMPLATES = {"prompt": "Text: {phrase}\n", "answer": "{tone}"}
+
+
+def lines(path: Path, rows: list[dict[str, str]] = ROWS) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def catalog(folder: Path, **spec: object) -> DataCatalog:
+    lines(folder / "d.jsonl")
+    return DataCatalog({"d": DataSpec(**{"file": "d.jsonl", **TEMPLATES, **spec})}, folder)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("format", ["jsonl", "lines.json", "array.json", "csv", "parquet"])
+def test_every_format_gives_the_same_rows(tmp_path: Path, format: str) -> None:
+    path = tmp_path / f"d.{format}"
+    if format == "array.json":
+        path.write_text(json.dumps(ROWS))
+    elif format == "csv":
+        path.write_text("phrase,tone\n" + "".join(f"{r['phrase']},{r['tone']}\n" for r in ROWS))
+    elif format == "parquet":
+        import pyarrow
+        import pyarrow.parquet
+
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(ROWS), path)
+    else:
+        lines(path)
+    assert read_rows(path) == ROWS
+
+
+def test_templates_are_filled(tmp_path: Path) -> None:
+    data = catalog(tmp_path).load("d")
+    assert data.examples[3] == Example("Text: phrase 3\n", "b", 3)
+    assert data.labels == ("a", "b")
+    assert catalog(tmp_path, prompt="{{x}} {phrase}").load("d").examples[0].prompt == "{x} phrase 0"
+
+
+def test_plain_text_has_no_prompt(tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_text("one\n\ntwo\n")
+    data = DataCatalog({"t": DataSpec(file="t.txt", text="{text}")}, tmp_path).load("t")
+    assert [(e.prompt, e.answer) for e in data.examples] == [("", "one"), ("", "two")]
+
+
+@given(
+    st.lists(st.text("abc ", min_size=1, max_size=3), min_size=2, max_size=30),
+    st.floats(0.05, 0.95),
+    st.integers(0, 5),
+)
+def test_no_text_is_on_both_sides_and_none_is_lost(
+    texts: list[str], share: float, seed: int
+) -> None:
+    examples = [Example(text, "x", row) for row, text in enumerate(texts)]
+    rows = [{"t": text} for text in texts]
+    split = Split(test=share, seed=seed)
+    sides = _divide(split, examples, rows, "f")
+    assert sorted(sides["train"] + sides["test"], key=lambda e: e.row) == examples
+    same = [{" ".join(e.prompt.split()) for e in side} for side in sides.values()]
+    assert not same[0] & same[1]
+    assert len(same[1]) == round(share * len(same[0] | same[1]))
+    assert _divide(split, examples, rows, "f") == sides
+
+
+def test_another_seed_and_another_column_divide_otherwise(tmp_path: Path) -> None:
+    first = catalog(tmp_path, split={"test": 0.3, "seed": 0}).load("d.test")
+    other = catalog(tmp_path, split={"test": 0.3, "seed": 1}).load("d.test")
+    assert first.digest != other.digest
+    grouped = catalog(tmp_path, split={"test": 0.5, "group": "tone"})
+    assert len(grouped.load("d.test").labels) == 1
+    assert not set(grouped.load("d.test").labels) & set(grouped.load("d.train").labels)
+
+
+def test_duplicates_across_given_splits_are_reported(tmp_path: Path) -> None:
+    lines(tmp_path / "train.jsonl", ROWS[:6])
+    lines(tmp_path / "test.jsonl", ROWS[5:])
+    spec = DataSpec(files={"train": "train.jsonl", "test": "test.jsonl"}, **TEMPLATES)  # type: ignore[arg-type]
+    (note,) = DataCatalog({"d": spec}, tmp_path).load("d.test").notes
+    assert note.startswith("1 rows of train have a text that test has too")
+
+
+def test_a_catalog_travels_as_json(tmp_path: Path) -> None:
+    here = catalog(tmp_path, split={"test": 0.3})
+    there = DataCatalog.from_json(json.loads(json.dumps(here.to_json())))
+    assert there.digest("d.test") == here.digest("d.test")
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ('{"phrase": "a", "tone": "b"}\n{"phrase": \n', "line 2 is not JSON"),
+        ("[1]\n", "line 1 is a list"),
+        ("1\n", "line 1 is a int"),
+        ("", "no rows"),
+        ('{"phrase": "a", "tone": ""}', "row 1 has no answer"),
+        ('{"phrase": "a", "tone": null}', "row 1 has no answer"),
+        ('{"phrase": "a", "tonne": "b"}', "row 1 has no column 'tone'"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_said(tmp_path: Path, content: str, told: str) -> None:
+    (tmp_path / "d.jsonl").write_text(content)
+    made = DataCatalog({"d": DataSpec(file="d.jsonl", **TEMPLATES)}, tmp_path)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match=told):
+        made.load("d")
+
+
+def test_other_broken_files(tmp_path: Path) -> None:
+    (tmp_path / "bad.csv").write_text("a,b\n1,2\n1,2,3\n")
+    with pytest.raises(DataError, match="line 3 does not have the 2 columns"):
+        read_rows(tmp_path / "bad.csv")
+    (tmp_path / "latin.jsonl").write_bytes(b'{"a": 1}\n{"a": "\xe9"}\n')
+    with pytest.raises(DataError, match="line 2 is not UTF-8"):
+        read_rows(tmp_path / "latin.jsonl")
+    (tmp_path / "bad.parquet").write_bytes(b"no parquet")
+    with pytest.raises(DataError, match="not a Parquet file"):
+        read_rows(tmp_path / "bad.parquet")
+    with pytest.raises(DataError, match="no such file"):
+        read_rows(tmp_path / "absent.jsonl")
+    (tmp_path / "what.xyz").write_text("")
+    with pytest.raises(DataError, match=r"suffix '\.xyz'"):
+        read_rows(tmp_path / "what.xyz")
+
+
+@given(st.binary(max_size=60), st.sampled_from(["json", "jsonl", "csv", "text"]))
+def test_any_bytes_are_rows_or_a_clean_error(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes, format: str
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "fuzz"
+    path.write_bytes(content)
+    try:
+        read_rows(path, format)
+    except UsageError:
+        pass
+
+
+def test_a_label_that_training_never_shows(tmp_path: Path) -> None:
+    made = catalog(tmp_path, split={"test": 0.5, "group": "tone"})
+    with pytest.raises(DataError, match=r"which d\.train never shows"):
+        made.check_labels("d.train", "d.test")
+
+
+def test_the_hub_is_off_unless_allowed(tmp_path: Path) -> None:
+    made = DataCatalog({"d": DataSpec(hub="org/name", **TEMPLATES)}, tmp_path)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="the network is off"):
+        made.load("d.train")
+
+
+def test_an_unknown_reference_gets_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"Did you mean 'd\.train'"):
+        catalog(tmp_path, split={"test": 0.3}).load("d.trian")
