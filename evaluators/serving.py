@@ -244,7 +244,9 @@ class TorchSession:
 
     def rewind(self, length: int) -> None:
         """Forget all but the first tokens."""
-        self._cache.crop(length)
+        surplus = self._cache.get_seq_length() - length
+        if surplus:
+            self._cache.crop(-surplus)
 
     def sequence_logits(self, ids: Sequence[int]) -> Logits:
         """Return the logits after each token of a sequence."""
