@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -54,7 +55,7 @@ def measure(candidates: int, folder: Path) -> dict[str, float]:
         search.finish("finished")
     finally:
         setting.target.close()
-    each = [1e3 * (b - a) for a, b in zip(stamps[1:], stamps[2:], strict=False)]
+    each = [1e3 * (b - a) for a, b in pairwise(stamps[1:])]
     tenth = max(1, len(each) // 10)
     return {
         "outcomes": len(study.outcomes),

@@ -28,9 +28,7 @@ class CustomParams(Params):
         search="none",
         pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
     )
-    metric: str = parameter(
-        ..., "Name of the metric.", search="none", pattern=r"^[a-z][a-z0-9_]*$"
-    )
+    metric: str = parameter(..., "Name of the metric.", search="none", pattern=r"^[a-z][a-z0-9_]*$")
     direction: Direction = parameter("maximize", "minimize or maximize.", search="none")
     unit: str = parameter("", "Its unit.", search="none")
     device: bool = parameter(False, "True if it depends on the device's speed.", search="none")

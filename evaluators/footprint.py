@@ -22,7 +22,9 @@ _TIMEOUT_S = 600
 class FootprintParams(Params):
     """How often it is loaded."""
 
-    loads: int = parameter(3, "Fresh processes that load it.", unit="processes", search="none", ge=1)
+    loads: int = parameter(
+        3, "Fresh processes that load it.", unit="processes", search="none", ge=1
+    )
 
 
 class Footprint:
@@ -79,9 +81,7 @@ class Footprint:
 def _probe(model: Model, runtime: RuntimeSettings) -> dict[str, float]:
     command = [sys.executable, "-m", "paretune.evaluators.probe", str(model.path),
                model.kind.value, str(runtime.threads)]  # fmt: skip
-    ran = subprocess.run(
-        command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
-    )
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
     if ran.returncode != 0:
         last = ran.stderr.strip().splitlines()[-1:] or [f"exit status {ran.returncode}"]
         raise InvalidArtifactError(f"does not run in a process of its own: {last[0]}")

@@ -186,13 +186,10 @@ def _measurements(
             )  # fmt: skip
         else:
             value, low, high = tail
-            yield Measurement(
-                f"{name}_p95{suffix}", value, "ms", low, high, len(values), PROTOCOL
-            )
+            yield Measurement(f"{name}_p95{suffix}", value, "ms", low, high, len(values), PROTOCOL)
     low, high = bootstrap_median(samples.decode)
     middle = statistics.median(samples.decode)
     yield Measurement(
         f"decode_tokens_per_s{suffix}", 1e3 / middle, "tokens/s", 1e3 / max(high, middle),
         1e3 / min(low, middle), len(samples.decode), PROTOCOL,
     )  # fmt: skip
-

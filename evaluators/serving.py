@@ -288,7 +288,9 @@ def score_continuations(
         rest = continuations[index]
         if len(rest) > 1:
             after = log_softmax(session.extend(rest[:-1]))
-            scores[index] += float(sum(row[token] for row, token in zip(after, rest[1:], strict=True)))
+            scores[index] += float(
+                sum(row[token] for row, token in zip(after, rest[1:], strict=True))
+            )
             session.rewind(len(prompt))
         best = max(best, scores[index])
     return scores

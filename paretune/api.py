@@ -208,9 +208,7 @@ class Search:
     def _reopen(self) -> None:
         """Forget early stops that today's constraints would not make."""
         plan, study = self._setting.plan, self._study
-        reopened = to_reopen(
-            study.outcomes, self.standing(), plan.objectives, self._setting.specs
-        )
+        reopened = to_reopen(study.outcomes, self.standing(), plan.objectives, self._setting.specs)
         for outcome in reopened:
             study.forget(outcome)
 
@@ -218,9 +216,7 @@ class Search:
         from paretune.search.mirror import Mirror
 
         plan = self._setting.plan
-        mirror = Mirror(
-            self._study.folder / "study.db", plan.name, plan.objectives, plan.space
-        )
+        mirror = Mirror(self._study.folder / "study.db", plan.name, plan.objectives, plan.space)
         mirror.rebuild(self._study.outcomes)
         return mirror
 
@@ -362,5 +358,3 @@ def optimize(
         setting.target.close()
         if opened is not None:
             opened.close()
-
-

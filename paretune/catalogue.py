@@ -17,7 +17,7 @@ FIRST = """\
 model: models/my-model            # (*) a Hugging Face folder with config.json and *.safetensors
 
 data:
-  task:                           # (*) a name of your choice; task.train and task.test are its splits
+  task:                           # (*) a name of yours; task.train and task.test are its splits
     file: data.jsonl              # (*) .jsonl, .json, .csv or .parquet
     prompt: "Text: {{text}}\\nLabel: "   # (*) columns in braces
     answer: "{{label}}"             # (*)

@@ -194,7 +194,9 @@ class DataCatalog:
                 rows = self._rows(spec, spec.file)
                 examples = _divide(spec.split, examples, rows, spec.file)[part]
         if not examples:
-            raise DataError(f"{ref}: no rows", hint="An empty data set trains and measures nothing.")
+            raise DataError(
+                f"{ref}: no rows", hint="An empty data set trains and measures nothing."
+            )
         content = [[e.prompt, e.answer] for e in examples]
         return Dataset(ref, tuple(examples), spec.chat, digest([spec.chat, content]), notes)
 
@@ -213,9 +215,7 @@ class DataCatalog:
             raise DataError(f"{ref}: {file} has no rows", hint="Expected at least one.")
         return _fill(spec, rows, file)
 
-    def _overlaps(
-        self, spec: DataSpec, part: str, examples: Sequence[Example]
-    ) -> tuple[str, ...]:
+    def _overlaps(self, spec: DataSpec, part: str, examples: Sequence[Example]) -> tuple[str, ...]:
         """Return a note for each other given split that shares texts with this one."""
         assert spec.files is not None
         notes = []

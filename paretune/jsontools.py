@@ -1,4 +1,4 @@
-"""Canonical JSON, digests of it, and files written so that a crash leaves the old or the new one."""
+"""Canonical JSON, its digests, and files written so that a crash leaves the old or the new one."""
 
 from __future__ import annotations
 

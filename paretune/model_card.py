@@ -109,7 +109,7 @@ def write_model_card(
         f"# {escaped(model_name)}, as chosen by paretune",
         "",
         f"Candidate {candidate['id']} of the study *{escaped(results['study'])}*. Run it: "
-        "`python sample.py \"a prompt\"`"
+        '`python sample.py "a prompt"`'
         + (" (needs `onnxruntime-genai`)." if kind == "genai" else " (needs `transformers`)."),
         "",
         "## Measured",

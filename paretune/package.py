@@ -67,5 +67,3 @@ def with_runtime(config: dict[str, Any], runtime: RuntimeSettings) -> dict[str, 
     # The processor is what runs where no provider is listed.
     options["provider_options"] = [] if name is None else [{name: {}}]
     return config
-
-

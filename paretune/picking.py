@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from paretune.errors import StateError, UsageError, nearest
-from paretune.jsontools import Json, read_json
+from paretune.jsontools import Json
 from paretune.measurement import Direction
 from paretune.search.candidate import describe
 from paretune.search.constraints import Objective, parse_where

@@ -100,9 +100,9 @@ def script_json(value: Json) -> str:
 
 
 def _row(candidate: Mapping[str, Json], results: Mapping[str, Json]) -> dict[str, Any]:
-    steps = [
-        step["pass"] + _params(step["params"]) for step in candidate["recipe"]
-    ] or ["unchanged"]
+    steps = [step["pass"] + _params(step["params"]) for step in candidate["recipe"]] or [
+        "unchanged"
+    ]
     broken = [
         limit["text"]
         for limit in results["constraints"]

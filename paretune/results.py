@@ -1,6 +1,6 @@
 """``results.json``, schema 1: its classes, its reader and its JSON Schema.
 
-    python -m paretune.results          writes paretune/schemas/results.schema.json
+python -m paretune.results          writes paretune/schemas/results.schema.json
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Builds ``results.json`` from a study's outcomes; rewritten after each one, so it is built fast."""
+"""Builds ``results.json`` from a study's outcomes: after each one, so it is built fast."""
 
 from __future__ import annotations
 

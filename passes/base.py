@@ -143,9 +143,7 @@ class Pass(Protocol):
     def data(self, params: Any) -> tuple[str, ...]:
         """Return references of the data sets it reads; their digests are part of the cache key."""
 
-    def check(
-        self, model: ModelInfo, params: Any, target: TargetInfo, provider: str
-    ) -> str | None:
+    def check(self, model: ModelInfo, params: Any, target: TargetInfo, provider: str) -> str | None:
         """Return why this cannot work on that model and provider, or None. Runs in the parent."""
 
     def estimate(self, model: ModelInfo, params: Any, target: TargetInfo) -> Estimate:

@@ -38,7 +38,7 @@ class OutOfTimeError(Exception):
     """The study's time ran out while a job was running."""
 
 
-class _Stopped(Exception):  # noqa: N818 - a way out, not an error
+class _Stopped(Exception):
     """Ends an attempt with an outcome other than ``ok``."""
 
     def __init__(
@@ -156,8 +156,7 @@ class Attempt:
             (rung, slot)
             for rung in Rung
             for slot in slots
-            if rung == slot.rungs[-1]
-            or (rung in slot.rungs and self._engine.shortcuts.early_stops)
+            if rung == slot.rungs[-1] or (rung in slot.rungs and self._engine.shortcuts.early_stops)
         ]
 
     def _measure(self, package: Model, slot: EvaluatorSlot, rung: Rung) -> None:
@@ -169,9 +168,7 @@ class Attempt:
             return
         names = {spec.name for spec in slot.metrics}
         previous = {name: m for name, m in self._measured.items() if name in names}
-        job = self._engine.workbench.measure(
-            package, self._candidate.runtime, slot, rung, previous
-        )
+        job = self._engine.workbench.measure(package, self._candidate.runtime, slot, rung, previous)
         start = time.perf_counter()
         self._engine.watcher.timing(slot.on_device)
         try:
@@ -200,9 +197,7 @@ class Attempt:
             return known
         return None
 
-    def _keep(
-        self, slot: EvaluatorSlot, rung: Rung, measured: Mapping[str, Measurement]
-    ) -> None:
+    def _keep(self, slot: EvaluatorSlot, rung: Rung, measured: Mapping[str, Measurement]) -> None:
         specs = {spec.name: spec for spec in slot.metrics}
         for name, m in measured.items():
             self._measured[name] = m

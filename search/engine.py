@@ -140,7 +140,9 @@ class Engine:
         )
 
     def _baseline_outcome(self) -> Outcome | None:
-        return next((o for o in self.recorder.outcomes if o.candidate.digest == self.baseline), None)
+        return next(
+            (o for o in self.recorder.outcomes if o.candidate.digest == self.baseline), None
+        )
 
     def _need_baseline(self) -> None:
         outcome = self._baseline_outcome()

@@ -1,4 +1,4 @@
-"""The study in Optuna's own storage, so that optuna-dashboard opens it; never read back as truth."""
+"""The study in Optuna's storage, so that optuna-dashboard opens it; never read back as truth."""
 
 from __future__ import annotations
 

@@ -119,9 +119,7 @@ def best_of(
             return leader
         bound = _interval(measured[leader].get(objective.metric), objective)
         left = [
-            id
-            for id in left
-            if id == leader or not _surely_worse(measured[id], objective, bound)
+            id for id in left if id == leader or not _surely_worse(measured[id], objective, bound)
         ]
     raise AssertionError("a search has at least one objective")
 

@@ -242,8 +242,6 @@ def grid(
     else:
         count = (points or _POINTS) - 1
         ratios = [i / count for i in range(count + 1)] if count else [0.0]
-        values = [
-            low * (high / low) ** r if log else low + (high - low) * r for r in ratios
-        ]
+        values = [low * (high / low) ** r if log else low + (high - low) * r for r in ratios]
     rounded = [round(v) if integer else float(f"{v:.12g}") for v in values]
     return tuple(dict.fromkeys(rounded))

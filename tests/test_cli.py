@@ -26,7 +26,17 @@ def paretune(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[s
 def test_help_names_every_command_and_imports_nothing_heavy(tmp_path: Path) -> None:
     shown = paretune("--help", cwd=tmp_path)
     assert shown.returncode == 0
-    for command in ("search", "run", "report", "pick", "bench", "doctor", "passes", "init", "cache"):
+    for command in (
+        "search",
+        "run",
+        "report",
+        "pick",
+        "bench",
+        "doctor",
+        "passes",
+        "init",
+        "cache",
+    ):
         assert f"  {command} " in shown.stdout
     code = (
         "import sys, paretune.cli\n"
@@ -39,7 +49,9 @@ def test_help_names_every_command_and_imports_nothing_heavy(tmp_path: Path) -> N
 
 def test_a_dry_run_says_what_would_be_done_and_does_nothing(tmp_path: Path) -> None:
     config = write_fake_study(
-        tmp_path, {"x": [1, 2, 99]}, passes=[{"fake_train": {"x": [1, 2]}}, {"noop": {"x": [3, 99]}}]
+        tmp_path,
+        {"x": [1, 2, 99]},
+        passes=[{"fake_train": {"x": [1, 2]}}, {"noop": {"x": [3, 99]}}],
     )
     shown = paretune("search", config, "--dry-run", "--json", cwd=tmp_path)
     assert shown.returncode == 0, shown.stderr

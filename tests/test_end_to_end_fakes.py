@@ -1,4 +1,4 @@
-"""The whole line with real child processes, a real store and a real study; only the passes are fakes."""
+"""The whole line with real child processes, store and study; only the passes are fakes."""
 
 import json
 import os

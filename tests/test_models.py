@@ -41,7 +41,9 @@ def test_inspect_reads_headers_only(folder: Path) -> None:
     assert not info.chat_template
 
 
-def test_a_digest_is_of_names_and_contents(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_digest_is_of_names_and_contents(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     copy = tmp_path_factory.mktemp("copy")
     for file in folder.iterdir():
         (copy / file.name).write_bytes(file.read_bytes())
@@ -50,7 +52,9 @@ def test_a_digest_is_of_names_and_contents(folder: Path, tmp_path_factory: pytes
     assert folder_digest(copy) != folder_digest(folder)
 
 
-def test_a_link_that_leads_out_is_refused(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_link_that_leads_out_is_refused(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     outside = tmp_path_factory.mktemp("outside") / "secret"
     outside.write_text("x")
     (folder / "link").symlink_to(outside)
@@ -70,7 +74,7 @@ def test_no_model(tmp_path: Path, made: bool) -> None:
     place = tmp_path / "m"
     if made:
         place.mkdir()
-    with pytest.raises(UsageError, match="no such folder|no config.json"):
+    with pytest.raises(UsageError, match=r"no such folder|no config\.json"):
         detect_kind(place)
 
 

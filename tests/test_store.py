@@ -44,9 +44,14 @@ def test_a_truncated_object_is_not_a_hit_and_verify_names_it(tmp_path: Path) -> 
 
 def test_staging_leaves_nothing(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    with pytest.raises(ValueError, match="stop"), store.stage() as stage:
-        (stage / "half").write_text("x")
-        raise ValueError("stop")
+
+    def stopped() -> None:
+        with store.stage() as stage:
+            (stage / "half").write_text("x")
+            raise ValueError("stop")
+
+    with pytest.raises(ValueError, match="stop"):
+        stopped()
     assert list((tmp_path / "staging").iterdir()) == []
 
 

@@ -100,8 +100,9 @@ class ConfigFile(Section):
     try_first: list[Any] = Field([], description="Recipes known to be good, tried first.")
     evaluate: list[Any] = Field(min_length=1, description="Evaluators.")
     target: TargetSection = TargetSection()
-    objectives: dict[Literal["minimize", "maximize"], str | list[str]] | list[
-        dict[Literal["minimize", "maximize"], str]
-    ] = Field(min_length=1, description="What is better, most important first.")
+    objectives: (
+        dict[Literal["minimize", "maximize"], str | list[str]]
+        | list[dict[Literal["minimize", "maximize"], str]]
+    ) = Field(min_length=1, description="What is better, most important first.")
     constraints: list[str] = Field([], description="What must hold: `size_mb <= 300`.")
     search: SearchSection = SearchSection()  # type: ignore[call-arg]

@@ -1,4 +1,4 @@
-"""Turns the entries under ``passes:``, ``baseline:`` and ``try_first:`` into a space and recipes."""
+"""Turns what stands under ``passes:``, ``baseline:``, ``try_first:`` into a space and recipes."""
 
 from __future__ import annotations
 
@@ -60,7 +60,9 @@ class SpaceReader:
         if isinstance(entry, list):
             return Chain(self.stages(entry, path))
         if not isinstance(entry, dict):
-            self._wrong(path, f"expected a pass's name or `name: parameters`, found {_shown(entry)}")
+            self._wrong(
+                path, f"expected a pass's name or `name: parameters`, found {_shown(entry)}"
+            )
             return None
         optional = entry.get("optional", False)
         if not isinstance(optional, bool):
@@ -116,7 +118,9 @@ class SpaceReader:
         """Return the values to try of one parameter."""
         search = _search_of(field)
         # Field() stands in where a parameter has no bounds: Annotated wants at least one entry.
-        adapter: TypeAdapter[Any] = TypeAdapter(Annotated[field.annotation, Field(), *field.metadata])
+        adapter: TypeAdapter[Any] = TypeAdapter(
+            Annotated[field.annotation, Field(), *field.metadata]
+        )
         as_one, why = _converted(adapter, value)
         if why is None:
             return (as_one,)
@@ -209,9 +213,7 @@ def fitting_kinds(
         if isinstance(stage, PassSlot):
             pass_: Pass = find_pass(stage.name)
             out = frozenset({pass_.produces}) if kinds & pass_.accepts else frozenset()
-            why = (
-                f"{where} gives {_kinds(kinds)}, but {stage.name} takes {_kinds(pass_.accepts)}"
-            )
+            why = f"{where} gives {_kinds(kinds)}, but {stage.name} takes {_kinds(pass_.accepts)}"
             name = stage.name
         elif isinstance(stage, Chain):
             out, inner = fitting_kinds(stage.stages, kinds, where)

@@ -61,4 +61,3 @@ class Exhaustive:
         """Note that a candidate is done with."""
         del outcome, violations
         self._seen.add(candidate.digest)
-

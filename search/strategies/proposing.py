@@ -90,7 +90,7 @@ def choices_of(
 _Trace: TypeAlias = Mapping[str, tuple[int, tuple[str, ...]]]
 
 
-class _Fork(Exception):  # noqa: N818 - a way out of a walk, not an error
+class _Fork(Exception):
     """The walk came to a choice that is not decided yet."""
 
     def __init__(self, name: str, labels: tuple[str, ...]) -> None:
@@ -111,9 +111,7 @@ def _retrace(space: Space, candidate: Candidate, decided: _Trace) -> Iterator[_T
         reached = propose(space, follow)
     except _Fork as fork:
         for taken in _plausible(fork, candidate):
-            yield from _retrace(
-                space, candidate, {**decided, fork.name: (taken, fork.labels)}
-            )
+            yield from _retrace(space, candidate, {**decided, fork.name: (taken, fork.labels)})
         return
     if reached.digest == candidate.digest:
         yield decided

@@ -32,7 +32,10 @@ def test_choices_ranges_alternatives_and_optional_stages(tmp_path: Path) -> None
         PassSlot("fake_train", {"x": (4, 16), "speed": (1.0, 2.0, 3.0)}),
         PassSlot("noop", {"x": (2,)}, optional=True),
         AnyOf(
-            (PassSlot("noop", {"x": (1, 2)}), Chain((PassSlot("noop", {"x": (3,)}), PassSlot("noop")))),
+            (
+                PassSlot("noop", {"x": (1, 2)}),
+                Chain((PassSlot("noop", {"x": (3,)}), PassSlot("noop"))),
+            ),
             optional=True,
         ),
     )
@@ -63,7 +66,10 @@ def test_try_first_and_baseline(tmp_path: Path) -> None:
         try_first=[[{"noop": {"x": 7}}], {"recipe": [{"noop": {"x": 8}}], "threads": 2}],
     )  # fmt: skip
     assert [c.recipe[0].params["x"] for c in plan.try_first] == [7, 8]
-    assert [c.runtime for c in plan.try_first] == [RuntimeSettings("cpu", 1), RuntimeSettings("cpu", 2)]
+    assert [c.runtime for c in plan.try_first] == [
+        RuntimeSettings("cpu", 1),
+        RuntimeSettings("cpu", 2),
+    ]
     assert plan.baseline is not None
     assert plan.baseline[0].params == {"x": 0}
 
@@ -76,7 +82,11 @@ def test_objectives_keep_their_order(tmp_path: Path) -> None:
 
 def test_times_and_sizes(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, search={"time": "10m", "job_time": "90s", "job_memory": "8GB"})
-    assert (plan.search.time_s, plan.search.job_time_s, plan.search.job_memory_mb) == (600, 90, 8000)
+    assert (plan.search.time_s, plan.search.job_time_s, plan.search.job_memory_mb) == (
+        600,
+        90,
+        8000,
+    )
     assert load(plan.file, time="2h", trials=3).search.time_s == 7200
     with pytest.raises(UsageError, match="expected a time such as"):
         load(plan.file, time="soon")

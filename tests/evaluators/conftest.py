@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from paretune.evaluators.base import Budget
 from paretune.measurement import Measurement, Rung
 from paretune.models import Model, open_model
-from paretune.evaluators.base import Budget
 from paretune.passes.base import Context
 from paretune.registry import find_evaluator
 from paretune.search.candidate import RuntimeSettings

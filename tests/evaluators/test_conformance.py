@@ -48,9 +48,7 @@ def test_its_declarations(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_each_rung_yields_what_is_promised(
-    name: str, measure: Measure, tiny_genai: Model
-) -> None:
+def test_each_rung_yields_what_is_promised(name: str, measure: Measure, tiny_genai: Model) -> None:
     kind = find_evaluator(name)
     specs = {spec.name: spec for spec in kind(kind.Params(**PARAMS[name])).metrics}
     previous: dict[str, Measurement] = {}

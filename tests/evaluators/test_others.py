@@ -38,7 +38,9 @@ def test_generation_keeps_its_samples_and_withholds_what_it_cannot_know(
         assert (ttft.value, ttft.reason) == (None, f"95 % needs 59 samples, there are {ttft.n}")
 
 
-def test_perplexity_is_what_the_logits_say(measure: Measure, tiny: Model, tiny_genai: Model) -> None:
+def test_perplexity_is_what_the_logits_say(
+    measure: Measure, tiny: Model, tiny_genai: Model
+) -> None:
     text = "the sun and the road and the dark today " * 3
     data = {"wiki": FakeDataset((FakeExample("", text, 0),))}
     params = {"data": "wiki", "window": 8}

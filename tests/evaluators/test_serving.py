@@ -81,6 +81,8 @@ def test_what_does_not_load_is_invalid_with_the_loaders_message(
 
 
 def test_a_context_that_is_too_small_is_said(tiny_genai: Model) -> None:
-    size = json.loads((tiny_genai.path / "genai_config.json").read_text())["model"]["context_length"]
+    size = json.loads((tiny_genai.path / "genai_config.json").read_text())["model"][
+        "context_length"
+    ]
     with pytest.raises(InvalidArtifactError, match="context holds"):
         open_session(tiny_genai, CPU).begin([1] * (size + 1), 1)

@@ -1,4 +1,4 @@
-"""A study of fakes in real child processes: the model is a stub folder, passes do next to nothing."""
+"""A study of fakes in real child processes: a stub folder as model, passes that do nothing."""
 
 from __future__ import annotations
 

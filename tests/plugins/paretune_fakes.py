@@ -40,9 +40,7 @@ class Noop:
     def data(self, params: NoopParams) -> tuple[str, ...]:
         return ()
 
-    def check(
-        self, model: ModelInfo, params: NoopParams, target: Any, provider: str
-    ) -> str | None:
+    def check(self, model: ModelInfo, params: NoopParams, target: Any, provider: str) -> str | None:
         return "x may not be 99" if params.x == 99 else None
 
     def estimate(self, model: ModelInfo, params: NoopParams, target: Any) -> Estimate:
@@ -116,5 +114,3 @@ class ReadBack:
                         self.params.n, "fake-1", (quality,)),
             Measurement("decode_ms_p50", speed, "ms", speed - wide, speed + wide, 10, "fake-1"),
         ]  # fmt: skip
-
-

@@ -30,9 +30,7 @@ def test_an_ok_candidate_goes_all_the_way_cheap_things_first(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("at", ["build", "smoke", "measure"])
-@pytest.mark.parametrize(
-    "status", ["failed", "crashed", "timeout", "out_of_memory", "invalid"]
-)
+@pytest.mark.parametrize("status", ["failed", "crashed", "timeout", "out_of_memory", "invalid"])
 def test_whatever_a_job_does_is_an_outcome_and_the_search_goes_on(
     tmp_path: Path, status: str, at: str
 ) -> None:
@@ -170,7 +168,7 @@ def test_a_failed_baseline_ends_a_search_that_is_relative_to_it(tmp_path: Path) 
     engine = make_engine(
         tmp_path, [noop(status="failed"), noop(x=1)], ("accuracy >= baseline - 0.02",)
     )
-    with pytest.raises(NothingFeasibleError, match="the baseline has no accuracy.*as asked for"):
+    with pytest.raises(NothingFeasibleError, match=r"the baseline has no accuracy.*as asked for"):
         engine.run()
 
 

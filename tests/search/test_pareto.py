@@ -33,7 +33,8 @@ def test_equals_are_all_kept_and_what_lacks_a_value_is_not() -> None:
 
 values = st.one_of(st.integers(0, 4).map(float), st.just(math.nan))
 rows = st.dictionaries(
-    st.integers(1, 12), st.fixed_dictionaries({}, optional={"acc": values, "ms": values, "mb": values})
+    st.integers(1, 12),
+    st.fixed_dictionaries({}, optional={"acc": values, "ms": values, "mb": values}),
 )
 objectives = st.lists(
     st.sampled_from([*BOTH, Objective("mb", "minimize")]), min_size=1, max_size=3, unique=True
@@ -55,7 +56,9 @@ def test_the_front_is_what_nobody_beats(
     expected = [
         id
         for id, p in sorted(points.items())
-        if not any(q != p and all(x <= y for x, y in zip(q, p, strict=True)) for q in points.values())
+        if not any(
+            q != p and all(x <= y for x, y in zip(q, p, strict=True)) for q in points.values()
+        )
     ]
     assert pareto_front(rows, objectives) == expected
 

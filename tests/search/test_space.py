@@ -63,9 +63,7 @@ def test_neighbours_share_prefixes(a: int, b: int, threads: int) -> None:
         ("cpu",),
         tuple(range(1, threads + 1)),
     )
-    changes = [
-        x.recipe[0] != y.recipe[0] for x, y in zip(space, list(space)[1:], strict=False)
-    ]
+    changes = [x.recipe[0] != y.recipe[0] for x, y in zip(space, list(space)[1:], strict=False)]
     assert sum(changes) == a - 1  # each first step is left once, and never come back to
     assert len(set(space)) == space.size
 
