@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -53,3 +53,28 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     return "" if value is None else str(value)
+
+
+_SHOWN = ("accuracy", "decode_ms_p50", "ttft_ms_p50", "size_mb", "peak_memory_mb")
+
+
+def candidate_table(results: Mapping[str, Any]) -> str:
+    """Return one row a candidate: what it is, how it ended, its main figures."""
+    from paretune.search.candidate import Candidate, describe
+
+    rows = []
+    for row in results["candidates"]:
+        marks = ("**pick** " if row["id"] == results["best"] else "") + (
+            "front" if row["pareto"] else ""
+        )
+        values = [_with_interval(row["metrics"].get(name)) for name in _SHOWN]
+        rows.append([row["id"], describe(Candidate.from_json(row)), row["outcome"], marks, *values])
+    return table(("#", "candidate", "outcome", "", *_SHOWN), rows)
+
+
+def _with_interval(m: Mapping[str, Any] | None) -> str:
+    if m is None or m["value"] is None:
+        return ""
+    if m["low"] is None or m["low"] == m["high"]:
+        return f"{m['value']:.4g}"
+    return f"{m['value']:.4g} ({m['low']:.3g} to {m['high']:.3g})"

@@ -48,13 +48,13 @@ def test_numbers_that_yaml_takes_for_text(tmp_path: Path) -> None:
 
 
 def test_a_list_that_is_a_value_stays_one(tmp_path: Path) -> None:
+    (tmp_path / "t.jsonl").write_text('{"p": "1", "a": "x"}\n{"p": "2", "a": "x"}\n')
+    both = [["q_proj", "v_proj"], "all-linear"]
     plan = plan_of(
         tmp_path,
         data={"t": {"file": "t.jsonl", "prompt": "{p}", "answer": "{a}", "split": {"test": 0.5}}},
-        passes=[{"lora": {"train": "t.train", "target_modules": [["q_proj", "v_proj"], "all-linear"]}},
-                "merge", "noop"],
-    ) if (tmp_path / "t.jsonl").write_text('{"p": "1", "a": "x"}\n{"p": "2", "a": "x"}\n') else None  # fmt: skip
-    assert plan is not None
+        passes=[{"lora": {"train": "t.train", "target_modules": both}}, "merge", "noop"],
+    )
     (slot, *_) = plan.space.stages
     assert isinstance(slot, PassSlot)
     assert slot.grid["target_modules"] == (["q_proj", "v_proj"], "all-linear")
@@ -121,7 +121,7 @@ WRONG: list[tuple[str, str]] = [
     ("passes: [{noop: {}, optional: maybe}]", "expected true or false"),
     ("passes: [{any: []}]", "expected a list of alternatives"),
     ("passes: [7]", "expected a pass's name"),
-    ("passes: [merge]", "do not fit together: the input model gives hf, but merge takes hf-adapter"),
+    ("passes: [merge]", "the input model gives hf, but merge takes hf-adapter"),
     ("baseline: [{noop: {x: [1, 2]}}]", "expected one fixed pass here"),
     ("evaluate: [readbak]", "no evaluator named 'readbak'\n.*Did you mean 'readback'"),
     ("evaluate: [{readback: {m: 1}}]", "has no parameter 'm'"),

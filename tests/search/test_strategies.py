@@ -21,7 +21,9 @@ SMALL = Space(
         PassSlot("merge", optional=True),
         AnyOf((
             PassSlot("genai", {"precision": ("fp32", "int8")}),
-            Chain((PassSlot("genai", {"precision": ("fp32",)}), PassSlot("nbits", {"bits": (4, 8)}))),
+            Chain((
+                PassSlot("genai", {"precision": ("fp32",)}), PassSlot("nbits", {"bits": (4, 8)}),
+            )),
         )),
     ),
     ("cpu",),
