@@ -1,0 +1,156 @@
+"""What people read of a study: the report, the CSV, the model card, the results document."""
+
+import csv
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from paretune.csv_export import write_csv
+from paretune.errors import StateError
+from paretune.measurement import Measurement, Rung
+from paretune.model_card import write_model_card, write_sample
+from paretune.report import plain_answer, script_json, view, write_report
+from paretune.results import SCHEMA_FILE, Results, read_results, schema_text
+from paretune.results_document import ResultsDocument
+from paretune.search.candidate import Candidate, RuntimeSettings, Step
+from paretune.search.constraints import Objective, parse_constraint
+from paretune.search.outcome import Outcome, OutcomeKind, StepTime
+from paretune.search.standing import stand
+
+OBJECTIVES = (Objective("accuracy", "maximize"), Objective("decode_ms_p50", "minimize"))
+EVIL = "</script><script>alert(1)</script> =HYPERLINK(1) | *x* \x1b[31m"
+
+
+def outcome(id: int, kind: OutcomeKind, accuracy: float | None, ms: float, **params: Any) -> Outcome:
+    measured = {"decode_ms_p50": Measurement("decode_ms_p50", ms, "ms", ms - 0.1, ms + 0.1, 9, "t-1")}
+    if accuracy is not None:
+        measured["accuracy"] = Measurement(
+            "accuracy", accuracy, "fraction", accuracy - 0.02, accuracy + 0.02, 100, "wilson-1"
+        )
+    return Outcome(
+        id,
+        Candidate((Step("genai", params),), RuntimeSettings("cpu", 2)),
+        kind,
+        Rung.FULL if kind is OutcomeKind.OK else Rung.ROUGH,
+        None if kind is OutcomeKind.OK else f"because {EVIL}",
+        measurements=measured,
+        artifact=f"sha256:{id}",
+        seconds=(StepTime("genai", 3.0, id > 1), StepTime("generation:full", 2.0, False)),
+    )
+
+
+OUTCOMES = [
+    outcome(1, OutcomeKind.OK, 0.90, 40.0, precision="fp32"),
+    outcome(2, OutcomeKind.OK, 0.89, 10.0, precision="int8"),
+    outcome(3, OutcomeKind.OK, 0.60, 9.0, precision="int4"),
+    outcome(4, OutcomeKind.INVALID, None, 5.0, precision=EVIL),
+]
+
+
+def document(outcomes: list[Outcome], *constraints: str, status: str = "finished") -> dict[str, Any]:
+    parsed = tuple(parse_constraint(text) for text in constraints)
+    base = outcomes[0] if outcomes else None
+    standing = stand(outcomes, OBJECTIVES, parsed, base)
+    digest = OUTCOMES[0].candidate.digest
+    made = ResultsDocument("s", "sha256:c", {"processor": "P"}, OBJECTIVES, parsed, digest)
+    found: dict[str, Any] = json.loads(made.render(outcomes, standing, status))
+    return found
+
+
+def test_the_document_keeps_the_contract() -> None:
+    results = document(OUTCOMES, "accuracy >= baseline - 0.05")
+    Results.model_validate(results)
+    assert results["schema"] == 1
+    assert results["constraints"] == [
+        {"metric": "accuracy", "op": ">=", "value": pytest.approx(0.85),
+         "text": "accuracy >= baseline - 0.05"}
+    ]  # fmt: skip
+    assert results["baseline"]["metrics"]["accuracy"]["value"] == 0.90
+    assert (results["pareto"], results["best"]) == ([1, 2], 2)
+    row = results["candidates"][1]
+    assert row["recipe"] == [{"pass": "genai", "params": {"precision": "int8"}}]
+    assert (row["outcome"], row["feasible"], row["pareto"]) == ("ok", True, True)
+    assert row["seconds"][0] == {"step": "genai", "s": 3.0, "cached": True}
+
+
+def test_nothing_yet_and_nothing_feasible() -> None:
+    empty = document([], status="running")
+    Results.model_validate(empty)
+    assert plain_answer(empty) == ["Nothing has been measured yet."]
+    none = document(OUTCOMES, "decode_ms_p50 <= 1")
+    assert none["best"] is None
+    assert none["nearest_miss"]["id"] == 4
+    assert "No candidate meets every constraint." in plain_answer(none)[0]
+
+
+def test_the_answer_says_why() -> None:
+    told = " ".join(plain_answer(document(OUTCOMES)))
+    assert "Ship candidate 2: genai (precision=int8)" in told
+    assert "not surely worse than the leader's" in told
+    assert "0.25 × the time per token" in told
+
+
+def test_the_shipped_schema_is_current() -> None:
+    assert SCHEMA_FILE.read_text() == schema_text(), "run: python -m paretune.results"
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": 2}', "[" * 100_000])
+def test_a_damaged_document_is_told(tmp_path: Path, text: str) -> None:
+    (tmp_path / "results.json").write_text(text)
+    with pytest.raises(StateError, match=r"results\.json"):
+        read_results(tmp_path / "results.json")
+
+
+def test_the_report_is_one_file_that_asks_for_nothing(tmp_path: Path) -> None:
+    write_report(document(OUTCOMES, "accuracy >= 0.8"), tmp_path / "r.html")
+    page = (tmp_path / "r.html").read_text()
+    assert not re.search(r'<(script|link|img|iframe)[^>]+(src|href)=', page)
+    for told in ("Ship candidate 2", "the pick", "baseline", "accuracy &gt;= 0.8", "invalid"):
+        assert told in page
+
+
+def test_text_from_elsewhere_does_nothing(tmp_path: Path) -> None:
+    results = document(OUTCOMES)
+    write_report(results, tmp_path / "r.html")
+    page = (tmp_path / "r.html").read_text()
+    assert "alert(1)" in page
+    assert "<script>alert" not in page
+    assert "</script>" not in script_json(results)
+    write_model_card(results, results["candidates"][3], tmp_path / "c.md", EVIL, "genai")
+    card = (tmp_path / "c.md").read_text()
+    assert "\x1b" not in card
+    assert "<script>" not in card
+    write_csv(results, tmp_path / "r.csv")
+    with open(tmp_path / "r.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert rows[1]["accuracy"] == "0.89"
+    assert rows[1]["genai.precision"] == "int8"
+    assert float(rows[0]["accuracy.low"]) == pytest.approx(0.88)
+
+
+def test_a_cell_is_never_a_formula(tmp_path: Path) -> None:
+    results = document([outcome(1, OutcomeKind.OK, 0.9, 1.0, precision="=1+1")])
+    write_csv(results, tmp_path / "r.csv")
+    with open(tmp_path / "r.csv", newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert row["genai.precision"] == "'=1+1"
+
+
+def test_what_each_constraint_cost_and_where_time_went() -> None:
+    shown = view(document(OUTCOMES, "accuracy >= 0.8"), {})
+    (cost,) = shown["costs"]
+    assert (cost["broken"], cost["measured"]) == (1, 3)
+    assert shown["spent"]["saved"] == 9.0
+    assert shown["spent"]["steps"][0] == {
+        "step": "generation:full", "s": 8.0, "share": 8 / 11, "saved": 0,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["genai", "hf"])
+@pytest.mark.parametrize("chat", [False, True])
+def test_the_sample_is_a_program(tmp_path: Path, kind: str, chat: bool) -> None:
+    write_sample(tmp_path / "sample.py", kind, 'a "quoted" {prompt}\n', chat, 8)
+    compile((tmp_path / "sample.py").read_text(), "sample.py", "exec")
