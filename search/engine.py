@@ -12,11 +12,11 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from paretune.errors import NothingFeasibleError
+from paretune.errors import NothingFeasibleError, NothingFitsError
 from paretune.search.attempt import Attempt, OutOfTimeError, Shortcuts
 from paretune.search.candidate import Candidate
 from paretune.search.constraints import Constraint, Objective
-from paretune.search.outcome import Outcome
+from paretune.search.outcome import Outcome, OutcomeKind
 from paretune.search.prechecks import Foresight
 from paretune.search.standing import Standing, resolve, stand, violations
 from paretune.search.strategies.base import Strategy
@@ -112,6 +112,7 @@ class Engine:
 
         Raises:
             NothingFeasibleError: A constraint is relative to a baseline that has no such metric.
+            NothingFitsError: ... because it was ruled out before any job.
             KeyboardInterrupt: As it came; what was in flight is stopped and unrecorded.
         """
         if self.time_s is not None:
@@ -151,7 +152,8 @@ class Engine:
         _, unresolved = resolve(self.constraints, outcome)
         if unresolved:
             ended = outcome.kind.value + (f" ({outcome.reason})" if outcome.reason else "")
-            raise NothingFeasibleError(
+            never_ran = outcome.kind is OutcomeKind.SKIPPED
+            raise (NothingFitsError if never_ran else NothingFeasibleError)(
                 f"the baseline has no {unresolved[0].metric}, which the constraint "
                 f"{unresolved[0].text!r} is relative to: it ended as {ended}",
                 hint="Mend or change the baseline (`baseline:`), or give the constraint a number.",

@@ -24,8 +24,12 @@ OBJECTIVES = (Objective("accuracy", "maximize"), Objective("decode_ms_p50", "min
 EVIL = "</script><script>alert(1)</script> =HYPERLINK(1) | *x* \x1b[31m"
 
 
-def outcome(id: int, kind: OutcomeKind, accuracy: float | None, ms: float, **params: Any) -> Outcome:
-    measured = {"decode_ms_p50": Measurement("decode_ms_p50", ms, "ms", ms - 0.1, ms + 0.1, 9, "t-1")}
+def outcome(
+    id: int, kind: OutcomeKind, accuracy: float | None, ms: float, **params: Any
+) -> Outcome:
+    measured = {
+        "decode_ms_p50": Measurement("decode_ms_p50", ms, "ms", ms - 0.1, ms + 0.1, 9, "t-1")
+    }
     if accuracy is not None:
         measured["accuracy"] = Measurement(
             "accuracy", accuracy, "fraction", accuracy - 0.02, accuracy + 0.02, 100, "wilson-1"
@@ -50,7 +54,9 @@ OUTCOMES = [
 ]
 
 
-def document(outcomes: list[Outcome], *constraints: str, status: str = "finished") -> dict[str, Any]:
+def document(
+    outcomes: list[Outcome], *constraints: str, status: str = "finished"
+) -> dict[str, Any]:
     parsed = tuple(parse_constraint(text) for text in constraints)
     base = outcomes[0] if outcomes else None
     standing = stand(outcomes, OBJECTIVES, parsed, base)
@@ -107,7 +113,7 @@ def test_a_damaged_document_is_told(tmp_path: Path, text: str) -> None:
 def test_the_report_is_one_file_that_asks_for_nothing(tmp_path: Path) -> None:
     write_report(document(OUTCOMES, "accuracy >= 0.8"), tmp_path / "r.html")
     page = (tmp_path / "r.html").read_text()
-    assert not re.search(r'<(script|link|img|iframe)[^>]+(src|href)=', page)
+    assert not re.search(r"<(script|link|img|iframe)[^>]+(src|href)=", page)
     for told in ("Ship candidate 2", "the pick", "baseline", "accuracy &gt;= 0.8", "invalid"):
         assert told in page
 
