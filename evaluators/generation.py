@@ -111,9 +111,13 @@ class Generation:
             context.progress(Progress(f"generation:{rung}", 0, 0, f"{length} prompt tokens"))
             tokens = trace(length + self.params.new_tokens, vocabulary)
             samples = _sample(session, tokens, length, _EFFORT[rung], budget.seconds)
-            details = {"prompt_tokens": length, "new_tokens": self.params.new_tokens,
-                       "requests": len(samples.ttft), "warm_up_requests": 1,
-                       "threads": runtime.threads}  # fmt: skip
+            details: dict[str, object] = {
+                "prompt_tokens": length,
+                "new_tokens": self.params.new_tokens,
+                "requests": len(samples.ttft),
+                "warm_up_requests": 1,
+                "threads": runtime.threads,
+            }
             found += _measurements(samples, suffix, details)
         return found
 

@@ -113,6 +113,8 @@ def _measurement(sums: list[float], counts: list[int]) -> Measurement:
     value = math.exp(mean)
     samples = tuple(s / c for s, c in zip(sums, counts, strict=True))
     # One window has no spread to tell an interval from.
-    interval = (None, None) if len(sums) < 2 else (min(low, value), max(high, value))
-    return Measurement("perplexity", value, "", *interval, n, "windows-1", samples,
-                       details={"windows": len(sums)})  # fmt: skip
+    ends = (None, None) if len(sums) < 2 else (min(low, value), max(high, value))
+    return Measurement(
+        "perplexity", value, "", low=ends[0], high=ends[1], n=n, protocol="windows-1",
+        samples=samples, details={"windows": len(sums)},
+    )  # fmt: skip

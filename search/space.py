@@ -45,7 +45,7 @@ class PassSlot:
         if self.optional and index == self.size - 1:
             return ()
         chosen: dict[str, Json] = {}
-        for name, values in reversed(self.grid.items()):
+        for name, values in reversed(tuple(self.grid.items())):
             index, digit = divmod(index, len(values))
             chosen[name] = values[digit]
         return (Step(self.name, {name: chosen[name] for name in self.grid}),)

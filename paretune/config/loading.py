@@ -222,6 +222,7 @@ class _Reader:
         found = []
         for i, entry in enumerate(entries):
             path: KeyPath = ("evaluate", i)
+            params: Any
             if isinstance(entry, str):
                 name, params = entry, {}
             elif isinstance(entry, dict) and len(entry) == 1:

@@ -105,4 +105,4 @@ class ConfigFile(Section):
         | list[dict[Literal["minimize", "maximize"], str]]
     ) = Field(min_length=1, description="What is better, most important first.")
     constraints: list[str] = Field([], description="What must hold: `size_mb <= 300`.")
-    search: SearchSection = SearchSection()  # type: ignore[call-arg]
+    search: SearchSection = SearchSection()

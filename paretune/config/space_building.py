@@ -45,7 +45,7 @@ class SpaceReader:
         if not isinstance(entries, list):
             self._wrong(path, f"expected a list of passes, found {_shown(entries)}")
             return ()
-        steps = []
+        steps: list[Step] = []
         for i, stage in enumerate(self.stages(entries, path)):
             if stage.size != 1 or not isinstance(stage, PassSlot):
                 self._wrong((*path, i), "expected one fixed pass here: no choice, range, any or "
@@ -118,9 +118,8 @@ class SpaceReader:
         """Return the values to try of one parameter."""
         search = _search_of(field)
         # Field() stands in where a parameter has no bounds: Annotated wants at least one entry.
-        adapter: TypeAdapter[Any] = TypeAdapter(
-            Annotated[field.annotation, Field(), *field.metadata]
-        )
+        bounded: Any = Annotated[field.annotation, Field(), *field.metadata]
+        adapter: TypeAdapter[Any] = TypeAdapter(bounded)
         as_one, why = _converted(adapter, value)
         if why is None:
             return (as_one,)

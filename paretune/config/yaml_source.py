@@ -67,7 +67,7 @@ class Source:
             return self._mapping(loader, node, path)
         if isinstance(node, yaml.SequenceNode):
             return [self._read(loader, item, (*path, i)) for i, item in enumerate(node.value)]
-        value: Any = loader.construct_object(node)  # type: ignore[no-untyped-call]
+        value: Any = loader.construct_object(node)
         if isinstance(value, (str, int, float, bool)) or value is None:
             return value
         raise ConfigError(
@@ -78,7 +78,7 @@ class Source:
     def _mapping(self, loader: yaml.SafeLoader, node: yaml.MappingNode, path: Path) -> Json:
         found: dict[str, Json] = {}
         for key_node, value_node in node.value:
-            key = loader.construct_object(key_node)  # type: ignore[no-untyped-call]
+            key = loader.construct_object(key_node)
             line = key_node.start_mark.line + 1
             if not isinstance(key, str):
                 raise ConfigError(
