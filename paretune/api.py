@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from paretune.errors import NothingFitsError
 from paretune.jsontools import Json, write_atomic
 from paretune.measurement import MetricSpec
-from paretune.models import Model, ModelInfo, inspect, open_model
+from paretune.models import Model, ModelInfo, ModelKind, inspect, open_model
 from paretune.registry import find, find_evaluator, find_pass
 from paretune.results_document import ResultsDocument
 from paretune.search.attempt import Shortcuts
@@ -88,7 +88,7 @@ class Setting:
         plan = self.plan
         recipe = plan.baseline
         if recipe is None:
-            builds = any(step.name == "genai" for step in plan.space.at(plan.space.size - 1).recipe)
+            builds = self.model.kind is ModelKind.HF and "genai" in plan.space.pass_names
             recipe = (Step("genai", {"precision": "fp32"}),) if builds else ()
         return Candidate(recipe, RuntimeSettings(plan.providers[0], max(plan.threads)))
 
@@ -217,7 +217,8 @@ class Search:
 
         plan = self._setting.plan
         mirror = Mirror(self._study.folder / "study.db", plan.name, plan.objectives, plan.space)
-        mirror.rebuild(self._study.outcomes)
+        limits = self.standing().limits
+        mirror.rebuild(self._study.outcomes, lambda outcome: violations(outcome, limits))
         return mirror
 
     def _after(self, outcome: Outcome, standing: Standing) -> None:

@@ -26,6 +26,7 @@ def foresee(
     trials: int | None = None,
     time: str | float | None = None,
     allow_network: bool = False,
+    trust_remote_code: bool = False,
 ) -> dict[str, Json]:
     """Check a configuration whole and say what its search would cost; nothing is run.
 
@@ -41,7 +42,10 @@ def foresee(
     from paretune.api import Setting
     from paretune.config import load
 
-    plan = load(config, trials=trials, time=time, allow_network=allow_network)
+    plan = load(
+        config, trials=trials, time=time,
+        allow_network=allow_network, trust_remote_code=trust_remote_code,
+    )  # fmt: skip
     setting = Setting(plan, Store(store or default_store()))
     try:
         return _foresee(setting)

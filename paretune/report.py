@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from paretune.jsontools import Json, write_atomic
+from paretune.search.candidate import short
 
 _TEMPLATES = Path(__file__).with_name("templates")
 _FATES = {
@@ -72,7 +73,7 @@ def view(results: Mapping[str, Json], paired: Mapping[str, Json]) -> dict[str, A
     rows = [_row(candidate, results) for candidate in results["candidates"]]
     by_id = {row["id"]: row for row in rows}
     best = by_id.get(results["best"])
-    metrics = list(dict.fromkeys(m for row in rows for m in row["metrics"]))
+    metrics = _in_order(results, rows)
     baseline = results["baseline"]
     return {
         "results": results,
@@ -91,6 +92,16 @@ def view(results: Mapping[str, Json], paired: Mapping[str, Json]) -> dict[str, A
         "spent": _spent(rows),
         "plot": script_json(_plot(results, rows, metrics)),
     }
+
+
+def _in_order(results: Mapping[str, Json], rows: list[dict[str, Any]]) -> list[str]:
+    """Return every metric: objectives first, then what is constrained, then the rest."""
+    asked = [o["metric"] for o in results["objectives"]]
+    asked += [c["metric"] for c in results["constraints"]]
+    measured = dict.fromkeys(m for row in rows for m in row["metrics"])
+    return [m for m in dict.fromkeys(asked) if m in measured] + [
+        m for m in measured if m not in asked
+    ]
 
 
 def script_json(value: Json) -> str:
@@ -118,7 +129,7 @@ def _row(candidate: Mapping[str, Json], results: Mapping[str, Json]) -> dict[str
 
 
 def _params(params: Mapping[str, Json]) -> str:
-    shown = ", ".join(f"{k}={v}" for k, v in params.items() if k != "train")
+    shown = ", ".join(f"{k}={short(v)}" for k, v in params.items() if k != "train")
     return f" ({shown})" if shown else ""
 
 
@@ -159,9 +170,9 @@ def _answer(
     else:
         rest = ", then ".join(f"the best {o['metric']}" for o in objectives[1:])
         sentences.append(
-            f"Of the {front} candidates on the feasible Pareto front, those count whose "
-            f"{first['metric']} is not surely worse than the leader's; among them it has "
-            f"{rest or 'the best ' + first['metric']}."
+            f"{front} candidates meet every constraint and are beaten by none in everything (the "
+            f"Pareto front). Of those whose {first['metric']} is not surely worse than the best's, "
+            f"it has {rest or 'the best ' + first['metric']}."
         )
     baseline = results["baseline"]
     if baseline is not None and baseline.get("id") != best["id"]:

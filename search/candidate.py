@@ -98,15 +98,16 @@ def describe(candidate: Candidate) -> str:
     """Return a candidate in one short line: ``lora(r=16) > genai(precision=int4) @ cpu x2``."""
     parts = []
     for step in candidate.recipe:
-        shown = ", ".join(f"{k}={_short(v)}" for k, v in step.params.items() if k != "train")
+        shown = ", ".join(f"{k}={short(v)}" for k, v in step.params.items() if k != "train")
         parts.append(f"{step.name}({shown})" if shown else step.name)
     runtime = candidate.runtime
     return f"{' > '.join(parts) or 'unchanged'} @ {runtime.provider} x{runtime.threads}"
 
 
-def _short(value: Json) -> str:
+def short(value: Json) -> str:
+    """Return a parameter's value as it is shown in one line."""
     if isinstance(value, float):
         return f"{value:g}"
     if isinstance(value, list):
-        return "[" + " ".join(_short(item) for item in value) + "]"
+        return "[" + " ".join(short(item) for item in value) + "]"
     return str(value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,9 +59,18 @@ class Mirror:
             new = new or bool(fresh)
         return new
 
-    def rebuild(self, outcomes: Sequence[Outcome]) -> None:
-        """Write the file anew from outcomes (it may be missing, stale or damaged)."""
-        self._added = [(outcome, ()) for outcome in outcomes]
+    def rebuild(
+        self,
+        outcomes: Sequence[Outcome],
+        violations: Callable[[Outcome], Sequence[float]] = lambda outcome: (),
+    ) -> None:
+        """Write the file anew from outcomes (it may be missing, stale or damaged).
+
+        Args:
+            outcomes: All of the study.
+            violations: By how much an outcome breaks each constraint.
+        """
+        self._added = [(outcome, tuple(violations(outcome))) for outcome in outcomes]
         for outcome in outcomes:
             self._learn({name: (value,) for name, value in _parameters(outcome).items()})
         self._write()

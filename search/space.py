@@ -139,6 +139,14 @@ class AnyOf:
 Stage: TypeAlias = PassSlot | Chain | AnyOf
 
 
+def _names(stage: Stage) -> Iterator[str]:
+    if isinstance(stage, PassSlot):
+        yield stage.name
+        return
+    for inner in stage.stages if isinstance(stage, Chain) else stage.options:
+        yield from _names(inner)
+
+
 @dataclass(frozen=True)
 class Space:
     """All candidates of a configuration.
@@ -168,6 +176,11 @@ class Space:
     def size(self) -> int:
         """Number of candidates."""
         return self._chain.size * len(self._runtimes)
+
+    @cached_property
+    def pass_names(self) -> frozenset[str]:
+        """Every pass that any candidate may go through."""
+        return frozenset(_names(self._chain))
 
     def at(self, index: int) -> Candidate:
         """Return a candidate by its number.

@@ -130,6 +130,22 @@ def test_the_store_is_verified_and_cleaned(tmp_path: Path) -> None:
     assert paretune("cache", "clean", "--yes", cwd=tmp_path).returncode == 0
 
 
+def test_every_command_takes_the_switches_that_are_the_same_everywhere(tmp_path: Path) -> None:
+    switches = ["--allow-network", "--trust-remote-code", "--json", "--store", tmp_path / "s"]
+    seen = paretune("cache", "verify", *switches, cwd=tmp_path)
+    assert json.loads(seen.stdout)["artifacts"] == 0
+    assert (tmp_path / "s").is_dir()
+    assert json.loads(paretune("passes", *switches, cwd=tmp_path).stdout)
+    assert "not a study" in paretune("report", "nowhere", *switches, cwd=tmp_path).stderr
+    shown = paretune("doctor", "--help", cwd=tmp_path).stdout
+    assert "--trust-remote-code" not in shown  # it means nothing there
+
+
+def test_a_dry_run_of_what_nothing_fits_ends_as_the_search_would(tmp_path: Path) -> None:
+    config = write_fake_study(tmp_path, {"x": 99}, baseline=[{"noop": {"x": 99}}])
+    assert paretune("search", config, "--dry-run", cwd=tmp_path).returncode == 2
+
+
 def test_pick_and_report_on_what_is_no_study(tmp_path: Path) -> None:
     for command in ("pick", "report"):
         seen = paretune(command, "nowhere", cwd=tmp_path)

@@ -63,13 +63,18 @@ def cache() -> None:
 
 @cache.command()
 @store_option
-def verify(store: Path | None) -> int:
+@json_option
+def verify(store: Path | None, as_json: bool) -> int:
     """Compare every artifact with its digest."""
     from paretune.store import Store, default_store
 
     opened = Store(store or default_store())
     faults = opened.verify()
     objects, size = opened.usage()
+    if as_json:
+        shown = {"store": str(opened.root), "artifacts": objects, "bytes": size, "faults": faults}
+        click.echo(json.dumps(shown))
+        return 4 if faults else 0
     for fault in faults:
         click.echo(fault)
     click.echo(f"{objects} artifacts, {size / 1e6:.0f} MB, {len(faults)} faults in {opened.root}")

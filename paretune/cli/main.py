@@ -15,6 +15,7 @@ from types import FrameType
 import click
 
 from paretune.cli.looking import bench, cache, doctor, init, passes
+from paretune.cli.options import accept_everywhere
 from paretune.cli.searching import pick, report, run, search
 from paretune.errors import ParetuneError
 
@@ -33,6 +34,7 @@ def app() -> None:
 
 for command in (search, run, report, pick, bench, doctor, passes, init, cache):
     app.add_command(command)
+accept_everywhere(app)
 
 
 def main() -> None:

@@ -19,6 +19,26 @@ store_option = click.option(
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 
 
+def accept_everywhere(command: click.Command) -> None:
+    """Let every command take the switches that are the same everywhere.
+
+    A command to which one of them means nothing takes it all the same and does not show it, so
+    that a script can put the same switches behind each call.
+    """
+    if isinstance(command, click.Group):
+        for inner in command.commands.values():
+            accept_everywhere(inner)
+        return
+    taken = {param.name for param in command.params}
+    switches = [
+        click.Option(["--allow-network"], is_flag=True, expose_value=False, hidden=True),
+        click.Option(["--trust-remote-code"], is_flag=True, expose_value=False, hidden=True),
+        click.Option(["--json", "as_json"], is_flag=True, expose_value=False, hidden=True),
+        click.Option(["--store"], type=click.Path(), expose_value=False, hidden=True),
+    ]
+    command.params += [switch for switch in switches if switch.name not in taken]
+
+
 def trust_options(function: F) -> F:
     """Add the two switches that lift a protection; both are off whatever a file says."""
     network = click.option(

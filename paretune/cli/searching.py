@@ -40,10 +40,13 @@ def search(
     if dry_run:
         from paretune.dry_run import foresee, render
 
-        found = foresee(config, store=store, trials=trials, time=time,
-                        allow_network=allow_network)  # fmt: skip
+        found = foresee(
+            config, store=store, trials=trials, time=time,
+            allow_network=allow_network, trust_remote_code=trust_remote_code,
+        )  # fmt: skip
         click.echo(json.dumps(found) if as_json else render(found))
-        return 0
+        # As the search itself would end where nothing fits.
+        return 2 if found["skipped"] == found["looked_at"] else 0
     return _search(
         config, as_json=as_json, study=study, store=store, trials=trials, time=time,
         allow_network=allow_network, trust_remote_code=trust_remote_code,
@@ -97,11 +100,13 @@ def closing(result: SearchResult) -> list[str]:
 
 @click.command()
 @_STUDY
-def report(study: Path) -> None:
+@json_option
+def report(study: Path, as_json: bool) -> None:
     """Write report.html and results.csv again from what was measured."""
     from paretune.reopened import rewrite_report
 
-    click.echo(f"report: {rewrite_report(study)}")
+    written = rewrite_report(study)
+    click.echo(json.dumps({"report": str(written)}) if as_json else f"report: {written}")
 
 
 @click.command()

@@ -48,6 +48,17 @@ def test_optuna_reads_one_finished_trial_an_outcome(tmp_path: Path) -> None:
     assert study.metric_names == ["accuracy", "size_mb"]
 
 
+def test_a_mirror_written_anew_keeps_the_constraints(tmp_path: Path) -> None:
+    mirror = Mirror(tmp_path / "study.db", "s", OBJECTIVES)
+    mirror.rebuild(OUTCOMES[:2], lambda outcome: (0.0, float(outcome.id)))
+    mirror.close()
+    study = optuna.load_study(study_name="s", storage=f"sqlite:///{tmp_path / 'study.db'}")
+    assert [dict(t.constraints) for t in study.trials] == [
+        {"0": 0.0, "1": 1.0},
+        {"0": 0.0, "1": 2.0},
+    ]
+
+
 def test_a_damaged_mirror_is_written_anew(tmp_path: Path) -> None:
     (tmp_path / "study.db").write_bytes(b"no database")
     mirror = Mirror(tmp_path / "study.db", "s", OBJECTIVES)

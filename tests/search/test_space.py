@@ -114,3 +114,9 @@ def test_a_range_becomes_a_grid(arguments: dict[str, float], expected: tuple[flo
 def test_a_range_that_is_none(arguments: dict[str, float], told: str) -> None:
     with pytest.raises(ValueError, match=told):
         grid(**arguments)  # type: ignore[arg-type]
+
+
+@given(spaces)
+def test_the_names_of_the_passes_are_those_of_the_candidates(space: Space) -> None:
+    used = {step.name for candidate in space for step in candidate.recipe}
+    assert space.pass_names == used
