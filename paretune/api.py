@@ -168,7 +168,7 @@ class Search:
         study.claim(plan.text, plan.to_json(), setting.identity(), setting.device.to_json())
         self._document = ResultsDocument(
             plan.name, plan.digest, setting.device.to_json(), plan.objectives,
-            plan.constraints, setting.baseline.digest,
+            plan.constraints, setting.baseline.digest, plan.notes,
         )  # fmt: skip
         self._mirror = self._open_mirror() if mirror else None
         self._reopen()
@@ -344,6 +344,8 @@ def optimize(
         display = watcher or make_display(quiet=True)
         search = Search(setting, opened, display)
         display.start(plan.name, search.most(), search.time_left(), len(opened.outcomes))
+        for note in plan.notes:
+            display.note(f"note: {note}")
         status = "interrupted"
         try:
             search.engine.run()

@@ -101,14 +101,12 @@ class Dataset:
         examples: In file order.
         chat: Whether prompts go through the model's chat template.
         digest: Of exactly these examples.
-        notes: What a user should know (duplicates across splits).
     """
 
     ref: str
     examples: tuple[Example, ...]
     chat: bool
     digest: str
-    notes: tuple[str, ...] = ()
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
@@ -173,15 +171,28 @@ class DataCatalog:
                     hint=f"Answers in {train}: {', '.join(sorted(seen)[:20])}.",
                 )
 
+    def overlap(self, train: str, test: str) -> str | None:
+        """Return what is to be told if two references share texts; None if they do not.
+
+        A split never does; files that come divided, or a whole data set beside its part, may.
+        """
+        mine = {_same_text(_text_of(example)) for example in self.load(train).examples}
+        examples = self.load(test).examples
+        shared = [e for e in examples if _same_text(_text_of(e)) in mine]
+        if not shared:
+            return None
+        return (
+            f"{len(shared)} of {len(examples)} rows of {test} have a text that {train} has too, "
+            f"such as {_text_of(shared[0])[:60]!r}: what is measured on them says little"
+        )
+
     def _load(self, ref: str) -> Dataset:
         name, _, part = ref.partition(".")
         spec = self._specs.get(name)
         if spec is None or ref not in self.references:
             raise DataError(f"no data set {ref!r}", hint=nearest(ref, self.references))
-        notes: tuple[str, ...] = ()
         if spec.files is not None:
             examples = self._examples(spec, spec.files[part], ref)
-            notes = self._overlaps(spec, part, examples)
         elif spec.hub is not None:
             rows = read_hub(spec.hub, spec.config, spec.revision, part or "train",
                             self._allow_network)  # fmt: skip
@@ -198,7 +209,7 @@ class DataCatalog:
                 f"{ref}: no rows", hint="An empty data set trains and measures nothing."
             )
         content = [[e.prompt, e.answer] for e in examples]
-        return Dataset(ref, tuple(examples), spec.chat, digest([spec.chat, content]), notes)
+        return Dataset(ref, tuple(examples), spec.chat, digest([spec.chat, content]))
 
     def _path(self, name: str) -> Path:
         beside = self._root / name
@@ -214,23 +225,6 @@ class DataCatalog:
         if not rows:
             raise DataError(f"{ref}: {file} has no rows", hint="Expected at least one.")
         return _fill(spec, rows, file)
-
-    def _overlaps(self, spec: DataSpec, part: str, examples: Sequence[Example]) -> tuple[str, ...]:
-        """Return a note for each other given split that shares texts with this one."""
-        assert spec.files is not None
-        notes = []
-        mine = {_same_text(_text_of(example)) for example in examples}
-        for other, file in spec.files.items():
-            if other == part:
-                continue
-            theirs = self._examples(spec, file, other)
-            shared = [e for e in theirs if _same_text(_text_of(e)) in mine]
-            if shared:
-                notes.append(
-                    f"{len(shared)} rows of {other} have a text that {part} has too, such as "
-                    f"{_text_of(shared[0])[:60]!r}"
-                )
-        return tuple(notes)
 
     def to_json(self) -> Json:
         """Return what `from_json` needs; paths are made absolute, for a process elsewhere."""

@@ -91,6 +91,7 @@ def _foresee(setting: Setting) -> dict[str, Json]:
         "build_seconds_complete": known,
         "baseline": describe(setting.baseline),
         "first": [describe(c) for c in candidates[:5]],
+        "notes": list(plan.notes),
         "time_s": plan.search.time_s,
         "trials": plan.search.trials,
     }
@@ -116,5 +117,6 @@ def render(found: dict[str, Json]) -> str:
         lines.append(f"the search stops after {found['time_s']:.0f} s")
     if found["trials"] is not None:
         lines.append(f"the search stops after {found['trials']} candidates")
+    lines += [f"note: {note}" for note in found["notes"]]
     lines.append("first: " + "\n       ".join(found["first"]))
     return "\n".join(lines)

@@ -77,6 +77,7 @@ def view(results: Mapping[str, Json], paired: Mapping[str, Json]) -> dict[str, A
     baseline = results["baseline"]
     return {
         "results": results,
+        "notes": results.get("notes", []),
         "rows": rows,
         "best": best,
         "baseline": baseline,

@@ -120,6 +120,7 @@ class Results(_Part):
     versions: dict[str, str]
     device: dict[str, Any]
     objectives: list[ObjectiveEntry]
+    notes: list[str] = Field([], description="What the user should know.")
     constraints: list[ConstraintEntry]
     baseline: BaselineEntry | None
     candidates: list[CandidateEntry]

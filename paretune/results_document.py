@@ -29,6 +29,7 @@ class ResultsDocument:
         objectives: In order.
         constraints: As configured.
         baseline: Digest of the baseline candidate.
+        notes: What the user should know.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class ResultsDocument:
         objectives: Sequence[Objective],
         constraints: Sequence[Constraint],
         baseline: str,
+        notes: Sequence[str] = (),
     ) -> None:
         self._head: dict[str, Json] = {
             "schema": SCHEMA,
@@ -48,6 +50,7 @@ class ResultsDocument:
             "versions": {name: package_version(name) for name in _PACKAGES},
             "device": dict(device),
             "objectives": [{"metric": o.metric, "direction": o.direction} for o in objectives],
+            "notes": list(notes),
         }
         self._constraints = constraints
         self._baseline = baseline

@@ -86,8 +86,16 @@ def test_duplicates_across_given_splits_are_reported(tmp_path: Path) -> None:
     lines(tmp_path / "train.jsonl", ROWS[:6])
     lines(tmp_path / "test.jsonl", ROWS[5:])
     spec = DataSpec(files={"train": "train.jsonl", "test": "test.jsonl"}, **TEMPLATES)  # type: ignore[arg-type]
-    (note,) = DataCatalog({"d": spec}, tmp_path).load("d.test").notes
-    assert note.startswith("1 rows of train have a text that test has too")
+    note = DataCatalog({"d": spec}, tmp_path).overlap("d.train", "d.test")
+    assert note is not None
+    told = f"1 of {len(ROWS[5:])} rows of d.test have a text that d.train has too"
+    assert note.startswith(told)
+
+
+def test_a_split_shares_nothing_and_the_whole_shares_everything(tmp_path: Path) -> None:
+    divided = catalog(tmp_path, split={"test": 0.3})
+    assert divided.overlap("d.train", "d.test") is None
+    assert divided.overlap("d", "d.test") is not None
 
 
 def test_a_catalog_travels_as_json(tmp_path: Path) -> None:

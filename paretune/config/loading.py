@@ -9,19 +9,20 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from paretune.config.data_use import check_data
 from paretune.config.plan import EvaluatorChoice, Plan, SearchSettings
 from paretune.config.schema import ConfigFile, SearchSection, TargetSection, seconds
 from paretune.config.space_building import SpaceReader, fitting_kinds
 from paretune.config.yaml_source import Path as KeyPath
 from paretune.config.yaml_source import Source
 from paretune.data import DataCatalog, DataSpec, Split, columns_of
-from paretune.errors import ConfigError, DataError, UsageError, nearest
+from paretune.errors import ConfigError, UsageError, nearest
 from paretune.jsontools import Json
 from paretune.models import detect_kind
-from paretune.registry import find_evaluator, find_pass, names
+from paretune.registry import find_evaluator, names
 from paretune.search.candidate import Candidate, RuntimeSettings, Step
 from paretune.search.constraints import Constraint, Objective, parse_constraint
-from paretune.search.space import Chain, PassSlot, Space, Stage
+from paretune.search.space import PassSlot, Space, Stage
 from paretune.targets.providers import PROVIDERS
 
 
@@ -126,7 +127,7 @@ class _Reader:
         providers = tuple(dict.fromkeys(config.target.providers))
         self.check_target(config.target)
         try_first = self.try_first(config.try_first, providers, threads)
-        evaluators = self.evaluators(config.evaluate)
+        evaluators = self.evaluators(config.evaluate, trust_remote_code)
         metrics = self.metrics(evaluators)
         objectives = self.objectives(config.objectives, metrics)
         constraints = self.constraints(config.constraints, metrics)
@@ -136,7 +137,7 @@ class _Reader:
         recipes = [baseline or (), *(c.recipe for c in try_first)]
         self.kinds(model, stages, recipes)
         catalog = DataCatalog(config.data, self.root, allow_network)
-        self.references(catalog, stages, recipes, evaluators)
+        notes = check_data(catalog, stages, recipes, evaluators, self.wrong)
         self.stop_if_wrong()
         return Plan(
             name=self.file.stem, file=self.file, text=text, root=self.root, model=model,
@@ -144,7 +145,7 @@ class _Reader:
             try_first=try_first, evaluators=evaluators, objectives=objectives,
             constraints=constraints, target=config.target.name, providers=providers,
             threads=threads, search=settings, trust_remote_code=trust_remote_code,
-            allow_network=allow_network,
+            allow_network=allow_network, notes=notes,
         )  # fmt: skip
 
     def sections(self) -> ConfigFile:
@@ -218,7 +219,9 @@ class _Reader:
             found.append(Candidate(self.spaces.recipe(entry, path), runtime))
         return tuple(found)
 
-    def evaluators(self, entries: list[Any]) -> tuple[EvaluatorChoice, ...]:
+    def evaluators(
+        self, entries: list[Any], trust_remote_code: bool
+    ) -> tuple[EvaluatorChoice, ...]:
         found = []
         for i, entry in enumerate(entries):
             path: KeyPath = ("evaluate", i)
@@ -231,8 +234,12 @@ class _Reader:
                 self.wrong(path, f"expected an evaluator's name, found {_shown(entry)}")
                 continue
             choice = self._evaluator(name, params or {}, (*path, name))
-            if choice is not None:
-                found.append(choice)
+            if choice is None:
+                continue
+            if getattr(find_evaluator(name), "runs_user_code", False) and not trust_remote_code:
+                self.wrong((*path, name), f"{name} runs code that the configuration names "
+                           "and that is off", "Allow it with --trust-remote-code.")  # fmt: skip
+            found.append(choice)
         return tuple(found)
 
     def _evaluator(self, name: str, params: Any, path: KeyPath) -> EvaluatorChoice | None:
@@ -355,57 +362,6 @@ class _Reader:
             _, why = fitting_kinds(slots, begin, "the input model")
             if why is not None:
                 self.wrong(("baseline",), f"these passes do not fit together: {why}")
-
-    def references(
-        self,
-        catalog: DataCatalog,
-        stages: tuple[Stage, ...],
-        recipes: Iterable[tuple[Step, ...]],
-        evaluators: tuple[EvaluatorChoice, ...],
-    ) -> None:
-        """Load every data set that is referred to, for what is wrong with it."""
-        trained_on = {ref for step in _some_steps(stages) for ref in _data_of(step)}
-        trained_on |= {ref for recipe in recipes for step in recipe for ref in _data_of(step)}
-        measured_on = {}
-        for choice in evaluators:
-            kind = find_evaluator(choice.name)
-            for ref in kind(kind.Params(**choice.params)).data:
-                measured_on[ref] = choice.name
-        wrong = False
-        for ref in sorted(trained_on | measured_on.keys()):
-            name = ref.partition(".")[0]
-            if ref not in catalog.references:
-                where: KeyPath = ("passes",) if ref in trained_on else ("evaluate",)
-                self.wrong(where, f"no data set {ref!r}", nearest(ref, catalog.references))
-                wrong = True
-                continue
-            try:
-                catalog.check(ref)
-            except DataError as error:
-                raise DataError(f"data set {name!r}: {error.message}", hint=error.hint) from error
-        if wrong:
-            return
-        for ref, evaluator in measured_on.items():
-            if evaluator == "classification":
-                for train in sorted(trained_on):
-                    catalog.check_labels(train, ref)
-
-
-def _some_steps(stages: Iterable[Stage]) -> Iterable[Step]:
-    """Yield one step of each pass of a space."""
-    for stage in stages:
-        if isinstance(stage, PassSlot):
-            yield stage.at(0)[0]
-        else:
-            yield from _some_steps(stage.stages if isinstance(stage, Chain) else stage.options)
-
-
-def _data_of(step: Step) -> tuple[str, ...]:
-    pass_ = find_pass(step.name)
-    try:
-        return pass_.data(pass_.Params(**step.params))
-    except ValidationError:  # values that do not go together: the prechecks say so, candidate wise
-        return ()
 
 
 def _known_keys(loc: KeyPath) -> Iterable[str]:

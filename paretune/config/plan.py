@@ -73,6 +73,7 @@ class Plan:
         search: How long, and how.
         trust_remote_code: From the command line only.
         allow_network: From the command line only.
+        notes: What the user should know of it, though nothing is wrong.
     """
 
     name: str
@@ -93,6 +94,7 @@ class Plan:
     search: SearchSettings
     trust_remote_code: bool = False
     allow_network: bool = False
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def digest(self) -> str:

@@ -195,6 +195,32 @@ def test_several_mistakes_are_told_together(tmp_path: Path) -> None:
         load(config)
 
 
+def test_a_metric_that_runs_code_needs_its_switch(tmp_path: Path) -> None:
+    custom = {"function": "os:getcwd", "metric": "mine"}
+    config = write_fake_study(
+        tmp_path, {"x": 1}, evaluate=[{"custom": custom}], objectives={"maximize": "mine"}
+    )
+    with pytest.raises(UsageError, match=r"evaluate\[0\]\.custom: .*\n.*--trust-remote-code"):
+        load(config)
+    assert load(config, trust_remote_code=True).evaluators[0].name == "custom"
+
+
+def test_texts_that_are_trained_on_and_measured_on_are_told(tmp_path: Path) -> None:
+    rows = '{"p": "one", "a": "x"}\n{"p": "two", "a": "x"}\n'
+    (tmp_path / "train.jsonl").write_text(rows)
+    (tmp_path / "test.jsonl").write_text('{"p": "one ", "a": "x"}\n{"p": "3", "a": "x"}\n')
+    plan = plan_of(
+        tmp_path,
+        data={"t": {"files": {"train": "train.jsonl", "test": "test.jsonl"},
+                    "prompt": "{p}", "answer": "{a}"}},
+        passes=[{"lora": {"train": "t.train"}}, "merge"],
+        baseline=[{"lora": {"train": "t.train"}}, "merge"],
+        evaluate=[{"classification": {"data": "t.test"}}], objectives={"maximize": "accuracy"},
+    )  # fmt: skip
+    (note,) = plan.notes
+    assert note.startswith("1 of 2 rows of t.test have a text that t.train has too")
+
+
 def test_broken_data_is_told_before_anything_runs(tmp_path: Path) -> None:
     (tmp_path / "d.jsonl").write_text('{"a": "1"}\n{')
     config = write_fake_study(
