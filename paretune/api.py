@@ -206,9 +206,14 @@ class Search:
         )
 
     def _reopen(self) -> None:
-        """Forget early stops that today's constraints would not make."""
+        """Forget early stops that today's constraints, or what is free today, would not make."""
         plan, study = self._setting.plan, self._study
         reopened = to_reopen(study.outcomes, self.standing(), plan.objectives, self._setting.specs)
+        reopened += [
+            outcome for outcome in study.outcomes
+            if outcome.kind is OutcomeKind.SKIPPED
+            and self._setting.look(outcome.candidate).reason is None
+        ]  # fmt: skip
         for outcome in reopened:
             study.forget(outcome)
 

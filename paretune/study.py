@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import yaml
@@ -19,6 +19,9 @@ from paretune.jsontools import Json, canonical, read_json, write_atomic, write_j
 from paretune.measurement import Measurement
 from paretune.search.candidate import Candidate
 from paretune.search.outcome import Outcome
+
+_SHOWN = 4
+"""Differences from another configuration that are told one by one."""
 
 
 class Study:
@@ -89,13 +92,18 @@ class Study:
         write_json(self.folder / "device.json", dict(device))
 
     def _compare(self, before: Mapping[str, Json], now: Mapping[str, Json]) -> None:
-        changed = [k for k in sorted({*before, *now}) if before.get(k) != now.get(k)]
+        changed = list(_differences(dict(before), dict(now)))
         if not changed:
             return
-        shown = "; ".join(f"{k} was {_cut(before.get(k))}, is {_cut(now.get(k))}" for k in changed)
+        if not any(outcome.ran_job for outcome in self.outcomes):
+            # Nothing was measured yet (a provider that is not here, say): nothing is mixed.
+            for outcome in tuple(self.outcomes):
+                self.forget(outcome)
+            return
+        more = f"; and {len(changed) - _SHOWN} more" if len(changed) > _SHOWN else ""
         raise UsageError(
             f"study {str(self.folder)!r} holds {len(self.outcomes)} outcomes of something else: "
-            f"{shown}",
+            f"{'; '.join(changed[:_SHOWN])}{more}",
             hint="Measurements of the two cannot be mixed. Name a new folder with --study DIR.",
         )
 
@@ -159,6 +167,19 @@ def read_outcomes(folder: Path, *, samples: bool = True) -> list[Outcome]:
                 hint=f"Remove the folder {file.parent} to have that candidate measured again.",
             ) from error
     return sorted(found, key=lambda outcome: outcome.id)
+
+
+def _differences(before: Json, now: Json, place: str = "") -> Iterator[str]:
+    """Yield where two JSON values differ, with both values."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in sorted({*before, *now}):
+            inner = f"{place}.{key}" if place else key
+            yield from _differences(before.get(key), now.get(key), inner)
+    elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        for i, (one, other) in enumerate(zip(before, now, strict=True)):
+            yield from _differences(one, other, f"{place}[{i}]")
+    elif before != now:
+        yield f"{place} was {_cut(before)}, is {_cut(now)}"
 
 
 def _cut(value: Json) -> str:

@@ -68,6 +68,21 @@ def test_misbehaving_candidates_are_outcomes_and_the_best_is_handed_over(tmp_pat
     assert list((tmp_path / "store" / "staging").iterdir()) == []
 
 
+def test_what_was_ruled_out_is_looked_at_again(tmp_path: Path) -> None:
+    """A device that had no memory to spare, or lacked a provider, may have it now."""
+    (tmp_path / "first").mkdir()
+    config = write_fake_study(tmp_path / "first", {"x": [1, 99]})
+    search(config)
+    file = tmp_path / "first" / "study" / "candidates" / "0003" / "outcome.json"
+    before = json.loads(file.read_text())
+    assert before["outcome"] == "skipped"
+    before["recipe"][0]["params"]["x"] = 98  # what is allowed, as if it had been refused
+    file.write_text(json.dumps(before))
+    config.write_text(config.read_text().replace("99", "98"))
+    again = search(config)
+    assert [row["outcome"] for row in again.results["candidates"]] == ["ok", "ok", "ok"]
+
+
 def test_shared_prefixes_are_built_once(tmp_path: Path) -> None:
     config = write_fake_study(tmp_path, {}, passes=[
         {"fake_train": {"x": [1, 2]}}, {"noop": {"x": [1, 2, 3]}},

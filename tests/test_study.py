@@ -99,6 +99,22 @@ def test_what_may_not_change_is_refused_with_the_difference(tmp_path: Path) -> N
         study.claim("a: 2", {"a": 2}, {"model": "sha256:2"}, {"fingerprint": "sha256:e"})
 
 
+def test_the_difference_is_told_to_the_leaf(tmp_path: Path) -> None:
+    study = Study(tmp_path)
+    study.claim("", {}, {"evaluators": [{"name": "e", "params": {"n": 1}}]}, DEVICE)
+    study.record(outcome(1))
+    with pytest.raises(UsageError, match=r"evaluators\[0\]\.params\.n was 1, is 2\n"):
+        study.claim("", {}, {"evaluators": [{"name": "e", "params": {"n": 2}}]}, DEVICE)
+
+
+def test_a_study_in_which_nothing_ran_may_become_another(tmp_path: Path) -> None:
+    study = Study(tmp_path)
+    study.claim("", {}, {"model": "sha256:1"}, DEVICE)
+    study.record(outcome(1, kind=OutcomeKind.SKIPPED, measurements={}, ran_job=False))
+    study.claim("", {}, {"model": "sha256:2"}, DEVICE)
+    assert study.outcomes == read_outcomes(tmp_path) == []
+
+
 def test_forgetting_lets_a_candidate_be_tried_again(tmp_path: Path) -> None:
     study = Study(tmp_path)
     study.record(outcome(1))
