@@ -29,7 +29,7 @@ from paretune.workbench import JobWorkbench
 
 if TYPE_CHECKING:
     from paretune.config import Plan
-    from paretune.display import Display
+    from paretune.display import Display, Opening
     from paretune.search.strategies.base import Strategy
     from paretune.targets.base import Target, TargetInfo
 
@@ -239,10 +239,22 @@ class Search:
         whole = plan.space.size + len(outside)
         return whole if plan.search.trials is None else min(whole, plan.search.trials)
 
-    def time_left(self) -> float | None:
-        """Return the seconds that the study may still take; None without a limit."""
-        limit = self._setting.plan.search.time_s
-        return None if limit is None else max(0.0, limit - self._study.spent())
+    def opening(self) -> Opening:
+        """Return what a display is told at the beginning."""
+        from paretune.display import Opening
+
+        plan, first = self._setting.plan, (self._setting.baseline, *self._setting.plan.try_first)
+        hidden = plan.space.params_in_common(first)
+        steps = (step for c in (*first, plan.space.at(0)) for step in c.recipe)
+        values = {(s.name, k): v for s in steps for k, v in s.params.items()}
+        limit = plan.search.time_s
+        return Opening(
+            plan.name,
+            self.most(),
+            None if limit is None else max(0.0, limit - self._study.spent()),
+            len(self._study.outcomes),
+            {key: values[key] for key in values if key in hidden},
+        )
 
     def write_results(self, standing: Standing, status: str) -> dict[str, Json]:
         """Rewrite ``results.json``; returns its content unless the search is still running."""
@@ -348,7 +360,7 @@ def optimize(
         opened = Study(place)
         display = watcher or make_display(quiet=True)
         search = Search(setting, opened, display)
-        display.start(plan.name, search.most(), search.time_left(), len(opened.outcomes))
+        display.start(search.opening())
         for note in plan.notes:
             display.note(f"note: {note}")
         status = "interrupted"

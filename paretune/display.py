@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from paretune.search.candidate import Candidate, describe
+from paretune.jsontools import Json
+from paretune.search.candidate import Candidate, describe, short
 from paretune.search.outcome import Outcome, OutcomeKind
 
 if TYPE_CHECKING:
@@ -23,18 +26,47 @@ if TYPE_CHECKING:
 _REDRAWN_EVERY_S = 0.5
 
 
+@dataclass(frozen=True)
+class Opening:
+    """What a display is told when a search begins.
+
+    Attributes:
+        name: The study's name.
+        total: Candidates that may be tried at most, as far as that is known.
+        time_s: Seconds that are left; None: no limit.
+        resumed: Outcomes that are there already.
+        in_common: ``(pass, parameter)`` to the value that every candidate has: said once, not in
+            every line.
+    """
+
+    name: str
+    total: int | None = None
+    time_s: float | None = None
+    resumed: int = 0
+    in_common: Mapping[tuple[str, str], Json] = field(default_factory=dict)
+
+    def lines(self) -> list[str]:
+        """Return what a search begins with on the screen."""
+        parts = [f"searching {self.name}"]
+        if self.total is not None:
+            parts.append(f"at most {self.total} candidates")
+        if self.time_s is not None:
+            parts.append(f"{clock(self.time_s)} left")
+        if self.resumed:
+            parts.append(f"going on after {self.resumed} outcomes")
+        shown = [
+            f"{name}.{param}={short(value)}"
+            for (name, param), value in self.in_common.items()
+            if param != "train"
+        ]
+        return [", ".join(parts)] + ([f"the same in all: {', '.join(shown)}"] if shown else [])
+
+
 class Display(Protocol):
     """What a search reports to (the engine's `Watcher`, with a beginning and an end)."""
 
-    def start(self, name: str, total: int | None, time_s: float | None, resumed: int) -> None:
-        """A search begins.
-
-        Args:
-            name: The study's name.
-            total: Candidates that may be tried at most, as far as that is known.
-            time_s: Seconds that are left; None: no limit.
-            resumed: Outcomes that are there already.
-        """
+    def start(self, opening: Opening) -> None:
+        """A search begins."""
 
     def candidate(self, id: int, candidate: Candidate) -> None:
         """A candidate begins."""
@@ -58,7 +90,7 @@ class Display(Protocol):
 class Quiet:
     """Shows nothing."""
 
-    def start(self, name: str, total: int | None, time_s: float | None, resumed: int) -> None:
+    def start(self, opening: Opening) -> None:
         """Show nothing."""
 
     def candidate(self, id: int, candidate: Candidate) -> None:
@@ -85,19 +117,22 @@ class Plain(Quiet):
 
     def __init__(self) -> None:
         self._begin = time.monotonic()
+        self._hidden: frozenset[tuple[str, str]] = frozenset()
 
     def _say(self, text: str) -> None:
         print(printable(text), flush=True)
 
-    def start(self, name: str, total: int | None, time_s: float | None, resumed: int) -> None:
+    def start(self, opening: Opening) -> None:
         """Say what begins."""
-        self._say(opening(name, total, time_s, resumed))
+        self._hidden = frozenset(opening.in_common)
+        for line in opening.lines():
+            self._say(line)
 
     def outcome(self, outcome: Outcome, best: Outcome | None, front: int) -> None:
         """Say how a candidate ended, and who leads."""
         leads = "" if best is None else f"  [best so far: {best.id}; front: {front}]"
         stamp = clock(time.monotonic() - self._begin)
-        self._say(f"{stamp}  {result_line(outcome)}{leads}")
+        self._say(f"{stamp}  {result_line(outcome, self._hidden)}{leads}")
 
     def note(self, text: str) -> None:
         """Say it."""
@@ -121,6 +156,7 @@ class Panel(Quiet):
         self._live: Live | None = None
         self._begin = self._drawn = time.monotonic()
         self._still = False
+        self._hidden: frozenset[tuple[str, str]] = frozenset()
         self._total: int | None = None
         self._time_s: float | None = None
         self._ended = 0
@@ -129,19 +165,21 @@ class Panel(Quiet):
         self._best: Outcome | None = None
         self._front = 0
 
-    def start(self, name: str, total: int | None, time_s: float | None, resumed: int) -> None:
+    def start(self, opening: Opening) -> None:
         """Begin to draw."""
         from rich.live import Live
 
-        self._total, self._time_s, self._ended = total, time_s, resumed
-        self._console.print(opening(name, total, time_s, resumed), markup=False, highlight=False)
+        self._total, self._time_s, self._ended = opening.total, opening.time_s, opening.resumed
+        self._hidden = frozenset(opening.in_common)
+        for line in opening.lines():
+            self._print(line, "")
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
         self._live.start()
         self._draw()
 
     def candidate(self, id: int, candidate: Candidate) -> None:
         """Show what runs."""
-        self._running = (f"{id}: {describe(candidate)}", "starting")
+        self._running = (f"{id}: {describe(candidate, self._hidden)}", "starting")
         self._draw()
 
     def step(self, progress: Progress) -> None:
@@ -164,7 +202,7 @@ class Panel(Quiet):
         kind = outcome.kind.value
         self._counts[kind] = self._counts.get(kind, 0) + 1
         self._best, self._front = best, front
-        self._print(result_line(outcome), _STYLE.get(outcome.kind, "yellow"))
+        self._print(result_line(outcome, self._hidden), _STYLE.get(outcome.kind, "yellow"))
         self._draw()
 
     def note(self, text: str) -> None:
@@ -199,13 +237,15 @@ class Panel(Quiet):
         left = "" if self._time_s is None else f", {clock(max(0, self._time_s - passed))} left"
         of = "" if self._total is None else f" of at most {self._total}"
         counts = ", ".join(f"{n} {kind}" for kind, n in sorted(self._counts.items()))
+        best = self._best
         rows = [
             ("running", self._running[0]),
             ("now", self._running[1]),
             ("ended", f"{self._ended}{of}" + (f" ({counts})" if counts else "")),
             ("time", f"{clock(passed)} passed{left}"),
-            ("best", "none is feasible yet" if self._best is None else
-             f"{self._best.id}: {figures(self._best)}  (front: {self._front})"),
+            ("best", "none is feasible yet" if best is None else
+             f"{best.id}: {describe(best.candidate, self._hidden)}"),
+            ("", "" if best is None else f"{figures(best)}  (on the Pareto front: {self._front})"),
         ]  # fmt: skip
         for name, text in rows:
             table.add_row(name, Text(printable(text)))
@@ -228,18 +268,6 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"
 
 
-def opening(name: str, total: int | None, time_s: float | None, resumed: int) -> str:
-    """Return the line that a search begins with."""
-    parts = [f"searching {name}"]
-    if total is not None:
-        parts.append(f"at most {total} candidates")
-    if time_s is not None:
-        parts.append(f"{clock(time_s)} left")
-    if resumed:
-        parts.append(f"going on after {resumed} outcomes")
-    return ", ".join(parts)
-
-
 def figures(outcome: Outcome) -> str:
     """Return an outcome's main figures in one line."""
     shown = []
@@ -250,11 +278,17 @@ def figures(outcome: Outcome) -> str:
     return "  ".join(shown)
 
 
-def result_line(outcome: Outcome) -> str:
-    """Return an outcome in one line."""
+def result_line(outcome: Outcome, hidden: frozenset[tuple[str, str]] = frozenset()) -> str:
+    """Return an outcome in one line.
+
+    Args:
+        outcome: How a candidate ended.
+        hidden: Parameters that need not be shown (see `paretune.search.candidate.describe`).
+    """
     told = figures(outcome) if outcome.kind is OutcomeKind.OK else (outcome.reason or "")
     first = told.splitlines()[0] if told else ""
-    return f"{outcome.id:>4} {outcome.kind.value:<10} {describe(outcome.candidate)}  {first}"
+    described = describe(outcome.candidate, hidden)
+    return f"{outcome.id:>4} {outcome.kind.value:<10} {described}  {first}"
 
 
 def make_display(*, quiet: bool = False) -> Display:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -94,11 +94,20 @@ def recipe_from_json(value: Iterable[Mapping[str, Json]]) -> tuple[Step, ...]:
     return tuple(Step.from_json(step) for step in value)
 
 
-def describe(candidate: Candidate) -> str:
-    """Return a candidate in one short line: ``lora(r=16) > genai(precision=int4) @ cpu x2``."""
+def describe(candidate: Candidate, hidden: Set[tuple[str, str]] = frozenset()) -> str:
+    """Return a candidate in one short line: ``lora(r=16) > genai(precision=int4) @ cpu x2``.
+
+    Args:
+        candidate: What is described.
+        hidden: ``(pass, parameter)`` pairs to leave out (see `params_in_common`).
+    """
     parts = []
     for step in candidate.recipe:
-        shown = ", ".join(f"{k}={short(v)}" for k, v in step.params.items() if k != "train")
+        shown = ", ".join(
+            f"{k}={short(v)}"
+            for k, v in step.params.items()
+            if k != "train" and (step.name, k) not in hidden
+        )
         parts.append(f"{step.name}({shown})" if shown else step.name)
     runtime = candidate.runtime
     return f"{' > '.join(parts) or 'unchanged'} @ {runtime.provider} x{runtime.threads}"

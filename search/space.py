@@ -9,7 +9,7 @@ run-time settings are the fastest, so that neighbours share as long a prefix as 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
@@ -139,12 +139,12 @@ class AnyOf:
 Stage: TypeAlias = PassSlot | Chain | AnyOf
 
 
-def _names(stage: Stage) -> Iterator[str]:
+def _slots(stage: Stage) -> Iterator[PassSlot]:
     if isinstance(stage, PassSlot):
-        yield stage.name
+        yield stage
         return
     for inner in stage.stages if isinstance(stage, Chain) else stage.options:
-        yield from _names(inner)
+        yield from _slots(inner)
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,28 @@ class Space:
     @cached_property
     def pass_names(self) -> frozenset[str]:
         """Every pass that any candidate may go through."""
-        return frozenset(_names(self._chain))
+        return frozenset(slot.name for slot in _slots(self._chain))
+
+    def params_in_common(self, others: Iterable[Candidate] = ()) -> frozenset[tuple[str, str]]:
+        """Return ``(pass, parameter)`` pairs with one value wherever that pass stands.
+
+        They tell no candidate from another.
+
+        Args:
+            others: Candidates beside the space that are to be told apart too.
+        """
+        values: dict[tuple[str, str], set[str]] = {}
+        grids = [(slot.name, slot.grid) for slot in _slots(self._chain)]
+        for candidate in others:
+            for step in candidate.recipe:
+                grids.append((step.name, {k: (v,) for k, v in step.params.items()}))
+        known = {(name, param) for name, grid in grids for param in grid}
+        for name, grid in grids:
+            for pass_, param in known:
+                if pass_ == name:
+                    found = values.setdefault((pass_, param), set())
+                    found.update(map(canonical, grid[param]) if param in grid else [""])
+        return frozenset(key for key, found in values.items() if len(found) == 1)
 
     def at(self, index: int) -> Candidate:
         """Return a candidate by its number.

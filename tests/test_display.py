@@ -2,7 +2,7 @@ import io
 
 from rich.console import Console
 
-from paretune.display import Panel, Plain, clock, printable
+from paretune.display import Opening, Panel, Plain, clock, printable
 from paretune.passes.base import Progress
 from tests.test_report import OUTCOMES
 
@@ -10,7 +10,7 @@ from tests.test_report import OUTCOMES
 def test_the_panel_shows_what_runs_and_keeps_still_while_timing() -> None:
     screen = io.StringIO()
     panel = Panel(Console(file=screen, force_terminal=True, width=80, height=24))
-    panel.start("tone", 12, 600.0, 3)
+    panel.start(Opening("tone", 12, 600.0, 3))
     panel.candidate(4, OUTCOMES[1].candidate)
     panel.timing(True)
     before = screen.getvalue()
@@ -27,12 +27,14 @@ def test_the_panel_shows_what_runs_and_keeps_still_while_timing() -> None:
 
 def test_plain_lines_carry_no_control_characters(capsys: object) -> None:
     plain = Plain()
-    plain.start("s", None, None, 0)
+    plain.start(Opening("s", in_common={("genai", "precision"): "int8"}))
     plain.outcome(OUTCOMES[3], None, 0)
     shown = capsys.readouterr().out  # type: ignore[attr-defined]
     assert "\x1b" not in shown
     assert "invalid" in shown
     assert "because" in shown
+    assert "the same in all: genai.precision=int8" in shown
+    assert "genai @ cpu x2" in shown
 
 
 def test_times_and_texts() -> None:

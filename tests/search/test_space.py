@@ -120,3 +120,23 @@ def test_a_range_that_is_none(arguments: dict[str, float], told: str) -> None:
 def test_the_names_of_the_passes_are_those_of_the_candidates(space: Space) -> None:
     used = {step.name for candidate in space for step in candidate.recipe}
     assert space.pass_names == used
+
+
+@given(spaces)
+def test_a_parameter_in_common_has_one_value_wherever_its_pass_stands(space: Space) -> None:
+    common = space.params_in_common()
+    for name, param in common:
+        values = {
+            repr(step.params[param])
+            for candidate in space
+            for step in candidate.recipe
+            if step.name == name
+        }
+        assert len(values) == 1
+
+
+def test_what_stands_beside_the_space_is_told_apart_too() -> None:
+    space = Space((PassSlot("a", {"x": (1,), "y": (2, 3), "z": (4,)}),))
+    assert space.params_in_common() == {("a", "x"), ("a", "z")}
+    other = Candidate((Step("a", {"x": 9, "y": 2}),), RuntimeSettings())
+    assert space.params_in_common([other]) == frozenset()
