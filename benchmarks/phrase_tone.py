@@ -37,7 +37,7 @@ def configuration(passes: list[Any], **changes: Any) -> dict[str, Any]:
                 "prompt": "### Text: {phrase}\n### The tone is:\n",
                 "answer": "{tone}",
                 "split": {"test": 0.3, "group": "phrase", "seed": 0},
-                "limit": 700,
+                "limit": 500,
             }
         },
         "passes": passes,
@@ -119,7 +119,7 @@ def ablation() -> None:
         ("without shared prefixes", Shortcuts(), False),
     ]
     config = configuration(SMALL, target={"providers": ["cpu"], "threads": [2]})
-    config["data"]["tone"]["limit"] = 240
+    config["data"]["tone"]["limit"] = 160
     config["baseline"] = [lora(16, 5.0e-4), "merge", {"genai": {"precision": "fp32"}}]
     found = []
     with tempfile.TemporaryDirectory() as folder:

@@ -52,8 +52,4 @@ class FakeSmokeWorkbench(JobWorkbench):
         return cls(setting.model, setting.store, setting.catalog.to_json())
 
     def smoke(self, package: Model, runtime: RuntimeSettings) -> Job:
-        return Job("call", {"function": "fake_study:nothing", "args": {}})
-
-
-def nothing() -> None:
-    """Do nothing, in a child process."""
+        return Job("call", {"function": "paretune_fakes:nothing", "args": {}})

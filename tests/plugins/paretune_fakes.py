@@ -114,3 +114,7 @@ class ReadBack:
                         self.params.n, "fake-1", (quality,)),
             Measurement("decode_ms_p50", speed, "ms", speed - wide, speed + wide, 10, "fake-1"),
         ]  # fmt: skip
+
+
+def nothing() -> None:
+    """Do nothing, in a child process."""
