@@ -55,7 +55,8 @@ def broken_limit(measured: Mapping[str, Measurement], limits: Sequence[Limit]) -
         m = measured.get(limit.metric)
         if m is not None and limit.surely_broken(m):
             interval = "" if m.low is None else f", 95 % interval {_num(m.low)} to {_num(m.high)}"
-            reason = f"{limit.metric} is {_num(m.value)} {m.unit}{interval}; needs {limit.text}"
+            unit = "" if m.unit in ("", "fraction") else f" {m.unit}"
+            reason = f"{limit.metric} is {_num(m.value)}{unit}{interval}; needs {limit.text}"
             return Stop(OutcomeKind.INFEASIBLE, reason, limit.text)
     return None
 
