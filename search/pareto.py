@@ -28,12 +28,13 @@ def pareto_front(
         if point is not None:
             points[id] = point
     # In lexicographic order nothing later can beat what came before, so that one pass against the
-    # front so far is enough.
-    front: list[int] = []
-    for id in sorted(points, key=lambda id: points[id]):
-        if not any(_beats(points[other], points[id]) for other in front):
-            front.append(id)
-    return sorted(front)
+    # front so far is enough; equal points are looked at once.
+    front: list[tuple[float, ...]] = []
+    for point in sorted(set(points.values())):
+        if not any(_beats(other, point) for other in front):
+            front.append(point)
+    on_front = frozenset(front)
+    return sorted(id for id, point in points.items() if point in on_front)
 
 
 def _point(
