@@ -47,10 +47,10 @@ LATER = {"compare", "import-olive"}  # in the design, and listed there as not th
 def check_ours(words: list[str]) -> None:
     """Require that a command line names commands and options that there are."""
     command: click.Command = app
-    while words and isinstance(command, click.Group):
+    while words and not words[0].startswith("--") and isinstance(command, click.Group):
         assert words[0] in command.commands, f"no command {words[0]!r}"
         command = command.commands[words.pop(0)]
-    options = {name for param in command.params for name in param.opts}
+    options = {"--help", *(name for param in command.params for name in param.opts)}
     for word in words:
         if word.startswith("--"):
             assert word in options, f"{command.name} has no option {word}"
