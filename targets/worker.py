@@ -45,7 +45,6 @@ JOBS: Mapping[str, str] = {
     "call": "paretune.targets.worker:call",
 }
 _PROGRESS_EVERY_S = 0.2
-_MEMORY_TOLD_FROM_S = 0.1
 # What libraries say that raise no MemoryError: torch, onnxruntime, C++.
 _NO_MEMORY = (
     "can't allocate memory",
@@ -61,7 +60,6 @@ class _TerminatedError(BaseException):
 
 def main() -> NoReturn:
     """Run the one job that standard input holds; never returns."""
-    began = time.monotonic()
     reply = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever prints, prints into the log
     for stream in (sys.stdout, sys.stderr):
@@ -74,9 +72,7 @@ def main() -> NoReturn:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.raise_signal(signal.SIGTERM)
         os._exit(1)
-    # Reading it takes longer than many a short job; the owner looks at long ones itself, too.
-    held = _memory_held() if time.monotonic() - began > _MEMORY_TOLD_FROM_S else 0
-    _send(reply, {**final, "memory": held})
+    _send(reply, {**final, "memory": _memory_held()})
     reply.close()
     sys.stdout.flush()
     sys.stderr.flush()
