@@ -75,9 +75,11 @@ SMALL = [
     "merge",
     {
         "any": [
-            # accuracy_level changes nothing in an int8 build's size, so that some are duplicates.
-            {"genai": {"precision": "int8", "accuracy_level": [0, 4]}},
-            {"genai": {"precision": "int4", "algorithm": ["default", "rtn"]}},
+            # Each with its default left out and written out: two of the four are duplicates.
+            {"genai": {"precision": "int8"}},
+            {"genai": {"precision": "int8", "accuracy_level": 4}},
+            {"genai": {"precision": "int4"}},
+            {"genai": {"precision": "int4", "block_size": 32}},
         ]
     },
 ]
@@ -120,6 +122,7 @@ def ablation() -> None:
     ]
     config = configuration(SMALL, target={"providers": ["cpu"], "threads": [2]})
     config["data"]["tone"]["limit"] = 160
+    config["evaluate"][0]["classification"]["rough_examples"] = 24
     config["baseline"] = [lora(16, 5.0e-4), "merge", {"genai": {"precision": "fp32"}}]
     found = []
     with tempfile.TemporaryDirectory() as folder:
