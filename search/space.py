@@ -139,12 +139,13 @@ class AnyOf:
 Stage: TypeAlias = PassSlot | Chain | AnyOf
 
 
-def _slots(stage: Stage) -> Iterator[PassSlot]:
+def slots_of(stage: Stage) -> Iterator[PassSlot]:
+    """Yield every pass below a stage, in order."""
     if isinstance(stage, PassSlot):
         yield stage
         return
     for inner in stage.stages if isinstance(stage, Chain) else stage.options:
-        yield from _slots(inner)
+        yield from slots_of(inner)
 
 
 @dataclass(frozen=True)
@@ -180,7 +181,7 @@ class Space:
     @cached_property
     def pass_names(self) -> frozenset[str]:
         """Every pass that any candidate may go through."""
-        return frozenset(slot.name for slot in _slots(self._chain))
+        return frozenset(slot.name for slot in slots_of(self._chain))
 
     def params_in_common(self, others: Iterable[Candidate] = ()) -> frozenset[tuple[str, str]]:
         """Return ``(pass, parameter)`` pairs with one value wherever that pass stands.
@@ -191,7 +192,7 @@ class Space:
             others: Candidates beside the space that are to be told apart too.
         """
         values: dict[tuple[str, str], set[str]] = {}
-        grids = [(slot.name, slot.grid) for slot in _slots(self._chain)]
+        grids = [(slot.name, slot.grid) for slot in slots_of(self._chain)]
         for candidate in others:
             for step in candidate.recipe:
                 grids.append((step.name, {k: (v,) for k, v in step.params.items()}))

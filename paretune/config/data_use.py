@@ -12,7 +12,7 @@ from paretune.data import DataCatalog
 from paretune.errors import DataError, nearest
 from paretune.registry import find_evaluator, find_pass
 from paretune.search.candidate import Step
-from paretune.search.space import Chain, PassSlot, Stage
+from paretune.search.space import Chain, Stage, slots_of
 
 
 def check_data(
@@ -37,7 +37,7 @@ def check_data(
     Raises:
         DataError: A data set is broken, empty, or holds a label that is never trained on.
     """
-    trained_on = {ref for step in _some_steps(stages) for ref in _data_of(step)}
+    trained_on = {ref for slot in slots_of(Chain(stages)) for ref in _data_of(slot.at(0)[0])}
     trained_on |= {ref for recipe in recipes for step in recipe for ref in _data_of(step)}
     measured_on = {}
     for choice in evaluators:
@@ -66,15 +66,6 @@ def check_data(
         catalog.overlap(train, ref) for train in sorted(trained_on) for ref in sorted(measured_on)
     )
     return tuple(note for note in overlaps if note is not None)
-
-
-def _some_steps(stages: Iterable[Stage]) -> Iterable[Step]:
-    """Yield one step of each pass of a space."""
-    for stage in stages:
-        if isinstance(stage, PassSlot):
-            yield stage.at(0)[0]
-        else:
-            yield from _some_steps(stage.stages if isinstance(stage, Chain) else stage.options)
 
 
 def _data_of(step: Step) -> tuple[str, ...]:
