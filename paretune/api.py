@@ -12,7 +12,7 @@ from paretune.errors import NothingFitsError
 from paretune.jsontools import Json, write_atomic
 from paretune.measurement import MetricSpec
 from paretune.models import Model, ModelInfo, ModelKind, inspect, open_model
-from paretune.registry import find, find_evaluator, find_pass
+from paretune.registry import find, find_evaluator, find_pass, is_ours
 from paretune.results_document import ResultsDocument
 from paretune.search.attempt import Shortcuts
 from paretune.search.candidate import Candidate, RuntimeSettings, Step
@@ -107,13 +107,19 @@ class Setting:
             "baseline": self.baseline.to_json(),
         }
 
-    def workbench(self) -> JobWorkbench:
-        """Return what makes the jobs of this plan."""
+    def workbench(self, study: Path | None = None) -> JobWorkbench:
+        """Return what makes the jobs of this plan.
+
+        Args:
+            study: The study that artifacts are held for.
+        """
         plan = self.plan
         return JobWorkbench(
             self.model,
             self.store,
             self.catalog.to_json(),
+            study=study,
+            links=not plan.trust_remote_code and all(map(_only_reads, plan.evaluators)),
             allow_network=plan.allow_network,
             trust_remote_code=plan.trust_remote_code,
         )
@@ -128,6 +134,12 @@ class Setting:
             space=plan.space, objectives=plan.objectives, seed=plan.search.seed, first=first
         )
         return made
+
+
+def _only_reads(choice: Any) -> bool:
+    """Return whether an evaluator is ours, and so known not to write to the model it is given."""
+    kind = find_evaluator(choice.name)
+    return is_ours("evaluators", choice.name) and not getattr(kind, "runs_user_code", False)
 
 
 def _slot(index: int, choice: Any) -> EvaluatorSlot:
@@ -181,7 +193,7 @@ class Search:
             strategy=strategy,
             target=setting.target,
             recorder=study,
-            workbench=workbench or setting.workbench(),
+            workbench=workbench or setting.workbench(study.folder),
             evaluators=setting.evaluators,
             objectives=plan.objectives,
             constraints=plan.constraints,
@@ -206,14 +218,20 @@ class Search:
         )
 
     def _reopen(self) -> None:
-        """Forget early stops that today's constraints, or what is free today, would not make."""
+        """Forget ends that would be others today: by the constraints, by what is free, by chance.
+
+        Not in a study whose time is used up: nothing would be tried in their place.
+        """
         plan, study = self._setting.plan, self._study
+        if plan.search.time_s is not None and study.spent() >= plan.search.time_s:
+            return
         reopened = to_reopen(study.outcomes, self.standing(), plan.objectives, self._setting.specs)
         reopened += [
             outcome for outcome in study.outcomes
             if outcome.kind is OutcomeKind.SKIPPED
             and self._setting.look(outcome.candidate).reason is None
         ]  # fmt: skip
+        reopened += [outcome for outcome in study.outcomes if outcome.transient]
         for outcome in reopened:
             study.forget(outcome)
 

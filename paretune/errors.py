@@ -11,7 +11,8 @@ The tree::
     ├── StateError                  4  the study or the store is locked, damaged or incomplete
     └── CandidateError                 raised in a worker only: ends one candidate, never a search
         ├── InvalidArtifactError       the artifact was built, but does not load or generate
-        └── PassError                  a pass cannot do what its parameters ask for
+        ├── PassError                  a pass cannot do what its parameters ask for
+        └── EvaluatorError             an evaluator did not give what it declares
 
 Anything else that escapes is a bug of ours: in the parent it ends the command with 1 and a
 traceback; in a worker it becomes the outcome ``failed`` with the exception's type.
@@ -108,6 +109,10 @@ class InvalidArtifactError(CandidateError):
 
 class PassError(CandidateError):
     """A pass cannot do what its parameters ask for (a target module that matches nothing, say)."""
+
+
+class EvaluatorError(CandidateError):
+    """An evaluator did not give the measurements that it declares."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

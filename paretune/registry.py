@@ -69,6 +69,11 @@ def find(group: str, name: str) -> Any:
     return getattr(import_module(module), attribute)
 
 
+def is_ours(group: str, name: str) -> bool:
+    """Return whether an entry ships with paretune (a package cannot take one of our names)."""
+    return name in BUILTIN[group]
+
+
 def find_pass(name: str) -> Pass:
     """Return a pass by name, ready to use."""
     found: Pass = find("passes", name)()

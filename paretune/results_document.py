@@ -82,7 +82,7 @@ class ResultsDocument:
         key = (outcome.id, outcome.id in standing.feasible, outcome.id in standing.front)
         if key not in self._rows:
             row = outcome.to_json()
-            del row["ran_job"]
+            del row["schema"], row["ran_job"]
             self._rows[key] = _text({**row, "feasible": key[1], "pareto": key[2]})
         return self._rows[key]
 

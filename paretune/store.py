@@ -4,8 +4,10 @@ Layout::
 
     STORE/objects/DIGEST/       a model folder; written aside, flushed, renamed
     STORE/actions/KEY.json      "this pass on that input gives object DIGEST"; written after it
-    STORE/locks/KEY.lock        held while a key is being built
-    STORE/staging/              folders being written; one left behind is removed by its age
+    STORE/held/ID.json          a study that uses this store; ID.objects: the artifacts it came to
+    STORE/locks/KEY.lock        held while a key is being looked up, built or removed
+    STORE/staging/              folders being written (`paretune.staging`)
+    STORE/damaged/              what was found to be wrong, set aside
 
 The idea of an action that points at content is that of Bazel's remote cache
 (https://bazel.build/remote/caching): an object exists before any action that names it.
@@ -14,11 +16,10 @@ The idea of an action that points at content is that of Bazel's remote cache
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
-import time
+import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,13 +36,16 @@ from paretune.models import (
     folder_digest,
     folder_files,
 )
+from paretune.staging import Staging
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from paretune.passes.base import Pass
 
-_STALE_AFTER_S = 24 * 3600.0
+_FOLDERS = ("objects", "actions", "held", "locks", "staging", "damaged")
+Stamp = tuple[tuple[str, int, int, int], ...]
+"""Of each file: its name, size, time of change in ns, and inode: a write changes it."""
 
 
 def default_store() -> Path:
@@ -61,26 +65,60 @@ def package_version(name: str) -> str:
         return "absent"
 
 
+@dataclass(frozen=True)
+class Action:
+    """What one pass made of one input.
+
+    Attributes:
+        key: See `Store.action_key`.
+        digest: The object that came out.
+        bytes: Size of the object's files.
+        kind: What the object is.
+        note: How it was made (pass, parameters, seconds).
+    """
+
+    key: str
+    digest: str
+    bytes: int
+    kind: ModelKind
+    note: Mapping[str, Json]
+
+
 class Store:
     """Artifacts by digest, and actions by key.
 
     Args:
         root: The store's folder; made if absent.
+        study: The study that uses it: what it comes to use is held for it.
+
+    Attributes:
+        faults: What was found to be wrong and set aside so far, a sentence each.
 
     Raises:
         StateError: The folder cannot be written.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, study: Path | None = None) -> None:
         self.root = root
+        self.faults: list[str] = []
+        self._checked: dict[str, Stamp] = {}
+        self._holder = None if study is None else digest(str(study.resolve()))[7:23]
         try:
-            for name in ("objects", "actions", "locks", "staging"):
+            for name in _FOLDERS:
                 (root / name).mkdir(parents=True, exist_ok=True)
+            self._staging = Staging(root / "staging", root / "locks")
+            if study is not None:
+                self._introduce(study)
         except OSError as error:
             raise StateError(
                 f"store {str(root)!r} cannot be written: {error.strerror}",
                 hint="Name another folder with --store DIR or $PARETUNE_STORE.",
             ) from error
+
+    def _introduce(self, study: Path) -> None:
+        file = self.root / "held" / f"{self._holder}.json"
+        if not file.is_file():
+            write_json(file, {"study": str(study.resolve())})
 
     def action_key(
         self,
@@ -113,68 +151,130 @@ class Store:
         ).removeprefix("sha256:")
 
     @contextmanager
-    def lock(self, key: str) -> Iterator[None]:
-        """Hold a key while looking it up and building it; others wait (across processes)."""
-        with FileLock(self.root / "locks" / f"{key}.lock"):
+    def lock(self, key: str, *, wait: bool = True) -> Iterator[None]:
+        """Hold a key while looking it up, building or removing it; others wait, across processes.
+
+        Raises:
+            filelock.Timeout: It is held elsewhere, and `wait` is False.
+        """
+        with FileLock(self.root / "locks" / f"{key}.lock", blocking=wait):
             yield
 
     def lookup(self, key: str) -> Model | None:
-        """Return the artifact of a key, or None if it is absent or its sizes do not match."""
-        action = self._action(key)
+        """Return the artifact of a key whose lock is held, or None if it must be built.
+
+        Sizes are compared here, contents by `sound`. What is wrong is set aside.
+        """
+        action = self.action(key)
         if action is None:
             return None
-        folder = self.object_path(action["digest"])
-        if not folder.is_dir() or folder_bytes(folder) != action["bytes"]:
+        with self.lock_object(action.digest):
+            model = self._find(action)
+            if model is not None:
+                self._hold(model.digest)
+                os.utime(self._action_file(key))  # when it was used last
+        return model
+
+    def lock_object(self, name: str) -> AbstractContextManager[None]:
+        """Hold an object while it is being taken into use, or removed; taken after a key's lock."""
+        return self.lock(self.object_path(name).name)
+
+    def _find(self, action: Action) -> Model | None:
+        key, folder = action.key, self.object_path(action.digest)
+        if not folder.is_dir():
+            self._set_aside(self._action_file(key), f"action {key[:12]}: its object is missing")
             return None
-        return Model(ModelKind(action["kind"]), folder, action["digest"])
+        size = folder_bytes(folder)
+        if size != action.bytes:
+            self._set_aside(
+                folder, f"artifact {folder.name[:19]}: {size} bytes, expected {action.bytes}"
+            )
+            self._action_file(key).unlink()
+            return None
+        return Model(action.kind, folder, action.digest)
 
-    def note(self, key: str) -> dict[str, Json]:
-        """Return what was noted when a key was built (seconds, pass, parameters)."""
-        action = self._action(key)
-        return {} if action is None else dict(action["note"])
-
-    def _action(self, key: str) -> dict[str, Json] | None:
+    def action(self, key: str) -> Action | None:
+        """Return what is recorded under a key; a damaged record is set aside."""
+        file = self._action_file(key)
         try:
-            action: dict[str, Json] = read_json(self.root / "actions" / f"{key}.json")
+            value = read_json(file)
+            return Action(
+                key, value["digest"], value["bytes"], ModelKind(value["kind"]), value["note"]
+            )
         except FileNotFoundError:
             return None
-        return action
+        except (ValueError, KeyError, TypeError) as error:
+            self._set_aside(file, f"action {key[:12]} cannot be read: {error!r}")
+            return None
 
-    @contextmanager
-    def stage(self) -> Iterator[Path]:
-        """Yield an empty folder on the store's file system; what is left of it is removed."""
-        self.sweep()
-        folder = Path(tempfile.mkdtemp(dir=self.root / "staging"))
-        lock = FileLock(self._stage_lock(folder))
-        with lock:
-            try:
-                yield folder
-            finally:
-                shutil.rmtree(folder, ignore_errors=True)
-                self._stage_lock(folder).unlink(missing_ok=True)
+    def actions(self) -> list[Action]:
+        """Return every readable action, by key."""
+        keys = sorted(file.stem for file in (self.root / "actions").glob("[!.]*.json"))
+        return [action for action in map(self.action, keys) if action is not None]
 
-    def _stage_lock(self, folder: Path) -> Path:
-        return self.root / "locks" / f"{folder.name}.stage"
+    def _action_file(self, key: str) -> Path:
+        return self.root / "actions" / f"{key}.json"
+
+    def used(self, key: str) -> float:
+        """Return when an action was made or found last, in seconds since the epoch."""
+        return self._action_file(key).stat().st_mtime
+
+    def sound(self, name: str) -> bool:
+        """Return whether an artifact's content is that of its digest; if not, it is set aside.
+
+        The content is read at its first use in a process, and again when a file has changed.
+
+        Args:
+            name: Digest of the artifact.
+        """
+        folder = self.object_path(name)
+        if not folder.is_dir():
+            return False
+        stamp = stamp_of(folder)
+        if self._checked.get(name) == stamp:
+            return True
+        if folder_digest(folder) != name:
+            self._set_aside(
+                folder, f"artifact {folder.name[:19]}: its content does not match its digest"
+            )
+            return False
+        self._checked[name] = stamp
+        return True
+
+    def trust(self, name: str) -> None:
+        """Take an artifact for checked as it is now: its digest has just been computed."""
+        self._checked[name] = stamp_of(self.object_path(name))
+
+    def _set_aside(self, path: Path, fault: str) -> None:
+        place = self.root / "damaged" / f"{path.name}.{uuid.uuid4().hex[:8]}"
+        try:
+            os.rename(path, place)
+        except FileNotFoundError:  # another process was faster
+            return
+        self.faults.append(f"store: {fault}; set aside, to be built again")
+
+    def _hold(self, name: str) -> None:
+        """Record that this store's study uses an artifact; the key's lock is held."""
+        if self._holder is None:
+            return
+        file = self.root / "held" / f"{self._holder}.objects"
+        if name not in held_in(file):
+            with open(file, "a", encoding="ascii") as out:
+                out.write(f"\n{name}\n")  # a line that a power cut left open ends first
+
+    def stage(self) -> AbstractContextManager[Path]:
+        """Return a context with an empty folder on the store's file system (see `Staging`)."""
+        return self._staging.folder()
 
     def sweep(self) -> None:
-        """Remove staging folders that a killed process left: those whose lock nobody holds."""
-        for folder in (self.root / "staging").iterdir():
-            lock = self._stage_lock(folder)
-            if not lock.exists():
-                # Just made, its lock to come; or left so by a process killed in between.
-                try:
-                    old = time.time() - folder.stat().st_mtime > _STALE_AFTER_S
-                except FileNotFoundError:  # its owner was faster
-                    continue
-                if old:
-                    shutil.rmtree(folder, ignore_errors=True)
-                continue
+        """Remove what killed processes left: staging folders, and actions half written."""
+        self._staging.sweep()
+        for file in (self.root / "actions").glob(".*.tmp"):
             try:
-                with FileLock(lock, blocking=False):
-                    shutil.rmtree(folder, ignore_errors=True)
-                    lock.unlink(missing_ok=True)
+                with self.lock(file.name[1:].partition(".")[0], wait=False):
+                    file.unlink(missing_ok=True)
             except Timeout:
-                continue  # in use
+                continue  # being written
 
     def put(
         self, key: str, folder: Path, kind: ModelKind, note: Mapping[str, Json] | None = None
@@ -182,68 +282,88 @@ class Store:
         """Move a staged folder into the store and record the action; durable when it returns.
 
         Args:
-            key: The action's key.
+            key: The action's key, whose lock is held.
             folder: A folder inside `stage`; it is moved away.
             kind: What it is.
             note: What to remember of how it was made.
         """
         name = folder_digest(folder)
         size = folder_bytes(folder)
-        final = self.object_path(name)
-        if not final.is_dir():
-            for file in folder_files(folder):
-                with open(file, "rb") as handle:
-                    os.fsync(handle.fileno())
-            try:
-                os.rename(folder, final)
-            except OSError:
-                if not final.is_dir():  # else another key's builder put the same bytes there
-                    raise
-            fsync_folder(final.parent)
+        with self.lock_object(name):
+            self._hold(name)
+            if not self.sound(name):
+                self._keep(folder, name)
         write_json(
-            self.root / "actions" / f"{key}.json",
+            self._action_file(key),
             {"digest": name, "bytes": size, "kind": kind.value, "note": dict(note or {})},
         )
-        return Model(kind, final, name)
+        return Model(kind, self.object_path(name), name)
+
+    def _keep(self, folder: Path, name: str) -> None:
+        """Flush a staged folder and rename it to its place; the object's lock is held."""
+        for file in folder_files(folder):
+            with open(file, "rb") as handle:
+                os.fsync(handle.fileno())
+        for inner in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
+            fsync_folder(inner)
+        final = self.object_path(name)
+        os.rename(folder, final)
+        fsync_folder(final.parent)
+        self.trust(name)
 
     def object_path(self, name: str) -> Path:
         """Return where the artifact of a digest lies (or would lie)."""
         return self.root / "objects" / name.replace(":", "-")
 
     def open_object(self, name: str) -> Model:
-        """Return an artifact by its digest.
+        """Return an artifact by its digest, its content checked.
 
         Raises:
-            StateError: It is not in the store any more.
+            StateError: It is not in the store any more, or was damaged.
         """
         folder = self.object_path(name)
-        if not folder.is_dir():
+        there = folder.is_dir()
+        if not self.sound(name):
+            what = "was damaged and set aside in" if there else "is not any more in"
             raise StateError(
-                f"artifact {name[:19]} is not in the store {str(self.root)!r} any more",
+                f"artifact {name[:19]} {what} the store {str(self.root)!r}",
                 hint="Build it again: paretune run RECIPE.yaml, or the same search once more.",
             )
         return Model(detect_kind(folder), folder, name)
 
     def verify(self) -> list[str]:
-        """Return what is wrong in the store: one sentence a fault, none if it is whole."""
-        faults = []
-        for file in sorted((self.root / "actions").glob("*.json")):
-            action = read_json(file)
-            folder = self.object_path(action["digest"])
-            if not folder.is_dir():
-                faults.append(f"action {file.stem[:12]}: its object is missing")
-            elif folder_digest(folder) != action["digest"]:
-                faults.append(f"object {folder.name[:19]}: content does not match its digest")
-        return faults
+        """Return what is wrong in the store: one sentence a fault, none if it is whole.
+
+        Everything is read. What is wrong is set aside, so that it is built again when needed.
+        """
+        before = len(self.faults)
+        self._checked.clear()
+        for action in self.actions():
+            with self.lock(action.key):
+                if self._find(action) is not None and not self.sound(action.digest):
+                    self._action_file(action.key).unlink(missing_ok=True)
+        return self.faults[before:]
 
     def usage(self) -> tuple[int, int]:
         """Return the number of objects and their bytes."""
         objects = [folder for folder in (self.root / "objects").iterdir() if folder.is_dir()]
         return len(objects), sum(folder_bytes(folder) for folder in objects)
 
-    def clear(self) -> None:
-        """Remove every artifact and action (actions first: none may point at nothing)."""
-        for file in (self.root / "actions").glob("*.json"):
-            file.unlink()
-        for folder in (self.root / "objects").iterdir():
-            shutil.rmtree(folder)
+
+def stamp_of(folder: Path) -> Stamp:
+    """Return what a folder's files look like from outside."""
+    found = []
+    for path in folder_files(folder):
+        stat = path.stat()
+        found.append(
+            (path.relative_to(folder).as_posix(), stat.st_size, stat.st_mtime_ns, stat.st_ino)
+        )
+    return tuple(found)
+
+
+def held_in(file: Path) -> set[str]:
+    """Return the digests that a ``held/ID.objects`` names."""
+    try:
+        return set(file.read_text(encoding="ascii").split())
+    except FileNotFoundError:
+        return set()

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import json
 import os
+import platform
+import shutil
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 import yaml
@@ -43,7 +46,7 @@ class Study:
             self._lock.acquire(blocking=False)
         except Timeout as error:
             raise StateError(
-                f"study {str(folder)!r} is in use by process {self._holder()}",
+                f"study {str(folder)!r} is in use by {self._holder()}",
                 hint="Wait for it, or end it; or give this search a study of its own (--study).",
             ) from error
         except OSError as error:
@@ -51,17 +54,29 @@ class Study:
                 f"study {str(folder)!r} cannot be written: {error.strerror}",
                 hint="Name another folder with --study DIR.",
             ) from error
-        (folder / ".holder").write_text(f"{os.getpid()}\n", encoding="utf-8")
+        started = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+        (folder / ".holder").write_text(
+            f"process {os.getpid()} on {platform.node()} since {started}\n", encoding="utf-8"
+        )
+        self._sweep()
         self.outcomes = read_outcomes(folder)
 
     def _holder(self) -> str:
         try:
-            return (self.folder / ".holder").read_text(encoding="utf-8").strip()
-        except FileNotFoundError:
-            return "unknown"
+            return (self.folder / ".holder").read_text(encoding="utf-8").strip() or "a process"
+        except FileNotFoundError:  # between its taking of the lock and its saying so
+            return "a process that has just begun"
+
+    def _sweep(self) -> None:
+        """Remove what a killed process left half written: the lock says that nobody writes now."""
+        for pattern in (".*.tmp", "candidates/*/.*.tmp"):
+            for file in self.folder.glob(pattern):
+                file.unlink()
+        shutil.rmtree(self.folder / ".best.part", ignore_errors=True)
 
     def close(self) -> None:
         """Let the study go."""
+        (self.folder / ".holder").unlink(missing_ok=True)
         self._lock.release()
 
     def claim(
@@ -141,6 +156,18 @@ class Study:
     def spent(self) -> float:
         """Return the seconds of work that the study's outcomes took so far."""
         return sum(step.s for o in self.outcomes for step in o.seconds if not step.cached)
+
+
+def in_use(folder: Path) -> bool:
+    """Return whether a process holds a study now."""
+    lock = folder / ".lock"
+    if not lock.is_file():
+        return False
+    try:
+        with FileLock(lock, blocking=False):
+            return False
+    except Timeout:
+        return True
 
 
 def read_outcomes(folder: Path, *, samples: bool = True) -> list[Outcome]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 from paretune.jsontools import Json
 from paretune.measurement import Measurement, Rung
@@ -22,6 +23,9 @@ class JobWorkbench:
         model: The input model.
         store: Where artifacts are kept.
         data: ``DataCatalog.to_json()`` of the configuration's data sets.
+        study: The study's folder: what its candidates are built from is held for it.
+        links: Whether packages may be hard links of artifacts: only if nothing that is given one
+            could write there.
         allow_network: Whether jobs may reach out.
         trust_remote_code: Whether jobs may run code that models or configurations bring.
     """
@@ -32,11 +36,15 @@ class JobWorkbench:
         store: Store,
         data: Json,
         *,
+        study: Path | None = None,
+        links: bool = False,
         allow_network: bool = False,
         trust_remote_code: bool = False,
     ) -> None:
         self._model = model
         self._store = store
+        self._study = study
+        self._links = links
         self._shared: dict[str, Json] = {
             "data": data,
             "allow_network": allow_network,
@@ -52,15 +60,24 @@ class JobWorkbench:
                 "recipe": recipe_to_json(candidate.recipe),
                 "provider": candidate.runtime.provider,
                 "store": str(self._store.root),
+                "study": None if self._study is None else str(self._study),
                 **self._shared,
             },
         )
 
+    def sound(self, built: Model, *, fresh: bool) -> bool:
+        """Return whether an artifact is what its digest says; if not, it was set aside."""
+        if built.digest == self._model.digest:  # the input model is no artifact of the store
+            return True
+        if fresh:
+            self._store.trust(built.digest)
+        return self._store.sound(built.digest)
+
     @contextmanager
     def packaged(self, built: Model, runtime: RuntimeSettings) -> Iterator[Model]:
-        """Yield the packaged layout, with large files as hard links; it is gone afterwards."""
+        """Yield the packaged layout; it is gone afterwards."""
         with self._store.stage() as stage:
-            yield lay_out(built, runtime, stage / "package", link=True)
+            yield lay_out(built, runtime, stage / "package", link=self._links)
 
     def smoke(self, package: Model, runtime: RuntimeSettings) -> Job:
         """Return the job that loads the package and generates a few tokens."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from paretune.errors import StateError
 from paretune.measurement import Measurement, Rung
 from paretune.models import Model
 from paretune.search.candidate import Candidate
@@ -34,6 +35,10 @@ class Shortcuts:
     duplicates: bool = True
 
 
+_BUILDS = 3
+"""How often an artifact is built before its store is given up."""
+
+
 class OutOfTimeError(Exception):
     """The study's time ran out while a job was running."""
 
@@ -48,10 +53,12 @@ class _Stopped(Exception):
         *,
         constraint: str | None = None,
         duplicate_of: int | None = None,
+        transient: bool = False,
     ) -> None:
         super().__init__(reason)
         self.kind = kind
         self.reason = reason
+        self.transient = transient
         self.constraint = constraint
         self.duplicate_of = duplicate_of
 
@@ -85,10 +92,11 @@ class Attempt:
         """
         kind, reason = OutcomeKind.OK, None
         constraint = duplicate_of = None
+        transient = False
         try:
             self._go()
         except _Stopped as stopped:
-            kind, reason = stopped.kind, stopped.reason
+            kind, reason, transient = stopped.kind, stopped.reason, stopped.transient
             constraint, duplicate_of = stopped.constraint, stopped.duplicate_of
         return Outcome(
             id=self._id,
@@ -102,6 +110,7 @@ class Attempt:
             artifact=self._artifact,
             seconds=tuple(self._seconds),
             ran_job=self._ran_job,
+            transient=transient,
         )
 
     def _go(self) -> None:
@@ -121,12 +130,24 @@ class Attempt:
                     self._stop_early()
 
     def _build(self) -> Model:
-        value = self._job(self._engine.workbench.build(self._candidate))
-        for step in value["steps"]:
-            self._seconds.append(StepTime(step["step"], step["s"], step["cached"]))
-        built = Model.from_json(value["model"])
-        self._artifact = built.digest
-        return built
+        for _ in range(_BUILDS):
+            value = self._job(self._engine.workbench.build(self._candidate))
+            for fault in value["faults"]:
+                self._engine.watcher.note(fault)
+            steps = [StepTime(step["step"], step["s"], step["cached"]) for step in value["steps"]]
+            built = Model.from_json(value["model"])
+            fresh = bool(steps) and not steps[-1].cached
+            if self._engine.workbench.sound(built, fresh=fresh):
+                self._seconds += steps
+                self._artifact = built.digest
+                return built
+            self._engine.watcher.note(
+                f"candidate {self._id}: its artifact in the store was damaged; built again"
+            )
+        raise StateError(
+            f"an artifact was damaged {_BUILDS} times as soon as it was built",
+            hint="Is the disk of the store failing? Name another place with --store DIR.",
+        )
 
     def _refuse_duplicate(self, built: Model) -> None:
         if not self._engine.shortcuts.duplicates:
@@ -221,11 +242,28 @@ class Attempt:
             raise _Stopped(stop.kind, stop.reason, constraint=stop.constraint)
 
     def _job(self, job: Job) -> Any:
+        """Run a job to its value; what failed for a cause outside of it is tried again.
+
+        Raises:
+            _Stopped: It failed for a cause of its own, or too often.
+        """
         self._ran_job = True
-        result = self._engine.submit(replace(job, log=self._log))
-        if result.status is JobStatus.CANCELLED:
-            raise KeyboardInterrupt
-        if result.status is not JobStatus.OK:
+        waits = self._engine.retry_waits_s
+        for number, wait in enumerate((*waits, None), start=1):
+            result = self._engine.submit(replace(job, log=self._log))
+            if result.status is JobStatus.CANCELLED:
+                raise KeyboardInterrupt
+            if result.status is JobStatus.OK:
+                return result.value
             self._seconds.append(StepTime(f"{job.kind}:{result.status}", result.seconds, False))
-            raise _Stopped(OutcomeKind(result.status.value), result.reason)
-        return result.value
+            if not result.transient or wait is None:
+                break
+            self._engine.watcher.note(
+                f"candidate {self._id}: {job.kind} {result.status}: {result.reason}; "
+                f"tried again in {wait:g} s ({number} of {len(waits)})"
+            )
+            self._engine.pause(wait)
+        reason = result.reason
+        if result.transient:
+            reason = f"{reason} (tried {number} times; once more when the search goes on)"
+        raise _Stopped(OutcomeKind(result.status.value), reason, transient=result.transient)

@@ -101,16 +101,19 @@ def describe(candidate: Candidate, hidden: Set[tuple[str, str]] = frozenset()) -
         candidate: What is described.
         hidden: ``(pass, parameter)`` pairs to leave out (see `params_in_common`).
     """
-    parts = []
-    for step in candidate.recipe:
-        shown = ", ".join(
-            f"{k}={short(v)}"
-            for k, v in step.params.items()
-            if k != "train" and (step.name, k) not in hidden
-        )
-        parts.append(f"{step.name}({shown})" if shown else step.name)
+    parts = [describe_step(step, hidden) for step in candidate.recipe]
     runtime = candidate.runtime
     return f"{' > '.join(parts) or 'unchanged'} @ {runtime.provider} x{runtime.threads}"
+
+
+def describe_step(step: Step, hidden: Set[tuple[str, str]] = frozenset()) -> str:
+    """Return one pass in one short line: ``lora(r=16)`` (see `describe`)."""
+    shown = ", ".join(
+        f"{k}={short(v)}"
+        for k, v in step.params.items()
+        if k != "train" and (step.name, k) not in hidden
+    )
+    return f"{step.name}({shown})" if shown else step.name
 
 
 def short(value: Json) -> str:

@@ -83,6 +83,8 @@ class Engine:
         job_time_s: Most seconds of one job.
         job_memory: Most bytes of one job; None: what the target allows.
         shortcuts: What may be saved.
+        retry_waits_s: Seconds to wait before each new try of a job that failed for a cause outside
+            of it.
     """
 
     strategy: Strategy
@@ -102,6 +104,7 @@ class Engine:
     job_time_s: float | None = None
     job_memory: int | None = None
     shortcuts: Shortcuts = Shortcuts()
+    retry_waits_s: tuple[float, ...] = (1.0, 10.0)
     _deadline: float | None = field(default=None, init=False)
 
     def run(self) -> Standing:
@@ -191,9 +194,23 @@ class Engine:
         """
         limits = Limits(self.job_time_s, self.job_memory)
         future = self.target.submit(replace(job, limits=limits, on_progress=self.watcher.step))
-        left = None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
         try:
-            result = future.result(timeout=left)
+            result = future.result(timeout=self._left())
         except FutureTimeout as error:
             raise OutOfTimeError from error
         return result
+
+    def pause(self, seconds: float) -> None:
+        """Wait before a job is tried again.
+
+        Raises:
+            OutOfTimeError: The study's time runs out first.
+        """
+        left = self._left()
+        if left is not None and left <= seconds:
+            raise OutOfTimeError
+        time.sleep(seconds)
+
+    def _left(self) -> float | None:
+        """Return the seconds that the study has left; None: no limit."""
+        return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())

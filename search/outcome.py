@@ -12,6 +12,10 @@ from paretune.measurement import Measurement, Rung
 from paretune.search.candidate import Candidate
 
 
+SCHEMA = 1
+"""Version of ``outcome.json``."""
+
+
 class OutcomeKind(StrEnum):
     """The ways a candidate can end; the words are part of the ``results.json`` contract."""
 
@@ -62,6 +66,8 @@ class Outcome:
         artifact: Digest of the built model, if it was built.
         seconds: What each step cost.
         ran_job: Whether any job ran (what counts as a trial).
+        transient: True if the cause of the end lay outside of the candidate: it is no fact about
+            it, and it is tried again when the search goes on.
     """
 
     id: int
@@ -75,6 +81,7 @@ class Outcome:
     artifact: str | None = None
     seconds: tuple[StepTime, ...] = ()
     ran_job: bool = True
+    transient: bool = False
 
     def value(self, metric: str) -> float | None:
         """Return a metric's point value, or None if it was not measured."""
@@ -84,6 +91,7 @@ class Outcome:
     def to_json(self) -> dict[str, Json]:
         """Return everything but raw samples (those are in ``measurements.json``)."""
         return {
+            "schema": SCHEMA,
             "id": self.id,
             **self.candidate.to_json(),
             "outcome": self.kind.value,
@@ -95,6 +103,7 @@ class Outcome:
             "artifact": self.artifact,
             "seconds": [step.to_json() for step in self.seconds],
             "ran_job": self.ran_job,
+            "transient": self.transient,
         }
 
     @classmethod
@@ -106,7 +115,13 @@ class Outcome:
         Args:
             value: The JSON object of ``outcome.json``.
             measurements: With raw samples, from ``measurements.json``; else summaries are used.
+
+        Raises:
+            ValueError: It was written under a later schema.
         """
+        schema = value.get("schema", SCHEMA)  # the first outcomes did not say theirs
+        if schema != SCHEMA:
+            raise ValueError(f"schema {schema}, of a later version; this one reads {SCHEMA}")
         if measurements is None:
             measurements = {
                 name: Measurement.from_json({"metric": name, **summary})
@@ -124,4 +139,5 @@ class Outcome:
             artifact=value["artifact"],
             seconds=tuple(StepTime(s["step"], s["s"], s["cached"]) for s in value["seconds"]),
             ran_job=value.get("ran_job", True),
+            transient=value.get("transient", False),
         )

@@ -42,7 +42,15 @@ class Workbench(Protocol):
     """Turns the steps of a candidate into jobs (`paretune.workbench` for real ones)."""
 
     def build(self, candidate: Candidate) -> Job:
-        """Return the job that builds the recipe; its value is ``{model, steps}``."""
+        """Return the job that builds the recipe; its value is ``{model, steps, faults}``."""
+
+    def sound(self, built: Model, *, fresh: bool) -> bool:
+        """Return whether a built model is whole; if not, building it again makes it so.
+
+        Args:
+            built: The model.
+            fresh: True if it was built just now, and its digest taken then.
+        """
 
     def packaged(self, built: Model, runtime: RuntimeSettings) -> AbstractContextManager[Model]:
         """Yield the packaged layout of a built model; it is gone afterwards."""

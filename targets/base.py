@@ -131,6 +131,8 @@ class JobResult:
         reason: Why not, in words: exception type and message, signal's name, the limit hit.
         seconds: Wall time.
         peak_memory: Largest resident size seen of the process tree, in bytes.
+        transient: True if the cause lay outside of the job (the disk was full, others held the
+            memory, something killed it): the same job may end otherwise another time.
     """
 
     status: JobStatus
@@ -138,6 +140,7 @@ class JobResult:
     reason: str | None = None
     seconds: float = 0.0
     peak_memory: int = 0
+    transient: bool = False
 
 
 @runtime_checkable

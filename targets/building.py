@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from paretune.errors import PassError
 from paretune.jsontools import Json, digest
 from paretune.models import Model, ModelKind, folder_bytes
 from paretune.passes.base import Context, Pass, Progress
-from paretune.registry import find_pass
+from paretune.registry import find_pass, is_ours
 from paretune.search.candidate import Step, recipe_from_json
 from paretune.search.outcome import StepTime
 from paretune.store import Store
@@ -27,27 +28,36 @@ def build(payload: Mapping[str, Any], report: Callable[[Progress], None]) -> Jso
         report: Takes signs of life.
 
     Returns:
-        ``{"model": ..., "steps": [{"step", "s", "cached"}, ...], "bytes": ...}``. The seconds of
-        a cached step are those that it took when it was built: what was saved.
+        ``{"model": ..., "steps": [{"step", "s", "cached"}, ...], "bytes": ..., "faults": [...]}``.
+        The seconds of a cached step are those that it took when it was built: what was saved.
+        Faults are what the store had set aside on the way.
 
     Raises:
         PassError: A pass cannot do what its parameters ask for, or left nothing.
         InvalidArtifactError: What a pass built does not load.
     """
+    store = Store(Path(payload["store"]), _study(payload))
     builder = _Builder(
-        store=Store(Path(payload["store"])),
+        store=store,
         data=DataCatalog.from_json(payload["data"]),
         provider=payload["provider"],
         report=report,
         allow_network=payload.get("allow_network", False),
         trust_remote_code=payload.get("trust_remote_code", False),
     )
-    model = Model.from_json(payload["input"])
-    steps = []
-    for step in recipe_from_json(payload["recipe"]):
-        model, cost = builder.apply(step, model)
-        steps.append(cost.to_json())
-    return {"model": model.to_json(), "steps": steps, "bytes": folder_bytes(model.path)}
+    model, steps = builder.walk(
+        recipe_from_json(payload["recipe"]), Model.from_json(payload["input"])
+    )
+    return {
+        "model": model.to_json(),
+        "steps": [cost.to_json() for cost in steps],
+        "bytes": folder_bytes(model.path),
+        "faults": store.faults,
+    }
+
+
+def _study(payload: Mapping[str, Any]) -> Path | None:
+    return None if payload.get("study") is None else Path(payload["study"])
 
 
 def input_digest(model: Model) -> str:
@@ -66,6 +76,18 @@ def data_of(pass_: Pass, params: Any) -> tuple[str, ...]:
     return () if references is None else tuple(references(params))
 
 
+class _DamagedInputError(Exception):
+    """What the store had for an earlier pass is damaged, and set aside by now."""
+
+
+def _copied(model: Model, stage: Path) -> Model:
+    """Return a copy of a pass's input: code from elsewhere might write there, and to the store."""
+    folder = stage / f"input-{model.digest[-12:]}"
+    shutil.copytree(model.path, folder)
+    base = None if model.base is None else _copied(model.base, stage)
+    return replace(model, path=folder, base=base)
+
+
 @dataclass(frozen=True)
 class _Builder:
     store: Store
@@ -75,8 +97,23 @@ class _Builder:
     allow_network: bool
     trust_remote_code: bool
 
-    def apply(self, step: Step, model: Model) -> tuple[Model, StepTime]:
-        """Return the model after one step, and what the step cost."""
+    def walk(self, recipe: Sequence[Step], start: Model) -> tuple[Model, list[StepTime]]:
+        """Return the model after the whole recipe, and what each step cost.
+
+        A damaged input of a pass sends the walk back to the start, where it is not found any more
+        and so built again; each can be set aside once.
+        """
+        while True:
+            model, costs = start, list[StepTime]()
+            try:
+                for step in recipe:
+                    model, cost = self._apply(step, model)
+                    costs.append(cost)
+            except _DamagedInputError:
+                continue
+            return model, costs
+
+    def _apply(self, step: Step, model: Model) -> tuple[Model, StepTime]:
         pass_ = find_pass(step.name)
         params = pass_.Params(**step.params)
         key = self.store.action_key(
@@ -89,12 +126,22 @@ class _Builder:
         with self.store.lock(key):
             found = self.store.lookup(key)
             if found is not None:
-                seconds = float(self.store.note(key).get("seconds", 0.0))
+                action = self.store.action(key)
+                seconds = 0.0 if action is None else float(action.note.get("seconds", 0.0))
                 return self._after(found, model), StepTime(step.name, seconds, True)
+            self._check(model)
             start = time.perf_counter()
             made = self._run(pass_, params, step, model, key, start)
             cost = StepTime(step.name, time.perf_counter() - start, False)
             return self._after(made, model), cost
+
+    def _check(self, model: Model) -> None:
+        """Read an input that comes from the store before a pass builds on it."""
+        in_store = self.store.object_path(model.digest) == model.path
+        if in_store and not self.store.sound(model.digest):
+            raise _DamagedInputError
+        if model.base is not None:
+            self._check(model.base)
 
     def _run(
         self, pass_: Pass, params: Any, step: Step, model: Model, key: str, start: float
@@ -113,7 +160,8 @@ class _Builder:
                 trust_remote_code=self.trust_remote_code,
             )
             self.report(Progress(step.name, 0, 0))
-            pass_.run(model, params, context)
+            pass_.run(model if is_ours("passes", step.name) else _copied(model, stage), params,
+                      context)  # fmt: skip
             if not any(out.iterdir()):
                 raise PassError(f"pass {step.name!r} ended without writing a model")
             note = {**step.to_json(), "seconds": round(time.perf_counter() - start, 4)}

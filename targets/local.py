@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -14,8 +16,9 @@ from typing import Literal, Self
 
 from paretune.errors import StateError, UsageError
 from paretune.registry import BUILTIN, find_evaluator
+from paretune.staging import Staging
 from paretune.targets.base import Job, JobResult, TargetInfo
-from paretune.targets.fingerprint import device, free_memory
+from paretune.targets.fingerprint import device, free_memory, total_memory
 from paretune.targets.fork_server import ForkServer
 from paretune.targets.process import JobRun, Spawner
 
@@ -48,6 +51,8 @@ PRELOADED = (
 
 _OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE")
 _MEMORY_SHARE = 0.9
+_SHORT_BELOW = 0.8
+"""Memory is short where less than this share of all of it is free: others hold the rest."""
 
 
 def worker_environment(
@@ -81,7 +86,8 @@ class LocalTarget:
     time.
 
     Args:
-        store_root: Where artifacts are kept; `info` tells the disk that is free there.
+        store_root: Where artifacts are kept; `info` tells the disk that is free there, and jobs
+            have their temporary files there. Without one those are where the system has them.
         allow_network: Whether jobs may reach out.
         preload: Import the run-times once, in the fork server, instead of in each job that needs
             them. Costs 2 to 9 s before the first job; see `warm_up`.
@@ -98,6 +104,9 @@ class LocalTarget:
         start: Literal["fork", "spawn"] | None = None,
     ) -> None:
         self._store_root = store_root
+        self._staging = (
+            None if store_root is None else Staging(store_root / "staging", store_root / "locks")
+        )
         environment = worker_environment(allow_network=allow_network)
         how = start or ("fork" if sys.platform == "linux" else "spawn")
         self._launcher: ForkServer | Spawner = (
@@ -125,10 +134,18 @@ class LocalTarget:
         Raises:
             StateError: The target is closed.
         """
-        limits = job.limits
+        limits, short = job.limits, False
         if limits.memory is None:
-            limits = replace(limits, memory=int(_MEMORY_SHARE * free_memory()))
-        run = JobRun(replace(job, limits=limits), self._launcher, fresh=_fresh(job))
+            free = free_memory()
+            limits = replace(limits, memory=int(_MEMORY_SHARE * free))
+            short = free < _SHORT_BELOW * total_memory()
+        run = JobRun(
+            replace(job, limits=limits),
+            self._launcher,
+            self._scratch,
+            fresh=_fresh(job),
+            memory_is_short=short,
+        )
         future: Future[JobResult] = Future()
         future.set_running_or_notify_cancel()
         thread = threading.Thread(target=self._run, args=(run, future), daemon=True)
@@ -138,6 +155,13 @@ class LocalTarget:
             self._running[run] = thread
         thread.start()
         return future
+
+    def _scratch(self) -> AbstractContextManager[Path]:
+        """Return a context with a folder for one job's temporary files.
+
+        It lies in the store: if this process is killed too, whoever uses the store next finds it.
+        """
+        return _temporary_folder() if self._staging is None else self._staging.folder()
 
     def cancel(self) -> None:
         """End every running job; each is gone within about two seconds."""
@@ -180,6 +204,12 @@ class LocalTarget:
     def _forget(self, run: JobRun) -> None:
         with self._lock:
             del self._running[run]
+
+
+@contextmanager
+def _temporary_folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="paretune-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
 
 
 def _fresh(job: Job) -> bool:

@@ -6,12 +6,12 @@ import math
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from paretune.errors import InvalidArtifactError
+from paretune.errors import EvaluatorError, InvalidArtifactError
 from paretune.jsontools import Json, read_json
 from paretune.measurement import Measurement, Rung
 from paretune.models import Model, ModelKind, inspect
@@ -34,6 +34,7 @@ def measure(payload: Mapping[str, Any], report: Callable[[Progress], None]) -> J
 
     Raises:
         InvalidArtifactError: The model does not load or generate.
+        EvaluatorError: A metric that the evaluator declares did not come.
     """
     from paretune.data import DataCatalog
     from paretune.evaluators.base import Budget
@@ -66,7 +67,28 @@ def measure(payload: Mapping[str, Any], report: Callable[[Progress], None]) -> J
             Budget(**payload.get("budget", {})),
             context,
         )
+    if Rung(payload["rung"]) is kind.rungs[-1]:
+        declared = [spec.name for spec in evaluator.metrics]
+        refuse_missing(evaluator.name, declared, [m.metric for m in measured])
     return [finite(m).to_json() for m in measured]
+
+
+def refuse_missing(evaluator: str, declared: Sequence[str], came: Sequence[str]) -> None:
+    """Refuse measurements that do not hold every declared metric.
+
+    A metric without a value comes as a measurement that says why; one that does not come at all
+    would look like one that nobody asked for.
+
+    Raises:
+        EvaluatorError: A declared metric is missing.
+    """
+    missing = [name for name in declared if name not in came]
+    if missing:
+        raise EvaluatorError(
+            f"evaluator {evaluator!r} ended without {', '.join(missing)}, which it declares; it "
+            f"gave {', '.join(came) or 'nothing'}",
+            hint="A metric without a value must be given as one, with its reason.",
+        )
 
 
 def smoke(payload: Mapping[str, Any], report: Callable[[Progress], None]) -> Json:

@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -31,6 +31,7 @@ _START_WITHIN_S = 180.0
 _LOG_KEEPS = 1 << 20
 _LOG_TRIMMED_FROM = 8 * _LOG_KEEPS
 _MB = 1e6
+_SIGKILL = 9
 
 
 class Launcher(Protocol):
@@ -128,13 +129,27 @@ class JobRun:
     Args:
         job: What to run; its memory limit is resolved already.
         launcher: What starts the child.
+        scratch: Makes the folder for the job's temporary files; it is gone when `run` returns,
+            whatever became of the job.
         fresh: True: in an interpreter without preloaded modules.
+        memory_is_short: True if others held so much memory when the job was submitted that it
+            might have had enough another time.
     """
 
-    def __init__(self, job: Job, launcher: Launcher, *, fresh: bool = False) -> None:
+    def __init__(
+        self,
+        job: Job,
+        launcher: Launcher,
+        scratch: Callable[[], AbstractContextManager[Path]],
+        *,
+        fresh: bool = False,
+        memory_is_short: bool = False,
+    ) -> None:
         self._job = job
         self._launcher = launcher
+        self._scratch = scratch
         self._fresh = fresh
+        self._memory_is_short = memory_is_short
         self._events: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._cancelled = threading.Event()
         self._peak = 0
@@ -152,9 +167,15 @@ class JobRun:
             OSError: The log cannot be written.
         """
         with ExitStack() as stack:
+            scratch = stack.enter_context(self._scratch())
             request = stack.enter_context(tempfile.TemporaryFile())
             text = json.dumps(
-                {"kind": self._job.kind, "payload": dict(self._job.payload), "path": sys.path}
+                {
+                    "kind": self._job.kind,
+                    "payload": dict(self._job.payload),
+                    "path": sys.path,
+                    "scratch": str(scratch),
+                }
             )
             request.write(text.encode())
             request.seek(0)
@@ -212,13 +233,22 @@ class JobRun:
         if end is None and final is None:
             final = self._answer_in_queue()
         if end is not None:
-            return JobResult(end.status, None, end.reason, seconds, self._peak)
+            transient = end.status is JobStatus.OUT_OF_MEMORY and self._memory_is_short
+            return JobResult(end.status, None, end.reason, seconds, self._peak, transient)
         if final is not None:
-            status = JobStatus(final["status"])
-            return JobResult(status, final["value"], final["reason"], seconds, self._peak)
+            status, reason = JobStatus(final["status"]), final["reason"]
+            transient = final["transient"] or (
+                status is JobStatus.OUT_OF_MEMORY and self._memory_is_short
+            )
+            return JobResult(status, final["value"], reason, seconds, self._peak, transient)
         killed = (oom_kills() or 0) > (kills or 0)
         status, reason = explain_exit(child.returncode, self._peak, oom_killer_ran=killed)
-        return JobResult(status, None, reason, seconds, self._peak)
+        transient = (
+            self._memory_is_short
+            if status is JobStatus.OUT_OF_MEMORY
+            else child.returncode in (None, -_SIGKILL)  # nobody kills itself that way
+        )
+        return JobResult(status, None, reason, seconds, self._peak, transient)
 
     def _read(self, descriptor: int) -> None:
         """Queue what the worker says; the one place that closes the pipe."""

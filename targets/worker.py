@@ -1,8 +1,8 @@
 """The worker: what a job's child process runs.
 
-Standard input holds the job (JSON: ``kind``, ``payload``), standard output takes the messages (one
-JSON object a line: ``{"progress": ...}`` and a last ``{"status", "value", "reason", "memory"}``),
-standard error is the log. The jobs and their payloads:
+Standard input holds the job (JSON: ``kind``, ``payload``, ``path``, ``scratch``), standard output takes
+the messages (one JSON object a line: ``{"progress": ...}`` and a last ``{"status", "value", "reason",
+"transient", "memory"}``), standard error is the log. The jobs and their payloads:
 
 - ``build``: ``{input, recipe, provider, store, data, allow_network, trust_remote_code}`` gives
   ``{model, steps, bytes}`` (`paretune.targets.building`).
@@ -22,6 +22,7 @@ import json
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -45,6 +46,7 @@ JOBS: Mapping[str, str] = {
     "call": "paretune.targets.worker:call",
 }
 _PROGRESS_EVERY_S = 0.2
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 # What libraries say that raise no MemoryError: torch, onnxruntime, C++.
 _NO_MEMORY = (
     "can't allocate memory",
@@ -91,16 +93,20 @@ def _run(reply: BinaryIO) -> dict[str, Json]:
         with open(os.devnull, "rb") as nothing:
             os.dup2(nothing.fileno(), 0)
         _see_modules(request["path"])
+        _use_scratch(request["scratch"])
         value = find_job(request["kind"])(request["payload"], _reporter(reply))
         json.dumps(value)  # what is no JSON fails as the job's own fault
-        return {"status": JobStatus.OK, "value": value, "reason": None}
+        return {"status": JobStatus.OK, "value": value, "reason": None, "transient": False}
     except _TerminatedError:
         raise
     # The boundary of the process: everything becomes an outcome, with its traceback in the log.
     except BaseException as error:
         traceback.print_exc()
         status, reason = classify(error)
-        return {"status": status, "value": None, "reason": reason}
+        full = is_disk_full(error)
+        if full:
+            reason = f"the disk is full: {reason}"
+        return {"status": status, "value": None, "reason": reason, "transient": full}
 
 
 def _see_modules(path: list[str]) -> None:
@@ -109,6 +115,11 @@ def _see_modules(path: list[str]) -> None:
     if new:
         sys.path.extend(new)
         registry.table.cache_clear()  # there may be plug-ins in it
+
+
+def _use_scratch(folder: str) -> None:
+    """Have every temporary file of this job made where the target removes it afterwards."""
+    os.environ["TMPDIR"] = tempfile.tempdir = folder
 
 
 def find_job(kind: str) -> Callable[[Mapping[str, Any], Report], Json]:
@@ -146,6 +157,19 @@ def classify(error: BaseException) -> tuple[JobStatus, str]:
         or (isinstance(error, Exception) and any(words in text.lower() for words in _NO_MEMORY))
     )
     return (JobStatus.OUT_OF_MEMORY if out_of_memory else JobStatus.FAILED), text
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Return whether a job raised because a disk, or the user's share of one, was full."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.errno in _DISK_FULL:
+            return True
+        # What libraries say that raise no OSError: safetensors, protobuf, C++.
+        if isinstance(seen, Exception) and os.strerror(errno.ENOSPC).lower() in str(seen).lower():
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False
 
 
 def _reporter(reply: BinaryIO) -> Report:

@@ -1,3 +1,7 @@
+import os
+import shutil
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -7,6 +11,8 @@ from paretune.errors import StateError
 from paretune.models import ModelKind, folder_digest
 from paretune.registry import find_pass
 from paretune.store import Store
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def put(store: Store, key: str, text: str) -> str:
@@ -23,8 +29,11 @@ def test_what_was_put_is_found(tmp_path: Path) -> None:
     found = store.lookup("k")
     assert found is not None
     assert found.digest == digest == folder_digest(found.path)
-    assert store.note("k") == {"seconds": 1.5}
+    action = store.action("k")
+    assert action is not None
+    assert (action.digest, action.bytes, action.note) == (digest, 2, {"seconds": 1.5})
     assert store.lookup("other") is None
+    assert store.faults == []
 
 
 def test_two_keys_may_share_one_object(tmp_path: Path) -> None:
@@ -33,26 +42,108 @@ def test_two_keys_may_share_one_object(tmp_path: Path) -> None:
     assert store.usage()[0] == 1
 
 
-def test_a_truncated_object_is_not_a_hit_and_verify_names_it(tmp_path: Path) -> None:
+# --- damage ----------------------------------------------------------------------------------
+
+
+def test_a_truncated_file_is_noticed_at_once_set_aside_and_built_again(tmp_path: Path) -> None:
     store = Store(tmp_path)
     digest = put(store, "k", "{}")
-    (store.object_path(digest) / "config.json").write_text("")
+    (store.object_path(digest) / "config.json").write_text("{")
     assert store.lookup("k") is None
-    (fault,) = store.verify()
-    assert "does not match" in fault
+    assert store.faults == [
+        f"store: artifact {digest.replace(':', '-')[:19]}: 1 bytes, expected 2; set aside, to be "
+        "built again"
+    ]
+    assert len(list((tmp_path / "damaged").iterdir())) == 1
+    assert put(store, "k", "{}") == digest
+    assert store.lookup("k") is not None
 
 
-def test_staging_leaves_nothing(tmp_path: Path) -> None:
+def test_a_flipped_bit_is_noticed_at_the_first_use_in_a_process(tmp_path: Path) -> None:
+    digest = put(Store(tmp_path), "k", "{}")
+    file = Store(tmp_path).object_path(digest) / "config.json"
+    file.write_bytes(bytes([file.read_bytes()[0] ^ 1]) + file.read_bytes()[1:])
     store = Store(tmp_path)
+    assert store.lookup("k") is not None  # the sizes are right
+    assert not store.sound(digest)
+    assert "does not match its digest" in store.faults[0]
+    assert store.lookup("k") is None  # its object is set aside, and so is the action
+    assert put(store, "k", "{}") == digest
+    assert store.sound(digest)
 
-    def stopped() -> None:
-        with store.stage() as stage:
-            (stage / "half").write_text("x")
-            raise ValueError("stop")
 
-    with pytest.raises(ValueError, match="stop"):
-        stopped()
-    assert list((tmp_path / "staging").iterdir()) == []
+def test_a_file_that_changes_after_it_was_checked_is_checked_again(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    digest = put(store, "k", "{}")
+    assert store.sound(digest)
+    (store.object_path(digest) / "config.json").write_text("[]")
+    assert not store.sound(digest)
+
+
+def test_content_is_read_once_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    digest = put(Store(tmp_path), "k", "{}")
+    store, read = Store(tmp_path), []
+
+    def counted(folder: Path) -> str:
+        read.append(folder)
+        return folder_digest(folder)
+
+    monkeypatch.setattr("paretune.store.folder_digest", counted)
+    assert [store.sound(digest) for _ in range(3)] == [True] * 3
+    assert len(read) == 1
+
+
+def test_an_action_whose_object_is_gone_is_set_aside(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    shutil.rmtree(store.object_path(put(store, "k", "{}")))
+    assert store.lookup("k") is None
+    assert store.faults == ["store: action k: its object is missing; set aside, to be built again"]
+    assert list((tmp_path / "actions").iterdir()) == []
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"digest": "sha256:1"}', "\x00\x00"])
+def test_a_half_written_action_is_set_aside(tmp_path: Path, text: str) -> None:
+    store = Store(tmp_path)
+    put(store, "k", "{}")
+    (tmp_path / "actions" / "k.json").write_text(text)
+    assert store.lookup("k") is None
+    assert "action k cannot be read" in store.faults[0]
+    put(store, "k", "{}")
+    assert store.lookup("k") is not None
+
+
+def test_an_object_without_an_action_does_no_harm(tmp_path: Path) -> None:
+    """As a process leaves it that is killed between the two."""
+    store = Store(tmp_path)
+    digest = put(store, "k", "{}")
+    (tmp_path / "actions" / "k.json").unlink()
+    assert store.lookup("k") is None
+    assert put(store, "k", "{}") == digest
+
+
+def test_verify_reads_everything_and_names_each_fault(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    good, flipped, gone = (put(store, key, text) for key, text in zip("abc", "123", strict=True))
+    (store.object_path(flipped) / "config.json").write_text("9")
+    shutil.rmtree(store.object_path(gone))
+    (tmp_path / "actions" / "d.json").write_text("{")
+    faults = store.verify()
+    assert len(faults) == 3
+    assert store.verify() == []
+    assert [action.digest for action in store.actions()] == [good]
+
+
+def test_an_artifact_that_is_gone_or_damaged_cannot_be_opened(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    digest = put(store, "k", "{}")
+    (store.object_path(digest) / "config.json").write_text("[]")
+    with pytest.raises(StateError, match="was damaged and set aside"):
+        store.open_object(digest)
+    with pytest.raises(StateError, match="is not any more in the store"):
+        store.open_object(digest)
+
+
+# --- sharing ---------------------------------------------------------------------------------
 
 
 def test_a_key_is_built_by_one_at_a_time(tmp_path: Path) -> None:
@@ -74,6 +165,44 @@ def test_a_key_is_built_by_one_at_a_time(tmp_path: Path) -> None:
     assert order == ["first", "second"]
 
 
+_BUILD = """
+import sys, time
+from pathlib import Path
+from paretune.targets.building import build
+store, model, built, flag = sys.argv[1:]
+payload = {
+    "input": {"kind": "hf", "path": model, "digest": "sha256:0"},
+    "recipe": [{"pass": "noop", "params": {"x": n, "journal": built}} for n in range(3)],
+    "provider": "cpu", "store": store, "data": {"specs": {}, "root": ".", "allow_network": False},
+}
+while not Path(flag).exists():
+    time.sleep(0.002)
+print(build(payload, lambda progress: None)["model"]["digest"])
+"""
+
+
+def test_four_processes_at_once_build_each_key_once(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    journal, flag = tmp_path / "built", tmp_path / "go"
+    command = [sys.executable, "-c", _BUILD, str(tmp_path / "store"), str(tmp_path / "model"),
+               str(journal), str(flag)]  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests" / "plugins")}
+    processes = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+        for _ in range(4)
+    ]
+    flag.touch()
+    answers = {process.communicate(timeout=60)[0].strip() for process in processes}
+    assert [process.returncode for process in processes] == [0] * 4
+    assert len(answers) == 1
+    assert sorted(journal.read_text().split()) == ["0", "1", "2"]
+    assert Store(tmp_path / "store").verify() == []
+
+
+# --- keys ------------------------------------------------------------------------------------
+
+
 def test_the_key_depends_on_all_that_the_output_depends_on(tmp_path: Path) -> None:
     store, noop = Store(tmp_path), find_pass("noop")
     base = {
@@ -92,15 +221,6 @@ def test_the_key_depends_on_all_that_the_output_depends_on(tmp_path: Path) -> No
         {"pass_": find_pass("fake_train")},
     ):
         assert store.action_key(**{**base, **change}) != key
-
-
-def test_clear_and_a_missing_object(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    digest = put(store, "k", "{}")
-    store.clear()
-    assert store.usage() == (0, 0)
-    with pytest.raises(StateError, match="not in the store"):
-        store.open_object(digest)
 
 
 def test_a_store_that_cannot_be_written(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def test_a_second_process_is_told_who_holds_it(tmp_path: Path) -> None:
     )
     assert seen.stdout.startswith("StateError")
     holder = (tmp_path / ".holder").read_text().strip()
-    assert f"in use by process {holder}" in seen.stdout
+    assert f"in use by {holder}" in seen.stdout
     held.close()
     Study(tmp_path).close()
 

@@ -1,4 +1,4 @@
-"""Commands that show what there is: bench, doctor, passes, init, cache."""
+"""Commands that show what there is: bench, doctor, passes, init."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from paretune.cli.options import json_option, store_option
+from paretune.cli.options import json_option
 
 
 @click.command()
@@ -54,45 +54,3 @@ def init(file: Path) -> None:
 
     write_first_configuration(file)
     click.echo(f"wrote {file}; edit `model:` and `data:`, then: paretune search {file} --dry-run")
-
-
-@click.group()
-def cache() -> None:
-    """Look after the artifact store."""
-
-
-@cache.command()
-@store_option
-@json_option
-def verify(store: Path | None, as_json: bool) -> int:
-    """Compare every artifact with its digest."""
-    from paretune.store import Store, default_store
-
-    opened = Store(store or default_store())
-    faults = opened.verify()
-    objects, size = opened.usage()
-    if as_json:
-        shown = {"store": str(opened.root), "artifacts": objects, "bytes": size, "faults": faults}
-        click.echo(json.dumps(shown))
-        return 4 if faults else 0
-    for fault in faults:
-        click.echo(fault)
-    click.echo(f"{objects} artifacts, {size / 1e6:.0f} MB, {len(faults)} faults in {opened.root}")
-    return 4 if faults else 0
-
-
-@cache.command()
-@store_option
-@click.option("--yes", is_flag=True, help="Do not ask.")
-def clean(store: Path | None, yes: bool) -> None:
-    """Remove every artifact; studies keep their results."""
-    from paretune.store import Store, default_store
-
-    opened = Store(store or default_store())
-    objects, size = opened.usage()
-    if not yes:
-        click.confirm(
-            f"Remove {objects} artifacts ({size / 1e6:.0f} MB) from {opened.root}?", abort=True
-        )
-    opened.clear()
-    click.echo(f"removed {objects} artifacts, {size / 1e6:.0f} MB")

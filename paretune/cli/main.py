@@ -14,7 +14,8 @@ from types import FrameType
 
 import click
 
-from paretune.cli.looking import bench, cache, doctor, init, passes
+from paretune.cli.caching import cache
+from paretune.cli.looking import bench, doctor, init, passes
 from paretune.cli.options import accept_everywhere
 from paretune.cli.searching import pick, report, run, search
 from paretune.errors import ParetuneError

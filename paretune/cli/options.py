@@ -28,7 +28,8 @@ def accept_everywhere(command: click.Command) -> None:
     if isinstance(command, click.Group):
         for inner in command.commands.values():
             accept_everywhere(inner)
-        return
+        if not command.invoke_without_command:
+            return
     taken = {param.name for param in command.params}
     switches = [
         click.Option(["--allow-network"], is_flag=True, expose_value=False, hidden=True),

@@ -42,6 +42,9 @@ class FakeWorkbench:
         self.candidate = candidate
         return Job("build", candidate.to_json())
 
+    def sound(self, built: Model, *, fresh: bool) -> bool:
+        return True
+
     @contextmanager
     def packaged(self, built: Model, runtime: RuntimeSettings) -> Iterator[Model]:
         yield built
@@ -95,7 +98,12 @@ class FakeTarget:
                 return None
             if params["status"] == "interrupt":
                 raise KeyboardInterrupt
-            return JobResult(JobStatus(params["status"]), reason="as asked for", seconds=1.0)
+            if self.jobs.count(name) > params.get("times", 1 << 30):
+                return JobResult(JobStatus.OK, self._value(job, params))
+            return JobResult(
+                JobStatus(params["status"]), reason="as asked for", seconds=1.0,
+                transient=params.get("transient", False),
+            )  # fmt: skip
         return JobResult(JobStatus.OK, self._value(job, params))
 
     def _value(self, job: Job, params: dict[str, Any]) -> Any:
@@ -104,6 +112,7 @@ class FakeTarget:
             return {
                 "model": Model(ModelKind.HF, Path("x"), artifact).to_json(),
                 "steps": [{"step": "noop", "s": 1.0, "cached": False}],
+                "faults": [],
             }
         if job.kind == "smoke":
             return None

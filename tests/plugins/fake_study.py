@@ -48,8 +48,8 @@ class FakeSmokeWorkbench(JobWorkbench):
     """The real jobs, but for loading: a stub folder has nothing to load."""
 
     @classmethod
-    def of(cls, setting: Setting) -> FakeSmokeWorkbench:
-        return cls(setting.model, setting.store, setting.catalog.to_json())
+    def of(cls, setting: Setting, study: Path | None = None) -> FakeSmokeWorkbench:
+        return cls(setting.model, setting.store, setting.catalog.to_json(), study=study)
 
     def smoke(self, package: Model, runtime: RuntimeSettings) -> Job:
         return Job("call", {"function": "paretune_fakes:nothing", "args": {}})

@@ -22,7 +22,8 @@ class NoopParams(Params):
     ignored: int = parameter(0, "Changes nothing.", search="range")
     quality: float = parameter(0.9, "What the fake evaluator reads as accuracy.", search="range")
     speed: float = parameter(10.0, "What it reads as milliseconds.", unit="ms", search="range")
-    misbehave: str = parameter("", "crash, hang, raise, or nothing.", search="choice")
+    misbehave: str = parameter("", "A way to go wrong; see `Noop.run`.", search="choice")
+    journal: str = parameter("", "File that is told of each run.", search="none")
 
 
 class Noop:
@@ -56,6 +57,9 @@ class Noop:
             time.sleep(600)
         if params.misbehave == "raise":
             raise ZeroDivisionError("as asked for")
+        if params.journal:
+            with open(params.journal, "a", encoding="utf-8") as journal:
+                journal.write(f"{params.x}\n")
         for file in model.path.iterdir():
             shutil.copyfile(file, context.out / file.name)
         kept = f"{params.x} {params.quality} {params.speed}\n"

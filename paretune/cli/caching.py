@@ -1,0 +1,164 @@
+"""Commands that look after the artifact store: cache, cache verify, cache clean."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from click.core import ParameterSource
+
+from paretune.cli.options import json_option, store_option
+
+if TYPE_CHECKING:
+    from paretune.store import Store
+
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_BYTES = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+
+
+class Age(click.ParamType[float]):
+    """Reads ``30d``, ``12h``, ``10m`` as seconds."""
+
+    name = "age"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return seconds."""
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", str(value))
+        if found is None:
+            self.fail(f"{value!r}: expected an age such as 30d, 12h or 10m", param, ctx)
+        return float(found[1]) * _SECONDS[found[2]]
+
+
+class Size(click.ParamType[int]):
+    """Reads ``5GB``, ``500MB`` as bytes."""
+
+    name = "size"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        """Return bytes."""
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?B)", str(value).upper())
+        if found is None:
+            self.fail(f"{value!r}: expected a size such as 5GB or 500MB", param, ctx)
+        return int(float(found[1]) * _BYTES[found[2] if found[2] != "B" else ""])
+
+
+@click.group(invoke_without_command=True)
+@store_option
+@json_option
+@click.pass_context
+def cache(ctx: click.Context, store: Path | None, as_json: bool) -> None:
+    """Show what the artifact store holds and for which studies; verify and clean it."""
+    del store
+    if ctx.invoked_subcommand is not None:
+        return
+    from paretune.collecting import artifacts
+
+    opened = _open(ctx)
+    found = artifacts(opened)
+    if as_json:
+        shown = {"store": str(opened.root), "artifacts": [a.to_json() for a in found]}
+        click.echo(json.dumps(shown))
+        return
+    for artifact in found:
+        age = _age(time.time() - artifact.used)
+        click.echo(
+            f"{artifact.bytes / 1e6:>9.1f} MB  used {age:>4} ago  {artifact.digest[7:19]}  "
+            f"{'; '.join(artifact.made_by)}"
+        )
+        for study in artifact.studies:
+            click.echo(f"{'':>14}held by {study}{' (being searched)' if artifact.live else ''}")
+    total = sum(a.bytes for a in found)
+    click.echo(f"{len(found)} artifacts, {total / 1e6:.0f} MB in {opened.root}")
+
+
+def _open(ctx: click.Context) -> Store:
+    """Return the store that is named behind the command, else behind the group, else the usual."""
+    from paretune.store import Store, default_store
+
+    group = ctx.parent
+    said = ctx.get_parameter_source("store") is ParameterSource.COMMANDLINE
+    if not said and group is not None and group.params.get("store") is not None:
+        ctx = group
+    return Store(ctx.params["store"] or default_store())
+
+
+def _age(seconds: float) -> str:
+    for unit in ("w", "d", "h", "m"):
+        if seconds >= _SECONDS[unit]:
+            return f"{seconds / _SECONDS[unit]:.0f}{unit}"
+    return f"{max(0, seconds):.0f}s"
+
+
+@cache.command()
+@store_option
+@json_option
+@click.pass_context
+def verify(ctx: click.Context, store: Path | None, as_json: bool) -> int:
+    """Compare every artifact with its digest; what is wrong is set aside, to be built again."""
+    del store
+    opened = _open(ctx)
+    as_json = as_json or bool(ctx.parent and ctx.parent.params["as_json"])
+    faults = opened.verify()
+    objects, size = opened.usage()
+    if as_json:
+        shown = {"store": str(opened.root), "artifacts": objects, "bytes": size, "faults": faults}
+        click.echo(json.dumps(shown))
+        return 4 if faults else 0
+    for fault in faults:
+        click.echo(fault)
+    click.echo(f"{objects} artifacts, {size / 1e6:.0f} MB, {len(faults)} faults in {opened.root}")
+    return 4 if faults else 0
+
+
+@cache.command()
+@store_option
+@click.option("--older-than", type=Age(), help="Only what was not used for so long: 30d, 12h.")
+@click.option("--max-size", type=Size(), help="Only until the store holds at most this: 5GB.")
+@click.option("--study", type=click.Path(path_type=Path), help="Only what no other study uses.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@json_option
+@click.pass_context
+def clean(
+    ctx: click.Context,
+    store: Path | None,
+    older_than: float | None,
+    max_size: int | None,
+    study: Path | None,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Remove artifacts, all or some; studies keep their results.
+
+    What a study that is being searched uses always stays.
+    """
+    from paretune.collecting import clean as remove
+
+    del store
+    opened = _open(ctx)
+    as_json = as_json or bool(ctx.parent and ctx.parent.params["as_json"])
+    objects, size = opened.usage()
+    if not (yes or as_json):
+        conditions = (older_than, max_size, study)
+        which = "artifacts" if any(c is not None for c in conditions) else "all artifacts"
+        click.confirm(
+            f"Remove {which} from {opened.root} ({objects} there, {size / 1e6:.0f} MB)?",
+            abort=True,
+        )
+    done = remove(opened, older_than_s=older_than, size_budget=max_size, study=study)
+    if as_json:
+        shown = {"removed": done.artifacts, "bytes": done.bytes, "kept_live": done.kept_live}
+        click.echo(json.dumps(shown))
+        return
+    kept = f"; {done.kept_live} stay: a study that is being searched uses them"
+    click.echo(
+        f"removed {done.artifacts} artifacts, {done.bytes / 1e6:.0f} MB"
+        + (kept if done.kept_live else "")
+    )
