@@ -6,18 +6,23 @@ Nothing here imports torch or onnxruntime: safetensors headers and JSON files ar
 from __future__ import annotations
 
 import hashlib
-import json
+import math
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from paretune.containment import check_link, check_model
 from paretune.errors import UsageError
-from paretune.jsontools import Json, read_json
+from paretune.jsontools import Json, model_object, read_model_json
 
-_CHUNK = 1 << 22
-_MAX_HEADER = 100 << 20
+# What the format itself allows: https://github.com/huggingface/safetensors.
+_MOST_HEADER_BYTES = 100_000_000
+_MOST_DIMENSIONS = 64
+_MOST_COUNT = 1 << 48
+"""Weights, layers, tokens, bytes: nothing that is counted in a model is more than this."""
+_GET_AGAIN = "Get the model again from where it came from: this file of it is damaged."
 
 
 class ModelKind(StrEnum):
@@ -118,14 +123,10 @@ def folder_files(folder: Path) -> list[Path]:
         UsageError: A link leads out of the folder.
     """
     root = folder.resolve()
-    files = sorted(p for p in folder.rglob("*") if p.is_file())
-    for path in files:
-        if not path.resolve().is_relative_to(root):
-            raise UsageError(
-                f"{path} is a link that leads out of its model's folder",
-                hint="Copy the file into the folder; models may not reach outside of it.",
-            )
-    return files
+    found = sorted(folder.rglob("*"))
+    for path in found:
+        check_link(path, root)
+    return [path for path in found if path.is_file()]
 
 
 def folder_digest(folder: Path) -> str:
@@ -171,30 +172,65 @@ def open_model(folder: Path) -> Model:
     """Return a handle of a model folder that the user named.
 
     Raises:
-        UsageError: There is no such model, or its weights are pickled.
+        UsageError: There is no such model, its weights are pickled, or it names files elsewhere.
     """
     kind = detect_kind(folder)
-    if kind is ModelKind.HF and not any(folder.glob("*.safetensors")):
-        pickled = sorted(p.name for p in folder.glob("*.bin")) + sorted(
-            p.name for p in folder.glob("*.pt")
-        )
-        what = f"only pickled ones ({', '.join(pickled)})" if pickled else "none"
-        raise UsageError(
-            f"model {str(folder)!r}: expected weights as *.safetensors, found {what}",
-            hint="Save it with transformers: model.save_pretrained(folder).",
-        )
+    check_model(folder)
     return Model(kind, folder, folder_digest(folder))
 
 
-def safetensors_header(path: Path) -> dict[str, Json]:
-    """Return the JSON header of a safetensors file (tensor name to dtype and shape)."""
+def safetensors_header(path: Path) -> dict[str, dict[str, Json]]:
+    """Return the header of a safetensors file: each tensor's dtype, shape and data_offsets.
+
+    Raises:
+        UsageError: It is not such a file, or is cut off.
+    """
+    size = path.stat().st_size
     with open(path, "rb") as source:
-        (length,) = struct.unpack("<Q", source.read(8))
-        if length > min(_MAX_HEADER, path.stat().st_size):
-            raise UsageError(f"{path}: not a safetensors file (header of {length} bytes)")
-        header: dict[str, Json] = json.loads(source.read(length))
+        head = source.read(8)
+        length = struct.unpack("<Q", head)[0] if len(head) == 8 else size
+        if length > min(_MOST_HEADER_BYTES, size - 8):
+            raise UsageError(
+                f"{path}: not a safetensors file (its header would have {length} bytes)",
+                hint=_GET_AGAIN,
+            )
+        header = model_object(source.read(length), f"{path}: header")
     header.pop("__metadata__", None)
+    for name, tensor in header.items():
+        if not _is_tensor(tensor):
+            raise UsageError(
+                f"{path}: tensor {name[:80]!r}: expected dtype, shape and data_offsets, found "
+                f"{repr(tensor)[:120]}",
+                hint=_GET_AGAIN,
+            )
+        if tensor["data_offsets"][1] > size - 8 - length:
+            raise UsageError(
+                f"{path}: tensor {name[:80]!r} lies beyond the end of the file: it is cut off",
+                hint=_GET_AGAIN,
+            )
     return header
+
+
+def _is_tensor(entry: Json) -> bool:
+    """Return whether an entry of a safetensors header describes a tensor that can be."""
+    if not isinstance(entry, dict):
+        return False
+    dtype, shape, ends = (entry.get(key) for key in ("dtype", "shape", "data_offsets"))
+    return (
+        isinstance(dtype, str)
+        and isinstance(shape, list)
+        and len(shape) <= _MOST_DIMENSIONS
+        and all(map(_is_count, shape))
+        and math.prod(shape) <= _MOST_COUNT
+        and isinstance(ends, list)
+        and len(ends) == 2
+        and all(map(_is_count, ends))
+        and ends[0] <= ends[1]
+    )
+
+
+def _is_count(value: Json) -> bool:
+    return type(value) is int and 0 <= value <= _MOST_COUNT
 
 
 _PRECISION = {"F32": "fp32", "F16": "fp16", "BF16": "bf16"}
@@ -208,36 +244,59 @@ def inspect(folder: Path) -> ModelInfo:
 
     Returns:
         What could be read; unknown fields keep their defaults.
+
+    Raises:
+        UsageError: One of the files is damaged.
     """
     kind = detect_kind(folder)
     size = folder_bytes(folder)
     if kind is not ModelKind.HF:
         return ModelInfo(kind=kind, bytes=size)
-    config = read_json(folder / "config.json")
+    file = folder / "config.json"
+    config = read_model_json(file)
     parameters, modules, precision = 0, set(), "fp32"
-    for file in sorted(folder.glob("*.safetensors")):
-        for name, tensor in safetensors_header(file).items():
-            count = 1
-            for length in tensor["shape"]:
-                count *= length
-            parameters += count
+    for weights in sorted(path for path in folder.glob("*.safetensors") if path.is_file()):
+        for name, tensor in safetensors_header(weights).items():
+            parameters += math.prod(tensor["shape"])
             precision = _PRECISION.get(tensor["dtype"], precision)
             if len(tensor["shape"]) == 2 and name.endswith(".weight"):
                 modules.add(name.split(".")[-2])
-    hidden, heads = config.get("hidden_size", 0), config.get("num_attention_heads", 0)
+    hidden = _count(file, config, "hidden_size")
+    heads = _count(file, config, "num_attention_heads")
+    model_type = config.get("model_type", "")
+    if not isinstance(model_type, str):
+        raise _unexpected(file, "model_type", "a name", model_type)
     tokenizer = folder / "tokenizer_config.json"
     return ModelInfo(
         kind=kind,
-        model_type=config.get("model_type", ""),
+        model_type=model_type,
         bytes=size,
         parameters=parameters,
         hidden_size=hidden,
-        layers=config.get("num_hidden_layers", 0),
-        vocab_size=config.get("vocab_size", 0),
-        head_dim=config.get("head_dim") or (hidden // heads if heads else 0),
+        layers=_count(file, config, "num_hidden_layers"),
+        vocab_size=_count(file, config, "vocab_size"),
+        head_dim=_count(file, config, "head_dim") or (hidden // heads if heads else 0),
         tied=bool(config.get("tie_word_embeddings", False)),
         modules=frozenset(modules),
         precision=precision,
         chat_template=(folder / "chat_template.jinja").is_file()
-        or (tokenizer.is_file() and bool(read_json(tokenizer).get("chat_template"))),
+        or (tokenizer.is_file() and bool(read_model_json(tokenizer).get("chat_template"))),
+    )
+
+
+def _count(file: Path, config: Mapping[str, Json], key: str) -> int:
+    """Return a number of a configuration; 0 where it does not say, or says one for each layer."""
+    value = config.get(key)
+    if value is None or isinstance(value, list):
+        return 0
+    if not _is_count(value):
+        raise _unexpected(file, key, "a whole number", value)
+    count: int = value
+    return count
+
+
+def _unexpected(file: Path, key: str, expected: str, found: Json) -> UsageError:
+    return UsageError(
+        f"{file}: {key}: expected {expected}, found {repr(found)[:60]}",
+        hint="Expected what transformers' save_pretrained writes.",
     )

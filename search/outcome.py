@@ -11,7 +11,6 @@ from paretune.jsontools import Json
 from paretune.measurement import Measurement, Rung
 from paretune.search.candidate import Candidate
 
-
 SCHEMA = 1
 """Version of ``outcome.json``."""
 

@@ -1,8 +1,8 @@
 """The worker: what a job's child process runs.
 
-Standard input holds the job (JSON: ``kind``, ``payload``, ``path``, ``scratch``), standard output takes
-the messages (one JSON object a line: ``{"progress": ...}`` and a last ``{"status", "value", "reason",
-"transient", "memory"}``), standard error is the log. The jobs and their payloads:
+Standard input holds the job (JSON: ``kind``, ``payload``, ``path``, ``scratch``), standard output
+takes the messages (one JSON object a line: ``{"progress": ...}`` and a last ``{"status", "value",
+"reason", "transient", "memory"}``), standard error is the log. The jobs and their payloads:
 
 - ``build``: ``{input, recipe, provider, store, data, allow_network, trust_remote_code}`` gives
   ``{model, steps, bytes}`` (`paretune.targets.building`).

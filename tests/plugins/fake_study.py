@@ -10,10 +10,16 @@ from typing import Any
 
 import yaml
 
-from paretune.api import Setting
+from paretune.api import Search, SearchResult, Setting
+from paretune.config import load
+from paretune.display import make_display
 from paretune.models import Model
+from paretune.search.attempt import Shortcuts
 from paretune.search.candidate import RuntimeSettings
+from paretune.store import Store
+from paretune.study import Study
 from paretune.targets.base import Job
+from paretune.targets.local import LocalTarget
 from paretune.workbench import JobWorkbench
 
 
@@ -53,3 +59,36 @@ class FakeSmokeWorkbench(JobWorkbench):
 
     def smoke(self, package: Model, runtime: RuntimeSettings) -> Job:
         return Job("call", {"function": "paretune_fakes:nothing", "args": {}})
+
+
+def search(
+    config: Path,
+    shortcuts: Shortcuts = Shortcuts(),
+    *,
+    retry_waits_s: tuple[float, ...] = (0.0, 0.0),
+    **overrides: Any,
+) -> SearchResult:
+    """Search a study of fakes in this process, to its end.
+
+    Args:
+        config: What `write_fake_study` wrote; study and store are made beside it.
+        shortcuts: What the engine may save.
+        retry_waits_s: Seconds before each new try.
+        **overrides: For `paretune.config.load`.
+    """
+    folder = config.parent
+    store = Store(folder / "store")
+    target = LocalTarget(store_root=store.root, preload=False)
+    setting = Setting(load(config, **overrides), store, target)
+    study = Study(folder / "study")
+    try:
+        made = Search(
+            setting, study, make_display(quiet=True), shortcuts,
+            workbench=FakeSmokeWorkbench.of(setting, study.folder),
+        )  # fmt: skip
+        made.engine.retry_waits_s = retry_waits_s
+        made.engine.run()
+        return made.finish("finished")
+    finally:
+        target.close()
+        study.close()

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -149,3 +150,40 @@ def names_of(group: str) -> list[str]:
     from paretune.registry import names
 
     return list(names(group))
+
+
+def grow_in_many_children(children: int, megabytes: int) -> None:
+    """Hold memory in so many children at once, each far below what all hold together."""
+    code = f"x = bytearray(b'x') * {megabytes * 1_000_000}; import time; time.sleep(60)"
+    running = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(children)]
+    for process in running:
+        process.wait()
+
+
+def fill_the_disk(folder: str) -> None:
+    """Write until there is no room (``/dev/full`` has none from the start)."""
+    place = Path(folder)
+    with open(place / "big" if place.is_dir() else place, "wb", buffering=0) as file:
+        while True:
+            file.write(bytes(1 << 20))
+
+
+def exceed_a_file_size(folder: str) -> None:
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+    fill_the_disk(folder)
+
+
+def leave_temporary_files(then: str) -> str:
+    """Make temporary files in every usual way, and end as asked for."""
+    folder = tempfile.mkdtemp()
+    Path(folder, "big").write_bytes(bytes(1000))
+    number, _ = tempfile.mkstemp()
+    os.close(number)
+    subprocess.run(["mktemp"], check=True, stdout=subprocess.DEVNULL)
+    if then == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if then == "hang":
+        ignore_sigterm(str(Path(folder, "ready")))
+    return folder

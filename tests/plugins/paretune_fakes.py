@@ -9,6 +9,8 @@ import os
 import shutil
 import signal
 import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any, ClassVar
 
 from paretune.measurement import Measurement, MetricSpec, Rung
@@ -22,8 +24,33 @@ class NoopParams(Params):
     ignored: int = parameter(0, "Changes nothing.", search="range")
     quality: float = parameter(0.9, "What the fake evaluator reads as accuracy.", search="range")
     speed: float = parameter(10.0, "What it reads as milliseconds.", unit="ms", search="range")
-    misbehave: str = parameter("", "A way to go wrong; see `Noop.run`.", search="choice")
+    misbehave: str = parameter("", "A way to go wrong; see `misbehave`.", search="choice")
+    metric: str = parameter("", "What the evaluator yields: nan, inf, missing.", search="choice")
     journal: str = parameter("", "File that is told of each run.", search="none")
+
+
+def misbehave(how: str, scratch: Path) -> None:
+    """Go wrong in one of the ways in which real passes and libraries do; empty: not at all."""
+    import job_functions as bad
+
+    ways: dict[str, Callable[[], object]] = {
+        "": lambda: None,
+        "crash": lambda: os.kill(os.getpid(), signal.SIGSEGV),
+        "hang": lambda: time.sleep(600),
+        "raise": lambda: bad.fail("as asked for"),
+        "segfault": bad.segfault,
+        "exit": lambda: bad.drop_dead(3),
+        "kill": lambda: bad.kill_self(9),
+        "spin": bad.spin,
+        "ignore_sigterm": lambda: bad.ignore_sigterm(str(scratch / "ready")),
+        "memory": lambda: bad.hold(700, 60.0),
+        "children": lambda: bad.grow_in_many_children(6, 100),
+        "daemon": lambda: bad.leave_a_daemon(str(scratch / "pid")),
+        "chatter": lambda: bad.chatter(200_000),
+        "disk": lambda: bad.fill_the_disk("/dev/full"),
+        "temporary": lambda: bad.leave_temporary_files("die"),
+    }
+    ways[how]()
 
 
 class Noop:
@@ -51,18 +78,13 @@ class Noop:
         return model
 
     def run(self, model: Model, params: NoopParams, context: Context) -> None:
-        if params.misbehave == "crash":
-            os.kill(os.getpid(), signal.SIGSEGV)
-        if params.misbehave == "hang":
-            time.sleep(600)
-        if params.misbehave == "raise":
-            raise ZeroDivisionError("as asked for")
+        misbehave(params.misbehave, context.scratch)
         if params.journal:
             with open(params.journal, "a", encoding="utf-8") as journal:
                 journal.write(f"{params.x}\n")
         for file in model.path.iterdir():
             shutil.copyfile(file, context.out / file.name)
-        kept = f"{params.x} {params.quality} {params.speed}\n"
+        kept = f"{params.x} {params.metric or 'good'} {params.quality} {params.speed}\n"
         with open(context.out / "fake.txt", "a", encoding="utf-8") as out:
             out.write(kept)
 
@@ -111,12 +133,17 @@ class ReadBack:
         context: Context,
     ) -> list[Measurement]:
         lines = (model.path / "fake.txt").read_text().split()
-        quality, speed = float(lines[-2]), float(lines[-1]) / runtime.threads
+        metric, quality, speed = lines[-3], float(lines[-2]), float(lines[-1]) / runtime.threads
+        if metric in ("nan", "inf"):
+            quality = float(metric)
         wide = 0.05 if rung is Rung.ROUGH else 0.01
+        timed = Measurement("decode_ms_p50", speed, "ms", speed - wide, speed + wide, 10, "fake-1")
+        if metric == "missing":
+            return [timed]
         return [
             Measurement("accuracy", quality, "fraction", quality - wide, quality + wide,
                         self.params.n, "fake-1", (quality,)),
-            Measurement("decode_ms_p50", speed, "ms", speed - wide, speed + wide, 10, "fake-1"),
+            timed,
         ]  # fmt: skip
 
 

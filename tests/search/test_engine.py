@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from fake_search import FakeTarget, make_engine, noop
 
-from paretune.errors import NothingFeasibleError
+from paretune.errors import NothingFeasibleError, StateError
 from paretune.measurement import Rung
 from paretune.search.attempt import Shortcuts
 from paretune.search.outcome import OutcomeKind
@@ -175,3 +175,73 @@ def test_a_failed_baseline_ends_a_search_that_is_relative_to_it(tmp_path: Path) 
 def test_a_failed_baseline_does_not_matter_to_absolute_constraints(tmp_path: Path) -> None:
     engine = make_engine(tmp_path, [noop(status="failed"), noop(x=1)], ("accuracy >= 0.5",))
     assert engine.run().best == 2
+
+
+# --- trying again ----------------------------------------------------------------------------
+
+
+def test_a_transient_failure_is_tried_again_and_the_cause_is_told(tmp_path: Path) -> None:
+    heard: list[str] = []
+    engine = make_engine(
+        tmp_path,
+        [noop(x=0), noop(x=1, status="crashed", transient=True, times=4)],
+        retry_waits_s=(0.0, 0.0),
+    )
+    engine.watcher.note = heard.append  # type: ignore[method-assign]
+    engine.run()
+    # Fake builds are counted over all candidates: the first three are the baseline's and two bad.
+    assert [o.kind.value for o in engine.recorder.outcomes] == ["ok", "crashed"]
+    assert engine.target.jobs.count("build") == 4  # type: ignore[attr-defined]
+    outcome = engine.recorder.outcomes[1]
+    assert outcome.transient
+    assert outcome.reason == "as asked for (tried 3 times; once more when the search goes on)"
+    assert [step.step for step in outcome.seconds] == ["build:crashed"] * 3
+    assert heard == [
+        "candidate 2: build crashed: as asked for; tried again in 0 s (1 of 2)",
+        "candidate 2: build crashed: as asked for; tried again in 0 s (2 of 2)",
+    ]
+
+
+def test_a_transient_failure_that_passes_leaves_an_ok_candidate(tmp_path: Path) -> None:
+    engine = make_engine(
+        tmp_path,
+        [noop(x=0), noop(x=1, status="out_of_memory", transient=True, times=2)],
+        retry_waits_s=(0.0, 0.0),
+    )
+    engine.run()
+    outcome = engine.recorder.outcomes[1]
+    assert (outcome.kind.value, outcome.transient, outcome.reason) == ("ok", False, None)
+    assert [s.step for s in outcome.seconds][:2] == ["build:out_of_memory", "noop"]
+
+
+def test_a_failure_of_its_own_is_not_tried_again(tmp_path: Path) -> None:
+    engine = make_engine(tmp_path, [noop(x=0), noop(x=1, status="crashed")])
+    engine.run()
+    assert engine.target.jobs.count("build") == 2  # type: ignore[attr-defined]
+    assert not engine.recorder.outcomes[1].transient
+
+
+def test_no_waiting_beyond_the_deadline(tmp_path: Path) -> None:
+    engine = make_engine(
+        tmp_path,
+        [noop(x=0), noop(x=1, status="crashed", transient=True)],
+        retry_waits_s=(600.0,),
+        time_s=60.0,
+    )
+    engine.run()
+    assert [o.kind.value for o in engine.recorder.outcomes] == ["ok"]  # the other is unrecorded
+
+
+def test_a_damaged_artifact_is_built_again_and_a_failing_disk_ends_the_search(
+    tmp_path: Path,
+) -> None:
+    engine = make_engine(tmp_path, [noop(x=0)])
+    answers = iter([False, True])
+    engine.workbench.sound = lambda built, *, fresh: next(answers)  # type: ignore[method-assign]
+    engine.run()
+    assert engine.recorder.outcomes[0].kind.value == "ok"
+    assert engine.target.jobs.count("build") == 2  # type: ignore[attr-defined]
+    engine = make_engine(tmp_path, [noop(x=0)])
+    engine.workbench.sound = lambda built, *, fresh: False  # type: ignore[method-assign]
+    with pytest.raises(StateError, match="damaged 3 times"):
+        engine.run()

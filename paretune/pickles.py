@@ -1,0 +1,55 @@
+"""Files that hold pickled objects: reading one runs whatever code it names, so none is ever read.
+
+Each refusal says how to convert the file, once, where it is trusted.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+SUFFIXES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"})
+"""What pickled weights are called. An ONNX model may call its plain weights ``.bin``, too."""
+
+CONVERT_MODEL = (
+    "Convert it once, where you trust it: "
+    'python -c "from transformers import AutoModelForCausalLM as M; '
+    "M.from_pretrained('IN', use_safetensors=False).save_pretrained('OUT')\"; "
+    "then copy the tokenizer's files."
+)
+CONVERT_ADAPTER = (
+    "Convert it once, where you trust it: "
+    'python -c "import torch, safetensors.torch as s; '
+    "s.save_file(torch.load('adapter_model.bin', weights_only=True), "
+    "'adapter_model.safetensors')\"."
+)
+
+_NUMPY = "numpy.load(FILE, allow_pickle=False)"
+_HOW_TO_LOAD = {
+    ".npy": _NUMPY,
+    ".npz": _NUMPY,
+    ".pkl": "pandas.read_pickle(FILE)",
+    ".pickle": "pandas.read_pickle(FILE)",
+    ".pt": "torch.load(FILE, weights_only=True)",
+    ".pth": "torch.load(FILE, weights_only=True)",
+}
+
+
+def pickled(folder: Path) -> list[str]:
+    """Return the names of the files in a folder that look like pickled weights."""
+    return sorted(path.name for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+
+
+def convert_data(suffix: str) -> str | None:
+    """Return how to turn a data file into one that is read; None if it holds no pickled objects.
+
+    Args:
+        suffix: The file's, such as ``.npy``.
+    """
+    how = _HOW_TO_LOAD.get(suffix.lower())
+    if how is None:
+        return None
+    return (
+        f"It may hold pickled objects. Load it once, where you trust it ({how}), and save its rows "
+        "as Parquet (pandas.DataFrame(...).to_parquet('data.parquet')) or as JSON, one object a "
+        "line."
+    )
