@@ -1,7 +1,6 @@
 """The command line as a user types it: in a process of its own, with its exit status."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,18 +8,10 @@ from typing import Any
 
 import pytest
 import yaml
+from command_line import paretune
 from fake_study import write_fake_study
 
 PLUGINS = Path(__file__).resolve().parent / "plugins"
-
-
-def paretune(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, "PYTHONPATH": str(PLUGINS), "PARETUNE_STORE": str(cwd / "store")}
-    command = [sys.executable, "-c", "from paretune.cli import main; main()"]
-    return subprocess.run(
-        [*command, *map(str, arguments)], cwd=cwd, env=env, capture_output=True, text=True,
-        check=False,
-    )  # fmt: skip
 
 
 def test_help_names_every_command_and_imports_nothing_heavy(tmp_path: Path) -> None:

@@ -3,9 +3,11 @@
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -140,3 +142,17 @@ def test_ended_in_the_middle_and_resumed(tmp_path: Path, ending: signal.Signals)
     assert len(candidates) == len(set(candidates)) == 9
     assert [o.candidate for o in read_outcomes(tmp_path / "study")][: len(before)] == before
     assert read_json(tmp_path / "study" / "results.json")["status"] == "finished"
+
+
+def test_other_objectives_go_on_in_the_same_study(tmp_path: Path) -> None:
+    config = write_fake_study(tmp_path, {"x": [1, 2], "quality": [0.8, 0.9], "speed": [5.0]})
+    first = search(config, trials=3)
+    config.write_text(config.read_text().replace("maximize: accuracy\n  minimize: decode_ms_p50",
+                                                 "minimize: decode_ms_p50"))  # fmt: skip
+    second = search(config)
+    assert second.results["objectives"] == [{"metric": "decode_ms_p50", "direction": "minimize"}]
+    kept = [row["recipe"] for row in second.results["candidates"][:3]]
+    assert kept == [row["recipe"] for row in first.results["candidates"]]
+    assert len(second.results["candidates"]) == 5
+    with closing(sqlite3.connect(tmp_path / "study" / "study.db")) as mirror:
+        assert mirror.execute("select count(*) from study_directions").fetchone() == (1,)

@@ -9,7 +9,7 @@ from paretune.errors import StateError, UsageError
 from paretune.measurement import Measurement, Rung
 from paretune.search.candidate import Candidate, RuntimeSettings, Step
 from paretune.search.outcome import Outcome, OutcomeKind, StepTime
-from paretune.study import Study, read_outcomes
+from paretune.study import Study, in_use, read_outcomes
 
 DEVICE = {"fingerprint": "sha256:d"}
 
@@ -133,3 +133,29 @@ def test_a_value_that_is_no_number_is_never_written(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON"):
         Study(tmp_path).record(outcome(1, measurements={"accuracy": bad}))
     assert json.dumps(read_outcomes(tmp_path), default=str) == "[]"
+
+
+def test_the_lock_of_a_killed_process_is_taken_over_and_its_leftovers_removed(
+    tmp_path: Path,
+) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from paretune.study import Study\n"
+        "study = Study(Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        assert in_use(tmp_path)
+        with pytest.raises(StateError, match=f"in use by process {process.pid} on .* since 2"):
+            Study(tmp_path)
+        process.kill()
+    (tmp_path / "candidates" / "0001").mkdir()
+    for name in (".results.json.1.tmp", "candidates/0001/.outcome.json.1.tmp"):
+        (tmp_path / name).write_text("{")
+    (tmp_path / ".best.part").mkdir()
+    assert not in_use(tmp_path)
+    Study(tmp_path).close()
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == [".lock"]
+    assert not (tmp_path / ".best.part").exists()

@@ -38,10 +38,14 @@ class Tally:
     Attributes:
         kills: Kills that hit, by where.
         cut: How often a kill cut a candidate that had begun, and its work was repeated.
+        kept: Outcomes that were found again after a kill as they had been, over all kills.
+        verified: Artifacts whose content was compared with their digest at the end.
     """
 
     kills: Counter[str] = field(default_factory=Counter)
     cut: int = 0
+    kept: int = 0
+    verified: int = 0
 
 
 class Chaos:
@@ -120,6 +124,7 @@ class Chaos:
         found = {file.parent.name: read_json(file) for file in _outcomes(study)}
         for name, outcome in self._known.items():
             assert found.get(str(name)) == outcome, f"candidate {name} was lost or changed"
+        self.tally.kept += len(self._known)
         self._known = found  # type: ignore[assignment]
         begun = {path.parent.name for path in study.glob("candidates/*/recipe.json")}
         cut = begun - set(found)
@@ -136,6 +141,7 @@ class Chaos:
         assert [outcome.id for outcome in outcomes] == list(range(1, len(outcomes) + 1))
         assert self._result_of(self._folder) == self._expected
         assert store.verify() == [], "an artifact was damaged"
+        self.tally.verified = len(store.actions())
         assert list((store.root / "staging").iterdir()) == []
         assert [*study.rglob("*.tmp"), *store.root.rglob("*.tmp"), *study.rglob("*.part")] == []
         built = Counter(
