@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from paretune.corpus import CorpusSpec
 from paretune.data_files import Row, read_hub, read_rows
 from paretune.errors import DataError, nearest
 from paretune.jsontools import Json, digest
@@ -50,6 +51,9 @@ class DataSpec(BaseModel):
     prompt: str | None = Field(None, description="Template of the prompt: columns in braces.")
     answer: str | None = Field(None, description="Template of the answer.")
     text: str | None = Field(None, description="Template of plain text, instead of both.")
+    corpus: CorpusSpec | None = Field(
+        None, description="Turn `text` into training sequences: joined and cut, or line by line."
+    )
     chat: bool = Field(False, description="Wrap the prompt by the model's own chat template.")
     split: Split | None = Field(None, description="Divide one file into `.train` and `.test`.")
     limit: int | None = Field(None, gt=0, description="Use the first so many rows only.")
@@ -63,6 +67,8 @@ class DataSpec(BaseModel):
             raise ValueError("expected either `text`, or `prompt` with `answer`")
         if self.prompt is not None and self.answer is None:
             raise ValueError("`prompt` needs `answer` beside it")
+        if self.corpus is not None and self.text is None:
+            raise ValueError("`corpus` is made of `text`: give a `text` template beside it")
         if self.split is not None and self.files is not None:
             raise ValueError("`split` divides one file; `files` come divided")
         return self
@@ -100,13 +106,15 @@ class Dataset:
         ref: Such as ``tone.train``.
         examples: In file order.
         chat: Whether prompts go through the model's chat template.
-        digest: Of exactly these examples.
+        digest: Of exactly these examples, and of how they are used.
+        corpus: How plain text becomes training sequences; None: each example is one.
     """
 
     ref: str
     examples: tuple[Example, ...]
     chat: bool
     digest: str
+    corpus: CorpusSpec | None = None
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
@@ -208,8 +216,10 @@ class DataCatalog:
             raise DataError(
                 f"{ref}: no rows", hint="An empty data set trains and measures nothing."
             )
-        content = [[e.prompt, e.answer] for e in examples]
-        return Dataset(ref, tuple(examples), spec.chat, digest([spec.chat, content]))
+        content: list[Json] = [spec.chat, [[e.prompt, e.answer] for e in examples]]
+        if spec.corpus is not None:
+            content.append(spec.corpus.model_dump(mode="json"))
+        return Dataset(ref, tuple(examples), spec.chat, digest(content), spec.corpus)
 
     def _path(self, name: str) -> Path:
         beside = self._root / name
@@ -255,7 +265,7 @@ def columns_of(template: str) -> tuple[str, ...]:
     for _, name, form, conversion in string.Formatter().parse(template):
         if name is None:
             continue
-        if form or conversion or not name.isidentifier():
+        if form or conversion or not name or set(name) & set(".[]"):
             raise ValueError(
                 f"template {template!r}: expected a column's name in braces, found {name!r}"
             )

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from paretune.corpus import sequences
 from paretune.errors import PassError
 from paretune.passes.base import Context, Progress
 from paretune.prompts import answer_ids, prompt_ids
@@ -54,6 +55,8 @@ def encode(tokenizer: Any, dataset: Any, params: LoraParams) -> tuple[list[Row],
     Raises:
         PassError: An answer alone does not fit ``max_length``, or leaves nothing to learn.
     """
+    if dataset.corpus is not None:
+        return _corpus_rows(tokenizer, dataset, params), 0
     rows, cut = [], 0
     for example in dataset.examples:
         prompt = prompt_ids(tokenizer, example.prompt, dataset.chat)
@@ -77,6 +80,18 @@ def encode(tokenizer: Any, dataset: Any, params: LoraParams) -> tuple[list[Row],
     if not rows:
         raise PassError(f"lora: {params.train!r} holds no example")
     return rows, cut
+
+
+def _corpus_rows(tokenizer: Any, dataset: Any, params: LoraParams) -> list[Row]:
+    texts = [example.answer for example in dataset.examples]
+    found = sequences(texts, tokenizer, dataset.corpus)
+    if not found:
+        raise PassError(
+            f"lora: {params.train!r} makes no sequence of {dataset.corpus.max_length} tokens "
+            f"({dataset.corpus.strategy} of {len(texts)} texts)",
+            hint="Lower max_length in its `corpus:`, or give it more text.",
+        )
+    return [Row(sequence.ids, max(1, sequence.context)) for sequence in found]
 
 
 def left_padded(rows: Sequence[Row], pad: int) -> Batch:

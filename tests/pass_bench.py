@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from paretune.corpus import CorpusSpec
 from paretune.models import Model
 from paretune.passes.base import Context, Progress
 
@@ -22,6 +23,7 @@ class FakeExample:
 class FakeDataset:
     examples: tuple[FakeExample, ...]
     chat: bool = False
+    corpus: CorpusSpec | None = None
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -125,7 +125,7 @@ class WordTokenizer:
 
 def _encode(prompt: str, answer: str, **params: Any) -> tuple[list[Row], int]:
     example = SimpleNamespace(prompt=prompt, answer=answer, row=7)
-    data = SimpleNamespace(examples=(example,), chat=False)
+    data = SimpleNamespace(corpus=None, examples=(example,), chat=False)
     return encode(WordTokenizer(), data, LoraParams(train="t.train", **params))
 
 
@@ -160,7 +160,9 @@ def test_row_without_anything_to_learn_is_refused() -> None:
         def __call__(self, text: str, add_special_tokens: bool = True) -> dict[str, list[int]]:
             return super().__call__(text, False)
 
-    data = SimpleNamespace(examples=(SimpleNamespace(prompt="", answer="", row=3),), chat=False)
+    data = SimpleNamespace(
+        corpus=None, examples=(SimpleNamespace(prompt="", answer="", row=3),), chat=False
+    )
     with pytest.raises(PassError, match=r"row 3 .* no token"):
         encode(NoStart(), data, LoraParams(train="t"))
 
