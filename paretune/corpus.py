@@ -1,9 +1,9 @@
 """Plain text as training sequences: joined and cut, or line by line.
 
-The five strategies and their parameters have the meaning that Microsoft Olive's text-generation data
-component gives them (olive/data/component/text_generation.py, 0.13.0), so that a data set described
-for it trains the same here. What only fills up is left out: a padded position has no target, and no
-token before it sees it.
+The five strategies and their parameters have the meaning that Microsoft Olive's text-generation
+data component gives them (olive/data/component/text_generation.py, 0.13.0), so that a data set
+described for it trains the same here. What only fills up is left out: a padded position has no
+target, and no token before it sees it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Each strategy on examples that were worked out by hand.
 
-The tokenizer of these examples splits at spaces; ``<s>`` is token 1, ``</s>`` 2, the joiner ``+`` 9, a
-digit stands for 10 more than itself.
+The tokenizer of these examples splits at spaces; ``<s>`` is token 1, ``</s>`` 2, the joiner ``+``
+9, a digit stands for 10 more than itself.
 """
 
 from __future__ import annotations
