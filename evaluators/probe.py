@@ -12,6 +12,10 @@ import sys
 import time
 from pathlib import Path
 
+from paretune.adapters import Switch
+from paretune.containment import check_model
+from paretune.errors import UsageError
+
 _TOKENS = 16
 
 
@@ -22,6 +26,10 @@ def probe(folder: Path, kind: str, threads: int) -> dict[str, float]:
         ``load_s``: wall seconds from the import being done to the model being loaded;
         ``peak_memory_mb``: the process's largest resident size, in 10^6 bytes.
     """
+    try:
+        check_model(folder)
+    except UsageError as error:
+        sys.exit(error.message)  # the last line is what is told of a process that failed
     load_s = _genai(folder, threads) if kind == "genai" else _torch(folder, threads)
     return {"load_s": load_s, "peak_memory_mb": _peak_bytes() / 1e6}
 
@@ -52,10 +60,11 @@ def _genai(folder: Path, threads: int) -> float:
     options = {"intra_op_num_threads": threads, "inter_op_num_threads": 1}
     config.overlay(json.dumps({"model": {"decoder": {"session_options": options}}}))
     model = og.Model(config)
+    adapters = Switch(og, model, folder)
     load_s = time.perf_counter() - start
     params = og.GeneratorParams(model)
     params.set_search_options(max_length=2 * _TOKENS, do_sample=False)
-    generator = og.Generator(model, params)
+    generator = adapters.apply(og.Generator(model, params))
     generator.append_tokens([1] * _TOKENS)
     for _ in range(_TOKENS - 1):
         if generator.is_done():
@@ -71,7 +80,11 @@ def _torch(folder: Path, threads: int) -> float:
     torch.set_num_threads(threads)
     start = time.perf_counter()
     model = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+        folder,
+        dtype=torch.float32,
+        use_safetensors=True,
+        local_files_only=True,
+        trust_remote_code=False,
     )
     load_s = time.perf_counter() - start
     with torch.inference_mode():

@@ -12,9 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from paretune.errors import InvalidArtifactError
+from paretune.adapters import Switch
+from paretune.containment import check_model
+from paretune.errors import InvalidArtifactError, UsageError
 from paretune.jsontools import read_json
 from paretune.models import Model, ModelKind
+from paretune.remote_code import explained
 from paretune.search.candidate import RuntimeSettings
 
 Logits = Any
@@ -51,16 +54,27 @@ class Session(Protocol):
         """Return greedily generated token ids, the end token included if it came."""
 
 
-def open_session(model: Model, runtime: RuntimeSettings) -> Session:
+def open_session(
+    model: Model, runtime: RuntimeSettings, *, trust_remote_code: bool = False
+) -> Session:
     """Load a model.
+
+    Args:
+        model: What to load.
+        runtime: What to run it with.
+        trust_remote_code: Whether Python code in its folder may run.
 
     Raises:
         InvalidArtifactError: It does not load; holds the loader's message.
     """
+    try:
+        check_model(model.path)
+    except UsageError as error:
+        raise InvalidArtifactError(f"does not load: {error.message}", hint=error.hint) from error
     if model.kind is ModelKind.GENAI:
-        return GenaiSession(model.path, runtime)
+        return GenaiSession(model.path, runtime, trust_remote_code)
     if model.kind is ModelKind.HF:
-        return TorchSession(model.path, runtime)
+        return TorchSession(model.path, runtime, trust_remote_code)
     raise InvalidArtifactError(f"a model of kind {model.kind.value} cannot be run as it is")
 
 
@@ -73,11 +87,19 @@ def log_softmax(logits: Logits) -> Logits:
     return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
 
 
-def hf_tokenizer(folder: Path) -> Any:
-    """Return the transformers tokenizer of a folder; no remote code is run."""
+def hf_tokenizer(folder: Path, trust_remote_code: bool = False) -> Any:
+    """Return the transformers tokenizer of a folder; nothing is fetched.
+
+    Args:
+        folder: A folder with a tokenizer's files.
+        trust_remote_code: Whether Python code in it may run.
+    """
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    with explained(folder, trust_remote_code, InvalidArtifactError):
+        return AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=trust_remote_code
+        )
 
 
 def import_genai() -> Any:
@@ -94,11 +116,15 @@ class GenaiSession:
     Args:
         folder: An ONNX Runtime GenAI folder.
         runtime: Provider and threads; they win over what the folder says.
+        trust_remote_code: Whether Python code of its tokenizer may run.
     """
 
-    def __init__(self, folder: Path, runtime: RuntimeSettings) -> None:
+    def __init__(
+        self, folder: Path, runtime: RuntimeSettings, trust_remote_code: bool = False
+    ) -> None:
         self._og = import_genai()
         self._folder = folder
+        self._trusted = trust_remote_code
         self._generator: Any = None
         self._own: Any = None
         self._note: dict[str, Any] = {}
@@ -110,6 +136,7 @@ class GenaiSession:
                 config.clear_providers()
                 config.append_provider(runtime.provider)
             self.model = self._og.Model(config)
+            self.adapters = Switch(self._og, self.model, folder)
         except (RuntimeError, self._og_error()) as error:
             raise InvalidArtifactError(f"does not load: {error}") from error
         settings = read_json(folder / "genai_config.json")["model"]
@@ -123,7 +150,7 @@ class GenaiSession:
 
     def tokenizer(self) -> Any:
         """Return the transformers tokenizer of the folder."""
-        return hf_tokenizer(self._folder)
+        return hf_tokenizer(self._folder, self._trusted)
 
     def own_ids(self, text: str, chat: bool) -> list[int]:
         """Return the token ids that the package's own tokenizer gives a text.
@@ -148,7 +175,7 @@ class GenaiSession:
             )
         params = self._og.GeneratorParams(self.model)
         params.set_search_options(max_length=length, do_sample=False, batch_size=1)
-        return self._og.Generator(self.model, params)
+        return self.adapters.apply(self._og.Generator(self.model, params))
 
     def begin(self, ids: Sequence[int], room: int) -> Logits:
         """Start anew with a prompt; returns the logits after it."""
@@ -196,20 +223,29 @@ class TorchSession:
     Args:
         folder: A Hugging Face folder with safetensors.
         runtime: Threads; the provider must be ``cpu`` or ``cuda``.
+        trust_remote_code: Whether Python code in the folder may run.
     """
 
-    def __init__(self, folder: Path, runtime: RuntimeSettings) -> None:
+    def __init__(
+        self, folder: Path, runtime: RuntimeSettings, trust_remote_code: bool = False
+    ) -> None:
         import torch
         from transformers import AutoModelForCausalLM
 
         torch.set_num_threads(runtime.threads)
         self._torch = torch
         self._folder = folder
+        self._trusted = trust_remote_code
         self._device = "cuda" if runtime.provider == "cuda" else "cpu"
         try:
-            self.model = AutoModelForCausalLM.from_pretrained(
-                folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
-            ).to(self._device)
+            with explained(folder, trust_remote_code, InvalidArtifactError):
+                self.model = AutoModelForCausalLM.from_pretrained(
+                    folder,
+                    dtype=torch.float32,
+                    use_safetensors=True,
+                    local_files_only=True,
+                    trust_remote_code=trust_remote_code,
+                ).to(self._device)
         except (OSError, ValueError, RuntimeError, KeyError) as error:
             raise InvalidArtifactError(f"does not load: {error}") from error
         self.model.eval()
@@ -219,7 +255,7 @@ class TorchSession:
 
     def tokenizer(self) -> Any:
         """Return the transformers tokenizer of the folder."""
-        return hf_tokenizer(self._folder)
+        return hf_tokenizer(self._folder, self._trusted)
 
     def _forward(self, ids: Sequence[int], *, last: bool) -> Logits:
         with self._torch.inference_mode():

@@ -347,8 +347,9 @@ def optimize(
 
     Args:
         config: A configuration file.
-        study: Folder of the study; by default ``studies/`` and the configuration's stem.
-        store: Folder of the artifact store; by default the user's.
+        study: Folder of the study; by default the one that the configuration names (Olive's
+            does), else ``studies/`` and its stem.
+        store: Folder of the artifact store; by default likewise, else the user's.
         trials: Most candidates that run a job, in place of the configuration's.
         time: Most time (``10m``, or seconds), in place of the configuration's.
         watcher: Told of the search as it goes; by default nothing is shown.
@@ -371,8 +372,9 @@ def optimize(
         Path(config), trials=trials, time=time, single=single,
         allow_network=allow_network, trust_remote_code=trust_remote_code,
     )  # fmt: skip
-    place = Path(study) if study is not None else Path("studies") / plan.name
-    setting = Setting(plan, Store(Path(store) if store is not None else default_store()))
+    place = Path(study) if study is not None else plan.study or Path("studies") / plan.name
+    root = Path(store) if store is not None else plan.store or default_store()
+    setting = Setting(plan, Store(root))
     opened: Study | None = None
     try:
         opened = Study(place)

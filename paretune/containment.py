@@ -19,55 +19,67 @@ from paretune.pickles import CONVERT_ADAPTER, CONVERT_MODEL, pickled
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+_INDEX_SUFFIX = ".safetensors.index.json"
 ADAPTER = "adapter_model.safetensors"
 _MOST_INDEX_BYTES = 64 << 20
 
 _STAY_INSIDE = "Models may not reach outside of their folder: copy the file into it."
 # Words of a key that say that its value names a file or a folder: `filename`, `data_file`,
-# `tokenizer_dir`, `ep.context_file_path`, `custom_ops_library`, and `enable_profiling` (of what it
-# writes, the beginning of its name).
-_FILE = frozenset({"file", "files", "filename", "path", "library", "profiling"})
+# `tokenizer_dir`, `custom_ops_library`, and `enable_profiling` (the beginning of what it writes).
+_FILE = frozenset({"file", "files", "filename", "filepath", "path", "library", "profiling"})
 _FOLDER = frozenset({"dir", "folder", "root"})
 _OPTIONS = frozenset({"session_options", "run_options", "provider_options"})
+# ONNX Runtime takes any `session.NAME`, and some write where they are told to: in those that have a
+# dot, nothing but numbers and switches.
+_NUMBERS = re.compile(r"[-+0-9.,;]*|true|false", re.IGNORECASE)
+_TOKENIZER_FILES = ("tokenizer_config.json", "tokenizer_module.json")
 # Files of a GenAI model that are named like the others, and are no ONNX models.
 _NOT_ONNX = frozenset({"config_filename", "adapter_filename"})
 
 
-def check_model(folder: Path) -> None:
+def check_model(folder: Path) -> set[Path]:
     """Refuse a model folder that names files outside of it, or has pickled weights only.
 
     Args:
         folder: A model folder of any kind.
+
+    Returns:
+        The files that it names, beside those that each model of its kind has.
 
     Raises:
         UsageError: Says which file names what, or how to convert the weights.
     """
     root = folder.resolve()
     for path in folder.rglob("*"):
-        check_link(path, root)
+        check_entry(path, root)
     if (folder / "genai_config.json").is_file():
-        _check_genai(folder, read_model_json(folder / "genai_config.json"))
-        for file in folder.rglob("*.onnx"):
-            onnx_weights(file)
-    elif (folder / "adapter_config.json").is_file():
-        check_adapter(folder)
-    elif (folder / "config.json").is_file():
-        _check_hugging_face(folder)
-    else:
-        for file in folder.glob("*.onnx"):
-            onnx_weights(file)
+        named = _named_by_genai(folder, read_model_json(folder / "genai_config.json"))
+        for name in _TOKENIZER_FILES:
+            named = named.union(*map(_named_by_tokenizer, folder.rglob(name)))
+        return named.union(*map(_named_by_onnx, folder.rglob("*.onnx")))
+    if (folder / "adapter_config.json").is_file():
+        return _named_by_adapter(folder)
+    if (folder / "config.json").is_file():
+        return _named_by_hugging_face(folder)
+    return set().union(*map(_named_by_onnx, folder.glob("*.onnx")))
 
 
-def check_link(path: Path, root: Path) -> None:
-    """Refuse a link that leads out of a model's folder, or that stands for a folder.
+def check_entry(path: Path, root: Path) -> None:
+    """Refuse a link that leads out of a model's folder or stands for a folder, and a broken name.
 
     Args:
         path: A file or folder in the model.
         root: The model's folder, resolved.
 
     Raises:
-        UsageError: It is such a link.
+        UsageError: It is one of these.
     """
+    try:
+        path.name.encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(
+            f"{path.parent}: the file name {path.name!r} is not UTF-8", hint="Rename the file."
+        ) from error
     if not path.is_symlink():
         return
     if not _stays(path, root):
@@ -109,57 +121,62 @@ def inside(folder: Path, name: Json, where: str, *, or_folder: bool = False) -> 
     return path
 
 
-def onnx_weights(file: Path) -> list[Path]:
-    """Return the files that hold an ONNX model's weights, beside itself.
-
-    Raises:
-        UsageError: It names one outside of its folder, or is no ONNX file.
-    """
-    return [inside(file.parent, name, f"{file}: external data") for name in external_files(file)]
+def _named_by_onnx(file: Path) -> set[Path]:
+    """Return the files that hold an ONNX model's weights: they lie in its own folder."""
+    where = f"{file}: external data"
+    return {inside(file.parent, name, where) for name in external_files(file)}
 
 
-def check_adapter(folder: Path) -> None:
-    """Refuse an adapter without safetensors, before any library looks for another file.
+def _named_by_tokenizer(file: Path) -> set[Path]:
+    """Return the vocabulary that ONNX Runtime GenAI reads where a tokenizer names one."""
+    name = read_model_json(file).get("tiktoken_file")
+    return {inside(file.parent, name, f"{file}: tiktoken_file")} if name else set()
 
-    Raises:
-        UsageError: Says how to convert the weights.
-    """
+
+def _named_by_adapter(folder: Path) -> set[Path]:
     if not (folder / ADAPTER).is_file():
         raise UsageError(
             f"adapter {str(folder)!r}: expected weights in {ADAPTER}, found {_found(folder)}",
             hint=CONVERT_ADAPTER,
         )
+    return set()
 
 
-def _check_hugging_face(folder: Path) -> None:
-    config = read_model_json(folder / "config.json")
-    named = config.get("transformers_weights")  # takes precedence over the usual names
-    if named is not None:
-        _shard(folder, named, f"{folder / 'config.json'}: transformers_weights")
-    if (folder / INDEX).is_file():
-        weights = read_model_json(folder / INDEX, most_bytes=_MOST_INDEX_BYTES).get("weight_map")
-        if not isinstance(weights, dict):
-            raise UsageError(
-                f"{folder / INDEX}: expected a weight_map", hint="Is the model complete?"
-            )
-        for name in sorted(set(map(str, weights.values()))):
-            _shard(folder, name, f"{folder / INDEX}: weight_map")
-    elif named is None and not (folder / WEIGHTS).is_file():
-        # Other names of safetensors do not count: loaders would go on and look for a pickle.
+def _named_by_hugging_face(folder: Path) -> set[Path]:
+    file = folder / "config.json"
+    named, indices = set(), {folder / INDEX}
+    weights = read_model_json(file).get("transformers_weights")
+    if weights is not None:  # takes precedence over the usual names
+        where = f"{file}: transformers_weights"
+        if str(weights).endswith(_INDEX_SUFFIX):
+            indices.add(inside(folder, weights, where))
+        else:
+            named.add(_shard(folder, weights, where))
+    for index in sorted(filter(Path.is_file, indices)):
+        shards = read_model_json(index, most_bytes=_MOST_INDEX_BYTES).get("weight_map")
+        if not isinstance(shards, dict):
+            raise UsageError(f"{index}: expected a weight_map", hint="Is the model complete?")
+        named |= {
+            _shard(folder, name, f"{index}: weight_map") for name in set(map(str, shards.values()))
+        }
+    if not named and not (folder / WEIGHTS).is_file():
+        # Safetensors of other names do not count: loaders would go on and look for a pickle.
         raise UsageError(
             f"model {str(folder)!r}: expected weights in {WEIGHTS} or {INDEX}, "
             f"found {_found(folder)}",
             hint=CONVERT_MODEL,
         )
+    return named
 
 
-def _shard(folder: Path, name: Json, where: str) -> None:
-    """Refuse what is no safetensors file in the folder: loaders take any other for a pickle."""
+def _shard(folder: Path, name: Json, where: str) -> Path:
+    """Return a file of weights; loaders would take any but safetensors for a pickle."""
     path = inside(folder, name, where)
-    if path.suffix != ".safetensors" and not path.name.endswith(".safetensors.index.json"):
+    if path.suffix != ".safetensors":
         raise UsageError(
             f"{where} names {_shown(name)}, expected a .safetensors file", hint=CONVERT_MODEL
         )
+    return path
 
 
 def _found(folder: Path) -> str:
@@ -167,8 +184,9 @@ def _found(folder: Path) -> str:
     return f"only pickled ones ({', '.join(names)})" if names else "none"
 
 
-def _check_genai(folder: Path, config: dict[str, Json]) -> None:
-    """Refuse a GenAI configuration that leads out, writes, or loads a library."""
+def _named_by_genai(folder: Path, config: dict[str, Json]) -> set[Path]:
+    """Return what a GenAI configuration names; it may not load a library, nor write."""
+    named = set()
     file = folder / "genai_config.json"
     model = config.get("model")
     decoder = model.get("decoder") if isinstance(model, dict) else None
@@ -180,18 +198,31 @@ def _check_genai(folder: Path, config: dict[str, Json]) -> None:
     for keys, value in _leaves(config):
         where, key = f"{file}: {'.'.join(keys)}", keys[-1]
         words = set(re.split(r"[._]", key.lower()))
+        names_a_file = bool(words & (_FILE | _FOLDER))
+        if not value:
+            continue
         if not _OPTIONS.isdisjoint(keys):
-            leads_out = isinstance(value, str) and _leads_out(value)
-            if value and (leads_out or words & (_FILE | _FOLDER)):
+            if names_a_file or not _is_plain(key, value):
                 raise UsageError(
                     f"{where}: {_shown(value)} is refused: a model's settings may not load a "
                     "library, nor read or write further files",
                     hint=f"Remove {key!r} from the file.",
                 )
-        elif value not in (None, "") and words & (_FILE | _FOLDER):
+        elif names_a_file:
             found = inside(folder, value, where, or_folder=bool(words & _FOLDER))
+            named.add(found)
             if key.endswith("filename") and key not in _NOT_ONNX:
-                onnx_weights(found)
+                named |= _named_by_onnx(found)
+    return named
+
+
+def _is_plain(option: str, value: Json) -> bool:
+    """Return whether an option's value can be no path."""
+    if not isinstance(value, str):
+        return True
+    if "." in option:
+        return _NUMBERS.fullmatch(value) is not None
+    return not re.search(r"[/\\]", value) and not _leads_out(value)
 
 
 def _leaves(value: Json, keys: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Json]]:

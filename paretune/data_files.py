@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
-import json
+import io
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from paretune.errors import DataError
+from paretune.jsontools import parse_json
+from paretune.pickles import convert_data
 
 Row: TypeAlias = dict[str, Any]
 
@@ -35,6 +37,9 @@ def read_rows(path: Path, format: str | None = None) -> list[Row]:
         )
     known = format or _BY_SUFFIX.get(path.suffix.lower())
     if known is None:
+        convert = convert_data(path.suffix)
+        if convert is not None:
+            raise DataError(f"{path}: {path.suffix} files are not read", hint=convert)
         raise DataError(
             f"{path}: cannot tell the format from the suffix {path.suffix!r}",
             hint=f"Say `format:`, or use one of {', '.join(sorted(_BY_SUFFIX))}.",
@@ -63,8 +68,8 @@ def _lines(path: Path, text: str) -> list[Row]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
+            row = parse_json(line)
+        except ValueError as error:
             raise DataError(
                 f"{path}: line {number} is not JSON: {error}",
                 hint=f"The line begins with {line[:60]!r}.",
@@ -75,8 +80,8 @@ def _lines(path: Path, text: str) -> list[Row]:
 
 def _array(path: Path, text: str) -> list[Row]:
     try:
-        found = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+        found = parse_json(text)
+    except ValueError as error:
         raise DataError(
             f"{path}: not JSON: {error}", hint="Expected an array of objects, or one a line."
         ) from error
@@ -93,7 +98,7 @@ def _object(path: Path, where: str, row: Any) -> Row:
 
 
 def _csv(path: Path, text: str) -> list[Row]:
-    reader = csv.DictReader(text.splitlines(keepends=True), strict=True)
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     rows = []
     try:
         for row in reader:
@@ -118,7 +123,8 @@ def _parquet(path: Path) -> list[Row]:
 
     try:
         rows: list[Row] = pyarrow.parquet.read_table(path).to_pylist()
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError, OverflowError, ValueError) as error:
+        # The last two: dates beyond Python's, and text that is not UTF-8.
         raise DataError(
             f"{path}: not a Parquet file: {error}", hint="Say `format:` if it is another one."
         ) from error

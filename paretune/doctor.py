@@ -15,7 +15,7 @@ from paretune.store import default_store
 from paretune.targets.base import Job, JobStatus, Limits, TargetInfo
 from paretune.targets.fingerprint import free_disk
 from paretune.targets.local import RUNTIMES, LocalTarget
-from paretune.targets.providers import PROVIDERS, check_provider
+from paretune.targets.providers import FLAVOURS, PROVIDERS, check_provider, clashes
 
 _TESTED_PYTHON = ((3, 11), (3, 13))
 _LITTLE_MEMORY = 4e9
@@ -41,7 +41,7 @@ def report(store_root: Path | None = None) -> dict[str, Json]:
         "Machine": _machine(info, store_root),
         "Workers": runtimes,
         "Packages": _packages(),
-        "Execution providers": _providers(info),
+        "Execution providers": [_flavours(), *_providers(info)],
         "Passes": [_plug_in("passes", name) for name in names("passes")],
         "Evaluators": [_plug_in("evaluators", name) for name in names("evaluators")],
     }
@@ -150,6 +150,9 @@ def _packages() -> list[Json]:
         wanted = Requirement(text)
         if wanted.marker is not None and not wanted.marker.evaluate({"extra": ""}):
             continue
+        stand_ins = [g for g in FLAVOURS if wanted.name == g[0] and any(map(_installed, g[1:]))]
+        if stand_ins and not _installed(wanted.name):
+            continue  # another flavour does its work
         try:
             version = importlib.metadata.version(wanted.name)
         except importlib.metadata.PackageNotFoundError:
@@ -165,6 +168,23 @@ def _requirements() -> Iterable[str]:
         return importlib.metadata.requires("paretune") or ()
     except importlib.metadata.PackageNotFoundError:  # run from a checkout, not installed
         return ()
+
+
+def _flavours() -> dict[str, Json]:
+    """Say whether one flavour of each run-time is installed, and which."""
+    every = [name for group in FLAVOURS for name in group if _installed(name)]
+    clashing = clashes(every)
+    if not clashing:
+        return _item("run-time", ", ".join(every) or "none")
+    # The last one of a group is the special one; the first came with paretune.
+    kept = [group[-1] for group in clashing]
+    exact = " ".join(f"{name}=={importlib.metadata.version(name)}" for name in kept)
+    return _item(
+        "run-time",
+        f"{'; '.join(' and '.join(group) for group in clashing)} overwrite each other's files",
+        f"one of them: pip uninstall -y {' '.join(n for group in clashing for n in group)} && "
+        f"pip install --no-deps {exact}",
+    )
 
 
 def _providers(info: TargetInfo) -> list[Json]:

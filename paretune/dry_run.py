@@ -46,7 +46,7 @@ def foresee(
         config, trials=trials, time=time,
         allow_network=allow_network, trust_remote_code=trust_remote_code,
     )  # fmt: skip
-    setting = Setting(plan, Store(store or default_store()))
+    setting = Setting(plan, Store(store or plan.store or default_store()))
     try:
         return _foresee(setting)
     finally:

@@ -27,6 +27,13 @@ tokenizer = og.Tokenizer(model)
 params = og.GeneratorParams(model)
 params.set_search_options(max_length=len(tokens) + {new_tokens}, do_sample=False)
 generator = og.Generator(model, params)
+beside = here / "paretune_adapters.json"  # there if an adapter lies apart from its base
+if beside.exists():
+    listed = json.loads(beside.read_text())
+    adapters = og.Adapters(model)
+    for name, file in listed["adapters"].items():
+        adapters.load(str(here / file), name)
+    generator.set_active_adapter(adapters, listed["active"])  # another name: another adapter
 generator.append_tokens(tokens)
 stream = tokenizer.create_stream()
 while not generator.is_done():

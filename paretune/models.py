@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from paretune.containment import check_link, check_model
+from paretune.containment import check_entry, check_model
 from paretune.errors import UsageError
 from paretune.jsontools import Json, model_object, read_model_json
 
@@ -120,12 +120,12 @@ def folder_files(folder: Path) -> list[Path]:
     """Return every regular file below a folder, in a fixed order.
 
     Raises:
-        UsageError: A link leads out of the folder.
+        UsageError: A link leads out of the folder, or a name is not UTF-8.
     """
     root = folder.resolve()
     found = sorted(folder.rglob("*"))
     for path in found:
-        check_link(path, root)
+        check_entry(path, root)
     return [path for path in found if path.is_file()]
 
 

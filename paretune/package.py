@@ -11,7 +11,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from paretune.containment import check_model
 from paretune.models import Model, ModelKind, folder_files
+from paretune.pickles import SUFFIXES as PICKLED
 from paretune.search.candidate import RuntimeSettings
 
 _LINK_FROM_BYTES = 1 << 20
@@ -32,7 +34,7 @@ def lay_out(model: Model, runtime: RuntimeSettings, out: Path, *, link: bool) ->
         A handle of the folder, with the artifact's digest.
     """
     out.mkdir(parents=True)
-    for file in folder_files(model.path):
+    for file in deployable_files(model):
         target = out / file.relative_to(model.path)
         target.parent.mkdir(parents=True, exist_ok=True)
         if link and file.stat().st_size >= _LINK_FROM_BYTES:
@@ -46,9 +48,21 @@ def lay_out(model: Model, runtime: RuntimeSettings, out: Path, *, link: bool) ->
     return Model(model.kind, out, model.digest, model.base)
 
 
+def deployable_files(model: Model) -> list[Path]:
+    """Return the files that go into a package: all but those that may be pickled.
+
+    An ONNX model may call its plain weights ``weights.bin``: what a model names is kept.
+    """
+    files = folder_files(model.path)
+    suspects = {file for file in files if file.suffix.lower() in PICKLED}
+    if suspects:
+        suspects -= check_model(model.path)
+    return [file for file in files if file not in suspects]
+
+
 def _link(source: Path, target: Path) -> None:
     try:
-        os.link(source, target)
+        os.link(source.resolve(), target)  # a link in a model becomes a file in a package
     except OSError:  # another file system, or one without hard links
         shutil.copyfile(source, target)
 

@@ -22,6 +22,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "lora": "paretune.passes.lora:Lora",
         "merge": "paretune.passes.merge:Merge",
         "genai": "paretune.passes.genai:Genai",
+        "genai_adapter": "paretune.passes.genai_adapter:GenaiAdapter",
         "matmul_nbits": "paretune.passes.matmul_nbits:MatMulNBits",
     },
     "evaluators": {

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from paretune.errors import PassError
@@ -19,14 +20,18 @@ from paretune.passes.genai_options import GenaiParams, expected_bytes, why_not
 if TYPE_CHECKING:
     from paretune.targets.base import TargetInfo
 
-# Measured on SmolLM2-135M with two cores: imports, then seconds and bytes of memory a weight.
-_SECONDS_TO_START = 4.0
-_SECONDS_A_WEIGHT = 40e-9
+# Measured by benchmarks/foresight.py with two cores, on Llamas of 0.3, 47, 135 and 362 million
+# weights. The libraries are imported already where jobs are forked; half of their pages count.
+_SECONDS_TO_START = 0.3
+_SECONDS_A_WEIGHT = 20e-9
+_SECONDS_A_WEIGHT_QUANTIZED = 45e-9
 _SECONDS_A_WEIGHT_K_QUANT = 260e-9
-_MEMORY_TO_START = 500_000_000
-_MEMORY_A_WEIGHT = 6
-_MEMORY_A_WEIGHT_QUANTIZED = 12
-_MEMORY_A_WEIGHT_K_QUANT = 17
+_MEMORY_TO_START = 240_000_000
+# What is held beside whole models while the largest matrix is worked on, in units of it: 1.2 to 2.7
+# were seen where it is cast, turned and rounded, 3 to 5 with rtn, 9 to 10.5 with k_quant.
+_WORKING_COPIES = 2.0
+_WORKING_COPIES_RTN = 5.0
+_WORKING_COPIES_K_QUANT = 10.5
 
 
 class Genai:
@@ -59,17 +64,28 @@ class Genai:
         return why_not(model, params, provider)
 
     def estimate(self, model: ModelInfo, params: GenaiParams, target: TargetInfo) -> Estimate:
-        """Return size, memory and time, scaled from what was measured on a small model."""
-        if not model.parameters:
+        """Return size, memory and time, scaled from what was measured on small models.
+
+        The model is held as its file has it. To be quantized it is copied whole into fp32, and what
+        is finished is held beside that.
+        """
+        size = expected_bytes(model, params)
+        if size is None:
             return Estimate()
-        seconds, memory = _SECONDS_A_WEIGHT, _MEMORY_A_WEIGHT
+        held = model.bytes or 4 * model.parameters
+        seconds, copies = _SECONDS_A_WEIGHT, _WORKING_COPIES
+        if params.quantized:
+            held += 4 * model.parameters + size
+            seconds = _SECONDS_A_WEIGHT_QUANTIZED
         if params.base_algorithm == "k_quant":
-            seconds, memory = _SECONDS_A_WEIGHT_K_QUANT, _MEMORY_A_WEIGHT_K_QUANT
-        elif params.quantized:
-            memory = _MEMORY_A_WEIGHT_QUANTIZED
+            seconds, copies = _SECONDS_A_WEIGHT_K_QUANT, _WORKING_COPIES_K_QUANT
+        elif params.base_algorithm == "rtn":
+            copies = _WORKING_COPIES_RTN
+        # The head, in fp32: in a small model nothing comes near it.
+        largest = 4 * model.vocab_size * model.hidden_size
         return Estimate(
-            bytes_out=expected_bytes(model, params),
-            peak_memory=_MEMORY_TO_START + memory * model.parameters,
+            bytes_out=size,
+            peak_memory=int(_MEMORY_TO_START + held + copies * largest),
             seconds=_SECONDS_TO_START + seconds * model.parameters,
         )
 
@@ -96,14 +112,31 @@ class Genai:
         from paretune.passes.genai_tokenizer import note_differences
 
         context.progress(Progress("genai", 0, 2, f"building {params.precision}"))
-        with _quietly(), _without_git():
-            _build(model, params, context)
+        build(model, params, context)
         _require_nodes(params, context)
         context.progress(Progress("genai", 1, 2, "comparing tokenizers"))
         note_differences(model.path, context)
 
 
-def _build(model: Model, params: GenaiParams, context: Context) -> None:
+def build(
+    model: Model, params: GenaiParams, context: Context, *, adapter: Path | None = None
+) -> None:
+    """Let the model builder write into ``context.out``.
+
+    Args:
+        model: A Hugging Face folder.
+        params: How.
+        context: The pass's surroundings.
+        adapter: A PEFT adapter of the model, to be built into the graph.
+
+    Raises:
+        PassError: The builder refuses.
+    """
+    with _quietly(), _without_git():
+        _create(model, params, context, adapter)
+
+
+def _create(model: Model, params: GenaiParams, context: Context, adapter: Path | None) -> None:
     import logging
 
     from onnxruntime_genai.models.builder import create_model, parse_extra_options
@@ -112,6 +145,8 @@ def _build(model: Model, params: GenaiParams, context: Context) -> None:
     options = [*params.builder_options(), "hf_token=false"]
     if context.trust_remote_code:
         options.append("hf_remote=true")
+    if adapter is not None:
+        options.append(f"adapter_path={adapter}")
     cache = str(context.scratch / "builder")
     where = (None, str(model.path), str(context.out), params.precision, context.provider, cache)
     try:

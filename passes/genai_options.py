@@ -42,6 +42,7 @@ _OF_QUANTIZATION = (
     "nodes_to_exclude",
 )
 _HEAD_DIM_STEP = 16
+_GRAPH_BYTES_A_LAYER = 8_000
 
 Algorithm = Literal["default", "rtn", "rtn_last", "k_quant", "k_quant_last", "k_quant_mixed"]
 MixedPrecision = Literal[
@@ -193,9 +194,18 @@ def _would_not_load(model: ModelInfo, params: GenaiParams) -> str | None:
 
 
 def expected_bytes(model: ModelInfo, params: GenaiParams) -> int | None:
-    """Return the size of the build's weights in bytes; None if the model's is unknown."""
+    """Return the size of the build in bytes; None if the model's is unknown.
+
+    Beside the weights there is what stood beside them before (a tokenizer), and the graph.
+    """
     if not model.parameters:
         return None
+    width = 4 if model.precision == "fp32" else 2
+    beside = max(0, model.bytes - width * model.parameters)
+    return _expected_weights(model, params) + beside + _GRAPH_BYTES_A_LAYER * model.layers
+
+
+def _expected_weights(model: ModelInfo, params: GenaiParams) -> int:
     embedding = model.vocab_size * model.hidden_size
     shared = params.shares_embeddings(model)
     body = model.parameters - embedding * (1 if model.tied else 2)

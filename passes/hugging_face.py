@@ -6,7 +6,10 @@ import os
 from pathlib import Path
 from typing import Any
 
+from paretune.containment import check_model
+from paretune.errors import PassError
 from paretune.passes.base import Context
+from paretune.remote_code import explained
 
 
 def use_all_cores() -> None:
@@ -23,29 +26,58 @@ def use_all_cores() -> None:
 
 
 def load_tokenizer(folder: Path, context: Context) -> Any:
-    """Return the tokenizer of a model folder; nothing is fetched."""
+    """Return the tokenizer of a model folder; nothing is fetched.
+
+    Raises:
+        PassError: It needs code that the folder brings, and that is off.
+    """
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(
-        folder, local_files_only=True, trust_remote_code=context.trust_remote_code
-    )
+    with explained(folder, context.trust_remote_code, PassError):
+        return AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=context.trust_remote_code
+        )
 
 
 def load_fp32(folder: Path, context: Context) -> Any:
     """Return the causal language model of a folder with its weights in fp32.
 
-    Whatever the checkpoint holds, adapters are trained and merged at full precision. Weights are
-    read from safetensors only, and nothing is fetched.
+    Whatever the checkpoint holds, adapters are merged, and unless asked otherwise trained, at full
+    precision.
+
+    Raises:
+        PassError: It needs code that the folder brings, and that is off.
+        UsageError: It names files outside of its folder, or has pickled weights only.
     """
     import torch
+
+    return load_causal_lm(folder, context, dtype=torch.float32)
+
+
+def load_causal_lm(folder: Path, context: Context, **how: Any) -> Any:
+    """Return the causal language model of a folder.
+
+    Weights are read from safetensors only, and nothing is fetched.
+
+    Args:
+        folder: The model's.
+        context: Whether its own code may run.
+        **how: More for ``from_pretrained``: ``dtype``, ``quantization_config``, ``device_map``.
+
+    Raises:
+        PassError: It needs code that the folder brings, and that is off.
+        UsageError: It names files outside of its folder, or has pickled weights only.
+    """
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # a log is no terminal
-    return AutoModelForCausalLM.from_pretrained(
-        folder,
-        dtype=torch.float32,
-        use_safetensors=True,
-        local_files_only=True,
-        trust_remote_code=context.trust_remote_code,
-    )
+    check_model(folder)
+    with explained(folder, context.trust_remote_code, PassError):
+        return AutoModelForCausalLM.from_pretrained(
+            folder,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=context.trust_remote_code,
+            **how,
+        )

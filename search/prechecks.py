@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from paretune.passes.base import Estimate, Pass
 from paretune.search.candidate import Candidate
 from paretune.targets.base import TargetInfo
 
-_GB = 1e9
+_GB, _MB = 1e9, 1e6
 
 
 @dataclass(frozen=True)
@@ -75,20 +75,54 @@ class Prechecks:
                 return Foresight(f"{where}: {why}", tuple(estimates))
             estimate = pass_.estimate(model, params, self._target)
             estimates.append(estimate)
-            why = self._does_not_fit(estimate)
+            last = position + 1 == len(candidate.recipe)
+            why = self._does_not_fit(estimates, last=last)
             if why is not None:
                 return Foresight(f"{where}: {why}", tuple(estimates))
             model = pass_.predict(model, params)
         return Foresight(None, tuple(estimates), model)
 
-    def _does_not_fit(self, estimate: Estimate) -> str | None:
-        needs, free = estimate.peak_memory, self._memory
+    def _does_not_fit(self, estimates: Sequence[Estimate], *, last: bool) -> str | None:
+        """Return why the pass that was estimated last does not fit.
+
+        Args:
+            estimates: Of it and of the passes before it. What is unknown rules out nothing.
+            last: True: no pass follows it.
+        """
+        needs, free = estimates[-1].peak_memory, self._memory
         if needs is not None and free is not None and needs > free:
-            return f"needs about {needs / _GB:.1f} GB of memory; {free / _GB:.1f} GB may be used"
-        needs, free = estimate.bytes_out, self._target.disk_free or None
-        if needs is not None and free is not None and needs > free:
-            return f"writes about {needs / _GB:.1f} GB; {free / _GB:.1f} GB of disk is free"
-        return None
+            return f"needs about {_size(needs)} of memory; {_size(free)} may be used"
+        return self._fills_the_disk([e.bytes_out or 0 for e in estimates], last=last)
+
+    def _fills_the_disk(self, written: Sequence[int], *, last: bool) -> str | None:
+        """Return why a recipe's outputs so far do not fit, or None.
+
+        All of them stay in the store. At the end the last one is there once more: as the package
+        that is handed over, for large files are linked while they are measured only. What an
+        earlier candidate has left in the store is counted as if it were to be written, and the
+        package even if it goes to another disk: near a disk's end, too much is asked for rather
+        than too little.
+        """
+        free = self._target.disk_free
+        if not free:
+            return None
+        own, total = written[-1], sum(written)
+        if own > free:
+            return f"writes about {_size(own)}; {_size(free)} of disk is free"
+        beside = ["the passes before it"] if len(written) > 1 else []
+        if last and total <= free:
+            total += own
+            beside.append("the copy that is handed over")
+        if total <= free:
+            return None
+        return (
+            f"writes about {_size(own)}, {_size(total)} with {' and '.join(beside)}; "
+            f"{_size(free)} of disk is free"
+        )
+
+
+def _size(count: float) -> str:
+    return f"{count / _GB:.2f} GB" if count >= _GB else f"{count / _MB:.0f} MB"
 
 
 def _first(error: ValidationError) -> str:

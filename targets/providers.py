@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from paretune.errors import UsageError, nearest
 from paretune.targets.base import TargetInfo
@@ -15,6 +15,23 @@ PROVIDERS = ("cpu", "cuda", "dml")
 _NEEDS = {"cuda": "onnxruntime-genai-cuda", "dml": "onnxruntime-genai-directml"}
 PROVIDER_PACKAGES = (*_NEEDS.values(), "onnxruntime-gpu", "onnxruntime-directml")
 """Distributions that bring another provider than the processor's."""
+
+FLAVOURS = (
+    ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino"),
+    ("onnxruntime-genai", *_NEEDS.values()),
+)
+"""Distributions that bring the same module: each overwrites the files of the one before."""
+
+
+def clashes(packages: Iterable[str]) -> list[tuple[str, ...]]:
+    """Return the installed distributions that overwrite each other, a group each.
+
+    Args:
+        packages: Names of what is installed.
+    """
+    installed = set(packages)
+    there = (tuple(name for name in group if name in installed) for group in FLAVOURS)
+    return [group for group in there if len(group) > 1]
 
 
 def providers_found(

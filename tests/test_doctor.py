@@ -92,3 +92,22 @@ def test_little_memory_is_told(tmp_path: Path) -> None:
     )
     assert not memory["ok"]
     assert "4 GB free" in str(memory["needs"])
+
+
+def test_two_flavours_of_the_run_time_are_told_with_the_way_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    there = {"onnxruntime", "onnxruntime-gpu", "onnxruntime-genai"}
+    monkeypatch.setattr(doctor, "_installed", lambda name: name in there)
+    monkeypatch.setattr(doctor.importlib.metadata, "version", lambda name: "1.31.1")
+    item = doctor._flavours()
+    assert not item["ok"]
+    assert item["found"] == "onnxruntime and onnxruntime-gpu overwrite each other's files"
+    assert item["needs"] == (
+        "one of them: pip uninstall -y onnxruntime onnxruntime-gpu && "
+        "pip install --no-deps onnxruntime-gpu==1.31.1"
+    )
+    there.remove("onnxruntime")
+    assert doctor._flavours()["ok"]
+    monkeypatch.setattr(doctor, "_requirements", lambda: ["onnxruntime==1.32.0"])
+    assert doctor._packages() == []  # another flavour does its work

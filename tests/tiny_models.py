@@ -80,6 +80,43 @@ def make_tiny_llama(
     return folder
 
 
+def make_tiny_phi3(folder: Path, seed: int = 0) -> Path:
+    """Write a small Phi-3: fused projections, no remote code, room for the tutorial's 2048 tokens.
+
+    Args:
+        folder: Where to write it; made if it is not there.
+        seed: Of the weights.
+
+    Returns:
+        The folder.
+    """
+    import torch
+    from transformers import Phi3Config, Phi3ForCausalLM
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer = _tokenizer(bos=True, chat=True)
+    config = Phi3Config(
+        vocab_size=len(tokenizer),
+        hidden_size=128,
+        intermediate_size=256,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        max_position_embeddings=4096,
+        original_max_position_embeddings=4096,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        initializer_range=0.1,
+    )
+    torch.manual_seed(seed)
+    Phi3ForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
 def _tokenizer(*, bos: bool, chat: bool):  # type: ignore[no-untyped-def]
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast

@@ -7,6 +7,7 @@ space fits this machine; 3 nothing feasible; 4 the study or store is locked, dam
 
 from __future__ import annotations
 
+import io
 import signal
 import sys
 import traceback
@@ -15,6 +16,7 @@ from types import FrameType
 import click
 
 from paretune.cli.caching import cache
+from paretune.cli.importing import import_olive
 from paretune.cli.looking import bench, doctor, init, passes
 from paretune.cli.options import accept_everywhere
 from paretune.cli.searching import pick, report, run, search
@@ -33,7 +35,7 @@ def app() -> None:
     """
 
 
-for command in (search, run, report, pick, bench, doctor, passes, init, cache):
+for command in (search, run, report, pick, bench, doctor, passes, init, import_olive, cache):
     app.add_command(command)
 accept_everywhere(app)
 
@@ -52,24 +54,33 @@ def call(arguments: list[str]) -> int:
     except click.exceptions.Exit as done:
         return done.exit_code
     except click.ClickException as error:
-        error.show()
+        told = io.StringIO()
+        error.show(told)
+        _tell(told.getvalue().rstrip("\n"))
         return 2
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted; the same command again goes on from here", err=True)
         return INTERRUPTED
     except ParetuneError as error:
-        click.echo(f"error: {error.message}", err=True)
+        _tell(f"error: {error.message}")
         if error.hint is not None:
-            click.echo(f"  {error.hint}", err=True)
+            _tell(f"  {error.hint}")
         return error.exit_status
     except BrokenPipeError:  # the reader of our output is gone: nobody to tell
         sys.stderr.close()
         return 0
     except Exception:
         # The outermost frame of the program: whatever comes here is ours to mend.
-        traceback.print_exc()
+        _tell(traceback.format_exc().rstrip("\n"))
         click.echo("this is a bug of paretune; please report it with the text above", err=True)
         return BUG
+
+
+def _tell(text: str) -> None:
+    """Print to stderr what may hold text from files: its lines stay, control characters do not."""
+    from paretune.display import printable
+
+    click.echo("\n".join(map(printable, text.split("\n"))), err=True)
 
 
 def _as_interrupt(signum: int, frame: FrameType | None) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 
@@ -38,6 +39,25 @@ def accept_everywhere(command: click.Command) -> None:
         click.Option(["--store"], type=click.Path(), expose_value=False, hidden=True),
     ]
     command.params += [switch for switch in switches if switch.name not in taken]
+
+
+def config_argument(function: F) -> F:
+    """Add the configuration: as an argument, or behind ``--config`` as Olive's users are used to.
+
+    The function is handed it as ``config``.
+    """
+
+    @wraps(function)
+    def command(config: Path | None, config_option: Path | None, **options: Any) -> Any:
+        given = [path for path in (config, config_option) if path is not None]
+        if len(given) != 1:
+            raise click.UsageError("expected one configuration: CONFIG, or --config CONFIG")
+        return function(config=given[0], **options)
+
+    place = click.Path(path_type=Path)
+    option = click.option("--config", "config_option", type=place, help="The same as CONFIG.")
+    argument = click.argument("config", required=False, type=place)
+    return cast(F, argument(option(command)))
 
 
 def trust_options(function: F) -> F:

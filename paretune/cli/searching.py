@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from paretune.cli.options import json_option, store_option, trust_options
+from paretune.cli.options import config_argument, json_option, store_option, trust_options
 
 if TYPE_CHECKING:
     from paretune.api import SearchResult
@@ -17,7 +17,7 @@ _STUDY = click.argument("study", type=click.Path(path_type=Path))
 
 
 @click.command()
-@click.argument("config", type=click.Path(path_type=Path))
+@config_argument
 @click.option("--study", type=click.Path(path_type=Path), help="Default: studies/ and the name.")
 @click.option("--trials", type=click.IntRange(1), help="Most candidates that run, in all.")
 @click.option("--time", help="Most time in all: 90s, 10m, 2h.")
@@ -54,7 +54,7 @@ def search(
 
 
 @click.command()
-@click.argument("config", type=click.Path(path_type=Path))
+@config_argument
 @click.option("--study", type=click.Path(path_type=Path), help="Default: studies/ and the name.")
 @store_option
 @trust_options
@@ -67,7 +67,7 @@ def run(
     trust_remote_code: bool,
     as_json: bool,
 ) -> int:
-    """Run one fixed recipe, no search: every parameter has one value."""
+    """Run one fixed recipe, no search: every parameter has one value. Takes Olive's JSON too."""
     return _search(
         config, as_json=as_json, study=study, store=store, single=True,
         allow_network=allow_network, trust_remote_code=trust_remote_code,

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from paretune.config.data_use import check_data
-from paretune.config.plan import EvaluatorChoice, Plan, SearchSettings
+from paretune.config.model_source import find_model
+from paretune.config.plan import Aside, EvaluatorChoice, Plan, SearchSettings
 from paretune.config.schema import ConfigFile, SearchSection, TargetSection, seconds
 from paretune.config.space_building import SpaceReader, fitting_kinds
 from paretune.config.yaml_source import Path as KeyPath
@@ -38,7 +40,7 @@ def load(
     """Read a configuration file.
 
     Args:
-        file: YAML or JSON.
+        file: YAML or JSON; Olive's JSON too.
         trials: In place of ``search: trials``.
         time: In place of ``search: time``; seconds, or ``10m``.
         single: Also require that it is one fixed recipe.
@@ -62,8 +64,11 @@ def load(
             f"cannot be read: {error.strerror}", file=str(file),
             hint="`paretune init` writes a first configuration.",
         ) from error  # fmt: skip
-    reader = _Reader(Source(text, str(file)), file)
+    source, aside = _source(text, str(file))
+    reader = _Reader(source, file)
     plan = reader.plan(text, trials, time, allow_network, trust_remote_code)
+    notes = (*aside.notes, *plan.notes)
+    plan = replace(plan, notes=notes, study=aside.study, store=aside.store)
     if single and plan.space.size != 1:
         raise ConfigError(
             f"describes {plan.space.size} candidates, expected one fixed recipe"
@@ -72,6 +77,16 @@ def load(
             hint="Give every parameter one value, or use `paretune search`.",
         )
     return plan
+
+
+def _source(text: str, file: str) -> tuple[Source, Aside]:
+    """Return a configuration's source; Olive's is translated, and errors point at its own keys."""
+    if "input_model" not in text:
+        return Source(text, file), Aside()
+    # Here, because a translation is a source itself, and so imports this package.
+    from paretune.olive.source import open_source
+
+    return open_source(text, file)
 
 
 def _what_varies(plan: Plan) -> str:
@@ -106,7 +121,8 @@ class _Reader:
             raise self.errors[0]
         if self.errors:
             ordered = sorted(self.errors, key=lambda e: e.line or 0)
-            lines = [str(error) for error in ordered]
+            # A recipe that is its own baseline (Olive's) has each of its faults twice.
+            lines = list(dict.fromkeys(str(error) for error in ordered))
             raise UsageError(f"{len(lines)} things are wrong:\n" + "\n".join(lines))
 
     def plan(
@@ -118,7 +134,7 @@ class _Reader:
         trust_remote_code: bool,
     ) -> Plan:
         config = self.sections()
-        model = self.model(config.model)
+        model = self.model(config.model, allow_network, trust_remote_code)
         stages = self.spaces.stages(config.passes, ("passes",))
         baseline = None
         if config.baseline is not None:
@@ -174,19 +190,14 @@ class _Reader:
             told = detail["msg"].removeprefix("Value error, ")
             self.wrong(loc, f"{told[0].lower()}{told[1:]}, found {_shown(detail['input'])}")
 
-    def model(self, name: str) -> Path:
-        places = [self.root / name, Path(name)]
-        for place in places:
-            if place.is_dir():
-                try:
-                    detect_kind(place)
-                except UsageError as error:
-                    self.wrong(("model",), error.message, error.hint)
-                return place
-        looked = " and ".join(dict.fromkeys(str(place) for place in places))
-        self.wrong(("model",), f"no model folder {name!r} (looked for {looked})",
-                   "Give a folder with config.json and *.safetensors.")  # fmt: skip
-        return places[0]
+    def model(self, name: str, allow_network: bool, trust_remote_code: bool) -> Path:
+        try:
+            return find_model(
+                name, self.root, allow_network=allow_network, trust_remote_code=trust_remote_code
+            )
+        except UsageError as error:
+            self.wrong(("model",), error.message, error.hint)
+            return self.root / name
 
     def check_target(self, target: TargetSection) -> None:
         if target.name not in names("targets"):

@@ -51,6 +51,21 @@ class SearchSettings:
 
 
 @dataclass(frozen=True)
+class Aside:
+    """What another tool's configuration says that ours has no key for.
+
+    Attributes:
+        notes: What became of it that the user should know.
+        study: Folder of the study; None: the usual.
+        store: Folder of the store; None: the usual.
+    """
+
+    notes: tuple[str, ...] = ()
+    study: Path | None = None
+    store: Path | None = None
+
+
+@dataclass(frozen=True)
 class Plan:
     """Everything that a search needs to know.
 
@@ -74,6 +89,8 @@ class Plan:
         trust_remote_code: From the command line only.
         allow_network: From the command line only.
         notes: What the user should know of it, though nothing is wrong.
+        study: Folder of the study that the configuration names (Olive's does); None: the usual.
+        store: Folder of the store that it names; None: the usual.
     """
 
     name: str
@@ -95,6 +112,8 @@ class Plan:
     trust_remote_code: bool = False
     allow_network: bool = False
     notes: tuple[str, ...] = ()
+    study: Path | None = None
+    store: Path | None = None
 
     @cached_property
     def digest(self) -> str:

@@ -1,4 +1,9 @@
-"""YAML (and so JSON) read safely, with the line of every key."""
+"""YAML (and so JSON) read safely, with the line of every key.
+
+PyYAML's safe loader builds no objects, and still recurses as deep as a text nests, expands aliases
+without end and trips over tags that do not fit their value. Whatever it is given here ends in plain
+values or in a `ConfigError`.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +20,16 @@ Path: TypeAlias = tuple[str | int, ...]
 _MOST_BYTES = 1 << 20
 _MOST_NODES = 50_000
 _MOST_DEPTH = 40
+# Text after aliases are expanded: a few times what the file itself may hold.
+_MOST_CHARACTERS = 4 << 20
+# Digits of a number; base 60 ("1:59:59") takes the square of them in time.
+_MOST_DIGITS = 100
+_MOST_NUMBER = 1 << 63
+_TEXT, _MAP, _LIST = (f"tag:yaml.org,2002:{kind}" for kind in ("str", "map", "seq"))
+
+
+def _kind(node: yaml.Node) -> str:
+    return "a mapping" if isinstance(node, yaml.MappingNode) else "a list"
 
 
 def key_of(path: Path) -> str:
@@ -23,6 +38,25 @@ def key_of(path: Path) -> str:
     for part in path:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
     return text
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader, which stops where a text is too deep or too long."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._depth = self._composed = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        self._depth += 1
+        self._composed += 1
+        if self._depth > _MOST_DEPTH or self._composed > _MOST_NODES:
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.MarkedYAMLError(problem="unreasonably large or deep", problem_mark=mark)
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self._depth -= 1
 
 
 class Source:
@@ -39,11 +73,11 @@ class Source:
     def __init__(self, text: str, file: str) -> None:
         self.file = file
         self._lines: dict[Path, int] = {}
-        self._nodes = 0
+        self._nodes = self._characters = 0
         if len(text) > _MOST_BYTES:
             raise ConfigError(f"larger than {_MOST_BYTES} bytes", file=file)
         try:
-            loader = yaml.SafeLoader(text)
+            loader = _Loader(text)
             try:
                 node = loader.get_single_node()
                 self.value: Json = None if node is None else self._read(loader, node, ())
@@ -57,32 +91,60 @@ class Source:
             # ValueError: a date or number that PyYAML takes for one and cannot read.
             raise ConfigError(f"not YAML: {error}", file=file) from error
 
-    def _read(self, loader: yaml.SafeLoader, node: yaml.Node, path: Path) -> Json:
+    def _read(self, loader: _Loader, node: yaml.Node, path: Path) -> Json:
         line = node.start_mark.line + 1
         self._lines.setdefault(path, line)
         self._nodes += 1
         if self._nodes > _MOST_NODES or len(path) > _MOST_DEPTH:
             raise ConfigError("unreasonably large or deep", file=self.file, line=line)
-        if isinstance(node, yaml.MappingNode):
+        if node.tag == _MAP and isinstance(node, yaml.MappingNode):
             return self._mapping(loader, node, path)
-        if isinstance(node, yaml.SequenceNode):
+        if node.tag == _LIST and isinstance(node, yaml.SequenceNode):
             return [self._read(loader, item, (*path, i)) for i, item in enumerate(node.value)]
-        value: Any = loader.construct_object(node)
-        if isinstance(value, (str, int, float, bool)) or value is None:
-            return value
-        raise ConfigError(
-            f"expected text, a number, true or false, found a {type(value).__name__}",
-            file=self.file, line=line, key=key_of(path), hint="Put it in quotes to make it text.",
-        )  # fmt: skip
+        value, why = self._scalar(loader, node)
+        if why is not None:
+            raise ConfigError(
+                why, file=self.file, line=line, key=key_of(path),
+                hint="Put it in quotes to make it text.",
+            )  # fmt: skip
+        return value
 
-    def _mapping(self, loader: yaml.SafeLoader, node: yaml.MappingNode, path: Path) -> Json:
+    def _scalar(self, loader: _Loader, node: yaml.Node) -> tuple[Json, str | None]:
+        """Return a plain value, or why it is none."""
+        if not isinstance(node, yaml.ScalarNode):
+            return None, f"not YAML: the tag {node.tag[:60]!r} does not fit {_kind(node)}"
+        self._characters += len(node.value)
+        if self._characters > _MOST_CHARACTERS:
+            return None, f"more than {_MOST_CHARACTERS} characters with every alias expanded"
+        if node.tag == _TEXT:
+            # JSON escapes a character beyond U+FFFF as two halves, which PyYAML leaves apart.
+            halves = node.value.encode("utf-16", "surrogatepass")
+            try:
+                return halves.decode("utf-16"), None
+            except UnicodeDecodeError:
+                return None, "half of a surrogate pair is no text"
+        implied = loader.resolve(yaml.ScalarNode, node.value, (True, False))  # type: ignore[no-untyped-call]
+        if node.tag != implied:
+            return None, f"not YAML: the tag {node.tag[:60]!r} does not fit {node.value[:60]!r}"
+        if len(node.value) > _MOST_DIGITS:
+            return None, f"a number of more than {_MOST_DIGITS} digits"
+        value: Any = loader.construct_object(node)
+        if isinstance(value, (int, float)) and not abs(value) < _MOST_NUMBER:
+            return None, f"expected a finite number below 2^63, found {node.value}"
+        if isinstance(value, (int, float, bool)) or value is None:
+            return value, None
+        return None, f"expected text, a number, true or false, found a {type(value).__name__}"
+
+    def _mapping(self, loader: _Loader, node: yaml.MappingNode, path: Path) -> Json:
         found: dict[str, Json] = {}
         for key_node, value_node in node.value:
-            key = loader.construct_object(key_node)
             line = key_node.start_mark.line + 1
+            key, _ = self._scalar(loader, key_node)
             if not isinstance(key, str):
+                scalar = isinstance(key_node, yaml.ScalarNode)
+                shown = repr(key_node.value[:60]) if scalar else _kind(key_node)
                 raise ConfigError(
-                    f"expected a name as key, found {key!r}", file=self.file, line=line,
+                    f"expected a name as key, found {shown}", file=self.file, line=line,
                     key=key_of(path),
                 )  # fmt: skip
             if key in found:

@@ -15,7 +15,7 @@ from paretune.errors import PassError
 from paretune.models import Model, ModelInfo, ModelKind, inspect
 from paretune.passes.base import Progress
 from paretune.passes.lora import Lora, LoraParams
-from paretune.passes.lora_training import (
+from paretune.passes.lora_rows import (
     IGNORED,
     LengthGrouped,
     Row,
@@ -126,7 +126,7 @@ class WordTokenizer:
 def _encode(prompt: str, answer: str, **params: Any) -> tuple[list[Row], int]:
     example = SimpleNamespace(prompt=prompt, answer=answer, row=7)
     data = SimpleNamespace(corpus=None, examples=(example,), chat=False)
-    return encode(WordTokenizer(), data, LoraParams(train="t.train", **params))
+    return encode(WordTokenizer(), data, "t.train", LoraParams(train="t.train", **params))
 
 
 def test_long_prompt_is_cut_from_the_left_and_the_answer_kept() -> None:
@@ -164,7 +164,7 @@ def test_row_without_anything_to_learn_is_refused() -> None:
         corpus=None, examples=(SimpleNamespace(prompt="", answer="", row=3),), chat=False
     )
     with pytest.raises(PassError, match=r"row 3 .* no token"):
-        encode(NoStart(), data, LoraParams(train="t"))
+        encode(NoStart(), data, "t", LoraParams(train="t"))
 
 
 def test_learns_and_reports(bench: Bench, tiny: Model) -> None:
@@ -261,7 +261,7 @@ def test_chat_prompts_go_through_the_models_template(tmp_path: Path, tiny: Model
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(tiny.path)
-    rows, _ = encode(tokenizer, tone_data(1, chat=True), LoraParams(train="t"))
+    rows, _ = encode(tokenizer, tone_data(1, chat=True), "t", LoraParams(train="t"))
     text = tokenizer.decode(rows[0].ids)
     assert text.startswith("<|im_start|>user\n### Text: sun")
     assert text.endswith("<|im_start|>assistant\njoy</s>")
@@ -270,14 +270,14 @@ def test_chat_prompts_go_through_the_models_template(tmp_path: Path, tiny: Model
 def test_infinite_loss_ends_it(bench: Bench, tiny: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     from paretune.passes import hugging_face
 
-    plain = hugging_face.load_fp32
+    plain = hugging_face.load_causal_lm
 
-    def broken(*args: Any) -> Any:
-        network = plain(*args)
+    def broken(*args: Any, **how: Any) -> Any:
+        network = plain(*args, **how)
         network.model.norm.weight.data.fill_(math.inf)
         return network
 
-    monkeypatch.setattr(hugging_face, "load_fp32", broken)
+    monkeypatch.setattr(hugging_face, "load_causal_lm", broken)
     with pytest.raises(PassError, match="loss became nan at step 1"):
         bench.run(Lora(), tiny, FAST, "nan")
 

@@ -1,7 +1,16 @@
+import re
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from paretune.models import ModelInfo, ModelKind
+from paretune.passes.base import Estimate, NoParams, Params
 from paretune.registry import find_pass
 from paretune.search.candidate import Candidate, Step
-from paretune.search.prechecks import Prechecks
+from paretune.search.prechecks import Foresight, Prechecks
 from paretune.targets.base import TargetInfo
 
 MODEL = ModelInfo(ModelKind.HF, bytes=10**9)
@@ -32,8 +41,126 @@ def test_a_parameter_that_does_not_validate_is_named() -> None:
     assert "x" in str(look(Step("noop", {"x": "many"})))
 
 
-def test_what_does_not_fit_says_both_numbers() -> None:
-    assert look(Step("noop"), target=TargetInfo("t", disk_free=10**8)) == (
-        "pass 1 (noop): writes about 1.0 GB; 0.1 GB of disk is free"
+class Costly:
+    """A pass that is expected to cost what it was told."""
+
+    Params: ClassVar[type[Params]] = NoParams
+    accepts: ClassVar[frozenset[ModelKind]] = frozenset({ModelKind.HF})
+
+    def __init__(self, estimate: Estimate) -> None:
+        self._estimate = estimate
+
+    def check(self, *_: Any) -> None:
+        return None
+
+    def estimate(self, *_: Any) -> Estimate:
+        return self._estimate
+
+    def predict(self, model: ModelInfo, params: Any) -> ModelInfo:
+        return model
+
+
+def foresee(
+    costs: Sequence[Estimate], target: TargetInfo, memory_limit: int | None = None
+) -> Foresight:
+    """Look at a recipe of passes p0, p1, ... of these costs."""
+    found = {f"p{i}": Costly(cost) for i, cost in enumerate(costs)}
+    prechecks = Prechecks(MODEL, target, found.__getitem__, memory_limit)  # type: ignore[arg-type]
+    return prechecks.look(Candidate(tuple(Step(name) for name in found)))
+
+
+def writes(*sizes: int | None) -> list[Estimate]:
+    return [Estimate(bytes_out=size) for size in sizes]
+
+
+GB = 10**9
+
+
+@pytest.mark.parametrize(
+    ("costs", "target", "why"),
+    [
+        (
+            [Estimate(peak_memory=GB), Estimate(peak_memory=3 * GB)],
+            TargetInfo("t", memory_free=2 * GB),
+            "pass 2 (p1): needs about 3.00 GB of memory; 2.00 GB may be used",
+        ),
+        (
+            writes(GB),
+            TargetInfo("t", disk_free=GB // 10),
+            "pass 1 (p0): writes about 1.00 GB; 100 MB of disk is free",
+        ),
+        (
+            writes(GB, 2 * GB, None),
+            TargetInfo("t", disk_free=int(2.5 * GB)),
+            "pass 2 (p1): writes about 2.00 GB, 3.00 GB with the passes before it; "
+            "2.50 GB of disk is free",
+        ),
+        (
+            writes(GB, 2 * GB),
+            TargetInfo("t", disk_free=4 * GB),
+            "pass 2 (p1): writes about 2.00 GB, 5.00 GB with the passes before it and the copy "
+            "that is handed over; 4.00 GB of disk is free",
+        ),
+        (
+            writes(GB),
+            TargetInfo("t", disk_free=int(1.5 * GB)),
+            "pass 1 (p0): writes about 1.00 GB, 2.00 GB with the copy that is handed over; "
+            "1.50 GB of disk is free",
+        ),
+        # Too large by itself: what stands before it makes no difference.
+        (
+            writes(GB, 3 * GB),
+            TargetInfo("t", disk_free=2 * GB),
+            "pass 2 (p1): writes about 3.00 GB; 2.00 GB of disk is free",
+        ),
+    ],
+    ids=["memory", "one output", "outputs together", "with the copy", "one and its copy", "alone"],
+)
+def test_what_does_not_fit_says_both_numbers(
+    costs: list[Estimate], target: TargetInfo, why: str
+) -> None:
+    seen = foresee(costs, target)
+    assert seen.reason == why
+    assert seen.estimates == tuple(costs[: len(seen.estimates)])
+    assert seen.final is None
+
+
+def test_a_jobs_own_limit_comes_before_what_is_free() -> None:
+    costs = [Estimate(peak_memory=3 * GB)]
+    assert foresee(costs, ROOMY, 4 * GB).reason is None
+    why = foresee(costs, ROOMY, 2 * GB).reason
+    assert why == "pass 1 (p0): needs about 3.00 GB of memory; 2.00 GB may be used"
+
+
+def test_nothing_is_ruled_out_by_what_is_unknown() -> None:
+    tight = TargetInfo("t", memory_free=1, disk_free=1)
+    assert foresee([Estimate(), Estimate(seconds=1e9)], tight).reason is None
+    huge = [Estimate(bytes_out=10**15, peak_memory=10**15)]
+    assert foresee(huge, TargetInfo("t")).reason is None
+
+
+COSTS = st.lists(
+    st.builds(
+        Estimate,
+        bytes_out=st.none() | st.integers(0, 10 * GB),
+        peak_memory=st.none() | st.integers(0, 10 * GB),
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+@given(COSTS, st.integers(1, 30 * GB), st.integers(1, 12 * GB))
+def test_a_candidate_is_ruled_out_exactly_if_it_cannot_fit(
+    costs: list[Estimate], disk: int, memory: int
+) -> None:
+    written = [cost.bytes_out or 0 for cost in costs]
+    fits = sum(written) + written[-1] <= disk and all(
+        (cost.peak_memory or 0) <= memory for cost in costs
     )
-    assert "needs about" in str(look(Step("noop"), target=TargetInfo("t", memory_free=1000)))
+    why = foresee(costs, TargetInfo("t", memory_free=memory, disk_free=disk)).reason
+    assert (why is None) == fits
+    if why is not None:
+        place, numbers = re.findall(r"\(p(\d)\)", why), re.findall(r"[\d.]+ [GM]B", why)
+        assert len(place) == 1
+        assert len(numbers) in (2, 3)

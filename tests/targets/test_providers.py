@@ -4,7 +4,7 @@ import pytest
 
 from paretune.errors import UsageError
 from paretune.targets.base import TargetInfo
-from paretune.targets.providers import check_provider, providers_found
+from paretune.targets.providers import check_provider, clashes, providers_found
 
 LAPTOP = TargetInfo("local", os="Linux 6.8", packages={"onnxruntime-genai": "0.18.0"})
 
@@ -58,3 +58,14 @@ def test_providers_found(
     info = TargetInfo("local", os=system, packages=packages, gpus=gpus, providers=found)
     for name in found:
         assert check_provider(name, info) is None
+
+
+def test_distributions_that_bring_the_same_module_clash() -> None:
+    assert clashes(["onnxruntime", "onnxruntime-genai", "numpy"]) == []
+    assert clashes(["onnxruntime-gpu", "onnxruntime-genai-cuda"]) == []
+    assert clashes(["onnxruntime-gpu", "onnxruntime", "onnxruntime-genai"]) == [
+        ("onnxruntime", "onnxruntime-gpu")
+    ]
+    assert clashes(["onnxruntime-genai-cuda", "onnxruntime-genai"]) == [
+        ("onnxruntime-genai", "onnxruntime-genai-cuda")
+    ]

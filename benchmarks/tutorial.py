@@ -1,0 +1,192 @@
+"""The tutorial's flow beside Microsoft Olive's: python benchmarks/tutorial.py.
+
+LoRA of ten steps on texts joined to 2048 tokens, merge, GenAI int4: the same model, data and
+settings on both sides, in fp32, one after the other. Olive runs in the environment that
+``benchmarks/peers/olive.sh`` makes. What is compared: wall time of the whole command, peak memory
+of its tree of processes, and the loss of each step.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import yaml
+from common import ROOT, public_data, save, table
+
+from paretune.targets.process_tree import memory_of
+
+_STEPS = 10
+_TEMPLATE = "### Text: {phrase}\n### The tone is:\n{tone}"
+# The page trains Phi-3's o_proj and qkv_proj; these are the same matrices of a Llama.
+_TARGETS = ["o_proj", "q_proj", "k_proj", "v_proj"]
+_QUIET = {"CI": "1", "OLIVE_DISABLE_TELEMETRY": "1", "ORT_DISABLE_TELEMETRY": "1",
+          "HF_HUB_OFFLINE": "1"}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Ran:
+    """One command from its start to its end.
+
+    Attributes:
+        seconds: Wall time.
+        peak_mb: Peak memory (PSS and swap) of its tree of processes, in 10^6 bytes, looked at four
+            times a second.
+        output: What it printed.
+    """
+
+    seconds: float
+    peak_mb: float
+    output: str
+
+
+def run(command: list[str], folder: Path, **environment: str) -> Ran:
+    """Run a command and watch its memory."""
+    start = time.monotonic()
+    with open(folder / "output.txt", "w+", encoding="utf-8") as out:
+        process = subprocess.Popen(
+            command, cwd=folder, stdout=out, stderr=out, env={**os.environ, **environment}
+        )
+        peak = _watched(process)
+        seconds = time.monotonic() - start
+        out.seek(0)
+        output = out.read()
+    if process.returncode != 0:
+        raise SystemExit(f"{command[0]} ended with {process.returncode}:\n{output[-3000:]}")
+    return Ran(seconds, peak / 1e6, output)
+
+
+def _watched(process: subprocess.Popen[bytes]) -> int:
+    peak, ended = 0, threading.Event()
+
+    def look() -> None:
+        nonlocal peak
+        root = psutil.Process(process.pid)
+        while not ended.wait(0.25):
+            try:
+                tree = [root, *root.children(recursive=True)]
+            except psutil.NoSuchProcess:
+                return
+            peak = max(peak, sum(map(memory_of, tree)))
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    process.wait()
+    ended.set()
+    watcher.join()
+    return peak
+
+
+def olive_workflow(model: Path, data: Path) -> dict[str, Any]:
+    """Return the tutorial's flow as Olive 0.13 takes it."""
+    return {
+        "input_model": {"type": "HfModel", "model_path": str(model)},
+        "data_configs": [{
+            "name": "train", "type": "HuggingfaceContainer",
+            "load_dataset_config": {"data_name": "json", "data_files": str(data),
+                                    "split": "train"},
+            "pre_process_data_config": {"text_template": _TEMPLATE, "strategy": "join",
+                                        "max_seq_len": 2048, "pad_to_max_len": False,
+                                        "use_attention_mask": False},
+        }],
+        "passes": {
+            "lora": {
+                "type": "LoRA", "target_modules": _TARGETS, "r": 64, "alpha": 64,
+                "lora_dropout": 0.1, "torch_dtype": "float32", "train_data_config": "train",
+                "training_args": {
+                    "seed": 0, "data_seed": 42, "per_device_train_batch_size": 1,
+                    "gradient_accumulation_steps": 4, "gradient_checkpointing": False,
+                    "learning_rate": 1e-4, "max_steps": _STEPS, "logging_steps": 1,
+                    "adam_beta2": 0.999, "max_grad_norm": 0.3,
+                },
+            },
+            "merge": {"type": "MergeAdapterWeights"},
+            "builder": {"type": "ModelBuilder", "precision": "int4"},
+        },
+        "cache_dir": "cache", "output_dir": "out", "log_severity_level": 1,
+    }  # fmt: skip
+
+
+def our_configuration(model: Path, data: Path) -> dict[str, Any]:
+    """Return the same as paretune takes it; its baseline is the recipe itself, run once."""
+    recipe = [
+        {"lora": {
+            "train": "phrases", "target_modules": _TARGETS, "r": 64, "alpha": 64, "dropout": 0.1,
+            "seed": 0, "data_seed": 42, "batch_size": 1, "gradient_accumulation_steps": 4,
+            "learning_rate": 1e-4, "lr_scheduler_type": "constant", "max_steps": _STEPS,
+            "adam_beta2": 0.999, "max_grad_norm": 0.3, "batching": "plain",
+        }},
+        "merge",
+        {"genai": {"precision": "int4"}},
+    ]  # fmt: skip
+    return {
+        "model": str(model),
+        "data": {"phrases": {"file": str(data), "format": "json", "text": _TEMPLATE,
+                             "corpus": {"strategy": "join", "max_length": 2048}}},
+        "passes": recipe,
+        "baseline": recipe,
+        "evaluate": [{"generation": {"prompt_tokens": 16, "new_tokens": 16}}],
+        "objectives": {"minimize": "decode_ms_p50"},
+    }  # fmt: skip
+
+
+def olive_losses(output: str) -> list[float]:
+    """Return the losses that the Trainer printed."""
+    found = re.findall(r"\{'loss':.*?\}", output)
+    return [float(ast.literal_eval(text)["loss"]) for text in found]
+
+
+def main() -> None:
+    """Run both, print the tables, write the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--olive", type=Path, default=ROOT / ".peers" / "olive",
+                        help="environment that benchmarks/peers/olive.sh made")  # fmt: skip
+    parser.add_argument("--only", choices=("ours", "olive"), help="one side only")
+    given = parser.parse_args()
+    model = ROOT / ".models" / "smollm2"
+    data = public_data("phrase-tone") / "dataset-classification.json"
+    sides: dict[str, Ran] = {}
+    losses: dict[str, list[float]] = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if given.only != "olive":
+            ours = folder / "ours"
+            ours.mkdir()
+            (ours / "tutorial.yaml").write_text(
+                yaml.safe_dump(our_configuration(model, data), sort_keys=False)
+            )
+            command = [sys.executable, "-m", "paretune", "run", "tutorial.yaml", "--store", "store"]
+            sides["paretune"] = run(command, ours)
+            (note,) = ours.glob("store/objects/*/training.json")
+            losses["paretune"] = [step["loss"] for step in json.loads(note.read_text())["losses"]]
+        if given.only != "ours":
+            olive = folder / "olive"
+            olive.mkdir()
+            (olive / "flow.json").write_text(json.dumps(olive_workflow(model, data)))
+            python = str(given.olive / "bin" / "python")
+            sides["Olive 0.13.0"] = run(
+                [python, "-m", "olive", "run", "--config", "flow.json"], olive, **_QUIET
+            )
+            losses["Olive 0.13.0"] = olive_losses(sides["Olive 0.13.0"].output)
+    rows = [[name, f"{ran.seconds:.0f}", f"{ran.peak_mb:.0f}"] for name, ran in sides.items()]
+    print(table(("", "wall s", "peak MB"), rows))
+    print()
+    print(table(("step", *losses), list(zip(range(1, _STEPS + 1), *losses.values(), strict=False))))
+    figures = {k: {"seconds": v.seconds, "peak_mb": v.peak_mb} for k, v in sides.items()}
+    print(save("tutorial", {"sides": figures, "losses": losses}))
+
+
+if __name__ == "__main__":
+    main()

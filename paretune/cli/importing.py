@@ -1,0 +1,36 @@
+"""The command that brings another tool's configuration over: import-olive."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from paretune.cli.options import json_option
+
+
+@click.command("import-olive")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="Default: beside FILE, as .yaml.")
+@json_option
+def import_olive(file: Path, out: Path | None, as_json: bool) -> None:
+    """Translate a configuration of Microsoft Olive; lists what became of each key.
+
+    Nothing is written if a part of it is not supported: each such part is named.
+    """
+    from paretune.olive.importing import read_import
+    from paretune.olive.rendering import entries_text
+
+    found = read_import(file, out)
+    entries = found.translation.entries
+    if found.is_whole:
+        found.write()
+    if as_json:
+        written = str(found.out) if found.is_whole else None
+        told = {"written": written, "entries": [entry.to_json() for entry in entries]}
+        click.echo(json.dumps(told))
+    found.translation.require_whole()
+    if not as_json:
+        click.echo(entries_text(entries))
+        click.echo(f"\nwrote {found.out}; next: {found.command(Path.cwd())}")

@@ -1,0 +1,42 @@
+"""Where a configuration's model is: a folder beside it, in the working folder, or on the hub."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from paretune.errors import UsageError
+from paretune.hub import fetch_model, is_hub_name
+from paretune.models import detect_kind
+
+
+def find_model(
+    name: str, root: Path, *, allow_network: bool = False, trust_remote_code: bool = False
+) -> Path:
+    """Return the folder of a model.
+
+    Args:
+        name: As configured: a path, or a name on the Hugging Face hub.
+        root: The configuration's folder, where relative paths start.
+        allow_network: Whether it may be fetched from the hub.
+        trust_remote_code: Whether its Python files are wanted too.
+
+    Raises:
+        UsageError: There is no such model, or it is none that paretune knows.
+    """
+    places = [root / name, Path(name)]
+    for place in places:
+        if place.is_dir():
+            detect_kind(place)
+            return place
+    looked = " and ".join(dict.fromkeys(str(place) for place in places))
+    if not is_hub_name(name):
+        raise UsageError(
+            f"no model folder {name!r} (looked for {looked})",
+            hint="Give a folder with config.json and *.safetensors.",
+        )
+    try:
+        return fetch_model(name, allow_network=allow_network, trust_remote_code=trust_remote_code)
+    except UsageError as error:
+        raise UsageError(
+            f"no model folder {name!r} (looked for {looked}): {error.message}", hint=error.hint
+        ) from error

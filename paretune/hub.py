@@ -1,0 +1,59 @@
+"""Models from the Hugging Face hub: fetched once, and only if the network is allowed."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+from paretune.errors import UsageError
+from paretune.store import default_store
+
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+# What a model is read from. No pickles, and no code: neither is ever needed.
+_FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "*.onnx", "*.onnx.data")
+_WITH_CODE = (*_FILES, "*.py")
+
+
+def is_hub_name(name: str) -> bool:
+    """Return whether a text has the form of a model's name on the hub: ``organisation/name``."""
+    return _NAME.fullmatch(name) is not None
+
+
+def fetch_model(name: str, *, allow_network: bool, trust_remote_code: bool = False) -> Path:
+    """Return the folder of a hub model; fetched if it is not here yet.
+
+    The files are real ones, not links into a cache: a model may not reach out of its folder.
+
+    Args:
+        name: Such as ``HuggingFaceTB/SmolLM2-135M-Instruct``.
+        allow_network: Whether it may be fetched.
+        trust_remote_code: Whether its Python files are wanted too.
+
+    Raises:
+        UsageError: The network is off, or there is no such model.
+    """
+    place = default_store() / "hub" / name.replace("/", "--")
+    done = place.with_name(f"{place.name}.complete")
+    if done.is_file() and (place / "config.json").is_file():
+        return place
+    if not allow_network:
+        raise UsageError(
+            f"model {name!r} is no folder here, and the network is off",
+            hint="If it is a model on the Hugging Face hub, allow it with --allow-network.",
+        )
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        snapshot_download(
+            name, local_dir=place, allow_patterns=list(_WITH_CODE if trust_remote_code else _FILES)
+        )
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise UsageError(
+            f"model {name!r} cannot be fetched: {str(error).splitlines()[0]}",
+            hint="Check its name, the network, and for a gated model `hf auth login`.",
+        ) from error
+    shutil.rmtree(place / ".cache", ignore_errors=True)  # the hub's own notes are no model files
+    done.touch()
+    return place

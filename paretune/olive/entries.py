@@ -1,0 +1,202 @@
+"""What became of each key of an Olive configuration, and a ledger that no key escapes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from paretune.config.yaml_source import Path, key_of
+from paretune.jsontools import Json
+
+
+class Status(StrEnum):
+    """What became of a key."""
+
+    TRANSLATED = "translated"
+    APPROXIMATED = "approximated"
+    NO_EFFECT = "no effect"
+    UNSUPPORTED = "unsupported"
+    ADDED = "added"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the list that `paretune import-olive` prints.
+
+    An entry speaks for its key and for everything below it.
+
+    Attributes:
+        path: Where in the JSON; for what is added, where Olive would have it.
+        status: What became of it.
+        into: Key of our configuration, or switch of our command line.
+        why: The reason, or what is different.
+    """
+
+    path: Path
+    status: Status
+    into: str | None = None
+    why: str | None = None
+
+    @property
+    def key(self) -> str:
+        """The path as people read it: ``passes.lora.config.lora_r``."""
+        return key_of(self.path)
+
+    def to_json(self) -> dict[str, Json]:
+        """Return the entry as `paretune import-olive --json` shows it."""
+        return {"key": self.key, "status": str(self.status), "into": self.into, "why": self.why}
+
+
+class Ledger:
+    """Takes down what became of each key; whatever nobody spoke for is unsupported.
+
+    Attributes:
+        origins: A key of our configuration to the key of the JSON that it came from.
+    """
+
+    def __init__(self) -> None:
+        self._entries: dict[Path, Entry] = {}
+        self._above: set[Path] = set()
+        self._absent: list[Entry] = []
+        self.origins: dict[Path, Path] = {}
+
+    def translated(self, path: Path, into: Path | str | None, why: str | None = None) -> None:
+        """Take down a key that means the same with us."""
+        self.record(path, Status.TRANSLATED, into, why)
+
+    def approximated(self, path: Path, into: Path | str | None, why: str) -> None:
+        """Take down a key that means nearly the same with us."""
+        self.record(path, Status.APPROXIMATED, into, why)
+
+    def no_effect(self, path: Path, why: str) -> None:
+        """Take down a key that changes nothing."""
+        self.record(path, Status.NO_EFFECT, None, why)
+
+    def unsupported(self, path: Path, why: str) -> None:
+        """Take down a key that cannot be honoured."""
+        self.record(path, Status.UNSUPPORTED, None, why)
+
+    def record(
+        self, path: Path, status: Status, into: Path | str | None = None, why: str | None = None
+    ) -> None:
+        """Take down what became of a key of the JSON, and of all below it.
+
+        Args:
+            path: The key.
+            status: What became of it.
+            into: A path of our configuration, or a switch of our command line.
+            why: The reason.
+        """
+        assert not self.covers(path), f"{key_of(path)} is spoken for already"
+        self._entries[path] = Entry(path, status, self._into(path, into), why)
+        self._above.update(path[:length] for length in range(len(path)))
+
+    def absent(
+        self, path: Path, into: Path | str | None, why: str, status: Status = Status.ADDED
+    ) -> None:
+        """Take down what is not in the JSON: added, or missing there.
+
+        A key that is there and wrong is not missing too: it is spoken for already.
+
+        Args:
+            path: Where Olive would have it.
+            into: Where it stands with us.
+            why: The reason.
+            status: Added, approximated, or unsupported where Olive needs it.
+        """
+        if status is Status.ADDED or not self.covers(path):
+            self._absent.append(Entry(path, status, self._into(path, into), why))
+
+    def came_from(self, ours: Path, path: Path) -> None:
+        """Remember where a part of our configuration came from, for later errors."""
+        self.origins.setdefault(ours, path)
+
+    def origin(self, ours: Path) -> Path:
+        """Return where a key of ours, or the nearest above it, came from."""
+        return nearest_origin(self.origins, ours)
+
+    def refuse(self, path: Path, why: str) -> None:
+        """Make what was taken down of a key unsupported: it turned out not to fit.
+
+        Args:
+            path: The key; what speaks for it is changed.
+            why: The reason.
+        """
+        for length in range(len(path), -1, -1):
+            if path[:length] in self._entries:
+                refused = Entry(path[:length], Status.UNSUPPORTED, None, why)
+                self._entries[path[:length]] = refused
+                return
+        self.absent(path, None, why, Status.UNSUPPORTED)
+
+    def refuses(self, path: Path) -> bool:
+        """Return whether a key, or anything below it, is unsupported."""
+        listed = (*self._entries.values(), *self._absent)
+        return any(
+            entry.status is Status.UNSUPPORTED and entry.path[: len(path)] == path
+            for entry in listed
+        )
+
+    def covers(self, path: Path) -> bool:
+        """Return whether an entry speaks for a key."""
+        return any(path[:length] in self._entries for length in range(len(path) + 1))
+
+    def rest(self, path: Path, value: Json, status: Status, why: str) -> None:
+        """Speak for a key and all below it that nobody spoke for yet."""
+        for free, _ in self._uncovered(path, value):
+            self.record(free, status, None, why)
+
+    def entries(self, value: Json) -> tuple[Entry, ...]:
+        """Return every entry in the order of the JSON, what is not in it last.
+
+        Args:
+            value: The whole JSON. What nobody spoke for becomes unsupported, what is empty nothing.
+        """
+        told = {entry.path for entry in self._absent if entry.status is not Status.ADDED}
+        for free, inner in self._uncovered((), value):
+            if free in told:
+                continue
+            if inner in ({}, []):
+                self.no_effect(free, "it is empty")
+            else:
+                self.unsupported(free, "paretune knows no such key of Olive's here")
+        return (*self._in_order((), value), *self._absent)
+
+    def _uncovered(self, path: Path, value: Json) -> list[tuple[Path, Json]]:
+        """Return the largest parts that no entry speaks for or stands in."""
+        if self.covers(path):
+            return []
+        if path not in self._above and path:
+            return [(path, value)]
+        return [free for p, v in children(path, value) for free in self._uncovered(p, v)]
+
+    def _in_order(self, path: Path, value: Json) -> Iterator[Entry]:
+        if path in self._entries:
+            yield self._entries[path]
+            return
+        for inner_path, inner in children(path, value):
+            yield from self._in_order(inner_path, inner)
+
+    def _into(self, path: Path, into: Path | str | None) -> str | None:
+        if isinstance(into, tuple):
+            self.came_from(into, path)
+            return key_of(into)
+        return into
+
+
+def nearest_origin(origins: Mapping[Path, Path], ours: Path) -> Path:
+    """Return where a key of ours came from; where its nearest parent did, if that is not known."""
+    for length in range(len(ours), -1, -1):
+        if ours[:length] in origins:
+            return origins[ours[:length]]
+    return ()
+
+
+def children(path: Path, value: Json) -> list[tuple[Path, Json]]:
+    """Return what lies directly inside, with its path; a list of plain values is one value."""
+    if isinstance(value, dict):
+        return [((*path, name), inner) for name, inner in value.items()]
+    if isinstance(value, list) and any(isinstance(inner, (dict, list)) for inner in value):
+        return [((*path, i), inner) for i, inner in enumerate(value)]
+    return []

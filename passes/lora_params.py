@@ -1,0 +1,215 @@
+"""The parameters of `lora`; names and meanings are PEFT's and the transformers Trainer's."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import model_validator
+
+from paretune.passes import base
+from paretune.passes.base import parameter
+
+Dtype = Literal["fp32", "bf16", "fp16"]
+"""A number format to compute in."""
+
+# Of the Trainer's schedules, those that need no further argument.
+Scheduler = Literal[
+    "linear",
+    "cosine",
+    "cosine_with_restarts",
+    "polynomial",
+    "constant",
+    "constant_with_warmup",
+    "inverse_sqrt",
+    "reduce_lr_on_plateau",
+]
+_WITHOUT_WARMUP = ("constant", "reduce_lr_on_plateau")
+_ONE_OF = (
+    ("epochs", "max_steps"),
+    ("warmup_ratio", "warmup_steps"),
+    ("eval_data", "eval_dataset_size"),
+)
+
+
+class LoraParams(base.Params):
+    """What `lora` learns from, how, and in which precision."""
+
+    train: str = parameter(
+        ..., "Data set to train on, as named under `data:` (`tone.train`).", search="none"
+    )
+    r: int = parameter(16, "Rank of the adapter's matrices.", search="range", ge=1, le=4096)
+    alpha: int | None = parameter(
+        None,
+        "PEFT's lora_alpha: the adapter is scaled by alpha / r (by alpha / sqrt(r) with "
+        "use_rslora). None: the same as r, a scale of one at every rank.",
+        search="range",
+        ge=1,
+    )
+    dropout: float = parameter(
+        0.0,
+        "PEFT's lora_dropout: share of the adapter's inputs that is dropped while training.",
+        unit="fraction",
+        search="range",
+        ge=0.0,
+        lt=1.0,
+    )
+    target_modules: Literal["all-linear"] | list[str] = parameter(
+        "all-linear",
+        "Which modules get an adapter: `all-linear` (all but the head), or a list of names "
+        "(`q_proj`, or more of the path: `self_attn.q_proj`). Each name must match a module.",
+        search="choice",
+    )
+    use_dora: bool = parameter(
+        False, "Weight-decomposed adapters (DoRA, arXiv 2402.09353); trains more slowly."
+    )
+    use_rslora: bool = parameter(
+        False, "Scale by alpha / sqrt(r) (rank-stabilized LoRA, arXiv 2312.03732)."
+    )
+    learning_rate: float = parameter(
+        2e-4, "Peak learning rate of AdamW.", search="range", gt=0.0, le=1.0
+    )
+    lr_scheduler_type: Scheduler = parameter(
+        "linear",
+        "How the learning rate falls after the warm-up; with the Trainer's own settings, so "
+        "cosine_with_restarts has one cycle and polynomial the power 1. reduce_lr_on_plateau "
+        "follows the held-out loss (needs eval_steps).",
+    )
+    warmup_ratio: float | None = parameter(
+        None,
+        "Share of the steps over which the learning rate rises from 0. None: no warm-up, unless "
+        "warmup_steps is given.",
+        unit="fraction",
+        search="range",
+        ge=0.0,
+        lt=1.0,
+    )
+    warmup_steps: int | None = parameter(
+        None, "The same as a number of steps.", unit="steps", search="range", ge=0
+    )
+    weight_decay: float = parameter(
+        0.0, "AdamW's weight decay on the adapter.", search="range", ge=0.0, le=1.0
+    )
+    adam_beta1: float = parameter(
+        0.9, "AdamW's decay of the gradients' mean.", search="range", ge=0.0, lt=1.0
+    )
+    adam_beta2: float = parameter(
+        0.999, "AdamW's decay of the squared gradients' mean.", search="range", ge=0.0, lt=1.0
+    )
+    adam_epsilon: float = parameter(
+        1e-8, "Added to AdamW's divisor, so that it is never zero.", search="range", gt=0.0
+    )
+    epochs: float | None = parameter(
+        None,
+        "Passes over the training data. None: one, unless max_steps is given.",
+        unit="epochs",
+        search="range",
+        gt=0.0,
+    )
+    max_steps: int | None = parameter(
+        None, "Optimizer steps, in place of epochs.", unit="steps", search="range", ge=1
+    )
+    batch_size: int = parameter(
+        16, "Examples computed at once.", unit="examples", search="range", ge=1
+    )
+    gradient_accumulation_steps: int = parameter(
+        1, "Batches that make one optimizer step.", unit="batches", search="range", ge=1
+    )
+    max_length: int = parameter(
+        1024,
+        "Longest example. A longer prompt loses its beginning, never the answer. A data set with "
+        "a `corpus` has its own.",
+        unit="tokens",
+        search="choice",
+        ge=2,
+    )
+    max_grad_norm: float = parameter(
+        1.0, "Gradients are scaled down to this norm.", search="range", gt=0.0
+    )
+    seed: int = parameter(
+        0, "Seed of the adapter's first weights, the order of examples and dropout.", ge=0
+    )
+    data_seed: int | None = parameter(
+        None,
+        "Seed of the order of examples and of which are held out. None: the same as seed.",
+        ge=0,
+    )
+    loss_on: Literal["answer", "all"] = parameter(
+        "answer", "Learn to predict the answer's tokens only, or the prompt's too."
+    )
+    batching: Literal["length_grouped", "padding_free", "plain"] = parameter(
+        "length_grouped",
+        "length_grouped: examples of about the same length share a batch. plain: any do; shorter "
+        "ones are padded. padding_free: any do, joined to one row in which none sees another; no "
+        "padding, but attention costs the square of the whole row: for short examples.",
+    )
+    gradient_checkpointing: bool = parameter(
+        False, "Compute activations twice instead of keeping them: less memory, slower."
+    )
+    eval_data: str | None = parameter(
+        None,
+        "Data set whose loss is measured while training, as named under `data:`. It is written "
+        "into training.json; nothing is chosen by it. None: no such measurement, unless "
+        "eval_dataset_size is given.",
+        search="none",
+    )
+    eval_dataset_size: float | int | None = parameter(
+        None,
+        "The same on examples taken out of the training data at random: a share of them (below "
+        "1) or a number. Texts that occur twice may be on both sides; `split` avoids that.",
+        unit="fraction or examples",
+        search="none",
+        gt=0,
+    )
+    eval_steps: int | None = parameter(
+        None,
+        "Optimizer steps between measurements of the held-out loss. None: at the end only.",
+        unit="steps",
+        search="none",
+        ge=1,
+    )
+    eval_batch_size: int | None = parameter(
+        None,
+        "Examples computed at once for the held-out loss. None: batch_size.",
+        unit="examples",
+        search="none",
+        ge=1,
+    )
+    logging_steps: int = parameter(
+        1,
+        "Optimizer steps whose mean loss is one entry of `losses` in training.json.",
+        unit="steps",
+        search="none",
+        ge=1,
+    )
+    dtype: Dtype = parameter(
+        "fp32",
+        "Precision of training. bf16 and fp16: the model is held in it and matrices are "
+        "multiplied in it; the adapter and its optimizer stay in fp32. fp16 needs a GPU; bf16 is "
+        "many times slower than fp32 on processors without instructions for it.",
+    )
+
+    @model_validator(mode="after")
+    def _one_of_each(self) -> LoraParams:
+        for one, other in _ONE_OF:
+            if getattr(self, one) is not None and getattr(self, other) is not None:
+                raise ValueError(f"give {one} or {other}, not both")
+        if self.lr_scheduler_type in _WITHOUT_WARMUP and (self.warmup_ratio or self.warmup_steps):
+            raise ValueError(
+                f"{self.lr_scheduler_type!r} has no warm-up; use 'constant_with_warmup'"
+            )
+        if isinstance(self.target_modules, list) and not self.target_modules:
+            raise ValueError("target_modules names no module; leave it out for all-linear")
+        return self
+
+    @model_validator(mode="after")
+    def _held_out_data_is_there(self) -> LoraParams:
+        size = self.eval_dataset_size
+        if size is not None and size >= 1 and size != int(size):
+            raise ValueError("eval_dataset_size is a share below 1 or a whole number of examples")
+        if self.eval_data is None and size is None:
+            for name in ("eval_steps", "eval_batch_size"):
+                if getattr(self, name) is not None:
+                    raise ValueError(f"{name} needs eval_data or eval_dataset_size beside it")
+        if self.lr_scheduler_type == "reduce_lr_on_plateau" and self.eval_steps is None:
+            raise ValueError("'reduce_lr_on_plateau' follows the held-out loss: give eval_steps")
+        return self

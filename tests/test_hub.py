@@ -1,0 +1,105 @@
+"""The hub at its boundary: what is asked of it, and what is refused without it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from huggingface_hub.errors import LocalEntryNotFoundError
+
+from paretune.config.model_source import find_model
+from paretune.errors import UsageError
+from paretune.hub import fetch_model, is_hub_name
+
+NAME = "some-org/some-model"
+
+
+@pytest.fixture(autouse=True)
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PARETUNE_STORE", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    seen: list[dict[str, Any]] = []
+
+    def download(name: str, *, local_dir: Path, allow_patterns: list[str]) -> str:
+        seen.append({"name": name, "patterns": allow_patterns})
+        (local_dir / ".cache").mkdir(parents=True)
+        (local_dir / "config.json").write_text("{}")
+        return str(local_dir)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    return seen
+
+
+def test_it_is_fetched_once_and_only_if_allowed(asked: list[dict[str, Any]]) -> None:
+    with pytest.raises(UsageError, match="network is off") as refused:
+        fetch_model(NAME, allow_network=False)
+    assert "--allow-network" in str(refused.value)
+    assert asked == []
+    folder = fetch_model(NAME, allow_network=True)
+    assert [path.name for path in folder.iterdir()] == ["config.json"]
+    assert fetch_model(NAME, allow_network=False) == folder
+    assert len(asked) == 1
+
+
+def test_neither_pickles_nor_code_are_asked_for(asked: list[dict[str, Any]]) -> None:
+    fetch_model(NAME, allow_network=True)
+    (patterns,) = [each["patterns"] for each in asked]
+    assert not {"*.bin", "*.pt", "*.pth", "*.py", "*"} & set(patterns)
+    assert "*.safetensors" in patterns
+
+
+def test_code_is_asked_for_with_its_own_switch(asked: list[dict[str, Any]]) -> None:
+    fetch_model(NAME, allow_network=True, trust_remote_code=True)
+    assert "*.py" in asked[0]["patterns"]
+
+
+def test_what_was_broken_off_is_fetched_again(store: Path, asked: list[dict[str, Any]]) -> None:
+    fetch_model(NAME, allow_network=True)
+    (store / "hub" / "some-org--some-model.complete").unlink()
+    (store / "hub" / "some-org--some-model" / "config.json").unlink()
+    fetch_model(NAME, allow_network=True)
+    assert len(asked) == 2
+
+
+def test_a_model_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*_: Any, **__: Any) -> str:
+        raise LocalEntryNotFoundError("no such repository\nand more")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", missing)
+    with pytest.raises(UsageError, match="cannot be fetched: no such repository") as told:
+        fetch_model(NAME, allow_network=True)
+    assert "hf auth login" in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "is_name"),
+    [
+        (NAME, True),
+        ("microsoft/Phi-3-mini-4k-instruct", True),
+        ("models", False),
+        ("../outside/model", False),
+        ("/models/mine", False),
+        ("a/b/c", False),
+        ("./model", False),
+    ],
+)
+def test_what_a_name_on_the_hub_looks_like(text: str, is_name: bool) -> None:
+    assert is_hub_name(text) is is_name
+
+
+def test_a_configuration_may_name_a_model_on_the_hub(
+    tmp_path: Path, asked: list[dict[str, Any]]
+) -> None:
+    with pytest.raises(UsageError, match=r"no model folder .* network is off"):
+        find_model(NAME, tmp_path)
+    assert find_model(NAME, tmp_path, allow_network=True).name == "some-org--some-model"
+    (tmp_path / NAME).mkdir(parents=True)  # a folder of that name comes first
+    (tmp_path / NAME / "config.json").write_text("{}")
+    assert find_model(NAME, tmp_path) == tmp_path / NAME
+    with pytest.raises(UsageError, match=r"no model folder 'nowhere'"):
+        find_model("nowhere", tmp_path, allow_network=True)
