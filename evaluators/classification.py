@@ -76,7 +76,7 @@ class Classification:
         done = _known(context.previous.get("accuracy"), labels)
         mismatches = 0
         if any(index not in done for index in order):
-            session = open_session(model, runtime)
+            session = open_session(model, runtime, trust_remote_code=context.trust_remote_code)
             scorer = _Scorer(session, labels, dataset.chat)
             for n, index in enumerate(order):
                 if index not in done:

@@ -78,7 +78,8 @@ class Custom:
         examples: Sequence[Any] = ()
         if self.params.data is not None:
             examples = context.data.load(self.params.data).examples[: budget.examples]
-        returned = function(open_session(model, runtime), list(examples))
+        session = open_session(model, runtime, trust_remote_code=context.trust_remote_code)
+        returned = function(session, list(examples))
         return [self._measurement(returned)]
 
     def _measurement(self, returned: Any) -> Measurement:

@@ -65,7 +65,7 @@ class ExactMatch:
         done: dict[int, float] = {}
         if before is not None:
             done = dict(zip(before.details["rows"], before.samples, strict=True))
-        session = open_session(model, runtime)
+        session = open_session(model, runtime, trust_remote_code=context.trust_remote_code)
         tokenizer = session.tokenizer()
         for n, index in enumerate(order):
             if index in done:

@@ -104,7 +104,7 @@ class Generation:
         self, model: Model, runtime: RuntimeSettings, rung: Rung, budget: Budget, context: Context
     ) -> list[Measurement]:
         """Time the trace; raw samples are kept."""
-        session = open_session(model, runtime)
+        session = open_session(model, runtime, trust_remote_code=context.trust_remote_code)
         vocabulary = vocabulary_of(model)
         found: list[Measurement] = []
         for length, suffix in zip(self._lengths, self._suffixes, strict=True):

@@ -63,7 +63,7 @@ class Perplexity:
         self, model: Model, runtime: RuntimeSettings, rung: Rung, budget: Budget, context: Context
     ) -> list[Measurement]:
         """Score every window; samples are the windows' mean negative log-likelihoods."""
-        session = open_session(model, runtime)
+        session = open_session(model, runtime, trust_remote_code=context.trust_remote_code)
         windows = list(self._windows(session.tokenizer(), context.data.load(self.params.data)))
         if rung is Rung.ROUGH:
             windows = windows[:_ROUGH_WINDOWS]

@@ -223,9 +223,13 @@ class DataCatalog:
 
     def _path(self, name: str) -> Path:
         beside = self._root / name
-        if not beside.exists() and Path(name).exists():
-            return Path(name)
-        return beside
+        try:
+            return beside if beside.exists() or not Path(name).exists() else Path(name)
+        except (OSError, ValueError) as error:
+            raise DataError(
+                f"data file {name[:60]!r}: no file can have this name: {error}",
+                hint="Give the path of a data file.",
+            ) from error
 
     def _rows(self, spec: DataSpec, file: str) -> list[Row]:
         return _limited(spec, read_rows(self._path(file), spec.format))

@@ -111,7 +111,7 @@ def write_model_card(
         model_name: Name of the input model.
         kind: ``genai`` or ``hf``.
     """
-    device = results["device"]
+    device, provider = results["device"], escaped(candidate["runtime"]["provider"])
     lines = [
         f"# {escaped(model_name)}, as chosen by paretune",
         "",
@@ -121,7 +121,7 @@ def write_model_card(
         "",
         "## Measured",
         "On " + escaped(str(device.get("processor", ""))) + f", {device.get('cores')} cores, "
-        f"{escaped(str(device.get('os', '')))}; provider {candidate['runtime']['provider']}, "
+        f"{escaped(str(device.get('os', '')))}; provider {provider}, "
         f"{candidate['runtime']['threads']} threads. Speeds hold for this device only.",
         "",
         "| metric | value | 95 % interval | samples |",
@@ -130,7 +130,7 @@ def write_model_card(
     for name, m in candidate["metrics"].items():
         value = "-" if m["value"] is None else f"{m['value']:.4g} {m['unit']}".strip()
         interval = "-" if m["low"] is None else f"{m['low']:.4g} to {m['high']:.4g}"
-        lines.append(f"| {name} | {escaped(value)} | {interval} | {m['n']} |")
+        lines.append(f"| {escaped(name)} | {escaped(value)} | {interval} | {m['n']} |")
     lines += ["", "## How it was made", ""]
     for number, step in enumerate(candidate["recipe"], start=1):
         params = ", ".join(f"{k}={_shown(v)}" for k, v in step["params"].items())
@@ -147,7 +147,8 @@ def write_model_card(
         "Its accuracy was measured on the data named in `recipe.yaml` and on nothing else. Its "
         "licence is that of the model it was made from, and of the data it was trained on.",
         "",
-        "Versions: " + ", ".join(f"{k} {v}" for k, v in results["versions"].items()),
+        "Versions: "
+        + ", ".join(f"{escaped(k)} {escaped(v)}" for k, v in results["versions"].items()),
         "",
     ]
     out.write_text("\n".join(lines), encoding="utf-8")

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from paretune.containment import check_model
 from paretune.errors import PassError
 from paretune.models import Model, ModelInfo, ModelKind
 from paretune.passes import base
@@ -131,7 +132,9 @@ def build(
 
     Raises:
         PassError: The builder refuses.
+        UsageError: The model names files outside of its folder, or has pickled weights only.
     """
+    check_model(model.path)
     with _quietly(), _without_git():
         _create(model, params, context, adapter)
 

@@ -108,7 +108,10 @@ class Constraint:
     text: str
 
     def resolve(self, baseline: Mapping[str, float]) -> Limit | None:
-        """Return the limit in force, or None if it needs a metric that the baseline lacks."""
+        """Return the limit in force.
+
+        None if it needs a metric that the baseline lacks, or is beyond every number.
+        """
         if self.relative is None:
             assert self.number is not None
             return Limit(self.metric, self.op, self.number, self.text)
@@ -117,7 +120,7 @@ class Constraint:
             return None
         sign, amount = self.relative
         value = {"+": reference + amount, "-": reference - amount, "*": reference * amount}[sign]
-        return Limit(self.metric, self.op, value, self.text)
+        return Limit(self.metric, self.op, value, self.text) if math.isfinite(value) else None
 
 
 def parse_constraint(text: str) -> Constraint:

@@ -235,6 +235,7 @@ def _position(values: Sequence[Json], value: Json) -> int | None:
 
 
 _POINTS = 5
+_MOST_POINTS = 10_000
 
 
 def grid(
@@ -261,6 +262,8 @@ def grid(
         ValueError: The ends are in the wrong order, or `log` with an end that is not positive, or
             a step that never arrives.
     """
+    if points is not None and not 1 <= points <= _MOST_POINTS:
+        raise ValueError(f"{points} points; expected 1 to {_MOST_POINTS}")
     if not low <= high:
         raise ValueError(f"low ({low:g}) is above high ({high:g})")
     if log and low <= 0:
@@ -272,6 +275,8 @@ def grid(
     values: list[float] = []
     if step is not None:
         count = math.log(high / low) / math.log(step) if log else (high - low) / step
+        if not count < _MOST_POINTS:
+            raise ValueError(f"a step of {step:g} gives more than {_MOST_POINTS} values")
         steps = range(math.floor(count + 1e-9) + 1)
         values = [low * step**i if log else low + step * i for i in steps]
     else:

@@ -108,7 +108,9 @@ def smoke(payload: Mapping[str, Any], report: Callable[[Progress], None]) -> Jso
     report(Progress("smoke", 0, 0))
     vocabulary = vocabulary_of(model)
     prompt = [token % vocabulary if vocabulary else token for token in (1, 3, 5, 7)]
-    tokens = open_session(model, runtime).generate(prompt, _SMOKE_TOKENS)
+    trusted = payload.get("trust_remote_code", False)
+    session = open_session(model, runtime, trust_remote_code=trusted)
+    tokens = session.generate(prompt, _SMOKE_TOKENS)
     if not tokens:
         raise InvalidArtifactError("loads, but generates no token")
     strange = [token for token in tokens if not 0 <= token < (vocabulary or math.inf)]

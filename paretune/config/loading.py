@@ -306,6 +306,9 @@ class _Reader:
                 if metric in found:
                     self.wrong(at, f"{metric} is an objective already")
                 found[metric] = Objective(metric, direction)
+        if not found:
+            self.wrong(("objectives",), "names no metric",
+                       "Such as: {maximize: accuracy, minimize: decode_ms_p50}.")  # fmt: skip
         return tuple(found.values())
 
     def constraints(self, given: list[str], metrics: dict[str, str]) -> tuple[Constraint, ...]:

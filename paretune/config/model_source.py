@@ -25,7 +25,7 @@ def find_model(
     """
     places = [root / name, Path(name)]
     for place in places:
-        if place.is_dir():
+        if _is_folder(place):
             detect_kind(place)
             return place
     looked = " and ".join(dict.fromkeys(str(place) for place in places))
@@ -40,3 +40,10 @@ def find_model(
         raise UsageError(
             f"no model folder {name!r} (looked for {looked}): {error.message}", hint=error.hint
         ) from error
+
+
+def _is_folder(place: Path) -> bool:
+    try:
+        return place.is_dir()
+    except (OSError, ValueError):  # a name that no file can have
+        return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Annotated, Any, Literal
 
@@ -19,7 +20,7 @@ def seconds(value: Any) -> Any:
         found = _TIME.fullmatch(value)
         if found is None:
             raise ValueError("expected a time such as 90s, 10m or 2h")
-        return float(found[1]) * {"s": 1, "m": 60, "h": 3600, None: 1}[found[2]]
+        return _finite(float(found[1]) * {"s": 1, "m": 60, "h": 3600, None: 1}[found[2]])
     return value
 
 
@@ -29,8 +30,14 @@ def megabytes(value: Any) -> Any:
         found = _SIZE.fullmatch(value)
         if found is None:
             raise ValueError("expected a size such as 800MB or 8GB")
-        return float(found[1]) * {"MB": 1, "GB": 1000}[found[2].upper()]
+        return _finite(float(found[1]) * {"MB": 1, "GB": 1000}[found[2].upper()])
     return value
+
+
+def _finite(number: float) -> float:
+    if not math.isfinite(number):
+        raise ValueError("beyond every number")
+    return number
 
 
 def as_list(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -186,7 +187,10 @@ def _search_of(field: FieldInfo) -> str:
 def _converted(adapter: TypeAdapter[Any], value: Any) -> tuple[Json, str | None]:
     """Return a value as the parameter holds it, or why it does not fit."""
     try:
-        return adapter.dump_python(adapter.validate_python(value), mode="json"), None
+        converted: Json = adapter.dump_python(adapter.validate_python(value), mode="json")
+        if isinstance(converted, float) and not math.isfinite(converted):
+            return None, f"expected a finite number, found {_shown(value)}"
+        return converted, None
     except ValidationError as error:
         told = error.errors()[0]["msg"].removeprefix("Value error, ")
         return None, f"{told[0].lower()}{told[1:]}, found {_shown(value)}"

@@ -65,8 +65,7 @@ _EXTRA: dict[str, Rule] = {
     "matmul_mixed_precision": takes("matmul_mixed_precision", _named(MixedPrecision)),
     "shared_embeddings": takes("shared_embeddings", _switch),
     "fuse_qkv": takes("fuse_qkv", _switch),
-    "hf_token": only(False, "false", "0", why="no token is sent",
-                     otherwise="the token that Hugging Face's tools have stored is used"),
+    "hf_token": ignores("a model is fetched before it is built; the builder sends no token"),
     **dict.fromkeys(
         ("use_qdq", "use_8bits_moe", "use_webgpu_fp32", "use_cuda_bf16", "include_hidden_states",
          "exclude_embeds", "exclude_lm_head", "enable_cuda_graph"),

@@ -83,10 +83,11 @@ class DataSets:
             into: Where the reference will stand with us.
         """
         name = node.value
-        known = self.waiting | self._references
-        if not isinstance(name, str) or name not in known:
-            hint = near(name, known) if isinstance(name, str) else ""
-            self.ledger.unsupported(node.path, f"no data configuration {shown(name)}{hint}")
+        known = isinstance(name, str) and (name in self.waiting or name in self._references)
+        if not known:
+            hint = near(name, (*self.waiting, *self._references))
+            why = f"no data configuration {shown(name)}{hint}"
+            self.ledger.rest(node.path, name, Status.UNSUPPORTED, why)
             return None
         self.ledger.translated(node.path, into)
         if name not in self._references:

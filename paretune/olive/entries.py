@@ -59,6 +59,7 @@ class Ledger:
         self._entries: dict[Path, Entry] = {}
         self._above: set[Path] = set()
         self._absent: list[Entry] = []
+        self._refused: set[Path] = set()
         self.origins: dict[Path, Path] = {}
 
     def translated(self, path: Path, into: Path | str | None, why: str | None = None) -> None:
@@ -89,7 +90,7 @@ class Ledger:
             why: The reason.
         """
         assert not self.covers(path), f"{key_of(path)} is spoken for already"
-        self._entries[path] = Entry(path, status, self._into(path, into), why)
+        self._entries[path] = self._made(path, status, into, why)
         self._above.update(path[:length] for length in range(len(path)))
 
     def absent(
@@ -106,7 +107,7 @@ class Ledger:
             status: Added, approximated, or unsupported where Olive needs it.
         """
         if status is Status.ADDED or not self.covers(path):
-            self._absent.append(Entry(path, status, self._into(path, into), why))
+            self._absent.append(self._made(path, status, into, why))
 
     def came_from(self, ours: Path, path: Path) -> None:
         """Remember where a part of our configuration came from, for later errors."""
@@ -125,18 +126,14 @@ class Ledger:
         """
         for length in range(len(path), -1, -1):
             if path[:length] in self._entries:
-                refused = Entry(path[:length], Status.UNSUPPORTED, None, why)
-                self._entries[path[:length]] = refused
+                spoken = path[:length]
+                self._entries[spoken] = self._made(spoken, Status.UNSUPPORTED, None, why)
                 return
         self.absent(path, None, why, Status.UNSUPPORTED)
 
     def refuses(self, path: Path) -> bool:
         """Return whether a key, or anything below it, is unsupported."""
-        listed = (*self._entries.values(), *self._absent)
-        return any(
-            entry.status is Status.UNSUPPORTED and entry.path[: len(path)] == path
-            for entry in listed
-        )
+        return path in self._refused
 
     def covers(self, path: Path) -> bool:
         """Return whether an entry speaks for a key."""
@@ -178,11 +175,13 @@ class Ledger:
         for inner_path, inner in children(path, value):
             yield from self._in_order(inner_path, inner)
 
-    def _into(self, path: Path, into: Path | str | None) -> str | None:
+    def _made(self, path: Path, status: Status, into: Path | str | None, why: str | None) -> Entry:
+        if status is Status.UNSUPPORTED:
+            self._refused.update(path[:length] for length in range(len(path) + 1))
         if isinstance(into, tuple):
             self.came_from(into, path)
-            return key_of(into)
-        return into
+            into = key_of(into)
+        return Entry(path, status, into, why)
 
 
 def nearest_origin(origins: Mapping[Path, Path], ours: Path) -> Path:

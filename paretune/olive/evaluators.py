@@ -139,9 +139,8 @@ def translate_evaluators(
     elif node is not None and node.value is None:
         ledger.no_effect(node.path, "nothing is measured")
     elif node is not None:
-        hint = near(node.value, waiting) if isinstance(node.value, str) else ""
         ledger.rest(node.path, node.value, Status.UNSUPPORTED,
-                    f"no evaluator {shown(node.value)}{hint}")  # fmt: skip
+                    f"no evaluator {shown(node.value)}{near(node.value, waiting)}")  # fmt: skip
     for other in waiting.values():
         ledger.rest(other.path, other.value, Status.NO_EFFECT, "nothing measures by it")
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -15,8 +15,9 @@ from paretune.olive.entries import Ledger, Status, children
 Reader: TypeAlias = Callable[[Json], Json]
 """Turns a value of Olive's into ours; raises ValueError with what is wrong about it."""
 
-
 NULL = "null is the same as leaving it out"
+_LONGEST_NAME = 60
+_MOST_NAMES = 100
 
 
 @dataclass(frozen=True)
@@ -248,8 +249,13 @@ def _read(rule: Rule, value: Json, searching: bool) -> Json:
     return [rule.read(one) for one in values]
 
 
-def near(name: str, known: Iterable[str]) -> str:
-    """Return ``. Did you mean 'x'?`` if a known name is near, else nothing."""
+def near(name: Json, known: Collection[str]) -> str:
+    """Return ``. Did you mean 'x'?`` if a known name is near, else nothing.
+
+    Nor is there a hint among so many names that looking for it would take long.
+    """
+    if not isinstance(name, str) or len(name) > _LONGEST_NAME or len(known) > _MOST_NAMES:
+        return ""
     hint = nearest(name, known)
     return f". {hint}" if hint.startswith("Did") else ""
 

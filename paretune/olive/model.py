@@ -17,7 +17,7 @@ from paretune.olive.fields import (
     shown,
     text,
 )
-from paretune.olive.reading import Workflow
+from paretune.olive.reading import Generation, Workflow
 
 TASKS = ("text-generation", "text-generation-with-past")
 _TYPES = {"hfmodel", "pytorchmodel"}
@@ -58,7 +58,7 @@ def translate_model(workflow: Workflow, ledger: Ledger, placed: Callable[[str], 
         placed: Gives a path as our configuration has to name it.
     """
     model, hf = workflow.model, workflow.hf
-    if not _right_type(model, ledger):
+    if not _right_type(workflow, ledger):
         for fields in (model, hf):
             fields.rest(ledger, Status.NO_EFFECT, "belongs to a model that is not supported")
         return None
@@ -112,16 +112,20 @@ def _place(
     return place
 
 
-def _right_type(model: Fields, ledger: Ledger) -> bool:
+def _right_type(workflow: Workflow, ledger: Ledger) -> bool:
+    model = workflow.model
     node = model.take("type")
     if node is None:
-        ledger.absent((*model.path, "type"), None, "the model's type is missing",
-                      Status.UNSUPPORTED)  # fmt: skip
+        path = (*model.path, "type")
+        ledger.absent(path, None, "the model's type is missing", Status.UNSUPPORTED)
         return False
-    if not isinstance(node.value, str) or node.value.lower() not in _TYPES:
-        ledger.unsupported(
-            node.path, f"paretune takes HfModel and PyTorchModel, not {shown(node.value)}"
-        )
+    kind = node.value.lower() if isinstance(node.value, str) else None
+    if kind not in _TYPES:
+        why = f"paretune takes HfModel and PyTorchModel, not {shown(node.value)}"
+        ledger.rest(node.path, node.value, Status.UNSUPPORTED, why)
+        return False
+    if kind == "pytorchmodel" and workflow.generation is Generation.FLAT:
+        ledger.unsupported(node.path, "without an hf_config it is a pickled model, which is code")
         return False
     ledger.translated(node.path, "model")
     return True

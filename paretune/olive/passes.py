@@ -103,9 +103,8 @@ class Chain:
         if not workflow.passes:
             self._ledger.absent(("passes",), ("passes",), "paretune needs passes: it picks none "
                                 "by itself", Status.UNSUPPORTED)  # fmt: skip
-        for name in workflow.passes:
-            if not any(name in flow for flow in flows):
-                self._unused(name)
+        for name in workflow.passes.keys() - {name for flow in flows for name in flow}:
+            self._unused(name)
         several = len(flows) > 1
         alternatives = [
             self._flow(flow, ("passes", 0, "any", i) if several else ("passes",))
@@ -202,9 +201,12 @@ class Chain:
             self._ledger.absent(path, None, "Olive needs the pass's type", Status.UNSUPPORTED)
         else:
             value = node.value
-            told = value + near(value, COUNTERPARTS) if isinstance(value, str) else shown(value)
+            told = value if isinstance(value, str) else shown(value)
             self._ledger.rest(
-                node.path, value, Status.UNSUPPORTED, f"paretune has no pass for Olive's {told}"
+                node.path,
+                value,
+                Status.UNSUPPORTED,
+                f"paretune has no pass for Olive's {told}{near(value, COUNTERPARTS)}",
             )
         for fields in (config.settings, config.beside):
             fields.rest(self._ledger, Status.NO_EFFECT, "belongs to a pass that is not supported")

@@ -70,8 +70,8 @@ class _Systems:
             self.ledger.no_effect(node.path, NULL)
             return []
         if not isinstance(name, str) or name not in known:
-            hint = near(name, known) if isinstance(name, str) else ""
-            self.ledger.unsupported(node.path, f"no system {shown(name)}{hint}")
+            why = f"no system {shown(name)}{near(name, known)}"
+            self.ledger.rest(node.path, name, Status.UNSUPPORTED, why)
             return []
         self.ledger.translated(node.path, ("target",), f"{what} is this machine")
         if name not in self._read:

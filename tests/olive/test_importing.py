@@ -74,7 +74,12 @@ def test_what_is_unsupported_is_named_all_at_once_and_nothing_is_written(tmp_pat
         seen = paretune(*command, cwd=tmp_path)
         assert seen.returncode == 2
         assert "4 things in this Olive configuration are not supported" in seen.stderr
-        for place in (":11: passes.c.type:", ":14: passes.a.type:", ": evaluator.type:", ": foo:"):
+        for place in (
+            ":12: passes.c.type:",
+            ":15: passes.a.type:",
+            ":19: evaluator.type:",
+            ":21: foo:",
+        ):
             assert f"olive.json{place}" in seen.stderr
         assert "Traceback" not in seen.stderr
     assert not list(tmp_path.glob("*.yaml"))

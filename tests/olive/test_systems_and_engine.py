@@ -144,6 +144,7 @@ def test_a_models_name_its_task_and_how_it_is_loaded() -> None:
 
 @pytest.mark.parametrize(("config", "key"), [
     ({"type": "ONNXModel"}, "type"),
+    ({"type": "PyTorchModel", "model_path": "model.pt"}, "type"),
     ({"task": "text-classification"}, "task"),
     ({"load_kwargs": {"quantization_method": "gptq"}}, "load_kwargs.quantization_method"),
     ({"load_kwargs": {"attn_implementation": "flash_attention_2"}},

@@ -37,7 +37,6 @@ def test_no_part_of_the_card_comes_from_a_text(tmp_path: Path, text: str) -> Non
     assert all(c.isprintable() or c == "\n" for c in found)
 
 
-@pytest.mark.xfail(reason="metrics, providers and packages are not escaped yet", strict=True)
 def test_no_part_of_the_card_comes_from_a_name(tmp_path: Path) -> None:
     found = card(tmp_path, "plain", "".join(HOSTILE))
     assert structure(found) == structure(card(tmp_path, "plain"))

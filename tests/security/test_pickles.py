@@ -77,7 +77,6 @@ def test_merge_does_not_fall_back_to_a_pickled_adapter(run_job: Run, tmp_path: P
     assert not (tmp_path / "sign").exists()
 
 
-@pytest.mark.xfail(reason="the pass genai does not look before its builder does yet", strict=True)
 def test_the_model_builder_does_not_fall_back_to_pickled_weights(
     run_job: Run, llama: Path, tmp_path: Path
 ) -> None:

@@ -113,7 +113,6 @@ def test_labels_of_marks_hold_no_markup_but_their_own(drawn: Any) -> None:
         assert label.count("<br>") == 2
 
 
-@pytest.mark.xfail(reason="the template does not escape a metric's name there yet", strict=True)
 def test_titles_of_axes_hold_no_markup(drawn: Any) -> None:
     for axis in ("xaxis", "yaxis"):
         assert "<" not in drawn["layout"][axis]["title"]["text"]

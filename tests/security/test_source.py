@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,13 @@ MODULES = {"pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 LOADS_WEIGHTS = ("AutoModelForCausalLM",)
 
 
-def sources() -> Iterator[tuple[str, ast.Module]]:
-    for folder in FOLDERS:
-        for file in sorted((ROOT / folder).rglob("*.py")):
-            yield str(file.relative_to(ROOT)), ast.parse(file.read_text(encoding="utf-8"))
+@cache
+def sources() -> list[tuple[str, ast.Module]]:
+    return [
+        (str(file.relative_to(ROOT)), ast.parse(file.read_text(encoding="utf-8")))
+        for folder in FOLDERS
+        for file in sorted((ROOT / folder).rglob("*.py"))
+    ]
 
 
 def calls(tree: ast.Module) -> Iterator[tuple[str, ast.Call]]:
