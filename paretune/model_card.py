@@ -14,9 +14,11 @@ _SAMPLE_GENAI = '''\
 """Runs the model in this folder: python sample.py "a prompt"."""
 
 import json
+import os
 import sys
 from pathlib import Path
 
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when the run-time is imported
 import onnxruntime_genai as og
 
 here = Path(__file__).resolve().parent

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import yaml
-
-from paretune.errors import StateError, UsageError, nearest
+from paretune.config.yaml_source import Source
+from paretune.errors import ConfigError, StateError, UsageError, nearest
 from paretune.jsontools import Json
 from paretune.measurement import Direction
 from paretune.search.candidate import describe
@@ -37,10 +35,17 @@ def open_results(study: Path) -> dict[str, Json]:
 
 def resolved_config(study: Path) -> dict[str, Json]:
     """Read the resolved configuration that a study was searched with."""
-    config: Any = yaml.safe_load((study / "config.yaml").read_text(encoding="utf-8"))
+    file = study / "config.yaml"
+    try:
+        config = Source(file.read_text(encoding="utf-8"), str(file)).value
+    except (ConfigError, OSError, ValueError) as error:
+        raise StateError(
+            f"{file} cannot be read: {error}",
+            hint="Run the same `paretune search` again: it is written anew.",
+        ) from error
     if not isinstance(config, dict):
         raise StateError(
-            f"{study / 'config.yaml'} holds no configuration",
+            f"{file} holds no configuration",
             hint="Run the same `paretune search` again: it is written anew.",
         )
     return config

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 BUILTIN: dict[str, dict[str, str]] = {
     "passes": {
         "lora": "paretune.passes.lora:Lora",
+        "qlora": "paretune.passes.qlora:QLora",
         "merge": "paretune.passes.merge:Merge",
         "genai": "paretune.passes.genai:Genai",
         "genai_adapter": "paretune.passes.genai_adapter:GenaiAdapter",

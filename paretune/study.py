@@ -6,7 +6,6 @@ starts. Everything else (``results.json``, ``study.db``, the report) is rebuilt 
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import shutil
@@ -188,7 +187,7 @@ def read_outcomes(folder: Path, *, samples: bool = True) -> list[Outcome]:
             if samples and raw.is_file():
                 measured = {k: Measurement.from_json(v) for k, v in read_json(raw).items()}
             found.append(Outcome.from_json(read_json(file), measured))
-        except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise StateError(
                 f"{file} cannot be read: {type(error).__name__}: {error}",
                 hint=f"Remove the folder {file.parent} to have that candidate measured again.",

@@ -73,7 +73,7 @@ class Genai:
         size = expected_bytes(model, params)
         if size is None:
             return Estimate()
-        held = model.bytes or 4 * model.parameters
+        held = (4 if model.precision == "fp32" else 2) * model.parameters
         seconds, copies = _SECONDS_A_WEIGHT, _WORKING_COPIES
         if params.quantized:
             held += 4 * model.parameters + size

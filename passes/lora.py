@@ -16,22 +16,21 @@ if TYPE_CHECKING:
 
 __all__ = ["Lora", "LoraParams"]
 
-# Inputs and outputs of all seven projections of a Llama layer, in units of its hidden size.
-_WIDTHS_PER_LAYER = 18
 _PROJECTIONS = 7
+"""Matrices of a Llama layer."""
 # Measured by benchmarks/foresight.py with two cores, on Llamas of 0.3, 47, 135 and 362 million
 # weights. How long examples are is not known here: those of a phrase are taken, the longest ones.
 _TOKENS_PER_EXAMPLE = 48
 _SECONDS_TO_START = 1.0
-_SECONDS_A_TOKEN_AND_WEIGHT = 45e-12
+_SECONDS_A_TOKEN_AND_WEIGHT = 50e-12
 _SLOWER_WITH_CHECKPOINTING = 1.4
 # The libraries (half of their pages count where jobs are forked) and the 8 million logits that the
 # loss holds at once, whatever the batch.
 _MEMORY_TO_START = 400_000_000
-# Numbers that each layer keeps of a token for the gradient, in units of its hidden size; 31 to 38
-# were seen. With checkpointing they are few, but what they were computed in is not given back.
-_KEPT_PER_LAYER = 36
-_KEPT_WITH_CHECKPOINTING = 18
+# Numbers kept of a token for the gradient, for each input and output of the layers' matrices. With
+# checkpointing they are fewer, but what they were computed in is not given back.
+_KEPT = 2.0
+_KEPT_WITH_CHECKPOINTING = 1.0
 # Weights that the embedding and the head share when they are tied.
 _SHARED_WHEN_TIED = frozenset({"embed_tokens", "lm_head", "wte", "embed_in", "embed_out"})
 
@@ -75,25 +74,31 @@ class Lora:
         """Return the adapter's size and the memory; the time, if the number of steps is given."""
         targets = params.target_modules
         share = 1.0 if targets == "all-linear" else min(1.0, len(targets) / _PROJECTIONS)
-        weights = params.r * model.layers * _WIDTHS_PER_LAYER * model.hidden_size * share
-        if not (model.parameters and weights):
+        if not (model.parameters and model.layers and model.hidden_size):
             return Estimate()
+        embedding = model.vocab_size * model.hidden_size
+        body = max(0, model.parameters - embedding * (1 if model.tied else 2))
+        # Inputs and outputs of all matrices together. One side of each is as wide as the model (or
+        # nearly); the other sides follow from how many weights the layers have.
+        widths = _PROJECTIONS * model.layers * model.hidden_size + body / model.hidden_size
+        weights = params.r * widths * share
         again = params.gradient_checkpointing
         tokens = params.batch_size * min(params.max_length, _TOKENS_PER_EXAMPLE)
-        kept = _KEPT_WITH_CHECKPOINTING if again else _KEPT_PER_LAYER
+        kept = _KEPT_WITH_CHECKPOINTING if again else _KEPT
         # Four numbers a trained weight: itself, its gradient and AdamW's two.
-        training = 16 * weights + 4 * kept * tokens * model.layers * model.hidden_size
+        training = 16 * weights + 4 * kept * tokens * widths
         # While weights are converted, their file counts too; one that fits as it is is only mapped.
-        width = 4 if params.dtype == "fp32" else 2
-        loading = 0 if model.precision == params.dtype else model.bytes
+        held = (4 if params.dtype == "fp32" else 2) * model.parameters
+        file = (4 if model.precision == "fp32" else 2) * model.parameters
+        loading = 0 if model.precision == params.dtype else file
         seconds = None
         if params.max_steps is not None:
             steps = params.max_steps * params.gradient_accumulation_steps
-            work = steps * tokens * model.parameters * _SECONDS_A_TOKEN_AND_WEIGHT
+            work = steps * tokens * body * _SECONDS_A_TOKEN_AND_WEIGHT
             seconds = _SECONDS_TO_START + work * (_SLOWER_WITH_CHECKPOINTING if again else 1.0)
         return Estimate(
             bytes_out=int(4 * weights),
-            peak_memory=int(_MEMORY_TO_START + width * model.parameters + max(training, loading)),
+            peak_memory=int(_MEMORY_TO_START + held + max(training, loading)),
             seconds=seconds,
         )
 

@@ -19,7 +19,7 @@ from paretune.passes.lora_rows import Row, encode, hold_out
 
 if TYPE_CHECKING:
     from paretune.passes.adapter_trainer import Losses
-    from paretune.passes.lora_params import LoraParams
+    from paretune.passes.lora_params import Dtype, LoraParams
 
 _MOST_LABELS = 100
 _LAST_STEPS = 10
@@ -37,7 +37,12 @@ class _Material:
 
 
 def fine_tune(
-    name: str, model: Model, params: LoraParams, context: Context, load: Callable[[], Any]
+    name: str,
+    model: Model,
+    params: LoraParams,
+    context: Context,
+    load: Callable[[], Any],
+    computes_in: tuple[Dtype, ...] = (),
 ) -> None:
     """Train, and write ``adapter_model.safetensors``, its config and ``training.json``.
 
@@ -47,18 +52,26 @@ def fine_tune(
         params: The pass's.
         context: The pass's surroundings.
         load: Returns the network to train on.
+        computes_in: Precisions that it computes in, beside ``params.dtype``.
 
     Raises:
         PassError: A target module matches nothing, an answer is longer than max_length, or the
             loss became infinite or NaN.
     """
+    import torch
     from peft import LoraConfig, get_peft_model
     from transformers import set_seed
 
     from paretune.passes.adapter_trainer import train
     from paretune.passes.hugging_face import use_all_cores
+    from paretune.passes.training_precision import precision_note
 
     use_all_cores()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    slow = precision_note(params.dtype, *computes_in, device=device)
+    if slow is not None:
+        print(slow)
+        context.progress(Progress(name, 0, 0, slow))
     material = _material(model, params, context)
     cut = material.prompts_cut
     cut_note = f", {cut} prompts cut to max_length" if cut else ""
@@ -78,7 +91,7 @@ def fine_tune(
     adapted = get_peft_model(network, config)
     losses = train(name, adapted, material.rows, material.held_out, params, context)
     save_adapter(adapted, context.out)
-    record = _record(material, losses, params.logging_steps)
+    record = _record(material, losses, params.logging_steps) | {"precision_note": slow}
     write_json(context.out / "training.json", record, durable=False)
 
 

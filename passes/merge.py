@@ -58,7 +58,7 @@ class Merge:
             return Estimate()
         weights = 4 * model.parameters
         head = 4 * model.vocab_size * model.hidden_size
-        beside = model.bytes
+        beside = 2 * model.parameters
         if model.precision == "fp32":
             beside = max(0, weights - (1 if model.tied else 2) * head)
         return Estimate(

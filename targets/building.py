@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from paretune.containment import check_model
 from paretune.data import DataCatalog
 from paretune.errors import PassError
 from paretune.jsontools import Json, digest
@@ -164,6 +165,7 @@ class _Builder:
                       context)  # fmt: skip
             if not any(out.iterdir()):
                 raise PassError(f"pass {step.name!r} ended without writing a model")
+            check_model(out)
             note = {**step.to_json(), "seconds": round(time.perf_counter() - start, 4)}
             return self.store.put(key, out, pass_.produces, note)
 

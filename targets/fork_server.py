@@ -25,6 +25,7 @@ import contextlib
 import ctypes
 import gc
 import json
+import logging
 import os
 import select
 import signal
@@ -247,10 +248,12 @@ class ForkServer:
 def serve(control: int, modules: Sequence[str]) -> None:
     """Be the server: import, then fork on request until the owner hangs up."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    logging.disable(logging.WARNING)  # what libraries say as they are imported is nobody's to read
     for name in modules:
         # Whatever goes wrong here goes wrong again, with its traceback, in a job that needs it.
         with contextlib.suppress(Exception):
             import_module(name)
+    logging.disable(logging.NOTSET)
     for group in registry.BUILTIN:
         registry.table(group)  # reading all packages' entry points takes longer than a fork
     gc.collect()

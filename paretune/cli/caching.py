@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
-from paretune.cli.options import json_option, store_option
+from paretune.cli.options import json_option, say, store_option
 
 if TYPE_CHECKING:
     from paretune.store import Store
@@ -65,18 +65,18 @@ def cache(ctx: click.Context, store: Path | None, as_json: bool) -> None:
     found = artifacts(opened)
     if as_json:
         shown = {"store": str(opened.root), "artifacts": [a.to_json() for a in found]}
-        click.echo(json.dumps(shown))
+        say(json.dumps(shown))
         return
     for artifact in found:
         age = _age(time.time() - artifact.used)
-        click.echo(
+        say(
             f"{artifact.bytes / 1e6:>9.1f} MB  used {age:>4} ago  {artifact.digest[7:19]}  "
             f"{'; '.join(artifact.made_by)}"
         )
         for study in artifact.studies:
-            click.echo(f"{'':>14}held by {study}{' (being searched)' if artifact.live else ''}")
+            say(f"{'':>14}held by {study}{' (being searched)' if artifact.live else ''}")
     total = sum(a.bytes for a in found)
-    click.echo(f"{len(found)} artifacts, {total / 1e6:.0f} MB in {opened.root}")
+    say(f"{len(found)} artifacts, {total / 1e6:.0f} MB in {opened.root}")
 
 
 def _open(ctx: click.Context) -> Store:
@@ -110,11 +110,11 @@ def verify(ctx: click.Context, store: Path | None, as_json: bool) -> int:
     objects, size = opened.usage()
     if as_json:
         shown = {"store": str(opened.root), "artifacts": objects, "bytes": size, "faults": faults}
-        click.echo(json.dumps(shown))
+        say(json.dumps(shown))
         return 4 if faults else 0
     for fault in faults:
-        click.echo(fault)
-    click.echo(f"{objects} artifacts, {size / 1e6:.0f} MB, {len(faults)} faults in {opened.root}")
+        say(fault)
+    say(f"{objects} artifacts, {size / 1e6:.0f} MB, {len(faults)} faults in {opened.root}")
     return 4 if faults else 0
 
 
@@ -155,10 +155,10 @@ def clean(
     done = remove(opened, older_than_s=older_than, size_budget=max_size, study=study)
     if as_json:
         shown = {"removed": done.artifacts, "bytes": done.bytes, "kept_live": done.kept_live}
-        click.echo(json.dumps(shown))
+        say(json.dumps(shown))
         return
     kept = f"; {done.kept_live} stay: a study that is being searched uses them"
-    click.echo(
+    say(
         f"removed {done.artifacts} artifacts, {done.bytes / 1e6:.0f} MB"
         + (kept if done.kept_live else "")
     )

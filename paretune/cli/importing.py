@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from paretune.cli.options import json_option
+from paretune.cli.options import json_option, say
 
 
 @click.command("import-olive")
@@ -29,8 +29,8 @@ def import_olive(file: Path, out: Path | None, as_json: bool) -> None:
     if as_json:
         written = str(found.out) if found.is_whole else None
         told = {"written": written, "entries": [entry.to_json() for entry in entries]}
-        click.echo(json.dumps(told))
+        say(json.dumps(told))
     found.translation.require_whole()
     if not as_json:
-        click.echo(entries_text(entries))
-        click.echo(f"\nwrote {found.out}; next: {found.command(Path.cwd())}")
+        say(entries_text(entries))
+        say(f"\nwrote {found.out}; next: {found.command(Path.cwd())}")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from paretune.cli.options import json_option
+from paretune.cli.options import json_option, say
 
 
 @click.command()
@@ -18,7 +18,7 @@ def bench(model: Path | None, as_json: bool) -> None:
     from paretune.bench import bench_device, bench_model, render
 
     measured = bench_device() if model is None else bench_model(model)
-    click.echo(json.dumps(measured) if as_json else render(measured))
+    say(json.dumps(measured) if as_json else render(measured))
 
 
 @click.command()
@@ -28,7 +28,7 @@ def doctor(as_json: bool) -> None:
     from paretune.doctor import render, report
 
     found = report()
-    click.echo(json.dumps(found) if as_json else render(found))
+    say(json.dumps(found) if as_json else render(found))
 
 
 @click.command()
@@ -40,10 +40,10 @@ def passes(name: str | None, as_json: bool) -> None:
 
     if name is None:
         listed = all_passes()
-        click.echo(json.dumps(listed) if as_json else render_passes(listed))
+        say(json.dumps(listed) if as_json else render_passes(listed))
     else:
         shown = one_pass(name)
-        click.echo(json.dumps(shown) if as_json else render_one(shown))
+        say(json.dumps(shown) if as_json else render_one(shown))
 
 
 @click.command()
@@ -53,4 +53,4 @@ def init(file: Path) -> None:
     from paretune.catalogue import write_first_configuration
 
     write_first_configuration(file)
-    click.echo(f"wrote {file}; edit `model:` and `data:`, then: paretune search {file} --dry-run")
+    say(f"wrote {file}; edit `model:` and `data:`, then: paretune search {file} --dry-run")

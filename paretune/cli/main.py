@@ -18,7 +18,7 @@ import click
 from paretune.cli.caching import cache
 from paretune.cli.importing import import_olive
 from paretune.cli.looking import bench, doctor, init, passes
-from paretune.cli.options import accept_everywhere
+from paretune.cli.options import accept_everywhere, say
 from paretune.cli.searching import pick, report, run, search
 from paretune.errors import ParetuneError
 
@@ -56,31 +56,24 @@ def call(arguments: list[str]) -> int:
     except click.ClickException as error:
         told = io.StringIO()
         error.show(told)
-        _tell(told.getvalue().rstrip("\n"))
+        say(told.getvalue().rstrip("\n"), err=True)
         return 2
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted; the same command again goes on from here", err=True)
         return INTERRUPTED
     except ParetuneError as error:
-        _tell(f"error: {error.message}")
+        say(f"error: {error.message}", err=True)
         if error.hint is not None:
-            _tell(f"  {error.hint}")
+            say(f"  {error.hint}", err=True)
         return error.exit_status
     except BrokenPipeError:  # the reader of our output is gone: nobody to tell
         sys.stderr.close()
         return 0
     except Exception:
         # The outermost frame of the program: whatever comes here is ours to mend.
-        _tell(traceback.format_exc().rstrip("\n"))
+        say(traceback.format_exc().rstrip("\n"), err=True)
         click.echo("this is a bug of paretune; please report it with the text above", err=True)
         return BUG
-
-
-def _tell(text: str) -> None:
-    """Print to stderr what may hold text from files: its lines stay, control characters do not."""
-    from paretune.display import printable
-
-    click.echo("\n".join(map(printable, text.split("\n"))), err=True)
 
 
 def _as_interrupt(signum: int, frame: FrameType | None) -> None:

@@ -20,6 +20,18 @@ store_option = click.option(
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 
 
+def say(text: str, *, err: bool = False) -> None:
+    """Print what may hold text from files: its lines stay, control characters do not.
+
+    Args:
+        text: Any number of lines.
+        err: To standard error.
+    """
+    from paretune.display import printable
+
+    click.echo("\n".join(map(printable, text.split("\n"))), err=err)
+
+
 def accept_everywhere(command: click.Command) -> None:
     """Let every command take the switches that are the same everywhere.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from paretune.cli.options import config_argument, json_option, store_option, trust_options
+from paretune.cli.options import config_argument, json_option, say, store_option, trust_options
 
 if TYPE_CHECKING:
     from paretune.api import SearchResult
@@ -44,7 +44,7 @@ def search(
             config, store=store, trials=trials, time=time,
             allow_network=allow_network, trust_remote_code=trust_remote_code,
         )  # fmt: skip
-        click.echo(json.dumps(found) if as_json else render(found))
+        say(json.dumps(found) if as_json else render(found))
         # As the search itself would end where nothing fits.
         return 2 if found["skipped"] == found["looked_at"] else 0
     return _search(
@@ -81,10 +81,10 @@ def _search(config: Path, *, as_json: bool, **options: Any) -> int:
     display = make_display(quiet=as_json)
     result = optimize(config, watcher=display, **options)
     if as_json:
-        click.echo(json.dumps(result.results))
+        say(json.dumps(result.results))
     else:
         for line in closing(result):
-            click.echo(line)
+            say(line)
     return 0 if result.best is not None else 3
 
 
@@ -106,7 +106,7 @@ def report(study: Path, as_json: bool) -> None:
     from paretune.reopened import rewrite_report
 
     written = rewrite_report(study)
-    click.echo(json.dumps({"report": str(written)}) if as_json else f"report: {written}")
+    say(json.dumps({"report": str(written)}) if as_json else f"report: {written}")
 
 
 @click.command()
@@ -130,5 +130,5 @@ def pick(
     from paretune.picking import pick_again, render
 
     picked = pick_again(study, where, minimize, maximize, out=out, store=store)
-    click.echo(json.dumps(picked) if as_json else render(picked))
+    say(json.dumps(picked) if as_json else render(picked))
     return 0 if picked["best"] is not None else 3

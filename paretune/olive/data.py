@@ -87,7 +87,7 @@ class DataSets:
         if not known:
             hint = near(name, (*self.waiting, *self._references))
             why = f"no data configuration {shown(name)}{hint}"
-            self.ledger.rest(node.path, name, Status.UNSUPPORTED, why)
+            self.ledger.unsupported(node.path, why)
             return None
         self.ledger.translated(node.path, into)
         if name not in self._references:
@@ -110,7 +110,7 @@ class DataSets:
             status, why = Status.NO_EFFECT, "nothing that is translated refers to it"
             if name in self._passed_over:
                 status, why = Status.APPROXIMATED, self._passed_over[name]
-            self.ledger.rest(node.path, node.value, status, why)
+            self.ledger.record(node.path, status, None, why)
 
     def _translate(self, name: str, node: Node) -> str:
         at: Path = ("data", name)
@@ -168,7 +168,7 @@ class DataSets:
                 ledger.unsupported(name.path, why)
             for node in (files, split):
                 if node is not None:
-                    ledger.rest(node.path, node.value, Status.NO_EFFECT, "of no data set")
+                    ledger.no_effect(node.path, "of no data set")
             return spec, config.name
         if files is None or files.value is None:
             if files is not None:
@@ -201,7 +201,7 @@ class DataSets:
                 found = self._file(node.value)
         except ValueError as error:
             why = _azure(node.value) or str(error)
-            self.ledger.rest(node.path, node.value, Status.UNSUPPORTED, why)
+            self.ledger.unsupported(node.path, why)
             return {}
         key = "files" if by_split else "file"
         self.ledger.translated(node.path, (*at, key))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from paretune.olive.entries import Ledger, Status
+from paretune.olive.entries import Ledger
 from paretune.olive.fields import (
     NULL,
     Fields,
@@ -75,7 +75,7 @@ def read_folders(workflow: Workflow, ledger: Ledger) -> Folders:
              "enable_shared_cache": _LOCAL_ONLY}  # fmt: skip
     beside, inner = workflow.engine.take("cache_dir"), cache.take("cache_dir")
     if beside is not None and inner is not None:
-        ledger.rest(beside.path, beside.value, Status.NO_EFFECT, "cache_config comes first")
+        ledger.no_effect(beside.path, "cache_config comes first")
         beside = None
     apply(rules, cache, ledger, of="cache_config")
     return Folders(
@@ -98,7 +98,7 @@ def _folder(node: Node | None, switch: str, ledger: Ledger) -> str | None:
         if "://" in folder:
             raise ValueError("expected a folder on this machine")
     except ValueError as error:
-        ledger.rest(node.path, node.value, Status.UNSUPPORTED, str(error))
+        ledger.unsupported(node.path, str(error))
         return None
     ledger.translated(node.path, switch)
     return folder

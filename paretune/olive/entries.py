@@ -51,11 +51,15 @@ class Entry:
 class Ledger:
     """Takes down what became of each key; whatever nobody spoke for is unsupported.
 
+    Args:
+        value: The whole JSON.
+
     Attributes:
         origins: A key of our configuration to the key of the JSON that it came from.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, value: Json) -> None:
+        self._value = value
         self._entries: dict[Path, Entry] = {}
         self._above: set[Path] = set()
         self._absent: list[Entry] = []
@@ -83,6 +87,8 @@ class Ledger:
     ) -> None:
         """Take down what became of a key of the JSON, and of all below it.
 
+        What was spoken for below it keeps its own line.
+
         Args:
             path: The key.
             status: What became of it.
@@ -90,8 +96,9 @@ class Ledger:
             why: The reason.
         """
         assert not self.covers(path), f"{key_of(path)} is spoken for already"
-        self._entries[path] = self._made(path, status, into, why)
-        self._above.update(path[:length] for length in range(len(path)))
+        for free, _ in self._uncovered(path, self._at(path)):
+            self._entries[free] = self._made(free, status, into, why)
+            self._above.update(free[:length] for length in range(len(free)))
 
     def absent(
         self, path: Path, into: Path | str | None, why: str, status: Status = Status.ADDED
@@ -139,26 +146,26 @@ class Ledger:
         """Return whether an entry speaks for a key."""
         return any(path[:length] in self._entries for length in range(len(path) + 1))
 
-    def rest(self, path: Path, value: Json, status: Status, why: str) -> None:
-        """Speak for a key and all below it that nobody spoke for yet."""
-        for free, _ in self._uncovered(path, value):
-            self.record(free, status, None, why)
-
-    def entries(self, value: Json) -> tuple[Entry, ...]:
+    def entries(self) -> tuple[Entry, ...]:
         """Return every entry in the order of the JSON, what is not in it last.
 
-        Args:
-            value: The whole JSON. What nobody spoke for becomes unsupported, what is empty nothing.
+        What nobody spoke for becomes unsupported; what is empty has no effect.
         """
         told = {entry.path for entry in self._absent if entry.status is not Status.ADDED}
-        for free, inner in self._uncovered((), value):
+        for free, inner in self._uncovered((), self._value):
             if free in told:
                 continue
             if inner in ({}, []):
                 self.no_effect(free, "it is empty")
             else:
                 self.unsupported(free, "paretune knows no such key of Olive's here")
-        return (*self._in_order((), value), *self._absent)
+        return (*self._in_order((), self._value), *self._absent)
+
+    def _at(self, path: Path) -> Json:
+        value = self._value
+        for key in path:
+            value = value[key]
+        return value
 
     def _uncovered(self, path: Path, value: Json) -> list[tuple[Path, Json]]:
         """Return the largest parts that no entry speaks for or stands in."""

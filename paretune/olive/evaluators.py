@@ -95,12 +95,12 @@ class Measured:
 
     Attributes:
         evaluators: Name to parameters.
-        objectives: Direction and metric by priority.
+        objectives: Rank and metric, most important first.
         constraints: As our configuration writes them.
     """
 
     evaluators: dict[str, dict[str, Json]] = field(default_factory=dict)
-    objectives: list[tuple[float, str]] = field(default_factory=list)
+    objectives: list[tuple[int, str]] = field(default_factory=list)
     constraints: list[str] = field(default_factory=list)
 
 
@@ -109,9 +109,7 @@ class _Part:
     """One part of a metric, not judged yet: its priority decides what it counts for."""
 
     metric: str
-    kind: str
     evaluator: str
-    name: str
     priority: Node | None
     goal: Node | None
     path: Path
@@ -139,10 +137,11 @@ def translate_evaluators(
     elif node is not None and node.value is None:
         ledger.no_effect(node.path, "nothing is measured")
     elif node is not None:
-        ledger.rest(node.path, node.value, Status.UNSUPPORTED,
-                    f"no evaluator {shown(node.value)}{near(node.value, waiting)}")  # fmt: skip
+        ledger.unsupported(
+            node.path, f"no evaluator {shown(node.value)}{near(node.value, waiting)}"
+        )
     for other in waiting.values():
-        ledger.rest(other.path, other.value, Status.NO_EFFECT, "nothing measures by it")
+        ledger.no_effect(other.path, "nothing measures by it")
     return found
 
 
@@ -173,8 +172,9 @@ class _Reader:
             each = [Node(p, v) for p, v in children(metrics.path, metrics.value)]
             parts = [part for one in each for part in self._metric(one)]
         elif metrics is not None:
-            ledger.rest(metrics.path, metrics.value, Status.UNSUPPORTED,
-                        f"expected a list of metrics, found {shown(metrics.value)}")  # fmt: skip
+            ledger.unsupported(
+                metrics.path, f"expected a list of metrics, found {shown(metrics.value)}"
+            )
         self._judge(parts)
         return self._found
 
@@ -187,15 +187,15 @@ class _Reader:
             ledger.no_effect(name.path, "Olive's name of it; paretune's metrics have their own")
         known = _KINDS.get(kind.value) if kind and isinstance(kind.value, str) else None
         if known is None or kind is None:
-            why = f"paretune measures {', '.join(_KINDS)}, not " \
-                  f"{shown(None if kind is None else kind.value)}"  # fmt: skip
+            given = None if kind is None else kind.value
+            why = f"paretune measures {', '.join(_KINDS)}, not {shown(given)}"
             if kind is None:
                 ledger.absent((*fields.path, "type"), None, why, Status.UNSUPPORTED)
             else:
                 ledger.unsupported(kind.path, why)
             for left in (data, subs):
                 if left is not None:
-                    ledger.rest(left.path, left.value, Status.NO_EFFECT, "of no metric of ours")
+                    ledger.no_effect(left.path, "of no metric of ours")
             fields.rest(ledger, Status.NO_EFFECT, "of a metric that is not supported")
             return []
         ledger.translated(kind.path, ("evaluate",))
@@ -214,8 +214,7 @@ class _Reader:
     ) -> list[_Part]:
         if node is None or not isinstance(node.value, list):
             if node is not None:
-                self._ledger.rest(node.path, node.value, Status.UNSUPPORTED,
-                                  f"expected a list, found {shown(node.value)}")  # fmt: skip
+                self._ledger.unsupported(node.path, f"expected a list, found {shown(node.value)}")
             return []
         read = (self._part(kind, known, Node(p, v)) for p, v in children(node.path, node.value))
         return [part for part in read if part is not None]
@@ -238,17 +237,17 @@ class _Reader:
                 ledger.unsupported(name.path, why)
             for left in (priority, goal, better):
                 if left is not None:
-                    ledger.rest(left.path, left.value, Status.NO_EFFECT, "of no metric of ours")
+                    ledger.no_effect(left.path, "of no metric of ours")
             return None
         evaluator, metric = found
         if better is not None:
             right = metric not in LOWER
-            ledger_rule = only(right, why=f"so it is of {metric}",
-                               otherwise=f"{metric} is better the other way")  # fmt: skip
-            one(ledger_rule, better, ledger, of="a part of a metric")
+            other = f"{metric} is better the other way"
+            rule = only(right, why=f"so it is of {metric}", otherwise=other)
+            one(rule, better, ledger, of="a part of a metric")
         ledger.approximated(name.path, ("evaluate", evaluator), f"{metric}: {_HOW[metric]}")
         self._found.evaluators.setdefault(evaluator, {})
-        return _Part(metric, kind, evaluator, str(name.value), priority, goal, node.path)
+        return _Part(metric, evaluator, priority, goal, node.path)
 
     def _data_of(self, parts: list[_Part], node: Node | None, fields: Fields) -> None:
         """Give an accuracy's evaluators the data that it is measured on."""
@@ -277,42 +276,44 @@ class _Reader:
 
     def _judge(self, parts: list[_Part]) -> None:
         """Turn priorities into objectives and goals into constraints."""
+        ranked = any(part.priority is not None for part in parts)
+        alone = len(parts) == 1
+        why = "Olive's default for the only one: 1" if alone else "no priorities: in their order"
         for place, part in enumerate(parts):
-            rank = self._rank(part, place, alone=len(parts) == 1, parts=parts)
+            rank: int | None = None
+            if part.priority is not None:
+                rank = self._rank(part.priority)
+            elif not ranked:
+                rank = place
+                self._ledger.absent((*part.path, "priority"), ("objectives",), why)
             if rank is not None:
                 self._found.objectives.append((rank, part.metric))
             if part.goal is not None:
                 self._goal(part, part.goal, counts=rank is not None)
-        self._found.objectives.sort(key=lambda ranked: ranked[0])
+        self._found.objectives.sort(key=lambda objective: objective[0])
 
-    def _rank(self, part: _Part, place: int, alone: bool, parts: list[_Part]) -> float | None:
-        """Return a part's rank among the objectives; None if it is none."""
-        node = part.priority
-        if node is not None:
-            try:
-                rank = whole(node.value)
-            except ValueError as error:
-                self._ledger.unsupported(node.path, str(error))
-                return None
-            if rank > 0:
-                self._ledger.translated(node.path, ("objectives",))
-                return rank
-            self._ledger.no_effect(node.path, "it is measured, and no objective")
+    def _rank(self, node: Node) -> int | None:
+        """Return the rank among the objectives that a priority gives; None if it gives none."""
+        try:
+            rank = whole(node.value)
+        except ValueError as error:
+            self._ledger.unsupported(node.path, str(error))
             return None
-        if any(other.priority is not None for other in parts):
-            return None
-        why = "Olive's default for the only one: 1" if alone else "no priorities: in their order"
-        self._ledger.absent((*part.path, "priority"), ("objectives",), why)
-        return place
+        if rank > 0:
+            self._ledger.translated(node.path, ("objectives",))
+            return rank
+        self._ledger.no_effect(node.path, "it is measured, and no objective")
+        return None
 
     def _goal(self, part: _Part, node: Node, counts: bool) -> None:
         if node.value is None:
             self._ledger.no_effect(node.path, NULL)
             return
         if not (counts and self._searching):
-            why = "Olive looks at the goals of objectives only" if self._searching else \
-                  "without a search strategy Olive does not look at goals"  # fmt: skip
-            self._ledger.rest(node.path, node.value, Status.NO_EFFECT, why)
+            why = "Olive looks at the goals of objectives only"
+            if not self._searching:
+                why = "without a search strategy Olive does not look at goals"
+            self._ledger.no_effect(node.path, why)
             return
         fields = Fields.of(node, self._ledger)
         kind, value = fields.take("type"), fields.take("value")

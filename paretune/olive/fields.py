@@ -60,7 +60,7 @@ class Fields:
             return cls(node.path)
         if not isinstance(node.value, dict):
             why = f"expected an object, found {shown(node.value)}"
-            ledger.rest(node.path, node.value, Status.UNSUPPORTED, why)
+            ledger.unsupported(node.path, why)
             return cls(node.path)
         nodes = {
             str(path[-1]): Node(path, value)
@@ -73,7 +73,7 @@ class Fields:
         for name in inner._nodes.keys() & nodes.keys():
             twice = nodes.pop(name)
             why = f"{name!r} is given twice: here and in {nested!r}"
-            ledger.rest(twice.path, twice.value, Status.UNSUPPORTED, why)
+            ledger.unsupported(twice.path, why)
         return cls(inner.path, nodes | inner._nodes)
 
     def take(self, *names: str) -> Node | None:
@@ -108,7 +108,7 @@ class Fields:
     def rest(self, ledger: Ledger, status: Status, why: str) -> None:
         """Speak for all that is left at once."""
         for _, node in self.drain():
-            ledger.rest(node.path, node.value, status, why)
+            ledger.record(node.path, status, None, why)
 
     def __contains__(self, name: str) -> bool:
         return name in self._nodes
@@ -246,7 +246,7 @@ def _read(rule: Rule, value: Json, searching: bool) -> Json:
         raise ValueError("no value to search over")
     if not searching:
         raise ValueError("values to search over, without a search strategy")
-    return [rule.read(one) for one in values]
+    return [rule.read(inner) for inner in values]
 
 
 def near(name: Json, known: Collection[str]) -> str:
@@ -318,7 +318,7 @@ def texts(value: Json) -> list[str]:
     listed = value if isinstance(value, list) else [value]
     if not listed:
         raise ValueError("expected at least one name")
-    return [text(one) for one in listed]
+    return [text(inner) for inner in listed]
 
 
 def one_of(**known: Json) -> Reader:

@@ -98,10 +98,10 @@ def _place(
         )  # fmt: skip
         return None
     if isinstance(node.value, dict):
-        ledger.rest(
-            node.path, node.value, Status.UNSUPPORTED,
+        ledger.unsupported(
+            node.path,
             f"expected a path or a name, found a resource of type {shown(node.value.get('type'))}",
-        )  # fmt: skip
+        )
         return None
     try:
         place = placed(text(node.value))
@@ -122,7 +122,7 @@ def _right_type(workflow: Workflow, ledger: Ledger) -> bool:
     kind = node.value.lower() if isinstance(node.value, str) else None
     if kind not in _TYPES:
         why = f"paretune takes HfModel and PyTorchModel, not {shown(node.value)}"
-        ledger.rest(node.path, node.value, Status.UNSUPPORTED, why)
+        ledger.unsupported(node.path, why)
         return False
     if kind == "pytorchmodel" and workflow.generation is Generation.FLAT:
         ledger.unsupported(node.path, "without an hf_config it is a pickled model, which is code")

@@ -129,8 +129,7 @@ class Chain:
             for flow in flows
         )  # fmt: skip
         if not names_only:
-            self._ledger.rest(node.path, flows, Status.UNSUPPORTED,
-                              "expected lists of the passes' names")  # fmt: skip
+            self._ledger.unsupported(node.path, "expected lists of the passes' names")
             return [everything]
         for path, flow in children(node.path, flows):
             if len(flows) > 1 and not self._searching:
@@ -202,10 +201,8 @@ class Chain:
         else:
             value = node.value
             told = value if isinstance(value, str) else shown(value)
-            self._ledger.rest(
+            self._ledger.unsupported(
                 node.path,
-                value,
-                Status.UNSUPPORTED,
                 f"paretune has no pass for Olive's {told}{near(value, COUNTERPARTS)}",
             )
         for fields in (config.settings, config.beside):
@@ -226,10 +223,9 @@ class Chain:
             if evaluator.value in (None, self._evaluator):
                 self._ledger.translated(evaluator.path, ("evaluate",), "the workflow's own")
             else:
-                self._ledger.rest(
-                    evaluator.path, evaluator.value, Status.UNSUPPORTED,
-                    "paretune measures every candidate by the same evaluators",
-                )  # fmt: skip
+                self._ledger.unsupported(
+                    evaluator.path, "paretune measures every candidate by the same evaluators"
+                )
         apply(
             {
                 "host": Rule(self._local, None, Status.TRANSLATED, "passes run on this machine"),
@@ -256,7 +252,7 @@ class Chain:
 
     def _aside(self, config: PassConfig, why: str) -> None:
         if config.type is not None:
-            self._ledger.rest(config.type.path, config.type.value, Status.NO_EFFECT, why)
+            self._ledger.no_effect(config.type.path, why)
         for fields in (config.settings, config.beside):
             fields.rest(self._ledger, Status.NO_EFFECT, why)
 

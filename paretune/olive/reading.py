@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from paretune.jsontools import Json
-from paretune.olive.entries import Ledger, Status, children
+from paretune.olive.entries import Ledger, children
 from paretune.olive.fields import Fields, Node, shown, text
 
 _CODE = frozenset({"user_script", "script_dir", "model_script", "model_loader"})
@@ -127,7 +127,7 @@ def read_workflow(value: dict[str, Json], ledger: Ledger) -> Workflow:
     engine = Fields.of(top.take("engine"), ledger).joined(top)
     for name, node in top.drain():
         why = f"{name!r} is given twice: here and in 'engine'"
-        ledger.rest(node.path, node.value, Status.UNSUPPORTED, why)
+        ledger.unsupported(node.path, why)
     return Workflow(generation, model, hf, data, systems, evaluators, passes, engine, own)
 
 
@@ -153,7 +153,7 @@ def read_data(name: str, node: Node, ledger: Ledger) -> DataConfig:
             _left_over(given, ledger)
         for part, unknown in parts.drain():
             why = f"Olive has no data component {part!r}"
-            ledger.rest(unknown.path, unknown.value, Status.UNSUPPORTED, why)
+            ledger.unsupported(unknown.path, why)
     for part, names in (("load_dataset", _OF_LOADING), ("dataloader", _OF_DATALOADER)):
         given = parameters.split(names)
         found[part] = found[part].joined(given)
@@ -169,7 +169,7 @@ def _left_over(fields: Fields, ledger: Ledger) -> None:
     """Speak for keys that another place of the same data configuration gives already."""
     for name, node in fields.drain():
         why = f"{name!r} is given twice, in another form too"
-        ledger.rest(node.path, node.value, Status.UNSUPPORTED, why)
+        ledger.unsupported(node.path, why)
 
 
 def _passes(node: Node | None, ledger: Ledger) -> dict[str, list[PassConfig]]:
@@ -201,17 +201,13 @@ def _named(node: Node | None, ledger: Ledger) -> dict[str, Node]:
         try:
             name = text(value["name"] if isinstance(value, dict) else None)
         except (KeyError, ValueError):
-            ledger.rest(path, value, *_refusal(f"expected a name, found {shown(value)}"))
+            ledger.unsupported(path, f"expected a name, found {shown(value)}")
             continue
         if name in found:
-            ledger.rest(path, value, *_refusal(f"there is another data configuration {name!r}"))
+            ledger.unsupported(path, f"there is another data configuration {name!r}")
             continue
         found[name] = Node(path, value)
     return found
-
-
-def _refusal(why: str) -> tuple[Status, str]:
-    return Status.UNSUPPORTED, why
 
 
 def _refuse_code(value: Json, ledger: Ledger) -> None:

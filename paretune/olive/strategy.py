@@ -73,7 +73,7 @@ def translate_strategy(workflow: Workflow, ledger: Ledger) -> Search:
         ledger.translated(node.path, ("passes",), "one recipe: `paretune run`")
         return Search(False)
     if not isinstance(node.value, dict):
-        ledger.rest(node.path, node.value, Status.UNSUPPORTED, "expected settings, or false")
+        ledger.unsupported(node.path, "expected settings, or false")
         return Search(False)
     fields = _settings(node, ledger)
     _order(fields.take("execution_order"), ledger)

@@ -43,8 +43,8 @@ def translate_systems(workflow: Workflow, ledger: Ledger) -> list[str]:
     elif listed is not None:
         providers = _provider_list(listed, None, ledger)
     if not providers:
-        providers = [systems.default or "cpu"]
-        if systems.default is None:
+        providers = list(systems.default or ("cpu",))
+        if not systems.default:
             ledger.absent((*workflow.engine.path, "execution_providers"), _INTO,
                           "Olive takes what its run-time offers; cpu here")  # fmt: skip
     systems.close()
@@ -57,7 +57,7 @@ class _Systems:
 
     waiting: dict[str, Node]
     ledger: Ledger
-    default: str | None = None
+    default: tuple[str, ...] = ()
     _read: dict[str, list[str]] = field(default_factory=dict)
 
     def providers(self, node: Node, what: str) -> list[str]:
@@ -71,7 +71,7 @@ class _Systems:
             return []
         if not isinstance(name, str) or name not in known:
             why = f"no system {shown(name)}{near(name, known)}"
-            self.ledger.rest(node.path, name, Status.UNSUPPORTED, why)
+            self.ledger.unsupported(node.path, why)
             return []
         self.ledger.translated(node.path, ("target",), f"{what} is this machine")
         if name not in self._read:
@@ -87,7 +87,7 @@ class _Systems:
     def close(self) -> None:
         """Speak for the systems that nothing names."""
         for node in self.waiting.values():
-            self.ledger.rest(node.path, node.value, Status.NO_EFFECT, "nothing runs on it")
+            self.ledger.no_effect(node.path, "nothing runs on it")
 
     def _system(self, node: Node) -> list[str]:
         fields = Fields.of(node, self.ledger, nested="config")
@@ -110,10 +110,9 @@ class _Systems:
             self.ledger.no_effect(node.path, NULL)
             return []
         if not isinstance(node.value, list):
-            self.ledger.rest(
-                node.path, node.value, Status.UNSUPPORTED,
-                f"expected a list of accelerators, found {shown(node.value)}",
-            )  # fmt: skip
+            self.ledger.unsupported(
+                node.path, f"expected a list of accelerators, found {shown(node.value)}"
+            )
             return []
         if node.value and not any(isinstance(one, (dict, list)) for one in node.value):
             self._devices(node)
@@ -127,7 +126,7 @@ class _Systems:
         if wrong:
             self.ledger.unsupported(node.path, _no_device(wrong[0]))
             return
-        self.default = _DEFAULT_OF_DEVICE[str(node.value[0]).lower()]
+        self.default = tuple(_DEFAULT_OF_DEVICE[str(one).lower()] for one in node.value)
         self.ledger.translated(node.path, ("target",), "the providers say it")
 
     def _accelerator(self, node: Node) -> list[str]:
@@ -140,8 +139,7 @@ class _Systems:
             if kind not in _OF_DEVICE:
                 self.ledger.unsupported(device.path, _no_device(device.value))
                 if listed is not None:
-                    self.ledger.rest(listed.path, listed.value, Status.NO_EFFECT,
-                                     "of a device that is not supported")  # fmt: skip
+                    self.ledger.no_effect(listed.path, "of a device that is not supported")
                 return []
         if device is not None:
             self.ledger.translated(device.path, ("target",), "the providers say it")
@@ -166,8 +164,7 @@ def _provider_list(node: Node, device: str | None, ledger: Ledger) -> list[str]:
     unknown = [one for one in names if not isinstance(one, str) or one not in _PROVIDERS]
     if unknown:
         told = ", ".join(map(shown, unknown))
-        ledger.rest(node.path, node.value, Status.UNSUPPORTED,
-                    f"paretune runs on {', '.join(_PROVIDERS)}, not on {told}")  # fmt: skip
+        ledger.unsupported(node.path, f"paretune runs on {', '.join(_PROVIDERS)}, not on {told}")
         return []
     found = list(dict.fromkeys(_PROVIDERS[one] for one in names))
     fitting = [one for one in found if device is None or one in _OF_DEVICE[device]]

@@ -19,7 +19,6 @@ from paretune.olive.passes import Chain
 from paretune.olive.reading import Workflow, read_workflow
 from paretune.olive.strategy import Search, translate_strategy
 from paretune.olive.systems import translate_systems
-from paretune.registry import names
 
 _HINT = "docs/from-olive.md lists what is translated, and into what."
 
@@ -96,7 +95,7 @@ def translate(source: Source, placed: Callable[[str], str] = str) -> Translation
             (), "no Olive configuration: it has no input_model",
             "A configuration of paretune's own needs no import.",
         )  # fmt: skip
-    ledger = Ledger()
+    ledger = Ledger(source.value)
     workflow = read_workflow(source.value, ledger)
     folders = read_folders(workflow, ledger)
     search = translate_strategy(workflow, ledger)
@@ -118,7 +117,7 @@ def translate(source: Source, placed: Callable[[str], str] = str) -> Translation
         config["search"] = search.settings
     translate_rest(workflow, ledger)
     _check(chain, data, ledger)
-    return Translation(source, config, ledger.entries(source.value), folders, ledger.origins)
+    return Translation(source, config, ledger.entries(), folders, ledger.origins)
 
 
 def _check(chain: Chain, data: DataSets, ledger: Ledger) -> None:
@@ -127,11 +126,7 @@ def _check(chain: Chain, data: DataSets, ledger: Ledger) -> None:
     Whether values go together is asked only where each of them is right.
     """
     for step in chain.steps:
-        name = step.counterpart.name
-        if name not in names("passes"):
-            ledger.refuse(step.type, f"paretune has no pass {name!r}")
-            continue
-        for parameter, why in pass_faults(name, step.params):
+        for parameter, why in pass_faults(step.counterpart.name, step.params):
             if parameter is not None:
                 ledger.refuse(ledger.origin((*step.at, parameter)), why)
             elif not ledger.refuses(step.type[:-1]):

@@ -36,7 +36,13 @@ def same(one: Plan, other: Plan) -> bool:
     return one.to_json() == other.to_json()
 
 
-@pytest.mark.parametrize("form", [nested, flat])
+def quantized() -> dict[str, Any]:
+    value = flat()
+    value["passes"]["l"]["type"] = "QLoRA"
+    return value
+
+
+@pytest.mark.parametrize("form", [nested, flat, quantized, build_only])
 def test_what_is_written_is_what_run_makes_of_the_json(tmp_path: Path, form: Any) -> None:
     file = written(tmp_path, form())
     read_import(file, None).write()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from paretune.config import load
-from paretune.registry import names
+from paretune.registry import find_pass
 from paretune.search.candidate import RuntimeSettings
 from paretune.search.space import PassSlot
 from tests.olive.olive_files import PUBLIC, SEED, refused, whole
@@ -22,7 +22,6 @@ FILES = {file.stem: file for file in PUBLIC} | {
 }
 PHRASES = "phi3cookbook__olive-ort-example__phrase-classification"
 PHI2 = "olive-v0.9.1__phi2__phi2_genai"
-_QLORA = [] if "qlora" in names("passes") else ["passes.{}.type"]
 
 # What is unsupported of each; the reasons are in the messages, and in docs/from-olive.md.
 UNSUPPORTED: dict[str, list[str]] = {
@@ -43,7 +42,7 @@ UNSUPPORTED: dict[str, list[str]] = {
         "passes.transformers_optimization.type", "passes.quantization.type",
     ],
     "olive-recipes__meta-llama-Llama-3.2-1B-Instruct__olive__qlora": [
-        "data_configs[1].load_dataset_config.split", *(k.format("q") for k in _QLORA),
+        "data_configs[1].load_dataset_config.split",
         "passes.c.type", "passes.o.type", "passes.m.metadata_only",
     ],
     "olive-recipes__meta-llama-Llama-3.2-1B-Instruct__olive__rtn": ["passes.q.type"],
@@ -62,7 +61,6 @@ UNSUPPORTED: dict[str, list[str]] = {
         "evaluators.merged_evaluator.metrics[0].user_config.dataloader_func",
         "evaluators.merged_evaluator.metrics[0].user_config.func_kwargs",
         "evaluators.merged_evaluator.metrics[0].user_config.batch_size",
-        *(k.format("qlora") for k in _QLORA),
         "passes.qlora.config.training_args.load_best_model_at_end", "passes.conversion.type",
         "passes.transformers_optimization.type", "passes.bnb_quantization.type",
     ],
@@ -84,7 +82,7 @@ UNSUPPORTED: dict[str, list[str]] = {
         "passes.mb.search", "evaluators.evaluator.type",
     ],
     "olive-v0.9.1__llama2__llama2_qlora": [
-        "data_configs[1].load_dataset_config.split", *(k.format("f") for k in _QLORA),
+        "data_configs[1].load_dataset_config.split",
         "passes.c.type", "passes.o.type", "passes.e.type", "passes.m.metadata_only",
     ],
     "olive-v0.9.1__opt_125m__gptq_onnx": [
@@ -230,10 +228,6 @@ def test_the_tutorials_configuration_runs(
 
 @pytest.mark.parametrize("name", PASSES)
 def test_the_table_of_names_holds_what_passes_take(name: str) -> None:
-    from paretune.registry import find_pass
-
-    if name not in names("passes"):
-        pytest.skip(f"there is no pass {name!r} yet")
     assert PASSES[name] <= set(find_pass(name).Params.model_fields)
 
 

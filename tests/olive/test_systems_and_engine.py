@@ -40,6 +40,9 @@ def test_the_oldest_form_names_devices_and_the_engine_names_providers() -> None:
     engine = {"target": "s", "execution_providers": ["CUDAExecutionProvider"]}
     assert whole(nested(systems=systems, engine=engine))["target"] == {"providers": ["cuda"]}
     assert whole(nested(systems=systems, engine={"target": "s"}))["target"]["providers"] == ["cuda"]
+    systems["s"]["config"]["accelerators"] = ["cpu", "GPU"]
+    both = nested(systems=systems, engine={"target": "s"})
+    assert whole(both)["target"]["providers"] == ["cpu", "cuda"]
     alone = nested(engine={"execution_providers": ["DmlExecutionProvider"]})
     assert whole(alone)["target"] == {"providers": ["dml"]}
 
@@ -165,3 +168,13 @@ def test_a_workflow_needs_passes() -> None:
     value = build_only()
     del value["passes"]
     assert refused(value).keys() == {"passes"}
+
+
+def test_code_is_refused_wherever_it_stands_and_what_is_around_it_still_has_its_line() -> None:
+    value = build_only(foo={"a": 1, "b": [{"user_script": "x.py", "c": 2}]})
+    value["passes"]["b"]["extra"] = {"script_dir": "d", "e": 3}
+    assert refused(value).keys() == {
+        "foo.a", "foo.b[0].user_script", "foo.b[0].c", "passes.b.extra.script_dir",
+        "passes.b.extra.e",
+    }  # fmt: skip
+    assert entry(build_only(user_script=None), "user_script").status is Status.UNSUPPORTED

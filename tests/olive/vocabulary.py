@@ -1,7 +1,6 @@
 """The names that translations may use, in one table.
 
-A test holds it against what translations write, and each row against the pass itself as soon as
-there is one of that name.
+Tests hold it against what translations write, and each row against the pass itself.
 """
 
 from __future__ import annotations
