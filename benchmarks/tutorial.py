@@ -1,6 +1,6 @@
 """The tutorial's flow beside Microsoft Olive's: python benchmarks/tutorial.py.
 
-LoRA of ten steps on texts joined to 2048 tokens, merge, GenAI int4: the same model, data and
+LoRA of ten steps (or ``--steps``) on texts joined to 2048 tokens, merge, GenAI int4: the same model, data and
 settings on both sides, in fp32, one after the other. Olive runs in the environment that
 ``benchmarks/peers/olive.sh`` makes. What is compared: wall time of the whole command, peak memory
 of its tree of processes, and the loss of each step.
@@ -28,7 +28,6 @@ from common import ROOT, public_data, save, table
 
 from paretune.targets.process_tree import memory_of
 
-_STEPS = 10
 _TEMPLATE = "### Text: {phrase}\n### The tone is:\n{tone}"
 # The page trains Phi-3's o_proj and qkv_proj; these are the same matrices of a Llama.
 _TARGETS = ["o_proj", "q_proj", "k_proj", "v_proj"]
@@ -89,7 +88,7 @@ def _watched(process: subprocess.Popen[bytes]) -> int:
     return peak
 
 
-def olive_workflow(model: Path, data: Path) -> dict[str, Any]:
+def olive_workflow(model: Path, data: Path, steps: int) -> dict[str, Any]:
     """Return the tutorial's flow as Olive 0.13 takes it."""
     return {
         "input_model": {"type": "HfModel", "model_path": str(model)},
@@ -108,7 +107,7 @@ def olive_workflow(model: Path, data: Path) -> dict[str, Any]:
                 "training_args": {
                     "seed": 0, "data_seed": 42, "per_device_train_batch_size": 1,
                     "gradient_accumulation_steps": 4, "gradient_checkpointing": False,
-                    "learning_rate": 1e-4, "max_steps": _STEPS, "logging_steps": 1,
+                    "learning_rate": 1e-4, "max_steps": steps, "logging_steps": 1,
                     "adam_beta2": 0.999, "max_grad_norm": 0.3,
                 },
             },
@@ -119,13 +118,13 @@ def olive_workflow(model: Path, data: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def our_configuration(model: Path, data: Path) -> dict[str, Any]:
+def our_configuration(model: Path, data: Path, steps: int) -> dict[str, Any]:
     """Return the same as paretune takes it; its baseline is the recipe itself, run once."""
     recipe = [
         {"lora": {
             "train": "phrases", "target_modules": _TARGETS, "r": 64, "alpha": 64, "dropout": 0.1,
             "seed": 0, "data_seed": 42, "batch_size": 1, "gradient_accumulation_steps": 4,
-            "learning_rate": 1e-4, "lr_scheduler_type": "constant", "max_steps": _STEPS,
+            "learning_rate": 1e-4, "lr_scheduler_type": "constant", "max_steps": steps,
             "adam_beta2": 0.999, "max_grad_norm": 0.3, "batching": "plain",
         }},
         "merge",
@@ -154,6 +153,7 @@ def main() -> None:
     parser.add_argument("--olive", type=Path, default=ROOT / ".peers" / "olive",
                         help="environment that benchmarks/peers/olive.sh made")  # fmt: skip
     parser.add_argument("--only", choices=("ours", "olive"), help="one side only")
+    parser.add_argument("--steps", type=int, default=10, help="optimizer steps; the page has 10")
     given = parser.parse_args()
     model = ROOT / ".models" / "smollm2"
     data = public_data("phrase-tone") / "dataset-classification.json"
@@ -165,7 +165,7 @@ def main() -> None:
             ours = folder / "ours"
             ours.mkdir()
             (ours / "tutorial.yaml").write_text(
-                yaml.safe_dump(our_configuration(model, data), sort_keys=False)
+                yaml.safe_dump(our_configuration(model, data, given.steps), sort_keys=False)
             )
             command = [sys.executable, "-m", "paretune", "run", "tutorial.yaml", "--store", "store"]
             sides["paretune"] = run(command, ours)
@@ -174,7 +174,7 @@ def main() -> None:
         if given.only != "ours":
             olive = folder / "olive"
             olive.mkdir()
-            (olive / "flow.json").write_text(json.dumps(olive_workflow(model, data)))
+            (olive / "flow.json").write_text(json.dumps(olive_workflow(model, data, given.steps)))
             python = str(given.olive / "bin" / "python")
             sides["Olive 0.13.0"] = run(
                 [python, "-m", "olive", "run", "--config", "flow.json"], olive, **_QUIET
@@ -183,9 +183,13 @@ def main() -> None:
     rows = [[name, f"{ran.seconds:.0f}", f"{ran.peak_mb:.0f}"] for name, ran in sides.items()]
     print(table(("", "wall s", "peak MB"), rows))
     print()
-    print(table(("step", *losses), list(zip(range(1, _STEPS + 1), *losses.values(), strict=False))))
+    print(
+        table(
+            ("step", *losses), list(zip(range(1, given.steps + 1), *losses.values(), strict=False))
+        )
+    )
     figures = {k: {"seconds": v.seconds, "peak_mb": v.peak_mb} for k, v in sides.items()}
-    print(save("tutorial", {"sides": figures, "losses": losses}))
+    print(save("tutorial", {"steps": given.steps, "sides": figures, "losses": losses}))
 
 
 if __name__ == "__main__":
