@@ -1,9 +1,9 @@
 """The tutorial's flow beside Microsoft Olive's: python benchmarks/tutorial.py.
 
-LoRA of ten steps (or ``--steps``) on texts joined to 2048 tokens, merge, GenAI int4: the same model, data and
-settings on both sides, in fp32, one after the other. Olive runs in the environment that
-``benchmarks/peers/olive.sh`` makes. What is compared: wall time of the whole command, peak memory
-of its tree of processes, and the loss of each step.
+LoRA of ten steps (or ``--steps``) on texts joined to 2048 tokens, merge, GenAI int4: the same
+model, data and settings on both sides, in fp32, one after the other. Olive runs in the environment
+that ``benchmarks/peers/olive.sh`` makes. What is compared: wall time of the whole command, peak
+memory of its tree of processes, and the loss of each step.
 """
 
 from __future__ import annotations
