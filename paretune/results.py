@@ -9,10 +9,10 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from paretune.errors import StateError
-from paretune.jsontools import Json
+from paretune.jsontools import Json, parse_json
 
 SCHEMA_FILE = Path(__file__).with_name("schemas") / "results.schema.json"
 _MOST_BYTES = 512 << 20
@@ -25,7 +25,7 @@ OutcomeWord = Literal[
 class _Part(BaseModel):
     """A part of the document; further keys are allowed, so that later versions can be read."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
 
 
 class MetricValue(_Part):
@@ -37,6 +37,12 @@ class MetricValue(_Part):
     n: int = Field(description="Samples behind the value.")
     unit: str
     reason: str | None = Field(description="Why there is no value.")
+
+    @model_validator(mode="after")
+    def _both_ends(self) -> MetricValue:
+        if (self.low is None) != (self.high is None):
+            raise ValueError("an interval has two ends")
+        return self
 
 
 class StepEntry(_Part):
@@ -110,6 +116,29 @@ class NearestMiss(_Part):
     limit: float
 
 
+class DeviceEntry(_Part):
+    """The device: what the report shows of it."""
+
+    processor: str = ""
+    cores: int = 0
+    memory: int = Field(0, description="Main memory in bytes.")
+    os: str = ""
+    python: str = ""
+    gpus: list[str] = []
+    providers: list[str] = []
+    flags: list[str] = Field([], description="Instruction sets.")
+    fingerprint: str = ""
+
+
+class NoDifference(_Part):
+    """A parameter that changed nothing."""
+
+    name: str = Field(alias="pass")
+    param: str
+    values: list[Any] = Field(description="What was tried.")
+    groups: int = Field(description="In how many otherwise equal groups of candidates.")
+
+
 class Results(_Part):
     """The whole document."""
 
@@ -118,8 +147,8 @@ class Results(_Part):
     status: Literal["running", "finished", "interrupted"]
     config: str = Field(description="Digest of the resolved configuration.")
     versions: dict[str, str]
-    device: dict[str, Any]
-    objectives: list[ObjectiveEntry]
+    device: DeviceEntry
+    objectives: list[ObjectiveEntry] = Field(min_length=1)
     notes: list[str] = Field([], description="What the user should know.")
     constraints: list[ConstraintEntry]
     baseline: BaselineEntry | None
@@ -127,6 +156,7 @@ class Results(_Part):
     pareto: list[int]
     best: int | None
     nearest_miss: NearestMiss | None
+    no_difference: list[NoDifference] = []
 
 
 def read_results(path: Path) -> dict[str, Json]:
@@ -139,8 +169,8 @@ def read_results(path: Path) -> dict[str, Json]:
     try:
         if path.stat().st_size > _MOST_BYTES:
             raise StateError(f"{path}: larger than {_MOST_BYTES} bytes", hint=hint)
-        content = json.loads(path.read_text(encoding="utf-8"))
-        Results.model_validate(content)
+        content = parse_json(path.read_text(encoding="utf-8"))
+        checked = Results.model_validate(content).model_dump(mode="json", by_alias=True)
     except OSError as error:
         raise StateError(f"{path} cannot be read: {error.strerror}", hint=hint) from error
     except ValidationError as error:
@@ -149,7 +179,7 @@ def read_results(path: Path) -> dict[str, Json]:
         raise StateError(f"{path}: {where}: {first['msg']}", hint=hint) from error
     except (ValueError, RecursionError) as error:
         raise StateError(f"{path} is damaged: {error}", hint=hint) from error
-    return dict(content)
+    return dict(checked)
 
 
 def schema_text() -> str:
