@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import struct
 import time
 from pathlib import Path
 
@@ -77,6 +78,7 @@ def test_no_such_model(tmp_path: Path) -> None:
 
 def test_an_adapter_is_refused(tmp_path: Path) -> None:
     (tmp_path / "adapter_config.json").write_text("{}")
+    (tmp_path / "adapter_model.safetensors").write_bytes(struct.pack("<Q", 2) + b"{}")
     with pytest.raises(UsageError, match="is an adapter"):
         bench.bench_model(tmp_path)
 
