@@ -11,6 +11,9 @@ import yaml
 from command_line import paretune
 from fake_study import write_fake_study
 
+from paretune.cli.main import call
+from paretune.study import Study
+
 PLUGINS = Path(__file__).resolve().parent / "plugins"
 
 
@@ -142,3 +145,19 @@ def test_pick_and_report_on_what_is_no_study(tmp_path: Path) -> None:
         seen = paretune(command, "nowhere", cwd=tmp_path)
         assert seen.returncode == 2
         assert "not a study" in seen.stderr
+
+
+def test_a_full_disk_is_told_as_such_and_nothing_recorded_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(self: Study, folder: Path) -> None:
+        with open("/dev/full", "wb", buffering=0) as file:
+            file.write(b"x")
+
+    monkeypatch.setattr(Study, "__init__", full)
+    config = write_fake_study(tmp_path, {"x": 1})
+    assert call(["search", str(config), "--store", str(tmp_path / "store")]) == 4
+    told = capsys.readouterr().err
+    assert "the disk is full: [Errno 28] No space left on device" in told
+    assert "run the same command again" in told
+    assert "Traceback" not in told

@@ -13,9 +13,14 @@ from pathlib import Path
 import pytest
 from fake_study import search, write_fake_study
 
+from paretune.api import Setting
+from paretune.config import load
 from paretune.errors import UsageError
 from paretune.jsontools import read_json
+from paretune.search.candidate import RuntimeSettings
+from paretune.store import Store
 from paretune.study import read_outcomes
+from paretune.targets.local import LocalTarget
 
 TESTS = Path(__file__).resolve().parent
 
@@ -156,3 +161,26 @@ def test_other_objectives_go_on_in_the_same_study(tmp_path: Path) -> None:
     assert len(second.results["candidates"]) == 5
     with closing(sqlite3.connect(tmp_path / "study" / "study.db")) as mirror:
         assert mirror.execute("select count(*) from study_directions").fetchone() == (1,)
+
+
+@pytest.mark.parametrize(
+    ("evaluate", "switches", "linked"),
+    [
+        (["footprint"], {}, True),
+        (["footprint", "readback"], {}, False),  # code from elsewhere might write there
+        (["footprint"], {"trust_remote_code": True}, False),  # as might the model's own
+    ],
+)
+def test_hard_links_go_to_what_only_reads(
+    tmp_path: Path, evaluate: list[str], switches: dict[str, bool], linked: bool
+) -> None:
+    objectives = {"minimize": "size_mb"}
+    config = write_fake_study(tmp_path, {"x": 1}, evaluate=evaluate, objectives=objectives)
+    big = tmp_path / "model" / "model.safetensors"
+    big.write_bytes(big.read_bytes() + bytes(2 << 20))
+    target = LocalTarget(preload=False)
+    setting = Setting(load(config, **switches), Store(tmp_path / "store"), target)
+    target.close()
+    with setting.workbench().packaged(setting.model, RuntimeSettings()) as package:
+        same = os.path.samefile(big, package.path / big.name)
+    assert same is linked

@@ -7,6 +7,7 @@ space fits this machine; 3 nothing feasible; 4 the study or store is locked, dam
 
 from __future__ import annotations
 
+import errno
 import io
 import signal
 import sys
@@ -20,10 +21,11 @@ from paretune.cli.importing import import_olive
 from paretune.cli.looking import bench, doctor, init, passes
 from paretune.cli.options import accept_everywhere, say
 from paretune.cli.searching import pick, report, run, search
-from paretune.errors import ParetuneError
+from paretune.errors import ParetuneError, StateError
 
 INTERRUPTED = 130
 BUG = 1
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -69,11 +71,25 @@ def call(arguments: list[str]) -> int:
     except BrokenPipeError:  # the reader of our output is gone: nobody to tell
         sys.stderr.close()
         return 0
+    except OSError as error:
+        if error.errno not in _DISK_FULL:
+            return _bug()
+        say(f"error: the disk is full: {error}", err=True)
+        say(
+            "  What was recorded is kept. Free some space, and run the same command again.",
+            err=True,
+        )
+        return StateError.exit_status
     except Exception:
         # The outermost frame of the program: whatever comes here is ours to mend.
-        say(traceback.format_exc().rstrip("\n"), err=True)
-        click.echo("this is a bug of paretune; please report it with the text above", err=True)
-        return BUG
+        return _bug()
+
+
+def _bug() -> int:
+    """Tell of the exception that is being handled as what it is: ours to mend."""
+    say(traceback.format_exc().rstrip("\n"), err=True)
+    click.echo("this is a bug of paretune; please report it with the text above", err=True)
+    return BUG
 
 
 def _as_interrupt(signum: int, frame: FrameType | None) -> None:
