@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from fake_study import write_stub_model
 
 from paretune.errors import StateError
 from paretune.models import ModelKind, folder_digest
@@ -182,8 +183,7 @@ print(build(payload, lambda progress: None)["model"]["digest"])
 
 
 def test_four_processes_at_once_build_each_key_once(tmp_path: Path) -> None:
-    (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "config.json").write_text("{}")
+    write_stub_model(tmp_path / "model")
     journal, flag = tmp_path / "built", tmp_path / "go"
     command = [sys.executable, "-c", _BUILD, str(tmp_path / "store"), str(tmp_path / "model"),
                str(journal), str(flag)]  # fmt: skip
