@@ -63,6 +63,7 @@ CASES: tuple[tuple[Step, ...], ...] = (
     (_lora(batch_size=4, loss_on="all"),),
     (_lora(r=64, batching="padding_free"),),
     (_lora(gradient_checkpointing=True),),
+    (Step("qlora", {**_lora().params, "batch_size": 4}),),
     (_lora(), Step("merge")),
     (_lora(), Step("genai_adapter", {"precision": "int4"})),
     (_genai(precision="fp32"),),

@@ -20,6 +20,7 @@ from paretune.passes import base
 from paretune.passes.base import Context, Estimate, Progress
 from paretune.passes.genai import Genai, build
 from paretune.passes.genai_options import GenaiParams, expected_bytes
+from paretune.passes.lora import widths_of_layers
 
 if TYPE_CHECKING:
     from paretune.targets.base import TargetInfo
@@ -59,8 +60,12 @@ class GenaiAdapter:
         return Genai().check(replace(model, kind=ModelKind.HF), params, target, provider)
 
     def estimate(self, model: ModelInfo, params: GenaiParams, target: TargetInfo) -> Estimate:
-        """Return what the build of the base costs; an adapter adds little."""
-        return Genai().estimate(model, params, target)
+        """Return what the build of the base costs; the adapter stands beside it."""
+        base_alone = Genai().estimate(model, params, target)
+        if base_alone.bytes_out is None:
+            return base_alone
+        adapter = 4 * model.built_with.get("r", 0) * widths_of_layers(model)
+        return replace(base_alone, bytes_out=int(base_alone.bytes_out + adapter))
 
     def predict(self, model: ModelInfo, params: GenaiParams) -> ModelInfo:
         """Return the build's facts."""

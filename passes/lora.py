@@ -76,11 +76,7 @@ class Lora:
         share = 1.0 if targets == "all-linear" else min(1.0, len(targets) / _PROJECTIONS)
         if not (model.parameters and model.layers and model.hidden_size):
             return Estimate()
-        embedding = model.vocab_size * model.hidden_size
-        body = max(0, model.parameters - embedding * (1 if model.tied else 2))
-        # Inputs and outputs of all matrices together. One side of each is as wide as the model (or
-        # nearly); the other sides follow from how many weights the layers have.
-        widths = _PROJECTIONS * model.layers * model.hidden_size + body / model.hidden_size
+        widths = widths_of_layers(model)
         weights = params.r * widths * share
         again = params.gradient_checkpointing
         tokens = params.batch_size * min(params.max_length, _TOKENS_PER_EXAMPLE)
@@ -94,7 +90,7 @@ class Lora:
         seconds = None
         if params.max_steps is not None:
             steps = params.max_steps * params.gradient_accumulation_steps
-            work = steps * tokens * body * _SECONDS_A_TOKEN_AND_WEIGHT
+            work = steps * tokens * weights_of_layers(model) * _SECONDS_A_TOKEN_AND_WEIGHT
             seconds = _SECONDS_TO_START + work * (_SLOWER_WITH_CHECKPOINTING if again else 1.0)
         return Estimate(
             bytes_out=int(4 * weights),
@@ -125,3 +121,21 @@ class Lora:
             context,
             lambda: load_causal_lm(model.path, context, dtype=dtype),
         )
+
+
+def widths_of_layers(model: ModelInfo) -> float:
+    """Return the inputs and outputs of all the layers' matrices together; times r, an adapter.
+
+    One side of each matrix is as wide as the model (or nearly); the other sides follow from how
+    many weights the layers have.
+    """
+    if not model.hidden_size:
+        return 0.0
+    others = weights_of_layers(model) / model.hidden_size
+    return _PROJECTIONS * model.layers * model.hidden_size + others
+
+
+def weights_of_layers(model: ModelInfo) -> int:
+    """Return the number of weights beside the embedding and the head."""
+    embedding = model.vocab_size * model.hidden_size
+    return max(0, model.parameters - embedding * (1 if model.tied else 2))

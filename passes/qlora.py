@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from paretune.models import Model, ModelInfo, ModelKind
 from paretune.passes import base
 from paretune.passes.base import Context, Estimate, parameter
-from paretune.passes.lora import Lora
+from paretune.passes.lora import Lora, weights_of_layers
 from paretune.passes.lora_params import Dtype, LoraParams
 
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     from paretune.targets.base import TargetInfo
 
-# Measured on SmolLM2-135M with two cores: bitsandbytes and the code that it compiles.
-_MEMORY_TO_START = 200_000_000
 _BYTES_A_WEIGHT = {"nf4": 0.55, "fp4": 0.55, "int8": 1.1}
 # bitsandbytes 0.50.2 says these for each layer and step on a processor: that a faster kernel could
 # be fetched from the hub, and that 8 bits round fp32 activations to fp16. Neither is news.
@@ -83,16 +81,19 @@ class QLora:
         return Lora().check(model, params, target, provider)
 
     def estimate(self, model: ModelInfo, params: QLoraParams, target: TargetInfo) -> Estimate:
-        """Return what `lora` costs, less what the smaller base saves; the time is not known."""
+        """Return what `lora` costs, less what the smaller base saves; the time is not known.
+
+        Where nothing is converted, the embedding stays a view of the file, and with it all of the
+        file counts: nothing is saved.
+        """
         full = Lora().estimate(model, params, target)
         if full.peak_memory is None:
             return full
-        embedding = model.vocab_size * model.hidden_size * (1 if model.tied else 2)
-        body = max(0, model.parameters - embedding)
-        saved = (4 - _BYTES_A_WEIGHT[params.quant_type]) * body
-        return replace(
-            full, peak_memory=int(full.peak_memory - saved) + _MEMORY_TO_START, seconds=None
-        )
+        a_weight = _BYTES_A_WEIGHT[params.quant_type]
+        if model.precision != params.dtype:
+            a_weight -= 4 if params.dtype == "fp32" else 2
+        peak = full.peak_memory + a_weight * weights_of_layers(model)
+        return replace(full, peak_memory=int(peak), seconds=None)
 
     def predict(self, model: ModelInfo, params: QLoraParams) -> ModelInfo:
         """Return the adapter with its base's facts."""
