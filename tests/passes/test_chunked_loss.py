@@ -121,9 +121,10 @@ def test_same_gradients_of_every_adapter(tiny: Model, collate: Callable[..., Any
     for loss in (by_chunks, lambda batch, n: network(**batch, num_items_in_batch=n).loss):
         network.zero_grad()
         losses = [loss(batch, items) for batch in batches]
-        sum(losses).backward()
+        total = sum(losses)
+        total.backward()
         adapter = [p.grad.clone() for p in network.parameters() if p.requires_grad]
-        found.append((float(sum(losses)), adapter))
+        found.append((float(total.detach()), adapter))
     assert found[0][0] == pytest.approx(found[1][0], rel=1e-5)
     assert len(found[0][1]) == 28
     for one, other in zip(found[0][1], found[1][1], strict=True):
