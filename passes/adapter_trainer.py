@@ -21,6 +21,7 @@ from paretune.passes.base import Context, Progress
 from paretune.passes.chunked_loss import find_chunked_loss
 from paretune.passes.lora_params import LoraParams
 from paretune.passes.lora_rows import IGNORED, Batch, LengthGrouped, Row, joined, left_padded
+from paretune.passes.recomputation import keep_products
 
 Collator = Callable[[Sequence[Row]], Batch]
 
@@ -193,6 +194,9 @@ def _collator(params: LoraParams, network: Any) -> Collator:
 def _arguments(params: LoraParams, scratch: Path, gpu: bool) -> Any:
     # One field of the Trainer's takes both: below one it is a share of the steps.
     warmup = params.warmup_ratio or 0.0 if params.warmup_steps is None else params.warmup_steps
+    checkpointing: dict[str, Any] = {"use_reentrant": False}
+    if params.gradient_checkpointing == "selective":
+        checkpointing["context_fn"] = keep_products
     return TrainingArguments(
         output_dir=str(scratch / "trainer"),
         use_cpu=not gpu,
@@ -211,8 +215,8 @@ def _arguments(params: LoraParams, scratch: Path, gpu: bool) -> Any:
         max_grad_norm=params.max_grad_norm,
         seed=params.seed,
         data_seed=params.seed if params.data_seed is None else params.data_seed,
-        activation_checkpointing=params.gradient_checkpointing,
-        activation_checkpointing_kwargs={"use_reentrant": False},
+        activation_checkpointing=params.gradient_checkpointing is not False,
+        activation_checkpointing_kwargs=checkpointing,
         fp16=params.dtype == "fp16",
         bf16=params.dtype == "bf16",
         remove_unused_columns=False,

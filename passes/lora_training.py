@@ -58,6 +58,20 @@ def fine_tune(
         PassError: A target module matches nothing, an answer is longer than max_length, or the
             loss became infinite or NaN.
     """
+    from paretune.passes.bitsandbytes_news import without_no_news
+
+    with without_no_news():
+        _fine_tune(name, model, params, context, load, computes_in)
+
+
+def _fine_tune(
+    name: str,
+    model: Model,
+    params: LoraParams,
+    context: Context,
+    load: Callable[[], Any],
+    computes_in: tuple[Dtype, ...],
+) -> None:
     import torch
     from peft import LoraConfig, get_peft_model
     from transformers import set_seed

@@ -9,8 +9,6 @@ precision.
 from __future__ import annotations
 
 import importlib.util
-import logging
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -21,19 +19,9 @@ from paretune.passes.lora import Lora, weights_of_layers
 from paretune.passes.lora_params import Dtype, LoraParams
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from paretune.targets.base import TargetInfo
 
 _BYTES_A_WEIGHT = {"nf4": 0.55, "fp4": 0.55, "int8": 1.1}
-# bitsandbytes 0.50.2 says these for each layer and step on a processor: that a faster kernel could
-# be fetched from the hub, and that 8 bits round fp32 activations to fp16. Neither is news.
-_SAYING_IT = ("bitsandbytes.backends.cpu.ops", "bitsandbytes.autograd._functions")
-_SAID_BY_EACH_LAYER = (
-    "Failed to load CPU gemm_4bit_forward",
-    "MatMul8bitLt: inputs will be cast",
-    "Some matrices hidden dimension is not a multiple",
-)
 
 
 class QLoraParams(LoraParams):
@@ -107,15 +95,14 @@ class QLora:
         """
         from paretune.passes.lora_training import fine_tune
 
-        with _without_a_line_from_each_layer():
-            fine_tune(
-                self.name,
-                model,
-                params,
-                context,
-                lambda: _load(model, params, context),
-                computes_in=() if params.quant_type == "int8" else (params.compute_dtype,),
-            )
+        fine_tune(
+            self.name,
+            model,
+            params,
+            context,
+            lambda: _load(model, params, context),
+            computes_in=() if params.quant_type == "int8" else (params.compute_dtype,),
+        )
 
 
 def _load(model: Model, params: QLoraParams, context: Context) -> Any:
@@ -158,23 +145,3 @@ def _hold_still(network: Any) -> None:
         if isinstance(module, Linear4bit):
             module.support_avx512bf16_for_cpu = False
             module.compute_type_is_set = True
-
-
-@contextmanager
-def _without_a_line_from_each_layer() -> Iterator[None]:
-    import warnings
-
-    def news(record: logging.LogRecord) -> bool:
-        return not record.getMessage().startswith(_SAID_BY_EACH_LAYER)
-
-    loggers = [logging.getLogger(name) for name in _SAYING_IT]
-    for logger in loggers:
-        logger.addFilter(news)
-    try:
-        with warnings.catch_warnings():
-            for text in _SAID_BY_EACH_LAYER:
-                warnings.filterwarnings("ignore", message=text)
-            yield
-    finally:
-        for logger in loggers:
-            logger.removeFilter(news)

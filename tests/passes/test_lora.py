@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -249,12 +252,36 @@ def test_same_adapter_however_it_is_computed(bench: Bench, tiny: Model, tmp_path
         bench.run(Lora(), tiny, base, "plain"),
         bench.run(Lora(), tiny, {**FAST, "batching": "padding_free"}, "joined"),
         bench.run(Lora(), tiny, {**base, "gradient_checkpointing": True}, "checkpointed"),
+        bench.run(Lora(), tiny, {**base, "gradient_checkpointing": "selective"}, "selective"),
     ]
     opened = [safe_open(f / "adapter_model.safetensors", "pt") for f in folders]
     for name in opened[0].keys():  # noqa: SIM118  (safe_open has no __iter__)
         first = opened[0].get_tensor(name)
         for other in opened[1:]:
             assert (other.get_tensor(name) - first).abs().max() < 2e-5
+
+
+def test_what_libraries_say_of_every_training_stays_out_of_the_log(
+    tmp_path: Path, tiny: Model
+) -> None:
+    """In a process of its own: bitsandbytes speaks when PEFT first imports it."""
+    program = f"""
+from pathlib import Path
+from paretune.models import open_model
+from paretune.passes.lora import Lora
+from tests.pass_bench import Bench, FakeCatalog, tone_data
+bench = Bench(Path({str(tmp_path)!r}), FakeCatalog({{"tone.train": tone_data()}}))
+bench.run(Lora(), open_model(Path({str(tiny.path)!r})), {FAST!r}, "quiet")
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": ":".join(path for path in sys.path if path)},
+    )
+    assert "bitsandbytes" not in run.stderr
+    assert "gemm_4bit" not in run.stderr
 
 
 def test_chat_prompts_go_through_the_models_template(tmp_path: Path, tiny: Model) -> None:
