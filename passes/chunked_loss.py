@@ -45,7 +45,7 @@ class _HeadLoss(torch.autograd.Function):  # type: ignore[misc]
             total += sums.log().sum()
             if gradient is not None:
                 logits.div_(sums).scatter_add_(1, right, -torch.ones_like(sums))
-                torch.mm(logits.to(weight.dtype), weight, out=gradient[part])
+                gradient[part] = logits.to(weight.dtype) @ weight
         if gradient is not None:
             ctx.save_for_backward(gradient)
         return total

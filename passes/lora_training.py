@@ -59,8 +59,11 @@ def fine_tune(
             loss became infinite or NaN.
     """
     from paretune.passes.bitsandbytes_news import without_no_news
+    from paretune.passes.hugging_face import use_all_cores
+    from paretune.passes.matrix_products import quickest_products
 
-    with without_no_news():
+    use_all_cores()
+    with without_no_news(), quickest_products():
         _fine_tune(name, model, params, context, load, computes_in)
 
 
@@ -77,10 +80,8 @@ def _fine_tune(
     from transformers import set_seed
 
     from paretune.passes.adapter_trainer import train
-    from paretune.passes.hugging_face import use_all_cores
     from paretune.passes.training_precision import precision_note
 
-    use_all_cores()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     slow = precision_note(params.dtype, *computes_in, device=device)
     if slow is not None:
