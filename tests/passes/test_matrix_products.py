@@ -1,4 +1,4 @@
-"""fp32 products through oneDNN: the same numbers, everything else as before, and undone at the end."""
+"""fp32 products through oneDNN: the same numbers, all else as before, and undone at the end."""
 
 from __future__ import annotations
 
