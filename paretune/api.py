@@ -25,6 +25,7 @@ from paretune.search.workbench import EvaluatorSlot, Workbench
 from paretune.store import Store, default_store
 from paretune.study import Study
 from paretune.targets.providers import check_provider
+from paretune.training_notes import training_notes
 from paretune.workbench import JobWorkbench
 
 if TYPE_CHECKING:
@@ -178,9 +179,12 @@ class Search:
         self._setting, self._study = setting, study
         plan = setting.plan
         study.claim(plan.text, plan.to_json(), setting.identity(), setting.device.to_json())
+        self.notes = (
+            *plan.notes, *training_notes(plan, setting.baseline, setting.target)
+        )  # fmt: skip
         self._document = ResultsDocument(
             plan.name, plan.digest, setting.device.to_json(), plan.objectives,
-            plan.constraints, setting.baseline.digest, plan.notes,
+            plan.constraints, setting.baseline.digest, self.notes,
         )  # fmt: skip
         self._mirror = self._open_mirror() if mirror else None
         self._reopen()
@@ -381,7 +385,7 @@ def optimize(
         display = watcher or make_display(quiet=True)
         search = Search(setting, opened, display)
         display.start(search.opening())
-        for note in plan.notes:
+        for note in search.notes:
             display.note(f"note: {note}")
         status = "interrupted"
         try:

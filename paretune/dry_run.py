@@ -11,6 +11,7 @@ from paretune.passes.base import Pass
 from paretune.registry import find_pass
 from paretune.search.candidate import describe, recipe_to_json
 from paretune.store import Store, default_store
+from paretune.training_notes import training_notes
 
 if TYPE_CHECKING:
     from paretune.api import Setting
@@ -28,7 +29,7 @@ def foresee(
     allow_network: bool = False,
     trust_remote_code: bool = False,
 ) -> dict[str, Json]:
-    """Check a configuration whole and say what its search would cost; nothing is run.
+    """Check a configuration whole and say what its search would cost; nothing is built.
 
     Returns:
         ``candidates`` in the space, how many were ``looked_at`` and how many of those are ruled
@@ -91,7 +92,7 @@ def _foresee(setting: Setting) -> dict[str, Json]:
         "build_seconds_complete": known,
         "baseline": describe(setting.baseline),
         "first": [describe(c) for c in candidates[:5]],
-        "notes": list(plan.notes),
+        "notes": [*plan.notes, *training_notes(plan, setting.baseline, setting.target)],
         "time_s": plan.search.time_s,
         "trials": plan.search.trials,
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import model_validator
 
@@ -33,6 +33,9 @@ _ONE_OF = (
 
 class LoraParams(base.Params):
     """What `lora` learns from, how, and in which precision."""
+
+    precision_fields: ClassVar[tuple[str, ...]] = ("dtype",)
+    """The parameters that `precisions` depends on."""
 
     train: str = parameter(
         ..., "Data set to train on, as named under `data:` (`tone.train`).", search="none"
@@ -216,3 +219,7 @@ class LoraParams(base.Params):
         if self.lr_scheduler_type == "reduce_lr_on_plateau" and self.eval_steps is None:
             raise ValueError("'reduce_lr_on_plateau' follows the held-out loss: give eval_steps")
         return self
+
+    def precisions(self) -> tuple[Dtype, ...]:
+        """Return the precisions that the training computes in."""
+        return (self.dtype,)

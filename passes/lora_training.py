@@ -19,7 +19,7 @@ from paretune.passes.lora_rows import Row, encode, hold_out
 
 if TYPE_CHECKING:
     from paretune.passes.adapter_trainer import Losses
-    from paretune.passes.lora_params import Dtype, LoraParams
+    from paretune.passes.lora_params import LoraParams
 
 _MOST_LABELS = 100
 _LAST_STEPS = 10
@@ -42,7 +42,6 @@ def fine_tune(
     params: LoraParams,
     context: Context,
     load: Callable[[], Any],
-    computes_in: tuple[Dtype, ...] = (),
 ) -> None:
     """Train, and write ``adapter_model.safetensors``, its config and ``training.json``.
 
@@ -52,7 +51,6 @@ def fine_tune(
         params: The pass's.
         context: The pass's surroundings.
         load: Returns the network to train on.
-        computes_in: Precisions that it computes in, beside ``params.dtype``.
 
     Raises:
         PassError: A target module matches nothing, an answer is longer than max_length, or the
@@ -64,7 +62,7 @@ def fine_tune(
 
     use_all_cores()
     with without_no_news(), quickest_products():
-        _fine_tune(name, model, params, context, load, computes_in)
+        _fine_tune(name, model, params, context, load)
 
 
 def _fine_tune(
@@ -73,7 +71,6 @@ def _fine_tune(
     params: LoraParams,
     context: Context,
     load: Callable[[], Any],
-    computes_in: tuple[Dtype, ...],
 ) -> None:
     import torch
     from peft import LoraConfig, get_peft_model
@@ -83,7 +80,7 @@ def _fine_tune(
     from paretune.passes.training_precision import precision_note
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    slow = precision_note(params.dtype, *computes_in, device=device)
+    slow = precision_note(*params.precisions(), device=device)
     if slow is not None:
         print(slow)
         context.progress(Progress(name, 0, 0, slow))

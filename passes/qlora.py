@@ -27,6 +27,8 @@ _BYTES_A_WEIGHT = {"nf4": 0.55, "fp4": 0.55, "int8": 1.1}
 class QLoraParams(LoraParams):
     """Parameters of `QLora`: those of `lora`, and how the base is held."""
 
+    precision_fields: ClassVar[tuple[str, ...]] = ("dtype", "quant_type", "compute_dtype")
+
     quant_type: Literal["nf4", "fp4", "int8"] = parameter(
         "nf4", "The base's numbers: 4-bit normal floats, 4-bit floats, or 8-bit whole numbers."
     )
@@ -36,6 +38,10 @@ class QLoraParams(LoraParams):
     compute_dtype: Dtype = parameter(
         "fp32", "nf4 and fp4: the precision that weights are turned back to for a product."
     )
+
+    def precisions(self) -> tuple[Dtype, ...]:
+        """Return the precisions that it computes in: the adapter's, and that of the base."""
+        return (self.dtype,) if self.quant_type == "int8" else (self.dtype, self.compute_dtype)
 
 
 class QLora:
@@ -101,7 +107,6 @@ class QLora:
             params,
             context,
             lambda: _load(model, params, context),
-            computes_in=() if params.quant_type == "int8" else (params.compute_dtype,),
         )
 
 

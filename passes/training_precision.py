@@ -58,6 +58,18 @@ def precision_note(
     return None
 
 
+def notes(dtypes: list[Dtype]) -> list[str]:
+    """Return what is to be told of precisions on this device; a job of its own runs this."""
+    import torch
+
+    from paretune.passes.hugging_face import use_all_cores
+
+    use_all_cores()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    found = (precision_note(dtype, device=device) for dtype in dtypes)
+    return [note for note in found if note is not None]
+
+
 def _seconds(dtype: Dtype, device: str) -> float:
     """Return the least of a few repetitions: what disturbs a measurement only adds to it."""
     import torch
