@@ -43,8 +43,8 @@ class Ran:
 
     Attributes:
         seconds: Wall time.
-        peak_mb: Peak memory (PSS and swap) of its tree of processes, in 10^6 bytes, looked at four
-            times a second.
+        peak_mb: Peak memory (PSS and swap) of its tree of processes, in 10^6 bytes, looked at once
+            a second.
         output: What it printed.
     """
 
@@ -75,7 +75,7 @@ def _watched(process: subprocess.Popen[bytes]) -> int:
     def look() -> None:
         nonlocal peak
         root = psutil.Process(process.pid)
-        while not ended.wait(0.25):
+        while not ended.wait(1.0):  # reading it costs; more often, it would slow what is timed
             try:
                 tree = [root, *root.children(recursive=True)]
             except psutil.NoSuchProcess:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -50,7 +50,7 @@ def precisions(plan: Plan, baseline: Candidate) -> set[str]:
     found: set[str] = set()
     for step in steps.values():
         try:
-            params = find_pass(step.name).Params(**step.params)
+            params: Any = find_pass(step.name).Params(**step.params)
         except ValidationError:
             continue  # ruled out with its reason by the prechecks
         found.update(params.precisions())

@@ -23,6 +23,7 @@ def test_help_names_every_command_and_imports_nothing_heavy(tmp_path: Path) -> N
     for command in (
         "search",
         "run",
+        "compare",
         "report",
         "pick",
         "bench",

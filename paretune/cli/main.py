@@ -17,6 +17,7 @@ from types import FrameType
 import click
 
 from paretune.cli.caching import cache
+from paretune.cli.comparing import compare
 from paretune.cli.importing import import_olive
 from paretune.cli.looking import bench, doctor, init, passes
 from paretune.cli.options import accept_everywhere, say
@@ -37,7 +38,9 @@ def app() -> None:
     """
 
 
-for command in (search, run, report, pick, bench, doctor, passes, init, import_olive, cache):
+for command in (
+    search, run, compare, report, pick, bench, doctor, passes, init, import_olive, cache
+):  # fmt: skip
     app.add_command(command)
 accept_everywhere(app)
 

@@ -1,0 +1,70 @@
+"""The command compare."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from paretune.cli.options import json_option, say, store_option
+
+if TYPE_CHECKING:
+    from paretune.comparing import Contest
+
+
+@click.command()
+@click.argument("given", nargs=-1, metavar="A B [C ...]")
+@click.option("--time", default="2m", show_default=True, help="Most time: 90s, 10m.")
+@click.option("--rounds", type=click.IntRange(1), help="Most rounds.")
+@click.option(
+    "--margin", type=click.FloatRange(0.001, 0.5), default=0.02, show_default=True,
+    help="Share up to which two speeds are the same.",
+)  # fmt: skip
+@click.option("--threads", type=click.IntRange(1), help="Threads for all of them.")
+@click.option("--prompt-tokens", type=click.IntRange(1), default=64, show_default=True)
+@click.option("--new-tokens", type=click.IntRange(2), default=32, show_default=True)
+@click.option("--trust-remote-code", is_flag=True, help="Let code that a model brings run.")
+@store_option
+@json_option
+def compare(
+    given: tuple[str, ...],
+    time: str,
+    rounds: int | None,
+    margin: float,
+    threads: int | None,
+    prompt_tokens: int,
+    new_tokens: int,
+    trust_remote_code: bool,
+    store: Path | None,
+    as_json: bool,
+) -> None:
+    """Measure models, packages or studies side by side, until it is known which is faster.
+
+    A, B, ...: model folders, packages, studies (their pick), or STUDY#7 for candidate 7.
+    """
+    from paretune.comparing import Workload
+    from paretune.comparing import compare as measure
+    from paretune.comparison_text import render
+    from paretune.config.schema import seconds
+    from paretune.entrants import open_entrants
+    from paretune.targets.local import LocalTarget
+
+    try:
+        limit = float(seconds(time))
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--time") from error
+    with LocalTarget() as target:
+        entrants = open_entrants(given, target.info(), threads=threads, store=store)
+        found = measure(
+            entrants, target, workload=Workload(prompt_tokens, new_tokens), margin=margin,
+            time_s=limit, rounds=rounds, on_round=_told, trust_remote_code=trust_remote_code,
+        )  # fmt: skip
+    say(json.dumps(found) if as_json else render(found))
+
+
+def _told(contest: Contest) -> None:
+    """Say now and then, between rounds, that it goes on."""
+    if contest.rounds % 10 == 0:
+        say(f"{contest.rounds} rounds", err=True)

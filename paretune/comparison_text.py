@@ -1,0 +1,66 @@
+"""A comparison as text for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from paretune.jsontools import Json
+
+_SHOWN = (
+    ("decode_tokens_per_s", "tokens/s"),
+    ("decode_ms_p50", "ms/token"),
+    ("ttft_ms_p50", "first token ms"),
+    ("size_mb", "size MB"),
+)
+_WHAT = {"decode_ms_p50": "decoding", "ttft_ms_p50": "first token"}
+
+
+def render(found: Mapping[str, Json]) -> str:
+    """Return what was found: a table of the entrants, and a sentence a pair and metric."""
+    lines = [*_table(found["entrants"]), ""]
+    for pair in found["pairs"]:
+        lines += [_sentence(pair["a"], pair["b"], m, found["margin"])
+                  for m in pair["metrics"].values()]  # fmt: skip
+    rounds = len(found["rounds"])
+    lines += ["", f"{rounds} rounds, each model in a new process in each; all of this together "
+              f"holds with {found['confidence']:.0%} confidence"]  # fmt: skip
+    if not found["decided"]:
+        lines.append("undecided pairs need more rounds: --time 10m, or a quieter machine")
+    return "\n".join(lines)
+
+
+def _table(entrants: Sequence[Mapping[str, Json]]) -> list[str]:
+    header = ["", *(title for _, title in _SHOWN), "threads", "what it is"]
+    rows = [header]
+    for entrant in entrants:
+        values = (entrant["metrics"].get(name) for name, _ in _SHOWN)
+        shown = ["-" if value is None else f"{value['value']:.4g}" for value in values]
+        rows.append(
+            [entrant["label"], *shown, str(entrant["runtime"]["threads"]), entrant["about"]]
+        )
+    widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
+    return [
+        "  ".join(
+            cell.ljust(width) if i in (0, len(header) - 1) else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def _sentence(a: str, b: str, pair: Mapping[str, Json], margin: float) -> str:
+    """Return one verdict in words."""
+    what, verdict = _WHAT.get(pair["metric"], pair["metric"]), pair["verdict"]
+    ratio, low, high = pair["ratio"], pair["low"], pair["high"]
+    if verdict == "undecided":
+        if low is None or high is None:
+            return f"{what}: too few rounds to say anything of {a} and {b}"
+        if low > high:
+            return f"{what}: {a} against {b} changed while it was measured; measure again"
+        return f"{what}: not known yet; {a} takes {low:.3f} to {high:.3f} of {b}'s time"
+    interval = f"({low:.3f} to {high:.3f} of its time)"
+    if verdict == "same":
+        return f"{what}: {a} and {b} are the same within {margin:.0%} {interval}"
+    less = verdict == "faster"
+    share = (1 / ratio if less else ratio) - 1
+    return f"{what}: {a} is {share:.1%} {verdict} than {b} {interval}"
