@@ -6,16 +6,17 @@ prefill is bound by matrix speed. Both depend on threads, hence one figure a thr
 
 from __future__ import annotations
 
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from paretune.bench_figures import SETS, figure
+from paretune.bench_profile import make_profile, problems, render_figures, render_profile
 from paretune.errors import ParetuneError, UsageError
 from paretune.jsontools import Json
 from paretune.measurement import Rung
@@ -23,42 +24,71 @@ from paretune.models import ModelKind, open_model
 from paretune.package import lay_out
 from paretune.search.candidate import RuntimeSettings
 from paretune.targets.base import Job, JobStatus, Limits, Target, TargetInfo
+from paretune.targets.interference import watching
 from paretune.targets.local import RUNTIMES, LocalTarget, worker_environment
 from paretune.targets.providers import PROVIDERS, check_provider
+from paretune.targets.surroundings import look_around
 
-_ARRAY_BYTES = 256 << 20  # several times the largest caches
-_MATRIX = 1024
-_SECONDS_EACH = 0.6
 _STARTS = 10
+_NOISE_PROCESSES = 9
+_NOISE_SECONDS = 0.5
+_MEMORY_SHARE = 0.25
+"""Of the free memory that the largest working set may take."""
 _LIMITS = Limits(seconds=120.0)
 _MODEL_LIMITS = Limits(seconds=600.0)
 
 
-def bench_device(target: Target | None = None) -> dict[str, Json]:
-    """Measure this device; takes about ten seconds.
+def bench_device(target: Target | None = None, store_root: Path | None = None) -> dict[str, Json]:
+    """Measure this device; takes about half a minute.
 
     Args:
         target: Where to measure; None: this machine.
+        store_root: The store in which the profile is kept; None: nowhere.
 
     Returns:
         ``{"device": TargetInfo as JSON, "figures": [{"name", "threads", "value", "unit", "low",
-        "high", "n"}, ...], "providers": {name: None or what it needs}}``. ``value`` is the median
-        of ``n`` repetitions, ``low`` and ``high`` their quartiles; decimal units (GB: 10^9 bytes).
+        "high", "n"}, ...], "providers": {name: None or what it needs}, "profile": DeviceProfile as
+        JSON, "surroundings": {...}, "problems": [{"what", "why", "mend"}, ...], "kept": file or
+        None}``. ``value`` is the median of ``n`` repetitions, ``low`` and ``high`` their quartiles;
+        decimal units (GB: 10^9 bytes).
+
+    Raises:
+        ParetuneError: A measurement failed.
+        StateError: The profile cannot be written.
     """
     if target is None:
         with LocalTarget() as made:
-            return bench_device(made)
+            return bench_device(made, store_root)
+    around = look_around()  # first: what follows is our own load
     info = target.info()
     threads = thread_counts(info)
-    figures = [*_start_up(target)]  # first: the rest would share the processor with its imports
-    for what in ("bandwidth", "matrix_fp32", "matrix_int8"):
-        call = {"function": f"paretune.bench:{what}", "args": {"threads": threads}}
-        figures += _value(target, Job("call", call, _LIMITS))
+    most = _MEMORY_SHARE * info.memory_free
+    sets = [size for size in SETS if size <= most] or SETS[:1]
+    with watching() as watch:
+        figures = [*_start_up(target)]  # first: the rest would share the processor with its imports
+        figures += _measure(target, "timer")
+        figures += _measure(target, "bandwidth", threads=threads, sets=sets)
+        figures += _measure(target, "arithmetic", threads=threads)
+        # Each in a process of its own: what differs between them is the noise.
+        noise = [
+            _measure(target, "noise", threads=info.cores, seconds=_NOISE_SECONDS)
+            for _ in range(_NOISE_PROCESSES)
+        ]
+    profile = make_profile(info.fingerprint, figures, noise, watch.seen)
     return {
         "device": info.to_json(),
         "figures": figures,
         "providers": {name: check_provider(name, info) for name in PROVIDERS},
+        "profile": profile.to_json(),
+        "surroundings": around.to_json(),
+        "problems": [asdict(problem) for problem in problems(around, profile)],
+        "kept": None if store_root is None else str(profile.save(store_root)),
     }
+
+
+def _measure(target: Target, function: str, **arguments: Json) -> Any:
+    call = {"function": f"paretune.bench_figures:{function}", "args": arguments}
+    return _value(target, Job("call", call, _LIMITS))
 
 
 def bench_model(
@@ -126,16 +156,13 @@ def render(measured: dict[str, Json]) -> str:
             reason = f"  ({m['reason']})" if m["reason"] and m["value"] is None else ""
             lines.append(f"  {m['metric']:<22}{value:>20}{spread}{reason}")
         return "\n".join(lines)
-    for figure in measured["figures"]:
-        threads = "" if figure["threads"] is None else f"{figure['threads']} threads"
-        value = f"{figure['value']:.4g} {figure['unit']}"
-        spread = f"  [{figure['low']:.4g}, {figure['high']:.4g}], n={figure['n']}"
-        lines.append(f"  {figure['name']:<26}{threads:<11}{value:>16}{spread}")
+    lines += render_figures(measured)
     lines.append("")
     for name, needs in measured["providers"].items():
         lines.append(
             f"  provider {name:<17}{'available' if needs is None else needs.partition(': ')[2]}"
         )
+    lines += ["", *render_profile(measured)]
     return "\n".join(lines)
 
 
@@ -145,114 +172,13 @@ def thread_counts(info: TargetInfo) -> list[int]:
     return sorted(n for n in powers | {info.cores, info.logical_cores} if n <= info.logical_cores)
 
 
-# --- in the worker -----------------------------------------------------------------------------
-
-
-def bandwidth(threads: Sequence[int], array_bytes: int = _ARRAY_BYTES) -> list[Json]:
-    """Measure how fast memory is read, by a matrix-vector product: what a decode step does."""
-    import torch
-
-    matrix = torch.ones(array_bytes // 4).view(-1, 1024)
-    vector = torch.ones(1024)
-    size = matrix.numel() * 4
-    figures = []
-    for count in threads:
-        torch.set_num_threads(count)
-        seconds = _repeat(lambda: matrix.mv(vector))
-        rates = [size / s / 1e9 for s in seconds]
-        figures.append(_figure("memory read bandwidth", "GB/s", rates, count))
-    return figures
-
-
-def matrix_fp32(threads: Sequence[int], side: int = _MATRIX) -> list[Json]:
-    """Measure ONNX Runtime's fp32 matrix product; each multiplication and addition counts."""
-    return _matrix("matrix product fp32", "GFLOP/s", "MatMul", threads, side)
-
-
-def matrix_int8(threads: Sequence[int], side: int = _MATRIX) -> list[Json]:
-    """Measure ONNX Runtime's product of 8-bit integer matrices (sums in 32 bits)."""
-    return _matrix("matrix product int8", "GOP/s", "MatMulInteger", threads, side)
-
-
-def _matrix(name: str, unit: str, operator: str, threads: Sequence[int], side: int) -> list[Json]:
-    import numpy as np
-    import onnxruntime as ort
-
-    # Of both operators: the type of the left side, and of the weights.
-    left, right = {
-        "MatMul": (np.float32, np.float32),
-        "MatMulInteger": (np.uint8, np.int8),
-    }[operator]
-    numbers = np.random.default_rng(0)
-    values = numbers.integers(0, 100, (side, side))
-    graph = _one_product(operator, values.astype(right), left)
-    work = 2 * side**3
-    figures = []
-    for count in threads:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = count
-        options.inter_op_num_threads = 1
-        session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-        feed = {"left": values.astype(left)}
-        seconds = _repeat(partial(session.run, None, feed))
-        figures.append(_figure(name, unit, [work / s / 1e9 for s in seconds], count))
-    return figures
-
-
-def _one_product(operator: str, weights: Any, left: Any) -> bytes:
-    """Return an ONNX model of one matrix product with constant weights."""
-    from onnx import TensorProto, helper, numpy_helper
-
-    result = TensorProto.FLOAT if operator == "MatMul" else TensorProto.INT32
-    shape = list(weights.shape)
-    graph = helper.make_graph(
-        [helper.make_node(operator, ["left", "right"], ["product"])],
-        "product",
-        [
-            helper.make_tensor_value_info(
-                "left", helper.np_dtype_to_tensor_dtype(_dtype(left)), shape
-            )
-        ],
-        [helper.make_tensor_value_info("product", result, shape)],
-        [numpy_helper.from_array(weights, "right")],
-    )
-    opset = [helper.make_opsetid("", 21)]
-    model: bytes = helper.make_model(graph, opset_imports=opset, ir_version=10).SerializeToString()
-    return model
-
-
-def _dtype(kind: Any) -> Any:
-    import numpy as np
-
-    return np.dtype(kind)
-
-
-def _repeat(work: Callable[[], object], seconds: float = _SECONDS_EACH) -> list[float]:
-    """Return the seconds of each repetition after one to warm up; five at least."""
-    work()
-    samples: list[float] = []
-    end = time.perf_counter() + seconds
-    while len(samples) < 5 or time.perf_counter() < end:
-        start = time.perf_counter()
-        work()
-        samples.append(time.perf_counter() - start)
-    return samples
-
-
-# --- in this process ---------------------------------------------------------------------------
-
-
-def nothing() -> None:
-    """Do nothing: what remains is the cost of a job."""
-
-
 def _start_up(target: Target) -> list[Json]:
     """Measure what a job's process costs, and an interpreter that imports the run-time."""
-    call = Job("call", {"function": "paretune.bench:nothing", "args": {}}, _LIMITS)
+    call = Job("call", {"function": "paretune.bench_figures:nothing", "args": {}}, _LIMITS)
     _value(target, call)  # the first one waits for the fork server's imports
     jobs = [_seconds(lambda: _value(target, call)) * 1e3 for _ in range(_STARTS)]
     return [
-        _figure("job start and end", "ms", jobs),
+        figure("job start and end", "ms", jobs),
         _spawned("new process, run-time", ("onnxruntime_genai",), 3),
         _spawned("new process, all imports", RUNTIMES, 2),
     ]
@@ -266,28 +192,13 @@ def _spawned(name: str, modules: Sequence[str], times: int) -> dict[str, Json]:
     def spawn() -> None:
         subprocess.run(command, check=True, capture_output=True, env=environment)
 
-    return _figure(name, "ms", [_seconds(spawn) * 1e3 for _ in range(times)])
+    return figure(name, "ms", [_seconds(spawn) * 1e3 for _ in range(times)])
 
 
 def _seconds(work: Callable[[], object]) -> float:
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
-
-
-def _figure(
-    name: str, unit: str, samples: Sequence[float], threads: int | None = None
-) -> dict[str, Json]:
-    low, middle, high = statistics.quantiles(samples, n=4, method="inclusive")
-    return {
-        "name": name,
-        "threads": threads,
-        "value": middle,
-        "unit": unit,
-        "low": low,
-        "high": high,
-        "n": len(samples),
-    }
 
 
 def _value(target: Target, job: Job) -> Any:

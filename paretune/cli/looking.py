@@ -7,17 +7,23 @@ from pathlib import Path
 
 import click
 
-from paretune.cli.options import json_option, say
+from paretune.cli.options import json_option, say, store_option
 
 
 @click.command()
 @click.argument("model", required=False, type=click.Path(path_type=Path))
+@store_option
 @json_option
-def bench(model: Path | None, as_json: bool) -> None:
-    """Measure this device (bandwidth, arithmetic, start-up), or a model on it."""
-    from paretune.bench import bench_device, bench_model, render
+def bench(model: Path | None, store: Path | None, as_json: bool) -> None:
+    """Measure this device (bandwidth, arithmetic, start-up, noise), or a model on it.
 
-    measured = bench_device() if model is None else bench_model(model)
+    The device's figures are kept in the store, where searches find them.
+    """
+    from paretune.bench import bench_device, bench_model, render
+    from paretune.store import default_store
+
+    root = store or default_store()
+    measured = bench_device(store_root=root) if model is None else bench_model(model)
     say(json.dumps(measured) if as_json else render(measured))
 
 

@@ -1,0 +1,132 @@
+"""What `paretune bench` makes of its figures: the device's profile, warnings, and lines to read."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+from paretune.jsontools import Json
+from paretune.targets.interference import Interference
+from paretune.targets.profile import Arithmetic, Bandwidth, DeviceProfile
+from paretune.targets.surroundings import Surroundings, Trouble, troubles
+
+_T_975 = (
+    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228,
+    2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086,
+)  # fmt: skip
+"""Student's t at 97.5 % by degrees of freedom, from 1."""
+_NOISY_FROM = 0.05
+_GIGA = 1e9
+
+
+def noise_floor(medians: Sequence[float]) -> float:
+    """Return how far the medians of two processes of the same work lie apart, 95 times of 100.
+
+    As the logarithm of their ratio. The logarithms of medians are taken to be normal: two further
+    ones differ by a normal variable of twice their variance, which is estimated from those at hand,
+    hence Student's t.
+
+    Args:
+        medians: One a process, two at least.
+    """
+    logs = [math.log(median) for median in medians]
+    t = _T_975[min(len(logs) - 1, len(_T_975)) - 1]
+    return t * math.sqrt(2) * statistics.stdev(logs)
+
+
+def make_profile(
+    fingerprint: str,
+    figures: Sequence[Mapping[str, Json]],
+    noise: Sequence[Mapping[str, Json]],
+    seen: Interference,
+) -> DeviceProfile:
+    """Return the profile of a device.
+
+    Args:
+        fingerprint: The device's.
+        figures: What `paretune.bench_figures` measured.
+        noise: Of each process of the A/A run, its medians.
+        seen: What others took of the processor meanwhile.
+    """
+    by_name = {figure["name"]: figure for figure in figures}
+    medians = {name: tuple(float(block[name]) for block in noise)
+               for name in ("memory", "arithmetic")}  # fmt: skip
+    return DeviceProfile(
+        fingerprint=fingerprint,
+        when=datetime.now(UTC).isoformat(timespec="seconds"),
+        noise_floor=max(noise_floor(each) for each in medians.values()),
+        bandwidth=tuple(
+            Bandwidth(f["threads"], f["bytes"], f["best"] * _GIGA) for f in figures if "bytes" in f
+        ),
+        arithmetic=tuple(
+            Arithmetic(f["kind"], f["threads"], f["rows"], f["best"] * _GIGA)
+            for f in figures
+            if "kind" in f
+        ),
+        timer_s=by_name["timer resolution"]["value"] / _GIGA,
+        process_start_s=by_name["job start and end"]["value"] / 1e3,
+        noise=medians,
+        others=seen.others,
+        stolen=seen.stolen,
+    )
+
+
+def problems(around: Surroundings, profile: DeviceProfile) -> tuple[Trouble, ...]:
+    """Return what would spoil measurements on this device, and what spoilt this one."""
+    found = list(troubles(around))
+    if not profile.calm:
+        found.append(
+            Trouble(
+                f"while this was measured {Interference(profile.others, profile.stolen)}",
+                "bandwidth and arithmetic came out too low, so they rule out no candidate",
+                "Run `paretune bench` again when the machine is quiet.",
+            )
+        )
+    if profile.noise_floor > _NOISY_FROM:
+        found.append(
+            Trouble(
+                f"two processes of the same work differ by up to {profile.noise_floor:.1%}",
+                "a smaller difference between two models cannot be told from noise",
+                "Mend what is named here, or let finalists be measured for longer.",
+            )
+        )
+    return tuple(found)
+
+
+def render_figures(measured: Mapping[str, Json]) -> list[str]:
+    """Return the figures of a device as lines: the bandwidths as a table, the rest one by one."""
+    lines, table = [], dict[str, dict[int, str]]()
+    for figure in measured["figures"]:
+        if "bytes" in figure:
+            size = figure["name"].rpartition(", ")[2]
+            table.setdefault(size, {})[figure["threads"]] = f"{figure['best']:.4g}"
+            continue
+        threads = "" if figure["threads"] is None else f"{figure['threads']} threads"
+        value = f"{figure['value']:.4g} {figure['unit']}"
+        spread = f"  [{figure['low']:.4g}, {figure['high']:.4g}], n={figure['n']}"
+        lines.append(f"  {figure['name']:<34}{threads:<11}{value:>16}{spread}")
+    if table:
+        counts = sorted({count for row in table.values() for count in row})
+        heads = "".join(f"{f'{count} threads':>12}" for count in counts)
+        lines += ["", f"  memory read bandwidth, GB/s{heads}"]
+        for size, row in table.items():
+            cells = "".join(f"{row.get(count, ''):>12}" for count in counts)
+            lines.append(f"    working set {size:>8}     {cells}")
+    return lines
+
+
+def render_profile(measured: Mapping[str, Json]) -> list[str]:
+    """Return the noise, the warnings and where the profile is kept as lines."""
+    profile = measured["profile"]
+    lines = [
+        f"  noise floor: the medians of two processes of the same work lie within "
+        f"{profile['noise_floor']:.1%} of each other, 95 times of 100 "
+        f"({len(profile['noise']['memory'])} processes)"
+    ]
+    for problem in measured["problems"]:
+        lines.append(f"  warning: {problem['what']}: {problem['why']}. {problem['mend']}")
+    if measured["kept"] is not None:
+        lines.append(f"  kept for searches on this device: {measured['kept']}")
+    return lines
