@@ -88,6 +88,7 @@ class ModelInfo:
         layers: Number of decoder layers; 0 if unknown.
         vocab_size: Tokens in the vocabulary; 0 if unknown.
         head_dim: Width of one attention head; 0 if unknown.
+        kv_heads: Heads of keys and values in a layer; 0 if unknown.
         tied: True if the embedding and the head share their weights.
         modules: Last names of the modules with a 2-D weight (``q_proj``, ``lm_head``, ...).
         precision: ``fp32``, ``fp16``, ``bf16``, ``int8``, ``int4`` or another pass's word.
@@ -103,6 +104,7 @@ class ModelInfo:
     layers: int = 0
     vocab_size: int = 0
     head_dim: int = 0
+    kv_heads: int = 0
     tied: bool = False
     modules: frozenset[str] = frozenset()
     precision: str = "fp32"
@@ -255,7 +257,7 @@ def inspect(folder: Path) -> ModelInfo:
     file = folder / "config.json"
     config = read_model_json(file)
     parameters, modules, precision = 0, set(), "fp32"
-    for weights in sorted(path for path in folder.glob("*.safetensors") if path.is_file()):
+    for weights in _weights_files(folder):
         for name, tensor in safetensors_header(weights).items():
             parameters += math.prod(tensor["shape"])
             precision = _PRECISION.get(tensor["dtype"], precision)
@@ -276,12 +278,25 @@ def inspect(folder: Path) -> ModelInfo:
         layers=_count(file, config, "num_hidden_layers"),
         vocab_size=_count(file, config, "vocab_size"),
         head_dim=_count(file, config, "head_dim") or (hidden // heads if heads else 0),
+        kv_heads=_count(file, config, "num_key_value_heads") or heads,
         tied=bool(config.get("tie_word_embeddings", False)),
         modules=frozenset(modules),
         precision=precision,
         chat_template=(folder / "chat_template.jinja").is_file()
         or (tokenizer.is_file() and bool(read_model_json(tokenizer).get("chat_template"))),
     )
+
+
+def _weights_files(folder: Path) -> list[Path]:
+    """Return the files that hold a model's weights, each weight once.
+
+    Some models come with all their weights a second time under another name
+    (``consolidated.safetensors``), which nothing here loads.
+    """
+    found = sorted(path for path in folder.glob("*.safetensors") if path.is_file())
+    whole = [path for path in found if path.name == "model.safetensors"]
+    parts = [path for path in found if path.name.startswith("model-")]
+    return whole or parts or found
 
 
 def _count(file: Path, config: Mapping[str, Json], key: str) -> int:

@@ -41,6 +41,24 @@ def test_inspect_reads_headers_only(folder: Path) -> None:
     assert not info.chat_template
 
 
+def test_weights_that_are_there_twice_count_once(folder: Path) -> None:
+    before = inspect(folder)
+    shapes = {"layers.0.attention.wq.weight": [64, 64], "norm.weight": [64]}
+    write_safetensors(folder / "consolidated.safetensors", shapes)
+    assert inspect(folder).parameters == before.parameters
+    (folder / "model.safetensors").unlink()
+    for part in ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"):
+        write_safetensors(folder / part, {f"{part}.q_proj.weight": [8, 8]})
+    assert inspect(folder).parameters == 2 * 64
+
+
+def test_heads_of_keys_and_values(folder: Path) -> None:
+    assert inspect(folder).kv_heads == 4
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "num_key_value_heads": 2}))
+    assert inspect(folder).kv_heads == 2
+
+
 def test_a_digest_is_of_names_and_contents(
     folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
