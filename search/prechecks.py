@@ -1,8 +1,11 @@
-"""What can be said of a candidate before any job: do its passes fit, does the machine hold it."""
+"""What can be said of a candidate before any job.
+
+Do its passes fit, does the machine hold it, can it be as fast as it must be.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +14,10 @@ from pydantic import ValidationError
 from paretune.models import ModelInfo
 from paretune.passes.base import Estimate, Pass
 from paretune.search.candidate import Candidate
+from paretune.search.constraints import Constraint
+from paretune.search.roofline import is_plausible, too_slow
 from paretune.targets.base import TargetInfo
+from paretune.targets.profile import DeviceProfile
 
 _GB, _MB = 1e9, 1e6
 
@@ -39,6 +45,10 @@ class Prechecks:
         target: The device; what is free on it counts.
         find_pass: Name to pass.
         memory_limit: Bytes a job may use; None: what is free.
+        profile: What was measured of the device; None: no candidate is too slow for it.
+        constraints: Those that a candidate may be too slow for.
+        spared: Digests of candidates that are measured however slow they must be (the baseline:
+            the others are measured against it).
     """
 
     def __init__(
@@ -47,11 +57,18 @@ class Prechecks:
         target: TargetInfo,
         find_pass: Callable[[str], Pass],
         memory_limit: int | None = None,
+        *,
+        profile: DeviceProfile | None = None,
+        constraints: Sequence[Constraint] = (),
+        spared: Set[str] = frozenset(),
     ) -> None:
         self._model = model
         self._target = target
         self._find_pass = find_pass
         self._memory = memory_limit or target.memory_free or None
+        self._profile = profile if is_plausible(model) else None
+        self._constraints = constraints
+        self._spared = spared
 
     def look(self, candidate: Candidate) -> Foresight:
         """Return why a candidate cannot work here, or its estimates."""
@@ -80,7 +97,14 @@ class Prechecks:
             if why is not None:
                 return Foresight(f"{where}: {why}", tuple(estimates))
             model = pass_.predict(model, params)
-        return Foresight(None, tuple(estimates), model)
+        why = self._too_slow(candidate, model)
+        return Foresight(why, tuple(estimates), model)
+
+    def _too_slow(self, candidate: Candidate, final: ModelInfo) -> str | None:
+        """Return why the built model cannot be fast enough on this device, or None."""
+        if self._profile is None or candidate.digest in self._spared:
+            return None
+        return too_slow(final, candidate.runtime, self._profile, self._constraints)
 
     def _does_not_fit(self, estimates: Sequence[Estimate], *, last: bool) -> str | None:
         """Return why the pass that was estimated last does not fit.

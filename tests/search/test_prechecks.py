@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 from paretune.models import ModelInfo, ModelKind
 from paretune.passes.base import Estimate, NoParams, Params
 from paretune.registry import find_pass
-from paretune.search.candidate import Candidate, Step
+from paretune.search.candidate import Candidate, RuntimeSettings, Step
+from paretune.search.constraints import parse_constraint
 from paretune.search.prechecks import Foresight, Prechecks
 from paretune.targets.base import TargetInfo
+from paretune.targets.profile import Bandwidth, DeviceProfile
 
 MODEL = ModelInfo(ModelKind.HF, bytes=10**9)
 ROOMY = TargetInfo("t", memory_free=10**10, disk_free=10**10)
@@ -164,3 +166,46 @@ def test_a_candidate_is_ruled_out_exactly_if_it_cannot_fit(
         place, numbers = re.findall(r"\(p(\d)\)", why), re.findall(r"[\d.]+ [GM]B", why)
         assert len(place) == 1
         assert len(numbers) in (2, 3)
+
+
+LLAMA = ModelInfo(
+    ModelKind.HF, model_type="llama", bytes=550_000_000, parameters=134_515_008, hidden_size=576,
+    layers=30, vocab_size=49152, head_dim=64, kv_heads=3, tied=True, precision="fp32",
+)  # fmt: skip
+SLOW = DeviceProfile("sha256:1", "", 0.02, (Bandwidth(2, 1 << 28, 10e9),), (), 0.0, 0.0, {})
+FP32, INT4 = (
+    Candidate((Step("genai", {"precision": p}),), RuntimeSettings("cpu", 2))
+    for p in ("fp32", "int4")
+)
+
+
+def speed_checks(
+    profile: DeviceProfile | None = SLOW,
+    model: ModelInfo = LLAMA,
+    spared: frozenset[str] = frozenset(),
+) -> Prechecks:
+    limits = [parse_constraint("accuracy >= 0.5"), parse_constraint("decode_ms_p50 <= 20")]
+    return Prechecks(model, ROOMY, find_pass, profile=profile, constraints=limits, spared=spared)
+
+
+def test_what_cannot_be_fast_enough_is_ruled_out_before_it_is_built() -> None:
+    seen = speed_checks().look(FP32)
+    assert seen.reason == (
+        "reads 538 MB for a token, which takes 37.7 ms at the very least with 2 threads on this "
+        "device; needs decode_ms_p50 <= 20"
+    )
+    assert seen.final is not None
+    assert speed_checks().look(INT4).reason is None
+
+
+def test_without_a_profile_nothing_is_too_slow() -> None:
+    assert speed_checks(None).look(FP32).reason is None
+
+
+def test_the_baseline_is_measured_however_slow_it_is() -> None:
+    assert speed_checks(spared=frozenset({FP32.digest})).look(FP32).reason is None
+
+
+def test_a_model_whose_headers_cannot_be_right_is_measured() -> None:
+    strange = ModelInfo(**{**vars(LLAMA), "bytes": LLAMA.parameters})
+    assert speed_checks(model=strange).look(FP32).reason is None
