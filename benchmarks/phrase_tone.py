@@ -18,10 +18,11 @@ from typing import Any
 import yaml
 from common import ROOT, candidate_table, public_data, save, table
 
-from paretune.api import Search, Setting, optimize
+from paretune.api import Search, optimize
 from paretune.config import load
 from paretune.display import make_display
 from paretune.search.attempt import Shortcuts
+from paretune.setting import Setting
 from paretune.store import Store
 from paretune.study import Study
 

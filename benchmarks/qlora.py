@@ -17,7 +17,13 @@ import yaml
 from common import save, table
 from phrase_tone import configuration
 
-from paretune.api import optimize
+from paretune.api import Search, SearchResult
+from paretune.config import load
+from paretune.display import make_display
+from paretune.search.attempt import Shortcuts
+from paretune.setting import Setting
+from paretune.store import Store
+from paretune.study import Study
 
 _BUILDS = ("fp32", "int4")
 
@@ -26,6 +32,18 @@ def training(name: str, seed: int) -> dict[str, Any]:
     """Return one training."""
     return {name: {"train": "tone.train", "r": 16, "learning_rate": 1e-3, "epochs": 1,
                    "seed": seed}}  # fmt: skip
+
+
+def searched(file: Path, folder: Path) -> SearchResult:
+    """Measure every candidate to the end, none stopped early."""
+    setting, study = Setting(load(file), Store(folder / "store")), Study(folder / "study")
+    try:
+        search = Search(setting, study, make_display(), Shortcuts(early_stops=False))
+        search.engine.run()
+        return search.finish("finished")
+    finally:
+        setting.target.close()
+        study.close()
 
 
 def main() -> None:
@@ -46,10 +64,11 @@ def main() -> None:
         objectives={"maximize": "accuracy"},
         constraints=[],
     )
+    del config["data"]["tone"]["limit"]  # all of it
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "qlora.yaml")
         file.write_text(yaml.safe_dump(config, sort_keys=False))
-        results = optimize(file, study=Path(folder, "study"), store=Path(folder, "store")).results
+        results = searched(file, Path(folder)).results
     rows, accuracy = [], dict[tuple[str, str], list[float]]()
     for row in results["candidates"]:
         first, build = row["recipe"][0], row["recipe"][-1]["params"]["precision"]

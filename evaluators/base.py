@@ -39,6 +39,8 @@ class Evaluator(Protocol):
         params: This instance's parameters.
         metrics: What this instance yields (may depend on the parameters).
         fresh_process: True if it must run in a newly spawned process of its own.
+        processes: Optional. In how many processes, one after another, its last rung is measured;
+            1 where it is not given. What they measure is pooled (`evaluators/pooling.py`).
     """
 
     name: ClassVar[str]

@@ -14,7 +14,7 @@ from paretune.store import Store, default_store
 from paretune.training_notes import training_notes
 
 if TYPE_CHECKING:
-    from paretune.api import Setting
+    from paretune.setting import Setting
 
 _LOOKED_AT = 2000
 """Candidates of a large space that are looked at one by one."""
@@ -40,8 +40,8 @@ def foresee(
     Raises:
         UsageError: The configuration is wrong.
     """
-    from paretune.api import Setting
     from paretune.config import load
+    from paretune.setting import Setting
 
     plan = load(
         config, trials=trials, time=time,

@@ -90,6 +90,7 @@ def view(results: Mapping[str, Json], paired: Mapping[str, Json]) -> dict[str, A
         "paired": paired,
         "recipe": None if best is None else _recipe_yaml(best),
         "costs": _constraint_costs(results),
+        "roofed": any(row.get("roofline") for row in rows),
         "spent": _spent(rows),
         "plot": script_json(_plot(results, rows, metrics)),
     }
@@ -175,10 +176,30 @@ def _answer(
             f"Pareto front). Of those whose {first['metric']} is not surely worse than the best's, "
             f"it has {rest or 'the best ' + first['metric']}."
         )
+    sentences += _how_sure(results, best["id"])
     baseline = results["baseline"]
     if baseline is not None and baseline.get("id") != best["id"]:
         sentences += _against(best["metrics"], baseline["metrics"], paired)
     return sentences
+
+
+def _how_sure(results: Mapping[str, Json], best: int) -> list[str]:
+    """Return what is said of members of the front that may be no better than others."""
+    told = []
+    for group in results.get("groups", []):
+        others = [str(id) for id in group["members"] if id != group["pick"]]
+        if group["pick"] == best:
+            told.append(
+                f"It cannot be told apart from candidate{'s' * (len(others) > 1)} "
+                f"{', '.join(others)}; it is the one because it {group['reason']}."
+            )
+    unsure = [m for m in results.get("membership", []) if not m["sure"] and m["id"] != best]
+    if unsure:
+        shown = ", ".join(
+            f"{m['id']} (perhaps beaten by {', '.join(map(str, m['rivals']))})" for m in unsure
+        )
+        told.append(f"Not sure of their place on the front: {shown}.")
+    return told
 
 
 def _against(

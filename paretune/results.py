@@ -67,6 +67,21 @@ class SecondsEntry(_Part):
     cached: bool = Field(description="True if it was taken from the store or another candidate.")
 
 
+class RooflineEntry(_Part):
+    """What a candidate needs of the device, and how near it comes to what the device allows."""
+
+    bytes_per_token: int = Field(description="Read for each decoded token, at the least.")
+    operations_per_prompt_token: int = Field(
+        description="Multiplications and additions for each token of a prompt."
+    )
+    decode_share: float | None = Field(
+        None, description="Time that the device's bandwidth allows over the measured time."
+    )
+    ttft_share: float | None = Field(
+        None, description="Time that its arithmetic allows over the measured time."
+    )
+
+
 class CandidateEntry(_Part):
     """One candidate."""
 
@@ -82,6 +97,7 @@ class CandidateEntry(_Part):
     metrics: dict[str, MetricValue]
     artifact: str | None
     seconds: list[SecondsEntry]
+    roofline: RooflineEntry | None = None
 
 
 class ConstraintEntry(_Part):
@@ -139,6 +155,22 @@ class NoDifference(_Part):
     groups: int = Field(description="In how many otherwise equal groups of candidates.")
 
 
+class GroupEntry(_Part):
+    """Members of the front that no objective tells apart."""
+
+    members: list[int]
+    pick: int = Field(description="The one to take.")
+    reason: str = Field(description="Why that one.")
+
+
+class MembershipEntry(_Part):
+    """How sure a member of the front is of its place."""
+
+    id: int
+    sure: bool = Field(description="It is surely better than each other one in some objective.")
+    rivals: list[int] = Field(description="Feasible candidates that may beat it after all.")
+
+
 class Results(_Part):
     """The whole document."""
 
@@ -157,6 +189,8 @@ class Results(_Part):
     best: int | None
     nearest_miss: NearestMiss | None
     no_difference: list[NoDifference] = []
+    groups: list[GroupEntry] = []
+    membership: list[MembershipEntry] = []
 
 
 def read_results(path: Path) -> dict[str, Json]:

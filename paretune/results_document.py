@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from paretune.jsontools import Json
 from paretune.search.candidate import recipe_to_json
 from paretune.search.constraints import Constraint, Objective
+from paretune.search.membership import groups, rivals
 from paretune.search.no_difference import parameters_without_effect
 from paretune.search.outcome import Outcome
 from paretune.search.standing import Standing
@@ -52,9 +53,10 @@ class ResultsDocument:
             "objectives": [{"metric": o.metric, "direction": o.direction} for o in objectives],
             "notes": list(notes),
         }
+        self._objectives = tuple(objectives)
         self._constraints = constraints
         self._baseline = baseline
-        self._rows: dict[tuple[int, bool, bool], str] = {}
+        self._rows: dict[tuple[int, bool, bool], tuple[Outcome, str]] = {}
 
     def render(self, outcomes: Sequence[Outcome], standing: Standing, status: str) -> str:
         """Return the document's text: one candidate a line.
@@ -72,6 +74,12 @@ class ResultsDocument:
             "nearest_miss": None if standing.nearest_miss is None else dict(standing.nearest_miss),
             "no_difference": parameters_without_effect(outcomes) if status != "running" else [],
         }
+        if status != "running":
+            tail["groups"] = [g.to_json() for g in groups(outcomes, standing, self._objectives)]
+            tail["membership"] = [
+                {"id": id, "sure": not others, "rivals": others}
+                for id, others in rivals(outcomes, standing, self._objectives).items()
+            ]
         rows = ",\n  ".join(self._row(outcome, standing) for outcome in outcomes)
         lines = [f" {json.dumps(k)}: {_text(v)}" for k, v in head.items()]
         lines.append(f' "candidates": [\n  {rows}\n ]' if rows else ' "candidates": []')
@@ -80,11 +88,13 @@ class ResultsDocument:
 
     def _row(self, outcome: Outcome, standing: Standing) -> str:
         key = (outcome.id, outcome.id in standing.feasible, outcome.id in standing.front)
-        if key not in self._rows:
+        known = self._rows.get(key)
+        if known is None or known[0] is not outcome:  # finals measure on
             row = outcome.to_json()
             del row["schema"], row["ran_job"]
-            self._rows[key] = _text({**row, "feasible": key[1], "pareto": key[2]})
-        return self._rows[key]
+            known = (outcome, _text({**row, "feasible": key[1], "pareto": key[2]}))
+            self._rows[key] = known
+        return known[1]
 
     def _limits(self, standing: Standing) -> list[Json]:
         resolved: list[Json] = [

@@ -139,13 +139,22 @@ class Study:
 
     def record(self, outcome: Outcome) -> None:
         """Make an outcome durable: measurements first, then ``outcome.json``."""
+        self._write(outcome)
+        self.outcomes.append(outcome)
+
+    def update(self, outcome: Outcome) -> None:
+        """Put an outcome in the place of the one with its id, as durably: more was measured."""
+        place = next(i for i, known in enumerate(self.outcomes) if known.id == outcome.id)
+        self._write(outcome)
+        self.outcomes[place] = outcome
+
+    def _write(self, outcome: Outcome) -> None:
         folder = self.candidate_folder(outcome.id)
         measured = outcome.measurements or {}
         if measured:
             raw = {name: m.to_json() for name, m in measured.items()}
             write_atomic(folder / "measurements.json", canonical(raw) + "\n")
         write_json(folder / "outcome.json", outcome.to_json())
-        self.outcomes.append(outcome)
 
     def forget(self, outcome: Outcome) -> None:
         """Take an outcome back, so that its candidate is tried again."""

@@ -91,6 +91,7 @@ class JobWorkbench:
         slot: EvaluatorSlot,
         rung: Rung,
         previous: Mapping[str, Measurement],
+        seconds: float | None = None,
     ) -> Job:
         """Return the job that measures one evaluator at one rung."""
         return Job(
@@ -100,7 +101,7 @@ class JobWorkbench:
                 "runtime": runtime.to_json(),
                 "evaluator": {"name": slot.name, "params": dict(slot.params)},
                 "rung": rung.value,
-                "budget": {"seconds": None, "examples": None},
+                "budget": {"seconds": seconds, "examples": None},
                 "previous": {name: m.to_json() for name, m in previous.items()},
                 **self._shared,
             },

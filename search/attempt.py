@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from paretune.errors import StateError
+from paretune.evaluators.pooling import pool
 from paretune.measurement import Measurement, Rung
 from paretune.models import Model
 from paretune.search.candidate import Candidate
@@ -35,6 +36,8 @@ class Shortcuts:
     duplicates: bool = True
 
 
+PROCESS_S = 1.5
+"""Seconds of sampling in each of the processes that measure an evaluator's last rung."""
 _BUILDS = 3
 """How often an artifact is built before its store is given up."""
 
@@ -189,15 +192,22 @@ class Attempt:
             return
         names = {spec.name for spec in slot.metrics}
         previous = {name: m for name, m in self._measured.items() if name in names}
-        job = self._engine.workbench.measure(package, self._candidate.runtime, slot, rung, previous)
+        several = slot.processes if rung == slot.rungs[-1] else 1
+        job = self._engine.workbench.measure(
+            package, self._candidate.runtime, slot, rung, previous,
+            PROCESS_S if several > 1 else None,
+        )  # fmt: skip
         start = time.perf_counter()
         self._engine.watcher.timing(slot.on_device)
         try:
-            value = self._job(job)
+            values = [self._job(job) for _ in range(several)]
         finally:
             self._engine.watcher.timing(False)
         self._seconds.append(StepTime(step, time.perf_counter() - start, False))
-        self._keep(slot, rung, {m.metric: m for m in map(Measurement.from_json, value)})
+        blocks = [{m.metric: m for m in map(Measurement.from_json, value)} for value in values]
+        floor = self._engine.noise_floor if slot.on_device else None
+        pooled = slot.processes > 1
+        self._keep(slot, rung, pool(blocks, floor) if pooled else blocks[0])
 
     def _reusable(self, slot: EvaluatorSlot, rung: Rung) -> dict[str, Measurement] | None:
         """Return what another candidate with the same artifact has, if no device matters to it."""
@@ -222,7 +232,7 @@ class Attempt:
         specs = {spec.name: spec for spec in slot.metrics}
         for name, m in measured.items():
             self._measured[name] = m
-            self._relied_on[name] = cautious(m, specs.get(name), rung)
+            self._relied_on[name] = cautious(m, specs.get(name), rung, self._engine.slack)
 
     def _stop_early(self) -> None:
         """End here if a constraint is surely broken or another candidate surely better.

@@ -16,6 +16,8 @@ from paretune.errors import NothingFeasibleError, NothingFitsError
 from paretune.search.attempt import Attempt, OutOfTimeError, Shortcuts
 from paretune.search.candidate import Candidate
 from paretune.search.constraints import Constraint, Objective
+from paretune.search.finals import Finals
+from paretune.search.gates import rough_slack
 from paretune.search.outcome import Outcome, OutcomeKind
 from paretune.search.prechecks import Foresight
 from paretune.search.standing import Standing, resolve, stand, violations
@@ -37,6 +39,9 @@ class Recorder(Protocol):
 
     def record(self, outcome: Outcome) -> None:
         """Make an outcome durable before it returns."""
+
+    def update(self, outcome: Outcome) -> None:
+        """Put an outcome in the place of the one with its id, as durably."""
 
     def spent(self) -> float:
         """Return the seconds of work in the recorded outcomes."""
@@ -85,6 +90,9 @@ class Engine:
         shortcuts: What may be saved.
         retry_waits_s: Seconds to wait before each new try of a job that failed for a cause outside
             of it.
+        noise_floor: What two processes' medians of the same work differ by on this device, as a
+            share; None: it was not measured.
+        finals_s: Most seconds of the finals (`search/finals.py`); 0: none.
     """
 
     strategy: Strategy
@@ -105,6 +113,8 @@ class Engine:
     job_memory: int | None = None
     shortcuts: Shortcuts = Shortcuts()
     retry_waits_s: tuple[float, ...] = (1.0, 10.0)
+    noise_floor: float | None = None
+    finals_s: float = 0.0
     _deadline: float | None = field(default=None, init=False)
 
     def run(self) -> Standing:
@@ -128,6 +138,8 @@ class Engine:
                 if not self._try(candidate):
                     break
                 self._need_baseline()
+            if self.finals_s > 0:
+                Finals(self).run()
         except BaseException:
             self.target.cancel()
             raise
@@ -195,10 +207,15 @@ class Engine:
         limits = Limits(self.job_time_s, self.job_memory)
         future = self.target.submit(replace(job, limits=limits, on_progress=self.watcher.step))
         try:
-            result = future.result(timeout=self._left())
+            result = future.result(timeout=self.left())
         except FutureTimeout as error:
             raise OutOfTimeError from error
         return result
+
+    @property
+    def slack(self) -> float:
+        """Share by which a rough speed's interval is widened here."""
+        return rough_slack(self.noise_floor)
 
     def pause(self, seconds: float) -> None:
         """Wait before a job is tried again.
@@ -206,11 +223,11 @@ class Engine:
         Raises:
             OutOfTimeError: The study's time runs out first.
         """
-        left = self._left()
+        left = self.left()
         if left is not None and left <= seconds:
             raise OutOfTimeError
         time.sleep(seconds)
 
-    def _left(self) -> float | None:
+    def left(self) -> float | None:
         """Return the seconds that the study has left; None: no limit."""
         return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())

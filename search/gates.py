@@ -2,7 +2,8 @@
 
 "Surely" is a statement about intervals, never a comparison of two points. A speed that was taken
 in about a second, in one process, varies from process to process by more than its own samples
-show; until the final rung its interval is therefore widened by `ROUGH_SLACK`.
+show; until the final rung its interval is therefore widened: by what the device's own A/A runs
+showed (`paretune bench`), or by `ROUGH_SLACK` where they were not made.
 """
 
 from __future__ import annotations
@@ -17,6 +18,17 @@ from paretune.search.pareto import surely_dominated
 
 ROUGH_SLACK = 0.15
 """Share of its value by which a rough device metric's interval is widened on both sides."""
+_LEAST_SLACK = 0.05
+"""A quiet minute's noise floor says little about the next hour."""
+
+
+def rough_slack(noise_floor: float | None) -> float:
+    """Return the share by which a rough interval is widened on a device.
+
+    Args:
+        noise_floor: What two processes' medians of the same work differ by; None: not known.
+    """
+    return ROUGH_SLACK if noise_floor is None else max(_LEAST_SLACK, noise_floor)
 
 
 @dataclass(frozen=True)
@@ -34,19 +46,22 @@ class Stop:
     constraint: str | None = None
 
 
-def cautious(measurement: Measurement, spec: MetricSpec | None, rung: Rung) -> Measurement:
+def cautious(
+    measurement: Measurement, spec: MetricSpec | None, rung: Rung, slack: float = ROUGH_SLACK
+) -> Measurement:
     """Return a measurement with the interval that an early decision may rely on.
 
     Args:
         measurement: As measured at `rung`.
         spec: What the metric is; None if unknown.
         rung: Where it was measured.
+        slack: Share by which a rough device metric is widened (see `rough_slack`).
     """
     if spec is None or not spec.device or rung is Rung.FULL or measurement.low is None:
         return measurement
     assert measurement.high is not None
-    slack = ROUGH_SLACK * abs(measurement.value or 0.0)
-    return replace(measurement, low=measurement.low - slack, high=measurement.high + slack)
+    more = slack * abs(measurement.value or 0.0)
+    return replace(measurement, low=measurement.low - more, high=measurement.high + more)
 
 
 def broken_limit(measured: Mapping[str, Measurement], limits: Sequence[Limit]) -> Stop | None:

@@ -24,6 +24,7 @@ class EvaluatorSlot:
         params: As configured.
         metrics: What it yields.
         rungs: Where it measures, cheapest first.
+        processes: In how many processes, one after another, its last rung is measured.
     """
 
     index: int
@@ -31,6 +32,7 @@ class EvaluatorSlot:
     params: Mapping[str, Json]
     metrics: tuple[MetricSpec, ...]
     rungs: tuple[Rung, ...]
+    processes: int = 1
 
     @property
     def on_device(self) -> bool:
@@ -65,5 +67,15 @@ class Workbench(Protocol):
         slot: EvaluatorSlot,
         rung: Rung,
         previous: Mapping[str, Measurement],
+        seconds: float | None = None,
     ) -> Job:
-        """Return the job that measures one rung; its value is a list of measurements."""
+        """Return the job that measures one rung; its value is a list of measurements.
+
+        Args:
+            package: The packaged model.
+            runtime: What it runs with.
+            slot: The evaluator.
+            rung: How much is measured.
+            previous: What the rung before measured.
+            seconds: About how long it samples; None: as long as the evaluator finds right.
+        """

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 from fake_study import search, write_fake_study
 
-from paretune.api import Setting
 from paretune.config import load
 from paretune.errors import UsageError
 from paretune.jsontools import read_json
 from paretune.search.candidate import RuntimeSettings
+from paretune.setting import Setting
 from paretune.store import Store
 from paretune.study import read_outcomes
 from paretune.targets.local import LocalTarget

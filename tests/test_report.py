@@ -160,3 +160,19 @@ def test_what_each_constraint_cost_and_where_time_went() -> None:
 def test_the_sample_is_a_program(tmp_path: Path, kind: str, chat: bool) -> None:
     write_sample(tmp_path / "sample.py", kind, 'a "quoted" {prompt}\n', chat, 8)
     compile((tmp_path / "sample.py").read_text(), "sample.py", "exec")
+
+
+def test_the_answer_says_who_cannot_be_told_apart() -> None:
+    results = document(OUTCOMES)
+    Results.model_validate(results)
+    best = results["best"]
+    results["groups"] = [{"members": [best, 98], "pick": best, "reason": "leads by a hair"}]
+    results["membership"] = [
+        {"id": best, "sure": False, "rivals": [98]},
+        {"id": 98, "sure": False, "rivals": [best, 99]},
+        {"id": 99, "sure": True, "rivals": []},
+    ]
+    told = " ".join(plain_answer(results))
+    assert "cannot be told apart from candidate 98; it is the one because it leads by a hair" in told
+    assert f"98 (perhaps beaten by {best}, 99)" in told
+    assert "99 (perhaps" not in told

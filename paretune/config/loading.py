@@ -351,7 +351,7 @@ class _Reader:
                 raise UsageError(f"--time {time!r}: {error}") from error
         return SearchSettings(
             section.strategy, section.trials if trials is None else trials, limit, section.seed,
-            section.prefer, section.job_time, section.job_memory,
+            section.prefer, section.job_time, section.job_memory, section.finals,
         )  # fmt: skip
 
     def templates(self, data: dict[str, DataSpec]) -> None:

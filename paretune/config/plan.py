@@ -39,6 +39,7 @@ class SearchSettings:
         prefer: Objective to choose by first.
         job_time_s: Most seconds of one job.
         job_memory_mb: Most MB of one job.
+        finals_s: Most seconds of the finals.
     """
 
     strategy: str = "auto"
@@ -48,6 +49,7 @@ class SearchSettings:
     prefer: str | None = None
     job_time_s: float | None = 3600.0
     job_memory_mb: float | None = None
+    finals_s: float = 60.0
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ class Plan:
         settings = {
             "strategy": search.strategy, "trials": search.trials, "time": search.time_s,
             "seed": search.seed, "prefer": search.prefer, "job_time": search.job_time_s,
-            "job_memory": search.job_memory_mb,
+            "job_memory": search.job_memory_mb, "finals": search.finals_s,
         }  # fmt: skip
         config: dict[str, Json] = {
             "model": str(self.model.resolve()),

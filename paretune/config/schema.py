@@ -89,6 +89,11 @@ class SearchSection(Section):
     job_memory: Megabytes | None = Field(
         None, description="Most memory of one job: 800MB, 8GB; by default most of what is free."
     )
+    finals: Seconds = Field(
+        60.0,
+        description="Most time in which those that the choice is between are measured in turns, at "
+        "the end; 0: not at all.",
+    )
 
 
 class ConfigFile(Section):

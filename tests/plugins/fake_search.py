@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +38,11 @@ class FakeWorkbench:
 
     def __init__(self) -> None:
         self.candidate: Candidate | None = None
+        self.built: dict[str, Candidate] = {}
 
     def build(self, candidate: Candidate) -> Job:
         self.candidate = candidate
+        self.built[artifact_of(candidate.recipe[-1].params if candidate.recipe else {})] = candidate
         return Job("build", candidate.to_json())
 
     def sound(self, built: Model, *, fresh: bool) -> bool:
@@ -60,10 +63,16 @@ class FakeWorkbench:
         slot: EvaluatorSlot,
         rung: Rung,
         previous: Mapping[str, Measurement],
+        seconds: float | None = None,
     ) -> Job:
-        assert self.candidate is not None
-        payload = {**self.candidate.to_json(), "evaluator": slot.name, "rung": rung.value}
+        candidate = replace(self.built[package.digest], runtime=runtime)
+        payload = {**candidate.to_json(), "evaluator": slot.name, "rung": rung.value}
         return Job("measure", payload)
+
+
+def artifact_of(params: Mapping[str, Any]) -> str:
+    """Return the digest of what a step with these parameters builds."""
+    return digest(params.get("same", dict(params)))
 
 
 class FakeTarget:
@@ -108,7 +117,7 @@ class FakeTarget:
 
     def _value(self, job: Job, params: dict[str, Any]) -> Any:
         if job.kind == "build":
-            artifact = digest(params.get("same", params))
+            artifact = artifact_of(params)
             return {
                 "model": Model(ModelKind.HF, Path("x"), artifact).to_json(),
                 "steps": [{"step": "noop", "s": 1.0, "cached": False}],
@@ -147,6 +156,10 @@ class Memory:
 
     def record(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome)
+
+    def update(self, outcome: Outcome) -> None:
+        place = next(i for i, o in enumerate(self.outcomes) if o.id == outcome.id)
+        self.outcomes[place] = outcome
 
     def spent(self) -> float:
         return 0.0

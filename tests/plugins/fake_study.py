@@ -10,12 +10,13 @@ from typing import Any
 
 import yaml
 
-from paretune.api import Search, SearchResult, Setting
+from paretune.api import Search, SearchResult
 from paretune.config import load
 from paretune.display import make_display
 from paretune.models import Model
 from paretune.search.attempt import Shortcuts
 from paretune.search.candidate import RuntimeSettings
+from paretune.setting import Setting
 from paretune.store import Store
 from paretune.study import Study
 from paretune.targets.base import Job

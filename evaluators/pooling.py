@@ -1,0 +1,131 @@
+"""Measurements of one model in several processes, as one measurement.
+
+Samples of one process share its memory layout and its moment, and say little about the next one's
+(Kalibera and Jones, "Rigorous benchmarking in reasonable time", 2013). So the process is the unit:
+the value is the median of the processes' values, and its interval Student's t on their logarithms.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from paretune.evaluators.statistics import percentile
+from paretune.jsontools import Json
+from paretune.measurement import Measurement
+
+# Student's t, 97.5 %, by degrees of freedom from 1; beyond, the normal distribution's.
+_T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160,
+      2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056,
+      2.052, 2.048, 2.045, 2.042)  # fmt: skip
+_NORMAL = 1.960
+_PERCENTILE = re.compile(r"(?P<name>.+)_p(?P<share>9\d)(?P<suffix>@.*)?")
+
+
+def pool(
+    blocks: Sequence[Mapping[str, Measurement]],
+    floor: float | None = None,
+    rounds: Sequence[int | None] | None = None,
+) -> dict[str, Measurement]:
+    """Return one measurement a metric of what several processes measured.
+
+    Args:
+        blocks: What each process measured, by metric; at least one. What was pooled before is
+            taken apart again.
+        floor: The device's noise floor, as a share: no interval is narrower than what one process
+            says there by itself.
+        rounds: The round of a comparison that each block was measured in; None: in none.
+    """
+    rounds = rounds if rounds is not None else [None] * len(blocks)
+    names = dict.fromkeys(name for block in blocks for name in block)
+    found = {
+        name: _pooled(
+            [(b[name], r) for b, r in zip(blocks, rounds, strict=True) if name in b], floor
+        )
+        for name in names
+    }
+    for name, measurement in found.items():
+        parts = _PERCENTILE.fullmatch(name)
+        if parts is not None:
+            of = found.get(f"{parts['name']}_p50{parts['suffix'] or ''}")
+            if of is not None and of.samples:
+                found[name] = _percentile(measurement, int(parts["share"]) / 100, of.samples)
+    return found
+
+
+def processes_of(measurement: Measurement) -> list[dict[str, Json]]:
+    """Return ``{"n", "value", "round"}`` of each process behind a measurement."""
+    known = measurement.details.get("processes")
+    if known is not None:
+        return [dict(process) for process in known]
+    if measurement.value is None:
+        return []
+    return [{"n": len(measurement.samples), "value": measurement.value, "round": None}]
+
+
+def _pooled(parts: Sequence[tuple[Measurement, int | None]], floor: float | None) -> Measurement:
+    first = parts[0][0]
+    processes: list[dict[str, Json]] = []
+    samples: list[float] = []
+    for measurement, round in parts:
+        for process in processes_of(measurement):
+            if process["round"] is None:
+                process["round"] = round
+            processes.append(process)
+        samples += measurement.samples
+    details: dict[str, Any] = {**first.details, "processes": processes}
+    values = [process["value"] for process in processes]
+    if not values:
+        return first
+    value = statistics.median(values)
+    own = first if len(parts) == 1 else None  # one process: the interval of its samples
+    low, high = interval(values, floor) if own is None or len(values) > 1 else (own.low, own.high)
+    if len(values) == 1 and floor is not None and low is not None and high is not None:
+        low, high = _no_narrower(value, low, high, floor)
+    return replace(
+        first, value=value, low=low, high=high, n=len(samples) or len(values),
+        samples=tuple(samples), details=details,
+        reason=None if low is not None else "one process tells no interval",
+    )  # fmt: skip
+
+
+def interval(values: Sequence[float], floor: float | None) -> tuple[float | None, float | None]:
+    """Return the 95 % interval of what processes centre on.
+
+    Args:
+        values: One a process; positive for an interval in logarithms, else in the values.
+        floor: The device's noise floor, as a share.
+    """
+    if len(values) < 2:
+        return None, None
+    positive = min(values) > 0
+    numbers = [math.log(v) for v in values] if positive else list(values)
+    freedom = len(numbers) - 1
+    t = _T[freedom - 1] if freedom <= len(_T) else _NORMAL
+    half = t * statistics.stdev(numbers) / math.sqrt(len(numbers))
+    middle = statistics.fmean(numbers)
+    low, high = middle - half, middle + half
+    if positive:
+        low, high = math.exp(low), math.exp(high)
+    value = statistics.median(values)
+    low, high = min(low, value), max(high, value)
+    return _no_narrower(value, low, high, floor) if floor is not None else (low, high)
+
+
+def _no_narrower(value: float, low: float, high: float, floor: float) -> tuple[float, float]:
+    # The floor is of the ratio of two processes; one of them alone is off by less.
+    own = floor / math.sqrt(2) * abs(value)
+    return min(low, value - own), max(high, value + own)
+
+
+def _percentile(measured: Measurement, share: float, samples: tuple[float, ...]) -> Measurement:
+    """Return a percentile of all processes' samples, if they carry one."""
+    found = percentile(samples, share)
+    if found is None:
+        return measured
+    value, low, high = found
+    return replace(measured, value=value, low=low, high=high, n=len(samples), reason=None)

@@ -1,0 +1,137 @@
+"""A plan and everything that it needs to be searched on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from paretune.jsontools import Json
+from paretune.measurement import MetricSpec
+from paretune.models import Model, ModelInfo, ModelKind, inspect, open_model
+from paretune.registry import find, find_evaluator, find_pass, is_ours
+from paretune.search.candidate import Candidate, RuntimeSettings, Step
+from paretune.search.prechecks import Foresight, Prechecks
+from paretune.search.workbench import EvaluatorSlot
+from paretune.store import Store
+from paretune.targets.profile import DeviceProfile
+from paretune.targets.providers import check_provider
+from paretune.workbench import JobWorkbench
+
+if TYPE_CHECKING:
+    from paretune.config import Plan
+    from paretune.search.strategies.base import Strategy
+    from paretune.targets.base import Target, TargetInfo
+
+_EXHAUSTIVE_UP_TO = 500
+
+
+class Setting:
+    """Everything that a plan needs to be searched on this machine.
+
+    Args:
+        plan: A checked configuration.
+        store: Where artifacts are kept.
+        target: A target to use instead of the one that the plan names.
+    """
+
+    def __init__(self, plan: Plan, store: Store, target: Target | None = None) -> None:
+        from paretune.data import DataCatalog
+
+        self.plan = plan
+        self.store = store
+        self.model: Model = open_model(plan.model)
+        self.model_info: ModelInfo = inspect(plan.model)
+        self.catalog = DataCatalog(plan.data, plan.root, plan.allow_network)
+        self.evaluators = tuple(_slot(i, e) for i, e in enumerate(plan.evaluators))
+        self.target: Target = target or find("targets", plan.target)(
+            store_root=store.root, allow_network=plan.allow_network
+        )
+        self.device: TargetInfo = self.target.info()
+        self.profile = DeviceProfile.load(store.root, self.device.fingerprint)
+        self.baseline = self._baseline()
+        memory = plan.search.job_memory_mb
+        self.job_memory = None if memory is None else int(memory * 1e6)
+        self._prechecks = Prechecks(self.model_info, self.device, find_pass, self.job_memory)
+
+    @property
+    def noise_floor(self) -> float | None:
+        """What two processes differ by on this device, as a share; None: not measured yet."""
+        return None if self.profile is None else self.profile.noise_floor
+
+    @property
+    def specs(self) -> tuple[MetricSpec, ...]:
+        """Every metric that the evaluators yield."""
+        return tuple(spec for slot in self.evaluators for spec in slot.metrics)
+
+    def _baseline(self) -> Candidate:
+        """Return the configured baseline, else the unchanged input, built to fp32 if others are."""
+        plan = self.plan
+        recipe = plan.baseline
+        if recipe is None:
+            builds = self.model.kind is ModelKind.HF and "genai" in plan.space.pass_names
+            recipe = (Step("genai", {"precision": "fp32"}),) if builds else ()
+        return Candidate(recipe, RuntimeSettings(plan.providers[0], max(plan.threads)))
+
+    def look(self, candidate: Candidate) -> Foresight:
+        """Return why a candidate cannot work on this machine, or what it is expected to cost."""
+        why = check_provider(candidate.runtime.provider, self.device)
+        return Foresight(why) if why is not None else self._prechecks.look(candidate)
+
+    def identity(self) -> dict[str, Json]:
+        """Return what a study's outcomes are valid for: it may not change under them."""
+        read = {ref for choice in self.plan.evaluators for ref in references(choice)}
+        return {
+            "model": self.model.digest,
+            "data": {ref: self.catalog.digest(ref) for ref in sorted(read)},
+            "evaluators": [{"name": s.name, "params": dict(s.params)} for s in self.evaluators],
+            "baseline": self.baseline.to_json(),
+        }
+
+    def workbench(self, study: Path | None = None) -> JobWorkbench:
+        """Return what makes the jobs of this plan.
+
+        Args:
+            study: The study that artifacts are held for.
+        """
+        plan = self.plan
+        return JobWorkbench(
+            self.model,
+            self.store,
+            self.catalog.to_json(),
+            study=study,
+            links=not plan.trust_remote_code and all(map(_only_reads, plan.evaluators)),
+            allow_network=plan.allow_network,
+            trust_remote_code=plan.trust_remote_code,
+        )
+
+    def strategy(self, first: list[Candidate]) -> Strategy:
+        """Return the configured strategy; ``auto`` is exhaustive where the space is small."""
+        plan = self.plan
+        name = plan.search.strategy
+        if name == "auto":
+            name = "exhaustive" if plan.space.size <= _EXHAUSTIVE_UP_TO else "nsga2"
+        made: Strategy = find("strategies", name)(
+            space=plan.space, objectives=plan.objectives, seed=plan.search.seed, first=first
+        )
+        return made
+
+
+def _only_reads(choice: Any) -> bool:
+    """Return whether an evaluator is ours, and so known not to write to the model it is given."""
+    kind = find_evaluator(choice.name)
+    return is_ours("evaluators", choice.name) and not getattr(kind, "runs_user_code", False)
+
+
+def _slot(index: int, choice: Any) -> EvaluatorSlot:
+    kind = find_evaluator(choice.name)
+    evaluator = kind(kind.Params(**choice.params))
+    processes = getattr(kind, "processes", 1)
+    return EvaluatorSlot(
+        index, choice.name, choice.params, evaluator.metrics, kind.rungs, processes
+    )  # fmt: skip
+
+
+def references(choice: Any) -> tuple[str, ...]:
+    """Return the data sets that a configured evaluator reads."""
+    kind = find_evaluator(choice.name)
+    return kind(kind.Params(**choice.params)).data

@@ -1,0 +1,142 @@
+"""How sure the Pareto front is: who may be beaten after all, and who cannot be told apart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from paretune.evaluators.sequential import Verdict, speed_verdict
+from paretune.evaluators.statistics import paired_bootstrap_difference
+from paretune.jsontools import Json
+from paretune.measurement import Measurement
+from paretune.search.constraints import Objective
+from paretune.search.finals import last_round, pair_alpha, pair_sequence
+from paretune.search.outcome import Outcome
+from paretune.search.pareto import surely_dominated
+from paretune.search.standing import Standing
+
+_FEWEST = 20
+"""Examples that a paired comparison needs."""
+Measured = Mapping[str, Measurement]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Members of the front that no objective tells apart.
+
+    Attributes:
+        members: Ids, ascending; at least two.
+        pick: The one to take.
+        reason: Why that one.
+    """
+
+    members: tuple[int, ...]
+    pick: int
+    reason: str
+
+    def to_json(self) -> dict[str, Json]:
+        """Return the three fields by name."""
+        return {"members": list(self.members), "pick": self.pick, "reason": self.reason}
+
+
+def surely_better(a: Measured, b: Measured, objective: Objective, alpha: float) -> bool:
+    """Return whether the first is better on an objective beyond doubt.
+
+    What was measured in turns is compared in turns; accuracies on the same examples, by example;
+    all else by intervals.
+
+    Args:
+        a: The first's measurements.
+        b: The second's.
+        objective: What is better.
+        alpha: Error of a comparison in turns.
+    """
+    mine, other = a.get(objective.metric), b.get(objective.metric)
+    if mine is None or other is None:
+        return False
+    sequence = pair_sequence(a, b, objective.metric, alpha)
+    if sequence.n:
+        verdict = speed_verdict(sequence)
+        wanted = Verdict.FASTER if objective.direction == "minimize" else Verdict.SLOWER
+        return verdict is wanted
+    if mine.unit == "fraction" and _FEWEST <= len(mine.samples) == len(other.samples):
+        _, low, high = paired_bootstrap_difference(mine.samples, other.samples)
+        return low > 0 if objective.direction == "maximize" else high < 0
+    return surely_dominated(b, {0: a}, (objective,)) is not None
+
+
+def rivals(
+    outcomes: Sequence[Outcome], standing: Standing, objectives: Sequence[Objective]
+) -> dict[int, list[int]]:
+    """Return, for each member of the front, the feasible candidates that may beat it after all.
+
+    A member is sure of its place if it is surely better than each other candidate in something.
+    """
+    measured = {o.id: o.measurements or {} for o in outcomes if o.id in standing.feasible}
+    alpha = _alpha(outcomes, objectives)
+    return {
+        id: [
+            other for other in sorted(measured.keys() - {id})
+            if not any(surely_better(measured[id], measured[other], o, alpha) for o in objectives)
+        ]
+        for id in standing.front
+    }  # fmt: skip
+
+
+def _alpha(outcomes: Sequence[Outcome], objectives: Sequence[Objective]) -> float:
+    """Return the error of each comparison in turns: as the finals share it out."""
+    in_turns = [o.measurements or {} for o in outcomes if last_round(o.measurements or {})]
+    metrics = [
+        o.metric for o in objectives
+        if any(last_round({o.metric: m[o.metric]}) for m in in_turns if o.metric in m)
+    ]  # fmt: skip
+    return pair_alpha(max(2, len(in_turns)), max(1, len(metrics)))
+
+
+def groups(
+    outcomes: Sequence[Outcome], standing: Standing, objectives: Sequence[Objective]
+) -> tuple[Group, ...]:
+    """Return the members of the front that cannot be told apart, each with the one to take.
+
+    The pick's group comes first. Being alike is not transitive; a group holds who cannot be told
+    from its own pick.
+    """
+    measured = {o.id: o.measurements or {} for o in outcomes if o.id in standing.front}
+    if standing.best is None:
+        return ()
+    alpha = _alpha(outcomes, objectives)
+    apart = {
+        frozenset((a, b))
+        for a, b in combinations(measured, 2)
+        if any(surely_better(measured[a], measured[b], o, alpha)
+               or surely_better(measured[b], measured[a], o, alpha) for o in objectives)
+    }  # fmt: skip
+    found, left = [], [standing.best, *(id for id in standing.front if id != standing.best)]
+    while left:
+        pick = left[0]
+        members = [id for id in left if id == pick or frozenset((id, pick)) not in apart]
+        left = [id for id in left if id not in members]
+        if len(members) > 1:
+            found.append(Group(tuple(sorted(members)), pick, _why(pick, members, measured,
+                                                                  objectives)))  # fmt: skip
+    return tuple(found)
+
+
+def _why(
+    pick: int,
+    members: Sequence[int],
+    measured: Mapping[int, Measured],
+    objectives: Sequence[Objective],
+) -> str:
+    """Return why one of a group is taken: what it leads in, if only by a point."""
+    for objective in objectives:
+        values = {id: measured[id][objective.metric].value for id in members}
+        known = [value for value in values.values() if value is not None]
+        best = max(known) if objective.direction == "maximize" else min(known)
+        if values[pick] == best and len(set(known)) > 1:
+            return (
+                f"leads in {objective.metric} by the measured value; the difference is within "
+                "what measuring here can tell"
+            )
+    return "came first, and none of the others is surely better in anything"

@@ -1,0 +1,98 @@
+"""Several processes make one measurement, and the process is its unit."""
+
+from __future__ import annotations
+
+import math
+import random
+import statistics
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from paretune.evaluators.pooling import interval, pool, processes_of
+from paretune.measurement import Measurement
+
+POSITIVE = st.floats(0.01, 1e4)
+
+
+def _block(values: list[float], name: str = "decode_ms_p50") -> dict[str, Measurement]:
+    middle = statistics.median(values)
+    low, high = min(values), max(values)
+    return {name: Measurement(name, middle, "ms", low, high, len(values), "x", tuple(values))}
+
+
+@given(st.lists(st.lists(POSITIVE, min_size=1, max_size=9), min_size=1, max_size=6))
+def test_nothing_is_lost_and_the_value_lies_within(blocks: list[list[float]]) -> None:
+    pooled = pool([_block(b) for b in blocks])["decode_ms_p50"]
+    assert list(pooled.samples) == [value for block in blocks for value in block]
+    assert pooled.value == statistics.median(statistics.median(b) for b in blocks)
+    assert pooled.low is not None
+    assert pooled.high is not None
+    assert pooled.low <= pooled.value <= pooled.high
+    assert [p["n"] for p in processes_of(pooled)] == [len(b) for b in blocks]
+    assert Measurement.from_json(pooled.to_json()) == pooled
+
+
+@given(st.lists(st.lists(POSITIVE, min_size=1, max_size=5), min_size=2, max_size=6))
+def test_pooling_in_steps_is_the_same_as_at_once(blocks: list[list[float]]) -> None:
+    made = [_block(b) for b in blocks]
+    together = pool(made, rounds=[None, *range(1, len(made))])
+    steps = pool(made[:1])
+    for number, block in enumerate(made[1:], start=1):
+        steps = pool([steps, block], rounds=[None, number])
+    assert steps == together
+    rounds = [p["round"] for p in processes_of(steps["decode_ms_p50"])]
+    assert rounds == [None, *range(1, len(made))]
+
+
+def test_many_samples_of_few_processes_do_not_make_it_sure() -> None:
+    """1000 samples each, all but equal; the processes differ by 10 %."""
+    pooled = pool([_block([ms] * 1000) for ms in (10.0, 11.0, 12.0)])["decode_ms_p50"]
+    assert pooled.n == 3000
+    assert pooled.low is not None
+    assert pooled.high is not None
+    assert pooled.low < 9.0
+    assert pooled.high > 13.0
+
+
+def test_the_interval_covers() -> None:
+    draw = random.Random(2)
+    inside = 0
+    for _ in range(1000):
+        low, high = interval([math.exp(draw.gauss(0, 0.05)) for _ in range(3)], None)
+        assert low is not None
+        assert high is not None
+        inside += low <= 1 <= high
+    assert inside >= 930
+
+
+def test_no_interval_is_narrower_than_the_devices_noise() -> None:
+    same = [_block([10.0, 10.0]), _block([10.0, 10.0])]
+    assert math.isclose(pool(same)["decode_ms_p50"].high or 0, 10.0)
+    noisy = pool(same, floor=0.1)["decode_ms_p50"]
+    assert noisy.high is not None
+    assert math.isclose(noisy.high, 10 * (1 + 0.1 / math.sqrt(2)))
+    alone = pool(same[:1], floor=0.1)["decode_ms_p50"]
+    assert alone.high == noisy.high
+
+
+def test_percentiles_come_from_all_samples() -> None:
+    def block(start: int) -> dict[str, Measurement]:
+        values = [float(start + i) for i in range(100)]
+        none = Measurement("decode_ms_p95@64", None, "ms", reason="too few")
+        return {**_block(values, "decode_ms_p50@64"), "decode_ms_p95@64": none}
+
+    alone = pool([{**_block([1.0, 2.0], "decode_ms_p50@64"),
+                   "decode_ms_p95@64": block(0)["decode_ms_p95@64"]}])  # fmt: skip
+    assert alone["decode_ms_p95@64"].value is None
+    assert alone["decode_ms_p95@64"].reason == "too few"
+    pooled = pool([block(0), block(100)])
+    assert pooled["decode_ms_p95@64"].value == 189.0
+    assert pooled["decode_ms_p95@64"].n == 200
+
+
+def test_a_metric_that_a_process_lacks() -> None:
+    lacks = {"x": Measurement("x", None, "ms", reason="none")}
+    pooled = pool([lacks, {"x": Measurement("x", 2.0, "ms")}])["x"]
+    assert pooled.value == 2.0
+    assert pool([lacks, lacks])["x"].value is None

@@ -1,0 +1,151 @@
+"""Finals: who may be on the front is measured in turns until it is known who is."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_search import OBJECTIVES, SLOTS, FakeTarget, Memory, make_engine, noop
+
+from paretune.evaluators.pooling import processes_of
+from paretune.evaluators.sequential import least_rounds
+from paretune.measurement import Measurement
+from paretune.search.engine import Engine
+from paretune.search.finals import Finals, last_round, pair_alpha, pair_sequence
+from paretune.search.membership import groups, rivals
+from paretune.targets.base import Job, JobResult, JobStatus
+
+IN_TURNS = (SLOTS[0], replace(SLOTS[1], processes=3))
+
+
+class NoisyTarget(FakeTarget):
+    """Speeds vary by a few percent from process to process, and with the hour for all alike."""
+
+    def __init__(self, noise: float = 0.01, drift: float = 0.002) -> None:
+        super().__init__()
+        self.draw = random.Random(1)
+        self.noise, self.drift, self.hour = noise, drift, 1.0
+
+    def _value(self, job: Job, params: dict[str, Any]) -> Any:
+        value = super()._value(job, params)
+        if job.kind == "measure" and job.payload["evaluator"] == "generation":
+            self.hour *= 1 + self.drift
+            ms = value[0]["value"] * self.hour * self.draw.lognormvariate(0, self.noise)
+            value = [Measurement("decode_ms_p50", ms, "ms", ms * 0.999, ms * 1.001, 2, "fake-1",
+                                 (ms, ms)).to_json()]  # fmt: skip
+        return value
+
+
+def _engine(folder: Path, candidates: list[Any], target: FakeTarget, **settings: Any) -> Engine:
+    engine = make_engine(folder, candidates, finals_s=20.0, **settings)
+    engine.evaluators = IN_TURNS
+    engine.target = target
+    return engine
+
+
+def test_the_last_rung_is_measured_in_several_processes(tmp_path: Path) -> None:
+    engine = _engine(tmp_path, [noop(x=1)], NoisyTarget())
+    engine.run()
+    measured = (engine.recorder.outcomes[0].measurements or {})["decode_ms_p50"]
+    assert len(processes_of(measured)) == 3
+    assert engine.target.jobs.count("generation:full") == 3  # type: ignore[attr-defined]
+    assert engine.target.jobs.count("generation:rough") == 1  # type: ignore[attr-defined]
+
+
+def test_close_candidates_are_told_apart_though_the_machine_slows_down(tmp_path: Path) -> None:
+    """5 % apart, while the machine becomes slower by 10 % and more on the way."""
+    pair = [noop(x=1, ms=10.0, quality=0.9), noop(x=2, ms=10.5, quality=0.95)]
+    engine = _engine(tmp_path, pair, NoisyTarget(drift=0.004))
+    standing = engine.run()
+    assert standing.front == (1, 2)
+    outcomes = engine.recorder.outcomes
+    alpha = pair_alpha(2, 1)
+    a, b = (o.measurements or {} for o in outcomes)
+    assert last_round(a) == last_round(b) >= least_rounds(alpha)
+    assert pair_sequence(a, b, "decode_ms_p50", alpha).high < 0
+    assert rivals(outcomes, standing, OBJECTIVES) == {1: [], 2: []}
+    assert groups(outcomes, standing, OBJECTIVES) == ()
+    assert all(any(step.step == "finals" for step in o.seconds) for o in outcomes)
+
+
+def test_those_that_cannot_be_told_apart_are_a_group_with_a_pick(tmp_path: Path) -> None:
+    alike = [noop(x=1, ms=10.0, quality=0.9), noop(x=2, ms=10.0, quality=0.905)]
+    engine = _engine(tmp_path, alike, NoisyTarget())
+    standing = engine.run()
+    assert Finals(engine).decided([1, 2])  # found the same within the margin
+    if len(standing.front) == 2:  # by the points one of them may have beaten the other
+        (group,) = groups(engine.recorder.outcomes, standing, OBJECTIVES)
+        assert group.members == (1, 2)
+        assert group.pick == standing.best
+        assert group.reason
+    assert any(others for others in rivals(engine.recorder.outcomes, standing, OBJECTIVES).values())
+
+
+def test_what_is_surely_beaten_is_no_finalist(tmp_path: Path) -> None:
+    three = [noop(x=1, ms=10.0), noop(x=2, ms=10.2, quality=0.95),
+             noop(x=3, ms=30.0, quality=0.5)]  # fmt: skip
+    engine = _engine(tmp_path, three, NoisyTarget())
+    engine.run()
+    rounds = {o.id: last_round(o.measurements or {}) for o in engine.recorder.outcomes}
+    assert rounds[1] == rounds[2] > 0
+    assert rounds[3] == 0
+
+
+def test_one_candidate_or_no_speed_needs_no_finals(tmp_path: Path) -> None:
+    engine = _engine(tmp_path, [noop(x=1)], NoisyTarget())
+    engine.run()
+    assert last_round(engine.recorder.outcomes[0].measurements or {}) == 0
+    engine = _engine(tmp_path, [noop(x=1), noop(x=2, ms=9.9)], NoisyTarget())
+    engine.objectives = OBJECTIVES[:1]
+    engine.run()
+    assert all(last_round(o.measurements or {}) == 0 for o in engine.recorder.outcomes)
+
+
+def test_an_interrupted_round_is_not_half_recorded_and_the_finals_go_on(tmp_path: Path) -> None:
+    class Interrupted(NoisyTarget):
+        left = 10  # 2 x (1 rough + 3 full), and one and a half rounds
+
+        def _value(self, job: Job, params: dict[str, Any]) -> Any:
+            if job.kind == "measure" and job.payload["evaluator"] == "generation":
+                if self.left == 0:
+                    raise KeyboardInterrupt
+                self.left -= 1
+            return super()._value(job, params)
+
+    pair = [noop(x=1, ms=10.0), noop(x=2, ms=10.5, quality=0.95)]
+    target = Interrupted()
+    target.left = 11
+    engine = _engine(tmp_path, pair, target)
+    with pytest.raises(KeyboardInterrupt):
+        engine.run()
+    outcomes = list(engine.recorder.outcomes)
+    assert {last_round(o.measurements or {}) for o in outcomes} == {1}
+    again = _engine(tmp_path, pair, NoisyTarget(), told=outcomes)
+    assert isinstance(again.recorder, Memory)
+    again.run()
+    rounds = [
+        [p["round"] for p in processes_of((o.measurements or {})["decode_ms_p50"])]
+        for o in again.recorder.outcomes
+    ]
+    assert rounds[0] == rounds[1]
+    assert rounds[0][:4] == [None, None, None, 1]
+    assert rounds[0][3:] == list(range(1, len(rounds[0]) - 2))
+
+
+def test_a_finalist_that_does_not_run_any_more_ends_the_finals_and_no_search(
+    tmp_path: Path,
+) -> None:
+    class Breaks(NoisyTarget):
+        def _answer(self, job: Job) -> JobResult | None:
+            if self.jobs.count("generation:full") >= 6 and job.kind == "measure":
+                return JobResult(JobStatus.CRASHED, reason="SIGSEGV")
+            return super()._answer(job)
+
+    pair = [noop(x=1, ms=10.0), noop(x=2, ms=10.5, quality=0.95)]
+    engine = _engine(tmp_path, pair, Breaks())
+    standing = engine.run()
+    assert standing.best is not None
+    assert all(last_round(o.measurements or {}) == 0 for o in engine.recorder.outcomes)
