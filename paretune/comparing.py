@@ -16,7 +16,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 from paretune.data import DataCatalog
 from paretune.entrants import Entrant
@@ -30,6 +29,7 @@ from paretune.evaluators.sequential import (
 )
 from paretune.jsontools import Json
 from paretune.measurement import Measurement, Rung
+from paretune.models import Model
 from paretune.package import lay_out
 from paretune.targets.base import Job, JobStatus, Limits, Target
 
@@ -160,31 +160,12 @@ def compare(
     """
     contest = Contest([e.label for e in entrants], margin=margin)
     order, seen = random.Random(seed), list[Blocks]()
-    no_data = DataCatalog({}, Path.cwd()).to_json()
-    with tempfile.TemporaryDirectory(prefix="paretune-") as folder:
-        packages = {
-            e.label: lay_out(e.model, e.runtime, Path(folder, str(n)), link=True)
-            for n, e in enumerate(entrants)
-        }
-
-        def block(entrant: Entrant, seconds: float | None) -> list[Measurement]:
-            return _measured(target, entrant.label, {
-                "model": packages[entrant.label].to_json(), "runtime": entrant.runtime.to_json(),
-                "evaluator": {"name": "generation", "params": workload.params()},
-                "rung": Rung.FULL.value, "budget": {"seconds": seconds, "examples": None},
-                "trust_remote_code": trust_remote_code, "data": no_data,
-            })  # fmt: skip
-
-        for entrant in entrants:  # files into memory, and a model that does not run refused early
-            block(entrant, 0.0)
+    with Arena(entrants, target, workload, trust_remote_code=trust_remote_code) as arena:
         end = time.monotonic() + time_s
         while not contest.decided and (rounds is None or contest.rounds < rounds):
             if time.monotonic() >= end:
                 break
-            blocks = {
-                e.label: medians(block(e, workload.block_s))
-                for e in order.sample(list(entrants), len(entrants))
-            }
+            blocks = {e.label: medians(arena.block(e)) for e in shuffled(entrants, order)}
             seen.append(blocks)
             contest.add(blocks)
             on_round(contest)
@@ -199,6 +180,84 @@ def compare(
         "decided": contest.decided,
         "rounds": [{label: dict(values) for label, values in blocks.items()} for blocks in seen],
     }
+
+
+class Arena:
+    """Packages laid out and seen to run; measures one of them at a time, in a new process.
+
+    Args:
+        entrants: What is measured.
+        target: Where it runs.
+        workload: What runs.
+        trust_remote_code: Whether code in a model's folder may run.
+
+    Raises:
+        UsageError: On entering: an entrant does not load or generate.
+    """
+
+    def __init__(
+        self,
+        entrants: Sequence[Entrant],
+        target: Target,
+        workload: Workload = Workload(),
+        *,
+        trust_remote_code: bool = False,
+    ) -> None:
+        self._entrants, self._target, self._workload = entrants, target, workload
+        self._shared: dict[str, Json] = {
+            "evaluator": {"name": "generation", "params": workload.params()},
+            "rung": Rung.FULL.value,
+            "data": DataCatalog({}, Path.cwd()).to_json(),
+            "trust_remote_code": trust_remote_code,
+        }
+        self._packages: dict[str, Model] = {}
+        self._folder = tempfile.TemporaryDirectory(prefix="paretune-")
+
+    def __enter__(self) -> Arena:
+        """Lay everything out, and run each once: files come into memory, faults to light."""
+        for number, e in enumerate(self._entrants):
+            place = Path(self._folder.name, str(number))
+            self._packages[e.label] = lay_out(e.model, e.runtime, place, link=True)
+            self.block(e, 0.0)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Remove the packages."""
+        self._folder.cleanup()
+
+    def block(self, entrant: Entrant, seconds: float | None = None) -> list[Measurement]:
+        """Measure one of them in a process of its own.
+
+        Args:
+            entrant: Which.
+            seconds: Of sampling; None: the workload's.
+
+        Raises:
+            UsageError: It did not come to a good end.
+        """
+        payload = {
+            **self._shared,
+            "model": self._packages[entrant.label].to_json(),
+            "runtime": entrant.runtime.to_json(),
+            "budget": {
+                "seconds": self._workload.block_s if seconds is None else seconds,
+                "examples": None,
+            },
+        }
+        result = self._target.submit(Job("measure", payload, _LIMITS)).result()
+        if result.status is JobStatus.CANCELLED:
+            raise KeyboardInterrupt
+        if result.status is not JobStatus.OK:
+            raise UsageError(
+                f"{entrant.label} could not be measured: {result.status}: {result.reason}",
+                hint="`paretune bench FOLDER` measures it alone.",
+            )
+        return [Measurement.from_json(value) for value in result.value]
+
+
+def shuffled(entrants: Sequence[Entrant], order: random.Random) -> list[Entrant]:
+    """Return the entrants in the order of the next round."""
+    return order.sample(list(entrants), len(entrants))
 
 
 def medians(measured: Sequence[Measurement]) -> dict[str, float]:
@@ -233,20 +292,3 @@ def _row(entrant: Entrant, seen: Sequence[Blocks]) -> dict[str, Json]:
         "digest": entrant.model.digest,
         "metrics": metrics,
     }
-
-
-def _measured(target: Target, label: str, payload: dict[str, Any]) -> list[Measurement]:
-    """Run one block.
-
-    Raises:
-        UsageError: It did not come to a good end.
-    """
-    result = target.submit(Job("measure", payload, _LIMITS)).result()
-    if result.status is JobStatus.CANCELLED:
-        raise KeyboardInterrupt
-    if result.status is not JobStatus.OK:
-        raise UsageError(
-            f"{label} could not be measured: {result.status}: {result.reason}",
-            hint="`paretune bench FOLDER` measures it alone.",
-        )
-    return [Measurement.from_json(value) for value in result.value]
