@@ -142,3 +142,19 @@ def test_every_link_between_pages_leads_somewhere() -> None:
     for page in PAGES:
         for target in re.findall(r"\]\((?!http)([^)#]+)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_every_test_that_the_olive_table_names_is_there() -> None:
+    table = (ROOT / "docs" / "from-olive.md").read_text()
+    rows = [line for line in table.splitlines() if line.startswith("| ") and ".py" in line]
+    assert len(rows) > 30
+    for row in rows:
+        file = ""
+        for path, name in re.findall(r"`([\w./]*\.py)?(?:::(\w+))?`", row):
+            file = path or file
+            if not path and not name:
+                continue
+            source = ROOT / "tests" / "olive" / file
+            assert source.is_file(), row
+            if name:
+                assert f"def {name}(" in source.read_text(), name
