@@ -194,12 +194,18 @@ def too_slow(
         if metric not in _TIMES + _RATES:
             continue
         if not limit.holds(least if metric in _TIMES else 1e3 / least):
+            threads = "1 thread" if runtime.threads == 1 else f"{runtime.threads} threads"
             return (
-                f"reads {needs.bytes_per_token / 1e6:.0f} MB for a token, which takes "
-                f"{least:.3g} ms at the very least with {runtime.threads} threads on this device; "
+                f"reads {_digits(needs.bytes_per_token / 1e6)} MB for a token, which takes "
+                f"{_digits(least)} ms at the very least with {threads} on this device; "
                 f"needs {limit.text}"
             )
     return None
+
+
+def _digits(value: float) -> str:
+    """Return a number with three digits, or all that stand before the point."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def roofline_entry(
