@@ -9,7 +9,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import TimeoutError as FutureTimeout
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Protocol
 
 from paretune.errors import NothingFeasibleError, NothingFitsError
@@ -24,6 +26,7 @@ from paretune.search.standing import Standing, resolve, stand, violations
 from paretune.search.strategies.base import Strategy
 from paretune.search.workbench import EvaluatorSlot, Workbench
 from paretune.targets.base import Job, JobResult, Limits, Target
+from paretune.targets.interference import Watch, watching
 
 
 class Recorder(Protocol):
@@ -92,6 +95,8 @@ class Engine:
             of it.
         noise_floor: What two processes' medians of the same work differ by on this device, as a
             share; None: it was not measured.
+        measure_again: How often a measurement is made again because others had its cores.
+        watching: Sees what others take of the processor.
         finals_s: Most seconds of the finals (`search/finals.py`); 0: none.
     """
 
@@ -114,6 +119,8 @@ class Engine:
     shortcuts: Shortcuts = Shortcuts()
     retry_waits_s: tuple[float, ...] = (1.0, 10.0)
     noise_floor: float | None = None
+    measure_again: int = 1
+    watching: Callable[[], AbstractContextManager[Watch]] = watching
     finals_s: float = 0.0
     _deadline: float | None = field(default=None, init=False)
 
@@ -211,6 +218,11 @@ class Engine:
         except FutureTimeout as error:
             raise OutOfTimeError from error
         return result
+
+    @cached_property
+    def cores(self) -> int:
+        """Physical cores of the device."""
+        return self.target.info().cores
 
     @property
     def slack(self) -> float:

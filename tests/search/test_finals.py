@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +20,7 @@ from paretune.search.engine import Engine
 from paretune.search.finals import Finals, last_round, pair_alpha, pair_sequence
 from paretune.search.membership import groups, rivals
 from paretune.targets.base import Job, JobResult, JobStatus
+from paretune.targets.interference import Interference
 
 IN_TURNS = (SLOTS[0], replace(SLOTS[1], processes=3))
 
@@ -149,3 +153,35 @@ def test_a_finalist_that_does_not_run_any_more_ends_the_finals_and_no_search(
     standing = engine.run()
     assert standing.best is not None
     assert all(last_round(o.measurements or {}) == 0 for o in engine.recorder.outcomes)
+
+
+class _Busy:
+    """What a watch sees: others had the processor the first so many times."""
+
+    def __init__(self, times: int) -> None:
+        self.times = times
+        self.watches = 0
+
+    @contextmanager
+    def __call__(self) -> Iterator[Any]:
+        self.watches += 1
+        busy = self.watches <= self.times
+        yield SimpleNamespace(seen=Interference(1.0 if busy else 0.0, 0.0))
+
+
+@pytest.mark.parametrize(("times", "jobs", "noted"), [(0, 4, False), (1, 5, False), (99, 8, True)])
+def test_what_others_disturbed_is_measured_again_and_noted(
+    tmp_path: Path, times: int, jobs: int, noted: bool
+) -> None:
+    """One rough and three full blocks; each is made again once if it was hit."""
+    told: list[str] = []
+    engine = _engine(tmp_path, [noop(x=1)], NoisyTarget())
+    engine.watching = _Busy(times)
+    engine.watcher.note = told.append  # type: ignore[method-assign]
+    engine.run()
+    ran = [job for job in engine.target.jobs if job.startswith("generation")]  # type: ignore[attr-defined]
+    assert len(ran) == jobs
+    measured = (engine.recorder.outcomes[0].measurements or {})["decode_ms_p50"]
+    assert ("interference" in measured.details) == noted
+    assert bool(told) == (times > 0)
+    assert all("100% of the processor was others'" in line for line in told)
