@@ -1,3 +1,5 @@
+import math
+import random
 import statistics
 
 import pytest
@@ -8,6 +10,7 @@ from paretune.evaluators.statistics import (
     bootstrap_median,
     paired_bootstrap_difference,
     percentile,
+    samples_needed,
     wilson,
 )
 
@@ -69,10 +72,49 @@ def test_what_cannot_be_paired() -> None:
         paired_bootstrap_difference([1.0], [1.0, 2.0])
 
 
-@pytest.mark.parametrize(("n", "there"), [(58, False), (59, True), (500, True)])
-def test_p95_needs_59_samples(n: int, there: bool) -> None:
-    found = percentile(list(range(n)), 0.95)
-    assert (found is not None) is there
+@pytest.mark.parametrize(
+    ("share", "n"),
+    # 64 and 662 are LoadGen's fewest queries of a single and a multiple stream (p90, p99).
+    [(0.5, 1), (0.9, 64), (0.95, 130), (0.99, 662), (0.999, 6636)],
+)
+def test_a_percentile_needs_as_many_samples_as_loadgen_asks_for(share: float, n: int) -> None:
+    assert samples_needed(share) == n
+    assert percentile(list(range(n)), share) is not None
+    assert percentile(list(range(n - 1)), share) is None
+
+
+@given(st.floats(0.51, 0.9999), st.floats(0.6, 0.999))
+def test_needed_samples_are_the_fewest_by_the_binomial(share: float, confidence: float) -> None:
+    def chance(n: int) -> float:  # that at most one of n samples lies beyond
+        return share**n + n * (1 - share) * share ** (n - 1)
+
+    n = samples_needed(share, confidence)
+    assert chance(n) <= 1 - confidence
+    assert n == 1 or chance(n - 1) > 1 - confidence
+
+
+def test_both_tails_need_the_same() -> None:
+    assert samples_needed(0.25) == samples_needed(0.75)
+    for share in (0.0, 1.0):
+        with pytest.raises(ValueError, match="between 0 and 1"):
+            samples_needed(share)
+
+
+def test_a_tail_that_one_stray_sample_made_is_no_bound() -> None:
+    """The second largest of 64 draws lies above the true p90 in all but 1 % of cases."""
+    draw = random.Random(7)
+    missed = sum(sorted(draw.random() for _ in range(64))[-2] < 0.9 for _ in range(4000))
+    assert missed <= 4000 * 0.01 + 3 * math.sqrt(4000 * 0.01)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.9])
+def test_the_interval_holds_the_percentile_as_often_as_it_says(share: float) -> None:
+    draw, runs, missed = random.Random(3), 1000, 0
+    for _ in range(runs):
+        found = percentile([draw.random() for _ in range(80)], share)
+        assert found is not None
+        missed += not found[1] <= share <= found[2]
+    assert missed <= runs * 0.05 + 3 * math.sqrt(runs * 0.05 * 0.95)
 
 
 @given(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=150, unique=True))
