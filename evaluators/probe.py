@@ -31,10 +31,10 @@ def probe(folder: Path, kind: str, threads: int) -> dict[str, float]:
     except UsageError as error:
         sys.exit(error.message)  # the last line is what is told of a process that failed
     load_s = _genai(folder, threads) if kind == "genai" else _torch(folder, threads)
-    return {"load_s": load_s, "peak_memory_mb": _peak_bytes() / 1e6}
+    return {"load_s": load_s, "peak_memory_mb": peak_bytes() / 1e6}
 
 
-def _peak_bytes() -> int:
+def peak_bytes() -> int:
     """Return this process's largest resident size.
 
     Not ``getrusage``, where there is a choice: Linux carries that figure over from the process

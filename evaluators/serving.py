@@ -44,6 +44,9 @@ class Session(Protocol):
     def extend(self, ids: Sequence[int]) -> Logits:
         """Append tokens; returns the logits after each, shape (len(ids), vocabulary)."""
 
+    def append(self, ids: Sequence[int]) -> Logits:
+        """Append tokens; returns the logits after the last one alone, shape (vocabulary,)."""
+
     def rewind(self, length: int) -> None:
         """Forget all but the first `length` tokens."""
 
@@ -192,6 +195,11 @@ class GenaiSession:
         logits = self._generator.get_output("logits")
         return logits.reshape(-1, logits.shape[-1])[-len(ids) :]
 
+    def append(self, ids: Sequence[int]) -> Logits:
+        """Append tokens; returns the logits after the last one alone."""
+        self._generator.append_tokens(list(ids))
+        return self._generator.get_logits().reshape(-1)
+
     def rewind(self, length: int) -> None:
         """Forget all but the first tokens (the logits of before stay stale until an extend)."""
         self._generator.rewind_to(length)
@@ -277,6 +285,10 @@ class TorchSession:
     def extend(self, ids: Sequence[int]) -> Logits:
         """Append tokens; returns the logits after each."""
         return self._forward(ids, last=False)
+
+    def append(self, ids: Sequence[int]) -> Logits:
+        """Append tokens; returns the logits after the last one alone."""
+        return self._forward(ids, last=True)[-1]
 
     def rewind(self, length: int) -> None:
         """Forget all but the first tokens."""

@@ -1,4 +1,4 @@
-"""Generation, perplexity, exact match, footprint and custom metrics on a tiny model."""
+"""Perplexity, exact match, footprint and custom metrics on a tiny model."""
 
 import math
 from typing import Any
@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from paretune.errors import UsageError
-from paretune.evaluators.generation import trace
 from paretune.evaluators.serving import log_softmax, open_session
 from paretune.measurement import Rung
 from paretune.models import Model, folder_bytes
@@ -14,28 +13,6 @@ from paretune.prompts import prompt_ids
 from paretune.search.candidate import RuntimeSettings
 from tests.evaluators.conftest import Measure
 from tests.pass_bench import FakeDataset, FakeExample
-
-
-def test_the_trace_is_the_same_for_all_and_within_the_vocabulary() -> None:
-    assert trace(20, 49152) == trace(20, 49152)
-    assert trace(5, 49152) == trace(20, 49152)[:5]
-    assert all(100 <= token < 512 for token in trace(300, 512))
-    assert all(0 <= token < 50 for token in trace(300, 50))
-
-
-def test_generation_keeps_its_samples_and_withholds_what_it_cannot_know(
-    measure: Measure, tiny_genai: Model
-) -> None:
-    found = measure(
-        "generation", {"prompt_tokens": [8, 32], "new_tokens": 4}, tiny_genai, Rung.ROUGH
-    )
-    decode = found["decode_ms_p50"]
-    assert decode.n == len(decode.samples) == 4 * decode.details["requests"]
-    assert decode.value == pytest.approx(1e3 / found["decode_tokens_per_s"].value)
-    assert found["ttft_ms_p50@32"].details["prompt_tokens"] == 32
-    ttft = found["ttft_ms_p95"]
-    if ttft.n < 59:
-        assert (ttft.value, ttft.reason) == (None, f"95 % needs 59 samples, there are {ttft.n}")
 
 
 def test_perplexity_is_what_the_logits_say(

@@ -1,0 +1,53 @@
+"""A process that holds a long context and nothing else: what that takes in memory.
+
+    python -m paretune.evaluators.context_probe < PAYLOAD
+
+prints ``{"peak_memory_mb"}`` as JSON. Like `probe`, it imports the run-time alone: a worker's own
+peak would hold what else the worker imported.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import sys
+from typing import Any
+
+from paretune.errors import CandidateError
+from paretune.evaluators.probe import peak_bytes
+from paretune.evaluators.serving import open_session
+from paretune.models import Model
+from paretune.search.candidate import RuntimeSettings
+
+
+def context_probe(payload: dict[str, Any]) -> dict[str, float]:
+    """Fill a model's context once a stream, decode a few tokens, and look at the memory.
+
+    Args:
+        payload: ``model`` and ``runtime`` as JSON, ``tokens`` before the first that is decoded,
+            the ``decode`` ones, ``streams``, ``trust_remote_code``.
+
+    Returns:
+        ``peak_memory_mb``: the process's largest resident size, in 10^6 bytes.
+    """
+    tokens, decode = payload["tokens"], payload["decode"]
+    try:
+        session = open_session(
+            Model.from_json(payload["model"]),
+            RuntimeSettings.from_json(payload["runtime"]),
+            trust_remote_code=payload["trust_remote_code"],
+        )
+        streams = [session, *(copy.copy(session) for _ in range(payload["streams"] - 1))]
+        for stream in streams:
+            stream.begin(tokens, len(decode) + 1)
+        for token in decode:
+            for stream in streams:
+                stream.append((token,))
+    except CandidateError as error:
+        sys.exit(error.message)  # the last line is what is told of a process that failed
+    return {"peak_memory_mb": peak_bytes() / 1e6}
+
+
+if __name__ == "__main__":
+    found = context_probe(json.loads(sys.stdin.read()))
+    sys.stdout.write("\n" + json.dumps(found) + "\n")
