@@ -13,6 +13,7 @@ from paretune.jsontools import Json, write_atomic
 from paretune.results_document import ResultsDocument
 from paretune.search.attempt import Shortcuts
 from paretune.search.engine import Engine, Watcher
+from paretune.search.gates import rough_slack
 from paretune.search.outcome import Outcome, OutcomeKind
 from paretune.search.reopening import to_reopen
 from paretune.search.standing import Standing, stand, violations
@@ -104,11 +105,14 @@ class Search:
 
     def standing(self) -> Standing:
         """Return where the study stands."""
-        plan, digest = self._setting.plan, self._setting.baseline.digest
-        base = next((o for o in self._study.outcomes if o.candidate.digest == digest), None)
+        plan, base = self._setting.plan, self._baseline_outcome()
         return stand(
             self._study.outcomes, plan.objectives, plan.constraints, base, plan.search.prefer
         )
+
+    def _baseline_outcome(self) -> Outcome | None:
+        digest = self._setting.baseline.digest
+        return next((o for o in self._study.outcomes if o.candidate.digest == digest), None)
 
     def _reopen(self) -> None:
         """Forget ends that would be others today: by the constraints, by what is free, by chance.
@@ -118,7 +122,11 @@ class Search:
         plan, study = self._setting.plan, self._study
         if plan.search.time_s is not None and study.spent() >= plan.search.time_s:
             return
-        reopened = to_reopen(study.outcomes, self.standing(), plan.objectives, self._setting.specs)
+        base = self._baseline_outcome()
+        reopened = to_reopen(
+            study.outcomes, self.standing(), plan.objectives, self._setting.specs,
+            None if base is None else base.measurements, rough_slack(self._setting.noise_floor),
+        )  # fmt: skip
         reopened += [
             outcome for outcome in study.outcomes
             if outcome.kind is OutcomeKind.SKIPPED

@@ -92,6 +92,7 @@ class JobWorkbench:
         rung: Rung,
         previous: Mapping[str, Measurement],
         seconds: float | None = None,
+        examples: int | None = None,
     ) -> Job:
         """Return the job that measures one evaluator at one rung."""
         return Job(
@@ -101,7 +102,7 @@ class JobWorkbench:
                 "runtime": runtime.to_json(),
                 "evaluator": {"name": slot.name, "params": dict(slot.params)},
                 "rung": rung.value,
-                "budget": {"seconds": seconds, "examples": None},
+                "budget": {"seconds": seconds, "examples": examples},
                 "previous": {name: m.to_json() for name, m in previous.items()},
                 **self._shared,
             },

@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from paretune.errors import StateError
+from paretune.evaluators.examples import final_bounds
 from paretune.evaluators.pooling import pool
 from paretune.measurement import Measurement, Rung
 from paretune.models import Model
 from paretune.search.candidate import Candidate
-from paretune.search.gates import broken_limit, cautious, dominated
+from paretune.search.gates import broken_limit, cautious, dominated, foreseen
 from paretune.search.outcome import Outcome, OutcomeKind, StepTime
 from paretune.search.workbench import EvaluatorSlot
 from paretune.targets.base import Job, JobStatus
@@ -127,7 +128,9 @@ class Attempt:
             self._smoke(package)
             ladder = self._ladder()
             for rung, slot in ladder:
-                self._measure(package, slot, rung)
+                last = rung == slot.rungs[-1]
+                if not (last and self._by_example(package, slot, rung)):
+                    self._measure(package, slot, rung)
                 self._rung = rung
                 if (rung, slot) != ladder[-1]:
                     self._stop_early()
@@ -208,6 +211,60 @@ class Attempt:
         pooled = slot.processes > 1
         self._keep(slot, rung, pool(blocks, floor) if pooled else blocks[0])
 
+    def _by_example(self, package: Model, slot: EvaluatorSlot, rung: Rung) -> bool:
+        """Look at more and more examples, until all of them could change nothing.
+
+        Returns:
+            True if no more is needed: each constraint on these metrics is surely met, and no
+            objective is among them. False if all examples are to be looked at.
+
+        Raises:
+            _Stopped: A constraint is surely broken, or another candidate surely better.
+        """
+        engine = self._engine
+        if not engine.shortcuts.early_stops or self._candidate.digest == engine.baseline:
+            return False
+        share = self._foreseen_share(slot)
+        reference = None if share is None else self._reference(share)
+        if share is None or reference is None or self._reusable(slot, rung) is not None:
+            return False
+        seen = self._measured[share].n
+        names = {spec.name for spec in slot.metrics}
+        while 2 * seen < reference.n:
+            seen *= 2
+            previous = {name: m for name, m in self._measured.items() if name in names}
+            job = engine.workbench.measure(
+                package, self._candidate.runtime, slot, rung, previous, examples=seen
+            )
+            start = time.perf_counter()
+            value = self._job(job)
+            self._seconds.append(StepTime(f"{slot.name}:part", time.perf_counter() - start, False))
+            self._keep(slot, rung, {m.metric: m for m in map(Measurement.from_json, value)})
+            self._stop_early()
+            if self._surely_met(names):
+                return True
+        return False
+
+    def _foreseen_share(self, slot: EvaluatorSlot) -> str | None:
+        """Return the metric of an evaluator that is a share of examples, if it has one."""
+        for spec in slot.metrics:
+            m, reference = self._measured.get(spec.name), self._reference(spec.name)
+            if m is not None and reference is not None and final_bounds(m, reference) is not None:
+                return spec.name
+        return None
+
+    def _surely_met(self, names: set[str]) -> bool:
+        """Return whether these metrics are in constraints only, and all of those surely hold."""
+        engine = self._engine
+        if any(objective.metric in names for objective in engine.objectives):
+            return False
+        limits = [limit for limit in engine.standing().limits if limit.metric in names]
+        known = [self._relied_on[limit.metric] for limit in limits]
+        return bool(limits) and all(
+            limit.holds(m.low) and limit.holds(m.high)
+            for limit, m in zip(limits, known, strict=True)
+        )
+
     def _block(self, job: Job, slot: EvaluatorSlot) -> dict[str, Measurement]:
         """Measure in one process; once more if others took its cores meanwhile."""
         if not slot.on_device:
@@ -257,7 +314,13 @@ class Attempt:
         specs = {spec.name: spec for spec in slot.metrics}
         for name, m in measured.items():
             self._measured[name] = m
-            self._relied_on[name] = cautious(m, specs.get(name), rung, self._engine.slack)
+            sure = cautious(m, specs.get(name), rung, self._engine.slack)
+            self._relied_on[name] = foreseen(sure, self._reference(name))
+
+    def _reference(self, metric: str) -> Measurement | None:
+        """Return the baseline's measurement, which has seen every example."""
+        base = self._engine.baseline_outcome()
+        return None if base is None else (base.measurements or {}).get(metric)
 
     def _stop_early(self) -> None:
         """End here if a constraint is surely broken or another candidate surely better.
@@ -271,7 +334,10 @@ class Attempt:
         stop = broken_limit(self._relied_on, standing.limits)
         if stop is None and all(o.metric in self._relied_on for o in engine.objectives):
             by_id = {o.id: o.measurements or {} for o in engine.recorder.outcomes}
-            others = {id: by_id[id] for id in standing.feasible}
+            others = {
+                id: {name: foreseen(m, self._reference(name)) for name, m in by_id[id].items()}
+                for id in standing.feasible
+            }
             stop = dominated(self._relied_on, others, engine.objectives)
         if stop is not None:
             raise _Stopped(stop.kind, stop.reason, constraint=stop.constraint)

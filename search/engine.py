@@ -158,17 +158,18 @@ class Engine:
             self.recorder.outcomes,
             self.objectives,
             self.constraints,
-            self._baseline_outcome(),
+            self.baseline_outcome(),
             self.prefer,
         )
 
-    def _baseline_outcome(self) -> Outcome | None:
+    def baseline_outcome(self) -> Outcome | None:
+        """Return the baseline's outcome, once it is there."""
         return next(
             (o for o in self.recorder.outcomes if o.candidate.digest == self.baseline), None
         )
 
     def _need_baseline(self) -> None:
-        outcome = self._baseline_outcome()
+        outcome = self.baseline_outcome()
         if outcome is None:
             return
         _, unresolved = resolve(self.constraints, outcome)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from paretune.evaluators.examples import final_bounds
 from paretune.measurement import Measurement, MetricSpec, Rung
 from paretune.search.constraints import Limit, Objective
 from paretune.search.outcome import OutcomeKind
@@ -62,6 +63,19 @@ def cautious(
     assert measurement.high is not None
     more = slack * abs(measurement.value or 0.0)
     return replace(measurement, low=measurement.low - more, high=measurement.high + more)
+
+
+def foreseen(measured: Measurement, reference: Measurement | None) -> Measurement:
+    """Return a share with the interval of what all examples will give, where that can be bounded.
+
+    Args:
+        measured: On some examples, or all.
+        reference: The baseline's, on all of them; None: there is none.
+    """
+    bounds = None if reference is None else final_bounds(measured, reference)
+    if bounds is None:
+        return measured
+    return replace(measured, low=bounds[0], high=bounds[1])
 
 
 def broken_limit(measured: Mapping[str, Measurement], limits: Sequence[Limit]) -> Stop | None:

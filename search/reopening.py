@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from paretune.measurement import MetricSpec, Rung
+from paretune.measurement import Measurement, MetricSpec, Rung
 from paretune.search.constraints import Objective
-from paretune.search.gates import broken_limit, cautious, dominated
+from paretune.search.gates import ROUGH_SLACK, broken_limit, cautious, dominated, foreseen
 from paretune.search.outcome import Outcome, OutcomeKind
 from paretune.search.standing import Standing
 
@@ -16,6 +16,8 @@ def to_reopen(
     standing: Standing,
     objectives: Sequence[Objective],
     specs: Iterable[MetricSpec],
+    reference: Mapping[str, Measurement] | None = None,
+    slack: float = ROUGH_SLACK,
 ) -> list[Outcome]:
     """Return the outcomes whose early stop no longer holds.
 
@@ -26,15 +28,23 @@ def to_reopen(
         standing: Of the study, under today's constraints and objectives.
         objectives: Today's.
         specs: Of every metric.
+        reference: The baseline's measurements.
+        slack: Share by which rough speeds are widened here.
     """
     by_name = {spec.name: spec for spec in specs}
-    feasible = {o.id: o.measurements or {} for o in outcomes if o.id in standing.feasible}
+    base = reference or {}
+    feasible = {
+        o.id: {name: foreseen(m, base.get(name)) for name, m in (o.measurements or {}).items()}
+        for o in outcomes if o.id in standing.feasible
+    }  # fmt: skip
     found = []
     for outcome in outcomes:
         if outcome.kind not in (OutcomeKind.INFEASIBLE, OutcomeKind.PRUNED):
             continue
         relied_on = {
-            name: cautious(m, by_name.get(name), outcome.rung or Rung.SMOKE)
+            name: foreseen(
+                cautious(m, by_name.get(name), outcome.rung or Rung.SMOKE, slack), base.get(name)
+            )
             for name, m in (outcome.measurements or {}).items()
         }
         if broken_limit(relied_on, standing.limits) is not None:

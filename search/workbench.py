@@ -68,6 +68,7 @@ class Workbench(Protocol):
         rung: Rung,
         previous: Mapping[str, Measurement],
         seconds: float | None = None,
+        examples: int | None = None,
     ) -> Job:
         """Return the job that measures one rung; its value is a list of measurements.
 
@@ -78,4 +79,5 @@ class Workbench(Protocol):
             rung: How much is measured.
             previous: What the rung before measured.
             seconds: About how long it samples; None: as long as the evaluator finds right.
+            examples: How many examples it looks at, those of `previous` included; None: all.
         """

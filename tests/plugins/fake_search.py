@@ -64,9 +64,11 @@ class FakeWorkbench:
         rung: Rung,
         previous: Mapping[str, Measurement],
         seconds: float | None = None,
+        examples: int | None = None,
     ) -> Job:
         candidate = replace(self.built[package.digest], runtime=runtime)
-        payload = {**candidate.to_json(), "evaluator": slot.name, "rung": rung.value}
+        payload = {**candidate.to_json(), "evaluator": slot.name, "rung": rung.value,
+                   "examples": examples}  # fmt: skip
         return Job("measure", payload)
 
 

@@ -1,0 +1,104 @@
+"""Accuracy is looked at example by example, until all of them could change nothing."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_search import FakeTarget, make_engine, noop
+
+from paretune.measurement import Measurement
+from paretune.search.attempt import Shortcuts
+from paretune.search.constraints import Objective
+from paretune.search.engine import Engine
+from paretune.search.outcome import OutcomeKind
+from paretune.targets.base import Job
+
+TOTAL, ROUGH = 400, 48
+
+
+class ByExample(FakeTarget):
+    """Answers each example right or wrong; harder examples are hard for every model."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        draw = random.Random(8)
+        self.hardness = [draw.random() for _ in range(TOTAL)]
+        self.order = list(range(TOTAL))
+        draw.shuffle(self.order)
+        self.looked_at = 0
+
+    def _value(self, job: Job, params: dict[str, Any]) -> Any:
+        if job.kind != "measure" or job.payload["evaluator"] != "classification":
+            return super()._value(job, params)
+        wanted = job.payload["examples"] or (ROUGH if job.payload["rung"] == "rough" else TOTAL)
+        rows = sorted(self.order[:wanted])
+        own = random.Random(str(params))
+        noise = [own.gauss(0, 0.03) for _ in range(TOTAL)]
+        right = [float(self.hardness[row] + noise[row] < params["quality"]) for row in rows]
+        share = sum(right) / len(rows)
+        measured = Measurement(
+            "accuracy", share, "fraction", share - 0.1, share + 0.1, len(rows), "wilson-1",
+            tuple(right), details={"rows": rows},
+        )  # fmt: skip
+        return [measured.to_json()]
+
+
+def _searched(folder: Path, whole: bool, slope: float = 1.0, **changes: Any) -> Engine:
+    qualities = [0.9, 0.91, 0.6, 0.89, 0.75, 0.885, 0.5, 0.905, 0.7, 0.84, 0.8, 0.65]
+    candidates = [noop(x=x, quality=q, ms=30.0 + slope * x) for x, q in enumerate(qualities)]
+    engine = make_engine(
+        folder, candidates, ("accuracy >= baseline - 0.03",),
+        shortcuts=Shortcuts(early_stops=not whole),
+    )  # fmt: skip
+    engine.target = ByExample()
+    for name, value in changes.items():
+        setattr(engine, name, value)
+    engine.run()
+    return engine
+
+
+def _examples(engine: Engine) -> int:
+    return sum((o.measurements or {})["accuracy"].n for o in engine.recorder.outcomes)
+
+
+def test_the_same_front_for_a_fraction_of_the_examples(tmp_path: Path) -> None:
+    cheap, whole = _searched(tmp_path, whole=False), _searched(tmp_path, whole=True)
+    assert cheap.standing().front == whole.standing().front
+    assert cheap.standing().best == whole.standing().best
+    assert _examples(whole) == 12 * TOTAL
+    assert _examples(cheap) < 0.6 * _examples(whole)
+
+
+def test_who_stops_early_is_surely_worse_on_all_examples(tmp_path: Path) -> None:
+    cheap, whole = _searched(tmp_path, whole=False), _searched(tmp_path, whole=True)
+    final = {o.id: o.value("accuracy") or 0.0 for o in whole.recorder.outcomes}
+    stopped = [o for o in cheap.recorder.outcomes if o.kind is not OutcomeKind.OK]
+    assert any((o.measurements or {})["accuracy"].n > ROUGH for o in stopped)
+    for outcome in stopped:
+        assert outcome.reason
+        if outcome.kind is OutcomeKind.INFEASIBLE:
+            assert final[outcome.id] < final[1] - 0.03
+    assert all(any(s.step == "classification:rough" for s in o.seconds) for o in stopped)
+
+
+def test_a_constraint_that_is_surely_met_needs_no_more_examples(tmp_path: Path) -> None:
+    only_speed = [Objective("decode_ms_p50", "minimize")]
+    engine = _searched(tmp_path, whole=False, slope=-1.0, objectives=only_speed)
+    finished = [o for o in engine.recorder.outcomes if o.kind is OutcomeKind.OK]
+    partly = [o for o in finished if (o.measurements or {})["accuracy"].n < TOTAL]
+    assert partly
+    truth = {
+        o.id: o.value("accuracy")
+        for o in _searched(tmp_path, whole=True, slope=-1.0).recorder.outcomes
+    }
+    for outcome in partly:
+        assert (truth[outcome.id] or 0.0) >= (truth[1] or 0.0) - 0.03
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_the_baseline_sees_every_example(tmp_path: Path, whole: bool) -> None:
+    engine = _searched(tmp_path, whole=whole)
+    assert (engine.recorder.outcomes[0].measurements or {})["accuracy"].n == TOTAL
