@@ -123,6 +123,7 @@ class Generation:
     accepts: ClassVar[frozenset[ModelKind]] = frozenset({ModelKind.GENAI, ModelKind.HF})
     rungs: ClassVar[tuple[Rung, ...]] = (Rung.ROUGH, Rung.FULL)
     fresh_process: ClassVar[bool] = False
+    processes: ClassVar[int] = 3
 
     def __init__(self, params: GenerationParams) -> None:
         self.params = params
