@@ -11,9 +11,11 @@ from pathlib import Path
 
 import yaml
 
+from paretune.config.yaml_source import Source
 from paretune.csv_export import write_csv
-from paretune.errors import StateError
+from paretune.errors import ConfigError, StateError
 from paretune.jsontools import Json, write_atomic
+from paretune.latency_figure import measured_cases
 from paretune.model_card import write_model_card, write_sample
 from paretune.models import Model, open_model
 from paretune.package import lay_out
@@ -91,12 +93,23 @@ def write_views(folder: Path, results: Mapping[str, Json], extra: Mapping[str, J
     """Write ``report.html`` and ``results.csv`` beside ``results.json``.
 
     Args:
-        folder: The study.
+        folder: The study; the lengths that its ``config.yaml`` measures are drawn.
         results: Its results document.
         extra: What else the report shows (see `comparison`).
     """
-    write_report(dict(results), folder / "report.html", dict(extra))
+    cases = measured_cases(_config(folder))
+    write_report(dict(results), folder / "report.html", {**extra, "cases": cases})
     write_csv(dict(results), folder / "results.csv")
+
+
+def _config(folder: Path) -> dict[str, Json]:
+    """Return a study's resolved configuration; empty where it cannot be read."""
+    file = folder / "config.yaml"
+    try:
+        found = Source(file.read_text(encoding="utf-8"), str(file)).value
+    except (ConfigError, OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def comparison(outcomes: Sequence[Outcome], best: int | None, baseline: int | None) -> Json:

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from paretune.jsontools import Json, write_atomic
+from paretune.latency_figure import latency_figure
 from paretune.search.candidate import short
 
 _TEMPLATES = Path(__file__).with_name("templates")
@@ -36,7 +37,8 @@ def write_report(
     Args:
         results: The results document; text in it may come from anywhere and is escaped.
         out: The file.
-        extra: ``paired``: differences of the pick from the baseline, by metric.
+        extra: ``paired``: differences of the pick from the baseline, by metric; ``cases``: the
+            lengths that generation was measured at.
     """
     import jinja2
     from plotly.offline import get_plotlyjs
@@ -46,9 +48,12 @@ def write_report(
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     environment.filters["num"] = number
+    given = dict(extra or {})
+    figure = latency_figure(results, given.get("cases", ()))
     page = environment.get_template("report.html.j2").render(
-        **view(results, dict((extra or {}).get("paired", {}))), plotly=get_plotlyjs()
-    )
+        **view(results, dict(given.get("paired", {}))), plotly=get_plotlyjs(),
+        latency=None if figure is None else script_json(figure),
+    )  # fmt: skip
     write_atomic(out, page, durable=False)
 
 
