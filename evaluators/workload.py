@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from pydantic import field_validator
 
-from paretune.jsontools import read_json
+from paretune.errors import UsageError
+from paretune.jsontools import read_model_json
 from paretune.models import Model, ModelKind
 from paretune.passes.base import Params, parameter
 
@@ -116,11 +117,16 @@ def trace(length: int, vocabulary: int) -> list[int]:
 
 def most_tokens(model: Model) -> int | None:
     """Return how many tokens a model's context holds; None if its folder does not say."""
+    name, key = "config.json", "max_position_embeddings"
     if model.kind is ModelKind.GENAI:
-        held = read_json(model.path / "genai_config.json")["model"].get("context_length")
-    else:
-        file = model.path / "config.json"
-        held = read_json(file).get("max_position_embeddings") if file.is_file() else None
+        name, key = "genai_config.json", "context_length"
+    try:
+        settings = read_model_json(model.path / name)
+    except UsageError:  # whoever opens the model says what is wrong with it
+        return None
+    if model.kind is ModelKind.GENAI:
+        settings = settings.get("model", {})
+    held = settings.get(key) if isinstance(settings, dict) else None
     return held if type(held) is int and held > 0 else None
 
 

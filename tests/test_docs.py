@@ -81,7 +81,7 @@ def loaded(folder: Path, config: dict[str, Any]) -> Plan:
     model = folder / str(config["model"])
     if not model.exists():
         model.parent.mkdir(parents=True, exist_ok=True)
-        make_tiny_llama(model)
+        make_tiny_llama(model, positions=8192)
     file = folder / "shown.yaml"
     file.write_text(yaml.safe_dump(config, sort_keys=False))
     return load(file)

@@ -30,6 +30,7 @@ def make_tiny_llama(
     bos: bool = True,
     chat: bool = True,
     dtype: str = "float32",
+    positions: int = 256,
 ) -> Path:
     """Write a small Llama with a byte-level BPE tokenizer.
 
@@ -45,6 +46,7 @@ def make_tiny_llama(
         bos: The tokenizer puts ``<s>`` before a text.
         chat: It brings a chat template.
         dtype: Of the saved weights.
+        positions: Tokens that its context holds.
 
     Returns:
         The folder.
@@ -64,7 +66,7 @@ def make_tiny_llama(
         num_attention_heads=heads,
         num_key_value_heads=kv_heads,
         head_dim=head_dim,
-        max_position_embeddings=256,
+        max_position_embeddings=positions,
         tie_word_embeddings=tied,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,

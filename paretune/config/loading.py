@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from paretune.config.data_use import check_data
+from paretune.config.lengths import check_lengths
 from paretune.config.model_source import find_model
 from paretune.config.plan import Aside, EvaluatorChoice, Plan, SearchSettings
 from paretune.config.schema import ConfigFile, SearchSection, TargetSection, seconds
@@ -154,6 +155,7 @@ class _Reader:
         self.kinds(model, stages, recipes)
         catalog = DataCatalog(config.data, self.root, allow_network)
         notes = check_data(catalog, stages, recipes, evaluators, self.wrong)
+        check_lengths(model, evaluators, self.wrong)
         self.stop_if_wrong()
         return Plan(
             name=self.file.stem, file=self.file, text=text, root=self.root, model=model,

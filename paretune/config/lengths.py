@@ -1,0 +1,32 @@
+"""Uses that are longer than the model's context: refused before anything is built."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from paretune.config.plan import EvaluatorChoice
+from paretune.evaluators.workload import GenerationParams, cases_of, does_not_fit, most_tokens
+from paretune.models import Model, detect_kind
+from paretune.registry import find_evaluator
+
+
+def check_lengths(
+    model: Path, evaluators: Sequence[EvaluatorChoice], wrong: Callable[..., None]
+) -> None:
+    """Refuse lengths that `generation` could not measure of any candidate.
+
+    Args:
+        model: The input model's folder; one that does not say how much it holds is let pass.
+        evaluators: As configured.
+        wrong: Takes the key's path, what is wrong, and what to do.
+    """
+    most = most_tokens(Model(detect_kind(model), model, ""))
+    for index, choice in enumerate(evaluators):
+        if find_evaluator(choice.name).Params is not GenerationParams:
+            continue
+        for case in cases_of(GenerationParams(**choice.params)):
+            why = does_not_fit(case, most)
+            if why is not None:
+                key = "context" if case.context else "prompt_tokens"
+                wrong(("evaluate", index, choice.name, key), why, "Ask for shorter ones.")

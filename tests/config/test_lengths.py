@@ -1,0 +1,60 @@
+"""Lengths that no candidate could be measured at are refused before anything is built."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from paretune.config import Plan, load
+from paretune.errors import ConfigError
+from tests.tiny_models import make_tiny_llama
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    found = tmp_path_factory.mktemp("lengths")
+    make_tiny_llama(found / "tiny", positions=256)
+    return found
+
+
+def plan_of(folder: Path, **generation: Any) -> Plan:
+    config = {
+        "model": "tiny",
+        "passes": [{"genai": {"precision": "fp32"}}],
+        "evaluate": ["footprint", {"generation": {"new_tokens": 8, **generation}}],
+        "objectives": {"minimize": "decode_ms_p50"},
+    }
+    (folder / "c.yaml").write_text(yaml.safe_dump(config))
+    return load(folder / "c.yaml")
+
+
+def test_what_fits_is_let_pass(folder: Path) -> None:
+    assert plan_of(folder, prompt_tokens=[8, 247]).evaluators[1].params["prompt_tokens"] == [8, 247]
+    assert plan_of(folder, prompt_tokens=8, context=[0, 239])
+
+
+@pytest.mark.parametrize(
+    ("generation", "key", "told"),
+    [
+        ({"prompt_tokens": [8, 248]}, "prompt_tokens", "257 tokens are needed (248 of the prompt"),
+        ({"context": [0, 4096], "prompt_tokens": 8}, "context", "needed (4096 held, 8 of the prom"),
+    ],
+)
+def test_what_does_not_is_refused_with_the_sum(
+    folder: Path, generation: dict[str, Any], key: str, told: str
+) -> None:
+    with pytest.raises(ConfigError) as refused:
+        plan_of(folder, **generation)
+    assert refused.value.key == f"evaluate[1].generation.{key}"
+    assert told in str(refused.value)
+    assert "context holds 256" in str(refused.value)
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", '{"max_position_embeddings": "many"}'])
+def test_a_model_that_does_not_say_how_much_it_holds(tmp_path: Path, text: str) -> None:
+    from paretune.evaluators.workload import most_tokens
+    from paretune.models import Model, ModelKind
+
+    (tmp_path / "config.json").write_text(text)
+    assert most_tokens(Model(ModelKind.HF, tmp_path, "")) is None
