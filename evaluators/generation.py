@@ -53,7 +53,7 @@ _SUSTAINED = "decode_ms_p50_sustained"
 _FIRST = "first_ttft_ms"
 _PROBE_TIMEOUT_S = 600
 _PROBE_TOKENS = 4
-_IN_A_BLOCK = "left out of a short block of measuring; it is measured with the whole"
+_IN_A_BLOCK = "left out of the short rounds of a comparison"
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,9 @@ class Generation:
     ) -> list[Measurement]:
         """Time the trace; raw samples are kept."""
         session = open_session(model, runtime, trust_remote_code=context.trust_remote_code)
-        whole = rung is Rung.FULL and budget.seconds is None
+        # A block that goes on from a candidate's rough rung is that candidate's own; one that comes
+        # from nowhere is a round of a comparison, and there are many: minutes have no place there.
+        whole = rung is Rung.FULL and (budget.seconds is None or bool(context.previous))
         vocabulary, most = vocabulary_of(model), most_tokens(model)
         found: list[Measurement] = []
         for index, case in enumerate(cases_of(self.params)):

@@ -149,7 +149,7 @@ def test_contexts_are_measured_one_by_one(measure: Measure, tiny_genai: Model) -
     assert first.n == len(first.samples) == 1
     memory = found["peak_memory_mb_context@64"]
     assert (memory.value, memory.unit) == (None, "MB")
-    assert "left out of a short block" in str(memory.reason)
+    assert "left out of the short rounds" in str(memory.reason)
 
 
 def test_what_does_not_fit_the_model_has_no_value_and_the_rest_has(
@@ -217,6 +217,19 @@ def test_a_sustained_run_tells_its_end_apart(measure: Measure, tiny_genai: Model
     assert last.details["relative"] == pytest.approx(tenths[-1] / tenths[0] - 1)
     assert last.details["seconds"] >= 0.5
     assert last.n == len(last.samples) < 4 * last.details["requests"]
+
+
+def test_a_candidates_own_blocks_measure_all_and_rounds_of_a_comparison_the_rest(
+    measure: Measure, tiny_genai: Model
+) -> None:
+    params = {"prompt_tokens": 8, "new_tokens": 2, "context": 16, "sustained_s": 0.1}
+    dear = ["decode_ms_p50_sustained", "peak_memory_mb_context@16"]
+    rough = measure("generation", params, tiny_genai, Rung.ROUGH, budget=BLOCK)
+    own = measure("generation", params, tiny_genai, previous=rough, budget=BLOCK)
+    round = measure("generation", params, tiny_genai, budget=BLOCK)
+    assert list(own) == list(round) == names(**params)
+    assert [own[name].value is None for name in dear] == [False, False]
+    assert [round[name].value is None for name in dear] == [True, True]
 
 
 def test_the_memory_at_the_largest_context_is_a_process_of_its_own(
