@@ -56,11 +56,14 @@ class Traffic:
             it; of an embedding that is a matrix of its own one row, which is left out.
         operations_per_prompt_token: Multiplications and additions for each token of a prompt.
         operations_per_prompt: Those done once a prompt: the head, for its last token.
+        arithmetic: What they are done in: ``fp32`` where the weights are; None: a kernel may round
+            what it multiplies to int8, so the faster of the two counts.
     """
 
     bytes_per_token: int
     operations_per_prompt_token: int
     operations_per_prompt: int
+    arithmetic: str | None = None
 
 
 def traffic(info: ModelInfo, context: int = 0) -> Traffic | None:
@@ -86,6 +89,7 @@ def traffic(info: ModelInfo, context: int = 0) -> Traffic | None:
         bytes_per_token=int((body + embedding) * width) + cache,
         operations_per_prompt_token=2 * body,
         operations_per_prompt=2 * embedding,
+        arithmetic="fp32" if width == _WIDTHS["fp32"] else None,
     )
 
 
@@ -155,8 +159,7 @@ class Roof:
         return max(reading, CAUTION * computing)
 
     def _ttft(self, prompt_tokens: int, reading: float | None) -> float | None:
-        # Whichever kind is faster: an int4 kernel may round what it multiplies to int8, or not.
-        peak = self.profile.peak(None, self.threads)
+        peak = self.profile.peak(self.traffic.arithmetic, self.threads)
         if peak is None or reading is None:
             return None
         each, once = self.traffic.operations_per_prompt_token, self.traffic.operations_per_prompt
