@@ -18,10 +18,14 @@ class Budget:
     Attributes:
         seconds: Stop sampling after about this long (the result then says how many samples).
         examples: Look at no more than so many examples; None: all.
+        block: True if this is one of many processes that are set against each other: only what they
+            have in common is measured then, and what takes long by itself is left out (without a
+            value, with that as its reason).
     """
 
     seconds: float | None = None
     examples: int | None = None
+    block: bool = False
 
 
 @runtime_checkable

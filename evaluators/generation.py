@@ -159,9 +159,7 @@ class Generation:
     ) -> list[Measurement]:
         """Time the trace; raw samples are kept."""
         session = open_session(model, runtime, trust_remote_code=context.trust_remote_code)
-        # A block that goes on from a candidate's rough rung is that candidate's own; one that comes
-        # from nowhere is a round of a comparison, and there are many: minutes have no place there.
-        whole = rung is Rung.FULL and (budget.seconds is None or bool(context.previous))
+        whole = rung is Rung.FULL and not budget.block
         vocabulary, most = vocabulary_of(model), most_tokens(model)
         found: list[Measurement] = []
         for index, case in enumerate(cases_of(self.params)):

@@ -23,7 +23,7 @@ _T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.2
       2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056,
       2.052, 2.048, 2.045, 2.042)  # fmt: skip
 _NORMAL = 1.960
-_PERCENTILE = re.compile(r"(?P<name>.+)_p(?P<share>9\d)(?P<suffix>@.*)?")
+_PERCENTILE = re.compile(r"(?P<name>.+)_p(?P<share>9\d)(?P<suffix>(?:_context)?@.*)?")
 
 
 def pool(
@@ -82,14 +82,17 @@ def _pooled(parts: Sequence[tuple[Measurement, int | None]], floor: float | None
     if not values:
         return first
     value = statistics.median(values)
-    own = first if len(parts) == 1 else None  # one process: the interval of its samples
-    low, high = interval(values, floor) if own is None or len(values) > 1 else (own.low, own.high)
-    if len(values) == 1 and floor is not None and low is not None and high is not None:
-        low, high = _no_narrower(value, low, high, floor)
+    if len(values) > 1:
+        low, high = interval(values, floor)
+    else:  # one process: the interval of its samples
+        first = next(m for m, _ in parts if m.value is not None)
+        low, high, details = first.low, first.high, {**first.details, "processes": processes}
+        if floor is not None and low is not None and high is not None:
+            low, high = _no_narrower(value, low, high, floor)
     return replace(
         first, value=value, low=low, high=high, n=len(samples) or len(values),
         samples=tuple(samples), details=details,
-        reason=None if low is not None else "one process tells no interval",
+        reason=None if low is not None else first.reason or "one process tells no interval",
     )  # fmt: skip
 
 

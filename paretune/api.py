@@ -72,7 +72,7 @@ class Search:
         )  # fmt: skip
         self._document = ResultsDocument(
             plan.name, plan.digest, setting.device.to_json(), plan.objectives,
-            plan.constraints, setting.baseline.digest, self.notes,
+            plan.constraints, setting.baseline.digest, self.notes, setting.roofline,
         )  # fmt: skip
         self._mirror = self._open_mirror() if mirror else None
         self._reopen()

@@ -242,6 +242,7 @@ class Arena:
             "budget": {
                 "seconds": self._workload.block_s if seconds is None else seconds,
                 "examples": None,
+                "block": True,
             },
         }
         result = self._target.submit(Job("measure", payload, _LIMITS)).result()

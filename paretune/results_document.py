@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from paretune.jsontools import Json
 from paretune.search.candidate import recipe_to_json
@@ -31,6 +31,7 @@ class ResultsDocument:
         constraints: As configured.
         baseline: Digest of the baseline candidate.
         notes: What the user should know.
+        roofline: Gives a candidate's roof, if anything is known of it.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class ResultsDocument:
         constraints: Sequence[Constraint],
         baseline: str,
         notes: Sequence[str] = (),
+        roofline: Callable[[Outcome], Json] = lambda outcome: None,
     ) -> None:
         self._head: dict[str, Json] = {
             "schema": SCHEMA,
@@ -55,6 +57,7 @@ class ResultsDocument:
         }
         self._objectives = tuple(objectives)
         self._constraints = constraints
+        self._roofline = roofline
         self._baseline = baseline
         self._rows: dict[tuple[int, bool, bool], tuple[Outcome, str]] = {}
 
@@ -92,7 +95,8 @@ class ResultsDocument:
         if known is None or known[0] is not outcome:  # finals measure on
             row = outcome.to_json()
             del row["schema"], row["ran_job"]
-            known = (outcome, _text({**row, "feasible": key[1], "pareto": key[2]}))
+            row |= {"feasible": key[1], "pareto": key[2], "roofline": self._roofline(outcome)}
+            known = (outcome, _text(row))
             self._rows[key] = known
         return known[1]
 

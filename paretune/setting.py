@@ -10,7 +10,9 @@ from paretune.measurement import MetricSpec
 from paretune.models import Model, ModelInfo, ModelKind, inspect, open_model
 from paretune.registry import find, find_evaluator, find_pass, is_ours
 from paretune.search.candidate import Candidate, RuntimeSettings, Step
+from paretune.search.outcome import Outcome
 from paretune.search.prechecks import Foresight, Prechecks
+from paretune.search.roofline import roofline_entry
 from paretune.search.workbench import EvaluatorSlot
 from paretune.store import Store
 from paretune.targets.profile import DeviceProfile
@@ -51,12 +53,15 @@ class Setting:
         self.baseline = self._baseline()
         memory = plan.search.job_memory_mb
         self.job_memory = None if memory is None else int(memory * 1e6)
-        self._prechecks = Prechecks(self.model_info, self.device, find_pass, self.job_memory)
+        self._prechecks = Prechecks(
+            self.model_info, self.device, find_pass, self.job_memory, profile=self.profile,
+            constraints=plan.constraints, spared=frozenset({self.baseline.digest}),
+        )  # fmt: skip
 
     @property
     def noise_floor(self) -> float | None:
         """What two processes differ by on this device, as a share; None: not measured yet."""
-        return None if self.profile is None else self.profile.noise_floor
+        return self.profile.noise_floor if self.profile is not None and self.profile.calm else None
 
     @property
     def specs(self) -> tuple[MetricSpec, ...]:
@@ -76,6 +81,14 @@ class Setting:
         """Return why a candidate cannot work on this machine, or what it is expected to cost."""
         why = check_provider(candidate.runtime.provider, self.device)
         return Foresight(why) if why is not None else self._prechecks.look(candidate)
+
+    def roofline(self, outcome: Outcome) -> dict[str, Json] | None:
+        """Return what a candidate needs of the device, and how near it comes to its roof."""
+        info = self.look(outcome.candidate).final
+        if info is None:
+            return None
+        runtime, measured = outcome.candidate.runtime, outcome.measurements or {}
+        return roofline_entry(info, runtime, self.profile, measured)
 
     def identity(self) -> dict[str, Json]:
         """Return what a study's outcomes are valid for: it may not change under them."""

@@ -93,6 +93,7 @@ class JobWorkbench:
         previous: Mapping[str, Measurement],
         seconds: float | None = None,
         examples: int | None = None,
+        block: bool = False,
     ) -> Job:
         """Return the job that measures one evaluator at one rung."""
         return Job(
@@ -102,7 +103,7 @@ class JobWorkbench:
                 "runtime": runtime.to_json(),
                 "evaluator": {"name": slot.name, "params": dict(slot.params)},
                 "rung": rung.value,
-                "budget": {"seconds": seconds, "examples": examples},
+                "budget": {"seconds": seconds, "examples": examples, "block": block},
                 "previous": {name: m.to_json() for name, m in previous.items()},
                 **self._shared,
             },

@@ -172,7 +172,7 @@ class Finals:
     ) -> dict[str, Measurement] | None:
         engine = self._engine
         job = engine.workbench.measure(
-            package, candidate.runtime, slot, slot.rungs[-1], {}, _BLOCK_S
+            package, candidate.runtime, slot, slot.rungs[-1], {}, _BLOCK_S, block=True
         )
         result = engine.submit(job)
         if result.status is JobStatus.CANCELLED:

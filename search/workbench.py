@@ -69,6 +69,7 @@ class Workbench(Protocol):
         previous: Mapping[str, Measurement],
         seconds: float | None = None,
         examples: int | None = None,
+        block: bool = False,
     ) -> Job:
         """Return the job that measures one rung; its value is a list of measurements.
 
@@ -80,4 +81,5 @@ class Workbench(Protocol):
             previous: What the rung before measured.
             seconds: About how long it samples; None: as long as the evaluator finds right.
             examples: How many examples it looks at, those of `previous` included; None: all.
+            block: Whether it is one of many processes that are set against each other.
         """

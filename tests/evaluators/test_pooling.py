@@ -96,3 +96,20 @@ def test_a_metric_that_a_process_lacks() -> None:
     pooled = pool([lacks, {"x": Measurement("x", 2.0, "ms")}])["x"]
     assert pooled.value == 2.0
     assert pool([lacks, lacks])["x"].value is None
+
+
+def test_what_one_process_alone_measures_keeps_its_interval() -> None:
+    dear = Measurement("peak", 300.0, "MB", 290.0, 310.0, 5, "x", (300.0,), details={"at": 4096})
+    left_out = Measurement("peak", None, "MB", reason="not measured in a block")
+    for blocks in ([{"peak": dear}, {"peak": left_out}], [{"peak": left_out}, {"peak": dear}]):
+        pooled = pool(blocks)["peak"]
+        assert (pooled.value, pooled.low, pooled.high) == (300.0, 290.0, 310.0)
+        assert pooled.details["at"] == 4096
+
+
+def test_percentiles_at_a_context_come_from_all_samples_too() -> None:
+    values = [float(i) for i in range(200)]
+    suffix = "_context@512"
+    tail = Measurement(f"decode_ms_p95{suffix}", 1.0, "ms")
+    block = {**_block(values, f"decode_ms_p50{suffix}"), tail.metric: tail}
+    assert pool([block, block])[f"decode_ms_p95{suffix}"].value == 189.0

@@ -65,6 +65,7 @@ class FakeWorkbench:
         previous: Mapping[str, Measurement],
         seconds: float | None = None,
         examples: int | None = None,
+        block: bool = False,
     ) -> Job:
         candidate = replace(self.built[package.digest], runtime=runtime)
         payload = {**candidate.to_json(), "evaluator": slot.name, "rung": rung.value,

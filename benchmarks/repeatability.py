@@ -1,0 +1,160 @@
+"""One study three times from the same artifacts: python benchmarks/repeatability.py.
+
+Twice as a search does it, and once with every candidate measured to the end. Told are: whether the
+two agree (Kendall's tau of the speed ranking among candidates that differ by more than the noise
+floor; the same pick or the same group), what share of the time went into measuring, and how many
+accuracy examples the search looked at, against all of them, for which front.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import yaml
+from common import candidate_table, save, table
+from phrase_tone import configuration, lora
+
+from paretune.api import Search
+from paretune.config import load
+from paretune.display import make_display
+from paretune.search.attempt import Shortcuts
+from paretune.setting import Setting
+from paretune.store import Store, default_store
+from paretune.study import Study
+from paretune.targets.profile import DeviceProfile
+
+_METRIC = "decode_ms_p50"
+_FLOOR = 0.03
+"""Taken where `paretune bench` has not been run on this machine."""
+_KINDS = {"generation": "speed", "footprint": "speed", "finals": "speed", "smoke": "smoke",
+          "classification": "accuracy"}  # fmt: skip
+_SPACE = [
+    lora(16, 5.0e-4),
+    "merge",
+    {
+        "any": [
+            {"genai": {"precision": "int8"}},
+            {"genai": {"precision": "int8", "is_symmetric": False, "block_size": 128}},
+            {"genai": {"precision": "int4", "block_size": [32, 64, 128]}},
+            {"genai": {"precision": "int4", "algorithm": "k_quant_mixed"}},
+        ]
+    },
+]
+
+
+def searched(file: Path, folder: Path, store: Path, *, whole: bool) -> dict[str, Any]:
+    """Search once; returns the results document, and seconds."""
+    setting, study = Setting(load(file), Store(store)), Study(folder)
+    try:
+        search = Search(setting, study, make_display(), Shortcuts(early_stops=not whole))
+        start = time.perf_counter()
+        search.engine.run()
+        results = dict(search.finish("finished").results)
+        return {**results, "wall_s": time.perf_counter() - start}
+    finally:
+        setting.target.close()
+        study.close()
+
+
+def kendall(a: Mapping[str, float], b: Mapping[str, float], floor: float) -> tuple[float, int]:
+    """Return tau over the pairs that differ by more than the floor, and how many those are."""
+    agree = total = 0
+    for x, y in combinations(sorted(a.keys() & b.keys()), 2):
+        if abs(a[x] / a[y] - 1) <= floor:
+            continue
+        total += 1
+        agree += (a[x] < a[y]) == (b[x] < b[y])
+    return (2 * agree / total - 1 if total else 1.0), total
+
+
+def key_of(row: Mapping[str, Any]) -> str:
+    """Return what a candidate is, whatever its number."""
+    return yaml.safe_dump([row["recipe"], row["runtime"]], default_flow_style=True)
+
+
+def speeds(results: Mapping[str, Any]) -> dict[str, float]:
+    """Return each fully measured candidate's time per token."""
+    return {key_of(row): row["metrics"][_METRIC]["value"] for row in results["candidates"]
+            if row["outcome"] == "ok"}  # fmt: skip
+
+
+def picks(results: Mapping[str, Any]) -> set[str]:
+    """Return the pick and its group."""
+    best = results["best"]
+    ids = {best}.union(*(g["members"] for g in results["groups"] if best in g["members"]))
+    return {key_of(row) for row in results["candidates"] if row["id"] in ids}
+
+
+def examples(results: Mapping[str, Any]) -> int:
+    """Return the accuracy examples that a study looked at."""
+    return sum(row["metrics"].get("accuracy", {"n": 0})["n"] for row in results["candidates"])
+
+
+def front(results: Mapping[str, Any]) -> set[str]:
+    """Return the members of the front."""
+    return {key_of(row) for row in results["candidates"] if row["pareto"]}
+
+
+def shares(results: Mapping[str, Any]) -> dict[str, float]:
+    """Return seconds by kind of step."""
+    spent: dict[str, float] = {}
+    for row in results["candidates"]:
+        for step in row["seconds"]:
+            if step["cached"]:
+                continue
+            name = step["step"].split(":")[0]
+            kind = _KINDS.get(name, "building")
+            spent[kind] = spent.get(kind, 0.0) + step["s"]
+    return spent
+
+
+def tell(names: Sequence[str], found: Mapping[str, Mapping[str, Any]]) -> list[list[Any]]:
+    """Return one row a study."""
+    return [
+        [name, found[name]["wall_s"], *(shares(found[name]).get(k, 0.0)
+         for k in ("building", "smoke", "speed", "accuracy")), examples(found[name])]
+        for name in names
+    ]  # fmt: skip
+
+
+def main() -> None:
+    """Search three times; print the tables; write the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--limit", type=int, default=800, help="rows of the data")
+    given = parser.parse_args()
+    baseline = [lora(16, 5.0e-4), "merge", {"genai": {"precision": "fp32"}}]
+    config = configuration(_SPACE, baseline=baseline, search={"seed": 0})
+    config["data"]["tone"]["limit"] = given.limit
+    names, found = ("first", "again", "whole"), dict[str, dict[str, Any]]()
+    with tempfile.TemporaryDirectory() as temporary:
+        file, store = Path(temporary, "study.yaml"), Path(temporary, "store")
+        file.write_text(yaml.safe_dump(config, sort_keys=False))
+        for name in names:
+            found[name] = searched(file, Path(temporary, name), store, whole=name == "whole")
+            print(candidate_table(found[name]), "\n", flush=True)
+        fingerprint = found["first"]["device"]["fingerprint"]
+    profile = DeviceProfile.load(default_store(), fingerprint)
+    floor = _FLOOR if profile is None else profile.noise_floor
+    tau, pairs = kendall(speeds(found["first"]), speeds(found["again"]), floor)
+    same = picks(found["first"]) & picks(found["again"])
+    print(table(("study", "wall s", "building", "smoke", "speed", "accuracy", "examples"),
+                tell(names, found)))  # fmt: skip
+    print(f"\nKendall's tau {tau:.3f} over {pairs} pairs that differ by more than {floor:.3f}; "
+          f"{'the same pick or group' if same else 'another pick'}")  # fmt: skip
+    share = examples(found["first"]) / examples(found["whole"])
+    equal = front(found["first"]) == front(found["whole"])
+    print(f"examples looked at: {share:.2f} of all, {'the same' if equal else 'another'} front")
+    print(save("repeatability", {
+        "tau": tau, "pairs": pairs, "floor": floor, "same_pick": bool(same), "share": share,
+        "same_front": equal, "studies": found,
+    }))  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
