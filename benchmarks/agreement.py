@@ -64,11 +64,11 @@ def main() -> None:
     """Take turns; print the ratio; write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--packages", type=Path, help="where packages are, or are built")
-    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--rounds", type=int, default=100)
     given = parser.parse_args()
     order, rows = random.Random(0), list[tuple[float, float]]()
     with tempfile.TemporaryDirectory() as temporary, LocalTarget() as target:
-        folder = build(given.packages or Path(temporary))[0]
+        folder = build(given.packages or Path(temporary))["int4"]
         prompt = trace(_PROMPT, 49152)
         entrants = open_entrants([folder, folder], target.info(), threads=_THREADS)
         with Arena(entrants[:1], target, Workload(_PROMPT, _NEW, block_s=1.0)) as arena:

@@ -1,13 +1,14 @@
-"""How often `paretune compare` is wrong: python benchmarks/verdicts.py [--live 40] [--rounds 80].
+"""How often `paretune compare` is wrong: python benchmarks/verdicts.py [--live 40] [--rounds 60].
 
-Three parts, on packages of SmolLM2 that are built first (or found in ``--packages DIR``):
+On packages of SmolLM2 that are built first (or found in ``--packages DIR``):
 
+- **A/B**: every package is measured in turns for many rounds; pairs whose long-run ratio is 3.5 to
+  8 % are compared again and again over stretches of that record. Beside it, the same pairs as the
+  peer times them: each model alone, ten runs to warm up and twenty that count in one process, the
+  smaller mean wins.
 - **A/A live**: a package against itself, half of the times beside a process that keeps one core
   busy. Any "faster" or "slower" is a mistake.
 - **A/A replayed**: 1,000 more comparisons over the rounds that the live ones recorded.
-- **A/B replayed**: every package is measured in turns for many rounds; pairs whose long-run ratio
-  is 4 to 8 % are compared again and again over stretches of that record. Beside it, what a fixed
-  20 runs in one process a model (the peer's way) would have said of the same pairs.
 
 Also the coverage of the intervals that three processes give, against the long run's median.
 """
@@ -15,6 +16,7 @@ Also the coverage of the intervals that three processes give, against the long r
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import random
 import statistics
@@ -23,7 +25,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import combinations
 from pathlib import Path
@@ -31,11 +33,10 @@ from typing import Any
 
 from common import ROOT, save, table
 
-from paretune.comparing import Arena, Contest, Workload, medians, shuffled
+from paretune.comparing import Arena, Contest, Workload, medians
 from paretune.data import DataCatalog
-from paretune.entrants import Entrant, open_entrants
-from paretune.evaluators.pooling import interval
-from paretune.measurement import Measurement
+from paretune.entrants import open_entrants
+from paretune.evaluators.pooling import interval, log_ratio
 from paretune.models import open_model
 from paretune.store import default_store
 from paretune.targets.local import LocalTarget
@@ -43,24 +44,51 @@ from paretune.targets.profile import DeviceProfile
 
 _METRIC = "decode_ms_p50"
 _MOST_ROUNDS = 60
-_PEER_RUNS = 20
+_LIVE_ROUNDS = 24
+_PEER_WARM_UP, _PEER_RUNS = 10, 20
 _LOAD = "while True: sum(i * i for i in range(10000))"
 # Speeds that lie near each other, from options that one would really choose between.
 _BUILDS = {
     "int4": {"precision": "int4"},
     "int4-64": {"precision": "int4", "block_size": 64},
     "int4-128": {"precision": "int4", "block_size": 128},
+    "int4-256": {"precision": "int4", "block_size": 256},
     "int4-mixed": {"precision": "int4", "algorithm": "k_quant_mixed"},
     "int8": {"precision": "int8"},
+    "int8-64": {"precision": "int8", "is_symmetric": False, "block_size": 64},
     "int8-128": {"precision": "int8", "is_symmetric": False, "block_size": 128},
 }
+_SETS = {1: ("int4", "int4-64", "int4-128", "int4-256"),
+         2: ("int4-64", "int4-128", "int4-256", "int8", "int8-64")}  # fmt: skip
+"""By threads: who is measured in turns for the A/B comparisons."""
+
+_PEER = """
+import json, statistics, sys, time
+import onnxruntime_genai as og
+folder, threads, warm, runs = json.loads(sys.argv[1])
+config = og.Config(folder)
+config.overlay(json.dumps({"model": {"decoder": {"session_options": {
+    "intra_op_num_threads": threads, "inter_op_num_threads": 1}}}}))
+model, prompt, taken = og.Model(config), [(i * 7919) % 40000 + 100 for i in range(64)], []
+for run in range(warm + runs):
+    params = og.GeneratorParams(model)
+    params.set_search_options(max_length=96, min_length=96, do_sample=False)
+    generator = og.Generator(model, params)
+    generator.append_tokens(prompt)
+    generator.generate_next_token()
+    start = time.perf_counter()
+    for _ in range(31):
+        generator.generate_next_token()
+    taken.append((time.perf_counter() - start) / 31 * 1e3)
+print(statistics.fmean(taken[warm:]))
+"""
 
 Round = dict[str, dict[str, Any]]
-"""Label to ``{"decode_ms_p50", "first"}``: the process's median, and its first samples' mean."""
+"""Label to ``{"turns": medians of the turns, "value": the process's median, "seconds"}``."""
 
 
-def build(folder: Path) -> list[str]:
-    """Build the packages that are not there yet."""
+def build(folder: Path) -> dict[str, str]:
+    """Build the packages that are not there yet; returns their folders by name."""
     from paretune.passes.base import Context
     from paretune.passes.genai import Genai
 
@@ -73,32 +101,29 @@ def build(folder: Path) -> list[str]:
             context = Context(folder / name, Path(scratch), DataCatalog({}, Path.cwd()))
             pass_.run(open_model(ROOT / ".models" / "smollm2"), pass_.Params(**params), context)
         print("built", name, flush=True)
-    return [str(folder / name) for name in _BUILDS]
+    return {name: str(folder / name) for name in _BUILDS}
 
 
-def one_round(arena: Arena, entrants: Sequence[Entrant], order: random.Random) -> Round:
+def one_round(arena: Arena, order: random.Random) -> Round:
     """Measure each entrant once."""
+    start = time.perf_counter()
+    measured = arena.round(order)
+    spent = (time.perf_counter() - start) / len(measured)
     found: Round = {}
-    for entrant in shuffled(entrants, order):
-        start = time.perf_counter()
-        measured = arena.block(entrant)
-        spent = time.perf_counter() - start
-        samples = _samples(measured)[:_PEER_RUNS]
-        first = statistics.fmean(samples) if samples else math.nan
-        found[entrant.label] = {**medians(measured), "first": first, "seconds": spent}
+    for label, block in measured.items():
+        value = next(m.value for m in block if m.metric == _METRIC)
+        found[label] = {"turns": medians(block)[_METRIC], "value": value, "seconds": spent}
     return found
 
 
-def _samples(measured: Sequence[Measurement]) -> tuple[float, ...]:
-    return next(m.samples for m in measured if m.metric == _METRIC)
-
-
-def contest_of(rounds: Iterator[Round], a: str, b: str) -> tuple[str, int]:
+def contest_of(
+    rounds: Iterable[Round], a: str, b: str, most: int = _MOST_ROUNDS
+) -> tuple[str, int]:
     """Return a comparison's verdict over rounds, and how many it took."""
     contest = Contest((a, b), metrics=(_METRIC,))
     for blocks in rounds:
-        contest.add({label: {_METRIC: blocks[label][_METRIC]} for label in (a, b)})
-        if contest.decided or contest.rounds >= _MOST_ROUNDS:
+        contest.add({label: {_METRIC: blocks[label]["turns"]} for label in (a, b)})
+        if contest.decided or contest.rounds >= most:
             break
     return contest.verdict(a, b, _METRIC).value, contest.rounds
 
@@ -118,23 +143,22 @@ def competing(on: bool) -> Iterator[None]:
 def live(path: str, times: int, target: LocalTarget) -> tuple[list[list[Any]], dict[bool, Any]]:
     """Compare a package with itself; returns a row a comparison, and every round by load."""
     rows, recorded = list[list[Any]](), dict[bool, list[list[Round]]]({False: [], True: []})
+    entrants = open_entrants([path, path], target.info(), threads=2)
+    a, b = (e.label for e in entrants)
     for number in range(times):
         loaded = number % 2 == 1
-        entrants = open_entrants([path, path], target.info(), threads=2)
-        a, b = (e.label for e in entrants)
         rounds: list[Round] = []
-        with competing(loaded), Arena(entrants, target, Workload(block_s=0.4)) as arena:
+        with competing(loaded), Arena(entrants, target, Workload()) as arena:
             order, start = random.Random(number), time.perf_counter()
 
             def measured(
-                arena: Arena = arena, entrants: Sequence[Entrant] = entrants,
-                order: random.Random = order, rounds: list[Round] = rounds,
-            ) -> Iterator[Round]:  # fmt: skip
+                arena: Arena = arena, order: random.Random = order, rounds: list[Round] = rounds
+            ) -> Iterator[Round]:
                 while True:
-                    rounds.append(one_round(arena, entrants, order))
+                    rounds.append(one_round(arena, order))
                     yield rounds[-1]
 
-            verdict, took = contest_of(measured(), a, b)
+            verdict, took = contest_of(measured(), a, b, _LIVE_ROUNDS)
             seconds = time.perf_counter() - start
         recorded[loaded].append(rounds)
         rows.append([number, "loaded" if loaded else "calm", verdict, took, seconds])
@@ -163,13 +187,15 @@ def replayed_aa(recorded: dict[bool, Any], times: int) -> Counter[str]:
     return found
 
 
-def record(paths: Sequence[str], rounds: int, target: LocalTarget) -> list[Round]:
-    """Measure every package in turns."""
-    entrants = open_entrants(paths, target.info(), threads=2)
-    found, order = list[Round](), random.Random(7)
-    with Arena(entrants, target, Workload(block_s=0.4)) as arena:
-        for _ in range(rounds):
-            found.append(one_round(arena, entrants, order))
+def record(paths: dict[str, str], rounds: int, target: LocalTarget) -> dict[int, list[Round]]:
+    """Measure the packages of each set in turns; by threads."""
+    found: dict[int, list[Round]] = {threads: [] for threads in _SETS}
+    for threads, names in _SETS.items():
+        entrants = open_entrants([paths[n] for n in names], target.info(), threads=threads)
+        with Arena(entrants, target, Workload()) as arena:
+            order = random.Random(7)
+            for _ in range(rounds):
+                found[threads].append(one_round(arena, order))
     return found
 
 
@@ -177,47 +203,75 @@ def pairs_apart(rounds: list[Round], low: float, high: float) -> list[tuple[str,
     """Return (faster, slower, ratio) of the pairs whose long-run ratio lies in a band."""
     found = []
     for a, b in combinations(sorted(rounds[0]), 2):
-        logs = [math.log(r[a][_METRIC] / r[b][_METRIC]) for r in rounds]
-        ratio = math.exp(statistics.median(logs))
+        ratio = math.exp(statistics.median(
+            log_ratio(r[a]["turns"], r[b]["turns"]) for r in rounds))  # fmt: skip
         fast, slow = (a, b) if ratio < 1 else (b, a)
         if low <= max(ratio, 1 / ratio) <= high:
             found.append((fast, slow, max(ratio, 1 / ratio)))
     return found
 
 
+def as_the_peer(path: str, threads: int) -> tuple[float, float]:
+    """Return the mean milliseconds a token of twenty runs in one process, and the seconds spent."""
+    start = time.perf_counter()
+    given = json.dumps([path, threads, _PEER_WARM_UP, _PEER_RUNS])
+    ran = subprocess.run([sys.executable, "-c", _PEER, given], capture_output=True, text=True,
+                         check=True)  # fmt: skip
+    return float(ran.stdout.splitlines()[-1]), time.perf_counter() - start
+
+
+def peers(
+    paths: dict[str, str], pairs: dict[int, list[tuple[str, str, float]]], times: int
+) -> dict[str, dict[str, list[float]]]:
+    """Time both of each pair as the peer does, one right after the other, again and again."""
+    draw, found = random.Random(9), dict[str, dict[str, list[float]]]()
+    for _ in range(times):
+        for threads, some in pairs.items():
+            for fast, slow, _ratio in some:
+                row = found.setdefault(f"{fast} {slow} {threads}", {"differ": [], "seconds": []})
+                taken = {name: as_the_peer(paths[name], threads)
+                         for name in draw.sample([fast, slow], 2)}  # fmt: skip
+                row["differ"].append(taken[slow][0] / taken[fast][0] - 1)
+                row["seconds"].append(taken[slow][1] + taken[fast][1])
+    return found
+
+
 def replayed_ab(
-    rounds: list[Round], pairs: Sequence[tuple[str, str, float]], times: int
-) -> list[list[Any]]:
-    """Compare pairs that truly differ over stretches of the record, and as the peer does."""
+    record: dict[int, list[Round]], pairs: dict[int, list[tuple[str, str, float]]],
+    peer: dict[str, dict[str, list[float]]], times: int,
+) -> list[list[Any]]:  # fmt: skip
+    """Compare pairs that truly differ over stretches of the record, and as the peer did."""
     draw, rows = random.Random(3), []
-    for fast, slow, ratio in pairs:
-        verdicts, took, seconds, peer_wrong = Counter[str](), [], [], 0
-        for _ in range(times):
-            start = draw.randrange(len(rounds))
-            stretch = [rounds[(start + i) % len(rounds)] for i in range(len(rounds))]
-            verdict, n = contest_of(iter(stretch), fast, slow)
-            verdicts[verdict] += 1
-            took.append(n)
-            seconds.append(sum(r[m]["seconds"] for r in stretch[:n] for m in (fast, slow)))
-            one, other = draw.choice(rounds), draw.choice(rounds)
-            peer_wrong += one[fast]["first"] >= other[slow]["first"]
-        rows.append([fast, slow, ratio, verdicts["faster"] / times, verdicts["slower"] / times,
-                     verdicts["same"] / times, verdicts["undecided"] / times,
-                     statistics.median(took), statistics.median(seconds),
-                     peer_wrong / times])  # fmt: skip
+    for threads, some in pairs.items():
+        rounds = record[threads]
+        for fast, slow, ratio in some:
+            verdicts, took, seconds = Counter[str](), [], []
+            for _ in range(times):
+                start = draw.randrange(len(rounds))
+                stretch = [rounds[(start + i) % len(rounds)] for i in range(len(rounds))]
+                verdict, n = contest_of(stretch, fast, slow)
+                verdicts[verdict] += 1
+                took.append(n)
+                seconds.append(sum(r[m]["seconds"] for r in stretch[:n] for m in (fast, slow)))
+            differ = peer[f"{fast} {slow} {threads}"]
+            wrong = sum(value <= 0 for value in differ["differ"]) / len(differ["differ"])
+            rows.append([fast, slow, threads, ratio,
+                         *(verdicts[v] / times for v in ("faster", "slower", "same", "undecided")),
+                         statistics.median(took), statistics.median(seconds), wrong,
+                         statistics.median(differ["seconds"])])  # fmt: skip
     return rows
 
 
-def coverage(rounds: list[Round], floor: float | None, times: int) -> float:
+def coverage(record: dict[int, list[Round]], floor: float | None, times: int) -> float:
     """Return how often three processes' interval contains the median of all the others."""
     draw, inside = random.Random(5), 0
-    labels = sorted(rounds[0])
+    everyone = [(t, label) for t, rounds in record.items() for label in sorted(rounds[0])]
     for number in range(times):
-        label = labels[number % len(labels)]
-        start = draw.randrange(len(rounds) - 2)
-        chosen = range(start, start + 3)
-        low, high = interval([rounds[i][label][_METRIC] for i in chosen], floor)
-        rest = [r[label][_METRIC] for i, r in enumerate(rounds) if i not in chosen]
+        threads, label = everyone[number % len(everyone)]
+        values = [r[label]["value"] for r in record[threads]]
+        start = draw.randrange(len(values) - 2)
+        low, high = interval(values[start : start + 3], floor)
+        rest = values[:start] + values[start + 3 :]
         assert low is not None
         assert high is not None
         inside += low <= statistics.median(rest) <= high
@@ -225,36 +279,39 @@ def coverage(rounds: list[Round], floor: float | None, times: int) -> float:
 
 
 def main() -> None:
-    """Run all parts; print the tables; write the JSON."""
+    """Run all parts; print the tables; write the JSON after each."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--packages", type=Path, help="where packages are, or are built")
     parser.add_argument("--live", type=int, default=40, help="live A/A comparisons")
-    parser.add_argument("--rounds", type=int, default=80, help="rounds of the A/B record")
+    parser.add_argument("--rounds", type=int, default=60, help="rounds of the A/B record")
+    parser.add_argument("--peer", type=int, default=25, help="times the peer's way is run a pair")
     given = parser.parse_args()
+    told: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as temporary, LocalTarget() as target:
         paths = build(given.packages or Path(temporary))
         profile = DeviceProfile.load(default_store(), target.info().fingerprint)
         floor = None if profile is None else profile.noise_floor
         rounds = record(paths, given.rounds, target)
-        rows, recorded = live(paths[0], given.live, target)
-    pairs = pairs_apart(rounds, 1.04, 1.08)
-    shown = [p for p in pairs_apart(rounds, 1.0, 99.0)]
-    aa = Counter(row[2] for row in rows)
-    again = replayed_aa(recorded, 1000)
-    ab = replayed_ab(rounds, pairs, 200)
-    print(table(("faster", "slower", "long-run ratio"), shown), "\n")
-    print(table(("A/A", *("faster", "slower", "same", "undecided")),
-                [[name, *(count[v] for v in ("faster", "slower", "same", "undecided"))]
-                 for name, count in (("live", aa), ("replayed", again))]), "\n")  # fmt: skip
-    print(table(("faster", "slower", "ratio", "right", "wrong", "same", "undecided", "rounds",
-                 "seconds", "peer wrong"), ab), "\n")  # fmt: skip
-    inside = coverage(rounds, floor, 100)
-    print(f"coverage of 95 % intervals: {inside:.2f} (noise floor {floor})")
-    print(save("verdicts", {
-        "live": rows, "live_counts": aa, "replayed": again, "pairs": shown, "ab": ab,
-        "coverage": inside, "noise_floor": floor, "record": rounds,
-        "live_record": {str(k): v for k, v in recorded.items()},
-    }))  # fmt: skip
+        shown = [[t, *p] for t, some in rounds.items() for p in pairs_apart(some, 1.0, 9.0)]
+        pairs = {t: pairs_apart(some, 1.035, 1.08) for t, some in rounds.items()}
+        told |= {"record": rounds, "long_run": shown, "noise_floor": floor}
+        print(table(("threads", "faster", "slower", "long-run ratio"), shown), "\n", flush=True)
+        inside = told["coverage"] = coverage(rounds, floor, 100)
+        bare = told["coverage_without_floor"] = coverage(rounds, None, 100)
+        print(f"coverage of 95 % intervals: {inside:.2f} (noise floor {floor}; without {bare:.2f})")
+        peer = told["peer"] = peers(paths, pairs, given.peer)
+        ab = told["ab"] = replayed_ab(rounds, pairs, peer, 200)
+        print(table(("faster", "slower", "threads", "ratio", "right", "wrong", "same", "undecided",
+                     "rounds", "seconds", "peer wrong", "peer seconds"), ab), "\n")  # fmt: skip
+        save("verdicts", told)
+        rows, recorded = live(paths["int4"], given.live, target)
+    counts = {"live": Counter(row[2] for row in rows), "replayed": replayed_aa(recorded, 1000)}
+    kinds = ("faster", "slower", "same", "undecided")
+    shown = [[name, *(count[kind] for kind in kinds)] for name, count in counts.items()]
+    print(table(("A/A", *kinds), shown))
+    told |= {"live": rows, **{f"aa_{name}": count for name, count in counts.items()},
+             "live_record": {str(k): v for k, v in recorded.items()}}  # fmt: skip
+    print(save("verdicts", told))
 
 
 if __name__ == "__main__":

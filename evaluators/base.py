@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -9,6 +10,13 @@ from paretune.measurement import Measurement, MetricSpec, Rung
 from paretune.models import Model, ModelKind
 from paretune.passes.base import Context, Params
 from paretune.search.candidate import RuntimeSettings
+
+
+class Turns(Protocol):
+    """Whom to ask before each bit of timing, where several jobs take turns."""
+
+    def turn(self) -> AbstractContextManager[None]:
+        """Wait until nobody else runs; what is in the context runs alone."""
 
 
 @dataclass(frozen=True)
@@ -21,11 +29,13 @@ class Budget:
         block: True if this is one of many processes that are set against each other: only what they
             have in common is measured then, and what takes long by itself is left out (without a
             value, with that as its reason).
+        turns: Others wait while this one times something, and it waits for them; None: it is alone.
     """
 
     seconds: float | None = None
     examples: int | None = None
     block: bool = False
+    turns: Turns | None = None
 
 
 @runtime_checkable
@@ -45,6 +55,8 @@ class Evaluator(Protocol):
         fresh_process: True if it must run in a newly spawned process of its own.
         processes: Optional. In how many processes, one after another, its last rung is measured;
             1 where it is not given. What they measure is pooled (`evaluators/pooling.py`).
+        takes_turns: Optional. True if it asks `Budget.turns` before each bit of timing; otherwise
+            it gets one turn for everything.
     """
 
     name: ClassVar[str]

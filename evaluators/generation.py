@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any, ClassVar
 
 from paretune.evaluators.base import Budget
@@ -28,6 +29,7 @@ from paretune.evaluators.timing import (
     effort_of,
     median_of,
     percentile_of,
+    sample_in_turns,
     sample_together,
 )
 from paretune.evaluators.workload import (
@@ -124,6 +126,7 @@ class Generation:
     rungs: ClassVar[tuple[Rung, ...]] = (Rung.ROUGH, Rung.FULL)
     fresh_process: ClassVar[bool] = False
     processes: ClassVar[int] = 3
+    takes_turns: ClassVar[bool] = True
 
     def __init__(self, params: GenerationParams) -> None:
         self.params = params
@@ -173,7 +176,7 @@ class Generation:
             streams = self._streams(session, case, trace(case.needed - 1, vocabulary))
             first = streams[0].request() if index == 0 and len(streams) > 1 else None
             effort = effort_of(rung, budget.seconds)
-            runs = sample_together([stream.request for stream in streams], effort)
+            runs = self._sampled(streams, effort, budget)
             details = {
                 "prompt_tokens": case.prompt,
                 "new_tokens": case.new,
@@ -208,6 +211,18 @@ class Generation:
         """Return the streams: one loaded model, and a state of its own for each."""
         more = (copy.copy(session) for _ in range(self.params.streams - 1))
         return [Stream(one, case, tokens) for one in (session, *more)]
+
+    def _sampled(
+        self, streams: Sequence[Stream], effort: Effort, budget: Budget
+    ) -> list[Run[Request]]:
+        """Sample; where others wait, one stream takes short turns, several take one long one."""
+        turns, requests = budget.turns, [stream.request for stream in streams]
+        if turns is None:
+            return sample_together(requests, effort)
+        if len(requests) == 1:
+            return [sample_in_turns(requests[0], effort, turns)]
+        with turns.turn():
+            return sample_together(requests, effort)
 
     def _peak(
         self, model: Model, runtime: RuntimeSettings, context: Context, vocabulary: int,
@@ -284,11 +299,25 @@ def _measurements(
     # One number a request, of one stream: a request's tokens slow down together, one by one.
     turns = {"ttft_ms": [request.ttft for request in runs[0].kept],
              "decode_ms": [statistics.median(r.decode) for r in runs[0].kept]}  # fmt: skip
+    of_turns = {name: _by_turn(values, runs[0].turns) for name, values in turns.items()}
     for name, values in (("ttft_ms", ttft), ("decode_ms", decode)):
-        told = {**details, "drift": drift(turns[name])}
+        told = {**details, "drift": drift(turns[name]), **of_turns[name]}
         yield median_of(f"{name}_p50{suffix}", values, "ms", told)
         yield percentile_of(f"{name}_p95{suffix}", values, 0.95, "ms")
-    yield _rate(runs, decode, f"decode_tokens_per_s{suffix}")
+    rate = _rate(runs, decode, f"decode_tokens_per_s{suffix}")
+    if "turns" in of_turns["decode_ms"]:
+        rates = [1e3 / value for value in of_turns["decode_ms"]["turns"]]
+        rate = replace(rate, details={**rate.details, "turns": rates})
+    yield rate
+
+
+def _by_turn(values: Sequence[float], sizes: Sequence[int]) -> dict[str, list[float]]:
+    """Return ``{"turns": [median of each turn]}``; nothing where there were none."""
+    if not sizes:
+        return {}
+    ends = list(accumulate(sizes))
+    return {"turns": [statistics.median(values[end - size : end])
+                      for end, size in zip(ends, sizes, strict=True)]}  # fmt: skip
 
 
 def _decode_times(requests: Iterable[Request], streams: int) -> list[float]:

@@ -58,17 +58,37 @@ def pool(
 
 
 def processes_of(measurement: Measurement) -> list[dict[str, Json]]:
-    """Return ``{"n", "value", "round"}`` of each process behind a measurement."""
+    """Return ``{"n", "value", "round", "turns"}`` of each process behind a measurement.
+
+    ``turns``: the medians of its turns, if it took any.
+    """
     known = measurement.details.get("processes")
     if known is not None:
         return [dict(process) for process in known]
     if measurement.value is None:
         return []
-    return [{"n": len(measurement.samples), "value": measurement.value, "round": None}]
+    process = {"n": len(measurement.samples), "value": measurement.value, "round": None}
+    turns = measurement.details.get("turns")
+    return [process if turns is None else {**process, "turns": list(turns)}]
+
+
+def log_ratio(a: Sequence[float], b: Sequence[float]) -> float:
+    """Return the logarithm of what one process took of another's time, in the same round.
+
+    Turn against turn where both took as many: what the machine did changes within seconds, and hits
+    two turns that lie side by side alike.
+
+    Args:
+        a: The medians of one process's turns, in order; positive.
+        b: The other's.
+    """
+    if len(a) == len(b):
+        return statistics.median(math.log(x / y) for x, y in zip(a, b, strict=True))
+    return math.log(statistics.median(a) / statistics.median(b))
 
 
 def _pooled(parts: Sequence[tuple[Measurement, int | None]], floor: float | None) -> Measurement:
-    first = parts[0][0]
+    first = next((m for m, _ in parts if m.value is not None), parts[0][0])
     processes: list[dict[str, Json]] = []
     samples: list[float] = []
     for measurement, round in parts:
@@ -77,7 +97,8 @@ def _pooled(parts: Sequence[tuple[Measurement, int | None]], floor: float | None
                 process["round"] = round
             processes.append(process)
         samples += measurement.samples
-    details: dict[str, Any] = {**first.details, "processes": processes}
+    own = {key: value for key, value in first.details.items() if key != "turns"}
+    details: dict[str, Any] = {**own, "processes": processes}
     values = [process["value"] for process in processes]
     if not values:
         return first
@@ -85,8 +106,7 @@ def _pooled(parts: Sequence[tuple[Measurement, int | None]], floor: float | None
     if len(values) > 1:
         low, high = interval(values, floor)
     else:  # one process: the interval of its samples
-        first = next(m for m, _ in parts if m.value is not None)
-        low, high, details = first.low, first.high, {**first.details, "processes": processes}
+        low, high = first.low, first.high
         if floor is not None and low is not None and high is not None:
             low, high = _no_narrower(value, low, high, floor)
     return replace(

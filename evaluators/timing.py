@@ -20,12 +20,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from paretune.evaluators.base import Turns
 from paretune.evaluators.statistics import CONFIDENCE, percentile, samples_needed
 from paretune.jsontools import Json
 from paretune.measurement import Measurement, Rung
 
 PROTOCOL = "device-2"
 T = TypeVar("T")
+TURNS = 4
+"""Turns of a process in a round of a comparison."""
 _DRIFT_LEVEL = 0.01
 _EXACT_UP_TO = 20
 """Halves of so many samples are compared by the exact distribution; larger ones by its limit."""
@@ -82,6 +85,7 @@ class Run(Generic[T]):
         kept: What the calls that count returned, in order.
         seconds: How long they took together.
         cut_off: Calls that ended after another stream had stopped, and so are not among `kept`.
+        turns: How many of `kept` each turn had; empty if it ran at one go.
     """
 
     warm_up: tuple[T, ...]
@@ -89,6 +93,7 @@ class Run(Generic[T]):
     kept: tuple[T, ...]
     seconds: float
     cut_off: int = 0
+    turns: tuple[int, ...] = ()
 
 
 def sample(once: Callable[[], T], effort: Effort) -> Run[T]:
@@ -100,6 +105,37 @@ def sample(once: Callable[[], T], effort: Effort) -> Run[T]:
     """
     with quiet_collector():
         return _loop(once, effort, _Floors(1))
+
+
+def sample_in_turns(once: Callable[[], T], effort: Effort, turns: Turns) -> Run[T]:
+    """Call `once` in several short turns, between which others run.
+
+    Where a turn has several calls, its first one is not counted: it finds the caches as another
+    process left them.
+
+    Args:
+        once: One sample: a request, a call.
+        effort: How often and how long, all turns together.
+        turns: Whom to ask.
+    """
+    clock = time.perf_counter
+    kept: list[T] = []
+    sizes: list[int] = []
+    spent = 0.0
+    with quiet_collector():
+        warm_up, warm_up_s = _warm_up(once, effort)
+        for _ in range(TURNS):
+            with turns.turn():
+                begin, passed = clock(), 0.0
+                seen: list[T] = []
+                while not seen or passed < effort.seconds / TURNS:
+                    seen.append(once())
+                    passed = clock() - begin
+            counted = seen[1:] or seen
+            kept += counted
+            sizes.append(len(counted))
+            spent += passed
+    return Run(tuple(warm_up), warm_up_s, tuple(kept), spent, turns=tuple(sizes))
 
 
 def sample_together(streams: Sequence[Callable[[], T]], effort: Effort) -> list[Run[T]]:
@@ -151,22 +187,26 @@ class _Floors:
                 self.stop.set()
 
 
+def _warm_up(once: Callable[[], T], effort: Effort) -> tuple[list[T], float]:
+    seen: list[T] = []
+    begin = time.perf_counter()
+    passed = 0.0
+    while len(seen) < effort.warm_up_count or passed < effort.warm_up_s:
+        seen.append(once())
+        passed = time.perf_counter() - begin
+        if passed >= effort.at_most_s:
+            break
+    return seen, passed
+
+
 def _loop(once: Callable[[], T], effort: Effort, floors: _Floors) -> Run[T]:
     clock = time.perf_counter
-    warm_up: list[T] = []
     kept: list[T] = []
     counted = False
     try:
-        begin = clock()
-        passed = 0.0
-        while len(warm_up) < effort.warm_up_count or passed < effort.warm_up_s:
-            warm_up.append(once())
-            passed = clock() - begin
-            if passed >= effort.at_most_s:
-                break
-        warm_up_s = passed
+        warm_up, warm_up_s = _warm_up(once, effort)
         floors.start.wait()
-        begin = clock()
+        begin, passed = clock(), 0.0
         while not floors.stop.is_set():
             seen = once()
             if floors.stop.is_set():  # the others have ended: this one was not under their load

@@ -1,8 +1,9 @@
 """`paretune compare`: models side by side, measured in turns until it is known which is faster.
 
-Each round runs every model once, in a process of its own and in a random order; what the machine
-does meanwhile hits all of them alike. Of a round, each pair gives one ratio of medians. Rounds go
-on until a verdict about every pair is sure, or the time is used up (`evaluators/sequential.py`).
+Each round runs every model in a new process of its own. The processes live side by side and take
+short turns in a random order; what the machine does meanwhile hits all of them alike. Of a round,
+each pair gives one ratio. Rounds go on until a verdict about every pair is sure, or the time is
+used up (`evaluators/sequential.py`).
 """
 
 from __future__ import annotations
@@ -12,14 +13,16 @@ import random
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
+from typing import NoReturn
 
 from paretune.data import DataCatalog
 from paretune.entrants import Entrant
 from paretune.errors import EvaluatorError, UsageError
+from paretune.evaluators.pooling import log_ratio
 from paretune.evaluators.sequential import (
     JOINT_CONFIDENCE,
     MARGIN,
@@ -29,19 +32,20 @@ from paretune.evaluators.sequential import (
 )
 from paretune.jsontools import Json
 from paretune.measurement import Measurement, Rung
-from paretune.models import Model
+from paretune.models import Model, folder_size
 from paretune.package import lay_out
-from paretune.targets.base import Job, JobStatus, Limits, Target
+from paretune.targets.base import Job, JobResult, JobStatus, Limits, TakesTurns, Target
+from paretune.targets.turns import TurnsEndedError, fit_together
 
-PROTOCOL = "rounds-1"
-BLOCK_S = 0.7
-"""Seconds of sampling in one process, after it has warmed up."""
+PROTOCOL = "rounds-2"
+BLOCK_S = 0.4
+"""Seconds of sampling in one process, after it has warmed up; all its turns together."""
 _LIMITS = Limits(seconds=600.0)
 METRICS = ("decode_ms_p50", "ttft_ms_p50")
 """What is compared; a pair's verdict is the first one's."""
 
-Blocks = Mapping[str, Mapping[str, float]]
-"""Of one round: entrant to metric to the median of its process."""
+Blocks = Mapping[str, Mapping[str, Sequence[float]]]
+"""Of one round: entrant to metric to the medians of its process's turns, in order."""
 
 
 @dataclass
@@ -72,7 +76,7 @@ class Contest:
         """Take one round into account."""
         self.rounds += 1
         for (a, b, metric), sequence in self._sequences.items():
-            sequence.add(math.log(blocks[a][metric] / blocks[b][metric]))
+            sequence.add(log_ratio(blocks[a][metric], blocks[b][metric]))
 
     def verdict(self, a: str, b: str, metric: str) -> Verdict:
         """Return what is known of `a` against `b`."""
@@ -114,7 +118,7 @@ class Workload:
     Attributes:
         prompt_tokens: Length of the prompt.
         new_tokens: Tokens decoded after it.
-        block_s: Seconds of sampling in a process.
+        block_s: Seconds of sampling in a process, all its turns together.
     """
 
     prompt_tokens: int = 64
@@ -153,7 +157,8 @@ def compare(
 
     Returns:
         ``entrants`` (with the pooled metrics), ``pairs`` (with verdicts), ``rounds`` (the median
-        of each process), ``device`` and ``protocol``.
+        of each process's turns), ``in_turns`` (whether the models took any, or ran one after
+        another), ``device`` and ``protocol``.
 
     Raises:
         UsageError: An entrant does not load or generate.
@@ -165,7 +170,7 @@ def compare(
         while not contest.decided and (rounds is None or contest.rounds < rounds):
             if time.monotonic() >= end:
                 break
-            blocks = {e.label: medians(arena.block(e)) for e in shuffled(entrants, order)}
+            blocks = {label: medians(found) for label, found in arena.round(order).items()}
             seen.append(blocks)
             contest.add(blocks)
             on_round(contest)
@@ -178,12 +183,22 @@ def compare(
         "entrants": [_row(e, seen) for e in entrants],
         "pairs": contest.pairs(),
         "decided": contest.decided,
-        "rounds": [{label: dict(values) for label, values in blocks.items()} for blocks in seen],
+        "in_turns": arena.together,
+        "rounds": [
+            {
+                label: {name: list(turns) for name, turns in values.items()}
+                for label, values in blocks.items()
+            }
+            for blocks in seen
+        ],
     }
 
 
 class Arena:
-    """Packages laid out and seen to run; measures one of them at a time, in a new process.
+    """Packages laid out and seen to run; measures them in turns, or one alone.
+
+    Attributes:
+        together: Whether all can be loaded at once, and so take turns; known once entered.
 
     Args:
         entrants: What is measured.
@@ -211,6 +226,7 @@ class Arena:
             "trust_remote_code": trust_remote_code,
         }
         self._packages: dict[str, Model] = {}
+        self.together = False
         self._folder = tempfile.TemporaryDirectory(prefix="paretune-")
 
     def __enter__(self) -> Arena:
@@ -219,14 +235,41 @@ class Arena:
             place = Path(self._folder.name, str(number))
             self._packages[e.label] = lay_out(e.model, e.runtime, place, link=True)
             self.block(e, 0.0)
+        sizes = [folder_size(model.path) for model in self._packages.values()]
+        self.together = (
+            isinstance(self._target, TakesTurns)
+            and all(e.runtime.provider == "cpu" for e in self._entrants)
+            and fit_together(sizes, self._target.info().memory_free)
+        )
         return self
 
     def __exit__(self, *_: object) -> None:
         """Remove the packages."""
         self._folder.cleanup()
 
+    def round(self, order: random.Random) -> dict[str, list[Measurement]]:
+        """Measure each of them in a new process: in turns, or one after another.
+
+        Args:
+            order: Draws who goes when.
+
+        Raises:
+            UsageError: One of them did not come to a good end.
+        """
+        entrants = shuffled(self._entrants, order)
+        if not self.together or not isinstance(self._target, TakesTurns):
+            return {entrant.label: self.block(entrant) for entrant in entrants}
+        try:
+            results = self._target.in_turns([self._job(e, None) for e in entrants], order)
+        except TurnsEndedError as ended:
+            self._refuse(entrants[ended.number].label, ended.result)
+        return {
+            entrant.label: self._measured(entrant.label, result)
+            for entrant, result in zip(entrants, results, strict=True)
+        }
+
     def block(self, entrant: Entrant, seconds: float | None = None) -> list[Measurement]:
-        """Measure one of them in a process of its own.
+        """Measure one of them in a process of its own, while nothing else runs.
 
         Args:
             entrant: Which.
@@ -235,6 +278,10 @@ class Arena:
         Raises:
             UsageError: It did not come to a good end.
         """
+        result = self._target.submit(self._job(entrant, seconds)).result()
+        return self._measured(entrant.label, result)
+
+    def _job(self, entrant: Entrant, seconds: float | None) -> Job:
         payload = {
             **self._shared,
             "model": self._packages[entrant.label].to_json(),
@@ -245,15 +292,20 @@ class Arena:
                 "block": True,
             },
         }
-        result = self._target.submit(Job("measure", payload, _LIMITS)).result()
+        return Job("measure", payload, _LIMITS)
+
+    def _measured(self, label: str, result: JobResult) -> list[Measurement]:
+        if result.status is not JobStatus.OK:
+            self._refuse(label, result)
+        return [Measurement.from_json(value) for value in result.value]
+
+    def _refuse(self, what: str, result: JobResult) -> NoReturn:
         if result.status is JobStatus.CANCELLED:
             raise KeyboardInterrupt
-        if result.status is not JobStatus.OK:
-            raise UsageError(
-                f"{entrant.label} could not be measured: {result.status}: {result.reason}",
-                hint="`paretune bench FOLDER` measures it alone.",
-            )
-        return [Measurement.from_json(value) for value in result.value]
+        raise UsageError(
+            f"{what} could not be measured: {result.status}: {result.reason}",
+            hint="`paretune bench FOLDER` measures one alone.",
+        )
 
 
 def shuffled(entrants: Sequence[Entrant], order: random.Random) -> list[Entrant]:
@@ -261,20 +313,23 @@ def shuffled(entrants: Sequence[Entrant], order: random.Random) -> list[Entrant]
     return order.sample(list(entrants), len(entrants))
 
 
-def medians(measured: Sequence[Measurement]) -> dict[str, float]:
-    """Return one process's median of each compared metric."""
-    by_name = {m.metric: m.value for m in measured}
-    found = {name: by_name.get(name) for name in METRICS}
-    for name, value in found.items():
-        if value is None:
+def medians(measured: Iterable[Measurement]) -> dict[str, list[float]]:
+    """Return one process's medians of each compared metric: of each turn, or of all as one."""
+    by_name = {m.metric: m for m in measured}
+    found: dict[str, list[float]] = {}
+    for name in METRICS:
+        m = by_name.get(name)
+        if m is None or m.value is None:
             raise EvaluatorError(f"a block of measuring has no {name}")
-    return {name: value for name, value in found.items() if value is not None}
+        found[name] = list(m.details.get("turns") or [m.value])
+    return found
 
 
 def _row(entrant: Entrant, seen: Sequence[Blocks]) -> dict[str, Json]:
     """Return what is shown of an entrant: medians of its processes' medians."""
     metrics: dict[str, Json] = {
-        name: {"value": statistics.median(blocks[entrant.label][name] for blocks in seen),
+        name: {"value": statistics.median(statistics.median(blocks[entrant.label][name])
+                                          for blocks in seen),
                "unit": "ms", "n": len(seen)}
         for name in METRICS if seen
     }  # fmt: skip
@@ -283,8 +338,7 @@ def _row(entrant: Entrant, seen: Sequence[Blocks]) -> dict[str, Json]:
         metrics["decode_tokens_per_s"] = {
             "value": 1e3 / decode, "unit": "tokens/s", "n": len(seen)
         }  # fmt: skip
-    size = sum(f.stat().st_size for f in entrant.model.path.rglob("*") if f.is_file())
-    metrics["size_mb"] = {"value": size / 1e6, "unit": "MB", "n": 1}
+    metrics["size_mb"] = {"value": folder_size(entrant.model.path) / 1e6, "unit": "MB", "n": 1}
     return {
         "label": entrant.label,
         "given": entrant.given,

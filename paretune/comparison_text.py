@@ -22,8 +22,10 @@ def render(found: Mapping[str, Json]) -> str:
         lines += [_sentence(pair["a"], pair["b"], m, found["margin"])
                   for m in pair["metrics"].values()]  # fmt: skip
     rounds = len(found["rounds"])
-    lines += ["", f"{rounds} rounds, each model in a new process in each; all of this together "
-              f"holds with {found['confidence']:.0%} confidence"]  # fmt: skip
+    how = ("side by side in short turns" if found["in_turns"]
+           else "one after another, as they are too large or not on the processor")  # fmt: skip
+    lines += ["", f"{rounds} rounds: in each, each model in a new process, {how}; all of this "
+              f"together holds with {found['confidence']:.0%} confidence"]  # fmt: skip
     if not found["decided"]:
         lines.append("undecided pairs need more rounds: --time 10m, or a quieter machine")
     return "\n".join(lines)

@@ -131,6 +131,11 @@ def folder_files(folder: Path) -> list[Path]:
     return [path for path in found if path.is_file()]
 
 
+def folder_size(folder: Path) -> int:
+    """Return the bytes of all files in a folder; of a link, those of what it leads to."""
+    return sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
+
+
 def folder_digest(folder: Path) -> str:
     """Return the content digest of a folder: names and contents, not times or places."""
     lines = [

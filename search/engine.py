@@ -6,6 +6,7 @@ nothing else of ours runs while something is timed, and blocks on each job.
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import TimeoutError as FutureTimeout
@@ -25,7 +26,7 @@ from paretune.search.prechecks import Foresight
 from paretune.search.standing import Standing, resolve, stand, violations
 from paretune.search.strategies.base import Strategy
 from paretune.search.workbench import EvaluatorSlot, Workbench
-from paretune.targets.base import Job, JobResult, Limits, Target
+from paretune.targets.base import Job, JobResult, Limits, TakesTurns, Target
 from paretune.targets.interference import Watch, watching
 
 
@@ -212,13 +213,29 @@ class Engine:
         Raises:
             OutOfTimeError: The study's time ran out first.
         """
-        limits = Limits(self.job_time_s, self.job_memory)
-        future = self.target.submit(replace(job, limits=limits, on_progress=self.watcher.step))
+        future = self.target.submit(self._limited(job))
         try:
             result = future.result(timeout=self.left())
         except FutureTimeout as error:
             raise OutOfTimeError from error
         return result
+
+    def in_turns(self, jobs: Sequence[Job], order: random.Random) -> list[JobResult]:
+        """Run jobs side by side, one of them working at a time (`paretune.targets.turns`).
+
+        Raises:
+            TurnsEndedError: One of them ended too early.
+            OutOfTimeError: The study's time ran out first.
+        """
+        assert isinstance(self.target, TakesTurns)
+        try:
+            return self.target.in_turns([self._limited(j) for j in jobs], order, self.left())
+        except TimeoutError as error:
+            raise OutOfTimeError from error
+
+    def _limited(self, job: Job) -> Job:
+        limits = Limits(self.job_time_s, self.job_memory)
+        return replace(job, limits=limits, on_progress=self.watcher.step)
 
     @cached_property
     def cores(self) -> int:

@@ -1,16 +1,15 @@
 """Finals: who might be on the front is measured on, in turns, until that is known.
 
-A search measures each candidate in its own minute. Those that the choice is between, and the
-baseline, then run in rounds: every one once, each in a new process, in a random order, so that
-what the machine does meanwhile hits all alike. Rounds go on until every pair is told apart or found
-the same on every speed that counts, and every speed is on a sure side of its limit, or until the
-time for it is used up.
+A search measures each candidate in its own minute. Those that the choice is between, those that
+one more look at a speed could make feasible, and the baseline then run in rounds: every one once,
+each in a new process, side by side in short turns, so that what the machine does meanwhile hits all
+alike. Rounds go on until every pair is told apart or found the same on every speed that counts, and
+every speed is on a sure side of its limit, or until the time for it is used up.
 """
 
 from __future__ import annotations
 
 import math
-import random
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -18,26 +17,29 @@ from dataclasses import replace
 from itertools import combinations
 from typing import TYPE_CHECKING
 
-from paretune.evaluators.pooling import pool, processes_of
+from paretune.evaluators.pooling import log_ratio, pool, processes_of
 from paretune.evaluators.sequential import (
     JOINT_CONFIDENCE,
     MedianSequence,
     Verdict,
+    least_rounds,
     speed_verdict,
 )
+from paretune.jsontools import Json
 from paretune.measurement import Measurement, MetricSpec
 from paretune.models import Model
-from paretune.search.candidate import Candidate
+from paretune.search.attempt import OutOfTimeError
+from paretune.search.constraints import Limit
 from paretune.search.outcome import Outcome, OutcomeKind, StepTime
 from paretune.search.pareto import surely_dominated
-from paretune.search.workbench import EvaluatorSlot
+from paretune.search.rounds import BLOCK_S, Finalist, Rounds
+from paretune.search.standing import Standing
 from paretune.targets.base import JobStatus
 
 if TYPE_CHECKING:
     from paretune.search.engine import Engine
 
 _MOST_FINALISTS = 6
-_BLOCK_S = 0.7
 _WORTH_S = 5.0
 """Less time than this is not worth beginning with."""
 
@@ -51,10 +53,11 @@ class Finals:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._order = random.Random(0)
         self._slots = [slot for slot in engine.evaluators if slot.on_device and slot.processes > 1]
         specs = {spec.name: spec for slot in self._slots for spec in slot.metrics}
+        self._speeds = specs.keys()
         self._objectives = [o for o in engine.objectives if o.metric in specs]
+        self._asked: list[tuple[int, Limit]] = []
 
     def run(self) -> None:
         """Measure on; each round is durable before the next begins.
@@ -63,27 +66,34 @@ class Finals:
             KeyboardInterrupt: As it came; the round in flight is unrecorded.
         """
         ids = self.finalists()
-        if not self._objectives or len(ids) < 2:
-            return
+        self._asked = self._near_limits(ids)
         end = time.monotonic() + self._engine.finals_s
         left = self._engine.left()
         if left is not None:
             end = min(end, time.monotonic() + left)
         if end - time.monotonic() < _WORTH_S or self.decided(ids):
             return
+        ids = self._affordable(ids, end - time.monotonic())
+        self._asked = [(id, limit) for id, limit in self._asked if id in ids]
+        if not ids:
+            return
         self._engine.watcher.note(
             f"finals: candidates {', '.join(map(str, ids))} are measured in turns"
         )
-        with ExitStack() as stack:
-            packages: dict[int, Model] = {}
-            for id in ids:
-                package = self._package(self._outcome(id).candidate, stack)
-                if package is None:
-                    return
-                packages[id] = package
-            while time.monotonic() < end and not self.decided(ids):
-                if not self._round(packages):
-                    return
+        try:
+            with ExitStack() as stack:
+                finalists = [self._finalist(id, stack) for id in ids]
+                ready = [finalist for finalist in finalists if finalist is not None]
+                rounds = Rounds(self._engine, self._slots, ready)
+                while (
+                    len(ready) == len(ids)
+                    and time.monotonic() < end
+                    and not self.decided(ids)
+                    and self._round(rounds)
+                ):
+                    pass
+        except OutOfTimeError:  # the round in flight is unrecorded
+            self._engine.target.cancel()
 
     def finalists(self) -> list[int]:
         """Return the front, what may be on it for all one knows, and the baseline."""
@@ -92,13 +102,64 @@ class Finals:
         outcomes = {o.id: o for o in engine.recorder.outcomes if o.kind is OutcomeKind.OK}
         front = {id: outcomes[id].measurements or {} for id in standing.front}
         near = [
-            id for id in sorted(standing.feasible - front.keys())
+            id for id in sorted((standing.feasible | self._may_be_feasible(standing)) - set(front))
             if surely_dominated(outcomes[id].measurements or {}, front, engine.objectives) is None
         ]  # fmt: skip
         best = [] if standing.best is None else [standing.best]
         base = [o.id for o in outcomes.values() if o.candidate.digest == engine.baseline]
         chosen = list(dict.fromkeys((*best, *standing.front, *near)))[:_MOST_FINALISTS]
         return list(dict.fromkeys((*chosen, *base))) if len(chosen) > 1 else chosen
+
+    def _affordable(self, ids: Sequence[int], seconds: float) -> list[int]:
+        """Return as many of them as there can be an answer about; the baseline stays.
+
+        Fewer rounds than `least_rounds` say nothing, however far apart two are.
+        """
+        base = [id for id in ids if self._outcome(id).candidate.digest == self._engine.baseline]
+        others = [id for id in ids if id not in base]
+        for count in range(len(others), -1, -1):
+            some = [*others[:count], *base]
+            rounds = least_rounds(self._alpha(some))
+            if rounds * sum(map(self._block_s, some)) <= seconds:
+                break
+        else:
+            some = []
+        if len(some) < 2 <= len(ids):
+            some = []
+        if len(some) < len(ids):
+            who = f"only {len(some)} of them" if some else "none of them"
+            self._engine.watcher.note(
+                f"finals: {len(ids)} candidates may be the choice, but {who} can be told apart "
+                f"in {seconds:.0f} s; `search: {{finals: 5m}}` gives them more"
+            )
+        return some
+
+    def _block_s(self, id: int) -> float:
+        """Return about how long one process of a candidate takes: to load, and to be measured."""
+        loading = [step.s for step in self._outcome(id).seconds if step.step == "smoke"]
+        return sum(loading[-1:]) + 2 * BLOCK_S
+
+    def _may_be_feasible(self, standing: Standing) -> set[int]:
+        """Return who breaks nothing but speeds' limits that its intervals still reach over."""
+        return {
+            o.id for o in self._engine.recorder.outcomes
+            if o.kind is OutcomeKind.OK and o.id not in standing.feasible and standing.limits
+            and all(self._near(o, limit) for limit in standing.limits
+                    if not limit.holds(o.value(limit.metric)))
+        }  # fmt: skip
+
+    def _near(self, outcome: Outcome, limit: Limit) -> bool:
+        """Return whether a speed is on both sides of a limit for all one knows."""
+        m = (outcome.measurements or {}).get(limit.metric)
+        if limit.metric not in self._speeds or m is None or m.low is None or m.high is None:
+            return False
+        return limit.holds(m.low) != limit.holds(m.high)
+
+    def _near_limits(self, ids: Sequence[int]) -> list[tuple[int, Limit]]:
+        limits = self._engine.standing().limits
+        return [
+            (id, limit) for id in ids for limit in limits if self._near(self._outcome(id), limit)
+        ]
 
     def decided(self, ids: Sequence[int]) -> bool:
         """Return whether all that is asked of the finalists is answered."""
@@ -108,83 +169,45 @@ class Finals:
             for a, b in combinations(ids, 2)
             for o in self._objectives
         ]
-        return Verdict.UNDECIDED not in questions and not self._near_a_limit(ids)
+        return Verdict.UNDECIDED not in questions and all(
+            self._is_known(id, limit) for id, limit in self._asked
+        )
+
+    def _is_known(self, id: int, limit: Limit) -> bool:
+        m = (self._outcome(id).measurements or {})[limit.metric]
+        return side_of(limit, m, (1 - JOINT_CONFIDENCE) / len(self._asked)) is not None
 
     def _alpha(self, ids: Sequence[int]) -> float:
         return pair_alpha(len(ids), len(self._objectives))
 
-    def _near_a_limit(self, ids: Sequence[int]) -> bool:
-        """Return whether a finalist's speed is not surely on one side of a limit."""
-        names = {spec.name for slot in self._slots for spec in slot.metrics}
-        for limit in self._engine.standing().limits:
-            if limit.metric not in names:
-                continue
-            for id in ids:
-                m = (self._outcome(id).measurements or {}).get(limit.metric)
-                if m is None or m.low is None or m.high is None:
-                    continue
-                if limit.holds(m.low) != limit.holds(m.high):
-                    return True
-        return False
-
-    def _round(self, packages: Mapping[int, Model]) -> bool:
+    def _round(self, rounds: Rounds) -> bool:
         """Measure every finalist once, and record it; False if one of them could not be."""
         engine = self._engine
-        number = 1 + max(
-            (last_round(self._outcome(id).measurements or {}) for id in packages), default=0
-        )
-        found: list[Outcome] = []
+        start = time.perf_counter()
         engine.watcher.timing(True)
         try:
-            for id in self._order.sample(list(packages), len(packages)):
-                start = time.perf_counter()
-                measured = self._blocks(self._outcome(id), packages[id], number)
-                if measured is None:
-                    return False
-                spent = StepTime("finals", time.perf_counter() - start, False)
-                outcome = self._outcome(id)
-                found.append(
-                    replace(outcome, measurements=measured, seconds=(*outcome.seconds, spent))
-                )
+            found = rounds.measure()
         finally:
             engine.watcher.timing(False)
-        for outcome in found:
-            engine.recorder.update(outcome)
+        if found is None:
+            return False
+        spent = StepTime("finals", (time.perf_counter() - start) / len(found), False)
+        number = 1 + max(last_round(self._outcome(id).measurements or {}) for id in found)
+        for id, block in found.items():
+            outcome = self._outcome(id)
+            measured = dict(outcome.measurements or {})
+            known = {name: measured[name] for name in block if name in measured}
+            parts, of = ((known, block), (None, number)) if known else ((block,), (number,))
+            measured |= pool(parts, engine.noise_floor, of)
+            engine.recorder.update(
+                replace(outcome, measurements=measured, seconds=(*outcome.seconds, spent))
+            )
         engine.on_outcome(engine.recorder.outcomes[-1], engine.standing())
         return True
 
-    def _blocks(
-        self, outcome: Outcome, package: Model, number: int
-    ) -> dict[str, Measurement] | None:
-        measured = dict(outcome.measurements or {})
-        for slot in self._slots:
-            block = self._block(outcome.candidate, package, slot)
-            if block is None:
-                return None
-            known = {name: measured[name] for name in block if name in measured}
-            rounds = (None, number) if known else (number,)
-            blocks = (known, block) if known else (block,)
-            measured.update(pool(blocks, self._engine.noise_floor, rounds))
-        return measured
-
-    def _block(
-        self, candidate: Candidate, package: Model, slot: EvaluatorSlot
-    ) -> dict[str, Measurement] | None:
-        engine = self._engine
-        job = engine.workbench.measure(
-            package, candidate.runtime, slot, slot.rungs[-1], {}, _BLOCK_S, block=True
-        )
-        result = engine.submit(job)
-        if result.status is JobStatus.CANCELLED:
-            raise KeyboardInterrupt
-        if result.status is not JobStatus.OK:
-            engine.watcher.note(f"finals ended: {result.status}: {result.reason}")
-            return None
-        return {m.metric: m for m in map(Measurement.from_json, result.value)}
-
-    def _package(self, candidate: Candidate, stack: ExitStack) -> Model | None:
-        """Return a finalist's package, from the store."""
-        engine = self._engine
+    def _finalist(self, id: int, stack: ExitStack) -> Finalist | None:
+        """Return a finalist with its package, from the store."""
+        engine, candidate = self._engine, self._outcome(id).candidate
         result = engine.submit(engine.workbench.build(candidate))
         if result.status is JobStatus.CANCELLED:
             raise KeyboardInterrupt
@@ -192,7 +215,8 @@ class Finals:
             engine.watcher.note(f"no finals: {result.status}: {result.reason}")
             return None
         built = Model.from_json(result.value["model"])
-        return stack.enter_context(engine.workbench.packaged(built, candidate.runtime))
+        package = stack.enter_context(engine.workbench.packaged(built, candidate.runtime))
+        return Finalist(id, candidate, package)
 
     def _outcome(self, id: int) -> Outcome:
         return next(o for o in self._engine.recorder.outcomes if o.id == id)
@@ -227,10 +251,33 @@ def pair_sequence(
     sequence = MedianSequence(alpha)
     if metric not in a or metric not in b:
         return sequence
-    of_b = {p["round"]: p["value"] for p in processes_of(b[metric]) if p["round"] is not None}
+    of_b = {p["round"]: p for p in processes_of(b[metric]) if p["round"] is not None}
     sign = -1 if spec is not None and spec.direction == "maximize" else 1
     for process in processes_of(a[metric]):
         other = of_b.get(process["round"])
-        if other is not None and process["value"] > 0 and other > 0:
-            sequence.add(sign * math.log(process["value"] / other))
+        if other is not None and process["value"] > 0 and other["value"] > 0:
+            sequence.add(sign * log_ratio(_turns(process), _turns(other)))
     return sequence
+
+
+def _turns(process: Mapping[str, Json]) -> list[float]:
+    return list(process.get("turns") or [process["value"]])
+
+
+def side_of(limit: Limit, m: Measurement, alpha: float) -> bool | None:
+    """Return whether a limit holds for the median of all rounds there could be; None: not known.
+
+    The bounds hold at every look, for rounds that are alike: what a busy hour does to all of them
+    is part of that median.
+
+    Args:
+        limit: The limit.
+        m: What was measured, in rounds.
+        alpha: Probability that the bounds ever miss.
+    """
+    sequence = MedianSequence(alpha)
+    for process in processes_of(m):
+        if process["round"] is not None:
+            sequence.add(process["value"])
+    low, high = limit.holds(sequence.low), limit.holds(sequence.high)
+    return None if sequence.broken or low != high else low

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import random
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -161,3 +162,13 @@ class Target(Protocol):
 
     def close(self) -> None:
         """Release what the target holds; no process of its own stays behind."""
+
+
+@runtime_checkable
+class TakesTurns(Protocol):
+    """A target that can also run jobs side by side, one of them working at a time."""
+
+    def in_turns(
+        self, jobs: Sequence[Job], order: random.Random, seconds: float | None = None
+    ) -> list[JobResult]:
+        """Run ``measure`` jobs in turns (see `paretune.targets.turns.in_turns`)."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import random
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -21,6 +22,7 @@ from paretune.targets.base import Job, JobResult, TargetInfo
 from paretune.targets.fingerprint import device, free_memory, total_memory
 from paretune.targets.fork_server import ForkServer
 from paretune.targets.process import JobRun, Spawner
+from paretune.targets.turns import in_turns
 
 # Not datasets: it brings jemalloc's thread, and a fork keeps the forking thread only.
 RUNTIMES = ("torch", "transformers", "peft", "onnxruntime", "onnxruntime_genai")
@@ -155,6 +157,17 @@ class LocalTarget:
             self._running[run] = thread
         thread.start()
         return future
+
+    def in_turns(
+        self, jobs: Sequence[Job], order: random.Random, seconds: float | None = None
+    ) -> list[JobResult]:
+        """Run ``measure`` jobs side by side, one of them working at a time.
+
+        Raises:
+            StateError: The target is closed.
+            TimeoutError: More than `seconds` were needed; see `cancel`.
+        """
+        return in_turns(self.submit, jobs, order, seconds)
 
     def _scratch(self) -> AbstractContextManager[Path]:
         """Return a context with a folder for one job's temporary files.

@@ -6,10 +6,11 @@ import math
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from paretune.errors import EvaluatorError, InvalidArtifactError
 from paretune.jsontools import Json, read_json
@@ -18,6 +19,10 @@ from paretune.models import Model, ModelKind, inspect
 from paretune.passes.base import Context, Progress
 from paretune.registry import find_evaluator
 from paretune.search.candidate import RuntimeSettings
+from paretune.targets.turns import Place
+
+if TYPE_CHECKING:
+    from paretune.evaluators.base import Budget
 
 _SMOKE_TOKENS = 4
 
@@ -37,7 +42,6 @@ def measure(payload: Mapping[str, Any], report: Callable[[Progress], None]) -> J
         EvaluatorError: A metric that the evaluator declares did not come.
     """
     from paretune.data import DataCatalog
-    from paretune.evaluators.base import Budget
 
     kind = find_evaluator(payload["evaluator"]["name"])
     evaluator = kind(kind.Params(**payload["evaluator"]["params"]))
@@ -60,17 +64,35 @@ def measure(payload: Mapping[str, Any], report: Callable[[Progress], None]) -> J
                 for name, value in payload.get("previous", {}).items()
             },
         )
-        measured = evaluator.measure(
-            Model.from_json(payload["model"]),
-            runtime,
-            Rung(payload["rung"]),
-            Budget(**payload.get("budget", {})),
-            context,
-        )
+        with _budget(payload, takes_turns=getattr(kind, "takes_turns", False)) as budget:
+            measured = evaluator.measure(
+                Model.from_json(payload["model"]), runtime, Rung(payload["rung"]), budget, context
+            )
     if Rung(payload["rung"]) is kind.rungs[-1]:
         declared = [spec.name for spec in evaluator.metrics]
         refuse_missing(evaluator.name, declared, [m.metric for m in measured])
     return [finite(m).to_json() for m in measured]
+
+
+@contextmanager
+def _budget(payload: Mapping[str, Any], *, takes_turns: bool) -> Iterator[Budget]:
+    """Yield what the call may cost; with others beside it, in turns."""
+    from paretune.evaluators.base import Budget
+
+    budget = Budget(**payload.get("budget", {}))
+    if "turns" not in payload:
+        yield budget
+        return
+    place = Place(payload["turns"])
+    try:
+        if takes_turns:
+            yield replace(budget, turns=place)
+        else:
+            with place.turn():
+                yield budget
+        place.leave()
+    finally:
+        place.close()
 
 
 def refuse_missing(evaluator: str, declared: Sequence[str], came: Sequence[str]) -> None:

@@ -6,9 +6,9 @@ takes the messages (one JSON object a line: ``{"progress": ...}`` and a last ``{
 
 - ``build``: ``{input, recipe, provider, store, data, allow_network, trust_remote_code}`` gives
   ``{model, steps, bytes}`` (`paretune.targets.building`).
-- ``measure``: ``{model, runtime, evaluator: {name, params}, rung, budget: {seconds, examples},
-  previous, data, allow_network, trust_remote_code}`` gives a list of measurements
-  (`paretune.targets.measuring`).
+- ``measure``: ``{model, runtime, evaluator: {name, params}, rung, budget: {seconds, examples,
+  block}, previous, data, allow_network, trust_remote_code}`` gives a list of measurements
+  (`paretune.targets.measuring`); with ``turns``, a socket's path, it waits for its turns.
 - ``smoke``: ``{model, runtime}`` gives ``{tokens}`` (`paretune.targets.measuring`).
 - ``call``: ``{function: "module:function", args: {...}}`` gives what the function returns; for
   tests and benchmarks.

@@ -18,6 +18,7 @@ from paretune.comparison_text import render
 from paretune.entrants import open_entrants
 from paretune.errors import UsageError
 from paretune.evaluators.sequential import least_rounds
+from paretune.evaluators.timing import TURNS
 from paretune.targets.local import LocalTarget
 from tests.tiny_models import make_tiny_llama
 
@@ -28,7 +29,7 @@ def _contest(speeds: dict[str, float], rounds: int, noise: float = 0.01) -> Cont
     for _ in range(rounds):
         hour = draw.uniform(1, 3)  # hits all of a round alike
         contest.add({
-            label: {"decode_ms_p50": hour * ms * draw.lognormvariate(0, noise)}
+            label: {"decode_ms_p50": [hour * ms * draw.lognormvariate(0, noise)]}
             for label, ms in speeds.items()
         })  # fmt: skip
     return contest
@@ -78,7 +79,10 @@ def test_real_models_in_processes_of_their_own(tmp_path: Path) -> None:
     assert pair["ratio"] > 0
     assert set(pair["metrics"]) == {"decode_ms_p50", "ttft_ms_p50"}
     for blocks in found["rounds"]:
-        assert all(value > 0 for medians in blocks.values() for value in medians.values())
+        for medians in blocks.values():
+            assert set(medians) == {"decode_ms_p50", "ttft_ms_p50"}
+            assert all(len(turns) == TURNS and min(turns) > 0 for turns in medians.values())
+    assert found["in_turns"]
     text = render(found)
     assert "small (1)" in text
     assert "too few rounds" in text
@@ -91,7 +95,7 @@ def test_a_sentence_for_each_verdict() -> None:
                     for label in speeds]  # fmt: skip
         return render({
             "entrants": entrants, "pairs": contest.pairs(), "margin": 0.02, "confidence": 0.99,
-            "rounds": [{}] * rounds, "decided": contest.decided,
+            "rounds": [{}] * rounds, "decided": contest.decided, "in_turns": True,
         })  # fmt: skip
 
     assert "faster than b" in told({"a": 10.0, "b": 11.0}, 30)

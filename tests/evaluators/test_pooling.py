@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import random
 import statistics
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paretune.evaluators.pooling import interval, pool, processes_of
+from paretune.evaluators.pooling import interval, log_ratio, pool, processes_of
 from paretune.measurement import Measurement
 
 POSITIVE = st.floats(0.01, 1e4)
@@ -113,3 +114,24 @@ def test_percentiles_at_a_context_come_from_all_samples_too() -> None:
     tail = Measurement(f"decode_ms_p95{suffix}", 1.0, "ms")
     block = {**_block(values, f"decode_ms_p50{suffix}"), tail.metric: tail}
     assert pool([block, block])[f"decode_ms_p95{suffix}"].value == 189.0
+
+
+@given(st.lists(POSITIVE, min_size=1, max_size=8), st.floats(0.5, 2.0), st.data())
+def test_what_hits_two_turns_alike_leaves_no_trace_in_their_ratio(
+    moments: list[float], factor: float, data: st.DataObject
+) -> None:
+    a = [factor * moment for moment in moments]
+    assert math.isclose(log_ratio(a, moments), math.log(factor), abs_tol=1e-9)
+    b = data.draw(st.lists(POSITIVE, min_size=1, max_size=8))
+    assert math.isclose(log_ratio(a, b), -log_ratio(b, a), abs_tol=1e-9)
+
+
+def test_turns_are_kept_with_their_process() -> None:
+    first = _block([1.0, 2.0])["decode_ms_p50"]
+    block = replace(_block([3.0, 5.0])["decode_ms_p50"], details={"turns": [3.0, 5.0]})
+    pooled = pool([{block.metric: first}, {block.metric: block}], rounds=[None, 1])[block.metric]
+    assert processes_of(pooled) == [
+        {"n": 2, "value": 1.5, "round": None},
+        {"n": 2, "value": 4.0, "round": 1, "turns": [3.0, 5.0]},
+    ]
+    assert "turns" not in pool([{block.metric: block}])[block.metric].details

@@ -9,12 +9,15 @@ import random
 import statistics
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from paretune.evaluators.timing import (
+    TURNS,
     Effort,
     classify,
     drift,
@@ -24,6 +27,7 @@ from paretune.evaluators.timing import (
     percentile_of,
     quiet_collector,
     sample,
+    sample_in_turns,
     sample_together,
 )
 from paretune.measurement import Rung
@@ -234,3 +238,38 @@ def test_what_a_percentile_lacks_is_said_in_plain_words() -> None:
     )
     whole = percentile_of("x_ms_p95", [float(n) for n in range(130)], 0.95, "ms")
     assert whole.value == 123.0
+
+
+class Free:
+    """Turns with nobody else; notes when they begin."""
+
+    def __init__(self) -> None:
+        self.begun: list[int] = []
+        self.calls = 0
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        self.begun.append(self.calls)
+        yield
+
+    def once(self) -> int:
+        self.calls += 1
+        time.sleep(0.002)
+        return self.calls
+
+
+@pytest.mark.parametrize(("seconds", "each"), [(0.0, 1), (0.02, 2)])
+def test_turns_part_the_samples_and_the_first_of_several_is_not_counted(
+    seconds: float, each: int
+) -> None:
+    free = Free()
+    run = sample_in_turns(free.once, Effort(2, 0.0, 0, seconds, math.inf), free)
+    assert len(run.warm_up) == 2 == free.begun[0]  # it warms up before its first turn
+    assert len(run.turns) == len(free.begun) == TURNS
+    assert sum(run.turns) == len(run.kept)
+    assert min(run.turns) >= 1
+    firsts = {number + 1 for number in free.begun}
+    if each == 1:
+        assert firsts == set(run.kept)
+    else:
+        assert not firsts & set(run.kept)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import statistics
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,14 +13,17 @@ from typing import Any
 
 import pytest
 from fake_search import OBJECTIVES, SLOTS, FakeTarget, Memory, make_engine, noop
+from hypothesis import given
+from hypothesis import strategies as st
 
 from paretune.evaluators.pooling import processes_of
 from paretune.evaluators.sequential import least_rounds
 from paretune.measurement import Measurement
+from paretune.search.constraints import parse_constraint
 from paretune.search.engine import Engine
-from paretune.search.finals import Finals, last_round, pair_alpha, pair_sequence
+from paretune.search.finals import Finals, last_round, pair_alpha, pair_sequence, side_of
 from paretune.search.membership import groups, rivals
-from paretune.targets.base import Job, JobResult, JobStatus
+from paretune.targets.base import Job, JobResult, JobStatus, TargetInfo
 from paretune.targets.interference import Interference
 
 IN_TURNS = (SLOTS[0], replace(SLOTS[1], processes=3))
@@ -185,3 +189,106 @@ def test_what_others_disturbed_is_measured_again_and_noted(
     assert ("interference" in measured.details) == noted
     assert bool(told) == (times > 0)
     assert all("100% of the processor was others'" in line for line in told)
+
+
+class InTurns(NoisyTarget):
+    """Also runs jobs in turns: a second's disturbance hits the turns of all alike."""
+
+    def __init__(self) -> None:
+        super().__init__(noise=0.005)
+        self.rounds: list[list[str]] = []
+
+    def info(self) -> TargetInfo:
+        return TargetInfo("fake", memory_free=8_000_000_000)
+
+    def in_turns(
+        self, jobs: list[Job], order: random.Random, seconds: float | None = None
+    ) -> list[JobResult]:
+        self.rounds.append([job.payload["recipe"][-1]["params"]["x"] for job in jobs])
+        moments = [self.draw.lognormvariate(0, 0.2) for _ in range(4)]
+        results = []
+        for job in jobs:
+            (block,) = self.submit(job).result().value
+            turns = [block["value"] * moment for moment in moments]
+            block |= {"value": statistics.median(turns), "details": {"turns": turns}}
+            results.append(JobResult(JobStatus.OK, [block]))
+        return results
+
+
+def test_turn_is_set_against_turn(tmp_path: Path) -> None:
+    """4 % apart, where every second is up to half as fast again as the next."""
+    pair = [noop(x=1, ms=10.0, quality=0.9), noop(x=2, ms=10.4, quality=0.95)]
+    target = InTurns()
+    engine = _engine(tmp_path, pair, target)
+    standing = engine.run()
+    a, b = (o.measurements or {} for o in engine.recorder.outcomes)
+    assert pair_sequence(a, b, "decode_ms_p50", pair_alpha(2, 1)).high < 0
+    assert rivals(engine.recorder.outcomes, standing, OBJECTIVES) == {1: [], 2: []}
+    assert least_rounds(pair_alpha(2, 1)) <= len(target.rounds) <= 40
+    assert all(sorted(ids) == [1, 2] for ids in target.rounds)
+    assert len({tuple(ids) for ids in target.rounds}) == 2, "the order is drawn"
+
+
+def test_who_seems_to_miss_a_limit_by_a_little_gets_another_look(tmp_path: Path) -> None:
+    """Its own minute was a bad one: in the rounds it is seen to be fast enough."""
+
+    class BadMinute(NoisyTarget):
+        left = iter((9.8, 9.7, 10.2, 10.4))  # its rough process, and its three
+
+        def _value(self, job: Job, params: dict[str, Any]) -> Any:
+            value = super()._value(job, params)
+            if job.kind == "measure" and job.payload["evaluator"] == "generation":
+                ms = params["ms"] * self.draw.uniform(0.995, 1.005)
+                ms = next(self.left, ms) if params["x"] == 2 else ms
+                value = [Measurement("decode_ms_p50", ms, "ms", ms, ms, 2, "fake-1").to_json()]
+            return value
+
+    two = [noop(x=1, ms=9.0, quality=0.5), noop(x=2, ms=9.8, quality=0.95)]
+    engine = _engine(tmp_path, two, BadMinute(), constraints=("decode_ms_p50 <= 10",))
+    before = engine.finals_s
+    engine.finals_s = 0.0
+    assert 2 not in engine.run().feasible
+    engine.finals_s = before
+    standing = engine.run()
+    measured = (engine.recorder.outcomes[1].measurements or {})["decode_ms_p50"]
+    assert side_of(standing.limits[0], measured, 0.01) is True
+    assert standing.front == (1, 2)
+
+
+@given(st.lists(st.floats(5.0, 15.0), max_size=40))
+def test_a_side_of_a_limit_is_sure_only_if_nearly_all_rounds_are_on_it(values: list[float]) -> None:
+    limit = parse_constraint("decode_ms_p50 <= 10").resolve({})
+    assert limit is not None
+    rounds = [{"n": 1, "value": value, "round": i + 1} for i, value in enumerate(values)]
+    m = Measurement("decode_ms_p50", 10.0, "ms", details={"processes": rounds})
+    side = side_of(limit, m, 0.01)
+    holding = sum(limit.holds(value) for value in values)
+    if side is not None:
+        assert len(values) >= least_rounds(0.01)
+        assert (holding if side else len(values) - holding) > len(values) / 2
+    if len(values) >= least_rounds(0.01) and holding in (0, len(values)):
+        assert side is (holding > 0)
+
+
+def test_too_little_time_for_an_answer_is_not_spent(tmp_path: Path) -> None:
+    told: list[str] = []
+    pair = [noop(x=1, ms=10.0, quality=0.9), noop(x=2, ms=10.5, quality=0.95)]
+    engine = _engine(tmp_path, pair, NoisyTarget())
+    engine.finals_s = 6.0  # and eleven rounds of two would take nine
+    engine.watcher.note = told.append  # type: ignore[method-assign]
+    engine.run()
+    assert all(last_round(o.measurements or {}) == 0 for o in engine.recorder.outcomes)
+    assert "none of them can be told apart in 6 s" in told[-1]
+    assert "finals: 5m" in told[-1]
+
+
+def test_the_time_is_spent_on_as_many_as_it_is_enough_for(tmp_path: Path) -> None:
+    told: list[str] = []
+    four = [noop(x=i, ms=10.0 + i / 10, quality=0.9 + i / 100) for i in range(4)]
+    engine = _engine(tmp_path, four, NoisyTarget())
+    engine.watcher.note = told.append  # type: ignore[method-assign]
+    engine.run()
+    rounds = [last_round(o.measurements or {}) for o in engine.recorder.outcomes]
+    assert rounds[0] > 0, "the baseline"
+    assert sum(number > 0 for number in rounds) == 2
+    assert any("only 2 of them" in line for line in told)
