@@ -10,7 +10,8 @@ On packages of SmolLM2 that are built first (or found in ``--packages DIR``):
   busy. Any "faster" or "slower" is a mistake.
 - **A/A replayed**: 1,000 more comparisons over the rounds that the live ones recorded.
 
-Also the coverage of the intervals that three processes give, against the long run's median.
+- **Coverage**: how often the interval that three processes in a row give, as a search measures a
+  candidate, contains the median of all other processes.
 """
 
 from __future__ import annotations
@@ -38,14 +39,16 @@ from paretune.data import DataCatalog
 from paretune.entrants import open_entrants
 from paretune.evaluators.pooling import interval, log_ratio
 from paretune.models import open_model
+from paretune.search.attempt import PROCESS_S
 from paretune.store import default_store
 from paretune.targets.local import LocalTarget
 from paretune.targets.profile import DeviceProfile
 
 _METRIC = "decode_ms_p50"
 _MOST_ROUNDS = 60
-_LIVE_ROUNDS = 24
+_LIVE_ROUNDS = 16
 _PEER_WARM_UP, _PEER_RUNS = 10, 20
+_COVERED, _PROCESSES = ("int4", "int4-128", "int8"), 3
 _LOAD = "while True: sum(i * i for i in range(10000))"
 # Speeds that lie near each other, from options that one would really choose between.
 _BUILDS = {
@@ -262,20 +265,32 @@ def replayed_ab(
     return rows
 
 
-def coverage(record: dict[int, list[Round]], floor: float | None, times: int) -> float:
-    """Return how often three processes' interval contains the median of all the others."""
-    draw, inside = random.Random(5), 0
-    everyone = [(t, label) for t, rounds in record.items() for label in sorted(rounds[0])]
-    for number in range(times):
-        threads, label = everyone[number % len(everyone)]
-        values = [r[label]["value"] for r in record[threads]]
-        start = draw.randrange(len(values) - 2)
-        low, high = interval(values[start : start + 3], floor)
-        rest = values[:start] + values[start + 3 :]
-        assert low is not None
-        assert high is not None
-        inside += low <= statistics.median(rest) <= high
-    return inside / times
+def in_a_row(
+    paths: dict[str, str], times: int, target: LocalTarget
+) -> dict[str, list[tuple[float, ...]]]:
+    """Measure three processes in a row, as a search does a candidate's last rung, by turns."""
+    found: dict[str, list[tuple[float, ...]]] = {name: [] for name in _COVERED}
+    entrants = open_entrants([paths[n] for n in _COVERED], target.info(), threads=2)
+    with Arena(entrants, target, Workload()) as arena:
+        for number in range(times):
+            entrant = entrants[number % len(entrants)]
+            blocks = [arena.block(entrant, PROCESS_S) for _ in range(_PROCESSES)]
+            values = [m.value for block in blocks for m in block if m.metric == _METRIC]
+            found[entrant.label].append(tuple(v for v in values if v is not None))
+    return found
+
+
+def coverage(tries: dict[str, list[tuple[float, ...]]], floor: float | None) -> float:
+    """Return how often an interval contains the median of all the other tries' processes."""
+    inside = []
+    for values in tries.values():
+        for number, own in enumerate(values):
+            low, high = interval(own, floor)
+            assert low is not None
+            assert high is not None
+            others = [v for i, some in enumerate(values) if i != number for v in some]
+            inside.append(low <= statistics.median(others) <= high)
+    return statistics.fmean(inside)
 
 
 def main() -> None:
@@ -284,7 +299,8 @@ def main() -> None:
     parser.add_argument("--packages", type=Path, help="where packages are, or are built")
     parser.add_argument("--live", type=int, default=40, help="live A/A comparisons")
     parser.add_argument("--rounds", type=int, default=60, help="rounds of the A/B record")
-    parser.add_argument("--peer", type=int, default=25, help="times the peer's way is run a pair")
+    parser.add_argument("--tries", type=int, default=100, help="intervals of three processes")
+    parser.add_argument("--peer", type=int, default=10, help="times the peer's way is run a pair")
     given = parser.parse_args()
     told: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as temporary, LocalTarget() as target:
@@ -296,13 +312,17 @@ def main() -> None:
         pairs = {t: pairs_apart(some, 1.035, 1.08) for t, some in rounds.items()}
         told |= {"record": rounds, "long_run": shown, "noise_floor": floor}
         print(table(("threads", "faster", "slower", "long-run ratio"), shown), "\n", flush=True)
-        inside = told["coverage"] = coverage(rounds, floor, 100)
-        bare = told["coverage_without_floor"] = coverage(rounds, None, 100)
-        print(f"coverage of 95 % intervals: {inside:.2f} (noise floor {floor}; without {bare:.2f})")
+        tries = told["in_a_row"] = in_a_row(paths, given.tries, target)
+        inside = told["coverage"] = coverage(tries, floor)
+        bare = told["coverage_without_floor"] = coverage(tries, None)
+        print(f"coverage of 95 % intervals over {given.tries} tries: {inside:.2f} (noise floor "
+              f"{floor}; without it {bare:.2f})\n", flush=True)  # fmt: skip
+        save("verdicts", told)
         peer = told["peer"] = peers(paths, pairs, given.peer)
         ab = told["ab"] = replayed_ab(rounds, pairs, peer, 200)
         print(table(("faster", "slower", "threads", "ratio", "right", "wrong", "same", "undecided",
-                     "rounds", "seconds", "peer wrong", "peer seconds"), ab), "\n")  # fmt: skip
+                     "rounds", "seconds", "peer wrong", "peer seconds"), ab), "\n",
+              flush=True)  # fmt: skip
         save("verdicts", told)
         rows, recorded = live(paths["int4"], given.live, target)
     counts = {"live": Counter(row[2] for row in rows), "replayed": replayed_aa(recorded, 1000)}
