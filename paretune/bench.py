@@ -30,7 +30,8 @@ from paretune.targets.providers import PROVIDERS, check_provider
 from paretune.targets.surroundings import look_around
 
 _STARTS = 10
-_NOISE_PROCESSES = 9
+_NOISE_AT_ONCE = 2
+"""Processes of the A/A run in a row; there are several such pairs."""
 _NOISE_SECONDS = 0.5
 _MEMORY_SHARE = 0.25
 """Of the free memory that the largest working set may take."""
@@ -67,13 +68,15 @@ def bench_device(target: Target | None = None, store_root: Path | None = None) -
     with watching() as watch:
         figures = [*_start_up(target)]  # first: the rest would share the processor with its imports
         figures += _measure(target, "timer")
-        figures += _measure(target, "bandwidth", threads=threads, sets=sets)
-        figures += _measure(target, "arithmetic", threads=threads)
-        # Each in a process of its own: what differs between them is the noise.
-        noise = [
-            _measure(target, "noise", threads=info.cores, seconds=_NOISE_SECONDS)
-            for _ in range(_NOISE_PROCESSES)
-        ]
+        # Each in a process of its own: what differs between them is the noise. They are spread over
+        # the whole bench: what other machines do to this one changes within seconds to minutes.
+        noise = [_noise(target, info.cores) for _ in range(_NOISE_AT_ONCE)]
+        for count in threads:
+            figures += _measure(target, "bandwidth", threads=[count], sets=sets)
+            noise += [_noise(target, info.cores) for _ in range(_NOISE_AT_ONCE)]
+        for count in threads:
+            figures += _measure(target, "arithmetic", threads=[count])
+            noise += [_noise(target, info.cores) for _ in range(_NOISE_AT_ONCE)]
     profile = make_profile(info.fingerprint, figures, noise, watch.seen)
     return {
         "device": info.to_json(),
@@ -84,6 +87,10 @@ def bench_device(target: Target | None = None, store_root: Path | None = None) -
         "problems": [asdict(problem) for problem in problems(around, profile)],
         "kept": None if store_root is None else str(profile.save(store_root)),
     }
+
+
+def _noise(target: Target, cores: int) -> Any:
+    return _measure(target, "noise", threads=cores, seconds=_NOISE_SECONDS)
 
 
 def _measure(target: Target, function: str, **arguments: Json) -> Any:

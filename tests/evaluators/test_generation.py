@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from pydantic import ValidationError
 from paretune.evaluators.base import Budget
 from paretune.evaluators.generation import Generation, Stream
 from paretune.evaluators.serving import open_session
+from paretune.evaluators.timing import TURNS
 from paretune.evaluators.workload import (
     Case,
     GenerationParams,
@@ -261,3 +264,40 @@ def test_everything_survives_json(measure: Measure, tiny_genai: Model) -> None:
     params = {"prompt_tokens": 8, "new_tokens": 4, "streams": 2, "context": [0, 16]}
     for m in measure("generation", params, tiny_genai, budget=BLOCK).values():
         assert Measurement.from_json(json.loads(json.dumps(m.to_json(), allow_nan=False))) == m
+
+
+class FreeTurns:
+    """Turns with nobody else; counts them."""
+
+    taken = 0
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        self.taken += 1
+        yield
+
+
+def test_among_others_it_takes_short_turns_and_tells_each_ones_median(
+    measure: Measure, tiny_genai: Model
+) -> None:
+    turns = FreeTurns()
+    budget = Budget(seconds=0.0, block=True, turns=turns)
+    params = {"prompt_tokens": 8, "new_tokens": 4, "context": [0, 64]}
+    found = measure("generation", params, tiny_genai, budget=budget)
+    assert turns.taken == 2 * TURNS
+    for name in ("ttft_ms_p50", "decode_ms_p50", "ttft_ms_p50_context@64"):
+        m = found[name]
+        assert len(m.details["turns"]) == TURNS
+        assert min(m.samples) <= min(m.details["turns"]) <= max(m.details["turns"])
+    decode = found["decode_ms_p50"].details["turns"]
+    rates = found["decode_tokens_per_s"].details["turns"]
+    assert rates == pytest.approx([1e3 / value for value in decode])
+
+
+def test_several_streams_take_one_long_turn(measure: Measure, tiny_genai: Model) -> None:
+    turns = FreeTurns()
+    budget = Budget(seconds=0.0, block=True, turns=turns)
+    params = {"prompt_tokens": 8, "new_tokens": 4, "streams": 2}
+    found = measure("generation", params, tiny_genai, budget=budget)
+    assert turns.taken == 1
+    assert "turns" not in found["decode_ms_p50"].details
