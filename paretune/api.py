@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from paretune.errors import NothingFitsError
 from paretune.jsontools import Json, write_atomic
+from paretune.readiness import advice
 from paretune.results_document import ResultsDocument
 from paretune.search.attempt import Shortcuts
 from paretune.search.engine import Engine, Watcher
@@ -67,9 +68,7 @@ class Search:
         self._setting, self._study = setting, study
         plan = setting.plan
         study.claim(plan.text, plan.to_json(), setting.identity(), setting.device.to_json())
-        self.notes = (
-            *plan.notes, *training_notes(plan, setting.baseline, setting.target)
-        )  # fmt: skip
+        self.notes = (*plan.notes, *training_notes(plan, setting.baseline, setting.target))
         self._document = ResultsDocument(
             plan.name, plan.digest, setting.device.to_json(), plan.objectives,
             plan.constraints, setting.baseline.digest, self.notes, setting.roofline,
@@ -282,8 +281,8 @@ def optimize(
         display = watcher or make_display(quiet=True)
         search = Search(setting, opened, display)
         display.start(search.opening())
-        for note in search.notes:
-            display.note(f"note: {note}")
+        for line in (*(f"note: {note}" for note in search.notes), *advice(setting)):
+            display.note(line)
         status = "interrupted"
         try:
             search.engine.run()

@@ -1,4 +1,4 @@
-"""The device's own figures: memory bandwidth, matrix speed, start-up; and a model's speed on it.
+"""The device's own figures: memory bandwidth, matrix speed, start-up, noise.
 
 A decode step reads the whole model once, so ``bandwidth / bytes`` bounds the tokens per second. A
 prefill is bound by matrix speed. Both depend on threads, hence one figure a thread count.
@@ -8,21 +8,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from paretune.bench_figures import SETS, figure
 from paretune.bench_profile import make_profile, problems, render_figures, render_profile
-from paretune.errors import ParetuneError, UsageError
+from paretune.errors import ParetuneError
 from paretune.jsontools import Json
-from paretune.measurement import Rung
-from paretune.models import ModelKind, open_model
-from paretune.package import lay_out
-from paretune.search.candidate import RuntimeSettings
 from paretune.targets.base import Job, JobStatus, Limits, Target, TargetInfo
 from paretune.targets.interference import watching
 from paretune.targets.local import RUNTIMES, LocalTarget, worker_environment
@@ -36,11 +31,10 @@ _NOISE_SECONDS = 0.5
 _MEMORY_SHARE = 0.25
 """Of the free memory that the largest working set may take."""
 _LIMITS = Limits(seconds=120.0)
-_MODEL_LIMITS = Limits(seconds=600.0)
 
 
 def bench_device(target: Target | None = None, store_root: Path | None = None) -> dict[str, Json]:
-    """Measure this device; takes about half a minute.
+    """Measure this device; takes about 40 s.
 
     Args:
         target: Where to measure; None: this machine.
@@ -95,74 +89,12 @@ def _noise(target: Target, cores: int) -> Any:
 
 def _measure(target: Target, function: str, **arguments: Json) -> Any:
     call = {"function": f"paretune.bench_figures:{function}", "args": arguments}
-    return _value(target, Job("call", call, _LIMITS))
-
-
-def bench_model(
-    path: Path, target: Target | None = None, *, threads: int | None = None
-) -> dict[str, Json]:
-    """Measure a model's speed and footprint on this device, as a search would.
-
-    Args:
-        path: A model folder of a kind that can be served (a GenAI or a Hugging Face folder).
-        target: Where to measure; None: this machine.
-        threads: Threads to run it with; None: the physical cores.
-
-    Returns:
-        ``{"device": ..., "model": ..., "runtime": ..., "measurements": [...]}``.
-
-    Raises:
-        UsageError: There is no such model, or it is of a kind that cannot be served by itself.
-        ParetuneError: It does not load or generate, or a limit was hit.
-    """
-    model = open_model(path)
-    if model.kind is ModelKind.HF_ADAPTER:
-        raise UsageError(
-            f"model {str(path)!r} is an adapter, which cannot be served by itself",
-            hint="Merge it into its base model first (pass `merge`).",
-        )
-    if target is None:
-        with LocalTarget() as made:
-            return bench_model(path, made, threads=threads)
-    info = target.info()
-    runtime = RuntimeSettings("cpu", threads or info.cores)
-    measured: list[Json] = []
-    with tempfile.TemporaryDirectory(prefix="paretune-") as folder:
-        package = lay_out(model, runtime, Path(folder, "package"), link=True)
-        for name in ("generation", "footprint"):
-            payload = {
-                "model": package.to_json(),
-                "runtime": runtime.to_json(),
-                "evaluator": {"name": name, "params": {}},
-                "rung": Rung.FULL.value,
-                "data": _no_data(),
-            }
-            measured += _value(target, Job("measure", payload, _MODEL_LIMITS))
-    return {
-        "device": info.to_json(),
-        "model": model.to_json(),
-        "runtime": runtime.to_json(),
-        "measurements": measured,
-    }
+    return value_of(target, Job("call", call, _LIMITS))
 
 
 def render(measured: dict[str, Json]) -> str:
-    """Return what `bench_device` or `bench_model` measured as lines of text."""
-    device = measured["device"]
-    lines = [
-        f"{device['processor']}, {device['cores']} cores ({device['logical_cores']} logical), "
-        f"{device['memory'] / 1e9:.1f} GB; {device['fingerprint'][:19]}",
-        "",
-    ]
-    if "measurements" in measured:
-        runtime = measured["runtime"]
-        lines.append(f"{measured['model']['path']} on {runtime['provider']} x{runtime['threads']}")
-        for m in measured["measurements"]:
-            value = "no value" if m["value"] is None else f"{m['value']:.4g} {m['unit']}"
-            spread = "" if m["low"] is None else f"  [{m['low']:.4g}, {m['high']:.4g}], n={m['n']}"
-            reason = f"  ({m['reason']})" if m["reason"] and m["value"] is None else ""
-            lines.append(f"  {m['metric']:<22}{value:>20}{spread}{reason}")
-        return "\n".join(lines)
+    """Return what `bench_device` measured as lines of text."""
+    lines = [device_line(measured["device"]), ""]
     lines += render_figures(measured)
     lines.append("")
     for name, needs in measured["providers"].items():
@@ -171,6 +103,14 @@ def render(measured: dict[str, Json]) -> str:
         )
     lines += ["", *render_profile(measured)]
     return "\n".join(lines)
+
+
+def device_line(device: Mapping[str, Json]) -> str:
+    """Return what a device is in one line."""
+    return (
+        f"{device['processor']}, {device['cores']} cores ({device['logical_cores']} logical), "
+        f"{device['memory'] / 1e9:.1f} GB; {device['fingerprint'][:19]}"
+    )
 
 
 def thread_counts(info: TargetInfo) -> list[int]:
@@ -182,8 +122,8 @@ def thread_counts(info: TargetInfo) -> list[int]:
 def _start_up(target: Target) -> list[Json]:
     """Measure what a job's process costs, and an interpreter that imports the run-time."""
     call = Job("call", {"function": "paretune.bench_figures:nothing", "args": {}}, _LIMITS)
-    _value(target, call)  # the first one waits for the fork server's imports
-    jobs = [_seconds(lambda: _value(target, call)) * 1e3 for _ in range(_STARTS)]
+    value_of(target, call)  # the first one waits for the fork server's imports
+    jobs = [_seconds(lambda: value_of(target, call)) * 1e3 for _ in range(_STARTS)]
     return [
         figure("job start and end", "ms", jobs),
         _spawned("new process, run-time", ("onnxruntime_genai",), 3),
@@ -208,7 +148,7 @@ def _seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def _value(target: Target, job: Job) -> Any:
+def value_of(target: Target, job: Job) -> Any:
     """Run a job and return its value.
 
     Raises:
@@ -219,9 +159,3 @@ def _value(target: Target, job: Job) -> Any:
         what = job.payload.get("function") or job.payload["evaluator"]["name"]
         raise ParetuneError(f"{what}: {result.status}: {result.reason}")
     return result.value
-
-
-def _no_data() -> Json:
-    from paretune.data import DataCatalog
-
-    return DataCatalog({}, Path.cwd()).to_json()

@@ -103,18 +103,22 @@ def render_figures(measured: Mapping[str, Json]) -> list[str]:
             size = figure["name"].rpartition(", ")[2]
             table.setdefault(size, {})[figure["threads"]] = f"{figure['best']:.4g}"
             continue
-        threads = "" if figure["threads"] is None else f"{figure['threads']} threads"
+        threads = "" if figure["threads"] is None else _threads(figure["threads"])
         value = f"{figure['value']:.4g} {figure['unit']}"
         spread = f"  [{figure['low']:.4g}, {figure['high']:.4g}], n={figure['n']}"
         lines.append(f"  {figure['name']:<34}{threads:<11}{value:>16}{spread}")
     if table:
         counts = sorted({count for row in table.values() for count in row})
-        heads = "".join(f"{f'{count} threads':>12}" for count in counts)
+        heads = "".join(f"{_threads(count):>12}" for count in counts)
         lines += ["", f"  memory read bandwidth, GB/s{heads}"]
         for size, row in table.items():
             cells = "".join(f"{row.get(count, ''):>12}" for count in counts)
             lines.append(f"    working set {size:>8}     {cells}")
     return lines
+
+
+def _threads(count: int) -> str:
+    return "1 thread" if count == 1 else f"{count} threads"
 
 
 def render_profile(measured: Mapping[str, Json]) -> list[str]:

@@ -119,7 +119,8 @@ def _end(end: float | None, value: float) -> float:
 def _name(row: Mapping[str, Any], best: int | None, baseline: int | None) -> str:
     """Return a line's name; Plotly reads elements in it, so that texts are escaped."""
     steps = " › ".join(step["pass"] + _shown(step["params"]) for step in row["recipe"])
-    words = f"{row['id']} {steps or 'unchanged'} ×{row['runtime']['threads']}"
+    threads = row["runtime"]["threads"]
+    words = f"{row['id']} {steps or 'unchanged'}, {threads} thread{'s' * (threads > 1)}"
     what = "the pick: " if row["id"] == best else "baseline: " if row["id"] == baseline else ""
     cut = words if len(words) <= _LONGEST else f"{words[: _LONGEST - 1]}…"
     return html.escape(what + cut)

@@ -79,6 +79,7 @@ def view(results: Mapping[str, Json], paired: Mapping[str, Json]) -> dict[str, A
     by_id = {row["id"]: row for row in rows}
     best = by_id.get(results["best"])
     metrics = _in_order(results, rows)
+    valueless = _valueless(metrics, rows)
     baseline = results["baseline"]
     return {
         "results": results,
@@ -88,6 +89,8 @@ def view(results: Mapping[str, Json], paired: Mapping[str, Json]) -> dict[str, A
         "baseline": baseline,
         "baseline_id": None if baseline is None else baseline.get("id"),
         "metrics": metrics,
+        "columns": _columns(results, metrics, {m for names in valueless.values() for m in names}),
+        "valueless": valueless,
         "units": {m: row["metrics"][m]["unit"] for row in rows for m in row["metrics"]},
         "counts": Counter(row["outcome"] for row in rows),
         "fates": _FATES,
@@ -96,6 +99,9 @@ def view(results: Mapping[str, Json], paired: Mapping[str, Json]) -> dict[str, A
         "recipe": None if best is None else _recipe_yaml(best),
         "costs": _constraint_costs(results),
         "roofed": any(row.get("roofline") for row in rows),
+        "roof_known": any(
+            (row.get("roofline") or {}).get("decode_share") is not None for row in rows
+        ),
         "spent": _spent(rows),
         "plot": script_json(_plot(results, rows, metrics)),
     }
@@ -109,6 +115,31 @@ def _in_order(results: Mapping[str, Json], rows: list[dict[str, Any]]) -> list[s
     return [m for m in dict.fromkeys(asked) if m in measured] + [
         m for m in measured if m not in asked
     ]
+
+
+def _columns(
+    results: Mapping[str, Json], metrics: list[str], without: set[str]
+) -> tuple[list[str], list[str], list[str]]:
+    """Return the table's metrics: what is asked of candidates, the rest, and further lengths."""
+    asked = {entry["metric"] for key in ("objectives", "constraints") for entry in results[key]}
+    shown = [m for m in metrics if m not in without]
+    rest = [m for m in shown if m not in asked]
+    return (
+        [m for m in shown if m in asked],
+        [m for m in rest if "@" not in m],
+        [m for m in rest if "@" in m],
+    )
+
+
+def _valueless(metrics: list[str], rows: list[dict[str, Any]]) -> dict[str, list[str]]:
+    """Return the metrics that no candidate has a value of, by the reason of the first one."""
+    found: dict[str, list[str]] = {}
+    for metric in metrics:
+        entries = [row["metrics"][metric] for row in rows if metric in row["metrics"]]
+        if all(entry["value"] is None for entry in entries):
+            reason = next((e["reason"] for e in entries if e["reason"]), "no reason was given")
+            found.setdefault(reason, []).append(metric)
+    return found
 
 
 def script_json(value: Json) -> str:
@@ -154,7 +185,12 @@ def _answer(
 ) -> list[str]:
     """Return the answer in plain sentences."""
     if not results["candidates"]:
-        return ["Nothing has been measured yet."]
+        why = {
+            "finished": " The time was used up before the first candidate was done: the same "
+            "command with a longer --time goes on from what was built.",
+            "interrupted": " The same command goes on.",
+        }
+        return ["Nothing has been measured yet." + why.get(results["status"], "")]
     if best is None:
         miss = results["nearest_miss"]
         told = ["No candidate meets every constraint."]
@@ -168,7 +204,7 @@ def _answer(
     first = objectives[0]
     sentences = [
         f"Ship candidate {best['id']}: {best['described']}, on "
-        f"{best['runtime']['provider']} with {best['runtime']['threads']} threads."
+        f"{best['runtime']['provider']} with {_threads(best['runtime']['threads'])}."
     ]
     front = len(results["pareto"])
     if front == 1:
@@ -188,6 +224,10 @@ def _answer(
     return sentences
 
 
+def _threads(count: int) -> str:
+    return f"{count} thread{'s' * (count > 1)}"
+
+
 def _how_sure(results: Mapping[str, Json], best: int) -> list[str]:
     """Return what is said of members of the front that may be no better than others."""
     told = []
@@ -200,11 +240,15 @@ def _how_sure(results: Mapping[str, Json], best: int) -> list[str]:
             )
     unsure = [m for m in results.get("membership", []) if not m["sure"] and m["id"] != best]
     if unsure:
-        shown = ", ".join(
-            f"{m['id']} (perhaps beaten by {', '.join(map(str, m['rivals']))})" for m in unsure
-        )
-        told.append(f"Not sure of their place on the front: {shown}.")
+        shown = ", ".join(f"{m['id']} (to {_either(m['rivals'])})" for m in unsure)
+        told.append(f"Measured for longer, some of the front may lose their place: {shown}.")
     return told
+
+
+def _either(ids: list[int]) -> str:
+    """Return numbers as in ``2, 5 or 7``."""
+    *front, last = map(str, ids) if ids else ["another"]
+    return f"{', '.join(front)} or {last}" if front else last
 
 
 def _against(

@@ -229,21 +229,34 @@ def roofline_entry(
         ``{"bytes_per_token", "operations_per_prompt_token", "decode_share", "ttft_share"}``: a
         share is the roof's time over the measured one (1: as fast as the device allows).
     """
-    trace = _trace(measured)
-    needs = traffic(info, context=trace[0] + trace[1] // 2)
-    if needs is None:
-        return None
-    shares: dict[str, Json] = {"decode_share": None, "ttft_share": None}
+    needs = traffic(info, context=context_of(measured))
+    return None if needs is None else shares(needs, runtime, profile, measured)
+
+
+def shares(
+    needs: Traffic,
+    runtime: RuntimeSettings,
+    profile: DeviceProfile | None,
+    measured: Mapping[str, Measurement],
+) -> dict[str, Json]:
+    """Return the same as `roofline_entry` of what is known to be read and computed."""
+    found: dict[str, Json] = {"decode_share": None, "ttft_share": None}
     if profile is not None and runtime.provider == "cpu":
-        roof = Roof(needs, profile, runtime.threads)
-        shares["decode_share"] = share(roof.decode_ms(), measured.get("decode_ms_p50"))
-        if trace[0]:
-            shares["ttft_share"] = share(roof.ttft_ms(trace[0]), measured.get("ttft_ms_p50"))
+        roof, prompt = Roof(needs, profile, runtime.threads), _trace(measured)[0]
+        found["decode_share"] = share(roof.decode_ms(), measured.get("decode_ms_p50"))
+        if prompt:
+            found["ttft_share"] = share(roof.ttft_ms(prompt), measured.get("ttft_ms_p50"))
     return {
         "bytes_per_token": needs.bytes_per_token,
         "operations_per_prompt_token": needs.operations_per_prompt_token,
-        **shares,
+        **found,
     }
+
+
+def context_of(measured: Mapping[str, Measurement]) -> int:
+    """Return how many tokens the cache held on average while decoding was timed."""
+    prompt, new = _trace(measured)
+    return prompt + new // 2
 
 
 def share(roof_ms: float | None, measured: Measurement | None) -> float | None:

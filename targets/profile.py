@@ -10,6 +10,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,11 @@ class DeviceProfile:
     noise: Mapping[str, tuple[float, ...]]
     others: float = 0.0
     stolen: float = 0.0
+
+    @property
+    def measured_at(self) -> datetime:
+        """`when`, with its time zone."""
+        return datetime.fromisoformat(self.when)
 
     @property
     def calm(self) -> bool:
@@ -170,10 +176,12 @@ class DeviceProfile:
         """Read what `to_json` wrote.
 
         Raises:
-            ValueError: It has another schema.
+            ValueError: It has another schema, or does not say when it was measured.
         """
         if value["schema"] != SCHEMA:
             raise ValueError(f"schema {value['schema']}; this version reads {SCHEMA}")
+        if datetime.fromisoformat(value["when"]).tzinfo is None:
+            raise ValueError(f"when: {value['when']} has no time zone")
         return cls(
             fingerprint=value["fingerprint"],
             when=value["when"],

@@ -4,7 +4,6 @@ import json
 import math
 import random
 import re
-import struct
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from hypothesis import strategies as st
 from paretune import bench
 from paretune.bench_figures import figure as figure_of
 from paretune.bench_profile import make_profile, noise_floor, problems
-from paretune.errors import ParetuneError, UsageError
+from paretune.errors import ParetuneError
 from paretune.targets.base import Job, TargetInfo
 from paretune.targets.interference import Interference
 from paretune.targets.local import LocalTarget
@@ -124,35 +123,6 @@ def test_a_failing_job_is_an_error() -> None:
         LocalTarget(preload=False) as target,
         pytest.raises(ParetuneError, match=r"job_functions:fail: failed: ValueError: no"),
     ):
-        bench._value(
+        bench.value_of(
             target, Job("call", {"function": "job_functions:fail", "args": {"message": "no"}})
         )
-
-
-def test_no_such_model(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no such folder"):
-        bench.bench_model(tmp_path / "nowhere")
-
-
-def test_an_adapter_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "adapter_config.json").write_text("{}")
-    (tmp_path / "adapter_model.safetensors").write_bytes(struct.pack("<Q", 2) + b"{}")
-    with pytest.raises(UsageError, match="is an adapter"):
-        bench.bench_model(tmp_path)
-
-
-def test_a_model_is_rendered_with_and_without_values() -> None:
-    measured = {
-        "device": TargetInfo("local", processor="P").to_json(),
-        "model": {"path": "m"},
-        "runtime": {"provider": "cpu", "threads": 2},
-        "measurements": [
-            {"metric": "a", "value": 1.5, "unit": "ms", "low": 1.0, "high": 2.0, "n": 9,
-             "reason": None},
-            {"metric": "b", "value": None, "unit": "ms", "low": None, "high": None, "n": 0,
-             "reason": "too few"},
-        ],
-    }  # fmt: skip
-    text = bench.render(measured)
-    assert "1.5 ms  [1, 2], n=9" in text
-    assert "no value  (too few)" in text

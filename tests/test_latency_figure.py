@@ -72,7 +72,7 @@ def test_one_line_a_candidate_of_the_front_and_the_baseline() -> None:
     assert len(drawn.data) == 3 * 4
     assert [trace.showlegend for trace in drawn.data if trace.legendgroup == "1"].count(True) == 1
     names = {trace.name for trace in drawn.data}
-    assert "baseline: 1 genai (fp32) ×2" in names
+    assert "baseline: 1 genai (fp32), 2 threads" in names
     assert any(name.startswith("the pick: ") for name in names)
     assert not any("<b>" in name for name in names)
     mine = [t for t in drawn.data if t.legendgroup == "2" and t.yaxis == "y"]

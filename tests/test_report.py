@@ -86,6 +86,8 @@ def test_nothing_yet_and_nothing_feasible() -> None:
     empty = document([], status="running")
     Results.model_validate(empty)
     assert plain_answer(empty) == ["Nothing has been measured yet."]
+    assert "a longer --time" in plain_answer(document([]))[0]
+    assert "same command" in plain_answer(document([], status="interrupted"))[0]
     none = document(OUTCOMES, "decode_ms_p50 <= 1")
     assert none["best"] is None
     assert none["nearest_miss"]["id"] == 4
@@ -175,5 +177,33 @@ def test_the_answer_says_who_cannot_be_told_apart() -> None:
     told = " ".join(plain_answer(results))
     assert "It cannot be told apart from candidate 98; " in told
     assert "it is the one because it leads by a hair" in told
-    assert f"98 (perhaps beaten by {best}, 99)" in told
+    assert f"some of the front may lose their place: 98 (to {best} or 99)." in told
     assert "99 (perhaps" not in told
+
+
+def test_the_table_shows_what_is_asked_first_and_no_empty_column() -> None:
+    few, long = "too few samples", "decode_ms_p50@512"
+    entry = {"value": 1.0, "low": None, "high": None, "n": 3, "unit": "ms", "reason": None}
+    none = {**entry, "value": None, "reason": few}
+    results = document(OUTCOMES[:3], "size_mb <= 9")
+    for row, value in zip(results["candidates"], (none, entry, none), strict=True):
+        row["metrics"] |= {"load_s": value, long: entry, "ttft_ms_p95": none, "size_mb": entry,
+                           "ttft_ms_p99": none}  # fmt: skip
+    shown = view(results, {})
+    assert shown["columns"] == (["accuracy", "decode_ms_p50", "size_mb"], ["load_s"], [long])
+    assert shown["valueless"] == {few: ["ttft_ms_p95", "ttft_ms_p99"]}
+
+
+def test_the_page_says_what_has_no_value_and_where_further_lengths_are(tmp_path: Path) -> None:
+    results = document(OUTCOMES[:2])
+    entry = {"value": None, "low": None, "high": None, "n": 3, "unit": "ms", "reason": "too few"}
+    for row in results["candidates"]:
+        row["metrics"] |= {"ttft_ms_p95": entry, "load_s@7": {**entry, "value": 2.0}}
+    write_report(results, tmp_path / "r.html")
+    page = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "No candidate has a value of ttft_ms_p95: too few." in page
+    assert "the number after @ counts the tokens" in page
+    heads = re.findall(r"<th[^>]*>(.*?)</th>", page)
+    names = [head.partition("<br>")[0] for head in heads]
+    assert names.index("decode_ms_p50") < names.index("why") < names.index("load_s@7")
+    assert "ttft_ms_p95" not in names

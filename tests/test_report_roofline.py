@@ -62,3 +62,15 @@ def test_bytes_and_share_are_shown(tmp_path: Path) -> None:
 def test_an_older_study_has_no_such_columns(tmp_path: Path) -> None:
     write_report(results("absent", None), tmp_path / "r.html")
     assert "MB a token" not in (tmp_path / "r.html").read_text()
+
+
+def test_a_device_that_was_not_measured_has_no_share_and_it_is_said(tmp_path: Path) -> None:
+    unmeasured = {
+        "bytes_per_token": 84_000_000, "operations_per_prompt_token": 212_400_000,
+        "decode_share": None, "ttft_share": None,
+    }  # fmt: skip
+    write_report(results(unmeasured), tmp_path / "r.html")
+    page = (tmp_path / "r.html").read_text()
+    assert "MB a token" in page
+    assert "roof, %" not in page
+    assert "is shown once <code>paretune bench</code> has measured it" in page

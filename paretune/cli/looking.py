@@ -19,12 +19,16 @@ def bench(model: Path | None, store: Path | None, as_json: bool) -> None:
 
     The device's figures are kept in the store, where searches find them.
     """
-    from paretune.bench import bench_device, bench_model, render
+    from paretune.bench import bench_device, render
+    from paretune.bench_model import bench_model, render_model
     from paretune.store import default_store
 
     root = store or default_store()
-    measured = bench_device(store_root=root) if model is None else bench_model(model)
-    say(json.dumps(measured) if as_json else render(measured))
+    if model is None:
+        measured, text = bench_device(store_root=root), render
+    else:
+        measured, text = bench_model(model, store_root=root), render_model
+    say(json.dumps(measured) if as_json else text(measured))
 
 
 @click.command()

@@ -16,7 +16,8 @@ def document(text: str, name: str = "") -> dict[str, Any]:
     """
     metric = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 3, "unit": text, "reason": None}
     none = {**metric, "value": None, "reason": text}
-    metrics = {f"accuracy{name}": metric, f"ms{name}": metric, f"mb{name}": none}
+    metrics = {f"accuracy{name}": metric, f"ms{name}": metric, f"mb{name}": none,
+               f"never{name}": none}  # fmt: skip
     recipe = [{"pass": f"genai{text}x", "params": {f"k{text}": text, "l": [text, {text: text}]}}]
     runtime = {"provider": f"cpu{name}", "threads": 2}
     candidate = {
@@ -33,7 +34,8 @@ def document(text: str, name: str = "") -> dict[str, Any]:
         "artifact": f"sha256:{text}",
         "seconds": [{"step": f"genai{text}x", "s": 1.0, "cached": False}],
     }
-    failed = {"outcome": "failed", "reason": text, "feasible": False, "pareto": False}
+    failed = {"outcome": "failed", "reason": text, "feasible": False, "pareto": False,
+              "metrics": {**metrics, f"mb{name}": metric}}  # fmt: skip
     names = ("processor", "os", "python", "fingerprint")
     limit = {"metric": f"accuracy{name}", "op": ">=", "value": 0.9, "text": f"accuracy {text}"}
     found: dict[str, Any] = {

@@ -80,8 +80,13 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "damage", ["", "[]", '{"schema": 1}', json.dumps({**PROFILE.to_json(), "schema": 2})]
-)
+    "damage",
+    [
+        "", "[]", '{"schema": 1}', json.dumps({**PROFILE.to_json(), "schema": 2}),
+        json.dumps({**PROFILE.to_json(), "when": "yesterday"}),
+        json.dumps({**PROFILE.to_json(), "when": "2026-01-02T03:04:05"}),
+    ],
+)  # fmt: skip
 def test_a_damaged_profile_is_told(tmp_path: Path, damage: str) -> None:
     file = profile_file(tmp_path, PROFILE.fingerprint)
     file.parent.mkdir()

@@ -1,0 +1,70 @@
+"""What to know before a search measures: what around it would spoil a speed, what it lacks."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from paretune.setting import Setting
+from paretune.store import default_store
+from paretune.targets.interference import Interference
+from paretune.targets.profile import DeviceProfile
+from paretune.targets.surroundings import Surroundings, look_around, troubles
+
+_WATCHED_S = 0.3
+_OLD_AFTER = timedelta(days=30)
+
+
+def advice(setting: Setting, look: Callable[[float], Surroundings] = look_around) -> list[str]:
+    """Return what a user should know before speeds are measured, a line each.
+
+    Args:
+        setting: What is about to be searched; nothing is said if it times nothing.
+        look: Looks around for so many seconds.
+    """
+    if not any(slot.on_device for slot in setting.evaluators):
+        return []
+    around = look(_WATCHED_S)
+    if all(provider == "cpu" for provider in setting.plan.providers):
+        around = replace(around, gpu=())  # whoever computes there is in nobody's way
+    lines = [f"warning: {trouble.what}. {trouble.mend}" for trouble in troubles(around)]
+    about = about_profile(setting.profile, setting.store.root, datetime.now(UTC))
+    return lines if about is None else [*lines, f"note: {about}"]
+
+
+def about_profile(profile: DeviceProfile | None, store_root: Path, now: datetime) -> str | None:
+    """Return why the device should be measured (again) before a search, and how; None: no need.
+
+    Args:
+        profile: What the store has of this device.
+        store_root: The store.
+        now: With a time zone.
+    """
+    command = bench_command(store_root)
+    if profile is None:
+        return (
+            f"this device was not measured yet; `{command}` (about 40 s) lets a search use the "
+            "device's own noise floor and roof"
+        )
+    if not profile.calm:
+        return (
+            f"the device's own figures are not used: while they were measured "
+            f"{Interference(profile.others, profile.stolen)}; run `{command}` (about 40 s) when "
+            "the machine is quiet"
+        )
+    age = now - profile.measured_at
+    if age > _OLD_AFTER:
+        return (
+            f"the device's own figures are {age.days} days old; `{command}` (about 40 s) "
+            "measures them again"
+        )
+    return None
+
+
+def bench_command(store_root: Path) -> str:
+    """Return the command that measures the device for a store."""
+    own = store_root.resolve() == default_store().resolve()
+    return "paretune bench" if own else f"paretune bench --store {shlex.quote(str(store_root))}"
