@@ -29,6 +29,8 @@ _SHORTEST_WINDOW_S = 0.003
 _ARITHMETIC_S = 3.0
 _NOISE_MEMORY_SIDE = 4096
 _NOISE_ROWS = 128
+_NOISE_WARM_UP_S = 0.3
+"""Of new threads two may share a core for up to 0.25 s, until the scheduler parts them."""
 
 
 def nothing() -> None:
@@ -151,7 +153,11 @@ def _rate(
 
 
 def noise(
-    threads: int, seconds: float, side: int = _NOISE_MEMORY_SIDE, small_side: int = _MATRIX
+    threads: int,
+    seconds: float,
+    side: int = _NOISE_MEMORY_SIDE,
+    small_side: int = _MATRIX,
+    warm_up_s: float = _NOISE_WARM_UP_S,
 ) -> dict[str, Json]:
     """Time two kinds of work and return their medians: one process of an A/A run.
 
@@ -160,6 +166,7 @@ def noise(
         seconds: In all, about.
         side: Of the matrix that is read for one row: bound by memory.
         small_side: Of the matrix that is multiplied by many rows: bound by arithmetic.
+        warm_up_s: For each kind, before what counts.
 
     Returns:
         ``{"memory": seconds, "arithmetic": seconds, "n": repetitions of the last}``.
@@ -169,7 +176,7 @@ def noise(
     for name, (rows, width) in shapes.items():
         # One session at a time: the idle threads of another would spin beside its own.
         work = _product("MatMul", rows, width, threads)
-        samples = _repeat(work, seconds / len(shapes))
+        samples = _repeat(work, seconds / len(shapes), warm_up_s)
         medians[name] = statistics.median(samples)
         medians["n"] = len(samples)
         del work
@@ -224,9 +231,12 @@ def _one_product(operator: str, weights: Any, left: Any) -> bytes:
     return model
 
 
-def _repeat(work: Callable[[], object], seconds: float) -> list[float]:
-    """Return the seconds of each repetition after one to warm up; five at least."""
+def _repeat(work: Callable[[], object], seconds: float, warm_up_s: float = 0.0) -> list[float]:
+    """Return the seconds of each repetition after those that warm up; five at least."""
     work()
+    begin = time.perf_counter()
+    while time.perf_counter() - begin < warm_up_s:
+        work()
     samples: list[float] = []
     end = time.perf_counter() + seconds
     while len(samples) < 5 or time.perf_counter() < end:

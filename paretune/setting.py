@@ -61,7 +61,12 @@ class Setting:
     @property
     def noise_floor(self) -> float | None:
         """What two processes differ by on this device, as a share; None: not measured yet."""
-        return self.profile.noise_floor if self.profile is not None and self.profile.calm else None
+        return None if self._calm_profile is None else self._calm_profile.noise_floor
+
+    @property
+    def _calm_profile(self) -> DeviceProfile | None:
+        """The device's profile if its figures are what the device can do."""
+        return self.profile if self.profile is not None and self.profile.calm else None
 
     @property
     def specs(self) -> tuple[MetricSpec, ...]:
@@ -88,7 +93,7 @@ class Setting:
         if info is None:
             return None
         runtime, measured = outcome.candidate.runtime, outcome.measurements or {}
-        return roofline_entry(info, runtime, self.profile, measured)
+        return roofline_entry(info, runtime, self._calm_profile, measured)
 
     def identity(self) -> dict[str, Json]:
         """Return what a study's outcomes are valid for: it may not change under them."""

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from paretune import bench
 from paretune.bench_figures import figure as figure_of
-from paretune.bench_profile import make_profile, noise_floor, problems
+from paretune.bench_profile import bursts, make_profile, noise_floor, problems
 from paretune.errors import ParetuneError
 from paretune.targets.base import Job, TargetInfo
 from paretune.targets.interference import Interference
@@ -73,7 +73,8 @@ def test_the_kernels_run_in_a_worker() -> None:
     assert 0 < profile.timer_s < 0.1
     assert len(profile.bandwidth) == 4
     assert not profile.calm
-    told = problems(Surroundings(), replace(profile, noise_floor=0.01))
+    calm = {"memory": (1.0, 1.01), "arithmetic": (1.0, 1.0)}
+    told = problems(Surroundings(), replace(profile, noise_floor=0.01, noise=calm))
     assert [problem.what for problem in told] == [
         "while this was measured 20% of the processor was others'"
     ]
@@ -96,6 +97,14 @@ def test_the_noise_floor_is_the_spread_of_a_ratio() -> None:
         inside += abs(draw.gauss(0, 0.03) - draw.gauss(0, 0.03)) <= floor
         total += 1
     assert inside / total == pytest.approx(0.95, abs=0.012)
+
+
+def test_bursts_do_not_widen_the_noise_floor_but_are_told() -> None:
+    calm = [1.0, 1.01, 0.99, 1.005, 0.995, 1.002, 0.998]
+    hit = [*calm, 1.6, 1.65, 1.7]
+    assert noise_floor(hit) < 0.1
+    assert bursts({"memory": hit, "arithmetic": calm}) == (3, pytest.approx(0.7, abs=0.02))
+    assert bursts({"memory": calm, "arithmetic": calm}) == (0, 0.0)
 
 
 @given(st.lists(st.floats(1e-6, 1e3), min_size=2, max_size=40), st.floats(1e-3, 1e3))
