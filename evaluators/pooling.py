@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from paretune.evaluators.statistics import percentile
+from paretune.evaluators.timing import too_few
 from paretune.jsontools import Json
 from paretune.measurement import Measurement
 
@@ -146,9 +147,10 @@ def _no_narrower(value: float, low: float, high: float, floor: float) -> tuple[f
 
 
 def _percentile(measured: Measurement, share: float, samples: tuple[float, ...]) -> Measurement:
-    """Return a percentile of all processes' samples, if they carry one."""
+    """Return a percentile of all processes' samples, or what they lack."""
     found = percentile(samples, share)
     if found is None:
-        return measured
+        few = too_few(share, len(samples))
+        return replace(measured, value=None, low=None, high=None, n=len(samples), reason=few)
     value, low, high = found
     return replace(measured, value=value, low=low, high=high, n=len(samples), reason=None)

@@ -157,6 +157,16 @@ class Search:
         whole = plan.space.size + len(outside)
         return whole if plan.search.trials is None else min(whole, plan.search.trials)
 
+    def untried(self) -> str | None:
+        """Return what the time did not suffice for, in a sentence; None: for all there was."""
+        most, looked_at = self.most(), len(self._study.outcomes)
+        if not self.engine.out_of_time or looked_at >= most:
+            return None
+        return (
+            f"note: the time was used up; {most - looked_at} of {most} candidates were not looked "
+            "at. The same command with a larger --time goes on with them"
+        )
+
     def opening(self) -> Opening:
         """Return what a display is told at the beginning."""
         from paretune.display import Opening
@@ -287,6 +297,9 @@ def optimize(
         try:
             search.engine.run()
             status = "finished"
+            untried = search.untried()
+            if untried is not None:
+                display.note(untried)
         finally:
             display.finish([])
             result = search.finish(status)

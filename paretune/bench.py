@@ -15,7 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from paretune.bench_figures import SETS, figure
-from paretune.bench_profile import make_profile, problems, render_figures, render_profile
+from paretune.bench_profile import (
+    beside_earlier,
+    make_profile,
+    problems,
+    render_figures,
+    render_profile,
+)
 from paretune.errors import ParetuneError
 from paretune.jsontools import Json
 from paretune.targets.base import Job, JobStatus, Limits, Target, TargetInfo
@@ -72,14 +78,19 @@ def bench_device(target: Target | None = None, store_root: Path | None = None) -
             figures += _measure(target, "arithmetic", threads=[count])
             noise += [_noise(target, info.cores) for _ in range(_NOISE_AT_ONCE)]
     profile = make_profile(info.fingerprint, figures, noise, watch.seen)
+    found, kept = list(problems(around, profile)), None
+    if store_root is not None:
+        profile, trouble = beside_earlier(profile, store_root)
+        kept = str(profile.save(store_root))
+        found += [] if trouble is None else [trouble]
     return {
         "device": info.to_json(),
         "figures": figures,
         "providers": {name: check_provider(name, info) for name in PROVIDERS},
         "profile": profile.to_json(),
         "surroundings": around.to_json(),
-        "problems": [asdict(problem) for problem in problems(around, profile)],
-        "kept": None if store_root is None else str(profile.save(store_root)),
+        "problems": [asdict(problem) for problem in found],
+        "kept": kept,
     }
 
 

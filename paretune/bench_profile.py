@@ -6,10 +6,12 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
+from paretune.errors import StateError
 from paretune.jsontools import Json
 from paretune.targets.interference import Interference
-from paretune.targets.profile import Arithmetic, Bandwidth, DeviceProfile
+from paretune.targets.profile import Arithmetic, Bandwidth, DeviceProfile, profile_file
 from paretune.targets.surroundings import Surroundings, Trouble, troubles
 
 _T_975 = (
@@ -126,6 +128,28 @@ def problems(around: Surroundings, profile: DeviceProfile) -> tuple[Trouble, ...
             )
         )
     return tuple(found)
+
+
+def beside_earlier(
+    profile: DeviceProfile, store_root: Path
+) -> tuple[DeviceProfile, Trouble | None]:
+    """Return what to keep in the place of what the store has of the device, and what is said of it.
+
+    The roofs are the best of both. The rest of a calm profile is not given up for a disturbed one.
+    """
+    try:
+        earlier = DeviceProfile.load(store_root, profile.fingerprint)
+    except StateError:  # a damaged one is what measuring again mends
+        earlier = None
+    if earlier is None:
+        return profile, None
+    if profile.calm or not earlier.calm:
+        return profile.with_roofs_of(earlier), None
+    return earlier.with_roofs_of(profile), Trouble(
+        f"searches go on with the noise floor of {earlier.when}",
+        "it was measured while little else ran",
+        f"To do without it, remove {profile_file(store_root, profile.fingerprint)} first.",
+    )
 
 
 def render_figures(measured: Mapping[str, Json]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from paretune.evaluators.sequential import least_rounds
 from paretune.jsontools import Json
 
 _SHOWN = (
@@ -18,8 +19,10 @@ _WHAT = {"decode_ms_p50": "decoding", "ttft_ms_p50": "first token"}
 def render(found: Mapping[str, Json]) -> str:
     """Return what was found: a table of the entrants, and a sentence a pair and metric."""
     lines = [*_table(found["entrants"]), ""]
+    verdicts = sum(len(pair["metrics"]) for pair in found["pairs"])
+    least = least_rounds((1 - found["confidence"]) / verdicts)
     for pair in found["pairs"]:
-        lines += [_sentence(pair["a"], pair["b"], m, found["margin"])
+        lines += [_sentence(pair["a"], pair["b"], m, found["margin"], least)
                   for m in pair["metrics"].values()]  # fmt: skip
     rounds = len(found["rounds"])
     how = ("side by side in short turns" if found["in_turns"]
@@ -27,7 +30,10 @@ def render(found: Mapping[str, Json]) -> str:
     lines += ["", f"{rounds} rounds: in each, each model in a new process, {how}; all of this "
               f"together holds with {found['confidence']:.0%} confidence"]  # fmt: skip
     if not found["decided"]:
-        lines.append("undecided pairs need more rounds: --time 10m, or a quieter machine")
+        lines.append(
+            "what is not known needs more rounds: a longer --time (10m) or more --rounds, or a "
+            "quieter machine"
+        )
     return "\n".join(lines)
 
 
@@ -50,13 +56,13 @@ def _table(entrants: Sequence[Mapping[str, Json]]) -> list[str]:
     ]
 
 
-def _sentence(a: str, b: str, pair: Mapping[str, Json], margin: float) -> str:
-    """Return one verdict in words."""
+def _sentence(a: str, b: str, pair: Mapping[str, Json], margin: float, least: int) -> str:
+    """Return one verdict in words; `least` is how many rounds can say anything at all."""
     what, verdict = _WHAT.get(pair["metric"], pair["metric"]), pair["verdict"]
     ratio, low, high = pair["ratio"], pair["low"], pair["high"]
     if verdict == "undecided":
         if low is None or high is None:
-            return f"{what}: too few rounds to say anything of {a} and {b}"
+            return f"{what}: nothing can be said of {a} and {b} before {least} rounds"
         if low > high:
             return f"{what}: {a} against {b} changed while it was measured; measure again"
         return f"{what}: not known yet; {a} takes {low:.3f} to {high:.3f} of {b}'s time"

@@ -159,7 +159,8 @@ def detect_kind(folder: Path) -> ModelKind:
     if not folder.is_dir():
         raise UsageError(
             f"model {str(folder)!r}: no such folder",
-            hint="Give the path of a Hugging Face model folder (config.json and safetensors).",
+            hint="Give the path of a model folder: Hugging Face (config.json and safetensors), or "
+            "ONNX Runtime GenAI (genai_config.json).",
         )
     if (folder / "genai_config.json").is_file():
         return ModelKind.GENAI

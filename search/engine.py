@@ -99,6 +99,7 @@ class Engine:
         measure_again: How often a measurement is made again because others had its cores.
         watching: Sees what others take of the processor.
         finals_s: Most seconds of the finals (`search/finals.py`); 0: none.
+        out_of_time: Whether the time, and not the space or the trials, ended the search.
     """
 
     strategy: Strategy
@@ -123,6 +124,7 @@ class Engine:
     measure_again: int = 1
     watching: Callable[[], AbstractContextManager[Watch]] = watching
     finals_s: float = 0.0
+    out_of_time: bool = field(default=False, init=False)
     _deadline: float | None = field(default=None, init=False)
 
     def run(self) -> Standing:
@@ -185,6 +187,7 @@ class Engine:
 
     def _spent(self) -> bool:
         if self._deadline is not None and time.monotonic() >= self._deadline:
+            self.out_of_time = True
             return True
         if self.trials is None:
             return False
@@ -197,6 +200,7 @@ class Engine:
         try:
             outcome = Attempt(self, id, candidate).run()
         except OutOfTimeError:
+            self.out_of_time = True
             self.target.cancel()
             return False
         self.recorder.record(outcome)

@@ -74,7 +74,6 @@ class Finals:
         if end - time.monotonic() < _WORTH_S or self.decided(ids):
             return
         ids = self._affordable(ids, end - time.monotonic())
-        self._asked = [(id, limit) for id, limit in self._asked if id in ids]
         if not ids:
             return
         self._engine.watcher.note(
@@ -82,18 +81,30 @@ class Finals:
         )
         try:
             with ExitStack() as stack:
-                finalists = [self._finalist(id, stack) for id in ids]
-                ready = [finalist for finalist in finalists if finalist is not None]
-                rounds = Rounds(self._engine, self._slots, ready)
-                while (
-                    len(ready) == len(ids)
-                    and time.monotonic() < end
-                    and not self.decided(ids)
-                    and self._round(rounds)
-                ):
-                    pass
+                found = [self._finalist(id, stack) for id in ids]
+                ready = [finalist for finalist in found if finalist is not None]
+                if len(ready) == len(ids):
+                    self._rounds(ready, end)
         except OutOfTimeError:  # the round in flight is unrecorded
             self._engine.target.cancel()
+
+    def _rounds(self, finalists: Sequence[Finalist], end: float) -> None:
+        """Measure round after round; after the first one it is known what a round takes."""
+        ids = [finalist.id for finalist in finalists]
+        rounds, first = Rounds(self._engine, self._slots, finalists), True
+        while ids and time.monotonic() < end and not self.decided(ids):
+            start = time.monotonic()
+            if not self._round(rounds):
+                return
+            if first:
+                now = time.monotonic()
+                pace = (now - start) / sum(map(self._block_s, ids))
+                fewer, first = self._affordable(ids, end - now, pace), False
+                if len(fewer) < len(ids):
+                    ids = fewer
+                    rounds = Rounds(
+                        self._engine, self._slots, [f for f in finalists if f.id in ids]
+                    )  # fmt: skip
 
     def finalists(self) -> list[int]:
         """Return the front, what may be on it for all one knows, and the baseline."""
@@ -110,29 +121,55 @@ class Finals:
         chosen = list(dict.fromkeys((*best, *standing.front, *near)))[:_MOST_FINALISTS]
         return list(dict.fromkeys((*chosen, *base))) if len(chosen) > 1 else chosen
 
-    def _affordable(self, ids: Sequence[int], seconds: float) -> list[int]:
-        """Return as many of them as there can be an answer about; the baseline stays.
+    def _affordable(self, ids: Sequence[int], seconds: float, pace: float = 1.0) -> list[int]:
+        """Return as many of them as there can be an answer about.
 
-        Fewer rounds than `least_rounds` say nothing, however far apart two are.
+        Fewer rounds than `least_rounds` say nothing, however far apart two are. A baseline that is
+        surely beaten, and that no speed's limit is relative to, is the first to be left out.
+
+        Args:
+            ids: Who may take part.
+            seconds: For all rounds together.
+            pace: What a round takes, over what was expected of it.
         """
         base = [id for id in ids if self._outcome(id).candidate.digest == self._engine.baseline]
         others = [id for id in ids if id not in base]
+        spared = base if self._spared(base, others) else []
+        some: list[int] = []
         for count in range(len(others), -1, -1):
-            some = [*others[:count], *base]
-            rounds = least_rounds(self._alpha(some))
-            if rounds * sum(map(self._block_s, some)) <= seconds:
+            ways = [[*others[:count], *base], *([others[:count]] if spared else [])]
+            some = next((way for way in ways if self._enough(way, seconds / pace)), [])
+            if some:
                 break
-        else:
-            some = []
-        if len(some) < 2 <= len(ids):
-            some = []
-        if len(some) < len(ids):
+        self._asked = [(id, limit) for id, limit in self._asked if id in some]
+        if not some or set(ids) - set(some) - set(spared):
             who = f"only {len(some)} of them" if some else "none of them"
             self._engine.watcher.note(
                 f"finals: {len(ids)} candidates may be the choice, but {who} can be told apart "
                 f"in {seconds:.0f} s; `search: {{finals: 5m}}` gives them more"
             )
         return some
+
+    def _enough(self, ids: Sequence[int], seconds: float) -> bool:
+        """Return whether so many seconds suffice for any answer about two or more."""
+        if len(ids) < 2:
+            return False
+        done = min(last_round(self._outcome(id).measurements or {}) for id in ids)
+        rounds = max(1, least_rounds(self._alpha(ids)) - done)
+        return rounds * sum(map(self._block_s, ids)) <= seconds
+
+    def _spared(self, base: Sequence[int], others: Sequence[int]) -> bool:
+        """Return whether the finals can do without the baseline: nothing is asked of it."""
+        relative = [c for c in self._engine.constraints if c.relative is not None]
+        if any(c.metric in self._speeds for c in relative):
+            return False
+        if any(id in base for id, _ in self._asked):
+            return False
+        measured = {id: self._outcome(id).measurements or {} for id in (*base, *others)}
+        return all(
+            surely_dominated(measured[id], {other: measured[other]}, [objective]) is not None
+            for id in base for other in others for objective in self._objectives
+        )  # fmt: skip
 
     def _block_s(self, id: int) -> float:
         """Return about how long one process of a candidate takes: to load, and to be measured."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from paretune.evaluators.sequential import Verdict, speed_verdict
+from paretune.evaluators.sequential import Verdict, least_rounds, speed_verdict
 from paretune.evaluators.statistics import paired_bootstrap_difference
 from paretune.jsontools import Json
 from paretune.measurement import Measurement
@@ -43,8 +43,8 @@ class Group:
 def surely_better(a: Measured, b: Measured, objective: Objective, alpha: float) -> bool:
     """Return whether the first is better on an objective beyond doubt.
 
-    What was measured in turns is compared in turns; accuracies on the same examples, by example;
-    all else by intervals.
+    What was measured in turns for long enough is compared in turns; accuracies on the same
+    examples, by example; all else by intervals.
 
     Args:
         a: The first's measurements.
@@ -56,7 +56,7 @@ def surely_better(a: Measured, b: Measured, objective: Objective, alpha: float) 
     if mine is None or other is None:
         return False
     sequence = pair_sequence(a, b, objective.metric, alpha)
-    if sequence.n:
+    if sequence.n >= least_rounds(alpha):  # fewer rounds say nothing
         verdict = speed_verdict(sequence)
         wanted = Verdict.FASTER if objective.direction == "minimize" else Verdict.SLOWER
         return verdict is wanted
@@ -86,7 +86,9 @@ def rivals(
 
 def _alpha(outcomes: Sequence[Outcome], objectives: Sequence[Objective]) -> float:
     """Return the error of each comparison in turns: as the finals share it out."""
-    in_turns = [o.measurements or {} for o in outcomes if last_round(o.measurements or {})]
+    fewest = least_rounds(pair_alpha(2, 1))  # of less than that nothing is said by rounds
+    in_turns = [o.measurements or {} for o in outcomes
+                if last_round(o.measurements or {}) >= fewest]  # fmt: skip
     metrics = [
         o.metric for o in objectives
         if any(last_round({o.metric: m[o.metric]}) for m in in_turns if o.metric in m)

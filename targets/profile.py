@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -95,6 +95,25 @@ class DeviceProfile:
     def calm(self) -> bool:
         """True if little else ran while it was measured: only then its roofs are roofs."""
         return self.others + self.stolen <= _CALM_BELOW
+
+    def with_roofs_of(self, earlier: DeviceProfile) -> DeviceProfile:
+        """Return this profile with the best rates of both.
+
+        What a device has shown once it can do, whatever was in its way the next time: on a shared
+        machine the memory's bandwidth differs by half from one minute to another. A roof taken in a
+        slow minute would rule out what is feasible.
+        """
+        reads = {(b.threads, b.bytes): b for b in earlier.bandwidth}
+        products = {(a.kind, a.threads, a.rows): a for a in earlier.arithmetic}
+        for b in self.bandwidth:
+            known = reads.get((b.threads, b.bytes), b)
+            reads[b.threads, b.bytes] = max(b, known, key=lambda point: point.rate)
+        for a in self.arithmetic:
+            before = products.get((a.kind, a.threads, a.rows), a)
+            products[a.kind, a.threads, a.rows] = max(a, before, key=lambda point: point.rate)
+        return replace(
+            self, bandwidth=tuple(reads.values()), arithmetic=tuple(products.values())
+        )
 
     def bandwidth_at(self, threads: int, bytes: float) -> float | None:
         """Return the bandwidth to expect of reading a working set over and over, at best.

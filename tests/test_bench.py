@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from paretune import bench
 from paretune.bench_figures import figure as figure_of
-from paretune.bench_profile import bursts, make_profile, noise_floor, problems
+from paretune.bench_profile import beside_earlier, bursts, make_profile, noise_floor, problems
 from paretune.errors import ParetuneError
 from paretune.targets.base import Job, TargetInfo
 from paretune.targets.interference import Interference
@@ -97,6 +97,25 @@ def test_the_noise_floor_is_the_spread_of_a_ratio() -> None:
         inside += abs(draw.gauss(0, 0.03) - draw.gauss(0, 0.03)) <= floor
         total += 1
     assert inside / total == pytest.approx(0.95, abs=0.012)
+
+
+def test_a_disturbed_profile_does_not_take_a_calm_ones_place(tmp_path: Path) -> None:
+    figures = [figure_of("job start and end", "ms", [30.0, 40.0]),
+               figure_of("timer resolution", "ns", [50.0, 50.0])]  # fmt: skip
+    noise = [{"memory": 1.0, "arithmetic": 1.0}, {"memory": 1.01, "arithmetic": 1.0}]
+    calm = make_profile("sha256:1", figures, noise, Interference(0.0, 0.0))
+    busy = make_profile("sha256:1", figures, noise[::-1] * 2, Interference(0.5, 0.0))
+    assert beside_earlier(busy, tmp_path) == (busy, None)  # better than none
+    busy.save(tmp_path)
+    assert beside_earlier(calm, tmp_path) == (calm, None)
+    file = calm.save(tmp_path)
+    assert beside_earlier(calm, tmp_path) == (calm, None)
+    kept, told = beside_earlier(busy, tmp_path)
+    assert kept == calm
+    assert told is not None
+    assert calm.when in told.what
+    file.write_text("{")
+    assert beside_earlier(busy, tmp_path) == (busy, None)
 
 
 def test_bursts_do_not_widen_the_noise_floor_but_are_told() -> None:

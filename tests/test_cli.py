@@ -1,6 +1,7 @@
 """The command line as a user types it: in a process of its own, with its exit status."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -139,6 +140,17 @@ def test_every_command_takes_the_switches_that_are_the_same_everywhere(tmp_path:
 def test_a_dry_run_of_what_nothing_fits_ends_as_the_search_would(tmp_path: Path) -> None:
     config = write_fake_study(tmp_path, {"x": 99}, baseline=[{"noop": {"x": 99}}])
     assert paretune("search", config, "--dry-run", cwd=tmp_path).returncode == 2
+
+
+def test_a_search_that_ran_out_of_time_says_what_it_did_not_look_at(tmp_path: Path) -> None:
+    config = write_fake_study(tmp_path, {"x": {"low": 1, "high": 400}})
+    shown = paretune(
+        "search", config, "--time", "2s", "--store", tmp_path / "store", cwd=tmp_path
+    )  # fmt: skip
+    told = re.search(r"(\d+) of 401 candidates were not looked at", shown.stdout + shown.stderr)
+    assert told is not None, shown.stdout + shown.stderr
+    recorded = len(list((tmp_path / "studies" / "fake" / "candidates").iterdir()))
+    assert 401 - recorded <= int(told[1]) <= 401 - recorded + 1  # one may have been in flight
 
 
 def test_pick_and_report_on_what_is_no_study(tmp_path: Path) -> None:

@@ -86,7 +86,10 @@ def test_percentiles_come_from_all_samples() -> None:
     alone = pool([{**_block([1.0, 2.0], "decode_ms_p50@64"),
                    "decode_ms_p95@64": block(0)["decode_ms_p95@64"]}])  # fmt: skip
     assert alone["decode_ms_p95@64"].value is None
-    assert alone["decode_ms_p95@64"].reason == "too few"
+    assert "too few samples: 2 of the 130" in str(alone["decode_ms_p95@64"].reason)
+    several = pool([{**_block([1.0, 2.0], "decode_ms_p50@64"),
+                     "decode_ms_p95@64": block(0)["decode_ms_p95@64"]}] * 3)  # fmt: skip
+    assert "too few samples: 6 of the 130" in str(several["decode_ms_p95@64"].reason)
     pooled = pool([block(0), block(100)])
     assert pooled["decode_ms_p95@64"].value == 189.0
     assert pooled["decode_ms_p95@64"].n == 200

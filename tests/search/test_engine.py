@@ -153,6 +153,7 @@ def test_what_is_in_flight_at_the_deadline_is_stopped_and_unrecorded(tmp_path: P
     engine.run()
     assert time.monotonic() - start < 5
     assert len(engine.recorder.outcomes) == 1
+    assert engine.out_of_time
     assert engine.target.cancelled  # type: ignore[attr-defined]
 
 

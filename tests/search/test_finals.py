@@ -292,3 +292,46 @@ def test_the_time_is_spent_on_as_many_as_it_is_enough_for(tmp_path: Path) -> Non
     assert rounds[0] > 0, "the baseline"
     assert sum(number > 0 for number in rounds) == 2
     assert any("only 2 of them" in line for line in told)
+
+
+def test_who_takes_part_is_seen_anew_once_it_is_known_what_a_round_takes(tmp_path: Path) -> None:
+    """The baseline is surely beaten: it is the first to be left out."""
+    three = [noop(x=0, ms=30.0, quality=0.5), noop(x=1, ms=10.0, quality=0.9),
+             noop(x=2, ms=10.1, quality=0.95)]  # fmt: skip
+    engine = _engine(tmp_path, three, NoisyTarget())
+    engine.finals_s = 0.0
+    engine.run()
+    finals = Finals(engine)
+    ids = finals.finalists()
+    assert sorted(ids) == [1, 2, 3]
+    with_it = 0.8 * 3 * least_rounds(pair_alpha(3, 1))
+    without = 0.8 * 2 * least_rounds(pair_alpha(2, 1))
+    told: list[str] = []
+    engine.watcher.note = told.append  # type: ignore[method-assign]
+    assert finals._affordable(ids, with_it + 1) == ids
+    assert sorted(finals._affordable(ids, with_it - 1)) == [2, 3]
+    assert told == []
+    assert sorted(finals._affordable(ids, 2 * without + 1, pace=2.0)) == [2, 3]
+    assert finals._affordable(ids, 2 * without - 1, pace=2.0) == []
+    assert len(told) == 1
+    engine.constraints = (parse_constraint("decode_ms_p50 <= baseline * 0.5"),)
+    assert finals._affordable(ids, with_it - 1) == [ids[0], 1], "a limit is relative to it"
+
+
+def test_too_few_rounds_do_not_hide_what_intervals_tell(tmp_path: Path) -> None:
+    pair = [noop(x=1, ms=10.0, quality=0.9), noop(x=2, ms=15.0, quality=0.95)]
+    engine = _engine(tmp_path, pair, NoisyTarget())
+    engine.finals_s = 0.0
+    standing = engine.run()
+    outcomes = engine.recorder.outcomes
+    assert groups(outcomes, standing, OBJECTIVES) == ()
+    few = []
+    for outcome in outcomes:
+        measured = dict(outcome.measurements or {})
+        m = measured["decode_ms_p50"]
+        processes = [{**p, "round": i + 1} for i, p in enumerate(processes_of(m))]
+        measured["decode_ms_p50"] = replace(m, details={"processes": processes})
+        few.append(replace(outcome, measurements=measured))
+    assert all(last_round(o.measurements or {}) == 3 for o in few)
+    assert groups(few, standing, OBJECTIVES) == ()
+    assert rivals(few, standing, OBJECTIVES) == {1: [], 2: []}

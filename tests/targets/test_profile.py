@@ -112,6 +112,30 @@ def test_bandwidth_by_working_set() -> None:
     assert most(PROFILE, 1, 64 * MB) == 20e9
 
 
+@given(PROFILES, PROFILES, THREADS, SIZES)
+def test_a_roof_once_shown_is_not_lowered(
+    newer: DeviceProfile, earlier: DeviceProfile, threads: int, size: int
+) -> None:
+    both = newer.with_roofs_of(earlier)
+    rates = {(b.threads, b.bytes): b.rate for b in both.bandwidth}
+    for point in (*newer.bandwidth, *earlier.bandwidth):
+        assert rates[point.threads, point.bytes] >= point.rate
+    assert set(rates.values()) <= {b.rate for b in (*newer.bandwidth, *earlier.bandwidth)}
+    same = {b.threads for b in newer.bandwidth} == {b.threads for b in earlier.bandwidth}
+    if same and {b.bytes for b in newer.bandwidth} == {b.bytes for b in earlier.bandwidth}:
+        for profile in (newer, earlier):
+            assert most(both, threads, size) >= most(profile, threads, size)
+
+
+def test_what_is_not_a_roof_is_the_newer_ones() -> None:
+    slower = replace(
+        PROFILE, noise_floor=0.2, arithmetic=(Arithmetic("fp32", 2, 1024, 90e9),)
+    )  # fmt: skip
+    both = slower.with_roofs_of(PROFILE)
+    assert both.noise_floor == 0.2
+    assert both.peak("fp32", 2) == 190e9
+
+
 def test_peaks() -> None:
     assert PROFILE.peak("fp32", 1) == 100e9
     assert PROFILE.peak("fp32", 2) == PROFILE.peak("fp32", 64) == 190e9
