@@ -71,6 +71,7 @@ LARGE = [
         ]
     },
 ]
+BASELINE = [lora(16, 5.0e-4), "merge", {"genai": {"precision": "fp32"}}]
 SMALL = [
     lora(16, 5.0e-4),
     "merge",
@@ -88,8 +89,7 @@ SMALL = [
 
 def large(minutes: float) -> None:
     """Run the larger study."""
-    baseline = [lora(16, 5.0e-4), "merge", {"genai": {"precision": "fp32"}}]
-    config = configuration(LARGE, baseline=baseline, search={"time": minutes * 60})
+    config = configuration(LARGE, baseline=BASELINE, search={"time": minutes * 60})
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "phrase-tone.yaml"
         file.write_text(yaml.safe_dump(config, sort_keys=False))
@@ -124,7 +124,7 @@ def ablation() -> None:
     config = configuration(SMALL, target={"providers": ["cpu"], "threads": [2]})
     config["data"]["tone"]["limit"] = 160
     config["evaluate"][0]["classification"]["rough_examples"] = 24
-    config["baseline"] = [lora(16, 5.0e-4), "merge", {"genai": {"precision": "fp32"}}]
+    config["baseline"] = BASELINE
     found = []
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "small.yaml"
