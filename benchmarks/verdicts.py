@@ -9,9 +9,6 @@ On packages of SmolLM2 that are built first (or found in ``--packages DIR``):
 - **A/A live**: a package against itself, half of the times beside a process that keeps one core
   busy. Any "faster" or "slower" is a mistake.
 - **A/A replayed**: 1,000 more comparisons over the rounds that the live ones recorded.
-
-- **Coverage**: how often the interval that three processes in a row give, as a search measures a
-  candidate, contains the median of all other processes.
 """
 
 from __future__ import annotations
@@ -37,18 +34,14 @@ from common import ROOT, save, table
 from paretune.comparing import Arena, Contest, Workload, medians
 from paretune.data import DataCatalog
 from paretune.entrants import open_entrants
-from paretune.evaluators.pooling import interval, log_ratio
+from paretune.evaluators.pooling import log_ratio
 from paretune.models import open_model
-from paretune.search.attempt import PROCESS_S
-from paretune.store import default_store
 from paretune.targets.local import LocalTarget
-from paretune.targets.profile import DeviceProfile
 
 _METRIC = "decode_ms_p50"
 _MOST_ROUNDS = 60
 _LIVE_ROUNDS = 16
 _PEER_WARM_UP, _PEER_RUNS = 10, 20
-_COVERED, _PROCESSES = ("int4", "int4-128", "int8"), 3
 _LOAD = "while True: sum(i * i for i in range(10000))"
 # Speeds that lie near each other, from options that one would really choose between.
 _BUILDS = {
@@ -265,58 +258,22 @@ def replayed_ab(
     return rows
 
 
-def in_a_row(
-    paths: dict[str, str], times: int, target: LocalTarget
-) -> dict[str, list[tuple[float, ...]]]:
-    """Measure three processes in a row, as a search does a candidate's last rung, by turns."""
-    found: dict[str, list[tuple[float, ...]]] = {name: [] for name in _COVERED}
-    entrants = open_entrants([paths[n] for n in _COVERED], target.info(), threads=2)
-    with Arena(entrants, target, Workload()) as arena:
-        for number in range(times):
-            entrant = entrants[number % len(entrants)]
-            blocks = [arena.block(entrant, PROCESS_S) for _ in range(_PROCESSES)]
-            values = [m.value for block in blocks for m in block if m.metric == _METRIC]
-            found[entrant.label].append(tuple(v for v in values if v is not None))
-    return found
-
-
-def coverage(tries: dict[str, list[tuple[float, ...]]], floor: float | None) -> float:
-    """Return how often an interval contains the median of all the other tries' processes."""
-    inside = []
-    for values in tries.values():
-        for number, own in enumerate(values):
-            low, high = interval(own, floor)
-            assert low is not None
-            assert high is not None
-            others = [v for i, some in enumerate(values) if i != number for v in some]
-            inside.append(low <= statistics.median(others) <= high)
-    return statistics.fmean(inside)
-
-
 def main() -> None:
     """Run all parts; print the tables; write the JSON after each."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--packages", type=Path, help="where packages are, or are built")
     parser.add_argument("--live", type=int, default=40, help="live A/A comparisons")
     parser.add_argument("--rounds", type=int, default=60, help="rounds of the A/B record")
-    parser.add_argument("--tries", type=int, default=100, help="intervals of three processes")
     parser.add_argument("--peer", type=int, default=10, help="times the peer's way is run a pair")
     given = parser.parse_args()
     told: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as temporary, LocalTarget() as target:
         paths = build(given.packages or Path(temporary))
-        profile = DeviceProfile.load(default_store(), target.info().fingerprint)
-        floor = None if profile is None else profile.noise_floor
         rounds = record(paths, given.rounds, target)
         shown = [[t, *p] for t, some in rounds.items() for p in pairs_apart(some, 1.0, 9.0)]
         pairs = {t: pairs_apart(some, 1.035, 1.08) for t, some in rounds.items()}
-        told |= {"record": rounds, "long_run": shown, "noise_floor": floor}
+        told |= {"record": rounds, "long_run": shown}
         print(table(("threads", "faster", "slower", "long-run ratio"), shown), "\n", flush=True)
-        tries = told["in_a_row"] = in_a_row(paths, given.tries, target)
-        inside = told["coverage"] = coverage(tries, floor)
-        bare = told["coverage_without_floor"] = coverage(tries, None)
-        print(f"coverage of 95 % intervals over {given.tries} tries: {inside:.2f} (noise floor "
-              f"{floor}; without it {bare:.2f})\n", flush=True)  # fmt: skip
         save("verdicts", told)
         peer = told["peer"] = peers(paths, pairs, given.peer)
         ab = told["ab"] = replayed_ab(rounds, pairs, peer, 200)

@@ -14,6 +14,7 @@ from paretune.measurement import Measurement, Rung
 from paretune.models import Model
 from paretune.search.candidate import Candidate
 from paretune.search.gates import broken_limit, cautious, dominated, foreseen
+from paretune.search.ladder import Look, ladder
 from paretune.search.outcome import Outcome, OutcomeKind, StepTime
 from paretune.search.workbench import EvaluatorSlot
 from paretune.targets.base import Job, JobStatus
@@ -82,6 +83,7 @@ class Attempt:
         self._candidate = candidate
         self._measured: dict[str, Measurement] = {}
         self._relied_on: dict[str, Measurement] = {}
+        self._blocks: dict[int, list[dict[str, Measurement]]] = {}
         self._seconds: list[StepTime] = []
         self._artifact: str | None = None
         self._rung: Rung | None = None
@@ -127,13 +129,15 @@ class Attempt:
         self._refuse_duplicate(built)
         with self._engine.workbench.packaged(built, self._candidate.runtime) as package:
             self._smoke(package)
-            ladder = self._ladder()
-            for rung, slot in ladder:
-                last = rung == slot.rungs[-1]
-                if not (last and self._by_example(package, slot, rung)):
-                    self._measure(package, slot, rung)
-                self._rung = rung
-                if (rung, slot) != ladder[-1]:
+            looks = ladder(
+                self._engine.evaluators, early_stops=self._engine.shortcuts.early_stops
+            )  # fmt: skip
+            for look in looks:
+                last = look.rung == look.slot.rungs[-1]
+                if not (last and self._by_example(package, look.slot, look.rung)):
+                    self._measure(package, look)
+                self._rung = look.rung
+                if look != looks[-1]:
                     self._stop_early()
 
     def _build(self) -> Model:
@@ -177,17 +181,8 @@ class Attempt:
         self._seconds.append(StepTime("smoke", time.perf_counter() - start, False))
         self._rung = Rung.SMOKE
 
-    def _ladder(self) -> list[tuple[Rung, EvaluatorSlot]]:
-        """Return every measurement in order: by rung, and speed before the dearer accuracy."""
-        slots = sorted(self._engine.evaluators, key=lambda slot: not slot.on_device)
-        return [
-            (rung, slot)
-            for rung in Rung
-            for slot in slots
-            if rung == slot.rungs[-1] or (rung in slot.rungs and self._engine.shortcuts.early_stops)
-        ]
-
-    def _measure(self, package: Model, slot: EvaluatorSlot, rung: Rung) -> None:
+    def _measure(self, package: Model, look: Look) -> None:
+        slot, rung = look.slot, look.rung
         step = f"{slot.name}:{rung.value}"
         known = self._reusable(slot, rung)
         if known is not None:
@@ -195,26 +190,29 @@ class Attempt:
             self._seconds.append(StepTime(step, 0.0, True))
             return
         names = {spec.name for spec in slot.metrics}
-        previous = {name: m for name, m in self._measured.items() if name in names}
-        several = slot.processes if rung == slot.rungs[-1] else 1
-        seconds = PROCESS_S if several > 1 else None
-        # What takes long by itself is measured in the first process only.
-        jobs = [
-            self._engine.workbench.measure(
-                package, self._candidate.runtime, slot, rung, previous, seconds, block=number > 0
-            )
-            for number in range(several)
-        ]
+        first = look.process == 0
+        # Each process of several is on its own; what takes long by itself only the first measures.
+        previous = {name: m for name, m in self._measured.items() if name in names and first}
+        job = self._engine.workbench.measure(
+            package, self._candidate.runtime, slot, rung, previous,
+            PROCESS_S if look.of > 1 else None, block=not first,
+        )  # fmt: skip
         start = time.perf_counter()
         self._engine.watcher.timing(slot.on_device)
         try:
-            blocks = [self._block(job, slot) for job in jobs]
+            block = self._block(job, slot)
         finally:
             self._engine.watcher.timing(False)
         self._seconds.append(StepTime(step, time.perf_counter() - start, False))
+        if slot.processes == 1:
+            self._keep(slot, rung, block)
+            return
+        blocks = self._blocks[slot.index] = [
+            *([] if first else self._blocks[slot.index]), block
+        ]  # fmt: skip
         floor = self._engine.noise_floor if slot.on_device else None
-        pooled = slot.processes > 1
-        self._keep(slot, rung, pool(blocks, floor) if pooled else blocks[0])
+        # Until all of its processes have run, it is a rough measurement to an early decision.
+        self._keep(slot, rung if look.final else Rung.ROUGH, pool(blocks, floor))
 
     def _by_example(self, package: Model, slot: EvaluatorSlot, rung: Rung) -> bool:
         """Look at more and more examples, until all of them could change nothing.

@@ -24,7 +24,7 @@ class EvaluatorSlot:
         params: As configured.
         metrics: What it yields.
         rungs: Where it measures, cheapest first.
-        processes: In how many processes, one after another, its last rung is measured.
+        processes: In how many processes its last rung is measured (`search/ladder.py` says when).
     """
 
     index: int
