@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from paretune.errors import InvalidArtifactError
 from paretune.evaluators.base import Budget
-from paretune.evaluators.statistics import bootstrap_median
+from paretune.evaluators.pooling import interval
 from paretune.measurement import Measurement, MetricSpec, Rung
 from paretune.models import Model, ModelKind, folder_bytes
 from paretune.passes.base import Context, Params, Progress, parameter
@@ -72,9 +72,10 @@ class Footprint:
         for name, unit in (("peak_memory_mb", "MB"), ("load_s", "s")):
             values = [probe[name] for probe in probes]
             middle = statistics.median(values)
-            low, high = bootstrap_median(values)
+            low, high = interval(values, None)
+            why = "one process tells no interval" if low is None else None
             found.append(Measurement(name, middle, unit, low, high, len(values),
-                                     "fresh-process-1", tuple(values)))  # fmt: skip
+                                     "fresh-process-2", tuple(values), why))  # fmt: skip
         return found
 
 

@@ -24,6 +24,8 @@ _T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.2
       2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056,
       2.052, 2.048, 2.045, 2.042)  # fmt: skip
 _NORMAL = 1.960
+_OF_ONE = ("turns", "level", "interference")
+"""Details that are one process's alone."""
 _PERCENTILE = re.compile(r"(?P<name>.+)_p(?P<share>9\d)(?P<suffix>(?:_context)?@.*)?")
 
 
@@ -59,9 +61,10 @@ def pool(
 
 
 def processes_of(measurement: Measurement) -> list[dict[str, Json]]:
-    """Return ``{"n", "value", "round", "turns"}`` of each process behind a measurement.
+    """Return ``{"n", "value", "round", ...}`` of each process behind a measurement.
 
-    ``turns``: the medians of its turns, if it took any.
+    Some have more: ``turns``, the medians of its turns; ``level``, what its value is multiplied by
+    to be compared with values of another hour; ``interference``, what others took meanwhile.
     """
     known = measurement.details.get("processes")
     if known is not None:
@@ -69,8 +72,8 @@ def processes_of(measurement: Measurement) -> list[dict[str, Json]]:
     if measurement.value is None:
         return []
     process = {"n": len(measurement.samples), "value": measurement.value, "round": None}
-    turns = measurement.details.get("turns")
-    return [process if turns is None else {**process, "turns": list(turns)}]
+    own = {key: measurement.details[key] for key in _OF_ONE if key in measurement.details}
+    return [{**process, **own}]
 
 
 def log_ratio(a: Sequence[float], b: Sequence[float]) -> float:
@@ -98,11 +101,17 @@ def _pooled(parts: Sequence[tuple[Measurement, int | None]], floor: float | None
                 process["round"] = round
             processes.append(process)
         samples += measurement.samples
-    own = {key: value for key, value in first.details.items() if key != "turns"}
+    own = {key: value for key, value in first.details.items() if key not in _OF_ONE}
     details: dict[str, Any] = {**own, "processes": processes}
-    values = [process["value"] for process in processes]
+    values = [process["value"] * process.get("level", 1.0) for process in processes]
     if not values:
         return first
+    hit = [process["interference"] for process in processes if "interference" in process]
+    if hit:
+        details["interference"] = {
+            "processes": len(hit),
+            **{key: max(seen[key] for seen in hit) for key in ("others", "stolen")},
+        }
     value = statistics.median(values)
     if len(values) > 1:
         low, high = interval(values, floor)
@@ -110,10 +119,16 @@ def _pooled(parts: Sequence[tuple[Measurement, int | None]], floor: float | None
         low, high = first.low, first.high
         if floor is not None and low is not None and high is not None:
             low, high = _no_narrower(value, low, high, floor)
+    reason = None if low is not None else first.reason or "one process tells no interval"
+    if hit:
+        most = max(seen["others"] + seen["stolen"] for seen in hit)
+        reason = (
+            f"{len(hit)} of {len(values)} processes were measured while others used up to "
+            f"{most:.0%} of the processor"
+        )
     return replace(
         first, value=value, low=low, high=high, n=len(samples) or len(values),
-        samples=tuple(samples), details=details,
-        reason=None if low is not None else first.reason or "one process tells no interval",
+        samples=tuple(samples), details=details, reason=reason,
     )  # fmt: skip
 
 

@@ -37,27 +37,10 @@ def wilson(successes: int, n: int, confidence: float = CONFIDENCE) -> tuple[floa
     return max(0.0, min(low, p)), min(1.0, max(high, p))
 
 
-def bootstrap_median(
-    samples: Sequence[float], confidence: float = CONFIDENCE, seed: int = 0
-) -> tuple[float, float]:
-    """Return the percentile bootstrap interval of the median (Efron, 1979).
-
-    Args:
-        samples: At least one.
-        confidence: Two-sided.
-        seed: Makes it repeatable.
-    """
-    import numpy as np
-
-    values = np.asarray(samples, dtype=float)
-    drawn = np.random.default_rng(seed).integers(0, len(values), (_RESAMPLES, len(values)))
-    return _ends(np.median(values[drawn], axis=1), confidence)
-
-
 def bootstrap_mean(
     samples: Sequence[float], confidence: float = CONFIDENCE, seed: int = 0
 ) -> tuple[float, float]:
-    """Return the percentile bootstrap interval of the mean."""
+    """Return the percentile bootstrap interval of the mean (Efron, 1979)."""
     import numpy as np
 
     values = np.asarray(samples, dtype=float)
@@ -87,6 +70,24 @@ def paired_bootstrap_difference(
     differences = [x - y for x, y in zip(a, b, strict=True)]
     low, high = bootstrap_mean(differences, confidence, seed)
     return statistics.fmean(differences), low, high
+
+
+def mcnemar(a: Sequence[float], b: Sequence[float]) -> float:
+    """Return the two-sided p-value of McNemar's exact test (1947).
+
+    Of the examples that one of two gets right and the other wrong, each is as likely to be the
+    one's as the other's if both are equally good: a binomial test. Unlike a bootstrap it holds for
+    a handful of such examples too.
+
+    Args:
+        a: One value an example, 0 or 1.
+        b: The same examples in the same order.
+    """
+    first = sum(x > y for x, y in zip(a, b, strict=True))
+    other = sum(x < y for x, y in zip(a, b, strict=True))
+    n = first + other
+    tail = sum(math.comb(n, k) for k in range(min(first, other) + 1))
+    return min(1.0, float(2 * tail / 2**n))
 
 
 def _ends(values: object, confidence: float) -> tuple[float, float]:

@@ -74,6 +74,7 @@ class Search:
             plan.constraints, setting.baseline.digest, self.notes, setting.roofline,
         )  # fmt: skip
         self._mirror = self._open_mirror() if mirror else None
+        self._outdated = False
         self._reopen()
         first = [setting.baseline, *plan.try_first]
         strategy = setting.strategy(first)
@@ -91,6 +92,7 @@ class Search:
             look=setting.look,
             watcher=watcher,
             on_outcome=self._after,
+            on_update=self._updated,
             baseline=setting.baseline.digest,
             prefer=plan.search.prefer,
             trials=plan.search.trials,
@@ -122,9 +124,11 @@ class Search:
         if plan.search.time_s is not None and study.spent() >= plan.search.time_s:
             return
         base = self._baseline_outcome()
+        whole = base is not None and base.kind is OutcomeKind.OK
         reopened = to_reopen(
             study.outcomes, self.standing(), plan.objectives, self._setting.specs,
-            None if base is None else base.measurements, rough_slack(self._setting.noise_floor),
+            base.measurements if base is not None and whole else None,
+            rough_slack(self._setting.noise_floor),
         )  # fmt: skip
         reopened += [
             outcome for outcome in study.outcomes
@@ -148,6 +152,11 @@ class Search:
         self.write_results(standing, "running")
         if self._mirror is not None:
             self._mirror.add(outcome, violations(outcome, standing.limits))
+
+    def _updated(self, standing: Standing) -> None:
+        """Rewrite what is read while a search runs; the mirror is written anew at the end."""
+        self.write_results(standing, "running")
+        self._outdated = True
 
     def most(self) -> int:
         """Return the most candidates that the study can come to hold."""
@@ -202,6 +211,10 @@ class Search:
         study, setting = self._study, self._setting
         setting.store.sweep()
         standing = self.standing()
+        if self._mirror is not None and self._outdated:
+            self._mirror.rebuild(
+                study.outcomes, lambda outcome: violations(outcome, standing.limits)
+            )  # fmt: skip
         results = self.write_results(standing, status)
         base = results["baseline"]
         paired = comparison(study.outcomes, standing.best, None if base is None else base["id"])

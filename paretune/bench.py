@@ -40,7 +40,7 @@ _LIMITS = Limits(seconds=120.0)
 
 
 def bench_device(target: Target | None = None, store_root: Path | None = None) -> dict[str, Json]:
-    """Measure this device; takes about 40 s.
+    """Measure this device; takes about a minute.
 
     Args:
         target: Where to measure; None: this machine.
@@ -78,11 +78,11 @@ def bench_device(target: Target | None = None, store_root: Path | None = None) -
             figures += _measure(target, "arithmetic", threads=[count])
             noise += [_noise(target, info.cores) for _ in range(_NOISE_AT_ONCE)]
     profile = make_profile(info.fingerprint, figures, noise, watch.seen)
-    found, kept = list(problems(around, profile)), None
+    kept, trouble = None, None
     if store_root is not None:
         profile, trouble = beside_earlier(profile, store_root)
         kept = str(profile.save(store_root))
-        found += [] if trouble is None else [trouble]
+    found = [*problems(around, profile), *([] if trouble is None else [trouble])]
     return {
         "device": info.to_json(),
         "figures": figures,

@@ -147,7 +147,7 @@ def _why_no_share(
         return "what this model reads for a token is not known"
     if profile is None or store_root is None:
         command = "paretune bench" if store_root is None else bench_command(store_root)
-        return f"run `{command}` first (about 40 s): this device was not measured yet"
+        return f"run `{command}` first (a minute): this device was not measured yet"
     return None if profile.calm else about_profile(profile, store_root, datetime.now(UTC))
 
 

@@ -121,7 +121,7 @@ def problems(around: Surroundings, profile: DeviceProfile) -> tuple[Trouble, ...
         of = sum(map(len, profile.noise.values()))
         found.append(
             Trouble(
-                f"{hit} of {of} processes were up to {furthest:.0%} off what the same work takes",
+                f"{hit} of {of} timings were up to {furthest:.0%} off what the same work takes",
                 "something outside of this system slows it down for a second at a time",
                 "On a virtual machine nothing helps but time: give finals (`search: {finals: 5m}`) "
                 "and comparisons (--time 10m) more of it; what they compare is hit alike.",
@@ -145,10 +145,12 @@ def beside_earlier(
         return profile, None
     if profile.calm or not earlier.calm:
         return profile.with_roofs_of(earlier), None
+    seen = Interference(profile.others, profile.stolen)
     return earlier.with_roofs_of(profile), Trouble(
-        f"searches go on with the noise floor of {earlier.when}",
-        "it was measured while little else ran",
-        f"To do without it, remove {profile_file(store_root, profile.fingerprint)} first.",
+        f"while this was measured {seen}",
+        f"searches go on with the figures of {earlier.when}, and the better of both rates",
+        "Run `paretune bench` again when the machine is quiet; to do without the earlier figures, "
+        f"remove {profile_file(store_root, profile.fingerprint)}.",
     )
 
 

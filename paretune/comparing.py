@@ -21,7 +21,7 @@ from typing import NoReturn
 
 from paretune.data import DataCatalog
 from paretune.entrants import Entrant
-from paretune.errors import EvaluatorError, UsageError
+from paretune.errors import UsageError
 from paretune.evaluators.pooling import log_ratio
 from paretune.evaluators.sequential import (
     JOINT_CONFIDENCE,
@@ -234,7 +234,7 @@ class Arena:
         for number, e in enumerate(self._entrants):
             place = Path(self._folder.name, str(number))
             self._packages[e.label] = lay_out(e.model, e.runtime, place, link=True)
-            self.block(e, 0.0)
+            medians(self.block(e, 0.0))  # what cannot be compared is refused before the first round
         sizes = [folder_size(model.path) for model in self._packages.values()]
         self.together = (
             isinstance(self._target, TakesTurns)
@@ -314,13 +314,21 @@ def shuffled(entrants: Sequence[Entrant], order: random.Random) -> list[Entrant]
 
 
 def medians(measured: Iterable[Measurement]) -> dict[str, list[float]]:
-    """Return one process's medians of each compared metric: of each turn, or of all as one."""
+    """Return one process's medians of each compared metric: of each turn, or of all as one.
+
+    Raises:
+        UsageError: One of them has no value.
+    """
     by_name = {m.metric: m for m in measured}
     found: dict[str, list[float]] = {}
     for name in METRICS:
         m = by_name.get(name)
         if m is None or m.value is None:
-            raise EvaluatorError(f"a block of measuring has no {name}")
+            why = "" if m is None or m.reason is None else f": {m.reason}"
+            raise UsageError(
+                f"this workload has no {name}{why}",
+                hint="Give other --prompt-tokens or --new-tokens.",
+            )
         found[name] = list(m.details.get("turns") or [m.value])
     return found
 

@@ -50,7 +50,7 @@ class Measurement:
         n: Number of samples behind the value.
         protocol: Name and version of how it was measured, such as ``wilson-1``.
         samples: Raw samples in order of measurement, in `unit` (per example for a proportion).
-        reason: Why there is no value or no interval.
+        reason: Why there is no value or no interval, or what disturbed it.
         details: What else the evaluator keeps (confusion matrix, settings), JSON-able.
     """
 

@@ -12,6 +12,7 @@ from paretune.measurement import Direction
 from paretune.search.candidate import describe
 from paretune.search.constraints import Objective, parse_where
 from paretune.search.outcome import Outcome, OutcomeKind
+from paretune.search.reopening import partly_measured
 from paretune.search.standing import stand
 from paretune.store import Store, default_store
 from paretune.study import read_outcomes
@@ -98,15 +99,18 @@ def pick_again(
         "candidate": None if best is None else best.candidate.to_json(),
         "metrics": {} if best is None else _summaries(best),
         "candidates": len(outcomes),
-        "not_fully_measured": sum(_unsure(outcome) for outcome in outcomes),
+        "not_fully_measured": sum(_unsure(outcome, baseline) for outcome in outcomes),
         "nearest_miss": standing.nearest_miss,
         "out": written,
     }
 
 
-def _unsure(outcome: Outcome) -> bool:
-    """Return whether a candidate was stopped before it was fully measured."""
-    return outcome.kind in (OutcomeKind.INFEASIBLE, OutcomeKind.PRUNED)
+def _unsure(outcome: Outcome, baseline: Outcome | None) -> bool:
+    """Return whether a candidate was stopped, or seen to suffice, before it was fully measured."""
+    reference = {} if baseline is None else baseline.measurements or {}
+    return outcome.kind in (OutcomeKind.INFEASIBLE, OutcomeKind.PRUNED) or (
+        outcome.kind is OutcomeKind.OK and bool(partly_measured(outcome, reference))
+    )
 
 
 def _summaries(outcome: Outcome) -> dict[str, Json]:
@@ -159,9 +163,9 @@ def render(picked: dict[str, Json]) -> str:
                 lines.append(f"  {name:<20} {m['value']:.4g} {m['unit']}")
     if picked["not_fully_measured"]:
         lines.append(
-            f"{picked['not_fully_measured']} of {picked['candidates']} candidates were stopped "
-            "early under the search's own constraints and are not considered; search again with "
-            "other constraints to have them measured"
+            f"{picked['not_fully_measured']} of {picked['candidates']} candidates were not fully "
+            "measured, as less was enough for the search's own constraints: those that it stopped "
+            "are not considered here; search again with other constraints to have them measured"
         )
     if picked["out"] is not None:
         lines.append(f"package: {picked['out']}")

@@ -46,19 +46,19 @@ def about_profile(profile: DeviceProfile | None, store_root: Path, now: datetime
     command = bench_command(store_root)
     if profile is None:
         return (
-            f"this device was not measured yet; `{command}` (about 40 s) lets a search use the "
+            f"this device was not measured yet; `{command}` (a minute) lets a search use the "
             "device's own noise floor and roof"
         )
     if not profile.calm:
         return (
             f"the device's own figures are not used: while they were measured "
-            f"{Interference(profile.others, profile.stolen)}; run `{command}` (about 40 s) when "
+            f"{Interference(profile.others, profile.stolen)}; run `{command}` (a minute) when "
             "the machine is quiet"
         )
     age = now - profile.measured_at
     if age > _OLD_AFTER:
         return (
-            f"the device's own figures are {age.days} days old; `{command}` (about 40 s) "
+            f"the device's own figures are {age.days} days old; `{command}` (a minute) "
             "measures them again"
         )
     return None

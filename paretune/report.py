@@ -208,8 +208,8 @@ def _answer(
     ]
     front = len(results["pareto"])
     if front == 1:
-        sentences.append("It is the whole Pareto front: no other feasible candidate is better in "
-                         "any objective.")  # fmt: skip
+        sentences.append("It is the whole Pareto front: no other feasible candidate has a better "
+                         "value in any objective.")  # fmt: skip
     else:
         rest = ", then ".join(f"the best {o['metric']}" for o in objectives[1:])
         sentences.append(
@@ -238,6 +238,12 @@ def _how_sure(results: Mapping[str, Json], best: int) -> list[str]:
                 f"It cannot be told apart from candidate{'s' * (len(others) > 1)} "
                 f"{', '.join(others)}; it is the one because it {group['reason']}."
             )
+    own = next((m for m in results.get("membership", []) if m["id"] == best), None)
+    if own is not None and not own["sure"] and not told:
+        told.append(
+            f"Measured for longer, candidate {_either(own['rivals'])} may turn out to be the "
+            "better choice: what they differ by is within what measuring here can tell."
+        )
     unsure = [m for m in results.get("membership", []) if not m["sure"] and m["id"] != best]
     if unsure:
         shown = ", ".join(f"{m['id']} (to {_either(m['rivals'])})" for m in unsure)
@@ -256,14 +262,16 @@ def _against(
 ) -> list[str]:
     sentences = []
     for metric, d in paired.items():
-        sure = "" if d["low"] <= 0 <= d["high"] else " surely"
+        p = d.get("p")  # reports of older versions have none
+        known = not d["low"] <= 0 <= d["high"] if p is None else p <= 0.05
+        sure = " surely" if known else ""
         verdict = "cannot be told apart from" if not sure else (
             "is higher than" if d["difference"] > 0 else "is lower than"
         )  # fmt: skip
         sentences.append(
             f"Its {metric}{sure} {verdict} the baseline's: difference "
             f"{d['difference']:+.3f} (95 % interval {d['low']:+.3f} to {d['high']:+.3f}, paired "
-            f"over {d['n']} examples)."
+            f"over {d['n']} examples{'' if p is None else f'; McNemar p = {p:.2g}'})."
         )
     ratios = []
     for metric, word in (

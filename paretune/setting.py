@@ -10,6 +10,7 @@ from paretune.measurement import MetricSpec
 from paretune.models import Model, ModelInfo, ModelKind, inspect, open_model
 from paretune.registry import find, find_evaluator, find_pass, is_ours
 from paretune.search.candidate import Candidate, RuntimeSettings, Step
+from paretune.search.constraints import Constraint
 from paretune.search.outcome import Outcome
 from paretune.search.prechecks import Foresight, Prechecks
 from paretune.search.roofline import roofline_entry
@@ -55,7 +56,7 @@ class Setting:
         self.job_memory = None if memory is None else int(memory * 1e6)
         self._prechecks = Prechecks(
             self.model_info, self.device, find_pass, self.job_memory, profile=self.profile,
-            constraints=plan.constraints, spared=frozenset({self.baseline.digest}),
+            constraints=self._bounded(), spared=frozenset({self.baseline.digest}),
         )  # fmt: skip
 
     @property
@@ -81,6 +82,14 @@ class Setting:
             builds = self.model.kind is ModelKind.HF and "genai" in plan.space.pass_names
             recipe = (Step("genai", {"precision": "fp32"}),) if builds else ()
         return Candidate(recipe, RuntimeSettings(plan.providers[0], max(plan.threads)))
+
+    def _bounded(self) -> tuple[Constraint, ...]:
+        """Return the constraints that one stream's roof bounds: a sum over streams is none."""
+        several = any(choice.params.get("streams", 1) > 1 for choice in self.plan.evaluators)
+        return tuple(
+            constraint for constraint in self.plan.constraints
+            if not (several and constraint.metric.startswith("decode_tokens_per_s"))
+        )  # fmt: skip
 
     def look(self, candidate: Candidate) -> Foresight:
         """Return why a candidate cannot work on this machine, or what it is expected to cost."""

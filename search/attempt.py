@@ -242,7 +242,8 @@ class Attempt:
             start = time.perf_counter()
             value = self._job(job)
             self._seconds.append(StepTime(f"{slot.name}:part", time.perf_counter() - start, False))
-            self._keep(slot, rung, {m.metric: m for m in map(Measurement.from_json, value)})
+            self._keep(slot, rung, {m.metric: m for m in map(Measurement.from_json, value)},
+                       bounded_only=True)  # fmt: skip
             self._stop_early()
             if self._surely_met(names):
                 return True
@@ -252,7 +253,7 @@ class Attempt:
         """Return the metric of an evaluator that is a share of examples, if it has one."""
         for spec in slot.metrics:
             m, reference = self._measured.get(spec.name), self._reference(spec.name)
-            if m is not None and reference is not None and final_bounds(m, reference) is not None:
+            if m is not None and _is_bounded(m, reference):
                 return spec.name
         return None
 
@@ -262,6 +263,9 @@ class Attempt:
         if any(objective.metric in names for objective in engine.objectives):
             return False
         limits = [limit for limit in engine.standing().limits if limit.metric in names]
+        if not all(_is_bounded(self._measured[x.metric], self._reference(x.metric))
+                   for x in limits):  # fmt: skip
+            return False
         known = [self._relied_on[limit.metric] for limit in limits]
         return bool(limits) and all(
             limit.holds(m.low) and limit.holds(m.high)
@@ -314,17 +318,37 @@ class Attempt:
             return known
         return None
 
-    def _keep(self, slot: EvaluatorSlot, rung: Rung, measured: Mapping[str, Measurement]) -> None:
+    def _keep(
+        self,
+        slot: EvaluatorSlot,
+        rung: Rung,
+        measured: Mapping[str, Measurement],
+        *,
+        bounded_only: bool = False,
+    ) -> None:
+        """Take over what was measured.
+
+        Args:
+            slot: By which evaluator.
+            rung: How much was measured.
+            measured: By metric.
+            bounded_only: It is one look of many: decide by metrics whose bounds hold at every look.
+        """
         specs = {spec.name: spec for spec in slot.metrics}
         for name, m in measured.items():
             self._measured[name] = m
+            reference = self._reference(name)
+            if bounded_only and not _is_bounded(m, reference):
+                continue
             sure = cautious(m, specs.get(name), rung, self._engine.slack)
-            self._relied_on[name] = foreseen(sure, self._reference(name))
+            self._relied_on[name] = foreseen(sure, reference)
 
     def _reference(self, metric: str) -> Measurement | None:
-        """Return the baseline's measurement, which has seen every example."""
+        """Return the baseline's measurement on every example; None if it did not come so far."""
         base = self._engine.baseline_outcome()
-        return None if base is None else (base.measurements or {}).get(metric)
+        if base is None or base.kind is not OutcomeKind.OK:
+            return None
+        return (base.measurements or {}).get(metric)
 
     def _stop_early(self) -> None:
         """End here if a constraint is surely broken or another candidate surely better.
@@ -372,3 +396,8 @@ class Attempt:
         if result.transient:
             reason = f"{reason} (tried {number} times; once more when the search goes on)"
         raise _Stopped(OutcomeKind(result.status.value), reason, transient=result.transient)
+
+
+def _is_bounded(measured: Measurement, reference: Measurement | None) -> bool:
+    """Return whether what all examples will give is bounded, however often one looks."""
+    return reference is not None and final_bounds(measured, reference) is not None

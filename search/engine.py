@@ -29,6 +29,9 @@ from paretune.search.workbench import EvaluatorSlot, Workbench
 from paretune.targets.base import Job, JobResult, Limits, TakesTurns, Target
 from paretune.targets.interference import Watch, watching
 
+_FINALS_SHARE = 0.1
+"""Of a study's time that is kept for its finals, at most."""
+
 
 class Recorder(Protocol):
     """Where outcomes become durable (a `paretune.study.Study`, or a list in a test)."""
@@ -85,6 +88,7 @@ class Engine:
         look: A candidate's prechecks.
         watcher: The display.
         on_outcome: Called after each outcome is durable (results.json, the mirror).
+        on_update: Called after each round of the finals is durable.
         baseline: Digest of the baseline candidate.
         prefer: Metric to choose the best by first.
         trials: Most candidates that may run a job, in the whole study; None: no limit.
@@ -124,6 +128,7 @@ class Engine:
     measure_again: int = 1
     watching: Callable[[], AbstractContextManager[Watch]] = watching
     finals_s: float = 0.0
+    on_update: Callable[[Standing], None] = lambda standing: None
     out_of_time: bool = field(default=False, init=False)
     _deadline: float | None = field(default=None, init=False)
 
@@ -185,8 +190,13 @@ class Engine:
                 hint="Mend or change the baseline (`baseline:`), or give the constraint a number.",
             )
 
+    @property
+    def _for_finals(self) -> float:
+        """Seconds before the time's end after which no further candidate begins."""
+        return min(self.finals_s, _FINALS_SHARE * (self.time_s or 0.0))
+
     def _spent(self) -> bool:
-        if self._deadline is not None and time.monotonic() >= self._deadline:
+        if self._deadline is not None and time.monotonic() >= self._deadline - self._for_finals:
             self.out_of_time = True
             return True
         if self.trials is None:

@@ -10,6 +10,7 @@ every speed is on a sure side of its limit, or until the time for it is used up.
 from __future__ import annotations
 
 import math
+import statistics
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -57,7 +58,7 @@ class Finals:
         specs = {spec.name: spec for slot in self._slots for spec in slot.metrics}
         self._speeds = specs.keys()
         self._objectives = [o for o in engine.objectives if o.metric in specs]
-        self._asked: list[tuple[int, Limit]] = []
+        self._asked: list[tuple[int, str]] = []
 
     def run(self) -> None:
         """Measure on; each round is durable before the next begins.
@@ -71,7 +72,13 @@ class Finals:
         left = self._engine.left()
         if left is not None:
             end = min(end, time.monotonic() + left)
-        if end - time.monotonic() < _WORTH_S or self.decided(ids):
+        if self.decided(ids):
+            return
+        if end - time.monotonic() < _WORTH_S:
+            self._engine.watcher.note(
+                f"no finals: no time is left to measure candidates {', '.join(map(str, ids))} in "
+                "turns; the same command with a larger --time does"
+            )
             return
         ids = self._affordable(ids, end - time.monotonic())
         if not ids:
@@ -99,12 +106,30 @@ class Finals:
             if first:
                 now = time.monotonic()
                 pace = (now - start) / sum(map(self._block_s, ids))
+                self._keep_answerable(ids)
                 fewer, first = self._affordable(ids, end - now, pace), False
                 if len(fewer) < len(ids):
                     ids = fewer
                     rounds = Rounds(
                         self._engine, self._slots, [f for f in finalists if f.id in ids]
                     )  # fmt: skip
+
+    def _keep_answerable(self, ids: Sequence[int]) -> None:
+        """Forget the questions about metrics that a short process does not yield."""
+        yielded = {
+            metric for metric in self._speeds
+            if all(_in_a_round(self._outcome(id).measurements or {}, metric) for id in ids)
+        }  # fmt: skip
+        limits = {limit.text: limit.metric for limit in self._engine.standing().limits}
+        asked = {o.metric for o in self._objectives} | {limits[text] for _, text in self._asked}
+        lost = sorted(asked - yielded)
+        if lost:
+            self._engine.watcher.note(
+                f"finals: {', '.join(lost)} cannot be measured in short turns; the intervals of "
+                "the search stand"
+            )
+        self._objectives = [o for o in self._objectives if o.metric in yielded]
+        self._asked = [(id, text) for id, text in self._asked if limits[text] in yielded]
 
     def finalists(self) -> list[int]:
         """Return the front, what may be on it for all one knows, and the baseline."""
@@ -141,21 +166,26 @@ class Finals:
             some = next((way for way in ways if self._enough(way, seconds / pace)), [])
             if some:
                 break
-        self._asked = [(id, limit) for id, limit in self._asked if id in some]
+        self._asked = [(id, text) for id, text in self._asked if id in some]
         if not some or set(ids) - set(some) - set(spared):
             who = f"only {len(some)} of them" if some else "none of them"
+            what = "can be told apart" if len(ids) > 1 else "is known to meet its limit"
             self._engine.watcher.note(
-                f"finals: {len(ids)} candidates may be the choice, but {who} can be told apart "
+                f"finals: {len(ids)} candidates may be the choice, but {who} {what} "
                 f"in {seconds:.0f} s; `search: {{finals: 5m}}` gives them more"
             )
         return some
 
     def _enough(self, ids: Sequence[int], seconds: float) -> bool:
-        """Return whether so many seconds suffice for any answer about two or more."""
-        if len(ids) < 2:
+        """Return whether so many seconds suffice for any answer about them."""
+        asked = sum(id in ids for id, _ in self._asked)
+        questions = ([self._alpha(ids)] if len(ids) > 1 and self._objectives else []) + (
+            [(1 - JOINT_CONFIDENCE) / asked] if asked else []
+        )
+        if not questions:
             return False
         done = min(last_round(self._outcome(id).measurements or {}) for id in ids)
-        rounds = max(1, least_rounds(self._alpha(ids)) - done)
+        rounds = max(1, least_rounds(min(questions)) - done)
         return rounds * sum(map(self._block_s, ids)) <= seconds
 
     def _spared(self, base: Sequence[int], others: Sequence[int]) -> bool:
@@ -192,11 +222,12 @@ class Finals:
             return False
         return limit.holds(m.low) != limit.holds(m.high)
 
-    def _near_limits(self, ids: Sequence[int]) -> list[tuple[int, Limit]]:
+    def _near_limits(self, ids: Sequence[int]) -> list[tuple[int, str]]:
+        """Return who is near which limit; by its text, as one relative to the baseline moves."""
         limits = self._engine.standing().limits
         return [
-            (id, limit) for id in ids for limit in limits if self._near(self._outcome(id), limit)
-        ]
+            (id, x.text) for id in ids for x in limits if self._near(self._outcome(id), x)
+        ]  # fmt: skip
 
     def decided(self, ids: Sequence[int]) -> bool:
         """Return whether all that is asked of the finalists is answered."""
@@ -206,9 +237,10 @@ class Finals:
             for a, b in combinations(ids, 2)
             for o in self._objectives
         ]
-        return Verdict.UNDECIDED not in questions and all(
-            self._is_known(id, limit) for id, limit in self._asked
-        )
+        if Verdict.UNDECIDED in questions:
+            return False
+        limits = {limit.text: limit for limit in self._engine.standing().limits}
+        return all(self._is_known(id, limits[text]) for id, text in self._asked)
 
     def _is_known(self, id: int, limit: Limit) -> bool:
         m = (self._outcome(id).measurements or {})[limit.metric]
@@ -230,17 +262,42 @@ class Finals:
             return False
         spent = StepTime("finals", (time.perf_counter() - start) / len(found), False)
         number = 1 + max(last_round(self._outcome(id).measurements or {}) for id in found)
+        levels = self._levels(found)
         for id, block in found.items():
             outcome = self._outcome(id)
             measured = dict(outcome.measurements or {})
             known = {name: measured[name] for name in block if name in measured}
-            parts, of = ((known, block), (None, number)) if known else ((block,), (number,))
+            here = {name: _with(m, level=levels.get(name)) for name, m in block.items()}
+            parts, of = ((known, here), (None, number)) if known else ((here,), (number,))
             measured |= pool(parts, engine.noise_floor, of)
             engine.recorder.update(
                 replace(outcome, measurements=measured, seconds=(*outcome.seconds, spent))
             )
-        engine.on_outcome(engine.recorder.outcomes[-1], engine.standing())
+        engine.on_update(engine.standing())
         return True
+
+    def _levels(self, found: Mapping[int, Mapping[str, Measurement]]) -> dict[str, float]:
+        """Return, by metric, how much slower the search's own hour was than this round.
+
+        The others were not measured in this hour. Multiplied by its level, a round says how far
+        finalists are from each other, and not how far the two hours are. Where a limit is near,
+        it is the speed itself that counts, and there is no level.
+        """
+        limits = {limit.text: limit.metric for limit in self._engine.standing().limits}
+        absolute = {limits[text] for _, text in self._asked}
+        levels = {}
+        for name in {name for block in found.values() for name in block} - absolute:
+            logs = []
+            for id, block in found.items():
+                m = (self._outcome(id).measurements or {}).get(name)
+                own = [] if m is None else [p["value"] for p in processes_of(m)
+                                            if p["round"] is None]  # fmt: skip
+                now = block[name].value if name in block else None
+                if own and now and min(own) > 0:
+                    logs.append(math.log(statistics.median(own) / now))
+            if logs:
+                levels[name] = math.exp(statistics.median(logs))
+        return levels
 
     def _finalist(self, id: int, stack: ExitStack) -> Finalist | None:
         """Return a finalist with its package, from the store."""
@@ -257,6 +314,16 @@ class Finals:
 
     def _outcome(self, id: int) -> Outcome:
         return next(o for o in self._engine.recorder.outcomes if o.id == id)
+
+
+def _with(m: Measurement, level: float | None) -> Measurement:
+    return m if level is None else replace(m, details={**m.details, "level": level})
+
+
+def _in_a_round(measured: Mapping[str, Measurement], metric: str) -> bool:
+    return metric in measured and any(
+        process["round"] is not None for process in processes_of(measured[metric])
+    )
 
 
 def pair_alpha(entrants: int, metrics: int) -> float:

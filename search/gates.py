@@ -83,7 +83,8 @@ def broken_limit(measured: Mapping[str, Measurement], limits: Sequence[Limit]) -
     for limit in limits:
         m = measured.get(limit.metric)
         if m is not None and limit.surely_broken(m):
-            interval = "" if m.low is None else f", 95 % interval {_num(m.low)} to {_num(m.high)}"
+            exact = m.low is None or m.low == m.high
+            interval = "" if exact else f", surely between {_num(m.low)} and {_num(m.high)}"
             unit = "" if m.unit in ("", "fraction") else f" {m.unit}"
             reason = f"{limit.metric} is {_num(m.value)}{unit}{interval}; needs {limit.text}"
             return Stop(OutcomeKind.INFEASIBLE, reason, limit.text)

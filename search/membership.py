@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from paretune.evaluators.sequential import Verdict, least_rounds, speed_verdict
-from paretune.evaluators.statistics import paired_bootstrap_difference
+from paretune.evaluators.statistics import CONFIDENCE, mcnemar
 from paretune.jsontools import Json
 from paretune.measurement import Measurement
 from paretune.search.constraints import Objective
@@ -61,8 +61,9 @@ def surely_better(a: Measured, b: Measured, objective: Objective, alpha: float) 
         wanted = Verdict.FASTER if objective.direction == "minimize" else Verdict.SLOWER
         return verdict is wanted
     if mine.unit == "fraction" and _FEWEST <= len(mine.samples) == len(other.samples):
-        _, low, high = paired_bootstrap_difference(mine.samples, other.samples)
-        return low > 0 if objective.direction == "maximize" else high < 0
+        higher = (mine.value or 0.0) > (other.value or 0.0)
+        told = mcnemar(mine.samples, other.samples) <= 1 - CONFIDENCE
+        return told and higher == (objective.direction == "maximize")
     return surely_dominated(b, {0: a}, (objective,)) is not None
 
 

@@ -1,9 +1,10 @@
-"""Which candidates that were stopped early must be looked at again under today's constraints."""
+"""Which candidates must be looked at again under today's constraints and objectives."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from paretune.evaluators.examples import final_bounds
 from paretune.measurement import Measurement, MetricSpec, Rung
 from paretune.search.constraints import Objective
 from paretune.search.gates import ROUGH_SLACK, broken_limit, cautious, dominated, foreseen
@@ -21,7 +22,8 @@ def to_reopen(
 ) -> list[Outcome]:
     """Return the outcomes whose early stop no longer holds.
 
-    The same tests that stopped them are made again on what was measured then.
+    The same tests that stopped them are made again on what was measured then. Neither do those
+    stand that met their constraints surely after some of the examples, if now it takes all of them.
 
     Args:
         outcomes: Of the study so far.
@@ -39,6 +41,8 @@ def to_reopen(
     }  # fmt: skip
     found = []
     for outcome in outcomes:
+        if outcome.kind is OutcomeKind.OK and _needs_all(outcome, base, standing, objectives):
+            found.append(outcome)
         if outcome.kind not in (OutcomeKind.INFEASIBLE, OutcomeKind.PRUNED):
             continue
         relied_on = {
@@ -54,3 +58,33 @@ def to_reopen(
             continue
         found.append(outcome)
     return found
+
+
+def partly_measured(outcome: Outcome, reference: Mapping[str, Measurement]) -> list[str]:
+    """Return the shares of which a candidate has looked at fewer examples than the baseline."""
+    return [
+        name
+        for name, m in (outcome.measurements or {}).items()
+        if name in reference
+        and len(m.details.get("rows", ())) < len(reference[name].details.get("rows", ()))
+        and m.details.get("rows") is not None
+    ]
+
+
+def _needs_all(
+    outcome: Outcome,
+    reference: Mapping[str, Measurement],
+    standing: Standing,
+    objectives: Sequence[Objective],
+) -> bool:
+    partly = partly_measured(outcome, reference)
+    if any(objective.metric in partly for objective in objectives):
+        return True
+    measured = outcome.measurements or {}
+    for limit in standing.limits:
+        if limit.metric not in partly:
+            continue
+        bounds = final_bounds(measured[limit.metric], reference[limit.metric])
+        if bounds is None or not all(map(limit.holds, bounds)):
+            return True
+    return False

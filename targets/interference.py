@@ -66,8 +66,8 @@ class Interference:
         return left < wanted * (1 - _TOLERATED)
 
     def __str__(self) -> str:
-        stolen = f", {self.stolen:.0%} were other machines'" if self.stolen >= 0.005 else ""
-        return f"{self.others:.0%} of the processor was others'{stolen}"
+        stolen = f", other virtual machines {self.stolen:.0%}" if self.stolen >= 0.005 else ""
+        return f"other programs used {self.others:.0%} of the processor{stolen}"
 
 
 def between(before: Counters, after: Counters) -> Interference:

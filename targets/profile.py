@@ -111,9 +111,7 @@ class DeviceProfile:
         for a in self.arithmetic:
             before = products.get((a.kind, a.threads, a.rows), a)
             products[a.kind, a.threads, a.rows] = max(a, before, key=lambda point: point.rate)
-        return replace(
-            self, bandwidth=tuple(reads.values()), arithmetic=tuple(products.values())
-        )
+        return replace(self, bandwidth=tuple(reads.values()), arithmetic=tuple(products.values()))
 
     def bandwidth_at(self, threads: int, bytes: float) -> float | None:
         """Return the bandwidth to expect of reading a working set over and over, at best.

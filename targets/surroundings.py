@@ -144,8 +144,8 @@ def troubles(around: Surroundings) -> tuple[Trouble, ...]:
                 f"the hypervisor took {around.interference.stolen:.0%} of the processor for "
                 "other machines",
                 "this virtual machine shares its cores, and its speed changes with its neighbours",
-                "Use a machine with cores of its own, or compare in one run only "
-                "(every round measures all models in turn).",
+                "Use a machine with cores of its own. What is measured in turns (`paretune "
+                "compare`, a search's finals) is hit alike, and can be compared all the same.",
             )
         )
     unsteady = [name for name in around.governors if name not in _STEADY_GOVERNORS]

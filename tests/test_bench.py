@@ -76,7 +76,7 @@ def test_the_kernels_run_in_a_worker() -> None:
     calm = {"memory": (1.0, 1.01), "arithmetic": (1.0, 1.0)}
     told = problems(Surroundings(), replace(profile, noise_floor=0.01, noise=calm))
     assert [problem.what for problem in told] == [
-        "while this was measured 20% of the processor was others'"
+        "while this was measured other programs used 20% of the processor"
     ]
     measured = {
         "device": TargetInfo("local").to_json(), "figures": figures, "providers": {"cpu": None},
@@ -84,7 +84,7 @@ def test_the_kernels_run_in_a_worker() -> None:
     }  # fmt: skip
     text = bench.render(measured)
     assert re.search(r"working set +64 KiB +[\d.]+ +[\d.]+$", text, re.MULTILINE)
-    assert "warning: while this was measured 20%" in text
+    assert "warning: while this was measured other programs used 20%" in text
 
 
 def test_the_noise_floor_is_the_spread_of_a_ratio() -> None:
@@ -113,7 +113,7 @@ def test_a_disturbed_profile_does_not_take_a_calm_ones_place(tmp_path: Path) -> 
     kept, told = beside_earlier(busy, tmp_path)
     assert kept == calm
     assert told is not None
-    assert calm.when in told.what
+    assert calm.when in told.why
     file.write_text("{")
     assert beside_earlier(busy, tmp_path) == (busy, None)
 

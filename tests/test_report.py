@@ -181,6 +181,16 @@ def test_the_answer_says_who_cannot_be_told_apart() -> None:
     assert "99 (perhaps" not in told
 
 
+def test_doubt_about_a_pick_that_is_alone_on_the_front_is_told() -> None:
+    results = document(OUTCOMES)
+    best = results["best"]
+    results |= {"groups": [], "membership": [{"id": best, "sure": False, "rivals": [98]}]}
+    told = " ".join(plain_answer(results))
+    assert "candidate 98 may turn out to be the better choice" in told
+    results["membership"] = [{"id": best, "sure": True, "rivals": []}]
+    assert "may turn out" not in " ".join(plain_answer(results))
+
+
 def test_the_table_shows_what_is_asked_first_and_no_empty_column() -> None:
     few, long = "too few samples", "decode_ms_p50@512"
     entry = {"value": 1.0, "low": None, "high": None, "n": 3, "unit": "ms", "reason": None}

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paretune.evaluators.statistics import (
-    bootstrap_median,
+    bootstrap_mean,
+    mcnemar,
     paired_bootstrap_difference,
     percentile,
     samples_needed,
@@ -49,14 +50,32 @@ def test_wilson_of_nothing(k: int, n: int) -> None:
 
 @given(samples)
 def test_a_bootstrap_stays_within_the_samples_and_repeats(values: list[float]) -> None:
-    low, high = bootstrap_median(values)
-    assert min(values) <= low <= high <= max(values)
-    assert bootstrap_median(values) == (low, high)
+    low, high = bootstrap_mean(values)
+    assert min(values) - 1e-9 <= low <= high <= max(values) + 1e-9
+    assert bootstrap_mean(values) == (low, high)
 
 
 def test_a_bootstrap_narrows_with_more_samples() -> None:
-    few, many = bootstrap_median([1.0, 2.0, 3.0, 4.0]), bootstrap_median([1.0, 2.0, 3.0, 4.0] * 50)
+    few, many = bootstrap_mean([1.0, 2.0, 3.0, 4.0]), bootstrap_mean([1.0, 2.0, 3.0, 4.0] * 50)
     assert many[1] - many[0] < few[1] - few[0]
+
+
+@pytest.mark.parametrize(
+    ("first", "other", "p"),
+    [(4, 0, 0.125), (7, 1, 0.0703125), (0, 0, 1.0), (5, 5, 1.0), (8, 0, 2 / 256)],
+)
+def test_mcnemar_counts_what_only_one_of_two_gets_right(first: int, other: int, p: float) -> None:
+    a = [1.0] * first + [0.0] * other + [1.0] * 50 + [0.0] * 7
+    b = [0.0] * first + [1.0] * other + [1.0] * 50 + [0.0] * 7
+    assert mcnemar(a, b) == mcnemar(b, a) == pytest.approx(p)
+
+
+def test_mcnemar_errs_no_more_often_than_it_says() -> None:
+    draw, wrong = random.Random(4), 0
+    for _ in range(2000):
+        pairs = [draw.choice([(1.0, 0.0), (0.0, 1.0)]) for _ in range(draw.randrange(1, 20))]
+        wrong += mcnemar([a for a, _ in pairs], [b for _, b in pairs]) <= 0.05
+    assert wrong <= 0.05 * 2000
 
 
 @given(samples, st.floats(-10, 10))

@@ -7,6 +7,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from paretune.jsontools import digest
@@ -23,6 +24,7 @@ from paretune.search.standing import Standing, stand, violations
 from paretune.search.strategies.exhaustive import Exhaustive
 from paretune.search.workbench import EvaluatorSlot
 from paretune.targets.base import Job, JobResult, JobStatus, TargetInfo
+from paretune.targets.interference import Interference
 
 OBJECTIVES = (Objective("accuracy", "maximize"), Objective("decode_ms_p50", "minimize"))
 SLOTS = (
@@ -178,6 +180,12 @@ class Silent:
     def note(self, text: str) -> None: ...
 
 
+@contextmanager
+def undisturbed() -> Iterator[Any]:
+    """Watch a processor that nobody else uses."""
+    yield SimpleNamespace(seen=Interference())
+
+
 def noop(**params: Any) -> Candidate:
     """Return a candidate of one fake step."""
     return Candidate((Step("noop", params),), RuntimeSettings("cpu", params.pop("threads", 1)))
@@ -203,6 +211,7 @@ def make_engine(
     for outcome in recorder.outcomes:
         strategy.tell(outcome.candidate, outcome, violations=violations(outcome, limits))
     settings.setdefault("trials", len(candidates))
+    settings.setdefault("watching", undisturbed)
 
     def after(outcome: Outcome, standing: Standing) -> None: ...
 

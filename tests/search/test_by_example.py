@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fake_search import FakeTarget, make_engine, noop
 
-from paretune.measurement import Measurement
-from paretune.search.attempt import Shortcuts
-from paretune.search.constraints import Objective
+from paretune.measurement import Measurement, MetricSpec
+from paretune.search.attempt import Attempt, Shortcuts
+from paretune.search.constraints import Objective, parse_constraint
 from paretune.search.engine import Engine
 from paretune.search.outcome import OutcomeKind
+from paretune.search.reopening import partly_measured, to_reopen
+from paretune.search.standing import stand
 from paretune.targets.base import Job
 
 TOTAL, ROUGH = 400, 48
@@ -102,3 +105,63 @@ def test_a_constraint_that_is_surely_met_needs_no_more_examples(tmp_path: Path) 
 def test_the_baseline_sees_every_example(tmp_path: Path, whole: bool) -> None:
     engine = _searched(tmp_path, whole=whole)
     assert (engine.recorder.outcomes[0].measurements or {})["accuracy"].n == TOTAL
+
+
+class TwoMetrics(ByExample):
+    """Also yields a score without bounds; its intervals mislead while few examples were seen."""
+
+    def _value(self, job: Job, params: dict[str, Any]) -> Any:
+        value = super()._value(job, params)
+        if job.kind == "measure" and job.payload["evaluator"] == "classification":
+            n = value[0]["n"]
+            score = 0.3 if ROUGH < n < TOTAL else 0.8
+            value.append(Measurement("macro_f1", score, "fraction", score - 0.05, score + 0.05,
+                                     n, "bootstrap-1").to_json())  # fmt: skip
+        return value
+
+
+def test_many_looks_decide_only_by_bounds_that_hold_at_every_look(tmp_path: Path) -> None:
+    candidates = [noop(x=0, quality=0.9, ms=30.0), noop(x=1, quality=0.9, ms=20.0)]
+    engine = make_engine(tmp_path, candidates, ("macro_f1 >= 0.7", "accuracy >= 0.3"))
+    engine.target = TwoMetrics()
+    slots = [replace(s, metrics=(*s.metrics, MetricSpec("macro_f1", "fraction", "maximize", False)))
+             if s.name == "classification" else s for s in engine.evaluators]  # fmt: skip
+    engine.evaluators = slots
+    engine.run()
+    second = engine.recorder.outcomes[1]
+    assert second.kind is OutcomeKind.OK, second.reason
+    assert (second.measurements or {})["macro_f1"].n == TOTAL
+
+
+def test_a_baseline_that_did_not_come_to_its_end_bounds_nothing(tmp_path: Path) -> None:
+    candidates = [noop(x=0, quality=0.9, status="timeout", at="measure"), noop(x=1, quality=0.9)]
+    engine = make_engine(tmp_path, candidates)
+    engine.target = ByExample()
+    engine.run()
+    base, other = engine.recorder.outcomes
+    assert base.kind is OutcomeKind.TIMEOUT
+    rough = Measurement(
+        "accuracy", 0.5, "fraction", 0.4, 0.6, 1, "x", (1.0,), details={"rows": [0]}
+    )
+    engine.recorder.outcomes[0] = replace(base, measurements={"accuracy": rough})
+    assert Attempt(engine, 9, candidates[1])._reference("accuracy") is None
+    assert other.kind is OutcomeKind.OK
+
+
+def test_what_was_enough_for_a_laxer_limit_is_looked_at_again(tmp_path: Path) -> None:
+    only_speed = [Objective("decode_ms_p50", "minimize")]
+    engine = _searched(tmp_path, whole=False, slope=-1.0, objectives=only_speed)
+    outcomes = engine.recorder.outcomes
+    base = outcomes[0].measurements or {}
+    partly = {o.id for o in outcomes if o.kind is OutcomeKind.OK and partly_measured(o, base)}
+    assert partly
+    specs = [spec for slot in engine.evaluators for spec in slot.metrics]
+
+    def reopened(*constraints: str, objectives: list[Objective] = only_speed) -> set[int]:
+        parsed = [parse_constraint(text) for text in constraints]
+        standing = stand(outcomes, objectives, parsed, outcomes[0])
+        return {o.id for o in to_reopen(outcomes, standing, objectives, specs, base)} & partly
+
+    assert reopened("accuracy >= baseline - 0.03") == set()
+    assert reopened("accuracy >= baseline + 0.05") == partly
+    assert reopened(objectives=[Objective("accuracy", "maximize")]) == partly

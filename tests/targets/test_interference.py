@@ -55,8 +55,8 @@ def test_who_was_hit() -> None:
 
 
 def test_it_is_said_in_words() -> None:
-    assert str(Interference(0.25)) == "25% of the processor was others'"
-    told = "1% of the processor was others', 10% were other machines'"
+    assert str(Interference(0.25)) == "other programs used 25% of the processor"
+    told = "other programs used 1% of the processor, other virtual machines 10%"
     assert str(Interference(0.012, 0.1)) == told
 
 
