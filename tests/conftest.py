@@ -6,6 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# Speed is not what tests assert: an example that a busy machine holds up is no failure.
+settings.register_profile("no-deadline", deadline=None)
+settings.load_profile("no-deadline")
 
 # No test reaches out, and no library's telemetry runs: set before any of them is imported.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")

@@ -88,7 +88,7 @@ def test_a_model_is_measured_in_several_processes(build: Any, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("others", "told"), [(None, "run `paretune bench --store"), (0.4, "40% of the processor was")]
+    ("others", "told"), [(None, "run `paretune bench --store"), (0.4, "used 40% of the processor")]
 )
 def test_without_a_roof_that_counts_it_is_said(
     tmp_path: Path, others: float | None, told: str
