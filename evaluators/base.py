@@ -57,6 +57,8 @@ class Evaluator(Protocol):
             1 where it is not given. What they measure is pooled (`evaluators/pooling.py`).
         takes_turns: Optional. True if it asks `Budget.turns` before each bit of timing; otherwise
             it gets one turn for everything.
+        prompts_by_metric: Optional. Of each metric that is a time to a first token in milliseconds,
+            the tokens of its prompt: what the device's arithmetic bounds before a build.
     """
 
     name: ClassVar[str]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import json
+import subprocess
 import sys
 from typing import Any
 
@@ -18,6 +19,8 @@ from paretune.evaluators.probe import peak_bytes
 from paretune.evaluators.serving import open_session
 from paretune.models import Model
 from paretune.search.candidate import RuntimeSettings
+
+_TIMEOUT_S = 600
 
 
 def context_probe(payload: dict[str, Any]) -> dict[str, float]:
@@ -46,6 +49,24 @@ def context_probe(payload: dict[str, Any]) -> dict[str, float]:
     except CandidateError as error:
         sys.exit(error.message)  # the last line is what is told of a process that failed
     return {"peak_memory_mb": peak_bytes() / 1e6}
+
+
+def peak_in_a_process(payload: dict[str, Any]) -> float | str:
+    """Return the peak of a process that holds the context, in 10^6 bytes, or what became of it.
+
+    Args:
+        payload: See `context_probe`.
+    """
+    command = [sys.executable, "-m", "paretune.evaluators.context_probe"]
+    try:
+        ran = subprocess.run(command, input=json.dumps(payload), capture_output=True, text=True,
+                             timeout=_TIMEOUT_S, check=False)  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return f"filling the context took more than {_TIMEOUT_S} s"
+    if ran.returncode != 0:
+        last = ran.stderr.strip().splitlines()[-1:] or [f"exit status {ran.returncode}"]
+        return f"the process that was to hold the context ended: {last[0]}"
+    return float(json.loads(ran.stdout.strip().splitlines()[-1])["peak_memory_mb"])
 
 
 if __name__ == "__main__":

@@ -9,10 +9,8 @@ is timed (lengths, streams, a filled context, minutes) is `paretune.evaluators.w
 from __future__ import annotations
 
 import copy
-import json
+import math
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +18,7 @@ from itertools import accumulate
 from typing import Any, ClassVar
 
 from paretune.evaluators.base import Budget
+from paretune.evaluators.context_probe import peak_in_a_process
 from paretune.evaluators.serving import Session, open_session
 from paretune.evaluators.timing import (
     PROTOCOL,
@@ -53,7 +52,6 @@ _OF_A_CASE = (
 )  # fmt: skip
 _SUSTAINED = "decode_ms_p50_sustained"
 _FIRST = "first_ttft_ms"
-_PROBE_TIMEOUT_S = 600
 _PROBE_TOKENS = 4
 _IN_A_BLOCK = "left out of the short rounds of a comparison"
 
@@ -153,6 +151,13 @@ class Generation:
         return f"peak_memory_mb_context@{longest}" if longest else ""
 
     @property
+    def prompts_by_metric(self) -> dict[str, int]:
+        """Tokens of the prompt of each metric that is a time to a first token; bounds it."""
+        found = {f"{name}{case.suffix}": case.prompt for case in cases_of(self.params)
+                 for name, _ in _OF_A_CASE if name.startswith("ttft")}  # fmt: skip
+        return {**found, **({_FIRST: found["ttft_ms_p50"]} if self.params.cold_start else {})}
+
+    @property
     def data(self) -> tuple[str, ...]:
         """None: the trace is made from numbers."""
         return ()
@@ -176,6 +181,8 @@ class Generation:
             streams = self._streams(session, case, trace(case.needed - 1, vocabulary))
             first = streams[0].request() if index == 0 and len(streams) > 1 else None
             effort = effort_of(rung, budget.seconds)
+            if whole and self.params.requests > effort.samples:
+                effort = replace(effort, samples=self.params.requests, at_most_s=math.inf)
             runs = self._sampled(streams, effort, budget)
             details = {
                 "prompt_tokens": case.prompt,
@@ -241,7 +248,7 @@ class Generation:
             "tokens": tokens[: case.before], "decode": tokens[case.before :],
             "streams": self.params.streams, "trust_remote_code": context.trust_remote_code,
         }  # fmt: skip
-        told = _probe(payload)
+        told = peak_in_a_process(payload)
         if isinstance(told, str):
             return next(_without([(name, "MB")], told))
         return Measurement(
@@ -255,20 +262,6 @@ class Generation:
 def _named(case: Case) -> list[tuple[str, str]]:
     """Return the metrics of a case with their units."""
     return [(f"{name}{case.suffix}", unit) for name, unit in _OF_A_CASE]
-
-
-def _probe(payload: dict[str, Any]) -> float | str:
-    """Return the peak of a process that holds the context, or what happened to it."""
-    command = [sys.executable, "-m", "paretune.evaluators.context_probe"]
-    try:
-        ran = subprocess.run(command, input=json.dumps(payload), capture_output=True, text=True,
-                             timeout=_PROBE_TIMEOUT_S, check=False)  # fmt: skip
-    except subprocess.TimeoutExpired:
-        return f"filling the context took more than {_PROBE_TIMEOUT_S} s"
-    if ran.returncode != 0:
-        last = ran.stderr.strip().splitlines()[-1:] or [f"exit status {ran.returncode}"]
-        return f"the process that was to hold the context ended: {last[0]}"
-    return float(json.loads(ran.stdout.strip().splitlines()[-1])["peak_memory_mb"])
 
 
 def _told(runs: Sequence[Run[Request]], effort: Effort) -> dict[str, Any]:
@@ -375,9 +368,12 @@ def _sustained(streams: Sequence[Stream], seconds: float, details: dict[str, Any
     runs = sample_together([s.request for s in streams], Effort(0, 0.0, 10, seconds, 2 * seconds))
     by_tenth: list[list[float]] = [[] for _ in range(10)]
     for run in runs:
-        for index, request in enumerate(run.kept):
-            by_tenth[10 * index // len(run.kept)] += _decode_times([request], len(runs))
-    tenths = [tenth for tenth in by_tenth if tenth]  # fewer if there were fewer requests than ten
+        took = [request.ttft + sum(request.decode) for request in run.kept]
+        ends = list(accumulate(took))
+        for request, ms, end in zip(run.kept, took, ends, strict=True):
+            tenth = min(9, int(10 * (end - ms / 2) / ends[-1]))  # of the time, not of the requests
+            by_tenth[tenth] += _decode_times([request], len(runs))
+    tenths = [tenth for tenth in by_tenth if tenth]  # fewer if a request took more than a tenth
     medians = [statistics.median(tenth) for tenth in tenths]
     kept = {key: details[key] for key in
             ("prompt_tokens", "new_tokens", "context", "streams", "threads")}  # fmt: skip

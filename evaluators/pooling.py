@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from paretune.evaluators.statistics import percentile
-from paretune.evaluators.timing import too_few
+from paretune.evaluators.timing import DRIFT_LEVEL, PROTOCOL, too_few
 from paretune.jsontools import Json
 from paretune.measurement import Measurement
 
@@ -56,7 +56,7 @@ def pool(
         if parts is not None:
             of = found.get(f"{parts['name']}_p50{parts['suffix'] or ''}")
             if of is not None and of.samples:
-                found[name] = _percentile(measurement, int(parts["share"]) / 100, of.samples)
+                found[name] = _percentile(measurement, int(parts["share"]) / 100, _levelled(of))
     return found
 
 
@@ -74,6 +74,14 @@ def processes_of(measurement: Measurement) -> list[dict[str, Json]]:
     process = {"n": len(measurement.samples), "value": measurement.value, "round": None}
     own = {key: measurement.details[key] for key in _OF_ONE if key in measurement.details}
     return [{**process, **own}]
+
+
+def last_round(measured: Mapping[str, Measurement]) -> int:
+    """Return the number of the last round that a candidate was measured in; 0: none."""
+    return max(
+        (process["round"] or 0 for m in measured.values() for process in processes_of(m)),
+        default=0,
+    )
 
 
 def log_ratio(a: Sequence[float], b: Sequence[float]) -> float:
@@ -101,11 +109,12 @@ def _pooled(parts: Sequence[tuple[Measurement, int | None]], floor: float | None
                 process["round"] = round
             processes.append(process)
         samples += measurement.samples
-    own = {key: value for key, value in first.details.items() if key not in _OF_ONE}
-    details: dict[str, Any] = {**own, "processes": processes}
+    kept = {key: value for key, value in first.details.items() if key not in _OF_ONE}
+    details: dict[str, Any] = {**kept, "processes": processes}
     values = [process["value"] * process.get("level", 1.0) for process in processes]
     if not values:
         return first
+    details |= _of_all([m.details for m, _ in parts if m.protocol == PROTOCOL])
     hit = [process["interference"] for process in processes if "interference" in process]
     if hit:
         details["interference"] = {
@@ -113,7 +122,12 @@ def _pooled(parts: Sequence[tuple[Measurement, int | None]], floor: float | None
             **{key: max(seen[key] for seen in hit) for key in ("others", "stolen")},
         }
     value = statistics.median(values)
-    if len(values) > 1:
+    own = [process["value"] for process in processes if "level" not in process]
+    if 1 < len(own) < len(values):  # a level is no surer than the processes that it is taken from
+        low, high = interval(own, floor)
+        low, high = (None if end is None else take(end, value)
+                     for end, take in ((low, min), (high, max)))  # fmt: skip
+    elif len(values) > 1:
         low, high = interval(values, floor)
     else:  # one process: the interval of its samples
         low, high = first.low, first.high
@@ -130,6 +144,22 @@ def _pooled(parts: Sequence[tuple[Measurement, int | None]], floor: float | None
         first, value=value, low=low, high=high, n=len(samples) or len(values),
         samples=tuple(samples), details=details, reason=reason,
     )  # fmt: skip
+
+
+def _of_all(details: Sequence[Mapping[str, Json]]) -> dict[str, Json]:
+    """Return what processes say together: their outliers added up, and the surest drift of all.
+
+    Of many processes one drifts by chance: its `p` counts as often as there are processes (`of`).
+    """
+    found: dict[str, Json] = {}
+    outliers = [one["outliers"] for one in details if "outliers" in one]
+    if outliers:
+        found["outliers"] = {kind: sum(one[kind] for one in outliers) for kind in outliers[0]}
+    drifts = [one["drift"] for one in details if "drift" in one]
+    if drifts:
+        of, surest = sum(one.get("of", 1) for one in drifts), min(drifts, key=lambda one: one["p"])
+        found["drift"] = {**surest, "of": of, "drifts": of * surest["p"] < DRIFT_LEVEL}
+    return found
 
 
 def interval(values: Sequence[float], floor: float | None) -> tuple[float | None, float | None]:
@@ -159,6 +189,15 @@ def _no_narrower(value: float, low: float, high: float, floor: float) -> tuple[f
     # The floor is of the ratio of two processes; one of them alone is off by less.
     own = floor / math.sqrt(2) * abs(value)
     return min(low, value - own), max(high, value + own)
+
+
+def _levelled(m: Measurement) -> tuple[float, ...]:
+    """Return the samples of all processes, each multiplied by its process's level."""
+    levels = [level for process in processes_of(m)
+              for level in [process.get("level", 1.0)] * process["n"]]  # fmt: skip
+    if len(levels) != len(m.samples):
+        return m.samples
+    return tuple(sample * level for sample, level in zip(m.samples, levels, strict=True))
 
 
 def _percentile(measured: Measurement, share: float, samples: tuple[float, ...]) -> Measurement:

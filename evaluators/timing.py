@@ -29,7 +29,7 @@ PROTOCOL = "device-2"
 T = TypeVar("T")
 TURNS = 4
 """Turns of a process in a round of a comparison."""
-_DRIFT_LEVEL = 0.01
+DRIFT_LEVEL = 0.01
 _EXACT_UP_TO = 20
 """Halves of so many samples are compared by the exact distribution; larger ones by its limit."""
 _SWITCH_S = 1e-4
@@ -278,7 +278,7 @@ def drift(samples: Sequence[float]) -> dict[str, Json]:
         return {"relative": None, "p": 1.0, "drifts": False}
     p = mann_whitney(first, second)
     change = statistics.median(second) / before - 1
-    return {"relative": round(change, 6), "p": float(f"{p:.3g}"), "drifts": p < _DRIFT_LEVEL}
+    return {"relative": round(change, 6), "p": float(f"{p:.3g}"), "drifts": p < DRIFT_LEVEL}
 
 
 def mann_whitney(a: Sequence[float], b: Sequence[float]) -> float:

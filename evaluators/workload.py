@@ -39,6 +39,11 @@ class GenerationParams(Params):
         0.0, "Goes on for so long at the full rung, and tells the end's speed apart; 0: not at "
         "all. Must fit into search.job_time.", unit="s", search="none", ge=0, le=86400,
     )  # fmt: skip
+    requests: int = parameter(
+        0, "Requests of each stream that a candidate's first process times at the full rung, at "
+        "least; 0: as many as fit into its time. A 95th percentile of `ttft_ms` needs 130.",
+        unit="requests", search="none", ge=0, le=100_000,
+    )  # fmt: skip
     cold_start: bool = parameter(
         False, "Tells the first request after the model was loaded apart.", search="none"
     )

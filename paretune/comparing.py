@@ -35,6 +35,7 @@ from paretune.measurement import Measurement, Rung
 from paretune.models import Model, folder_size
 from paretune.package import lay_out
 from paretune.targets.base import Job, JobResult, JobStatus, Limits, TakesTurns, Target
+from paretune.targets.interference import watching
 from paretune.targets.turns import TurnsEndedError, fit_together
 
 PROTOCOL = "rounds-2"
@@ -158,14 +159,18 @@ def compare(
     Returns:
         ``entrants`` (with the pooled metrics), ``pairs`` (with verdicts), ``rounds`` (the median
         of each process's turns), ``in_turns`` (whether the models took any, or ran one after
-        another), ``device`` and ``protocol``.
+        another), ``interference`` (what others took of the processor meanwhile, as shares),
+        ``device`` and ``protocol``.
 
     Raises:
         UsageError: An entrant does not load or generate.
     """
     contest = Contest([e.label for e in entrants], margin=margin)
     order, seen = random.Random(seed), list[Blocks]()
-    with Arena(entrants, target, workload, trust_remote_code=trust_remote_code) as arena:
+    with (
+        Arena(entrants, target, workload, trust_remote_code=trust_remote_code) as arena,
+        watching() as watch,
+    ):
         end = time.monotonic() + time_s
         while not contest.decided and (rounds is None or contest.rounds < rounds):
             if time.monotonic() >= end:
@@ -184,6 +189,7 @@ def compare(
         "pairs": contest.pairs(),
         "decided": contest.decided,
         "in_turns": arena.together,
+        "interference": {"others": watch.seen.others, "stolen": watch.seen.stolen},
         "rounds": [
             {
                 label: {name: list(turns) for name, turns in values.items()}

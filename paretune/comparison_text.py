@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from paretune.evaluators.sequential import least_rounds
 from paretune.jsontools import Json
+from paretune.targets.interference import Interference
 
 _SHOWN = (
     ("decode_tokens_per_s", "tokens/s"),
@@ -13,6 +14,8 @@ _SHOWN = (
     ("ttft_ms_p50", "first token ms"),
     ("size_mb", "size MB"),
 )
+_NOTABLE = 0.05
+"""Share of the processor that others took from which on it is said."""
 _WHAT = {"decode_ms_p50": "decoding", "ttft_ms_p50": "first token"}
 
 
@@ -29,6 +32,10 @@ def render(found: Mapping[str, Json]) -> str:
            else "one after another, as they are too large or not on the processor")  # fmt: skip
     lines += ["", f"{rounds} rounds: in each, each model in a new process, {how}; all of this "
               f"together holds with {found['confidence']:.0%} confidence"]  # fmt: skip
+    seen = Interference(**found["interference"])
+    if seen.others + seen.stolen >= _NOTABLE:
+        alike = ", and hit all models alike" if found["in_turns"] else ""
+        lines.append(f"meanwhile {seen}{alike}")
     if not found["decided"]:
         lines.append(
             "what is not known needs more rounds: a longer --time (10m) or more --rounds, or a "

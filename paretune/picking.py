@@ -9,8 +9,10 @@ from paretune.config.yaml_source import Source
 from paretune.errors import ConfigError, StateError, UsageError, nearest
 from paretune.jsontools import Json
 from paretune.measurement import Direction
+from paretune.report import how_sure
 from paretune.search.candidate import describe
 from paretune.search.constraints import Objective, parse_where
+from paretune.search.membership import groups, rivals
 from paretune.search.outcome import Outcome, OutcomeKind
 from paretune.search.reopening import partly_measured
 from paretune.search.standing import stand
@@ -72,7 +74,8 @@ def pick_again(
         store: Where artifacts are kept; by default the user's store.
 
     Returns:
-        ``{"best", "front", "candidate", "metrics", "not_fully_measured", "nearest_miss", "out"}``.
+        ``{"best", "front", "candidate", "metrics", "not_fully_measured", "nearest_miss", "groups",
+        "membership", "out"}``; the two before the last as in ``results.json``.
 
     Raises:
         UsageError: No such study, metric, or malformed constraint.
@@ -101,6 +104,11 @@ def pick_again(
         "candidates": len(outcomes),
         "not_fully_measured": sum(_unsure(outcome, baseline) for outcome in outcomes),
         "nearest_miss": standing.nearest_miss,
+        "groups": [group.to_json() for group in groups(outcomes, standing, objectives)],
+        "membership": [
+            {"id": id, "sure": not others, "rivals": others}
+            for id, others in rivals(outcomes, standing, objectives).items()
+        ],
         "out": written,
     }
 
@@ -161,6 +169,7 @@ def render(picked: dict[str, Json]) -> str:
         for name, m in picked["metrics"].items():
             if m["value"] is not None:
                 lines.append(f"  {name:<20} {m['value']:.4g} {m['unit']}")
+        lines += how_sure(picked, picked["best"])
     if picked["not_fully_measured"]:
         lines.append(
             f"{picked['not_fully_measured']} of {picked['candidates']} candidates were not fully "

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from paretune.evaluators.statistics import samples_needed
 from paretune.setting import Setting
 from paretune.store import default_store
 from paretune.targets.interference import Interference
@@ -31,8 +32,33 @@ def advice(setting: Setting, look: Callable[[float], Surroundings] = look_around
     if all(provider == "cpu" for provider in setting.plan.providers):
         around = replace(around, gpu=())  # whoever computes there is in nobody's way
     lines = [f"warning: {trouble.what}. {trouble.mend}" for trouble in troubles(around)]
+    lines += [f"warning: {line}" for line in unsupported(setting)]
     about = about_profile(setting.profile, setting.store.root, datetime.now(UTC))
     return lines if about is None else [*lines, f"note: {about}"]
+
+
+def unsupported(setting: Setting) -> list[str]:
+    """Return which percentiles of requests are asked of candidates, and may have no value.
+
+    A limit on what has no value is met by nobody.
+    """
+    plan = setting.plan
+    asked = dict.fromkeys(
+        [o.metric for o in plan.objectives] + [c.metric for c in plan.constraints]
+    )  # fmt: skip
+    needed, found = samples_needed(0.95), []
+    for choice in plan.evaluators:
+        params = choice.params
+        if choice.name != "generation" or params.get("requests", 0) >= needed:
+            continue
+        of_requests = ("ttft_ms_p95", "decode_ms_p95") if params.get("streams", 1) > 1 else (
+            "ttft_ms_p95",)  # fmt: skip
+        found += [
+            f"{metric} needs {needed} requests, and without them has no value; "
+            f"`generation: {{requests: {needed}}}` sees to it that there are so many"
+            for metric in asked if metric.startswith(of_requests)
+        ]  # fmt: skip
+    return found
 
 
 def about_profile(profile: DeviceProfile | None, store_root: Path, now: datetime) -> str | None:

@@ -63,6 +63,29 @@ def plain_answer(results: Mapping[str, Json]) -> list[str]:
     return _answer(results, rows.get(results["best"]), {})
 
 
+def how_sure(results: Mapping[str, Json], best: int) -> list[str]:
+    """Return what is said of members of the front that may be no better than others."""
+    told = []
+    for group in results.get("groups", []):
+        others = [str(id) for id in group["members"] if id != group["pick"]]
+        if group["pick"] == best:
+            told.append(
+                f"It cannot be told apart from candidate{'s' * (len(others) > 1)} "
+                f"{', '.join(others)}; it is the one because it {group['reason']}."
+            )
+    own = next((m for m in results.get("membership", []) if m["id"] == best), None)
+    if own is not None and not own["sure"] and not told:
+        told.append(
+            f"Measured for longer, candidate {_either(own['rivals'])} may turn out to be the "
+            "better choice: what they differ by is within what measuring here can tell."
+        )
+    unsure = [m for m in results.get("membership", []) if not m["sure"] and m["id"] != best]
+    if unsure:
+        shown = ", ".join(f"{m['id']} (to {_either(m['rivals'])})" for m in unsure)
+        told.append(f"Measured for longer, some of the front may lose their place: {shown}.")
+    return told
+
+
 def number(value: float | None) -> str:
     """Return a number with four digits; a dash for none."""
     return "–" if value is None else f"{value:.4g}"
@@ -199,6 +222,13 @@ def _answer(
                 f"The nearest miss is candidate {miss['id']}: {miss['constraint']} asks for "
                 f"{number(miss['limit'])}, it has {number(miss['value'])}."
             )
+        near = results.get("near_limits", [])
+        hopeful = {n["id"] for n in near} - {n["id"] for n in near if n["met"] is False}
+        if hopeful:
+            told.append(
+                f"Measured for longer, candidate {_either(sorted(hopeful))} may meet every "
+                "constraint: what is missing is within what measuring here can tell."
+            )
         return told
     objectives = results["objectives"]
     first = objectives[0]
@@ -217,7 +247,9 @@ def _answer(
             f"Pareto front). Of those whose {first['metric']} is not surely worse than the best's, "
             f"it has {rest or 'the best ' + first['metric']}."
         )
-    sentences += _how_sure(results, best["id"])
+    sentences += how_sure(results, best["id"])
+    sentences += [_near(results, near, best) for near in results.get("near_limits", [])
+                  if near["id"] == best["id"] and not near["met"]]  # fmt: skip
     baseline = results["baseline"]
     if baseline is not None and baseline.get("id") != best["id"]:
         sentences += _against(best["metrics"], baseline["metrics"], paired)
@@ -228,27 +260,15 @@ def _threads(count: int) -> str:
     return f"{count} thread{'s' * (count > 1)}"
 
 
-def _how_sure(results: Mapping[str, Json], best: int) -> list[str]:
-    """Return what is said of members of the front that may be no better than others."""
-    told = []
-    for group in results.get("groups", []):
-        others = [str(id) for id in group["members"] if id != group["pick"]]
-        if group["pick"] == best:
-            told.append(
-                f"It cannot be told apart from candidate{'s' * (len(others) > 1)} "
-                f"{', '.join(others)}; it is the one because it {group['reason']}."
-            )
-    own = next((m for m in results.get("membership", []) if m["id"] == best), None)
-    if own is not None and not own["sure"] and not told:
-        told.append(
-            f"Measured for longer, candidate {_either(own['rivals'])} may turn out to be the "
-            "better choice: what they differ by is within what measuring here can tell."
-        )
-    unsure = [m for m in results.get("membership", []) if not m["sure"] and m["id"] != best]
-    if unsure:
-        shown = ", ".join(f"{m['id']} (to {_either(m['rivals'])})" for m in unsure)
-        told.append(f"Measured for longer, some of the front may lose their place: {shown}.")
-    return told
+def _near(results: Mapping[str, Json], near: Mapping[str, Json], best: Mapping[str, Any]) -> str:
+    """Return how near the pick comes to a limit that it may miss after all."""
+    limit = next(x for x in results["constraints"] if x["text"] == near["constraint"])
+    m = best["metrics"][limit["metric"]]
+    doubt = "but not surely" if near["met"] is None else "but surely misses it in the finals"
+    return (
+        f"It meets {limit['text']} by the measured value, {doubt}: {number(m['value'])} "
+        f"({number(m['low'])} to {number(m['high'])}), the limit is {number(limit['value'])}."
+    )
 
 
 def _either(ids: list[int]) -> str:

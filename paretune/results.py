@@ -37,6 +37,9 @@ class MetricValue(_Part):
     n: int = Field(description="Samples behind the value.")
     unit: str
     reason: str | None = Field(description="Why there is no value.")
+    remarks: list[str] = Field(
+        default=[], description="Samples, processes, outliers and drift, in words."
+    )
 
     @model_validator(mode="after")
     def _both_ends(self) -> MetricValue:
@@ -171,6 +174,16 @@ class MembershipEntry(_Part):
     rivals: list[int] = Field(description="Feasible candidates that may beat it after all.")
 
 
+class NearLimitEntry(_Part):
+    """A candidate whose interval reaches over a limit."""
+
+    id: int
+    constraint: str = Field(description="The limit, as written.")
+    met: bool | None = Field(
+        description="Surely met or missed by the rounds of the finals; null: the value decides."
+    )
+
+
 class Results(_Part):
     """The whole document."""
 
@@ -191,6 +204,7 @@ class Results(_Part):
     no_difference: list[NoDifference] = []
     groups: list[GroupEntry] = []
     membership: list[MembershipEntry] = []
+    near_limits: list[NearLimitEntry] = []
 
 
 def read_results(path: Path) -> dict[str, Json]:

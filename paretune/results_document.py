@@ -6,9 +6,11 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 
 from paretune.jsontools import Json
+from paretune.remarks import summary
 from paretune.search.candidate import recipe_to_json
 from paretune.search.constraints import Constraint, Objective
 from paretune.search.membership import groups, rivals
+from paretune.search.near_limits import near_limits
 from paretune.search.no_difference import parameters_without_effect
 from paretune.search.outcome import Outcome
 from paretune.search.standing import Standing
@@ -83,6 +85,8 @@ class ResultsDocument:
                 {"id": id, "sure": not others, "rivals": others}
                 for id, others in rivals(outcomes, standing, self._objectives).items()
             ]
+            base = self._baseline_of(outcomes)
+            tail["near_limits"] = [n.to_json() for n in near_limits(outcomes, standing, base)]
         rows = ",\n  ".join(self._row(outcome, standing) for outcome in outcomes)
         lines = [f" {json.dumps(k)}: {_text(v)}" for k, v in head.items()]
         lines.append(f' "candidates": [\n  {rows}\n ]' if rows else ' "candidates": []')
@@ -95,6 +99,8 @@ class ResultsDocument:
         if known is None or known[0] is not outcome:  # finals measure on
             row = outcome.to_json()
             del row["schema"], row["ran_job"]
+            measured = (outcome.measurements or {}).items()
+            row["metrics"] = {name: summary(m) for name, m in measured}
             row |= {"feasible": key[1], "pareto": key[2], "roofline": self._roofline(outcome)}
             known = (outcome, _text(row))
             self._rows[key] = known
@@ -110,11 +116,14 @@ class ResultsDocument:
             for c in standing.unresolved
         ]
 
+    def _baseline_of(self, outcomes: Sequence[Outcome]) -> Outcome | None:
+        return next((o for o in outcomes if o.candidate.digest == self._baseline), None)
+
     def _baseline_entry(self, outcomes: Sequence[Outcome]) -> Json:
-        found = next((o for o in outcomes if o.candidate.digest == self._baseline), None)
+        found = self._baseline_of(outcomes)
         if found is None:
             return None
-        metrics = {name: m.summary() for name, m in (found.measurements or {}).items()}
+        metrics = {name: summary(m) for name, m in (found.measurements or {}).items()}
         return {"id": found.id, "recipe": recipe_to_json(found.candidate.recipe),
                 "runtime": found.candidate.runtime.to_json(), "metrics": metrics}  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,7 +57,8 @@ class Setting:
         self.job_memory = None if memory is None else int(memory * 1e6)
         self._prechecks = Prechecks(
             self.model_info, self.device, find_pass, self.job_memory, profile=self.profile,
-            constraints=self._bounded(), spared=frozenset({self.baseline.digest}),
+            constraints=self._bounded(), prompts=prompts_of(plan.evaluators),
+            spared=frozenset({self.baseline.digest}),
         )  # fmt: skip
 
     @property
@@ -156,6 +158,19 @@ def _slot(index: int, choice: Any) -> EvaluatorSlot:
     return EvaluatorSlot(
         index, choice.name, choice.params, evaluator.metrics, kind.rungs, processes
     )  # fmt: skip
+
+
+def prompts_of(choices: Iterable[Any]) -> dict[str, int]:
+    """Return the tokens of the prompt of each metric that is a time to a first token.
+
+    An evaluator says so in a property ``prompts_by_metric``, if it has any such metric.
+    """
+    found: dict[str, int] = {}
+    for choice in choices:
+        kind = find_evaluator(choice.name)
+        prompts = getattr(kind(kind.Params(**choice.params)), "prompts_by_metric", {})
+        found |= {name: min(tokens, found.get(name, tokens)) for name, tokens in prompts.items()}
+    return found
 
 
 def references(choice: Any) -> tuple[str, ...]:

@@ -291,13 +291,7 @@ class Attempt:
                     "measured again, like whatever else of it is hit"
                 )
         found = {m.metric: m for m in map(Measurement.from_json, value)}
-        if not hit:
-            return found
-        seen = {"others": watch.seen.others, "stolen": watch.seen.stolen}
-        return {
-            name: replace(m, details={**m.details, "interference": seen})
-            for name, m in found.items()
-        }
+        return watch.seen.noted(found) if hit else found
 
     def _reusable(self, slot: EvaluatorSlot, rung: Rung) -> dict[str, Measurement] | None:
         """Return what another candidate with the same artifact has, if no device matters to it."""

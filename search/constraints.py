@@ -54,12 +54,14 @@ class Limit:
         op: ``<=``, ``<``, ``>=`` or ``>``.
         value: The number.
         text: What was written.
+        relative: Sign and amount applied to the baseline's value, if it is relative.
     """
 
     metric: str
     op: str
     value: float
     text: str
+    relative: tuple[str, float] | None = None
 
     def holds(self, value: float | None) -> bool:
         """Return whether a value meets the limit; a missing one or NaN does not."""
@@ -120,7 +122,9 @@ class Constraint:
             return None
         sign, amount = self.relative
         value = {"+": reference + amount, "-": reference - amount, "*": reference * amount}[sign]
-        return Limit(self.metric, self.op, value, self.text) if math.isfinite(value) else None
+        if not math.isfinite(value):
+            return None
+        return Limit(self.metric, self.op, value, self.text, self.relative)
 
 
 def parse_constraint(text: str) -> Constraint:

@@ -18,20 +18,19 @@ from dataclasses import replace
 from itertools import combinations
 from typing import TYPE_CHECKING
 
-from paretune.evaluators.pooling import log_ratio, pool, processes_of
+from paretune.evaluators.pooling import last_round, pool, processes_of
 from paretune.evaluators.sequential import (
-    JOINT_CONFIDENCE,
-    MedianSequence,
     Verdict,
     least_rounds,
     speed_verdict,
 )
-from paretune.jsontools import Json
-from paretune.measurement import Measurement, MetricSpec
+from paretune.measurement import Measurement
 from paretune.models import Model
 from paretune.search.attempt import OutOfTimeError
 from paretune.search.constraints import Limit
+from paretune.search.near_limits import reaches_over, side_of
 from paretune.search.outcome import Outcome, OutcomeKind, StepTime
+from paretune.search.paired import in_rounds, limit_alpha, pair_alpha, pair_sequence
 from paretune.search.pareto import surely_dominated
 from paretune.search.rounds import BLOCK_S, Finalist, Rounds
 from paretune.search.standing import Standing
@@ -178,9 +177,9 @@ class Finals:
 
     def _enough(self, ids: Sequence[int], seconds: float) -> bool:
         """Return whether so many seconds suffice for any answer about them."""
-        asked = sum(id in ids for id, _ in self._asked)
+        asked = any(id in ids for id, _ in self._asked)
         questions = ([self._alpha(ids)] if len(ids) > 1 and self._objectives else []) + (
-            [(1 - JOINT_CONFIDENCE) / asked] if asked else []
+            [self._limit_alpha(ids)] if asked else []
         )
         if not questions:
             return False
@@ -217,10 +216,9 @@ class Finals:
 
     def _near(self, outcome: Outcome, limit: Limit) -> bool:
         """Return whether a speed is on both sides of a limit for all one knows."""
-        m = (outcome.measurements or {}).get(limit.metric)
-        if limit.metric not in self._speeds or m is None or m.low is None or m.high is None:
-            return False
-        return limit.holds(m.low) != limit.holds(m.high)
+        if limit.relative is not None and outcome.candidate.digest == self._engine.baseline:
+            return False  # it is the limit
+        return limit.metric in self._speeds and reaches_over(outcome, limit)
 
     def _near_limits(self, ids: Sequence[int]) -> list[tuple[int, str]]:
         """Return who is near which limit; by its text, as one relative to the baseline moves."""
@@ -240,14 +238,26 @@ class Finals:
         if Verdict.UNDECIDED in questions:
             return False
         limits = {limit.text: limit for limit in self._engine.standing().limits}
-        return all(self._is_known(id, limits[text]) for id, text in self._asked)
+        alpha = self._limit_alpha(ids)
+        return all(self._is_known(id, limits[text], alpha) for id, text in self._asked)
 
-    def _is_known(self, id: int, limit: Limit) -> bool:
-        m = (self._outcome(id).measurements or {})[limit.metric]
-        return side_of(limit, m, (1 - JOINT_CONFIDENCE) / len(self._asked)) is not None
+    def _is_known(self, id: int, limit: Limit, alpha: float) -> bool:
+        outcomes = self._engine.recorder.outcomes
+        base = next((o for o in outcomes if o.candidate.digest == self._engine.baseline), None)
+        reference = {} if base is None else base.measurements or {}
+        return side_of(limit, self._outcome(id).measurements or {}, reference, alpha) is not None
 
     def _alpha(self, ids: Sequence[int]) -> float:
-        return pair_alpha(len(ids), len(self._objectives))
+        return pair_alpha(self._entrants(ids), len(self._objectives))
+
+    def _limit_alpha(self, ids: Sequence[int]) -> float:
+        limits = self._engine.standing().limits
+        count = sum(limit.metric in self._speeds for limit in limits)
+        return limit_alpha(self._entrants(ids), count)
+
+    def _entrants(self, ids: Sequence[int]) -> int:
+        """Return among how many the error is shared: those of earlier finals count, too."""
+        return len({*ids, *(o.id for o in in_rounds(self._engine.recorder.outcomes))})
 
     def _round(self, rounds: Rounds) -> bool:
         """Measure every finalist once, and record it; False if one of them could not be."""
@@ -280,11 +290,12 @@ class Finals:
         """Return, by metric, how much slower the search's own hour was than this round.
 
         The others were not measured in this hour. Multiplied by its level, a round says how far
-        finalists are from each other, and not how far the two hours are. Where a limit is near,
-        it is the speed itself that counts, and there is no level.
+        finalists are from each other, and not how far the two hours are. Where a limit in
+        a number is near, it is the speed itself that counts, and there is no level.
         """
-        limits = {limit.text: limit.metric for limit in self._engine.standing().limits}
-        absolute = {limits[text] for _, text in self._asked}
+        limits = {limit.text: limit for limit in self._engine.standing().limits}
+        asked = [limits[text] for _, text in self._asked]
+        absolute = {limit.metric for limit in asked if limit.relative is None}
         levels = {}
         for name in {name for block in found.values() for name in block} - absolute:
             logs = []
@@ -324,64 +335,3 @@ def _in_a_round(measured: Mapping[str, Measurement], metric: str) -> bool:
     return metric in measured and any(
         process["round"] is not None for process in processes_of(measured[metric])
     )
-
-
-def pair_alpha(entrants: int, metrics: int) -> float:
-    """Return the error of each pair's verdict on each metric, so that all of them hold together."""
-    return (1 - JOINT_CONFIDENCE) / max(1, math.comb(entrants, 2) * metrics)
-
-
-def last_round(measured: Mapping[str, Measurement]) -> int:
-    """Return the number of the last round that a candidate was measured in; 0: none."""
-    return max(
-        (process["round"] or 0 for m in measured.values() for process in processes_of(m)),
-        default=0,
-    )
-
-
-def pair_sequence(
-    a: Mapping[str, Measurement], b: Mapping[str, Measurement], metric: str, alpha: float,
-    spec: MetricSpec | None = None,
-) -> MedianSequence:  # fmt: skip
-    """Return what the rounds that two candidates share say of their ratio on a metric.
-
-    Args:
-        a: The first's measurements.
-        b: The second's.
-        metric: The metric.
-        alpha: Probability that the bounds ever miss.
-        spec: What the metric is, if a rate is to be turned around so that less is better.
-    """
-    sequence = MedianSequence(alpha)
-    if metric not in a or metric not in b:
-        return sequence
-    of_b = {p["round"]: p for p in processes_of(b[metric]) if p["round"] is not None}
-    sign = -1 if spec is not None and spec.direction == "maximize" else 1
-    for process in processes_of(a[metric]):
-        other = of_b.get(process["round"])
-        if other is not None and process["value"] > 0 and other["value"] > 0:
-            sequence.add(sign * log_ratio(_turns(process), _turns(other)))
-    return sequence
-
-
-def _turns(process: Mapping[str, Json]) -> list[float]:
-    return list(process.get("turns") or [process["value"]])
-
-
-def side_of(limit: Limit, m: Measurement, alpha: float) -> bool | None:
-    """Return whether a limit holds for the median of all rounds there could be; None: not known.
-
-    The bounds hold at every look, for rounds that are alike: what a busy hour does to all of them
-    is part of that median.
-
-    Args:
-        limit: The limit.
-        m: What was measured, in rounds.
-        alpha: Probability that the bounds ever miss.
-    """
-    sequence = MedianSequence(alpha)
-    for process in processes_of(m):
-        if process["round"] is not None:
-            sequence.add(process["value"])
-    low, high = limit.holds(sequence.low), limit.holds(sequence.high)
-    return None if sequence.broken or low != high else low

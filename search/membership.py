@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+from paretune.evaluators.pooling import last_round
 from paretune.evaluators.sequential import Verdict, least_rounds, speed_verdict
 from paretune.evaluators.statistics import CONFIDENCE, mcnemar
 from paretune.jsontools import Json
 from paretune.measurement import Measurement
 from paretune.search.constraints import Objective
-from paretune.search.finals import last_round, pair_alpha, pair_sequence
 from paretune.search.outcome import Outcome
+from paretune.search.paired import in_rounds, pair_alpha, pair_sequence
 from paretune.search.pareto import surely_dominated
 from paretune.search.standing import Standing
 
@@ -87,9 +88,7 @@ def rivals(
 
 def _alpha(outcomes: Sequence[Outcome], objectives: Sequence[Objective]) -> float:
     """Return the error of each comparison in turns: as the finals share it out."""
-    fewest = least_rounds(pair_alpha(2, 1))  # of less than that nothing is said by rounds
-    in_turns = [o.measurements or {} for o in outcomes
-                if last_round(o.measurements or {}) >= fewest]  # fmt: skip
+    in_turns = [o.measurements or {} for o in in_rounds(outcomes)]
     metrics = [
         o.metric for o in objectives
         if any(last_round({o.metric: m[o.metric]}) for m in in_turns if o.metric in m)

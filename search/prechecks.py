@@ -5,7 +5,7 @@ Do its passes fit, does the machine hold it, can it be as fast as it must be.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,6 +47,7 @@ class Prechecks:
         memory_limit: Bytes a job may use; None: what is free.
         profile: What was measured of the device; None: no candidate is too slow for it.
         constraints: Those that a candidate may be too slow for.
+        prompts: Of each metric that is a time to a first token, the tokens of the prompt.
         spared: Digests of candidates that are measured however slow they must be (the baseline:
             the others are measured against it).
     """
@@ -60,6 +61,7 @@ class Prechecks:
         *,
         profile: DeviceProfile | None = None,
         constraints: Sequence[Constraint] = (),
+        prompts: Mapping[str, int] | None = None,
         spared: Set[str] = frozenset(),
     ) -> None:
         self._model = model
@@ -68,6 +70,7 @@ class Prechecks:
         self._memory = memory_limit or target.memory_free or None
         self._profile = profile if is_plausible(model) else None
         self._constraints = constraints
+        self._prompts = prompts
         self._spared = spared
 
     def look(self, candidate: Candidate) -> Foresight:
@@ -104,7 +107,7 @@ class Prechecks:
         """Return why the built model cannot be fast enough on this device, or None."""
         if self._profile is None or candidate.digest in self._spared:
             return None
-        return too_slow(final, candidate.runtime, self._profile, self._constraints)
+        return too_slow(final, candidate.runtime, self._profile, self._constraints, self._prompts)
 
     def _does_not_fit(self, estimates: Sequence[Estimate], *, last: bool) -> str | None:
         """Return why the pass that was estimated last does not fit.

@@ -149,11 +149,15 @@ class Roof:
         return CAUTION * 1e3 * size / rate
 
     def least_ttft_ms(self, prompt_tokens: int) -> float | None:
-        """Return a time that the first token does not come before; None if unknown."""
+        """Return a time that the first token does not come before; None if unknown.
+
+        Only products in fp32 bound it: what is quantized is multiplied by kernels of its own, which
+        `paretune bench` does not measure, and is bound by being read once.
+        """
         if not self.profile.calm:
             return None
         reading = self.least_decode_ms()
-        computing = self._ttft(prompt_tokens, 0.0)
+        computing = 0.0 if self.traffic.arithmetic is None else self._ttft(prompt_tokens, 0.0)
         if reading is None or computing is None:
             return None
         return max(reading, CAUTION * computing)
@@ -171,6 +175,7 @@ def too_slow(
     runtime: RuntimeSettings,
     profile: DeviceProfile,
     constraints: Iterable[Constraint],
+    prompts: Mapping[str, int] | None = None,
 ) -> str | None:
     """Return why a model cannot be fast enough on a device whatever becomes of it, or None.
 
@@ -181,29 +186,49 @@ def too_slow(
         runtime: How it will be run; only the processor has a roof here.
         profile: The device's.
         constraints: As configured.
+        prompts: Of each metric that is a time to a first token, the tokens of the prompt.
     """
     needs = None if runtime.provider != "cpu" else traffic(info)
     if needs is None:
         return None
     roof = Roof(needs, profile, runtime.threads)
-    least = roof.least_decode_ms()
-    if not least:
-        return None
     for constraint in constraints:
         limit = constraint.resolve({})
-        metric = constraint.metric.partition("@")[0]
-        if limit is None or limit.op[0] != ("<" if metric in _TIMES else ">"):
+        if limit is None:
             continue
-        if metric not in _TIMES + _RATES:
+        prompt = (prompts or {}).get(constraint.metric)
+        is_rate = constraint.metric.partition("@")[0] in _RATES
+        least = _least(constraint.metric, roof, prompt)
+        if not least or limit.op[0] != (">" if is_rate else "<"):
             continue
-        if not limit.holds(least if metric in _TIMES else 1e3 / least):
-            threads = "1 thread" if runtime.threads == 1 else f"{runtime.threads} threads"
+        if not limit.holds(1e3 / least if is_rate else least):
             return (
-                f"reads {_digits(needs.bytes_per_token / 1e6)} MB for a token, which takes "
-                f"{_digits(least)} ms at the very least with {threads} on this device; "
-                f"needs {limit.text}"
+                f"{_work(needs, prompt)}, which takes {_digits(least)} ms at the very least with "
+                f"{_counted(runtime.threads, 'thread')} on this device; needs {limit.text}"
             )
     return None
+
+
+def _least(metric: str, roof: Roof, prompt: int | None) -> float | None:
+    """Return the milliseconds that bound a metric, or its inverse; None if nothing does."""
+    if prompt is not None:
+        return roof.least_ttft_ms(prompt)
+    return roof.least_decode_ms() if metric.partition("@")[0] in _TIMES + _RATES else None
+
+
+def _work(needs: Traffic, prompt: int | None) -> str:
+    reads = f"reads {_digits(needs.bytes_per_token / 1e6)} MB"
+    if prompt is None or needs.arithmetic is None:
+        return f"{reads} for a token"
+    operations = needs.operations_per_prompt_token * prompt + needs.operations_per_prompt
+    return (
+        f"{reads} and does {_digits(operations / 1e9)} billion operations for a prompt of "
+        f"{_counted(prompt, 'token')}"
+    )
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"1 {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _digits(value: float) -> str:

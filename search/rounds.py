@@ -1,4 +1,8 @@
-"""One round of the finals: every finalist once, in a new process, side by side in short turns."""
+"""One round of the finals: every finalist once, in a new process, side by side in short turns.
+
+What others took of the processor meanwhile is noted, and such a round does not count where the
+speed itself is asked for (`search/near_limits.py`); for ratios it does, as it hit all turns alike.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ from paretune.models import Model, folder_size
 from paretune.search.candidate import Candidate
 from paretune.search.workbench import EvaluatorSlot
 from paretune.targets.base import Job, JobResult, JobStatus, TakesTurns
+from paretune.targets.interference import Interference
 from paretune.targets.turns import TurnsEndedError, fit_together
 
 if TYPE_CHECKING:
@@ -78,9 +83,10 @@ class Rounds:
             results = self._in_turns(jobs) if self._together else self._one_by_one(jobs)
             if results is None:
                 return None
-            for finalist, result in zip(order, results, strict=True):
-                measured = map(Measurement.from_json, result.value)
-                found[finalist.id] |= {m.metric: m for m in measured}
+            for finalist, (result, seen) in zip(order, results, strict=True):
+                block = {m.metric: m for m in map(Measurement.from_json, result.value)}
+                hit = seen.was_hit(finalist.candidate.runtime.threads, self._engine.cores)
+                found[finalist.id] |= seen.noted(block) if hit else block
         return found
 
     def _job(self, finalist: Finalist, slot: EvaluatorSlot) -> Job:
@@ -89,20 +95,23 @@ class Rounds:
             block=True,
         )  # fmt: skip
 
-    def _in_turns(self, jobs: Sequence[Job]) -> list[JobResult] | None:
-        try:
-            results = self._engine.in_turns(jobs, self._order)
-        except TurnsEndedError as ended:
-            results = [ended.result]
-        return results if all(map(self._well, results)) else None
+    def _in_turns(self, jobs: Sequence[Job]) -> list[tuple[JobResult, Interference]] | None:
+        with self._engine.watching() as watch:
+            try:
+                results = self._engine.in_turns(jobs, self._order)
+            except TurnsEndedError as ended:
+                results = [ended.result]
+        well = all(map(self._well, results))
+        return [(result, watch.seen) for result in results] if well else None
 
-    def _one_by_one(self, jobs: Sequence[Job]) -> list[JobResult] | None:
+    def _one_by_one(self, jobs: Sequence[Job]) -> list[tuple[JobResult, Interference]] | None:
         results = []
         for job in jobs:
-            result = self._engine.submit(job)
+            with self._engine.watching() as watch:
+                result = self._engine.submit(job)
             if not self._well(result):
                 return None
-            results.append(result)
+            results.append((result, watch.seen))
         return results
 
     def _well(self, result: JobResult) -> bool:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import psutil
+
+from paretune.measurement import Measurement
 
 _TICK_S = 0.01
 """The counters' step on Linux; what is smaller than a step a processor is not seen."""
@@ -64,6 +66,14 @@ class Interference:
         wanted = min(threads, cores)
         left = cores * (1 - self.others - self.stolen)
         return left < wanted * (1 - _TOLERATED)
+
+    def noted(self, measured: Mapping[str, Measurement]) -> dict[str, Measurement]:
+        """Return measurements, by metric, that say what others took while they were made."""
+        seen = {"others": self.others, "stolen": self.stolen}
+        return {
+            name: replace(m, details={**m.details, "interference": seen})
+            for name, m in measured.items()
+        }
 
     def __str__(self) -> str:
         stolen = f", other virtual machines {self.stolen:.0%}" if self.stolen >= 0.005 else ""

@@ -84,6 +84,7 @@ def test_real_models_in_processes_of_their_own(tmp_path: Path) -> None:
             assert set(medians) == {"decode_ms_p50", "ttft_ms_p50"}
             assert all(len(turns) == TURNS and min(turns) > 0 for turns in medians.values())
     assert found["in_turns"]
+    assert found["interference"].keys() == {"others", "stolen"}
     text = render(found)
     assert "small (1)" in text
     assert re.search(r"nothing can be said of .* before \d+ rounds", text)
@@ -97,6 +98,7 @@ def test_a_sentence_for_each_verdict() -> None:
         return render({
             "entrants": entrants, "pairs": contest.pairs(), "margin": 0.02, "confidence": 0.99,
             "rounds": [{}] * rounds, "decided": contest.decided, "in_turns": True,
+            "interference": {"others": 0.0, "stolen": 0.0},
         })  # fmt: skip
 
     assert "faster than b" in told({"a": 10.0, "b": 11.0}, 30)

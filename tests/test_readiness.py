@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fake_study import write_fake_study
@@ -13,9 +14,11 @@ from fake_study import write_fake_study
 from paretune.api import optimize
 from paretune.bench_profile import make_profile
 from paretune.config import load
+from paretune.config.plan import EvaluatorChoice
 from paretune.display import Quiet
 from paretune.dry_run import foresee, render
-from paretune.readiness import about_profile, advice
+from paretune.readiness import about_profile, advice, unsupported
+from paretune.search.constraints import parse_constraint
 from paretune.setting import Setting
 from paretune.store import Store
 from paretune.targets.interference import Interference
@@ -120,3 +123,26 @@ def test_a_profile_that_is_old_or_was_disturbed(
     assert told is not None
     assert said in told
     assert "--store" not in told
+
+
+@pytest.mark.parametrize(
+    ("params", "asked", "warned"),
+    [
+        ({}, ["ttft_ms_p95"], ["ttft_ms_p95"]),
+        ({"requests": 130}, ["ttft_ms_p95"], []),
+        ({}, ["ttft_ms_p50", "decode_ms_p95"], []),
+        ({"streams": 2}, ["decode_ms_p95"], ["decode_ms_p95"]),
+        ({"prompt_tokens": [8, 16], "requests": 9}, ["ttft_ms_p95@16"], ["ttft_ms_p95@16"]),
+    ],
+)
+def test_a_limit_that_nobody_can_meet_for_want_of_requests_is_warned_of(
+    setting: Setting, params: dict[str, Any], asked: list[str], warned: list[str]
+) -> None:
+    plan = replace(
+        setting.plan, evaluators=(EvaluatorChoice("generation", params),), objectives=(),
+        constraints=tuple(parse_constraint(f"{metric} <= 100") for metric in asked),
+    )  # fmt: skip
+    setting.plan = plan
+    told = unsupported(setting)
+    assert [line.split()[0] for line in told] == warned
+    assert all("`generation: {requests: 130}`" in line for line in told)

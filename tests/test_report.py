@@ -191,6 +191,26 @@ def test_doubt_about_a_pick_that_is_alone_on_the_front_is_told() -> None:
     assert "may turn out" not in " ".join(plain_answer(results))
 
 
+def test_a_pick_that_may_miss_a_limit_after_all_says_so() -> None:
+    results = document(OUTCOMES, "accuracy >= 0.1")
+    near = {"id": results["best"], "constraint": "accuracy >= 0.1", "met": None}
+    results["near_limits"] = [near]
+    told = " ".join(plain_answer(results))
+    assert "It meets accuracy >= 0.1 by the measured value, but not surely: " in told
+    results["near_limits"] = [{**near, "met": True}, {**near, "id": 99}]
+    assert "but not surely" not in " ".join(plain_answer(results))
+
+
+def test_where_nothing_fits_those_that_may_fit_are_named() -> None:
+    results = document(OUTCOMES, "accuracy >= 1")
+    assert results["best"] is None
+    results["near_limits"] = [{"id": 1, "constraint": "accuracy >= 1", "met": None}]
+    told = " ".join(plain_answer(results))
+    assert "Measured for longer, candidate 1 may meet every constraint" in told
+    results["near_limits"].append({"id": 1, "constraint": "size_mb <= 1", "met": False})
+    assert "Measured for longer" not in " ".join(plain_answer(results))
+
+
 def test_the_table_shows_what_is_asked_first_and_no_empty_column() -> None:
     few, long = "too few samples", "decode_ms_p50@512"
     entry = {"value": 1.0, "low": None, "high": None, "n": 3, "unit": "ms", "reason": None}

@@ -50,11 +50,14 @@ def compare(
     from paretune.config.schema import seconds
     from paretune.entrants import open_entrants
     from paretune.targets.local import LocalTarget
+    from paretune.targets.surroundings import look_around, troubles
 
     try:
         limit = float(seconds(time))
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--time") from error
+    for trouble in troubles(look_around()):
+        say(f"warning: {trouble.what}. {trouble.mend}", err=True)
     with LocalTarget() as target:
         entrants = open_entrants(given, target.info(), threads=threads, store=store)
         found = measure(

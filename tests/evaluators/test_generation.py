@@ -57,6 +57,15 @@ def test_names_of_plain_uses_are_what_they_were() -> None:
     assert asked == [*PLAIN, "first_ttft_ms", "decode_ms_p50_sustained"]
 
 
+def test_each_time_to_a_first_token_says_its_prompt() -> None:
+    params = GenerationParams(prompt_tokens=[64, 512], context=[0, 128], cold_start=True)
+    prompts = Generation(params).prompts_by_metric
+    firsts = {name for name in names(**params.model_dump()) if "ttft" in name}
+    assert prompts == {name: 512 if name.endswith("@512") else 64 for name in firsts}
+    plain = Generation(GenerationParams(prompt_tokens=8)).prompts_by_metric
+    assert plain == {"ttft_ms_p50": 8, "ttft_ms_p95": 8}
+
+
 LENGTHS = st.lists(st.integers(1, 999), min_size=1, max_size=4, unique=True)
 
 
@@ -124,6 +133,17 @@ def test_a_block_without_time_is_one_warm_and_two_counted_requests(
     found = measure("generation", params, tiny_genai, budget=Budget(seconds=0.0))
     assert found["ttft_ms_p50"].n == 2
     assert found["ttft_ms_p50"].details["warm_up"]["requests"] == 1
+
+
+def test_so_many_requests_as_a_percentile_needs(measure: Measure, tiny_genai: Model) -> None:
+    params = {"prompt_tokens": 8, "new_tokens": 2, "requests": 130}
+    budget = Budget(seconds=0.0)
+    found = measure("generation", params, tiny_genai, budget=budget)
+    assert found["ttft_ms_p95"].n == 130
+    assert found["ttft_ms_p95"].value is not None
+    # A process after the first, or a rough look, is as short as ever.
+    for more in ({"budget": replace(budget, block=True)}, {"rung": Rung.ROUGH, "budget": budget}):
+        assert measure("generation", params, tiny_genai, **more)["ttft_ms_p95"].n == 2
 
 
 @pytest.mark.parametrize("kind", ["tiny", "tiny_genai"])

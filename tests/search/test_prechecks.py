@@ -1,5 +1,6 @@
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import pytest
@@ -13,7 +14,7 @@ from paretune.search.candidate import Candidate, RuntimeSettings, Step
 from paretune.search.constraints import parse_constraint
 from paretune.search.prechecks import Foresight, Prechecks
 from paretune.targets.base import TargetInfo
-from paretune.targets.profile import Bandwidth, DeviceProfile
+from paretune.targets.profile import Arithmetic, Bandwidth, DeviceProfile
 
 MODEL = ModelInfo(ModelKind.HF, bytes=10**9)
 ROOMY = TargetInfo("t", memory_free=10**10, disk_free=10**10)
@@ -209,3 +210,14 @@ def test_the_baseline_is_measured_however_slow_it_is() -> None:
 def test_a_model_whose_headers_cannot_be_right_is_measured() -> None:
     strange = ModelInfo(**{**vars(LLAMA), "bytes": LLAMA.parameters})
     assert speed_checks(model=strange).look(FP32).reason is None
+
+
+def test_a_prompt_that_cannot_be_computed_in_time_is_ruled_out_before_the_build() -> None:
+    device = replace(SLOW, arithmetic=(Arithmetic("fp32", 2, 1024, 100e9),))
+    limits = [parse_constraint("ttft_ms_p50 <= 700")]
+    prompts = {"ttft_ms_p50": 512}
+    checks = Prechecks(LLAMA, ROOMY, find_pass, profile=device, constraints=limits, prompts=prompts)
+    assert checks.look(FP32).reason == (
+        "reads 538 MB and does 109 billion operations for a prompt of 512 tokens, which takes "
+        "762 ms at the very least with 2 threads on this device; needs ttft_ms_p50 <= 700"
+    )

@@ -163,6 +163,27 @@ def test_only_a_limit_that_cannot_hold_rules_out(limit: str, hopeless: bool) -> 
     assert too_slow(INFO, RuntimeSettings("cuda", 2), PROFILE, [parse_constraint(limit)]) is None
 
 
+@pytest.mark.parametrize(
+    ("metric", "limit", "hopeless"),
+    [
+        ("ttft_ms_p50", "<= 189", True), ("ttft_ms_p50", "<= 192", False),
+        ("ttft_ms_p95@512", "< 189", True), ("ttft_ms_p50", ">= 1", False),
+        ("first_ttft_ms", "<= 189", False), ("accuracy", "<= 0.001", False),
+    ],
+)  # fmt: skip
+def test_a_prompt_has_a_bound_of_its_own(metric: str, limit: str, hopeless: bool) -> None:
+    prompts = {"ttft_ms_p50": 512, "ttft_ms_p95@512": 512, "first_ttft_ms": 8}
+    assert Roof(needs(INFO), PROFILE, 2).least_ttft_ms(512) == pytest.approx(190.4, abs=0.1)
+    asked = parse_constraint(f"{metric} {limit}")
+    why = too_slow(INFO, RuntimeSettings("cpu", 2), PROFILE, [asked], prompts)
+    assert (why is not None) == hopeless
+    if why is not None:
+        assert "reads 538 MB and does 109 billion operations for a prompt of 512 tokens" in why
+        assert asked.text in why
+    # Without knowing what is asked of the model, nothing bounds a prompt.
+    assert too_slow(INFO, RuntimeSettings("cpu", 2), PROFILE, [asked]) is None
+
+
 BANDWIDTHS = st.lists(st.floats(1e8, 1e12), min_size=3, max_size=3)
 SIZES = st.integers(1 << 16, 1 << 34)
 
@@ -206,6 +227,32 @@ def test_a_feasible_candidate_is_never_ruled_out(
     assume(limit * truth_ms >= truth_ms)
     wanted = parse_constraint(f"decode_ms_p50 <= {limit * truth_ms!r}")
     assert too_slow(info, RuntimeSettings("cpu", 1), profile, [wanted]) is None
+
+
+@given(
+    st.floats(1e10, 1e13), st.floats(1, 4), st.floats(0, 0.42), st.floats(1, 3),
+    st.integers(1, 4096), st.sampled_from(["fp32", "int8", "int4"]),
+)  # fmt: skip
+def test_a_feasible_prompt_is_never_ruled_out(
+    rate: float, integers: float, quicker: float, overhead: float, tokens: int, precision: str
+) -> None:
+    """On any machine that computes up to 42 % faster than it was seen to.
+
+    And whatever a kernel for quantized weights does, that nobody measured.
+    """
+    rates = (("fp32", rate), ("int8", integers * rate))
+    profile = replace(
+        PROFILE, arithmetic=tuple(Arithmetic(kind, 1, 1024, each) for kind, each in rates)
+    )
+    info = replace(INFO, precision=precision, built_with={"block_size": 32})
+    work = needs(info)
+    computing = work.operations_per_prompt_token * tokens + work.operations_per_prompt
+    peak = rate if precision == "fp32" else 100 * integers * rate
+    reading_ms = sure(Roof(work, profile, 1).least_decode_ms())
+    truth_ms = overhead * max(1e3 * computing / ((1 + quicker) * peak), reading_ms)
+    wanted = parse_constraint(f"ttft_ms_p50 <= {truth_ms!r}")
+    prompts = {"ttft_ms_p50": tokens}
+    assert too_slow(info, RuntimeSettings("cpu", 1), profile, [wanted], prompts) is None
 
 
 @pytest.mark.parametrize("tied", [True, False])
