@@ -175,6 +175,8 @@ def _row(candidate: Mapping[str, Json], results: Mapping[str, Json]) -> dict[str
     steps = [step["pass"] + _params(step["params"]) for step in candidate["recipe"]] or [
         "unchanged"
     ]
+    near = [n["constraint"] for n in results.get("near_limits", [])
+            if n["id"] == candidate["id"] and n["met"] is None]  # fmt: skip
     broken = [
         limit["text"]
         for limit in results["constraints"]
@@ -183,7 +185,8 @@ def _row(candidate: Mapping[str, Json], results: Mapping[str, Json]) -> dict[str
     return {
         **candidate,
         "described": " › ".join(steps),
-        "broken": broken,
+        "broken": [f"{text}, not surely" if text in near else text for text in broken],
+        "unsure": [text for text in near if text not in broken],
         "spent": sum(s["s"] for s in candidate["seconds"] if not s["cached"]),
         "saved": sum(s["s"] for s in candidate["seconds"] if s["cached"]),
     }

@@ -201,6 +201,20 @@ def test_a_pick_that_may_miss_a_limit_after_all_says_so() -> None:
     assert "but not surely" not in " ".join(plain_answer(results))
 
 
+def test_a_row_says_what_it_does_not_surely_meet_or_break() -> None:
+    results = document(OUTCOMES, "accuracy >= 0.8")
+    rows = view(results, {})["rows"]
+    broken, met = (next(r for r in rows if bool(r["broken"]) is said and r["feasible"] is not said)
+                   for said in (True, False))  # fmt: skip
+    results["near_limits"] = [
+        {"id": row["id"], "constraint": "accuracy >= 0.8", "met": None} for row in (broken, met)
+    ]
+    shown = {row["id"]: row for row in view(results, {})["rows"]}
+    assert shown[broken["id"]]["broken"] == ["accuracy >= 0.8, not surely"]
+    assert shown[broken["id"]]["unsure"] == []
+    assert shown[met["id"]]["unsure"] == ["accuracy >= 0.8"]
+
+
 def test_where_nothing_fits_those_that_may_fit_are_named() -> None:
     results = document(OUTCOMES, "accuracy >= 1")
     assert results["best"] is None
