@@ -15,7 +15,7 @@ import sys
 from typing import Any
 
 from paretune.errors import CandidateError
-from paretune.evaluators.probe import peak_bytes
+from paretune.evaluators.probe import peak_bytes, told_by
 from paretune.evaluators.serving import open_session
 from paretune.models import Model
 from paretune.search.candidate import RuntimeSettings
@@ -63,10 +63,10 @@ def peak_in_a_process(payload: dict[str, Any]) -> float | str:
                              timeout=_TIMEOUT_S, check=False)  # fmt: skip
     except subprocess.TimeoutExpired:
         return f"filling the context took more than {_TIMEOUT_S} s"
-    if ran.returncode != 0:
-        last = ran.stderr.strip().splitlines()[-1:] or [f"exit status {ran.returncode}"]
-        return f"the process that was to hold the context ended: {last[0]}"
-    return float(json.loads(ran.stdout.strip().splitlines()[-1])["peak_memory_mb"])
+    told = told_by(ran)
+    if isinstance(told, str):
+        return f"the process that was to hold the context ended: {told}"
+    return told["peak_memory_mb"]
 
 
 if __name__ == "__main__":

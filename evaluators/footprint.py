@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from typing import ClassVar
 from paretune.errors import InvalidArtifactError
 from paretune.evaluators.base import Budget
 from paretune.evaluators.pooling import interval
+from paretune.evaluators.probe import told_by
 from paretune.measurement import Measurement, MetricSpec, Rung
 from paretune.models import Model, ModelKind, folder_bytes
 from paretune.passes.base import Context, Params, Progress, parameter
@@ -83,8 +83,7 @@ def _probe(model: Model, runtime: RuntimeSettings) -> dict[str, float]:
     command = [sys.executable, "-m", "paretune.evaluators.probe", str(model.path),
                model.kind.value, str(runtime.threads)]  # fmt: skip
     ran = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
-    if ran.returncode != 0:
-        last = ran.stderr.strip().splitlines()[-1:] or [f"exit status {ran.returncode}"]
-        raise InvalidArtifactError(f"does not run in a process of its own: {last[0]}")
-    found: dict[str, float] = json.loads(ran.stdout.strip().splitlines()[-1])
-    return found
+    told = told_by(ran)
+    if isinstance(told, str):
+        raise InvalidArtifactError(f"does not run in a process of its own: {told}")
+    return told

@@ -300,7 +300,7 @@ def _measurements(
     rate = _rate(runs, decode, f"decode_tokens_per_s{suffix}")
     if "turns" in of_turns["decode_ms"]:
         rates = [1e3 / value for value in of_turns["decode_ms"]["turns"]]
-        rate = replace(rate, details={**rate.details, "turns": rates})
+        rate = rate.noting(turns=rates)
     yield rate
 
 

@@ -125,8 +125,8 @@ def _pooled(parts: Sequence[tuple[Measurement, int | None]], floor: float | None
     own = [process["value"] for process in processes if "level" not in process]
     if 1 < len(own) < len(values):  # a level is no surer than the processes that it is taken from
         low, high = interval(own, floor)
-        low, high = (None if end is None else take(end, value)
-                     for end, take in ((low, min), (high, max)))  # fmt: skip
+        if low is not None and high is not None:
+            low, high = min(low, value), max(high, value)
     elif len(values) > 1:
         low, high = interval(values, floor)
     else:  # one process: the interval of its samples
@@ -193,8 +193,7 @@ def _no_narrower(value: float, low: float, high: float, floor: float) -> tuple[f
 
 def _levelled(m: Measurement) -> tuple[float, ...]:
     """Return the samples of all processes, each multiplied by its process's level."""
-    levels = [level for process in processes_of(m)
-              for level in [process.get("level", 1.0)] * process["n"]]  # fmt: skip
+    levels = [process.get("level", 1.0) for process in processes_of(m) for _ in range(process["n"])]
     if len(levels) != len(m.samples):
         return m.samples
     return tuple(sample * level for sample, level in zip(m.samples, levels, strict=True))

@@ -11,12 +11,24 @@ import json
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from paretune.adapters import Switch
 from paretune.containment import check_model
 from paretune.errors import UsageError
 
+if TYPE_CHECKING:
+    import subprocess
+
 _TOKENS = 16
+
+
+def told_by(ran: subprocess.CompletedProcess[str]) -> dict[str, float] | str:
+    """Return what the process of a probe printed, or the last line of why it failed."""
+    if ran.returncode != 0:
+        return (ran.stderr.strip().splitlines() or [f"exit status {ran.returncode}"])[-1]
+    found: dict[str, float] = json.loads(ran.stdout.strip().splitlines()[-1])
+    return found
 
 
 def probe(folder: Path, kind: str, threads: int) -> dict[str, float]:

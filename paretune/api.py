@@ -124,10 +124,9 @@ class Search:
         if plan.search.time_s is not None and study.spent() >= plan.search.time_s:
             return
         base = self._baseline_outcome()
-        whole = base is not None and base.kind is OutcomeKind.OK
         reopened = to_reopen(
             study.outcomes, self.standing(), plan.objectives, self._setting.specs,
-            base.measurements if base is not None and whole else None,
+            base.measurements if base is not None and base.kind is OutcomeKind.OK else None,
             rough_slack(self._setting.noise_floor),
         )  # fmt: skip
         reopened += [

@@ -13,7 +13,7 @@ from paretune.data import DataCatalog
 from paretune.errors import UsageError
 from paretune.evaluators.pooling import pool
 from paretune.jsontools import Json
-from paretune.measurement import Measurement, Rung
+from paretune.measurement import Measurement, Rung, by_metric
 from paretune.models import Model, ModelKind, inspect, open_model
 from paretune.package import lay_out
 from paretune.readiness import about_profile, bench_command
@@ -116,8 +116,7 @@ def _measured(
             },
             "data": DataCatalog({}, Path.cwd()).to_json(),
         }
-        found = map(Measurement.from_json, value_of(target, Job("measure", payload, _LIMITS)))
-        blocks.append({m.metric: m for m in found})
+        blocks.append(by_metric(value_of(target, Job("measure", payload, _LIMITS))))
     return pool(blocks, floor) if several > 1 else blocks[0]
 
 

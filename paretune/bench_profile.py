@@ -10,6 +10,7 @@ from pathlib import Path
 
 from paretune.errors import StateError
 from paretune.jsontools import Json
+from paretune.search.candidate import counted
 from paretune.targets.interference import Interference
 from paretune.targets.profile import Arithmetic, Bandwidth, DeviceProfile, profile_file
 from paretune.targets.surroundings import Surroundings, Trouble, troubles
@@ -162,22 +163,18 @@ def render_figures(measured: Mapping[str, Json]) -> list[str]:
             size = figure["name"].rpartition(", ")[2]
             table.setdefault(size, {})[figure["threads"]] = f"{figure['best']:.4g}"
             continue
-        threads = "" if figure["threads"] is None else _threads(figure["threads"])
+        threads = "" if figure["threads"] is None else counted(figure["threads"], "thread")
         value = f"{figure['value']:.4g} {figure['unit']}"
         spread = f"  [{figure['low']:.4g}, {figure['high']:.4g}], n={figure['n']}"
         lines.append(f"  {figure['name']:<34}{threads:<11}{value:>16}{spread}")
     if table:
         counts = sorted({count for row in table.values() for count in row})
-        heads = "".join(f"{_threads(count):>12}" for count in counts)
+        heads = "".join(f"{counted(count, 'thread'):>12}" for count in counts)
         lines += ["", f"  memory read bandwidth, GB/s{heads}"]
         for size, row in table.items():
             cells = "".join(f"{row.get(count, ''):>12}" for count in counts)
             lines.append(f"    working set {size:>8}     {cells}")
     return lines
-
-
-def _threads(count: int) -> str:
-    return "1 thread" if count == 1 else f"{count} threads"
 
 
 def render_profile(measured: Mapping[str, Json]) -> list[str]:

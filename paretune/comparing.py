@@ -14,7 +14,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import combinations
 from pathlib import Path
 from typing import NoReturn
@@ -189,7 +189,7 @@ def compare(
         "pairs": contest.pairs(),
         "decided": contest.decided,
         "in_turns": arena.together,
-        "interference": {"others": watch.seen.others, "stolen": watch.seen.stolen},
+        "interference": asdict(watch.seen),
         "rounds": [
             {
                 label: {name: list(turns) for name, turns in values.items()}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -76,6 +76,10 @@ class Measurement:
             "reason": self.reason,
         }
 
+    def noting(self, **details: Json) -> Measurement:
+        """Return the same measurement with more details."""
+        return replace(self, details={**self.details, **details})
+
     def to_json(self) -> dict[str, Json]:
         """Return everything, raw samples included."""
         return {
@@ -101,3 +105,8 @@ class Measurement:
             reason=value["reason"],
             details=value.get("details", {}),
         )
+
+
+def by_metric(values: Iterable[Mapping[str, Any]]) -> dict[str, Measurement]:
+    """Read what a job measured: the JSON of measurements, to be found by their metrics."""
+    return {m.metric: m for m in map(Measurement.from_json, values)}

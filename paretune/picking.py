@@ -9,10 +9,10 @@ from paretune.config.yaml_source import Source
 from paretune.errors import ConfigError, StateError, UsageError, nearest
 from paretune.jsontools import Json
 from paretune.measurement import Direction
-from paretune.report import how_sure
+from paretune.report import doubts
 from paretune.search.candidate import describe
 from paretune.search.constraints import Objective, parse_where
-from paretune.search.membership import groups, rivals
+from paretune.search.membership import how_sure
 from paretune.search.outcome import Outcome, OutcomeKind
 from paretune.search.reopening import partly_measured
 from paretune.search.standing import stand
@@ -104,11 +104,7 @@ def pick_again(
         "candidates": len(outcomes),
         "not_fully_measured": sum(_unsure(outcome, baseline) for outcome in outcomes),
         "nearest_miss": standing.nearest_miss,
-        "groups": [group.to_json() for group in groups(outcomes, standing, objectives)],
-        "membership": [
-            {"id": id, "sure": not others, "rivals": others}
-            for id, others in rivals(outcomes, standing, objectives).items()
-        ],
+        **how_sure(outcomes, standing, objectives),
         "out": written,
     }
 
@@ -169,7 +165,7 @@ def render(picked: dict[str, Json]) -> str:
         for name, m in picked["metrics"].items():
             if m["value"] is not None:
                 lines.append(f"  {name:<20} {m['value']:.4g} {m['unit']}")
-        lines += how_sure(picked, picked["best"])
+        lines += doubts(picked, picked["best"])
     if picked["not_fully_measured"]:
         lines.append(
             f"{picked['not_fully_measured']} of {picked['candidates']} candidates were not fully "

@@ -31,7 +31,7 @@ def advice(setting: Setting, look: Callable[[float], Surroundings] = look_around
     around = look(_WATCHED_S)
     if all(provider == "cpu" for provider in setting.plan.providers):
         around = replace(around, gpu=())  # whoever computes there is in nobody's way
-    lines = [f"warning: {trouble.what}. {trouble.mend}" for trouble in troubles(around)]
+    lines = [trouble.warning for trouble in troubles(around)]
     lines += [f"warning: {line}" for line in unsupported(setting)]
     about = about_profile(setting.profile, setting.store.root, datetime.now(UTC))
     return lines if about is None else [*lines, f"note: {about}"]

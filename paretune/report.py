@@ -10,9 +10,10 @@ from typing import Any
 
 import yaml
 
+from paretune.evaluators.statistics import CONFIDENCE
 from paretune.jsontools import Json, write_atomic
 from paretune.latency_figure import latency_figure
-from paretune.search.candidate import short
+from paretune.search.candidate import counted, short
 
 _TEMPLATES = Path(__file__).with_name("templates")
 _FATES = {
@@ -63,7 +64,7 @@ def plain_answer(results: Mapping[str, Json]) -> list[str]:
     return _answer(results, rows.get(results["best"]), {})
 
 
-def how_sure(results: Mapping[str, Json], best: int) -> list[str]:
+def doubts(results: Mapping[str, Json], best: int) -> list[str]:
     """Return what is said of members of the front that may be no better than others."""
     told = []
     for group in results.get("groups", []):
@@ -237,7 +238,7 @@ def _answer(
     first = objectives[0]
     sentences = [
         f"Ship candidate {best['id']}: {best['described']}, on "
-        f"{best['runtime']['provider']} with {_threads(best['runtime']['threads'])}."
+        f"{best['runtime']['provider']} with {counted(best['runtime']['threads'], 'thread')}."
     ]
     front = len(results["pareto"])
     if front == 1:
@@ -250,17 +251,13 @@ def _answer(
             f"Pareto front). Of those whose {first['metric']} is not surely worse than the best's, "
             f"it has {rest or 'the best ' + first['metric']}."
         )
-    sentences += how_sure(results, best["id"])
+    sentences += doubts(results, best["id"])
     sentences += [_near(results, near, best) for near in results.get("near_limits", [])
                   if near["id"] == best["id"] and not near["met"]]  # fmt: skip
     baseline = results["baseline"]
     if baseline is not None and baseline.get("id") != best["id"]:
         sentences += _against(best["metrics"], baseline["metrics"], paired)
     return sentences
-
-
-def _threads(count: int) -> str:
-    return f"{count} thread{'s' * (count > 1)}"
 
 
 def _near(results: Mapping[str, Json], near: Mapping[str, Json], best: Mapping[str, Any]) -> str:
@@ -286,7 +283,7 @@ def _against(
     sentences = []
     for metric, d in paired.items():
         p = d.get("p")  # reports of older versions have none
-        known = not d["low"] <= 0 <= d["high"] if p is None else p <= 0.05
+        known = not d["low"] <= 0 <= d["high"] if p is None else p <= 1 - CONFIDENCE
         sure = " surely" if known else ""
         verdict = "cannot be told apart from" if not sure else (
             "is higher than" if d["difference"] > 0 else "is lower than"

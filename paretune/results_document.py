@@ -9,7 +9,7 @@ from paretune.jsontools import Json
 from paretune.remarks import summary
 from paretune.search.candidate import recipe_to_json
 from paretune.search.constraints import Constraint, Objective
-from paretune.search.membership import groups, rivals
+from paretune.search.membership import how_sure
 from paretune.search.near_limits import near_limits
 from paretune.search.no_difference import parameters_without_effect
 from paretune.search.outcome import Outcome
@@ -80,11 +80,7 @@ class ResultsDocument:
             "no_difference": parameters_without_effect(outcomes) if status != "running" else [],
         }
         if status != "running":
-            tail["groups"] = [g.to_json() for g in groups(outcomes, standing, self._objectives)]
-            tail["membership"] = [
-                {"id": id, "sure": not others, "rivals": others}
-                for id, others in rivals(outcomes, standing, self._objectives).items()
-            ]
+            tail |= how_sure(outcomes, standing, self._objectives)
             base = self._baseline_of(outcomes)
             tail["near_limits"] = [n.to_json() for n in near_limits(outcomes, standing, base)]
         rows = ",\n  ".join(self._row(outcome, standing) for outcome in outcomes)

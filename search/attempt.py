@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from paretune.errors import StateError
 from paretune.evaluators.examples import final_bounds
 from paretune.evaluators.pooling import pool
-from paretune.measurement import Measurement, Rung
+from paretune.measurement import Measurement, Rung, by_metric
 from paretune.models import Model
 from paretune.search.candidate import Candidate
 from paretune.search.gates import broken_limit, cautious, dominated, foreseen
@@ -242,8 +242,7 @@ class Attempt:
             start = time.perf_counter()
             value = self._job(job)
             self._seconds.append(StepTime(f"{slot.name}:part", time.perf_counter() - start, False))
-            self._keep(slot, rung, {m.metric: m for m in map(Measurement.from_json, value)},
-                       bounded_only=True)  # fmt: skip
+            self._keep(slot, rung, by_metric(value), bounded_only=True)
             self._stop_early()
             if self._surely_met(names):
                 return True
@@ -275,7 +274,7 @@ class Attempt:
     def _block(self, job: Job, slot: EvaluatorSlot) -> dict[str, Measurement]:
         """Measure in one process; once more if others took its cores meanwhile."""
         if not slot.on_device:
-            return {m.metric: m for m in map(Measurement.from_json, self._job(job))}
+            return by_metric(self._job(job))
         engine, hit = self._engine, False
         for attempt in range(1 + engine.measure_again):
             with engine.watching() as watch:
@@ -290,7 +289,7 @@ class Attempt:
                     f"candidate {self._id}: {watch.seen} while {slot.name} was measured; "
                     "measured again, like whatever else of it is hit"
                 )
-        found = {m.metric: m for m in map(Measurement.from_json, value)}
+        found = by_metric(value)
         return watch.seen.noted(found) if hit else found
 
     def _reusable(self, slot: EvaluatorSlot, rung: Rung) -> dict[str, Measurement] | None:

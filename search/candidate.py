@@ -123,3 +123,8 @@ def short(value: Json) -> str:
     if isinstance(value, list):
         return "[" + " ".join(short(item) for item in value) + "]"
     return str(value)
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a number with its noun: ``1 thread``, ``2 threads``."""
+    return f"1 {noun}" if count == 1 else f"{count} {noun}s"

@@ -30,7 +30,13 @@ from paretune.search.attempt import OutOfTimeError
 from paretune.search.constraints import Limit
 from paretune.search.near_limits import reaches_over, side_of
 from paretune.search.outcome import Outcome, OutcomeKind, StepTime
-from paretune.search.paired import in_rounds, limit_alpha, pair_alpha, pair_sequence
+from paretune.search.paired import (
+    in_rounds,
+    limit_alpha,
+    pair_alpha,
+    pair_sequence,
+    rounds_of,
+)
 from paretune.search.pareto import surely_dominated
 from paretune.search.rounds import BLOCK_S, Finalist, Rounds
 from paretune.search.standing import Standing
@@ -117,10 +123,11 @@ class Finals:
         """Forget the questions about metrics that a short process does not yield."""
         yielded = {
             metric for metric in self._speeds
-            if all(_in_a_round(self._outcome(id).measurements or {}, metric) for id in ids)
+            if all(rounds_of(self._outcome(id).measurements or {}, metric) for id in ids)
         }  # fmt: skip
-        limits = {limit.text: limit.metric for limit in self._engine.standing().limits}
-        asked = {o.metric for o in self._objectives} | {limits[text] for _, text in self._asked}
+        limits = self._limits()
+        asked = {o.metric for o in self._objectives}
+        asked |= {limits[text].metric for _, text in self._asked}
         lost = sorted(asked - yielded)
         if lost:
             self._engine.watcher.note(
@@ -128,7 +135,7 @@ class Finals:
                 "the search stand"
             )
         self._objectives = [o for o in self._objectives if o.metric in yielded]
-        self._asked = [(id, text) for id, text in self._asked if limits[text] in yielded]
+        self._asked = [(id, text) for id, text in self._asked if limits[text].metric in yielded]
 
     def finalists(self) -> list[int]:
         """Return the front, what may be on it for all one knows, and the baseline."""
@@ -216,9 +223,10 @@ class Finals:
 
     def _near(self, outcome: Outcome, limit: Limit) -> bool:
         """Return whether a speed is on both sides of a limit for all one knows."""
-        if limit.relative is not None and outcome.candidate.digest == self._engine.baseline:
-            return False  # it is the limit
-        return limit.metric in self._speeds and reaches_over(outcome, limit)
+        is_baseline = outcome.candidate.digest == self._engine.baseline
+        return limit.metric in self._speeds and reaches_over(
+            outcome, limit, is_baseline=is_baseline
+        )
 
     def _near_limits(self, ids: Sequence[int]) -> list[tuple[int, str]]:
         """Return who is near which limit; by its text, as one relative to the baseline moves."""
@@ -230,29 +238,31 @@ class Finals:
     def decided(self, ids: Sequence[int]) -> bool:
         """Return whether all that is asked of the finalists is answered."""
         rounds = {id: self._outcome(id).measurements or {} for id in ids}
+        alpha = self._alpha(ids)
         questions = [
-            speed_verdict(pair_sequence(rounds[a], rounds[b], o.metric, self._alpha(ids)))
+            speed_verdict(pair_sequence(rounds[a], rounds[b], o.metric, alpha))
             for a, b in combinations(ids, 2)
             for o in self._objectives
         ]
         if Verdict.UNDECIDED in questions:
             return False
-        limits = {limit.text: limit for limit in self._engine.standing().limits}
-        alpha = self._limit_alpha(ids)
-        return all(self._is_known(id, limits[text], alpha) for id, text in self._asked)
-
-    def _is_known(self, id: int, limit: Limit, alpha: float) -> bool:
-        outcomes = self._engine.recorder.outcomes
-        base = next((o for o in outcomes if o.candidate.digest == self._engine.baseline), None)
+        base, limits = self._engine.baseline_outcome(), self._limits()
         reference = {} if base is None else base.measurements or {}
-        return side_of(limit, self._outcome(id).measurements or {}, reference, alpha) is not None
+        alpha = self._limit_alpha(ids)
+        return all(
+            side_of(limits[text], rounds[id], reference, alpha) is not None
+            for id, text in self._asked
+        )
+
+    def _limits(self) -> dict[str, Limit]:
+        """Return the limits in force by their texts."""
+        return {limit.text: limit for limit in self._engine.standing().limits}
 
     def _alpha(self, ids: Sequence[int]) -> float:
         return pair_alpha(self._entrants(ids), len(self._objectives))
 
     def _limit_alpha(self, ids: Sequence[int]) -> float:
-        limits = self._engine.standing().limits
-        count = sum(limit.metric in self._speeds for limit in limits)
+        count = sum(limit.metric in self._speeds for limit in self._limits().values())
         return limit_alpha(self._entrants(ids), count)
 
     def _entrants(self, ids: Sequence[int]) -> int:
@@ -277,7 +287,8 @@ class Finals:
             outcome = self._outcome(id)
             measured = dict(outcome.measurements or {})
             known = {name: measured[name] for name in block if name in measured}
-            here = {name: _with(m, level=levels.get(name)) for name, m in block.items()}
+            here = {name: m.noting(level=levels[name]) if name in levels else m
+                    for name, m in block.items()}  # fmt: skip
             parts, of = ((known, here), (None, number)) if known else ((here,), (number,))
             measured |= pool(parts, engine.noise_floor, of)
             engine.recorder.update(
@@ -293,7 +304,7 @@ class Finals:
         finalists are from each other, and not how far the two hours are. Where a limit in
         a number is near, it is the speed itself that counts, and there is no level.
         """
-        limits = {limit.text: limit for limit in self._engine.standing().limits}
+        limits = self._limits()
         asked = [limits[text] for _, text in self._asked]
         absolute = {limit.metric for limit in asked if limit.relative is None}
         levels = {}
@@ -325,13 +336,3 @@ class Finals:
 
     def _outcome(self, id: int) -> Outcome:
         return next(o for o in self._engine.recorder.outcomes if o.id == id)
-
-
-def _with(m: Measurement, level: float | None) -> Measurement:
-    return m if level is None else replace(m, details={**m.details, "level": level})
-
-
-def _in_a_round(measured: Mapping[str, Measurement], metric: str) -> bool:
-    return metric in measured and any(
-        process["round"] is not None for process in processes_of(measured[metric])
-    )

@@ -6,14 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from paretune.evaluators.pooling import last_round
 from paretune.evaluators.sequential import Verdict, least_rounds, speed_verdict
 from paretune.evaluators.statistics import CONFIDENCE, mcnemar
 from paretune.jsontools import Json
 from paretune.measurement import Measurement
 from paretune.search.constraints import Objective
 from paretune.search.outcome import Outcome
-from paretune.search.paired import in_rounds, pair_alpha, pair_sequence
+from paretune.search.paired import in_rounds, pair_alpha, pair_sequence, rounds_of
 from paretune.search.pareto import surely_dominated
 from paretune.search.standing import Standing
 
@@ -86,12 +85,25 @@ def rivals(
     }  # fmt: skip
 
 
+def how_sure(
+    outcomes: Sequence[Outcome], standing: Standing, objectives: Sequence[Objective]
+) -> dict[str, Json]:
+    """Return ``groups`` and ``membership`` as ``results.json`` has them."""
+    return {
+        "groups": [group.to_json() for group in groups(outcomes, standing, objectives)],
+        "membership": [
+            {"id": id, "sure": not others, "rivals": others}
+            for id, others in rivals(outcomes, standing, objectives).items()
+        ],
+    }
+
+
 def _alpha(outcomes: Sequence[Outcome], objectives: Sequence[Objective]) -> float:
     """Return the error of each comparison in turns: as the finals share it out."""
     in_turns = [o.measurements or {} for o in in_rounds(outcomes)]
     metrics = [
         o.metric for o in objectives
-        if any(last_round({o.metric: m[o.metric]}) for m in in_turns if o.metric in m)
+        if any(rounds_of(m, o.metric) for m in in_turns)
     ]  # fmt: skip
     return pair_alpha(max(2, len(in_turns)), max(1, len(metrics)))
 

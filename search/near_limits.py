@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from paretune.evaluators.pooling import log_ratio, processes_of
 from paretune.evaluators.sequential import MedianSequence
 from paretune.jsontools import Json
 from paretune.measurement import Measurement
 from paretune.search.constraints import Limit
 from paretune.search.outcome import Outcome, OutcomeKind
-from paretune.search.paired import in_rounds, limit_alpha, turns_of
+from paretune.search.paired import (
+    in_rounds,
+    limit_alpha,
+    pair_sequence,
+    rounds_of,
+    shared_rounds,
+)
 from paretune.search.standing import Standing
 
 Measured = Mapping[str, Measurement]
@@ -38,12 +43,14 @@ class NearLimit:
         return {"id": self.id, "constraint": self.constraint, "met": self.met}
 
 
-def reaches_over(outcome: Outcome, limit: Limit) -> bool:
+def reaches_over(outcome: Outcome, limit: Limit, *, is_baseline: bool) -> bool:
     """Return whether a candidate is on both sides of a limit for all its interval says.
 
     Only what was measured in several processes counts: measured again, it comes out otherwise. An
-    accuracy on the same examples does not.
+    accuracy on the same examples does not. The baseline is near no limit that is made from it.
     """
+    if is_baseline and limit.relative is not None:
+        return False
     m = (outcome.measurements or {}).get(limit.metric)
     if m is None or m.low is None or m.high is None:
         return False
@@ -66,35 +73,27 @@ def side_of(limit: Limit, mine: Measured, baseline: Measured, alpha: float) -> b
         baseline: The baseline's.
         alpha: Probability that the bounds ever miss.
     """
-    sequence, bound = MedianSequence(alpha), limit
-    rounds = _rounds(mine, limit.metric)
+    sequence, bound = MedianSequence(alpha), limit.value
     if limit.relative is None:
-        if any("level" in process for process in rounds.values()):
+        rounds = rounds_of(mine, limit.metric).values()
+        if any("level" in process for process in rounds):
             return None
-        for process in rounds.values():
+        for process in rounds:
             if "interference" not in process:
                 sequence.add(process["value"])
+    elif limit.relative[0] == "*":
+        if limit.relative[1] <= 0:
+            return None
+        sequence = pair_sequence(mine, baseline, limit.metric, alpha)
+        bound = math.log(limit.relative[1])
     else:
         sign, amount = limit.relative
-        scaled = sign == "*"
-        if scaled and amount <= 0:
-            return None
-        bound = Limit(limit.metric, limit.op, {
-            "*": math.log(amount) if scaled else 0.0, "+": amount, "-": -amount
-        }[sign], limit.text)  # fmt: skip
-        for number, other in _rounds(baseline, limit.metric).items():
-            own = rounds.get(number)
-            if own is not None and min(own["value"], other["value"]) > 0:
-                sequence.add(log_ratio(turns_of(own), turns_of(other)) if scaled
-                             else own["value"] - other["value"])  # fmt: skip
-    low, high = bound.holds(sequence.low), bound.holds(sequence.high)
+        bound = amount if sign == "+" else -amount
+        for own, other in shared_rounds(mine, baseline, limit.metric):
+            sequence.add(own["value"] - other["value"])
+    beside = replace(limit, value=bound)
+    low, high = beside.holds(sequence.low), beside.holds(sequence.high)
     return None if sequence.broken or low != high else low
-
-
-def _rounds(measured: Measured, metric: str) -> dict[int, dict[str, Json]]:
-    """Return the processes of a metric that were measured in rounds, by round."""
-    processes = processes_of(measured[metric]) if metric in measured else []
-    return {process["round"]: process for process in processes if process["round"] is not None}
 
 
 def near_limits(
@@ -111,14 +110,14 @@ def near_limits(
     for outcome in outcomes:
         if outcome.kind is not OutcomeKind.OK:
             continue
-        near = [x for x in standing.limits if reaches_over(outcome, x)
-                and (x.relative is None or outcome is not baseline)]  # fmt: skip
+        near = [x for x in standing.limits
+                if reaches_over(outcome, x, is_baseline=outcome is baseline)]  # fmt: skip
         broken = [x for x in standing.limits if not x.holds(outcome.value(x.metric))]
         if outcome.id in standing.front or (broken and all(limit in near for limit in broken)):
             found += [(outcome, limit) for limit in near]
     finalists = [o.measurements or {} for o in in_rounds(outcomes)]
     limits = {x.text for x in standing.limits for measured in finalists
-              if _rounds(measured, x.metric)}  # fmt: skip
+              if rounds_of(measured, x.metric)}  # fmt: skip
     alpha = limit_alpha(len(finalists), len(limits))
     reference = {} if baseline is None else baseline.measurements or {}
     return tuple(

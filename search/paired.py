@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from paretune.evaluators.pooling import last_round, log_ratio, processes_of
 from paretune.evaluators.sequential import JOINT_CONFIDENCE, MedianSequence, least_rounds
 from paretune.jsontools import Json
-from paretune.measurement import Measurement, MetricSpec
+from paretune.measurement import Measurement
 from paretune.search.outcome import Outcome
 
 
@@ -36,10 +36,26 @@ def in_rounds(outcomes: Iterable[Outcome]) -> list[Outcome]:
     return [o for o in outcomes if last_round(o.measurements or {}) >= fewest]
 
 
+def rounds_of(measured: Mapping[str, Measurement], metric: str) -> dict[int, dict[str, Json]]:
+    """Return the processes of a metric that were measured in rounds, by round."""
+    processes = processes_of(measured[metric]) if metric in measured else []
+    return {process["round"]: process for process in processes if process["round"] is not None}
+
+
+def shared_rounds(
+    a: Mapping[str, Measurement], b: Mapping[str, Measurement], metric: str
+) -> Iterator[tuple[dict[str, Json], dict[str, Json]]]:
+    """Yield both processes of each round in which two have a positive value of a metric."""
+    of_b = rounds_of(b, metric)
+    for number, process in rounds_of(a, metric).items():
+        other = of_b.get(number)
+        if other is not None and process["value"] > 0 and other["value"] > 0:
+            yield process, other
+
+
 def pair_sequence(
-    a: Mapping[str, Measurement], b: Mapping[str, Measurement], metric: str, alpha: float,
-    spec: MetricSpec | None = None,
-) -> MedianSequence:  # fmt: skip
+    a: Mapping[str, Measurement], b: Mapping[str, Measurement], metric: str, alpha: float
+) -> MedianSequence:
     """Return what the rounds that two candidates share say of their ratio on a metric.
 
     Args:
@@ -47,20 +63,12 @@ def pair_sequence(
         b: The second's.
         metric: The metric.
         alpha: Probability that the bounds ever miss.
-        spec: What the metric is, if a rate is to be turned around so that less is better.
     """
     sequence = MedianSequence(alpha)
-    if metric not in a or metric not in b:
-        return sequence
-    of_b = {p["round"]: p for p in processes_of(b[metric]) if p["round"] is not None}
-    sign = -1 if spec is not None and spec.direction == "maximize" else 1
-    for process in processes_of(a[metric]):
-        other = of_b.get(process["round"])
-        if other is not None and process["value"] > 0 and other["value"] > 0:
-            sequence.add(sign * log_ratio(turns_of(process), turns_of(other)))
+    for process, other in shared_rounds(a, b, metric):
+        sequence.add(log_ratio(_turns(process), _turns(other)))
     return sequence
 
 
-def turns_of(process: Mapping[str, Json]) -> list[float]:
-    """Return the medians of a process's turns; its own median where it took none."""
+def _turns(process: Mapping[str, Json]) -> list[float]:
     return list(process.get("turns") or [process["value"]])

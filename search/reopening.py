@@ -66,8 +66,8 @@ def partly_measured(outcome: Outcome, reference: Mapping[str, Measurement]) -> l
         name
         for name, m in (outcome.measurements or {}).items()
         if name in reference
-        and len(m.details.get("rows", ())) < len(reference[name].details.get("rows", ()))
-        and m.details.get("rows") is not None
+        and "rows" in m.details
+        and len(m.details["rows"]) < len(reference[name].details.get("rows", ()))
     ]
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from paretune.jsontools import Json
 from paretune.measurement import Measurement
 from paretune.models import ModelInfo, ModelKind
-from paretune.search.candidate import RuntimeSettings
+from paretune.search.candidate import RuntimeSettings, counted
 from paretune.search.constraints import Constraint
 from paretune.targets.profile import DeviceProfile
 
@@ -204,7 +204,7 @@ def too_slow(
         if not limit.holds(1e3 / least if is_rate else least):
             return (
                 f"{_work(needs, prompt)}, which takes {_digits(least)} ms at the very least with "
-                f"{_counted(runtime.threads, 'thread')} on this device; needs {limit.text}"
+                f"{counted(runtime.threads, 'thread')} on this device; needs {limit.text}"
             )
     return None
 
@@ -223,12 +223,8 @@ def _work(needs: Traffic, prompt: int | None) -> str:
     operations = needs.operations_per_prompt_token * prompt + needs.operations_per_prompt
     return (
         f"{reads} and does {_digits(operations / 1e9)} billion operations for a prompt of "
-        f"{_counted(prompt, 'token')}"
+        f"{counted(prompt, 'token')}"
     )
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"1 {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _digits(value: float) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from paretune.measurement import Measurement
+from paretune.measurement import Measurement, by_metric
 from paretune.models import Model, folder_size
 from paretune.search.candidate import Candidate
 from paretune.search.workbench import EvaluatorSlot
@@ -84,7 +84,7 @@ class Rounds:
             if results is None:
                 return None
             for finalist, (result, seen) in zip(order, results, strict=True):
-                block = {m.metric: m for m in map(Measurement.from_json, result.value)}
+                block = by_metric(result.value)
                 hit = seen.was_hit(finalist.candidate.runtime.threads, self._engine.cores)
                 found[finalist.id] |= seen.noted(block) if hit else block
         return found

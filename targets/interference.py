@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 
 import psutil
 
@@ -69,11 +69,7 @@ class Interference:
 
     def noted(self, measured: Mapping[str, Measurement]) -> dict[str, Measurement]:
         """Return measurements, by metric, that say what others took while they were made."""
-        seen = {"others": self.others, "stolen": self.stolen}
-        return {
-            name: replace(m, details={**m.details, "interference": seen})
-            for name, m in measured.items()
-        }
+        return {name: m.noting(interference=asdict(self)) for name, m in measured.items()}
 
     def __str__(self) -> str:
         stolen = f", other virtual machines {self.stolen:.0%}" if self.stolen >= 0.005 else ""

@@ -88,6 +88,11 @@ class Trouble:
     def __str__(self) -> str:
         return f"{self.what}: {self.why}. {self.mend}"
 
+    @property
+    def warning(self) -> str:
+        """One line for the terminal, without what it does."""
+        return f"warning: {self.what}. {self.mend}"
+
 
 def look_around(seconds: float = 1.0) -> Surroundings:
     """Look for what would spoil a measurement.

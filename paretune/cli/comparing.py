@@ -57,7 +57,7 @@ def compare(
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--time") from error
     for trouble in troubles(look_around()):
-        say(f"warning: {trouble.what}. {trouble.mend}", err=True)
+        say(trouble.warning, err=True)
     with LocalTarget() as target:
         entrants = open_entrants(given, target.info(), threads=threads, store=store)
         found = measure(
