@@ -105,7 +105,8 @@ class Ledger:
     ) -> None:
         """Take down what is not in the JSON: added, or missing there.
 
-        A key that is there and wrong is not missing too: it is spoken for already.
+        A key that is there and wrong is not missing too: it, or what is below it, is spoken for
+        already.
 
         Args:
             path: Where Olive would have it.
@@ -113,7 +114,7 @@ class Ledger:
             why: The reason.
             status: Added, approximated, or unsupported where Olive needs it.
         """
-        if status is Status.ADDED or not self.covers(path):
+        if status is Status.ADDED or not (self.covers(path) or path in self._above):
             self._absent.append(self._made(path, status, into, why))
 
     def came_from(self, ours: Path, path: Path) -> None:
@@ -136,7 +137,7 @@ class Ledger:
                 spoken = path[:length]
                 self._entries[spoken] = self._made(spoken, Status.UNSUPPORTED, None, why)
                 return
-        self.absent(path, None, why, Status.UNSUPPORTED)
+        self._absent.append(self._made(path, Status.UNSUPPORTED, None, why))
 
     def refuses(self, path: Path) -> bool:
         """Return whether a key, or anything below it, is unsupported."""
