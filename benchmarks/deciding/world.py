@@ -1,0 +1,105 @@
+"""Simulated studies: candidates with known true accuracies, who answer the same examples.
+
+An example has a difficulty that every candidate meets alike, and candidates that share a build's
+kind also share part of what is left: answers correlate as those of real quantized models do. Given
+its true accuracy, each answer of a candidate is a threshold on a normal score (a probit model), so
+that the true accuracy is exact and known.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+
+from paretune.evaluators.statistics import wilson
+from paretune.measurement import Measurement
+from paretune.search.candidate import Candidate, RuntimeSettings, Step
+from paretune.search.outcome import Outcome, OutcomeKind
+
+_NORMAL = NormalDist()
+
+
+@dataclass(frozen=True)
+class World:
+    """A study's truth.
+
+    Attributes:
+        accuracy: True accuracy by candidate.
+        ms: True time per token by candidate.
+        kind: Which build's kind each is of.
+        shared: Share of the score's variance that all candidates have in common.
+        alike: Share that candidates of a kind have in common beside it.
+    """
+
+    accuracy: np.ndarray
+    ms: np.ndarray
+    kind: np.ndarray
+    shared: float = 0.7
+    alike: float = 0.15
+
+
+def draw_world(rng: np.random.Generator, count: int) -> World:
+    """Return a study as searches find them: kinds of builds, faster ones less accurate."""
+    kinds = int(rng.integers(1, 5))
+    top = rng.uniform(0.6, 0.92)
+    spread = rng.choice([0.002, 0.005, 0.01, 0.02])
+    loss = np.sort(rng.exponential(rng.choice([0.002, 0.01, 0.03]), kinds))
+    kind = rng.integers(0, kinds, count)
+    accuracy = np.clip(top - loss[kind] + rng.normal(0, spread, count), 0.05, 0.99)
+    ms = 20.0 * 0.75**kind * np.exp(rng.normal(0, 0.08, count))
+    shared = float(rng.uniform(0.5, 0.85))
+    return World(accuracy, ms, kind, shared, float(rng.uniform(0.0, 0.9)) * (1 - shared))
+
+
+def answers(world: World, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Return whether each candidate is right on each of `n` new examples: rows are candidates."""
+    count = len(world.accuracy)
+    hard = rng.standard_normal(n)
+    by_kind = rng.standard_normal((int(world.kind.max()) + 1, n))[world.kind]
+    own = rng.standard_normal((count, n))
+    rest = max(0.0, 1 - world.shared - world.alike)
+    score = np.sqrt(world.shared) * hard + np.sqrt(world.alike) * by_kind + np.sqrt(rest) * own
+    threshold = np.array([_NORMAL.inv_cdf(a) for a in world.accuracy])
+    return (score < threshold[:, None]).astype(float)
+
+
+def outcomes(
+    right: np.ndarray, ms: np.ndarray, noise: float = 0.02, seed: int = 0
+) -> list[Outcome]:
+    """Return what a search would have on record of these candidates; candidate 1 is the baseline.
+
+    Args:
+        right: Answers, a row a candidate.
+        ms: True times per token.
+        noise: Spread between two processes, as a share.
+        seed: Of the speeds.
+    """
+    rng = np.random.default_rng(seed)
+    found = []
+    for index, samples in enumerate(right):
+        n = len(samples)
+        low, high = wilson(int(samples.sum()), n)
+        accuracy = Measurement(
+            "accuracy", float(samples.mean()), "fraction", low, high, n, "wilson-1",
+            tuple(samples.tolist()), details={"rows": list(range(n))},
+        )  # fmt: skip
+        processes = ms[index] * np.exp(rng.normal(0, noise, 3))
+        value = float(np.median(processes))
+        half = 4.303 * float(np.std(np.log(processes), ddof=1)) / np.sqrt(3)
+        speed = Measurement(
+            "decode_ms_p50", value, "ms", value * float(np.exp(-half)), value * float(np.exp(half)),
+            3, "device-2", tuple(processes.tolist()),
+            details={"processes": [{"n": 1, "value": float(p), "round": None} for p in processes]},
+        )  # fmt: skip
+        candidate = Candidate((Step("lora", {"r": index}),), RuntimeSettings("cpu", 1))
+        found.append(
+            Outcome(
+                index + 1,
+                candidate,
+                OutcomeKind.OK,
+                measurements={"accuracy": accuracy, "decode_ms_p50": speed},
+            )
+        )
+    return found

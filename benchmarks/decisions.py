@@ -1,0 +1,51 @@
+"""How often a search decides wrongly: python benchmarks/decisions.py [--parts pick] [--studies 400].
+
+Simulated studies whose true values are known go through the code that decides in a search. Each
+part is one module of ``benchmarks/deciding/`` with a function ``run(studies) -> (table, figures)``:
+
+- ``pick``: is the model that is shipped within the tolerance of the best, and how sure is that;
+- ``limits``: what is said of a model that lies a little below, or above, an accuracy's limit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+from common import save
+
+PARTS = ("pick", "limits")
+Part = Callable[[int], tuple[str, dict[str, Any]]]
+
+
+def part(name: str) -> Part:
+    """Return a part's function."""
+    found: Part = import_module(f"deciding.{name}").run
+    return found
+
+
+def main() -> None:
+    """Run the parts; print their tables; write the JSON after each."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--parts", default=",".join(PARTS), help="which, separated by commas")
+    parser.add_argument("--studies", type=int, default=400, help="simulated studies a case")
+    given = parser.parse_args()
+    wanted = given.parts.split(",")
+    unknown = sorted(set(wanted) - set(PARTS))
+    if unknown:
+        parser.error(f"no part {unknown[0]!r}; there are {', '.join(PARTS)}")
+    told: dict[str, Any] = {"studies": given.studies}
+    for name in wanted:
+        start = time.perf_counter()
+        shown, figures = part(name)(given.studies)
+        told[name] = {**figures, "seconds": round(time.perf_counter() - start, 1)}
+        print(f"{name}\n\n{shown}\n", flush=True)
+        path = save("decisions", told)
+    print(path)
+
+
+if __name__ == "__main__":
+    main()
