@@ -1,4 +1,4 @@
-"""How often a search decides wrongly: python benchmarks/decisions.py [--parts pick] [--studies 400].
+"""How often a search decides wrongly: python benchmarks/decisions.py [--parts pick] [--studies N].
 
 Simulated studies whose true values are known go through the code that decides in a search. Each
 part is one module of ``benchmarks/deciding/`` with a function ``run(studies) -> (table, figures)``:
