@@ -40,7 +40,7 @@ class Classification:
     """
 
     name: ClassVar[str] = "classification"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     Params: ClassVar[type[Params]] = ClassificationParams
     accepts: ClassVar[frozenset[ModelKind]] = frozenset({ModelKind.GENAI, ModelKind.HF})
     rungs: ClassVar[tuple[Rung, ...]] = (Rung.ROUGH, Rung.FULL)
@@ -94,7 +94,7 @@ class _Scorer:
     def __init__(self, session: Session, labels: Sequence[str], chat: bool) -> None:
         self._session = session
         self._tokenizer = session.tokenizer()
-        self._labels = [answer_ids(self._tokenizer, label) for label in labels]
+        self._labels = [answer_ids(self._tokenizer, label, chat) for label in labels]
         self._chat = chat
         self._own = getattr(session, "own_ids", None)
         self.mismatches = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from typing import ClassVar
 
 from paretune.evaluators.base import Budget
@@ -11,7 +12,7 @@ from paretune.evaluators.statistics import wilson
 from paretune.measurement import Measurement, MetricSpec, Rung
 from paretune.models import Model, ModelKind
 from paretune.passes.base import Context, Params, Progress, parameter
-from paretune.prompts import prompt_ids
+from paretune.prompts import answer_ids, prompt_ids
 from paretune.search.candidate import RuntimeSettings
 
 
@@ -32,7 +33,7 @@ class ExactMatch:
     """Share of examples whose greedily generated answer is the right one, but for outer space."""
 
     name: ClassVar[str] = "exact_match"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     Params: ClassVar[type[Params]] = ExactMatchParams
     accepts: ClassVar[frozenset[ModelKind]] = frozenset({ModelKind.GENAI, ModelKind.HF})
     rungs: ClassVar[tuple[Rung, ...]] = (Rung.ROUGH, Rung.FULL)
@@ -67,6 +68,7 @@ class ExactMatch:
             done = dict(zip(before.details["rows"], before.samples, strict=True))
         session = open_session(model, runtime, trust_remote_code=context.trust_remote_code)
         tokenizer = session.tokenizer()
+        end = answer_ids(tokenizer, "", dataset.chat)
         for n, index in enumerate(order):
             if index in done:
                 continue
@@ -74,7 +76,7 @@ class ExactMatch:
             example = dataset.examples[index]
             ids = prompt_ids(tokenizer, example.prompt, dataset.chat)
             answer = session.generate(ids, self.params.max_new_tokens)
-            text = tokenizer.decode(answer, skip_special_tokens=True)
+            text = tokenizer.decode(before_end(answer, end), skip_special_tokens=True)
             done[index] = float(self._same(text, example.answer))
         rows = sorted(order)
         samples = tuple(done[row] for row in rows)
@@ -87,3 +89,15 @@ class ExactMatch:
     def _same(self, generated: str, right: str) -> bool:
         a, b = generated.strip(), right.strip()
         return a.casefold() == b.casefold() if self.params.ignore_case else a == b
+
+
+def before_end(generated: Sequence[int], end: Sequence[int]) -> Sequence[int]:
+    """Return what was generated up to where an answer ends.
+
+    A chat template's end of turn need not be among the tokens at which generation stops.
+    """
+    if end:
+        for place in range(len(generated) - len(end) + 1):
+            if list(generated[place : place + len(end)]) == list(end):
+                return generated[:place]
+    return generated

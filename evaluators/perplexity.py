@@ -40,7 +40,7 @@ class Perplexity:
     """
 
     name: ClassVar[str] = "perplexity"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     Params: ClassVar[type[Params]] = PerplexityParams
     accepts: ClassVar[frozenset[ModelKind]] = frozenset({ModelKind.GENAI, ModelKind.HF})
     rungs: ClassVar[tuple[Rung, ...]] = (Rung.ROUGH, Rung.FULL)
@@ -83,7 +83,7 @@ class Perplexity:
         if any(example.prompt for example in dataset.examples):
             for example in dataset.examples:
                 prompt = prompt_ids(tokenizer, example.prompt, dataset.chat)
-                answer = answer_ids(tokenizer, example.answer)[: max(0, left)]
+                answer = answer_ids(tokenizer, example.answer, dataset.chat)[: max(0, left)]
                 left -= len(answer)
                 if answer and prompt:
                     yield prompt + answer, len(prompt)

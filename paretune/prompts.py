@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from paretune.chat_template import answer_end, plain_end, render
+
 # The tokenizer is a transformers PreTrainedTokenizerBase; named Any so that nothing is imported.
 Tokenizer = Any
 
@@ -15,12 +17,13 @@ def prompt_text(tokenizer: Tokenizer, prompt: str, chat: bool) -> str:
         tokenizer: A transformers tokenizer.
         prompt: The filled-in template.
         chat: True: wrapped by the model's own chat template, up to where the answer begins.
+
+    Raises:
+        ChatTemplateError: The model has no chat template, or it refuses the turn.
     """
     if not chat:
         return prompt
-    turn = [{"role": "user", "content": prompt}]
-    text: str = tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
-    return text
+    return render(tokenizer, [{"role": "user", "content": prompt}], reply=True)
 
 
 def prompt_ids(tokenizer: Tokenizer, prompt: str, chat: bool) -> list[int]:
@@ -30,8 +33,14 @@ def prompt_ids(tokenizer: Tokenizer, prompt: str, chat: bool) -> list[int]:
     return ids
 
 
-def answer_ids(tokenizer: Tokenizer, answer: str) -> list[int]:
-    """Return an answer's token ids, tokenized apart from the prompt, with the end token."""
+def answer_ids(tokenizer: Tokenizer, answer: str, chat: bool = False) -> list[int]:
+    """Return an answer's token ids, tokenized apart from the prompt, with what ends it.
+
+    Args:
+        tokenizer: A transformers tokenizer.
+        answer: The answer's own text.
+        chat: True: it ends as the chat template ends it; else with the end token, if there is one.
+    """
     ids: list[int] = tokenizer(answer, add_special_tokens=False)["input_ids"]
-    end = tokenizer.eos_token_id
-    return ids if end is None else [*ids, end]
+    end = answer_end(tokenizer) if chat else plain_end(tokenizer)
+    return [*ids, *end.ids]

@@ -39,7 +39,7 @@ class Lora:
     """Fine-tunes a low-rank adapter (LoRA, DoRA) on a data set."""
 
     name: ClassVar[str] = "lora"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     accepts: ClassVar[frozenset[ModelKind]] = frozenset({ModelKind.HF})
     produces: ClassVar[ModelKind] = ModelKind.HF_ADAPTER
     Params: ClassVar[type[base.Params]] = LoraParams

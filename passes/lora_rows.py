@@ -61,7 +61,7 @@ def encode(
     rows, cut = [], 0
     for example in dataset.examples:
         prompt = prompt_ids(tokenizer, example.prompt, dataset.chat)
-        answer = answer_ids(tokenizer, example.answer)
+        answer = answer_ids(tokenizer, example.answer, dataset.chat)
         room = params.max_length - len(answer)
         if room < min(1, len(prompt)):
             raise PassError(

@@ -78,3 +78,13 @@ def test_a_metric_of_ones_own(measure: Measure, tiny: Model) -> None:
     for place in ("no.such.module:f", f"{here}:nothing"):
         with pytest.raises(UsageError, match="no function"):
             measure("custom", {**params, "function": place}, tiny, trust_remote_code=True)
+
+
+def test_a_generated_answer_ends_where_the_template_ends_it() -> None:
+    from paretune.evaluators.exact_match import before_end
+
+    assert list(before_end([5, 6, 9, 7, 2], [9])) == [5, 6]
+    assert list(before_end([5, 6, 7], [9])) == [5, 6, 7]
+    assert list(before_end([5, 8, 9, 7], [8, 9])) == [5]
+    assert list(before_end([5, 6], [])) == [5, 6]
+    assert list(before_end([], [9])) == []

@@ -291,7 +291,7 @@ def test_chat_prompts_go_through_the_models_template(tmp_path: Path, tiny: Model
     rows, _ = encode(tokenizer, tone_data(1, chat=True), "t", LoraParams(train="t"))
     text = tokenizer.decode(rows[0].ids)
     assert text.startswith("<|im_start|>user\n### Text: sun")
-    assert text.endswith("<|im_start|>assistant\njoy</s>")
+    assert text.endswith("<|im_start|>assistant\njoy<|im_end|>")
 
 
 def test_infinite_loss_ends_it(bench: Bench, tiny: Model, monkeypatch: pytest.MonkeyPatch) -> None:
