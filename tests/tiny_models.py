@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 _CORPUS = (
@@ -31,6 +32,7 @@ def make_tiny_llama(
     chat: bool = True,
     dtype: str = "float32",
     positions: int = 256,
+    sentencepiece: bool = False,
 ) -> Path:
     """Write a small Llama with a byte-level BPE tokenizer.
 
@@ -47,6 +49,7 @@ def make_tiny_llama(
         chat: It brings a chat template.
         dtype: Of the saved weights.
         positions: Tokens that its context holds.
+        sentencepiece: The tokenizer is as Llama 2's: a prepended space, bytes as a fallback.
 
     Returns:
         The folder.
@@ -57,7 +60,7 @@ def make_tiny_llama(
 
     logging.disable_progress_bar()
     folder.mkdir(parents=True, exist_ok=True)
-    tokenizer = _tokenizer(bos=bos, chat=chat)
+    tokenizer = _tokenizer(bos=bos, chat=chat, sentencepiece=sentencepiece)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=hidden_size,
@@ -119,11 +122,9 @@ def make_tiny_phi3(folder: Path, seed: int = 0) -> Path:
     return folder
 
 
-def _tokenizer(*, bos: bool, chat: bool):  # type: ignore[no-untyped-def]
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-    from transformers import PreTrainedTokenizerFast
+def _byte_level(special: list[str]):  # type: ignore[no-untyped-def]
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-    special = ["<unk>", "<s>", "</s>", "<|im_start|>", "<|im_end|>"]
     inner = Tokenizer(models.BPE())
     inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     inner.decoder = decoders.ByteLevel()
@@ -134,6 +135,46 @@ def _tokenizer(*, bos: bool, chat: bool):  # type: ignore[no-untyped-def]
         show_progress=False,
     )
     inner.train_from_iterator(_CORPUS, trainer)
+    return inner
+
+
+def _byte_fallback(special: list[str]):  # type: ignore[no-untyped-def]
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+    learned = Tokenizer(models.BPE())
+    learned.pre_tokenizer = pre_tokenizers.Metaspace()  # no merge across words
+    trainer = trainers.BpeTrainer(vocab_size=96, show_progress=False, max_token_length=8)
+    learned.train_from_iterator(_CORPUS, trainer)
+    model = json.loads(learned.to_str())["model"]
+    # As in SentencePiece models, the bytes are in the vocabulary and are no added tokens.
+    order = [*special, *(f"<0x{byte:02X}>" for byte in range(256))]
+    order += sorted(model["vocab"], key=model["vocab"].__getitem__)
+    vocab = {token: index for index, token in enumerate(order)}
+    merges = [tuple(pair) for pair in model["merges"]]
+    inner = Tokenizer(
+        models.BPE(vocab, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True)
+    )
+    inner.add_special_tokens(special)
+    inner.normalizer = normalizers.Sequence(
+        [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
+    )
+    inner.decoder = decoders.Sequence(
+        [
+            decoders.Replace("▁", " "),
+            decoders.ByteFallback(),
+            decoders.Fuse(),
+            decoders.Strip(" ", 1, 0),
+        ]
+    )
+    return inner
+
+
+def _tokenizer(*, bos: bool, chat: bool, sentencepiece: bool = False):  # type: ignore[no-untyped-def]
+    from tokenizers import processors
+    from transformers import PreTrainedTokenizerFast
+
+    special = ["<unk>", "<s>", "</s>", "<|im_start|>", "<|im_end|>"]
+    inner = (_byte_fallback if sentencepiece else _byte_level)(special)
     if bos:
         inner.post_processor = processors.TemplateProcessing(
             single="<s> $A", special_tokens=[("<s>", inner.token_to_id("<s>"))]

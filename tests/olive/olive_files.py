@@ -16,6 +16,8 @@ ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT.parent / "shared"
 PUBLIC = sorted((SHARED / "data" / "olive-configs").glob("*.json"))
 SEED = SHARED / "seed" / "olive-config.local.json"
+SEEDS = [f for f in (SEED, SEED.with_name("olive-config.azureml.json")) if f.is_file()]
+OWN = sorted((ROOT / "tests" / "fixtures" / "olive").glob("*.json"))
 
 _FLAT: dict[str, Any] = {
     "input_model": {"type": "HfModel", "model_path": "models/tiny"},

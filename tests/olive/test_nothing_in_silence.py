@@ -15,11 +15,10 @@ from paretune.config.yaml_source import Source
 from paretune.errors import ConfigError, UsageError
 from paretune.olive import Status, Translation, translate
 from paretune.olive.source import TranslatedSource
-from tests.olive.olive_files import PUBLIC, SEED, flat, leaves, nested
+from tests.olive.olive_files import OWN, PUBLIC, SEEDS, flat, leaves, nested
 from tests.olive.vocabulary import unknown_names
 
-FILES = [*PUBLIC, SEED, SEED.with_name("olive-config.azureml.json")]
-pytestmark = pytest.mark.skipif(not PUBLIC, reason="the public configurations are not here")
+FILES = [*OWN, *PUBLIC, *SEEDS]
 
 
 def check(value: Any) -> Translation | None:
@@ -47,7 +46,7 @@ def check(value: Any) -> Translation | None:
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_every_key_of_a_public_configuration_is_spoken_for_once(file: Any) -> None:
+def test_every_key_of_a_whole_configuration_is_listed_once(file: Any) -> None:
     assert check(json.loads(file.read_text())) is not None
 
 

@@ -221,10 +221,16 @@ def test_other_differences_are_noted_with_the_text(bench: Bench, tiny: Model) ->
     assert compare(Other(), out) == {"differs": True, "text": "a\ttab"}
 
 
-def test_real_tokenizer_without_its_first_token(
-    bench: Bench, tmp_path: Path, stories260k: Path
+@pytest.mark.parametrize("real", [False, True])
+def test_a_tokenizer_that_puts_a_token_first(
+    bench: Bench, tmp_path: Path, request: pytest.FixtureRequest, real: bool
 ) -> None:
-    out = bench.run(Genai(), open_model(stories260k), INT4, "built")
+    folder = (
+        request.getfixturevalue("stories260k")
+        if real
+        else make_tiny_llama(tmp_path / "model", sentencepiece=True)
+    )
+    out = bench.run(Genai(), open_model(folder), INT4, "built")
     assert json.loads((out / NOTE).read_text()) == {"add_special_tokens": True, "prepend": [1]}
     assert len(generate(out, [1, 403, 407, 261, 378], 8)) == 8
 

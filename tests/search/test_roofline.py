@@ -298,8 +298,8 @@ def test_a_build_quantized_afterwards(tmp_path: Path) -> None:
     check_real(bench.run(MatMulNBits(), built, params, "quantized"), predicted)
 
 
-def test_a_small_real_model(stories260k: Path) -> None:
-    info = inspect(stories260k)
+def test_a_small_real_model(tmp_path: Path) -> None:
+    info = inspect(make_tiny_llama(tmp_path / "model"))
     assert is_plausible(info)
     assert needs(info).bytes_per_token <= 4 * info.parameters
 

@@ -11,6 +11,7 @@ import yaml
 from paretune.targets.local import worker_environment
 from tests.security.conftest import Run
 from tests.security.watching import watched
+from tests.tiny_models import make_tiny_llama
 
 ROOT = Path(__file__).resolve().parents[2]
 OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE")
@@ -52,16 +53,18 @@ def test_the_watcher_sees_who_reaches_out(tmp_path: Path) -> None:
     assert sorted(seen) == ["127.0.0.53:53", "192.0.2.1:443", "2001:db8::1:53"]
 
 
-def test_a_whole_search_reaches_nobody(stories260k: Path, tmp_path: Path) -> None:
+def test_a_whole_search_reaches_nobody(tmp_path: Path) -> None:
     """Trained, merged, built, loaded, measured, reported and packaged: all that a search does."""
-    (tmp_path / "text.txt").write_text("Once upon a time, there was a little girl named Lily.\n")
+    (tmp_path / "text.txt").write_text(
+        "the quick brown fox jumps over the lazy dog and runs away\n"
+    )
     recipe = [
         {"lora": {"train": "text", "max_steps": 1, "batch_size": 1, "r": 1}},
         "merge",
         {"genai": {"precision": "int4"}},
     ]
     config = {
-        "model": str(stories260k),
+        "model": str(make_tiny_llama(tmp_path / "model")),
         "data": {"text": {"file": "text.txt", "text": "{text}"}},
         "passes": recipe,
         "baseline": recipe,
