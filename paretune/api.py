@@ -72,6 +72,7 @@ class Search:
         self._document = ResultsDocument(
             plan.name, plan.digest, setting.device.to_json(), plan.objectives,
             plan.constraints, setting.baseline.digest, self.notes, setting.roofline,
+            plan.search.prefer,
         )  # fmt: skip
         self._mirror = self._open_mirror() if mirror else None
         self._outdated = False

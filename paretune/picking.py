@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from paretune.config.objectives import against_the_grain, too_wide
 from paretune.config.yaml_source import Source
 from paretune.errors import ConfigError, StateError, UsageError, nearest
 from paretune.jsontools import Json
-from paretune.measurement import Direction
+from paretune.measurement import Direction, MetricSpec
+from paretune.registry import find_evaluator
 from paretune.report import doubts
 from paretune.search.candidate import describe
-from paretune.search.constraints import Objective, parse_where
+from paretune.search.constraints import Objective, in_order, parse_where
 from paretune.search.membership import how_sure
 from paretune.search.outcome import Outcome, OutcomeKind
 from paretune.search.reopening import partly_measured
 from paretune.search.standing import stand
+from paretune.search.tolerance import Tolerance, parse_tolerance
 from paretune.store import Store, default_store
 from paretune.study import read_outcomes
 
@@ -60,6 +64,8 @@ def pick_again(
     minimize: Sequence[str],
     maximize: Sequence[str],
     *,
+    within: Sequence[str] = (),
+    prefer: str | None = None,
     out: Path | None = None,
     store: Path | None = None,
 ) -> dict[str, Json]:
@@ -70,12 +76,18 @@ def pick_again(
         where: Constraints, separated by commas; empty: none but the candidate being ``ok``.
         minimize: Metrics to make small, in order of importance.
         maximize: Metrics to make large, in order; they come after `minimize` if both are given.
+        within: Tolerances: ``0.01`` or ``1%`` for the objective that is chosen by first,
+            ``METRIC=0.01`` for another. A metric that is one of the study's objectives keeps the
+            study's tolerance where none is given.
+        prefer: Metric to choose by first; by default the study's, unless `minimize` or `maximize`
+            give an order of their own.
         out: Folder to write the chosen package to.
         store: Where artifacts are kept; by default the user's store.
 
     Returns:
-        ``{"best", "front", "candidate", "metrics", "not_fully_measured", "nearest_miss", "groups",
-        "membership", "out"}``; the two before the last as in ``results.json``.
+        ``{"best", "front", "candidate", "metrics", "objectives", "prefer", "notes", "unresolved",
+        "not_fully_measured", "nearest_miss", "groups", "membership", "out"}``; objectives, groups
+        and membership as in ``results.json``.
 
     Raises:
         UsageError: No such study, metric, or malformed constraint.
@@ -83,15 +95,22 @@ def pick_again(
     """
     results = open_results(study)
     outcomes = read_outcomes(study)
+    config = _config_or_none(study)
     objectives = _objectives(results, minimize, maximize)
+    prefer = _prefer(prefer, results, config, given=bool(minimize or maximize))
     constraints = parse_where(where) if where.strip() else ()
     known = {name for outcome in outcomes for name in outcome.measurements or {}}
     for metric in [c.metric for c in constraints] + [o.metric for o in objectives]:
         if metric not in known:
             raise UsageError(f"no metric {metric!r} in this study", hint=nearest(metric, known))
+    if prefer is not None and prefer not in {o.metric for o in objectives}:
+        raise UsageError(f"--prefer {prefer!r}: it is no objective",
+                         hint=nearest(prefer, [o.metric for o in objectives]))  # fmt: skip
+    units = {name: m.unit for o in outcomes for name, m in (o.measurements or {}).items()}
+    objectives = _with_tolerances(objectives, within, prefer, units)
     entry = results["baseline"]
     baseline = next((o for o in outcomes if entry is not None and o.id == entry["id"]), None)
-    standing = stand(outcomes, objectives, constraints, baseline)
+    standing = stand(outcomes, objectives, constraints, baseline, prefer)
     best = next((o for o in outcomes if o.id == standing.best), None)
     written = None
     if best is not None and out is not None:
@@ -101,6 +120,10 @@ def pick_again(
         "front": list(standing.front),
         "candidate": None if best is None else best.candidate.to_json(),
         "metrics": {} if best is None else _summaries(best),
+        "objectives": [objective.to_json() for objective in objectives],
+        "prefer": prefer,
+        "notes": list(against_the_grain(objectives, constraints, _specs(config))),
+        "unresolved": [constraint.text for constraint in standing.unresolved],
         "candidates": len(outcomes),
         "not_fully_measured": sum(_unsure(outcome, baseline) for outcome in outcomes),
         "nearest_miss": standing.nearest_miss,
@@ -126,9 +149,80 @@ def _objectives(
 ) -> tuple[Objective, ...]:
     low: Direction = "minimize"
     high: Direction = "maximize"
-    if minimize or maximize:
-        return (*(Objective(m, low) for m in minimize), *(Objective(m, high) for m in maximize))
-    return tuple(Objective(o["metric"], o["direction"]) for o in results["objectives"])
+    own = {
+        o["metric"]: Objective(o["metric"], o["direction"], parse_tolerance(o.get("within", "1%")))
+        for o in results["objectives"]
+    }
+    asked = (*((m, low) for m in minimize), *((m, high) for m in maximize))
+    if not asked:
+        return tuple(own.values())
+    asked = tuple(dict.fromkeys(asked))
+    both = sorted(set(minimize) & set(maximize))
+    if both:
+        raise UsageError(f"{both[0]} is to be made small and large", hint="Leave one of them out.")
+    return tuple(
+        own[m] if m in own and own[m].direction == d else Objective(m, d) for m, d in asked
+    )
+
+
+def _prefer(
+    asked: str | None, results: dict[str, Json], config: dict[str, Json], *, given: bool
+) -> str | None:
+    """Return the metric to choose by first: as asked, else the study's own."""
+    if asked is not None or given:
+        return asked
+    # Documents of older versions do not have it; their configurations do.
+    own = results.get("prefer") or (config.get("search") or {}).get("prefer")
+    return None if own is None else str(own)
+
+
+def _with_tolerances(
+    objectives: tuple[Objective, ...],
+    within: Sequence[str],
+    prefer: str | None,
+    units: Mapping[str, str],
+) -> tuple[Objective, ...]:
+    """Return the objectives with the tolerances of the command line."""
+    first = in_order(objectives, prefer)[0].metric
+    asked: dict[str, Tolerance] = {}
+    for text in within:
+        named, _, amount = text.rpartition("=")
+        metric = named.strip() or first
+        try:
+            tolerance = parse_tolerance(amount)
+        except ValueError as error:
+            raise UsageError(f"--within {text!r}: {error}",
+                             hint="Such as 0.01, 1% or accuracy=0.01.") from error  # fmt: skip
+        objective = next((o for o in objectives if o.metric == metric), None)
+        if objective is None:
+            raise UsageError(f"--within {text!r}: {metric!r} is no objective",
+                             hint=nearest(metric, [o.metric for o in objectives]))  # fmt: skip
+        problem = too_wide(tolerance, objective.direction, units.get(metric))
+        if problem is not None:
+            raise UsageError(f"--within {text!r}: {problem}", hint="Give a smaller tolerance.")
+        asked[metric] = tolerance
+    return tuple(replace(o, within=asked.get(o.metric, o.within)) for o in objectives)
+
+
+def _config_or_none(study: Path) -> dict[str, Json]:
+    """Return the study's configuration; empty where it cannot be read: a choice needs none."""
+    try:
+        return resolved_config(study)
+    except StateError:
+        return {}
+
+
+def _specs(config: dict[str, Json]) -> dict[str, MetricSpec]:
+    """Return what the study's evaluators say of their metrics, as far as they are to be found."""
+    found: dict[str, MetricSpec] = {}
+    for entry in config.get("evaluate") or []:
+        name, params = (entry, {}) if isinstance(entry, str) else next(iter(entry.items()))
+        try:
+            kind = find_evaluator(name)
+            found |= {spec.name: spec for spec in kind(kind.Params(**(params or {}))).metrics}
+        except (UsageError, ValueError):  # another machine's, or of another version
+            continue
+    return found
 
 
 def _write(
@@ -151,6 +245,10 @@ def render(picked: dict[str, Json]) -> str:
     """Return the choice as text for the terminal."""
     if picked["best"] is None:
         lines = ["nothing that was measured meets this"]
+        lines += [
+            f"{text!r} has no number: the baseline has no such metric"
+            for text in picked["unresolved"]
+        ]
         miss = picked["nearest_miss"]
         if miss is not None:
             lines.append(
@@ -166,6 +264,7 @@ def render(picked: dict[str, Json]) -> str:
             if m["value"] is not None:
                 lines.append(f"  {name:<20} {m['value']:.4g} {m['unit']}")
         lines += doubts(picked, picked["best"])
+    lines += [f"note: {note}" for note in picked["notes"]]
     if picked["not_fully_measured"]:
         lines.append(
             f"{picked['not_fully_measured']} of {picked['candidates']} candidates were not fully "

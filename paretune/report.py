@@ -234,23 +234,11 @@ def _answer(
                 "constraint: what is missing is within what measuring here can tell."
             )
         return told
-    objectives = results["objectives"]
-    first = objectives[0]
     sentences = [
         f"Ship candidate {best['id']}: {best['described']}, on "
-        f"{best['runtime']['provider']} with {counted(best['runtime']['threads'], 'thread')}."
+        f"{best['runtime']['provider']} with {counted(best['runtime']['threads'], 'thread')}.",
+        _why_it(results),
     ]
-    front = len(results["pareto"])
-    if front == 1:
-        sentences.append("It is the whole Pareto front: no other feasible candidate has a better "
-                         "value in any objective.")  # fmt: skip
-    else:
-        rest = ", then ".join(f"the best {o['metric']}" for o in objectives[1:])
-        sentences.append(
-            f"{front} candidates meet every constraint and are beaten by none in everything (the "
-            f"Pareto front). Of those whose {first['metric']} is not surely worse than the best's, "
-            f"it has {rest or 'the best ' + first['metric']}."
-        )
     sentences += doubts(results, best["id"])
     sentences += [_near(results, near, best) for near in results.get("near_limits", [])
                   if near["id"] == best["id"] and not near["met"]]  # fmt: skip
@@ -258,6 +246,26 @@ def _answer(
     if baseline is not None and baseline.get("id") != best["id"]:
         sentences += _against(best["metrics"], baseline["metrics"], paired)
     return sentences
+
+
+def _why_it(results: Mapping[str, Json]) -> str:
+    """Return by which rule the pick came out of the front."""
+    front, prefer = len(results["pareto"]), results.get("prefer")
+    if front == 1:
+        return (
+            "It is the whole Pareto front: no other feasible candidate has a better value in any "
+            "objective."
+        )
+    *before, last = sorted(results["objectives"], key=lambda o: o["metric"] != prefer)
+    filters = ", then those whose ".join(
+        f"{o['metric']} is within {o.get('within', '1%')} of the best's" for o in before
+    )
+    least = "lowest" if last["direction"] == "minimize" else "highest"
+    of = f"Of those whose {filters}, it" if before else "It"
+    return (
+        f"{front} candidates meet every constraint and are beaten by none in everything (the "
+        f"Pareto front). {of} has the {least} {last['metric']}."
+    )
 
 
 def _near(results: Mapping[str, Json], near: Mapping[str, Json], best: Mapping[str, Any]) -> str:

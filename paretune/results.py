@@ -9,10 +9,11 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from paretune.errors import StateError
 from paretune.jsontools import Json, parse_json
+from paretune.search.tolerance import parse_tolerance
 
 SCHEMA_FILE = Path(__file__).with_name("schemas") / "results.schema.json"
 _MOST_BYTES = 512 << 20
@@ -117,6 +118,16 @@ class ObjectiveEntry(_Part):
 
     metric: str
     direction: Literal["minimize", "maximize"]
+    within: float | str = Field(
+        "1%", description="How much worse than the best the pick may be: in the metric's unit, or "
+        "as a share of the best."
+    )  # fmt: skip
+
+    @field_validator("within")
+    @classmethod
+    def _is_a_tolerance(cls, value: float | str) -> float | str:
+        parse_tolerance(value)
+        return value
 
 
 class BaselineEntry(_Part):
@@ -194,6 +205,7 @@ class Results(_Part):
     versions: dict[str, str]
     device: DeviceEntry
     objectives: list[ObjectiveEntry] = Field(min_length=1)
+    prefer: str | None = Field(None, description="Objective the pick is chosen by first.")
     notes: list[str] = Field([], description="What the user should know.")
     constraints: list[ConstraintEntry]
     baseline: BaselineEntry | None

@@ -34,6 +34,7 @@ class ResultsDocument:
         baseline: Digest of the baseline candidate.
         notes: What the user should know.
         roofline: Gives a candidate's roof, if anything is known of it.
+        prefer: Metric that the pick is chosen by first.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class ResultsDocument:
         baseline: str,
         notes: Sequence[str] = (),
         roofline: Callable[[Outcome], Json] = lambda outcome: None,
+        prefer: str | None = None,
     ) -> None:
         self._head: dict[str, Json] = {
             "schema": SCHEMA,
@@ -54,7 +56,8 @@ class ResultsDocument:
             "config": config,
             "versions": {name: package_version(name) for name in _PACKAGES},
             "device": dict(device),
-            "objectives": [{"metric": o.metric, "direction": o.direction} for o in objectives],
+            "objectives": [objective.to_json() for objective in objectives],
+            "prefer": prefer,
             "notes": list(notes),
         }
         self._objectives = tuple(objectives)

@@ -9,11 +9,13 @@ from __future__ import annotations
 import math
 import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from paretune.errors import UsageError
+from paretune.jsontools import Json
 from paretune.measurement import Direction, Measurement
+from paretune.search.tolerance import DEFAULT, Tolerance
 
 _METRIC = r"(?P<metric>[A-Za-z_][A-Za-z0-9_]*(?:@\d+)?)"
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
@@ -39,10 +41,37 @@ class Objective:
     Attributes:
         metric: Its name.
         direction: ``minimize`` or ``maximize``.
+        within: How much worse than the best a candidate may be and still be chosen by the next
+            objective.
     """
 
     metric: str
     direction: Direction
+    within: Tolerance = DEFAULT
+
+    def shortfall(self, value: float, best: float) -> float:
+        """Return by how much a value is worse than the best; in the metric's unit."""
+        return value - best if self.direction == "minimize" else best - value
+
+    def allows(self, value: float, best: float) -> bool:
+        """Return whether a value is within the tolerance of the best."""
+        return value == best or self.within.holds(self.shortfall(value, best), best)
+
+    def to_json(self) -> dict[str, Json]:
+        """Return it as ``results.json`` has it."""
+        return {
+            "metric": self.metric, "direction": self.direction, "within": self.within.to_json(),
+        }  # fmt: skip
+
+
+def in_order(objectives: Iterable[Objective], prefer: str | None) -> list[Objective]:
+    """Return the objectives in the order in which the pick is chosen.
+
+    Args:
+        objectives: In order of importance.
+        prefer: Metric to begin with, if it is one of them.
+    """
+    return sorted(objectives, key=lambda objective: objective.metric != prefer)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from paretune.jsontools import Json
 from paretune.measurement import Measurement
-from paretune.search.constraints import Limit, Objective
+from paretune.search.constraints import Limit, Objective, in_order
 
 
 def pareto_front(
@@ -101,28 +101,29 @@ def best_of(
 ) -> int | None:
     """Return the pick from a feasible front.
 
-    By each objective in turn: those stay that are not surely worse than its leader; the last one's
-    leader is the pick. Ties go to the lowest id.
+    By each objective in turn, in order: those stay that are within its tolerance of the best of
+    those left, by value; the last one's best is the pick. Of several with the very same value, the
+    one that is better by the objectives in order, then the one with the lowest id.
 
     Args:
         front: Ids.
         measured: Id to measurements by metric.
-        objectives: In order of importance.
+        objectives: In order of importance, each with its tolerance.
         prefer: Metric to begin with, if it is one of the objectives.
     """
-    if not front:
-        return None
-    order = sorted(objectives, key=lambda o: o.metric != prefer)
+    order = in_order(objectives, prefer)
     left = sorted(front)
-    for objective in order:
-        leader = min(left, key=lambda id: (_value(measured[id], objective), id))
-        if objective is order[-1]:
-            return leader
-        bound = _interval(measured[leader].get(objective.metric), objective)
+    if not left:
+        return None
+    for objective in order[:-1]:
+        values = {id: _value(measured[id], objective) for id in left}
+        best = min(values.values())
         left = [
-            id for id in left if id == leader or not _surely_worse(measured[id], objective, bound)
-        ]
-    raise AssertionError("a search has at least one objective")
+            id for id in left
+            if values[id] == best or objective.within.holds(values[id] - best, best)
+        ]  # fmt: skip
+    last = (order[-1], *order[:-1])
+    return min(left, key=lambda id: (*(_value(measured[id], o) for o in last), id))
 
 
 def _value(measured: Mapping[str, Measurement], objective: Objective) -> float:
@@ -130,16 +131,6 @@ def _value(measured: Mapping[str, Measurement], objective: Objective) -> float:
     if m is None or m.value is None:
         return math.inf
     return m.value if objective.direction == "minimize" else -m.value
-
-
-def _surely_worse(
-    measured: Mapping[str, Measurement], objective: Objective, leader: tuple[float, float] | None
-) -> bool:
-    mine = _interval(measured.get(objective.metric), objective)
-    # Without intervals there is nothing but the points: then any difference counts.
-    if mine is None or leader is None:
-        return True
-    return mine[0] > leader[1]
 
 
 def nearest_miss(

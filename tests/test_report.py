@@ -19,8 +19,11 @@ from paretune.search.candidate import Candidate, RuntimeSettings, Step
 from paretune.search.constraints import Objective, parse_constraint
 from paretune.search.outcome import Outcome, OutcomeKind, StepTime
 from paretune.search.standing import stand
+from paretune.search.tolerance import Tolerance
 
-OBJECTIVES = (Objective("accuracy", "maximize"), Objective("decode_ms_p50", "minimize"))
+OBJECTIVES = (
+    Objective("accuracy", "maximize", Tolerance(0.03)), Objective("decode_ms_p50", "minimize"),
+)  # fmt: skip
 EVIL = "</script><script>alert(1)</script> =HYPERLINK(1) | *x* \x1b[31m"
 
 
@@ -97,7 +100,7 @@ def test_nothing_yet_and_nothing_feasible() -> None:
 def test_the_answer_says_why() -> None:
     told = " ".join(plain_answer(document(OUTCOMES)))
     assert "Ship candidate 2: genai (precision=int8)" in told
-    assert "not surely worse than the best's, it has the best decode_ms_p50" in told
+    assert "accuracy is within 0.03 of the best's, it has the lowest decode_ms_p50" in told
     assert "0.25 × the time per token" in told
 
 

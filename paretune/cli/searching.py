@@ -114,6 +114,11 @@ def report(study: Path, as_json: bool) -> None:
 @click.option("--where", default="", help="Constraints: 'size_mb<=120, accuracy>=0.9'.")
 @click.option("--minimize", multiple=True, help="Metric to make small (in order).")
 @click.option("--maximize", multiple=True, help="Metric to make large (in order).")
+@click.option(
+    "--within", multiple=True, metavar="[METRIC=]TOLERANCE",
+    help="How much worse than the best by the first objective (or METRIC): 0.01, or 1%.",
+)  # fmt: skip
+@click.option("--prefer", metavar="METRIC", help="Objective to choose by first.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write the package here.")
 @store_option
 @json_option
@@ -122,6 +127,8 @@ def pick(
     where: str,
     minimize: tuple[str, ...],
     maximize: tuple[str, ...],
+    within: tuple[str, ...],
+    prefer: str | None,
     out: Path | None,
     store: Path | None,
     as_json: bool,
@@ -129,6 +136,8 @@ def pick(
     """Choose again from what was measured; nothing is run."""
     from paretune.picking import pick_again, render
 
-    picked = pick_again(study, where, minimize, maximize, out=out, store=store)
+    picked = pick_again(
+        study, where, minimize, maximize, within=within, prefer=prefer, out=out, store=store
+    )
     say(json.dumps(picked) if as_json else render(picked))
     return 0 if picked["best"] is not None else 3

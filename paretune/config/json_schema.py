@@ -26,6 +26,41 @@ _RANGE = {
     "description": "A range, turned into a grid.",
 }  # fmt: skip
 
+_TOLERANCE = r"^ *\+?[0-9.]+([eE][-+]?[0-9]+)? *%? *$"
+_METRICS = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
+_OBJECTIVES = {
+    "anyOf": [
+        {
+            "type": "object",
+            "properties": {"minimize": _METRICS, "maximize": _METRICS},
+            "additionalProperties": False,
+            "minProperties": 1,
+        },
+        {
+            "type": "array",
+            "minItems": 1,
+            "items": {
+                "type": "object",
+                "properties": {
+                    "minimize": {"type": "string"},
+                    "maximize": {"type": "string"},
+                    "within": {
+                        "anyOf": [
+                            {"type": "number", "minimum": 0},
+                            {"type": "string", "pattern": _TOLERANCE},
+                        ],
+                        "default": "1%",
+                        "description": "How much worse than the best a candidate may be and still "
+                        "be chosen by the next objective: in the metric's unit, or as 1% of the "
+                        "best.",
+                    },
+                },
+                "additionalProperties": False,
+            },
+        },
+    ]
+}  # fmt: skip
+
 
 def schema() -> dict[str, Any]:
     """Return the JSON Schema, with every built-in pass and evaluator."""
@@ -76,6 +111,8 @@ def schema() -> dict[str, Any]:
             },
         ]
     }
+    told = {key: properties["objectives"][key] for key in ("description",)}
+    properties["objectives"] = {**told, **_OBJECTIVES}
     properties["evaluate"]["items"] = {
         "anyOf": [
             {"enum": sorted(evaluators)},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from paretune.config.data_use import check_data
 from paretune.config.lengths import check_lengths
 from paretune.config.model_source import find_model
+from paretune.config.objectives import against_the_grain, read_objectives
 from paretune.config.plan import Aside, EvaluatorChoice, Plan, SearchSettings
 from paretune.config.schema import ConfigFile, SearchSection, TargetSection, seconds
 from paretune.config.space_building import SpaceReader, fitting_kinds
@@ -21,6 +22,7 @@ from paretune.config.yaml_source import Source
 from paretune.data import DataCatalog, DataSpec, Split, columns_of
 from paretune.errors import ConfigError, UsageError, nearest
 from paretune.jsontools import Json
+from paretune.measurement import MetricSpec
 from paretune.models import detect_kind
 from paretune.registry import find_evaluator, names
 from paretune.search.candidate import Candidate, RuntimeSettings, Step
@@ -146,7 +148,7 @@ class _Reader:
         try_first = self.try_first(config.try_first, providers, threads)
         evaluators = self.evaluators(config.evaluate, trust_remote_code)
         metrics = self.metrics(evaluators)
-        objectives = self.objectives(config.objectives, metrics)
+        objectives = read_objectives(config.objectives, metrics, self.wrong)
         constraints = self.constraints(config.constraints, metrics)
         settings = self.settings(config.search, objectives, trials, time)
         self.templates(config.data)
@@ -154,7 +156,8 @@ class _Reader:
         recipes = [baseline or (), *(c.recipe for c in try_first)]
         self.kinds(model, stages, recipes)
         catalog = DataCatalog(config.data, self.root, allow_network)
-        notes = check_data(catalog, stages, recipes, evaluators, self.wrong)
+        notes = against_the_grain(objectives, constraints, metrics)
+        notes += check_data(catalog, stages, recipes, evaluators, self.wrong)
         check_lengths(model, evaluators, self.wrong)
         self.stop_if_wrong()
         return Plan(
@@ -280,40 +283,22 @@ class _Reader:
             return None
         return EvaluatorChoice(name, read.model_dump(mode="json", exclude_unset=True))
 
-    def metrics(self, evaluators: Iterable[EvaluatorChoice]) -> dict[str, str]:
-        """Return metric to evaluator; no two evaluators may yield the same one."""
-        found: dict[str, str] = {}
+    def metrics(self, evaluators: Iterable[EvaluatorChoice]) -> dict[str, MetricSpec]:
+        """Return what is measured, by name; no two evaluators may yield the same metric."""
+        found: dict[str, MetricSpec] = {}
+        owner: dict[str, str] = {}
         for choice in evaluators:
             kind = find_evaluator(choice.name)
             for spec in kind(kind.Params(**choice.params)).metrics:
                 if spec.name in found:
-                    self.wrong(("evaluate",), f"both {found[spec.name]} and {choice.name} yield "
+                    self.wrong(("evaluate",), f"both {owner[spec.name]} and {choice.name} yield "
                                f"the metric {spec.name}", "Leave one of them out.")  # fmt: skip
-                found[spec.name] = choice.name
+                found[spec.name], owner[spec.name] = spec, choice.name
         return found
 
-    def objectives(self, given: Any, metrics: dict[str, str]) -> tuple[Objective, ...]:
-        listed = given if isinstance(given, list) else [
-            {direction: metric}
-            for direction, some in given.items()
-            for metric in (some if isinstance(some, list) else [some])
-        ]  # fmt: skip
-        found: dict[str, Objective] = {}
-        for i, entry in enumerate(listed):
-            for direction, metric in entry.items():
-                at: KeyPath = ("objectives", i if isinstance(given, list) else direction)
-                if metric not in metrics:
-                    self.wrong(at, f"no evaluator yields the metric {metric!r}",
-                               nearest(metric, metrics))  # fmt: skip
-                if metric in found:
-                    self.wrong(at, f"{metric} is an objective already")
-                found[metric] = Objective(metric, direction)
-        if not found:
-            self.wrong(("objectives",), "names no metric",
-                       "Such as: {maximize: accuracy, minimize: decode_ms_p50}.")  # fmt: skip
-        return tuple(found.values())
-
-    def constraints(self, given: list[str], metrics: dict[str, str]) -> tuple[Constraint, ...]:
+    def constraints(
+        self, given: list[str], metrics: Mapping[str, MetricSpec]
+    ) -> tuple[Constraint, ...]:
         found = []
         for i, text in enumerate(given):
             try:

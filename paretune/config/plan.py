@@ -12,6 +12,7 @@ from paretune.jsontools import Json, digest
 from paretune.search.candidate import Candidate, Step
 from paretune.search.constraints import Constraint, Objective
 from paretune.search.space import Chain, PassSlot, Space, Stage
+from paretune.search.tolerance import DEFAULT
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ class Plan:
                 "providers": list(self.providers),
                 "threads": list(self.threads),
             },
-            "objectives": [{o.direction: o.metric} for o in self.objectives],
+            "objectives": [_objective(o) for o in self.objectives],
             "constraints": [c.text for c in self.constraints],
             "search": {name: value for name, value in settings.items() if value is not None},
         }
@@ -165,6 +166,13 @@ class Plan:
     def _absolute(self, name: str) -> str:
         beside = self.root / name
         return str((beside if beside.exists() else Path(name)).resolve())
+
+
+def _objective(objective: Objective) -> dict[str, Json]:
+    entry: dict[str, Json] = {objective.direction: objective.metric}
+    if objective.within != DEFAULT:
+        entry["within"] = objective.within.to_json()
+    return entry
 
 
 def _recipe(recipe: tuple[Step, ...]) -> list[Json]:

@@ -113,8 +113,8 @@ class ConfigFile(Section):
     evaluate: list[Any] = Field(min_length=1, description="Evaluators.")
     target: TargetSection = TargetSection()
     objectives: (
-        dict[Literal["minimize", "maximize"], str | list[str]]
-        | list[dict[Literal["minimize", "maximize"], str]]
+        dict[Literal["minimize", "maximize", "within"], Any]
+        | list[dict[Literal["minimize", "maximize", "within"], Any]]
     ) = Field(min_length=1, description="What is better, most important first.")
     constraints: list[str] = Field([], description="What must hold: `size_mb <= 300`.")
     search: SearchSection = SearchSection()

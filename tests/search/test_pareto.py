@@ -3,9 +3,11 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
+from paretune.jsontools import Json
 from paretune.measurement import Measurement
 from paretune.search.constraints import Limit, Objective
 from paretune.search.pareto import best_of, nearest_miss, pareto_front, surely_dominated
+from paretune.search.tolerance import Tolerance, parse_tolerance
 
 BOTH = (Objective("acc", "maximize"), Objective("ms", "minimize"))
 
@@ -76,21 +78,85 @@ def test_surely_beaten_means_by_intervals_in_everything() -> None:
     assert surely_dominated(other, {7: other}, BOTH) is None
 
 
-def test_the_pick_is_the_fastest_of_those_not_surely_less_accurate() -> None:
-    measured = {
-        1: {"acc": m(0.92, 0.03), "ms": m(9.0)},
-        2: {"acc": m(0.90, 0.03), "ms": m(5.0)},  # not surely worse than 1, and faster
-        3: {"acc": m(0.70, 0.03), "ms": m(1.0)},  # surely worse
-    }
-    assert best_of([1, 2, 3], measured, BOTH) == 2
-    assert best_of([1, 2, 3], measured, BOTH, prefer="ms") == 3
-    assert best_of([], measured, BOTH) is None
+def row(acc: float, ms: float, mb: float = 1.0) -> dict[str, Measurement]:
+    return {"acc": m(acc), "ms": m(ms), "mb": m(mb)}
 
 
-def test_without_intervals_any_difference_counts() -> None:
+def within(text: Json, *more: Objective) -> tuple[Objective, ...]:
+    return (Objective("acc", "maximize", parse_tolerance(text)), *more, BOTH[1])
+
+
+PICKED = {1: row(0.837, 7.0), 2: row(0.738, 6.8), 3: row(0.829, 6.9)}
+
+
+def test_the_pick_is_the_best_by_the_next_of_those_within_the_tolerance_by_value() -> None:
+    assert best_of([1, 2, 3], PICKED, BOTH) == 3  # 1% of 0.837 is 0.00837
+    assert best_of([1, 2, 3], PICKED, within(0.01)) == 3
+    assert best_of([1, 2, 3], PICKED, within(0.005)) == 1
+    assert best_of([1, 2, 3], PICKED, within(0)) == 1
+    assert best_of([1, 2, 3], PICKED, within("12%")) == 2
+    assert best_of([1, 2, 3], PICKED, BOTH, prefer="ms") == 2  # 6.9 is beyond 1% of 6.8
+    assert best_of([], PICKED, BOTH) is None
+
+
+def test_intervals_do_not_let_a_surely_worse_one_through() -> None:
+    wide = {id: {"acc": m(r["acc"].value or 0, 0.06), "ms": r["ms"]} for id, r in PICKED.items()}
+    assert best_of([1, 2], wide, BOTH) == 1
+
+
+def test_without_intervals_the_values_decide_alike() -> None:
     bare = {i: {"acc": Measurement("acc", a, ""), "ms": m(s)} for i, a, s in
-            ((1, 0.92, 9.0), (2, 0.90, 5.0))}  # fmt: skip
-    assert best_of([1, 2], bare, BOTH) == 1
+            ((1, 0.92, 9.0), (2, 0.915, 5.0), (3, 0.90, 1.0))}  # fmt: skip
+    assert best_of([1, 2, 3], bare, BOTH) == 2
+
+
+def test_with_three_objectives_the_tolerances_apply_in_order() -> None:
+    rows = {1: row(0.90, 10.0, 1.0), 2: row(0.90, 10.05, 5.0), 3: row(0.895, 9.0, 9.0),
+            4: row(0.80, 1.0, 2.0)}  # fmt: skip
+    mb = Objective("mb", "minimize", parse_tolerance("10%"))
+    assert best_of([1, 2, 3, 4], rows, within(0.01, mb)) == 1  # 3 and 2 are beyond 10% of 1 MB
+    ms, last = Objective("ms", "minimize", parse_tolerance(2.0)), Objective("mb", "minimize")
+    three = (Objective("acc", "maximize", parse_tolerance(0.01)), ms, last)
+    assert best_of([1, 2, 3, 4], rows, three) == 1
+    assert best_of([2, 3], rows, three) == 2
+
+
+def test_ties_in_the_last_objective_go_to_the_better_then_to_the_lower_id() -> None:
+    rows = {1: row(0.90, 5.0, 2.0), 2: row(0.905, 5.0, 3.0), 3: row(0.905, 5.0, 3.0)}
+    assert best_of([1, 2, 3], rows, BOTH) == 2
+    three = (BOTH[1], Objective("mb", "minimize"), BOTH[0])
+    bare = {id: {k: Measurement(k, v.value, "") for k, v in r.items()} for id, r in rows.items()}
+    assert best_of([1, 2, 3], bare, three) == 1
+
+
+@given(
+    st.dictionaries(st.integers(1, 9), st.tuples(*[st.floats(-1e3, 1e3)] * 3), min_size=1),
+    st.tuples(*[st.floats(0, 50)] * 3), st.booleans(), st.permutations(["acc", "ms", "mb"]),
+)  # fmt: skip
+def test_the_pick_is_within_the_first_tolerance_and_a_wider_one_never_slows_it(
+    drawn: dict[int, tuple[float, float, float]],
+    reach: tuple[float, float, float],
+    relative: bool,
+    names: list[str],
+) -> None:
+    measured = {id: row(*values) for id, values in drawn.items()}
+    objectives = tuple(
+        Objective(name, "maximize" if name == "acc" else "minimize",
+                  Tolerance(amount / 100 if relative else amount, relative))
+        for name, amount in zip(names, reach, strict=True)
+    )  # fmt: skip
+    best = best_of(list(measured), measured, objectives)
+    assert best is not None
+    first = objectives[0]
+    found = {id: r[first.metric].value or 0.0 for id, r in measured.items()}
+    top = (max if first.direction == "maximize" else min)(found.values())
+    assert first.allows(found[best], top)
+    two = objectives[:2]
+    wider = (Objective(first.metric, first.direction, Tolerance(1e9)), two[1])
+    ends = [measured[id][two[1].metric].value or 0.0
+            for id in (best_of(list(measured), measured, o) for o in (wider, two))
+            if id is not None]  # fmt: skip
+    assert two[1].shortfall(ends[1], ends[0]) >= 0
 
 
 def test_the_nearest_miss_has_the_smallest_largest_violation() -> None:

@@ -1,0 +1,138 @@
+"""Reads ``objectives``, and says what of them and of the constraints goes against the grain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from paretune.config.yaml_source import Path as KeyPath
+from paretune.errors import nearest
+from paretune.measurement import Direction, MetricSpec
+from paretune.search.constraints import Constraint, Objective
+from paretune.search.tolerance import DEFAULT, EXPECTED, Tolerance, parse_tolerance
+
+_LIST = "Such as: objectives: [{maximize: accuracy, within: 0.01}, {minimize: decode_ms_p50}]."
+Wrong = Callable[[KeyPath, str, str | None], None]
+
+
+def read_objectives(
+    given: Any, specs: Mapping[str, MetricSpec], wrong: Wrong
+) -> tuple[Objective, ...]:
+    """Return the objectives, most important first.
+
+    Args:
+        given: A mapping of ``minimize`` and ``maximize`` to metrics, or a list of entries, each
+            with an optional ``within``.
+        specs: Every metric that is measured, by name.
+        wrong: Told of each mistake: key, message and hint.
+    """
+    found: dict[str, Objective] = {}
+    for at, direction, metric, within in _entries(given, wrong):
+        if not isinstance(metric, str):
+            wrong(at, f"expected a metric's name, found {metric!r:.60}", _LIST)
+            continue
+        if metric not in specs:
+            wrong(at, f"no evaluator yields the metric {metric!r}", nearest(metric, specs))
+        if metric in found:
+            wrong(at, f"{metric} is an objective already", None)
+        tolerance = _tolerance(within, direction, specs.get(metric), (*at, "within"), wrong)
+        found[metric] = Objective(metric, direction, tolerance)
+    if not found:
+        wrong(("objectives",), "names no metric",
+              "Such as: {maximize: accuracy, minimize: decode_ms_p50}.")  # fmt: skip
+    return tuple(found.values())
+
+
+_NONE = object()
+
+
+def _entries(given: Any, wrong: Wrong) -> Iterable[tuple[KeyPath, Direction, Any, Any]]:
+    """Yield each objective's key, direction, metric and tolerance, as written."""
+    if isinstance(given, list):
+        for i, entry in enumerate(given):
+            rest = {key: value for key, value in entry.items() if key != "within"}
+            within = entry.get("within", _NONE)
+            if within is not _NONE and len(rest) != 1:
+                wrong(("objectives", i), "`within` needs exactly one of minimize and maximize "
+                      "beside it", _LIST)  # fmt: skip
+                within = _NONE
+            for direction, metric in rest.items():
+                yield ("objectives", i), direction, metric, within
+        return
+    for direction, some in given.items():
+        if direction == "within":
+            wrong(("objectives", "within"), "`within` belongs to one objective: write the "
+                  "objectives as a list", _LIST)  # fmt: skip
+            continue
+        for metric in some if isinstance(some, list) else [some]:
+            yield ("objectives", direction), direction, metric, _NONE
+
+
+def _tolerance(
+    within: Any, direction: Direction, spec: MetricSpec | None, at: KeyPath, wrong: Wrong
+) -> Tolerance:
+    if within is _NONE:
+        return DEFAULT
+    try:
+        tolerance = parse_tolerance(within)
+    except ValueError as error:
+        wrong(at, f"{error}, found {within!r:.60}", None)
+        return DEFAULT
+    problem = too_wide(tolerance, direction, None if spec is None else spec.unit)
+    if problem is not None:
+        wrong(at, problem, EXPECTED[0].upper() + EXPECTED[1:] + ".")
+    return tolerance
+
+
+def too_wide(tolerance: Tolerance, direction: Direction, unit: str | None) -> str | None:
+    """Return why a tolerance leaves every candidate in; None if it does not.
+
+    Args:
+        tolerance: The tolerance.
+        direction: Of its objective.
+        unit: Of its metric; None if unknown.
+    """
+    if tolerance.relative and direction == "maximize" and tolerance.amount >= 1:
+        return f"within {tolerance} of the best lies every value down to 0"
+    if not tolerance.relative and unit == "fraction" and tolerance.amount >= 1:
+        return (
+            f"the metric is a fraction between 0 and 1, and within {tolerance} of the best lies "
+            f"every value; for {tolerance} percentage points write {tolerance.amount / 100:g}"
+        )
+    return None
+
+
+def against_the_grain(
+    objectives: Iterable[Objective],
+    constraints: Iterable[Constraint],
+    specs: Mapping[str, MetricSpec],
+) -> tuple[str, ...]:
+    """Return notes on what asks for the worse end of a metric: most often it is a slip.
+
+    Args:
+        objectives: As configured.
+        constraints: As configured.
+        specs: Every metric that is measured, by name.
+    """
+    notes = []
+    for objective in objectives:
+        spec = specs.get(objective.metric)
+        if spec is not None and spec.direction != objective.direction:
+            notes.append(
+                f"objectives: {objective.direction} {objective.metric}, though {_better(spec)} is "
+                f"better: the worst model by it is looked for; {spec.direction} {objective.metric} "
+                "asks for the best"
+            )
+    for constraint in constraints:
+        spec = specs.get(constraint.metric)
+        upper = constraint.op in ("<", "<=")
+        if spec is not None and upper != (spec.direction == "minimize"):
+            notes.append(
+                f"constraints: {constraint.text} rules out models whose {constraint.metric} is "
+                f"better ({_better(spec)} is better)"
+            )
+    return tuple(notes)
+
+
+def _better(spec: MetricSpec) -> str:
+    return "less" if spec.direction == "minimize" else "more"
