@@ -133,13 +133,13 @@ def test_ended_in_the_middle_and_resumed(tmp_path: Path, ending: signal.Signals)
         env={**os.environ, "PYTHONPATH": paths},
         stderr=subprocess.DEVNULL,
     )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while len(list(tmp_path.glob("study/candidates/*/outcome.json"))) < 3:
         assert time.monotonic() < deadline
         assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(ending)
-    process.wait(timeout=5)
+    process.wait(timeout=300)
     before = [o.candidate for o in read_outcomes(tmp_path / "study")]
     assert 3 <= len(before) < 31
     result = search(config)

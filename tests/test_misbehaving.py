@@ -17,7 +17,7 @@ from fake_study import search, write_fake_study
 from paretune.jsontools import read_json
 from paretune.study import read_outcomes
 
-LIMITS = {"strategy": "exhaustive", "job_time": "4s", "job_memory": "400MB"}
+LIMITS = {"strategy": "exhaustive", "job_time": "10s", "job_memory": "400MB"}
 
 WAYS = {
     "segfault": ("crashed", "segmentation fault (SIGSEGV)"),
@@ -28,8 +28,8 @@ WAYS = {
     ),
     "memory": ("out_of_memory", "more than its limit of 400 MB"),
     "children": ("out_of_memory", "more than its limit of 400 MB"),
-    "spin": ("timeout", "still running after its time limit of 4 s"),
-    "ignore_sigterm": ("timeout", "still running after its time limit of 4 s"),
+    "spin": ("timeout", "still running after its time limit of 10 s"),
+    "ignore_sigterm": ("timeout", "still running after its time limit of 10 s"),
     "raise": ("failed", "ValueError: as asked for"),
     "disk": (
         "failed",

@@ -86,7 +86,7 @@ def test_06_a_crash_and_a_hang_end_one_candidate_not_the_search(tmp_path: Path) 
     config = write_fake_study(
         tmp_path,
         {"misbehave": ["segfault", "hang", ""], "x": 1},
-        search={"strategy": "exhaustive", "job_time": "2s"},
+        search={"strategy": "exhaustive", "job_time": "10s"},
     )
     rows = search(config).results["candidates"]
     assert [row["outcome"] for row in rows] == ["ok", "crashed", "timeout", "ok"]

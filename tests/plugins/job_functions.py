@@ -62,12 +62,12 @@ def segfault() -> None:
 
 def kill_self(number: int) -> None:
     os.kill(os.getpid(), number)
-    time.sleep(60)
+    time.sleep(900)
 
 
 def kill_server() -> None:
     os.kill(os.getppid(), signal.SIGKILL)
-    time.sleep(60)
+    time.sleep(900)
 
 
 def sleep(seconds: float) -> float:
@@ -84,12 +84,12 @@ def ignore_sigterm(ready: str) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     Path(ready).touch()
     while True:
-        time.sleep(60)
+        time.sleep(900)
 
 
 def clean_up_when_ended(sign: str) -> None:
     try:
-        time.sleep(60)
+        time.sleep(900)
     finally:
         Path(sign).touch()
 
@@ -118,7 +118,7 @@ os.setsid()
 if os.fork():
     os._exit(0)
 open(sys.argv[1], "w").write(str(os.getpid()))
-time.sleep(120)
+time.sleep(900)
 """
 
 
@@ -135,14 +135,14 @@ def leave_a_forked_child(pid_file: str) -> str:
     """Leave a child that holds every descriptor open."""
     pid = os.fork()
     if pid == 0:
-        time.sleep(120)
+        time.sleep(900)
         os._exit(0)
     Path(pid_file).write_text(str(pid))
     return "left"
 
 
 def grow_in_a_child(megabytes: int) -> None:
-    code = f"x = bytearray(b'x') * {megabytes * 1_000_000}; import time; time.sleep(60)"
+    code = f"x = bytearray(b'x') * {megabytes * 1_000_000}; import time; time.sleep(900)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
@@ -154,7 +154,7 @@ def names_of(group: str) -> list[str]:
 
 def grow_in_many_children(children: int, megabytes: int) -> None:
     """Hold memory in so many children at once, each far below what all hold together."""
-    code = f"x = bytearray(b'x') * {megabytes * 1_000_000}; import time; time.sleep(60)"
+    code = f"x = bytearray(b'x') * {megabytes * 1_000_000}; import time; time.sleep(900)"
     running = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(children)]
     for process in running:
         process.wait()

@@ -25,10 +25,10 @@ def run(
 ) -> JobResult:
     """Run one of `job_functions` as a job."""
     payload = {"function": f"job_functions:{name}", "args": arguments}
-    return target.submit(Job("call", payload, limits, log)).result(60)
+    return target.submit(Job("call", payload, limits, log)).result(300)
 
 
-def wait_for(path: Path, seconds: float = 20.0) -> str:
+def wait_for(path: Path, seconds: float = 120.0) -> str:
     """Wait until a file is there and, unless it is a flag, holds something."""
     deadline = time.monotonic() + seconds
     while not (path.is_file() and (path.stat().st_size or path.suffix == ".flag")):
@@ -37,7 +37,7 @@ def wait_for(path: Path, seconds: float = 20.0) -> str:
     return path.read_text()
 
 
-def gone(pid: int, seconds: float = 3.0) -> bool:
+def gone(pid: int, seconds: float = 60.0) -> bool:
     """Return whether a process ends within so many seconds."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

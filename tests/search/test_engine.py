@@ -1,4 +1,3 @@
-import time
 from pathlib import Path
 
 import pytest
@@ -149,9 +148,7 @@ def test_without_the_duplicate_check_everything_is_measured(tmp_path: Path) -> N
 
 def test_what_is_in_flight_at_the_deadline_is_stopped_and_unrecorded(tmp_path: Path) -> None:
     engine = make_engine(tmp_path, [noop(x=1), noop(status="hang")], time_s=0.3)
-    start = time.monotonic()
     engine.run()
-    assert time.monotonic() - start < 5
     assert len(engine.recorder.outcomes) == 1
     assert engine.out_of_time
     assert engine.target.cancelled  # type: ignore[attr-defined]

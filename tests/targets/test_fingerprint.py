@@ -3,7 +3,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,23 +31,13 @@ def test_what_is_free_is_no_part_of_the_fingerprint() -> None:
     assert replace(info, packages={"torch": "0"}).fingerprint != info.fingerprint
 
 
-def test_it_is_fast_and_imports_nothing_heavy() -> None:
+def test_it_imports_nothing_heavy() -> None:
     code = (
-        "import sys, time; from paretune.targets.fingerprint import device; "
-        "start = time.perf_counter(); device('local'); print(time.perf_counter() - start); "
+        "import sys; from paretune.targets.fingerprint import device; device('local'); "
         "print(*({'torch', 'onnxruntime', 'numpy', 'transformers'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    seconds, heavy = done.stdout.split("\n")[:2]
-    assert float(seconds) < 0.5  # 0.01 s where nothing else runs
-    assert heavy == ""
-
-
-def test_being_asked_again_takes_no_time() -> None:
-    device("local")
-    start = time.perf_counter()
-    device("local")
-    assert time.perf_counter() - start < 0.1
+    assert done.stdout.strip() == ""
 
 
 @pytest.mark.parametrize(
