@@ -155,7 +155,8 @@ def test_other_objectives_go_on_in_the_same_study(tmp_path: Path) -> None:
     config.write_text(config.read_text().replace("maximize: accuracy\n  minimize: decode_ms_p50",
                                                  "minimize: decode_ms_p50"))  # fmt: skip
     second = search(config)
-    assert second.results["objectives"] == [{"metric": "decode_ms_p50", "direction": "minimize"}]
+    (objective,) = second.results["objectives"]
+    assert (objective["metric"], objective["direction"]) == ("decode_ms_p50", "minimize")
     kept = [row["recipe"] for row in second.results["candidates"][:3]]
     assert kept == [row["recipe"] for row in first.results["candidates"]]
     assert len(second.results["candidates"]) == 5
