@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import random
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 from paretune.evaluators.base import Budget
 from paretune.evaluators.serving import log_softmax, open_session
-from paretune.evaluators.statistics import CONFIDENCE
+from paretune.evaluators.statistics import student_t
+from paretune.evaluators.window_bounds import ORDER, TOKENS, WINDOWS
 from paretune.measurement import Measurement, MetricSpec, Rung
 from paretune.models import Model, ModelKind
 from paretune.passes.base import Context, Params, Progress, parameter
 from paretune.prompts import answer_ids, prompt_ids
 from paretune.search.candidate import RuntimeSettings
 
-_RESAMPLES = 2000
-_ROUGH_WINDOWS = 3
+_ROUGH_WINDOWS = 8
 
 
 class PerplexityParams(Params):
@@ -65,17 +66,26 @@ class Perplexity:
         """Score every window; samples are the windows' mean negative log-likelihoods."""
         session = open_session(model, runtime, trust_remote_code=context.trust_remote_code)
         windows = list(self._windows(session.tokenizer(), context.data.load(self.params.data)))
+        order = list(range(len(windows)))
+        # The first windows of a text are no sample of it: the rough look is at some at random.
+        random.Random(0).shuffle(order)
         if rung is Rung.ROUGH:
-            windows = windows[:_ROUGH_WINDOWS]
-        windows = windows[: budget.examples]
-        sums, counts = [], []
-        for n, (ids, scored_from) in enumerate(windows):
-            context.progress(Progress(f"perplexity:{rung}", n, len(windows)))
+            order = order[:_ROUGH_WINDOWS]
+        order = order[: budget.examples]
+        done = _known(context.previous.get("perplexity"))
+        for n, index in enumerate(order):
+            if index in done:
+                continue
+            context.progress(Progress(f"perplexity:{rung}", n, len(order)))
+            ids, scored_from = windows[index]
             logs = log_softmax(session.sequence_logits(ids[:-1]))
-            told = [float(logs[i - 1][ids[i]]) for i in range(scored_from, len(ids))]
-            sums.append(-sum(told))
-            counts.append(len(told))
-        return [_measurement(sums, counts)]
+            done[index] = -sum(float(logs[i - 1][ids[i]]) for i in range(scored_from, len(ids)))
+        # In the order of the data, so that two models can be paired; what `_known` holds beyond
+        # the look that is asked for is left out.
+        seen = sorted(order)
+        counts = [len(windows[index][0]) - windows[index][1] for index in seen]
+        measured = _measurement([done[index] for index in seen], counts)
+        return [measured.noting(**{WINDOWS: seen, TOKENS: counts, ORDER: order})]
 
     def _windows(self, tokenizer: Any, dataset: Any) -> Iterator[tuple[list[int], int]]:
         """Yield token ids, and the position from which they are scored."""
@@ -96,25 +106,40 @@ class Perplexity:
                 yield window, 1
 
 
-def _measurement(sums: list[float], counts: list[int]) -> Measurement:
-    import numpy as np
+def _known(before: Measurement | None) -> dict[int, float]:
+    """Return window to summed negative log-likelihood of the rung before."""
+    if before is None or WINDOWS not in before.details:
+        return {}
+    parts = zip(before.details[WINDOWS], before.samples, before.details[TOKENS], strict=True)
+    return {window: mean * count for window, mean, count in parts}
 
-    n = sum(counts)
+
+def _measurement(sums: Sequence[float], counts: Sequence[int]) -> Measurement:
+    """Return the perplexity of windows, with Student's t interval over them.
+
+    The mean per token is a ratio of two sums over windows; its variance is that of what each
+    window has beyond the mean (Cochran, "Sampling Techniques", 6.4).
+    """
+    n, windows = sum(counts), len(sums)
     mean = sum(sums) / n if n else math.inf
     if not n or mean > math.log(1e300) or math.isnan(mean):
         return Measurement("perplexity", None, "", n=n, protocol="windows-1",
                            reason="the mean log-likelihood is not finite" if n else
                            "no window of two tokens or more")  # fmt: skip
-    a, b = np.asarray(sums), np.asarray(counts)
-    drawn = np.random.default_rng(0).integers(0, len(a), (_RESAMPLES, len(a)))
-    means = a[drawn].sum(axis=1) / b[drawn].sum(axis=1)
-    tail = (1 - CONFIDENCE) / 2
-    low, high = (float(v) for v in np.exp(np.quantile(means, (tail, 1 - tail))))
-    value = math.exp(mean)
+    low = high = None
+    if windows > 1:  # one window has no spread to tell an interval from
+        beyond = sum((s - mean * c) ** 2 for s, c in zip(sums, counts, strict=True))
+        half = student_t(windows - 1) * math.sqrt(windows / (windows - 1) * beyond) / n
+        low, high = math.exp(max(0.0, mean - half)), _exp(mean + half)
+        high = None if high is None else max(high, math.exp(mean))
+        low = None if high is None else min(low, math.exp(mean))
     samples = tuple(s / c for s, c in zip(sums, counts, strict=True))
-    # One window has no spread to tell an interval from.
-    ends = (None, None) if len(sums) < 2 else (min(low, value), max(high, value))
+    reason = None if low is not None else "too few windows for an interval"
     return Measurement(
-        "perplexity", value, "", low=ends[0], high=ends[1], n=n, protocol="windows-1",
-        samples=samples, details={"windows": len(sums)},
+        "perplexity", math.exp(mean), "", low=low, high=high, n=n, protocol="windows-1",
+        samples=samples, reason=reason, details={"windows": windows},
     )  # fmt: skip
+
+
+def _exp(mean: float) -> float | None:
+    return math.exp(mean) if mean < math.log(1e300) else None

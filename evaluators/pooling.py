@@ -14,16 +14,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from paretune.evaluators.statistics import percentile
+from paretune.evaluators.statistics import percentile, student_t
 from paretune.evaluators.timing import DRIFT_LEVEL, PROTOCOL, too_few
 from paretune.jsontools import Json
 from paretune.measurement import Measurement
 
-# Student's t, 97.5 %, by degrees of freedom from 1; beyond, the normal distribution's.
-_T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160,
-      2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056,
-      2.052, 2.048, 2.045, 2.042)  # fmt: skip
-_NORMAL = 1.960
 _OF_ONE = ("turns", "level", "interference")
 """Details that are one process's alone."""
 _PERCENTILE = re.compile(r"(?P<name>.+)_p(?P<share>9\d)(?P<suffix>(?:_context)?@.*)?")
@@ -173,9 +168,7 @@ def interval(values: Sequence[float], floor: float | None) -> tuple[float | None
         return None, None
     positive = min(values) > 0
     numbers = [math.log(v) for v in values] if positive else list(values)
-    freedom = len(numbers) - 1
-    t = _T[freedom - 1] if freedom <= len(_T) else _NORMAL
-    half = t * statistics.stdev(numbers) / math.sqrt(len(numbers))
+    half = student_t(len(numbers) - 1) * statistics.stdev(numbers) / math.sqrt(len(numbers))
     middle = statistics.fmean(numbers)
     low, high = middle - half, middle + half
     if positive:

@@ -11,7 +11,22 @@ from functools import cache
 CONFIDENCE = 0.95
 SUPPORT = 0.99
 """How sure it must be that a percentile's sample reaches beyond it."""
+# Student's t, 97.5 %, by degrees of freedom from 1; beyond, the normal distribution's.
+_T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160,
+      2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056,
+      2.052, 2.048, 2.045, 2.042)  # fmt: skip
+_NORMAL = 1.960
 _RESAMPLES = 2000
+
+
+def student_t(freedom: float) -> float:
+    """Return the 97.5 % quantile of Student's t; of a broken number the larger of its neighbours.
+
+    Args:
+        freedom: Degrees of freedom, at least 1.
+    """
+    whole = math.floor(freedom)
+    return _T[whole - 1] if whole <= len(_T) else _NORMAL
 
 
 def wilson(successes: int, n: int, confidence: float = CONFIDENCE) -> tuple[float, float]:

@@ -14,7 +14,7 @@ from paretune.readiness import advice
 from paretune.results_document import ResultsDocument
 from paretune.search.attempt import Shortcuts
 from paretune.search.engine import Engine, Watcher
-from paretune.search.gates import rough_slack
+from paretune.search.evidence import rough_slack
 from paretune.search.outcome import Outcome, OutcomeKind
 from paretune.search.reopening import to_reopen
 from paretune.search.standing import Standing, stand, violations
@@ -129,6 +129,7 @@ class Search:
             study.outcomes, self.standing(), plan.objectives, self._setting.specs,
             base.measurements if base is not None and base.kind is OutcomeKind.OK else None,
             rough_slack(self._setting.noise_floor),
+            {m.name: slot.rungs[-1] for slot in self._setting.evaluators for m in slot.metrics},
         )  # fmt: skip
         reopened += [
             outcome for outcome in study.outcomes

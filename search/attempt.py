@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from paretune.errors import StateError
-from paretune.evaluators.examples import final_bounds
 from paretune.evaluators.pooling import pool
 from paretune.measurement import Measurement, Rung, by_metric
 from paretune.models import Model
 from paretune.search.candidate import Candidate
-from paretune.search.gates import broken_limit, cautious, dominated, foreseen
+from paretune.search.early_stops import EarlyStops
+from paretune.search.evidence import EARLY
 from paretune.search.ladder import Look, ladder
 from paretune.search.outcome import Outcome, OutcomeKind, StepTime
 from paretune.search.workbench import EvaluatorSlot
@@ -81,8 +81,8 @@ class Attempt:
         self._engine = engine
         self._id = id
         self._candidate = candidate
+        self._stops = EarlyStops(engine, candidate)
         self._measured: dict[str, Measurement] = {}
-        self._relied_on: dict[str, Measurement] = {}
         self._blocks: dict[int, list[dict[str, Measurement]]] = {}
         self._seconds: list[StepTime] = []
         self._artifact: str | None = None
@@ -132,13 +132,16 @@ class Attempt:
             looks = ladder(
                 self._engine.evaluators, early_stops=self._engine.shortcuts.early_stops
             )  # fmt: skip
-            for look in looks:
+            for look, after in zip(looks, (*looks[1:], None), strict=True):
                 last = look.rung == look.slot.rungs[-1]
                 if not (last and self._by_example(package, look.slot, look.rung)):
                     self._measure(package, look)
                 self._rung = look.rung
-                if look != looks[-1]:
-                    self._stop_early()
+                if after is None:
+                    break
+                self._stop_early()
+                if after.rung != look.rung:
+                    self._look_again(package, look.rung)
 
     def _build(self) -> Model:
         for _ in range(_BUILDS):
@@ -186,7 +189,7 @@ class Attempt:
         step = f"{slot.name}:{rung.value}"
         known = self._reusable(slot, rung)
         if known is not None:
-            self._keep(slot, rung, known)
+            self._keep(known, early=rung != slot.rungs[-1])
             self._seconds.append(StepTime(step, 0.0, True))
             return
         names = {spec.name for spec in slot.metrics}
@@ -195,7 +198,7 @@ class Attempt:
         previous = {name: m for name, m in self._measured.items() if name in names and first}
         job = self._engine.workbench.measure(
             package, self._candidate.runtime, slot, rung, previous,
-            PROCESS_S if look.of > 1 else None, block=not first,
+            PROCESS_S if look.of > 1 and rung == slot.rungs[-1] else None, block=not first,
         )  # fmt: skip
         start = time.perf_counter()
         self._engine.watcher.timing(slot.on_device)
@@ -204,15 +207,30 @@ class Attempt:
         finally:
             self._engine.watcher.timing(False)
         self._seconds.append(StepTime(step, time.perf_counter() - start, False))
-        if slot.processes == 1:
-            self._keep(slot, rung, block)
-            return
         blocks = self._blocks[slot.index] = [
             *([] if first else self._blocks[slot.index]), block
         ]  # fmt: skip
-        floor = self._engine.noise_floor if slot.on_device else None
-        # Until all of its processes have run, it is a rough measurement to an early decision.
-        self._keep(slot, rung if look.final else Rung.ROUGH, pool(blocks, floor))
+        if len(blocks) > 1 or slot.processes > 1:
+            floor = self._engine.noise_floor if slot.on_device else None
+            # What no device matters to is the same in each process, and not pooled.
+            fixed = {spec.name for spec in slot.metrics if not spec.device}
+            block = {**pool(blocks, floor), **{n: m for n, m in blocks[0].items() if n in fixed}}
+        self._keep(block, early=not look.final)
+
+    def _look_again(self, package: Model, rung: Rung) -> None:
+        """At a rung's end: look at speeds again that a stop would rest on, in new processes.
+
+        One process that met a slow spell of the machine is no reason to stop. Each look comes after
+        the rung's other measurements, and the stop stands only if all processes agree.
+
+        Raises:
+            _Stopped: They do.
+        """
+        while slots := self._stops.doubtful(self._measured, rung):
+            for slot in slots:
+                # As process 1 of 2: it is on its own, and pooled with what was seen before.
+                self._measure(package, Look(rung, slot, 1, 2))
+            self._stop_early()
 
     def _by_example(self, package: Model, slot: EvaluatorSlot, rung: Rung) -> bool:
         """Look at more and more examples, until all of them could change nothing.
@@ -225,10 +243,10 @@ class Attempt:
             _Stopped: A constraint is surely broken, or another candidate surely better.
         """
         engine = self._engine
-        if not engine.shortcuts.early_stops or self._candidate.digest == engine.baseline:
+        if self._stops.off:
             return False
-        share = self._foreseen_share(slot)
-        reference = None if share is None else self._reference(share)
+        share = self._stops.bounded_share(self._measured, slot)
+        reference = None if share is None else self._stops.reference(share)
         if share is None or reference is None or self._reusable(slot, rung) is not None:
             return False
         seen = self._measured[share].n
@@ -242,34 +260,11 @@ class Attempt:
             start = time.perf_counter()
             value = self._job(job)
             self._seconds.append(StepTime(f"{slot.name}:part", time.perf_counter() - start, False))
-            self._keep(slot, rung, by_metric(value), bounded_only=True)
+            self._keep(by_metric(value), early=True)
             self._stop_early()
-            if self._surely_met(names):
+            if self._stops.surely_met(self._measured, names):
                 return True
         return False
-
-    def _foreseen_share(self, slot: EvaluatorSlot) -> str | None:
-        """Return the metric of an evaluator that is a share of examples, if it has one."""
-        for spec in slot.metrics:
-            m, reference = self._measured.get(spec.name), self._reference(spec.name)
-            if m is not None and _is_bounded(m, reference):
-                return spec.name
-        return None
-
-    def _surely_met(self, names: set[str]) -> bool:
-        """Return whether these metrics are in constraints only, and all of those surely hold."""
-        engine = self._engine
-        if any(objective.metric in names for objective in engine.objectives):
-            return False
-        limits = [limit for limit in engine.standing().limits if limit.metric in names]
-        if not all(_is_bounded(self._measured[x.metric], self._reference(x.metric))
-                   for x in limits):  # fmt: skip
-            return False
-        known = [self._relied_on[limit.metric] for limit in limits]
-        return bool(limits) and all(
-            limit.holds(m.low) and limit.holds(m.high)
-            for limit, m in zip(limits, known, strict=True)
-        )
 
     def _block(self, job: Job, slot: EvaluatorSlot) -> dict[str, Measurement]:
         """Measure in one process; once more if others took its cores meanwhile."""
@@ -311,55 +306,14 @@ class Attempt:
             return known
         return None
 
-    def _keep(
-        self,
-        slot: EvaluatorSlot,
-        rung: Rung,
-        measured: Mapping[str, Measurement],
-        *,
-        bounded_only: bool = False,
-    ) -> None:
-        """Take over what was measured.
-
-        Args:
-            slot: By which evaluator.
-            rung: How much was measured.
-            measured: By metric.
-            bounded_only: It is one look of many: decide by metrics whose bounds hold at every look.
-        """
-        specs = {spec.name: spec for spec in slot.metrics}
+    def _keep(self, measured: Mapping[str, Measurement], *, early: bool) -> None:
+        """Take over what was measured; `early` if its evaluator has not had its last word."""
         for name, m in measured.items():
-            self._measured[name] = m
-            reference = self._reference(name)
-            if bounded_only and not _is_bounded(m, reference):
-                continue
-            sure = cautious(m, specs.get(name), rung, self._engine.slack)
-            self._relied_on[name] = foreseen(sure, reference)
-
-    def _reference(self, metric: str) -> Measurement | None:
-        """Return the baseline's measurement on every example; None if it did not come so far."""
-        base = self._engine.baseline_outcome()
-        if base is None or base.kind is not OutcomeKind.OK:
-            return None
-        return (base.measurements or {}).get(metric)
+            self._measured[name] = m.noting(**{EARLY: True}) if early else m
 
     def _stop_early(self) -> None:
-        """End here if a constraint is surely broken or another candidate surely better.
-
-        The baseline goes on whatever it shows: others are measured against it.
-        """
-        engine = self._engine
-        if not engine.shortcuts.early_stops or self._candidate.digest == engine.baseline:
-            return
-        standing = engine.standing()
-        stop = broken_limit(self._relied_on, standing.limits)
-        if stop is None and all(o.metric in self._relied_on for o in engine.objectives):
-            by_id = {o.id: o.measurements or {} for o in engine.recorder.outcomes}
-            others = {
-                id: {name: foreseen(m, self._reference(name)) for name, m in by_id[id].items()}
-                for id in standing.feasible
-            }
-            stop = dominated(self._relied_on, others, engine.objectives)
+        """End here if a constraint is surely broken or another candidate surely better."""
+        stop = self._stops.stop(self._measured)
         if stop is not None:
             raise _Stopped(stop.kind, stop.reason, constraint=stop.constraint)
 
@@ -389,8 +343,3 @@ class Attempt:
         if result.transient:
             reason = f"{reason} (tried {number} times; once more when the search goes on)"
         raise _Stopped(OutcomeKind(result.status.value), reason, transient=result.transient)
-
-
-def _is_bounded(measured: Measurement, reference: Measurement | None) -> bool:
-    """Return whether what all examples will give is bounded, however often one looks."""
-    return reference is not None and final_bounds(measured, reference) is not None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -16,13 +16,15 @@ from functools import cached_property
 from typing import Any, Protocol
 
 from paretune.errors import NothingFeasibleError, NothingFitsError
+from paretune.measurement import Measurement
 from paretune.search.attempt import Attempt, OutOfTimeError, Shortcuts
 from paretune.search.candidate import Candidate
 from paretune.search.constraints import Constraint, Objective
+from paretune.search.evidence import rough_slack
 from paretune.search.finals import Finals
-from paretune.search.gates import rough_slack
 from paretune.search.outcome import Outcome, OutcomeKind
 from paretune.search.prechecks import Foresight
+from paretune.search.rivals import Rivals
 from paretune.search.standing import Standing, resolve, stand, violations
 from paretune.search.strategies.base import Strategy
 from paretune.search.workbench import EvaluatorSlot, Workbench
@@ -169,6 +171,19 @@ class Engine:
             self.baseline_outcome(),
             self.prefer,
         )
+
+    def rivals(self) -> dict[int, Mapping[str, Measurement]]:
+        """Return the feasible that may surely beat another, with what is sure of them."""
+        feasible, base = self.standing().feasible, self.baseline_outcome()
+        return self._rivals.among(
+            {o.id: o for o in self.recorder.outcomes if o.id in feasible},
+            base.measurements if base is not None and base.kind is OutcomeKind.OK else None,
+        )
+
+    @cached_property
+    def _rivals(self) -> Rivals:
+        specs = (spec for slot in self.evaluators for spec in slot.metrics)
+        return Rivals(self.objectives, specs)
 
     def baseline_outcome(self) -> Outcome | None:
         """Return the baseline's outcome, once it is there."""

@@ -66,6 +66,15 @@ def _interval(m: Measurement | None, objective: Objective) -> tuple[float, float
     return (low, high) if objective.direction == "minimize" else (-high, -low)
 
 
+def pessimistic(
+    measured: Mapping[str, Measurement], objectives: Sequence[Objective]
+) -> tuple[float, ...] | None:
+    """Return the worst that every objective may be, less being better; None if one is not sure."""
+    ends = [_interval(measured.get(o.metric), o) for o in objectives]
+    known = tuple(interval[1] for interval in ends if interval is not None)
+    return known if len(known) == len(objectives) else None
+
+
 def surely_dominated(
     measured: Mapping[str, Measurement],
     others: Mapping[int, Mapping[str, Measurement]],
@@ -86,9 +95,8 @@ def surely_dominated(
     if len(optimistic) < len(objectives):
         return None
     for id, other in sorted(others.items()):
-        theirs = [_interval(other.get(o.metric), o) for o in objectives]
-        pessimistic = [interval[1] for interval in theirs if interval is not None]
-        if len(pessimistic) == len(objectives) and _beats(pessimistic, optimistic):
+        worst = pessimistic(other, objectives)
+        if worst is not None and _beats(worst, optimistic):
             return id
     return None
 
@@ -134,25 +142,31 @@ def _value(measured: Mapping[str, Measurement], objective: Objective) -> float:
 
 
 def nearest_miss(
-    rows: Mapping[int, Mapping[str, float]], limits: Iterable[Limit]
+    rows: Mapping[int, Mapping[str, float]],
+    limits: Iterable[Limit],
+    stopped: Mapping[int, Mapping[str, float]] | None = None,
 ) -> dict[str, Json] | None:
     """Return who came nearest to meeting every limit, and the limit that cost it most.
 
-    A candidate's miss is its largest relative violation; one that lacks a metric does not count.
+    A candidate's miss is its largest relative violation. One that was measured to its end and lacks
+    a metric does not count; one that was stopped early counts by what it broke, for the rest of it
+    was not looked at because of that.
 
     Args:
-        rows: Id to metric values.
+        rows: Id to metric values, of candidates that were measured to their end.
         limits: The constraints in force.
+        stopped: The same of those that a broken limit stopped.
     """
-    limits = tuple(limits)
+    limits, stopped = tuple(limits), stopped or {}
     misses = []
-    for id, values in sorted(rows.items()):
-        by_limit = [(limit.violation(values.get(limit.metric)), limit) for limit in limits]
+    for id, values in sorted({**rows, **stopped}.items()):
+        asked = [limit for limit in limits if id not in stopped or limit.metric in values]
+        by_limit = [(limit.violation(values.get(limit.metric)), limit) for limit in asked]
         worst, limit = max(by_limit, key=lambda pair: pair[0], default=(math.inf, None))
         if limit is not None and 0 < worst < math.inf:
             misses.append((worst, id, limit))
     if not misses:
         return None
     _, id, limit = min(misses, key=lambda miss: miss[:2])
-    value = rows[id][limit.metric]
+    value = {**rows, **stopped}[id][limit.metric]
     return {"id": id, "constraint": limit.text, "value": value, "limit": limit.value}

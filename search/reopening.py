@@ -7,8 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from paretune.evaluators.examples import final_bounds
 from paretune.measurement import Measurement, MetricSpec, Rung
 from paretune.search.constraints import Objective
-from paretune.search.gates import ROUGH_SLACK, broken_limit, cautious, dominated, foreseen
+from paretune.search.evidence import ROUGH_SLACK, as_recorded, relied_on
+from paretune.search.gates import broken_limit, dominated
 from paretune.search.outcome import Outcome, OutcomeKind
+from paretune.search.rivals import Rivals
 from paretune.search.standing import Standing
 
 
@@ -19,6 +21,7 @@ def to_reopen(
     specs: Iterable[MetricSpec],
     reference: Mapping[str, Measurement] | None = None,
     slack: float = ROUGH_SLACK,
+    last: Mapping[str, Rung] | None = None,
 ) -> list[Outcome]:
     """Return the outcomes whose early stop no longer holds.
 
@@ -31,30 +34,31 @@ def to_reopen(
         objectives: Today's.
         specs: Of every metric.
         reference: The baseline's measurements.
-        slack: Share by which rough speeds are widened here.
+        slack: Share by which one process's speed may be off here.
+        last: The last rung of each metric's evaluator; by default the full one.
     """
     by_name = {spec.name: spec for spec in specs}
     base = reference or {}
-    feasible = {
-        o.id: {name: foreseen(m, base.get(name)) for name, m in (o.measurements or {}).items()}
-        for o in outcomes if o.id in standing.feasible
-    }  # fmt: skip
+    rivals = Rivals(objectives, by_name.values()).among(
+        {o.id: o for o in outcomes if o.id in standing.feasible}, reference
+    )
     found = []
     for outcome in outcomes:
         if outcome.kind is OutcomeKind.OK and _needs_all(outcome, base, standing, objectives):
             found.append(outcome)
         if outcome.kind not in (OutcomeKind.INFEASIBLE, OutcomeKind.PRUNED):
             continue
-        relied_on = {
-            name: foreseen(
-                cautious(m, by_name.get(name), outcome.rung or Rung.SMOKE, slack), base.get(name)
-            )
-            for name, m in (outcome.measurements or {}).items()
+        measured = as_recorded(
+            outcome.measurements or {}, outcome.rung or Rung.SMOKE, last or {}
+        )  # fmt: skip
+        relied = {
+            name: relied_on(m, by_name.get(name), slack, base.get(name))
+            for name, m in measured.items()
         }
-        if broken_limit(relied_on, standing.limits) is not None:
+        if broken_limit(relied, standing.limits) is not None:
             continue
-        known = all(o.metric in relied_on for o in objectives)
-        if known and dominated(relied_on, feasible, objectives) is not None:
+        known = all(o.metric in relied for o in objectives)
+        if known and dominated(relied, rivals, objectives) is not None:
             continue
         found.append(outcome)
     return found

@@ -48,11 +48,17 @@ def resolve(
 ) -> tuple[tuple[Limit, ...], tuple[Constraint, ...]]:
     """Return the constraints with their numbers, and those that have none.
 
+    A baseline that did not come to its end gives no number but what is exact: its rough looks are
+    no measure for others.
+
     Args:
         constraints: As configured.
         baseline: The baseline's outcome, if it is there.
     """
     reference = {} if baseline is None else values(baseline)
+    if baseline is not None and baseline.kind is not OutcomeKind.OK:
+        measured = baseline.measurements or {}
+        reference = {k: v for k, v in reference.items() if measured[k].protocol.startswith("exact")}
     limits, unresolved = [], []
     for constraint in constraints:
         limit = constraint.resolve(reference)
@@ -100,5 +106,7 @@ def stand(
     best = best_of(front, measured, objectives, prefer) if front else None
     miss = None
     if best is None:
-        miss = nearest_miss({o.id: values(o) for o in outcomes}, limits)
+        whole = {o.id: values(o) for o in finished.values()}
+        stopped = {o.id: values(o) for o in outcomes if o.kind is OutcomeKind.INFEASIBLE}
+        miss = nearest_miss(whole, limits, stopped)
     return Standing(limits, unresolved, frozenset(feasible), tuple(front), best, miss)

@@ -133,8 +133,10 @@ class FakeTarget:
         wide = 0.1 if job.payload["rung"] == "rough" else 0.01
         if job.payload["evaluator"] == "classification":
             value = params.get("quality", 0.9)
-            return [Measurement("accuracy", value, "fraction", value - wide, value + wide,
-                                100, "fake-1", (value,)).to_json()]  # fmt: skip
+            ends = (value - wide, value + wide)
+            measured = Measurement("accuracy", value, "fraction", *ends, 100, "fake-1", (value,),
+                                   details={"final": list(ends)})  # fmt: skip
+            return [measured.to_json()]
         value = params.get("ms", 10.0) / job.payload["runtime"]["threads"]
         return [Measurement("decode_ms_p50", value, "ms", value - wide, value + wide,
                             10, "fake-1").to_json()]  # fmt: skip

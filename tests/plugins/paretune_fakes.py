@@ -142,7 +142,8 @@ class ReadBack:
             return [timed]
         return [
             Measurement("accuracy", quality, "fraction", quality - wide, quality + wide,
-                        self.params.n, "fake-1", (quality,)),
+                        self.params.n, "fake-1", (quality,),
+                        details={"final": [quality - wide, quality + wide]}),
             timed,
         ]  # fmt: skip
 

@@ -11,8 +11,9 @@ import pytest
 from fake_search import FakeTarget, make_engine, noop
 
 from paretune.measurement import Measurement, MetricSpec
-from paretune.search.attempt import Attempt, Shortcuts
+from paretune.search.attempt import Shortcuts
 from paretune.search.constraints import Objective, parse_constraint
+from paretune.search.early_stops import EarlyStops
 from paretune.search.engine import Engine
 from paretune.search.outcome import OutcomeKind
 from paretune.search.reopening import partly_measured, to_reopen
@@ -144,7 +145,7 @@ def test_a_baseline_that_did_not_come_to_its_end_bounds_nothing(tmp_path: Path) 
         "accuracy", 0.5, "fraction", 0.4, 0.6, 1, "x", (1.0,), details={"rows": [0]}
     )
     engine.recorder.outcomes[0] = replace(base, measurements={"accuracy": rough})
-    assert Attempt(engine, 9, candidates[1])._reference("accuracy") is None
+    assert EarlyStops(engine, candidates[1]).reference("accuracy") is None
     assert other.kind is OutcomeKind.OK
 
 
