@@ -1,4 +1,5 @@
 # Two commands for a newcomer: `make demo` and `make test`.
+# Another Python than the default one: make demo PYTHON=python3.12
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -21,6 +22,9 @@ check: $(VENV)/.installed
 	$(BIN)/python -m pytest -q tests/test_layout.py
 
 $(VENV)/.installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	    echo "$(PYTHON) is missing or older than Python 3.11, which paretune needs. Install one" \
+	        "and name it: make $(or $(firstword $(MAKECMDGOALS)),demo) PYTHON=python3.12" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	@# First, and alone: with it installed, no other package asks for a build with CUDA.
 	$(BIN)/python -m pip install --quiet torch==2.13.0
