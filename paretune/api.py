@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from paretune.errors import NothingFitsError
+from paretune.example_prompt import first_prompt, keep_example
 from paretune.jsontools import Json, write_atomic
 from paretune.readiness import advice
 from paretune.results_document import ResultsDocument
@@ -68,6 +69,9 @@ class Search:
         self._setting, self._study = setting, study
         plan = setting.plan
         study.claim(plan.text, plan.to_json(), setting.identity(), setting.device.to_json())
+        read = [ref for choice in plan.evaluators for ref in references(choice)]
+        self._example = first_prompt(read, setting.catalog)
+        keep_example(study.folder, self._example)
         self.notes = (*plan.notes, *training_notes(plan, setting.baseline, setting.target))
         self._document = ResultsDocument(
             plan.name, plan.digest, setting.device.to_json(), plan.objectives,
@@ -224,19 +228,8 @@ class Search:
         pick = next((o for o in study.outcomes if o.id == standing.best), None)
         if pick is None:
             return SearchResult(study.folder, results, None)
-        hand_over(
-            pick, results, setting.plan.to_json(), setting.store, best, self._example_prompt()
-        )
+        hand_over(pick, results, setting.plan.to_json(), setting.store, best, self._example)
         return SearchResult(study.folder, results, best)
-
-    def _example_prompt(self) -> tuple[str, bool]:
-        """Return the first prompt that an evaluator was given, and whether it is a chat's."""
-        for choice in self._setting.plan.evaluators:
-            for ref in references(choice):
-                data = self._setting.catalog.load(ref)
-                if data.examples and data.examples[0].prompt:
-                    return data.examples[0].prompt, data.chat
-        return "Once upon a time", False
 
 
 def why_nothing(outcomes: list[Outcome]) -> NothingFitsError | None:

@@ -1,4 +1,4 @@
-"""What lies beside a package: its model card with measured figures, and a program that runs it."""
+"""The model card that lies beside a package, with its measured figures."""
 
 from __future__ import annotations
 
@@ -9,86 +9,6 @@ from pathlib import Path
 from paretune.jsontools import Json, canonical
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|<>~&])")
-
-_SAMPLE_GENAI = '''\
-"""Runs the model in this folder: python sample.py "a prompt"."""
-
-import json
-import os
-import sys
-from pathlib import Path
-
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when the run-time is imported
-import onnxruntime_genai as og
-
-here = Path(__file__).resolve().parent
-prompt = sys.argv[1] if len(sys.argv) > 1 else {prompt}
-model = og.Model(str(here))
-tokenizer = og.Tokenizer(model)
-{encode}
-params = og.GeneratorParams(model)
-params.set_search_options(max_length=len(tokens) + {new_tokens}, do_sample=False)
-generator = og.Generator(model, params)
-beside = here / "paretune_adapters.json"  # there if an adapter lies apart from its base
-if beside.exists():
-    listed = json.loads(beside.read_text())
-    adapters = og.Adapters(model)
-    for name, file in listed["adapters"].items():
-        adapters.load(str(here / file), name)
-    generator.set_active_adapter(adapters, listed["active"])  # another name: another adapter
-generator.append_tokens(tokens)
-stream = tokenizer.create_stream()
-while not generator.is_done():
-    generator.generate_next_token()
-    print(stream.decode(generator.get_next_tokens()[0]), end="", flush=True)
-print()
-'''
-_PLAIN = """\
-note = here / "paretune_tokenizer.json"  # there if a prompt needs tokens that GenAI leaves out
-before = json.loads(note.read_text()).get("prepend", []) if note.exists() else []
-tokens = [*before, *tokenizer.encode(prompt)]"""
-_CHAT = """\
-turn = json.dumps([{"role": "user", "content": prompt}])
-tokens = tokenizer.encode(tokenizer.apply_chat_template(turn, add_generation_prompt=True))"""
-_SAMPLE_TORCH = '''\
-"""Runs the model in this folder: python sample.py "a prompt"."""
-
-import sys
-from pathlib import Path
-
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
-here = Path(__file__).resolve().parent
-prompt = sys.argv[1] if len(sys.argv) > 1 else {prompt}
-tokenizer = AutoTokenizer.from_pretrained(here)
-model = AutoModelForCausalLM.from_pretrained(here)
-{encode}
-output = model.generate(**inputs, max_new_tokens={new_tokens}, do_sample=False)
-print(tokenizer.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))
-'''
-_TORCH_PLAIN = 'inputs = tokenizer(prompt, return_tensors="pt")'
-_TORCH_CHAT = """\
-turn = [{"role": "user", "content": prompt}]
-inputs = tokenizer.apply_chat_template(
-    turn, add_generation_prompt=True, return_tensors="pt", return_dict=True
-)"""
-
-
-def write_sample(out: Path, kind: str, prompt: str, chat: bool, max_new_tokens: int) -> None:
-    """Write the program that runs a package.
-
-    Args:
-        out: The file.
-        kind: ``genai`` or ``hf``.
-        prompt: What it is given when no prompt is named.
-        chat: Whether prompts go through the model's chat template.
-        max_new_tokens: How much it generates at most.
-    """
-    genai = kind == "genai"
-    template = _SAMPLE_GENAI if genai else _SAMPLE_TORCH
-    encode = (_CHAT if chat else _PLAIN) if genai else (_TORCH_CHAT if chat else _TORCH_PLAIN)
-    text = template.format(prompt=repr(prompt), encode=encode, new_tokens=max_new_tokens)
-    out.write_text(text, encoding="utf-8")
 
 
 def escaped(text: str) -> str:

@@ -16,10 +16,11 @@ from paretune.csv_export import write_csv
 from paretune.errors import ConfigError, StateError
 from paretune.jsontools import Json, write_atomic
 from paretune.latency_figure import measured_cases
-from paretune.model_card import write_model_card, write_sample
+from paretune.model_card import write_model_card
 from paretune.models import Model, open_model
 from paretune.package import lay_out
 from paretune.report import write_report
+from paretune.sample_program import write_sample
 from paretune.search.candidate import Candidate
 from paretune.search.outcome import Outcome
 from paretune.store import Store

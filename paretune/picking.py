@@ -9,6 +9,7 @@ from pathlib import Path
 from paretune.config.objectives import against_the_grain, too_wide
 from paretune.config.yaml_source import Source
 from paretune.errors import ConfigError, StateError, UsageError, nearest
+from paretune.example_prompt import example_of
 from paretune.jsontools import Json
 from paretune.measurement import Direction, MetricSpec
 from paretune.registry import find_evaluator
@@ -234,10 +235,9 @@ def _write(
         raise UsageError(
             f"{str(out)!r} is not empty", hint="Name a new folder: a package is written whole."
         )
-    hand_over(
-        best, results, resolved_config(study), Store(store or default_store()), out,
-        ("Once upon a time", False),
-    )  # fmt: skip
+    resolved = resolved_config(study)
+    where = Store(store or default_store())
+    hand_over(best, results, resolved, where, out, example_of(study, resolved))
     return out
 
 

@@ -39,7 +39,7 @@ class Genai:
     """Builds an ONNX Runtime GenAI model, quantized to 8 or 4 bits if asked for."""
 
     name: ClassVar[str] = "genai"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     accepts: ClassVar[frozenset[ModelKind]] = frozenset({ModelKind.HF})
     produces: ClassVar[ModelKind] = ModelKind.GENAI
     Params: ClassVar[type[base.Params]] = GenaiParams

@@ -37,7 +37,7 @@ class GenaiAdapter:
     """Builds an ONNX Runtime GenAI model with its adapter in a file of its own."""
 
     name: ClassVar[str] = "genai_adapter"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     accepts: ClassVar[frozenset[ModelKind]] = frozenset({ModelKind.HF_ADAPTER})
     produces: ClassVar[ModelKind] = ModelKind.GENAI
     Params: ClassVar[type[base.Params]] = GenaiParams

@@ -10,6 +10,8 @@ before a text is missing, and nothing in the model's folder can turn it on (trie
     put these ids before its tokens. Not for a prompt that went through a chat template.
 ``{"differs": true, "text": "..."}``
     They differ otherwise, first on this text: take the ids from the Hugging Face tokenizer.
+``"chat_differs": "..."``, beside or without the others
+    A chat whose user says this text gives other tokens through GenAI's chat template.
 
 A text that holds U+2581, SentencePiece's own mark for a space, is not compared: nobody writes it,
 and both sides read it differently.
@@ -25,6 +27,8 @@ from paretune.passes.base import Context
 
 NOTE = "paretune_tokenizer.json"
 """The file's name, beside ``genai_config.json``."""
+_MOST_ADDED = 200
+"""Added tokens that are compared, each with and without spaces around it."""
 
 TEXTS = (
     "Once upon a time",
@@ -63,9 +67,44 @@ def note_differences(model: Path, context: Context) -> None:
     """
     from paretune.passes.hugging_face import load_tokenizer
 
-    found = compare(load_tokenizer(model, context), context.out)
-    if found is not None:
+    reference = load_tokenizer(model, context)
+    found = compare(reference, context.out) or {}
+    differs = None if "differs" in found else chat_difference(reference, context.out)
+    if differs is not None:
+        found["chat_differs"] = differs
+    if found:
         write_json(context.out / NOTE, found, durable=False)
+
+
+def chat_difference(reference: Any, build: Path) -> str | None:
+    """Return the first text that gives other tokens as a user's turn of a chat, or None.
+
+    Args:
+        reference: The Hugging Face tokenizer.
+        build: Folder with ``genai_config.json`` and the tokenizer's files.
+    """
+    import json
+
+    import onnxruntime_genai as og
+
+    from paretune.prompts import prompt_ids
+
+    if not reference.chat_template:
+        return None
+    tokenizer = og.Tokenizer(str(build))
+    for text in TEXTS:
+        try:
+            wanted = prompt_ids(reference, text, chat=True)
+        except Exception:  # a template may refuse whatever it likes: then nothing is fed at all
+            return text
+        try:
+            turn = json.dumps([{"role": "user", "content": text}])
+            shown = tokenizer.apply_chat_template(turn, add_generation_prompt=True)
+            if _ids(tokenizer, shown) != wanted:
+                return text
+        except (RuntimeError, ValueError):  # it reads another dialect of templates
+            return text
+    return None
 
 
 def compare(reference: Any, build: Path) -> dict[str, Json] | None:
@@ -78,7 +117,7 @@ def compare(reference: Any, build: Path) -> dict[str, Json] | None:
     import onnxruntime_genai as og
 
     tokenizer = og.Tokenizer(str(build))  # from its files: no weights are loaded
-    texts = (*TEXTS, *(f"{token} and text" for token in reference.all_special_tokens))
+    texts = (*TEXTS, *_around(reference))
     tokenizer.update_options(add_special_tokens="false")
     bare = [_ids(tokenizer, text) for text in texts]
     tokenizer.update_options(add_special_tokens="true")
@@ -95,6 +134,17 @@ def compare(reference: Any, build: Path) -> dict[str, Json] | None:
         if theirs != [*added, *rest] or ours != theirs:
             return {"differs": True, "text": text}
     return {"add_special_tokens": True, "prepend": added}
+
+
+def _around(reference: Any) -> list[str]:
+    """Return texts with the tokens in them that were added to the vocabulary, special or not."""
+    known = getattr(reference, "get_added_vocab", dict)()
+    added = sorted({*known, *reference.all_special_tokens})
+    return [
+        text
+        for token in added[:_MOST_ADDED]
+        for text in (f"{token} and text", f"a text {token} inside", f"a{token}b")
+    ]
 
 
 def _ids(tokenizer: Any, text: str) -> list[int]:
