@@ -138,7 +138,7 @@ def compare(reference: Any, build: Path) -> dict[str, Json] | None:
 
 def _around(reference: Any) -> list[str]:
     """Return texts with the tokens in them that were added to the vocabulary, special or not."""
-    known = getattr(reference, "get_added_vocab", dict)()
+    known: dict[str, int] = getattr(reference, "get_added_vocab", dict)()
     added = sorted({*known, *reference.all_special_tokens})
     return [
         text
