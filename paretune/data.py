@@ -4,98 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import random
-import string
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
-
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from typing import Any
 
 from paretune.corpus import CorpusSpec
-from paretune.data_files import Row, read_hub, read_rows
+from paretune.data_files import Row, iter_rows, read_hub
+from paretune.data_rows import Example, ReadData, read_examples
+from paretune.data_spec import DataSpec, Split
 from paretune.errors import DataError, nearest
 from paretune.jsontools import Json, digest
+from paretune.templates import columns_of
 
-
-class Split(BaseModel):
-    """How one file is divided."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    test: float = Field(0.3, gt=0, lt=1, description="Share of the distinct texts for `.test`.")
-    group: str | None = Field(
-        None,
-        description="Rows with the same value in this column stay on one side; by default rows "
-        "with the same prompt do.",
-    )
-    seed: int = Field(0, description="Another seed gives another division.")
-
-
-class DataSpec(BaseModel):
-    """One data set of a configuration."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    file: str | None = Field(None, description="A .jsonl, .json, .csv, .parquet or .txt file.")
-    files: dict[str, str] | None = Field(
-        None, description="Split name to file, where the data comes divided."
-    )
-    hub: str | None = Field(None, description="A Hugging Face data set (needs --allow-network).")
-    config: str | None = Field(None, description="Configuration of the hub data set.")
-    revision: str | None = Field(None, description="Revision of the hub data set.")
-    format: Literal["json", "jsonl", "csv", "parquet", "text"] | None = Field(
-        None, description="The file's format, where its suffix does not tell."
-    )
-    prompt: str | None = Field(None, description="Template of the prompt: columns in braces.")
-    answer: str | None = Field(None, description="Template of the answer.")
-    text: str | None = Field(None, description="Template of plain text, instead of both.")
-    corpus: CorpusSpec | None = Field(
-        None, description="Turn `text` into training sequences: joined and cut, or line by line."
-    )
-    chat: bool = Field(False, description="Wrap the prompt by the model's own chat template.")
-    split: Split | None = Field(None, description="Divide one file into `.train` and `.test`.")
-    limit: int | None = Field(None, gt=0, description="Use the first so many rows only.")
-
-    @model_validator(mode="after")
-    def _one_source_and_one_form(self) -> DataSpec:
-        given = [n for n in ("file", "files", "hub") if getattr(self, n) is not None]
-        if len(given) != 1:
-            raise ValueError(f"expected one of file, files and hub, found {given or 'none'}")
-        if (self.text is None) == (self.prompt is None):
-            raise ValueError("expected either `text`, or `prompt` with `answer`")
-        if self.prompt is not None and self.answer is None:
-            raise ValueError("`prompt` needs `answer` beside it")
-        if self.corpus is not None and self.text is None:
-            raise ValueError("`corpus` is made of `text`: give a `text` template beside it")
-        if self.split is not None and self.files is not None:
-            raise ValueError("`split` divides one file; `files` come divided")
-        return self
-
-    @property
-    def splits(self) -> tuple[str, ...]:
-        """Names that may follow the data set's name in a reference."""
-        if self.split is not None:
-            return ("train", "test")
-        if self.files is not None:
-            return tuple(self.files)
-        return ("train", "validation", "test") if self.hub is not None else ()
-
-
-@dataclass(frozen=True)
-class Example:
-    """A prompt and the answer that is right.
-
-    Attributes:
-        prompt: The filled-in template; empty for plain text.
-        answer: The filled-in answer, or the text.
-        row: 0-based row in its file.
-    """
-
-    prompt: str
-    answer: str
-    row: int
+__all__ = [
+    "DataCatalog", "DataSpec", "Dataset", "Example", "Split", "columns_of", "references_of",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -118,8 +43,15 @@ class Dataset:
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
-        """Distinct answers, sorted."""
+        """Distinct answers of this part, sorted; `DataCatalog.labels` has those of all parts."""
         return tuple(sorted({example.answer for example in self.examples}))
+
+    @property
+    def form(self) -> str:
+        """``text``, ``pairs`` (of prompt and answer) or ``conversations``."""
+        if self.examples[0].turns:
+            return "conversations"
+        return "pairs" if any(example.prompt for example in self.examples) else "text"
 
 
 class DataCatalog:
@@ -138,13 +70,22 @@ class DataCatalog:
         self._root = root
         self._allow_network = allow_network
         self._loaded: dict[str, Dataset] = {}
+        self._read: dict[tuple[str, str], ReadData] = {}
 
     @property
     def references(self) -> tuple[str, ...]:
         """Every reference that can be loaded."""
-        whole = [name for name, spec in self._specs.items() if spec.files is None]
-        parts = [f"{name}.{part}" for name, spec in self._specs.items() for part in spec.splits]
-        return tuple(sorted(whole + parts))
+        return tuple(sorted(self._places))
+
+    @property
+    def _places(self) -> dict[str, tuple[str, str]]:
+        """Of each reference its data set's name and the part; names may hold dots themselves."""
+        return {ref: place for name, spec in self._specs.items()
+                for ref, place in references_of(name, spec).items()}  # fmt: skip
+
+    def name_of(self, ref: str) -> str:
+        """Return the name of the data set that a reference belongs to; the reference if to none."""
+        return self._places.get(ref, (ref, ""))[0]
 
     def load(self, ref: str) -> Dataset:
         """Return a data set, or one split of it.
@@ -160,24 +101,37 @@ class DataCatalog:
         """Return the content digest of exactly what `load` returns."""
         return self.load(ref).digest
 
+    def labels(self, ref: str) -> tuple[str, ...]:
+        """Return the answers of all parts of a reference's data set, sorted.
+
+        A class that a split left out of one part is a competitor there all the same.
+        """
+        name, part = self._places[ref]
+        spec = self._specs[name]
+        found = set(self.load(ref).labels)
+        if spec.split is not None and spec.file is not None:
+            found |= {example.answer for example in self._content(name, spec, part).examples}
+        for other in spec.files or {}:
+            try:
+                answers = self._content(name, spec, other)
+            except DataError:  # what refers to it says so; without answers it has no labels
+                continue
+            found |= {example.answer for example in answers.examples}
+        return tuple(sorted(found))
+
     def check(self, ref: str) -> None:
         """Load a reference for its errors."""
         self.load(ref)
 
-    def check_labels(self, train: str, test: str) -> None:
-        """Refuse a label in the test data that the training data never shows.
-
-        Raises:
-            DataError: Names the label and a row that has it.
-        """
-        seen = set(self.load(train).labels)
-        for example in self.load(test).examples:
-            if example.answer not in seen:
-                raise DataError(
-                    f"{test}: row {example.row + 1} has the answer {example.answer!r}, which "
-                    f"{train} never shows",
-                    hint=f"Answers in {train}: {', '.join(sorted(seen)[:20])}.",
-                )
+    def notes(self, refs: Iterable[str]) -> tuple[str, ...]:
+        """Return what should be known of the files behind some references, each once."""
+        found: dict[str, None] = {}
+        for ref in refs:
+            name, part = self._places[ref]
+            spec = self._specs[name]
+            data = self._content(name, spec, part)
+            found |= dict.fromkeys(f"data set {name!r}: {note}" for note in data.notes)
+        return tuple(found)
 
     def overlap(self, train: str, test: str) -> str | None:
         """Return what is to be told if two references share texts; None if they do not.
@@ -195,31 +149,48 @@ class DataCatalog:
         )
 
     def _load(self, ref: str) -> Dataset:
-        name, _, part = ref.partition(".")
-        spec = self._specs.get(name)
-        if spec is None or ref not in self.references:
+        if ref not in self._places:
             raise DataError(f"no data set {ref!r}", hint=nearest(ref, self.references))
-        if spec.files is not None:
-            examples = self._examples(spec, spec.files[part], ref)
-        elif spec.hub is not None:
-            rows = read_hub(spec.hub, spec.config, spec.revision, part or "train",
-                            self._allow_network)  # fmt: skip
-            examples = _fill(spec, _limited(spec, rows), f"{spec.hub} ({part or 'train'})")
-        else:
-            assert spec.file is not None
-            examples = self._examples(spec, spec.file, ref)
-            if part:
-                assert spec.split is not None
-                rows = self._rows(spec, spec.file)
-                examples = _divide(spec.split, examples, rows, spec.file)[part]
+        name, part = self._places[ref]
+        spec = self._specs[name]
+        data = self._content(name, spec, part)
+        examples: Sequence[Example] = data.examples
+        if part and spec.split is not None and spec.file is not None:
+            examples = _divide(spec.split, data)[part]
         if not examples:
             raise DataError(
                 f"{ref}: no rows", hint="An empty data set trains and measures nothing."
             )
-        content: list[Json] = [spec.chat, [[e.prompt, e.answer] for e in examples]]
+        content: list[Json] = [spec.chat, [_identity(example) for example in examples]]
         if spec.corpus is not None:
             content.append(spec.corpus.model_dump(mode="json"))
         return Dataset(ref, tuple(examples), spec.chat, digest(content), spec.corpus)
+
+    def _content(self, name: str, spec: DataSpec, part: str) -> ReadData:
+        """Return what a data set's file holds; each is read once."""
+        place = part if spec.files is not None else part or "train" if spec.hub is not None else ""
+        key = (name, place)
+        if key not in self._read:
+            rows, file = self._rows(spec, place)
+            found = read_examples(spec, rows, file)
+            if not found.examples:
+                why = f" ({found.notes[0].removeprefix(f'{file}: ')})" if found.notes else ""
+                raise DataError(f"{file} has no rows{why}", hint="Expected at least one.")
+            self._read[key] = found
+        return self._read[key]
+
+    def _rows(self, spec: DataSpec, place: str) -> tuple[Iterator[Row], str]:
+        if spec.hub is not None:
+            rows = read_hub(
+                spec.hub, spec.config, spec.revision, place, self._allow_network,
+                columns=spec.columns, limit=spec.limit,
+            )  # fmt: skip
+            return rows, f"{spec.hub} ({place})"
+        file = spec.files[place] if spec.files is not None else spec.file
+        assert file is not None
+        return iter_rows(
+            self._path(file), spec.format, columns=spec.columns, limit=spec.limit
+        ), file
 
     def _path(self, name: str) -> Path:
         beside = self._root / name
@@ -230,15 +201,6 @@ class DataCatalog:
                 f"data file {name[:60]!r}: no file can have this name: {error}",
                 hint="Give the path of a data file.",
             ) from error
-
-    def _rows(self, spec: DataSpec, file: str) -> list[Row]:
-        return _limited(spec, read_rows(self._path(file), spec.format))
-
-    def _examples(self, spec: DataSpec, file: str, ref: str) -> list[Example]:
-        rows = self._rows(spec, file)
-        if not rows:
-            raise DataError(f"{ref}: {file} has no rows", hint="Expected at least one.")
-        return _fill(spec, rows, file)
 
     def to_json(self) -> Json:
         """Return what `from_json` needs; paths are made absolute, for a process elsewhere."""
@@ -255,53 +217,17 @@ class DataCatalog:
         return cls(specs, Path(value["root"]), value["allow_network"])
 
 
-def _limited(spec: DataSpec, rows: list[Row]) -> list[Row]:
-    return rows if spec.limit is None else rows[: spec.limit]
+def references_of(name: str, spec: DataSpec) -> dict[str, tuple[str, str]]:
+    """Return a data set's references, each with the name and the part that it means."""
+    whole = {} if spec.files is not None else {name: (name, "")}
+    return whole | {f"{name}.{part}": (name, part) for part in spec.splits}
 
 
-def columns_of(template: str) -> tuple[str, ...]:
-    """Return the columns that a template names.
-
-    Raises:
-        ValueError: The template has more than plain columns in braces.
-    """
-    names = []
-    for _, name, form, conversion in string.Formatter().parse(template):
-        if name is None:
-            continue
-        if form or conversion or not name or set(name) & set(".[]"):
-            raise ValueError(
-                f"template {template!r}: expected a column's name in braces, found {name!r}"
-            )
-        names.append(name)
-    return tuple(names)
-
-
-def _fill(spec: DataSpec, rows: Iterable[Row], file: str) -> list[Example]:
-    templates = (spec.prompt or "", spec.answer if spec.text is None else spec.text)
-    examples = []
-    for number, row in enumerate(rows):
-        prompt, answer = (_filled(t or "", row, number, file) for t in templates)
-        if not answer.strip():
-            raise DataError(
-                f"{file}: row {number + 1} has no answer (template {templates[1]!r} is empty)",
-                hint="Every row needs one: remove the row, or give it its answer.",
-            )
-        examples.append(Example(prompt, answer, number))
-    return examples
-
-
-def _filled(template: str, row: Row, number: int, file: str) -> str:
-    values = {}
-    for column in columns_of(template):
-        if column not in row:
-            raise DataError(
-                f"{file}: row {number + 1} has no column {column!r}, which the template "
-                f"{template!r} names",
-                hint=nearest(column, row),
-            )
-        values[column] = "" if row[column] is None else str(row[column])
-    return template.format(**values)
+def _identity(example: Example) -> Json:
+    """Return what makes an example this one."""
+    if example.turns:
+        return [[turn.role, turn.content] for turn in example.turns]
+    return [example.prompt, example.answer]
 
 
 def _text_of(example: Example) -> str:
@@ -313,27 +239,16 @@ def _same_text(text: str) -> str:
     return " ".join(text.split())
 
 
-def _divide(
-    split: Split, examples: Sequence[Example], rows: Sequence[Row], file: str
-) -> dict[str, list[Example]]:
+def _divide(split: Split, data: ReadData) -> dict[str, list[Example]]:
     """Return train and test; all examples of a group are on one side.
 
     Groups are shuffled by the seed and go to the test side until it has its share of them.
     """
-    keys = []
-    for example, row in zip(examples, rows, strict=True):
-        if split.group is not None and split.group not in row:
-            raise DataError(
-                f"{file}: row {example.row + 1} has no column {split.group!r}, which the split "
-                "groups by",
-                hint=nearest(split.group, row),
-            )
-        text = str(row[split.group]) if split.group is not None else _text_of(example)
-        keys.append(_same_text(text))
+    keys = [_same_text(group) for group in data.groups]
     groups = sorted(set(keys), key=lambda key: hashlib.sha256(key.encode()).digest())
     random.Random(split.seed).shuffle(groups)
     chosen = set(groups[: round(split.test * len(groups))])
     sides: dict[str, list[Example]] = {"train": [], "test": []}
-    for key, example in zip(keys, examples, strict=True):
+    for key, example in zip(keys, data.examples, strict=True):
         sides["test" if key in chosen else "train"].append(example)
     return sides

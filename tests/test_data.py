@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from paretune.data import DataCatalog, DataSpec, Example, Split, _divide
 from paretune.data_files import read_rows
+from paretune.data_rows import ReadData
 from paretune.errors import DataError, UsageError
 
 ROWS = [{"phrase": f"phrase {i}", "tone": "ab"[i % 2]} for i in range(10)]
@@ -63,14 +64,14 @@ def test_no_text_is_on_both_sides_and_none_is_lost(
     texts: list[str], share: float, seed: int
 ) -> None:
     examples = [Example(text, "x", row) for row, text in enumerate(texts)]
-    rows = [{"t": text} for text in texts]
+    data = ReadData(tuple(examples), tuple(texts), ())
     split = Split(test=share, seed=seed)
-    sides = _divide(split, examples, rows, "f")
+    sides = _divide(split, data)
     assert sorted(sides["train"] + sides["test"], key=lambda e: e.row) == examples
     same = [{" ".join(e.prompt.split()) for e in side} for side in sides.values()]
     assert not same[0] & same[1]
     assert len(same[1]) == round(share * len(same[0] | same[1]))
-    assert _divide(split, examples, rows, "f") == sides
+    assert _divide(split, data) == sides
 
 
 def test_another_seed_and_another_column_divide_otherwise(tmp_path: Path) -> None:
@@ -150,12 +151,6 @@ def test_any_bytes_are_rows_or_a_clean_error(
         read_rows(path, format)
 
 
-def test_a_label_that_training_never_shows(tmp_path: Path) -> None:
-    made = catalog(tmp_path, split={"test": 0.5, "group": "tone"})
-    with pytest.raises(DataError, match=r"which d\.train never shows"):
-        made.check_labels("d.train", "d.test")
-
-
 def test_the_hub_is_off_unless_allowed(tmp_path: Path) -> None:
     made = DataCatalog({"d": DataSpec(hub="org/name", **TEMPLATES)}, tmp_path)  # type: ignore[arg-type]
     with pytest.raises(DataError, match="the network is off"):
@@ -165,3 +160,70 @@ def test_the_hub_is_off_unless_allowed(tmp_path: Path) -> None:
 def test_an_unknown_reference_gets_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"Did you mean 'd\.train'"):
         catalog(tmp_path, split={"test": 0.3}).load("d.trian")
+
+
+def made(folder: Path, content: str, **spec: object) -> DataCatalog:
+    (folder / "d.jsonl").write_text(content)
+    return DataCatalog({"d": DataSpec(**{"file": "d.jsonl", **TEMPLATES, **spec})}, folder)  # type: ignore[arg-type]
+
+
+def test_blank_rows_are_passed_over_and_counted(tmp_path: Path) -> None:
+    rows = [
+        '{"phrase": "", "tone": ""}',
+        '{"phrase": "a", "tone": "b"}',
+        '{"phrase": null, "tone": NaN}',
+    ]
+    data = made(tmp_path, "\n".join(rows))
+    assert [example.row for example in data.load("d").examples] == [1]
+    assert data.notes(["d"]) == ("data set 'd': d.jsonl: 2 rows (1, 3) are blank, passed over",)
+    text = made(
+        tmp_path, '{"t": ""}\n{"t": " "}\n{"t": "x"}\n', prompt=None, answer=None, text="{t}"
+    )
+    assert [example.answer for example in text.load("d").examples] == ["x"]
+    blank = made(tmp_path, '{"t": ""}\n', prompt=None, answer=None, text="{t}")
+    with pytest.raises(DataError, match=r"no rows \(row 1 is blank"):
+        blank.load("d")
+
+
+def test_a_missing_value_is_no_text(tmp_path: Path) -> None:
+    data = made(tmp_path, '{"phrase": NaN, "tone": "x"}\n{"phrase": "a", "tone": "y"}\n')
+    assert data.load("d").examples[0].prompt == "Text: \n"
+    (note,) = data.notes(["d", "d"])
+    assert "row 1 has nothing in 'phrase'" in note
+    with pytest.raises(DataError, match="row 1 has no answer"):
+        made(tmp_path, '{"phrase": "a", "tone": NaN}').load("d")
+
+
+def test_several_kinds_of_values_and_constant_templates_are_told(tmp_path: Path) -> None:
+    rows = '{"phrase": "a", "tone": 1}\n{"phrase": "b", "tone": "1"}\n'
+    (note,) = made(tmp_path, rows).notes(["d"])
+    assert "column 'tone' holds numbers (row 1) and text (row 2)" in note
+    (note,) = made(tmp_path, rows.replace('"1"', "2"), prompt="phrase").notes(["d"])
+    assert "the prompt 'phrase' names no column" in note
+
+
+@pytest.mark.parametrize("name", ["tone.v2", "a.b.c", "Best Answer", "7", "é", "train", "x.train"])
+def test_a_data_set_of_any_name(tmp_path: Path, name: str) -> None:
+    lines(tmp_path / "d.jsonl")
+    spec = DataSpec(file="d.jsonl", split={"test": 0.3}, **TEMPLATES)  # type: ignore[arg-type]
+    data = DataCatalog({name: spec}, tmp_path)
+    assert set(data.references) == {name, f"{name}.train", f"{name}.test"}
+    parts = data.load(f"{name}.train").examples + data.load(f"{name}.test").examples
+    assert sorted(parts, key=lambda e: e.row) == list(data.load(name).examples)
+    assert data.name_of(f"{name}.test") == name
+
+
+def test_a_conversation_is_an_example(tmp_path: Path) -> None:
+    turns = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]
+    for value in (turns, json.dumps(turns)):
+        data = made(
+            tmp_path, json.dumps({"c": value}) + '\n{"c": null}\n',
+            prompt=None, answer=None, messages="c",
+        )  # fmt: skip
+        (example,) = data.load("d").examples
+        assert (example.prompt, example.answer) == ("user: hi", "hello")
+        assert [turn.to_json() for turn in example.turns] == turns
+        assert data.load("d").form == "conversations"
+    row = json.dumps({"c": [*turns, turns[0]]})
+    with pytest.raises(DataError, match=r"row 1, column 'c': the last turn \(user\)"):
+        made(tmp_path, row, prompt=None, answer=None, messages="c").load("d")

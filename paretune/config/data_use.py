@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 
 from pydantic import ValidationError
 
@@ -10,6 +12,7 @@ from paretune.config.plan import EvaluatorChoice
 from paretune.config.yaml_source import Path as KeyPath
 from paretune.data import DataCatalog
 from paretune.errors import DataError, nearest
+from paretune.labels import check_labels, labels_of
 from paretune.registry import find_evaluator, find_pass
 from paretune.search.candidate import Step
 from paretune.search.space import Chain, Stage, slots_of
@@ -21,7 +24,7 @@ def check_data(
     recipes: Iterable[tuple[Step, ...]],
     evaluators: tuple[EvaluatorChoice, ...],
     wrong: Callable[[KeyPath, str, str], None],
-) -> tuple[str, ...]:
+) -> tuple[tuple[str, ...], tuple[EvaluatorChoice, ...]]:
     """Load every data set that is referred to, for what is wrong with it.
 
     Args:
@@ -32,40 +35,64 @@ def check_data(
         wrong: Told of each reference that leads nowhere: key, message and hint.
 
     Returns:
-        What is not wrong, but should be known: texts that are trained on and measured on.
+        What is not wrong, but should be known; and the evaluators, where `classification` has the
+        labels that its data set's own part does not show.
 
     Raises:
         DataError: A data set is broken, empty, or holds a label that is never trained on.
     """
     trained_on = {ref for slot in slots_of(Chain(stages)) for ref in _data_of(slot.at(0)[0])}
     trained_on |= {ref for recipe in recipes for step in recipe for ref in _data_of(step)}
-    measured_on = {}
+    measured_on = set()
     for choice in evaluators:
         kind = find_evaluator(choice.name)
-        for ref in kind(kind.Params(**choice.params)).data:
-            measured_on[ref] = choice.name
+        measured_on |= set(kind(kind.Params(**choice.params)).data)
     missing = False
-    for ref in sorted(trained_on | measured_on.keys()):
-        name = ref.partition(".")[0]
+    for ref in sorted(trained_on | measured_on):
         if ref not in catalog.references:
             where: KeyPath = ("passes",) if ref in trained_on else ("evaluate",)
             wrong(where, f"no data set {ref!r}", nearest(ref, catalog.references))
             missing = True
             continue
-        try:
+        with _named(catalog.name_of(ref)):
             catalog.check(ref)
-        except DataError as error:
-            raise DataError(f"data set {name!r}: {error.message}", hint=error.hint) from error
     if missing:
-        return ()
-    for ref, evaluator in measured_on.items():
-        if evaluator == "classification":
-            for train in sorted(trained_on):
-                catalog.check_labels(train, ref)
+        return (), evaluators
+    notes = list(catalog.notes(sorted(trained_on | measured_on)))
+    chosen = []
+    for choice in evaluators:
+        if choice.name == "classification":
+            ref = choice.params["data"]
+            with _named(catalog.name_of(ref)):
+                notes += check_labels(
+                    catalog, ref, sorted(trained_on), choice.params.get("labels") or None
+                )
+                choice = _with_labels(catalog, ref, sorted(trained_on), choice)
+        chosen.append(choice)
     overlaps = (
         catalog.overlap(train, ref) for train in sorted(trained_on) for ref in sorted(measured_on)
     )
-    return tuple(note for note in overlaps if note is not None)
+    told = (*notes, *(note for note in overlaps if note is not None))
+    return tuple(dict.fromkeys(told)), tuple(chosen)
+
+
+def _with_labels(
+    catalog: DataCatalog, ref: str, trained_on: list[str], choice: EvaluatorChoice
+) -> EvaluatorChoice:
+    """Return an evaluator with all labels written out, if its own data does not show them all."""
+    labels = labels_of(catalog, ref, trained_on)
+    if choice.params.get("labels") or labels == catalog.load(ref).labels:
+        return choice
+    return replace(choice, params={**choice.params, "labels": list(labels)})
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Say of what is wrong which data set it is in."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"data set {name!r}: {error.message}", hint=error.hint) from error
 
 
 def _data_of(step: Step) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from paretune.config.schema import ConfigFile, SearchSection, TargetSection, sec
 from paretune.config.space_building import SpaceReader, fitting_kinds
 from paretune.config.yaml_source import Path as KeyPath
 from paretune.config.yaml_source import Source
-from paretune.data import DataCatalog, DataSpec, Split, columns_of
+from paretune.data import DataCatalog, DataSpec, Split, columns_of, references_of
 from paretune.errors import ConfigError, UsageError, nearest
 from paretune.jsontools import Json
 from paretune.measurement import MetricSpec
@@ -157,7 +157,7 @@ class _Reader:
         self.kinds(model, stages, recipes)
         catalog = DataCatalog(config.data, self.root, allow_network)
         notes = against_the_grain(objectives, constraints, metrics)
-        notes += check_data(catalog, stages, recipes, evaluators, self.wrong)
+        data_notes, evaluators = check_data(catalog, stages, recipes, evaluators, self.wrong)
         check_lengths(model, evaluators, self.wrong)
         self.stop_if_wrong()
         return Plan(
@@ -166,7 +166,7 @@ class _Reader:
             try_first=try_first, evaluators=evaluators, objectives=objectives,
             constraints=constraints, target=config.target.name, providers=providers,
             threads=threads, search=settings, trust_remote_code=trust_remote_code,
-            allow_network=allow_network, notes=notes,
+            allow_network=allow_network, notes=(*notes, *data_notes),
         )  # fmt: skip
 
     def sections(self) -> ConfigFile:
@@ -342,13 +342,21 @@ class _Reader:
         )  # fmt: skip
 
     def templates(self, data: dict[str, DataSpec]) -> None:
+        seen: dict[str, str] = {}
         for name, spec in data.items():
+            if not name.strip() or name != name.strip() or not name.isprintable():
+                self.wrong(("data", name), f"{name!r} is no name: expected one without spaces "
+                           "around it and without control characters")  # fmt: skip
             for key in ("prompt", "answer", "text"):
                 template = getattr(spec, key)
                 try:
                     columns_of(template or "")
                 except ValueError as error:
                     self.wrong(("data", name, key), str(error))
+            for ref in references_of(name, spec):
+                if seen.setdefault(ref, name) != name:
+                    self.wrong(("data", name), f"the reference {ref!r} would mean the data set "
+                               f"{seen[ref]!r}, too", "Rename one of the two.")  # fmt: skip
 
     def kinds(
         self, model: Path, stages: tuple[Stage, ...], recipes: Iterable[tuple[Step, ...]]

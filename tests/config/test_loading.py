@@ -141,7 +141,7 @@ WRONG: list[tuple[str, str]] = [
     ("data: {d: {file: x}}", "expected either `text`, or `prompt`"),
     ("data: {d: {file: x, prompt: a}}", "`prompt` needs `answer`"),
     ("data: {d: {prompt: a, answer: b}}", "expected one of file, files and hub"),
-    ("data: {d: {file: x, prompt: '{a.b}', answer: b}}", "expected a column's name in braces"),
+    ("data: {d: {file: x, prompt: '{a{b}', answer: b}}", "expected a column's name in braces"),
     ("data: {d: {fil: x, text: a}}", "Did you mean 'file'"),
     ("evaluate: [readback, {classification: {data: nothing}}]", "no data set 'nothing'|both"),
     ("modell: x", "unknown key 'modell'\n.*Did you mean 'model'"),
@@ -206,9 +206,9 @@ def test_a_metric_that_runs_code_needs_its_switch(tmp_path: Path) -> None:
 
 
 def test_texts_that_are_trained_on_and_measured_on_are_told(tmp_path: Path) -> None:
-    rows = '{"p": "one", "a": "x"}\n{"p": "two", "a": "x"}\n'
+    rows = '{"p": "one", "a": "x"}\n{"p": "two", "a": "y"}\n'
     (tmp_path / "train.jsonl").write_text(rows)
-    (tmp_path / "test.jsonl").write_text('{"p": "one ", "a": "x"}\n{"p": "3", "a": "x"}\n')
+    (tmp_path / "test.jsonl").write_text('{"p": "one ", "a": "x"}\n{"p": "3", "a": "y"}\n')
     plan = plan_of(
         tmp_path,
         data={"t": {"files": {"train": "train.jsonl", "test": "test.jsonl"},

@@ -153,7 +153,7 @@ def test_what_cannot_be_loaded(given: dict[str, Any], key: str, told: str) -> No
 
 
 @pytest.mark.parametrize(("given", "key", "told"), [
-    ({"text_template": "{a.b}"}, "text_template", "column's name"),
+    ({"text_template": "{a{b}"}, "text_template", "column's name"),
     ({"text_template": "{a"}, "text_template", ""),
     ({"text_formatting_func": "f"}, "text_formatting_func", "paretune runs none"),
     ({"chat_template": True}, "chat_template", "lists of messages"),
