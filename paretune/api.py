@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from paretune.config import Plan, load
 from paretune.errors import NothingFitsError
 from paretune.example_prompt import first_prompt, keep_example
+from paretune.given_functions import importable
 from paretune.jsontools import Json, write_atomic
+from paretune.log_display import Logged
 from paretune.readiness import advice
 from paretune.results_document import ResultsDocument
 from paretune.search.attempt import Shortcuts
@@ -249,7 +252,7 @@ def why_nothing(outcomes: list[Outcome]) -> NothingFitsError | None:
 
 
 def optimize(
-    config: Path | str,
+    config: Path | str | Mapping[str, Any],
     *,
     study: Path | str | None = None,
     store: Path | str | None = None,
@@ -263,13 +266,15 @@ def optimize(
     """Search for the best model that meets the constraints; the same call again goes on.
 
     Args:
-        config: A configuration file.
+        config: A configuration: a file, YAML or JSON text, or a mapping. In a mapping the function
+            of a ``custom`` evaluator may be the function itself, also one defined in a notebook.
         study: Folder of the study; by default the one that the configuration names (Olive's
-            does), else ``studies/`` and its stem.
+            does), else ``studies/`` and the file's stem (``studies/search`` without a file).
         store: Folder of the artifact store; by default likewise, else the user's.
         trials: Most candidates that run a job, in place of the configuration's.
         time: Most time (``10m``, or seconds), in place of the configuration's.
-        watcher: Told of the search as it goes; by default nothing is shown.
+        watcher: Told of the search as it goes; by default each event is logged to the logger
+            ``paretune``, which writes to the standard error stream unless it is configured.
         single: The configuration must be one fixed recipe.
         allow_network: Let jobs reach out.
         trust_remote_code: Let code that models or configurations bring run.
@@ -282,20 +287,35 @@ def optimize(
         StateError: The study is in use or damaged.
         KeyboardInterrupt: As it came, after what was found so far was written.
     """
-    from paretune.config import load
-    from paretune.display import make_display
+    with importable(config) as (plain, code):
+        plan = load(
+            plain,
+            trials=trials,
+            time=time,
+            single=single,
+            allow_network=allow_network,
+            trust_remote_code=trust_remote_code,
+        )
+        return _run(plan, study, store, watcher or Logged(), code)
 
-    plan = load(
-        Path(config), trials=trials, time=time, single=single,
-        allow_network=allow_network, trust_remote_code=trust_remote_code,
-    )  # fmt: skip
+
+def _run(
+    plan: Plan,
+    study: Path | str | None,
+    store: Path | str | None,
+    display: Display,
+    code: Path | None,
+) -> SearchResult:
+    """Search a plan in its study; `code` holds the modules of functions that were given."""
     place = Path(study) if study is not None else plan.study or Path("studies") / plan.name
     root = Path(store) if store is not None else plan.store or default_store()
     setting = Setting(plan, Store(root))
     opened: Study | None = None
     try:
         opened = Study(place)
-        display = watcher or make_display(quiet=True)
+        for module in [] if code is None else code.glob("*.py"):
+            (place / "code").mkdir(exist_ok=True)
+            write_atomic(place / "code" / module.name, module.read_text("utf-8"), durable=False)
         search = Search(setting, opened, display)
         display.start(search.opening())
         for line in (*(f"note: {note}" for note in search.notes), *advice(setting)):

@@ -60,10 +60,10 @@ def resolved_config(study: Path) -> dict[str, Json]:
 
 
 def pick_again(
-    study: Path,
-    where: str,
-    minimize: Sequence[str],
-    maximize: Sequence[str],
+    study: Path | str,
+    where: str = "",
+    minimize: Sequence[str] = (),
+    maximize: Sequence[str] = (),
     *,
     within: Sequence[str] = (),
     prefer: str | None = None,
@@ -94,6 +94,7 @@ def pick_again(
         UsageError: No such study, metric, or malformed constraint.
         StateError: The package was asked for, and its artifact is not in the store any more.
     """
+    study = Path(study)
     results = open_results(study)
     outcomes = read_outcomes(study)
     config = _config_or_none(study)

@@ -9,8 +9,13 @@ from paretune.picking import open_results
 from paretune.study import read_outcomes
 
 
-def rewrite_report(study: Path) -> Path:
-    """Write ``report.html`` and ``results.csv`` again; returns the report's path."""
+def rewrite_report(study: Path | str) -> Path:
+    """Write ``report.html`` and ``results.csv`` again; returns the report's path.
+
+    Raises:
+        UsageError: There is no study in that folder.
+    """
+    study = Path(study)
     results = open_results(study)
     base = results["baseline"]
     outcomes = read_outcomes(study)

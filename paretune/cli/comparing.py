@@ -44,26 +44,27 @@ def compare(
 
     A, B, ...: model folders, packages, studies (their pick), or STUDY#7 for candidate 7.
     """
-    from paretune.comparing import Workload
-    from paretune.comparing import compare as measure
+    from paretune.comparison import compare as measure
     from paretune.comparison_text import render
     from paretune.config.schema import seconds
-    from paretune.entrants import open_entrants
-    from paretune.targets.local import LocalTarget
-    from paretune.targets.surroundings import look_around, troubles
 
     try:
         limit = float(seconds(time))
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--time") from error
-    for trouble in troubles(look_around()):
-        say(trouble.warning, err=True)
-    with LocalTarget() as target:
-        entrants = open_entrants(given, target.info(), threads=threads, store=store)
-        found = measure(
-            entrants, target, workload=Workload(prompt_tokens, new_tokens), margin=margin,
-            time_s=limit, rounds=rounds, on_round=_told, trust_remote_code=trust_remote_code,
-        )  # fmt: skip
+    found = measure(
+        given,
+        time=limit,
+        rounds=rounds,
+        margin=margin,
+        threads=threads,
+        prompt_tokens=prompt_tokens,
+        new_tokens=new_tokens,
+        trust_remote_code=trust_remote_code,
+        store=store,
+        on_round=_told,
+        warn=lambda text: say(text, err=True),
+    )
     say(json.dumps(found) if as_json else render(found))
 
 

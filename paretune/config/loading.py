@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from paretune.config.data_use import check_data
+from paretune.config.given import read_config
 from paretune.config.lengths import check_lengths
 from paretune.config.model_source import find_model
 from paretune.config.objectives import against_the_grain, read_objectives
@@ -32,7 +33,7 @@ from paretune.targets.providers import PROVIDERS
 
 
 def load(
-    file: Path,
+    config: Path | str | Mapping[str, Any],
     *,
     trials: int | None = None,
     time: str | float | None = None,
@@ -40,10 +41,11 @@ def load(
     allow_network: bool = False,
     trust_remote_code: bool = False,
 ) -> Plan:
-    """Read a configuration file.
+    """Read a configuration.
 
     Args:
-        file: YAML or JSON; Olive's JSON too.
+        config: A file with YAML or JSON (Olive's JSON too), such text, or a mapping; see
+            `paretune.config.given.read_config`.
         trials: In place of ``search: trials``.
         time: In place of ``search: time``; seconds, or ``10m``.
         single: Also require that it is one fixed recipe.
@@ -58,15 +60,7 @@ def load(
         UsageError: Several things are wrong; all of them are told.
         DataError: A data set is broken, empty or unlabelled.
     """
-    try:
-        text = file.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ConfigError("not UTF-8 text", file=str(file)) from error
-    except OSError as error:
-        raise ConfigError(
-            f"cannot be read: {error.strerror}", file=str(file),
-            hint="`paretune init` writes a first configuration.",
-        ) from error  # fmt: skip
+    text, file = read_config(config)
     source, aside = _source(text, str(file))
     reader = _Reader(source, file)
     plan = reader.plan(text, trials, time, allow_network, trust_remote_code)

@@ -1,0 +1,60 @@
+"""A configuration in any of the forms that the library takes: a file, text or a mapping."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path, PurePath
+from typing import Any
+
+import yaml
+
+from paretune.errors import ConfigError
+
+NAME = "search"
+"""The study's name where no file gives one."""
+
+
+def read_config(config: Path | str | Mapping[str, Any]) -> tuple[str, Path]:
+    """Return a configuration's text and the file that it stands for.
+
+    Args:
+        config: A file; or YAML or JSON text, which has a line break or begins with ``{``; or a
+            mapping. Relative paths in text and mappings are looked for in the working folder.
+
+    Raises:
+        ConfigError: The file cannot be read, or a value of the mapping is no plain value.
+    """
+    if isinstance(config, Mapping):
+        plain = _plain(config, ())
+        return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True), Path(f"{NAME}.yaml")
+    if isinstance(config, str) and ("\n" in config or config.lstrip().startswith("{")):
+        return config, Path(f"{NAME}.yaml")
+    file = Path(config)
+    try:
+        return file.read_text(encoding="utf-8"), file
+    except UnicodeDecodeError as error:
+        raise ConfigError("not UTF-8 text", file=str(file)) from error
+    except OSError as error:
+        raise ConfigError(
+            f"cannot be read: {error.strerror}",
+            file=str(file),
+            hint="`paretune init` writes a first configuration.",
+        ) from error
+
+
+def _plain(value: Any, path: tuple[str, ...]) -> Any:
+    """Return what YAML can hold: paths as text, tuples as lists."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner, (*path, str(key))) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(inner, (*path, str(i))) for i, inner in enumerate(value)]
+    if isinstance(value, PurePath):
+        return str(value)
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    raise ConfigError(
+        f"expected text, a number, true, false, a list or a mapping, found a "
+        f"{type(value).__name__}",
+        key=".".join(path),
+        hint="Functions are taken as `evaluate: [{custom: {function: ...}}]` only.",
+    )

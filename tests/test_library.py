@@ -1,0 +1,94 @@
+"""paretune as a library: what it exports, what configurations it takes, what it reports."""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from fake_study import write_fake_study
+
+import paretune
+from paretune.config import load
+from paretune.errors import ConfigError
+from paretune.log_display import LOGGER, Logged
+
+
+def test_every_export_is_there_and_importing_is_light() -> None:
+    for name in paretune.__all__:
+        assert getattr(paretune, name) is not None
+    assert paretune.__version__ == version("paretune")
+    assert set(paretune.__all__) <= set(dir(paretune))
+    code = "import paretune, sys; print(*({'numpy', 'torch', 'yaml', 'optuna'} & set(sys.modules)))"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == ""
+
+
+def test_a_file_its_text_and_a_mapping_are_the_same_plan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write_fake_study(tmp_path, {"x": [1, 2]})
+    monkeypatch.chdir(tmp_path)
+    text = file.read_text()
+    value = yaml.safe_load(text)
+    value["model"] = Path("model")
+    value["target"]["threads"] = (1,)
+    plans = [
+        load(form).to_json()
+        for form in (file, str(file), text, json.dumps(value, default=str), value)
+    ]
+    assert all(plan == plans[0] for plan in plans)
+    assert [load(form).name for form in (file, text, value)] == ["fake", "search", "search"]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"passes": [{"noop": {"y": 1}}]}, "no parameter 'y'"),
+        ({"model": "nowhere"}, "nowhere"),
+        ({"search": {"time": "soon"}}, "time"),
+        ({"objectives": {"minimize": object()}}, "found a object"),
+        ({"objectives": {"minimize": len}}, "Functions are taken as"),
+    ],
+)
+def test_errors_of_a_mapping_name_the_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], told: str
+) -> None:
+    value = yaml.safe_load(write_fake_study(tmp_path, {"x": 1}).read_text())
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError) as caught:
+        load({**value, **change})
+    assert told in str(caught.value)
+    assert next(iter(change)) in str(caught.value)
+
+
+def test_lines_go_to_the_logger(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, logger="paretune"):
+        display = Logged()
+        display.note("warning: something")
+        display.finish(["done"])
+    assert [(r.name, r.levelname, r.message) for r in caplog.records] == [
+        ("paretune", "WARNING", "warning: something"),
+        ("paretune", "INFO", "done"),
+    ]
+
+
+def test_without_any_configuration_it_is_seen_and_the_level_is_the_users() -> None:
+    code = (
+        "import logging; {}from paretune.log_display import Logged; d = Logged(); "
+        "d.finish(['line']); d.note('note')"
+    )
+    seen = [
+        subprocess.run(
+            [sys.executable, "-c", code.format(first)], capture_output=True, text=True, check=True
+        )
+        for first in ("", "logging.getLogger('paretune').setLevel(logging.ERROR); ")
+    ]
+    assert [one.stderr for one in seen] == ["line\nnote\n", ""]
+    assert LOGGER.name == "paretune"
