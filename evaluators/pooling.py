@@ -2,7 +2,9 @@
 
 Samples of one process share its memory layout and its moment, and say little about the next one's
 (Kalibera and Jones, "Rigorous benchmarking in reasonable time", 2013). So the process is the unit:
-the value is the median of the processes' values, and its interval Student's t on their logarithms.
+the value is the median of the processes' values, and its interval Student's t on their logarithms,
+which may draw on how much processes differ in a whole study (`evaluators/spread.py`). A round of
+the finals that others disturbed counts neither here nor in what is said of limits.
 """
 
 from __future__ import annotations
@@ -14,8 +16,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from paretune.evaluators.statistics import percentile, student_t
-from paretune.evaluators.timing import DRIFT_LEVEL, PROTOCOL, too_few
+from paretune.evaluators.spread import Spread, half_width, learnt
+from paretune.evaluators.tails import Process, tail
+from paretune.evaluators.timing import DRIFT_LEVEL, PROTOCOL
 from paretune.jsontools import Json
 from paretune.measurement import Measurement
 
@@ -28,6 +31,7 @@ def pool(
     blocks: Sequence[Mapping[str, Measurement]],
     floor: float | None = None,
     rounds: Sequence[int | None] | None = None,
+    spreads: Mapping[str, Spread] | None = None,
 ) -> dict[str, Measurement]:
     """Return one measurement a metric of what several processes measured.
 
@@ -37,12 +41,16 @@ def pool(
         floor: The device's noise floor, as a share: no interval is narrower than what one process
             says there by itself.
         rounds: The round of a comparison that each block was measured in; None: in none.
+        spreads: What processes usually differ by in the study, by metric.
     """
+    spreads = spreads or {}
     rounds = rounds if rounds is not None else [None] * len(blocks)
     names = dict.fromkeys(name for block in blocks for name in block)
     found = {
         name: _pooled(
-            [(b[name], r) for b, r in zip(blocks, rounds, strict=True) if name in b], floor
+            [(b[name], r) for b, r in zip(blocks, rounds, strict=True) if name in b],
+            floor,
+            spreads.get(name),
         )
         for name in names
     }
@@ -51,7 +59,8 @@ def pool(
         if parts is not None:
             of = found.get(f"{parts['name']}_p50{parts['suffix'] or ''}")
             if of is not None and of.samples:
-                found[name] = _percentile(measurement, int(parts["share"]) / 100, _levelled(of))
+                share = int(parts["share"]) / 100
+                found[name] = _tail(measurement, of, share, floor, spreads.get(name))
     return found
 
 
@@ -69,6 +78,27 @@ def processes_of(measurement: Measurement) -> list[dict[str, Json]]:
     process = {"n": len(measurement.samples), "value": measurement.value, "round": None}
     own = {key: measurement.details[key] for key in _OF_ONE if key in measurement.details}
     return [{**process, **own}]
+
+
+def disturbed(process: Mapping[str, Json]) -> bool:
+    """Return whether others disturbed a round of the finals: it says nothing of a speed itself."""
+    return process["round"] is not None and "interference" in process
+
+
+def spreads_of(measured: Sequence[Mapping[str, Measurement]]) -> dict[str, Spread]:
+    """Return what processes usually differ by in a study, by metric.
+
+    Args:
+        measured: Of each candidate that was measured to its end.
+    """
+    groups: dict[str, list[list[float]]] = {}
+    for of_one in measured:
+        for name, m in of_one.items():
+            if "processes" in m.details:
+                own = [p["value"] for p in processes_of(m) if p["round"] is None]
+                groups.setdefault(name, []).append(own)
+    found = {name: learnt(values) for name, values in groups.items()}
+    return {name: spread for name, spread in found.items() if spread is not None}
 
 
 def last_round(measured: Mapping[str, Measurement]) -> int:
@@ -94,7 +124,9 @@ def log_ratio(a: Sequence[float], b: Sequence[float]) -> float:
     return math.log(statistics.median(a) / statistics.median(b))
 
 
-def _pooled(parts: Sequence[tuple[Measurement, int | None]], floor: float | None) -> Measurement:
+def _pooled(
+    parts: Sequence[tuple[Measurement, int | None]], floor: float | None, spread: Spread | None
+) -> Measurement:
     first = next((m for m, _ in parts if m.value is not None), parts[0][0])
     processes: list[dict[str, Json]] = []
     samples: list[float] = []
@@ -104,11 +136,14 @@ def _pooled(parts: Sequence[tuple[Measurement, int | None]], floor: float | None
                 process["round"] = round
             processes.append(process)
         samples += measurement.samples
-    kept = {key: value for key, value in first.details.items() if key not in _OF_ONE}
+    kept = {k: v for k, v in first.details.items() if k not in (*_OF_ONE, "spread")}
     details: dict[str, Any] = {**kept, "processes": processes}
-    values = [process["value"] * process.get("level", 1.0) for process in processes]
+    counted = [process for process in processes if not disturbed(process)] or processes
+    values = [process["value"] * process.get("level", 1.0) for process in counted]
     if not values:
         return first
+    if spread is not None:
+        details["spread"] = {"from": spread.candidates}
     details |= _of_all([m.details for m, _ in parts if m.protocol == PROTOCOL])
     hit = [process["interference"] for process in processes if "interference" in process]
     if hit:
@@ -117,13 +152,13 @@ def _pooled(parts: Sequence[tuple[Measurement, int | None]], floor: float | None
             **{key: max(seen[key] for seen in hit) for key in ("others", "stolen")},
         }
     value = statistics.median(values)
-    own = [process["value"] for process in processes if "level" not in process]
+    own = [process["value"] for process in counted if "level" not in process]
     if 1 < len(own) < len(values):  # a level is no surer than the processes that it is taken from
-        low, high = interval(own, floor)
+        low, high = interval(own, floor, spread)
         if low is not None and high is not None:
             low, high = min(low, value), max(high, value)
     elif len(values) > 1:
-        low, high = interval(values, floor)
+        low, high = interval(values, floor, spread)
     else:  # one process: the interval of its samples
         low, high = first.low, first.high
         if floor is not None and low is not None and high is not None:
@@ -132,7 +167,7 @@ def _pooled(parts: Sequence[tuple[Measurement, int | None]], floor: float | None
     if hit:
         most = max(seen["others"] + seen["stolen"] for seen in hit)
         reason = (
-            f"{len(hit)} of {len(values)} processes were measured while others used up to "
+            f"{len(hit)} of {len(processes)} processes were measured while others used up to "
             f"{most:.0%} of the processor"
         )
     return replace(
@@ -157,18 +192,21 @@ def _of_all(details: Sequence[Mapping[str, Json]]) -> dict[str, Json]:
     return found
 
 
-def interval(values: Sequence[float], floor: float | None) -> tuple[float | None, float | None]:
+def interval(
+    values: Sequence[float], floor: float | None, spread: Spread | None = None
+) -> tuple[float | None, float | None]:
     """Return the 95 % interval of what processes centre on.
 
     Args:
         values: One a process; positive for an interval in logarithms, else in the values.
         floor: The device's noise floor, as a share.
+        spread: What processes usually differ by in the study; None: these alone tell.
     """
     if len(values) < 2:
         return None, None
     positive = min(values) > 0
     numbers = [math.log(v) for v in values] if positive else list(values)
-    half = student_t(len(numbers) - 1) * statistics.stdev(numbers) / math.sqrt(len(numbers))
+    half = half_width(numbers, spread if positive else None)
     middle = statistics.fmean(numbers)
     low, high = middle - half, middle + half
     if positive:
@@ -184,19 +222,22 @@ def _no_narrower(value: float, low: float, high: float, floor: float) -> tuple[f
     return min(low, value - own), max(high, value + own)
 
 
-def _levelled(m: Measurement) -> tuple[float, ...]:
-    """Return the samples of all processes, each multiplied by its process's level."""
-    levels = [process.get("level", 1.0) for process in processes_of(m) for _ in range(process["n"])]
-    if len(levels) != len(m.samples):
-        return m.samples
-    return tuple(sample * level for sample, level in zip(m.samples, levels, strict=True))
-
-
-def _percentile(measured: Measurement, share: float, samples: tuple[float, ...]) -> Measurement:
-    """Return a percentile of all processes' samples, or what they lack."""
-    found = percentile(samples, share)
-    if found is None:
-        few = too_few(share, len(samples))
-        return replace(measured, value=None, low=None, high=None, n=len(samples), reason=few)
-    value, low, high = found
-    return replace(measured, value=value, low=low, high=high, n=len(samples), reason=None)
+def _tail(
+    measured: Measurement, of: Measurement, share: float, floor: float | None, spread: Spread | None
+) -> Measurement:
+    """Return a percentile of the processes whose samples the median `of` holds."""
+    processes, start = processes_of(of), 0
+    if sum(process["n"] for process in processes) != len(of.samples):
+        return measured  # of an earlier version: nobody knows which samples are whose
+    parts = []
+    counted = [process for process in processes if not disturbed(process)] or processes
+    for process in processes:
+        end = start + process["n"]
+        told = {key: value for key, value in process.items() if key != "turns"}
+        parts.append(Process(told, of.samples[start:end], process in counted))
+        start = end
+    found = tail(measured, parts, share, spread)
+    if found.value is None or found.low is None or found.high is None or floor is None:
+        return found
+    low, high = _no_narrower(found.value, found.low, found.high, floor)
+    return replace(found, low=low, high=high)

@@ -13,7 +13,7 @@ from paretune.measurement import Measurement, Rung, by_metric
 from paretune.models import Model
 from paretune.search.candidate import Candidate
 from paretune.search.early_stops import EarlyStops
-from paretune.search.evidence import EARLY
+from paretune.search.evidence import EARLY, ENOUGH_PROCESSES
 from paretune.search.ladder import Look, ladder
 from paretune.search.outcome import Outcome, OutcomeKind, StepTime
 from paretune.search.workbench import EvaluatorSlot
@@ -214,7 +214,11 @@ class Attempt:
             floor = self._engine.noise_floor if slot.on_device else None
             # What no device matters to is the same in each process, and not pooled.
             fixed = {spec.name for spec in slot.metrics if not spec.device}
-            block = {**pool(blocks, floor), **{n: m for n, m in blocks[0].items() if n in fixed}}
+            spreads = self._engine.spreads() if look.final else None
+            block = {
+                **pool(blocks, floor, spreads=spreads),
+                **{name: m for name, m in blocks[0].items() if name in fixed},
+            }
         self._keep(block, early=not look.final)
 
     def _look_again(self, package: Model, rung: Rung) -> None:
@@ -226,8 +230,8 @@ class Attempt:
         Raises:
             _Stopped: They do.
         """
-        while slots := self._stops.doubtful(self._measured, rung):
-            for slot in slots:
+        for _ in range(1, ENOUGH_PROCESSES):  # a process may yield no value: no more than these
+            for slot in self._stops.doubtful(self._measured, rung):
                 # As process 1 of 2: it is on its own, and pooled with what was seen before.
                 self._measure(package, Look(rung, slot, 1, 2))
             self._stop_early()

@@ -16,6 +16,7 @@ from functools import cached_property
 from typing import Any, Protocol
 
 from paretune.errors import NothingFeasibleError, NothingFitsError
+from paretune.evaluators.spread import Spread
 from paretune.measurement import Measurement
 from paretune.search.attempt import Attempt, OutOfTimeError, Shortcuts
 from paretune.search.candidate import Candidate
@@ -25,6 +26,7 @@ from paretune.search.finals import Finals
 from paretune.search.outcome import Outcome, OutcomeKind
 from paretune.search.prechecks import Foresight
 from paretune.search.rivals import Rivals
+from paretune.search.spreads import refreshed, usual
 from paretune.search.standing import Standing, resolve, stand, violations
 from paretune.search.strategies.base import Strategy
 from paretune.search.workbench import EvaluatorSlot, Workbench
@@ -155,6 +157,8 @@ class Engine:
                 if not self._try(candidate):
                     break
                 self._need_baseline()
+            for outcome in refreshed(self.recorder.outcomes, self.noise_floor):
+                self.recorder.update(outcome)
             if self.finals_s > 0:
                 Finals(self).run()
         except BaseException:
@@ -179,6 +183,10 @@ class Engine:
             {o.id: o for o in self.recorder.outcomes if o.id in feasible},
             base.measurements if base is not None and base.kind is OutcomeKind.OK else None,
         )
+
+    def spreads(self) -> dict[str, Spread]:
+        """Return what processes usually differ by in this study, by metric."""
+        return usual(self.recorder.outcomes)
 
     @cached_property
     def _rivals(self) -> Rivals:

@@ -27,6 +27,7 @@ from paretune.evaluators.sequential import (
 from paretune.measurement import Measurement
 from paretune.models import Model
 from paretune.search.attempt import OutOfTimeError
+from paretune.search.closeness import likeliest_first, nearest_to_limits
 from paretune.search.constraints import Limit
 from paretune.search.near_limits import reaches_over, side_of
 from paretune.search.outcome import Outcome, OutcomeKind, StepTime
@@ -147,9 +148,14 @@ class Finals:
             id for id in sorted((standing.feasible | self._may_be_feasible(standing)) - set(front))
             if surely_dominated(outcomes[id].measurements or {}, front, engine.objectives) is None
         ]  # fmt: skip
-        best = [] if standing.best is None else [standing.best]
+        measured = {id: o.measurements or {} for id, o in outcomes.items()}
         base = [o.id for o in outcomes.values() if o.candidate.digest == engine.baseline]
-        chosen = list(dict.fromkeys((*best, *standing.front, *near)))[:_MOST_FINALISTS]
+        some = {*standing.front, *near}
+        pick = standing.best
+        if pick is None:
+            pick = nearest_to_limits(some, measured, standing.limits)
+        chosen = [] if pick is None else likeliest_first(pick, some, measured, engine.objectives)
+        chosen = chosen[:_MOST_FINALISTS]
         return list(dict.fromkeys((*chosen, *base))) if len(chosen) > 1 else chosen
 
     def _affordable(self, ids: Sequence[int], seconds: float, pace: float = 1.0) -> list[int]:
@@ -282,7 +288,7 @@ class Finals:
             return False
         spent = StepTime("finals", (time.perf_counter() - start) / len(found), False)
         number = 1 + max(last_round(self._outcome(id).measurements or {}) for id in found)
-        levels = self._levels(found)
+        levels, spreads = self._levels(found), engine.spreads()
         for id, block in found.items():
             outcome = self._outcome(id)
             measured = dict(outcome.measurements or {})
@@ -290,7 +296,7 @@ class Finals:
             here = {name: m.noting(level=levels[name]) if name in levels else m
                     for name, m in block.items()}  # fmt: skip
             parts, of = ((known, here), (None, number)) if known else ((here,), (number,))
-            measured |= pool(parts, engine.noise_floor, of)
+            measured |= pool(parts, engine.noise_floor, of, spreads)
             engine.recorder.update(
                 replace(outcome, measurements=measured, seconds=(*outcome.seconds, spent))
             )

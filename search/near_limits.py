@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from paretune.evaluators.pooling import disturbed
 from paretune.evaluators.sequential import MedianSequence
 from paretune.jsontools import Json
 from paretune.measurement import Measurement
@@ -64,8 +65,9 @@ def side_of(limit: Limit, mine: Measured, baseline: Measured, alpha: float) -> b
 
     The bounds hold at every look, for rounds that are alike. A limit relative to the baseline is
     looked at round by round, beside the baseline's own of the same round. For one in a number the
-    speed itself counts: rounds that others disturbed are left out, and none counts that is known to
-    be of an hour unlike the search's (`Finals`).
+    speed itself counts: rounds that others disturbed are left out, as they are of the value, and
+    none counts that is known to be of an hour unlike the search's (`Finals`). The answer never
+    contradicts the value: then it is not known.
 
     Args:
         limit: The limit.
@@ -79,7 +81,7 @@ def side_of(limit: Limit, mine: Measured, baseline: Measured, alpha: float) -> b
         if any("level" in process for process in rounds):
             return None
         for process in rounds:
-            if "interference" not in process:
+            if not disturbed(process):
                 sequence.add(process["value"])
     elif limit.relative[0] == "*":
         if limit.relative[1] <= 0:
@@ -93,7 +95,9 @@ def side_of(limit: Limit, mine: Measured, baseline: Measured, alpha: float) -> b
             sequence.add(own["value"] - other["value"])
     beside = replace(limit, value=bound)
     low, high = beside.holds(sequence.low), beside.holds(sequence.high)
-    return None if sequence.broken or low != high else low
+    # What is feasible goes by the value: while the rounds say otherwise, it is not known.
+    agrees = limit.metric in mine and limit.holds(mine[limit.metric].value) == low
+    return None if sequence.broken or low != high or not agrees else low
 
 
 def near_limits(

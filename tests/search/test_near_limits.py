@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 from typing import Any
 
@@ -133,9 +134,24 @@ def test_the_baseline_is_near_no_limit_that_it_is_itself() -> None:
 def test_a_side_of_a_limit_is_not_sure_by_few_rounds(values: list[float]) -> None:
     limit = parse_constraint("decode_ms_p50 <= 10").resolve({})
     assert limit is not None
-    side = side_of(limit, {"decode_ms_p50": measured(10.0, 1.0, values)}, {}, 0.01)
+    middle = statistics.median([*values, 10.0, 10.0, 10.0])
+    side = side_of(limit, {"decode_ms_p50": measured(middle, 1.0, values)}, {}, 0.01)
     if side is not None:
         assert len(values) >= least_rounds(0.01)
     holding = sum(limit.holds(value) for value in values)
     if len(values) >= least_rounds(0.01) and holding in (0, len(values)):
         assert side is (holding > 0)
+
+
+@given(
+    st.lists(st.floats(8.0, 12.0), min_size=1, max_size=40), st.floats(8.0, 12.0),
+    st.sampled_from(["decode_ms_p50 <= 10", "decode_ms_p50 <= baseline", "decode_ms_p50 < 9.9"]),
+)  # fmt: skip
+def test_what_is_said_of_a_limit_never_contradicts_what_is_feasible(
+    values: list[float], value: float, text: str
+) -> None:
+    limit = parse_constraint(text).resolve({"decode_ms_p50": 10.0})
+    assert limit is not None
+    base = {"decode_ms_p50": measured(10.0, 1.0, [10.0] * len(values))}
+    side = side_of(limit, {"decode_ms_p50": measured(value, 1.0, values)}, base, 0.01)
+    assert side in (None, limit.holds(value))
