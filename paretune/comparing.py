@@ -32,7 +32,7 @@ from paretune.evaluators.sequential import (
 )
 from paretune.jsontools import Json
 from paretune.measurement import Measurement, Rung
-from paretune.models import Model, folder_size
+from paretune.models import Model, folder_size, model_bytes
 from paretune.package import lay_out
 from paretune.targets.base import Job, JobResult, JobStatus, Limits, TakesTurns, Target
 from paretune.targets.interference import watching
@@ -352,7 +352,7 @@ def _row(entrant: Entrant, seen: Sequence[Blocks]) -> dict[str, Json]:
         metrics["decode_tokens_per_s"] = {
             "value": 1e3 / decode, "unit": "tokens/s", "n": len(seen)
         }  # fmt: skip
-    metrics["size_mb"] = {"value": folder_size(entrant.model.path) / 1e6, "unit": "MB", "n": 1}
+    metrics["size_mb"] = {"value": model_bytes(entrant.model) / 1e6, "unit": "MB", "n": 1}
     return {
         "label": entrant.label,
         "given": entrant.given,

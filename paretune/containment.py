@@ -9,11 +9,13 @@ the folder. Imports nothing heavy.
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from paretune.errors import UsageError
 from paretune.jsontools import Json, read_model_json
+from paretune.model_files import candidates
 from paretune.onnx_files import external_files
 from paretune.pickles import CONVERT_ADAPTER, CONVERT_MODEL, pickled
 
@@ -23,7 +25,10 @@ _INDEX_SUFFIX = ".safetensors.index.json"
 ADAPTER = "adapter_model.safetensors"
 _MOST_INDEX_BYTES = 64 << 20
 
-_STAY_INSIDE = "Models may not reach outside of their folder: copy the file into it."
+_STAY_INSIDE = (
+    "Models may not reach outside of their folder: copy the file into it, or the whole folder with "
+    "what its links lead to: cp -rL FOLDER COPY."
+)
 # Words of a key that say that its value names a file or a folder: `filename`, `data_file`,
 # `tokenizer_dir`, `custom_ops_library`, and `enable_profiling` (the beginning of what it writes).
 _FILE = frozenset({"file", "files", "filename", "filepath", "path", "library", "profiling"})
@@ -50,13 +55,14 @@ def check_model(folder: Path) -> set[Path]:
         UsageError: Says which file names what, or how to convert the weights.
     """
     root = folder.resolve()
-    for path in folder.rglob("*"):
+    files = list(candidates(folder))
+    for path in files:
         check_entry(path, root)
     if (folder / "genai_config.json").is_file():
         named = _named_by_genai(folder, read_model_json(folder / "genai_config.json"))
-        for name in _TOKENIZER_FILES:
-            named = named.union(*map(_named_by_tokenizer, folder.rglob(name)))
-        return named.union(*map(_named_by_onnx, folder.rglob("*.onnx")))
+        tokenizers = [path for path in files if path.name in _TOKENIZER_FILES]
+        named = named.union(*map(_named_by_tokenizer, tokenizers))
+        return named.union(*map(_named_by_onnx, (p for p in files if p.suffix == ".onnx")))
     if (folder / "adapter_config.json").is_file():
         return _named_by_adapter(folder)
     if (folder / "config.json").is_file():
@@ -83,8 +89,13 @@ def check_entry(path: Path, root: Path) -> None:
     if not path.is_symlink():
         return
     if not _stays(path, root):
+        gone = "" if path.exists() else ", to a file that is not there"
+        plain = f"{root}-plain"
         raise UsageError(
-            f"{path} is a link that leads out of its model's folder", hint=_STAY_INSIDE
+            f"{path} is a link that leads out of its model's folder{gone}",
+            hint="Models may not reach outside of their folder. Make a plain folder of it: "
+            f"cp -rL {shlex.quote(str(root))} {shlex.quote(plain)}; or, of a model of the hub: "
+            "hf download NAME --local-dir FOLDER.",
         )
     if path.is_dir():  # what is below it would be neither hashed nor copied
         raise UsageError(f"{path} is a link to a folder", hint="Put the folder itself there.")
@@ -245,8 +256,18 @@ def _leads_out(name: str) -> bool:
 
 
 def _stays(path: Path, root: Path) -> bool:
+    """Return whether a path leads to a place in the model's folder, or among the hub's own blobs.
+
+    The hub's tools keep a model as ``models--ORG--NAME/snapshots/REVISION``, a folder of links to
+    files in ``models--ORG--NAME/blobs``.
+    """
     try:
-        return path.resolve().is_relative_to(root)
+        target = path.resolve()
+        if target.is_relative_to(root):
+            return True
+        blobs = [place.parent / "blobs" for place in root.parents
+                 if place.name == "snapshots" and place.parent.name.startswith("models--")]  # fmt: skip
+        return target.parent in blobs[:1] and target.is_file()
     except (OSError, RuntimeError):  # links in a circle
         return False
 

@@ -5,7 +5,6 @@ Nothing here imports torch or onnxruntime: safetensors headers and JSON files ar
 
 from __future__ import annotations
 
-import hashlib
 import math
 import struct
 from collections.abc import Mapping
@@ -16,6 +15,8 @@ from pathlib import Path
 from paretune.containment import check_entry, check_model
 from paretune.errors import UsageError
 from paretune.jsontools import Json, model_object, read_model_json
+from paretune.model_files import candidates
+from paretune.stamps import Stamped, joint_digest, take_all
 
 # What the format itself allows: https://github.com/huggingface/safetensors.
 _MOST_HEADER_BYTES = 100_000_000
@@ -47,31 +48,44 @@ class Model:
         path: The folder; never written to once it has a digest.
         digest: ``sha256:`` of its files' names and contents.
         base: For an adapter, the model it was trained on.
+        files: Which files of the folder are the model, as they were when the digest was taken;
+            None: all of them (what paretune wrote itself).
     """
 
     kind: ModelKind
     path: Path
     digest: str
     base: Model | None = None
+    files: tuple[Stamped, ...] | None = None
+
+    @property
+    def parts(self) -> list[Path]:
+        """The files that are the model, in a fixed order."""
+        if self.files is None:
+            return folder_files(self.path)
+        return [self.path / file.name for file in self.files]
 
     def to_json(self) -> dict[str, Json]:
         """Return the handle by name, the base inside it."""
+        files = {} if self.files is None else {"files": [file.to_json() for file in self.files]}
         return {
             "kind": self.kind.value,
             "path": str(self.path),
             "digest": self.digest,
             "base": None if self.base is None else self.base.to_json(),
+            **files,
         }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Json]) -> Model:
         """Read what `to_json` wrote."""
-        base = value.get("base")
+        base, files = value.get("base"), value.get("files")
         return cls(
             ModelKind(value["kind"]),
             Path(value["path"]),
             value["digest"],
             None if base is None else cls.from_json(base),
+            None if files is None else tuple(map(Stamped.from_json, files)),
         )
 
 
@@ -112,12 +126,6 @@ class ModelInfo:
     built_with: Mapping[str, Json] = field(default_factory=dict)
 
 
-def file_digest(path: Path) -> str:
-    """Return the hex SHA-256 of a file's content."""
-    with open(path, "rb") as source:
-        return hashlib.file_digest(source, "sha256").hexdigest()
-
-
 def folder_files(folder: Path) -> list[Path]:
     """Return every regular file below a folder, in a fixed order.
 
@@ -138,11 +146,26 @@ def folder_size(folder: Path) -> int:
 
 def folder_digest(folder: Path) -> str:
     """Return the content digest of a folder: names and contents, not times or places."""
-    lines = [
-        f"{path.relative_to(folder).as_posix()}\0{file_digest(path)}\n"
-        for path in folder_files(folder)
-    ]
-    return "sha256:" + hashlib.sha256("".join(lines).encode()).hexdigest()
+    return joint_digest(take_all(folder, folder_files(folder)))
+
+
+def model_files(folder: Path) -> list[Path]:
+    """Return the files of a folder that are the model, in a fixed order (`model_files.py`).
+
+    Raises:
+        UsageError: It has no readable weights, or names files elsewhere.
+    """
+    named = check_model(folder)
+    inner = {path for path in named if path.is_dir()}
+    found = named - inner
+    found.update(path for place in inner for path in place.rglob("*"))
+    found.update(candidates(folder))
+    return sorted(path for path in found if path.is_file())
+
+
+def model_bytes(model: Model) -> int:
+    """Return the size of the files that are the model, in bytes."""
+    return sum(path.stat().st_size for path in model.parts)
 
 
 def folder_bytes(folder: Path) -> int:
@@ -183,8 +206,8 @@ def open_model(folder: Path) -> Model:
         UsageError: There is no such model, its weights are pickled, or it names files elsewhere.
     """
     kind = detect_kind(folder)
-    check_model(folder)
-    return Model(kind, folder, folder_digest(folder))
+    files = take_all(folder, model_files(folder))
+    return Model(kind, folder, joint_digest(files), files=files)
 
 
 def safetensors_header(path: Path) -> dict[str, dict[str, Json]]:
@@ -257,7 +280,7 @@ def inspect(folder: Path) -> ModelInfo:
         UsageError: One of the files is damaged.
     """
     kind = detect_kind(folder)
-    size = folder_bytes(folder)
+    size = sum(path.stat().st_size for path in candidates(folder) if path.is_file())
     if kind is not ModelKind.HF:
         return ModelInfo(kind=kind, bytes=size)
     file = folder / "config.json"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from paretune.containment import check_model
-from paretune.models import Model, ModelKind, folder_files
+from paretune.models import Model, ModelKind
 from paretune.pickles import SUFFIXES as PICKLED
 from paretune.search.candidate import RuntimeSettings
 
@@ -53,7 +53,7 @@ def deployable_files(model: Model) -> list[Path]:
 
     An ONNX model may call its plain weights ``weights.bin``: what a model names is kept.
     """
-    files = folder_files(model.path)
+    files = model.parts
     suspects = {file for file in files if file.suffix.lower() in PICKLED}
     if suspects:
         suspects -= check_model(model.path)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from paretune.errors import PassError
 from paretune.jsontools import read_json
-from paretune.models import Model, ModelInfo, ModelKind, folder_files
+from paretune.models import Model, ModelInfo, ModelKind
 from paretune.passes import base
 from paretune.passes.base import Context, Estimate, Progress, parameter
 from paretune.passes.genai_options import quantized_width
@@ -152,7 +152,7 @@ class MatMulNBits:
         quantized = _quantized(network, params, matrices, exclude, keep, level)
         context.progress(Progress("matmul_nbits", 1, 2, "writing"))
         weights = f"{Path(file).name}.data"
-        _copy_others(model.path, context.out, {file, *_external_files(model.path / file)})
+        _copy_others(model, context.out, {file, *_external_files(model.path / file)})
         onnx.save_model(
             quantized,
             context.out / file,
@@ -246,10 +246,10 @@ def _external_files(file: Path) -> set[str]:
     }
 
 
-def _copy_others(source: Path, out: Path, without: set[str]) -> None:
+def _copy_others(source: Model, out: Path, without: set[str]) -> None:
     """Copy, not link: whoever writes into the new model must not write into the old one."""
-    for file in folder_files(source):
-        name = file.relative_to(source).as_posix()
+    for file in source.parts:
+        name = file.relative_to(source.path).as_posix()
         if name not in without:
             (out / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, out / name)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from paretune.containment import check_model
@@ -106,12 +105,13 @@ class Merge:
             raise PassError(f"merge: {error}", hint="Train with a lower learning_rate.") from error
         context.progress(Progress("merge", 2, 3, "writing"))
         merged.save_pretrained(context.out)
-        copy_companions(model.base.path, context)
+        copy_companions(model.base, context)
 
 
-def copy_companions(folder: Path, context: Context) -> None:
+def copy_companions(source: Model, context: Context) -> None:
     """Copy tokenizer, chat template and settings; Python files only where they may run."""
     wanted = _COPIED | {".py"} if context.trust_remote_code else _COPIED
-    for file in sorted(folder.iterdir()):
-        if file.is_file() and file.suffix in wanted and file.name not in _NOT_COPIED:
+    for file in source.parts:
+        beside = file.parent == source.path
+        if beside and file.suffix in wanted and file.name not in _NOT_COPIED:
             shutil.copyfile(file, context.out / file.name)

@@ -13,7 +13,7 @@ from paretune.containment import check_model
 from paretune.data import DataCatalog
 from paretune.errors import PassError
 from paretune.jsontools import Json, digest
-from paretune.models import Model, ModelKind, folder_bytes
+from paretune.models import Model, ModelKind, model_bytes
 from paretune.passes.base import Context, Pass, Progress
 from paretune.registry import find_pass, is_ours
 from paretune.search.candidate import Step, recipe_from_json
@@ -52,7 +52,7 @@ def build(payload: Mapping[str, Any], report: Callable[[Progress], None]) -> Jso
     return {
         "model": model.to_json(),
         "steps": [cost.to_json() for cost in steps],
-        "bytes": folder_bytes(model.path),
+        "bytes": model_bytes(model),
         "faults": store.faults,
     }
 
@@ -84,9 +84,12 @@ class _DamagedInputError(Exception):
 def _copied(model: Model, stage: Path) -> Model:
     """Return a copy of a pass's input: code from elsewhere might write there, and to the store."""
     folder = stage / f"input-{model.digest[-12:]}"
-    shutil.copytree(model.path, folder)
+    for file in model.parts:
+        target = folder / file.relative_to(model.path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, target)
     base = None if model.base is None else _copied(model.base, stage)
-    return replace(model, path=folder, base=base)
+    return replace(model, path=folder, base=base, files=None)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,271 @@
+"""What becomes of a study when what its numbers depend on is no longer what it was.
+
+Two ends: the study is refused, with each change by name (another model, other data, another
+device: no number of it is comparable with a new one); or the numbers that the change touches are
+dropped and made again (an evaluator's or a pass's own version, code and packages).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from paretune.identity import SCHEMA, data_read_by
+from paretune.jsontools import Json, canonical
+from paretune.registry import find_evaluator, names
+from paretune.search.candidate import counted
+from paretune.search.outcome import Outcome, OutcomeKind
+
+_NOT_OF_OLD = ("training", "rows", "measured_by", "passes", "paretune", "model_files", "schema")
+"""What the first identities did not have."""
+_BROKEN = frozenset(
+    {OutcomeKind.FAILED, OutcomeKind.CRASHED, OutcomeKind.INVALID, OutcomeKind.TIMEOUT,
+     OutcomeKind.OUT_OF_MEMORY}
+)  # fmt: skip
+
+
+@dataclass
+class Changes:
+    """What changed since a study's outcomes were made, and what that means.
+
+    Attributes:
+        refused: Changes for which nothing of the study can be gone on with, a phrase each.
+        dropped: Outcomes that must be made again.
+        notes: What the user is told of the rest, a sentence each.
+        remeasured: Names of the evaluators whose values do not count any more.
+        rebuilt: Names of the passes whose builds do not count any more.
+    """
+
+    refused: list[str] = field(default_factory=list)
+    dropped: list[Outcome] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    remeasured: set[str] = field(default_factory=set)
+    rebuilt: set[str] = field(default_factory=set)
+
+
+def compare(
+    known: Mapping[str, Json],
+    now: Mapping[str, Json],
+    outcomes: Sequence[Outcome],
+    devices: tuple[Mapping[str, Json], Mapping[str, Json]] = ({}, {}),
+    earlier_digests: Iterable[str] = (),
+) -> Changes:
+    """Set a study's identity against today's.
+
+    Args:
+        known: What lies in the study.
+        now: Today's.
+        outcomes: Those on record.
+        devices: The facts of the device then and now.
+        earlier_digests: What the model's digest would have been under earlier rules; looked at only
+            if the study was begun under one of them.
+    """
+    found = Changes()
+    old = int(known.get("schema", 1)) < SCHEMA and "schema" in now
+    _of_model(found, known, now, earlier_digests if old else ())
+    _of_data(found, known, now, outcomes)
+    for key in sorted({*known, *now} - {*_NOT_OF_OLD, "model", "base", "data", "device"}):
+        found.refused += differences(known.get(key), now.get(key), key)
+    _of_device(found, known, now, devices)
+    if found.refused:
+        return found
+    _of_evaluators(found, known, now, outcomes)
+    _of_passes(found, known, now, outcomes)
+    gone = {outcome.id for outcome in found.dropped}
+    found.dropped += [o for o in outcomes if o.duplicate_of in gone and o.id not in gone]
+    before, today = known.get("paretune"), now.get("paretune")
+    if before is not None and today is not None and before != today:
+        found.notes.append(
+            f"this study was begun with paretune {before}, this is {today}; what it measured with "
+            "the same versions of passes and evaluators stays"
+        )
+    if old and outcomes:
+        found.notes.append(
+            "this study was begun by a version that recorded neither training data nor versions "
+            "and code of what built and measured: whether they are as they were then cannot be "
+            "told; from now on they are recorded. Name a new folder with --study DIR if one of "
+            "them has changed"
+        )
+    return found
+
+
+def joined(known: Mapping[str, Json], now: Mapping[str, Json]) -> dict[str, Json]:
+    """Return the identity to keep: today's, and what earlier candidates of the study read."""
+    kept = dict(now)
+    for key in ("training", "passes", "rows"):
+        if key in now:
+            kept[key] = {**known.get(key, {}), **now[key]}
+    return kept
+
+
+def _of_model(
+    found: Changes, known: Mapping[str, Json], now: Mapping[str, Json], earlier: Iterable[str]
+) -> None:
+    before, today = known.get("model"), now.get("model")
+    if before != today and before not in earlier:
+        files = list(_files(known.get("model_files"), now.get("model_files")))
+        more = f" ({', '.join(files)})" if files else ""
+        found.refused += [f"{text}{more}" for text in differences(before, today, "model")]
+    found.refused += differences(known.get("base"), now.get("base"), "the adapter's base")
+
+
+def _files(before: Json, now: Json) -> Iterator[str]:
+    """Yield which files of two sets differ, a phrase each."""
+    before, now = before or {}, now or {}
+    for name in sorted({*before, *now}) if before else ():
+        if name not in now:
+            yield f"{name} is gone"
+        elif name not in before:
+            yield f"{name} is new"
+        elif before[name] != now[name]:
+            yield f"{name} differs"
+
+
+def _of_data(
+    found: Changes,
+    known: Mapping[str, Json],
+    now: Mapping[str, Json],
+    outcomes: Sequence[Outcome],
+) -> None:
+    rows = (known.get("rows", {}), now.get("rows", {}))
+    for key, kind in (("data", "data"), ("training", "training data")):
+        before, today = known.get(key, {}), now.get(key, {})
+        for ref in sorted(before.keys() & today.keys()):
+            if before[ref] == today[ref] or (key == "training" and ref in known.get("data", {})):
+                continue  # told already, as what is measured on
+            users = [o.id for o in outcomes if ref in _trained_on(o)]
+            if key == "training" and not users:
+                continue
+            counts = ""
+            if ref in rows[0] and ref in rows[1]:
+                counts = f"{rows[0][ref]} rows before, {rows[1][ref]} now, "
+            built = f" ({counted(len(users), 'candidate')} trained on it)" if users else ""
+            found.refused.append(f"{kind} {ref}: {counts}content differs{built}")
+
+
+def _trained_on(outcome: Outcome) -> set[str]:
+    if not outcome.ran_job:
+        return set()
+    known = set(names("passes"))
+    steps = (step for step in outcome.candidate.recipe if step.name in known)
+    return {ref for step in steps for ref in data_read_by(step)}
+
+
+def _of_device(
+    found: Changes,
+    known: Mapping[str, Json],
+    now: Mapping[str, Json],
+    devices: tuple[Mapping[str, Json], Mapping[str, Json]],
+) -> None:
+    before, today = known.get("device"), now.get("device")
+    if before == today:
+        return
+    passing = ("fingerprint", "memory_free", "disk_free")
+    facts = [{k: v for k, v in device.items() if k not in passing} for device in devices]
+    told = list(differences(facts[0], facts[1], "device")) if all(facts) else []
+    found.refused += told or differences(before, today, "device")
+
+
+def _of_evaluators(
+    found: Changes,
+    known: Mapping[str, Json],
+    now: Mapping[str, Json],
+    outcomes: Sequence[Outcome],
+) -> None:
+    before, today = known.get("measured_by"), now.get("measured_by", [])
+    if before is None or len(before) != len(today):
+        return
+    for choice, old, new in zip(now["evaluators"], before, today, strict=True):
+        why = list(_of_maker(old, new))
+        if not why:
+            continue
+        kind = find_evaluator(choice["name"])
+        metrics = {spec.name for spec in kind(kind.Params(**choice["params"])).metrics}
+        hit = [
+            o for o in outcomes
+            if metrics & (o.measurements or {}).keys()
+            or (o.kind in _BROKEN and o.artifact is not None)
+        ]  # fmt: skip
+        found.remeasured.add(choice["name"])
+        _drop(found, hit, f"evaluator {choice['name']} changed: {'; '.join(why)}",
+              f"its values ({', '.join(sorted(metrics))}) do not count any more: {{}} measured "
+              "again; their builds are kept")  # fmt: skip
+
+
+def _of_passes(
+    found: Changes,
+    known: Mapping[str, Json],
+    now: Mapping[str, Json],
+    outcomes: Sequence[Outcome],
+) -> None:
+    before, today = known.get("passes", {}), now.get("passes", {})
+    for name in sorted(before.keys() & today.keys()):
+        why = list(_of_maker(before[name], today[name]))
+        if not why:
+            continue
+        hit = [
+            o for o in outcomes if o.ran_job and any(s.name == name for s in o.candidate.recipe)
+        ]
+        found.rebuilt.add(name)
+        _drop(found, hit, f"pass {name} changed: {'; '.join(why)}",
+              "what it built before is not mixed with what it builds now: {} built and measured "
+              "again")  # fmt: skip
+
+
+def _drop(found: Changes, hit: Sequence[Outcome], why: str, what: str) -> None:
+    already = {outcome.id for outcome in found.dropped}
+    found.dropped += [outcome for outcome in hit if outcome.id not in already]
+    if hit:
+        are = "is" if len(hit) == 1 else "are"
+        found.notes.append(f"{why}; {what.format(f'{counted(len(hit), "candidate")} {are}')}")
+
+
+_WORDS = {"version": "version", "protocol": "protocol"}
+_INNER = {"packages": "", "imports": "", "distribution": "its package ", "code": "", "files": ""}
+
+
+def _of_maker(before: Mapping[str, Json], now: Mapping[str, Json]) -> Iterator[str]:
+    """Yield what changed of what an evaluator or a pass is made of, a phrase each."""
+    for key, word in _WORDS.items():
+        if before.get(key) != now.get(key):
+            yield f"{word} {before.get(key)} before, {now.get(key)} now"
+    for key in ("distribution", "packages", "imports"):
+        old, new = before.get(key, {}), now.get(key, {})
+        for name in sorted({*old, *new}):
+            if old.get(name) != new.get(name):
+                yield (
+                    f"{_INNER[key]}{name} {old.get(name, 'absent')} before, "
+                    f"{new.get(name, 'absent')} now"
+                )
+    yield from (f"its code: {text}" for text in _sources(before.get("code"), now.get("code")))
+    # A space that no longer names a file, or names another one, has not changed one.
+    old, new = before.get("files", {}), now.get("files", {})
+    for name in sorted(old.keys() & new.keys()):
+        if old[name] != new[name]:
+            yield f"the file {name} differs"
+
+
+def _sources(before: Json, now: Json) -> Iterator[str]:
+    before, now = before or {}, now or {}
+    for name in sorted({*before, *now}):
+        if before.get(name) != now.get(name):
+            how = "is gone" if name not in now else "is new" if name not in before else "differs"
+            yield f"module {name} {how}"
+
+
+def differences(before: Json, now: Json, place: str = "") -> Iterator[str]:
+    """Yield where two JSON values differ, with both values."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in sorted({*before, *now}):
+            inner = f"{place}.{key}" if place else key
+            yield from differences(before.get(key), now.get(key), inner)
+    elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        for i, (one, other) in enumerate(zip(before, now, strict=True)):
+            yield from differences(one, other, f"{place}[{i}]")
+    elif before != now:
+        yield f"{place} was {_cut(before)}, is {_cut(now)}"
+
+
+def _cut(value: Json) -> str:
+    text = value if isinstance(value, str) else canonical(value)
+    return text if len(text) <= 60 else text[:57] + "..."

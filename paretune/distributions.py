@@ -1,0 +1,87 @@
+"""Which installed distributions a module comes from, and their versions.
+
+The same module comes from several distributions: ``onnxruntime`` from ``onnxruntime``,
+``onnxruntime-gpu``, ``-directml``, ``-openvino`` or a nightly. A name in a list of packages stands
+for its module: the versions of all that bring it are told.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+from collections.abc import Iterable
+from functools import cache
+
+
+def package_version(name: str) -> str:
+    """Return the version of what brings a package's module, or ``absent``.
+
+    Args:
+        name: A distribution, such as ``onnxruntime``.
+
+    Returns:
+        Its version where it alone brings its module; else each that does with its version, such
+        as ``onnxruntime-gpu 1.22.0``.
+    """
+    found = variants(name)
+    if set(found) <= {normal(name)}:
+        return found.get(normal(name), "absent")
+    return ", ".join(f"{each} {version}" for each, version in sorted(found.items()))
+
+
+def variants(name: str) -> dict[str, str]:
+    """Return every installed distribution that brings a package's module, with its version.
+
+    Args:
+        name: One that does, or the module's own name; it need not be installed.
+    """
+    wanted = normal(name)
+    by_module, own = _scanned()
+    modules = own.get(wanted) or {wanted.replace("-", "_")}
+    names = {each for module in modules for each in by_module.get(module.lower(), ())}
+    if wanted in own:
+        names.add(wanted)
+    return {each: importlib.metadata.version(each) for each in sorted(names)}
+
+
+def brought_by(module: str) -> dict[str, str]:
+    """Return the distributions that bring a top-level module, with their versions."""
+    names = _scanned()[0].get(module.lower(), ())
+    return {each: importlib.metadata.version(each) for each in sorted(names)}
+
+
+def normal(name: str) -> str:
+    """Return a distribution's name as it is compared."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+@cache
+def _scanned() -> tuple[dict[str, set[str]], dict[str, set[str]]]:
+    """Return modules to distributions, and distributions to modules; read once in a process.
+
+    As `importlib.metadata.packages_distributions`, without reading each list of files whole.
+    """
+    by_module: dict[str, set[str]] = {}
+    own: dict[str, set[str]] = {}
+    for distribution in importlib.metadata.distributions():
+        found = distribution.metadata["Name"]
+        if not found:  # what a broken removal left
+            continue
+        name = normal(found)
+        own.setdefault(name, set()).update(modules := set(_modules(distribution)))
+        for module in modules:
+            by_module.setdefault(module.lower(), set()).add(name)
+    return by_module, own
+
+
+def _modules(distribution: importlib.metadata.Distribution) -> Iterable[str]:
+    told = distribution.read_text("top_level.txt")
+    if told:
+        return told.split()
+    listed = distribution.read_text("RECORD") or ""
+    tops = {line.split(",", 1)[0].split("/", 1)[0] for line in listed.splitlines()}
+    return {
+        top.split(".", 1)[0]
+        for top in tops
+        if top and not top.endswith((".dist-info", ".data", ".pth")) and top not in ("..", ".")
+    }
