@@ -9,7 +9,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from paretune.store import package_version
+from paretune.distributions import package_version
 from paretune.targets.fingerprint import device
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -55,6 +55,8 @@ class Evaluator(Protocol):
         fresh_process: True if it must run in a newly spawned process of its own.
         processes: Optional. In how many processes, one after another, its last rung is measured;
             1 where it is not given. What they measure is pooled (`evaluators/pooling.py`).
+        protocol: Optional. Name and version of how it measures (``device-2``), as its measurements
+            have it: what was measured by an earlier version of it is measured again.
         takes_turns: Optional. True if it asks `Budget.turns` before each bit of timing; otherwise
             it gets one turn for everything.
         prompts_by_metric: Optional. Of each metric that is a time to a first token in milliseconds,

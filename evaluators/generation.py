@@ -125,6 +125,7 @@ class Generation:
     fresh_process: ClassVar[bool] = False
     processes: ClassVar[int] = 3
     takes_turns: ClassVar[bool] = True
+    protocol: ClassVar[str] = PROTOCOL
 
     def __init__(self, params: GenerationParams) -> None:
         self.params = params

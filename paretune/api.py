@@ -14,6 +14,7 @@ from paretune.example_prompt import first_prompt, keep_example
 from paretune.given_functions import importable
 from paretune.jsontools import Json, write_atomic
 from paretune.log_display import Logged
+from paretune.models import earlier_digests
 from paretune.readiness import advice
 from paretune.results_document import ResultsDocument
 from paretune.search.attempt import Shortcuts
@@ -71,11 +72,18 @@ class Search:
     ) -> None:
         self._setting, self._study = setting, study
         plan = setting.plan
-        study.claim(plan.text, plan.to_json(), setting.identity(), setting.device.to_json())
+        changes = study.claim(
+            plan.text, plan.to_json(), setting.identity(), setting.device.to_json(),
+            earlier_digests(plan.model),
+        )  # fmt: skip
+        self.notes = (
+            *changes.notes,
+            *plan.notes,
+            *training_notes(plan, setting.baseline, setting.target),
+        )
         read = [ref for choice in plan.evaluators for ref in references(choice)]
         self._example = first_prompt(read, setting.catalog)
         keep_example(study.folder, self._example)
-        self.notes = (*plan.notes, *training_notes(plan, setting.baseline, setting.target))
         self._document = ResultsDocument(
             plan.name, plan.digest, setting.device.to_json(), plan.objectives,
             plan.constraints, setting.baseline.digest, self.notes, setting.roofline,

@@ -16,8 +16,22 @@ from paretune.registry import find_evaluator, names
 from paretune.search.candidate import counted
 from paretune.search.outcome import Outcome, OutcomeKind
 
+_SHOWN = 4
+"""Changes that are told one by one."""
 _NOT_OF_OLD = ("training", "rows", "measured_by", "passes", "paretune", "model_files", "schema")
 """What the first identities did not have."""
+_VERSIONS_OF_OLD = {
+    "measured_by": {"classification": 1, "exact_match": 1, "perplexity": 1, "generation": 2,
+                    "footprint": 1, "custom": 1},
+    "passes": {"lora": 2, "qlora": 1, "merge": 1, "genai": 1, "genai_adapter": 1,
+               "matmul_nbits": 1},
+}  # fmt: skip
+"""Those of ours when identities began to hold them."""
+_LOOKED_AT_OF_OLD = frozenset(
+    {"numpy", "onnxruntime", "onnxruntime-genai", "peft", "torch", "transformers",
+     "onnxruntime-genai-cuda", "onnxruntime-genai-directml", "onnxruntime-gpu",
+     "onnxruntime-directml"}
+)  # fmt: skip
 _BROKEN = frozenset(
     {OutcomeKind.FAILED, OutcomeKind.CRASHED, OutcomeKind.INVALID, OutcomeKind.TIMEOUT,
      OutcomeKind.OUT_OF_MEMORY}
@@ -89,12 +103,25 @@ def compare(
     return found
 
 
+def told(refused: Sequence[str]) -> str:
+    """Return the first few changes as one text, and how many there are besides."""
+    more = f"; and {len(refused) - _SHOWN} more" if len(refused) > _SHOWN else ""
+    return "; ".join(refused[:_SHOWN]) + more
+
+
 def joined(known: Mapping[str, Json], now: Mapping[str, Json]) -> dict[str, Json]:
     """Return the identity to keep: today's, and what earlier candidates of the study read."""
     kept = dict(now)
-    for key in ("training", "passes", "rows"):
+    for key in ("training", "rows"):
         if key in now:
             kept[key] = {**known.get(key, {}), **now[key]}
+    if "passes" in now:
+        before = known.get("passes", {})
+        kept["passes"] = {**before, **now["passes"]}
+        for name in before.keys() & now["passes"].keys():
+            files = {**before[name].get("files", {}), **now["passes"][name].get("files", {})}
+            if files:
+                kept["passes"][name] = {**now["passes"][name], "files": files}
     return kept
 
 
@@ -102,7 +129,7 @@ def _of_model(
     found: Changes, known: Mapping[str, Json], now: Mapping[str, Json], earlier: Iterable[str]
 ) -> None:
     before, today = known.get("model"), now.get("model")
-    if before != today and before not in earlier:
+    if before != today and all(before != digest for digest in earlier):
         files = list(_files(known.get("model_files"), now.get("model_files")))
         more = f" ({', '.join(files)})" if files else ""
         found.refused += [f"{text}{more}" for text in differences(before, today, "model")]
@@ -131,8 +158,9 @@ def _of_data(
     for key, kind in (("data", "data"), ("training", "training data")):
         before, today = known.get(key, {}), now.get(key, {})
         for ref in sorted(before.keys() & today.keys()):
-            if before[ref] == today[ref] or (key == "training" and ref in known.get("data", {})):
-                continue  # told already, as what is measured on
+            told = key == "training" and ref in known.get("data", {}).keys() & now["data"].keys()
+            if before[ref] == today[ref] or told:
+                continue
             users = [o.id for o in outcomes if ref in _trained_on(o)]
             if key == "training" and not users:
                 continue
@@ -162,8 +190,17 @@ def _of_device(
         return
     passing = ("fingerprint", "memory_free", "disk_free")
     facts = [{k: v for k, v in device.items() if k not in passing} for device in devices]
-    told = list(differences(facts[0], facts[1], "device")) if all(facts) else []
-    found.refused += told or differences(before, today, "device")
+    what = ""
+    if all(facts):
+        if "schema" not in known:  # fewer packages were looked at
+            packages = facts[1].get("packages", {})
+            seen = facts[0].get("packages", {}).keys() | _LOOKED_AT_OF_OLD
+            facts[1]["packages"] = {name: v for name, v in packages.items() if name in seen}
+        inner = list(differences(facts[0], facts[1]))
+        if not inner:
+            return
+        what = f" ({', '.join(inner)})"
+    found.refused += [f"{text}{what}" for text in differences(before, today, "device")]
 
 
 def _of_evaluators(
@@ -172,24 +209,51 @@ def _of_evaluators(
     now: Mapping[str, Json],
     outcomes: Sequence[Outcome],
 ) -> None:
-    before, today = known.get("measured_by"), now.get("measured_by", [])
-    if before is None or len(before) != len(today):
+    today = now.get("measured_by", [])
+    before = known.get("measured_by", _of_old(now, "measured_by"))
+    if len(before) != len(today):
         return
     for choice, old, new in zip(now["evaluators"], before, today, strict=True):
-        why = list(_of_maker(old, new))
-        if not why:
-            continue
         kind = find_evaluator(choice["name"])
         metrics = {spec.name for spec in kind(kind.Params(**choice["params"])).metrics}
+        why = list(_of_maker(old, new))
         hit = [
             o for o in outcomes
             if metrics & (o.measurements or {}).keys()
             or (o.kind in _BROKEN and o.artifact is not None)
         ]  # fmt: skip
+        if not why:  # each outcome says which protocol it was measured by
+            protocol = new.get("protocol")
+            hit = [o for o in hit if protocol is not None and _by_another(o, metrics, protocol)]
+            why = [f"protocol {protocol} now"] if hit else []
+        if not why:
+            continue
         found.remeasured.add(choice["name"])
         _drop(found, hit, f"evaluator {choice['name']} changed: {'; '.join(why)}",
               f"its values ({', '.join(sorted(metrics))}) do not count any more: {{}} measured "
               "again; their builds are kept")  # fmt: skip
+
+
+def _of_old(now: Mapping[str, Json], key: str) -> Json:
+    """Return what an identity that does not say so has been made by: ours, in known versions."""
+    versions = _VERSIONS_OF_OLD[key]
+    if key == "passes":
+        return {n: {"version": versions[n]} for n in now.get(key, {}) if n in versions}
+    return [
+        {"version": versions[e["name"]]} if e["name"] in versions else {}
+        for e in now.get("evaluators", ())
+    ]
+
+
+def _by_another(outcome: Outcome, metrics: set[str], protocol: str) -> bool:
+    """Return whether one of these was measured by an earlier form of a protocol (``device-1``)."""
+    stem = protocol.rpartition("-")[0]
+    measured = (outcome.measurements or {}).items()
+    return any(
+        m.protocol != protocol and m.protocol.rpartition("-")[0] == stem
+        for name, m in measured
+        if name in metrics
+    )
 
 
 def _of_passes(
@@ -198,14 +262,13 @@ def _of_passes(
     now: Mapping[str, Json],
     outcomes: Sequence[Outcome],
 ) -> None:
-    before, today = known.get("passes", {}), now.get("passes", {})
+    today = now.get("passes", {})
+    before = known.get("passes", _of_old(now, "passes"))
     for name in sorted(before.keys() & today.keys()):
         why = list(_of_maker(before[name], today[name]))
         if not why:
             continue
-        hit = [
-            o for o in outcomes if o.ran_job and any(s.name == name for s in o.candidate.recipe)
-        ]
+        hit = [o for o in outcomes if o.ran_job and any(s.name == name for s in o.candidate.recipe)]
         found.rebuilt.add(name)
         _drop(found, hit, f"pass {name} changed: {'; '.join(why)}",
               "what it built before is not mixed with what it builds now: {} built and measured "
@@ -216,26 +279,26 @@ def _drop(found: Changes, hit: Sequence[Outcome], why: str, what: str) -> None:
     already = {outcome.id for outcome in found.dropped}
     found.dropped += [outcome for outcome in hit if outcome.id not in already]
     if hit:
-        are = "is" if len(hit) == 1 else "are"
-        found.notes.append(f"{why}; {what.format(f'{counted(len(hit), "candidate")} {are}')}")
-
-
-_WORDS = {"version": "version", "protocol": "protocol"}
-_INNER = {"packages": "", "imports": "", "distribution": "its package ", "code": "", "files": ""}
+        candidates = f"{counted(len(hit), 'candidate')} {'is' if len(hit) == 1 else 'are'}"
+        found.notes.append(f"{why}; {what.format(candidates)}")
 
 
 def _of_maker(before: Mapping[str, Json], now: Mapping[str, Json]) -> Iterator[str]:
-    """Yield what changed of what an evaluator or a pass is made of, a phrase each."""
-    for key, word in _WORDS.items():
-        if before.get(key) != now.get(key):
-            yield f"{word} {before.get(key)} before, {now.get(key)} now"
-    for key in ("distribution", "packages", "imports"):
+    """Yield what changed of what an evaluator or a pass is made of, a phrase each.
+
+    Of a study from before more was recorded the version is known alone, if at all.
+    """
+    for key in ("version", "protocol"):
+        if key in before and before[key] != now.get(key):
+            yield f"{key} {before[key]} before, {now.get(key)} now"
+    if set(before) <= {"version"} < set(now):
+        return
+    for key, word in (("distribution", "its package "), ("packages", ""), ("imports", "")):
         old, new = before.get(key, {}), now.get(key, {})
         for name in sorted({*old, *new}):
             if old.get(name) != new.get(name):
                 yield (
-                    f"{_INNER[key]}{name} {old.get(name, 'absent')} before, "
-                    f"{new.get(name, 'absent')} now"
+                    f"{word}{name} {old.get(name, 'absent')} before, {new.get(name, 'absent')} now"
                 )
     yield from (f"its code: {text}" for text in _sources(before.get("code"), now.get("code")))
     # A space that no longer names a file, or names another one, has not changed one.

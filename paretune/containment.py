@@ -265,9 +265,13 @@ def _stays(path: Path, root: Path) -> bool:
         target = path.resolve()
         if target.is_relative_to(root):
             return True
-        blobs = [place.parent / "blobs" for place in root.parents
-                 if place.name == "snapshots" and place.parent.name.startswith("models--")]  # fmt: skip
-        return target.parent in blobs[:1] and target.is_file()
+        hubs = (
+            place.parent
+            for place in root.parents
+            if place.name == "snapshots" and place.parent.name.startswith("models--")
+        )
+        hub = next(hubs, None)
+        return hub is not None and target.parent == hub / "blobs" and target.is_file()
     except (OSError, RuntimeError):  # links in a circle
         return False
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
+from importlib.metadata import entry_points
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -15,10 +16,10 @@ from typing import TYPE_CHECKING, Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from paretune.code_files import Code, code_of
-from paretune.distributions import brought_by, package_version
+from paretune.distributions import brought_by, normal, package_version
 from paretune.jsontools import Json
 from paretune.models import Model
-from paretune.registry import find_evaluator, find_pass, is_ours, table
+from paretune.registry import find_evaluator, find_pass, is_ours
 from paretune.search.candidate import Candidate, Step
 from paretune.search.space import Chain, Space, slots_of
 from paretune.stamps import Stamped, take
@@ -26,6 +27,7 @@ from paretune.stamps import Stamped, take
 if TYPE_CHECKING:
     from paretune.config import EvaluatorChoice, Plan
     from paretune.data import DataCatalog
+    from paretune.passes.base import Pass
 
 SCHEMA = 2
 """Version of ``identity.json``: the first did not know training data, code and versions."""
@@ -123,7 +125,7 @@ def _evaluator(choice: EvaluatorChoice, root: Path) -> dict[str, Json]:
         found["protocol"] = protocol
     found |= _told(code_of_evaluator(choice.name, choice.params))
     if not is_ours("evaluators", choice.name):
-        found["distribution"] = _distribution("evaluators", choice.name)
+        found["distribution"] = _distribution("evaluators", choice.name, kind.__module__)
     files = files_named(kind.Params, choice.params, root)
     if files:
         found["files"] = {file.name: file.sha256 for file in files}
@@ -136,10 +138,10 @@ def _pass(name: str, steps: Iterable[Step], root: Path) -> dict[str, Json]:
     found: dict[str, Json] = {
         "version": pass_.version,
         "packages": {each: package_version(each) for each in pass_.packages},
-        **_told(code_of_pass(name)),
+        **_told(code_of_pass(pass_)),
     }
     if not is_ours("passes", name):
-        found["distribution"] = _distribution("passes", name)
+        found["distribution"] = _distribution("passes", pass_.name, type(pass_).__module__)
     files: dict[str, str] = {}
     for step in steps:
         if step.name == name:
@@ -150,19 +152,19 @@ def _pass(name: str, steps: Iterable[Step], root: Path) -> dict[str, Json]:
     return found
 
 
-def pass_key(name: str, params: Mapping[str, Json], root: Path) -> dict[str, Json]:
+def pass_key(pass_: Pass, params: Mapping[str, Json], root: Path) -> dict[str, Json]:
     """Return what joins a build's key beside the pass's version and packages; ours: nothing.
 
     Args:
-        name: The pass.
+        pass_: The pass.
         params: As configured.
         root: Where relative paths start.
     """
     found: dict[str, Json] = {}
-    if not is_ours("passes", name):
-        found["code"] = _told(code_of_pass(name))
-        found["distribution"] = _distribution("passes", name)
-    files = files_named(find_pass(name).Params, params, root)
+    if not is_ours("passes", pass_.name):
+        found["code"] = _told(code_of_pass(pass_))
+        found["distribution"] = _distribution("passes", pass_.name, type(pass_).__module__)
+    files = files_named(pass_.Params, params, root)
     if files:
         found["files"] = {file.name: file.sha256 for file in files}
     return found
@@ -172,7 +174,7 @@ def code_of_evaluator(name: str, params: Mapping[str, Json]) -> Code:
     """Return the code from elsewhere that an evaluator runs: its own, and its user's function."""
     found = _NOTHING
     if not is_ours("evaluators", name):
-        found = _joined(found, code_of(_module("evaluators", name)))
+        found = _joined(found, code_of(find_evaluator(name).__module__))
     if getattr(find_evaluator(name), "runs_user_code", False):
         for value in params.values():
             if isinstance(value, str) and ":" in value:
@@ -180,9 +182,9 @@ def code_of_evaluator(name: str, params: Mapping[str, Json]) -> Code:
     return found
 
 
-def code_of_pass(name: str) -> Code:
+def code_of_pass(pass_: Pass) -> Code:
     """Return the code of a pass that comes from elsewhere; nothing for ours."""
-    return _NOTHING if is_ours("passes", name) else code_of(_module("passes", name))
+    return _NOTHING if is_ours("passes", pass_.name) else code_of(type(pass_).__module__)
 
 
 _NOTHING = Code((), {})
@@ -202,13 +204,14 @@ def _told(code: Code) -> dict[str, Json]:
     return found
 
 
-def _module(group: str, name: str) -> str:
-    return table(group)[name].partition(":")[0]
-
-
 @cache
-def _distribution(group: str, name: str) -> dict[str, str]:
-    return brought_by(_module(group, name).partition(".")[0])
+def _distribution(group: str, name: str, module: str) -> dict[str, str]:
+    """Return the distributions behind a plug-in: that of its entry, and those of its module."""
+    found = brought_by(module.partition(".")[0])
+    for entry in entry_points(group=f"paretune.{group}", name=name):
+        if entry.dist is not None:
+            found = {**found, normal(entry.dist.name): entry.dist.version}
+    return found
 
 
 def files_named(
@@ -271,5 +274,3 @@ def _named(text: str, root: Path) -> Iterator[Stamped]:
                 return
         except OSError:  # too long for a name
             return
-
-

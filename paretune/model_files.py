@@ -61,7 +61,7 @@ def candidates(folder: Path) -> Iterator[Path]:
 
 
 def names_code(folder: Path) -> bool:
-    """Return whether a JSON file at the top of a folder names Python code to load (``auto_map``)."""
+    """Return whether a JSON file at a folder's top names Python code to load (``auto_map``)."""
     return any(map(_has_auto_map, folder.glob("*.json")))
 
 

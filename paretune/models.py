@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -15,7 +15,7 @@ from pathlib import Path
 from paretune.containment import check_entry, check_model
 from paretune.errors import UsageError
 from paretune.jsontools import Json, model_object, read_model_json
-from paretune.model_files import candidates
+from paretune.model_files import candidates, whole
 from paretune.stamps import Stamped, joint_digest, take_all
 
 # What the format itself allows: https://github.com/huggingface/safetensors.
@@ -161,6 +161,15 @@ def model_files(folder: Path) -> list[Path]:
     found.update(path for place in inner for path in place.rglob("*"))
     found.update(candidates(folder))
     return sorted(path for path in found if path.is_file())
+
+
+def earlier_digests(folder: Path) -> Iterator[str]:
+    """Yield what a model's digest was while every file counted, with and without studies in it."""
+    for but_ours in (False, True):
+        try:
+            yield joint_digest(take_all(folder, whole(folder, but_ours=but_ours)))
+        except UsageError:  # a file that nobody may read was no part of a model that was digested
+            return
 
 
 def model_bytes(model: Model) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
 import yaml
@@ -17,7 +18,7 @@ from paretune.errors import ConfigError, StateError
 from paretune.jsontools import Json, write_atomic
 from paretune.latency_figure import measured_cases
 from paretune.model_card import write_model_card
-from paretune.models import Model, open_model
+from paretune.models import Model, earlier_digests, open_model
 from paretune.package import lay_out
 from paretune.report import write_report
 from paretune.sample_program import write_sample
@@ -143,7 +144,8 @@ def comparison(outcomes: Sequence[Outcome], best: int | None, baseline: int | No
 
 def _input_model(resolved: Mapping[str, Json], outcome: Outcome) -> Model:
     model = open_model(Path(str(resolved["model"])))
-    if model.digest != outcome.artifact:
+    digests = chain([model.digest], earlier_digests(model.path))
+    if all(digest != outcome.artifact for digest in digests):
         raise StateError(
             f"the model in {model.path} is not the one that was measured",
             hint="Put the measured model back, or search again.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 
+from paretune.distributions import package_version
 from paretune.jsontools import Json
 from paretune.remarks import summary
 from paretune.search.candidate import recipe_to_json
@@ -14,7 +15,6 @@ from paretune.search.near_limits import near_limits
 from paretune.search.no_difference import parameters_without_effect
 from paretune.search.outcome import Outcome
 from paretune.search.standing import Standing
-from paretune.store import package_version
 
 SCHEMA = 1
 _PACKAGES = (

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from paretune.identity import identity_of
 from paretune.jsontools import Json
 from paretune.measurement import MetricSpec
 from paretune.models import Model, ModelInfo, ModelKind, inspect, open_model
@@ -108,13 +109,7 @@ class Setting:
 
     def identity(self) -> dict[str, Json]:
         """Return what a study's outcomes are valid for: it may not change under them."""
-        read = {ref for choice in self.plan.evaluators for ref in references(choice)}
-        return {
-            "model": self.model.digest,
-            "data": {ref: self.catalog.digest(ref) for ref in sorted(read)},
-            "evaluators": [{"name": s.name, "params": dict(s.params)} for s in self.evaluators],
-            "baseline": self.baseline.to_json(),
-        }
+        return identity_of(self.plan, self.model, self.catalog, self.baseline)
 
     def workbench(self, study: Path | None = None) -> JobWorkbench:
         """Return what makes the jobs of this plan.

@@ -20,12 +20,12 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
+from paretune.distributions import package_version
 from paretune.errors import StateError
 from paretune.jsontools import Json, digest, fsync_folder, read_json, write_json
 from paretune.models import (
@@ -55,14 +55,6 @@ def default_store() -> Path:
         return Path(named)
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(cache) / "paretune"
-
-
-def package_version(name: str) -> str:
-    """Return a distribution's version, or ``absent``."""
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "absent"
 
 
 @dataclass(frozen=True)
@@ -128,6 +120,7 @@ class Store:
         params: BaseModel,
         data: Mapping[str, str],
         provider: str,
+        more: Mapping[str, Json] | None = None,
     ) -> str:
         """Return the key of one pass on one input: everything that its output depends on.
 
@@ -137,9 +130,11 @@ class Store:
             params: Its parameters, defaults filled in.
             data: Digest of each data set that it reads, by reference.
             provider: Execution provider; counts only where the pass says that it matters.
+            more: What else it depends on: a plug-in's code, files that parameters name.
         """
         return digest(
             {
+                **(more or {}),
                 "input": input_digest,
                 "pass": pass_.name,
                 "version": pass_.version,

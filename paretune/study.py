@@ -9,21 +9,19 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 import yaml
 from filelock import FileLock, Timeout
 
+from paretune.changes import Changes, compare, joined, told
 from paretune.errors import StateError, UsageError
 from paretune.jsontools import Json, canonical, read_json, write_atomic, write_json
 from paretune.measurement import Measurement
 from paretune.search.candidate import Candidate
 from paretune.search.outcome import Outcome
-
-_SHOWN = 4
-"""Differences from another configuration that are told one by one."""
 
 
 class Study:
@@ -79,24 +77,38 @@ class Study:
         self._lock.release()
 
     def claim(
-        self, text: str, resolved: Json, identity: Mapping[str, Json], device: Mapping[str, Json]
-    ) -> None:
+        self,
+        text: str,
+        resolved: Json,
+        identity: Mapping[str, Json],
+        device: Mapping[str, Json],
+        earlier_digests: Iterable[str] = (),
+    ) -> Changes:
         """Write what the study is about, or check that it still is about the same.
+
+        Outcomes that a change touches are set aside, so that their candidates are tried again.
 
         Args:
             text: The configuration as given.
             resolved: The configuration with everything filled in.
-            identity: What may not change once something was measured (model, data, evaluators,
-                baseline): name to digest or value.
+            identity: What its numbers depend on (`paretune.identity`): name to digest or value.
             device: ``TargetInfo.to_json()`` of the target.
+            earlier_digests: What the model's digest would have been under earlier rules.
+
+        Returns:
+            What changed, and what became of it.
 
         Raises:
             UsageError: The study holds outcomes of something else, or of another device.
         """
         known = self.folder / "identity.json"
+        now = {**identity, "device": device["fingerprint"]}
+        changes = Changes()
         if self.outcomes and known.is_file():
-            self._compare(read_json(known), {**identity, "device": device["fingerprint"]})
-        write_json(known, {**identity, "device": device["fingerprint"]})
+            before = read_json(known)
+            changes = self._compare(before, now, device, earlier_digests)
+            now = joined(before, now)
+        write_json(known, now)
         shown = yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True, width=100)
         given = "".join(f"#   {line}\n" for line in text.splitlines())
         write_atomic(
@@ -104,22 +116,41 @@ class Study:
             f"# As given:\n#\n{given}\n# As resolved:\n{shown}",
         )
         write_json(self.folder / "device.json", dict(device))
+        return changes
 
-    def _compare(self, before: Mapping[str, Json], now: Mapping[str, Json]) -> None:
-        changed = list(_differences(dict(before), dict(now)))
-        if not changed:
-            return
+    def _compare(
+        self,
+        before: Mapping[str, Json],
+        now: Mapping[str, Json],
+        device: Mapping[str, Json],
+        earlier_digests: Iterable[str],
+    ) -> Changes:
+        place = self.folder / "device.json"
+        devices = (read_json(place) if place.is_file() else {}, device)
+        changes = compare(before, now, self.outcomes, devices, earlier_digests)
         if not any(outcome.ran_job for outcome in self.outcomes):
             # Nothing was measured yet (a provider that is not here, say): nothing is mixed.
-            for outcome in tuple(self.outcomes):
-                self.forget(outcome)
-            return
-        more = f"; and {len(changed) - _SHOWN} more" if len(changed) > _SHOWN else ""
-        raise UsageError(
-            f"study {str(self.folder)!r} holds {len(self.outcomes)} outcomes of something else: "
-            f"{'; '.join(changed[:_SHOWN])}{more}",
-            hint="Measurements of the two cannot be mixed. Name a new folder with --study DIR.",
-        )
+            if changes.refused or changes.dropped:
+                for outcome in tuple(self.outcomes):
+                    self.forget(outcome)
+            return Changes()
+        if changes.refused:
+            raise UsageError(
+                f"study {str(self.folder)!r} holds {len(self.outcomes)} outcomes of something "
+                f"else: {told(changes.refused)}",
+                hint="Measurements of the two cannot be mixed, and those on record stay as they "
+                "are. Put back what changed, or name a new folder with --study DIR: what did not "
+                "change is taken from the store.",
+            )
+        for outcome in changes.dropped:
+            self.set_aside(outcome)
+        return changes
+
+    def set_aside(self, outcome: Outcome) -> None:
+        """Take an outcome back as `forget` does, and keep what it said in ``superseded.json``."""
+        folder = self.candidate_folder(outcome.id)
+        shutil.copyfile(folder / "outcome.json", folder / "superseded.json")
+        self.forget(outcome)
 
     def next_id(self) -> int:
         """Return the number of the next candidate; ids start at 1."""
@@ -202,21 +233,3 @@ def read_outcomes(folder: Path, *, samples: bool = True) -> list[Outcome]:
                 hint=f"Remove the folder {file.parent} to have that candidate measured again.",
             ) from error
     return sorted(found, key=lambda outcome: outcome.id)
-
-
-def _differences(before: Json, now: Json, place: str = "") -> Iterator[str]:
-    """Yield where two JSON values differ, with both values."""
-    if isinstance(before, dict) and isinstance(now, dict):
-        for key in sorted({*before, *now}):
-            inner = f"{place}.{key}" if place else key
-            yield from _differences(before.get(key), now.get(key), inner)
-    elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
-        for i, (one, other) in enumerate(zip(before, now, strict=True)):
-            yield from _differences(one, other, f"{place}[{i}]")
-    elif before != now:
-        yield f"{place} was {_cut(before)}, is {_cut(now)}"
-
-
-def _cut(value: Json) -> str:
-    text = value if isinstance(value, str) else canonical(value)
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -24,6 +24,7 @@ def parameter(
     *,
     unit: str | None = None,
     search: Searchable = "choice",
+    writes: bool = False,
     **constraints: Any,
 ) -> Any:
     """Declare one parameter of a pass.
@@ -34,6 +35,8 @@ def parameter(
         unit: Its unit, if it has one.
         search: ``range``: a choice or a range (numbers); ``choice``: a list of values only;
             ``none``: one fixed value.
+        writes: It names a file that is written. The content of a file that a parameter names
+            counts as a part of the parameter otherwise.
         **constraints: pydantic's own (``ge``, ``le``, ...).
 
     Returns:
@@ -42,6 +45,8 @@ def parameter(
     extra: dict[str, Any] = {"search": search}
     if unit is not None:
         extra["unit"] = unit
+    if writes:
+        extra["writes"] = True
     return Field(default, description=description, json_schema_extra=extra, **constraints)
 
 

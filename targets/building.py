@@ -12,6 +12,7 @@ from typing import Any
 from paretune.containment import check_model
 from paretune.data import DataCatalog
 from paretune.errors import PassError
+from paretune.identity import pass_key
 from paretune.jsontools import Json, digest
 from paretune.models import Model, ModelKind, model_bytes
 from paretune.passes.base import Context, Pass, Progress
@@ -41,6 +42,7 @@ def build(payload: Mapping[str, Any], report: Callable[[Progress], None]) -> Jso
     builder = _Builder(
         store=store,
         data=DataCatalog.from_json(payload["data"]),
+        root=Path(payload["data"].get("root", ".")),
         provider=payload["provider"],
         report=report,
         allow_network=payload.get("allow_network", False),
@@ -96,6 +98,7 @@ def _copied(model: Model, stage: Path) -> Model:
 class _Builder:
     store: Store
     data: DataCatalog
+    root: Path
     provider: str
     report: Callable[[Progress], None]
     allow_network: bool
@@ -126,6 +129,7 @@ class _Builder:
             params=params,
             data={ref: self.data.digest(ref) for ref in data_of(pass_, params)},
             provider=self.provider,
+            more=self._more(pass_, step),
         )
         with self.store.lock(key):
             found = self.store.lookup(key)
@@ -138,6 +142,11 @@ class _Builder:
             made = self._run(pass_, params, step, model, key, start)
             cost = StepTime(step.name, time.perf_counter() - start, False)
             return self._after(made, model), cost
+
+    def _more(self, pass_: Pass, step: Step) -> dict[str, Json]:
+        more = pass_key(pass_, step.params, self.root)
+        # With the permission a pass may keep a model's code beside it, or run it.
+        return {**more, "trust_remote_code": True} if self.trust_remote_code else more
 
     def _check(self, model: Model) -> None:
         """Read an input that comes from the store before a pass builds on it."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import math
 import os
 import platform
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import psutil
 
+from paretune.distributions import variants
 from paretune.targets.base import TargetInfo
 from paretune.targets.providers import PROVIDER_PACKAGES, providers_found
 
@@ -172,14 +172,14 @@ def _cgroup_folders(controller: str) -> tuple[Path, ...]:
 
 @cache
 def package_versions() -> dict[str, str]:
-    """Return the versions of the installed packages that a measurement depends on."""
-    found = {}
+    """Return the versions of all installed packages that a measurement depends on.
+
+    Whatever brings the same module counts: each flavour of a run-time, and nightly builds.
+    """
+    found: dict[str, str] = {}
     for name in (*_PACKAGES, *PROVIDER_PACKAGES):
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+        found |= variants(name)
+    return dict(sorted(found.items()))
 
 
 @cache

@@ -26,7 +26,9 @@ class NoopParams(Params):
     speed: float = parameter(10.0, "What it reads as milliseconds.", unit="ms", search="range")
     misbehave: str = parameter("", "A way to go wrong; see `misbehave`.", search="choice")
     metric: str = parameter("", "What the evaluator yields: nan, inf, missing.", search="choice")
-    journal: str = parameter("", "File that is told of each run.", search="none")
+    train: str = parameter("", "Data set that it says it read.", search="none")
+    template: str = parameter("", "File whose text is written into the model.", search="none")
+    journal: str = parameter("", "File that is told of each run.", search="none", writes=True)
 
 
 def misbehave(how: str, scratch: Path) -> None:
@@ -66,7 +68,7 @@ class Noop:
     trains: ClassVar[bool] = False
 
     def data(self, params: NoopParams) -> tuple[str, ...]:
-        return ()
+        return (params.train,) if params.train else ()
 
     def check(self, model: ModelInfo, params: NoopParams, target: Any, provider: str) -> str | None:
         return "x may not be 99" if params.x == 99 else None
@@ -82,6 +84,10 @@ class Noop:
         if params.journal:
             with open(params.journal, "a", encoding="utf-8") as journal:
                 journal.write(f"{params.x}\n")
+        if params.train:
+            context.data.load(params.train)
+        if params.template:
+            (context.out / "template.txt").write_text(Path(params.template).read_text())
         for file in model.path.iterdir():
             shutil.copyfile(file, context.out / file.name)
         kept = f"{params.x} {params.metric or 'good'} {params.quality} {params.speed}\n"
