@@ -209,9 +209,9 @@ def _of_evaluators(
     now: Mapping[str, Json],
     outcomes: Sequence[Outcome],
 ) -> None:
-    today = now.get("measured_by", [])
+    today = now.get("measured_by")
     before = known.get("measured_by", _of_old(now, "measured_by"))
-    if len(before) != len(today):
+    if today is None or len(before) != len(today):
         return
     for choice, old, new in zip(now["evaluators"], before, today, strict=True):
         kind = find_evaluator(choice["name"])
