@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from paretune import interrupts
 from paretune.cli.main import call
 
 HERE = Path(__file__).resolve().parent
@@ -13,6 +14,7 @@ STUDY = Path("studies") / "tone"
 
 def main() -> int:
     """Search (which prints where the report and the package are), and print that program."""
+    interrupts.install()  # SIGTERM ends it as Ctrl-C does
     status = call(["search", str(HERE / "tone.yaml"), "--study", str(STUDY)])
     program = STUDY / "best" / "sample.py"
     if status == 0 and program.is_file():

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from paretune.jsontools import Json
+from paretune.os_errors import readable
 from paretune.search.candidate import Candidate, describe, short
 from paretune.search.outcome import Outcome, OutcomeKind
 
@@ -257,7 +258,12 @@ _SHOWN = ("accuracy", "exact_match", "perplexity", "decode_ms_p50", "latency_ms_
 
 
 def printable(text: str) -> str:
-    """Return a text without control characters: it may come from a model, a log or a loader."""
+    """Return a text without control characters: it may come from a model, a log or a loader.
+
+    Bytes of a file name that are not UTF-8 are shown as escapes.
+    """
+    if not text.isascii():
+        text = readable(text)
     return "".join(c if c.isprintable() else " " for c in text)
 
 

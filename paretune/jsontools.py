@@ -6,6 +6,7 @@ written again, or a clean error.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -59,14 +60,24 @@ def write_atomic(path: Path, text: str, *, durable: bool = True) -> None:
         path: The file; its folder must exist.
         text: The whole new content.
         durable: Also wait until the disk holds it. False for files that can be rebuilt.
+
+    Raises:
+        OSError: It cannot be written; names the file, and leaves nothing behind.
     """
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with open(aside, "w", encoding="utf-8") as out:
-        out.write(text)
-        if durable:
-            out.flush()
-            os.fsync(out.fileno())
-    os.replace(aside, path)
+    try:
+        with open(aside, "w", encoding="utf-8") as out:
+            out.write(text)
+            if durable:
+                out.flush()
+                os.fsync(out.fileno())
+        os.replace(aside, path)
+    except OSError as error:
+        # A full disk's error names no file, and the file aside would take of what is left.
+        with contextlib.suppress(OSError):
+            aside.unlink(missing_ok=True)
+        error.filename, error.filename2 = str(path), None
+        raise
     if durable:
         fsync_folder(path.parent)
 

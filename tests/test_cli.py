@@ -171,6 +171,6 @@ def test_a_full_disk_is_told_as_such_and_nothing_recorded_is_lost(
     config = write_fake_study(tmp_path, {"x": 1})
     assert call(["search", str(config), "--store", str(tmp_path / "store")]) == 4
     told = capsys.readouterr().err
-    assert "the disk is full: [Errno 28] No space left on device" in told
+    assert "the disk is full: No space left on device" in told
     assert "run the same command again" in told
     assert "Traceback" not in told

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
-from paretune.cli.options import json_option, say, store_option
+from paretune.cli.options import UserPath, json_option, say, store_option
 
 if TYPE_CHECKING:
     from paretune.store import Store
@@ -122,7 +122,7 @@ def verify(ctx: click.Context, store: Path | None, as_json: bool) -> int:
 @store_option
 @click.option("--older-than", type=Age(), help="Only what was not used for so long: 30d, 12h.")
 @click.option("--max-size", type=Size(), help="Only until the store holds at most this: 5GB.")
-@click.option("--study", type=click.Path(path_type=Path), help="Only what no other study uses.")
+@click.option("--study", type=UserPath(), help="Only what no other study uses.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @json_option
 @click.pass_context

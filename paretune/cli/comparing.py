@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from paretune import interrupts
 from paretune.cli.options import json_option, say, store_option
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def compare(
         limit = float(seconds(time))
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--time") from error
+    interrupts.at_stake()
     found = measure(
         given,
         time=limit,

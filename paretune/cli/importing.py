@@ -7,12 +7,12 @@ from pathlib import Path
 
 import click
 
-from paretune.cli.options import json_option, say
+from paretune.cli.options import UserPath, json_option, say
 
 
 @click.command("import-olive")
-@click.argument("file", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), help="Default: beside FILE, as .yaml.")
+@click.argument("file", type=UserPath())
+@click.option("--out", type=UserPath(), help="Default: beside FILE, as .yaml.")
 @json_option
 def import_olive(file: Path, out: Path | None, as_json: bool) -> None:
     """Translate a configuration of Microsoft Olive; lists what became of each key.

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import click
 
-from paretune.cli.options import json_option, say, store_option
+from paretune import interrupts
+from paretune.cli.options import UserPath, json_option, say, store_option
 
 
 @click.command()
-@click.argument("model", required=False, type=click.Path(path_type=Path))
+@click.argument("model", required=False, type=UserPath())
 @store_option
 @json_option
 def bench(model: Path | None, store: Path | None, as_json: bool) -> None:
@@ -23,6 +24,7 @@ def bench(model: Path | None, store: Path | None, as_json: bool) -> None:
     from paretune.bench_model import bench_model, render_model
     from paretune.store import default_store
 
+    interrupts.at_stake()
     root = store or default_store()
     if model is None:
         measured, text = bench_device(store_root=root), render
@@ -57,7 +59,7 @@ def passes(name: str | None, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("file", default="paretune.yaml", type=click.Path(path_type=Path))
+@click.argument("file", default="paretune.yaml", type=UserPath())
 def init(file: Path) -> None:
     """Write a first configuration, with comments, to be filled in."""
     from paretune.catalogue import write_first_configuration

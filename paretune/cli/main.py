@@ -7,29 +7,46 @@ space fits this machine; 3 nothing feasible; 4 the study or store is locked, dam
 
 from __future__ import annotations
 
-import errno
 import io
-import signal
+import os
 import sys
 import traceback
-from types import FrameType
+from pathlib import Path
 
 import click
 
+from paretune import interrupts
 from paretune.cli.caching import cache
 from paretune.cli.comparing import compare
 from paretune.cli.importing import import_olive
 from paretune.cli.looking import bench, doctor, init, passes
 from paretune.cli.options import accept_everywhere, say
-from paretune.cli.searching import pick, report, run, search
-from paretune.errors import ParetuneError, StateError
+from paretune.cli.searching import pick, report, search
+from paretune.cli.searching import run as run_command
+from paretune.cli.streams import open_standard_streams, what_was_lost
+from paretune.errors import ParetuneError, StateError, UsageError
+from paretune.os_errors import explained
+from paretune.user_paths import check_encoding
 
-INTERRUPTED = 130
 BUG = 1
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _InterruptedError(BaseException):
+    """Takes an interrupt past click, which would write an empty line of its own."""
+
+
+class _Commands(click.Group):
+    """The group of all commands."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise _InterruptedError from error
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="paretune")
 def app() -> None:
     """Finds the model to ship: tries combinations of passes, measures them on this device.
@@ -39,62 +56,89 @@ def app() -> None:
 
 
 for command in (
-    search, run, compare, report, pick, bench, doctor, passes, init, import_olive, cache
+    search, run_command, compare, report, pick, bench, doctor, passes, init, import_olive, cache
 ):  # fmt: skip
     app.add_command(command)
 accept_everywhere(app)
 
 
-def main() -> None:
-    """Run the command line and end the process with its exit status."""
-    sys.exit(call(sys.argv[1:]))
+def run() -> None:
+    """Run the command line as a process of its own, and end that with its exit status."""
+    _use_utf8()
+    output = open_standard_streams()
+    status = call(sys.argv[1:])
+    interrupts.finish()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    lost = what_was_lost(output)
+    if lost is not None:
+        say(f"error: standard output cannot be written, so it is incomplete: {lost}", err=True)
+        status = status or StateError.exit_status
+    sys.exit(status)
+
+
+def _use_utf8() -> None:
+    """Start anew where file names have another encoding than UTF-8 (POSIX locales of old).
+
+    Models, data and configurations name files in UTF-8, whatever the locale is.
+    """
+    if sys.getfilesystemencoding() == "utf-8" or os.environ.get("PYTHONUTF8") == "1":
+        return
+    os.execve(
+        sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, "PYTHONUTF8": "1"}
+    )
 
 
 def call(arguments: list[str]) -> int:
     """Run one command; returns its exit status (errors are printed to stderr)."""
-    signal.signal(signal.SIGTERM, _as_interrupt)
     try:
+        _check_working_folder()
         status = app.main(arguments, prog_name="paretune", standalone_mode=False)
         return status if isinstance(status, int) else 0
     except click.exceptions.Exit as done:
         return done.exit_code
-    except click.ClickException as error:
+    except BaseException as error:
+        if interrupts.came() or isinstance(error, (KeyboardInterrupt, _InterruptedError)):
+            say(interrupts.line(), err=True)
+            return interrupts.INTERRUPTED
+        return _ended(error)
+
+
+def _ended(error: BaseException) -> int:
+    """Say why a command ended; returns the exit status."""
+    if isinstance(error, click.ClickException):
         told = io.StringIO()
         error.show(told)
         say(told.getvalue().rstrip("\n"), err=True)
-        return 2
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted; the same command again goes on from here", err=True)
-        return INTERRUPTED
-    except ParetuneError as error:
-        say(f"error: {error.message}", err=True)
-        if error.hint is not None:
-            say(f"  {error.hint}", err=True)
-        return error.exit_status
-    except BrokenPipeError:  # the reader of our output is gone: nobody to tell
-        sys.stderr.close()
-        return 0
-    except OSError as error:
-        if error.errno not in _DISK_FULL:
-            return _bug()
-        say(f"error: the disk is full: {error}", err=True)
-        say(
-            "  What was recorded is kept. Free some space, and run the same command again.",
-            err=True,
-        )
-        return StateError.exit_status
-    except Exception:
+        return UsageError.exit_status
+    if isinstance(error, click.Abort):
+        say("error: nobody answered the question", err=True)
+        say("  Where there is no terminal, say --yes.", err=True)
+        return UsageError.exit_status
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else BUG
+    known = error if isinstance(error, ParetuneError) else explained(error)
+    if known is None:
         # The outermost frame of the program: whatever comes here is ours to mend.
-        return _bug()
+        say("".join(traceback.format_exception(error)).rstrip("\n"), err=True)
+        say("this is a bug of paretune; please report it with the text above", err=True)
+        return BUG
+    say(f"error: {known.message}", err=True)
+    if known.hint is not None:
+        say(f"  {known.hint}", err=True)
+    return known.exit_status
 
 
-def _bug() -> int:
-    """Tell of the exception that is being handled as what it is: ours to mend."""
-    say(traceback.format_exc().rstrip("\n"), err=True)
-    click.echo("this is a bug of paretune; please report it with the text above", err=True)
-    return BUG
+def _check_working_folder() -> None:
+    """Refuse to start in a folder that was removed: no relative path leads anywhere from it.
 
-
-def _as_interrupt(signum: int, frame: FrameType | None) -> None:
-    del signum, frame
-    raise KeyboardInterrupt
+    Raises:
+        UsageError: It was, or its name is not UTF-8.
+    """
+    try:
+        check_encoding(Path.cwd())
+    except OSError as error:
+        raise UsageError(
+            f"the working folder cannot be used: {error.strerror}",
+            hint="Change to a folder that is there: cd.",
+        ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -11,9 +12,24 @@ import click
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+
+class UserPath(click.ParamType[Path]):
+    """A path as the user writes it: ``~`` is the home folder (see `paretune.user_paths`)."""
+
+    name = "path"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Path:
+        """Return the path."""
+        from paretune.user_paths import user_path
+
+        return value if isinstance(value, Path) else user_path(str(value))
+
+
 store_option = click.option(
     "--store",
-    type=click.Path(path_type=Path),
+    type=UserPath(),
     envvar="PARETUNE_STORE",
     help="Artifact store; by default the user's cache folder.",
 )
@@ -29,7 +45,7 @@ def say(text: str, *, err: bool = False) -> None:
     """
     from paretune.display import printable
 
-    click.echo("\n".join(map(printable, text.split("\n"))), err=err)
+    print("\n".join(map(printable, text.split("\n"))), file=sys.stderr if err else None, flush=True)
 
 
 def accept_everywhere(command: click.Command) -> None:
@@ -48,7 +64,7 @@ def accept_everywhere(command: click.Command) -> None:
         click.Option(["--allow-network"], is_flag=True, expose_value=False, hidden=True),
         click.Option(["--trust-remote-code"], is_flag=True, expose_value=False, hidden=True),
         click.Option(["--json", "as_json"], is_flag=True, expose_value=False, hidden=True),
-        click.Option(["--store"], type=click.Path(), expose_value=False, hidden=True),
+        click.Option(["--store"], type=UserPath(), expose_value=False, hidden=True),
     ]
     command.params += [switch for switch in switches if switch.name not in taken]
 
@@ -66,7 +82,7 @@ def config_argument(function: F) -> F:
             raise click.UsageError("expected one configuration: CONFIG, or --config CONFIG")
         return function(config=given[0], **options)
 
-    place = click.Path(path_type=Path)
+    place = UserPath()
     option = click.option("--config", "config_option", type=place, help="The same as CONFIG.")
     argument = click.argument("config", required=False, type=place)
     return cast(F, argument(option(command)))

@@ -8,17 +8,25 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from paretune.cli.options import config_argument, json_option, say, store_option, trust_options
+from paretune import interrupts
+from paretune.cli.options import (
+    UserPath,
+    config_argument,
+    json_option,
+    say,
+    store_option,
+    trust_options,
+)
 
 if TYPE_CHECKING:
     from paretune.api import SearchResult
 
-_STUDY = click.argument("study", type=click.Path(path_type=Path))
+_STUDY = click.argument("study", type=UserPath())
 
 
 @click.command()
 @config_argument
-@click.option("--study", type=click.Path(path_type=Path), help="Default: studies/ and the name.")
+@click.option("--study", type=UserPath(), help="Default: studies/ and the name.")
 @click.option("--trials", type=click.IntRange(1), help="Most candidates that run, in all.")
 @click.option("--time", help="Most time in all: 90s, 10m, 2h.")
 @click.option("--dry-run", is_flag=True, help="Show what would be tried and what it costs.")
@@ -55,7 +63,7 @@ def search(
 
 @click.command()
 @config_argument
-@click.option("--study", type=click.Path(path_type=Path), help="Default: studies/ and the name.")
+@click.option("--study", type=UserPath(), help="Default: studies/ and the name.")
 @store_option
 @trust_options
 @json_option
@@ -75,6 +83,7 @@ def run(
 
 
 def _search(config: Path, *, as_json: bool, **options: Any) -> int:
+    interrupts.resumable()
     from paretune.api import optimize
     from paretune.display import make_display
 
@@ -119,7 +128,7 @@ def report(study: Path, as_json: bool) -> None:
     help="How much worse than the best by the first objective (or METRIC): 0.01, or 1%.",
 )  # fmt: skip
 @click.option("--prefer", metavar="METRIC", help="Objective to choose by first.")
-@click.option("--out", type=click.Path(path_type=Path), help="Write the package here.")
+@click.option("--out", type=UserPath(), help="Write the package here.")
 @store_option
 @json_option
 def pick(
@@ -136,6 +145,7 @@ def pick(
     """Choose again from what was measured; nothing is run."""
     from paretune.picking import pick_again, render
 
+    interrupts.at_stake()
     picked = pick_again(
         study, where, minimize, maximize, within=within, prefer=prefer, out=out, store=store
     )
