@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from paretune.config import Plan, load
 from paretune.errors import NothingFitsError
@@ -20,6 +20,7 @@ from paretune.results_document import ResultsDocument
 from paretune.search.attempt import Shortcuts
 from paretune.search.engine import Engine, Watcher
 from paretune.search.evidence import rough_slack
+from paretune.search.mirror_keeping import Mirrored, MirrorKeeper
 from paretune.search.outcome import Outcome, OutcomeKind
 from paretune.search.reopening import to_reopen
 from paretune.search.standing import Standing, stand, violations
@@ -28,6 +29,7 @@ from paretune.setting import Setting, references
 from paretune.store import Store, default_store
 from paretune.study import Study
 from paretune.training_notes import training_notes
+from paretune.user_paths import user_path
 
 if TYPE_CHECKING:
     from paretune.display import Display, Opening
@@ -89,8 +91,8 @@ class Search:
             plan.constraints, setting.baseline.digest, self.notes, setting.roofline,
             plan.search.prefer,
         )  # fmt: skip
+        self._watcher = watcher
         self._mirror = self._open_mirror() if mirror else None
-        self._outdated = False
         self._reopen()
         first = [setting.baseline, *plan.try_first]
         strategy = setting.strategy(first)
@@ -155,14 +157,19 @@ class Search:
         for outcome in reopened:
             study.forget(outcome)
 
-    def _open_mirror(self) -> Any:
-        from paretune.search.mirror import Mirror
-
+    def _open_mirror(self) -> MirrorKeeper:
         plan = self._setting.plan
-        mirror = Mirror(self._study.folder / "study.db", plan.name, plan.objectives, plan.space)
+
+        def make() -> Mirrored:
+            from paretune.search.mirror import Mirror
+
+            place = self._study.folder / "study.db"
+            return Mirror(place, plan.name, plan.objectives, plan.space)
+
+        keeper = MirrorKeeper(make, self._watcher.note)
         limits = self.standing().limits
-        mirror.rebuild(self._study.outcomes, lambda outcome: violations(outcome, limits))
-        return mirror
+        keeper.begin(self._study.outcomes, lambda outcome: violations(outcome, limits))
+        return keeper
 
     def _after(self, outcome: Outcome, standing: Standing) -> None:
         self.write_results(standing, "running")
@@ -172,7 +179,8 @@ class Search:
     def _updated(self, standing: Standing) -> None:
         """Rewrite what is read while a search runs; the mirror is written anew at the end."""
         self.write_results(standing, "running")
-        self._outdated = True
+        if self._mirror is not None:
+            self._mirror.outdate()
 
     def most(self) -> int:
         """Return the most candidates that the study can come to hold."""
@@ -227,8 +235,8 @@ class Search:
         study, setting = self._study, self._setting
         setting.store.sweep()
         standing = self.standing()
-        if self._mirror is not None and self._outdated:
-            self._mirror.rebuild(
+        if self._mirror is not None:
+            self._mirror.finish(
                 study.outcomes, lambda outcome: violations(outcome, standing.limits)
             )  # fmt: skip
         results = self.write_results(standing, status)
@@ -315,8 +323,8 @@ def _run(
     code: Path | None,
 ) -> SearchResult:
     """Search a plan in its study; `code` holds the modules of functions that were given."""
-    place = Path(study) if study is not None else plan.study or Path("studies") / plan.name
-    root = Path(store) if store is not None else plan.store or default_store()
+    place = user_path(study or plan.study or Path("studies") / plan.name)
+    root = user_path(store or plan.store or default_store())
     setting = Setting(plan, Store(root))
     opened: Study | None = None
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sqlite3
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,9 @@ from paretune.search.candidate import describe
 from paretune.search.constraints import Objective
 from paretune.search.outcome import Outcome
 from paretune.search.space import Chain, PassSlot, Space, Stage
+
+_LOCKED_FOR_S = 2.0
+"""How long another program's lock is waited for; the mirror is behind then, until the end."""
 
 
 class Mirror:
@@ -80,10 +84,14 @@ class Mirror:
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.close()
-        for part in self._path.parent.glob(f"{self._path.name}*"):
-            part.unlink()
+        for suffix in ("", "-journal", "-wal", "-shm"):
+            self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+        # Not by an address: "?", "%" and "#" in a folder's name mean something else there.
+        storage = optuna.storages.RDBStorage(
+            "sqlite:///study.db", engine_kwargs={"creator": self._connect}
+        )
         self._study = optuna.create_study(
-            storage=f"sqlite:///{self._path}",
+            storage=storage,
             study_name=self._name,
             directions=[o.direction for o in self._objectives],
         )
@@ -92,6 +100,10 @@ class Mirror:
             warnings.simplefilter("ignore")
             self._study.set_metric_names([o.metric for o in self._objectives])
         self._study.add_trials([self._trial(*added) for added in self._added])
+
+    def _connect(self) -> sqlite3.Connection:
+        # As SQLAlchemy connects by itself: its pool hands a connection to any thread.
+        return sqlite3.connect(self._path, timeout=_LOCKED_FOR_S, check_same_thread=False)
 
     def add(self, outcome: Outcome, violations: Sequence[float] = ()) -> None:
         """Add one outcome as a finished trial."""
@@ -121,8 +133,8 @@ class Mirror:
     def close(self) -> None:
         """Let go of the file."""
         if self._study is not None:
-            self._study._storage.remove_session()
-            self._study = None
+            storage, self._study = self._study._storage, None
+            storage.remove_session()
 
 
 def _parameters(outcome: Outcome) -> dict[str, Json]:

@@ -1,0 +1,96 @@
+"""Keeps ``study.db`` beside a search without ever ending it: it is a mirror, not the truth."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from paretune.search.outcome import Outcome
+
+Violations = Callable[[Outcome], Sequence[float]]
+
+
+class Mirrored(Protocol):
+    """What is kept (`paretune.search.mirror.Mirror`)."""
+
+    def rebuild(self, outcomes: Sequence[Outcome], violations: Violations = ...) -> None:
+        """Write the file anew."""
+
+    def add(self, outcome: Outcome, violations: Sequence[float] = ()) -> None:
+        """Add one outcome."""
+
+    def close(self) -> None:
+        """Let go of the file."""
+
+
+class MirrorKeeper:
+    """A mirror that may fail: locked by another program, on a full disk, damaged, not writable.
+
+    After the first failure it is left alone and written anew at the end.
+
+    Args:
+        make: Makes the mirror; imports what it is written with.
+        note: Shows the user one line.
+    """
+
+    def __init__(self, make: Callable[[], Mirrored], note: Callable[[str], Any]) -> None:
+        self._note = note
+        self._behind = False
+        self._mirror: Mirrored | None = None
+        self._attempt(lambda: self._made(make))
+
+    def _made(self, make: Callable[[], Mirrored]) -> None:
+        self._mirror = make()
+
+    def outdate(self) -> None:
+        """Have it written anew at the end: outcomes that it holds have changed."""
+        self._behind = True
+
+    def begin(self, outcomes: Sequence[Outcome], violations: Violations) -> None:
+        """Write it anew from what a study holds."""
+        self._attempt(lambda: self._rebuild(outcomes, violations))
+
+    def add(self, outcome: Outcome, violations: Sequence[float]) -> None:
+        """Add one outcome, unless the file is behind already."""
+        if self._mirror is None or self._behind:
+            return
+        mirror = self._mirror
+        self._attempt(lambda: mirror.add(outcome, violations))
+
+    def finish(self, outcomes: Sequence[Outcome], violations: Violations) -> None:
+        """Write it anew if it is behind, and let it go."""
+        if self._mirror is None:
+            return
+        if self._behind:
+            self._attempt(lambda: self._rebuild(outcomes, violations), last=True)
+        self._attempt(self._mirror.close, last=True)
+
+    def _rebuild(self, outcomes: Sequence[Outcome], violations: Violations) -> None:
+        if self._mirror is not None:
+            self._mirror.rebuild(outcomes, violations)
+
+    def _attempt(self, work: Callable[[], None], *, last: bool = False) -> None:
+        try:
+            work()
+        # Whatever the database, its driver or Optuna raise: the search does not depend on it.
+        except Exception as error:
+            told = _reason(error)
+            then = (
+                "everything else is there; the same command again writes it"
+                if last
+                else "the search goes on, and writes it anew at the end"
+            )
+            self._note(f"note: study.db cannot be written ({told}); {then}")
+            self._behind = True
+
+
+def _reason(error: BaseException) -> str:
+    """Return what was wrong: what the system or SQLite said, beneath what others made of it."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, (OSError, sqlite3.Error)):
+            error = seen
+        seen = seen.__cause__ or seen.__context__
+    words = error.strerror if isinstance(error, OSError) else None
+    return words or str(error).partition("\n")[0][:200] or type(error).__name__
