@@ -1,9 +1,7 @@
 """A process that holds a long context and nothing else: what that takes in memory.
 
-    python -m paretune.evaluators.context_probe < PAYLOAD
-
-prints ``{"peak_memory_mb"}`` as JSON. Like `probe`, it imports the run-time alone: a worker's own
-peak would hold what else the worker imported.
+`main`, given the payload as its input, prints ``{"peak_memory_mb"}`` as JSON. Like `probe`, it
+imports the run-time alone: a worker's own peak would hold what else the worker imported.
 """
 
 from __future__ import annotations
@@ -14,6 +12,7 @@ import subprocess
 import sys
 from typing import Any
 
+from paretune.child_interpreter import calling
 from paretune.errors import CandidateError
 from paretune.evaluators.probe import peak_bytes, told_by
 from paretune.evaluators.serving import open_session
@@ -57,7 +56,7 @@ def peak_in_a_process(payload: dict[str, Any]) -> float | str:
     Args:
         payload: See `context_probe`.
     """
-    command = [sys.executable, "-m", "paretune.evaluators.context_probe"]
+    command = calling("paretune.evaluators.context_probe:main")
     try:
         ran = subprocess.run(command, input=json.dumps(payload), capture_output=True, text=True,
                              timeout=_TIMEOUT_S, check=False)  # fmt: skip
@@ -69,6 +68,7 @@ def peak_in_a_process(payload: dict[str, Any]) -> float | str:
     return told["peak_memory_mb"]
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Print what `context_probe` finds, as standard input asks."""
     found = context_probe(json.loads(sys.stdin.read()))
     sys.stdout.write("\n" + json.dumps(found) + "\n")

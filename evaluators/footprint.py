@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import statistics
 import subprocess
-import sys
 from typing import ClassVar
 
+from paretune.child_interpreter import calling
 from paretune.errors import InvalidArtifactError
 from paretune.evaluators.base import Budget
 from paretune.evaluators.pooling import interval
@@ -80,8 +80,9 @@ class Footprint:
 
 
 def _probe(model: Model, runtime: RuntimeSettings) -> dict[str, float]:
-    command = [sys.executable, "-m", "paretune.evaluators.probe", str(model.path),
-               model.kind.value, str(runtime.threads)]  # fmt: skip
+    command = calling(
+        "paretune.evaluators.probe:main", str(model.path), model.kind.value, str(runtime.threads)
+    )
     ran = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
     told = told_by(ran)
     if isinstance(told, str):

@@ -1,8 +1,7 @@
 """A process that serves a model and nothing else: what it takes to load it, and in memory.
 
-    python -m paretune.evaluators.probe FOLDER KIND THREADS
-
-prints ``{"load_s", "peak_memory_mb"}`` as JSON. It imports the run-time alone.
+`main`, called with FOLDER KIND THREADS, prints ``{"load_s", "peak_memory_mb"}`` as JSON. It imports
+the run-time alone.
 """
 
 from __future__ import annotations
@@ -105,6 +104,7 @@ def _torch(folder: Path, threads: int) -> float:
     return load_s
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Print what `probe` finds of the model that the command line names."""
     found = probe(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
     sys.stdout.write("\n" + json.dumps(found) + "\n")

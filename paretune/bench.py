@@ -7,7 +7,6 @@ prefill is bound by matrix speed. Both depend on threads, hence one figure a thr
 from __future__ import annotations
 
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -22,6 +21,7 @@ from paretune.bench_profile import (
     render_figures,
     render_profile,
 )
+from paretune.child_interpreter import importing
 from paretune.errors import ParetuneError
 from paretune.jsontools import Json
 from paretune.targets.base import Job, JobStatus, Limits, Target, TargetInfo
@@ -144,7 +144,7 @@ def _start_up(target: Target) -> list[Json]:
 
 def _spawned(name: str, modules: Sequence[str], times: int) -> dict[str, Json]:
     """Measure a new interpreter that imports some modules: what a job would cost without a fork."""
-    command = [sys.executable, "-c", f"import {', '.join(modules)}"]
+    command = importing(*modules)
     environment = worker_environment(allow_network=False)
 
     def spawn() -> None:

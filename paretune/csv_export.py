@@ -8,7 +8,8 @@ from pathlib import Path
 
 from paretune.jsontools import Json, canonical
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+# The last four: full-width forms, which spreadsheets read as the signs.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001
 
 
 def write_csv(results: Mapping[str, Json], out: Path) -> None:
@@ -23,9 +24,10 @@ def write_csv(results: Mapping[str, Json], out: Path) -> None:
     rows = [_row(candidate) for candidate in results["candidates"]]
     head = list(dict.fromkeys(column for row in rows for column in row))
     with open(out, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, head, restval="")
-        writer.writeheader()
-        writer.writerows({k: _cell(v) for k, v in row.items()} for row in rows)
+        writer = csv.writer(file)
+        # Names too: parameters and metrics are named by whoever wrote the pass or the evaluator.
+        writer.writerow(map(_cell, head))
+        writer.writerows([_cell(row.get(column, "")) for column in head] for row in rows)
 
 
 def _row(candidate: Mapping[str, Json]) -> dict[str, Json]:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from paretune.errors import ParetuneError
+from paretune.errors import ParetuneError, StateError, UsageError
 from paretune.jsontools import Json
 from paretune.registry import find, names
 from paretune.store import default_store
 from paretune.targets.base import Job, JobStatus, Limits, TargetInfo
-from paretune.targets.fingerprint import free_disk
+from paretune.targets.fingerprint import device, free_disk
 from paretune.targets.local import RUNTIMES, LocalTarget
 from paretune.targets.providers import FLAVOURS, PROVIDERS, check_provider, clashes
 
@@ -33,9 +34,11 @@ def report(store_root: Path | None = None) -> dict[str, Json]:
         "needs"}, ...]}}``. ``ok`` is false if a search on the processor cannot run here; a missing
         GPU does not count. ``needs`` says what to do about an item that is not ok.
     """
-    store_root = store_root or default_store()
-    with LocalTarget(store_root, preload=False) as target:
-        info = target.info()
+    if store_root is None:
+        with contextlib.suppress(StateError, UsageError):  # no home folder: told below
+            store_root = default_store()
+    with LocalTarget(preload=False) as target:
+        info = device(target.name, store_root)
         runtimes = _ask_worker(target)
     sections = {
         "Machine": _machine(info, store_root),
@@ -75,7 +78,7 @@ def _item(name: str, found: str, needs: str | None = None) -> dict[str, Json]:
     return {"name": name, "ok": needs is None, "found": found, "needs": needs}
 
 
-def _machine(info: TargetInfo, store_root: Path) -> list[Json]:
+def _machine(info: TargetInfo, store_root: Path | None) -> list[Json]:
     first, last = _TESTED_PYTHON
     python_fits = sys.version_info[:2] >= first
     tested = first <= sys.version_info[:2] <= last
@@ -103,8 +106,11 @@ def _machine(info: TargetInfo, store_root: Path) -> list[Json]:
     return [*items, _store(store_root)]
 
 
-def _store(root: Path) -> dict[str, Json]:
+def _store(root: Path | None) -> dict[str, Json]:
     """Say whether the store can be written, without making it."""
+    if root is None:
+        needs = "a folder: --store DIR or $PARETUNE_STORE (this user has no home folder)"
+        return _item("store", "none", needs)
     folder = root.absolute()
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent

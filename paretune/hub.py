@@ -6,7 +6,7 @@ import re
 import shutil
 from pathlib import Path
 
-from paretune.errors import UsageError
+from paretune.errors import StateError, UsageError
 from paretune.store import default_store
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -33,7 +33,12 @@ def fetch_model(name: str, *, allow_network: bool, trust_remote_code: bool = Fal
     Raises:
         UsageError: The network is off, or there is no such model.
     """
-    place = default_store() / "hub" / name.replace("/", "--")
+    try:
+        place = default_store() / "hub" / name.replace("/", "--")
+    except StateError as error:
+        raise UsageError(
+            f"model {name!r} is no folder here, and {error.message}", hint=error.hint
+        ) from error
     done = place.with_name(f"{place.name}.complete")
     if done.is_file() and (place / "config.json").is_file():
         return place

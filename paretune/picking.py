@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -232,14 +234,38 @@ def _write(
 ) -> Path:
     from paretune.outputs import hand_over
 
-    if out.exists() and any(out.iterdir()):
-        raise UsageError(
-            f"{str(out)!r} is not empty", hint="Name a new folder: a package is written whole."
-        )
+    _check_place(out)
     resolved = resolved_config(study)
     where = Store(store or default_store())
     hand_over(best, results, resolved, where, out, example_of(study, resolved))
     return out
+
+
+def _check_place(out: Path) -> None:
+    """Refuse a place where no package can be written, before anything is.
+
+    Raises:
+        UsageError: It is a file, lies below one, is not empty, or may not be written.
+    """
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        if not out.is_dir() and (out.exists() or out.is_symlink()):
+            raise UsageError(f"{str(out)!r} is a file", hint="Name a new folder for the package.")
+        filled = out.is_dir() and any(out.iterdir())
+    except OSError as error:
+        raise UsageError(
+            f"no package can be written to {str(out)!r}: {error.strerror}",
+            hint="Name a new folder for the package.",
+        ) from error
+    if filled:
+        raise UsageError(
+            f"{str(out)!r} is not empty", hint="Name a new folder: a package is written whole."
+        )
+    if not os.access(out.parent, os.W_OK | os.X_OK):
+        raise UsageError(
+            f"no package can be written to {str(out)!r}: {os.strerror(errno.EACCES)}",
+            hint="Name a folder that this user may write to.",
+        )
 
 
 def render(picked: dict[str, Json]) -> str:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from paretune.errors import StateError, UsageError
 from paretune.evaluators.statistics import samples_needed
 from paretune.setting import Setting
 from paretune.store import default_store
@@ -92,5 +93,8 @@ def about_profile(profile: DeviceProfile | None, store_root: Path, now: datetime
 
 def bench_command(store_root: Path) -> str:
     """Return the command that measures the device for a store."""
-    own = store_root.resolve() == default_store().resolve()
+    try:
+        own = store_root.resolve() == default_store().resolve()
+    except (StateError, UsageError):  # no home folder: there is no default
+        own = False
     return "paretune bench" if own else f"paretune bench --store {shlex.quote(str(store_root))}"

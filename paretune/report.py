@@ -13,8 +13,10 @@ import yaml
 from paretune.evaluators.statistics import CONFIDENCE
 from paretune.jsontools import Json, write_atomic
 from paretune.latency_figure import latency_figure
+from paretune.nothing_measured import nothing_measured
 from paretune.search.candidate import counted, short
 
+_MEASURED = ("ok", "infeasible", "pruned", "duplicate")
 _TEMPLATES = Path(__file__).with_name("templates")
 _FATES = {
     "ok": "measured whole",
@@ -218,6 +220,8 @@ def _answer(
             "interrupted": " The same command goes on.",
         }
         return ["Nothing has been measured yet." + why.get(results["status"], "")]
+    if best is None and not any(c["outcome"] in _MEASURED for c in results["candidates"]):
+        return nothing_measured(results["candidates"])
     if best is None:
         miss = results["nearest_miss"]
         told = ["No candidate meets every constraint."]

@@ -37,6 +37,7 @@ from paretune.models import (
     folder_files,
 )
 from paretune.staging import Staging
+from paretune.user_paths import home_cache, user_path
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -49,12 +50,22 @@ Stamp = tuple[tuple[str, int, int, int], ...]
 
 
 def default_store() -> Path:
-    """Return ``$PARETUNE_STORE``, else ``paretune`` in the user's cache folder."""
+    """Return ``$PARETUNE_STORE``, else ``paretune`` in the user's cache folder.
+
+    Raises:
+        StateError: Neither is known: the user has no home folder.
+    """
     named = os.environ.get("PARETUNE_STORE")
     if named:
-        return Path(named)
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "paretune"
+        return user_path(named)
+    cache = home_cache()
+    if cache is None:
+        raise StateError(
+            "there is no folder for artifacts: this user has no home folder ($HOME is not set, or "
+            "no absolute path, and there is no entry in /etc/passwd)",
+            hint="Name a folder with --store DIR or $PARETUNE_STORE.",
+        )
+    return user_path(cache / "paretune")
 
 
 @dataclass(frozen=True)

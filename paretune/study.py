@@ -16,6 +16,7 @@ from pathlib import Path
 import yaml
 from filelock import FileLock, Timeout
 
+from paretune import interrupts
 from paretune.changes import Changes, compare, joined, told
 from paretune.errors import StateError, UsageError
 from paretune.jsontools import Json, canonical, read_json, write_atomic, write_json
@@ -37,6 +38,7 @@ class Study:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        interrupts.at_stake()
         try:
             (folder / "candidates").mkdir(parents=True, exist_ok=True)
             self._lock = FileLock(folder / ".lock")

@@ -111,8 +111,7 @@ class AdapterTrainer(Trainer):  # type: ignore[misc]
         num_items_in_batch: Any = None,
     ) -> Any:
         """Return the loss, without logits in memory where the model allows it."""
-        # Several GPUs are the Trainer's own business: it spreads the batch over them.
-        if self._chunked_loss is None or return_outputs or self.args.n_gpu > 1:
+        if self._chunked_loss is None or return_outputs:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         with self.accelerator.autocast():
             return self._chunked_loss(inputs, num_items_in_batch)
@@ -197,7 +196,7 @@ def _arguments(params: LoraParams, scratch: Path, gpu: bool) -> Any:
     checkpointing: dict[str, Any] = {"use_reentrant": False}
     if params.gradient_checkpointing == "selective":
         checkpointing["context_fn"] = keep_products
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(scratch / "trainer"),
         use_cpu=not gpu,
         per_device_train_batch_size=params.batch_size,
@@ -231,3 +230,8 @@ def _arguments(params: LoraParams, scratch: Path, gpu: bool) -> Any:
         report_to="none",
         save_strategy="no",
     )
+    # On several GPUs the Trainer would wrap the model in DataParallel, which cuts every input along
+    # its first axis, the positions that the loss is computed at too: one device, until more are
+    # supported.
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    return arguments

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,11 @@ def use_all_cores() -> None:
 
     Threads are a run-time setting of the model; a pass takes what is there.
     """
-    import psutil
     import torch
 
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    physical = psutil.cpu_count(logical=False)
-    torch.set_num_threads(max(1, min(allowed or 1, physical or allowed or 1)))
+    from paretune.targets.fingerprint import physical_cores
+
+    torch.set_num_threads(physical_cores())
 
 
 def load_tokenizer(folder: Path, context: Context) -> Any:

@@ -105,11 +105,12 @@ def total_memory() -> int:
 def free_memory() -> int:
     """Return the memory that is free now, in bytes: the machine's, or its container's."""
     free = psutil.virtual_memory().available
-    limit = _memory_limit()
-    if limit is None:
-        return free
-    used = _cgroup_number("memory", "memory.current", "memory.usage_in_bytes") or 0
-    return max(0, min(free, limit - used))
+    for folder in _cgroup_folders("memory"):
+        limit = _number(folder, "memory.max", "memory.limit_in_bytes")
+        used = _number(folder, "memory.current", "memory.usage_in_bytes")
+        if limit is not None:
+            free = min(free, limit - (used or 0))
+    return max(0, free)
 
 
 def free_disk(folder: Path) -> int:
@@ -121,11 +122,16 @@ def free_disk(folder: Path) -> int:
 
 
 def _memory_limit() -> int | None:
-    return _cgroup_number("memory", "memory.max", "memory.limit_in_bytes")
+    found = (
+        _number(folder, "memory.max", "memory.limit_in_bytes")
+        for folder in _cgroup_folders("memory")
+    )
+    return min((limit for limit in found if limit is not None), default=None)
 
 
 def _cpu_quota() -> float | None:
-    """Return how many cores' time the container may use."""
+    """Return how many cores' time the container may use: the strictest limit on the way up."""
+    found = []
     for folder in _cgroup_folders("cpu"):
         try:
             if (folder / "cpu.max").is_file():
@@ -133,41 +139,75 @@ def _cpu_quota() -> float | None:
             else:
                 quota = (folder / "cpu.cfs_quota_us").read_text(encoding="ascii").strip()
                 period = (folder / "cpu.cfs_period_us").read_text(encoding="ascii").strip()
-        except OSError:
+        except (OSError, ValueError):
             continue
-        if quota not in ("max", "-1"):
-            return int(quota) / int(period)
-    return None
+        if quota.isdigit() and period.isdigit() and int(quota) > 0 and int(period) > 0:
+            found.append(int(quota) / int(period))
+    return min(found, default=None)
 
 
-def _cgroup_number(controller: str, v2: str, v1: str) -> int | None:
-    for folder in _cgroup_folders(controller):
-        for name in (v2, v1):
-            try:
-                text = (folder / name).read_text(encoding="ascii").strip()
-            except OSError:
-                continue
-            # Version 1 writes "no limit" as the largest number of pages.
-            if text.isdigit() and int(text) < 1 << 60:
-                return int(text)
+def _number(folder: Path, v2: str, v1: str) -> int | None:
+    """Return a number that a group's folder gives; None: it gives none, or no limit."""
+    for name in (v2, v1):
+        try:
+            text = (folder / name).read_text(encoding="ascii").strip()
+        except (OSError, ValueError):
+            continue
+        # Version 1 writes "no limit" as the largest number of pages.
+        if text.isdigit() and int(text) < 1 << 60:
+            return int(text)
     return None
 
 
 @cache
 def _cgroup_folders(controller: str) -> tuple[Path, ...]:
-    """Return where this process's limits of one kind may stand, the nearest first."""
+    """Return where this process's limits of one kind may stand: its group, and all above it."""
     try:
-        lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+        groups = Path("/proc/self/cgroup").read_text(encoding="utf-8", errors="surrogateescape")
+        mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
     except OSError:
         return ()
-    root, folders = Path("/sys/fs/cgroup"), []
-    for line in lines:
+    return tuple(f for f in cgroup_folders(controller, groups, mounts) if f.is_dir())
+
+
+def cgroup_folders(controller: str, groups: str, mounts: str) -> list[Path]:
+    """Return the folders of the groups that a process is in, the innermost first.
+
+    In a container the path of the group is often that outside of it: where it does not lie below
+    what is mounted, what is mounted is the container's own group.
+
+    Args:
+        controller: ``cpu`` or ``memory``.
+        groups: The text of ``/proc/PID/cgroup``: a line a hierarchy, version 2 has number 0.
+        mounts: The text of ``/proc/PID/mountinfo``.
+    """
+    roots: dict[str, tuple[str, Path]] = {}
+    for line in mounts.splitlines():
+        before, _, after = line.partition(" - ")
+        fields, (kind, *_) = before.split(), after.split()
+        if kind == "cgroup2":
+            roots.setdefault("", (fields[3], Path(_unescaped(fields[4]))))
+        elif kind == "cgroup":
+            for name in after.split()[-1].split(","):
+                roots.setdefault(name, (fields[3], Path(_unescaped(fields[4]))))
+    found: list[Path] = []
+    for line in groups.splitlines():
         number, controllers, place = line.split(":", 2)
-        if number == "0":
-            folders += [root / place.lstrip("/"), root]
-        elif controller in controllers.split(","):
-            folders += [root / controller / place.lstrip("/"), root / controller]
-    return tuple(folder for folder in folders if folder.is_dir())
+        version2 = number == "0" and not controllers
+        if not version2 and controller not in controllers.split(","):
+            continue
+        root, mounted = roots.get("" if version2 else controller, ("/", Path("/sys/fs/cgroup")))
+        inner = Path(place).parts
+        outer = Path(_unescaped(root)).parts
+        below = inner[len(outer) :] if inner[: len(outer)] == outer else ()
+        parts = () if ".." in below else below
+        found += [mounted.joinpath(*parts[:n]) for n in range(len(parts), -1, -1)]
+    return found
+
+
+def _unescaped(text: str) -> str:
+    r"""Return a field of mountinfo, in which spaces stand as ``\040``."""
+    return re.sub(r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), text)
 
 
 @cache

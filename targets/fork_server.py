@@ -8,7 +8,8 @@ after what its jobs leave behind:
 
 - A job's descendants cannot get lost. The child is a subreaper, so its orphans become its own
   children; the server is one too, so that what outlives the child becomes the server's and is
-  killed before the job is reported as ended.
+  killed before the job is reported as ended. Where a sandbox refuses ``prctl``, they are found by
+  the session that the job leads.
 - If the server's owner dies, the server ends all. If the server itself is killed, the kernel kills
   its jobs (their own children it does not).
 - The kernel's out-of-memory killer is pointed at the jobs (``oom_score_adj``), not at the owner.
@@ -42,7 +43,7 @@ from typing import IO, NoReturn
 
 import psutil
 
-from paretune import registry
+from paretune import interrupts, registry
 from paretune.errors import StateError
 
 FORK, FRESH, READY = b"fork", b"fresh", b"ready"
@@ -198,6 +199,7 @@ class ForkServer:
         if self.pid is not None:
             return
         self._release()
+        interrupts.at_stake()
         # Packets keep one request apart from the next.
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the server
@@ -266,7 +268,7 @@ class _Server:
         self._control = control
         self._control.set_inheritable(False)
         self._live: dict[int, int] = {}  # process id -> writing end of its status pipe
-        _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+        self._reaps_orphans = _prctl(_PR_SET_CHILD_SUBREAPER, 1)
         self._pid = os.getpid()
         # A child's end wakes the loop through this pair.
         self._woken, self._wake = socket.socketpair()
@@ -320,7 +322,7 @@ class _Server:
 
     def _reap(self) -> None:
         """Collect ended children; report jobs once nothing that they left behind is alive."""
-        ended: list[tuple[int, int]] = []
+        ended: list[tuple[int, int, int]] = []
         deadline = time.monotonic() + _STRAYS_END_WITHIN_S
         while self._collect(ended) and time.monotonic() < deadline:
             strays = [p for p in psutil.Process().children() if p.pid not in self._live]
@@ -330,12 +332,14 @@ class _Server:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     stray.kill()
             time.sleep(0.002)
-        for status, code in ended:
+        for pid, status, code in ended:
+            if not self._reaps_orphans:
+                _end_session(pid)
             with contextlib.suppress(BrokenPipeError):
                 os.write(status, b"%d\n" % code)
             os.close(status)
 
-    def _collect(self, ended: list[tuple[int, int]]) -> bool:
+    def _collect(self, ended: list[tuple[int, int, int]]) -> bool:
         """Wait for whoever has ended; False if no child is left at all."""
         while True:
             try:
@@ -346,7 +350,7 @@ class _Server:
                 return True
             status = self._live.pop(pid, None)
             if status is not None:
-                ended.append((status, os.waitstatus_to_exitcode(code)))
+                ended.append((pid, status, os.waitstatus_to_exitcode(code)))
 
     def _become_job(self, streams: Sequence[int], status: int, *, fresh: bool) -> NoReturn:
         try:
@@ -379,11 +383,26 @@ class _Server:
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 
 
-def _prctl(option: int, value: int) -> None:
-    """Set one of the process attributes of prctl(2)."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), f"prctl({option}, {value})")
+def _prctl(option: int, value: int) -> bool:
+    """Set one of the process attributes of prctl(2); False where a sandbox refuses it.
+
+    Jobs run without them too. What is lost is what happens after the worst: a job outlives a server
+    that is killed until its owner ends it, and orphans are found by their session alone.
+    """
+    try:
+        libc = ctypes.CDLL(None, use_errno=True)
+        done: int = libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0)
+    except (OSError, AttributeError):  # no such function
+        return False
+    return done == 0
+
+
+def _end_session(leader: int) -> None:
+    """Kill what a job left behind, where orphans do not come back to the server."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(OSError, psutil.Error):
+            if os.getsid(process.pid) == leader:
+                process.kill()
 
 
 def _offer_to_oom_killer() -> None:

@@ -19,7 +19,7 @@ from paretune.errors import StateError, UsageError
 from paretune.registry import BUILTIN, find_evaluator
 from paretune.staging import Staging
 from paretune.targets.base import Job, JobResult, TargetInfo
-from paretune.targets.fingerprint import device, free_memory, total_memory
+from paretune.targets.fingerprint import device, free_memory, gpu_names, total_memory
 from paretune.targets.fork_server import ForkServer
 from paretune.targets.process import JobRun, Spawner
 from paretune.targets.turns import in_turns
@@ -74,9 +74,32 @@ def worker_environment(
         "TOKENIZERS_PARALLELISM": "false",
         "PYTHONUNBUFFERED": "1",  # a crash does not take the last lines of the log with it
     }
+    gpu = _one_gpu(inherited.get("CUDA_VISIBLE_DEVICES"), len(gpu_names()))
+    if gpu is not None:
+        environment["CUDA_VISIBLE_DEVICES"] = gpu
+    if not os.path.isabs(os.path.expanduser("~")):
+        # Neither HOME nor an entry in /etc/passwd: libraries would write to "~" in the working
+        # folder, or not start at all.
+        environment.update(HOME=tempfile.gettempdir(), USER=inherited.get("USER", "paretune"))
     if not allow_network:
         environment.update(dict.fromkeys(_OFFLINE, "1"))
     return environment
+
+
+def _one_gpu(visible: str | None, there: int) -> str | None:
+    """Return which GPU jobs may see, if there are several; None: leave it as it is.
+
+    transformers' Trainer spreads a model over all that it sees (DataParallel), which cuts the
+    inputs of the passes' losses in pieces; and a speed is one device's.
+
+    Args:
+        visible: ``CUDA_VISIBLE_DEVICES`` as inherited; None: not set.
+        there: How many the driver knows.
+    """
+    if visible is not None:
+        first, comma, _ = visible.partition(",")
+        return first.strip() if comma else None
+    return "0" if there > 1 else None
 
 
 class LocalTarget:

@@ -17,6 +17,7 @@ from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any, Protocol
 
+from paretune import interrupts
 from paretune.errors import StateError
 from paretune.jsontools import Json
 from paretune.passes.base import Progress
@@ -90,6 +91,7 @@ class Spawner:
 
     def start(self, request: int, reply: int, log: int, *, fresh: bool = False) -> SpawnedChild:
         """Start a worker; it is a fresh one always."""
+        interrupts.at_stake()
         return SpawnedChild(
             subprocess.Popen(
                 worker_command(),

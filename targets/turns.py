@@ -7,6 +7,7 @@ had its last. Whoever loses the other end gives up: nobody waits for the dead.
 
 from __future__ import annotations
 
+import os
 import random
 import socket
 import tempfile
@@ -21,6 +22,8 @@ from paretune.targets.base import Job, JobResult
 
 _READY, _DONE, _GO, _END = b"r", b"d", b"g", b"e"
 _POLL_S = 0.05
+_LONGEST_ADDRESS = 100
+"""Bytes; Linux takes 107, other systems 103."""
 _SETTLE_S = 0.01
 """Between two turns: ONNX Runtime's threads spin for some milliseconds after they ran."""
 _ROOM_SHARE = 0.5
@@ -47,6 +50,23 @@ class TurnsEndedError(Exception):
         self.result = result
 
 
+@contextmanager
+def short_address(path: str) -> Iterator[str]:
+    """Yield a path to a socket that fits into the about 100 bytes which the system takes.
+
+    A folder for temporary files may have a longer name: Linux names it by an open descriptor then.
+    """
+    if len(os.fsencode(path)) <= _LONGEST_ADDRESS or not hasattr(os, "O_PATH"):
+        yield path
+        return
+    folder, name = os.path.split(path)
+    descriptor = os.open(folder, os.O_PATH | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{descriptor}/{name}"
+    finally:
+        os.close(descriptor)
+
+
 class Place:
     """A job's place among those that take turns; in the worker.
 
@@ -56,7 +76,8 @@ class Place:
 
     def __init__(self, address: str) -> None:
         self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.connect(address)
+        with short_address(address) as short:
+            self._socket.connect(short)
 
     @contextmanager
     def turn(self) -> Iterator[None]:
@@ -123,7 +144,8 @@ def in_turns(
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="paretune-"))
         address = str(Path(folder, "turns"))
         listener = stack.enter_context(socket.socket(socket.AF_UNIX))
-        listener.bind(address)
+        with short_address(address) as short:
+            listener.bind(short)
         listener.listen(len(jobs))
         listener.settimeout(_POLL_S)
         seats: list[_Seat] = []

@@ -8,7 +8,9 @@ from typing import Any
 
 import yaml
 
+from paretune.config.reading import read_configuration
 from paretune.errors import ConfigError
+from paretune.user_paths import user_path
 
 NAME = "search"
 """The study's name where no file gives one."""
@@ -29,17 +31,8 @@ def read_config(config: Path | str | Mapping[str, Any]) -> tuple[str, Path]:
         return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True), Path(f"{NAME}.yaml")
     if isinstance(config, str) and ("\n" in config or config.lstrip().startswith("{")):
         return config, Path(f"{NAME}.yaml")
-    file = Path(config)
-    try:
-        return file.read_text(encoding="utf-8"), file
-    except UnicodeDecodeError as error:
-        raise ConfigError("not UTF-8 text", file=str(file)) from error
-    except OSError as error:
-        raise ConfigError(
-            f"cannot be read: {error.strerror}",
-            file=str(file),
-            hint="`paretune init` writes a first configuration.",
-        ) from error
+    file = user_path(config)
+    return read_configuration(file, "`paretune init` writes a first configuration."), file
 
 
 def _plain(value: Any, path: tuple[str, ...]) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from paretune.config.lengths import check_lengths
 from paretune.config.model_source import find_model
 from paretune.config.objectives import against_the_grain, read_objectives
 from paretune.config.plan import Aside, EvaluatorChoice, Plan, SearchSettings
+from paretune.config.reading import read_source
 from paretune.config.schema import ConfigFile, SearchSection, TargetSection, seconds
 from paretune.config.space_building import SpaceReader, fitting_kinds
 from paretune.config.yaml_source import Path as KeyPath
@@ -29,7 +29,9 @@ from paretune.registry import find_evaluator, names
 from paretune.search.candidate import Candidate, RuntimeSettings, Step
 from paretune.search.constraints import Constraint, Objective, parse_constraint
 from paretune.search.space import PassSlot, Space, Stage
+from paretune.targets.fingerprint import physical_cores
 from paretune.targets.providers import PROVIDERS
+from paretune.user_paths import expanded
 
 
 def load(
@@ -79,7 +81,7 @@ def load(
 def _source(text: str, file: str) -> tuple[Source, Aside]:
     """Return a configuration's source; Olive's is translated, and errors point at its own keys."""
     if "input_model" not in text:
-        return Source(text, file), Aside()
+        return read_source(text, file), Aside()
     # Here, because a translation is a source itself, and so imports this package.
     from paretune.olive.source import open_source
 
@@ -131,12 +133,13 @@ class _Reader:
         trust_remote_code: bool,
     ) -> Plan:
         config = self.sections()
+        config = config.model_copy(update={"data": self.data_at_home(config.data)})
         model = self.model(config.model, allow_network, trust_remote_code)
         stages = self.spaces.stages(config.passes, ("passes",))
         baseline = None
         if config.baseline is not None:
             baseline = self.spaces.recipe(config.baseline, ("baseline",))
-        threads = tuple(dict.fromkeys(config.target.threads)) or (_cores(),)
+        threads = tuple(dict.fromkeys(config.target.threads)) or (physical_cores(),)
         providers = tuple(dict.fromkeys(config.target.providers))
         self.check_target(config.target)
         try_first = self.try_first(config.try_first, providers, threads)
@@ -197,6 +200,19 @@ class _Reader:
         except UsageError as error:
             self.wrong(("model",), error.message, error.hint)
             return self.root / name
+
+    def data_at_home(self, data: dict[str, DataSpec]) -> dict[str, DataSpec]:
+        """Return the data sets with ``~`` in their files' paths as the home folder."""
+        found = {}
+        for name, spec in data.items():
+            try:
+                file = None if spec.file is None else expanded(spec.file)
+                files = spec.files and {part: expanded(f) for part, f in spec.files.items()}
+            except UsageError as error:
+                self.wrong(("data", name), error.message, error.hint)
+                continue
+            found[name] = spec.model_copy(update={"file": file, "files": files})
+        return found
 
     def check_target(self, target: TargetSection) -> None:
         if target.name not in names("targets"):
@@ -375,12 +391,6 @@ def _known_keys(loc: KeyPath) -> Iterable[str]:
     if loc in by_place:
         return by_place[loc].model_fields
     return Split.model_fields if loc[-1:] == ("split",) else DataSpec.model_fields
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _shown(value: Json) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from paretune.errors import UsageError
 from paretune.hub import fetch_model, is_hub_name
 from paretune.models import detect_kind
+from paretune.user_paths import expanded
 
 
 def find_model(
@@ -23,7 +24,8 @@ def find_model(
     Raises:
         UsageError: There is no such model, or it is none that paretune knows.
     """
-    places = [root / name, Path(name)]
+    named = expanded(name)
+    places = [root / named, Path(named)]
     for place in places:
         if _is_folder(place):
             detect_kind(place)

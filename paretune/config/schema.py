@@ -47,6 +47,9 @@ def as_list(value: Any) -> Any:
 
 Seconds = Annotated[float, BeforeValidator(seconds, json_schema_input_type=float | str),
                     Field(gt=0)]  # fmt: skip
+SecondsOrNone = Annotated[float, BeforeValidator(seconds, json_schema_input_type=float | str),
+                          Field(ge=0)]  # fmt: skip
+"""As `Seconds`; 0 turns off what it limits."""
 Megabytes = Annotated[float, BeforeValidator(megabytes, json_schema_input_type=float | str),
                       Field(gt=0)]  # fmt: skip
 
@@ -67,7 +70,10 @@ class TargetSection(Section):
     threads: Annotated[
         list[Annotated[int, Field(ge=1, le=1024)]],
         BeforeValidator(as_list, json_schema_input_type=int | list[int]),
-    ] = Field([], description="Thread counts to try; by default one for each core.")
+    ] = Field(
+        [],
+        description="Thread counts to try; by default one for each physical core that may be used.",
+    )
 
 
 class SearchSection(Section):
@@ -89,7 +95,7 @@ class SearchSection(Section):
     job_memory: Megabytes | None = Field(
         None, description="Most memory of one job: 800MB, 8GB; by default most of what is free."
     )
-    finals: Seconds = Field(
+    finals: SecondsOrNone = Field(
         60.0,
         description="Most time in which those that the choice is between are measured in turns, at "
         "the end; 0: not at all.",

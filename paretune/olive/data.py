@@ -29,6 +29,7 @@ from paretune.olive.fields import (
 from paretune.olive.model import remote_code
 from paretune.olive.preparing import prepared
 from paretune.olive.reading import DataConfig, Generation, read_data
+from paretune.user_paths import expanded
 
 _NAME = re.compile(r"[A-Za-z0-9_]+")
 _CONTAINER = "huggingfacecontainer"
@@ -102,7 +103,9 @@ class DataSets:
 
     def is_pair(self, reference: str) -> bool:
         """Return whether a data set has prompts and answers."""
-        return "prompt" in self.specs[reference.partition(".")[0]]
+        # Not by the first dot: a name may hold one, and is refused with everything else then.
+        names = (n for n in self.specs if reference == n or reference.startswith(f"{n}."))
+        return "prompt" in self.specs[max(names, key=len)]
 
     def close(self) -> None:
         """Speak for the data configurations that nothing referred to."""
@@ -215,7 +218,7 @@ class DataSets:
         name = names[0]
         if "://" in name:
             raise ValueError("paretune reads local files; nothing is fetched because a file asks")
-        if self.root is not None and not FilePath(name).is_absolute():
+        if self.root is not None and not FilePath(expanded(name)).is_absolute():
             name = f"{self.root}/{name}"
         return self.placed(name)
 

@@ -8,12 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from paretune.errors import ConfigError, UsageError
+from paretune.config.reading import read_configuration, read_source
+from paretune.errors import UsageError
 from paretune.hub import is_hub_name
 from paretune.olive.entries import Status
 from paretune.olive.rendering import file_text
-from paretune.olive.source import read_source
 from paretune.olive.translating import Translation, translate
+from paretune.user_paths import expanded
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Import:
         named = self.translation.folders
         for switch, place in (("--study", named.study), ("--store", named.store)):
             if place is not None:
-                words += [switch, os.path.relpath(self.file.parent / place, folder)]
+                words += [switch, os.path.relpath(self.file.parent / expanded(place), folder)]
         return shlex.join(words)
 
     def write(self) -> None:
@@ -77,12 +78,7 @@ def read_import(file: Path, out: Path | None) -> Import:
     Raises:
         ConfigError: It cannot be read, or is none of Olive's.
     """
-    try:
-        text = file.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ConfigError("not UTF-8 text", file=str(file)) from error
-    except OSError as error:
-        raise ConfigError(f"cannot be read: {error.strerror}", file=str(file)) from error
+    text = read_configuration(file)
     out = file.with_suffix(".yaml") if out is None else out
     return Import(file, out, translate(read_source(text, str(file)), _placed(file, out)))
 
@@ -96,7 +92,7 @@ def _placed(file: Path, out: Path) -> Callable[[str], str]:
 
     def placed(name: str) -> str:
         beside = here / name
-        if here == there or Path(name).is_absolute():
+        if here == there or Path(expanded(name)).is_absolute():
             return name
         if beside.exists():
             return os.path.relpath(beside, there)

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path as FilePath
 
 from paretune.config.plan import Aside
+from paretune.config.reading import read_source
 from paretune.config.yaml_source import Path, Source
 from paretune.errors import ConfigError
 from paretune.olive.entries import Status, nearest_origin
 from paretune.olive.rendering import config_text
 from paretune.olive.translating import Translation, is_olive, translate
-
-_PAIR = re.compile(
-    r"(?<!\\)((?:\\\\)*)\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})"
-)
+from paretune.user_paths import expanded
 
 
 class TranslatedSource(Source):
@@ -40,21 +37,6 @@ class TranslatedSource(Source):
         return nearest_origin(self._translation.origins, path)
 
 
-def read_source(text: str, file: str) -> Source:
-    """Return a configuration's source, whether it is YAML or JSON.
-
-    PyYAML reads JSON but for two things, which are put right first: tabs between its tokens (in a
-    text of JSON's they are always escaped), and characters that are escaped as two halves.
-
-    Args:
-        text: The configuration.
-        file: Its name.
-    """
-    if text.lstrip("\ufeff \t\r\n").startswith("{"):
-        text = _PAIR.sub(_whole_character, text.replace("\t", " "))
-    return Source(text, file)
-
-
 def open_source(text: str, file: str) -> tuple[Source, Aside]:
     """Return a configuration's source, and what it says beside; Olive's is translated into ours.
 
@@ -71,7 +53,7 @@ def open_source(text: str, file: str) -> tuple[Source, Aside]:
     translation = translate(source)
     translation.require_whole()
     study, store = (
-        None if name is None else FilePath(file).parent / name
+        None if name is None else FilePath(file).parent / expanded(name)
         for name in (translation.folders.study, translation.folders.store)
     )
     return TranslatedSource(translation), Aside(_notes(translation), study, store)
@@ -83,8 +65,3 @@ def _notes(translation: Translation) -> tuple[str, ...]:
         return ()
     told = f"translated from Olive, not quite the same: {', '.join(keys)}"
     return (f"{told} (`paretune import-olive` says how)",)
-
-
-def _whole_character(match: re.Match[str]) -> str:
-    high, low = int(match[2], 16), int(match[3], 16)
-    return f"{match[1]}\\U{0x10000 + (high - 0xD800) * 0x400 + (low - 0xDC00):08x}"

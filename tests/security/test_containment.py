@@ -4,12 +4,12 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from paretune.child_interpreter import calling
 from paretune.containment import check_model, inside
 from paretune.errors import InvalidArtifactError, UsageError
 from paretune.evaluators.serving import open_session
@@ -182,7 +182,7 @@ def test_a_genai_tokenizer_may_not_lead_out(tmp_path: Path, file: str) -> None:
 
 def test_the_process_that_takes_the_footprint_looks_first(tmp_path: Path) -> None:
     folder = write_genai(tmp_path / "model", filename="../secret.onnx")
-    command = [sys.executable, "-m", "paretune.evaluators.probe", str(folder), "genai", "1"]
+    command = calling("paretune.evaluators.probe:main", str(folder), "genai", "1")
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ran.returncode == 1
     assert "names '../secret.onnx'" in ran.stderr.splitlines()[-1]

@@ -84,6 +84,82 @@ def test_the_containers_limits_count(
         assert fingerprint.total_memory() == memory
 
 
+V2 = "30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw\n"
+V1 = (
+    "33 24 0:29 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n"
+    "34 24 0:30 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n"
+)
+DOCKER_V1 = V1.replace(" / /sys", " /docker/abc /sys")
+
+
+@pytest.mark.parametrize(
+    ("groups", "mounts", "folders"),
+    [
+        ("0::/\n", V2, ["."]),
+        ("0::/a.slice/b.scope\n", V2, ["a.slice/b.scope", "a.slice", "."]),
+        # A container that sees its host's paths, and one whose group lies beside its own root.
+        ("0::/kube/pod/x\n", V2.replace(" / /sys", " /kube/pod/x /sys"), ["."]),
+        ("0::/../other\n", V2, ["."]),
+        ("4:memory:/m\n3:cpu,cpuacct:/c/d\n", V1,
+         ["cpu,cpuacct/c/d", "cpu,cpuacct/c", "cpu,cpuacct"]),
+        ("3:cpu,cpuacct:/docker/abc\n", DOCKER_V1, ["cpu,cpuacct"]),
+        ("3:cpu,cpuacct:/docker/abc/in\n", DOCKER_V1, ["cpu,cpuacct/in", "cpu,cpuacct"]),
+        ("3:cpu,cpuacct:/c\n0::/u\n",
+         V1 + V2.replace("/sys/fs/cgroup", "/sys/fs/cgroup/unified"),
+         ["cpu,cpuacct/c", "cpu,cpuacct", "unified/u", "unified"]),
+        ("5:cpuset:/x\n", V1, []),
+        ("1:name=systemd:/x\n", V1, []),
+        ("", "", []),
+    ],
+)  # fmt: skip
+def test_where_the_limits_stand(groups: str, mounts: str, folders: list[str]) -> None:
+    found = fingerprint.cgroup_folders("cpu", groups, mounts)
+    assert [str(f.relative_to("/sys/fs/cgroup")) for f in found] == folders
+
+
+def test_the_strictest_of_all_groups_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inner = tmp_path / "outer" / "inner"
+    inner.mkdir(parents=True)
+    (inner / "cpu.max").write_text("400000 100000\n")
+    (inner.parent / "cpu.max").write_text("100000 100000\n")
+    (tmp_path / "cpu.max").write_text("max 100000\n")
+    (inner / "memory.max").write_text("max\n")
+    (inner / "memory.current").write_text("10\n")
+    (inner.parent / "memory.max").write_text("1000\n")
+    (inner.parent / "memory.current").write_text("900\n")
+    folders = (inner, inner.parent, tmp_path)
+    monkeypatch.setattr(fingerprint, "_cgroup_folders", lambda controller: folders)
+    assert fingerprint._cpu_quota() == 1.0
+    assert fingerprint.physical_cores() == fingerprint.logical_cores() == 1
+    assert fingerprint.total_memory() == 1000
+    assert fingerprint.free_memory() == 100
+
+
+def test_a_quota_is_what_threads_default_to_and_passes_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One function says it to all: the configuration, the passes, the fingerprint."""
+    import torch
+    from fake_study import write_fake_study
+
+    from paretune.config import load
+    from paretune.passes.hugging_face import use_all_cores
+
+    (tmp_path / "cpu.max").write_text("100000 100000\n")
+    monkeypatch.setattr(fingerprint, "_cgroup_folders", lambda controller: (tmp_path,))
+    config = write_fake_study(tmp_path / "s", {"x": 1}, target={"providers": ["cpu"]})
+    assert load(config).threads == (1,)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        use_all_cores()
+        assert torch.get_num_threads() == device("local").cores == 1
+    finally:
+        torch.set_num_threads(before)
+
+
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="affinity is Linux's")
 def test_cores_taken_away_do_not_count() -> None:
     usable = os.sched_getaffinity(0)
