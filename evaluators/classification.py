@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from paretune.errors import DataError
 from paretune.evaluators.base import Budget
+from paretune.evaluators.by_example import CLASSES
 from paretune.evaluators.serving import Session, open_session, score_continuations
 from paretune.evaluators.statistics import CONFIDENCE, wilson
 from paretune.measurement import Measurement, MetricSpec, Rung
@@ -154,7 +155,8 @@ def _measurements(
     return [
         Measurement("accuracy", sum(right) / n, "fraction", low, high, n, "wilson-1",
                     tuple(right), details=details),
-        Measurement("macro_f1", f1, "fraction", f1_low, f1_high, n, "bootstrap-1"),
+        Measurement("macro_f1", f1, "fraction", f1_low, f1_high, n, "bootstrap-1",
+                    details={CLASSES: [list(each) for each in by_row]}),
     ]  # fmt: skip
 
 

@@ -40,17 +40,64 @@ class World:
     alike: float = 0.15
 
 
-def draw_world(rng: np.random.Generator, count: int) -> World:
-    """Return a study as searches find them: kinds of builds, faster ones less accurate."""
-    kinds = int(rng.integers(1, 5))
-    top = rng.uniform(0.6, 0.92)
-    spread = rng.choice([0.002, 0.005, 0.01, 0.02])
+def draw_world(rng: np.random.Generator, form: str) -> World:
+    """Return a study's truth.
+
+    Args:
+        rng: Where chance comes from.
+        form: One of `FORMS`.
+    """
+    shared = float(rng.uniform(0.5, 0.85))
+    accuracy, ms, kind, alike = FORMS[form](rng)
+    return World(np.clip(accuracy, 0.05, 0.99), ms, kind, shared, alike * (1 - shared))
+
+
+Drawn = tuple[np.ndarray, np.ndarray, np.ndarray, float]
+
+
+def _kinds(rng: np.random.Generator) -> Drawn:
+    """Some kinds of builds; the faster ones are less accurate."""
+    count, kinds = int(rng.integers(5, 30)), int(rng.integers(1, 5))
     loss = np.sort(rng.exponential(rng.choice([0.002, 0.01, 0.03]), kinds))
     kind = rng.integers(0, kinds, count)
-    accuracy = np.clip(top - loss[kind] + rng.normal(0, spread, count), 0.05, 0.99)
-    ms = 20.0 * 0.75**kind * np.exp(rng.normal(0, 0.08, count))
-    shared = float(rng.uniform(0.5, 0.85))
-    return World(accuracy, ms, kind, shared, float(rng.uniform(0.0, 0.9)) * (1 - shared))
+    spread = rng.choice([0.002, 0.005, 0.01, 0.02])
+    accuracy = rng.uniform(0.6, 0.92) - loss[kind] + rng.normal(0, spread, count)
+    ms = 20 * 0.75**kind * np.exp(rng.normal(0, 0.08, count))
+    return accuracy, ms, kind, float(rng.uniform(0, 0.9))
+
+
+def _just_beyond(rng: np.random.Generator) -> Drawn:
+    """One slow model, and many fast ones that are a little worse than the tolerance allows."""
+    count = int(rng.integers(4, 20))
+    kind = np.minimum(np.arange(count), 1)
+    accuracy = 0.8 - kind * rng.uniform(0.010, 0.03)
+    ms = np.where(kind, 10 * np.exp(rng.normal(0, 0.1, count)), 30.0)
+    return accuracy, ms, kind, float(rng.uniform(0, 0.9))
+
+
+def _slope(rng: np.random.Generator) -> Drawn:
+    """Each step towards speed costs a little accuracy."""
+    x = np.sort(rng.uniform(0, 1, int(rng.integers(4, 30))))
+    accuracy = 0.85 - 0.05 * x ** rng.uniform(0.5, 3) * rng.uniform(0.2, 3)
+    return accuracy, 30 * np.exp(-1.5 * x), np.zeros(len(x), int), 0.0
+
+
+def _few(rng: np.random.Generator) -> Drawn:
+    """Two or three candidates."""
+    count = int(rng.integers(2, 4))
+    ms = 10 * np.exp(rng.normal(0, 0.3, count))
+    return 0.8 - rng.exponential(0.03, count), ms, np.zeros(count, int), 0.0
+
+
+def _alike(rng: np.random.Generator) -> Drawn:
+    """Many candidates that are nearly alike: the best of them is mostly luck."""
+    count = int(rng.integers(5, 60))
+    ms = 10 * np.exp(rng.normal(0, 0.3, count))
+    return 0.8 + rng.normal(0, 0.004, count), ms, np.zeros(count, int), 0.0
+
+
+FORMS = {"kinds": _kinds, "just beyond": _just_beyond, "slope": _slope, "few": _few,
+         "alike": _alike}  # fmt: skip
 
 
 def answers(world: World, n: int, rng: np.random.Generator) -> np.ndarray:
