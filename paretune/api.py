@@ -14,6 +14,7 @@ from paretune.example_prompt import first_prompt, keep_example
 from paretune.given_functions import importable
 from paretune.jsontools import Json, write_atomic
 from paretune.log_display import Logged
+from paretune.measurement import Measurement
 from paretune.models import earlier_digests
 from paretune.readiness import advice
 from paretune.results_document import ResultsDocument
@@ -120,6 +121,7 @@ class Search:
             shortcuts=shortcuts,
             noise_floor=setting.noise_floor,
             finals_s=plan.search.finals_s,
+            aside=setting.aside,
         )
 
     def standing(self) -> Standing:
@@ -219,10 +221,18 @@ class Search:
 
     def write_results(self, standing: Standing, status: str) -> dict[str, Json]:
         """Rewrite ``results.json``; returns its content unless the search is still running."""
-        text = self._document.render(self._study.outcomes, standing, status)
+        text = self._document.render(
+            self._study.outcomes, standing, status, self._confirmed(standing)
+        )
         write_atomic(self._study.folder / "results.json", text, durable=status != "running")
         content: dict[str, Json] = {} if status == "running" else json.loads(text)
         return content
+
+    def _confirmed(self, standing: Standing) -> dict[str, Measurement] | None:
+        """Return what the pick yields on the data that was kept aside, if it was measured."""
+        pick = next((o for o in self._study.outcomes if o.id == standing.best), None)
+        key = [aside.key() for aside in self._setting.aside]
+        return None if pick is None or not key else self._study.confirmed(pick, key)
 
     def finish(self, status: str) -> SearchResult:
         """Write everything that people read, and the package of the pick.

@@ -87,6 +87,18 @@ class DataCatalog:
         """Return the name of the data set that a reference belongs to; the reference if to none."""
         return self._places.get(ref, (ref, ""))[0]
 
+    def kept_aside(self, ref: str) -> str | None:
+        """Return the reference of what is kept aside of a data set; None if nothing is.
+
+        Args:
+            ref: Any reference of the data set: the whole, or a part.
+        """
+        name, _ = self._places.get(ref, (ref, ""))
+        spec = self._specs.get(name)
+        if spec is None or spec.split is None or spec.split.confirm is None:
+            return None
+        return f"{name}.confirm"
+
     def load(self, ref: str) -> Dataset:
         """Return a data set, or one split of it.
 
@@ -240,15 +252,19 @@ def _same_text(text: str) -> str:
 
 
 def _divide(split: Split, data: ReadData) -> dict[str, list[Example]]:
-    """Return train and test; all examples of a group are on one side.
+    """Return train, test and what is kept aside; all examples of a group are on one side.
 
-    Groups are shuffled by the seed and go to the test side until it has its share of them.
+    Groups are shuffled by the seed and go to the test side until it has its share of them, then to
+    the one that is kept aside: with or without it the test side is the same.
     """
     keys = [_same_text(group) for group in data.groups]
     groups = sorted(set(keys), key=lambda key: hashlib.sha256(key.encode()).digest())
     random.Random(split.seed).shuffle(groups)
-    chosen = set(groups[: round(split.test * len(groups))])
-    sides: dict[str, list[Example]] = {"train": [], "test": []}
+    test = round(split.test * len(groups))
+    aside = test + round((split.confirm or 0.0) * len(groups))
+    side_of = dict.fromkeys(groups, "train") | dict.fromkeys(groups[test:aside], "confirm")
+    side_of |= dict.fromkeys(groups[:test], "test")
+    sides: dict[str, list[Example]] = {"train": [], "test": [], "confirm": []}
     for key, example in zip(keys, data.examples, strict=True):
-        sides["test" if key in chosen else "train"].append(example)
+        sides[side_of[key]].append(example)
     return sides

@@ -23,6 +23,20 @@ class Split(BaseModel):
         "with the same prompt do.",
     )
     seed: int = Field(0, description="Another seed gives another division.")
+    confirm: float | None = Field(
+        None, gt=0, lt=1,
+        description="Share of the distinct texts that is kept aside, as `.confirm`: nothing is "
+        "trained, measured or chosen on it, and at the end the pick is measured on it.",
+    )  # fmt: skip
+
+    @model_validator(mode="after")
+    def _something_is_left(self) -> Split:
+        if self.confirm is not None and self.test + self.confirm >= 1:
+            raise ValueError(
+                f"test ({self.test:g}) and confirm ({self.confirm:g}) leave nothing to train on: "
+                "expected less than 1 together"
+            )
+        return self
 
 
 class DataSpec(BaseModel):
@@ -75,13 +89,16 @@ class DataSpec(BaseModel):
             raise ValueError("`corpus` is made of `text`: give a `text` template beside it")
         if self.split is not None and self.files is not None:
             raise ValueError("`split` divides one file; `files` come divided")
+        if self.split is not None and self.split.confirm is not None and self.file is None:
+            raise ValueError("`split: {confirm}` divides one file: give it as `file`")
         return self
 
     @property
     def splits(self) -> tuple[str, ...]:
         """Names that may follow the data set's name in a reference."""
         if self.split is not None:
-            return ("train", "test")
+            aside = () if self.split.confirm is None else ("confirm",)
+            return ("train", "test", *aside)
         if self.files is not None:
             return tuple(self.files)
         return ("train", "validation", "test") if self.hub is not None else ()

@@ -14,6 +14,7 @@ from paretune.errors import ConfigError, StateError, UsageError, nearest
 from paretune.example_prompt import example_of
 from paretune.jsontools import Json
 from paretune.measurement import Direction, MetricSpec
+from paretune.pick_entry import pick_entry, sentences
 from paretune.registry import find_evaluator
 from paretune.report import doubts
 from paretune.search.candidate import describe
@@ -24,7 +25,7 @@ from paretune.search.reopening import partly_measured
 from paretune.search.standing import stand
 from paretune.search.tolerance import Tolerance, parse_tolerance
 from paretune.store import Store, default_store
-from paretune.study import read_outcomes
+from paretune.study import read_confirmed, read_outcomes
 
 
 def open_results(study: Path) -> dict[str, Json]:
@@ -89,8 +90,8 @@ def pick_again(
 
     Returns:
         ``{"best", "front", "candidate", "metrics", "objectives", "prefer", "notes", "unresolved",
-        "not_fully_measured", "nearest_miss", "groups", "membership", "out"}``; objectives, groups
-        and membership as in ``results.json``.
+        "not_fully_measured", "nearest_miss", "groups", "membership", "pick", "out"}``; objectives,
+        groups, membership and pick as in ``results.json``.
 
     Raises:
         UsageError: No such study, metric, or malformed constraint.
@@ -132,6 +133,14 @@ def pick_again(
         "not_fully_measured": sum(_unsure(outcome, baseline) for outcome in outcomes),
         "nearest_miss": standing.nearest_miss,
         **how_sure(outcomes, standing, objectives),
+        "pick": pick_entry(
+            outcomes,
+            standing,
+            objectives,
+            baseline,
+            prefer,
+            None if best is None else read_confirmed(study, best),
+        ),
         "out": written,
     }
 
@@ -290,6 +299,7 @@ def render(picked: dict[str, Json]) -> str:
         for name, m in picked["metrics"].items():
             if m["value"] is not None:
                 lines.append(f"  {name:<20} {m['value']:.4g} {m['unit']}")
+        lines += sentences(picked)
         lines += doubts(picked, picked["best"])
     lines += [f"note: {note}" for note in picked["notes"]]
     if picked["not_fully_measured"]:

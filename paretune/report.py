@@ -14,6 +14,7 @@ from paretune.evaluators.statistics import CONFIDENCE
 from paretune.jsontools import Json, write_atomic
 from paretune.latency_figure import latency_figure
 from paretune.nothing_measured import nothing_measured
+from paretune.pick_entry import sentences as chances
 from paretune.search.candidate import counted, short
 
 _MEASURED = ("ok", "infeasible", "pruned", "duplicate")
@@ -243,6 +244,7 @@ def _answer(
         f"{best['runtime']['provider']} with {counted(best['runtime']['threads'], 'thread')}.",
         _why_it(results),
     ]
+    sentences += chances(results)
     sentences += doubts(results, best["id"])
     sentences += [_near(results, near, best) for near in results.get("near_limits", [])
                   if near["id"] == best["id"] and not near["met"]]  # fmt: skip

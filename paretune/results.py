@@ -195,6 +195,61 @@ class NearLimitEntry(_Part):
     )
 
 
+class WithinEntry(_Part):
+    """How probable it is that the pick is within an objective's tolerance of the best."""
+
+    metric: str
+    probability: float | None = Field(ge=0, le=1, description="null: not known.")
+    reason: str | None = Field(None, description="Why it is not known.")
+
+
+class LimitChance(_Part):
+    """How probable it is that the pick meets a limit."""
+
+    constraint: str = Field(description="The limit, as written.")
+    probability: float | None = Field(ge=0, le=1, description="null: not known.")
+    reason: str | None = Field(None, description="Why it is not known.")
+
+
+class SelectionBiasEntry(_Part):
+    """What being chosen added to a metric of the pick."""
+
+    metric: str
+    raw: float = Field(description="As measured.")
+    bias: float = Field(
+        description="By how much the value of whoever is chosen exceeds the true one on average, "
+        "by a bootstrap of the whole selection."
+    )
+    corrected: float = Field(description="raw without bias.")
+
+
+class ConfirmedValue(MetricValue):
+    """A metric of the pick on the data that was kept aside."""
+
+    data: str | None = Field(None, description="Which data.")
+
+
+class PickEntry(_Part):
+    """How sure the pick is."""
+
+    id: int
+    probability: float | None = Field(
+        ge=0, le=1, description="That all of the following hold together; null: not known."
+    )
+    within: list[WithinEntry]
+    limits: list[LimitChance]
+    examples: int = Field(description="On how many examples this rests; 0: on none.")
+    examples_needed: int | None = Field(
+        description="How many would make the probability reach 0.95 if the measured values are "
+        "right; null: it is reached, or none would."
+    )
+    note: str | None = Field(None, description="Why no number of examples would.")
+    selection_bias: SelectionBiasEntry | None = None
+    confirmed: dict[str, ConfirmedValue] | None = Field(
+        None, description="By metric, on the data that `split: {confirm}` keeps aside."
+    )
+
+
 class Results(_Part):
     """The whole document."""
 
@@ -217,6 +272,7 @@ class Results(_Part):
     groups: list[GroupEntry] = []
     membership: list[MembershipEntry] = []
     near_limits: list[NearLimitEntry] = []
+    pick: PickEntry | None = None
 
 
 def read_results(path: Path) -> dict[str, Json]:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from paretune.distributions import package_version
 from paretune.jsontools import Json
+from paretune.measurement import Measurement
+from paretune.pick_entry import pick_entry
 from paretune.remarks import summary
 from paretune.search.candidate import recipe_to_json
 from paretune.search.constraints import Constraint, Objective
@@ -66,13 +68,20 @@ class ResultsDocument:
         self._baseline = baseline
         self._rows: dict[tuple[int, bool, bool], tuple[Outcome, str]] = {}
 
-    def render(self, outcomes: Sequence[Outcome], standing: Standing, status: str) -> str:
+    def render(
+        self,
+        outcomes: Sequence[Outcome],
+        standing: Standing,
+        status: str,
+        confirmed: Mapping[str, Measurement] | None = None,
+    ) -> str:
         """Return the document's text: one candidate a line.
 
         Args:
             outcomes: By id.
             standing: Derived from them.
             status: ``running``, ``finished`` or ``interrupted``.
+            confirmed: What the pick yields on the data that was kept aside, if it was measured.
         """
         head = {**self._head, "status": status, "constraints": self._limits(standing)}
         head["baseline"] = self._baseline_entry(outcomes)
@@ -85,6 +94,9 @@ class ResultsDocument:
         if status != "running":
             tail |= how_sure(outcomes, standing, self._objectives)
             base = self._baseline_of(outcomes)
+            tail["pick"] = pick_entry(
+                outcomes, standing, self._objectives, base, self._head["prefer"], confirmed
+            )
             tail["near_limits"] = [n.to_json() for n in near_limits(outcomes, standing, base)]
         rows = ",\n  ".join(self._row(outcome, standing) for outcome in outcomes)
         lines = [f" {json.dumps(k)}: {_text(v)}" for k, v in head.items()]

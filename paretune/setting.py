@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,7 @@ from paretune.measurement import MetricSpec
 from paretune.models import Model, ModelInfo, ModelKind, inspect, open_model
 from paretune.registry import find, find_evaluator, find_pass, is_ours
 from paretune.search.candidate import Candidate, RuntimeSettings, Step
+from paretune.search.confirming import Aside
 from paretune.search.constraints import Constraint
 from paretune.search.outcome import Outcome
 from paretune.search.prechecks import Foresight, Prechecks
@@ -127,6 +130,26 @@ class Setting:
             allow_network=plan.allow_network,
             trust_remote_code=plan.trust_remote_code,
         )
+
+    @cached_property
+    def aside(self) -> tuple[Aside, ...]:
+        """What the pick is measured on at the end: parts that `split: {confirm}` keeps aside."""
+        found = []
+        for slot, choice in zip(self.evaluators, self.plan.evaluators, strict=True):
+            params, refs = dict(slot.params), references(choice)
+            for ref in refs:
+                part = self.catalog.kept_aside(ref)
+                own = [name for name, value in params.items() if value == ref]
+                if part is None or ref != f"{part.removesuffix('confirm')}test" or not own:
+                    continue
+                params |= dict.fromkeys(own, part)
+                if slot.name == "classification" and not params.get("labels"):
+                    params["labels"] = list(self.catalog.load(ref).labels)
+                share = len(self.catalog.load(part).examples) / len(self.catalog.load(ref).examples)
+                found.append(Aside(replace(slot, params=params), slot.name, part,
+                                   self.catalog.digest(part), share))  # fmt: skip
+                break
+        return tuple(found)
 
     def strategy(self, first: list[Candidate]) -> Strategy:
         """Return the configured strategy; ``auto`` is exhaustive where the space is small."""

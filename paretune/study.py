@@ -24,6 +24,9 @@ from paretune.measurement import Measurement
 from paretune.search.candidate import Candidate
 from paretune.search.outcome import Outcome
 
+CONFIRM = "confirm.json"
+"""Beside a candidate's outcome: what it yields on the data that was kept aside."""
+
 
 class Study:
     """One search on disk, held by one process at a time.
@@ -181,6 +184,22 @@ class Study:
         self._write(outcome)
         self.outcomes[place] = outcome
 
+    def confirm(self, outcome: Outcome, key: Json, measured: Mapping[str, Measurement]) -> None:
+        """Make durable what a candidate yields on the data that was kept aside.
+
+        Args:
+            outcome: The candidate's.
+            key: What the result is valid for, beside its artifact.
+            measured: By metric.
+        """
+        content = {"schema": 1, "artifact": outcome.artifact, "key": key,
+                   "measurements": {name: m.to_json() for name, m in measured.items()}}  # fmt: skip
+        write_atomic(self.candidate_folder(outcome.id) / CONFIRM, canonical(content) + "\n")
+
+    def confirmed(self, outcome: Outcome, key: Json) -> dict[str, Measurement] | None:
+        """Return what `confirm` made durable; None where it was not, or is of something else."""
+        return read_confirmed(self.folder, outcome, key)
+
     def _write(self, outcome: Outcome) -> None:
         folder = self.candidate_folder(outcome.id)
         measured = outcome.measurements or {}
@@ -197,6 +216,37 @@ class Study:
     def spent(self) -> float:
         """Return the seconds of work that the study's outcomes took so far."""
         return sum(step.s for o in self.outcomes for step in o.seconds if not step.cached)
+
+
+def read_confirmed(
+    folder: Path, outcome: Outcome, key: Json = None
+) -> dict[str, Measurement] | None:
+    """Return what a candidate yielded on the data that was kept aside.
+
+    Args:
+        folder: The study.
+        outcome: The candidate's.
+        key: What it must be valid for; None: whatever it was measured on.
+
+    Returns:
+        By metric; None if it was not measured, or with another artifact, evaluator or data.
+
+    Raises:
+        StateError: The file cannot be read.
+    """
+    file = folder / "candidates" / f"{outcome.id:04d}" / CONFIRM
+    if not file.is_file():
+        return None
+    try:
+        content = read_json(file)
+        if content["artifact"] != outcome.artifact or key not in (None, content["key"]):
+            return None
+        return {k: Measurement.from_json(v) for k, v in content["measurements"].items()}
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise StateError(
+            f"{file} cannot be read: {type(error).__name__}: {error}",
+            hint="Remove the file to have the pick measured again on what was kept aside.",
+        ) from error
 
 
 def in_use(folder: Path) -> bool:

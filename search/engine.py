@@ -17,9 +17,11 @@ from typing import Any, Protocol
 
 from paretune.errors import NothingFeasibleError, NothingFitsError
 from paretune.evaluators.spread import Spread
+from paretune.jsontools import Json
 from paretune.measurement import Measurement
 from paretune.search.attempt import Attempt, OutOfTimeError, Shortcuts
 from paretune.search.candidate import Candidate
+from paretune.search.confirming import Aside, Confirmation, seconds_of
 from paretune.search.constraints import Constraint, Objective
 from paretune.search.evidence import rough_slack
 from paretune.search.finals import Finals
@@ -56,6 +58,12 @@ class Recorder(Protocol):
 
     def spent(self) -> float:
         """Return the seconds of work in the recorded outcomes."""
+
+    def confirmed(self, outcome: Outcome, key: Json) -> dict[str, Measurement] | None:
+        """Return what a candidate yielded on what was kept aside; None: it was not measured."""
+
+    def confirm(self, outcome: Outcome, key: Json, measured: Mapping[str, Measurement]) -> None:
+        """Make durable what a candidate yields on what was kept aside."""
 
 
 class Watcher(Protocol):
@@ -107,6 +115,7 @@ class Engine:
         measure_again: How often a measurement is made again because others had its cores.
         watching: Sees what others take of the processor.
         finals_s: Most seconds of the finals (`search/finals.py`); 0: none.
+        aside: What the pick is measured on at the end (`search/confirming.py`).
         out_of_time: Whether the time, and not the space or the trials, ended the search.
     """
 
@@ -133,6 +142,7 @@ class Engine:
     watching: Callable[[], AbstractContextManager[Watch]] = watching
     finals_s: float = 0.0
     on_update: Callable[[Standing], None] = lambda standing: None
+    aside: Sequence[Aside] = ()
     out_of_time: bool = field(default=False, init=False)
     _deadline: float | None = field(default=None, init=False)
 
@@ -161,6 +171,7 @@ class Engine:
                 self.recorder.update(outcome)
             if self.finals_s > 0:
                 Finals(self).run()
+            Confirmation(self).run()
         except BaseException:
             self.target.cancel()
             raise
@@ -216,7 +227,8 @@ class Engine:
     @property
     def _for_finals(self) -> float:
         """Seconds before the time's end after which no further candidate begins."""
-        return min(self.finals_s, _FINALS_SHARE * (self.time_s or 0.0))
+        finals = min(self.finals_s, _FINALS_SHARE * (self.time_s or 0.0))
+        return finals + seconds_of(self)
 
     def _spent(self) -> bool:
         if self._deadline is not None and time.monotonic() >= self._deadline - self._for_finals:

@@ -28,6 +28,7 @@ from paretune.measurement import Measurement
 from paretune.models import Model
 from paretune.search.attempt import OutOfTimeError
 from paretune.search.closeness import likeliest_first, nearest_to_limits
+from paretune.search.confirming import seconds_of
 from paretune.search.constraints import Limit
 from paretune.search.near_limits import reaches_over, side_of
 from paretune.search.outcome import Outcome, OutcomeKind, StepTime
@@ -77,7 +78,7 @@ class Finals:
         end = time.monotonic() + self._engine.finals_s
         left = self._engine.left()
         if left is not None:
-            end = min(end, time.monotonic() + left)
+            end = min(end, time.monotonic() + left - seconds_of(self._engine))
         if self.decided(ids):
             return
         if end - time.monotonic() < _WORTH_S:

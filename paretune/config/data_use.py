@@ -56,6 +56,14 @@ def check_data(
             continue
         with _named(catalog.name_of(ref)):
             catalog.check(ref)
+        aside = catalog.kept_aside(ref)
+        if aside is not None and ref in (aside, catalog.name_of(ref)):
+            wrong(("passes",) if ref in trained_on else ("evaluate",),
+                  f"{ref!r} holds what `split: {{confirm}}` keeps aside: nothing may be trained or "
+                  "measured on it before the choice",
+                  f"Name {aside.removesuffix('confirm')}train or "
+                  f"{aside.removesuffix('confirm')}test, or leave `confirm` out.")  # fmt: skip
+            missing = True
     if missing:
         return (), evaluators
     notes = list(catalog.notes(sorted(trained_on | measured_on)))
@@ -69,11 +77,36 @@ def check_data(
                 )
                 choice = _with_labels(catalog, ref, sorted(trained_on), choice)
         chosen.append(choice)
+    aside, more = _kept_aside(catalog, trained_on | measured_on, measured_on)
+    notes += more
     overlaps = (
-        catalog.overlap(train, ref) for train in sorted(trained_on) for ref in sorted(measured_on)
-    )
+        catalog.overlap(train, ref)
+        for used, seen in ((trained_on, measured_on | aside), (measured_on, aside))
+        for train in sorted(used) for ref in sorted(seen)
+    )  # fmt: skip
     told = (*notes, *(note for note in overlaps if note is not None))
     return tuple(dict.fromkeys(told)), tuple(chosen)
+
+
+def _kept_aside(
+    catalog: DataCatalog, used: set[str], measured_on: set[str]
+) -> tuple[set[str], list[str]]:
+    """Return what is kept aside for the pick, and what is to be told of it."""
+    found, notes = set(), []
+    for ref in sorted(used):
+        aside = catalog.kept_aside(ref)
+        if aside is None or aside in found:
+            continue
+        with _named(catalog.name_of(ref)):
+            catalog.check(aside)
+        found.add(aside)
+        test = f"{catalog.name_of(ref)}.test"
+        if test not in measured_on:
+            notes.append(
+                f"{aside} is kept aside, but no evaluator measures on {test}: the pick is not "
+                "measured on it either"
+            )
+    return found, notes
 
 
 def _with_labels(
