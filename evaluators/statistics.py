@@ -17,6 +17,8 @@ _T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.2
       2.052, 2.048, 2.045, 2.042)  # fmt: skip
 _NORMAL = 1.960
 _RESAMPLES = 2000
+_ALL_SIGNS = 16
+_PERMUTATIONS = 10_000
 
 
 def student_t(freedom: float) -> float:
@@ -103,6 +105,42 @@ def mcnemar(a: Sequence[float], b: Sequence[float]) -> float:
     n = first + other
     tail = sum(math.comb(n, k) for k in range(min(first, other) + 1))
     return min(1.0, float(2 * tail / 2**n))
+
+
+def paired_p(a: Sequence[float], b: Sequence[float], seed: int = 0) -> tuple[float, str]:
+    """Return the two-sided p-value of two scores on the same examples, and the test's name.
+
+    Right or wrong answers are compared by McNemar's exact test. Scores of any other kind have sizes
+    that their signs do not tell: each example's difference is as likely to have the other sign if
+    both are equally good (Fisher's permutation test, 1935; all of them up to 16 differences, else
+    10,000 drawn ones).
+
+    Args:
+        a: One value an example.
+        b: The same examples in the same order.
+        seed: Of the drawn permutations.
+
+    Returns:
+        The p-value, and ``mcnemar`` or ``permutation``.
+    """
+    import numpy as np
+
+    if all(value in (0.0, 1.0) for value in (*a, *b)):
+        return mcnemar(a, b), "mcnemar"
+    apart = np.array([x - y for x, y in zip(a, b, strict=True) if x != y])
+    if not len(apart):
+        return 1.0, "permutation"
+    seen = abs(float(apart.sum()))
+    if len(apart) <= _ALL_SIGNS:
+        codes = np.arange(2 ** len(apart))[:, None] >> np.arange(len(apart)) & 1
+        sums = np.abs((2 * codes - 1) @ apart)
+        return float(np.mean(sums >= seen * (1 - 1e-9))), "permutation"
+    rng, beyond, drawn = np.random.default_rng(seed), 0, 0
+    while drawn < _PERMUTATIONS:  # in parts: memory
+        signs = rng.integers(0, 2, (500, len(apart)), dtype=np.int8) * 2 - 1
+        beyond += int(np.sum(np.abs(signs @ apart) >= seen * (1 - 1e-9)))
+        drawn += 500
+    return (1 + beyond) / (1 + drawn), "permutation"
 
 
 def _ends(values: object, confidence: float) -> tuple[float, float]:

@@ -123,10 +123,10 @@ def comparison(outcomes: Sequence[Outcome], best: int | None, baseline: int | No
         baseline: Id of the baseline.
 
     Returns:
-        Metric to ``{difference, low, high, n, p}``: `p` of McNemar's exact test; empty where the
-        two cannot be paired.
+        Metric to ``{difference, low, high, n, p, test}``: `p` of McNemar's exact test, or of a
+        permutation test where scores are not 0 or 1; empty where the two cannot be paired.
     """
-    from paretune.evaluators.statistics import mcnemar, paired_bootstrap_difference
+    from paretune.evaluators.statistics import paired_bootstrap_difference, paired_p
 
     by_id = {o.id: o.measurements or {} for o in outcomes}
     if best is None or baseline is None or best == baseline:
@@ -137,8 +137,9 @@ def comparison(outcomes: Sequence[Outcome], best: int | None, baseline: int | No
         if a is None or b is None or not a.samples or len(a.samples) != len(b.samples):
             continue
         difference, low, high = paired_bootstrap_difference(a.samples, b.samples)
-        p = mcnemar(a.samples, b.samples)
-        found[metric] = {"difference": difference, "low": low, "high": high, "n": a.n, "p": p}
+        p, test = paired_p(a.samples, b.samples)
+        found[metric] = {"difference": difference, "low": low, "high": high, "n": a.n, "p": p,
+                         "test": test}  # fmt: skip
     return found
 
 

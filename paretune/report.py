@@ -19,6 +19,7 @@ from paretune.search.candidate import counted, short
 
 _MEASURED = ("ok", "infeasible", "pruned", "duplicate")
 _TEMPLATES = Path(__file__).with_name("templates")
+_TESTS = {"mcnemar": "McNemar", "permutation": "permutation test"}
 _FATES = {
     "ok": "measured whole",
     "infeasible": "stopped: a constraint is surely broken",
@@ -191,9 +192,42 @@ def _row(candidate: Mapping[str, Json], results: Mapping[str, Json]) -> dict[str
         "described": " › ".join(steps),
         "broken": [f"{text}, not surely" if text in near else text for text in broken],
         "unsure": [text for text in near if text not in broken],
+        "unjudged": _unjudged(candidate, results),
         "spent": sum(s["s"] for s in candidate["seconds"] if not s["cached"]),
         "saved": sum(s["s"] for s in candidate["seconds"] if s["cached"]),
     }
+
+
+def _unjudged(candidate: Mapping[str, Json], results: Mapping[str, Json]) -> list[str]:
+    """Return the limits that a candidate cannot meet, as it or the baseline has no such value."""
+    told = []
+    for limit in results["constraints"]:
+        m = candidate["metrics"].get(limit["metric"], {})
+        if limit["value"] is None:
+            told.append(f"{limit['text']} (the baseline has no {limit['metric']})")
+        elif m.get("value") is None:
+            why = m.get("reason") or "it was not measured"
+            told.append(f"{limit['text']} (no value of {limit['metric']}: {why})")
+    return told
+
+
+def _without_values(results: Mapping[str, Json]) -> list[str]:
+    """Return what is said of limits that candidates measured to their end cannot be judged by."""
+    whole = [c for c in results["candidates"] if c["outcome"] == "ok"]
+    told = []
+    for limit in results["constraints"]:
+        lack = [c for c in whole if c["metrics"].get(limit["metric"], {}).get("value") is None]
+        if limit["value"] is None:
+            told.append(f"{limit['text']} is met by nobody: the baseline has no "
+                        f"{limit['metric']}.")  # fmt: skip
+        elif lack:
+            reasons = (c["metrics"].get(limit["metric"], {}).get("reason") for c in lack)
+            why = next((reason for reason in reasons if reason), "it was not measured")
+            told.append(
+                f"{len(lack)} of {counted(len(whole), 'measured candidate')} cannot meet "
+                f"{limit['text']}: without a value of {limit['metric']} ({why})."
+            )
+    return told
 
 
 def _params(params: Mapping[str, Json]) -> str:
@@ -208,6 +242,12 @@ def _breaks(metrics: Mapping[str, Json], limit: Mapping[str, Json]) -> bool:
     bound, op = limit["value"], limit["op"]
     holds = {"<=": value <= bound, "<": value < bound, ">=": value >= bound, ">": value > bound}
     return not holds[op]
+
+
+def _remarks(results: Mapping[str, Json]) -> list[str]:
+    """Return what is odd about a limit in force."""
+    remarks = (limit.get("remark") for limit in results["constraints"])
+    return [f"Note that {remark}." for remark in remarks if remark]
 
 
 def _answer(
@@ -231,6 +271,7 @@ def _answer(
                 f"The nearest miss is candidate {miss['id']}: {miss['constraint']} asks for "
                 f"{number(miss['limit'])}, it has {number(miss['value'])}."
             )
+        told += _without_values(results) + _remarks(results)
         near = results.get("near_limits", [])
         hopeful = {n["id"] for n in near} - {n["id"] for n in near if n["met"] is False}
         if hopeful:
@@ -244,7 +285,7 @@ def _answer(
         f"{best['runtime']['provider']} with {counted(best['runtime']['threads'], 'thread')}.",
         _why_it(results),
     ]
-    sentences += chances(results)
+    sentences += chances(results) + _remarks(results)
     sentences += doubts(results, best["id"])
     sentences += [_near(results, near, best) for near in results.get("near_limits", [])
                   if near["id"] == best["id"] and not near["met"]]  # fmt: skip
@@ -299,13 +340,14 @@ def _against(
         p = d.get("p")  # reports of older versions have none
         known = not d["low"] <= 0 <= d["high"] if p is None else p <= 1 - CONFIDENCE
         sure = " surely" if known else ""
+        test = _TESTS[d.get("test", "mcnemar")]
         verdict = "cannot be told apart from" if not sure else (
             "is higher than" if d["difference"] > 0 else "is lower than"
         )  # fmt: skip
         sentences.append(
             f"Its {metric}{sure} {verdict} the baseline's: difference "
             f"{d['difference']:+.3f} (95 % interval {d['low']:+.3f} to {d['high']:+.3f}, paired "
-            f"over {d['n']} examples{'' if p is None else f'; McNemar p = {p:.2g}'})."
+            f"over {d['n']} examples{'' if p is None else f'; {test} p = {p:.2g}'})."
         )
     ratios = []
     for metric, word in (
@@ -332,7 +374,10 @@ def _constraint_costs(results: Mapping[str, Json]) -> list[dict[str, Json]]:
     """Return how many candidates each constraint ruled out."""
     costs = []
     for limit in results["constraints"]:
-        measured = [c for c in results["candidates"] if limit["metric"] in c["metrics"]]
+        measured = [
+            c for c in results["candidates"]
+            if c["metrics"].get(limit["metric"], {}).get("value") is not None
+        ]  # fmt: skip
         broken = [c for c in measured if limit["value"] is not None
                   and _breaks(c["metrics"], limit)]  # fmt: skip
         costs.append({**limit, "broken": len(broken), "measured": len(measured)})

@@ -111,6 +111,7 @@ class ConstraintEntry(_Part):
     op: Literal["<=", "<", ">=", ">"]
     value: float | None = Field(description="null if the baseline lacks the metric.")
     text: str = Field("", description="What was written.")
+    remark: str | None = Field(None, description="What is odd about the number in force.")
 
 
 class ObjectiveEntry(_Part):

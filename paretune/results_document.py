@@ -120,6 +120,7 @@ class ResultsDocument:
     def _limits(self, standing: Standing) -> list[Json]:
         resolved: list[Json] = [
             {"metric": limit.metric, "op": limit.op, "value": limit.value, "text": limit.text}
+            | ({} if limit.remark is None else {"remark": limit.remark})
             for limit in standing.limits
         ]
         return resolved + [

@@ -96,6 +96,30 @@ class Limit:
         """Return whether a value meets the limit; a missing one or NaN does not."""
         return value is not None and _HOLDS[self.op](value, self.value)
 
+    @property
+    def remark(self) -> str | None:
+        """What is odd about the number in force; None if nothing is.
+
+        A factor of a baseline of 0 is 0, which everything meets or nothing does; a factor of a
+        negative one moves the other way.
+        """
+        if self.relative is None or self.relative[0] != "*" or self.value > 0:
+            return None
+        factor = self.relative[1]
+        if factor <= 0:
+            what = f"a factor of {factor:g} says nothing of the baseline"
+        elif self.value == 0:
+            what = f"the baseline's {self.metric} is 0, and a factor of 0 is 0"
+        else:
+            what = (
+                f"the baseline's {self.metric} is negative ({self.value / factor:.4g}), and a "
+                "factor moves a negative number the other way"
+            )
+        return (
+            f"{self.text!r} asks for {self.metric} {self.op} {self.value:.4g}: {what}; write "
+            "`baseline + NUMBER`, `baseline - NUMBER` or a number"
+        )
+
     def surely_broken(self, measurement: Measurement) -> bool:
         """Return whether the whole interval lies on the wrong side.
 

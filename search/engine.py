@@ -144,6 +144,7 @@ class Engine:
     on_update: Callable[[Standing], None] = lambda standing: None
     aside: Sequence[Aside] = ()
     out_of_time: bool = field(default=False, init=False)
+    _remarked: set[str] = field(default_factory=set, init=False)
     _deadline: float | None = field(default=None, init=False)
 
     def run(self) -> Standing:
@@ -214,7 +215,11 @@ class Engine:
         outcome = self.baseline_outcome()
         if outcome is None:
             return
-        _, unresolved = resolve(self.constraints, outcome)
+        limits, unresolved = resolve(self.constraints, outcome)
+        for limit in limits:
+            if limit.remark is not None and limit.text not in self._remarked:
+                self._remarked.add(limit.text)
+                self.watcher.note(f"note: {limit.remark}")
         if unresolved:
             ended = outcome.kind.value + (f" ({outcome.reason})" if outcome.reason else "")
             never_ran = outcome.kind is OutcomeKind.SKIPPED

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, np.dtype[np.float64]]
 
+ONE_SIDED = 0.95
+"""With which a candidate is surely on one side of a limit."""
 FEWEST = 20
 """Examples below which the errors' distribution is not known well enough."""
 _SPREADS = 9
@@ -124,6 +126,37 @@ def covariance_of(found: Sequence[Scores]) -> Array:
     step = 1.0 if all(each.binary for each in found) else float(np.mean(np.diag(whole))) * n
     made: Array = whole + np.eye(len(found)) * 0.5 * step / n**2
     return made
+
+
+def error_of(mine: Scores) -> float:
+    """Return the standard error of a metric that is a mean over examples."""
+    return math.sqrt(float(covariance_of([mine])[0, 0]))
+
+
+def against(mine: Scores, base: Scores, relative: tuple[str, float]) -> tuple[float, float]:
+    """Return by how much a metric exceeds what is asked relative to the baseline, and its error.
+
+    Args:
+        mine: A candidate's scores.
+        base: The baseline's; paired on the examples that both were measured on.
+        relative: Sign and amount applied to the baseline's value.
+    """
+    import numpy as np
+
+    sign, amount = relative
+    factor = amount if sign == "*" else 1.0
+    shift = {"+": amount, "-": -amount, "*": 0.0}[sign]
+    place = {row: i for i, row in enumerate(base.rows)}
+    both = [(i, place[row]) for i, row in enumerate(mine.rows) if row in place]
+    if len(both) < 2:
+        apart = math.hypot(error_of(mine), factor * error_of(base))
+        return float(mine.values.mean() - factor * base.values.mean()) - shift, apart
+    a = mine.values[[i for i, _ in both]]
+    b = base.values[[j for _, j in both]]
+    pair = covariance_of([Scores((), a, mine.binary), Scores((), b, base.binary)])
+    weight = np.array([1.0, -factor])
+    spread = math.sqrt(max(0.0, float(weight @ pair @ weight)))
+    return float(a.mean() - factor * b.mean()) - shift, spread
 
 
 def _measured(outcome: Outcome, metric: str) -> Measurement | None:

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+from paretune.evaluators.by_example import scores
 from paretune.evaluators.sequential import Verdict, least_rounds, speed_verdict
-from paretune.evaluators.statistics import CONFIDENCE, mcnemar
+from paretune.evaluators.statistics import CONFIDENCE, paired_p
 from paretune.jsontools import Json
 from paretune.measurement import Measurement
 from paretune.search.constraints import Objective
@@ -17,7 +18,9 @@ from paretune.search.pareto import surely_dominated
 from paretune.search.standing import Standing
 
 _FEWEST = 20
-"""Examples that a paired comparison needs."""
+"""Examples that a paired comparison of right and wrong answers needs."""
+_FEWEST_SIZES = 8
+"""Examples that a paired comparison of scores with sizes needs."""
 Measured = Mapping[str, Measurement]
 
 
@@ -60,10 +63,13 @@ def surely_better(a: Measured, b: Measured, objective: Objective, alpha: float) 
         verdict = speed_verdict(sequence)
         wanted = Verdict.FASTER if objective.direction == "minimize" else Verdict.SLOWER
         return verdict is wanted
-    if mine.unit == "fraction" and _FEWEST <= len(mine.samples) == len(other.samples):
-        higher = (mine.value or 0.0) > (other.value or 0.0)
-        told = mcnemar(mine.samples, other.samples) <= 1 - CONFIDENCE
-        return told and higher == (objective.direction == "maximize")
+    here, there = scores(mine), scores(other)
+    if here is not None and there is not None and here.rows == there.rows:
+        binary = here.binary and there.binary
+        if len(here.rows) >= (_FEWEST if binary else _FEWEST_SIZES):
+            higher = (mine.value or 0.0) > (other.value or 0.0)
+            p, _ = paired_p(here.values.tolist(), there.values.tolist())
+            return p <= 1 - CONFIDENCE and higher == (objective.direction == "maximize")
     return surely_dominated(b, {0: a}, (objective,)) is not None
 
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import NormalDist
 
+from paretune.evaluators.by_example import scores
 from paretune.evaluators.pooling import disturbed
 from paretune.evaluators.sequential import MedianSequence
+from paretune.evaluators.statistics import wilson
 from paretune.jsontools import Json
 from paretune.measurement import Measurement
 from paretune.search.constraints import Limit
+from paretune.search.joint import ONE_SIDED, against, error_of
 from paretune.search.outcome import Outcome, OutcomeKind
 from paretune.search.paired import (
     in_rounds,
@@ -22,11 +26,12 @@ from paretune.search.paired import (
 from paretune.search.standing import Standing
 
 Measured = Mapping[str, Measurement]
+_NORMAL = NormalDist().inv_cdf(ONE_SIDED)
 
 
 @dataclass(frozen=True)
 class NearLimit:
-    """A candidate whose interval reaches over a limit.
+    """A candidate that is on both sides of a limit for all that its interval or its examples say.
 
     Attributes:
         id: The candidate.
@@ -47,8 +52,8 @@ class NearLimit:
 def reaches_over(outcome: Outcome, limit: Limit, *, is_baseline: bool) -> bool:
     """Return whether a candidate is on both sides of a limit for all its interval says.
 
-    Only what was measured in several processes counts: measured again, it comes out otherwise. An
-    accuracy on the same examples does not. The baseline is near no limit that is made from it.
+    Only what was measured in several processes counts: measured again, it comes out otherwise. The
+    baseline is near no limit that is made from it.
     """
     if is_baseline and limit.relative is not None:
         return False
@@ -58,6 +63,40 @@ def reaches_over(outcome: Outcome, limit: Limit, *, is_baseline: bool) -> bool:
     if "processes" not in m.details and not m.protocol.startswith("fresh-process-"):
         return False
     return limit.holds(m.low) != limit.holds(m.high)
+
+
+def doubtful_by_example(
+    outcome: Outcome, limit: Limit, baseline: Outcome | None, *, is_baseline: bool
+) -> bool:
+    """Return whether other examples of the same kind may put a candidate on a limit's other side.
+
+    A share of right answers (or a perplexity) is known from so many examples only. Held against the
+    baseline on the same examples where the limit is relative to it: what both find hard cancels
+    out. Surely on a side is who would be there with 95 % of all sets of so many examples.
+    """
+    if is_baseline and limit.relative is not None:
+        return False
+    mine = scores((outcome.measurements or {}).get(limit.metric))
+    if mine is None:
+        return False
+    n = len(mine.values)
+    if limit.relative is None:
+        if mine.binary:
+            right = int(mine.values.sum())
+            return _both_sides(limit, wilson(right, n, 2 * ONE_SIDED - 1))
+        middle, spread = float(mine.values.mean()), error_of(mine)
+        reach = _NORMAL * spread
+        return _both_sides(limit, (middle - reach, middle + reach))
+    base = scores((baseline.measurements or {}).get(limit.metric)) if baseline is not None else None
+    if base is None:
+        return False
+    difference, spread = against(mine, base, limit.relative)
+    zero = replace(limit, value=0.0)
+    return _both_sides(zero, (difference - _NORMAL * spread, difference + _NORMAL * spread))
+
+
+def _both_sides(limit: Limit, ends: tuple[float, float]) -> bool:
+    return limit.holds(ends[0]) != limit.holds(ends[1])
 
 
 def side_of(limit: Limit, mine: Measured, baseline: Measured, alpha: float) -> bool | None:
@@ -114,8 +153,12 @@ def near_limits(
     for outcome in outcomes:
         if outcome.kind is not OutcomeKind.OK:
             continue
-        near = [x for x in standing.limits
-                if reaches_over(outcome, x, is_baseline=outcome is baseline)]  # fmt: skip
+        own = outcome is baseline
+        near = [
+            x for x in standing.limits
+            if reaches_over(outcome, x, is_baseline=own)
+            or doubtful_by_example(outcome, x, baseline, is_baseline=own)
+        ]  # fmt: skip
         broken = [x for x in standing.limits if not x.holds(outcome.value(x.metric))]
         if outcome.id in standing.front or (broken and all(limit in near for limit in broken)):
             found += [(outcome, limit) for limit in near]

@@ -255,3 +255,36 @@ def test_the_page_says_what_has_no_value_and_where_further_lengths_are(tmp_path:
     names = [head.partition("<br>")[0] for head in heads]
     assert names.index("decode_ms_p50") < names.index("why") < names.index("load_s@7")
     assert "ttft_ms_p95" not in names
+
+
+def test_a_limit_on_what_has_no_value_is_not_called_met(tmp_path: Path) -> None:
+    for metrics, told in (({}, "it was not measured"), ({"value": None}, "130 samples are needed")):
+        results = document(OUTCOMES[:3], "accuracy >= 0.5")
+        for row in results["candidates"]:
+            del row["metrics"]["accuracy"]
+            if metrics:
+                row["metrics"]["accuracy"] = {"value": None, "low": None, "high": None, "n": 3,
+                                              "unit": "", "reason": "130 samples are needed",
+                                              "remarks": []}  # fmt: skip
+            row["feasible"] = row["pareto"] = False
+        results |= {"best": None, "pareto": [], "nearest_miss": None, "pick": None}
+        answer = " ".join(plain_answer(results))
+        assert "3 of 3 measured candidates cannot meet accuracy >= 0.5" in answer
+        assert told in answer
+        write_report(results, tmp_path / "r.html")
+        page = (tmp_path / "r.html").read_text()
+        assert "meets every constraint" not in page.partition("<tbody>")[2].partition("</tbody>")[0]
+        assert page.count("cannot meet accuracy &gt;= 0.5 (no value of accuracy") == 3
+        assert "0 of 0 measured" in page
+
+
+def test_a_limit_relative_to_what_the_baseline_lacks_is_not_called_met(tmp_path: Path) -> None:
+    results = document(OUTCOMES[:3], "accuracy >= 0.5")
+    results["constraints"][0] |= {"value": None, "text": "accuracy >= baseline"}
+    for row in results["candidates"]:
+        row["feasible"] = row["pareto"] = False
+    results |= {"best": None, "pareto": [], "nearest_miss": None, "pick": None}
+    assert "is met by nobody: the baseline has no accuracy" in " ".join(plain_answer(results))
+    write_report(results, tmp_path / "r.html")
+    page = (tmp_path / "r.html").read_text()
+    assert page.count("(the baseline has no accuracy)") == 3

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from common import table
+from deciding.parallel import simulate
 from deciding.world import FORMS, World, answers, draw_world, outcomes
 
 from paretune.evaluators.statistics import wilson
@@ -29,8 +30,7 @@ def run(studies: int) -> tuple[str, dict[str, Any]]:
     """Return, by number of examples, how the pick fares and what is said of it."""
     cases: list[dict[str, Any]] = []
     for n in _EXAMPLES:
-        rng = np.random.default_rng(n)
-        rows = [_study(rng, form, n) for _ in range(studies) for form in FORMS]
+        rows = simulate(_study, [(form, n) for _ in range(studies) for form in FORMS], n)
         cases += [_case(n, form, [r for r in rows if r["form"] == form]) for form in FORMS]
         cases.append(_case(n, "all", rows))
     whole = [case for case in cases if case["form"] == "all"]

@@ -10,6 +10,7 @@ from paretune.evaluators.statistics import (
     bootstrap_mean,
     mcnemar,
     paired_bootstrap_difference,
+    paired_p,
     percentile,
     samples_needed,
     wilson,
@@ -154,3 +155,30 @@ def test_the_median_of_a_large_sample_is_narrow() -> None:
     assert found[0] == statistics.median(values)
     # Order statistics of a binomial with p = 1/2: 500 +- 1.96 * sqrt(1001) / 2.
     assert (found[1], found[2]) == pytest.approx((469, 531), abs=2)
+
+
+def test_scores_with_sizes_are_not_compared_by_their_signs() -> None:
+    a = [1.0] * 30 + [0.0, 1.0]
+    b = [0.0] * 20 + [1.0] * 12
+    assert paired_p(a, b) == (mcnemar(a, b), "mcnemar")
+    # Better by a hair in most, much worse in the rest: a sign test calls it surely better.
+    better, worse = [0.51] * 40 + [0.0] * 10, [0.50] * 40 + [0.9] * 10
+    assert mcnemar(better, worse) < 0.001
+    p, test = paired_p(better, worse)
+    assert test == "permutation"
+    assert p < 0.05  # and it is the other way: it is surely worse
+    assert sum(better) < sum(worse)
+    assert paired_p([0.5] * 9, [0.5] * 9) == (1.0, "permutation")
+    few = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
+    assert paired_p(few, [0.0] * 6)[0] == pytest.approx(2 / 2**6)
+
+
+def test_the_permutation_test_errs_no_more_often_than_it_says() -> None:
+    rng = random.Random(3)
+    wrong = 0
+    for _ in range(400):
+        n = rng.choice([8, 12, 30])
+        a = [rng.gauss(0, 1) for _ in range(n)]
+        b = [rng.gauss(0, 1) for _ in range(n)]
+        wrong += paired_p(a, b)[0] <= 0.05
+    assert wrong <= 400 * 0.05 + 3 * (400 * 0.05 * 0.95) ** 0.5

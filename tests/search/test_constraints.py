@@ -94,3 +94,23 @@ def test_without_an_interval_only_an_exact_value_is_sure() -> None:
     assert limit.surely_broken(Measurement("m", 2.0, "MB", protocol="exact-1"))
     assert not limit.surely_broken(Measurement("m", 2.0, "ms", protocol="trace-1"))
     assert not limit.surely_broken(Measurement("m", None, "ms"))
+
+
+@pytest.mark.parametrize(
+    ("text", "baseline", "told"),
+    [
+        ("exact_match >= baseline * 0.95", 0.0, "is 0, and a factor of 0 is 0"),
+        ("ms <= baseline * 2", 0.0, "is 0, and a factor of 0 is 0"),
+        ("reward >= baseline * 0.9", -5.0, "is negative (-5)"),
+        ("ms <= baseline * 0", 3.0, "a factor of 0 says nothing"),
+        ("exact_match >= baseline * 0.95", 0.5, None),
+        ("exact_match >= baseline - 0.01", 0.0, None),
+        ("exact_match >= 0", 0.0, None),
+    ],
+)
+def test_a_factor_of_nothing_is_remarked(text: str, baseline: float, told: str | None) -> None:
+    constraint = parse_constraint(text)
+    limit = constraint.resolve({constraint.metric: baseline})
+    assert limit is not None
+    assert (limit.remark is None) == (told is None)
+    assert told is None or told in str(limit.remark)
