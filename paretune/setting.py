@@ -137,6 +137,8 @@ class Setting:
         found = []
         for slot, choice in zip(self.evaluators, self.plan.evaluators, strict=True):
             params, refs = dict(slot.params), references(choice)
+            if all(spec.device for spec in slot.metrics):
+                continue
             for ref in refs:
                 part = self.catalog.kept_aside(ref)
                 own = [name for name, value in params.items() if value == ref]

@@ -108,9 +108,11 @@ class Confirmation:
                 done = self._well(self._submit(job))
                 if done is None:
                     return None
+                speeds = {spec.name for spec in aside.slot.metrics if spec.device}
                 found |= {
                     name: m.noting(data=aside.ref) for name, m in by_metric(done.value).items()
-                }
+                    if name not in speeds
+                }  # fmt: skip
         return found
 
     def _submit(self, job: Job) -> JobResult:

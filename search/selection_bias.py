@@ -151,7 +151,7 @@ def _choose(
             bound = {"+": reference + amount, "-": reference - amount,
                      "*": reference * amount}[sign]  # fmt: skip
         left &= compare[limit.op](of(limit.metric), bound)
-    there = left.any(axis=1)
+    there: Mask = np.asarray(left.any(axis=1))
     for objective in order[:-1]:
         signed = (
             of(objective.metric) if objective.direction == "minimize" else -of(objective.metric)

@@ -74,6 +74,41 @@ def test_no_text_is_on_both_sides_and_none_is_lost(
     assert _divide(split, data) == sides
 
 
+@given(
+    st.lists(st.sampled_from([*"abcdefghijklmnop"]), min_size=1, max_size=40),
+    st.floats(0.05, 0.6), st.floats(0.05, 0.35), st.integers(0, 5),
+)  # fmt: skip
+def test_what_is_kept_aside_shares_no_text_with_the_other_sides_and_leaves_test_as_it_was(
+    texts: list[str], test: float, confirm: float, seed: int
+) -> None:
+    spaced = [text + " " * (i % 3) for i, text in enumerate(texts)]
+    examples = [Example(text, "x", row) for row, text in enumerate(spaced)]
+    data = ReadData(tuple(examples), tuple(spaced), ())
+    three = _divide(Split(test=test, confirm=confirm, seed=seed), data)
+    two = _divide(Split(test=test, seed=seed), data)
+    assert three["test"] == two["test"]
+    assert sorted([e for side in three.values() for e in side], key=lambda e: e.row) == examples
+    same = {name: {e.prompt.strip() for e in side} for name, side in three.items()}
+    assert not same["train"] & same["confirm"]
+    assert not same["test"] & same["confirm"]
+    assert not same["train"] & same["test"]
+
+
+def test_a_part_that_is_kept_aside(tmp_path: Path) -> None:
+    made = catalog(tmp_path, split={"test": 0.3, "confirm": 0.3})
+    assert "d.confirm" in made.references
+    assert made.kept_aside("d.test") == made.kept_aside("d") == "d.confirm"
+    assert made.load("d.confirm").examples
+    without = catalog(tmp_path, split={"test": 0.3})
+    assert without.kept_aside("d.test") is None
+    assert "d.confirm" not in without.references
+    assert without.digest("d.test") == made.digest("d.test")
+    with pytest.raises(ValueError, match="leave nothing to train on"):
+        Split(test=0.6, confirm=0.4)
+    with pytest.raises(ValueError, match="divides one file"):
+        DataSpec(hub="x", split={"confirm": 0.2}, **TEMPLATES)  # type: ignore[arg-type]
+
+
 def test_another_seed_and_another_column_divide_otherwise(tmp_path: Path) -> None:
     first = catalog(tmp_path, split={"test": 0.3, "seed": 0}).load("d.test")
     other = catalog(tmp_path, split={"test": 0.3, "seed": 1}).load("d.test")

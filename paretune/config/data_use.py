@@ -77,11 +77,11 @@ def check_data(
                 )
                 choice = _with_labels(catalog, ref, sorted(trained_on), choice)
         chosen.append(choice)
-    aside, more = _kept_aside(catalog, trained_on | measured_on, measured_on)
+    kept, more = _kept_aside(catalog, trained_on | measured_on, measured_on)
     notes += more
     overlaps = (
         catalog.overlap(train, ref)
-        for used, seen in ((trained_on, measured_on | aside), (measured_on, aside))
+        for used, seen in ((trained_on, measured_on | kept), (measured_on, kept))
         for train in sorted(used) for ref in sorted(seen)
     )  # fmt: skip
     told = (*notes, *(note for note in overlaps if note is not None))

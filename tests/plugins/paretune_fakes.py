@@ -104,6 +104,7 @@ class Train(Noop):
 
 class ReadBackParams(Params):
     n: int = parameter(100, "Fake number of examples.", search="none")
+    data: str = parameter("", "Data set whose examples are counted instead.", search="none")
 
 
 class ReadBack:
@@ -128,7 +129,7 @@ class ReadBack:
 
     @property
     def data(self) -> tuple[str, ...]:
-        return ()
+        return (self.params.data,) if self.params.data else ()
 
     def measure(
         self,
@@ -146,9 +147,12 @@ class ReadBack:
         timed = Measurement("decode_ms_p50", speed, "ms", speed - wide, speed + wide, 10, "fake-1")
         if metric == "missing":
             return [timed]
+        n = self.params.n
+        if self.params.data:
+            n = len(context.data.load(self.params.data).examples)
         return [
             Measurement("accuracy", quality, "fraction", quality - wide, quality + wide,
-                        self.params.n, "fake-1", (quality,),
+                        n, "fake-1", (quality,),
                         details={"final": [quality - wide, quality + wide]}),
             timed,
         ]  # fmt: skip
