@@ -208,15 +208,20 @@ def detect_kind(folder: Path) -> ModelKind:
     )
 
 
-def open_model(folder: Path) -> Model:
+def open_model(folder: Path, base: Path | None = None) -> Model:
     """Return a handle of a model folder that the user named.
+
+    Args:
+        folder: The model's.
+        base: For an adapter, the folder of the model that it was trained on.
 
     Raises:
         UsageError: There is no such model, its weights are pickled, or it names files elsewhere.
     """
     kind = detect_kind(folder)
+    below = None if base is None else open_model(base)
     files = take_all(folder, model_files(folder))
-    return Model(kind, folder, joint_digest(files), files=files)
+    return Model(kind, folder, joint_digest(files), below, files=files)
 
 
 def safetensors_header(path: Path) -> dict[str, dict[str, Json]]:
@@ -295,7 +300,7 @@ def inspect(folder: Path) -> ModelInfo:
     file = folder / "config.json"
     config = read_model_json(file)
     parameters, modules, precision = 0, set(), "fp32"
-    for weights in _weights_files(folder):
+    for weights in weights_files(folder):
         for name, tensor in safetensors_header(weights).items():
             parameters += math.prod(tensor["shape"])
             precision = _PRECISION.get(tensor["dtype"], precision)
@@ -325,13 +330,17 @@ def inspect(folder: Path) -> ModelInfo:
     )
 
 
-def _weights_files(folder: Path) -> list[Path]:
+def weights_files(folder: Path, but: tuple[str, ...] = ()) -> list[Path]:
     """Return the files that hold a model's weights, each weight once.
 
     Some models come with all their weights a second time under another name
     (``consolidated.safetensors``), which nothing here loads.
+
+    Args:
+        folder: The model's.
+        but: Names that do not count.
     """
-    found = sorted(path for path in folder.glob("*.safetensors") if path.is_file())
+    found = sorted(p for p in folder.glob("*.safetensors") if p.is_file() and p.name not in but)
     whole = [path for path in found if path.name == "model.safetensors"]
     parts = [path for path in found if path.name.startswith("model-")]
     return whole or parts or found

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from paretune.adapter_input import inspect_adapter
 from paretune.identity import identity_of
 from paretune.jsontools import Json
 from paretune.measurement import MetricSpec
@@ -47,8 +48,10 @@ class Setting:
 
         self.plan = plan
         self.store = store
-        self.model: Model = open_model(plan.model)
-        self.model_info: ModelInfo = inspect(plan.model)
+        self.model: Model = open_model(plan.model, plan.base)
+        self.model_info: ModelInfo = (
+            inspect(plan.model) if plan.base is None else inspect_adapter(plan.model, plan.base)
+        )
         self.catalog = DataCatalog(plan.data, plan.root, plan.allow_network)
         self.evaluators = tuple(_slot(i, e) for i, e in enumerate(plan.evaluators))
         self.target: Target = target or find("targets", plan.target)(
@@ -85,8 +88,12 @@ class Setting:
         plan = self.plan
         recipe = plan.baseline
         if recipe is None:
-            builds = self.model.kind is ModelKind.HF and "genai" in plan.space.pass_names
-            recipe = (Step("genai", {"precision": "fp32"}),) if builds else ()
+            adapter = self.model.kind is ModelKind.HF_ADAPTER
+            builds = adapter or self.model.kind is ModelKind.HF
+            built = {"genai", "genai_adapter"} if adapter else {"genai"}
+            recipe = (Step("merge", {}),) if adapter else ()
+            if builds and built & set(plan.space.pass_names):
+                recipe = (*recipe, Step("genai", {"precision": "fp32"}))
         return Candidate(recipe, RuntimeSettings(plan.providers[0], max(plan.threads)))
 
     def _bounded(self) -> tuple[Constraint, ...]:

@@ -21,6 +21,7 @@ from paretune.passes.base import Context, Progress
 from paretune.passes.chunked_loss import find_chunked_loss
 from paretune.passes.lora_params import LoraParams
 from paretune.passes.lora_rows import IGNORED, Batch, LengthGrouped, Row, joined, left_padded
+from paretune.passes.packing_probe import require_rows_apart
 from paretune.passes.recomputation import keep_products
 
 Collator = Callable[[Sequence[Row]], Batch]
@@ -67,10 +68,12 @@ def train(
         PassError: A loss became infinite or NaN.
     """
     losses = Losses()
+    if params.batching == "padding_free":
+        require_rows_apart(network, rows)
     trainer = AdapterTrainer(
         params,
         model=network,
-        args=_arguments(params, context.scratch, torch.cuda.is_available()),
+        args=_on_one_device(_arguments(params, context.scratch, torch.cuda.is_available())),
         train_dataset=rows,
         eval_dataset=held_out or None,
         data_collator=_collator(params, network),
@@ -186,8 +189,21 @@ def _finite(loss: float, what: str, step: int) -> float:
 def _collator(params: LoraParams, network: Any) -> Collator:
     if params.batching == "padding_free":
         return joined
-    pad = network.config.pad_token_id
-    return lambda rows: left_padded(rows, 0 if pad is None else pad)
+    pad = getattr(network.config, "pad_token_id", None)
+    # What is padded is masked: any token will do where there is none for it (None, or -1).
+    return lambda rows: left_padded(rows, pad if type(pad) is int and pad >= 0 else 0)
+
+
+def _on_one_device(arguments: Any) -> Any:
+    """Have the Trainer use one GPU, the first, however many there are.
+
+    With several it would wrap the model in DataParallel, which cuts every tensor of a batch along
+    its first axis, ``logits_to_keep`` too.
+    """
+    if arguments.n_gpu > 1:
+        print(f"{arguments.n_gpu} GPUs: the first one trains, for several are not supported")
+        arguments._n_gpu = 1
+    return arguments
 
 
 def _arguments(params: LoraParams, scratch: Path, gpu: bool) -> Any:

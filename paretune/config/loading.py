@@ -13,6 +13,7 @@ from paretune.config.data_use import check_data
 from paretune.config.given import read_config
 from paretune.config.lengths import check_lengths
 from paretune.config.model_source import find_model
+from paretune.config.model_use import base_model, look_at_model
 from paretune.config.objectives import against_the_grain, read_objectives
 from paretune.config.plan import Aside, EvaluatorChoice, Plan, SearchSettings
 from paretune.config.reading import read_source
@@ -24,7 +25,7 @@ from paretune.data import DataCatalog, DataSpec, Split, columns_of, references_o
 from paretune.errors import ConfigError, UsageError, nearest
 from paretune.jsontools import Json
 from paretune.measurement import MetricSpec
-from paretune.models import detect_kind
+from paretune.models import ModelKind, detect_kind
 from paretune.registry import find_evaluator, names
 from paretune.search.candidate import Candidate, RuntimeSettings, Step
 from paretune.search.constraints import Constraint, Objective, parse_constraint
@@ -151,11 +152,14 @@ class _Reader:
         self.templates(config.data)
         self.stop_if_wrong()
         recipes = [baseline or (), *(c.recipe for c in try_first)]
+        base = base_model(model, self.root, self.wrong, allow_network, trust_remote_code)
+        self.stop_if_wrong()
         self.kinds(model, stages, recipes)
+        model_notes = look_at_model(model, base, self.wrong)
         catalog = DataCatalog(config.data, self.root, allow_network)
         notes = against_the_grain(objectives, constraints, metrics)
         data_notes, evaluators = check_data(catalog, stages, recipes, evaluators, self.wrong)
-        check_lengths(model, evaluators, self.wrong)
+        check_lengths(base or model, evaluators, self.wrong)
         self.stop_if_wrong()
         return Plan(
             name=self.file.stem, file=self.file, text=text, root=self.root, model=model,
@@ -163,7 +167,7 @@ class _Reader:
             try_first=try_first, evaluators=evaluators, objectives=objectives,
             constraints=constraints, target=config.target.name, providers=providers,
             threads=threads, search=settings, trust_remote_code=trust_remote_code,
-            allow_network=allow_network, notes=(*notes, *data_notes),
+            allow_network=allow_network, notes=(*model_notes, *notes, *data_notes), base=base,
         )  # fmt: skip
 
     def sections(self) -> ConfigFile:
@@ -371,16 +375,21 @@ class _Reader:
     def kinds(
         self, model: Path, stages: tuple[Stage, ...], recipes: Iterable[tuple[Step, ...]]
     ) -> None:
-        """Refuse a chain of passes that no model can go through."""
+        """Refuse a chain of passes that no model can go through, or that ends with an adapter."""
         begin = frozenset({detect_kind(model)})
-        _, why = fitting_kinds(stages, begin, "the input model")
-        if why is not None:
-            self.wrong(("passes",), f"these passes do not fit together: {why}")
+        first = "An adapter is merged into its base first: put `merge` at the beginning."
+        hint = first if begin == {ModelKind.HF_ADAPTER} else None
+        chains: list[tuple[KeyPath, tuple[Stage, ...]]] = [(("passes",), stages)]
         for recipe in recipes:
-            slots = tuple(PassSlot(step.name) for step in recipe)
-            _, why = fitting_kinds(slots, begin, "the input model")
+            if recipe:
+                chains.append((("baseline",), tuple(PassSlot(step.name) for step in recipe)))
+        for key, chain in chains:
+            out, why = fitting_kinds(chain, begin, "the input model")
             if why is not None:
-                self.wrong(("baseline",), f"these passes do not fit together: {why}")
+                self.wrong(key, f"these passes do not fit together: {why}", hint)
+            elif out == {ModelKind.HF_ADAPTER}:
+                self.wrong(key, "what comes out is an adapter, which is not measured by itself",
+                           "Put `merge` or `genai_adapter` after it.")  # fmt: skip
 
 
 def _known_keys(loc: KeyPath) -> Iterable[str]:

@@ -94,6 +94,7 @@ class Plan:
         notes: What the user should know of it, though nothing is wrong.
         study: Folder of the study that the configuration names (Olive's does); None: the usual.
         store: Folder of the store that it names; None: the usual.
+        base: Where the input model is an adapter, the folder of its base.
     """
 
     name: str
@@ -117,6 +118,7 @@ class Plan:
     notes: tuple[str, ...] = ()
     study: Path | None = None
     store: Path | None = None
+    base: Path | None = None
 
     @cached_property
     def digest(self) -> str:

@@ -1,0 +1,69 @@
+"""What a configuration's model is, as its files tell: an adapter's base, and what cannot work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from paretune.adapter_input import base_of, check_adapter
+from paretune.containment import check_model
+from paretune.errors import UsageError
+from paretune.model_checks import check_folder, check_pointers
+from paretune.models import ModelKind, detect_kind
+
+Wrong = Callable[..., None]
+"""Takes a key's path, what is wrong, and what to do."""
+_KEY = ("model",)
+
+
+def base_model(
+    model: Path, root: Path, wrong: Wrong, allow_network: bool, trust_remote_code: bool
+) -> Path | None:
+    """Return the folder of an adapter's base; None: the model is no adapter, or has none.
+
+    Args:
+        model: The input model's folder.
+        root: The configuration's.
+        wrong: Told where an adapter's base cannot be found or used.
+        allow_network: Whether the base may be fetched from the hub.
+        trust_remote_code: Whether its Python files are wanted too.
+    """
+    if detect_kind(model) is not ModelKind.HF_ADAPTER:
+        return None
+    try:
+        return base_of(
+            model, root, allow_network=allow_network, trust_remote_code=trust_remote_code
+        )
+    except UsageError as error:
+        wrong(_KEY, error.message, error.hint)
+        return None
+
+
+def look_at_model(model: Path, base: Path | None, wrong: Wrong) -> tuple[str, ...]:
+    """Look at the files of the input model, and of its base where it is an adapter.
+
+    Args:
+        model: The input model's folder.
+        base: Its base's.
+        wrong: Told of each thing that cannot work.
+
+    Returns:
+        What is only worth knowing.
+    """
+    folders = [folder for folder in (base, model) if folder is not None]
+    try:
+        found = [finding for folder in folders for finding in check_pointers(folder)]
+        if not found:
+            for folder in folders:
+                check_model(folder)
+            if detect_kind(folders[0]) is ModelKind.HF:
+                found += check_folder(folders[0])
+            if base is not None:
+                found += check_adapter(model, base)
+    except UsageError as error:
+        wrong(_KEY, error.message, error.hint)
+        return ()
+    for finding in found:
+        if finding.fatal:
+            wrong(_KEY, finding.message, finding.hint)
+    return tuple(finding.text for finding in found if not finding.fatal)
