@@ -16,9 +16,9 @@ from paretune.olive.fields import (
     apply,
     flag,
     ignores,
+    nearly,
     one_of,
     only,
-    refused,
     takes,
     texts,
     whole,
@@ -65,6 +65,7 @@ _EXTRA: dict[str, Rule] = {
     "matmul_mixed_precision": takes("matmul_mixed_precision", _named(MixedPrecision)),
     "shared_embeddings": takes("shared_embeddings", _switch),
     "fuse_qkv": takes("fuse_qkv", _switch),
+    "filename": nearly("the model's file in the package is named as paretune names it"),
     "hf_token": ignores("a model is fetched before it is built; the builder sends no token"),
     **dict.fromkeys(
         ("use_qdq", "use_8bits_moe", "use_webgpu_fp32", "use_cuda_bf16", "include_hidden_states",
@@ -80,14 +81,15 @@ _RULES: dict[str, Rule] = {
     "metadata_only": only(
         False, why="Olive's default", otherwise="paretune builds the model; metadata alone is none"
     ),
-    "search": refused("how the package generates is not part of a build with paretune"),
+    "search": nearly("how the package generates is left as the model says: change it in its "
+                     "genai_config.json"),
 }  # fmt: skip
 _SEARCHED: Mapping[str, list[Json]] = {
     "block_size": [32, 64, 128],
     "is_symmetric": [True, False],
     "algorithm": ["default", "rtn", "k_quant_mixed", "k_quant_last"],
 }
-"""What Olive searches over where nothing else is said."""
+"""What Olive searches over since 0.12 where nothing else is said; before, it did not."""
 
 
 def genai(config: PassConfig, at: Path, around: Surroundings) -> dict[str, Json]:
@@ -117,10 +119,9 @@ def genai(config: PassConfig, at: Path, around: Surroundings) -> dict[str, Json]
     if around.searching and precision["precision"] == "int4":
         for name, values in _SEARCHED.items():
             if name not in found:
-                found[name] = list(values)
                 olives = "int4_algo_config" if name == "algorithm" else f"int4_{name}"
-                ledger.absent((*settings.path, olives), (*at, name),
-                              f"what Olive searches over: {values}")  # fmt: skip
+                why = f"Olive 0.12 and later also searches over {values}: list them to do so"
+                ledger.absent((*settings.path, olives), (*at, name), why, Status.APPROXIMATED)
     return precision | found
 
 

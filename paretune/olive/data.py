@@ -36,6 +36,8 @@ _CONTAINER = "huggingfacecontainer"
 _FORMATS = ("json", "csv", "parquet", "text")
 _SPLIT = re.compile(r"(?P<name>\w+)(?:\[:(?P<first>[1-9]\d{0,14})\])?")
 _HUB_SPLITS = ("train", "validation", "test")
+_LOADERS = ("default_dataloader", "no_auto_batch_dataloader")
+"""Olive's own, which only make batches."""
 _OWN_TOKEN = "the token that Hugging Face's tools have stored is used, if there is one"
 
 _LOADING: dict[str, Rule] = {
@@ -121,7 +123,7 @@ class DataSets:
         self._own(config, at)
         source, reference = self._source(config, at)
         self.specs[name] = source | prepared(config.prepare, self.generation, at, self.ledger)
-        self._unread(config.other)
+        self._unread(config.post, config.loader)
         return reference
 
     def _own(self, config: DataConfig, at: Path) -> None:
@@ -146,13 +148,22 @@ class DataSets:
             )
         apply({}, config.own, self.ledger, of="a data configuration")
 
-    def _unread(self, other: Fields) -> None:
-        """Speak for what only Olive's evaluators read."""
-        for name, node in other.drain():
-            if name == "type":
-                self.ledger.unsupported(node.path, "another component; paretune runs none")
-            else:
-                self.ledger.no_effect(node.path, "paretune makes its own batches")
+    def _unread(self, post: Fields, loader: Fields) -> None:
+        """Speak for what only Olive's evaluators read: post-processing, and how rows are batched.
+
+        Each of the two is a component of its own, and may name its type.
+        """
+        why = "paretune makes its own batches"
+        kind = loader.take("type")
+        if kind is not None and kind.value in _LOADERS:
+            self.ledger.no_effect(kind.path, why)
+        elif kind is not None:
+            self.ledger.unsupported(kind.path, "another component; paretune runs none")
+        kind = post.take("type")
+        if kind is not None:
+            self.ledger.unsupported(kind.path, "another component; paretune runs none")
+        for fields in (post, loader):
+            fields.rest(self.ledger, Status.NO_EFFECT, why)
 
     def _source(self, config: DataConfig, at: Path) -> tuple[dict[str, Json], str]:
         """Return where the rows come from, and the reference to those that are meant."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from paretune.olive.entries import Ledger
+from paretune.jsontools import Json
+from paretune.olive.entries import Ledger, Status
 from paretune.olive.fields import (
     NULL,
     Fields,
@@ -24,6 +25,19 @@ _OF = "a workflow"
 _FRESH = ignores("nothing stale is ever taken: the store is keyed by content")
 _LOGS = ignores("paretune shows progress on the screen and keeps a log of each candidate")
 _AZURE = refused("paretune runs on this machine; nothing goes to Azure")
+
+
+def _packed(value: Json) -> Json:
+    """Read how Olive packs its output: as files on this machine, or for a service of Azure's."""
+    for one in value if isinstance(value, list) else [value]:
+        kind = one.get("type", "Zipfile") if isinstance(one, dict) else one
+        if not isinstance(kind, str) or not isinstance(one, dict):
+            raise ValueError(f"expected settings of a package, found {shown(one)}")
+        if kind.lower() != "zipfile":
+            raise ValueError(f"the package is a folder on this machine; {shown(kind)} is not made")
+    return value
+
+
 _LOCAL_ONLY = only(False, why="Olive's default", otherwise="the store is on this machine only")
 _ENGINE: dict[str, Rule] = {
     "clean_cache": _FRESH,
@@ -36,7 +50,9 @@ _ENGINE: dict[str, Rule] = {
     "plot_pareto_frontier": ignores("the report always draws it"),
     "no_artifacts": nearly("`best/` in the study's folder is written all the same"),
     "output_name": nearly("`best/` in the study's folder is what comes out"),
-    "packaging_config": refused("`best/` in the study's folder is the package; there is no other"),
+    "packaging_config": Rule(
+        _packed, None, Status.APPROXIMATED, "the package is the folder `best/` in the study"
+    ),
     "azureml_client_config": _AZURE,
 }
 _WORKFLOW: dict[str, Rule] = {

@@ -78,13 +78,29 @@ _SUB_RULES: dict[str, Rule] = {
     "task": nearly("paretune takes the labels from the data"),
     "num_classes": nearly("paretune takes the labels from the data"),
 }
+
+
+def _no_settings(value: Json) -> Json:
+    """Read a metric's run-time settings, of which none may change what is run."""
+    left = value
+    while isinstance(left, dict) and len(left) == 1:  # {"onnx": {"session_options": {...}}}
+        (name, left) = next(iter(left.items()))
+        if name == "enable_profiling" and left is False:
+            return value
+    if left not in ({}, None):
+        raise ValueError("run-time settings are the target's, not a metric's")
+    return value
+
+
 _NO_CODE = refused("names a function of a user's script; paretune runs none")
 _USER_RULES: dict[str, Rule] = {
     "io_bind": ignores("the run-time that generates binds its own inputs and outputs"),
     "shared_kv_buffer": ignores("the run-time that generates shares it by itself"),
     "batch_size": only(1, why="one request at a time", otherwise="paretune times one request at a "
                        "time"),
-    "inference_settings": refused("run-time settings are the target's, not a metric's"),
+    "inference_settings": Rule(
+        _no_settings, None, Status.NO_EFFECT, "nothing is set but that nothing is profiled"
+    ),
     **dict.fromkeys(("dataloader_func", "evaluate_func", "metric_func", "func_kwargs"), _NO_CODE),
 }  # fmt: skip
 

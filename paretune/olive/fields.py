@@ -124,6 +124,7 @@ class Rule:
         status: What it is listed as.
         why: The reason that is listed.
         searched: Olive takes a list as values to search over.
+        same: Values that change nothing: they are listed as having no effect.
     """
 
     read: Reader
@@ -131,6 +132,7 @@ class Rule:
     status: Status = Status.TRANSLATED
     why: str | None = None
     searched: bool = False
+    same: tuple[Json, ...] = ()
 
 
 def takes(into: str, read: Reader, *, nearly: str | None = None, searched: bool = False) -> Rule:
@@ -151,9 +153,14 @@ def ignores(why: str) -> Rule:
     return Rule(_as_it_is, None, Status.NO_EFFECT, why)
 
 
-def nearly(why: str) -> Rule:
-    """Return the rule of a key that has no counterpart, where ours comes near it."""
-    return Rule(_as_it_is, None, Status.APPROXIMATED, why)
+def nearly(why: str, *, same: tuple[Json, ...] = ()) -> Rule:
+    """Return the rule of a key that has no counterpart, where ours comes near it.
+
+    Args:
+        why: What differs.
+        same: Values at which nothing differs.
+    """
+    return Rule(_as_it_is, None, Status.APPROXIMATED, why, same=same)
 
 
 def only(*values: Json, why: str, otherwise: str) -> Rule:
@@ -222,7 +229,10 @@ def apply(
                 ledger.unsupported(node.path, str(error))
                 continue
             into = None if rule.into is None else (*at, rule.into)
-            ledger.record(node.path, rule.status, into, rule.why)
+            if any(value == known and type(value) is type(known) for known in rule.same):
+                ledger.no_effect(node.path, "it is so with paretune too")
+            else:
+                ledger.record(node.path, rule.status, into, rule.why)
             if rule.into is not None:
                 found[rule.into] = value
     return found

@@ -70,14 +70,16 @@ class DataConfig:
         own: Keys of the whole.
         load: Where its rows come from.
         prepare: How they become text.
-        other: What Olive's evaluators read: batches, post-processing.
+        post: What Olive's evaluators make of a model's outputs.
+        loader: How rows become batches.
     """
 
     name: str
     own: Fields
     load: Fields
     prepare: Fields
-    other: Fields
+    post: Fields
+    loader: Fields
 
 
 @dataclass(frozen=True)
@@ -160,9 +162,8 @@ def read_data(name: str, node: Node, ledger: Ledger) -> DataConfig:
         _left_over(given, ledger)
     prepare = found["pre_process_data"].joined(parameters)
     _left_over(parameters, ledger)
-    other = found["post_process_data"].joined(found["dataloader"])
-    _left_over(found["dataloader"], ledger)
-    return DataConfig(name, own, found["load_dataset"], prepare, other)
+    post, loader = found["post_process_data"], found["dataloader"]
+    return DataConfig(name, own, found["load_dataset"], prepare, post, loader)
 
 
 def _left_over(fields: Fields, ledger: Ledger) -> None:

@@ -72,8 +72,12 @@ def translate_strategy(workflow: Workflow, ledger: Ledger) -> Search:
     if node.value in (None, False, {}):
         ledger.translated(node.path, ("passes",), "one recipe: `paretune run`")
         return Search(False)
+    if node.value is True:
+        why = "as in Olive 0.5: all passes together, every combination"
+        ledger.translated(node.path, ("search", "strategy"), why)
+        return Search(True, True, {"strategy": "exhaustive"})
     if not isinstance(node.value, dict):
-        ledger.unsupported(node.path, "expected settings, or false")
+        ledger.unsupported(node.path, "expected settings, true or false")
         return Search(False)
     fields = _settings(node, ledger)
     _order(fields.take("execution_order"), ledger)

@@ -19,6 +19,7 @@ from paretune.olive.fields import (
     apply,
     flag,
     ignores,
+    nearly,
     number,
     one,
     one_of,
@@ -63,10 +64,10 @@ _RULES: dict[str, Rule] = {
         "none", ["none"], [], why="nothing is reported elsewhere",
         otherwise="paretune reports to no other service",
     ),
-    "output_dir": refused("paretune keeps no checkpoints"),
+    "output_dir": nearly("paretune keeps no checkpoints; the adapter is in the store"),
     "resume_from_checkpoint": refused("paretune starts each training anew"),
-    "load_best_model_at_end": only(
-        False, why="the last state counts", otherwise="the last state counts; none is chosen"
+    "load_best_model_at_end": nearly(
+        "the adapter is the training's last state; no earlier one is chosen", same=(False,)
     ),
     "deepspeed": only(False, why="not used", otherwise="paretune trains on one device"),
     "fp16": ignores("Olive drops it too: torch_dtype says it"),

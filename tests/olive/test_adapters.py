@@ -201,7 +201,6 @@ REFUSED: list[tuple[dict[str, Any], dict[str, Any], str, str]] = [
     ({}, {"report_to": "wandb"}, "training_args.report_to", "no other service"),
     ({}, {"bf16": True}, "training_args.bf16", "torch_dtype: bfloat16"),
     ({}, {"deepspeed": True}, "training_args.deepspeed", "one device"),
-    ({}, {"load_best_model_at_end": True}, "training_args.load_best_model_at_end", "last state"),
     ({}, {"lr_scheduler_type": "greedy"}, "training_args.lr_scheduler_type", "expected linear"),
     ({"eval_dataset_size": 0.3}, {"evaluation_strategy": "epoch"},
      "training_args.evaluation_strategy", "by steps"),
@@ -215,6 +214,22 @@ def test_what_cannot_be_honoured_is_an_error(
     found = refused(lora(training or None, **given))
     assert found.keys() == {f"{NESTED}{key}"}
     assert told in found[f"{NESTED}{key}"]
+
+
+@pytest.mark.parametrize(
+    ("training", "status"),
+    [
+        ({"load_best_model_at_end": True}, Status.APPROXIMATED),
+        ({"load_best_model_at_end": False}, Status.NO_EFFECT),
+        ({"output_dir": "checkpoints"}, Status.APPROXIMATED),
+    ],
+)
+def test_what_paretune_does_in_its_own_way_is_a_note(training: Any, status: Status) -> None:
+    (key,) = training
+    assert refused(lora(training)) == {}
+    told = entry(lora(training), f"{NESTED}training_args.{key}")
+    assert told.status is status
+    assert told.why
 
 
 def test_all_that_is_wrong_is_told_at_once() -> None:
@@ -298,6 +313,19 @@ def test_the_builders_options_by_our_names() -> None:
     assert entry(given, "passes.b.int4_block_size").status is Status.NO_EFFECT
 
 
+@pytest.mark.parametrize(
+    ("key", "given"),
+    [
+        ("extra_options.filename", {"extra_options": {"filename": "text.onnx"}}),
+        ("search", {"search": {"do_sample": True, "temperature": 0.7}}),
+    ],
+)
+def test_how_a_package_is_named_and_generates_is_a_note(key: str, given: dict[str, Any]) -> None:
+    value = built(**given)
+    assert params(value) == {"precision": "int4"}
+    assert entry(value, f"passes.b.{key}").status is Status.APPROXIMATED
+
+
 def test_options_of_quantization_have_no_effect_without_it() -> None:
     given = built(precision="fp32", int4_block_size=64)
     assert params(given) == {"precision": "fp32"}
@@ -311,7 +339,6 @@ def test_options_of_quantization_have_no_effect_without_it() -> None:
     ({"int4_op_types_to_quantize": ["Gather"]}, "did not load"),
     ({"exclude_lm_head": True}, "whole model"),
     ({"metadata_only": True}, "metadata alone"),
-    ({"search": {"max_length": 2048}}, "not part of a build"),
     ({"extra_options": {"no_such": 1}}, "takes no 'no_such'"),
 ])  # fmt: skip
 def test_what_the_builder_cannot_do(given: Any, told: str) -> None:

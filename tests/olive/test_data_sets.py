@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_study import write_stub_model
 
+from paretune.config import load
+from paretune.data import DataCatalog
 from paretune.olive import Status
 from tests.olive.olive_files import entry, flat, nested, refused, translation, whole
 
@@ -212,3 +217,39 @@ def test_names_are_as_olive_takes_them() -> None:
     value["data_configs"] += [value["data_configs"][0], {"type": "x"}]
     assert refused(value).keys() == {"data_configs[1]", "data_configs[2]"}
     assert translation(value).config["data"].keys() == {"tone"}
+
+
+def test_the_types_of_two_components_are_two_keys() -> None:
+    value = data(
+        dataloader_config={"type": "no_auto_batch_dataloader", "batch_size": 4},
+        post_process_data_config={"type": "text_classification_post_process"},
+    )
+    assert set(refused(value)) == {"data_configs[0].post_process_data_config.type"}
+    loader = entry(value, "data_configs[0].dataloader_config.type")
+    assert loader.status is Status.NO_EFFECT
+    value = data(dataloader_config={"type": "my_loader"})
+    assert set(refused(value)) == {"data_configs[0].dataloader_config.type"}
+
+
+def test_columns_with_spaces_and_names_with_dots(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The column ``Best Answer`` of many question sets, from the JSON to a row's text."""
+    row = {"Question": "Why?", "Best Answer": "Because."}
+    (tmp_path / "tone.json").write_text(json.dumps([row] * 4))
+    write_stub_model(tmp_path / "models" / "tiny")
+    monkeypatch.chdir(tmp_path)
+    templates = {"text_template": "Q: {Question} A: {Best Answer}"}
+    for prepare in (templates, {"text_template": None, "text_cols": ["Question", "Best Answer"]}):
+        value = data({}, prepare)
+        plan = load(value)
+        found = DataCatalog(plan.data, tmp_path).load("tone")
+        assert found.examples[0].answer.split() == (
+            ["Q:", "Why?", "A:", "Because."] if prepare is templates else ["Why?", "Because."]
+        )
+    dotted = flat(evaluators={"e": {"metrics": [{
+        "name": "a", "type": "accuracy", "data_config": "tone.v0.02",
+        "sub_types": [{"name": "accuracy_score"}],
+    }]}}, evaluator="e", search_strategy={"sampler": "random"})  # fmt: skip
+    dotted["data_configs"][0]["name"] = "tone.v0.02"
+    assert "data_configs[0].name" in refused(dotted)

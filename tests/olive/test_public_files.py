@@ -62,7 +62,7 @@ UNSUPPORTED: dict[str, list[str]] = {
         "evaluators.merged_evaluator.metrics[0].user_config.dataloader_func",
         "evaluators.merged_evaluator.metrics[0].user_config.func_kwargs",
         "evaluators.merged_evaluator.metrics[0].user_config.batch_size",
-        "passes.qlora.config.training_args.load_best_model_at_end", "passes.conversion.type",
+        "passes.conversion.type",
         "passes.transformers_optimization.type", "passes.bnb_quantization.type",
     ],
     "olive-v0.7.0__bert__bert_ptq_cpu": [
@@ -79,9 +79,7 @@ UNSUPPORTED: dict[str, list[str]] = {
         "passes.transformers_optimization.type", "passes.quantization.type",
         "passes.session_params_tuning.type",
     ],
-    "olive-v0.9.1__llama2__llama2_lmeval_onnx": [
-        "passes.mb.search", "evaluators.evaluator.type",
-    ],
+    "olive-v0.9.1__llama2__llama2_lmeval_onnx": ["evaluators.evaluator.type"],
     "olive-v0.9.1__llama2__llama2_qlora": [
         "data_configs[1].load_dataset_config.split",
         "passes.c.type", "passes.o.type", "passes.e.type", "passes.m.metadata_only",

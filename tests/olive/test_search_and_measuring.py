@@ -38,14 +38,16 @@ def test_with_one_the_passes_parameters_are_the_space(tmp_path: Path) -> None:
     config = whole(value)
     assert config["passes"] == [{"genai": {
         "precision": "int4", "block_size": [32, 64], "is_symmetric": True,
-        # Olive's own choices for what is not said.
-        "algorithm": ["default", "rtn", "k_quant_mixed", "k_quant_last"],
     }}]  # fmt: skip
+    # What only Olive 0.12 and later also searches over is named, and not searched over.
+    (told,) = [e for e in translation(value).entries if e.key == "passes.b.int4_algo_config"]
+    assert told.status is Status.APPROXIMATED
+    assert "0.12 and later" in str(told.why)
     assert config["search"] == {"strategy": "exhaustive"}
     write_stub_model(tmp_path / "models" / "tiny")
     (tmp_path / "ours.yaml").write_text(config_text(config))
     plan = load(tmp_path / "ours.yaml")
-    assert plan.space.size == 8
+    assert plan.space.size == 2
     assert plan.baseline is None
 
 
@@ -94,7 +96,8 @@ def test_the_order_of_execution() -> None:
 
 
 @pytest.mark.parametrize(("strategy", "key"), [
-    (True, "search_strategy"),
+    ("yes", "search_strategy"),
+    (1, "search_strategy"),
     ({**TPE, "sampler": "grid"}, "search_strategy.sampler"),
     ({**TPE, "max_samples": -1}, "search_strategy.max_samples"),
     ({**TPE, "max_time": 0}, "search_strategy.max_time"),
@@ -222,12 +225,30 @@ METRICS = "evaluators.e.metrics[0]."
     ({"name": "l", "type": "latency", "sub_types": [{"name": "avg", "higher_is_better": True}]},
      "sub_types[0].higher_is_better", "the other way"),
     ({"name": "l", "type": "latency", "sub_types": [{"name": "avg"}],
-      "user_config": {"inference_settings": {"onnx": {}}}}, "user_config.inference_settings",
-     "the target's"),
+      "user_config": {"inference_settings": {"onnx": {"session_options": {"intra_op": 2}}}}},
+     "user_config.inference_settings", "the target's"),
+    ({"name": "l", "type": "latency", "sub_types": [{"name": "avg"}],
+      "user_config": {"inference_settings": {"onnx": {"session_options": {
+          "enable_profiling": True}}}}}, "user_config.inference_settings", "the target's"),
 ])  # fmt: skip
 def test_what_cannot_be_measured(metric: dict[str, Any], key: str, told: str) -> None:
     value = flat(search_strategy=TPE, evaluators={"e": {"metrics": [metric]}}, evaluator="e")
     assert told in refused(value)[METRICS + key]
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"onnx": {}}, {"onnx": {"session_options": {"enable_profiling": False}}}]
+)
+def test_run_time_settings_that_set_nothing_are_no_refusal(settings: dict[str, Any]) -> None:
+    one = latency()
+    one["metrics"][0]["user_config"] = {"inference_settings": settings}
+    value = flat(search_strategy=TPE, evaluators={"e": one}, evaluator="e")
+    assert refused(value) == {}
+
+
+def test_a_strategy_that_is_true_is_every_combination() -> None:
+    value = flat(search_strategy=True, evaluators={"e": latency()}, evaluator="e")
+    assert whole(value)["search"] == {"strategy": "exhaustive"}
 
 
 def test_lm_eval_is_unsupported() -> None:
