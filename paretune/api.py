@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from paretune.config import Plan, load
-from paretune.errors import NothingFitsError
+from paretune.errors import NothingFitsError, StateError
 from paretune.example_prompt import first_prompt, keep_example
 from paretune.given_functions import importable
 from paretune.jsontools import Json, write_atomic
@@ -257,8 +258,10 @@ class Search:
         pick = next((o for o in study.outcomes if o.id == standing.best), None)
         if pick is None:
             return SearchResult(study.folder, results, None)
-        hand_over(pick, results, setting.plan.to_json(), setting.store, best, self._example)
-        return SearchResult(study.folder, results, best)
+        # The pick may be the input model, and what interrupted the search that it was changed.
+        with suppress(StateError) if status == "interrupted" else nullcontext():
+            hand_over(pick, results, setting.plan.to_json(), setting.store, best, self._example)
+        return SearchResult(study.folder, results, best if best.is_dir() else None)
 
 
 def why_nothing(outcomes: list[Outcome]) -> NothingFitsError | None:

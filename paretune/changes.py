@@ -18,7 +18,16 @@ from paretune.search.outcome import Outcome, OutcomeKind
 
 _SHOWN = 4
 """Changes that are told one by one."""
-_NOT_OF_OLD = ("training", "rows", "measured_by", "passes", "paretune", "model_files", "schema")
+_NOT_OF_OLD = (
+    "training",
+    "labels",
+    "rows",
+    "measured_by",
+    "passes",
+    "paretune",
+    "model_files",
+    "schema",
+)
 """What the first identities did not have."""
 _VERSIONS_OF_OLD = {
     "measured_by": {"classification": 1, "exact_match": 1, "perplexity": 1, "generation": 2,
@@ -169,6 +178,11 @@ def _of_data(
                 counts = f"{rows[0][ref]} rows before, {rows[1][ref]} now, "
             built = f" ({counted(len(users), 'candidate')} trained on it)" if users else ""
             found.refused.append(f"{kind} {ref}: {counts}content differs{built}")
+    before, today = known.get("labels", {}), now.get("labels", {})
+    for ref in sorted(before.keys() & today.keys()):
+        same = known["data"].get(ref) == now["data"].get(ref)
+        if same and before[ref] != today[ref]:
+            found.refused.append(f"data {ref}: the labels of its other parts differ")
 
 
 def _trained_on(outcome: Outcome) -> set[str]:

@@ -14,7 +14,7 @@ from paretune.corpus import CorpusSpec
 from paretune.data_files import Row, iter_rows, read_hub
 from paretune.data_rows import Example, ReadData, read_examples
 from paretune.data_spec import DataSpec, Split
-from paretune.errors import DataError, nearest
+from paretune.errors import DataError, InputChangedError, nearest
 from paretune.jsontools import Json, digest
 from paretune.templates import columns_of
 
@@ -71,6 +71,7 @@ class DataCatalog:
         self._allow_network = allow_network
         self._loaded: dict[str, Dataset] = {}
         self._read: dict[tuple[str, str], ReadData] = {}
+        self._expected: dict[str, str] = {}
 
     @property
     def references(self) -> tuple[str, ...]:
@@ -104,10 +105,26 @@ class DataCatalog:
 
         Raises:
             DataError: No such reference, or the file is missing, broken, empty or unlabelled.
+            InputChangedError: It is not what the process that began the search read.
         """
         if ref not in self._loaded:
-            self._loaded[ref] = self._load(ref)
+            found = self._load(ref)
+            if self._expected.get(ref, found.digest) != found.digest:
+                raise InputChangedError(
+                    f"data {ref} changed during the search: {len(found.examples)} rows now, and "
+                    "other content than was digested at its beginning",
+                    hint="Put the file back, or search what is there now in another --study DIR.",
+                )
+            self._loaded[ref] = found
         return self._loaded[ref]
+
+    def files(self, ref: str) -> tuple[Path, ...]:
+        """Return the files behind a reference, those of its data set's other parts too."""
+        if ref not in self._places:
+            return ()
+        spec = self._specs[self._places[ref][0]]
+        named = [spec.file] if spec.file is not None else list((spec.files or {}).values())
+        return tuple(path for path in map(self._path, named) if path.is_file())
 
     def digest(self, ref: str) -> str:
         """Return the content digest of exactly what `load` returns."""
@@ -220,13 +237,16 @@ class DataCatalog:
             "specs": {n: s.model_dump(mode="json") for n, s in self._specs.items()},
             "root": str(self._root.resolve()),
             "allow_network": self._allow_network,
+            "digests": {ref: found.digest for ref, found in self._loaded.items()},
         }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> DataCatalog:
         """Read what `to_json` wrote."""
         specs = {name: DataSpec(**spec) for name, spec in value["specs"].items()}
-        return cls(specs, Path(value["root"]), value["allow_network"])
+        made = cls(specs, Path(value["root"]), value["allow_network"])
+        made._expected = dict(value.get("digests", {}))
+        return made
 
 
 def references_of(name: str, spec: DataSpec) -> dict[str, tuple[str, str]]:

@@ -6,12 +6,14 @@ The tree::
     ├── UsageError                  2  the configuration or the call is wrong
     │   ├── ConfigError             2  ... at a file, a line and a key
     │   ├── DataError               2  ... in a data file or a split
+    │   ├── InputChangedError       2  ... a file that a search reads is no longer what it was
     │   └── NothingFitsError        2  no candidate of the space fits this machine
     ├── NothingFeasibleError        3  searched, and nothing meets the constraints
     ├── StateError                  4  the study or the store is locked, damaged or incomplete
     └── CandidateError                 raised in a worker only: ends one candidate, never a search
         ├── InvalidArtifactError       the artifact was built, but does not load or generate
         ├── PassError                  a pass cannot do what its parameters ask for
+        ├── InputTouchedError       a file that it reads was written meanwhile, to the same content
         └── EvaluatorError             an evaluator did not give what it declares
 
 Anything else that escapes is a bug of ours: in the parent it ends the command with 1 and a
@@ -83,6 +85,10 @@ class DataError(UsageError):
     """A data set cannot be read, is empty, unlabelled, or its splits overlap."""
 
 
+class InputChangedError(UsageError):
+    """A file that a search reads is no longer what it was when the search began."""
+
+
 class NothingFitsError(UsageError):
     """Every candidate of the space was ruled out before any job ran."""
 
@@ -109,6 +115,10 @@ class InvalidArtifactError(CandidateError):
 
 class PassError(CandidateError):
     """A pass cannot do what its parameters ask for (a target module that matches nothing, say)."""
+
+
+class InputTouchedError(CandidateError):
+    """A file was written while a job read it, and holds what it held: the job is run again."""
 
 
 class EvaluatorError(CandidateError):

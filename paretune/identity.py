@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from paretune.code_files import Code, code_of
 from paretune.distributions import brought_by, normal, package_version
-from paretune.jsontools import Json
+from paretune.jsontools import Json, digest
 from paretune.models import Model
 from paretune.registry import find_evaluator, find_pass, is_ours
 from paretune.search.candidate import Candidate, Step
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from paretune.config import EvaluatorChoice, Plan
     from paretune.data import DataCatalog
     from paretune.passes.base import Pass
+    from paretune.search.workbench import EvaluatorSlot
 
 SCHEMA = 2
 """Version of ``identity.json``: the first did not know training data, code and versions."""
@@ -48,12 +49,13 @@ def identity_of(
 
     Returns:
         ``model`` (digest) with ``model_files``, ``base`` likewise for an adapter; ``data``: of
-        each data set that evaluators read the digest, ``training``: of those that passes read,
-        ``rows``: how many there are of both; ``evaluators``: names and parameters, and in the same
+        each data set that evaluators read the digest, ``labels``: that of all answers of the
+        whole data set, ``training``: the digest of those that passes read, ``rows``: how many there
+        are of both; ``evaluators``: names and parameters, and in the same
         order ``measured_by``: their versions, code and files; ``passes``: the same by name;
         ``baseline``; ``paretune``: its version.
     """
-    measured = sorted({ref for choice in plan.evaluators for ref in _data_of(choice)})
+    measured = sorted({ref for choice in plan.evaluators for ref in data_of_evaluator(choice)})
     steps = tuple(steps_of(plan.space, (baseline, *plan.try_first)))
     trained = sorted({ref for step in steps for ref in data_read_by(step)})
     names = sorted({step.name for step in steps})
@@ -62,6 +64,7 @@ def identity_of(
         **_of_model(model),
         "data": {ref: catalog.digest(ref) for ref in measured},
         "training": {ref: catalog.digest(ref) for ref in trained},
+        "labels": {ref: digest(list(catalog.labels(ref))) for ref in measured},
         "rows": {ref: len(catalog.load(ref).examples) for ref in sorted({*measured, *trained})},
         "evaluators": [{"name": e.name, "params": dict(e.params)} for e in plan.evaluators],
         "measured_by": [_evaluator(choice, plan.root) for choice in plan.evaluators],
@@ -111,7 +114,8 @@ def data_read_by(step: Step) -> tuple[str, ...]:
         return ()
 
 
-def _data_of(choice: EvaluatorChoice) -> tuple[str, ...]:
+def data_of_evaluator(choice: EvaluatorChoice | EvaluatorSlot) -> tuple[str, ...]:
+    """Return the data sets that a configured evaluator reads."""
     kind = find_evaluator(choice.name)
     return kind(kind.Params(**choice.params)).data
 

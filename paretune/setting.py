@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from paretune.adapter_input import inspect_adapter
 from paretune.identity import identity_of
+from paretune.inputs import gather
 from paretune.jsontools import Json
 from paretune.measurement import MetricSpec
 from paretune.models import Model, ModelInfo, ModelKind, inspect, open_model
@@ -60,6 +61,7 @@ class Setting:
         self.device: TargetInfo = self.target.info()
         self.profile = DeviceProfile.load(store.root, self.device.fingerprint)
         self.baseline = self._baseline()
+        self.inputs = gather(plan, self.model, self.catalog, (self.baseline, *plan.try_first))
         memory = plan.search.job_memory_mb
         self.job_memory = None if memory is None else int(memory * 1e6)
         self._prechecks = Prechecks(
@@ -133,6 +135,7 @@ class Setting:
             self.store,
             self.catalog.to_json(),
             study=study,
+            inputs=self.inputs,
             links=not plan.trust_remote_code and all(map(_only_reads, plan.evaluators)),
             allow_network=plan.allow_network,
             trust_remote_code=plan.trust_remote_code,

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from paretune.identity import data_of_evaluator, data_read_by
+from paretune.inputs import MODEL, Inputs, check
 from paretune.jsontools import Json
 from paretune.measurement import Measurement, Rung
 from paretune.models import Model
@@ -24,6 +26,7 @@ class JobWorkbench:
         store: Where artifacts are kept.
         data: ``DataCatalog.to_json()`` of the configuration's data sets.
         study: The study's folder: what its candidates are built from is held for it.
+        inputs: What the jobs read, to be checked around each; by default the model alone.
         links: Whether packages may be hard links of artifacts: only if nothing that is given one
             could write there.
         allow_network: Whether jobs may reach out.
@@ -37,6 +40,7 @@ class JobWorkbench:
         data: Json,
         *,
         study: Path | None = None,
+        inputs: Inputs | None = None,
         links: bool = False,
         allow_network: bool = False,
         trust_remote_code: bool = False,
@@ -44,6 +48,7 @@ class JobWorkbench:
         self._model = model
         self._store = store
         self._study = study
+        self._inputs = inputs or Inputs(model)
         self._links = links
         self._shared: dict[str, Json] = {
             "data": data,
@@ -61,9 +66,14 @@ class JobWorkbench:
                 "provider": candidate.runtime.provider,
                 "store": str(self._store.root),
                 "study": None if self._study is None else str(self._study),
+                "inputs": self._inputs.entries(MODEL, *_read_by(candidate)),
                 **self._shared,
             },
         )
+
+    def _of_model(self, package: Model) -> tuple[str, ...]:
+        """Return what a package's content depends on: a copy of the input, or links to it."""
+        return (MODEL,) if package.digest == self._model.digest else ()
 
     def sound(self, built: Model, *, fresh: bool) -> bool:
         """Return whether an artifact is what its digest says; if not, it was set aside."""
@@ -76,12 +86,20 @@ class JobWorkbench:
     @contextmanager
     def packaged(self, built: Model, runtime: RuntimeSettings) -> Iterator[Model]:
         """Yield the packaged layout; it is gone afterwards."""
+        before = self._inputs.entries(*self._of_model(built))
         with self._store.stage() as stage:
-            yield lay_out(built, runtime, stage / "package", link=self._links)
+            package = lay_out(built, runtime, stage / "package", link=self._links)
+            check(before)
+            yield package
 
     def smoke(self, package: Model, runtime: RuntimeSettings) -> Job:
         """Return the job that loads the package and generates a few tokens."""
-        payload = {"model": package.to_json(), "runtime": runtime.to_json(), **self._shared}
+        payload = {
+            "model": package.to_json(),
+            "runtime": runtime.to_json(),
+            "inputs": self._inputs.entries(*self._of_model(package)),
+            **self._shared,
+        }
         return Job("smoke", payload)
 
     def measure(
@@ -105,6 +123,20 @@ class JobWorkbench:
                 "rung": rung.value,
                 "budget": {"seconds": seconds, "examples": examples, "block": block},
                 "previous": {name: m.to_json() for name, m in previous.items()},
+                "inputs": self._inputs.entries(*self._of_model(package), *_needed_by(slot)),
                 **self._shared,
             },
         )
+
+
+def _read_by(candidate: Candidate) -> tuple[str, ...]:
+    """Return what a candidate's passes read beside the model: their code, files and data."""
+    names = {f"pass {step.name}" for step in candidate.recipe}
+    names |= {f"data {ref}" for step in candidate.recipe for ref in data_read_by(step)}
+    return tuple(sorted(names))
+
+
+def _needed_by(slot: EvaluatorSlot) -> tuple[str, ...]:
+    """Return what an evaluator reads: its code, files and data."""
+    data = data_of_evaluator(slot)
+    return (f"evaluator {slot.index}", *(f"data {ref}" for ref in data))

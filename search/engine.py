@@ -15,8 +15,9 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Protocol
 
-from paretune.errors import NothingFeasibleError, NothingFitsError
+from paretune.errors import InputTouchedError, NothingFeasibleError, NothingFitsError
 from paretune.evaluators.spread import Spread
+from paretune.inputs import check, renewed
 from paretune.jsontools import Json
 from paretune.measurement import Measurement
 from paretune.search.attempt import Attempt, OutOfTimeError, Shortcuts
@@ -32,7 +33,7 @@ from paretune.search.spreads import refreshed, usual
 from paretune.search.standing import Standing, resolve, stand, violations
 from paretune.search.strategies.base import Strategy
 from paretune.search.workbench import EvaluatorSlot, Workbench
-from paretune.targets.base import Job, JobResult, Limits, TakesTurns, Target
+from paretune.targets.base import Job, JobResult, JobStatus, Limits, TakesTurns, Target
 from paretune.targets.interference import Watch, watching
 
 _FINALS_SHARE = 0.1
@@ -266,13 +267,15 @@ class Engine:
 
         Raises:
             OutOfTimeError: The study's time ran out first.
+            InputChangedError: A file that it reads is no longer what was digested.
         """
-        future = self.target.submit(self._limited(job))
+        job = self._limited(job)
+        future = self.target.submit(job)
         try:
             result = future.result(timeout=self.left())
         except FutureTimeout as error:
             raise OutOfTimeError from error
-        return result
+        return _settled(job, result)
 
     def in_turns(self, jobs: Sequence[Job], order: random.Random) -> list[JobResult]:
         """Run jobs side by side, one of them working at a time (`paretune.targets.turns`).
@@ -280,16 +283,21 @@ class Engine:
         Raises:
             TurnsEndedError: One of them ended too early.
             OutOfTimeError: The study's time ran out first.
+            InputChangedError: A file that one of them reads is no longer what was digested.
         """
         assert isinstance(self.target, TakesTurns)
+        limited = [self._limited(job) for job in jobs]
         try:
-            return self.target.in_turns([self._limited(j) for j in jobs], order, self.left())
+            results = self.target.in_turns(limited, order, self.left())
         except TimeoutError as error:
             raise OutOfTimeError from error
+        return [_settled(job, result) for job, result in zip(limited, results, strict=True)]
 
     def _limited(self, job: Job) -> Job:
         limits = Limits(self.job_time_s, self.job_memory)
-        return replace(job, limits=limits, on_progress=self.watcher.step)
+        inputs = job.payload.get("inputs")
+        payload = job.payload if not inputs else {**job.payload, "inputs": renewed(inputs)}
+        return replace(job, payload=payload, limits=limits, on_progress=self.watcher.step)
 
     @cached_property
     def cores(self) -> int:
@@ -315,3 +323,16 @@ class Engine:
     def left(self) -> float | None:
         """Return the seconds that the study has left; None: no limit."""
         return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+
+
+def _settled(job: Job, result: JobResult) -> JobResult:
+    """Return what became of a job: nothing, if a file that it reads was written meanwhile.
+
+    Raises:
+        InputChangedError: ... and holds something else now.
+    """
+    try:
+        check(job.payload.get("inputs", ()))
+    except InputTouchedError as error:
+        return JobResult(JobStatus.FAILED, None, str(error), result.seconds, transient=True)
+    return result

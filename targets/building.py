@@ -13,6 +13,7 @@ from paretune.containment import check_model
 from paretune.data import DataCatalog
 from paretune.errors import PassError
 from paretune.identity import pass_key
+from paretune.inputs import check
 from paretune.jsontools import Json, digest
 from paretune.models import Model, ModelKind, model_bytes
 from paretune.passes.base import Context, Pass, Progress
@@ -43,6 +44,7 @@ def build(payload: Mapping[str, Any], report: Callable[[Progress], None]) -> Jso
         store=store,
         data=DataCatalog.from_json(payload["data"]),
         root=Path(payload["data"].get("root", ".")),
+        inputs=payload.get("inputs", []),
         provider=payload["provider"],
         report=report,
         allow_network=payload.get("allow_network", False),
@@ -99,6 +101,7 @@ class _Builder:
     store: Store
     data: DataCatalog
     root: Path
+    inputs: Json
     provider: str
     report: Callable[[Progress], None]
     allow_network: bool
@@ -178,6 +181,7 @@ class _Builder:
             if not any(out.iterdir()):
                 raise PassError(f"pass {step.name!r} ended without writing a model")
             check_model(out)
+            check(self.inputs)
             note = {**step.to_json(), "seconds": round(time.perf_counter() - start, 4)}
             return self.store.put(key, out, pass_.produces, note)
 

@@ -32,7 +32,14 @@ from importlib import import_module
 from typing import Any, BinaryIO, NoReturn
 
 from paretune import registry
-from paretune.errors import InvalidArtifactError, ParetuneError, UsageError, nearest
+from paretune.errors import (
+    InputTouchedError,
+    InvalidArtifactError,
+    ParetuneError,
+    UsageError,
+    nearest,
+)
+from paretune.inputs import check, renewed
 from paretune.jsontools import Json
 from paretune.passes.base import Progress
 from paretune.targets.base import JobStatus
@@ -94,7 +101,11 @@ def _run(reply: BinaryIO) -> dict[str, Json]:
             os.dup2(nothing.fileno(), 0)
         _see_modules(request["path"])
         _use_scratch(request["scratch"])
-        value = find_job(request["kind"])(request["payload"], _reporter(reply))
+        payload = {**request["payload"]}
+        if payload.get("inputs"):
+            payload["inputs"] = renewed(payload["inputs"])
+        value = find_job(request["kind"])(payload, _reporter(reply))
+        check(payload.get("inputs", ()))
         json.dumps(value)  # what is no JSON fails as the job's own fault
         return {"status": JobStatus.OK, "value": value, "reason": None, "transient": False}
     except _TerminatedError:
@@ -106,7 +117,8 @@ def _run(reply: BinaryIO) -> dict[str, Json]:
         full = is_disk_full(error)
         if full:
             reason = f"the disk is full: {reason}"
-        return {"status": status, "value": None, "reason": reason, "transient": full}
+        again = full or isinstance(error, InputTouchedError)
+        return {"status": status, "value": None, "reason": reason, "transient": again}
 
 
 def _see_modules(path: list[str]) -> None:

@@ -24,11 +24,32 @@ class NoopParams(Params):
     ignored: int = parameter(0, "Changes nothing.", search="range")
     quality: float = parameter(0.9, "What the fake evaluator reads as accuracy.", search="range")
     speed: float = parameter(10.0, "What it reads as milliseconds.", unit="ms", search="range")
+    meddle: str = parameter(
+        "", "`how:file`: write to a file meanwhile; see `meddle`.", search="choice"
+    )
     misbehave: str = parameter("", "A way to go wrong; see `misbehave`.", search="choice")
     metric: str = parameter("", "What the evaluator yields: nan, inf, missing.", search="choice")
     train: str = parameter("", "Data set that it says it read.", search="none")
     template: str = parameter("", "File whose text is written into the model.", search="none")
     journal: str = parameter("", "File that is told of each run.", search="none", writes=True)
+
+
+def meddle(instruction: str) -> None:
+    """Write to a file as others do while a job runs: ``other`` content of its size, at its time
+    (``in place`` or not), or the ``same`` content; once only."""
+    how, _, name = instruction.partition(":")
+    file = Path(name)
+    done = file.with_name(f".{file.name}.meddled")  # a name that is no part of a model
+    if not how or done.exists():
+        return
+    kept, content = file.stat(), file.read_bytes()
+    other = content if how == "same" else content[:-1] + bytes([content[-1] ^ 1])
+    place = file if how == "in place" else file.with_name(f".{file.name}.new")
+    place.write_bytes(other)
+    if how != "same":
+        os.utime(place, ns=(kept.st_atime_ns, kept.st_mtime_ns))
+    place.replace(file)
+    done.touch()
 
 
 def misbehave(how: str, scratch: Path) -> None:
@@ -81,6 +102,7 @@ class Noop:
 
     def run(self, model: Model, params: NoopParams, context: Context) -> None:
         misbehave(params.misbehave, context.scratch)
+        meddle(params.meddle)
         if params.journal:
             with open(params.journal, "a", encoding="utf-8") as journal:
                 journal.write(f"{params.x}\n")
