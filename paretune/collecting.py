@@ -13,9 +13,12 @@ from filelock import Timeout
 
 from paretune.errors import UsageError
 from paretune.jsontools import Json, read_json
+from paretune.models import folder_size
 from paretune.search.candidate import Step, describe_step
 from paretune.store import Action, Store, held_in
 from paretune.study import in_use
+
+_UNRECORDED = "not recorded how"
 
 
 @dataclass(frozen=True)
@@ -25,11 +28,12 @@ class Artifact:
     Attributes:
         digest: Its digest.
         bytes: Size of its files.
-        made_by: The passes that made it, last steps only, such as ``genai (precision=int4)``.
+        made_by: The passes that made it, last steps only, such as ``genai (precision=int4)``; of
+            an object whose record was never written (its process was killed), that.
         used: When it was made or found last, in seconds since the epoch.
         studies: Folders of the studies that came to use it.
         live: True if one of them is being searched now.
-        keys: The actions that point at it.
+        keys: The actions that point at it; there may be none.
     """
 
     digest: str
@@ -70,11 +74,12 @@ class Removed:
 def artifacts(store: Store) -> list[Artifact]:
     """Return every artifact of a store, the one that was used last first."""
     holders = _holders(store)
-    by_digest: dict[str, list[Action]] = {}
+    by_digest: dict[str, list[Action]] = {name: [] for name in store.objects()}
     for action in store.actions():
         by_digest.setdefault(action.digest, []).append(action)
     found = [_artifact(store, name, acts, holders) for name, acts in by_digest.items()]
-    return sorted(found, key=lambda artifact: -artifact.used)
+    there = [artifact for artifact in found if artifact is not None]
+    return sorted(there, key=lambda artifact: -artifact.used)
 
 
 @dataclass(frozen=True)
@@ -85,27 +90,41 @@ class _Holder:
 
 
 def _holders(store: Store) -> list[_Holder]:
-    return [
-        _Holder(
-            str(value["study"]),
-            frozenset(held_in(file.with_suffix(".objects"))),
-            in_use(Path(value["study"])),
-        )
-        for file in sorted((store.root / "held").glob("*.json"))
-        for value in (read_json(file),)
-    ]
+    found = []
+    for file in sorted((store.root / "held").glob("*.json")):
+        study = _study_of(file)
+        if study is not None:
+            held = frozenset(held_in(file.with_suffix(".objects")))
+            found.append(_Holder(str(study), held, in_use(study)))
+    return found
+
+
+def _study_of(holder: Path) -> Path | None:
+    """Return the study that an entry of the list names; None if another process removed it."""
+    try:
+        return Path(read_json(holder)["study"])
+    except FileNotFoundError:
+        return None
 
 
 def _artifact(
     store: Store, name: str, actions: Iterable[Action], holders: Iterable[_Holder]
-) -> Artifact:
+) -> Artifact | None:
+    """Return what is to be known of an object; None if another process removed it meanwhile."""
     acts = list(actions)
     held = [holder for holder in holders if name in holder.objects]
+    try:
+        used = [store.used(action.key) for action in acts]
+        if not acts:
+            used = [store.object_path(name).stat().st_mtime]
+        size = acts[0].bytes if acts else folder_size(store.object_path(name))
+    except FileNotFoundError:
+        return None
     return Artifact(
         digest=name,
-        bytes=acts[0].bytes,
-        made_by=tuple(sorted({_described(action) for action in acts})),
-        used=max(store.used(action.key) for action in acts),
+        bytes=size,
+        made_by=tuple(sorted({_described(action) for action in acts})) or (_UNRECORDED,),
+        used=max(used),
         studies=tuple(holder.study for holder in held),
         live=any(holder.live for holder in held),
         keys=tuple(action.key for action in acts),
@@ -138,8 +157,11 @@ def clean(
         UsageError: The store knows no such study.
     """
     store.sweep()
-    shutil.rmtree(store.root / "damaged", ignore_errors=True)
-    (store.root / "damaged").mkdir()
+    for aside in (store.root / "damaged").iterdir():  # the folder stays: others move into it
+        if aside.is_dir():
+            shutil.rmtree(aside, ignore_errors=True)
+        else:
+            aside.unlink(missing_ok=True)
     every = artifacts(store)
     chosen = list(reversed(every))  # used longest ago first
     if study is not None:
@@ -180,23 +202,27 @@ def _remove(store: Store, artifact: Artifact) -> bool:
         locks.enter_context(store.lock_object(artifact.digest))
         if any(h.live and artifact.digest in h.objects for h in _holders(store)):
             return False
+        now = {action.key for action in store.actions() if action.digest == artifact.digest}
+        if not now <= set(artifact.keys):  # recorded or built again since the list was made
+            return False
         for key in artifact.keys:
             (store.root / "actions" / f"{key}.json").unlink(missing_ok=True)
         stage = locks.enter_context(store.stage())
         folder = store.object_path(artifact.digest)
-        if folder.is_dir():
+        try:
             folder.rename(stage / "object")  # gone at once, however long the removal takes
+        except FileNotFoundError:  # set aside by another process, or never there
+            return False
     return True
 
 
 def _forget_gone_studies(store: Store) -> None:
     """Take out of the list what holds nothing any more, or whose folder is gone."""
-    there = {path.name.replace("-", ":", 1) for path in (store.root / "objects").iterdir()}
+    there = set(store.objects())
     for holder in (store.root / "held").glob("*.json"):
-        listed = holder.with_suffix(".objects")
-        gone = not Path(read_json(holder)["study"]).is_dir()
-        if gone or not held_in(listed) & there:
-            if in_use(Path(read_json(holder)["study"])):
-                continue
+        listed, study = holder.with_suffix(".objects"), _study_of(holder)
+        if study is None or in_use(study):
+            continue
+        if not study.is_dir() or not held_in(listed) & there:
             listed.unlink(missing_ok=True)
-            holder.unlink()
+            holder.unlink(missing_ok=True)

@@ -7,12 +7,15 @@ import shutil
 from pathlib import Path
 
 from paretune.errors import StateError, UsageError
+from paretune.jsontools import read_json, write_json
+from paretune.model_files import names_code
 from paretune.store import default_store
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 # What a model is read from. No pickles, and no code: neither is ever needed.
 _FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "*.onnx", "*.onnx.data")
-_WITH_CODE = (*_FILES, "*.py")
+_CODE = ("*.py",)
+_WITH_CODE = (*_FILES, *_CODE)
 
 
 def is_hub_name(name: str) -> bool:
@@ -40,8 +43,18 @@ def fetch_model(name: str, *, allow_network: bool, trust_remote_code: bool = Fal
             f"model {name!r} is no folder here, and {error.message}", hint=error.hint
         ) from error
     done = place.with_name(f"{place.name}.complete")
+    wanted, revision = _WITH_CODE if trust_remote_code else _FILES, None
     if done.is_file() and (place / "config.json").is_file():
-        return place
+        has_code, revision = _fetched(done)
+        if has_code or not trust_remote_code or not names_code(place):
+            return place
+        if not allow_network:
+            raise UsageError(
+                f"model {name!r} names Python files, and was fetched without them",
+                hint="Fetch them once: add --allow-network to --trust-remote-code.",
+            )
+        if revision is not None:
+            wanted = _CODE
     if not allow_network:
         raise UsageError(
             f"model {name!r} is no folder here, and the network is off",
@@ -51,14 +64,32 @@ def fetch_model(name: str, *, allow_network: bool, trust_remote_code: bool = Fal
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        snapshot_download(
-            name, local_dir=place, allow_patterns=list(_WITH_CODE if trust_remote_code else _FILES)
-        )
+        # Code that comes later is that of the weights that are here.
+        same = {} if revision is None else {"revision": revision}
+        snapshot_download(name, local_dir=place, allow_patterns=list(wanted), **same)
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise UsageError(
             f"model {name!r} cannot be fetched: {str(error).splitlines()[0]}",
             hint="Check its name, the network, and for a gated model `hf auth login`.",
         ) from error
+    said = {"code": trust_remote_code, "revision": revision or _revision(place)}
     shutil.rmtree(place / ".cache", ignore_errors=True)  # the hub's own notes are no model files
-    done.touch()
+    write_json(done, said)
     return place
+
+
+def _fetched(done: Path) -> tuple[bool, str | None]:
+    """Return whether code was fetched too, and the revision; the first of these files are empty."""
+    try:
+        said = read_json(done)
+        return bool(said["code"]), said["revision"]
+    except (KeyError, TypeError, ValueError):
+        return False, None
+
+
+def _revision(place: Path) -> str | None:
+    """Return the commit that the hub's notes say the files are of; None if they do not agree."""
+    found = set()
+    for note in (place / ".cache" / "huggingface" / "download").rglob("*.metadata"):
+        found.add(note.read_text(encoding="utf-8").partition("\n")[0].strip())
+    return found.pop() if len(found) == 1 else None

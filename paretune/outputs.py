@@ -70,14 +70,15 @@ def hand_over(
     """
     assert outcome.artifact is not None
     row = next(c for c in results["candidates"] if c["id"] == outcome.id)
-    model = (
-        store.open_object(outcome.artifact)
-        if outcome.candidate.recipe
-        else _input_model(resolved, outcome)
-    )
     aside = out.with_name(f".{out.name}.part")
     shutil.rmtree(aside, ignore_errors=True)
-    lay_out(model, outcome.candidate.runtime, aside, link=False)
+    with store.lock_object(outcome.artifact):  # nobody removes it while it is copied
+        model = (
+            store.open_object(outcome.artifact)
+            if outcome.candidate.recipe
+            else _input_model(resolved, outcome)
+        )
+        lay_out(model, outcome.candidate.runtime, aside, link=False)
     recipe = yaml.safe_dump(
         recipe_config(resolved, outcome.candidate), sort_keys=False, allow_unicode=True, width=100
     )

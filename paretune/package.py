@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from paretune.containment import check_model
+from paretune.errors import StateError
 from paretune.models import Model, ModelKind
 from paretune.pickles import SUFFIXES as PICKLED
 from paretune.search.candidate import RuntimeSettings
@@ -34,6 +35,22 @@ def lay_out(model: Model, runtime: RuntimeSettings, out: Path, *, link: bool) ->
         A handle of the folder, with the artifact's digest.
     """
     out.mkdir(parents=True)
+    try:
+        _lay_out(model, out, link)
+    except FileNotFoundError as error:
+        raise StateError(
+            f"{error.filename} went while {model.path} was copied",
+            hint="Was the store cleaned, or the model moved? The same search once more builds what "
+            "is missing.",
+        ) from error
+    if model.kind is ModelKind.GENAI:
+        config = out / "genai_config.json"
+        settings = with_runtime(json.loads(config.read_text(encoding="utf-8")), runtime)
+        config.write_text(json.dumps(settings, indent=4) + "\n", encoding="utf-8")
+    return Model(model.kind, out, model.digest, model.base)
+
+
+def _lay_out(model: Model, out: Path, link: bool) -> None:
     for file in deployable_files(model):
         target = out / file.relative_to(model.path)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -41,11 +58,6 @@ def lay_out(model: Model, runtime: RuntimeSettings, out: Path, *, link: bool) ->
             _link(file, target)
         else:
             shutil.copyfile(file, target)
-    if model.kind is ModelKind.GENAI:
-        config = out / "genai_config.json"
-        settings = with_runtime(json.loads(config.read_text(encoding="utf-8")), runtime)
-        config.write_text(json.dumps(settings, indent=4) + "\n", encoding="utf-8")
-    return Model(model.kind, out, model.digest, model.base)
 
 
 def deployable_files(model: Model) -> list[Path]:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 
 from paretune.distributions import package_version
-from paretune.errors import StateError
+from paretune.errors import StateError, UsageError
 from paretune.jsontools import Json, digest, fsync_folder, read_json, write_json
 from paretune.models import (
     Model,
@@ -46,7 +46,8 @@ if TYPE_CHECKING:
 
 _FOLDERS = ("objects", "actions", "held", "locks", "staging", "damaged")
 Stamp = tuple[tuple[str, int, int, int], ...]
-"""Of each file: its name, size, time of change in ns, and inode: a write changes it."""
+"""Of each file: its name, size, time of change in ns, and inode: a write changes it. Not the time
+of the inode's own change, which each package's hard link sets."""
 
 
 def default_store() -> Path:
@@ -195,7 +196,7 @@ class Store:
             self._set_aside(
                 folder, f"artifact {folder.name[:19]}: {size} bytes, expected {action.bytes}"
             )
-            self._action_file(key).unlink()
+            self._action_file(key).unlink(missing_ok=True)
             return None
         return Model(action.kind, folder, action.digest)
 
@@ -236,10 +237,16 @@ class Store:
         folder = self.object_path(name)
         if not folder.is_dir():
             return False
-        stamp = stamp_of(folder)
-        if self._checked.get(name) == stamp:
-            return True
-        if folder_digest(folder) != name:
+        try:
+            stamp = stamp_of(folder)
+            if self._checked.get(name) == stamp:
+                return True
+            found = folder_digest(folder)
+        except (FileNotFoundError, UsageError):
+            if folder.is_dir():
+                raise
+            return False  # removed meanwhile
+        if found != name:
             self._set_aside(
                 folder, f"artifact {folder.name[:19]}: its content does not match its digest"
             )
@@ -299,10 +306,11 @@ class Store:
             self._hold(name)
             if not self.sound(name):
                 self._keep(folder, name)
-        write_json(
-            self._action_file(key),
-            {"digest": name, "bytes": size, "kind": kind.value, "note": dict(note or {})},
-        )
+            # Still under the object's lock: one without an action may be removed.
+            write_json(
+                self._action_file(key),
+                {"digest": name, "bytes": size, "kind": kind.value, "note": dict(note or {})},
+            )
         return Model(kind, self.object_path(name), name)
 
     def _keep(self, folder: Path, name: str) -> None:
@@ -345,15 +353,25 @@ class Store:
         before = len(self.faults)
         self._checked.clear()
         for action in self.actions():
-            with self.lock(action.key):
+            with self.lock(action.key), self.lock_object(action.digest):
+                if self.action(action.key) is None:  # removed meanwhile
+                    continue
                 if self._find(action) is not None and not self.sound(action.digest):
                     self._action_file(action.key).unlink(missing_ok=True)
         return self.faults[before:]
 
     def usage(self) -> tuple[int, int]:
         """Return the number of objects and their bytes."""
-        objects = [folder for folder in (self.root / "objects").iterdir() if folder.is_dir()]
-        return len(objects), sum(folder_bytes(folder) for folder in objects)
+        sizes = []
+        for name in self.objects():
+            with suppress(FileNotFoundError):  # removed meanwhile
+                sizes.append(folder_bytes(self.object_path(name)))
+        return len(sizes), sum(sizes)
+
+    def objects(self) -> list[str]:
+        """Return the digest of every object, also of those that no action points at."""
+        folders = sorted(path for path in (self.root / "objects").iterdir() if path.is_dir())
+        return [folder.name.replace("-", ":", 1) for folder in folders]
 
 
 def stamp_of(folder: Path) -> Stamp:

@@ -1,12 +1,18 @@
 import os
+import shutil
+import subprocess
+import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from paretune.collecting import artifacts, clean
-from paretune.errors import UsageError
-from paretune.models import ModelKind
+from paretune.errors import StateError, UsageError
+from paretune.models import Model, ModelKind
+from paretune.package import lay_out
+from paretune.search.candidate import RuntimeSettings
 from paretune.store import Store
 from paretune.study import Study
 
@@ -87,3 +93,93 @@ def test_what_is_being_built_stays(tmp_path: Path) -> None:
     with store.lock("a"):
         assert clean(Store(tmp_path)).artifacts == 0
     assert store.lookup("a") is not None
+
+
+def orphan(store: Store, text: str) -> str:
+    """Leave an object as a process does that is killed before it writes the action."""
+    digest = put(store, "killed", text)
+    (store.root / "actions" / "killed.json").unlink()
+    return digest
+
+
+def test_an_object_whose_action_was_never_written_is_listed_and_removed(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    put(store, "a", "x")
+    lost = orphan(store, "lost")
+    found = next(each for each in artifacts(store) if each.digest == lost)
+    assert (found.bytes, found.made_by, found.keys) == (4, ("not recorded how",), ())
+    assert clean(store, older_than_s=3600).artifacts == 0
+    assert clean(store, size_budget=4).artifacts == 1
+    assert names(store) == {lost}
+    assert clean(store).artifacts == 1
+    assert store.usage() == (0, 0)
+
+
+def test_an_object_that_got_its_action_since_the_list_was_made_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path)
+    lost = orphan(store, "x")
+    listed = artifacts(store)
+    put(store, "a", "x")
+    monkeypatch.setattr("paretune.collecting.artifacts", lambda store: listed)
+    assert clean(store).artifacts == 0
+    assert store.lookup("a") is not None
+    assert names(store) == {lost}
+
+
+def test_what_a_live_study_left_unrecorded_stays(tmp_path: Path) -> None:
+    study = Study(tmp_path / "study")
+    orphan(Store(tmp_path / "store", study.folder), "x")
+    assert clean(Store(tmp_path / "store")).kept_live == 1
+    study.close()
+    assert clean(Store(tmp_path / "store")).artifacts == 1
+
+
+CLEANER = """
+import sys
+from pathlib import Path
+from paretune.collecting import artifacts, clean
+from paretune.store import Store
+store = Store(Path(sys.argv[1]))
+print("ready", flush=True)
+sys.stdin.readline()
+for _ in range(int(sys.argv[2])):
+    artifacts(store); store.usage(); clean(store, older_than_s=-1.0); store.verify()
+"""
+
+
+def test_cleaners_beside_each_other_and_beside_builds_never_fail(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", CLEANER, str(tmp_path / "store"), "15"]
+    store = Store(tmp_path / "store", tmp_path / "gone study")
+    cleaners = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE,
+                         stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]  # fmt: skip
+    for process in cleaners:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in cleaners:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    while any(process.poll() is None for process in cleaners):
+        for n in range(8):
+            with store.lock(f"k{n}"):
+                made = store.lookup(f"k{n}") or Model(
+                    ModelKind.HF, tmp_path, put(store, f"k{n}", "x" * n)
+                )
+            store.sound(made.digest)
+            try:
+                lay_out(replace(made, path=store.object_path(made.digest)), RuntimeSettings(),
+                        tmp_path / "package", link=True)  # fmt: skip
+            except StateError as error:  # copied outside of a study that is searched: said, exit 4
+                assert "Was the store cleaned" in str(error)
+            shutil.rmtree(tmp_path / "package", ignore_errors=True)
+        orphan(store, "lost")
+    for process in cleaners:
+        _, errors = process.communicate()
+        assert process.returncode == 0, errors
+    clean(store)
+    assert store.usage() == (0, 0)

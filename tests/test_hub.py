@@ -58,6 +58,46 @@ def test_code_is_asked_for_with_its_own_switch(asked: list[dict[str, Any]]) -> N
     assert "*.py" in asked[0]["patterns"]
 
 
+def test_code_is_fetched_when_it_is_asked_for_later(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the revision that is here: the model's page may have gone on meanwhile."""
+    asked: list[dict[str, Any]] = []
+
+    def download(name: str, *, local_dir: Path, allow_patterns: list[str], **more: str) -> str:
+        asked.append({"patterns": allow_patterns, **more})
+        notes = local_dir / ".cache" / "huggingface" / "download"
+        notes.mkdir(parents=True)
+        for file in ("config.json", "model.safetensors"):
+            (notes / f"{file}.metadata").write_text("0123abcd\nettag\n1.0\n")
+        if "*.json" in allow_patterns:
+            (local_dir / "config.json").write_text('{"auto_map": {"AutoModel": "modeling.M"}}')
+        if "*.py" in allow_patterns:
+            (local_dir / "modeling.py").write_text("")
+        return str(local_dir)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    fetch_model(NAME, allow_network=True)
+    with pytest.raises(UsageError, match="was fetched without them") as refused:
+        fetch_model(NAME, allow_network=False, trust_remote_code=True)
+    assert "--allow-network" in str(refused.value)
+    folder = fetch_model(NAME, allow_network=True, trust_remote_code=True)
+    assert asked[1:] == [{"patterns": ["*.py"], "revision": "0123abcd"}]
+    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "modeling.py"]
+    assert fetch_model(NAME, allow_network=False, trust_remote_code=True) == folder
+    assert fetch_model(NAME, allow_network=False) == folder
+    (store / "hub" / "some-org--some-model.complete").write_text("")  # as version 0.1 wrote it
+    fetch_model(NAME, allow_network=True, trust_remote_code=True)
+    assert "*.py" in asked[2]["patterns"]
+    assert "*.safetensors" in asked[2]["patterns"]
+
+
+def test_a_model_without_code_is_not_fetched_again_for_it(asked: list[dict[str, Any]]) -> None:
+    fetch_model(NAME, allow_network=True)
+    fetch_model(NAME, allow_network=False, trust_remote_code=True)
+    assert len(asked) == 1
+
+
 def test_what_was_broken_off_is_fetched_again(store: Path, asked: list[dict[str, Any]]) -> None:
     fetch_model(NAME, allow_network=True)
     (store / "hub" / "some-org--some-model.complete").unlink()

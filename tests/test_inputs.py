@@ -61,7 +61,7 @@ def test_a_change_that_was_taken_back_spoils_what_ran_meanwhile(model: Path) -> 
     check(inputs.entries(MODEL))
 
 
-@pytest.mark.parametrize("name", ["chat_template.jinja", "vocab.txt"])
+@pytest.mark.parametrize("name", ["chat_template.json", "vocab.txt"])
 def test_a_file_that_joins_the_model_is_seen(model: Path, name: str) -> None:
     inputs = Inputs(open_model(model))
     (model / "README.md").write_text("about")
@@ -136,8 +136,6 @@ def test_what_was_replaced_while_a_pass_ran_is_neither_stored_nor_recorded(
     assert "What was measured before stays on record" in str(told.value)
     assert [o.id for o in read_outcomes(config.parent / "study")] == [1]
     assert len(Store(config.parent / "store").actions()) == 1  # the baseline's
-    results = json.loads((config.parent / "study" / "results.json").read_text())
-    assert results["status"] == "interrupted"
 
 
 def test_once_the_file_is_back_the_same_command_goes_on(config: Path) -> None:

@@ -56,7 +56,10 @@ class FakeSmokeWorkbench(JobWorkbench):
 
     @classmethod
     def of(cls, setting: Setting, study: Path | None = None) -> FakeSmokeWorkbench:
-        return cls(setting.model, setting.store, setting.catalog.to_json(), study=study)
+        return cls(
+            setting.model, setting.store, setting.catalog.to_json(), study=study,
+            inputs=setting.inputs,
+        )  # fmt: skip
 
     def smoke(self, package: Model, runtime: RuntimeSettings) -> Job:
         return Job("call", {"function": "paretune_fakes:nothing", "args": {}})

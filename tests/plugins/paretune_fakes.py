@@ -37,10 +37,12 @@ class NoopParams(Params):
 def meddle(instruction: str) -> None:
     """Write to a file as others do while a job runs: ``other`` content of its size, at its time
     (``in place`` or not), or the ``same`` content; once only."""
+    if not instruction:
+        return
     how, _, name = instruction.partition(":")
     file = Path(name)
     done = file.with_name(f".{file.name}.meddled")  # a name that is no part of a model
-    if not how or done.exists():
+    if done.exists():
         return
     kept, content = file.stat(), file.read_bytes()
     other = content if how == "same" else content[:-1] + bytes([content[-1] ^ 1])
