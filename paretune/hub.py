@@ -43,7 +43,8 @@ def fetch_model(name: str, *, allow_network: bool, trust_remote_code: bool = Fal
             f"model {name!r} is no folder here, and {error.message}", hint=error.hint
         ) from error
     done = place.with_name(f"{place.name}.complete")
-    wanted, revision = _WITH_CODE if trust_remote_code else _FILES, None
+    wanted: tuple[str, ...] = _WITH_CODE if trust_remote_code else _FILES
+    revision: str | None = None
     if done.is_file() and (place / "config.json").is_file():
         has_code, revision = _fetched(done)
         if has_code or not trust_remote_code or not names_code(place):
