@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from paretune.adapters import Switch
 from paretune.containment import check_model
-from paretune.errors import UsageError
+from paretune.errors import TransientError, UsageError
 
 if TYPE_CHECKING:
     import subprocess
@@ -23,7 +23,19 @@ _TOKENS = 16
 
 
 def told_by(ran: subprocess.CompletedProcess[str]) -> dict[str, float] | str:
-    """Return what the process of a probe printed, or the last line of why it failed."""
+    """Return what the process of a probe printed, or the last line of why it failed.
+
+    Raises:
+        TransientError: Something outside of it ended the process.
+    """
+    from paretune.targets.exits import explain_exit, is_from_outside  # not in the probe's process
+
+    if ran.returncode < 0 and is_from_outside(ran.returncode):
+        raise TransientError(
+            f"a helper process was {explain_exit(ran.returncode, 0, oom_killer_ran=False)[1]}"
+        )
+    if ran.returncode < 0:
+        return explain_exit(ran.returncode, 0, oom_killer_ran=False)[1]
     if ran.returncode != 0:
         return (ran.stderr.strip().splitlines() or [f"exit status {ran.returncode}"])[-1]
     found: dict[str, float] = json.loads(ran.stdout.strip().splitlines()[-1])

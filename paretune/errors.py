@@ -12,6 +12,7 @@ The tree::
     ├── StateError                  4  the study or the store is locked, damaged or incomplete
     └── CandidateError                 raised in a worker only: ends one candidate, never a search
         ├── InvalidArtifactError       the artifact was built, but does not load or generate
+        ├── TransientError             ended by a cause outside of it: tried again
         ├── PassError                  a pass cannot do what its parameters ask for
         ├── InputTouchedError       a file that it reads was written meanwhile, to the same content
         └── EvaluatorError             an evaluator did not give what it declares
@@ -111,6 +112,10 @@ class CandidateError(ParetuneError):
 
 class InvalidArtifactError(CandidateError):
     """The artifact was built but does not load or does not generate (loader's message inside)."""
+
+
+class TransientError(CandidateError):
+    """A cause outside of the candidate ended a part of its job (a helper process was killed)."""
 
 
 class PassError(CandidateError):

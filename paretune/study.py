@@ -6,6 +6,7 @@ starts. Everything else (``results.json``, ``study.db``, the report) is rebuilt 
 
 from __future__ import annotations
 
+import bisect
 import os
 import platform
 import shutil
@@ -18,6 +19,7 @@ from filelock import FileLock, Timeout
 
 from paretune import interrupts
 from paretune.changes import Changes, compare, joined, told
+from paretune.dropped import Dropped
 from paretune.errors import StateError, UsageError
 from paretune.jsontools import Json, canonical, read_json, write_atomic, write_json
 from paretune.measurement import Measurement
@@ -62,6 +64,7 @@ class Study:
         )
         self._sweep()
         self.outcomes = read_outcomes(folder)
+        self._dropped = Dropped(folder)
 
     def _holder(self) -> str:
         try:
@@ -158,8 +161,9 @@ class Study:
         self.forget(outcome)
 
     def next_id(self) -> int:
-        """Return the number of the next candidate; ids start at 1."""
-        return max((outcome.id for outcome in self.outcomes), default=0) + 1
+        """Return a number that no candidate with a result has or had; ids start at 1."""
+        known = (*self.outcomes, *self._dropped.outcomes)
+        return max((outcome.id for outcome in known), default=0) + 1
 
     def candidate_folder(self, id: int) -> Path:
         """Return a candidate's folder, made if absent."""
@@ -174,9 +178,15 @@ class Study:
         return folder
 
     def record(self, outcome: Outcome) -> None:
-        """Make an outcome durable: measurements first, then ``outcome.json``."""
+        """Make an outcome durable: measurements first, then ``outcome.json``.
+
+        An earlier one of the same number is dropped: its candidate was tried again.
+        """
+        earlier = next((known for known in self.outcomes if known.id == outcome.id), None)
+        if earlier is not None:
+            self.forget(earlier)
         self._write(outcome)
-        self.outcomes.append(outcome)
+        bisect.insort(self.outcomes, outcome, key=lambda known: known.id)
 
     def update(self, outcome: Outcome) -> None:
         """Put an outcome in the place of the one with its id, as durably: more was measured."""
@@ -206,16 +216,36 @@ class Study:
         if measured:
             raw = {name: m.to_json() for name, m in measured.items()}
             write_atomic(folder / "measurements.json", canonical(raw) + "\n")
+        else:  # those of a candidate that was killed between its two files
+            (folder / "measurements.json").unlink(missing_ok=True)
         write_json(folder / "outcome.json", outcome.to_json())
 
     def forget(self, outcome: Outcome) -> None:
-        """Take an outcome back, so that its candidate is tried again."""
-        (self.candidate_folder(outcome.id) / "outcome.json").unlink()
+        """Drop an outcome, so that its candidate is tried again under its number.
+
+        What it has used stays used (`spent`, `trials`).
+        """
+        self._dropped.drop(outcome)
         self.outcomes.remove(outcome)
 
+    def unfinished(self) -> list[Outcome]:
+        """Return the last dropped outcome of each candidate that has no other one now."""
+        there = {outcome.id for outcome in self.outcomes}
+        last = {o.id: o for o in self._dropped.outcomes if o.id not in there}
+        return [last[id] for id in sorted(last)]
+
+    def waste(self, seconds: float) -> None:
+        """Add work that ended without an outcome to what is spent, durably."""
+        self._dropped.waste(seconds)
+
     def spent(self) -> float:
-        """Return the seconds of work that the study's outcomes took so far."""
-        return sum(step.s for o in self.outcomes for step in o.seconds if not step.cached)
+        """Return the seconds of work of the study so far, dropped and unrecorded work included."""
+        recorded = sum(step.s for o in self.outcomes for step in o.seconds if not step.cached)
+        return recorded + self._dropped.seconds()
+
+    def trials(self) -> int:
+        """Return how often a candidate ran a job so far, dropped results included."""
+        return sum(outcome.ran_job for outcome in self.outcomes) + self._dropped.trials()
 
 
 def read_confirmed(

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from paretune.data import DataCatalog
 from paretune.identity import data_of_evaluator, data_read_by
 from paretune.inputs import MODEL, Inputs, check
 from paretune.jsontools import Json
@@ -50,6 +51,7 @@ class JobWorkbench:
         self._study = study
         self._inputs = inputs or Inputs(model)
         self._links = links
+        self._catalog: DataCatalog | None = None
         self._shared: dict[str, Json] = {
             "data": data,
             "allow_network": allow_network,
@@ -74,6 +76,18 @@ class JobWorkbench:
     def _of_model(self, package: Model) -> tuple[str, ...]:
         """Return what a package's content depends on: a copy of the input, or links to it."""
         return (MODEL,) if package.digest == self._model.digest else ()
+
+    def built_steps(self, candidate: Candidate) -> int:
+        """Return how many of a recipe's first steps lie in the store already."""
+        from paretune.targets.building import built_steps
+
+        if self._catalog is None:  # kept: it keeps the digests that it has computed
+            self._catalog = DataCatalog.from_json(self._shared["data"])
+        return built_steps(
+            self._store, self._catalog, candidate.runtime.provider, candidate.recipe, self._model,
+            root=Path(self._shared["data"]["root"]),
+            trust_remote_code=self._shared["trust_remote_code"],
+        )  # fmt: skip
 
     def sound(self, built: Model, *, fresh: bool) -> bool:
         """Return whether an artifact is what its digest says; if not, it was set aside."""

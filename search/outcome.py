@@ -67,6 +67,8 @@ class Outcome:
         ran_job: Whether any job ran (what counts as a trial).
         transient: True if the cause of the end lay outside of the candidate: it is no fact about
             it, and it is tried again when the search goes on.
+        limit: For ``timeout`` and ``out_of_memory``: the limit that it met, as ``{"seconds": ...}``
+            or ``{"memory": bytes}``. It is tried again where that limit has grown.
     """
 
     id: int
@@ -81,6 +83,7 @@ class Outcome:
     seconds: tuple[StepTime, ...] = ()
     ran_job: bool = True
     transient: bool = False
+    limit: Mapping[str, float] | None = None
 
     def value(self, metric: str) -> float | None:
         """Return a metric's point value, or None if it was not measured."""
@@ -103,6 +106,7 @@ class Outcome:
             "seconds": [step.to_json() for step in self.seconds],
             "ran_job": self.ran_job,
             "transient": self.transient,
+            **({} if self.limit is None else {"limit": dict(self.limit)}),
         }
 
     @classmethod
@@ -139,4 +143,5 @@ class Outcome:
             seconds=tuple(StepTime(s["step"], s["s"], s["cached"]) for s in value["seconds"]),
             ran_job=value.get("ran_job", True),
             transient=value.get("transient", False),
+            limit=value.get("limit"),
         )

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from paretune.evaluators.examples import final_bounds
 from paretune.measurement import Measurement, MetricSpec, Rung
 from paretune.search.constraints import Objective
-from paretune.search.evidence import ROUGH_SLACK, as_recorded, relied_on
+from paretune.search.evidence import EARLY, ROUGH_SLACK, as_recorded, relied_on
 from paretune.search.gates import broken_limit, dominated
 from paretune.search.outcome import Outcome, OutcomeKind
 from paretune.search.rivals import Rivals
 from paretune.search.standing import Standing
+from paretune.search.workbench import EvaluatorSlot
 
 
 def to_reopen(
@@ -22,6 +23,7 @@ def to_reopen(
     reference: Mapping[str, Measurement] | None = None,
     slack: float = ROUGH_SLACK,
     last: Mapping[str, Rung] | None = None,
+    slots: Sequence[EvaluatorSlot] = (),
 ) -> list[Outcome]:
     """Return the outcomes whose early stop no longer holds.
 
@@ -36,6 +38,8 @@ def to_reopen(
         reference: The baseline's measurements.
         slack: Share by which one process's speed may be off here.
         last: The last rung of each metric's evaluator; by default the full one.
+        slots: The evaluators: what one of them measured in one of its processes is not its last
+            word, whatever rung the candidate came to.
     """
     by_name = {spec.name: spec for spec in specs}
     base = reference or {}
@@ -51,6 +55,13 @@ def to_reopen(
         measured = as_recorded(
             outcome.measurements or {}, outcome.rung or Rung.SMOKE, last or {}
         )  # fmt: skip
+        unfinished = {
+            spec.name for slot in slots if not _ran_whole(slot, outcome, slots)
+            for spec in slot.metrics
+        }  # fmt: skip
+        measured |= {
+            name: measured[name].noting(**{EARLY: True}) for name in unfinished & measured.keys()
+        }
         relied = {
             name: relied_on(m, by_name.get(name), slack, base.get(name))
             for name, m in measured.items()
@@ -62,6 +73,15 @@ def to_reopen(
             continue
         found.append(outcome)
     return found
+
+
+def _ran_whole(
+    slot: EvaluatorSlot, outcome: Outcome, slots: Sequence[EvaluatorSlot]
+) -> bool:
+    """Return whether an evaluator measured a candidate in all the processes of its last rung."""
+    alike = sum(other.name == slot.name for other in slots)
+    last = f"{slot.name}:{slot.rungs[-1].value}"
+    return sum(step.step == last for step in outcome.seconds) >= slot.processes * alike
 
 
 def partly_measured(outcome: Outcome, reference: Mapping[str, Measurement]) -> list[str]:

@@ -46,6 +46,9 @@ class Workbench(Protocol):
     def build(self, candidate: Candidate) -> Job:
         """Return the job that builds the recipe; its value is ``{model, steps, faults}``."""
 
+    def built_steps(self, candidate: Candidate) -> int:
+        """Return how many of the recipe's first steps need not be built any more."""
+
     def sound(self, built: Model, *, fresh: bool) -> bool:
         """Return whether a built model is whole; if not, building it again makes it so.
 

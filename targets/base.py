@@ -134,6 +134,7 @@ class JobResult:
         peak_memory: Largest resident size seen of the process tree, in bytes.
         transient: True if the cause lay outside of the job (the disk was full, others held the
             memory, something killed it): the same job may end otherwise another time.
+        limits: What was in force, the target's own limit of memory included.
     """
 
     status: JobStatus
@@ -142,6 +143,7 @@ class JobResult:
     seconds: float = 0.0
     peak_memory: int = 0
     transient: bool = False
+    limits: Limits = Limits()
 
 
 @runtime_checkable

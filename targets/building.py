@@ -72,6 +72,40 @@ def input_digest(model: Model) -> str:
     return digest([model.digest, input_digest(model.base)])
 
 
+def more_of(step: Step, root: Path, *, trust_remote_code: bool) -> dict[str, Json]:
+    """Return what else a step's output depends on: its code, and what it may do.
+
+    Args:
+        step: The step.
+        root: Where relative paths start.
+        trust_remote_code: With the permission a pass may keep a model's code beside it, or run it.
+    """
+    more = pass_key(find_pass(step.name), step.params, root)
+    return {**more, "trust_remote_code": True} if trust_remote_code else more
+
+
+def action_of(
+    store: Store,
+    data: DataCatalog,
+    provider: str,
+    step: Step,
+    model: Model,
+    more: Mapping[str, Json],
+) -> tuple[Pass, Any, str]:
+    """Return a step's pass, its parameters, and the key of what it makes of a model."""
+    pass_ = find_pass(step.name)
+    params = pass_.Params(**step.params)
+    key = store.action_key(
+        input_digest=input_digest(model),
+        pass_=pass_,
+        params=params,
+        data={ref: data.digest(ref) for ref in data_of(pass_, params)},
+        provider=provider,
+        more=more,
+    )
+    return pass_, params, key
+
+
 def data_of(pass_: Pass, params: Any) -> tuple[str, ...]:
     """Return the references of the data sets that a pass reads with these parameters.
 
@@ -124,16 +158,8 @@ class _Builder:
             return model, costs
 
     def _apply(self, step: Step, model: Model) -> tuple[Model, StepTime]:
-        pass_ = find_pass(step.name)
-        params = pass_.Params(**step.params)
-        key = self.store.action_key(
-            input_digest=input_digest(model),
-            pass_=pass_,
-            params=params,
-            data={ref: self.data.digest(ref) for ref in data_of(pass_, params)},
-            provider=self.provider,
-            more=self._more(pass_, step),
-        )
+        more = more_of(step, self.root, trust_remote_code=self.trust_remote_code)
+        pass_, params, key = action_of(self.store, self.data, self.provider, step, model, more)
         with self.store.lock(key):
             found = self.store.lookup(key)
             if found is not None:
@@ -145,11 +171,6 @@ class _Builder:
             made = self._run(pass_, params, step, model, key, start)
             cost = StepTime(step.name, time.perf_counter() - start, False)
             return self._after(made, model), cost
-
-    def _more(self, pass_: Pass, step: Step) -> dict[str, Json]:
-        more = pass_key(pass_, step.params, self.root)
-        # With the permission a pass may keep a model's code beside it, or run it.
-        return {**more, "trust_remote_code": True} if self.trust_remote_code else more
 
     def _check(self, model: Model) -> None:
         """Read an input that comes from the store before a pass builds on it."""
@@ -186,5 +207,35 @@ class _Builder:
             return self.store.put(key, out, pass_.produces, note)
 
     def _after(self, made: Model, before: Model) -> Model:
-        """An adapter is of use with its base only: the model that it was trained on."""
-        return replace(made, base=before) if made.kind is ModelKind.HF_ADAPTER else made
+        return with_base(made, before)
+
+
+def with_base(made: Model, before: Model) -> Model:
+    """An adapter is of use with its base only: the model that it was trained on."""
+    return replace(made, base=before) if made.kind is ModelKind.HF_ADAPTER else made
+
+
+def built_steps(
+    store: Store,
+    data: DataCatalog,
+    provider: str,
+    recipe: Sequence[Step],
+    start: Model,
+    *,
+    root: Path,
+    trust_remote_code: bool = False,
+) -> int:
+    """Return how many of a recipe's first steps lie in the store, so that no pass runs for them.
+
+    Nothing is locked or read whole: it tells what a build will take, and decides nothing else.
+    """
+    model = start
+    for count, step in enumerate(recipe):
+        more = more_of(step, root, trust_remote_code=trust_remote_code)
+        _, _, key = action_of(store, data, provider, step, model, more)
+        action = store.action(key)
+        if action is None or not store.object_path(action.digest).is_dir():
+            return count
+        made = Model(action.kind, store.object_path(action.digest), action.digest)
+        model = with_base(made, model)
+    return len(recipe)

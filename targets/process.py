@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import queue
-import re
-import signal
 import subprocess
 import sys
 import tempfile
@@ -14,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,6 +21,7 @@ from paretune.errors import StateError
 from paretune.jsontools import Json
 from paretune.passes.base import Progress
 from paretune.targets.base import Job, JobResult, JobStatus
+from paretune.targets.exits import explain_exit, is_from_outside, oom_kills
 from paretune.targets.fork_server import worker_command
 from paretune.targets.process_tree import Child, ProcessTree
 
@@ -32,7 +32,6 @@ _START_WITHIN_S = 180.0
 _LOG_KEEPS = 1 << 20
 _LOG_TRIMMED_FROM = 8 * _LOG_KEEPS
 _MB = 1e6
-_SIGKILL = 9
 
 
 class Launcher(Protocol):
@@ -195,7 +194,7 @@ class JobRun:
             stack.callback(child.close)
             if not self._wait_for_start(child):
                 return JobResult(JobStatus.CANCELLED, reason="cancelled before it started")
-            return self._attend(child, reader, log)
+            return replace(self._attend(child, reader, log), limits=self._job.limits)
 
     def _wait_for_start(self, child: Child) -> bool:
         """Wait for the server's imports, which are not the job's time; False if cancelled."""
@@ -248,7 +247,7 @@ class JobRun:
         transient = (
             self._memory_is_short
             if status is JobStatus.OUT_OF_MEMORY
-            else child.returncode in (None, -_SIGKILL)  # nobody kills itself that way
+            else is_from_outside(child.returncode)
         )
         return JobResult(status, None, reason, seconds, self._peak, transient)
 
@@ -357,51 +356,3 @@ class _Log:
 
     def close(self) -> None:
         os.close(self.descriptor)
-
-
-_SIGNALS: Mapping[str, str] = {
-    "SIGSEGV": "segmentation fault",
-    "SIGABRT": "aborted itself",
-    "SIGILL": "illegal instruction",
-    "SIGBUS": "bus error",
-    "SIGFPE": "arithmetic error",
-    "SIGKILL": "killed from outside",
-    "SIGTERM": "ended from outside",
-}
-
-
-def explain_exit(
-    code: int | None, peak_memory: int, *, oom_killer_ran: bool
-) -> tuple[JobStatus, str]:
-    """Put in words how a worker ended that gave no answer.
-
-    Args:
-        code: Its exit code, negative for a signal; None if nobody knows.
-        peak_memory: The largest memory of its tree that was seen, in bytes.
-        oom_killer_ran: True if the kernel has killed some process for memory meanwhile.
-    """
-    if code is None:
-        return JobStatus.CRASHED, "was lost together with the process that starts the workers"
-    if code >= 0:
-        return JobStatus.CRASHED, f"exited with status {code} without a result"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = f"signal {-code}"
-    if name == "SIGKILL" and oom_killer_ran:
-        return (
-            JobStatus.OUT_OF_MEMORY,
-            "killed by the kernel because the machine ran out of memory "
-            f"(last seen at {peak_memory / _MB:.0f} MB)",
-        )
-    words = _SIGNALS.get(name)
-    return JobStatus.CRASHED, name if words is None else f"{words} ({name})"
-
-
-def oom_kills(read: Callable[[], str] = lambda: Path("/proc/vmstat").read_text()) -> int | None:
-    """Return how many processes the kernel has killed for memory; None where it does not say."""
-    try:
-        found = re.search(r"^oom_kill (\d+)$", read(), re.MULTILINE)
-    except OSError:
-        return None
-    return None if found is None else int(found[1])

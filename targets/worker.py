@@ -36,6 +36,7 @@ from paretune.errors import (
     InputTouchedError,
     InvalidArtifactError,
     ParetuneError,
+    TransientError,
     UsageError,
     nearest,
 )
@@ -63,8 +64,13 @@ _NO_MEMORY = (
 )
 
 
+_ENDINGS = ("SIGTERM", "SIGINT", "SIGHUP")
+_came: list[int] = []
+"""The signals that ended this job from outside, in the order in which they came."""
+
+
 class _TerminatedError(BaseException):
-    """SIGTERM came: unwind, so that temporary folders are removed, and die of it."""
+    """A signal came from outside: unwind, so that temporary folders are removed, and die of it."""
 
 
 def main() -> NoReturn:
@@ -74,13 +80,13 @@ def main() -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True, encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
     faulthandler.enable()
-    signal.signal(signal.SIGTERM, _raise_terminated)
+    _heed_endings()
     try:
         final = _run(reply)
     except _TerminatedError:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.raise_signal(signal.SIGTERM)
-        os._exit(1)
+        _die_of(_came[0])
+    if _came and final["status"] != JobStatus.OK:  # a library made an error of its own of it
+        _die_of(_came[0])
     _send(reply, {**final, "memory": _memory_held()})
     reply.close()
     sys.stdout.flush()
@@ -89,8 +95,26 @@ def main() -> NoReturn:
     os._exit(0)
 
 
-def _raise_terminated(*_: object) -> None:
+def _heed_endings() -> None:
+    """Unwind when a signal asks this process to end, unless the surroundings ignore that one."""
+    for name in _ENDINGS:
+        number = getattr(signal, name, None)
+        if number is not None and (
+            number == signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN
+        ):
+            signal.signal(number, _raise_terminated)
+
+
+def _raise_terminated(number: int, _: object) -> None:
+    _came.append(number)
     raise _TerminatedError
+
+
+def _die_of(number: int) -> NoReturn:
+    """End by a signal, so that the parent sees that it came from outside."""
+    signal.signal(number, signal.SIG_DFL)
+    signal.raise_signal(number)
+    os._exit(1)
 
 
 def _run(reply: BinaryIO) -> dict[str, Json]:
@@ -117,7 +141,7 @@ def _run(reply: BinaryIO) -> dict[str, Json]:
         full = is_disk_full(error)
         if full:
             reason = f"the disk is full: {reason}"
-        again = full or isinstance(error, InputTouchedError)
+        again = full or isinstance(error, InputTouchedError | TransientError)
         return {"status": status, "value": None, "reason": reason, "transient": again}
 
 

@@ -9,7 +9,7 @@ import pytest
 from paretune.errors import InvalidArtifactError, PassError, UsageError
 from paretune.passes.base import Progress
 from paretune.targets.base import JobStatus
-from paretune.targets.process import explain_exit, oom_kills
+from paretune.targets.exits import explain_exit, is_from_outside, oom_kills
 from paretune.targets.worker import _reporter, classify, find_job
 
 

@@ -1,0 +1,182 @@
+"""What a candidate will take: the passes' own estimates, corrected by what this study has seen.
+
+A pass estimates its time for the machine that its constants were measured on. Another machine, or
+this one with others on it, is faster or slower by a factor, and what the pass took before tells
+that factor. What it takes to measure a candidate is known as soon as one was measured whole.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from paretune.search.candidate import Candidate, RuntimeSettings
+from paretune.search.outcome import Outcome, OutcomeKind, StepTime
+from paretune.search.prechecks import Foresight
+from paretune.search.workbench import EvaluatorSlot
+
+_LEAST_ESTIMATE_S = 1.0
+"""A shorter estimate says nothing about a machine's pace: starting up is most of it."""
+_UNSEEN = 1 / 3
+"""Share of a pass's estimate that it takes at the least on a machine that nothing is known of."""
+_UNSEEN_WITH_GPU = 1 / 50
+"""The same where a GPU may do the work: the estimates are of processors."""
+_COUNTED = 8
+"""The latest observations count: a machine's pace changes with the hour."""
+
+
+@dataclass(frozen=True)
+class Need:
+    """What is expected to be needed from now on until a candidate has its outcome.
+
+    Attributes:
+        seconds: All of it.
+        parts: The passes that are still to run, and ``measuring``, with the seconds of each.
+    """
+
+    seconds: float
+    parts: tuple[tuple[str, float], ...]
+
+    @property
+    def main(self) -> str:
+        """Name of what takes most of it."""
+        return max(self.parts, key=lambda part: part[1])[0] if self.parts else "measuring"
+
+
+class Forecast:
+    """Learns from outcomes what passes and measurements take here.
+
+    Args:
+        look: A candidate's prechecks, for the passes' own estimates.
+        slots: The evaluators.
+        gpu: Whether the device has one.
+    """
+
+    def __init__(
+        self,
+        look: Callable[[Candidate], Foresight],
+        slots: Sequence[EvaluatorSlot],
+        *,
+        gpu: bool = False,
+    ) -> None:
+        self._look = look
+        self._on_device = {slot.name for slot in slots if slot.on_device}
+        self._unseen = _UNSEEN_WITH_GPU if gpu else _UNSEEN
+        # By pass: (estimate, what it took), the estimate None where the pass gives none.
+        self._passes: defaultdict[str, list[tuple[float | None, float]]] = defaultdict(list)
+        self._measured: list[tuple[RuntimeSettings, dict[str, float]]] = []
+        self._accurate: set[tuple[object, ...]] = set()
+
+    def learn(self, outcome: Outcome) -> None:
+        """Take an outcome into account."""
+        steps = _built(outcome)
+        estimates = self._look(outcome.candidate).estimates if steps else ()
+        for position, step in enumerate(steps):
+            estimate = estimates[position].seconds if position < len(estimates) else None
+            self._passes[step.step].append((estimate, step.s))
+        if outcome.kind is not OutcomeKind.OK:
+            return
+        taken: defaultdict[str, float] = defaultdict(float)
+        for measured in outcome.seconds[len(steps) :]:
+            if not measured.cached and measured.step != "finals":
+                taken[measured.step] += measured.s
+        self._measured.append((outcome.candidate.runtime, dict(taken)))
+        self._accurate.add(_built_from(outcome.candidate))
+
+    def need(self, candidate: Candidate, foresight: Foresight, built: int) -> Need:
+        """Return what a candidate is expected to take.
+
+        Args:
+            candidate: The candidate.
+            foresight: What its prechecks said.
+            built: How many steps of its recipe lie in the store already.
+        """
+        parts = []
+        for position, step in enumerate(candidate.recipe):
+            if position >= built:
+                known = position < len(foresight.estimates)
+                estimate = foresight.estimates[position].seconds if known else None
+                parts.append((step.name, self._pass_s(step.name, estimate)))
+        parts.append(("measuring", self.measuring_s(candidate)))
+        return Need(sum(seconds for _, seconds in parts), tuple(parts))
+
+    def _pass_s(self, name: str, estimate: float | None) -> float:
+        """Return what a pass is expected to take; of one that tells nothing, the least."""
+        seen = self._passes.get(name, [])[-_COUNTED:]
+        if estimate is None:
+            return min((took for _, took in seen), default=0.0)
+        if estimate < _LEAST_ESTIMATE_S and not seen:
+            return 0.0
+        paces = _paces(seen)
+        if paces:
+            return estimate * statistics.median(paces)
+        if seen:  # its estimates were too short to tell a pace
+            return max(estimate, min(took for _, took in seen))
+        others = [
+            pace for other, found in self._passes.items() if other != name
+            for pace in _paces(found[-_COUNTED:])
+        ]  # fmt: skip
+        # What other passes took tells how slow a machine is; how fast, only with a GPU's work apart.
+        slow = max(1.0, statistics.median(others)) if others else 1.0
+        return estimate * self._unseen * slow
+
+    def measuring_s(self, candidate: Candidate) -> float:
+        """Return what it takes to load and measure a candidate whole; 0 while nobody knows."""
+        if not self._measured:
+            return 0.0
+        alike = [taken for runtime, taken in self._measured if runtime == candidate.runtime]
+        taken = (alike or [taken for _, taken in self._measured])[-_COUNTED:]
+        shared = _built_from(candidate) in self._accurate
+        names = {name for each in taken for name in each}
+        return sum(
+            statistics.median([each[name] for each in taken if name in each]) for name in names
+            if not (shared and self._is_shared(name))
+        )  # fmt: skip
+
+    def _is_shared(self, step: str) -> bool:
+        """Return whether a measurement is taken over from the same model with other threads."""
+        name, colon, _ = step.partition(":")
+        return bool(colon) and name not in self._on_device
+
+
+def _paces(seen: Iterable[tuple[float | None, float]]) -> list[float]:
+    """Return by how much longer than estimated a pass took, each time."""
+    return [
+        took / estimate for estimate, took in seen
+        if estimate is not None and estimate >= _LEAST_ESTIMATE_S
+    ]  # fmt: skip
+
+
+def _built(outcome: Outcome) -> tuple[StepTime, ...]:
+    """Return what each pass of an outcome's recipe took; none if it was not built."""
+    names = [step.name for step in outcome.candidate.recipe]
+    found = [i for i in range(len(outcome.seconds)) if _starts(outcome.seconds[i:], names)]
+    return outcome.seconds[found[-1] :][: len(names)] if names and found else ()
+
+
+def _starts(steps: Sequence[StepTime], names: Sequence[str]) -> bool:
+    return [step.step for step in steps[: len(names)]] == list(names)
+
+
+def _built_from(candidate: Candidate) -> tuple[object, ...]:
+    return (candidate.recipe, candidate.runtime.provider)
+
+
+def left_out(needs: Mapping[str, Sequence[tuple[Need, float]]]) -> list[str]:
+    """Return sentences about candidates that were not begun for lack of time.
+
+    Args:
+        needs: By what takes most of it, of each candidate what it needs and what was left then.
+    """
+    lines = []
+    for main, found in needs.items():
+        need, left = min(found, key=lambda pair: pair[0].seconds)
+        count = len(found)
+        who = "1 candidate was" if count == 1 else f"{count} candidates were"
+        lines.append(
+            f"{who} not begun, as {'it' if count == 1 else 'they'} could not end in the time left: "
+            f"about {need.seconds:.0f} s, most of it for {main}, with {left:.0f} s left"
+        )
+    return lines
