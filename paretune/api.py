@@ -24,6 +24,7 @@ from paretune.search.engine import Engine, Watcher
 from paretune.search.evidence import rough_slack
 from paretune.search.mirror_keeping import Mirrored, MirrorKeeper
 from paretune.search.outcome import Outcome, OutcomeKind
+from paretune.search.outgrown import has_outgrown
 from paretune.search.reopening import to_reopen
 from paretune.search.standing import Standing, stand, violations
 from paretune.search.workbench import Workbench
@@ -95,11 +96,14 @@ class Search:
         )  # fmt: skip
         self._watcher = watcher
         self._mirror = self._open_mirror() if mirror else None
-        self._reopen()
+        again = self._reopened()
         first = [setting.baseline, *plan.try_first]
         strategy = setting.strategy(first)
         limits = self.standing().limits
+        pending = {outcome.id for outcome in again}
         for outcome in study.outcomes:
+            if outcome.id in pending:
+                continue
             strategy.tell(outcome.candidate, outcome, violations=violations(outcome, limits))
         self.engine = Engine(
             strategy=strategy,
@@ -123,6 +127,7 @@ class Search:
             noise_floor=setting.noise_floor,
             finals_s=plan.search.finals_s,
             aside=setting.aside,
+            again=again,
         )
 
     def standing(self) -> Standing:
@@ -136,29 +141,39 @@ class Search:
         digest = self._setting.baseline.digest
         return next((o for o in self._study.outcomes if o.candidate.digest == digest), None)
 
-    def _reopen(self) -> None:
-        """Forget ends that would be others today: by the constraints, by what is free, by chance.
+    def _reopened(self) -> list[Outcome]:
+        """Return ends that would be others today: by the limits, by what is free, by chance.
 
-        Not in a study whose time is used up: nothing would be tried in their place.
+        They stay on record until their candidates were tried again. What was measured in part only
+        and would count as whole is dropped at once.
         """
-        plan, study = self._setting.plan, self._study
+        plan, study, setting = self._setting.plan, self._study, self._setting
         if plan.search.time_s is not None and study.spent() >= plan.search.time_s:
-            return
+            return study.unfinished()
+        if plan.search.trials is not None and study.trials() >= plan.search.trials:
+            return study.unfinished()
         base = self._baseline_outcome()
-        reopened = to_reopen(
-            study.outcomes, self.standing(), plan.objectives, self._setting.specs,
+        found = to_reopen(
+            study.outcomes, self.standing(), plan.objectives, setting.specs,
             base.measurements if base is not None and base.kind is OutcomeKind.OK else None,
-            rough_slack(self._setting.noise_floor),
-            {m.name: slot.rungs[-1] for slot in self._setting.evaluators for m in slot.metrics},
+            rough_slack(setting.noise_floor),
+            {m.name: slot.rungs[-1] for slot in setting.evaluators for m in slot.metrics},
+            slots=setting.evaluators,
         )  # fmt: skip
-        reopened += [
-            outcome for outcome in study.outcomes
-            if outcome.kind is OutcomeKind.SKIPPED
-            and self._setting.look(outcome.candidate).reason is None
-        ]  # fmt: skip
-        reopened += [outcome for outcome in study.outcomes if outcome.transient]
-        for outcome in reopened:
-            study.forget(outcome)
+        today = {"seconds": plan.search.job_time_s, "memory": setting.memory_of_a_job}
+        for outcome in study.outcomes:
+            if outcome.transient or has_outgrown(
+                outcome, today, given=setting.job_memory is not None
+            ) or (
+                outcome.kind is OutcomeKind.SKIPPED
+                and setting.look(outcome.candidate).reason is None
+            ):  # fmt: skip
+                found.append(outcome)
+        for outcome in found:
+            if outcome.kind is OutcomeKind.OK:
+                study.forget(outcome)
+        kept = [outcome for outcome in found if outcome.kind is not OutcomeKind.OK]
+        return sorted([*kept, *study.unfinished()], key=lambda outcome: outcome.id)
 
     def _open_mirror(self) -> MirrorKeeper:
         plan = self._setting.plan
@@ -196,12 +211,14 @@ class Search:
     def untried(self) -> str | None:
         """Return what the time did not suffice for, in a sentence; None: for all there was."""
         most, looked_at = self.most(), len(self._study.outcomes)
-        if not self.engine.out_of_time or looked_at >= most:
-            return None
-        return (
-            f"note: the time was used up; {most - looked_at} of {most} candidates were not looked "
-            "at. The same command with a larger --time goes on with them"
-        )
+        lines = []
+        if self.engine.out_of_time and looked_at < most:
+            lines.append(
+                f"note: the time was used up; {most - looked_at} of {most} candidates were not "
+                "looked at. The same command with a larger --time goes on with them"
+            )
+        lines += [f"note: {line}" for line in self.engine.schedule.left_out()]
+        return "\n".join(lines) or None
 
     def opening(self) -> Opening:
         """Return what a display is told at the beginning."""

@@ -61,9 +61,7 @@ class Dropped:
     def waste(self, seconds: float) -> None:
         """Add seconds of work that gave no outcome; durable when it returns."""
         self._unrecorded += max(0.0, seconds)
-        write_json(
-            self._folder / _SPENT, {"schema": 1, "unrecorded_s": round(self._unrecorded, 3)}
-        )
+        write_json(self._folder / _SPENT, {"schema": 1, "unrecorded_s": round(self._unrecorded, 3)})
 
     def seconds(self) -> float:
         """Return the seconds of all of it."""

@@ -14,6 +14,7 @@ from paretune.inputs import gather
 from paretune.jsontools import Json
 from paretune.measurement import MetricSpec
 from paretune.models import Model, ModelInfo, ModelKind, inspect, open_model
+from paretune.passes.base import DataSize
 from paretune.registry import find, find_evaluator, find_pass, is_ours
 from paretune.search.candidate import Candidate, RuntimeSettings, Step
 from paretune.search.confirming import Aside
@@ -23,6 +24,7 @@ from paretune.search.prechecks import Foresight, Prechecks
 from paretune.search.roofline import roofline_entry
 from paretune.search.workbench import EvaluatorSlot
 from paretune.store import Store
+from paretune.targets.base import JOB_MEMORY_SHARE
 from paretune.targets.profile import DeviceProfile
 from paretune.targets.providers import check_provider
 from paretune.workbench import JobWorkbench
@@ -62,18 +64,26 @@ class Setting:
         self.profile = DeviceProfile.load(store.root, self.device.fingerprint)
         self.baseline = self._baseline()
         self.inputs = gather(plan, self.model, self.catalog, (self.baseline, *plan.try_first))
+        self._sizes: dict[str, DataSize] = {}
         memory = plan.search.job_memory_mb
         self.job_memory = None if memory is None else int(memory * 1e6)
         self._prechecks = Prechecks(
             self.model_info, self.device, find_pass, self.job_memory, profile=self.profile,
             constraints=self._bounded(), prompts=prompts_of(plan.evaluators),
-            spared=frozenset({self.baseline.digest}),
+            spared=frozenset({self.baseline.digest}), size=self._data_size,
         )  # fmt: skip
 
     @property
     def noise_floor(self) -> float | None:
         """What two processes differ by on this device, as a share; None: not measured yet."""
         return None if self._calm_profile is None else self._calm_profile.noise_floor
+
+    @property
+    def memory_of_a_job(self) -> int | None:
+        """Bytes that a job may use now: as configured, else of what is free; None: not known."""
+        if self.job_memory is not None:
+            return self.job_memory
+        return int(JOB_MEMORY_SHARE * self.device.memory_free) or None
 
     @property
     def _calm_profile(self) -> DeviceProfile | None:
@@ -110,6 +120,14 @@ class Setting:
         """Return why a candidate cannot work on this machine, or what it is expected to cost."""
         why = check_provider(candidate.runtime.provider, self.device)
         return Foresight(why) if why is not None else self._prechecks.look(candidate)
+
+    def _data_size(self, ref: str) -> DataSize:
+        """Return how much there is in a data set."""
+        if ref not in self._sizes:
+            examples = self.catalog.load(ref).examples
+            characters = sum(len(e.prompt) + len(e.answer) for e in examples)
+            self._sizes[ref] = DataSize(len(examples), characters)
+        return self._sizes[ref]
 
     def roofline(self, outcome: Outcome) -> dict[str, Json] | None:
         """Return what a candidate needs of the device, and how near it comes to its roof."""

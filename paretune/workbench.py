@@ -85,7 +85,7 @@ class JobWorkbench:
             self._catalog = DataCatalog.from_json(self._shared["data"])
         return built_steps(
             self._store, self._catalog, candidate.runtime.provider, candidate.recipe, self._model,
-            root=Path(self._shared["data"]["root"]),
+            root=Path(self._shared["data"].get("root", ".")),
             trust_remote_code=self._shared["trust_remote_code"],
         )  # fmt: skip
 

@@ -76,6 +76,19 @@ class Estimate:
 
 
 @dataclass(frozen=True)
+class DataSize:
+    """How much there is in a data set.
+
+    Attributes:
+        examples: Number of examples.
+        characters: Of all their texts together (prompts, answers).
+    """
+
+    examples: int
+    characters: int
+
+
+@dataclass(frozen=True)
 class Progress:
     """A sign of life from a worker.
 
@@ -134,6 +147,9 @@ class Pass(Protocol):
         packages: Distributions whose versions are part of the cache key.
         provider_matters: True if what it builds depends on the execution provider.
         trains: True if it trains (its ranges become a finite grid; its runs are counted).
+        seconds_on: Optional method ``seconds_on(model, params, target, size)``: the expected wall
+            seconds, or None, where they depend on data; ``size`` gives the `DataSize` of a
+            reference. What it returns replaces `Estimate.seconds`.
     """
 
     name: ClassVar[str]

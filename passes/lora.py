@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from paretune.errors import nearest
 from paretune.models import Model, ModelInfo, ModelKind
 from paretune.passes import base
-from paretune.passes.base import Context, Estimate
+from paretune.passes.base import Context, DataSize, Estimate
 from paretune.passes.lora_params import LoraParams
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ _PROJECTIONS = 7
 # Measured by benchmarks/foresight.py with two cores, on Llamas of 0.3, 47, 135 and 362 million
 # weights. How long examples are is not known here: those of a phrase are taken, the longest ones.
 _TOKENS_PER_EXAMPLE = 48
+_CHARACTERS_A_TOKEN = 4.0
+"""Of English text, about."""
 _SECONDS_TO_START = 1.0
 _SECONDS_A_TOKEN_AND_WEIGHT = 50e-12
 _SLOWER_WITH_CHECKPOINTING = 1.4
@@ -71,7 +74,10 @@ class Lora:
         return None
 
     def estimate(self, model: ModelInfo, params: LoraParams, target: TargetInfo) -> Estimate:
-        """Return the adapter's size and the memory; the time, if the number of steps is given."""
+        """Return the adapter's size and the memory; the time, if the number of steps is given.
+
+        `seconds_on` tells the time by the data.
+        """
         targets = params.target_modules
         share = 1.0 if targets == "all-linear" else min(1.0, len(targets) / _PROJECTIONS)
         if not (model.parameters and model.layers and model.hidden_size):
@@ -90,13 +96,32 @@ class Lora:
         seconds = None
         if params.max_steps is not None:
             steps = params.max_steps * params.gradient_accumulation_steps
-            work = steps * tokens * weights_of_layers(model) * _SECONDS_A_TOKEN_AND_WEIGHT
-            seconds = _SECONDS_TO_START + work * (_SLOWER_WITH_CHECKPOINTING if again else 1.0)
+            seconds = _seconds(steps * tokens, model, params)
         return Estimate(
             bytes_out=int(4 * weights),
             peak_memory=int(_MEMORY_TO_START + held + max(training, loading)),
             seconds=seconds,
         )
+
+    def seconds_on(
+        self,
+        model: ModelInfo,
+        params: LoraParams,
+        target: TargetInfo,
+        size: Callable[[str], DataSize],
+    ) -> float | None:
+        """Return the expected time, by the number and the length of the examples."""
+        if not (model.parameters and model.layers and model.hidden_size):
+            return None
+        of = size(params.train)
+        examples = max(1, of.examples)
+        tokens = min(params.max_length, 1 + of.characters / examples / _CHARACTERS_A_TOKEN)
+        if params.max_steps is not None:
+            batches = params.max_steps * params.gradient_accumulation_steps
+            trained: float = batches * min(params.batch_size, examples)
+        else:
+            trained = examples * (1.0 if params.epochs is None else params.epochs)
+        return _seconds(trained * tokens, model, params)
 
     def predict(self, model: ModelInfo, params: LoraParams) -> ModelInfo:
         """Return the adapter with its base's facts."""
@@ -121,6 +146,13 @@ class Lora:
             context,
             lambda: load_causal_lm(model.path, context, dtype=dtype),
         )
+
+
+def _seconds(tokens: float, model: ModelInfo, params: LoraParams) -> float:
+    """Return the seconds in which so many tokens are trained on, starting up included."""
+    work = tokens * weights_of_layers(model) * _SECONDS_A_TOKEN_AND_WEIGHT
+    again = params.gradient_checkpointing
+    return _SECONDS_TO_START + work * (_SLOWER_WITH_CHECKPOINTING if again else 1.0)
 
 
 def widths_of_layers(model: ModelInfo) -> float:

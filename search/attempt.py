@@ -17,7 +17,7 @@ from paretune.search.evidence import EARLY, ENOUGH_PROCESSES
 from paretune.search.ladder import Look, ladder
 from paretune.search.outcome import Outcome, OutcomeKind, StepTime
 from paretune.search.workbench import EvaluatorSlot
-from paretune.targets.base import Job, JobStatus
+from paretune.targets.base import Job, JobResult, JobStatus
 
 if TYPE_CHECKING:
     from paretune.search.engine import Engine
@@ -59,8 +59,10 @@ class _Stopped(Exception):
         constraint: str | None = None,
         duplicate_of: int | None = None,
         transient: bool = False,
+        limit: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__(reason)
+        self.limit = limit
         self.kind = kind
         self.reason = reason
         self.transient = transient
@@ -99,10 +101,11 @@ class Attempt:
         """
         kind, reason = OutcomeKind.OK, None
         constraint = duplicate_of = None
-        transient = False
+        transient, limit = False, None
         try:
             self._go()
         except _Stopped as stopped:
+            limit = stopped.limit
             kind, reason, transient = stopped.kind, stopped.reason, stopped.transient
             constraint, duplicate_of = stopped.constraint, stopped.duplicate_of
         return Outcome(
@@ -118,6 +121,7 @@ class Attempt:
             seconds=tuple(self._seconds),
             ran_job=self._ran_job,
             transient=transient,
+            limit=limit,
         )
 
     def _go(self) -> None:
@@ -127,6 +131,8 @@ class Attempt:
         self._log = self._engine.recorder.begin(self._id, self._candidate) / "worker.log"
         built = self._build()
         self._refuse_duplicate(built)
+        if not self._engine.schedule.can_measure(self._candidate):
+            raise OutOfTimeError
         with self._engine.workbench.packaged(built, self._candidate.runtime) as package:
             self._smoke(package)
             looks = ladder(
@@ -169,6 +175,7 @@ class Attempt:
         for other in self._engine.recorder.outcomes:
             if (
                 other.artifact == built.digest
+                and other.id != self._id  # an earlier try of this one
                 and other.candidate.runtime == self._candidate.runtime
                 and other.kind is not OutcomeKind.DUPLICATE
             ):
@@ -346,4 +353,18 @@ class Attempt:
         reason = result.reason
         if result.transient:
             reason = f"{reason} (tried {number} times; once more when the search goes on)"
-        raise _Stopped(OutcomeKind(result.status.value), reason, transient=result.transient)
+        raise _Stopped(
+            OutcomeKind(result.status.value), reason, transient=result.transient,
+            limit=self._limit_met(result),
+        )  # fmt: skip
+
+    def _limit_met(self, result: JobResult) -> dict[str, float] | None:
+        """Return the limit that ended a job, so that a larger one lets it be tried again."""
+        engine = self._engine
+        if result.status is JobStatus.TIMEOUT:
+            seconds = result.limits.seconds or engine.job_time_s
+            return None if seconds is None else {"seconds": seconds}
+        if result.status is JobStatus.OUT_OF_MEMORY:
+            memory = result.limits.memory or engine.job_memory
+            return None if memory is None else {"memory": memory}
+        return None

@@ -28,7 +28,9 @@ from paretune.search.evidence import rough_slack
 from paretune.search.finals import Finals
 from paretune.search.outcome import Outcome, OutcomeKind
 from paretune.search.prechecks import Foresight
+from paretune.search.reopening import to_reopen
 from paretune.search.rivals import Rivals
+from paretune.search.schedule import Schedule
 from paretune.search.spreads import refreshed, usual
 from paretune.search.standing import Standing, resolve, stand, violations
 from paretune.search.strategies.base import Strategy
@@ -37,7 +39,7 @@ from paretune.targets.base import Job, JobResult, JobStatus, Limits, TakesTurns,
 from paretune.targets.interference import Watch, watching
 
 _FINALS_SHARE = 0.1
-"""Of a study's time that is kept for its finals, at most."""
+"""Of a study's time that is kept for its finals."""
 
 
 class Recorder(Protocol):
@@ -52,13 +54,19 @@ class Recorder(Protocol):
         """Note what is about to be tried; returns the candidate's folder."""
 
     def record(self, outcome: Outcome) -> None:
-        """Make an outcome durable before it returns."""
+        """Make an outcome durable before it returns; an earlier one of its number is dropped."""
 
     def update(self, outcome: Outcome) -> None:
         """Put an outcome in the place of the one with its id, as durably."""
 
     def spent(self) -> float:
-        """Return the seconds of work in the recorded outcomes."""
+        """Return the seconds of work so far, that of dropped and unrecorded outcomes included."""
+
+    def trials(self) -> int:
+        """Return how often a candidate ran a job so far, dropped outcomes included."""
+
+    def waste(self, seconds: float) -> None:
+        """Add work that ended without an outcome to what is spent."""
 
     def confirmed(self, outcome: Outcome, key: Json) -> dict[str, Measurement] | None:
         """Return what a candidate yielded on what was kept aside; None: it was not measured."""
@@ -117,6 +125,7 @@ class Engine:
         watching: Sees what others take of the processor.
         finals_s: Most seconds of the finals (`search/finals.py`); 0: none.
         aside: What the pick is measured on at the end (`search/confirming.py`).
+        again: Outcomes that do not stand today: their candidates are tried again.
         out_of_time: Whether the time, and not the space or the trials, ended the search.
     """
 
@@ -144,9 +153,10 @@ class Engine:
     finals_s: float = 0.0
     on_update: Callable[[Standing], None] = lambda standing: None
     aside: Sequence[Aside] = ()
+    again: Sequence[Outcome] = ()
     out_of_time: bool = field(default=False, init=False)
     _remarked: set[str] = field(default_factory=set, init=False)
-    _deadline: float | None = field(default=None, init=False)
+    _unrecorded: int = field(default=0, init=False)
 
     def run(self) -> Standing:
         """Search until the space, the trials or the time are used up.
@@ -159,25 +169,56 @@ class Engine:
             NothingFitsError: ... because it was ruled out before any job.
             KeyboardInterrupt: As it came; what was in flight is stopped and unrecorded.
         """
-        if self.time_s is not None:
-            self._deadline = time.monotonic() + self.time_s - self.recorder.spent()
         try:
-            while not self._spent():
-                candidate = self.strategy.ask()
-                if candidate is None:
+            self._candidates()
+            while True:
+                for outcome in refreshed(self.recorder.outcomes, self.noise_floor):
+                    self.recorder.update(outcome)
+                if self.finals_s <= 0:
                     break
-                if not self._try(candidate):
-                    break
-                self._need_baseline()
-            for outcome in refreshed(self.recorder.outcomes, self.noise_floor):
-                self.recorder.update(outcome)
-            if self.finals_s > 0:
+                self.schedule.all_for_finals()
                 Finals(self).run()
+                if not self.schedule.try_again(self._fallen()):
+                    break
+                self._candidates()
+            self.schedule.all()
             Confirmation(self).run()
         except BaseException:
             self.target.cancel()
             raise
         return self.standing()
+
+    @cached_property
+    def schedule(self) -> Schedule:
+        """What is begun, and when; its clock starts at its first use."""
+        return Schedule(self, self.again)
+
+    def _candidates(self) -> None:
+        """Try one candidate after another while there is one that fits into what is left."""
+        while not self._spent():
+            candidate = self.schedule.next()
+            if candidate is None:
+                break
+            self._try(candidate)
+            self._need_baseline()
+        self.out_of_time |= self.schedule.lacked_time
+
+    def _fallen(self) -> list[Outcome]:
+        """Return the early stops that the finals' values do not bear out.
+
+        Who beat a candidate may have turned out to be infeasible or slower, or a limit that is
+        relative to the baseline may have moved.
+        """
+        base = self.baseline_outcome()
+        known = base is not None and base.kind is OutcomeKind.OK
+        specs = [spec for slot in self.evaluators for spec in slot.metrics]
+        return to_reopen(
+            self.recorder.outcomes, self.standing(), self.objectives, specs,
+            base.measurements if known and base is not None else None,
+            self.slack,
+            {spec.name: slot.rungs[-1] for slot in self.evaluators for spec in slot.metrics},
+            self.evaluators,
+        )  # fmt: skip
 
     def standing(self) -> Standing:
         """Return where the study stands now."""
@@ -232,35 +273,41 @@ class Engine:
 
     @property
     def _for_finals(self) -> float:
-        """Seconds before the time's end after which no further candidate begins."""
-        finals = min(self.finals_s, _FINALS_SHARE * (self.time_s or 0.0))
-        return finals + seconds_of(self)
+        """Seconds that are kept for the finals, unless an answer about two needs more."""
+        return min(self.finals_s, _FINALS_SHARE * (self.time_s or 0.0))
 
     def _spent(self) -> bool:
-        if self._deadline is not None and time.monotonic() >= self._deadline - self._for_finals:
+        self.schedule.keep(self._for_finals, seconds_of(self))
+        left = self.left()
+        if left is not None and left <= 0:
             self.out_of_time = True
             return True
-        if self.trials is None:
-            return False
-        return sum(outcome.ran_job for outcome in self.recorder.outcomes) >= self.trials
+        tried = self.recorder.trials() + self._unrecorded
+        return self.trials is not None and tried >= self.trials
 
-    def _try(self, candidate: Candidate) -> bool:
-        """Run one candidate to its outcome; False if the time ran out before that."""
-        id = self.recorder.next_id()
+    def _try(self, candidate: Candidate) -> None:
+        """Run one candidate to its outcome; if the time runs out before that there is none."""
+        id = self.schedule.id_of(candidate) or self.recorder.next_id()
         self.watcher.candidate(id, candidate)
+        start = time.monotonic()
         try:
             outcome = Attempt(self, id, candidate).run()
         except OutOfTimeError:
             self.out_of_time = True
+            self._unrecorded += 1
             self.target.cancel()
-            return False
+            self.recorder.waste(time.monotonic() - start)
+            return
+        except KeyboardInterrupt:
+            self.recorder.waste(time.monotonic() - start)
+            raise
         self.recorder.record(outcome)
+        self.schedule.learn(outcome)
         standing = self.standing()
         self.strategy.tell(candidate, outcome, violations=violations(outcome, standing.limits))
         self.on_outcome(outcome, standing)
         best = next((o for o in self.recorder.outcomes if o.id == standing.best), None)
         self.watcher.outcome(outcome, best, len(standing.front))
-        return True
 
     def submit(self, job: Job) -> JobResult:
         """Run a job within the job's and the study's limits.
@@ -321,8 +368,8 @@ class Engine:
         time.sleep(seconds)
 
     def left(self) -> float | None:
-        """Return the seconds that the study has left; None: no limit."""
-        return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+        """Return the seconds that what runs now may take; None: no limit."""
+        return self.schedule.left()
 
 
 def _settled(job: Job, result: JobResult) -> JobResult:

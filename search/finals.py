@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from paretune.search.engine import Engine
 
 _MOST_FINALISTS = 6
-_WORTH_S = 5.0
+WORTH_S = 5.0
 """Less time than this is not worth beginning with."""
 
 
@@ -66,6 +66,7 @@ class Finals:
         self._speeds = specs.keys()
         self._objectives = [o for o in engine.objectives if o.metric in specs]
         self._asked: list[tuple[int, str]] = []
+        self._begun = time.monotonic()
 
     def run(self) -> None:
         """Measure on; each round is durable before the next begins.
@@ -81,7 +82,7 @@ class Finals:
             end = min(end, time.monotonic() + left - seconds_of(self._engine))
         if self.decided(ids):
             return
-        if end - time.monotonic() < _WORTH_S:
+        if end - time.monotonic() < WORTH_S:
             self._engine.watcher.note(
                 f"no finals: no time is left to measure candidates {', '.join(map(str, ids))} in "
                 "turns; the same command with a larger --time does"
@@ -101,6 +102,24 @@ class Finals:
                     self._rounds(ready, end)
         except OutOfTimeError:  # the round in flight is unrecorded
             self._engine.target.cancel()
+            self._engine.recorder.waste(time.monotonic() - self._begun)
+
+    def needed_s(self) -> float | None:
+        """Return the seconds that an answer about the first two finalists takes; None: none asked.
+
+        What is near a limit alone needs the time of one.
+        """
+        ids = self.finalists()
+        self._asked = self._near_limits(ids)
+        if self.decided(ids):
+            return None
+        first = ids[:2]
+        questions = [self._alpha(first)] if len(first) > 1 and self._objectives else []
+        if any(id in first for id, _ in self._asked):
+            questions.append(self._limit_alpha(first))
+        if not questions:
+            return None
+        return least_rounds(min(questions)) * sum(map(self._block_s, first))
 
     def _rounds(self, finalists: Sequence[Finalist], end: float) -> None:
         """Measure round after round; after the first one it is known what a round takes."""
@@ -280,6 +299,7 @@ class Finals:
         """Measure every finalist once, and record it; False if one of them could not be."""
         engine = self._engine
         start = time.perf_counter()
+        self._begun = time.monotonic()
         engine.watcher.timing(True)
         try:
             found = rounds.measure()

@@ -23,6 +23,8 @@ _UNSEEN = 1 / 3
 """Share of a pass's estimate that it takes at the least on a machine that nothing is known of."""
 _UNSEEN_WITH_GPU = 1 / 50
 """The same where a GPU may do the work: the estimates are of processors."""
+_CORES = 2
+"""Of the machine that the passes' estimates were measured on."""
 _COUNTED = 8
 """The latest observations count: a machine's pace changes with the hour."""
 
@@ -52,6 +54,7 @@ class Forecast:
         look: A candidate's prechecks, for the passes' own estimates.
         slots: The evaluators.
         gpu: Whether the device has one.
+        cores: Its physical cores.
     """
 
     def __init__(
@@ -60,10 +63,11 @@ class Forecast:
         slots: Sequence[EvaluatorSlot],
         *,
         gpu: bool = False,
+        cores: int = _CORES,
     ) -> None:
         self._look = look
         self._on_device = {slot.name for slot in slots if slot.on_device}
-        self._unseen = _UNSEEN_WITH_GPU if gpu else _UNSEEN
+        self._unseen = (_UNSEEN_WITH_GPU if gpu else _UNSEEN) * min(1.0, _CORES / max(1, cores))
         # By pass: (estimate, what it took), the estimate None where the pass gives none.
         self._passes: defaultdict[str, list[tuple[float | None, float]]] = defaultdict(list)
         self._measured: list[tuple[RuntimeSettings, dict[str, float]]] = []
@@ -118,7 +122,7 @@ class Forecast:
             pace for other, found in self._passes.items() if other != name
             for pace in _paces(found[-_COUNTED:])
         ]  # fmt: skip
-        # What other passes took tells how slow a machine is; how fast, only with a GPU's work apart.
+        # What other passes took tells how slow a machine is, not how fast: a GPU does some of them.
         slow = max(1.0, statistics.median(others)) if others else 1.0
         return estimate * self._unseen * slow
 

@@ -6,13 +6,13 @@ Do its passes fit, does the machine hold it, can it be as fast as it must be.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import ValidationError
 
 from paretune.models import ModelInfo
-from paretune.passes.base import Estimate, Pass
+from paretune.passes.base import DataSize, Estimate, Pass
 from paretune.search.candidate import Candidate
 from paretune.search.constraints import Constraint
 from paretune.search.roofline import is_plausible, too_slow
@@ -50,6 +50,7 @@ class Prechecks:
         prompts: Of each metric that is a time to a first token, the tokens of the prompt.
         spared: Digests of candidates that are measured however slow they must be (the baseline:
             the others are measured against it).
+        size: Gives the size of a data set, for passes whose time depends on it.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Prechecks:
         constraints: Sequence[Constraint] = (),
         prompts: Mapping[str, int] | None = None,
         spared: Set[str] = frozenset(),
+        size: Callable[[str], DataSize] | None = None,
     ) -> None:
         self._model = model
         self._target = target
@@ -72,6 +74,7 @@ class Prechecks:
         self._constraints = constraints
         self._prompts = prompts
         self._spared = spared
+        self._size = size
 
     def look(self, candidate: Candidate) -> Foresight:
         """Return why a candidate cannot work here, or its estimates."""
@@ -93,7 +96,7 @@ class Prechecks:
             why = pass_.check(model, params, self._target, candidate.runtime.provider)
             if why is not None:
                 return Foresight(f"{where}: {why}", tuple(estimates))
-            estimate = pass_.estimate(model, params, self._target)
+            estimate = self._estimate(pass_, model, params)
             estimates.append(estimate)
             last = position + 1 == len(candidate.recipe)
             why = self._does_not_fit(estimates, last=last)
@@ -102,6 +105,14 @@ class Prechecks:
             model = pass_.predict(model, params)
         why = self._too_slow(candidate, model)
         return Foresight(why, tuple(estimates), model)
+
+    def _estimate(self, pass_: Pass, model: ModelInfo, params: Any) -> Estimate:
+        """Return what a pass is expected to cost; its time by the data that it reads."""
+        estimate = pass_.estimate(model, params, self._target)
+        by_data: Callable[..., float | None] | None = getattr(pass_, "seconds_on", None)
+        if by_data is None or self._size is None:
+            return estimate
+        return replace(estimate, seconds=by_data(model, params, self._target, self._size))
 
     def _too_slow(self, candidate: Candidate, final: ModelInfo) -> str | None:
         """Return why the built model cannot be fast enough on this device, or None."""

@@ -75,9 +75,7 @@ def to_reopen(
     return found
 
 
-def _ran_whole(
-    slot: EvaluatorSlot, outcome: Outcome, slots: Sequence[EvaluatorSlot]
-) -> bool:
+def _ran_whole(slot: EvaluatorSlot, outcome: Outcome, slots: Sequence[EvaluatorSlot]) -> bool:
     """Return whether an evaluator measured a candidate in all the processes of its last rung."""
     alike = sum(other.name == slot.name for other in slots)
     last = f"{slot.name}:{slot.rungs[-1].value}"

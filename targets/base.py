@@ -13,6 +13,9 @@ from typing import Any, Protocol, runtime_checkable
 from paretune.jsontools import Json, digest
 from paretune.passes.base import Progress
 
+JOB_MEMORY_SHARE = 0.9
+"""Share of the free memory that a job without a limit of its own may use."""
+
 
 @dataclass(frozen=True)
 class TargetInfo:

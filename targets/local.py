@@ -18,7 +18,7 @@ from typing import Literal, Self
 from paretune.errors import StateError, UsageError
 from paretune.registry import BUILTIN, find_evaluator
 from paretune.staging import Staging
-from paretune.targets.base import Job, JobResult, TargetInfo
+from paretune.targets.base import JOB_MEMORY_SHARE, Job, JobResult, TargetInfo
 from paretune.targets.fingerprint import device, free_memory, gpu_names, total_memory
 from paretune.targets.fork_server import ForkServer
 from paretune.targets.process import JobRun, Spawner
@@ -52,7 +52,6 @@ PRELOADED = (
 """What the fork server imports before its first fork."""
 
 _OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE")
-_MEMORY_SHARE = 0.9
 _SHORT_BELOW = 0.8
 """Memory is short where less than this share of all of it is free: others hold the rest."""
 
@@ -162,7 +161,7 @@ class LocalTarget:
         limits, short = job.limits, False
         if limits.memory is None:
             free = free_memory()
-            limits = replace(limits, memory=int(_MEMORY_SHARE * free))
+            limits = replace(limits, memory=int(JOB_MEMORY_SHARE * free))
             short = free < _SHORT_BELOW * total_memory()
         run = JobRun(
             replace(job, limits=limits),

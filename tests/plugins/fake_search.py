@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -46,6 +47,9 @@ class FakeWorkbench:
         self.candidate = candidate
         self.built[artifact_of(candidate.recipe[-1].params if candidate.recipe else {})] = candidate
         return Job("build", candidate.to_json())
+
+    def built_steps(self, candidate: Candidate) -> int:
+        return 0
 
     def sound(self, built: Model, *, fresh: bool) -> bool:
         return True
@@ -153,6 +157,8 @@ class Memory:
 
     def __init__(self, folder: Path) -> None:
         self.outcomes: list[Outcome] = []
+        self.dropped: list[Outcome] = []
+        self.wasted = 0.0
         self.folder = folder
 
     def next_id(self) -> int:
@@ -162,14 +168,23 @@ class Memory:
         return self.folder
 
     def record(self, outcome: Outcome) -> None:
+        self.dropped += [known for known in self.outcomes if known.id == outcome.id]
+        self.outcomes = [known for known in self.outcomes if known.id != outcome.id]
         self.outcomes.append(outcome)
+        self.outcomes.sort(key=lambda known: known.id)
 
     def update(self, outcome: Outcome) -> None:
         place = next(i for i, o in enumerate(self.outcomes) if o.id == outcome.id)
         self.outcomes[place] = outcome
 
     def spent(self) -> float:
-        return 0.0
+        return self.wasted
+
+    def trials(self) -> int:
+        return sum(outcome.ran_job for outcome in (*self.outcomes, *self.dropped))
+
+    def waste(self, seconds: float) -> None:
+        self.wasted += seconds
 
 
 class Silent:
@@ -223,3 +238,24 @@ def make_engine(
         watcher=Silent(), on_outcome=after, baseline=candidates[0].digest,
         shortcuts=shortcuts, **settings,
     )  # fmt: skip
+
+
+IN_TURNS = (SLOTS[0], replace(SLOTS[1], processes=3))
+
+
+class NoisyTarget(FakeTarget):
+    """Speeds vary by a few percent from process to process, and with the hour for all alike."""
+
+    def __init__(self, noise: float = 0.01, drift: float = 0.002) -> None:
+        super().__init__()
+        self.draw = random.Random(1)
+        self.noise, self.drift, self.hour = noise, drift, 1.0
+
+    def _value(self, job: Job, params: dict[str, Any]) -> Any:
+        value = super()._value(job, params)
+        if job.kind == "measure" and job.payload["evaluator"] == "generation":
+            self.hour *= 1 + self.drift
+            ms = value[0]["value"] * self.hour * self.draw.lognormvariate(0, self.noise)
+            value = [Measurement("decode_ms_p50", ms, "ms", ms * 0.999, ms * 1.001, 2, "fake-1",
+                                 (ms, ms)).to_json()]  # fmt: skip
+        return value

@@ -65,6 +65,26 @@ def kill_self(number: int) -> None:
     time.sleep(900)
 
 
+def end_from_outside(number: int, ready: str) -> None:
+    """Have another process send a signal to this one, and make an error of one's own of it."""
+    del ready
+    command = f"import os, time; time.sleep(0.2); os.kill({os.getpid()}, {number})"
+    with subprocess.Popen([sys.executable, "-c", command]):
+        try:
+            time.sleep(60)
+        except BaseException as error:  # as some libraries do
+            raise RuntimeError("the loader failed") from error
+
+
+def lose_a_helper(number: int) -> str:
+    from paretune.evaluators.probe import told_by
+
+    command = [sys.executable, "-c", f"import os; os.kill(os.getpid(), {number})"]
+    told = told_by(subprocess.run(command, capture_output=True, text=True, check=False))
+    assert isinstance(told, str)
+    return told
+
+
 def kill_server() -> None:
     os.kill(os.getppid(), signal.SIGKILL)
     time.sleep(900)

@@ -12,7 +12,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from fake_search import OBJECTIVES, SLOTS, FakeTarget, Memory, make_engine, noop
+from fake_search import (
+    IN_TURNS,
+    OBJECTIVES,
+    FakeTarget,
+    Memory,
+    NoisyTarget,
+    make_engine,
+    noop,
+)
 
 from paretune.evaluators.pooling import last_round, processes_of
 from paretune.evaluators.sequential import least_rounds
@@ -25,26 +33,6 @@ from paretune.search.near_limits import side_of
 from paretune.search.paired import pair_alpha, pair_sequence
 from paretune.targets.base import Job, JobResult, JobStatus, TargetInfo
 from paretune.targets.interference import Interference
-
-IN_TURNS = (SLOTS[0], replace(SLOTS[1], processes=3))
-
-
-class NoisyTarget(FakeTarget):
-    """Speeds vary by a few percent from process to process, and with the hour for all alike."""
-
-    def __init__(self, noise: float = 0.01, drift: float = 0.002) -> None:
-        super().__init__()
-        self.draw = random.Random(1)
-        self.noise, self.drift, self.hour = noise, drift, 1.0
-
-    def _value(self, job: Job, params: dict[str, Any]) -> Any:
-        value = super()._value(job, params)
-        if job.kind == "measure" and job.payload["evaluator"] == "generation":
-            self.hour *= 1 + self.drift
-            ms = value[0]["value"] * self.hour * self.draw.lognormvariate(0, self.noise)
-            value = [Measurement("decode_ms_p50", ms, "ms", ms * 0.999, ms * 1.001, 2, "fake-1",
-                                 (ms, ms)).to_json()]  # fmt: skip
-        return value
 
 
 def _engine(folder: Path, candidates: list[Any], target: FakeTarget, **settings: Any) -> Engine:

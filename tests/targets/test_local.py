@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -40,6 +41,37 @@ def test_each_end_has_its_status_and_reason(
     assert result.status is status
     assert (result.reason or "").startswith(reason)
     assert result.value is None
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP", "SIGKILL", "SIGUSR1"])
+def test_a_signal_from_outside_is_no_fact_about_the_job(
+    target: LocalTarget, tmp_path: Path, name: str
+) -> None:
+    """Whatever a library makes of it: here everything that is raised is caught."""
+    number = int(getattr(signal, name))
+    result = run(target, "end_from_outside", number=number, ready=str(tmp_path / "ready"))
+    assert (result.status, result.transient) == (JobStatus.CRASHED, True), result.reason
+    assert name in (result.reason or "")
+
+
+@pytest.mark.parametrize("name", ["SIGSEGV", "SIGABRT", "SIGBUS", "SIGFPE", "SIGILL"])
+def test_a_fault_of_its_own_is_one(target: LocalTarget, name: str) -> None:
+    result = run(target, "kill_self", number=int(getattr(signal, name)))
+    assert (result.status, result.transient) == (JobStatus.CRASHED, False)
+
+
+def test_a_helper_process_that_was_ended_is_no_fact_either(target: LocalTarget) -> None:
+    result = run(target, "lose_a_helper", number=int(signal.SIGTERM))
+    assert (result.status, result.transient) == (JobStatus.FAILED, True), result.reason
+    result = run(target, "lose_a_helper", number=int(signal.SIGSEGV))
+    assert (result.value, result.transient) == ("segmentation fault (SIGSEGV)", False)
+
+
+def test_the_limits_in_force_come_back(target: LocalTarget) -> None:
+    result = run(target, "sleep", seconds=60, limits=Limits(0.2, None))
+    assert result.status is JobStatus.TIMEOUT
+    assert result.limits.seconds == 0.2
+    assert result.limits.memory, "the target's own"
 
 
 @pytest.mark.parametrize(
@@ -142,7 +174,8 @@ def test_the_memory_of_many_children_is_added_up(target: LocalTarget) -> None:
     ("name", "arguments", "transient"),
     [
         ("kill_self", {"number": 9}, True),  # nobody does that to himself
-        ("kill_self", {"number": 15}, False),
+        ("kill_self", {"number": 15}, True),
+        ("kill_self", {"number": 6}, False),
         ("kill_server", {}, True),
         ("segfault", {}, False),
         ("drop_dead", {"status": 3}, False),

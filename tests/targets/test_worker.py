@@ -60,6 +60,18 @@ def test_exits_are_put_in_words(
     assert words in reason
 
 
+@pytest.mark.parametrize(
+    ("code", "outside"),
+    [
+        *((-number, True) for number in (1, 2, 3, 9, 10, 12, 15, 40)),
+        *((-number, False) for number in (4, 5, 6, 7, 8, 11, 13, 14, 24, 25, 26, 27, 31)),
+        (0, False), (3, False), (None, True),
+    ],
+)  # fmt: skip
+def test_who_ended_a_worker(code: int | None, outside: bool) -> None:
+    assert is_from_outside(code) is outside
+
+
 def test_the_kernels_own_count_is_read() -> None:
     assert oom_kills(lambda: "nr_free_pages 3\noom_kill 12\nx 1\n") == 12
     assert oom_kills(lambda: "nothing 1\n") is None
