@@ -111,6 +111,48 @@ def test_relaxed_constraints_reopen_what_was_stopped_early(tmp_path: Path) -> No
     assert len(second.results["candidates"]) == len(first.results["candidates"])
 
 
+def test_a_limit_that_has_grown_lets_a_timeout_be_tried_again(tmp_path: Path) -> None:
+    """Also where it was the baseline's: else the study could never go on."""
+    config = write_fake_study(
+        tmp_path, {"x": [1, 2]}, baseline=[{"noop": {"x": 0, "misbehave": "slow"}}],
+        search={"strategy": "exhaustive", "job_time": "1s"},
+    )  # fmt: skip
+    first = search(config)
+    assert [row["outcome"] for row in first.results["candidates"]] == ["timeout", "ok", "ok"]
+    stamp = (tmp_path / "study/candidates/0003/outcome.json").stat().st_mtime_ns
+    again = search(config)
+    assert [row["outcome"] for row in again.results["candidates"]] == ["timeout", "ok", "ok"]
+    assert not list(tmp_path.glob("study/candidates/*/dropped-*.json")), "the limit is the same"
+    config.write_text(config.read_text().replace("job_time: 1s", "job_time: 10m"))
+    last = search(config)
+    assert [(row["id"], row["outcome"]) for row in last.results["candidates"]] == [
+        (1, "ok"), (2, "ok"), (3, "ok"),
+    ]  # fmt: skip
+    assert last.results["baseline"]["id"] == 1
+    assert (tmp_path / "study/candidates/0003/outcome.json").stat().st_mtime_ns == stamp
+    dropped = read_json(tmp_path / "study/candidates/0001/dropped-1.json")
+    assert dropped["limit"] == {"seconds": 1.0}
+
+
+def test_relaxing_a_limit_refunds_nothing(tmp_path: Path) -> None:
+    config = write_fake_study(
+        tmp_path, {"quality": [0.5, 0.6, 0.7], "speed": [1.0]}, constraints=["accuracy >= 0.85"]
+    )
+    first = search(config, trials=4)
+    stopped = [r["id"] for r in first.results["candidates"] if r["outcome"] == "infeasible"]
+    assert stopped
+    config.write_text(config.read_text().replace("accuracy >= 0.85", "accuracy >= 0.1"))
+    same = search(config, trials=4)  # all of them are used
+    assert [r["outcome"] for r in same.results["candidates"]] == [
+        r["outcome"] for r in first.results["candidates"]
+    ]
+    more = search(config, trials=4 + len(stopped))
+    rows = {r["id"]: r for r in more.results["candidates"]}
+    assert {rows[id]["outcome"] for id in stopped} == {"ok"}
+    for before in first.results["candidates"]:
+        assert rows[before["id"]]["recipe"] == before["recipe"], "a number stays a candidate's"
+
+
 def test_another_model_under_the_same_study_is_refused(tmp_path: Path) -> None:
     config = write_fake_study(tmp_path, {"x": [1]})
     search(config)

@@ -62,6 +62,7 @@ def misbehave(how: str, scratch: Path) -> None:
         "": lambda: None,
         "crash": lambda: os.kill(os.getpid(), signal.SIGSEGV),
         "hang": lambda: time.sleep(600),
+        "slow": lambda: time.sleep(3),
         "raise": lambda: bad.fail("as asked for"),
         "segfault": bad.segfault,
         "exit": lambda: bad.drop_dead(3),
