@@ -6,15 +6,16 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+from paretune.context_length import most_tokens
 from paretune.errors import DataError
 from paretune.evaluators.base import Budget
 from paretune.evaluators.by_example import CLASSES
 from paretune.evaluators.serving import Session, open_session, score_continuations
 from paretune.evaluators.statistics import CONFIDENCE, wilson
+from paretune.example_tokens import ExampleEncoder
 from paretune.measurement import Measurement, MetricSpec, Rung
 from paretune.models import Model, ModelKind
 from paretune.passes.base import Context, Params, Progress, parameter
-from paretune.prompts import answer_ids, prompt_ids, prompt_text
 from paretune.search.candidate import RuntimeSettings
 
 _RESAMPLES = 1000
@@ -78,10 +79,10 @@ class Classification:
         mismatches = 0
         if any(index not in done for index in order):
             session = open_session(model, runtime, trust_remote_code=context.trust_remote_code)
-            scorer = _Scorer(session, labels, dataset.chat)
+            scorer = _Scorer(session, labels, dataset, self.params.data, most_tokens(model))
             for n, index in enumerate(order):
                 if index not in done:
-                    done[index] = scorer.best(dataset.examples[index].prompt)
+                    done[index] = scorer.best(dataset.examples[index])
                 if n % 8 == 0:
                     context.progress(Progress(f"classification:{rung}", n, len(order)))
             mismatches = scorer.mismatches
@@ -92,21 +93,32 @@ class Classification:
 class _Scorer:
     """Scores prompts against labels that are tokenized once."""
 
-    def __init__(self, session: Session, labels: Sequence[str], chat: bool) -> None:
+    def __init__(
+        self, session: Session, labels: Sequence[str], dataset: Any, ref: str, most: int | None
+    ) -> None:
         self._session = session
-        self._tokenizer = session.tokenizer()
-        self._labels = [answer_ids(self._tokenizer, label, chat) for label in labels]
-        self._chat = chat
+        self._encoder = ExampleEncoder(session.tokenizer(), dataset.chat, ref)
+        self._labels = [self._encoder.answer(dataset.examples[0], label) for label in labels]
+        self._room = room_for_prompt(most, self._labels)
         self._own = getattr(session, "own_ids", None)
         self.mismatches = 0
 
-    def best(self, prompt: str) -> int:
-        ids = prompt_ids(self._tokenizer, prompt, self._chat)
+    def best(self, example: Any) -> int:
+        ids, fitted = self._encoder.fitted(example, self._room)
         if self._own is not None:
-            own = self._own(prompt_text(self._tokenizer, prompt, self._chat), self._chat)
-            self.mismatches += own != ids
+            self.mismatches += self._own(*self._encoder.rendered(fitted)) != ids
         scores = score_continuations(self._session, ids, self._labels)
         return max(range(len(scores)), key=scores.__getitem__)
+
+
+def room_for_prompt(most: int | None, labels: Sequence[Sequence[int]]) -> int | None:
+    """Return the most tokens of a prompt beside which every label can be scored.
+
+    Args:
+        most: Tokens that the model's context holds; None: unknown.
+        labels: Token ids each.
+    """
+    return None if most is None else most - max(map(len, labels)) - 1
 
 
 def _known(before: Measurement | None, labels: tuple[str, ...]) -> dict[int, int]:

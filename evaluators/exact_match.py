@@ -6,13 +6,14 @@ import random
 from collections.abc import Sequence
 from typing import ClassVar
 
+from paretune.context_length import most_tokens
 from paretune.evaluators.base import Budget
 from paretune.evaluators.serving import open_session
 from paretune.evaluators.statistics import wilson
+from paretune.example_tokens import ExampleEncoder
 from paretune.measurement import Measurement, MetricSpec, Rung
 from paretune.models import Model, ModelKind
 from paretune.passes.base import Context, Params, Progress, parameter
-from paretune.prompts import answer_ids, prompt_ids
 from paretune.search.candidate import RuntimeSettings
 
 
@@ -68,13 +69,16 @@ class ExactMatch:
             done = dict(zip(before.details["rows"], before.samples, strict=True))
         session = open_session(model, runtime, trust_remote_code=context.trust_remote_code)
         tokenizer = session.tokenizer()
-        end = answer_ids(tokenizer, "", dataset.chat)
+        encoder = ExampleEncoder(tokenizer, dataset.chat, self.params.data)
+        end = encoder.answer(dataset.examples[0], "")
+        most = most_tokens(model)
+        room = None if most is None else most - self.params.max_new_tokens
         for n, index in enumerate(order):
             if index in done:
                 continue
             context.progress(Progress(f"exact_match:{rung}", n, len(order)))
             example = dataset.examples[index]
-            ids = prompt_ids(tokenizer, example.prompt, dataset.chat)
+            ids, _ = encoder.fitted(example, room)
             answer = session.generate(ids, self.params.max_new_tokens)
             text = tokenizer.decode(before_end(answer, end), skip_special_tokens=True)
             done[index] = float(self._same(text, example.answer))

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any, ClassVar
 
+from paretune.context_length import most_tokens
 from paretune.evaluators.base import Budget
 from paretune.evaluators.context_probe import peak_in_a_process
 from paretune.evaluators.serving import Session, open_session
@@ -37,7 +38,6 @@ from paretune.evaluators.workload import (
     cases_of,
     does_not_fit,
     longest_context,
-    most_tokens,
     trace,
 )
 from paretune.measurement import Measurement, MetricSpec, Rung

@@ -7,14 +7,16 @@ import random
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
+from paretune.context_length import most_tokens
 from paretune.evaluators.base import Budget
 from paretune.evaluators.serving import log_softmax, open_session
 from paretune.evaluators.statistics import student_t
 from paretune.evaluators.window_bounds import ORDER, TOKENS, WINDOWS
+from paretune.example_tokens import ExampleEncoder
 from paretune.measurement import Measurement, MetricSpec, Rung
 from paretune.models import Model, ModelKind
 from paretune.passes.base import Context, Params, Progress, parameter
-from paretune.prompts import answer_ids, prompt_ids
+from paretune.prompts import prompt_ids
 from paretune.search.candidate import RuntimeSettings
 
 _ROUGH_WINDOWS = 8
@@ -37,7 +39,8 @@ class Perplexity:
     """Exponential of the mean negative log-likelihood per token.
 
     Plain text is joined and cut into windows; the first token of each is context only. Of data
-    with prompts, only the answers' tokens count, each example being a window.
+    with prompts, only the answers' tokens count, of conversations those of the assistant's turns;
+    each example is a window.
     """
 
     name: ClassVar[str] = "perplexity"
@@ -65,7 +68,8 @@ class Perplexity:
     ) -> list[Measurement]:
         """Score every window; samples are the windows' mean negative log-likelihoods."""
         session = open_session(model, runtime, trust_remote_code=context.trust_remote_code)
-        windows = list(self._windows(session.tokenizer(), context.data.load(self.params.data)))
+        dataset = context.data.load(self.params.data)
+        windows = list(self.windows(session.tokenizer(), dataset, most_tokens(model)))
         order = list(range(len(windows)))
         # The first windows of a text are no sample of it: the rough look is at some at random.
         random.Random(0).shuffle(order)
@@ -77,33 +81,47 @@ class Perplexity:
             if index in done:
                 continue
             context.progress(Progress(f"perplexity:{rung}", n, len(order)))
-            ids, scored_from = windows[index]
+            ids, scored = windows[index]
             logs = log_softmax(session.sequence_logits(ids[:-1]))
-            done[index] = -sum(float(logs[i - 1][ids[i]]) for i in range(scored_from, len(ids)))
+            done[index] = -sum(float(logs[i - 1][ids[i]]) for i in scored)
         # In the order of the data, so that two models can be paired; what `_known` holds beyond
         # the look that is asked for is left out.
         seen = sorted(order)
-        counts = [len(windows[index][0]) - windows[index][1] for index in seen]
+        counts = [len(windows[index][1]) for index in seen]
         measured = _measurement([done[index] for index in seen], counts)
         return [measured.noting(**{WINDOWS: seen, TOKENS: counts, ORDER: order})]
 
-    def _windows(self, tokenizer: Any, dataset: Any) -> Iterator[tuple[list[int], int]]:
-        """Yield token ids, and the position from which they are scored."""
+    def windows(
+        self, tokenizer: Any, dataset: Any, most: int | None
+    ) -> Iterator[tuple[list[int], list[int]]]:
+        """Yield the token ids of each window, and the places in it that are scored.
+
+        Args:
+            tokenizer: The model's.
+            dataset: What is scored.
+            most: Tokens that the model's context holds; None: unknown.
+
+        Raises:
+            DataError: An example does not fit, or the chat template refuses it.
+        """
         left = self.params.max_tokens
         if any(example.prompt for example in dataset.examples):
+            encoder = ExampleEncoder(tokenizer, dataset.chat, self.params.data)
             for example in dataset.examples:
-                prompt = prompt_ids(tokenizer, example.prompt, dataset.chat)
-                answer = answer_ids(tokenizer, example.answer, dataset.chat)[: max(0, left)]
-                left -= len(answer)
-                if answer and prompt:
-                    yield prompt + answer, len(prompt)
+                if left <= 0:
+                    return
+                found = encoder.tokens(example, most)
+                scored = [i for begin, end in found.spans for i in range(max(1, begin), end)][:left]
+                left -= len(scored)
+                if scored:
+                    yield list(found.ids[: scored[-1] + 1]), scored
             return
         text = "\n".join(example.answer for example in dataset.examples)
         ids = prompt_ids(tokenizer, text[: 40 * left], False)[:left]
         for start in range(0, len(ids), self.params.window):
             window = ids[start : start + self.params.window]
             if len(window) > 1:
-                yield window, 1
+                yield window, list(range(1, len(window)))
 
 
 def _known(before: Measurement | None) -> dict[int, float]:

@@ -7,9 +7,6 @@ from dataclasses import dataclass
 
 from pydantic import field_validator
 
-from paretune.errors import UsageError
-from paretune.jsontools import read_model_json
-from paretune.models import Model, ModelKind
 from paretune.passes.base import Params, parameter
 
 _FIRST_TOKEN = 100
@@ -118,21 +115,6 @@ def trace(length: int, vocabulary: int) -> list[int]:
     draw = random.Random(0)
     low = _FIRST_TOKEN if vocabulary > 2 * _FIRST_TOKEN else min(3, vocabulary - 1)
     return [draw.randrange(low, vocabulary) for _ in range(length)]
-
-
-def most_tokens(model: Model) -> int | None:
-    """Return how many tokens a model's context holds; None if its folder does not say."""
-    name, key = "config.json", "max_position_embeddings"
-    if model.kind is ModelKind.GENAI:
-        name, key = "genai_config.json", "context_length"
-    try:
-        settings = read_model_json(model.path / name)
-    except UsageError:  # whoever opens the model says what is wrong with it
-        return None
-    if model.kind is ModelKind.GENAI:
-        settings = settings.get("model", {})
-    held = settings.get(key) if isinstance(settings, dict) else None
-    return held if type(held) is int and held > 0 else None
 
 
 def does_not_fit(case: Case, most: int | None) -> str | None:

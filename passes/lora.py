@@ -42,7 +42,7 @@ class Lora:
     """Fine-tunes a low-rank adapter (LoRA, DoRA) on a data set."""
 
     name: ClassVar[str] = "lora"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     accepts: ClassVar[frozenset[ModelKind]] = frozenset({ModelKind.HF})
     produces: ClassVar[ModelKind] = ModelKind.HF_ADAPTER
     Params: ClassVar[type[base.Params]] = LoraParams

@@ -119,8 +119,9 @@ class LoraParams(base.Params):
     )
     max_length: int = parameter(
         1024,
-        "Longest example. A longer prompt loses its beginning, never the answer. A data set with "
-        "a `corpus` has its own.",
+        "Longest example, and never more than the model's context. Of a longer one the longest "
+        "column's text in the prompt loses its beginning; a conversation ends with the last answer "
+        "that fits. A data set with a `corpus` has its own.",
         unit="tokens",
         search="choice",
         ge=2,

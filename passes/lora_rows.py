@@ -14,8 +14,8 @@ from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from paretune.corpus import sequences
-from paretune.errors import PassError
-from paretune.prompts import answer_ids, prompt_ids
+from paretune.errors import DataError, PassError
+from paretune.example_tokens import ExampleEncoder, TooLongError
 
 if TYPE_CHECKING:
     from paretune.passes.lora_params import LoraParams
@@ -33,14 +33,31 @@ class Row:
     Attributes:
         ids: Prompt, answer and end token.
         start: Index of the first token that is to be predicted; at least 1.
+        spans: Where not all tokens from there on are to be predicted (a conversation's other turns
+            are not): those that are, as (begin, end); the first begins at `start`.
     """
 
     ids: tuple[int, ...]
     start: int
+    spans: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def learned(self) -> tuple[tuple[int, int], ...]:
+        """What is to be predicted, as (begin, end)."""
+        return self.spans or ((self.start, len(self.ids)),)
+
+    @property
+    def targets(self) -> int:
+        """How many tokens are to be predicted."""
+        return sum(end - begin for begin, end in self.learned)
 
 
 def encode(
-    tokenizer: Any, dataset: Any, reference: str, params: LoraParams
+    tokenizer: Any,
+    dataset: Any,
+    reference: str,
+    params: LoraParams,
+    context: int | None = None,
 ) -> tuple[list[Row], int]:
     """Turn a data set into rows of tokens.
 
@@ -49,41 +66,64 @@ def encode(
         dataset: What ``context.data.load`` returned.
         reference: Its name, for messages.
         params: Of these, ``max_length`` and ``loss_on``.
+        context: Tokens that the model's context holds; None: unknown.
 
     Returns:
-        The rows, and how many prompts were cut (from the left).
+        The rows, and how many examples were cut.
 
     Raises:
-        PassError: An answer alone does not fit ``max_length``, or leaves nothing to learn.
+        PassError: An example does not fit, however much of its prompt is cut, leaves nothing to
+            learn, or is a conversation that the model's template cannot render.
     """
     if dataset.corpus is not None:
-        return _corpus_rows(tokenizer, dataset, reference), 0
+        return _corpus_rows(tokenizer, dataset, reference, context), 0
+    encoder = ExampleEncoder(tokenizer, dataset.chat, reference)
+    room = params.max_length if context is None else min(params.max_length, context)
     rows, cut = [], 0
     for example in dataset.examples:
-        prompt = prompt_ids(tokenizer, example.prompt, dataset.chat)
-        answer = answer_ids(tokenizer, example.answer, dataset.chat)
-        room = params.max_length - len(answer)
-        if room < min(1, len(prompt)):
-            raise PassError(
-                f"the answer of row {example.row} of {reference!r} has {len(answer)} "
-                f"tokens, and max_length is {params.max_length}",
-                hint=f"Set max_length to {len(answer) + 1} or more.",
-            )
-        if len(prompt) > room:
-            prompt, cut = prompt[len(prompt) - room :], cut + 1
-        row = Row((*prompt, *answer), 1 if params.loss_on == "all" else max(1, len(prompt)))
-        if row.start >= len(row.ids):
-            raise PassError(
-                f"row {example.row} of {reference!r} has no token to learn from",
-                hint="Give it an answer, or remove it.",
-            )
+        row, shorter = encode_one(encoder, example, params.loss_on, room, reference)
         rows.append(row)
+        cut += shorter
     if not rows:
         raise PassError(f"{reference!r} holds no example")
     return rows, cut
 
 
-def _corpus_rows(tokenizer: Any, dataset: Any, reference: str) -> list[Row]:
+def encode_one(
+    encoder: ExampleEncoder, example: Any, loss_on: str, room: int, reference: str
+) -> tuple[Row, bool]:
+    """Turn an example into a row of tokens; see `encode`.
+
+    Args:
+        encoder: Of the data set.
+        example: The example.
+        loss_on: ``answer`` or ``all``.
+        room: Most tokens.
+        reference: The data set's name, for messages.
+
+    Returns:
+        The row, and whether it was cut.
+    """
+    try:
+        found = encoder.tokens(example, room)
+    except DataError as error:
+        told = f"{error.message} (max_length, or the model's context)"
+        raise PassError(
+            told if isinstance(error, TooLongError) else error.message, hint=error.hint
+        ) from error
+    spans = tuple((max(1, begin), end) for begin, end in found.spans if end > max(1, begin))
+    if loss_on == "all" and len(found.ids) > 1:
+        spans = ((1, len(found.ids)),)
+    if not spans:
+        raise PassError(
+            f"{reference}: row {example.row + 1} has no token to learn from",
+            hint="Give it an answer, or remove it.",
+        )
+    whole = len(spans) == 1 and spans[0][1] == len(found.ids)
+    return Row(found.ids, spans[0][0], () if whole else spans), found.cut
+
+
+def _corpus_rows(tokenizer: Any, dataset: Any, reference: str, context: int | None) -> list[Row]:
     texts = [example.answer for example in dataset.examples]
     found = sequences(texts, tokenizer, dataset.corpus)
     if not found:
@@ -91,6 +131,13 @@ def _corpus_rows(tokenizer: Any, dataset: Any, reference: str) -> list[Row]:
             f"{reference!r} makes no sequence of {dataset.corpus.max_length} tokens "
             f"({dataset.corpus.strategy} of {len(texts)} texts)",
             hint="Lower max_length in its `corpus:`, or give it more text.",
+        )
+    longest = max(len(sequence.ids) for sequence in found)
+    if context is not None and longest > context:
+        raise PassError(
+            f"{reference!r} makes a sequence of {longest} tokens, and the model's context holds "
+            f"{context}",
+            hint=f"Set max_length in its `corpus:` to {context} or less.",
         )
     return [Row(sequence.ids, max(1, sequence.context)) for sequence in found]
 
@@ -137,7 +184,8 @@ def left_padded(rows: Sequence[Row], pad: int) -> Batch:
         tokens = torch.tensor(row.ids)
         ids[i, offset:] = tokens
         mask[i, offset:] = 1
-        targets[i, offset + row.start - 1 :] = tokens[row.start :]
+        for begin, end in row.learned:
+            targets[i, offset + begin - 1 : offset + end - 1] = tokens[begin:end]
     first = min(width - len(row.ids) + row.start - 1 for row in rows)
     return {
         "input_ids": ids,
@@ -163,8 +211,9 @@ def joined(rows: Sequence[Row]) -> Batch:
         before = len(ids)
         ids += row.ids
         positions += range(len(row.ids))
-        keep += range(before + row.start - 1, before + len(row.ids) - 1)
-        targets += row.ids[row.start :]
+        for begin, end in row.learned:
+            keep += range(before + begin - 1, before + end - 1)
+            targets += row.ids[begin:end]
     return {
         "input_ids": torch.tensor([ids]),
         "position_ids": torch.tensor([positions]),
@@ -189,6 +238,10 @@ class LengthGrouped:
     transformers' own goes from the longest to the shortest within 50 batches, which is most of an
     epoch here: the last, finest steps would see short examples only.
 
+    Where the examples do not fill all batches, those of the last one, which is smaller, are drawn
+    at random from all: each example has the same chance of each place in the epoch, and so the same
+    expected weight, however long it is.
+
     Args:
         lengths: Tokens of each example.
         batch_size: Examples a batch.
@@ -210,14 +263,14 @@ class LengthGrouped:
     def __iter__(self) -> Iterator[int]:
         """Yield the indices of one epoch."""
         order = self._shuffled(len(self._lengths))
-        order.sort(key=lambda index: self._lengths[index])  # stable: equal lengths stay shuffled
-        # The batch that is not full must be the last, or it would move the others' borders.
         size = self._batch_size
         full = len(order) // size
-        batches = [order[i * size : (i + 1) * size] for i in range(full)]
+        # The batch that is not full must come last, or it would move the others' borders.
+        grouped, rest = order[: full * size], order[full * size :]
+        grouped.sort(key=lambda index: self._lengths[index])  # stable: equal lengths stay shuffled
         for i in self._shuffled(full):
-            yield from batches[i]
-        yield from order[full * size :]
+            yield from grouped[i * size : (i + 1) * size]
+        yield from rest
 
     def _shuffled(self, count: int) -> list[int]:
         import torch

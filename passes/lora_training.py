@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from paretune.context_length import most_tokens
 from paretune.errors import PassError
 from paretune.jsontools import Json, write_json
 from paretune.models import Model
@@ -86,7 +87,7 @@ def _fine_tune(
         context.progress(Progress(name, 0, 0, slow))
     material = _material(model, params, context)
     cut = material.prompts_cut
-    cut_note = f", {cut} prompts cut to max_length" if cut else ""
+    cut_note = f", {cut} examples cut to fit" if cut else ""
     context.progress(Progress(name, 0, 0, f"{len(material.rows)} examples{cut_note}"))
     network = load()
     _require_modules(network, params.target_modules)
@@ -112,11 +113,12 @@ def _material(model: Model, params: LoraParams, context: Context) -> _Material:
 
     tokenizer = load_tokenizer(model.path, context)
     dataset = context.data.load(params.train)
-    rows, cut = encode(tokenizer, dataset, params.train, params)
+    held = most_tokens(model)
+    rows, cut = encode(tokenizer, dataset, params.train, params, held)
     held_out: list[Row] = []
     if params.eval_data is not None:
         other = context.data.load(params.eval_data)
-        held_out, _ = encode(tokenizer, other, params.eval_data, params)
+        held_out, _ = encode(tokenizer, other, params.eval_data, params, held)
     elif params.eval_dataset_size is not None:
         seed = params.seed if params.data_seed is None else params.data_seed
         rows, held_out = hold_out(rows, params.eval_dataset_size, seed)
@@ -177,7 +179,7 @@ def _record(material: _Material, losses: Losses, logging_steps: int) -> dict[str
         "losses": _rounded(losses.smoothed(logging_steps)),
         "held_out": {
             "examples": len(material.held_out),
-            "tokens": sum(len(row.ids) - row.start for row in material.held_out),
+            "tokens": sum(row.targets for row in material.held_out),
             "losses": _rounded(losses.held_out),
         }
         if material.held_out

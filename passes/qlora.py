@@ -48,7 +48,7 @@ class QLora:
     """Fine-tunes a low-rank adapter on a quantized base (QLoRA)."""
 
     name: ClassVar[str] = "qlora"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     accepts: ClassVar[frozenset[ModelKind]] = frozenset({ModelKind.HF})
     produces: ClassVar[ModelKind] = ModelKind.HF_ADAPTER
     Params: ClassVar[type[base.Params]] = QLoraParams

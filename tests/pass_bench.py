@@ -8,15 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from paretune.corpus import CorpusSpec
+from paretune.data import Example
 from paretune.models import Model
 from paretune.passes.base import Context, Progress
 
-
-@dataclass(frozen=True)
-class FakeExample:
-    prompt: str
-    answer: str
-    row: int
+FakeExample = Example
 
 
 @dataclass(frozen=True)
@@ -47,7 +43,8 @@ def tone_data(count: int = 24, chat: bool = False) -> FakeDataset:
     for i in range(count):
         label = "joy" if i % 2 == 0 else "fear"
         text = f"{words[label]} " + "and the road " * (i % 4) + "today"
-        rows.append(FakeExample(f"### Text: {text}\n### The tone is:\n", label, i))
+        prompt = f"### Text: {text}\n### The tone is:\n"
+        rows.append(Example(prompt, label, i, span=(10, 10 + len(text))))
     return FakeDataset(tuple(rows), chat)
 
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from paretune.config.plan import EvaluatorChoice
-from paretune.evaluators.workload import GenerationParams, cases_of, does_not_fit, most_tokens
+from paretune.context_length import most_tokens
+from paretune.evaluators.workload import GenerationParams, cases_of, does_not_fit
 from paretune.models import Model, detect_kind
 from paretune.registry import find_evaluator
 

@@ -53,7 +53,7 @@ def test_what_does_not_is_refused_with_the_sum(
 
 @pytest.mark.parametrize("text", ["[]", "{}", '{"max_position_embeddings": "many"}'])
 def test_a_model_that_does_not_say_how_much_it_holds(tmp_path: Path, text: str) -> None:
-    from paretune.evaluators.workload import most_tokens
+    from paretune.context_length import most_tokens
     from paretune.models import Model, ModelKind
 
     (tmp_path / "config.json").write_text(text)

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from paretune.context_length import most_tokens
 from paretune.evaluators.base import Budget
 from paretune.evaluators.generation import Generation, Stream
 from paretune.evaluators.serving import open_session
@@ -24,7 +25,6 @@ from paretune.evaluators.workload import (
     GenerationParams,
     cases_of,
     does_not_fit,
-    most_tokens,
     trace,
 )
 from paretune.measurement import Measurement, Rung

@@ -183,17 +183,25 @@ def test_learning_rate_falls_on_a_plateau(tmp_path: Path, tiny: Model) -> None:
 
 
 def test_a_corpus_trains_on_whole_sequences(tmp_path: Path, tiny: Model) -> None:
-    """Texts joined to 2048 tokens, one a batch, as the tutorial's."""
+    """Texts joined to as many tokens as the context holds, one a batch."""
     words = ("the quick brown fox", "a lovely day", "numbers 0123456789", "the dark house")
-    examples = tuple(FakeExample("", " ".join(words[i % 4 :]), i) for i in range(500))
-    corpus = CorpusSpec(strategy="join", max_length=2048)
+    examples = tuple(FakeExample("", " ".join(words[i % 4 :]), i) for i in range(80))
+    corpus = CorpusSpec(strategy="join", max_length=256)
     catalog = FakeCatalog({"tone.train": FakeDataset(examples, corpus=corpus)})
     params = {"train": "tone.train", "r": 4, "batch_size": 1, "max_steps": 4,
               "learning_rate": 2e-2, "gradient_accumulation_steps": 2}  # fmt: skip
     record = _record(Bench(tmp_path, catalog).run(Lora(), tiny, params, "corpus"))
     assert record["examples"] >= 4
-    assert record["tokens"] == 2048 * record["examples"]
+    assert record["tokens"] == 256 * record["examples"]
     assert record["losses"][-1]["loss"] < record["losses"][0]["loss"]
+
+
+def test_a_sequence_beyond_the_context_is_told(tmp_path: Path, tiny: Model) -> None:
+    examples = tuple(FakeExample("", "some words again " * 20, i) for i in range(20))
+    data = FakeDataset(examples, corpus=CorpusSpec(max_length=300))
+    bench = Bench(tmp_path, FakeCatalog({"tone.train": data}))
+    with pytest.raises(PassError, match="300 tokens, and the model's context holds 256"):
+        bench.run(Lora(), tiny, FAST, "long")
 
 
 def test_a_corpus_too_short_for_a_sequence_is_told(tmp_path: Path, tiny: Model) -> None:
