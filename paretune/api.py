@@ -31,6 +31,7 @@ from paretune.search.workbench import Workbench
 from paretune.setting import Setting, references
 from paretune.store import Store, default_store
 from paretune.study import Study
+from paretune.token_checks import check_tokens
 from paretune.training_notes import training_notes
 from paretune.user_paths import user_path
 
@@ -77,6 +78,7 @@ class Search:
     ) -> None:
         self._setting, self._study = setting, study
         plan = setting.plan
+        told = check_tokens(plan, setting.baseline, setting.target, setting.catalog)
         changes = study.claim(
             plan.text, plan.to_json(), setting.identity(), setting.device.to_json(),
             earlier_digests(plan.model),
@@ -84,6 +86,7 @@ class Search:
         self.notes = (
             *changes.notes,
             *plan.notes,
+            *told,
             *training_notes(plan, setting.baseline, setting.target),
         )
         read = [ref for choice in plan.evaluators for ref in references(choice)]

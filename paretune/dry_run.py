@@ -11,6 +11,7 @@ from paretune.passes.base import Pass
 from paretune.registry import find_pass
 from paretune.search.candidate import describe, recipe_to_json
 from paretune.store import Store, default_store
+from paretune.token_checks import check_tokens
 from paretune.training_notes import training_notes
 
 if TYPE_CHECKING:
@@ -92,7 +93,11 @@ def _foresee(setting: Setting) -> dict[str, Json]:
         "build_seconds_complete": known,
         "baseline": describe(setting.baseline),
         "first": [describe(c) for c in candidates[:5]],
-        "notes": [*plan.notes, *training_notes(plan, setting.baseline, setting.target)],
+        "notes": [
+            *plan.notes,
+            *check_tokens(plan, setting.baseline, setting.target, setting.catalog),
+            *training_notes(plan, setting.baseline, setting.target),
+        ],
         "time_s": plan.search.time_s,
         "trials": plan.search.trials,
     }

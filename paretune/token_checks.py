@@ -243,7 +243,7 @@ class _Look:
         if dataset.form != "text":
             _refuse_empty(self.encoder(ref, dataset), dataset, ref)
         found = Perplexity(PerplexityParams(**params)).windows(self.tokenizer, dataset, self.most)
-        if not any(True for _ in found):
+        if sum(1 for _ in found) == 0:  # all of them are made: each may be what does not fit
             raise DataError(
                 f"perplexity: {ref} makes no window of two tokens or more",
                 hint="Give it more text.",
