@@ -168,6 +168,9 @@ class _Reader:
         split = self.spec.split
         if split is None:
             return ""
+        if split.group is None and example.turns:
+            # One conversation may be there several times, up to each of its answers.
+            return next(turn.content for turn in example.turns if turn.role != "system")
         if split.group is None:
             return example.prompt or example.answer
         if split.group not in row:

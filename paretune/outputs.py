@@ -15,6 +15,7 @@ import yaml
 from paretune.config.yaml_source import Source
 from paretune.csv_export import write_csv
 from paretune.errors import ConfigError, StateError
+from paretune.example_prompt import ExamplePrompt
 from paretune.jsontools import Json, write_atomic
 from paretune.latency_figure import measured_cases
 from paretune.model_card import write_model_card
@@ -53,7 +54,7 @@ def hand_over(
     resolved: Mapping[str, Json],
     store: Store,
     out: Path,
-    example_prompt: tuple[str, bool],
+    example_prompt: ExamplePrompt,
 ) -> None:
     """Write the deployable package of one candidate; whole, or not at all.
 
@@ -63,7 +64,7 @@ def hand_over(
         resolved: The study's resolved configuration.
         store: Where the artifact lies.
         out: The folder to write; replaced if it is there.
-        example_prompt: A prompt for ``sample.py``, and whether it goes through the chat template.
+        example_prompt: What ``sample.py`` is given when it is started without a prompt.
 
     Raises:
         StateError: The artifact is not in the store any more.
@@ -86,8 +87,8 @@ def hand_over(
     write_atomic(aside / "recipe.yaml", header + recipe)
     name = Path(str(resolved["model"])).name
     write_model_card(dict(results), row, aside / "model_card.md", name, model.kind.value)
-    prompt, chat = example_prompt
-    write_sample(aside / "sample.py", model.kind.value, prompt, chat, 32)
+    prompt, chat, before, role = example_prompt
+    write_sample(aside / "sample.py", model.kind.value, prompt, chat, 32, before, role)
     shutil.rmtree(out, ignore_errors=True)
     aside.rename(out)
 

@@ -10,6 +10,7 @@ run than was measured.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 _GENAI = '''\
@@ -18,6 +19,7 @@ _GENAI = '''\
 import json
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when the run-time is imported
@@ -76,6 +78,7 @@ _TORCH = '''\
 """Runs the model in this folder: python sample.py "a prompt"."""
 
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -97,7 +100,18 @@ text = tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt
 tokens = tokenizer(text, add_special_tokens=False)["input_ids"]"""
 
 
-def write_sample(out: Path, kind: str, prompt: str, chat: bool, max_new_tokens: int) -> None:
+_TURN = '[{"role": "user", "content": prompt}]'
+
+
+def write_sample(
+    out: Path,
+    kind: str,
+    prompt: str,
+    chat: bool,
+    max_new_tokens: int,
+    before: Sequence[Mapping[str, str]] = (),
+    role: str = "user",
+) -> None:
     """Write the program that runs a package.
 
     Args:
@@ -106,9 +120,15 @@ def write_sample(out: Path, kind: str, prompt: str, chat: bool, max_new_tokens: 
         prompt: What it is given when no prompt is named.
         chat: Whether prompts go through the model's chat template.
         max_new_tokens: How much it generates at most.
+        before: Turns of a conversation before each prompt, such as the system's.
+        role: Whose turn a prompt is.
     """
     genai = kind == "genai"
     plain, wrapped = (_GENAI_PLAIN, _GENAI_CHAT) if genai else (_TORCH_PLAIN, _TORCH_CHAT)
+    if before or role != "user":
+        turns = [*({"role": t["role"], "content": t["content"]} for t in before)]
+        said = f'[*{turns!r}, {{"role": {role!r}, "content": prompt}}]'
+        wrapped = wrapped.replace(_TURN, said)
     text = (_GENAI if genai else _TORCH).format(
         prompt=repr(prompt),
         encode=wrapped if chat else plain,

@@ -49,7 +49,7 @@ def check_tokens(
     uses = [*_trainings(plan, baseline), *_measurements(plan)]
     if not uses:
         return ()
-    folder = getattr(plan, "base", None) or plan.model
+    folder = plan.base or plan.model
     args = {
         "folder": str(folder), "data": catalog.to_json(), "uses": uses,
         "trust_remote_code": plan.trust_remote_code,

@@ -262,3 +262,18 @@ def test_a_conversation_is_an_example(tmp_path: Path) -> None:
     row = json.dumps({"c": [*turns, turns[0]]})
     with pytest.raises(DataError, match=r"row 1, column 'c': the last turn \(user\)"):
         made(tmp_path, row, prompt=None, answer=None, messages="c").load("d")
+
+
+def test_one_conversation_at_several_lengths_stays_on_one_side(tmp_path: Path) -> None:
+    rows = []
+    for i in range(12):
+        turns: list[dict[str, str]] = [{"role": "system", "content": "be kind"}]
+        for n in range(3):
+            turns.append({"role": "user", "content": f"question {i}" if n == 0 else "go on"})
+            turns.append({"role": "assistant", "content": f"answer {n}"})
+            rows.append(json.dumps({"c": list(turns)}))
+    spec = {"prompt": None, "answer": None, "messages": "c", "split": {"test": 0.5}}
+    data = made(tmp_path, "\n".join(rows), **spec)
+    sides = [{e.turns[1].content for e in data.load(f"d.{s}").examples} for s in ("train", "test")]
+    assert len(sides[0] | sides[1]) == 12
+    assert not sides[0] & sides[1]

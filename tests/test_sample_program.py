@@ -11,8 +11,17 @@ from typing import Any
 
 import pytest
 
+from paretune.data import DataCatalog, DataSpec
 from paretune.evaluators.serving import hf_tokenizer
-from paretune.example_prompt import FILE, GENERAL, example_of, first_prompt, keep_example
+from paretune.example_prompt import (
+    FILE,
+    GENERAL,
+    ExamplePrompt,
+    example_of,
+    first_prompt,
+    keep_example,
+)
+from paretune.example_tokens import ExampleEncoder
 from paretune.models import open_model
 from paretune.passes.genai import Genai
 from paretune.passes.genai_adapter import GenaiAdapter
@@ -151,10 +160,30 @@ def test_the_example_is_the_first_prompt_that_is_measured_on(tmp_path: Path) -> 
         "text": FakeDataset((FakeExample("", "only text", 0),)),
         "tone": FakeDataset((FakeExample("Say: ", "a", 0), FakeExample("b", "b", 1)), chat=True),
     })  # fmt: skip
-    assert first_prompt(["text", "tone"], catalog) == ("Say: ", True)
+    assert first_prompt(["text", "tone"], catalog) == ExamplePrompt("Say: ", True)
     assert first_prompt(["text"], catalog) == GENERAL
-    keep_example(tmp_path, ("Say: ", True))
-    assert example_of(tmp_path, {}) == ("Say: ", True)
+    keep_example(tmp_path, ExamplePrompt("Say: ", True))
+    assert example_of(tmp_path, {}) == ExamplePrompt("Say: ", True)
+
+
+def test_a_conversation_is_fed_with_the_turns_before_it(bench: Bench, tmp_path: Path) -> None:
+    turns = [{"role": "system", "content": "one 'word'"}, {"role": "user", "content": "hi"},
+             {"role": "assistant", "content": "hello"}, {"role": "user", "content": "and {now}?"},
+             {"role": "assistant", "content": "rain"}]  # fmt: skip
+    (tmp_path / "d.jsonl").write_text(json.dumps({"c": turns}))
+    catalog = DataCatalog({"d": DataSpec(file="d.jsonl", messages="c")}, tmp_path)
+    keep_example(tmp_path, first_prompt(["d"], catalog))
+    example = example_of(tmp_path, {})
+    assert example == ExamplePrompt("and {now}?", True, tuple(turns[:3]))
+    (row,) = catalog.load("d").examples
+    model = make_tiny_llama(tmp_path / "model")
+    built = bench.run(Genai(), open_model(model), {}, "fp32")
+    for folder, kind in ((model, "hf"), (built, "genai")):
+        write_sample(
+            folder / "sample.py", kind, example.prompt, True, 2, example.before, example.role
+        )
+        wanted = ExampleEncoder(hf_tokenizer(folder), False, "d").prompt(row)
+        assert fed(folder / "sample.py", [None]) == [wanted]
 
 
 def test_a_study_without_the_file_reads_its_data(tmp_path: Path) -> None:
@@ -164,7 +193,7 @@ def test_a_study_without_the_file_reads_its_data(tmp_path: Path) -> None:
         "data": {"d": {"file": str(data), "prompt": "Say: {t}", "answer": "{y}"}},
         "evaluate": [{"generation": {"prompt_tokens": 8}}, {"classification": {"data": "d"}}],
     }
-    assert example_of(tmp_path, resolved) == ("Say: one", False)
+    assert example_of(tmp_path, resolved) == ExamplePrompt("Say: one", False)
     data.unlink()
     assert example_of(tmp_path, resolved) == GENERAL
     (tmp_path / FILE).write_text("{")
