@@ -148,21 +148,21 @@ class _Look:
 
     def train(self, uses: Sequence[Mapping[str, Json]]) -> None:
         """Look at all trainings: what none of them can use is refused, what some cannot is told."""
-        failed = []
+        failed: list[tuple[Mapping[str, Json], PassError | DataError]] = []
         for use in uses:
             try:
                 self.notes += self._training(use)
             except (PassError, DataError) as error:
                 failed.append((use, error))
-        for use, error in failed:
-            others = [o for o in uses if o["ref"] == use["ref"] and o not in [u for u, _ in failed]]
-            if others:
+        failing = [use for use, _ in failed]
+        for use, wrong in failed:
+            if any(other["ref"] == use["ref"] and other not in failing for other in uses):
                 self.notes.append(
                     f"{use['name']} with max_length {use['max_length']} cannot train: "
-                    f"{error.message}"
+                    f"{wrong.message}"
                 )
             else:
-                self.refuse(error)
+                self.refuse(wrong)
 
     def _training(self, use: Mapping[str, Json]) -> Iterator[str]:
         from paretune.passes.lora_params import LoraParams
