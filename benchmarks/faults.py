@@ -9,7 +9,8 @@ no pattern of ``forbid`` may match the output, all of ``require`` must, and at l
 ``run.sh`` finds the command in ``PT`` and a small Llama in ``STORIES``. Where it becomes another
 user (``setpriv``), the command has to be one that this user may run: if this interpreter is not, a
 system interpreter of the same version takes its place. A command that could not be run at all is
-wrong whatever the patterns say. Output goes to ``benchmarks/out/faults/``, the verdicts to
+wrong whatever the patterns say. A traceback of the script that ``run.sh`` itself hands to Python
+(its frame is ``<stdin>``) is not paretune's, and is left out. Output goes to ``benchmarks/out/faults/``, the verdicts to
 ``benchmarks/out/faults.json``.
 """
 
@@ -50,8 +51,14 @@ class Verdict:
     seconds: float
 
 
+_OWN_SCRIPT = re.compile(
+    r'Traceback \(most recent call last\):\n  File "<stdin>".*\n(?:  .*\n)*.*\n'
+)
+
+
 def judge(output: str, expected: dict[str, Any]) -> tuple[str, ...]:
     """Return what is wrong with an output."""
+    output = _OWN_SCRIPT.sub("", output)
     found = [f"forbidden: {p}" for p in expected["forbid"] if re.search(p, output)]
     found += [f"missing: {p}" for p in expected["require"] if not re.search(p, output)]
     any_of = expected["require_any"]
