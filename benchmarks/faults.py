@@ -10,8 +10,9 @@ no pattern of ``forbid`` may match the output, all of ``require`` must, and at l
 user (``setpriv``), the command has to be one that this user may run: if this interpreter is not, a
 system interpreter of the same version takes its place. A command that could not be run at all is
 wrong whatever the patterns say. A traceback of the script that ``run.sh`` itself hands to Python
-(its frame is ``<stdin>``) is not paretune's, and is left out. Output goes to ``benchmarks/out/faults/``, the verdicts to
-``benchmarks/out/faults.json``.
+(its frame is ``<stdin>``) is not paretune's, and is left out.
+
+Output goes to ``benchmarks/out/faults/``, the verdicts to ``benchmarks/out/faults.json``.
 """
 
 from __future__ import annotations
