@@ -225,6 +225,11 @@ class DataCatalog:
         beside = self._root / name
         try:
             return beside if beside.exists() or not Path(name).exists() else Path(name)
+        except PermissionError as error:
+            raise DataError(
+                f"data file {name!r}: cannot be looked for: {error.strerror}",
+                hint="Give this user the right to enter its folder.",
+            ) from error
         except (OSError, ValueError) as error:
             raise DataError(
                 f"data file {name[:60]!r}: no file can have this name: {error}",

@@ -78,7 +78,7 @@ def disk_is_full(error: BaseException) -> bool:
 
 
 def _shown(place: Path) -> str:
-    return f"working folder {str(place)!r}" if place == Path(".") else repr(str(place))
+    return "the working folder" if place == Path(".") else f"'{readable(str(place))}'"
 
 
 def _in_study_or_store(place: Path) -> bool:
@@ -101,7 +101,7 @@ def _unwritable_name(error: UnicodeError) -> ParetuneError | None:
     surrogates = any(0xD800 <= ord(c) <= 0xDFFF for c in error.object[error.start : error.end])
     if surrogates:
         return UsageError(
-            f"the name {readable(error.object[:200])!r} is not UTF-8",
+            f"the name '{readable(error.object[:200])}' is not UTF-8",
             hint="Rename the file or folder.",
         )
     if error.encoding.replace("-", "") != sys.getfilesystemencoding().replace("-", ""):

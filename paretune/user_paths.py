@@ -23,7 +23,7 @@ def expanded(text: str) -> str:
     # Without $HOME and an entry in /etc/passwd the library gives the text back.
     if found.startswith("~") and (text == "~" or text[1] == os.sep):
         raise UsageError(
-            f"{readable(text)!r}: ~ is this user's home folder, and there is none: $HOME is not "
+            f"'{readable(text)}': ~ is this user's home folder, and there is none: $HOME is not "
             "set, and this user is not in /etc/passwd",
             hint="Write the path out, or set HOME.",
         )
@@ -61,7 +61,7 @@ def check_encoding(path: Path) -> None:
             part.encode("utf-8")
         except UnicodeEncodeError as error:
             raise UsageError(
-                f"the path {readable(part)!r} is not UTF-8",
+                f"the path '{readable(part)}' is not UTF-8",
                 hint="Rename it (an old archive or a Latin-1 share leaves such names): "
                 "convmv -f latin1 -t utf8 --notest NAME.",
             ) from error

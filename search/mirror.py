@@ -83,9 +83,7 @@ class Mirror:
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.close()
-        for suffix in ("", "-journal", "-wal", "-shm"):
-            self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+        self.discard()
         # Not by an address: "?", "%" and "#" in a folder's name mean something else there.
         storage = optuna.storages.RDBStorage(
             "sqlite:///study.db", engine_kwargs={"creator": self._connect}
@@ -129,6 +127,12 @@ class Mirror:
             user_attrs=_attributes(outcome),
             constraints=broken if complete else None,
         )
+
+    def discard(self) -> None:
+        """Remove the file."""
+        self.close()
+        for suffix in ("", "-journal", "-wal", "-shm"):
+            self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
 
     def close(self) -> None:
         """Let go of the file."""

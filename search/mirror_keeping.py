@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
@@ -22,6 +23,9 @@ class Mirrored(Protocol):
 
     def close(self) -> None:
         """Let go of the file."""
+
+    def discard(self) -> None:
+        """Remove the file."""
 
 
 class MirrorKeeper:
@@ -70,12 +74,20 @@ class MirrorKeeper:
         if self._mirror is not None:
             self._mirror.rebuild(outcomes, violations)
 
+    def _make_room(self) -> None:
+        """Remove a mirror that filled the disk: what is left belongs to the outcomes."""
+        if self._mirror is not None:
+            with contextlib.suppress(Exception):  # as likely to fail as what went before
+                self._mirror.discard()
+
     def _attempt(self, work: Callable[[], None], *, last: bool = False) -> None:
         try:
             work()
         # Whatever the database, its driver or Optuna raise: the search does not depend on it.
         except Exception as error:
             told = _reason(error)
+            if "full" in told or "No space" in told or "quota" in told:
+                self._make_room()
             then = (
                 "everything else is there; the same command again writes it"
                 if last

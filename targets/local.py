@@ -177,7 +177,11 @@ class LocalTarget:
             if self._closed:
                 raise StateError("the target is closed", hint="Make a new LocalTarget.")
             self._running[run] = thread
-        thread.start()
+            try:
+                thread.start()
+            except RuntimeError:  # the system has no thread left: whoever closes would wait for it
+                del self._running[run]
+                raise
         return future
 
     def in_turns(

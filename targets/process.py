@@ -205,12 +205,12 @@ class JobRun:
             if time.monotonic() > deadline:
                 raise StateError(
                     f"no worker started within {_START_WITHIN_S:.0f} s",
-                    hint=self._launcher.last_words() or "Is the machine overloaded?",
+                    hint=_last_line(self._launcher.last_words()) or "Is the machine overloaded?",
                 )
         if child.pid is None and child.returncode is None:
             raise StateError(
                 "the process that starts the workers ended before it started one",
-                hint=self._launcher.last_words() or "Run `paretune doctor`.",
+                hint=_last_line(self._launcher.last_words()) or "Run `paretune doctor`.",
             )
         return True
 
@@ -326,6 +326,12 @@ class JobRun:
                 final = self._message(event)
                 if final is not None:
                     return final
+
+
+def _last_line(text: str) -> str:
+    """Return what a traceback ends with: the error itself."""
+    lines = text.strip().splitlines()
+    return lines[-1] if lines else ""
 
 
 class _Log:

@@ -64,4 +64,4 @@ def test_names_that_are_not_utf8_are_readable() -> None:
         name.encode()
     error = explained(seen.value)
     assert isinstance(error, UsageError)
-    assert "caf\\\\xe9" in error.message
+    assert "'caf\\xe9'" in error.message

@@ -209,6 +209,28 @@ def test_batches_are_our_own() -> None:
     assert spec(value) == spec(flat())
 
 
+NAMES = ["a.b", "v0.02", ".", "..", "a.train", "{x}", "{", "%s", "a b", "", "a[0]", "1", "é",
+         "a\nb", "x.y.z", "tone.train.test"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("form", [flat, nested])
+def test_whatever_a_data_set_is_called_it_is_told_and_nothing_crashes(name: str, form: Any) -> None:
+    value = form()
+    metric = {"name": "m", "type": "accuracy", "data_config": name,
+              "sub_types": [{"name": "accuracy_score", "priority": 1}]}  # fmt: skip
+    value["data_configs"][0]["name"] = name
+    lora = value["passes"]["l"]
+    (lora.get("config") or lora)["train_data_config"] = name
+    value["evaluators"] = {name: {"metrics": [metric]}}
+    value["passes"]["b"]["evaluator"] = name
+    value["passes"][name or "n"] = {"type": "ModelBuilder", "precision": "int4"}
+    found = translation(value)
+    assert found.entries
+    if name not in ("1", "a.train"):
+        assert any(entry.status is Status.UNSUPPORTED for entry in found.entries)
+
+
 def test_names_are_as_olive_takes_them() -> None:
     value = flat()
     value["data_configs"][0]["name"] = value["passes"]["l"]["train_data_config"] = "a.b"

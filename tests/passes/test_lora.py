@@ -382,3 +382,24 @@ def test_estimate_is_near_the_file(bench: Bench, tiny: Model) -> None:
     guess = Lora().estimate(inspect(tiny.path), LoraParams(**FAST), TARGET)
     size = (bench.run(Lora(), tiny, FAST, "size") / "adapter_model.safetensors").stat().st_size
     assert guess.bytes_out == pytest.approx(size, rel=0.5)
+
+
+def test_of_several_gpus_one_trains(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A stand-in says that there are two: no such machine is here.
+
+    With more than one the Trainer wraps the model in DataParallel, which cuts the positions that
+    the loss is computed at into as many pieces.
+    """
+    from transformers import TrainingArguments
+
+    from paretune.passes import adapter_trainer
+
+    class TwoGpus(TrainingArguments):  # type: ignore[misc]
+        def __init__(self, **own: Any) -> None:
+            super().__init__(**own)
+            self._n_gpu = 2
+
+    monkeypatch.setattr(adapter_trainer, "TrainingArguments", TwoGpus)
+    arguments = adapter_trainer._arguments(LoraParams(train="t"), tmp_path, gpu=False)
+    assert isinstance(arguments, TwoGpus)
+    assert arguments.n_gpu == 1

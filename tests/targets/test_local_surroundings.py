@@ -13,6 +13,7 @@ import psutil
 import pytest
 from local_jobs import MB, run
 
+from paretune.targets import local
 from paretune.targets.base import Job, JobStatus, Limits
 from paretune.targets.local import PRELOADED, LocalTarget, worker_environment
 
@@ -32,6 +33,26 @@ def test_workers_are_offline_unless_allowed() -> None:
     open_ = worker_environment(allow_network=True, inherited={})
     assert "HF_HUB_OFFLINE" not in open_
     assert open_["ORT_DISABLE_TELEMETRY"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("visible", "there", "seen"),
+    [(None, 0, None), (None, 1, None), (None, 2, "0"), ("1,0", 2, "1"), ("0", 2, None),
+     ("", 2, None), (" GPU-a , GPU-b", 8, "GPU-a")],
+)  # fmt: skip
+def test_jobs_see_one_gpu(
+    monkeypatch: pytest.MonkeyPatch, visible: str | None, there: int, seen: str | None
+) -> None:
+    """Two GPUs by a stand-in for what the driver lists: there is no such machine here."""
+    monkeypatch.setattr(local, "gpu_names", lambda: ("a GPU",) * there)
+    inherited = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
+    environment = worker_environment(allow_network=False, inherited=inherited)
+    assert environment.get("CUDA_VISIBLE_DEVICES") == (visible if seen is None else seen)
+
+
+def test_a_user_without_a_home_gets_one_for_the_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    assert os.path.isdir(worker_environment(allow_network=False, inherited={})["HOME"])
 
 
 def test_the_environment_reaches_the_job(target: LocalTarget) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -124,6 +125,21 @@ def test_real_processes_take_turns_and_others_get_one(target: LocalTarget, tmp_p
     decode = next(m for m in timed.value if m["metric"] == "decode_ms_p50")
     assert len(decode["details"]["turns"]) == 4
     assert next(m for m in other.value if m["metric"] == "accuracy")["value"] == 0.5
+
+
+def test_turns_are_taken_where_the_temporary_folder_has_a_long_name(
+    target: LocalTarget, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sockets have names of about 100 bytes at most; a scheduler's folders have longer ones."""
+    long = tmp_path / "slurm" / ("é" * 60) / ("job" * 40)
+    long.mkdir(parents=True)
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    model = make_tiny_llama(tmp_path / "model")
+    (model / "fake.txt").write_text("x 0.5 10.0\n")
+    jobs = [_measuring(model, "readback"), _measuring(model, "readback")]
+    results = target.in_turns(jobs, random.Random(0))
+    assert [result.status for result in results] == [JobStatus.OK, JobStatus.OK]
+    assert not list(long.glob("paretune-*"))
 
 
 def test_a_process_that_is_killed_is_told(target: LocalTarget, tmp_path: Path) -> None:
