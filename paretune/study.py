@@ -113,7 +113,7 @@ class Study:
         now = {**identity, "device": device["fingerprint"]}
         changes = Changes()
         if self.outcomes and known.is_file():
-            before = read_json(known)
+            before = _read_object(known)
             changes = self._compare(before, now, device, earlier_digests)
             now = joined(before, now)
         write_json(known, now)
@@ -134,7 +134,7 @@ class Study:
         earlier_digests: Iterable[str],
     ) -> Changes:
         place = self.folder / "device.json"
-        devices = (read_json(place) if place.is_file() else {}, device)
+        devices = (_read_object(place) if place.is_file() else {}, device)
         changes = compare(before, now, self.outcomes, devices, earlier_digests)
         if not any(outcome.ran_job for outcome in self.outcomes):
             # Nothing was measured yet (a provider that is not here, say): nothing is mixed.
@@ -277,6 +277,26 @@ def read_confirmed(
             f"{file} cannot be read: {type(error).__name__}: {error}",
             hint="Remove the file to have the pick measured again on what was kept aside.",
         ) from error
+
+
+def _read_object(file: Path) -> dict[str, Json]:
+    """Return the JSON object in a file of a study.
+
+    Raises:
+        StateError: It is damaged.
+    """
+    try:
+        found = read_json(file)
+        if isinstance(found, dict):
+            return found
+        why = f"expected an object, found a {type(found).__name__}"
+    except ValueError as error:
+        why = f"{type(error).__name__}: {error}"
+    raise StateError(
+        f"{file} cannot be read: {why}",
+        hint="It says what the outcomes are valid for: put it back, or name a new folder with "
+        "--study DIR.",
+    )
 
 
 def in_use(folder: Path) -> bool:

@@ -159,3 +159,16 @@ def test_the_lock_of_a_killed_process_is_taken_over_and_its_leftovers_removed(
     Study(tmp_path).close()
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == [".lock"]
     assert not (tmp_path / ".best.part").exists()
+
+
+@pytest.mark.parametrize("name", ["identity.json", "device.json"])
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff\xfe"])
+def test_a_damaged_file_of_the_study_is_told_as_such(
+    tmp_path: Path, name: str, content: bytes
+) -> None:
+    study = Study(tmp_path)
+    study.claim("", {}, {"model": "sha256:1"}, DEVICE)
+    study.record(outcome(1))
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(StateError, match=f"{name} cannot be read"):
+        study.claim("", {}, {"model": "sha256:1"}, DEVICE)
