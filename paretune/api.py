@@ -17,6 +17,7 @@ from paretune.jsontools import Json, write_atomic
 from paretune.log_display import Logged
 from paretune.measurement import Measurement
 from paretune.models import earlier_digests
+from paretune.pace import Pace
 from paretune.readiness import advice
 from paretune.results_document import ResultsDocument
 from paretune.search.attempt import Shortcuts
@@ -98,6 +99,7 @@ class Search:
             plan.search.prefer,
         )  # fmt: skip
         self._watcher = watcher
+        self._pace = Pace()
         self._mirror = self._open_mirror() if mirror else None
         again = self._reopened()
         first = [setting.baseline, *plan.try_first]
@@ -241,11 +243,18 @@ class Search:
         )
 
     def write_results(self, standing: Standing, status: str) -> dict[str, Json]:
-        """Rewrite ``results.json``; returns its content unless the search is still running."""
-        text = self._document.render(
-            self._study.outcomes, standing, status, self._confirmed(standing)
-        )
-        write_atomic(self._study.folder / "results.json", text, durable=status != "running")
+        """Rewrite ``results.json``; returns its content unless the search is still running.
+
+        While it is, the file may be some seconds old: written after each of ten thousand
+        candidates, it would be most of what the search does. At the end it is whole and durable.
+        """
+        if status == "running" and not self._pace.due():
+            return {}
+        with self._pace:
+            text = self._document.render(
+                self._study.outcomes, standing, status, self._confirmed(standing)
+            )
+            write_atomic(self._study.folder / "results.json", text, durable=status != "running")
         content: dict[str, Json] = {} if status == "running" else json.loads(text)
         return content
 

@@ -32,7 +32,8 @@ from paretune.search.reopening import to_reopen
 from paretune.search.rivals import Rivals
 from paretune.search.schedule import Schedule
 from paretune.search.spreads import refreshed, usual
-from paretune.search.standing import Standing, resolve, stand, violations
+from paretune.search.standing import Standing, resolve, violations
+from paretune.search.standings import Standings
 from paretune.search.strategies.base import Strategy
 from paretune.search.workbench import EvaluatorSlot, Workbench
 from paretune.targets.base import Job, JobResult, JobStatus, Limits, TakesTurns, Target
@@ -157,6 +158,7 @@ class Engine:
     out_of_time: bool = field(default=False, init=False)
     _remarked: set[str] = field(default_factory=set, init=False)
     _unrecorded: int = field(default=0, init=False)
+    _derived: tuple[Any, Standings] | None = field(default=None, init=False)
 
     def run(self) -> Standing:
         """Search until the space, the trials or the time are used up.
@@ -222,13 +224,14 @@ class Engine:
 
     def standing(self) -> Standing:
         """Return where the study stands now."""
-        return stand(
-            self.recorder.outcomes,
-            self.objectives,
-            self.constraints,
-            self.baseline_outcome(),
-            self.prefer,
-        )
+        return self._standings.of(self.recorder.outcomes, self.baseline_outcome())
+
+    @property
+    def _standings(self) -> Standings:
+        asked = (tuple(self.objectives), tuple(self.constraints), self.prefer)
+        if self._derived is None or self._derived[0] != asked:
+            self._derived = (asked, Standings(*asked))
+        return self._derived[1]
 
     def rivals(self) -> dict[int, Mapping[str, Measurement]]:
         """Return the feasible that may surely beat another, with what is sure of them."""

@@ -68,7 +68,9 @@ class Mirror:
         outcomes: Sequence[Outcome],
         violations: Callable[[Outcome], Sequence[float]] = lambda outcome: (),
     ) -> None:
-        """Write the file anew from outcomes (it may be missing, stale or damaged).
+        """Have the file hold these outcomes; it may be missing, stale or damaged.
+
+        What it holds of them already stays, if that is how they begin; else it is written anew.
 
         Args:
             outcomes: All of the study.
@@ -77,19 +79,53 @@ class Mirror:
         self._added = [(outcome, tuple(violations(outcome))) for outcome in outcomes]
         for outcome in outcomes:
             self._learn({name: (value,) for name, value in _parameters(outcome).items()})
-        self._write()
+        self.close()
+        trials = [self._trial(*added) for added in self._added]
+        held = self._held(trials)
+        if held is None:
+            self._write(trials)
+        else:
+            self._study.add_trials(trials[held:])
 
-    def _write(self) -> None:
+    def _held(self, trials: Sequence[Any]) -> int | None:
+        """Open the file; returns how many trials it holds, None if it is not how these begin."""
+        import optuna
+
+        if not self._path.is_file():
+            return None
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        try:
+            self._study = optuna.load_study(study_name=self._name, storage=self._storage())
+            known = self._study.get_trials(deepcopy=False)
+            same = (
+                self._study.metric_names == [o.metric for o in self._objectives]
+                and [d.name.lower() for d in self._study.directions]
+                == [o.direction for o in self._objectives]
+                and len(known) <= len(trials)
+                and all(map(_alike, known, trials))
+            )
+        # Damaged, of another version, of another name: whatever is raised, it is written anew.
+        except Exception:
+            same = False
+        if not same:
+            self.close()
+        return len(known) if same else None
+
+    def _storage(self) -> Any:
+        import optuna
+
+        # Not by an address: "?", "%" and "#" in a folder's name mean something else there.
+        return optuna.storages.RDBStorage(
+            "sqlite:///study.db", engine_kwargs={"creator": self._connect}
+        )
+
+    def _write(self, trials: Sequence[Any]) -> None:
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.discard()
-        # Not by an address: "?", "%" and "#" in a folder's name mean something else there.
-        storage = optuna.storages.RDBStorage(
-            "sqlite:///study.db", engine_kwargs={"creator": self._connect}
-        )
         self._study = optuna.create_study(
-            storage=storage,
+            storage=self._storage(),
             study_name=self._name,
             directions=[o.direction for o in self._objectives],
         )
@@ -97,17 +133,20 @@ class Mirror:
             # Experimental by name since Optuna 3.2; the dashboard labels its axes with it.
             warnings.simplefilter("ignore")
             self._study.set_metric_names([o.metric for o in self._objectives])
-        self._study.add_trials([self._trial(*added) for added in self._added])
+        self._study.add_trials(trials)
 
     def _connect(self) -> sqlite3.Connection:
         # As SQLAlchemy connects by itself: its pool hands a connection to any thread.
-        return sqlite3.connect(self._path, timeout=_LOCKED_FOR_S, check_same_thread=False)
+        made = sqlite3.connect(self._path, timeout=_LOCKED_FOR_S, check_same_thread=False)
+        # Not waited for: if the machine loses power, the mirror is written anew.
+        made.execute("PRAGMA synchronous=OFF")
+        return made
 
     def add(self, outcome: Outcome, violations: Sequence[float] = ()) -> None:
         """Add one outcome as a finished trial."""
         self._added.append((outcome, tuple(violations)))
         if self._learn({name: (value,) for name, value in _parameters(outcome).items()}):
-            self._write()
+            self._write([self._trial(*added) for added in self._added])
         else:
             self._study.add_trial(self._trial(outcome, violations))
 
@@ -139,6 +178,14 @@ class Mirror:
         if self._study is not None:
             storage, self._study = self._study._storage, None
             storage.remove_session()
+
+
+def _alike(a: Any, b: Any) -> bool:
+    """Return whether two trials say the same."""
+    return all(
+        getattr(a, name) == getattr(b, name)
+        for name in ("state", "values", "params", "distributions", "user_attrs", "constraints")
+    )
 
 
 def _parameters(outcome: Outcome) -> dict[str, Json]:

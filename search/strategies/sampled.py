@@ -7,18 +7,20 @@ told; a sampled search goes on after an interruption exactly as it would have wi
 
 from __future__ import annotations
 
+import copy
 import math
 import random
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from paretune.search.candidate import Candidate
 from paretune.search.constraints import Objective
-from paretune.search.outcome import Outcome
+from paretune.search.outcome import Outcome, OutcomeKind
 from paretune.search.space import Space
 from paretune.search.strategies.proposing import choices_of, propose
 
 if TYPE_CHECKING:
+    from optuna import Study
     from optuna.samplers import BaseSampler
     from optuna.trial import FrozenTrial
 
@@ -37,9 +39,6 @@ class _Sampled:
         first: Candidates to propose before all others, inside the space or not.
     """
 
-    # An NSGA-II generation. Optuna's default of 50 would be most of a search that trains.
-    population: ClassVar[int] = 12
-
     def __init__(
         self,
         space: Space,
@@ -56,7 +55,7 @@ class _Sampled:
         self._first = list(first)
         self._seen: set[str] = set()
         self._told = 0
-        self._complete = 0
+        self._worst: dict[str, float] = {}
         self._trials: list[FrozenTrial] = []
 
     def _sampler(self, seed: int) -> BaseSampler:
@@ -81,20 +80,28 @@ class _Sampled:
         return candidate
 
     def _sample(self, seed: int) -> Candidate:
-        import optuna
-
         # A new study for each proposal: an asked trial and a sampler's notes would stay in it, and
         # a resumed search does not have them.
-        study = optuna.create_study(
-            directions=[o.direction for o in self._objectives], sampler=self._sampler(seed)
-        )
-        study.add_trials(self._trials)
-        trial = study.ask()
+        trial = self._history(self._sampler(seed)).ask()
 
         def choose(name: str, labels: tuple[str, ...]) -> int:
             return labels.index(trial.suggest_categorical(name, labels))
 
         return propose(self._space, choose)
+
+    def _history(self, sampler: BaseSampler) -> Study:
+        """Return a study of what was told."""
+        import optuna
+
+        study = optuna.create_study(
+            directions=[o.direction for o in self._objectives], sampler=sampler
+        )
+        study.add_trials(self._trials)
+        return study
+
+    def _learn(self, trial: FrozenTrial) -> None:
+        """Add what was told to what the sampler is given."""
+        self._trials.append(trial)
 
     def _any_unseen(self, draw: random.Random) -> Candidate | None:
         """Return a candidate that was not seen, at random; None if there is none."""
@@ -123,28 +130,47 @@ class _Sampled:
             return
         chosen, labels = found
         values = [outcome.value(o.metric) for o in self._objectives]
+        stopped = outcome.kind in (OutcomeKind.INFEASIBLE, OutcomeKind.PRUNED)
+        if stopped:  # what was not looked at is not known to be broken
+            violations = [0.0 if math.isinf(v) else v for v in violations]
+        if outcome.kind is OutcomeKind.INFEASIBLE and any(violations):
+            values = self._filled(values)
         known = [v for v in values if v is not None and math.isfinite(v)]
         complete = len(known) == len(values)
-        attributes: dict[str, Any] = {}
         if complete:
-            # What Optuna itself would note at an ask: a generation is full of finished trials.
-            attributes["NSGAIISampler:generation"] = self._complete // self.population
-            self._complete += 1
+            self._remember(known)
         broken = {str(i): min(v, _BROKEN_MOST) for i, v in enumerate(violations)}
-        self._trials.append(
+        self._learn(
             create_trial(
                 state=TrialState.COMPLETE if complete else TrialState.FAIL,
                 values=known if complete else None,
                 params=chosen,
                 distributions={n: CategoricalDistribution(c) for n, c in labels.items()},
-                system_attrs=attributes,
                 constraints=broken if complete else None,
             )
         )
 
+    def _filled(self, values: Sequence[float | None]) -> list[float | None]:
+        """Return what a broken limit cut short, as bad as the worst: only the limit is learnt from.
+
+        Samplers order those that break limits by how much they do, and not by their values.
+        """
+        return [
+            self._worst.get(objective.metric, 0.0) if value is None else value
+            for value, objective in zip(values, self._objectives, strict=True)
+        ]
+
+    def _remember(self, values: Sequence[float]) -> None:
+        for value, objective in zip(values, self._objectives, strict=True):
+            worse = max if objective.direction == "minimize" else min
+            self._worst[objective.metric] = worse(value, self._worst.get(objective.metric, value))
+
 
 class RandomSearch(_Sampled):
     """Uniform over every choice, independently."""
+
+    def _learn(self, trial: FrozenTrial) -> None:
+        """It does not learn."""
 
     def _sampler(self, seed: int) -> BaseSampler:
         from optuna.samplers import RandomSampler
@@ -153,12 +179,62 @@ class RandomSearch(_Sampled):
 
 
 class Nsga2Search(_Sampled):
-    """NSGA-II (Deb et al., 2002): generations of twelve, the constrained domination of Optuna."""
+    """NSGA-II (Deb et al., 2002): generations of twelve, the constrained domination of Optuna.
+
+    Optuna derives each generation's parents from the one before, back to the first. Here they are
+    selected once, when a generation is full: the sampler is given the parents as a generation 0,
+    and what was told since as its children, so that a proposal costs the same after ten thousand.
+    """
+
+    # A generation. Optuna's default of 50 would be most of a search that trains.
+    population: ClassVar[int] = 12
+
+    def __init__(
+        self,
+        space: Space,
+        objectives: Sequence[Objective],
+        seed: int,
+        first: Sequence[Candidate] = (),
+    ) -> None:
+        super().__init__(space, objectives, seed, first)
+        self._parents: list[FrozenTrial] = []
 
     def _sampler(self, seed: int) -> BaseSampler:
         from optuna.samplers import NSGAIISampler
 
         return NSGAIISampler(population_size=self.population, seed=seed)
+
+    def _learn(self, trial: FrozenTrial) -> None:
+        """Take a finished trial into the generation; a full one selects the parents of the next."""
+        if not trial.state.is_finished() or trial.values is None:
+            return
+        self._trials.append(trial)
+        if len(self._trials) < self.population:
+            return
+        sampler = self._sampler(0)
+        study = self._history(sampler)
+        told = [*self._parents, *self._trials]
+        selected = cast(Any, sampler).get_parent_population(study, 2 if self._parents else 1)
+        self._parents, self._trials = [told[one.number] for one in selected], []
+
+    def _history(self, sampler: BaseSampler) -> Study:
+        import optuna
+
+        study = optuna.create_study(
+            directions=[o.direction for o in self._objectives], sampler=sampler
+        )
+        study.add_trials(
+            [_in_generation(trial, 0) for trial in self._parents]
+            + [_in_generation(trial, 1 if self._parents else 0) for trial in self._trials]
+        )
+        return study
+
+
+def _in_generation(trial: FrozenTrial, number: int) -> FrozenTrial:
+    """Return a trial with what Optuna itself would note of its generation at an ask."""
+    noted = copy.copy(trial)
+    noted.system_attrs = {**trial.system_attrs, "NSGAIISampler:generation": number}
+    return noted
 
 
 class TpeSearch(_Sampled):

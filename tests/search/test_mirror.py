@@ -2,6 +2,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -66,6 +67,56 @@ def test_a_damaged_mirror_is_written_anew(tmp_path: Path) -> None:
     mirror.close()
     study = optuna.load_study(study_name="s", storage=f"sqlite:///{tmp_path / 'study.db'}")
     assert len(study.trials) == 3
+
+
+def _trials(tmp_path: Path, name: str = "s") -> list[optuna.trial.FrozenTrial]:
+    study = optuna.load_study(study_name=name, storage=f"sqlite:///{tmp_path / 'study.db'}")
+    return study.trials
+
+
+def test_what_is_held_already_is_not_written_again(tmp_path: Path) -> None:
+    """A search that goes on adds what came since; a thousand candidates take no half minute."""
+    mirror = Mirror(tmp_path / "study.db", "s", OBJECTIVES)
+    mirror.rebuild(OUTCOMES[:2], lambda outcome: (0.5,))
+    before = [t.datetime_complete for t in _trials(tmp_path)]
+    again = Mirror(tmp_path / "study.db", "s", OBJECTIVES)
+    again.rebuild(OUTCOMES, lambda outcome: (0.5,))
+    again.add(outcome(4, precision="int8"))
+    found = _trials(tmp_path)
+    assert [t.datetime_complete for t in found[:2]] == before
+    assert [t.user_attrs["id"] for t in found] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("change", ["value", "order", "fewer", "limits", "objectives", "name"])
+def test_a_file_that_says_something_else_is_written_anew(tmp_path: Path, change: str) -> None:
+    mirror = Mirror(tmp_path / "study.db", "s", OBJECTIVES)
+    mirror.rebuild(OUTCOMES, lambda outcome: (0.5,))
+    mirror.close()
+    outcomes, broken, objectives, name = list(OUTCOMES), (0.5,), OBJECTIVES, "s"
+    if change == "value":
+        better = {**(outcomes[1].measurements or {}),
+                  "accuracy": Measurement("accuracy", 0.95, "fraction")}  # fmt: skip
+        outcomes[1] = replace(outcomes[1], measurements=better)
+    elif change == "order":
+        outcomes.reverse()
+    elif change == "fewer":
+        del outcomes[1]
+    elif change == "limits":
+        broken = (0.0,)
+    elif change == "objectives":
+        objectives = OBJECTIVES[::-1]
+    else:
+        name = "other"
+    again = Mirror(tmp_path / "study.db", name, objectives)
+    again.rebuild(outcomes, lambda outcome: broken)
+    fresh = Mirror(tmp_path / "fresh.db", name, objectives)
+    fresh.rebuild(outcomes, lambda outcome: broken)
+    expected = optuna.load_study(study_name=name, storage=f"sqlite:///{tmp_path / 'fresh.db'}")
+    for a, b in zip(_trials(tmp_path, name), expected.trials, strict=True):
+        assert (a.state, a.values, a.params, a.user_attrs) == (
+            b.state, b.values, b.params, b.user_attrs,
+        )  # fmt: skip
+        assert dict(a.constraints or {}) == dict(b.constraints or {})
 
 
 @pytest.mark.slow

@@ -1,0 +1,225 @@
+"""What a search's own process costs a candidate as a study grows: python benchmarks/growth.py.
+
+    python benchmarks/growth.py [--candidates 1000] [--strategy exhaustive]
+
+Candidates that cost nothing go through the real engine, study, results.json and study.db; only the
+jobs are answered at once, without processes, by made-up figures: every candidate is feasible, none
+surely beats another (the worst case: each look asks all of them), 400 examples and three processes
+each. Told are the milliseconds a candidate and the bytes of results.json by tenth of the study, and
+how long it takes to open it again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT / "tests" / "plugins"), str(ROOT / "benchmarks")]
+
+from common import save, table  # noqa: E402
+from fake_study import write_fake_study  # noqa: E402
+
+from paretune import api  # noqa: E402
+from paretune.api import Search, Setting  # noqa: E402
+from paretune.config import load  # noqa: E402
+from paretune.display import make_display  # noqa: E402
+from paretune.jsontools import digest  # noqa: E402
+from paretune.measurement import Measurement, MetricSpec, Rung  # noqa: E402
+from paretune.models import Model, ModelKind  # noqa: E402
+from paretune.search.candidate import Candidate, RuntimeSettings  # noqa: E402
+from paretune.search.workbench import EvaluatorSlot  # noqa: E402
+from paretune.store import Store  # noqa: E402
+from paretune.study import Study  # noqa: E402
+from paretune.targets.base import Job, JobResult, JobStatus  # noqa: E402
+from paretune.targets.local import LocalTarget  # noqa: E402
+from paretune.workbench import JobWorkbench  # noqa: E402
+
+_EXAMPLES, _ROUGH, _SAMPLES = 400, 48, 100
+_ACCURACY = MetricSpec("accuracy", "fraction", "maximize", False)
+_SPEEDS = (
+    MetricSpec("decode_ms_p50", "ms", "minimize", True),
+    MetricSpec("decode_ms_p95", "ms", "minimize", True),
+)
+SLOTS = (
+    EvaluatorSlot(0, "classification", {}, (_ACCURACY,), (Rung.ROUGH, Rung.FULL)),
+    EvaluatorSlot(1, "generation", {}, _SPEEDS, (Rung.ROUGH, Rung.FULL), 3),
+)
+
+
+class Bench(JobWorkbench):
+    """Jobs that carry the candidate, and no folder."""
+
+    built: dict[str, Candidate]
+
+    @classmethod
+    def of(cls, setting: Setting) -> Bench:
+        """Return one for a setting."""
+        made = cls(setting.model, setting.store, setting.catalog.to_json())
+        made.built = {}
+        return made
+
+    def build(self, candidate: Candidate) -> Job:
+        """Return a job that names the candidate."""
+        self.built = {candidate.digest: candidate}
+        return Job("build", {"digest": candidate.digest})
+
+    def sound(self, built: Model, *, fresh: bool) -> bool:
+        """Return that all is well."""
+        return True
+
+    @contextmanager
+    def packaged(self, built: Model, runtime: RuntimeSettings) -> Iterator[Model]:
+        """Yield what was built."""
+        yield built
+
+    def smoke(self, package: Model, runtime: RuntimeSettings) -> Job:
+        """Return a job that does nothing."""
+        return Job("smoke", {})
+
+    def measure(
+        self, package: Model, runtime: RuntimeSettings, slot: EvaluatorSlot, rung: Rung,
+        previous: Mapping[str, Measurement], *rest: Any, **more: Any,
+    ) -> Job:  # fmt: skip
+        """Return a job that names the candidate, the evaluator and how much is measured."""
+        return Job("measure", {"digest": package.digest, "evaluator": slot.name, "rung": rung,
+                               "examples": more.get("examples")})  # fmt: skip
+
+
+class Instant(LocalTarget):
+    """Answers at once, from the candidate's digest."""
+
+    def submit(self, job: Job) -> Future[JobResult]:
+        """Answer at once."""
+        future: Future[JobResult] = Future()
+        future.set_result(JobResult(JobStatus.OK, self._value(job)))
+        return future
+
+    def _value(self, job: Job) -> Any:
+        if job.kind == "build":
+            model = Model(ModelKind.HF, Path("x"), job.payload["digest"])
+            return {"model": model.to_json(), "faults": [],
+                    "steps": [{"step": "noop", "s": 0.0, "cached": False}]}  # fmt: skip
+        if job.kind == "smoke":
+            return None
+        draw = random.Random(digest([job.payload["digest"], job.payload["evaluator"]]))
+        if job.payload["evaluator"] == "classification":
+            return [self._accuracy(draw, job).to_json()]
+        middle = 10 * draw.uniform(0.97, 1.03)
+        samples = tuple(middle * random.lognormvariate(0, 0.03) for _ in range(_SAMPLES))
+        value = statistics.median(samples)
+        return [
+            Measurement("decode_ms_p50", value, "ms", value, value, len(samples), "device-2",
+                        samples).to_json(),
+            Measurement("decode_ms_p95", None, "ms", reason="too few").to_json(),
+        ]  # fmt: skip
+
+    def _accuracy(self, draw: random.Random, job: Job) -> Measurement:
+        answers = [float(draw.random() < 0.8) for _ in range(_EXAMPLES)]
+        order = random.Random(0).sample(range(_EXAMPLES), _EXAMPLES)
+        most = _ROUGH if job.payload["rung"] is Rung.ROUGH else _EXAMPLES
+        rows = sorted(order[: job.payload["examples"] or most])
+        right = tuple(answers[row] for row in rows)
+        share = statistics.fmean(right)
+        return Measurement("accuracy", share, "fraction", share - 0.04, share + 0.04, len(rows),
+                           "wilson-1", right, details={"rows": rows})  # fmt: skip
+
+
+class Written:
+    """Counts what is written to results.json."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self._write = api.write_atomic
+
+    def __call__(self, path: Path, text: str, *, durable: bool = True) -> None:
+        """Write, and count."""
+        self.bytes += len(text)
+        self._write(path, text, durable=durable)
+
+
+def _search(folder: Path, candidates: int, strategy: str, store: Store) -> tuple[Search, Study]:
+    config = folder / "fake.yaml"
+    if not config.exists():
+        write_fake_study(
+            folder, {"x": {"low": 0, "high": candidates - 1}},
+            constraints=["accuracy >= baseline - 0.3"],
+            search={"strategy": strategy, "trials": candidates},
+        )  # fmt: skip
+    setting = Setting(load(config), store, Instant(store.root, preload=False))
+    study = Study(folder / "study")
+    search = Search(setting, study, make_display(quiet=True), workbench=Bench.of(setting))
+    search.engine.evaluators, search.engine.finals_s = SLOTS, 0.0
+    return search, study
+
+
+def measure(candidates: int, strategy: str, folder: Path) -> dict[str, Any]:
+    """Search; returns figures by tenth of the study."""
+    store, written = Store(folder / "store"), Written()
+    api.write_atomic = written
+    search, study = _search(folder, candidates, strategy, store)
+    stamps, sizes = [time.perf_counter()], [0]
+    after = search.engine.on_outcome
+
+    def stamped(outcome: Any, standing: Any) -> None:
+        after(outcome, standing)
+        stamps.append(time.perf_counter())
+        sizes.append(written.bytes)
+
+    search.engine.on_outcome = stamped
+    search.engine.run()
+    search.write_results(search.standing(), "finished")
+    study.close()
+    each = [1e3 * (b - a) for a, b in pairwise(stamps)]
+    tenth = max(1, len(each) // 10)
+    start = time.perf_counter()
+    again, study = _search(folder, candidates, strategy, store)
+    opened = time.perf_counter() - start
+    assert len(study.outcomes) == len(each)
+    study.close()
+    assert again.engine.strategy is not None
+    return {
+        "candidates": len(each),
+        "strategy": strategy,
+        "feasible": len(search.standing().feasible),
+        "ms_by_tenth": [statistics.fmean(each[i : i + tenth]) for i in range(0, len(each), tenth)],
+        "mb_by_tenth": [
+            (sizes[min(i + tenth, len(each))] - sizes[i]) / 1e6 for i in range(0, len(each), tenth)
+        ],
+        "results_mb": written.bytes / 1e6,
+        "opened_again_s": opened,
+    }  # fmt: skip
+
+
+def main() -> None:
+    """Run, print the table, write the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--candidates", type=int, default=1000)
+    parser.add_argument("--strategy", default="exhaustive")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        found = measure(given.candidates, given.strategy, Path(folder))
+    tenth = found["candidates"] // 10
+    print(table(
+        ("candidates", "ms a candidate", "MB of results.json"),
+        [(f"{i * tenth + 1} to {(i + 1) * tenth}", ms, mb)
+         for i, (ms, mb) in enumerate(zip(found["ms_by_tenth"], found["mb_by_tenth"],
+                                          strict=True))],
+    ))  # fmt: skip
+    print(f"feasible: {found['feasible']}; results.json written: {found['results_mb']:.1f} MB; "
+          f"opened again in {found['opened_again_s']:.2f} s")  # fmt: skip
+    print(save(f"growth-{given.strategy}", found))
+
+
+if __name__ == "__main__":
+    main()
