@@ -77,14 +77,15 @@ def _trials(tmp_path: Path, name: str = "s") -> list[optuna.trial.FrozenTrial]:
 def test_what_is_held_already_is_not_written_again(tmp_path: Path) -> None:
     """A search that goes on adds what came since; a thousand candidates take no half minute."""
     mirror = Mirror(tmp_path / "study.db", "s", OBJECTIVES)
-    mirror.rebuild(OUTCOMES[:2], lambda outcome: (0.5,))
+    mirror.rebuild(OUTCOMES, lambda outcome: (0.5,))
+    mirror.close()
     before = [t.datetime_complete for t in _trials(tmp_path)]
     again = Mirror(tmp_path / "study.db", "s", OBJECTIVES)
-    again.rebuild(OUTCOMES, lambda outcome: (0.5,))
-    again.add(outcome(4, precision="int8"))
+    again.rebuild([*OUTCOMES, outcome(4, precision="int8")], lambda outcome: (0.5,))
+    again.add(outcome(5, precision="int4"))
     found = _trials(tmp_path)
-    assert [t.datetime_complete for t in found[:2]] == before
-    assert [t.user_attrs["id"] for t in found] == [1, 2, 3, 4]
+    assert [t.datetime_complete for t in found[:3]] == before
+    assert [t.user_attrs["id"] for t in found] == [1, 2, 3, 4, 5]
 
 
 @pytest.mark.parametrize("change", ["value", "order", "fewer", "limits", "objectives", "name"])

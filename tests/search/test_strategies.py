@@ -1,5 +1,7 @@
 """Every registered strategy goes through the same laws."""
 
+import inspect
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -137,6 +139,61 @@ def test_a_sampler_learns(name: str) -> None:
         measured = {"accuracy": Measurement("accuracy", float(value), "fraction")}
         strategy.tell(candidate, Outcome(id, candidate, OutcomeKind.OK, measurements=measured))
     assert sum(values[-30:]) / 30 > sum(values[:12]) / 12 + 2
+
+
+TOO_LARGE = Space((PassSlot("p", {f"x{i}": tuple(range(6)) for i in range(6)}),))
+
+
+def _too_large(stopped_as: OutcomeKind) -> int:
+    """Half of the space is too large, and better; who goes there is stopped at its size."""
+    strategy = find("strategies", "tpe")(space=TOO_LARGE, objectives=OBJECTIVES, seed=2)
+    count = 0
+    for id in range(1, 81):
+        candidate = strategy.ask()
+        params = candidate.recipe[0].params
+        broken = max(0.0, (1 + params["x0"]) / 3 - 1)
+        size = 100.0 * (1 + params["x0"])
+        measured = {"size_mb": Measurement("size_mb", size, "MB", size, size, 1, "exact-1")}
+        if not broken:
+            accuracy = 0.5 + params["x1"] / 50
+            measured["accuracy"] = Measurement("accuracy", accuracy, "fraction")
+        kind = stopped_as if broken else OutcomeKind.OK
+        unknown = float("inf") if broken else 0.0  # its accuracy was not looked at
+        outcome = Outcome(id, candidate, kind, measurements=measured)
+        strategy.tell(candidate, outcome, violations=(broken, unknown))
+        count += bool(broken) and id > 30
+    return count
+
+
+def test_tpe_learns_where_limits_are_broken_from_who_was_stopped() -> None:
+    told, untold = _too_large(OutcomeKind.INFEASIBLE), _too_large(OutcomeKind.FAILED)
+    assert told < 0.6 * untold
+
+
+@pytest.mark.parametrize("kind", [OutcomeKind.INFEASIBLE, OutcomeKind.FAILED])
+@pytest.mark.parametrize("name", names("strategies"))
+def test_who_has_no_value_at_all_is_taken(name: str, kind: OutcomeKind) -> None:
+    strategy = find("strategies", name)(space=TOO_LARGE, objectives=OBJECTIVES, seed=2)
+    for id in range(1, 40):
+        candidate = strategy.ask()
+        strategy.tell(candidate, Outcome(id, candidate, kind, measurements={}), violations=(0.4,))
+    assert strategy.ask() is not None
+
+
+def test_nsga2_goes_on_after_thousands_of_results() -> None:
+    """A proposal costs what it cost at first, and looks no deeper: not back to the first ones."""
+    space = Space((PassSlot("p", {f"x{i}": tuple(range(7)) for i in range(4)}),))
+    strategy = find("strategies", "nsga2")(space=space, objectives=OBJECTIVES, seed=1)
+    for id in range(1, 1801):  # 150 generations
+        candidate = space.at(id)
+        strategy.tell(candidate, outcome_of(candidate, id), violations=(0.1 * (id % 3),))
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack(0)) + 250)
+    try:
+        assert strategy.ask() is not None
+    finally:
+        sys.setrecursionlimit(before)
+    assert len(strategy._trials) + len(strategy._parents) <= 2 * strategy.population
 
 
 def test_exhaustive_goes_on_from_what_the_first_ones_built() -> None:
