@@ -4,7 +4,9 @@ Simulated studies whose true values are known go through the code that decides i
 part is one module of ``benchmarks/deciding/`` with a function ``run(studies) -> (table, figures)``:
 
 - ``pick``: is the model that is shipped within the tolerance of the best, and how sure is that;
-- ``limits``: what is said of a model that lies a little below, or above, an accuracy's limit.
+- ``limits``: what is said of a model that lies a little below, or above, an accuracy's limit;
+- ``stops``: who is stopped early, and should not be, or should;
+- ``p95``: intervals of speeds: how often given, how often right, how wide.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from typing import Any
 
 from common import save
 
-PARTS = ("pick", "limits")
+PARTS = ("pick", "limits", "stops", "p95")
 Part = Callable[[int], tuple[str, dict[str, Any]]]
 
 
