@@ -8,6 +8,7 @@ from importlib import import_module
 from numbers import Real
 from typing import Any, ClassVar
 
+from paretune.code_files import code_of, from_source
 from paretune.errors import UsageError
 from paretune.evaluators.base import Budget
 from paretune.evaluators.serving import open_session
@@ -74,12 +75,13 @@ class Custom:
                 "configuration brings is off",
                 hint="Allow it with --trust-remote-code.",
             )
-        function = _find(self.params.function)
         examples: Sequence[Any] = ()
         if self.params.data is not None:
             examples = context.data.load(self.params.data).examples[: budget.examples]
-        session = open_session(model, runtime, trust_remote_code=context.trust_remote_code)
-        returned = function(session, list(examples))
+        with from_source(code_of(self.params.function.partition(":")[0])):
+            function = _find(self.params.function)
+            session = open_session(model, runtime, trust_remote_code=context.trust_remote_code)
+            returned = function(session, list(examples))
         return [self._measurement(returned)]
 
     def _measurement(self, returned: Any) -> Measurement:

@@ -57,6 +57,7 @@ class Changes:
         notes: What the user is told of the rest, a sentence each.
         remeasured: Names of the evaluators whose values do not count any more.
         rebuilt: Names of the passes whose builds do not count any more.
+        nothing_ran: No job of the study ever ran: it may become another one.
     """
 
     refused: list[str] = field(default_factory=list)
@@ -64,6 +65,7 @@ class Changes:
     notes: list[str] = field(default_factory=list)
     remeasured: set[str] = field(default_factory=set)
     rebuilt: set[str] = field(default_factory=set)
+    nothing_ran: bool = False
 
 
 def compare(

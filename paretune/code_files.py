@@ -13,11 +13,19 @@ import importlib.util
 import site
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from importlib.machinery import EXTENSION_SUFFIXES, SOURCE_SUFFIXES, ModuleSpec
+from importlib.abc import MetaPathFinder
+from importlib.machinery import (
+    EXTENSION_SUFFIXES,
+    SOURCE_SUFFIXES,
+    ModuleSpec,
+    SourceFileLoader,
+)
 from pathlib import Path
+from types import CodeType, ModuleType
 
 from paretune.distributions import brought_by
 from paretune.stamps import Stamped, take
@@ -70,6 +78,48 @@ def code_of(module: str) -> Code:
         installed |= brought_by(top)
     named = sorted((name, file) for name, file in found.items())
     return Code(tuple(take(file, name) for name, file in named), dict(sorted(installed.items())))
+
+
+@contextmanager
+def from_source(code: Code) -> Iterator[None]:
+    """Have these modules imported from their source, whatever lies in ``__pycache__``.
+
+    Python takes a compiled file for the source's if size and time agree: after a change that keeps
+    both it would run what is not there any more.
+
+    Args:
+        code: What is imported meanwhile; the rest is imported as ever.
+    """
+    finder = _FromSource({file.name: file.path for file in code.files})
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
+
+
+class _FromSource(MetaPathFinder):
+    def __init__(self, files: dict[str, Path]) -> None:
+        self._files = files
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        file = self._files.get(fullname)
+        if file is None or file.suffix != ".py":
+            return None
+        inner = [str(file.parent)] if file.name == "__init__.py" else None
+        return importlib.util.spec_from_file_location(
+            fullname, file, loader=_Uncompiled(fullname, str(file)),
+            submodule_search_locations=inner,
+        )  # fmt: skip
+
+
+class _Uncompiled(SourceFileLoader):
+    def get_code(self, fullname: str) -> CodeType:
+        path = self.get_filename(fullname)
+        compiled: CodeType = self.source_to_code(self.get_data(path), path)
+        return compiled
 
 
 def _chain(name: str) -> Iterator[tuple[str, Path]]:

@@ -24,6 +24,7 @@ _LOOKED_AT = 2000
 def foresee(
     config: Path,
     *,
+    study: Path | None = None,
     store: Path | None = None,
     trials: int | None = None,
     time: str | float | None = None,
@@ -32,6 +33,15 @@ def foresee(
 ) -> dict[str, Json]:
     """Check a configuration whole and say what its search would cost; nothing is built.
 
+    Args:
+        config: The configuration.
+        study: The study that the search would go on with; by default as the search finds it.
+        store: The store; likewise.
+        trials: Most candidates.
+        time: Most time.
+        allow_network: Whether jobs may reach out.
+        trust_remote_code: Whether code that models or configurations bring may run.
+
     Returns:
         ``candidates`` in the space, how many were ``looked_at`` and how many of those are ruled
         out (``skipped``, with reasons), distinct ``trainings`` and ``builds``, and the largest
@@ -39,7 +49,7 @@ def foresee(
         where a pass cannot tell).
 
     Raises:
-        UsageError: The configuration is wrong.
+        UsageError: The configuration is wrong, or the study holds outcomes of something else.
     """
     from paretune.config import load
     from paretune.setting import Setting
@@ -50,9 +60,30 @@ def foresee(
     )  # fmt: skip
     setting = Setting(plan, Store(store or plan.store or default_store()))
     try:
-        return _foresee(setting)
+        changed = _changed(setting, study or plan.study or Path("studies") / plan.name)
+        found = _foresee(setting)
+        return {**found, "notes": [*changed, *found["notes"]]}
     finally:
         setting.target.close()
+
+
+def _changed(setting: Setting, study: Path) -> list[str]:
+    """Return what would be dropped of a study that is there, a sentence each.
+
+    Raises:
+        UsageError: It holds outcomes of something else, as the search would say.
+    """
+    from paretune.models import earlier_digests
+    from paretune.study import changes_since, read_outcomes
+
+    if not (study / "identity.json").is_file():
+        return []
+    outcomes = read_outcomes(study)
+    if not outcomes:
+        return []
+    device = setting.device.to_json()
+    earlier = earlier_digests(setting.plan.model)
+    return changes_since(study, outcomes, setting.identity(), device, earlier).notes
 
 
 def _foresee(setting: Setting) -> dict[str, Json]:

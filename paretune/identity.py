@@ -6,6 +6,7 @@ says what becomes of a study when it is another one later on.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from importlib.metadata import entry_points
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 2
 """Version of ``identity.json``: the first did not know training data, code and versions."""
+_WRITTEN = re.compile(r"(^|_)(out|output|log|journal|trace|dump|save|cache|report)(_|$)")
 _MOST_WAYS = 256
 """Ways through one pass's parameters that are looked at together; of more, each value alone."""
 
@@ -224,9 +226,9 @@ def files_named(
     """Return the files that parameters name: templates, word lists, whatever will be read.
 
     A text that is the path of a file, from the configuration's folder or the working folder, names
-    it; so does an entry of a list. A parameter that names what is written says so:
-    ``parameter(..., writes=True)``. A folder counts with all its files, where the text has a
-    separator in it.
+    it; so does an entry of a list. A parameter that names what is written says so, by
+    ``parameter(..., writes=True)`` or by its name (``log``, ``out_file``). A folder counts with all
+    its files, where the text has a separator in it.
 
     Args:
         kind: The parameters' class.
@@ -237,7 +239,7 @@ def files_named(
     for name, value in params.items():
         field = kind.model_fields.get(name)
         extra = None if field is None else field.json_schema_extra
-        writes = isinstance(extra, dict) and bool(extra.get("writes"))
+        writes = _WRITTEN.search(name) or (isinstance(extra, dict) and extra.get("writes"))
         if field is None or writes or _is_closed(field.annotation):
             continue
         for text in _texts(value):

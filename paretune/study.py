@@ -10,7 +10,7 @@ import bisect
 import os
 import platform
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -113,9 +113,13 @@ class Study:
         now = {**identity, "device": device["fingerprint"]}
         changes = Changes()
         if self.outcomes and known.is_file():
-            before = _read_object(known)
-            changes = self._compare(before, now, device, earlier_digests)
-            now = joined(before, now)
+            changes = changes_since(self.folder, self.outcomes, identity, device, earlier_digests)
+            for outcome in changes.dropped:
+                if changes.nothing_ran:
+                    self.forget(outcome)
+                else:
+                    self.set_aside(outcome)
+            now = now if changes.nothing_ran else joined(_read_object(known), now)
         write_json(known, now)
         shown = yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True, width=100)
         given = "".join(f"#   {line}\n" for line in text.splitlines())
@@ -124,34 +128,6 @@ class Study:
             f"# As given:\n#\n{given}\n# As resolved:\n{shown}",
         )
         write_json(self.folder / "device.json", dict(device))
-        return changes
-
-    def _compare(
-        self,
-        before: Mapping[str, Json],
-        now: Mapping[str, Json],
-        device: Mapping[str, Json],
-        earlier_digests: Iterable[str],
-    ) -> Changes:
-        place = self.folder / "device.json"
-        devices = (_read_object(place) if place.is_file() else {}, device)
-        changes = compare(before, now, self.outcomes, devices, earlier_digests)
-        if not any(outcome.ran_job for outcome in self.outcomes):
-            # Nothing was measured yet (a provider that is not here, say): nothing is mixed.
-            if changes.refused or changes.dropped:
-                for outcome in tuple(self.outcomes):
-                    self.forget(outcome)
-            return Changes()
-        if changes.refused:
-            raise UsageError(
-                f"study {str(self.folder)!r} holds {len(self.outcomes)} outcomes of something "
-                f"else: {told(changes.refused)}",
-                hint="Measurements of the two cannot be mixed, and those on record stay as they "
-                "are. Put back what changed, or name a new folder with --study DIR: what did not "
-                "change is taken from the store.",
-            )
-        for outcome in changes.dropped:
-            self.set_aside(outcome)
         return changes
 
     def set_aside(self, outcome: Outcome) -> None:
@@ -297,6 +273,45 @@ def _read_object(file: Path) -> dict[str, Json]:
         hint="It says what the outcomes are valid for: put it back, or name a new folder with "
         "--study DIR.",
     )
+
+
+def changes_since(
+    folder: Path,
+    outcomes: Sequence[Outcome],
+    identity: Mapping[str, Json],
+    device: Mapping[str, Json],
+    earlier_digests: Iterable[str] = (),
+) -> Changes:
+    """Return what changed of that which a study's numbers depend on; nothing is written.
+
+    Args:
+        folder: The study.
+        outcomes: Its outcomes.
+        identity: Today's (`paretune.identity`).
+        device: ``TargetInfo.to_json()`` of the target.
+        earlier_digests: What the model's digest would have been under earlier rules.
+
+    Raises:
+        UsageError: The study holds outcomes of something else.
+    """
+    facts = folder / "device.json"
+    changes = compare(
+        _read_object(folder / "identity.json"), {**identity, "device": device["fingerprint"]},
+        outcomes, (_read_object(facts) if facts.is_file() else {}, device), earlier_digests,
+    )  # fmt: skip
+    if not any(outcome.ran_job for outcome in outcomes):
+        # Nothing was measured yet (a provider that is not here, say): nothing is mixed.
+        gone = list(outcomes) if changes.refused or changes.dropped else []
+        return Changes(dropped=gone, nothing_ran=True)
+    if changes.refused:
+        raise UsageError(
+            f"study {str(folder)!r} holds {len(outcomes)} outcomes of something else: "
+            f"{told(changes.refused)}",
+            hint="Measurements of the two cannot be mixed, and those on record stay as they are. "
+            "Put back what changed, or name a new folder with --study DIR: what did not change is "
+            "taken from the store.",
+        )
+    return changes
 
 
 def in_use(folder: Path) -> bool:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import paretune_fakes
 import pytest
 from fake_study import search, write_fake_study
+from pydantic import create_model
 
 from paretune.api import SearchResult
+from paretune.dry_run import foresee
 from paretune.errors import UsageError
+from paretune.identity import files_named
 from paretune.jsontools import read_json
+from paretune.passes.base import parameter
 from paretune.study import read_outcomes
 
 ROWS = [{"t": f"text {n}", "y": "good" if n % 2 else "bad"} for n in range(20)]
@@ -105,6 +109,25 @@ def test_each_value_of_a_choice_of_data_counts(config: Path) -> None:
     write_rows(config.parent / "other.jsonl", ROWS[1:])
     with pytest.raises(UsageError, match=r"training data o: 20 rows before, 19 now"):
         search(config)
+
+
+def test_the_dry_run_says_what_the_search_would(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search(config)
+    places = {"study": config.parent / "study", "store": config.parent / "store"}
+    assert foresee(config, **places)["notes"] == []
+    with monkeypatch.context() as patch:
+        patch.setattr(paretune_fakes.ReadBack, "version", 2)
+        (note,) = foresee(config, **places)["notes"]
+        assert "3 candidates are measured again" in note
+        assert ids(config) == [1, 2, 3]  # said, not done
+    write_rows(config.parent / "tone.jsonl", ROWS[1:])
+    with pytest.raises(UsageError) as dry:
+        foresee(config, **places)
+    with pytest.raises(UsageError) as real:
+        search(config)
+    assert str(dry.value) == str(real.value)
 
 
 def test_another_version_of_an_evaluator_measures_again_and_builds_nothing(
@@ -242,3 +265,28 @@ def test_packages_that_were_not_looked_at_then_are_no_change(config: Path) -> No
     rewrite(place, device="sha256:then")
     with pytest.raises(UsageError, match=r"packages\.numpy was null"):  # that was looked at
         search(config)
+
+
+@pytest.mark.parametrize(
+    ("name", "counts"),
+    [("template", True), ("words", True), ("log", False), ("out_file", False), ("declared", False)],
+)
+def test_a_file_that_is_written_is_no_part_of_a_parameter(
+    tmp_path: Path, name: str, counts: bool
+) -> None:
+    declared = parameter("", "A file that is written.", writes=True)
+    plain = parameter("", "A file.")
+    kind = create_model("Some", **{name: (str, declared if name == "declared" else plain)})
+    (tmp_path / "file").write_text("x")
+    named = files_named(kind, {name: "file"}, tmp_path)
+    assert [file.name for file in named] == (["file"] if counts else [])
+
+
+def test_lists_and_folders_name_files_and_closed_choices_do_not(tmp_path: Path) -> None:
+    kind = create_model("Some", files=(list[str], []), mode=(Literal["file", "other"], "file"))
+    (tmp_path / "inner").mkdir()
+    for name in ("file", "inner/a", "inner/b"):
+        (tmp_path / name).write_text(name)
+    params = {"files": ["file", "inner/", "no such"], "mode": "file", "unknown": "file"}
+    named = files_named(kind, params, tmp_path)
+    assert [file.name for file in named] == ["file", "inner/a", "inner/b"]

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
+import os
+import py_compile
+import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
-from paretune.code_files import code_of
+from paretune.code_files import code_of, from_source
 
 
 @pytest.fixture
@@ -85,3 +90,23 @@ def test_another_content_is_another_digest(place: Path) -> None:
     after = {file.name: file.sha256 for file in code_of("metric_of_mine").files}
     assert before["metric_of_mine"] == after["metric_of_mine"]
     assert before["helper_of_mine"] != after["helper_of_mine"]
+
+
+def test_what_is_run_is_the_source_not_what_was_compiled_of_an_earlier_one(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Size and time are the same: Python alone would run the compiled file."""
+    write(place, metric_compiled="from inner_compiled.part import x", inner_compiled__part="x = 1")
+    (place / "inner_compiled" / "__init__.py").write_text("")
+    sources = [place / "metric_compiled.py", place / "inner_compiled" / "part.py"]
+    for source in sources:
+        py_compile.compile(str(source), doraise=True)
+    kept = sources[1].stat()
+    sources[1].write_text("x = 2")
+    os.utime(sources[1], ns=(kept.st_atime_ns, kept.st_mtime_ns))
+    with from_source(code_of("metric_compiled")):
+        assert import_module("metric_compiled").x == 2
+    for name in ("metric_compiled", "inner_compiled.part", "inner_compiled"):
+        sys.modules.pop(name)
+    importlib.invalidate_caches()
+    assert import_module("metric_compiled").x == 1  # as Python does by itself

@@ -49,7 +49,7 @@ def search(
         from paretune.dry_run import foresee, render
 
         found = foresee(
-            config, store=store, trials=trials, time=time,
+            config, study=study, store=store, trials=trials, time=time,
             allow_network=allow_network, trust_remote_code=trust_remote_code,
         )  # fmt: skip
         say(json.dumps(found) if as_json else render(found))
