@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from paretune.jsontools import Json, canonical
+from paretune.pick_entry import sentences
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|<>~&])")
 
@@ -53,6 +54,9 @@ def write_model_card(
         value = "-" if m["value"] is None else f"{m['value']:.4g} {m['unit']}".strip()
         interval = "-" if m["low"] is None else f"{m['low']:.4g} to {m['high']:.4g}"
         lines.append(f"| {escaped(name)} | {escaped(value)} | {interval} | {m['n']} |")
+    pick = results.get("pick")
+    if pick is not None and pick["id"] == candidate["id"]:
+        lines += ["", *(escaped(sentence) for sentence in sentences(results))]
     lines += ["", "## How it was made", ""]
     for number, step in enumerate(candidate["recipe"], start=1):
         params = ", ".join(f"{k}={_shown(v)}" for k, v in step["params"].items())

@@ -31,6 +31,7 @@ SETTLED = 0.95
 """Probability from which on nothing more needs to be measured."""
 _DRAWS = 4000
 _MOST_RIVALS = 120
+_MOST_COMPARED = 400
 _FAR = 8.0
 """Standard errors beyond the tolerance from which on a candidate cannot be the best."""
 _MOST_TIMES = 1000.0
@@ -174,7 +175,6 @@ def _rivals(
     ok: Sequence[Outcome], pick: Outcome, first: Objective, baseline: Outcome | None
 ) -> list[Outcome]:
     """Return the pick, the baseline, and who may be the best by the first objective."""
-    errors = errors_of(ok, first.metric)
     own = pick.value(first.metric)
     assert own is not None
 
@@ -182,6 +182,10 @@ def _rivals(
         """By how much it is worse than the pick."""
         value = outcome.value(first.metric)
         return math.inf if value is None else first.shortfall(value, own)
+
+    # The nearest first: of thousands the covariance would not fit into memory.
+    leading = sorted((o for o in ok if o.id != pick.id), key=gap)[:_MOST_COMPARED]
+    errors = errors_of([pick, *leading], first.metric)
 
     def may_be_best(outcome: Outcome) -> bool:
         if outcome.id not in errors.column:
@@ -194,7 +198,7 @@ def _rivals(
             spread = abs(own) * math.hypot(errors.scale[i], errors.scale[j])
         return gap(outcome) <= first.within.reach(own) + _FAR * spread
 
-    near = sorted((o for o in ok if may_be_best(o)), key=gap)[:_MOST_RIVALS]
+    near = [o for o in leading if may_be_best(o)][:_MOST_RIVALS]
     wanted = {o.id for o in near} | {pick.id}
     if baseline is not None:
         wanted.add(baseline.id)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from paretune.evaluators.by_example import scores
+from paretune.evaluators.by_example import Scores, scores
 from paretune.evaluators.sequential import Verdict, least_rounds, speed_verdict
-from paretune.evaluators.statistics import CONFIDENCE, paired_p
+from paretune.evaluators.statistics import CONFIDENCE, mcnemar, student_t
 from paretune.jsontools import Json
 from paretune.measurement import Measurement
 from paretune.search.constraints import Objective
@@ -65,12 +66,29 @@ def surely_better(a: Measured, b: Measured, objective: Objective, alpha: float) 
         return verdict is wanted
     here, there = scores(mine), scores(other)
     if here is not None and there is not None and here.rows == there.rows:
-        binary = here.binary and there.binary
-        if len(here.rows) >= (_FEWEST if binary else _FEWEST_SIZES):
-            higher = (mine.value or 0.0) > (other.value or 0.0)
-            p, _ = paired_p(here.values.tolist(), there.values.tolist())
-            return p <= 1 - CONFIDENCE and higher == (objective.direction == "maximize")
+        higher = (mine.value or 0.0) > (other.value or 0.0)
+        told = _told_apart(here, there)
+        if told is not None:
+            return told and higher == (objective.direction == "maximize")
     return surely_dominated(b, {0: a}, (objective,)) is not None
+
+
+def _told_apart(a: Scores, b: Scores) -> bool | None:
+    """Return whether two differ on the same examples beyond doubt; None: too few of them.
+
+    By McNemar's exact test on right and wrong answers; scores that have sizes by Student's t on
+    their differences, which is as good as a permutation test and takes no time.
+    """
+    n = len(a.rows)
+    if a.binary and b.binary:
+        if n < _FEWEST:
+            return None
+        return mcnemar(a.values.tolist(), b.values.tolist()) <= 1 - CONFIDENCE
+    if n < _FEWEST_SIZES:
+        return None
+    apart = a.values - b.values
+    error = float(apart.std(ddof=1)) / math.sqrt(n)
+    return abs(float(apart.mean())) > student_t(n - 1) * error
 
 
 def rivals(

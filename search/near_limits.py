@@ -139,6 +139,13 @@ def side_of(limit: Limit, mine: Measured, baseline: Measured, alpha: float) -> b
     return None if sequence.broken or low != high or not agrees else low
 
 
+def _near(outcome: Outcome, limit: Limit, baseline: Outcome | None) -> bool:
+    own = outcome is baseline
+    return reaches_over(outcome, limit, is_baseline=own) or doubtful_by_example(
+        outcome, limit, baseline, is_baseline=own
+    )
+
+
 def near_limits(
     outcomes: Sequence[Outcome], standing: Standing, baseline: Outcome | None
 ) -> tuple[NearLimit, ...]:
@@ -149,19 +156,16 @@ def near_limits(
         standing: Derived from them.
         baseline: The one that limits are relative to; it is near none of those.
     """
-    found = []
+    found: list[tuple[Outcome, Limit]] = []
     for outcome in outcomes:
         if outcome.kind is not OutcomeKind.OK:
             continue
-        own = outcome is baseline
-        near = [
-            x for x in standing.limits
-            if reaches_over(outcome, x, is_baseline=own)
-            or doubtful_by_example(outcome, x, baseline, is_baseline=own)
-        ]  # fmt: skip
+        if outcome.id in standing.front:
+            found += [(outcome, x) for x in standing.limits if _near(outcome, x, baseline)]
+            continue
         broken = [x for x in standing.limits if not x.holds(outcome.value(x.metric))]
-        if outcome.id in standing.front or (broken and all(limit in near for limit in broken)):
-            found += [(outcome, limit) for limit in near]
+        if broken and all(_near(outcome, limit, baseline) for limit in broken):
+            found += [(outcome, x) for x in standing.limits if _near(outcome, x, baseline)]
     finalists = [o.measurements or {} for o in in_rounds(outcomes)]
     limits = {x.text for x in standing.limits for measured in finalists
               if rounds_of(measured, x.metric)}  # fmt: skip

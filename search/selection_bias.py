@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from paretune.evaluators.by_example import scores
 from paretune.jsontools import Json
 from paretune.search.constraints import Limit, Objective, in_order
-from paretune.search.joint import FEWEST, Draws, Errors, errors_of
+from paretune.search.joint import FEWEST, Draws, errors_of
 from paretune.search.outcome import Outcome, OutcomeKind
 from paretune.search.standing import Standing
 
@@ -75,12 +76,12 @@ def selection_bias(
     order = in_order(objectives, prefer)
     ok = [o for o in outcomes if o.kind is OutcomeKind.OK
           and all(o.value(one.metric) is not None for one in order)]  # fmt: skip
-    metric, errors = _by_example(ok, order, limits)
-    if metric is None or errors is None:
+    mine = next(o for o in ok if o.id == standing.best)
+    metric = _by_example(mine, order, limits)
+    if metric is None:
         return None
     ok = _nearest(ok, metric, order, standing.best, baseline)
     errors = errors_of(ok, metric)
-    mine = next(o for o in ok if o.id == standing.best)
     raw = mine.value(metric)
     assert raw is not None
     if standing.best not in errors.column or errors.covariance is None:
@@ -99,15 +100,13 @@ def selection_bias(
     return SelectionBias(metric, raw, bias, raw - bias)
 
 
-def _by_example(
-    ok: Sequence[Outcome], order: Sequence[Objective], limits: Sequence[Limit]
-) -> tuple[str | None, Errors | None]:
+def _by_example(pick: Outcome, order: Sequence[Objective], limits: Sequence[Limit]) -> str | None:
     """Return the first metric in the choice that is measured on enough examples."""
     for metric in dict.fromkeys([o.metric for o in order] + [x.metric for x in limits]):
-        errors = errors_of(ok, metric)
-        if errors.examples >= FEWEST:
-            return metric, errors
-    return None, None
+        found = scores((pick.measurements or {}).get(metric))
+        if found is not None and len(found.rows) >= FEWEST:
+            return metric
+    return None
 
 
 def _nearest(
