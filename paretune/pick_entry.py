@@ -54,7 +54,7 @@ def sentences(results: Mapping[str, Json]) -> list[str]:
     entry = results.get("pick")
     if not entry:
         return []
-    tolerance = {o["metric"]: o.get("within", "1%") for o in results["objectives"]}
+    tolerance = {o["metric"]: _shown(o.get("within", "1%")) for o in results["objectives"]}
     told = _chances(entry, tolerance)
     if entry["examples_needed"] is not None:
         told.append(
@@ -116,3 +116,7 @@ def _chance(probability: float) -> str:
     if probability > 0.995:
         return "over 99 %"
     return "under 1 %" if probability < 0.005 else f"{100 * probability:.0f} %"
+
+
+def _shown(tolerance: Json) -> str:
+    return tolerance if isinstance(tolerance, str) else f"{tolerance:g}"
