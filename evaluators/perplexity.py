@@ -27,8 +27,8 @@ class PerplexityParams(Params):
 
     data: str = parameter(..., "Data set with the text, such as `wiki`.", search="none")
     window: int = parameter(
-        256, "Tokens that are scored together; each window begins anew.", unit="tokens",
-        search="none", ge=2,
+        256, "Tokens that are scored together; each window begins anew. Never more than the "
+        "model's context holds.", unit="tokens", search="none", ge=2,
     )  # fmt: skip
     max_tokens: int = parameter(
         4096, "Tokens of the text that are used at most.", unit="tokens", search="none", ge=2
@@ -118,8 +118,9 @@ class Perplexity:
             return
         text = "\n".join(example.answer for example in dataset.examples)
         ids = prompt_ids(tokenizer, text[: 40 * left], False)[:left]
-        for start in range(0, len(ids), self.params.window):
-            window = ids[start : start + self.params.window]
+        size = self.params.window if most is None else min(self.params.window, most)
+        for start in range(0, len(ids), size):
+            window = ids[start : start + size]
             if len(window) > 1:
                 yield window, list(range(1, len(window)))
 

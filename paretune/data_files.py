@@ -237,7 +237,7 @@ def read_hub(
             f"data set {name!r}, split {split!r}: {error}",
             hint="Check its name, configuration, revision and split.",
         ) from error
-    if columns:
-        found = found.select_columns([c for c in found.column_names if c in columns])
+    if columns and set(columns) <= set(found.column_names):
+        found = found.select_columns(list(columns))
     for row in islice(found, limit):
         yield dict(row)

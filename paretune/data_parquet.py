@@ -33,10 +33,9 @@ def parquet_rows(path: Path, columns: Sequence[str] | None) -> Iterator[dict[str
     """
     with _Opened(path) as file:
         names = file.schema_arrow.names
-        wanted = names if columns is None else [name for name in names if name in columns]
-        if not wanted:  # rows are counted all the same: each will be told what it lacks
-            yield from ({} for _ in range(file.metadata.num_rows))
-            return
+        # Where one is missing, the first row is refused, by the names of those that are there.
+        asked = set(columns or ())
+        wanted = [n for n in names if n in asked] if asked and asked <= set(names) else names
         for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE, columns=wanted):
             found = {name: _values(batch.column(batch.schema.get_field_index(name)))
                      for name in wanted}  # fmt: skip

@@ -172,6 +172,14 @@ def test_columns_that_no_template_names_do_not_matter(tmp_path: Path) -> None:
     assert (found.prompt, found.answer) == ("zero dot", "good")
 
 
+def test_a_column_that_is_not_there_is_told_with_those_that_are(tmp_path: Path) -> None:
+    parquet(tmp_path / "d.parquet", text=["a"], label=["b"], a=[{"b": 1}])
+    for template in ("{t}", "{a.b}", "{Text}"):
+        spec = {"prompt": template, "answer": "{label}"}
+        with pytest.raises(DataError, match=r"row 1 has no column .*\n  (Known|Did you).*text"):
+            catalog(tmp_path, "d.parquet", **spec).load("d")
+
+
 def test_a_limit_stops_reading(tmp_path: Path) -> None:
     (tmp_path / "d.jsonl").write_bytes(b'{"t": "a"}\n{"t": "b"}\nbroken\xff\n')
     assert [row["t"] for row in read_rows(tmp_path / "d.jsonl", limit=2)] == ["a", "b"]

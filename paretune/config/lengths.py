@@ -7,7 +7,6 @@ from pathlib import Path
 
 from paretune.config.plan import EvaluatorChoice
 from paretune.context_length import most_tokens
-from paretune.evaluators.perplexity import PerplexityParams
 from paretune.evaluators.workload import GenerationParams, cases_of, does_not_fit
 from paretune.models import Model, detect_kind
 from paretune.registry import find_evaluator
@@ -26,7 +25,7 @@ def check_lengths(
     most = most_tokens(Model(detect_kind(model), model, ""))
     for index, choice in enumerate(evaluators):
         if choice.name == "perplexity":
-            window = choice.params.get("window", PerplexityParams.model_fields["window"].default)
+            window = choice.params.get("window", 0)  # by default no more than the context holds
             if most is not None and window > most:
                 wrong(
                     ("evaluate", index, choice.name, "window"),

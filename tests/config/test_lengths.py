@@ -58,3 +58,43 @@ def test_a_model_that_does_not_say_how_much_it_holds(tmp_path: Path, text: str) 
 
     (tmp_path / "config.json").write_text(text)
     assert most_tokens(Model(ModelKind.HF, tmp_path, "")) is None
+
+
+@pytest.mark.parametrize(
+    ("content", "held"),
+    [('{"n_positions": 64}', 64), ('{"text_config": {"max_position_embeddings": 32}}', 32),
+     ('{"max_position_embeddings": 16, "text_config": {"max_position_embeddings": 32}}', 16)],
+)  # fmt: skip
+def test_where_a_model_says_how_much_it_holds(tmp_path: Path, content: str, held: int) -> None:
+    from paretune.context_length import most_tokens
+    from paretune.models import Model, ModelKind
+
+    (tmp_path / "config.json").write_text(content)
+    assert most_tokens(Model(ModelKind.HF, tmp_path, "")) == held
+
+
+def test_a_window_that_is_longer_than_the_context(folder: Path) -> None:
+    (folder / "w.txt").write_text("some text\n")
+    config = {
+        "model": "tiny", "data": {"w": {"file": "w.txt", "text": "{text}"}},
+        "passes": [{"genai": {"precision": "fp32"}}],
+        "evaluate": [{"perplexity": {"data": "w", "window": 257}}],
+        "objectives": {"minimize": "perplexity"},
+    }  # fmt: skip
+    (folder / "w.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(ConfigError, match="257 tokens, and the model's context holds 256"):
+        load(folder / "w.yaml")
+
+
+def test_windows_are_never_longer_than_the_context(folder: Path) -> None:
+    from types import SimpleNamespace
+
+    from transformers import AutoTokenizer
+
+    from paretune.data import Example
+    from paretune.evaluators.perplexity import Perplexity, PerplexityParams
+
+    tokenizer = AutoTokenizer.from_pretrained(folder / "tiny")
+    data = SimpleNamespace(examples=(Example("", "the sun and the rain " * 40, 0),), chat=False)
+    found = list(Perplexity(PerplexityParams(data="w")).windows(tokenizer, data, 40))
+    assert max(len(ids) for ids, _ in found) == 40
