@@ -88,6 +88,7 @@ class Search:
             *changes.notes,
             *plan.notes,
             *told,
+            *setting.model_notes,
             *training_notes(plan, setting.baseline, setting.target),
         )
         read = [ref for choice in plan.evaluators for ref in references(choice)]

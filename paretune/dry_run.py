@@ -127,6 +127,7 @@ def _foresee(setting: Setting) -> dict[str, Json]:
         "notes": [
             *plan.notes,
             *check_tokens(plan, setting.baseline, setting.target, setting.catalog),
+            *setting.model_notes,
             *training_notes(plan, setting.baseline, setting.target),
         ],
         "time_s": plan.search.time_s,

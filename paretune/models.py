@@ -108,6 +108,8 @@ class ModelInfo:
         precision: ``fp32``, ``fp16``, ``bf16``, ``int8``, ``int4`` or another pass's word.
         chat_template: True if the tokenizer brings one.
         built_with: Parameters of the pass that built it, for checks that depend on them.
+        quantized: How a checkpoint says that its weights are quantized already; empty: not at all.
+        unbuildable: What the model builder does not do as the model does it; empty: nothing known.
     """
 
     kind: ModelKind
@@ -124,6 +126,8 @@ class ModelInfo:
     precision: str = "fp32"
     chat_template: bool = False
     built_with: Mapping[str, Json] = field(default_factory=dict)
+    quantized: str = ""
+    unbuildable: str = ""
 
 
 def folder_files(folder: Path) -> list[Path]:
@@ -297,6 +301,8 @@ def inspect(folder: Path) -> ModelInfo:
     size = sum(path.stat().st_size for path in candidates(folder) if path.is_file())
     if kind is not ModelKind.HF:
         return ModelInfo(kind=kind, bytes=size)
+    from paretune.model_checks.quantized import quantization_of  # it reads headers by this module
+
     file = folder / "config.json"
     config = read_model_json(file)
     parameters, modules, precision = 0, set(), "fp32"
@@ -325,6 +331,7 @@ def inspect(folder: Path) -> ModelInfo:
         tied=bool(config.get("tie_word_embeddings", False)),
         modules=frozenset(modules),
         precision=precision,
+        quantized=quantization_of(config) or "",
         chat_template=(folder / "chat_template.jinja").is_file()
         or (tokenizer.is_file() and bool(read_model_json(tokenizer).get("chat_template"))),
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from paretune.adapter_input import inspect_adapter
+from paretune.buildable import ask
 from paretune.identity import identity_of
 from paretune.inputs import gather
 from paretune.jsontools import Json
@@ -65,6 +66,9 @@ class Setting:
         self.baseline = self._baseline()
         self.inputs = gather(plan, self.model, self.catalog, (self.baseline, *plan.try_first))
         self._sizes: dict[str, DataSize] = {}
+        asked = ask(plan, self.baseline, self.target, store)
+        self.model_info = replace(self.model_info, unbuildable=asked.why_not)
+        self.model_notes = () if asked.note is None else (asked.note,)
         memory = plan.search.job_memory_mb
         self.job_memory = None if memory is None else int(memory * 1e6)
         self._prechecks = Prechecks(

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, ClassVar
 
 from paretune.containment import check_model
 from paretune.errors import PassError
+from paretune.model_checks.quantized import refusal
 from paretune.models import Model, ModelInfo, ModelKind
 from paretune.passes import base
 from paretune.passes.base import Context, Estimate, Progress
-from paretune.passes.genai_options import GenaiParams, expected_bytes, why_not
+from paretune.passes.genai_options import GenaiParams, expected_bytes, options_for, why_not
 
 if TYPE_CHECKING:
     from paretune.targets.base import TargetInfo
@@ -62,7 +63,9 @@ class Genai:
         self, model: ModelInfo, params: GenaiParams, target: TargetInfo, provider: str
     ) -> str | None:
         """Return why the build would not load, or which parameter would change nothing."""
-        return why_not(model, params, provider)
+        if model.quantized:
+            return refusal(model.quantized, self.name)
+        return model.unbuildable or why_not(model, params, provider)
 
     def estimate(self, model: ModelInfo, params: GenaiParams, target: TargetInfo) -> Estimate:
         """Return size, memory and time, scaled from what was measured on small models.
@@ -145,7 +148,7 @@ def _create(model: Model, params: GenaiParams, context: Context, adapter: Path |
     from onnxruntime_genai.models.builder import create_model, parse_extra_options
 
     logging.getLogger("onnxruntime.quantization").setLevel(logging.WARNING)
-    options = [*params.builder_options(), "hf_token=false"]
+    options = [*params.builder_options(), *options_for(model.path), "hf_token=false"]
     if context.trust_remote_code:
         options.append("hf_remote=true")
     if adapter is not None:

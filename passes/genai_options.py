@@ -7,8 +7,10 @@ were found by building and loading each combination.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
+from paretune.jsontools import read_model_json
 from paretune.models import ModelInfo
 from paretune.passes.base import Params, parameter
 
@@ -41,6 +43,8 @@ _OF_QUANTIZATION = (
     "matmul_mixed_precision",
     "nodes_to_exclude",
 )
+_WINDOWED_BY_DEFAULT = ("gemma2", "gemma3", "gpt_oss", "mistral", "phi3")
+"""Have a window where config.json does not name one."""
 _HEAD_DIM_STEP = 16
 _GRAPH_BYTES_A_LAYER = 8_000
 # A large tokenizer. What a folder holds beyond (the same weights in other formats) is not built.
@@ -135,6 +139,23 @@ class GenaiParams(Params):
             for key, value in chosen.items()
             if value is not None
         ]
+
+
+def options_for(source: Path) -> list[str]:
+    """Return the options that a model's build needs, whatever is chosen.
+
+    With sliding windows the builder makes caches no longer than a window by default: of such a
+    build no generator runs whose whole length is below the window (Gemma 2: 4096 tokens).
+
+    Args:
+        source: A Hugging Face folder.
+    """
+    config = read_model_json(source / "config.json")
+    inner = config.get("text_config")
+    kinds = (config, inner if isinstance(inner, dict) else {})
+    windowed = any(c.get("sliding_window") or c.get("layer_types") for c in kinds)
+    by_default = str(config.get("model_type", "")).startswith(_WINDOWED_BY_DEFAULT)
+    return ["windowed_kv_cache=false"] if windowed or by_default else []
 
 
 def why_not(model: ModelInfo, params: GenaiParams, provider: str) -> str | None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from paretune.errors import nearest
+from paretune.model_checks.quantized import refusal
 from paretune.models import Model, ModelInfo, ModelKind
 from paretune.passes import base
 from paretune.passes.base import Context, DataSize, Estimate
@@ -58,6 +59,8 @@ class Lora:
         self, model: ModelInfo, params: LoraParams, target: TargetInfo, provider: str
     ) -> str | None:
         """Return why the precision or a target module cannot be trained, or None."""
+        if model.quantized:
+            return refusal(model.quantized, self.name)
         if params.dtype == "fp16" and not target.gpus:
             return "fp16 training needs a GPU, and this device has none; use fp32"
         if params.target_modules == "all-linear":

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from paretune.containment import check_model
 from paretune.errors import PassError
+from paretune.model_checks.quantized import refusal
 from paretune.models import Model, ModelInfo, ModelKind
 from paretune.passes import base
 from paretune.passes.base import Context, Estimate, NoParams, Progress
@@ -44,8 +45,8 @@ class Merge:
     def check(
         self, model: ModelInfo, params: NoParams, target: TargetInfo, provider: str
     ) -> str | None:
-        """Return None: every adapter that `lora` trains can be merged."""
-        return None
+        """Return why the base cannot take the adapter; every one that `lora` trains can be."""
+        return refusal(model.quantized, self.name) if model.quantized else None
 
     def estimate(self, model: ModelInfo, params: NoParams, target: TargetInfo) -> Estimate:
         """Return the size of the fp32 weights, and what is held beside them.

@@ -22,4 +22,4 @@ class Finding:
     @property
     def text(self) -> str:
         """Both as one line, for a note."""
-        return f"{self.message}. {self.hint}" if self.hint else self.message
+        return f"{self.message}. {self.hint}".rstrip(". ") if self.hint else self.message

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from paretune.jsontools import read_model_json
 from paretune.model_checks.finding import Finding
-from paretune.model_checks.quantized import check_dtypes
+from paretune.model_checks.quantized import check_dtypes, check_method
 from paretune.model_checks.token_ids import check_token_ids
 from paretune.model_checks.vocabulary import read_vocabulary
 from paretune.model_checks.weights import (
@@ -40,6 +40,7 @@ def _look(folder: Path) -> Iterator[Finding]:
     config = read_model_json(folder / "config.json")
     files: dict[str, Tensors] = {f.name: safetensors_header(f) for f in weights_files(folder)}
     yield from check_tensors(folder, files)
+    yield from check_method(folder, config)
     yield from check_dtypes(folder, config, files)
     vocabulary = read_vocabulary(folder)
     said = config.get("vocab_size")

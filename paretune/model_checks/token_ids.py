@@ -46,6 +46,13 @@ def check_token_ids(
                     "Give the token's id, or null where there is no such token.",
                 )
                 continue
+            if value == -1 and key.endswith("pad_token_id"):
+                yield Finding(
+                    f"{file}: {key} is -1, which is taken for none: examples are padded with "
+                    "token 0, and what is padded is masked",
+                    "",
+                    fatal=False,
+                )
             if key == "eos_token_id":
                 ends[name] = [i for i in ids if i < rows]
             yield from _beyond(file, name, key, ids, rows, place)

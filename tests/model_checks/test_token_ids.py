@@ -27,7 +27,13 @@ def test_a_whole_model_gives_no_finding(whole: Path) -> None:
     assert check_folder(whole) == ()
 
 
-@pytest.mark.parametrize("value", [-1, None, 319, 0])
+def test_a_padding_token_of_minus_one_is_taken_for_none(broken: Broken) -> None:
+    found = broken(config=put(pad_token_id=-1))
+    assert not fatal(found)
+    assert "pad_token_id is -1, which is taken for none" in notes(found)[0]
+
+
+@pytest.mark.parametrize("value", [None, 319, 0])
 @pytest.mark.parametrize("file", ["config", "generation_config"])
 def test_ids_that_are_there_and_ids_for_none_are_let_pass(
     broken: Broken, file: str, value: Any

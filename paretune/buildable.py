@@ -1,0 +1,153 @@
+"""Whether the model builder does what an input model's configuration says, before anything runs.
+
+Asked of a twin (`paretune.passes.twin`), in a job; the answer is kept in the store, under the
+configuration and the versions that it depends on. A model whose every setting is known to be built
+right is not asked about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from paretune.distributions import package_version
+from paretune.evaluators.workload import GenerationParams, cases_of
+from paretune.jsontools import Json, digest, read_json, read_model_json, write_json
+from paretune.registry import find_evaluator
+from paretune.remote_code import brings_code
+from paretune.targets.base import Job, JobStatus, Limits
+
+if TYPE_CHECKING:
+    from paretune.config import Plan
+    from paretune.search.candidate import Candidate
+    from paretune.store import Store
+    from paretune.targets.base import Target
+
+_VERSION = 1
+_BUILDS = frozenset({"genai", "genai_adapter"})
+_LIMITS = Limits(seconds=180.0)
+_PACKAGES = ("onnxruntime-genai", "onnxruntime", "transformers", "torch")
+# A Llama with nothing but these keys, and these values where there are any, is built right.
+_PLAIN: Mapping[str, frozenset[Json]] = {
+    "rope_scaling": frozenset({None}),
+    "hidden_act": frozenset({"silu"}),
+    "pretraining_tp": frozenset({1}),
+    "attention_bias": frozenset({False, True}),
+    "mlp_bias": frozenset({False, True}),
+    "tie_word_embeddings": frozenset({False, True}),
+}
+_SIZES = frozenset(
+    {
+        "architectures", "model_type", "vocab_size", "hidden_size", "intermediate_size",
+        "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim",
+        "max_position_embeddings", "bos_token_id", "eos_token_id", "pad_token_id", "dtype",
+        "torch_dtype", "transformers_version", "initializer_range", "use_cache", "rms_norm_eps",
+        "rope_theta", "attention_dropout", "_name_or_path",
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Buildable:
+    """What is known of an input model's builds.
+
+    Attributes:
+        why_not: Why none is the model; empty: nothing is known against it.
+        note: What should be known of them all.
+    """
+
+    why_not: str = ""
+    note: str | None = None
+
+
+def ask(plan: Plan, baseline: Candidate, target: Target, store: Store) -> Buildable:
+    """Return whether the model builder does what the input model's configuration says.
+
+    Args:
+        plan: A checked configuration.
+        baseline: Its baseline.
+        target: Where the job runs.
+        store: Where the answer is kept.
+    """
+    folder = plan.base or plan.model
+    recipes = {step.name for c in (baseline, *plan.try_first) for step in c.recipe}
+    file = folder / "config.json"
+    if not _BUILDS & {*plan.space.pass_names, *recipes} or not file.is_file():
+        return Buildable()
+    config = read_model_json(file)
+    if is_plain(config) or brings_code(folder) or "model_type" not in config:
+        return Buildable()
+    versions = {name: package_version(name) for name in _PACKAGES}
+    key = digest({"twin": _VERSION, "config": config, "versions": versions})
+    kept = store.root / "twins" / f"{key.removeprefix('sha256:')}.json"
+    found = _kept(kept)
+    if found is None:
+        call = {"function": "paretune.passes.twin:look", "args": {"folder": str(folder.resolve())}}
+        result = target.submit(Job("call", call, _LIMITS)).result()
+        if result.status is not JobStatus.OK or not isinstance(result.value, dict):
+            return Buildable()  # what is built is compared with its source later on
+        found = result.value
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        write_json(kept, found, durable=False)
+    return _read(file, found, versions["onnxruntime-genai"], _needed(plan))
+
+
+def is_plain(config: Mapping[str, Json]) -> bool:
+    """Return whether every setting of a model is known to be built as it is meant."""
+    rope = config.get("rope_parameters")
+    usual = rope is None or (
+        isinstance(rope, dict)
+        and rope.keys() <= {"rope_type", "rope_theta"}
+        and rope.get("rope_type", "default") == "default"
+    )
+    others = {k: v for k, v in config.items() if k not in _SIZES and k != "rope_parameters"}
+    return (
+        config.get("model_type") == "llama"
+        and config.get("architectures") == ["LlamaForCausalLM"]
+        and usual
+        and all(_is_one_of(value, _PLAIN.get(key, frozenset())) for key, value in others.items())
+    )
+
+
+def _is_one_of(value: Json, known: Iterable[Json]) -> bool:
+    return any(value is one or (type(value) is type(one) and value == one) for one in known)
+
+
+def _kept(file: Path) -> dict[str, Json] | None:
+    try:
+        found = read_json(file)
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) and "same" in found else None
+
+
+def _needed(plan: Plan) -> int:
+    """Return the most tokens that an evaluator is known to have in one sequence."""
+    most = 0
+    for choice in plan.evaluators:
+        params = find_evaluator(choice.name).Params
+        if params is GenerationParams:
+            most = max([most, *(c.needed for c in cases_of(GenerationParams(**choice.params)))])
+        elif choice.name == "perplexity":
+            most = max(most, params(**choice.params).model_dump().get("window", 0))
+    return most
+
+
+def _read(file: Path, found: Mapping[str, Json], version: str | None, needed: int) -> Buildable:
+    if found["same"] is not False:
+        return Buildable()
+    builder = f"the model builder (onnxruntime-genai {version})"
+    key, window = found.get("key"), found.get("window")
+    named = f"{file.name}: {key} ({found.get('value')!r})"
+    if isinstance(window, int) and needed <= window:
+        return Buildable(
+            note=f"{builder} leaves out {named}: what is built computes what the model does up to "
+            f"{window} tokens, and something else beyond"
+        )
+    what = f"does not do {named}" if key else f"does not build this architecture right ({file})"
+    return Buildable(
+        f"{builder} {what}: of a small model of this configuration, {found.get('why')}; use a "
+        "checkpoint without it, or measure the model without this pass"
+    )
