@@ -52,7 +52,7 @@ def configuration(*, both: bool, large: bool) -> dict[str, Any]:
     config["model"] = str(ROOT / ".models" / "smollm2")
     config["data"]["tone"]["file"] = str(ROOT / "examples" / "data" / "tone.jsonl")
     if not both:
-        config["passes"][0]["lora"]["r"] = 16
+        config["passes"][0]["lora"]["epochs"] = 1
     config["search"] = {"seed": 0}
     return config
 

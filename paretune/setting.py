@@ -110,7 +110,12 @@ class Setting:
             recipe = (Step("merge", {}),) if adapter else ()
             if builds and built & set(plan.space.pass_names):
                 recipe = (*recipe, Step("genai", {"precision": "fp32"}))
-        return Candidate(recipe, RuntimeSettings(plan.providers[0], max(plan.threads)))
+        return Candidate(recipe, RuntimeSettings(plan.providers[0], self._most_threads()))
+
+    def _most_threads(self) -> int:
+        """Return the largest thread count of the space that this device has cores for."""
+        cores = self.device.logical_cores if self.device.processor else max(self.plan.threads)
+        return max((t for t in self.plan.threads if t <= cores), default=min(self.plan.threads))
 
     def _bounded(self) -> tuple[Constraint, ...]:
         """Return the constraints that one stream's roof bounds: a sum over streams is none."""

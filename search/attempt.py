@@ -278,23 +278,34 @@ class Attempt:
         return False
 
     def _block(self, job: Job, slot: EvaluatorSlot) -> dict[str, Measurement]:
-        """Measure in one process; once more if others took its cores meanwhile."""
+        """Measure in one process; once more if others took its cores meanwhile.
+
+        Where they took them both times, what follows is measured once until they let go: a program
+        that computes all the while would double what every measurement takes.
+        """
         if not slot.on_device:
             return by_metric(self._job(job))
         engine, hit = self._engine, False
-        for attempt in range(1 + engine.measure_again):
+        times = 1 if engine.others_stay else 1 + engine.measure_again
+        for attempt in range(times):
             with engine.watching() as watch:
                 value = self._job(job)
             threads = self._candidate.runtime.threads
             hit = watch.seen.was_hit(threads, engine.cores)
             if not hit:
                 break
-            if attempt < engine.measure_again and not self._told_of_others:
+            if attempt + 1 < times and not self._told_of_others:
                 self._told_of_others = True  # on a busy machine each of its processes is hit
                 engine.watcher.note(
                     f"candidate {self._id}: {watch.seen} while {slot.name} was measured; "
                     "measured again, like whatever else of it is hit"
                 )
+        if hit and times > 1:
+            engine.watcher.note(
+                f"candidate {self._id}: {watch.seen} the second time, too; from now on what is hit "
+                "is measured once, and marked, until something is not"
+            )
+        engine.others_stay = hit
         found = by_metric(value)
         return watch.seen.noted(found) if hit else found
 

@@ -127,6 +127,7 @@ class Engine:
         finals_s: Most seconds of the finals (`search/finals.py`); 0: none.
         aside: What the pick is measured on at the end (`search/confirming.py`).
         again: Outcomes that do not stand today: their candidates are tried again.
+        others_stay: Whether others had the cores in both of the last two measurements.
         out_of_time: Whether the time, and not the space or the trials, ended the search.
     """
 
@@ -155,6 +156,7 @@ class Engine:
     on_update: Callable[[Standing], None] = lambda standing: None
     aside: Sequence[Aside] = ()
     again: Sequence[Outcome] = ()
+    others_stay: bool = field(default=False, init=False)
     out_of_time: bool = field(default=False, init=False)
     _remarked: set[str] = field(default_factory=set, init=False)
     _unrecorded: int = field(default=0, init=False)

@@ -176,7 +176,11 @@ def test_smollm2_learns_the_tones(smollm2: Path, tmp_path: Path) -> None:
     config = yaml.safe_load((ROOT / "examples" / "tone.yaml").read_text())
     config["model"] = str(smollm2)
     config["data"]["tone"]["file"] = str(ROOT / "examples" / "data" / "tone.jsonl")
-    config["passes"] = [*config["baseline"][:2], {"genai": {"precision": "int8"}}]
+    config["passes"][0]["lora"]["epochs"] = 1
+    tuned = config["passes"][:2]
+    config["baseline"] = [*tuned, {"genai": {"precision": "fp32"}}]
+    config["passes"] = [*tuned, {"genai": {"precision": "int8"}}]
+    config["constraints"] = []
     config["target"] = {"threads": [2]}
     config["search"] = {}
     file = tmp_path / "tone.yaml"

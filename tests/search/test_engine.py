@@ -1,4 +1,8 @@
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from fake_search import FakeTarget, make_engine, noop
@@ -243,3 +247,27 @@ def test_a_damaged_artifact_is_built_again_and_a_failing_disk_ends_the_search(
     engine.workbench.sound = lambda built, *, fresh: False  # type: ignore[method-assign]
     with pytest.raises(StateError, match="damaged 3 times"):
         engine.run()
+
+
+# --- others on the machine -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("stays", "jobs_of_the_second"), [(True, 2), (False, 4)])
+def test_on_a_busy_machine_nothing_is_measured_twice_for_long(
+    tmp_path: Path, stays: bool, jobs_of_the_second: int
+) -> None:
+    """Each measurement that is hit is made once more, until that was of no use."""
+
+    @contextmanager
+    def beside_others() -> Iterator[Any]:
+        looks.append(1)
+        hit = stays or len(looks) % 2 == 1  # the second try is undisturbed
+        yield SimpleNamespace(seen=SimpleNamespace(was_hit=lambda t, c: hit, noted=lambda m: m))
+
+    looks: list[int] = []
+    engine = make_engine(tmp_path, [noop(x=1), noop(x=2)], watching=beside_others)
+    engine.run()
+    timed = [name for name in jobs(engine) if name.startswith("generation")]
+    first = 3 if stays else 4  # of two looks
+    assert len(timed) == first + jobs_of_the_second
+    assert engine.others_stay is stays
