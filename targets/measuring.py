@@ -19,6 +19,7 @@ from paretune.models import Model, ModelKind, inspect
 from paretune.passes.base import Context, Progress
 from paretune.registry import find_evaluator
 from paretune.search.candidate import RuntimeSettings
+from paretune.search.evidence import FINAL
 from paretune.targets.turns import Place
 
 if TYPE_CHECKING:
@@ -182,4 +183,9 @@ def finite(measured: Measurement) -> Measurement:
     if len(kept) < len(measured.samples):
         lost = len(measured.samples) - len(kept)
         changes.update(samples=kept, details={**measured.details, "non_finite_samples": lost})
+    bounds = measured.details.get(FINAL)
+    if bounds is not None and not all(map(math.isfinite, bounds)):  # no bounds, then
+        details = dict(changes.get("details", measured.details))
+        del details[FINAL]
+        changes["details"] = details
     return replace(measured, **changes) if changes else measured
