@@ -9,6 +9,7 @@ far processes lie apart, and without.
 from __future__ import annotations
 
 import statistics
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -96,6 +97,7 @@ def _speed(rng: np.random.Generator, spells: float, n: int) -> Any:
     return np.exp(rng.normal(0, 0.03, n)) * np.where(rng.random(n) < spells, _SLOWER, 1.0)
 
 
+@cache
 def _truth(tail: str, spells: float) -> float:
     """Return the p95 of what all processes give, each at the typical process's speed."""
     rng = np.random.default_rng(1)
