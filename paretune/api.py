@@ -34,6 +34,7 @@ from paretune.store import Store, default_store
 from paretune.study import Study
 from paretune.token_checks import check_tokens
 from paretune.training_notes import training_notes
+from paretune.uncompared import uncompared_notes
 from paretune.user_paths import user_path
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ class Search:
             *told,
             *setting.model_notes,
             *training_notes(plan, setting.baseline, setting.target),
+            *uncompared_notes(plan, setting.baseline),
         )
         read = [ref for choice in plan.evaluators for ref in references(choice)]
         self._example = first_prompt(read, setting.catalog)

@@ -162,6 +162,7 @@ def clean(
             shutil.rmtree(aside, ignore_errors=True)
         else:
             aside.unlink(missing_ok=True)
+    shutil.rmtree(store.root / "compared", ignore_errors=True)  # computed anew where it is missed
     every = artifacts(store)
     chosen = list(reversed(every))  # used longest ago first
     if study is not None:

@@ -13,6 +13,7 @@ from paretune.search.candidate import describe, recipe_to_json
 from paretune.store import Store, default_store
 from paretune.token_checks import check_tokens
 from paretune.training_notes import training_notes
+from paretune.uncompared import uncompared_notes
 
 if TYPE_CHECKING:
     from paretune.setting import Setting
@@ -129,6 +130,7 @@ def _foresee(setting: Setting) -> dict[str, Json]:
             *check_tokens(plan, setting.baseline, setting.target, setting.catalog),
             *setting.model_notes,
             *training_notes(plan, setting.baseline, setting.target),
+            *uncompared_notes(plan, setting.baseline),
         ],
         "time_s": plan.search.time_s,
         "trials": plan.search.trials,

@@ -17,6 +17,7 @@ from paretune.errors import UsageError
 from paretune.jsontools import Json, model_object, read_model_json
 from paretune.model_files import candidates, whole
 from paretune.stamps import Stamped, joint_digest, take_all
+from paretune.tied import Place, is_tied, twice_there
 
 # What the format itself allows: https://github.com/huggingface/safetensors.
 _MOST_HEADER_BYTES = 100_000_000
@@ -260,6 +261,24 @@ def safetensors_header(path: Path) -> dict[str, dict[str, Json]]:
     return header
 
 
+def tensors_of(path: Path) -> dict[str, Place]:
+    """Return where each tensor of a safetensors file lies in it.
+
+    Raises:
+        UsageError: It is not such a file, or is cut off.
+    """
+    header = safetensors_header(path)
+    with open(path, "rb") as source:
+        first = 8 + struct.unpack("<Q", source.read(8))[0]
+    return {
+        name: Place(
+            path, first + tensor["data_offsets"][0], first + tensor["data_offsets"][1],
+            tuple(tensor["shape"]), tensor["dtype"],
+        )
+        for name, tensor in header.items()
+    }  # fmt: skip
+
+
 def _is_tensor(entry: Json) -> bool:
     """Return whether an entry of a safetensors header describes a tensor that can be."""
     if not isinstance(entry, dict):
@@ -305,13 +324,16 @@ def inspect(folder: Path) -> ModelInfo:
 
     file = folder / "config.json"
     config = read_model_json(file)
-    parameters, modules, precision = 0, set(), "fp32"
-    for weights in weights_files(folder):
-        for name, tensor in safetensors_header(weights).items():
-            parameters += math.prod(tensor["shape"])
-            precision = _PRECISION.get(tensor["dtype"], precision)
-            if len(tensor["shape"]) == 2 and name.endswith(".weight"):
-                modules.add(name.split(".")[-2])
+    modules, precision = set(), "fp32"
+    tensors = {name: tensor for path in weights_files(folder)
+               for name, tensor in tensors_of(path).items()}  # fmt: skip
+    for name, tensor in tensors.items():
+        precision = _PRECISION.get(tensor.dtype, precision)
+        if len(tensor.shape) == 2 and name.endswith(".weight"):
+            modules.add(name.split(".")[-2])
+    tied = is_tied(folder, config, tensors)
+    parameters = sum(math.prod(tensor.shape) for tensor in tensors.values())
+    parameters -= twice_there(tensors) if tied else 0
     hidden = _count(file, config, "hidden_size")
     heads = _count(file, config, "num_attention_heads")
     model_type = config.get("model_type", "")
@@ -328,7 +350,7 @@ def inspect(folder: Path) -> ModelInfo:
         vocab_size=_count(file, config, "vocab_size"),
         head_dim=_count(file, config, "head_dim") or (hidden // heads if heads else 0),
         kv_heads=_count(file, config, "num_key_value_heads") or heads,
-        tied=bool(config.get("tie_word_embeddings", False)),
+        tied=tied,
         modules=frozenset(modules),
         precision=precision,
         quantized=quantization_of(config) or "",

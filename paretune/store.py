@@ -8,6 +8,7 @@ Layout::
     STORE/locks/KEY.lock        held while a key is being looked up, built or removed
     STORE/staging/              folders being written (`paretune.staging`)
     STORE/damaged/              what was found to be wrong, set aside
+    STORE/compared/             what comparisons of builds share for a while (`targets`)
 
 The idea of an action that points at content is that of Bazel's remote cache
 (https://bazel.build/remote/caching): an object exists before any action that names it.
@@ -312,6 +313,12 @@ class Store:
                 {"digest": name, "bytes": size, "kind": kind.value, "note": dict(note or {})},
             )
         return Model(kind, self.object_path(name), name)
+
+    def annotate(self, key: str, more: Mapping[str, Json]) -> None:
+        """Add to what is remembered of an action; its key's lock is held."""
+        file = self._action_file(key)
+        value = read_json(file)
+        write_json(file, {**value, "note": {**value["note"], **more}})
 
     def _keep(self, folder: Path, name: str) -> None:
         """Flush a staged folder and rename it to its place; the object's lock is held."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
@@ -16,6 +17,20 @@ if TYPE_CHECKING:
     from paretune.targets.base import TargetInfo
 
 Searchable = Literal["range", "choice", "none"]
+
+
+class Fidelity(StrEnum):
+    """What a pass's output is to its input; each build is held to it (`paretune.fidelity`).
+
+    ``fp32``, ``fp16``, ``bf16``: the same function, computed in that precision. ``quantized``: an
+    approximation of it. ``changed``: another function on purpose (it was trained, pruned).
+    """
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+    BF16 = "bf16"
+    QUANTIZED = "quantized"
+    CHANGED = "changed"
 
 
 def parameter(
@@ -150,6 +165,13 @@ class Pass(Protocol):
         seconds_on: Optional method ``seconds_on(model, params, target, size)``: the expected wall
             seconds, or None, where they depend on data; ``size`` gives the `DataSize` of a
             reference. What it returns replaces `Estimate.seconds`.
+
+    It may also have a method ``fidelity(params) -> Fidelity``, what its output is to its input. A
+    pass without one is not compared with what it builds from, and that is said. If it both
+    translates and rounds, it may have ``sketch(model, params, context) -> tuple[Model, Model] |
+    None``, which writes into ``context.scratch`` a small model of the same structure and its build
+    in full precision: what rounding hides in the large model is seen in the small one; and
+    ``sketched(params, provider)``, what that depends on beside the model, JSON-able.
     """
 
     name: ClassVar[str]

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, ClassVar
 
 from paretune.containment import check_model
 from paretune.errors import PassError
+from paretune.jsontools import Json
 from paretune.model_checks.quantized import refusal
-from paretune.models import Model, ModelInfo, ModelKind
+from paretune.models import Model, ModelInfo, ModelKind, inspect
 from paretune.passes import base
-from paretune.passes.base import Context, Estimate, Progress
+from paretune.passes.base import Context, Estimate, Fidelity, Progress
 from paretune.passes.genai_options import GenaiParams, expected_bytes, options_for, why_not
 
 if TYPE_CHECKING:
@@ -59,6 +60,21 @@ class Genai:
         """Return no data set: it reads none."""
         return ()
 
+    def fidelity(self, params: GenaiParams) -> Fidelity:
+        """Return that it computes the same, in its precision, or approximates it."""
+        return params.fidelity
+
+    def sketched(self, params: GenaiParams, provider: str) -> Json:
+        """Return what a sketch depends on beside the model."""
+        whole = params.in_full_precision(provider)
+        return [params.precision == "fp32", whole.model_dump(mode="json")]
+
+    def sketch(
+        self, model: Model, params: GenaiParams, context: Context
+    ) -> tuple[Model, Model] | None:
+        """Write a small model of the same structure and its build in full precision."""
+        return sketch(model, params, context)
+
     def check(
         self, model: ModelInfo, params: GenaiParams, target: TargetInfo, provider: str
     ) -> str | None:
@@ -81,6 +97,7 @@ class Genai:
         if params.quantized:
             held += 4 * model.parameters + size
             seconds = _SECONDS_A_WEIGHT_QUANTIZED
+        held = max(held, 4 * model.parameters)  # beside it, the model is run in fp32
         if params.base_algorithm == "k_quant":
             seconds, copies = _SECONDS_A_WEIGHT_K_QUANT, _WORKING_COPIES_K_QUANT
         elif params.base_algorithm == "rtn":
@@ -142,6 +159,35 @@ def build(
         _create(model, params, context, adapter)
 
 
+def sketch(model: Model, params: GenaiParams, context: Context) -> tuple[Model, Model] | None:
+    """Write the first layers of a model, and their build in full precision, into the scratch.
+
+    Args:
+        model: A Hugging Face folder.
+        params: How the large build was made; what rounds is left out.
+        context: The pass's surroundings.
+
+    Returns:
+        The small model and its build; None if the large one hides nothing.
+
+    Raises:
+        PassError: There is no small model of this architecture, or the builder refuses it.
+    """
+    from paretune.passes.sketch import beyond, write_sketch
+
+    if params.precision == "fp32" and not beyond(model.path):
+        return None  # the whole model shows it
+    small, out = context.scratch / "sketch", context.scratch / "sketch-built"
+    why = write_sketch(model, small, context)
+    if why is not None:
+        raise PassError(why)
+    out.mkdir()
+    whole = params.in_full_precision(context.provider)
+    source = Model(ModelKind.HF, small, "")
+    build(source, whole, replace(context, out=out))
+    return source, Model(ModelKind.GENAI, out, "")
+
+
 def _create(model: Model, params: GenaiParams, context: Context, adapter: Path | None) -> None:
     import logging
 
@@ -149,6 +195,8 @@ def _create(model: Model, params: GenaiParams, context: Context, adapter: Path |
 
     logging.getLogger("onnxruntime.quantization").setLevel(logging.WARNING)
     options = [*params.builder_options(), *options_for(model.path), "hf_token=false"]
+    if params.shared_embeddings is None and not inspect(model.path).tied:
+        options.append("shared_embeddings=false")  # whatever the configuration says
     if context.trust_remote_code:
         options.append("hf_remote=true")
     if adapter is not None:

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from paretune.adapters import add_adapter
 from paretune.errors import PassError
+from paretune.jsontools import Json
 from paretune.models import Model, ModelInfo, ModelKind
 from paretune.passes import base
-from paretune.passes.base import Context, Estimate, Progress
-from paretune.passes.genai import Genai, build
+from paretune.passes.base import Context, Estimate, Fidelity, Progress
+from paretune.passes.genai import Genai, build, sketch
 from paretune.passes.genai_options import GenaiParams, expected_bytes
 from paretune.passes.lora import widths_of_layers
 
@@ -48,6 +49,21 @@ class GenaiAdapter:
     def data(self, params: GenaiParams) -> tuple[str, ...]:
         """Return no data set: it reads none."""
         return ()
+
+    def fidelity(self, params: GenaiParams) -> Fidelity:
+        """Return that it computes what base and adapter do, or approximates it."""
+        return params.fidelity
+
+    def sketched(self, params: GenaiParams, provider: str) -> Json:
+        """Return what a sketch depends on beside the model."""
+        whole = params.in_full_precision(provider)
+        return [params.precision == "fp32", whole.model_dump(mode="json")]
+
+    def sketch(
+        self, model: Model, params: GenaiParams, context: Context
+    ) -> tuple[Model, Model] | None:
+        """Write a small base of the same structure and its build in full precision."""
+        return None if model.base is None else sketch(model.base, params, context)
 
     def check(
         self, model: ModelInfo, params: GenaiParams, target: TargetInfo, provider: str
@@ -114,6 +130,13 @@ def _nodes_of(adapter: Path) -> list[str]:
 
     with safe_open(adapter / "adapter_model.safetensors", framework="numpy") as weights:
         paths = [key.split(".") for key in weights.keys()]  # noqa: SIM118 - not a mapping
+    outside = sorted({_module(path) for path in paths if "layers" not in path})
+    if outside:
+        raise PassError(
+            f"genai_adapter: the adapter changes {', '.join(outside)}, and the model builder keeps "
+            "an adapter of attention and MLP projections only apart",
+            hint="Merge it: the pass `merge`, then `genai`.",
+        )
     layers = {path[path.index("layers") + 1] for path in paths if "layers" in path}
     modules = {path[-3] for path in paths if path[-2] in _MATRICES}
     modules |= {"q_proj", "k_proj", "v_proj", "gate_proj", "up_proj"}
@@ -124,6 +147,11 @@ def _nodes_of(adapter: Path) -> list[str]:
         for module in sorted(modules)
         for matrix in _MATRICES
     ]
+
+
+def _module(path: list[str]) -> str:
+    """Return the module that a weight of an adapter belongs to."""
+    return ".".join(p for p in path[2:] if not p.startswith("lora_") and p != "weight")
 
 
 def take_out(folder: Path, scratch: Path) -> None:

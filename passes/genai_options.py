@@ -12,7 +12,7 @@ from typing import Literal
 
 from paretune.jsontools import read_model_json
 from paretune.models import ModelInfo
-from paretune.passes.base import Params, parameter
+from paretune.passes.base import Fidelity, Params, parameter
 
 PRECISIONS = {
     "cpu": ("fp32", "int8", "int4"),
@@ -98,6 +98,16 @@ class GenaiParams(Params):
     def quantized(self) -> bool:
         """Whether weights have 8 or 4 bits."""
         return self.precision in _QUANTIZED
+
+    @property
+    def fidelity(self) -> Fidelity:
+        """What the build is to the model that it is made from."""
+        return Fidelity.QUANTIZED if self.quantized else Fidelity(self.precision)
+
+    def in_full_precision(self, provider: str) -> GenaiParams:
+        """Return the parameters of a build that differs from this one in its rounding only."""
+        runs = PRECISIONS.get(provider, ("fp32",))
+        return GenaiParams(precision=next(iter(runs)), fuse_qkv=self.fuse_qkv)
 
     @property
     def base_algorithm(self) -> str:

@@ -72,10 +72,30 @@ def load_causal_lm(folder: Path, context: Context, **how: Any) -> Any:
     logging.disable_progress_bar()  # a log is no terminal
     check_model(folder)
     with explained(folder, context.trust_remote_code, PassError):
-        return AutoModelForCausalLM.from_pretrained(
+        network = AutoModelForCausalLM.from_pretrained(
             folder,
             use_safetensors=True,
             local_files_only=True,
             trust_remote_code=context.trust_remote_code,
             **how,
         )
+    note_tying(network)
+    return network
+
+
+def note_tying(network: Any) -> None:
+    """Have a network's configuration say whether its embedding and head share their weights.
+
+    A configuration may say that they do where the file holds two matrices: the network then has
+    two, and whoever saves it or works on it would make one of them.
+    """
+    embedding, head = network.get_input_embeddings(), network.get_output_embeddings()
+    one, other = getattr(embedding, "weight", None), getattr(head, "weight", None)
+    if one is None or other is None or one is other or one.data_ptr() == other.data_ptr():
+        return
+    if one.device.type == "meta":
+        return
+    for config in {id(c): c for c in (network.config, network.config.get_text_config())}.values():
+        if getattr(config, "tie_word_embeddings", False):
+            config.tie_word_embeddings = False
+            network.all_tied_weights_keys = {}

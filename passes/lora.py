@@ -10,7 +10,7 @@ from paretune.errors import nearest
 from paretune.model_checks.quantized import refusal
 from paretune.models import Model, ModelInfo, ModelKind
 from paretune.passes import base
-from paretune.passes.base import Context, DataSize, Estimate
+from paretune.passes.base import Context, DataSize, Estimate, Fidelity
 from paretune.passes.lora_params import LoraParams
 
 if TYPE_CHECKING:
@@ -54,6 +54,10 @@ class Lora:
     def data(self, params: LoraParams) -> tuple[str, ...]:
         """Return the references of the data sets that a run reads."""
         return (params.train,) if params.eval_data is None else (params.train, params.eval_data)
+
+    def fidelity(self, params: LoraParams) -> Fidelity:
+        """Return that what it trains is another model."""
+        return Fidelity.CHANGED
 
     def check(
         self, model: ModelInfo, params: LoraParams, target: TargetInfo, provider: str

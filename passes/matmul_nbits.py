@@ -13,7 +13,7 @@ from paretune.errors import PassError
 from paretune.jsontools import read_json
 from paretune.models import Model, ModelInfo, ModelKind
 from paretune.passes import base
-from paretune.passes.base import Context, Estimate, Progress, parameter
+from paretune.passes.base import Context, Estimate, Fidelity, Progress, parameter
 from paretune.passes.genai_options import quantized_width
 
 if TYPE_CHECKING:
@@ -79,6 +79,10 @@ class MatMulNBits:
     def data(self, params: MatMulNBitsParams) -> tuple[str, ...]:
         """Return no data set: it reads none."""
         return ()
+
+    def fidelity(self, params: MatMulNBitsParams) -> Fidelity:
+        """Return that it approximates."""
+        return Fidelity.QUANTIZED
 
     def check(
         self, model: ModelInfo, params: MatMulNBitsParams, target: TargetInfo, provider: str

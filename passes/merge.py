@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Collection
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from paretune.containment import check_model
 from paretune.errors import PassError
 from paretune.model_checks.quantized import refusal
 from paretune.models import Model, ModelInfo, ModelKind
 from paretune.passes import base
-from paretune.passes.base import Context, Estimate, NoParams, Progress
+from paretune.passes.base import Context, Estimate, Fidelity, NoParams, Progress
 
 if TYPE_CHECKING:
     from paretune.targets.base import TargetInfo
@@ -30,7 +32,7 @@ class Merge:
     """Adds an adapter into its base model's weights, in fp32."""
 
     name: ClassVar[str] = "merge"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     accepts: ClassVar[frozenset[ModelKind]] = frozenset({ModelKind.HF_ADAPTER})
     produces: ClassVar[ModelKind] = ModelKind.HF
     Params: ClassVar[type[base.Params]] = NoParams
@@ -41,6 +43,10 @@ class Merge:
     def data(self, params: NoParams) -> tuple[str, ...]:
         """Return no data set: it reads none."""
         return ()
+
+    def fidelity(self, params: NoParams) -> Fidelity:
+        """Return that the merged model computes what base and adapter do."""
+        return Fidelity.FP32
 
     def check(
         self, model: ModelInfo, params: NoParams, target: TargetInfo, provider: str
@@ -86,7 +92,7 @@ class Merge:
         """
         from peft import PeftModel
 
-        from paretune.passes.hugging_face import load_fp32, use_all_cores
+        from paretune.passes.hugging_face import load_fp32, note_tying, use_all_cores
 
         if model.base is None:
             raise PassError(
@@ -99,20 +105,54 @@ class Merge:
         adapted = PeftModel.from_pretrained(
             load_fp32(model.base.path, context), model.path, local_files_only=True
         )
+        _untie(adapted)
         context.progress(Progress("merge", 1, 3, "merging"))
         try:
             merged = adapted.merge_and_unload(safe_merge=True)
         except ValueError as error:
             raise PassError(f"merge: {error}", hint="Train with a lower learning_rate.") from error
+        note_tying(merged)
         context.progress(Progress("merge", 2, 3, "writing"))
         merged.save_pretrained(context.out)
-        copy_companions(model.base, context)
+        copy_companions(model.base, context.out, trust_remote_code=context.trust_remote_code)
 
 
-def copy_companions(source: Model, context: Context) -> None:
-    """Copy tokenizer, chat template and settings; Python files only where they may run."""
-    wanted = _COPIED | {".py"} if context.trust_remote_code else _COPIED
+def _untie(adapted: Any) -> None:
+    """Give the head weights of its own if an adapter changes it or the embedding.
+
+    Otherwise what is merged into one of the two would change the other one, too, which the adapter
+    does not do.
+    """
+    import torch
+
+    network = adapted.get_base_model()
+    embedding, head = network.get_input_embeddings(), network.get_output_embeddings()
+    if not (hasattr(embedding, "base_layer") or hasattr(head, "base_layer")):
+        return  # nothing is added to them; a module that was trained whole has weights of its own
+    inner = [getattr(module, "base_layer", module) for module in (embedding, head)]
+    if any(getattr(module, "weight", None) is None for module in inner):
+        return
+    if inner[0].weight.data_ptr() != inner[1].weight.data_ptr():
+        return
+    own = inner[1].weight.detach().clone()
+    inner[1].weight = torch.nn.Parameter(own, requires_grad=False)
+    network.config.tie_word_embeddings = False
+    network.all_tied_weights_keys = {}
+
+
+def copy_companions(
+    source: Model, out: Path, *, trust_remote_code: bool, without: Collection[str] = ()
+) -> None:
+    """Copy tokenizer, chat template and settings; Python files only where they may run.
+
+    Args:
+        source: Whose they are.
+        out: Where they go.
+        trust_remote_code: Whether Python files may run.
+        without: Names that are left out.
+    """
+    wanted = _COPIED | {".py"} if trust_remote_code else _COPIED
     for file in source.parts:
-        beside = file.parent == source.path
-        if beside and file.suffix in wanted and file.name not in _NOT_COPIED:
-            shutil.copyfile(file, context.out / file.name)
+        left_out = file.name in _NOT_COPIED or file.name in without
+        if file.parent == source.path and file.suffix in wanted and not left_out:
+            shutil.copyfile(file, out / file.name)

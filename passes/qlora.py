@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from paretune.models import Model, ModelInfo, ModelKind
 from paretune.passes import base
-from paretune.passes.base import Context, Estimate, parameter
+from paretune.passes.base import Context, Estimate, Fidelity, parameter
 from paretune.passes.lora import Lora, weights_of_layers
 from paretune.passes.lora_params import Dtype, LoraParams
 
@@ -59,6 +59,10 @@ class QLora:
     def data(self, params: QLoraParams) -> tuple[str, ...]:
         """Return the references of the data sets that a run reads."""
         return Lora().data(params)
+
+    def fidelity(self, params: QLoraParams) -> Fidelity:
+        """Return that what it trains is another model."""
+        return Fidelity.CHANGED
 
     def check(
         self, model: ModelInfo, params: QLoraParams, target: TargetInfo, provider: str

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from paretune import fidelity
 from paretune.errors import StateError
 from paretune.evaluators.pooling import pool
 from paretune.measurement import Measurement, Rung, by_metric
@@ -135,6 +136,7 @@ class Attempt:
             raise OutOfTimeError
         with self._engine.workbench.packaged(built, self._candidate.runtime) as package:
             self._smoke(package)
+            self._stop_early()  # by what the build is to its source
             looks = ladder(
                 self._engine.evaluators, early_stops=self._engine.shortcuts.early_stops
             )  # fmt: skip
@@ -160,6 +162,7 @@ class Attempt:
             if self._engine.workbench.sound(built, fresh=fresh):
                 self._seconds += steps
                 self._artifact = built.digest
+                self._compared(value.get("fidelity"))
                 return built
             self._engine.watcher.note(
                 f"candidate {self._id}: its artifact in the store was damaged; built again"
@@ -168,6 +171,12 @@ class Attempt:
             f"an artifact was damaged {_BUILDS} times as soon as it was built",
             hint="Is the disk of the store failing? Name another place with --store DIR.",
         )
+
+    def _compared(self, told: Mapping[str, Any] | None) -> None:
+        """Take over what the build is to its source, unless an evaluator yields those metrics."""
+        declared = {spec.name for slot in self._engine.evaluators for spec in slot.metrics}
+        found = fidelity.measurements(told)
+        self._measured |= {name: m for name, m in found.items() if name not in declared}
 
     def _refuse_duplicate(self, built: Model) -> None:
         if not self._engine.shortcuts.duplicates:

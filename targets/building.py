@@ -11,16 +11,19 @@ from typing import Any
 
 from paretune.containment import check_model
 from paretune.data import DataCatalog
-from paretune.errors import PassError
+from paretune.errors import InvalidArtifactError, PassError
+from paretune.fidelity import UNCHANGED, Verdict, verdict_from
 from paretune.identity import pass_key
 from paretune.inputs import check
-from paretune.jsontools import Json, digest
+from paretune.jsontools import Json
 from paretune.models import Model, ModelKind, model_bytes
-from paretune.passes.base import Context, Pass, Progress
+from paretune.passes.base import Context, Fidelity, Pass, Progress
 from paretune.registry import find_pass, is_ours
 from paretune.search.candidate import Step, recipe_from_json
 from paretune.search.outcome import StepTime
 from paretune.store import Store
+from paretune.targets.compared import Origin, compare, fidelity_of, input_digest
+from paretune.targets.compared_cache import ComparedCache
 
 
 def build(payload: Mapping[str, Any], report: Callable[[Progress], None]) -> Json:
@@ -31,13 +34,16 @@ def build(payload: Mapping[str, Any], report: Callable[[Progress], None]) -> Jso
         report: Takes signs of life.
 
     Returns:
-        ``{"model": ..., "steps": [{"step", "s", "cached"}, ...], "bytes": ..., "faults": [...]}``.
+        ``{"model": ..., "steps": [{"step", "s", "cached"}, ...], "bytes": ..., "faults": [...],
+        "fidelity": ...}``.
         The seconds of a cached step are those that it took when it was built: what was saved.
-        Faults are what the store had set aside on the way.
+        Faults are what the store had set aside on the way; fidelity is what the model is to its
+        source (`paretune.fidelity.Verdict`).
 
     Raises:
         PassError: A pass cannot do what its parameters ask for, or left nothing.
-        InvalidArtifactError: What a pass built does not load.
+        InvalidArtifactError: What a pass built does not load, or computes something else than what
+            it was built from.
     """
     store = Store(Path(payload["store"]), _study(payload))
     builder = _Builder(
@@ -50,7 +56,7 @@ def build(payload: Mapping[str, Any], report: Callable[[Progress], None]) -> Jso
         allow_network=payload.get("allow_network", False),
         trust_remote_code=payload.get("trust_remote_code", False),
     )
-    model, steps = builder.walk(
+    model, steps, verdict = builder.walk(
         recipe_from_json(payload["recipe"]), Model.from_json(payload["input"])
     )
     return {
@@ -58,18 +64,12 @@ def build(payload: Mapping[str, Any], report: Callable[[Progress], None]) -> Jso
         "steps": [cost.to_json() for cost in steps],
         "bytes": model_bytes(model),
         "faults": store.faults,
+        "fidelity": verdict.to_json(),
     }
 
 
 def _study(payload: Mapping[str, Any]) -> Path | None:
     return None if payload.get("study") is None else Path(payload["study"])
-
-
-def input_digest(model: Model) -> str:
-    """Return the digest of everything that a pass is given: an adapter's base belongs to it."""
-    if model.base is None:
-        return model.digest
-    return digest([model.digest, input_digest(model.base)])
 
 
 def more_of(step: Step, root: Path, *, trust_remote_code: bool) -> dict[str, Json]:
@@ -130,6 +130,25 @@ def _copied(model: Model, stage: Path) -> Model:
     return replace(model, path=folder, base=base, files=None)
 
 
+def _fidelity(step: Step) -> Fidelity | None:
+    pass_ = find_pass(step.name)
+    return fidelity_of(pass_, pass_.Params(**step.params))
+
+
+def _stays(step: Step, origin: Origin) -> bool:
+    """Return whether what follows a step is still held to the same model in full precision.
+
+    It is after an approximation, and after what computes the same as an approximation did.
+    """
+    fidelity = _fidelity(step)
+    if fidelity is Fidelity.QUANTIZED:
+        return True
+    return fidelity in _SAME and origin.source is not origin.direct
+
+
+_SAME = (Fidelity.FP32, Fidelity.FP16, Fidelity.BF16)
+
+
 @dataclass(frozen=True)
 class _Builder:
     store: Store
@@ -141,36 +160,80 @@ class _Builder:
     allow_network: bool
     trust_remote_code: bool
 
-    def walk(self, recipe: Sequence[Step], start: Model) -> tuple[Model, list[StepTime]]:
-        """Return the model after the whole recipe, and what each step cost.
+    def walk(self, recipe: Sequence[Step], start: Model) -> tuple[Model, list[StepTime], Verdict]:
+        """Return the model after the whole recipe, what each step cost, and what it came out as.
 
         A damaged input of a pass sends the walk back to the start, where it is not found any more
         and so built again; each can be set aside once.
         """
         while True:
-            model, costs = start, list[StepTime]()
+            model, costs, verdict = start, list[StepTime](), UNCHANGED
+            origin = Origin(start, start, "the input model")
             try:
                 for step in recipe:
-                    model, cost = self._apply(step, model)
+                    origin = replace(origin, direct=model)
+                    model, cost, verdict = self._apply(step, origin, verdict)
                     costs.append(cost)
+                    if not _stays(step, origin):
+                        origin = Origin(model, model, f"the output of {step.name}")
             except _DamagedInputError:
                 continue
-            return model, costs
+            return model, costs, verdict
 
-    def _apply(self, step: Step, model: Model) -> tuple[Model, StepTime]:
+    def _apply(
+        self, step: Step, origin: Origin, before: Verdict
+    ) -> tuple[Model, StepTime, Verdict]:
+        model = origin.direct
         more = more_of(step, self.root, trust_remote_code=self.trust_remote_code)
         pass_, params, key = action_of(self.store, self.data, self.provider, step, model, more)
         with self.store.lock(key):
-            found = self.store.lookup(key)
-            if found is not None:
-                action = self.store.action(key)
-                seconds = 0.0 if action is None else float(action.note.get("seconds", 0.0))
-                return self._after(found, model), StepTime(step.name, seconds, True)
-            self._check(model)
             start = time.perf_counter()
-            made = self._run(pass_, params, step, model, key, start)
-            cost = StepTime(step.name, time.perf_counter() - start, False)
-            return self._after(made, model), cost
+            made = self.store.lookup(key)
+            cached = made is not None
+            if made is None:
+                self._check(model)
+                made = self._run(pass_, params, step, model, key, start)
+            made = self._after(made, model)
+            verdict = self._verdict(pass_, params, made, origin, key)
+            action = self.store.action(key)
+            seconds = time.perf_counter() - start
+            if cached:
+                seconds = 0.0 if action is None else float(action.note.get("seconds", 0.0))
+        if not verdict.valid:
+            raise InvalidArtifactError(
+                f"{step.name}: {verdict.reason}",
+                hint="A translator or a pass is at fault, not the model: leave this pass or these "
+                "parameters out, and report it.",
+            )
+        if _stays(step, origin) and _fidelity(step) is not Fidelity.QUANTIZED:
+            verdict = before  # the figures of what was approximated are still the model's
+        return made, StepTime(step.name, seconds, cached), verdict
+
+    def _verdict(self, pass_: Pass, params: Any, made: Model, origin: Origin, key: str) -> Verdict:
+        """Return what a build is to its source, as noted or compared now; its key is held."""
+        action = self.store.action(key)
+        known = None if action is None else verdict_from(action.note)
+        if known is not None:
+            return known
+        start = time.perf_counter()
+        with self.store.stage() as stage:
+            context = self._context(stage / "out", stage)
+            cache = ComparedCache(self.store.root / "compared")
+            verdict = compare(pass_, params, made, origin, context, cache)
+        seconds = round(time.perf_counter() - start, 4)
+        self.store.annotate(key, {"fidelity": {**verdict.to_json(), "seconds": seconds}})
+        return verdict
+
+    def _context(self, out: Path, scratch: Path) -> Context:
+        return Context(
+            out=out,
+            scratch=scratch,
+            data=self.data,
+            provider=self.provider,
+            progress=self.report,
+            allow_network=self.allow_network,
+            trust_remote_code=self.trust_remote_code,
+        )
 
     def _check(self, model: Model) -> None:
         """Read an input that comes from the store before a pass builds on it."""
@@ -187,15 +250,7 @@ class _Builder:
             out, scratch = stage / "out", stage / "scratch"
             out.mkdir()
             scratch.mkdir()
-            context = Context(
-                out=out,
-                scratch=scratch,
-                data=self.data,
-                provider=self.provider,
-                progress=self.report,
-                allow_network=self.allow_network,
-                trust_remote_code=self.trust_remote_code,
-            )
+            context = self._context(out, scratch)
             self.report(Progress(step.name, 0, 0))
             pass_.run(model if is_ours("passes", step.name) else _copied(model, stage), params,
                       context)  # fmt: skip

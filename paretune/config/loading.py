@@ -23,6 +23,7 @@ from paretune.config.yaml_source import Path as KeyPath
 from paretune.config.yaml_source import Source
 from paretune.data import DataCatalog, DataSpec, Split, columns_of, references_of
 from paretune.errors import ConfigError, UsageError, nearest
+from paretune.fidelity import METRICS as FIDELITY
 from paretune.jsontools import Json
 from paretune.measurement import MetricSpec
 from paretune.models import ModelKind, detect_kind
@@ -308,7 +309,7 @@ class _Reader:
                     self.wrong(("evaluate",), f"both {owner[spec.name]} and {choice.name} yield "
                                f"the metric {spec.name}", "Leave one of them out.")  # fmt: skip
                 found[spec.name], owner[spec.name] = spec, choice.name
-        return found
+        return {spec.name: spec for spec in FIDELITY} | found
 
     def constraints(
         self, given: list[str], metrics: Mapping[str, MetricSpec]

@@ -97,3 +97,57 @@ def test_prediction_and_estimate_hold(bench: Bench, tiny: Model) -> None:
     guess = Merge().estimate(adapted, NoParams(), TargetInfo("local"))
     weights = bench.root / "merged" / "out" / "model.safetensors"
     assert guess.bytes_out == pytest.approx(weights.stat().st_size, rel=0.1)
+
+
+_TIED = {
+    "tied": {"tied": True},
+    "untied": {"tied": False},
+    "tied by flag only": {"tied": False},
+}
+
+
+@pytest.mark.parametrize("targets", [
+    ["lm_head"], ["embed_tokens"], ["lm_head", "embed_tokens", "q_proj"], ["q_proj"], "saved head",
+    "saved embedding",
+], ids=str)  # fmt: skip
+@pytest.mark.parametrize("kind", list(_TIED))
+@pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`:UserWarning")
+@pytest.mark.filterwarnings("ignore:Model with `tie_word_embeddings=True`:UserWarning")
+@pytest.mark.filterwarnings("ignore:Setting `save_embedding_layers` to `True`:UserWarning")
+@pytest.mark.filterwarnings("ignore:Input and output embeddings are no longer tied:UserWarning")
+def test_an_adapter_of_embedding_or_head_is_merged_into_that_one_alone(
+    bench: Bench, tmp_path: Path, kind: str, targets: Any
+) -> None:
+    import torch
+    from peft import LoraConfig, PeftModel, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    folder = make_tiny_llama(tmp_path / "model", **_TIED[kind])
+    if kind == "tied by flag only":
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps({**config, "tie_word_embeddings": True}))
+    base = open_model(folder)
+    saved = {"saved head": ["lm_head"], "saved embedding": ["embed_tokens"]}.get(str(targets))
+    network = get_peft_model(
+        AutoModelForCausalLM.from_pretrained(folder),
+        LoraConfig(
+            task_type="CAUSAL_LM", r=4, target_modules=["q_proj"] if saved else targets,
+            modules_to_save=saved,
+        ),
+    )  # fmt: skip
+    torch.manual_seed(0)
+    for name, weight in network.named_parameters():
+        if "lora_" in name or "modules_to_save" in name:
+            weight.data += torch.randn_like(weight) * 0.2
+    network.save_pretrained(tmp_path / "adapter")
+    adapter = Model(ModelKind.HF_ADAPTER, tmp_path / "adapter", "sha256:a", base)
+    out = bench.run(Merge(), adapter, {}, "merged")
+    ids = torch.tensor([[1, 40, 41, 50, 7, 99]])
+    with torch.no_grad():
+        adapted = PeftModel.from_pretrained(
+            AutoModelForCausalLM.from_pretrained(folder), tmp_path / "adapter"
+        )
+        wanted = adapted(ids).logits
+        found = AutoModelForCausalLM.from_pretrained(out)(ids).logits
+    assert torch.allclose(found, wanted, atol=1e-4)
+    assert inspect(out).tied is (kind == "tied" and targets == ["q_proj"])

@@ -84,6 +84,15 @@ def artifact_of(params: Mapping[str, Any]) -> str:
     return digest(params.get("same", dict(params)))
 
 
+def told_of(kl: float | None) -> Any:
+    """Return what a build job says of a build with that divergence; None: it was not compared."""
+    found = None
+    if kl is not None:
+        found = {"kl": kl, "top1": 0.75, "information": 3.0, "tokens": 160, "lengths": [16, 144]}
+    reason = None if found else "nobody says"
+    return {"version": 1, "compared": found, "reason": reason, "valid": True, "beside": None}
+
+
 class FakeTarget:
     """Answers a job from the parameters of the candidate's last step.
 
@@ -131,6 +140,7 @@ class FakeTarget:
                 "model": Model(ModelKind.HF, Path("x"), artifact).to_json(),
                 "steps": [{"step": "noop", "s": 1.0, "cached": False}],
                 "faults": [],
+                **({"fidelity": told_of(params["kl"])} if "kl" in params else {}),
             }
         if job.kind == "smoke":
             return None

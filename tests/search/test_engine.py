@@ -10,6 +10,7 @@ from fake_search import FakeTarget, make_engine, noop
 from paretune.errors import NothingFeasibleError, StateError
 from paretune.measurement import Rung
 from paretune.search.attempt import Shortcuts
+from paretune.search.constraints import Objective
 from paretune.search.outcome import OutcomeKind
 from paretune.search.prechecks import Foresight
 
@@ -271,3 +272,25 @@ def test_on_a_busy_machine_nothing_is_measured_twice_for_long(
     first = 3 if stays else 4  # of two looks
     assert len(timed) == first + jobs_of_the_second
     assert engine.others_stay is stays
+
+
+def test_what_a_build_is_to_its_source_is_a_metric_without_any_evaluator(tmp_path: Path) -> None:
+    candidates = [noop(x=1, kl=0.0), noop(kl=0.4), noop(kl=0.1), noop(kl=None)]
+    engine = make_engine(tmp_path, candidates, ("kl_per_token <= 0.3",))
+    standing = engine.run()
+    first, far, near, unknown = engine.recorder.outcomes
+    assert far.kind is OutcomeKind.INFEASIBLE
+    assert (far.rung, far.constraint) == (Rung.SMOKE, "kl_per_token <= 0.3")
+    assert far.reason == "kl_per_token is 0.4 nats; needs kl_per_token <= 0.3"
+    assert near.value("kl_per_token") == 0.1
+    assert near.value("top1_agreement") == 0.75
+    assert unknown.kind is OutcomeKind.OK
+    assert unknown.value("kl_per_token") is None
+    assert (unknown.measurements or {})["kl_per_token"].reason == "nobody says"
+    assert standing.feasible == {first.id, near.id}
+
+
+def test_it_can_be_an_objective(tmp_path: Path) -> None:
+    engine = make_engine(tmp_path, [noop(x=1, kl=0.5), noop(x=2, kl=0.1)])
+    engine.objectives = (Objective("kl_per_token", "minimize"),)
+    assert engine.run().best == 2
