@@ -21,7 +21,7 @@ from paretune.latency_figure import measured_cases
 from paretune.model_card import write_model_card
 from paretune.models import Model, earlier_digests, open_model
 from paretune.package import lay_out
-from paretune.report import write_report
+from paretune.report_page import write_report
 from paretune.sample_program import write_sample
 from paretune.search.candidate import Candidate
 from paretune.search.outcome import Outcome

@@ -16,7 +16,7 @@ from paretune.jsontools import Json
 from paretune.measurement import Direction, MetricSpec
 from paretune.pick_entry import pick_entry, sentences
 from paretune.registry import find_evaluator
-from paretune.report import doubts
+from paretune.report_page import doubts
 from paretune.search.candidate import describe
 from paretune.search.constraints import Objective, in_order, parse_where
 from paretune.search.membership import how_sure

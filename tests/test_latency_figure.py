@@ -15,7 +15,7 @@ from paretune.evaluators.workload import GenerationParams, cases_of
 from paretune.latency_figure import latency_figure, measured_cases
 from paretune.measurement import Measurement, Rung
 from paretune.outputs import write_views
-from paretune.report import write_report
+from paretune.report_page import write_report
 from paretune.results_document import ResultsDocument
 from paretune.search.candidate import Candidate, RuntimeSettings, Step
 from paretune.search.constraints import Objective

@@ -30,6 +30,16 @@ def test_every_export_is_there_and_importing_is_light() -> None:
     assert told.stdout.strip() == ""
 
 
+def test_no_module_takes_the_place_of_an_export() -> None:
+    code = (
+        "import pkgutil, paretune\n"
+        "shadowed = {m.name for m in pkgutil.iter_modules(paretune.__path__)} & set(paretune.__all__)"
+        "\nprint(*shadowed)"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == ""
+
+
 def test_a_file_its_text_and_a_mapping_are_the_same_plan(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 from paretune.nothing_measured import nothing_measured
-from paretune.report import plain_answer
+from paretune.report_page import plain_answer
 
 
 def row(id: int, outcome: str, reason: str | None = None) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from paretune.report import write_report
+from paretune.report_page import write_report
 from paretune.results import Results
 
 ROW: dict[str, Any] = {

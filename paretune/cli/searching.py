@@ -99,7 +99,7 @@ def _search(config: Path, *, as_json: bool, **options: Any) -> int:
 
 def closing(result: SearchResult) -> list[str]:
     """Return what a search ends with on the screen: the answer, and where everything is."""
-    from paretune.report import plain_answer
+    from paretune.report_page import plain_answer
 
     lines = ["", *plain_answer(result.results), "", f"report:  {result.study / 'report.html'}"]
     if result.best is not None:

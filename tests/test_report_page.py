@@ -12,7 +12,7 @@ from paretune.csv_export import write_csv
 from paretune.errors import StateError
 from paretune.measurement import Measurement, Rung
 from paretune.model_card import write_model_card
-from paretune.report import plain_answer, script_json, view, write_report
+from paretune.report_page import plain_answer, script_json, view, write_report
 from paretune.results import SCHEMA_FILE, Results, read_results, schema_text
 from paretune.results_document import ResultsDocument
 from paretune.sample_program import write_sample
