@@ -33,8 +33,8 @@ def test_every_export_is_there_and_importing_is_light() -> None:
 def test_no_module_takes_the_place_of_an_export() -> None:
     code = (
         "import pkgutil, paretune\n"
-        "shadowed = {m.name for m in pkgutil.iter_modules(paretune.__path__)} & set(paretune.__all__)"
-        "\nprint(*shadowed)"
+        "found = {m.name for m in pkgutil.iter_modules(paretune.__path__)}"
+        "\nprint(*found & set(paretune.__all__))"
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout.strip() == ""
