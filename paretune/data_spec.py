@@ -89,8 +89,11 @@ class DataSpec(BaseModel):
             raise ValueError("`corpus` is made of `text`: give a `text` template beside it")
         if self.split is not None and self.files is not None:
             raise ValueError("`split` divides one file; `files` come divided")
-        if self.split is not None and self.split.confirm is not None and self.file is None:
-            raise ValueError("`split: {confirm}` divides one file: give it as `file`")
+        if self.split is not None and self.hub is not None:
+            raise ValueError(
+                "`split` divides one file; a data set of the hub comes divided: leave `split` out, "
+                "and name its parts as `.train`, `.validation` or `.test`"
+            )
         return self
 
     @property

@@ -106,7 +106,7 @@ def test_a_part_that_is_kept_aside(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="leave nothing to train on"):
         Split(test=0.6, confirm=0.4)
     with pytest.raises(ValueError, match="divides one file"):
-        DataSpec(hub="x", split={"confirm": 0.2}, **TEMPLATES)  # type: ignore[arg-type]
+        DataSpec(hub="x", split={"test": 0.2}, **TEMPLATES)  # type: ignore[arg-type]
 
 
 def test_another_seed_and_another_column_divide_otherwise(tmp_path: Path) -> None:
