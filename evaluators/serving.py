@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from paretune.adapters import Switch
+from paretune.causal_lm import load_whole
 from paretune.containment import check_model
 from paretune.errors import InvalidArtifactError, UsageError
 from paretune.jsontools import read_json
@@ -238,7 +239,6 @@ class TorchSession:
         self, folder: Path, runtime: RuntimeSettings, trust_remote_code: bool = False
     ) -> None:
         import torch
-        from transformers import AutoModelForCausalLM
 
         torch.set_num_threads(runtime.threads)
         self._torch = torch
@@ -246,14 +246,10 @@ class TorchSession:
         self._trusted = trust_remote_code
         self._device = "cuda" if runtime.provider == "cuda" else "cpu"
         try:
-            with explained(folder, trust_remote_code, InvalidArtifactError):
-                self.model = AutoModelForCausalLM.from_pretrained(
-                    folder,
-                    dtype=torch.float32,
-                    use_safetensors=True,
-                    local_files_only=True,
-                    trust_remote_code=trust_remote_code,
-                ).to(self._device)
+            network = load_whole(
+                folder, trust_remote_code, InvalidArtifactError, dtype=torch.float32
+            )
+            self.model = network.to(self._device)
         except (OSError, ValueError, RuntimeError, KeyError) as error:
             raise InvalidArtifactError(f"does not load: {error}") from error
         self.model.eval()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from paretune.causal_lm import load_whole
 from paretune.containment import check_model
 from paretune.errors import PassError
 from paretune.passes.base import Context
@@ -63,22 +64,14 @@ def load_causal_lm(folder: Path, context: Context, **how: Any) -> Any:
         **how: More for ``from_pretrained``: ``dtype``, ``quantization_config``, ``device_map``.
 
     Raises:
-        PassError: It needs code that the folder brings, and that is off.
+        PassError: It lacks weights, or needs code that the folder brings, and that is off.
         UsageError: It names files outside of its folder, or has pickled weights only.
     """
-    from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # a log is no terminal
     check_model(folder)
-    with explained(folder, context.trust_remote_code, PassError):
-        network = AutoModelForCausalLM.from_pretrained(
-            folder,
-            use_safetensors=True,
-            local_files_only=True,
-            trust_remote_code=context.trust_remote_code,
-            **how,
-        )
+    network = load_whole(folder, context.trust_remote_code, PassError, **how)
     note_tying(network)
     return network
 

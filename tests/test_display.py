@@ -4,7 +4,7 @@ from rich.console import Console
 
 from paretune.display import Opening, Panel, Plain, clock, printable
 from paretune.passes.base import Progress
-from tests.test_report import OUTCOMES
+from tests.test_report_page import OUTCOMES
 
 
 def test_the_panel_shows_what_runs_and_keeps_still_while_timing() -> None:
