@@ -17,11 +17,11 @@ from typing import Any
 
 
 def point_of(path: Path) -> str | None:
-    """Return the name of the durable step that puts a file or folder at this path."""
+    """Return the name of the durable step that is about to put a file or folder at this path."""
     if path.parent.name == "objects":
         return "object"
-    if path.parent.name == "actions":
-        return "action"
+    if path.parent.name == "actions":  # made, or noted on afterwards
+        return "note" if path.exists() else "action"
     return {"outcome.json": "outcome", "results.json": "results"}.get(path.name)
 
 
