@@ -62,7 +62,7 @@ def peak_in_a_process(payload: dict[str, Any]) -> float | str:
                              timeout=_TIMEOUT_S, check=False)  # fmt: skip
     except subprocess.TimeoutExpired:
         return f"filling the context took more than {_TIMEOUT_S} s"
-    told = told_by(ran)
+    told = told_by(ran, fills_memory=True)
     if isinstance(told, str):
         return f"the process that was to hold the context ended: {told}"
     return told["peak_memory_mb"]

@@ -7,6 +7,7 @@ the run-time alone.
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import time
 from pathlib import Path
@@ -22,22 +23,33 @@ if TYPE_CHECKING:
 _TOKENS = 16
 
 
-def told_by(ran: subprocess.CompletedProcess[str]) -> dict[str, float] | str:
+def told_by(
+    ran: subprocess.CompletedProcess[str], *, fills_memory: bool = False
+) -> dict[str, float] | str:
     """Return what the process of a probe printed, or the last line of why it failed.
+
+    Args:
+        ran: The process.
+        fills_memory: It takes as much memory as the model can ask for: SIGKILL is the kernel's
+            answer to that, and no accident.
 
     Raises:
         TransientError: Something outside of it ended the process.
     """
     from paretune.targets.exits import explain_exit, is_from_outside  # not in the probe's process
 
-    if ran.returncode < 0 and is_from_outside(ran.returncode):
+    said = ran.stderr.strip().splitlines()
+    killed = fills_memory and ran.returncode == -signal.SIGKILL
+    if killed and said:
+        return said[-1]
+    if ran.returncode < 0 and not killed and is_from_outside(ran.returncode):
         raise TransientError(
             f"a helper process was {explain_exit(ran.returncode, 0, oom_killer_ran=False)[1]}"
         )
     if ran.returncode < 0:
         return explain_exit(ran.returncode, 0, oom_killer_ran=False)[1]
     if ran.returncode != 0:
-        return (ran.stderr.strip().splitlines() or [f"exit status {ran.returncode}"])[-1]
+        return (said or [f"exit status {ran.returncode}"])[-1]
     found: dict[str, float] = json.loads(ran.stdout.strip().splitlines()[-1])
     return found
 
