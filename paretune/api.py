@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from paretune.config import Plan, load
-from paretune.errors import NothingFitsError, StateError
+from paretune.errors import NothingFitsError, StateError, UsageError
 from paretune.example_prompt import first_prompt, keep_example
 from paretune.given_functions import importable
 from paretune.jsontools import Json, write_atomic
@@ -348,6 +348,11 @@ def optimize(
         StateError: The study is in use or damaged.
         KeyboardInterrupt: As it came, after what was found so far was written.
     """
+    if trials is not None and (type(trials) is not int or trials < 1):
+        raise UsageError(f"trials: expected a whole number from 1, found {trials!r}")
+    for name, folder in (("study", study), ("store", store)):
+        if folder is not None and not str(folder):
+            raise UsageError(f"{name}: the path is empty", hint="Leave it out for the default.")
     with importable(config) as (plain, code):
         plan = load(
             plain,

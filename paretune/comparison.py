@@ -57,6 +57,10 @@ def compare(
     from paretune.targets.local import LocalTarget
     from paretune.targets.surroundings import look_around, troubles
 
+    if isinstance(given, (str, Path)):
+        raise UsageError(
+            f"{str(given)!r} alone to compare; a comparison needs two or more, as a list"
+        )
     try:
         limit = float(seconds(time))
     except ValueError as error:

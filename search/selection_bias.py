@@ -84,6 +84,8 @@ def selection_bias(
     errors = errors_of(ok, metric)
     raw = mine.value(metric)
     assert raw is not None
+    if len(ok) == 1 and not limits:
+        return SelectionBias(metric, raw, 0.0, raw)  # nothing was selected
     if standing.best not in errors.column or errors.covariance is None:
         return None
     columns = [errors.column[o.id] for o in ok]

@@ -1,8 +1,8 @@
 """What comparisons have in common, kept for a while: several builds are made of one source.
 
-``STORE/compared/`` holds a source's logits (``.npz``) and what a sketch said (``.json``), by the
-digest of everything that they depend on. It is no artifact: a handful of files, the latest ones;
-whoever finds none computes it anew.
+``STORE/compared/`` holds a source's logits (``.safetensors``) and what a sketch said
+(``.json``), by the digest of everything that they depend on. It is no artifact: a handful of
+files, the latest ones; whoever finds none computes it anew.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from paretune.distributions import package_version
 from paretune.fidelity import VERSION
 from paretune.jsontools import Json, digest, read_json
 
-_KEPT = {".npz": 3, ".json": 100}
+_KEPT = {".safetensors": 3, ".json": 100}
 _PACKAGES = ("torch", "transformers", "peft", "onnxruntime", "onnxruntime-genai")
 
 
@@ -51,25 +51,22 @@ class ComparedCache:
 
     def arrays(self, key: str) -> list[Any] | None:
         """Return the arrays that were kept, in their order, or None."""
-        import numpy as np
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
 
         try:
-            with np.load(self._folder / f"{key}.npz", allow_pickle=False) as kept:
-                return [kept[name] for name in sorted(kept.files)]
-        except Exception:  # not there, or cut off: numpy and zipfile have many words for that
+            kept = load_file(self._folder / f"{key}.safetensors")
+        except (OSError, SafetensorError):  # not there, or cut off
             return None
+        return [kept[name] for name in sorted(kept)]
 
     def keep_arrays(self, key: str, arrays: Sequence[Any]) -> None:
         """Keep arrays."""
         import numpy as np
+        from safetensors.numpy import save_file
 
-        named = {f"{number:04}": array for number, array in enumerate(arrays)}
-
-        def write(file: Path) -> None:
-            with open(file, "wb") as out:
-                np.savez(out, **named)
-
-        self._write(f"{key}.npz", write)
+        named = {f"{number:04}": np.ascontiguousarray(one) for number, one in enumerate(arrays)}
+        self._write(f"{key}.safetensors", lambda file: save_file(named, file))
 
     def _write(self, name: str, write: Any) -> None:
         aside = self._folder / f".{uuid.uuid4().hex}.tmp"

@@ -102,3 +102,36 @@ def test_without_any_configuration_it_is_seen_and_the_level_is_the_users() -> No
     ]
     assert [one.stderr for one in seen] == ["line\nnote\n", ""]
     assert LOGGER.name == "paretune"
+
+
+@pytest.mark.parametrize("config", [None, 5, [{"model": "m"}], b"model: m"])
+def test_what_is_no_configuration_is_said(config: Any) -> None:
+    with pytest.raises(ConfigError, match="expected a configuration"):
+        load(config)
+
+
+def test_a_mapping_that_contains_itself_is_said() -> None:
+    value: dict[str, Any] = {"model": "m"}
+    value["data"] = value
+    with pytest.raises(ConfigError, match="does it contain itself"):
+        load(value)
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        ({"trials": 0}, "trials"),
+        ({"trials": True}, "trials"),
+        ({"trials": 1.5}, "trials"),
+        ({"study": ""}, "study"),
+        ({"store": ""}, "store"),
+    ],
+)
+def test_arguments_are_checked_as_switches_are(call: dict[str, Any], told: str) -> None:
+    with pytest.raises(paretune.UsageError, match=told):
+        paretune.optimize({"model": "m"}, **call)
+
+
+def test_a_comparison_of_one_name_is_said() -> None:
+    with pytest.raises(paretune.UsageError, match="two or more, as a list"):
+        paretune.compare("models/a")

@@ -12,6 +12,7 @@ from paretune.config.reading import read_configuration
 from paretune.errors import ConfigError
 from paretune.user_paths import user_path
 
+_MAX_DEPTH = 40
 NAME = "search"
 """The study's name where no file gives one."""
 
@@ -26,6 +27,12 @@ def read_config(config: Path | str | Mapping[str, Any]) -> tuple[str, Path]:
     Raises:
         ConfigError: The file cannot be read, or a value of the mapping is no plain value.
     """
+    if not isinstance(config, (Mapping, str, PurePath)):
+        raise ConfigError(
+            f"expected a configuration: a file, its text or a mapping, found a "
+            f"{type(config).__name__}",
+            hint="docs/library.md shows each form.",
+        )
     if isinstance(config, Mapping):
         plain = _plain(config, ())
         return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True), Path(f"{NAME}.yaml")
@@ -37,6 +44,9 @@ def read_config(config: Path | str | Mapping[str, Any]) -> tuple[str, Path]:
 
 def _plain(value: Any, path: tuple[str, ...]) -> Any:
     """Return what YAML can hold: paths as text, tuples as lists."""
+    if len(path) > _MAX_DEPTH:
+        raise ConfigError(f"more than {_MAX_DEPTH} levels deep: does it contain itself?",
+                          key=".".join(path[:3]))  # fmt: skip
     if isinstance(value, Mapping):
         return {str(key): _plain(inner, (*path, str(key))) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):

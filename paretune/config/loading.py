@@ -146,6 +146,8 @@ class _Reader:
         self.check_target(config.target)
         try_first = self.try_first(config.try_first, providers, threads)
         evaluators = self.evaluators(config.evaluate, trust_remote_code)
+        if len(evaluators) < len(config.evaluate):
+            self.stop_if_wrong()  # what a wrong evaluator would yield is not known
         metrics = self.metrics(evaluators)
         objectives = read_objectives(config.objectives, metrics, self.wrong)
         constraints = self.constraints(config.constraints, metrics)

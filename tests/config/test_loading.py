@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from paretune.config import Plan, load
-from paretune.errors import DataError, UsageError
+from paretune.errors import ConfigError, DataError, UsageError
 from paretune.search.candidate import RuntimeSettings
 from paretune.search.space import AnyOf, Chain, PassSlot
 
@@ -266,3 +266,14 @@ def test_any_tree_of_our_own_keys_is_a_plan_or_a_clean_error(
         assert load(config).space.size >= 0
     except UsageError as error:
         assert error.message
+
+
+def test_a_wrong_evaluator_is_told_without_what_it_would_have_yielded(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        plan_of(
+            tmp_path,
+            evaluate=[{"generation": {"prompt_tokens": 20, "new_tokens": 1}}],
+            objectives={"minimize": "decode_ms_p50"},
+        )
+    assert "new_tokens" in str(caught.value)
+    assert "no evaluator yields" not in str(caught.value)

@@ -60,7 +60,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the valid configuration is valid."""
     place = tmp_path_factory.mktemp("configuration")
     write_hugging_face(place / "model", hidden_size=8, num_attention_heads=2)
-    rows = [{"p": f"text {i}", "t": "a"} for i in range(8)]
+    rows = [{"p": f"text {i}", "t": "ab"[i // 2 % 2]} for i in range(8)]
     (place / "tone.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return place
 
