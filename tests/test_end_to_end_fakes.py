@@ -6,7 +6,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from contextlib import closing
 from pathlib import Path
 
@@ -161,27 +160,36 @@ def test_another_model_under_the_same_study_is_refused(tmp_path: Path) -> None:
         search(config)
 
 
+_ENDED = """
+import os, sys
+from pathlib import Path
+from fake_study import search
+from paretune.study import Study
+
+record = Study.record
+
+def record_and_end(self, outcome):
+    record(self, outcome)
+    if len(self.outcomes) == 3:
+        os.kill(os.getpid(), int(sys.argv[2]))
+
+Study.record = record_and_end
+search(Path(sys.argv[1]))
+"""
+
+
 @pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGINT])
 def test_ended_in_the_middle_and_resumed(tmp_path: Path, ending: signal.Signals) -> None:
     config = write_fake_study(tmp_path, {"x": {"low": 1, "high": 30}})
-    code = (
-        "import sys; from pathlib import Path\n"
-        "from fake_study import search\n"
-        "search(Path(sys.argv[1]))\n"
-    )
     paths = os.pathsep.join([str(TESTS), str(TESTS / "plugins"), str(TESTS.parent)])
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, str(config)],
+    ended = subprocess.run(
+        [sys.executable, "-c", _ENDED, str(config), str(int(ending))],
         env={**os.environ, "PYTHONPATH": paths},
         stderr=subprocess.DEVNULL,
+        timeout=300,
+        check=False,
     )
-    deadline = time.monotonic() + 300
-    while len(list(tmp_path.glob("study/candidates/*/outcome.json"))) < 3:
-        assert time.monotonic() < deadline
-        assert process.poll() is None
-        time.sleep(0.01)
-    process.send_signal(ending)
-    process.wait(timeout=300)
+    assert ended.returncode != 0
     before = [o.candidate for o in read_outcomes(tmp_path / "study")]
     assert 3 <= len(before) < 31
     result = search(config)
