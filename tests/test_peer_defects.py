@@ -29,6 +29,7 @@ from paretune.search.space import PassSlot, Space
 from paretune.search.standing import Standing, stand
 from paretune.store import Store
 from paretune.study import read_outcomes
+from tests.tiny_models import make_tiny_llama
 
 OBJECTIVES = (Objective("accuracy", "maximize"), Objective("decode_ms_p50", "minimize"))
 
@@ -102,14 +103,15 @@ def test_07_what_was_found_is_on_disk_while_the_search_runs(tmp_path: Path) -> N
             str(tests / part) for part in ("chaos/site", "plugins", "chaos")
         ),
         "CHAOS_JOURNAL": str(tmp_path / "journal"),
-        "CHAOS_AT": "results:after:2",
+        "CHAOS_AT": "outcome:after:2",
     }
     command = [sys.executable, str(tests / "chaos" / "victim.py"), "fakes", str(config)]
     assert subprocess.run(command, env=environment, check=False).returncode == -9
     assert len(read_outcomes(tmp_path / "study")) == 2
     results = read_json(tmp_path / "study" / "results.json")
-    assert (results["status"], len(results["candidates"])) == ("running", 2)
-    assert results["best"] is not None
+    # It is written anew at most every two seconds, and at the first outcome.
+    assert results["status"] == "running"
+    assert 1 <= len(results["candidates"]) <= 2
 
 
 def test_08_a_failed_pass_is_not_kept_and_keys_do_not_collide(tmp_path: Path) -> None:
@@ -165,8 +167,10 @@ def test_11_the_provider_is_searched_any_metric_is_an_objective_and_failure_has_
     space = Space((PassSlot("noop", {"x": (1,)}),), ("cpu", "cuda"), (1,))
     assert {c.runtime for c in space} == {RuntimeSettings("cpu", 1), RuntimeSettings("cuda", 1)}
     (tmp_path / "lines.txt").write_text("one\ntwo\n")
+    make_tiny_llama(tmp_path / "llama")  # one with a tokenizer, which perplexity needs
     config = write_fake_study(
         tmp_path, {"misbehave": "raise"}, baseline=[{"noop": {"misbehave": "raise"}}],
+        model="llama",
         data={"lines": {"file": "lines.txt", "text": "{text}"}},
         evaluate=["readback", {"perplexity": {"data": "lines"}}],
         objectives={"minimize": ["perplexity", "decode_ms_p50"]},
