@@ -93,7 +93,7 @@ def _beyond(
     )
     if name == "config.json" and key.endswith("pad_token_id"):
         yield Finding(
-            told,
+            f"{told}: the model cannot be loaded so, and every candidate would have failed",
             "Set it to -1 (or null) if there is no such token, or to the end token's id; or, if "
             "the token was added to the tokenizer, resize the model's embedding to it.",
         )
