@@ -171,6 +171,7 @@ def test_a_tokenizer_that_puts_a_token_first(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # it trains and measures a real model, on however busy a machine
 def test_smollm2_learns_the_tones(smollm2: Path, tmp_path: Path) -> None:
     """One training on the demo's data: the tuned model lands between 80 and 97 %."""
     config = yaml.safe_load((ROOT / "examples" / "tone.yaml").read_text())
