@@ -66,8 +66,7 @@ class Genai:
 
     def sketched(self, params: GenaiParams, provider: str) -> Json:
         """Return what a sketch depends on beside the model."""
-        whole = params.in_full_precision(provider)
-        return [params.precision == "fp32", whole.model_dump(mode="json")]
+        return params.sketched(provider)
 
     def sketch(
         self, model: Model, params: GenaiParams, context: Context

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from paretune.jsontools import read_model_json
+from paretune.jsontools import Json, read_model_json
 from paretune.models import ModelInfo
 from paretune.passes.base import Fidelity, Params, parameter
 
@@ -103,6 +103,11 @@ class GenaiParams(Params):
     def fidelity(self) -> Fidelity:
         """What the build is to the model that it is made from."""
         return Fidelity.QUANTIZED if self.quantized else Fidelity(self.precision)
+
+    def sketched(self, provider: str) -> Json:
+        """Return what a sketch of a build with these parameters depends on beside the model."""
+        whole = self.in_full_precision(provider)
+        return [self.precision == "fp32", whole.model_dump(mode="json")]
 
     def in_full_precision(self, provider: str) -> GenaiParams:
         """Return the parameters of a build that differs from this one in its rounding only."""
