@@ -97,6 +97,11 @@ class Limit:
         return value is not None and _HOLDS[self.op](value, self.value)
 
     @property
+    def odd_as_written(self) -> bool:
+        """Whether its factor says nothing of the baseline: told before anything runs."""
+        return self.relative is not None and self.relative[0] == "*" and self.relative[1] <= 0
+
+    @property
     def remark(self) -> str | None:
         """What is odd about the number in force; None if nothing is.
 
@@ -211,7 +216,17 @@ def _what_is_wrong(text: str) -> str:
     op = re.compile(r"\s*(<=|>=|<|>)").match(text, begins.end())
     if op is None:
         return f"expected <=, <, >= or > at column {begins.end() + 1}"
-    return f"expected a number, or baseline with + - * and a number, at column {op.end() + 1}"
+    told = f"expected a number, or baseline with + - * and a number, at column {op.end() + 1}"
+    after = re.compile(rf"\s*({_NUMBER})\s*(\S.*)").match(text, op.end())
+    if after is None:
+        return told
+    if after[2].startswith("%"):
+        return (
+            f"a limit is a plain number: {float(after[1]) / 100:g} for {after[1]} % of a metric "
+            f"that is a fraction, `baseline * {float(after[1]) / 100:g}` for {after[1]} % of the "
+            "baseline"
+        )
+    return f"a limit is a number in the metric's unit, without {after[2]!r} after it"
 
 
 def parse_where(text: str) -> tuple[Constraint, ...]:

@@ -264,7 +264,9 @@ class Engine:
             return
         limits, unresolved = resolve(self.constraints, outcome)
         for limit in limits:
-            if limit.remark is not None and limit.text not in self._remarked:
+            if limit.remark is not None and not limit.odd_as_written and (
+                limit.text not in self._remarked
+            ):  # fmt: skip
                 self._remarked.add(limit.text)
                 self.watcher.note(f"note: {limit.remark}")
         if unresolved:

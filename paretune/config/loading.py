@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from paretune.config.data_use import check_data
 from paretune.config.given import read_config
 from paretune.config.lengths import check_lengths
+from paretune.config.limits import read_constraints
 from paretune.config.model_source import find_model
 from paretune.config.model_use import base_model, look_at_model
 from paretune.config.objectives import against_the_grain, read_objectives
@@ -27,9 +28,9 @@ from paretune.fidelity import METRICS as FIDELITY
 from paretune.jsontools import Json
 from paretune.measurement import MetricSpec
 from paretune.models import ModelKind, detect_kind
-from paretune.registry import find_evaluator, names
+from paretune.registry import find_evaluator, is_ours, names
 from paretune.search.candidate import Candidate, RuntimeSettings, Step
-from paretune.search.constraints import Constraint, Objective, parse_constraint
+from paretune.search.constraints import Objective
 from paretune.search.space import PassSlot, Space, Stage
 from paretune.targets.fingerprint import physical_cores
 from paretune.targets.providers import PROVIDERS
@@ -150,7 +151,9 @@ class _Reader:
             self.stop_if_wrong()  # what a wrong evaluator would yield is not known
         metrics = self.metrics(evaluators)
         objectives = read_objectives(config.objectives, metrics, self.wrong)
-        constraints = self.constraints(config.constraints, metrics)
+        constraints, limit_notes = read_constraints(
+            config.constraints, metrics, _of_others(evaluators), self.wrong
+        )
         settings = self.settings(config.search, objectives, trials, time)
         self.templates(config.data)
         self.stop_if_wrong()
@@ -160,7 +163,7 @@ class _Reader:
         self.kinds(model, stages, recipes)
         model_notes = look_at_model(model, base, self.wrong)
         catalog = DataCatalog(config.data, self.root, allow_network)
-        notes = against_the_grain(objectives, constraints, metrics)
+        notes = (*limit_notes, *against_the_grain(objectives, constraints, metrics))
         data_notes, evaluators = check_data(catalog, stages, recipes, evaluators, self.wrong)
         check_lengths(base or model, evaluators, self.wrong)
         self.stop_if_wrong()
@@ -313,25 +316,6 @@ class _Reader:
                 found[spec.name], owner[spec.name] = spec, choice.name
         return {spec.name: spec for spec in FIDELITY} | found
 
-    def constraints(
-        self, given: list[str], metrics: Mapping[str, MetricSpec]
-    ) -> tuple[Constraint, ...]:
-        found = []
-        for i, text in enumerate(given):
-            try:
-                constraint = parse_constraint(text)
-            except UsageError as error:
-                self.wrong(("constraints", i), error.message, error.hint)
-                continue
-            if constraint.metric not in metrics:
-                self.wrong(
-                    ("constraints", i),
-                    f"no evaluator yields the metric {constraint.metric!r}",
-                    nearest(constraint.metric, metrics),
-                )
-            found.append(constraint)
-        return tuple(found)
-
     def settings(
         self,
         section: SearchSection,
@@ -393,6 +377,13 @@ class _Reader:
             elif out == {ModelKind.HF_ADAPTER}:
                 self.wrong(key, "what comes out is an adapter, which is not measured by itself",
                            "Put `merge` or `genai_adapter` after it.")  # fmt: skip
+
+
+def _of_others(evaluators: Iterable[EvaluatorChoice]) -> frozenset[str]:
+    """Return the metrics that a user's function or another package's evaluator yields."""
+    others = (e for e in evaluators if e.name == "custom" or not is_ours("evaluators", e.name))
+    made = (find_evaluator(e.name)(find_evaluator(e.name).Params(**e.params)) for e in others)
+    return frozenset(spec.name for evaluator in made for spec in evaluator.metrics)
 
 
 def _known_keys(loc: KeyPath) -> Iterable[str]:
