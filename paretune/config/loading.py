@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from paretune.config.booleans import misplaced_in
 from paretune.config.data_use import check_data
 from paretune.config.given import read_config
 from paretune.config.lengths import check_lengths
@@ -182,13 +183,22 @@ class _Reader:
         if not isinstance(value, dict):
             raise self.source.error((), "expected keys such as model: and passes:",
                                     "`paretune init` writes a first configuration.")  # fmt: skip
+        told = self.booleans(ConfigFile, value, ())
         try:
             return ConfigFile.model_validate(value)
         except ValidationError as error:
             for detail in error.errors():
-                self._pydantic(detail)
+                if not any(tuple(detail["loc"])[: len(path)] == path for path in told):
+                    self._pydantic(detail)
             self.stop_if_wrong()
             raise
+
+    def booleans(self, fields: type[BaseModel], value: Any, at: KeyPath) -> list[KeyPath]:
+        """Refuse booleans where a number or text belongs; returns where they are."""
+        found = [((*at, *path), expected) for path, expected in misplaced_in(fields, value)]
+        for path, expected in found:
+            self.wrong(path, *self.source.no_boolean(path, expected))
+        return [path for path, _ in found]
 
     def _pydantic(self, detail: Any) -> None:
         loc: KeyPath = tuple(detail["loc"])
@@ -287,11 +297,14 @@ class _Reader:
         if not isinstance(params, dict):
             self.wrong(path, f"expected parameters by name, found {_shown(params)}")
             return None
+        told = self.booleans(kind.Params, params, path)
         try:
             read = kind.Params(**params)
         except ValidationError as error:
             for detail in error.errors():
                 at = (*path, *detail["loc"])
+                if any(at[: len(where)] == where for where in told):
+                    continue
                 if detail["type"] == "extra_forbidden":
                     key = str(detail["loc"][-1])
                     self.wrong(at, f"the evaluator {name} has no parameter {key!r}",
@@ -300,6 +313,8 @@ class _Reader:
                     self.wrong(path, f"the evaluator {name} needs {detail['loc'][-1]!r}")
                 else:
                     self.wrong(at, f"{detail['msg']}, found {_shown(detail['input'])}")
+            return None
+        if told:
             return None
         return EvaluatorChoice(name, read.model_dump(mode="json", exclude_unset=True))
 

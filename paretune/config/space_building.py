@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
+from paretune.config.booleans import misplaced
 from paretune.config.yaml_source import Path, Source
 from paretune.errors import ConfigError, UsageError, nearest
 from paretune.jsontools import Json, canonical
@@ -35,6 +36,10 @@ class SpaceReader:
 
     def _wrong(self, path: Path, message: str, hint: str | None = None) -> None:
         self._errors.append(self._source.error(path, message, hint))
+
+    def _no_boolean(self, path: Path, expected: str) -> None:
+        message, hint = self._source.no_boolean(path, expected)
+        self._wrong(path, message, hint)
 
     def stages(self, entries: list[Any], path: Path) -> tuple[Stage, ...]:
         """Read a list of entries; faulty ones are left out."""
@@ -122,8 +127,12 @@ class SpaceReader:
         bounded: Any = Annotated[field.annotation, Field(), *field.metadata]
         adapter: TypeAdapter[Any] = TypeAdapter(bounded)
         as_one, why = _converted(adapter, value)
-        if why is None:
+        found = next(_booleans(field.annotation, value, one=why is None), None)
+        if why is None and found is None:
             return (as_one,)
+        if found is not None and not (isinstance(value, dict) and {"low", "high"} <= value.keys()):
+            self._no_boolean((*path, *found[0]), found[1])
+            return None
         if isinstance(value, list) and value:
             if search == "none":
                 self._wrong(path, f"takes one value, found a list of {len(value)}")
@@ -158,6 +167,13 @@ class SpaceReader:
             key = min(unknown)
             self._wrong((*path, key), f"a range has no {key!r}", nearest(key, _RANGE_KEYS))
             return None
+        for key in ("low", "high", "step", "points"):
+            if isinstance(value.get(key), bool):
+                self._no_boolean((*path, key), "a number")
+                return None
+        if not isinstance(value.get("log", False), bool):
+            self._wrong((*path, "log"), f"expected true or false, found {_shown(value['log'])}")
+            return None
         ends = []
         for key in ("low", "high"):
             converted, why = _converted(adapter, value[key])
@@ -168,7 +184,7 @@ class SpaceReader:
         try:
             points = grid(
                 *ends,
-                log=bool(value.get("log", False)),
+                log=value.get("log", False),
                 step=None if value.get("step") is None else float(value["step"]),
                 points=None if value.get("points") is None else int(value["points"]),
                 integer=isinstance(ends[0], int) and isinstance(ends[1], int),
@@ -177,6 +193,16 @@ class SpaceReader:
             self._wrong(path, f"range: {error}")
             return None
         return points
+
+
+def _booleans(annotation: Any, value: Any, *, one: bool) -> Iterator[tuple[Path, str]]:
+    """Yield booleans where none belong, in a parameter's value or in the values to choose from."""
+    if one or not isinstance(value, list):
+        yield from misplaced(annotation, value)
+        return
+    for i, item in enumerate(value):
+        for place, expected in misplaced(annotation, item):
+            yield (i, *place), expected
 
 
 def _search_of(field: FieldInfo) -> str:

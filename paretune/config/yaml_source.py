@@ -7,6 +7,7 @@ values or in a `ConfigError`.
 
 from __future__ import annotations
 
+import json
 from typing import Any, TypeAlias
 
 import yaml
@@ -73,6 +74,7 @@ class Source:
     def __init__(self, text: str, file: str) -> None:
         self.file = file
         self._lines: dict[Path, int] = {}
+        self._booleans: dict[Path, str] = {}
         self._nodes = self._characters = 0
         if len(text) > _MOST_BYTES:
             raise ConfigError(f"larger than {_MOST_BYTES} bytes", file=file)
@@ -107,6 +109,8 @@ class Source:
                 why, file=self.file, line=line, key=key_of(path),
                 hint="Put it in quotes to make it text.",
             )  # fmt: skip
+        if isinstance(value, bool):
+            self._booleans[path] = node.value
         return value
 
     def _scalar(self, loader: _Loader, node: yaml.Node) -> tuple[Json, str | None]:
@@ -161,6 +165,19 @@ class Source:
             if path[:length] in self._lines:
                 return self._lines[path[:length]]
         return None
+
+    def no_boolean(self, path: Path, expected: str) -> tuple[str, str | None]:
+        """Return what is wrong with a boolean that stands where none belongs, and what to do.
+
+        Args:
+            path: Its key.
+            expected: What belongs there.
+        """
+        word = self._booleans.get(path, "true or false")
+        told = f"expected {expected}, found {word}, which is a boolean"
+        if "text" not in expected and "one of" not in expected:
+            return told, None
+        return told, f"Put it in quotes to make it text: {json.dumps(word)}."
 
     def error(self, path: Path, message: str, hint: str | None = None) -> ConfigError:
         """Return an error at a key."""
