@@ -128,11 +128,11 @@ class SpaceReader:
         adapter: TypeAdapter[Any] = TypeAdapter(bounded)
         as_one, why = _converted(adapter, value)
         found = next(_booleans(field.annotation, value, one=why is None), None)
-        if why is None and found is None:
-            return (as_one,)
         if found is not None and not (isinstance(value, dict) and {"low", "high"} <= value.keys()):
             self._no_boolean((*path, *found[0]), found[1])
             return None
+        if why is None:
+            return (as_one,)
         if isinstance(value, list) and value:
             if search == "none":
                 self._wrong(path, f"takes one value, found a list of {len(value)}")
