@@ -14,6 +14,8 @@ from paretune.errors import NothingFitsError, StateError, UsageError
 from paretune.example_prompt import first_prompt, keep_example
 from paretune.given_functions import importable
 from paretune.jsontools import Json, write_atomic
+from paretune.legal_files import FOLDER as LEGAL
+from paretune.legal_files import keep_legal
 from paretune.log_display import Logged
 from paretune.measurement import Measurement
 from paretune.models import earlier_digests
@@ -96,6 +98,7 @@ class Search:
         read = [ref for choice in plan.evaluators for ref in references(choice)]
         self._example = first_prompt(read, setting.catalog)
         keep_example(study.folder, self._example)
+        keep_legal(study.folder, [f for f in (plan.model, plan.base) if f is not None])
         self._document = ResultsDocument(
             plan.name, plan.digest, setting.device.to_json(), plan.objectives,
             plan.constraints, setting.baseline.digest, self.notes, setting.roofline,
@@ -292,7 +295,8 @@ class Search:
             return SearchResult(study.folder, results, None)
         # The pick may be the input model, and what interrupted the search that it was changed.
         with suppress(StateError) if status == "interrupted" else nullcontext():
-            hand_over(pick, results, setting.plan.to_json(), setting.store, best, self._example)
+            hand_over(pick, results, setting.plan.to_json(), setting.store, best, self._example,
+                      [study.folder / LEGAL])  # fmt: skip
         return SearchResult(study.folder, results, best if best.is_dir() else None)
 
 

@@ -49,13 +49,20 @@ class AnswerEnd:
     from_template: bool = False
 
 
-def render(tokenizer: Tokenizer, messages: Sequence[Message], *, reply: bool = False) -> str:
+def render(
+    tokenizer: Tokenizer,
+    messages: Sequence[Message],
+    *,
+    reply: bool = False,
+    template: str | None = None,
+) -> str:
     """Return turns as the text that the model's chat template makes of them.
 
     Args:
         tokenizer: A transformers tokenizer.
         messages: ``{"role": ..., "content": ...}`` each.
         reply: Go on to where the assistant's answer begins.
+        template: Taken in place of the tokenizer's own.
 
     Raises:
         ChatTemplateError: There is no template, or it refuses these turns (its message inside).
@@ -68,8 +75,9 @@ def render(tokenizer: Tokenizer, messages: Sequence[Message], *, reply: bool = F
         )
     try:
         text = tokenizer.apply_chat_template(
-            [dict(message) for message in messages], tokenize=False, add_generation_prompt=reply
-        )
+            [dict(message) for message in messages], tokenize=False, add_generation_prompt=reply,
+            chat_template=template,
+        )  # fmt: skip
     except Exception as error:  # a template is a program from elsewhere: it may raise anything
         roles = ", ".join(str(message.get("role")) for message in messages)
         raise ChatTemplateError(
@@ -129,15 +137,15 @@ def _find_end(tokenizer: Tokenizer) -> AnswerEnd:
 
 def _through_first_mark(tokenizer: Tokenizer, text: str) -> tuple[int, ...]:
     """Return a text's token ids up to the first that stands for itself; none if none does."""
-    marks = _marks(tokenizer)
+    known = marks(tokenizer)
     ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"] if text else []
     for place, token in enumerate(ids):
-        if token in marks:
+        if token in known:
             return tuple(ids[: place + 1])
     return ()
 
 
-def _marks(tokenizer: Tokenizer) -> frozenset[int]:
+def marks(tokenizer: Tokenizer) -> frozenset[int]:
     """Return the ids of tokens that stand for themselves: special and added ones, but for blanks.
 
     Tokenizers add runs of spaces as tokens too; and what is unknown ends nothing.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from paretune.data_values import NotTextError, text_of
 from paretune.jsontools import parse_json
@@ -18,6 +18,7 @@ _SHARE_GPT = {
     "human": "user", "gpt": "assistant", "chatgpt": "assistant", "system": "system",
     "user": "user", "assistant": "assistant", "tool": "tool", "observation": "tool",
 }  # fmt: skip
+OPENAI, SHARE_GPT = ("role", "content"), ("from", "value")
 _CHANGES_WHAT_IS_LEARNED = ("tool_calls", "function_call", "weight")
 _EXPECTED = (
     'Expected a list such as [{"role": "user", "content": "..."}, {"role": "assistant", "content": '
@@ -56,8 +57,22 @@ class Turn:
         return {"role": self.role, "content": self.content}
 
 
-def turns_of(value: Any) -> tuple[tuple[Turn, ...], frozenset[str]]:
-    """Return a row's conversation, and the keys of its turns that are not used.
+class Conversation(NamedTuple):
+    """A row's conversation.
+
+    Attributes:
+        turns: In order.
+        unused: Keys of its turns that are not used.
+        forms: How its turns are written: by which keys, as `OPENAI` and `SHARE_GPT` are.
+    """
+
+    turns: tuple[Turn, ...]
+    unused: frozenset[str]
+    forms: frozenset[tuple[str, str]]
+
+
+def turns_of(value: Any) -> Conversation:
+    """Return a row's conversation.
 
     Args:
         value: A list of turns, or the JSON text of one (as CSV files hold it).
@@ -75,17 +90,18 @@ def turns_of(value: Any) -> tuple[tuple[Turn, ...], frozenset[str]]:
     if not value:
         raise ConversationError("has no turns")
     unused: set[str] = set()
-    turns = tuple(_turn(turn, f"turn {n}", unused) for n, turn in enumerate(value, start=1))
+    forms: set[tuple[str, str]] = set()
+    turns = tuple(_turn(turn, f"turn {n}", unused, forms) for n, turn in enumerate(value, start=1))
     _check_order(turns)
-    return turns, frozenset(unused)
+    return Conversation(turns, frozenset(unused), frozenset(forms))
 
 
-def _turn(value: Any, where: str, unused: set[str]) -> Turn:
+def _turn(value: Any, where: str, unused: set[str], forms: set[tuple[str, str]]) -> Turn:
     if not isinstance(value, Mapping):
         raise ConversationError(f"{where} is {type(value).__name__}, expected an object")
     given = {key: inner for key, inner in value.items() if not _missing(inner)}
     share = "from" in given and "role" not in given
-    role_key, content_key = ("from", "value") if share else ("role", "content")
+    form = role_key, content_key = SHARE_GPT if share else OPENAI
     for key in _CHANGES_WHAT_IS_LEARNED:
         if given.get(key) not in (None, [], {}, 1):
             raise ConversationError(
@@ -96,6 +112,7 @@ def _turn(value: Any, where: str, unused: set[str]) -> Turn:
     if content_key not in given:
         raise ConversationError(f"{where} ({role}) has no {content_key!r}")
     content = _content(given[content_key], f"{where} ({role})", content_key)
+    forms.add(form)
     unused |= given.keys() - {role_key, content_key, *_CHANGES_WHAT_IS_LEARNED}
     return Turn(role, content)
 

@@ -7,6 +7,7 @@ import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from paretune.templates import columns_of
 
 __all__ = [
     "DataCatalog", "DataSpec", "Dataset", "Example", "Split", "columns_of", "references_of",
+    "same_text",
 ]  # fmt: skip
 
 
@@ -87,6 +89,21 @@ class DataCatalog:
     def name_of(self, ref: str) -> str:
         """Return the name of the data set that a reference belongs to; the reference if to none."""
         return self._places.get(ref, (ref, ""))[0]
+
+    def spec_of(self, ref: str) -> DataSpec:
+        """Return how the data set of a reference that there is was specified."""
+        return self._specs[self._places[ref][0]]
+
+    def row(self, ref: str, number: int) -> Row:
+        """Return one row of the file behind a reference, as it was read.
+
+        Args:
+            ref: A reference that was loaded.
+            number: 0-based row.
+        """
+        name, part = self._places[ref]
+        spec = self._specs[name]
+        return next(islice(self._rows(spec, _place_in(spec, part))[0], number, None))
 
     def kept_aside(self, ref: str) -> str | None:
         """Return the reference of what is kept aside of a data set; None if nothing is.
@@ -167,9 +184,9 @@ class DataCatalog:
 
         A split never does; files that come divided, or a whole data set beside its part, may.
         """
-        mine = {_same_text(_text_of(example)) for example in self.load(train).examples}
+        mine = {same_text(_text_of(example)) for example in self.load(train).examples}
         examples = self.load(test).examples
-        shared = [e for e in examples if _same_text(_text_of(e)) in mine]
+        shared = [e for e in examples if same_text(_text_of(e)) in mine]
         if not shared:
             return None
         return (
@@ -197,7 +214,7 @@ class DataCatalog:
 
     def _content(self, name: str, spec: DataSpec, part: str) -> ReadData:
         """Return what a data set's file holds; each is read once."""
-        place = part if spec.files is not None else part or "train" if spec.hub is not None else ""
+        place = _place_in(spec, part)
         key = (name, place)
         if key not in self._read:
             rows, file = self._rows(spec, place)
@@ -254,6 +271,13 @@ class DataCatalog:
         return made
 
 
+def _place_in(spec: DataSpec, part: str) -> str:
+    """Return which of a data set's files holds a part; empty where there is one only."""
+    if spec.files is not None:
+        return part
+    return part or "train" if spec.hub is not None else ""
+
+
 def references_of(name: str, spec: DataSpec) -> dict[str, tuple[str, str]]:
     """Return a data set's references, each with the name and the part that it means."""
     whole = {} if spec.files is not None else {name: (name, "")}
@@ -271,7 +295,7 @@ def _text_of(example: Example) -> str:
     return example.prompt or example.answer
 
 
-def _same_text(text: str) -> str:
+def same_text(text: str) -> str:
     """Return a text as it is compared: differences in white space do not make it another."""
     return " ".join(text.split())
 
@@ -282,7 +306,7 @@ def _divide(split: Split, data: ReadData) -> dict[str, list[Example]]:
     Groups are shuffled by the seed and go to the test side until it has its share of them, then to
     the one that is kept aside: with or without it the test side is the same.
     """
-    keys = [_same_text(group) for group in data.groups]
+    keys = [same_text(group) for group in data.groups]
     groups = sorted(set(keys), key=lambda key: hashlib.sha256(key.encode()).digest())
     random.Random(split.seed).shuffle(groups)
     test = round(split.test * len(groups))

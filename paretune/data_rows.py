@@ -84,6 +84,7 @@ class _Reader:
         self._empty: list[int] = []
         self._kinds: dict[str, dict[str, int]] = {column: {} for column in self._columns}
         self._unused: dict[str, int] = {}
+        self._forms: dict[tuple[str, str], list[int]] = {}
         self._characters = 0
 
     def add(self, number: int, row: Row) -> None:
@@ -154,11 +155,13 @@ class _Reader:
         if value is None or value != value or (isinstance(value, str) and not value.strip()):
             return None
         try:
-            turns, unused = turns_of(value)
+            turns, unused, forms = turns_of(value)
         except ConversationError as error:
             raise DataError(
                 f"{self.file}: row {number + 1}, column {column!r}: {error.what}", hint=error.hint
             ) from error
+        for form in forms:
+            self._forms.setdefault(form, []).append(number)
         for key in unused:
             self._unused[key] = self._unused.get(key, 0) + 1
         before = "\n".join(f"{turn.role}: {turn.content}" for turn in turns[:-1])
@@ -197,6 +200,14 @@ class _Reader:
             if len(kinds) > 1:
                 found = " and ".join(f"{kind} (row {n + 1})" for kind, n in kinds.items())
                 yield f"{self.file}: column {column!r} holds {found}; each is used as it is written"
+        if len(self._forms) > 1:
+            # The rarer way first: most likely it is the one that nobody knew of.
+            ways = sorted(self._forms.items(), key=lambda way: len(way[1]))
+            told = "; ".join(
+                f"{rows_told(rows, ('has', 'have'))} {role!r} and {content!r}"
+                for (role, content), rows in ways
+            )
+            yield f"{self.file}: turns are written in two ways, and both are read: {told}"
         if self._unused:
             keys = ", ".join(f"{key!r}" for key in sorted(self._unused))
             yield f"{self.file}: of the turns the keys {keys} are not used"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from paretune.jsontools import Json, canonical
@@ -24,6 +24,7 @@ def write_model_card(
     out: Path,
     model_name: str,
     kind: str,
+    legal: Sequence[str] = (),
 ) -> None:
     """Write a model card with the figures that were measured.
 
@@ -33,6 +34,7 @@ def write_model_card(
         out: The file.
         model_name: Name of the input model.
         kind: ``genai`` or ``hf``.
+        legal: Names of the licences and notices that lie beside it.
     """
     device, provider = results["device"], escaped(candidate["runtime"]["provider"])
     lines = [
@@ -71,7 +73,8 @@ def write_model_card(
     lines += [
         "## Limits",
         "Its accuracy was measured on the data named in `recipe.yaml` and on nothing else. Its "
-        "licence is that of the model it was made from, and of the data it was trained on.",
+        "licence is that of the model it was made from, and of the data it was trained on"
+        + (f" (beside this: {', '.join(map(escaped, legal))})." if legal else "."),
         "",
         "Versions: "
         + ", ".join(f"{escaped(k)} {escaped(v)}" for k, v in results["versions"].items()),

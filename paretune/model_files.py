@@ -34,7 +34,7 @@ _DOCUMENT = re.compile(
     r"(license|licence|notice|copying|readme|changelog|authors|use_policy)([-_.][\w.-]*)?$",
     re.IGNORECASE,
 )
-_LOADED = (".safetensors", ".json", ".model", ".jinja", ".onnx", ".data", ".tiktoken", ".py")
+LOADED = (".safetensors", ".json", ".model", ".jinja", ".onnx", ".data", ".tiktoken", ".py")
 """Suffixes that are loaded, whatever stands before them (``license.json`` is no licence)."""
 _OF_ITS_USER = frozenset(
     {".py", ".yaml", ".yml", ".toml", ".cfg", ".ini", ".sh", ".csv", ".tsv", ".jsonl", ".ndjson",
@@ -121,7 +121,7 @@ def _is_ours(folder: Path) -> bool:
 
 
 def _is_document(name: str) -> bool:
-    return not name.lower().endswith(_LOADED) and _DOCUMENT.match(name) is not None
+    return not name.lower().endswith(LOADED) and _DOCUMENT.match(name) is not None
 
 
 def _is_hugging_face(folder: Path) -> bool:

@@ -18,6 +18,7 @@ from paretune.errors import ConfigError, StateError
 from paretune.example_prompt import ExamplePrompt
 from paretune.jsontools import Json, write_atomic
 from paretune.latency_figure import measured_cases
+from paretune.legal_files import add_legal
 from paretune.model_card import write_model_card
 from paretune.models import Model, earlier_digests, open_model
 from paretune.package import lay_out
@@ -55,6 +56,7 @@ def hand_over(
     store: Store,
     out: Path,
     example_prompt: ExamplePrompt,
+    legal: Sequence[Path] = (),
 ) -> None:
     """Write the deployable package of one candidate; whole, or not at all.
 
@@ -65,6 +67,7 @@ def hand_over(
         store: Where the artifact lies.
         out: The folder to write; replaced if it is there.
         example_prompt: What ``sample.py`` is given when it is started without a prompt.
+        legal: Folders whose licences and notices go with it.
 
     Raises:
         StateError: The artifact is not in the store any more.
@@ -80,13 +83,14 @@ def hand_over(
             else _input_model(resolved, outcome)
         )
         lay_out(model, outcome.candidate.runtime, aside, link=False)
+    notices = add_legal(aside, legal)
     recipe = yaml.safe_dump(
         recipe_config(resolved, outcome.candidate), sort_keys=False, allow_unicode=True, width=100
     )
     header = "# Rebuilds and measures this model: paretune run recipe.yaml\n"
     write_atomic(aside / "recipe.yaml", header + recipe)
     name = Path(str(resolved["model"])).name
-    write_model_card(dict(results), row, aside / "model_card.md", name, model.kind.value)
+    write_model_card(dict(results), row, aside / "model_card.md", name, model.kind.value, notices)
     prompt, chat, before, role = example_prompt
     write_sample(aside / "sample.py", model.kind.value, prompt, chat, 32, before, role)
     shutil.rmtree(out, ignore_errors=True)

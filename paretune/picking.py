@@ -13,6 +13,7 @@ from paretune.config.yaml_source import Source
 from paretune.errors import ConfigError, StateError, UsageError, nearest
 from paretune.example_prompt import example_of
 from paretune.jsontools import Json
+from paretune.legal_files import FOLDER as LEGAL
 from paretune.measurement import Direction, MetricSpec
 from paretune.pick_entry import pick_entry, sentences
 from paretune.registry import find_evaluator
@@ -246,7 +247,9 @@ def _write(
     _check_place(out)
     resolved = resolved_config(study)
     where = Store(store or default_store())
-    hand_over(best, results, resolved, where, out, example_of(study, resolved))
+    legal = study / LEGAL  # one of an earlier version keeps none
+    legal = legal if legal.is_dir() else Path(str(resolved["model"]))
+    hand_over(best, results, resolved, where, out, example_of(study, resolved), [legal])
     return out
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _LOOKED_AT = 10_000
 _LIMITS = Limits(seconds=900.0)
 _LABELS_SHOWN = 3
+_PROMPTS_RENDERED = 100
 
 
 def check_tokens(
@@ -124,6 +125,7 @@ def looked_at(
     look = _Look(tokenizer, most_tokens(Model(detect_kind(path), path, "")),
                  DataCatalog.from_json(data))  # fmt: skip
     trainings = [use for use in uses if use["kind"] == "train"]
+    look.templates(uses)
     look.train(trainings)
     for use in uses:
         if use["kind"] != "train":
@@ -145,6 +147,24 @@ class _Look:
         from paretune.example_tokens import ExampleEncoder
 
         return ExampleEncoder(self.tokenizer, dataset.chat, ref)
+
+    def templates(self, uses: Sequence[Mapping[str, Json]]) -> None:
+        """Look at what the texts and the chat template do to each other, once a data set."""
+        from paretune.changing_template import what_changes
+        from paretune.control_tokens import ControlTokens, control_notes
+
+        tokens = ControlTokens(self.tokenizer)
+        trained = {use["ref"] for use in uses if use["kind"] == "train"}
+        prompts: list[list[dict[str, str]]] = []
+        for ref in dict.fromkeys(use["ref"] for use in uses):
+            try:
+                self.notes += control_notes(tokens, self.catalog, ref, trained=ref in trained)
+            except DataError as error:
+                self.refuse(error)
+            prompts += _some_prompts(self.catalog.load(ref))
+        told = what_changes(self.tokenizer, prompts) if prompts else None
+        if told is not None:
+            self.notes.append(told)
 
     def train(self, uses: Sequence[Mapping[str, Json]]) -> None:
         """Look at all trainings: what none of them can use is refused, what some cannot is told."""
@@ -274,6 +294,16 @@ class _Look:
                 f"{ref}: {rows_told(cut)} longer than the model's context (which holds {self.most} "
                 f"tokens, answer included), and measured shortened ({_how_cut(dataset)})"
             )
+
+
+def _some_prompts(dataset: Dataset) -> list[list[dict[str, str]]]:
+    """Return the first prompts of a data set that go through the chat template, as turns."""
+    first = dataset.examples[:_PROMPTS_RENDERED]
+    if dataset.form == "conversations":
+        return [[turn.to_json() for turn in example.turns[:-1]] for example in first]
+    if not dataset.chat:
+        return []
+    return [[{"role": "user", "content": example.prompt}] for example in first]
 
 
 def _how_cut(dataset: Dataset) -> str:

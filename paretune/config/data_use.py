@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from paretune.config.plan import EvaluatorChoice
 from paretune.config.yaml_source import Path as KeyPath
+from paretune.contradictions import contradictions
 from paretune.data import DataCatalog
 from paretune.errors import DataError, nearest
 from paretune.labels import check_labels, labels_of
@@ -84,7 +85,12 @@ def check_data(
         for used, seen in ((trained_on, measured_on | kept), (measured_on, kept))
         for train in sorted(used) for ref in sorted(seen)
     )  # fmt: skip
-    told = (*notes, *(note for note in overlaps if note is not None))
+    by_label = {c.params["data"] for c in evaluators if c.name == "classification"}
+    told = (
+        *notes,
+        *(note for note in overlaps if note is not None),
+        *contradictions(catalog, trained_on, measured_on | kept, by_label),
+    )
     return tuple(dict.fromkeys(told)), tuple(chosen)
 
 
