@@ -77,9 +77,9 @@ def _between(train: Dataset, test: Dataset) -> Iterator[str]:
         known = answers.setdefault(same_text(example.prompt), {})
         known.setdefault(same_text(example.answer), example)
     against = [
-        (example, next(iter(known.values()))) for example in test.examples
-        if (known := answers.get(same_text(example.prompt)))
-        and same_text(example.answer) not in known
+        (example, next(iter(there.values()))) for example in test.examples
+        if (there := answers.get(same_text(example.prompt)))
+        and same_text(example.answer) not in there
     ]  # fmt: skip
     if not against:
         return
