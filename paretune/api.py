@@ -34,9 +34,7 @@ from paretune.search.workbench import Workbench
 from paretune.setting import Setting, references
 from paretune.store import Store, default_store
 from paretune.study import Study
-from paretune.token_checks import check_tokens
-from paretune.training_notes import training_notes
-from paretune.uncompared import uncompared_notes
+from paretune.told_before import told_before
 from paretune.user_paths import user_path
 
 if TYPE_CHECKING:
@@ -82,19 +80,12 @@ class Search:
     ) -> None:
         self._setting, self._study = setting, study
         plan = setting.plan
-        told = check_tokens(plan, setting.baseline, setting.target, setting.catalog)
+        told = told_before(setting)
         changes = study.claim(
             plan.text, plan.to_json(), setting.identity(), setting.device.to_json(),
             earlier_digests(plan.model),
         )  # fmt: skip
-        self.notes = (
-            *changes.notes,
-            *plan.notes,
-            *told,
-            *setting.model_notes,
-            *training_notes(plan, setting.baseline, setting.target),
-            *uncompared_notes(plan, setting.baseline),
-        )
+        self.notes = (*changes.notes, *plan.notes, *told)
         read = [ref for choice in plan.evaluators for ref in references(choice)]
         self._example = first_prompt(read, setting.catalog)
         keep_example(study.folder, self._example)

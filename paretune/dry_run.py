@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 from paretune.jsontools import Json, canonical
 from paretune.passes.base import Pass
 from paretune.registry import find_pass
-from paretune.search.candidate import describe, recipe_to_json
+from paretune.search.candidate import Candidate, describe, recipe_to_json
+from paretune.search.strategies.exhaustive import Exhaustive
 from paretune.store import Store, default_store
-from paretune.token_checks import check_tokens
-from paretune.training_notes import training_notes
-from paretune.uncompared import uncompared_notes
+from paretune.told_before import told_before
 
 if TYPE_CHECKING:
     from paretune.setting import Setting
 
 _LOOKED_AT = 2000
 """Candidates of a large space that are looked at one by one."""
+_SHOWN = 5
 
 
 def foresee(
@@ -89,8 +89,8 @@ def _changed(setting: Setting, study: Path) -> list[str]:
 
 def _foresee(setting: Setting) -> dict[str, Json]:
     plan = setting.plan
-    candidates = [setting.baseline, *plan.try_first]
-    candidates += [c for c in islice(plan.space, _LOOKED_AT) if c not in candidates]
+    named = [setting.baseline, *plan.try_first]
+    candidates = list({c.digest: c for c in (*named, *islice(plan.space, _LOOKED_AT))}.values())
     skipped: dict[str, int] = {}
     trainings, builds = set(), set()
     memory, disk, seconds = [], 0, 0.0
@@ -124,17 +124,27 @@ def _foresee(setting: Setting) -> dict[str, Json]:
         "build_seconds": round(seconds),
         "build_seconds_complete": known,
         "baseline": describe(setting.baseline),
-        "first": [describe(c) for c in candidates[:5]],
-        "notes": [
-            *plan.notes,
-            *check_tokens(plan, setting.baseline, setting.target, setting.catalog),
-            *setting.model_notes,
-            *training_notes(plan, setting.baseline, setting.target),
-            *uncompared_notes(plan, setting.baseline),
-        ],
+        "first": [describe(c) for c in _first(setting, named)],
+        "notes": [*plan.notes, *told_before(setting)],
         "time_s": plan.search.time_s,
         "trials": plan.search.trials,
     }
+
+
+def _first(setting: Setting, named: list[Candidate]) -> list[Candidate]:
+    """Return the candidates that the search begins with: none twice, none that is ruled out.
+
+    Samplers propose by what was measured: of theirs, those that the configuration names are known.
+    """
+    strategy = setting.strategy(named)
+    asked = iter(strategy.ask, None) if isinstance(strategy, Exhaustive) else iter(named)
+    found: dict[str, Candidate] = {}
+    for candidate in islice(asked, _LOOKED_AT):
+        if setting.look(candidate).reason is None:
+            found.setdefault(candidate.digest, candidate)
+        if len(found) == _SHOWN:
+            break
+    return list(found.values())
 
 
 def render(found: dict[str, Json]) -> str:
@@ -158,5 +168,6 @@ def render(found: dict[str, Json]) -> str:
     if found["trials"] is not None:
         lines.append(f"the search stops after {found['trials']} candidates")
     lines += [f"note: {note}" for note in found["notes"]]
-    lines.append("first: " + "\n       ".join(found["first"]))
+    if found["first"]:
+        lines.append("first: " + "\n       ".join(found["first"]))
     return "\n".join(lines)

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from paretune.data_rows import rows_told
 from paretune.errors import DataError, ParetuneError, PassError, UsageError
 from paretune.jsontools import Json, canonical
+from paretune.rows_too_long import ParameterTooLargeError, RowsTooLongError, all_of
 from paretune.targets.base import Job, JobStatus, Limits
 
 if TYPE_CHECKING:
@@ -59,14 +60,19 @@ def check_tokens(
     result = target.submit(Job("call", call, _LIMITS)).result()
     if result.status is not JobStatus.OK:
         return (f"the data could not be held against the model's tokenizer: {result.reason}",)
-    wrong = result.value["wrong"]
+    wrong = [_error_of(plan, found) for found in result.value["wrong"]]
+    if len(wrong) == 1:
+        raise wrong[0]
     if wrong:
-        first = wrong[0]
-        if len(wrong) == 1:
-            raise DataError(first["message"], hint=first["hint"])
-        told = "\n".join(str(DataError(w["message"], hint=w["hint"])) for w in wrong)
+        told = "\n".join(map(str, wrong))
         raise DataError(f"{len(wrong)} things are wrong with the data:\n{told}")
     return tuple(result.value["notes"])
+
+
+def _error_of(plan: Plan, found: Mapping[str, Json]) -> UsageError:
+    """Return an error at the configuration's key that is to blame, or about the data."""
+    key, message, hint = found.get("key"), found["message"], found["hint"]
+    return plan.wrong_at(tuple(key), message, hint) if key else DataError(message, hint=hint)
 
 
 def _trainings(plan: Plan, baseline: Candidate) -> list[dict[str, Json]]:
@@ -96,10 +102,11 @@ def _trainings(plan: Plan, baseline: Candidate) -> list[dict[str, Json]]:
 def _measurements(plan: Plan) -> list[dict[str, Json]]:
     """Return what evaluators that ship with paretune do with tokens of data."""
     return [
-        {"kind": choice.name, "params": dict(choice.params), "ref": choice.params["data"]}
-        for choice in plan.evaluators
+        {"kind": choice.name, "params": dict(choice.params), "ref": choice.params["data"],
+         "key": ["evaluate", index, choice.name]}
+        for index, choice in enumerate(plan.evaluators)
         if choice.name in _OF_EVALUATOR
-    ]
+    ]  # fmt: skip
 
 
 def looked_at(
@@ -108,7 +115,8 @@ def looked_at(
     """Look at each use of a data set; for workers only.
 
     Returns:
-        ``{"wrong": [{"message", "hint"}, ...], "notes": [...]}``, each once.
+        ``{"wrong": [{"message", "hint"}, ...], "notes": [...]}``, each once; where a key of the
+        configuration is to blame, with its path as ``key``.
     """
     from paretune.context_length import most_tokens
     from paretune.data import DataCatalog
@@ -205,7 +213,7 @@ class _Look:
             except PassError as error:
                 wrong.append((example.row, error))
         if wrong:
-            raise _all_of(wrong)
+            raise all_of(wrong)
         if cut:
             limit = f"max_length {length}" if room == length else f"the context of {room} tokens"
             yield (
@@ -216,6 +224,9 @@ class _Look:
     def measure(self, use: Mapping[str, Json]) -> None:
         try:
             self.notes += _OF_EVALUATOR[use["kind"]](self, use["ref"], use["params"])
+        except ParameterTooLargeError as error:
+            key = [*use.get("key", ["evaluate", use["kind"]]), error.parameter]
+            self.wrong.append({"message": error.message, "hint": error.hint, "key": key})
         except (PassError, UsageError) as error:
             self.refuse(error)
 
@@ -228,7 +239,15 @@ class _Look:
         ids = [encoder.answer(dataset.examples[0], label) for label in labels]
         ended = bool(encoder.answer(dataset.examples[0], ""))
         yield from _tell_labels(ref, labels, ids, ended)
-        yield from self._prompts(encoder, dataset, ref, room_for_prompt(self.most, ids))
+        room = room_for_prompt(self.most, ids)
+        if room is not None and room < 1:
+            label, most = max(zip(labels, map(len, ids), strict=True), key=lambda one: one[1])
+            raise DataError(
+                f"{ref}: the label {label!r:.60} has {most} tokens, the end included: no prompt "
+                f"fits beside it into the model's context of {self.most}",
+                hint="Use shorter labels, or a model with a longer context.",
+            )
+        yield from self._prompts(encoder, dataset, ref, room)
 
     def exact_match(self, ref: str, params: Mapping[str, Json]) -> Iterator[str]:
         from paretune.evaluators.exact_match import ExactMatchParams
@@ -254,7 +273,19 @@ class _Look:
                 f"{most_new} for each answer of {ref}: a shorter one hardly ever matches"
             )
         room = None if self.most is None else self.most - most_new
-        yield from self._prompts(encoder, dataset, ref, room)
+        try:
+            yield from self._prompts(encoder, dataset, ref, room)
+        except RowsTooLongError as error:
+            assert self.most is not None
+            largest = self.most - error.needed
+            if largest < 1:
+                raise  # they would not fit beside an answer of one token either
+            raise ParameterTooLargeError(
+                "max_new_tokens",
+                f"{most_new} new tokens leave {max(0, self.most - most_new)} of the model's "
+                f"context of {self.most} for a prompt, and of {ref} {error.told}",
+                f"Set max_new_tokens to {largest} or less, or shorten the rows.",
+            ) from error
 
     def perplexity(self, ref: str, params: Mapping[str, Json]) -> Iterator[str]:
         from paretune.evaluators.perplexity import Perplexity, PerplexityParams
@@ -288,7 +319,7 @@ class _Look:
             except DataError as error:
                 wrong.append((example.row, error))
         if wrong:
-            raise _all_of(wrong)
+            raise RowsTooLongError(wrong)
         if cut:
             yield (
                 f"{ref}: {rows_told(cut)} longer than the model's context (which holds {self.most} "
@@ -310,18 +341,6 @@ def _how_cut(dataset: Dataset) -> str:
     if dataset.form == "conversations":
         return "the last turns are left out"
     return "the longest column's text loses its beginning"
-
-
-def _all_of(wrong: Sequence[tuple[int, UsageError | PassError]]) -> DataError:
-    """Return one error of several rows': the first in full, the others by their numbers."""
-    _, first = wrong[0]
-    more = "" if len(wrong) == 1 else f"; so with {len(wrong)} rows in all ({_numbers(wrong)})"
-    return DataError(first.message + more, hint=first.hint)
-
-
-def _numbers(wrong: Sequence[tuple[int, Any]]) -> str:
-    shown = ", ".join(str(row + 1) for row, _ in wrong[:5])
-    return f"{shown}{', ...' if len(wrong) > 5 else ''}"
 
 
 def _refuse_empty(encoder: ExampleEncoder, dataset: Dataset, ref: str) -> None:

@@ -135,6 +135,69 @@ def test_a_conversation_that_the_template_refuses_is_told(
     assert len({wrong["message"] for wrong in found}) == len(found)
 
 
+def test_the_largest_number_of_new_tokens_that_leaves_room_is_told(
+    folder: Path, tmp_path: Path
+) -> None:
+    """The template's head cannot be cut: what fits beside it is found, and works."""
+    data, head = rows("one", "two", "three"), "read this and answer it now please "
+    spec = {"prompt": head + "{t}", "answer": "{y}"}
+    (wrong,) = look(folder, tmp_path, data, use("exact_match", max_new_tokens=60), **spec)["wrong"]
+    assert wrong["key"] == ["evaluate", "exact_match", "max_new_tokens"]
+    assert "60 new tokens leave 4 of the model's context of 64 for a prompt" in wrong["message"]
+    assert "of d 3 rows (1, 2, 3) need up to" in wrong["message"]
+    largest = int(wrong["hint"].split("max_new_tokens to ")[1].split()[0])
+    assert 1 <= largest < 60
+    for new, fits in ((largest, True), (largest + 1, False)):
+        found = look(folder, tmp_path, data, use("exact_match", max_new_tokens=new), **spec)
+        assert (found["wrong"] == []) is fits
+
+
+def test_a_row_that_no_number_of_new_tokens_helps_is_the_data_s_fault(
+    folder: Path, tmp_path: Path
+) -> None:
+    data = [*rows("one", "two")]
+    spec = {"prompt": "a head of many words that stay " * 12 + "{t}", "answer": "{y}"}
+    (wrong,) = look(folder, tmp_path, data, use("exact_match", max_new_tokens=8), **spec)["wrong"]
+    assert "key" not in wrong
+    assert "d: row 1 needs" in wrong["message"]
+    assert "and 56 fit" in wrong["message"]
+
+
+def test_a_label_beside_which_no_prompt_fits(folder: Path, tmp_path: Path) -> None:
+    data = [{"t": "x", "y": "a very long label " * 20}, {"t": "y", "y": "b"}]
+    (wrong,) = look(folder, tmp_path, data, use("classification"))["wrong"]
+    assert "the label 'a very long label" in wrong["message"]
+    assert "context of 64" in wrong["message"]
+
+
+def test_the_key_is_named_by_dry_run_and_search(folder: Path, tmp_path: Path) -> None:
+    from paretune.api import optimize
+    from paretune.dry_run import foresee
+    from paretune.errors import ConfigError
+
+    (tmp_path / "d.jsonl").write_text("\n".join(map(json.dumps, rows("one", "two"))))
+    config = {
+        "model": str(folder),
+        "data": {"d": {**PAIRS, "prompt": "many words before it: {t}"}},
+        "passes": [{"genai": {"precision": "fp32"}}],
+        "evaluate": ["footprint", {"exact_match": {"data": "d", "max_new_tokens": 62}}],
+        "objectives": {"maximize": "exact_match"},
+    }
+    file = tmp_path / "c.yaml"
+    file.write_text(yaml.safe_dump(config, sort_keys=False))
+    told = []
+    for run in (
+        lambda: foresee(file, store=tmp_path / "store"),
+        lambda: optimize(file, study=tmp_path / "study", store=tmp_path / "store"),
+    ):
+        with pytest.raises(ConfigError, match="62 new tokens leave 2 of the model's") as error:
+            run()
+        assert error.value.key == "evaluate[1].exact_match.max_new_tokens"
+        assert error.value.line is not None
+        told.append(str(error.value))
+    assert told[0] == told[1]
+
+
 def test_the_dry_run_and_the_search_tell_the_same(folder: Path, tmp_path: Path) -> None:
     from paretune.api import optimize
     from paretune.dry_run import foresee

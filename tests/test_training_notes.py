@@ -99,8 +99,7 @@ def test_this_device_is_timed_in_a_job_and_the_dry_run_and_the_search_say_it(
         measured = training_notes(plan, BASELINE, target)
     assert all("slower than fp32" in note for note in measured)  # none on a processor with bf16
     # What the device says is its own; what is done with it is the same everywhere.
-    monkeypatch.setattr("paretune.dry_run.training_notes", lambda *_: ("bf16 is slow here",))
-    monkeypatch.setattr("paretune.api.training_notes", lambda *_: ("bf16 is slow here",))
+    monkeypatch.setattr("paretune.told_before.training_notes", lambda *_: ("bf16 is slow here",))
     assert "bf16 is slow here" in foresee(plan.file, store=tmp_path / "store")["notes"]
     result = optimize(plan.file, study=tmp_path / "study", store=tmp_path / "store")
     assert "bf16 is slow here" in json.loads((result.study / "results.json").read_text())["notes"]

@@ -7,15 +7,18 @@ from pathlib import Path
 
 from paretune.config.plan import EvaluatorChoice
 from paretune.context_length import most_tokens
-from paretune.evaluators.workload import GenerationParams, cases_of, does_not_fit
+from paretune.evaluators.exact_match import ExactMatchParams
+from paretune.evaluators.workload import Case, GenerationParams, cases_of, does_not_fit
 from paretune.models import Model, detect_kind
 from paretune.registry import find_evaluator
+
+_LEAST = {"prompt_tokens": 1, "new_tokens": 2, "context": 0}
 
 
 def check_lengths(
     model: Path, evaluators: Sequence[EvaluatorChoice], wrong: Callable[..., None]
 ) -> None:
-    """Refuse lengths that `generation` could not measure of any candidate.
+    """Refuse lengths that an evaluator could not measure of any candidate.
 
     Args:
         model: The input model's folder; one that does not say how much it holds is let pass.
@@ -32,10 +35,45 @@ def check_lengths(
                     f"{window} tokens, and the model's context holds {most}",
                     f"Set window to {most} or less.",
                 )
+        if choice.name == "exact_match":
+            _check_answers(choice, index, most, wrong)
         if find_evaluator(choice.name).Params is not GenerationParams:
             continue
         for case in cases_of(GenerationParams(**choice.params)):
             why = does_not_fit(case, most)
-            if why is not None:
-                key = "context" if case.context else "prompt_tokens"
-                wrong(("evaluate", index, choice.name, key), why, "Ask for shorter ones.")
+            if why is not None and most is not None:
+                key, hint = _to_blame(choice, case, most)
+                wrong(("evaluate", index, choice.name, *key), why, hint)
+
+
+def _check_answers(
+    choice: EvaluatorChoice, index: int, most: int | None, wrong: Callable[..., None]
+) -> None:
+    """Refuse answers beside which no prompt of a single token would fit."""
+    given = choice.params.get("max_new_tokens")
+    new = ExactMatchParams(**choice.params).max_new_tokens
+    if most is None or new < most:
+        return
+    default = "" if given is not None else " (the default)"
+    hint = (
+        f"Set max_new_tokens to {most - 1} or less: a prompt needs its tokens too."
+        if most > 1 else "This model cannot answer anything: use another one."
+    )  # fmt: skip
+    wrong(
+        ("evaluate", index, choice.name, "max_new_tokens"),
+        f"{new} new tokens{default} and a prompt are needed, and the model's context holds {most}",
+        hint,
+    )
+
+
+def _to_blame(choice: EvaluatorChoice, case: Case, most: int) -> tuple[tuple[str | int, ...], str]:
+    """Return the key whose value is the largest of a sum that is too long, and what to do."""
+    parts = {"prompt_tokens": case.prompt, "new_tokens": case.new, "context": case.context}
+    name = max(parts, key=lambda part: parts[part])
+    room = most - (case.needed - parts[name])
+    given = choice.params.get(name)
+    key = (name, given.index(parts[name])) if isinstance(given, list) else (name,)
+    if room >= _LEAST[name]:
+        return key, f"Set {name} to {room} or less."
+    others = " and ".join(part for part in parts if part != name)
+    return key, f"Together they may be {most - 1} tokens: make {others} smaller, too."

@@ -175,6 +175,7 @@ class _Reader:
             constraints=constraints, target=config.target.name, providers=providers,
             threads=threads, search=settings, trust_remote_code=trust_remote_code,
             allow_network=allow_network, notes=(*model_notes, *notes, *data_notes), base=base,
+            source=self.source,
         )  # fmt: skip
 
     def sections(self) -> ConfigFile:

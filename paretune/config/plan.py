@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from paretune.config.yaml_source import Path as KeyPath
+from paretune.config.yaml_source import Source, key_of
 from paretune.data import DataSpec
+from paretune.errors import ConfigError
 from paretune.jsontools import Json, digest
 from paretune.search.candidate import Candidate, Step
 from paretune.search.constraints import Constraint, Objective
@@ -95,6 +98,7 @@ class Plan:
         study: Folder of the study that the configuration names (Olive's does); None: the usual.
         store: Folder of the store that it names; None: the usual.
         base: Where the input model is an adapter, the folder of its base.
+        source: Where its keys stand in the text.
     """
 
     name: str
@@ -119,6 +123,19 @@ class Plan:
     study: Path | None = None
     store: Path | None = None
     base: Path | None = None
+    source: Source | None = field(default=None, repr=False, compare=False)
+
+    def wrong_at(self, path: KeyPath, message: str, hint: str | None = None) -> ConfigError:
+        """Return an error at a key that only more than the configuration shows to be wrong.
+
+        Args:
+            path: The key's.
+            message: What is wrong, and what was expected.
+            hint: What to do.
+        """
+        if self.source is None:
+            return ConfigError(message, file=str(self.file), key=key_of(path), hint=hint)
+        return self.source.error(path, message, hint)
 
     @cached_property
     def digest(self) -> str:

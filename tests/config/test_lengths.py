@@ -37,11 +37,17 @@ def test_what_fits_is_let_pass(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("generation", "key", "told"),
     [
-        ({"prompt_tokens": [8, 248]}, "prompt_tokens", "257 tokens are needed (248 of the prompt"),
-        ({"context": [0, 4096], "prompt_tokens": 8}, "context", "needed (4096 held, 8 of the prom"),
+        ({"prompt_tokens": [8, 248]}, "prompt_tokens[1]", "257 tokens are needed (248 of the pro"),
+        ({"prompt_tokens": 248}, "prompt_tokens", "Set prompt_tokens to 247 or less"),
+        ({"prompt_tokens": 64, "new_tokens": 200}, "new_tokens", "Set new_tokens to 191 or less"),
+        ({"new_tokens": 192}, "new_tokens", "Set new_tokens to 191 or less"),
+        ({"context": [0, 4096], "prompt_tokens": 8}, "context[1]", "needed (4096 held, 8 of the p"),
+        ({"context": 240, "prompt_tokens": 8}, "context", "Set context to 239 or less"),
+        ({"context": 250, "prompt_tokens": 300}, "prompt_tokens",
+         "Together they may be 255 tokens: make new_tokens and context smaller, too"),
     ],
-)
-def test_what_does_not_is_refused_with_the_sum(
+)  # fmt: skip
+def test_what_does_not_is_refused_with_the_sum_and_the_largest_value(
     folder: Path, generation: dict[str, Any], key: str, told: str
 ) -> None:
     with pytest.raises(ConfigError) as refused:
@@ -49,6 +55,39 @@ def test_what_does_not_is_refused_with_the_sum(
     assert refused.value.key == f"evaluate[1].generation.{key}"
     assert told in str(refused.value)
     assert "context holds 256" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("generation", "largest"),
+    [({"prompt_tokens": 248}, {"prompt_tokens": 247}), ({"context": 192}, {"context": 183}),
+     ({"new_tokens": 250}, {"new_tokens": 191})],
+)  # fmt: skip
+def test_the_largest_value_that_is_told_works(
+    folder: Path, generation: dict[str, Any], largest: dict[str, Any]
+) -> None:
+    with pytest.raises(ConfigError):
+        plan_of(folder, **generation)
+    assert plan_of(folder, **largest)
+
+
+@pytest.mark.parametrize(("new", "refused"), [(255, False), (256, True), (5000, True)])
+def test_answers_beside_which_no_prompt_fits(folder: Path, new: int, refused: bool) -> None:
+    (folder / "q.jsonl").write_text('{"q": "one", "a": "two"}\n{"q": "three", "a": "four"}\n')
+    config = {
+        "model": "tiny", "data": {"q": {"file": "q.jsonl", "prompt": "{q}", "answer": "{a}"}},
+        "passes": [{"genai": {"precision": "fp32"}}],
+        "evaluate": ["footprint", {"exact_match": {"data": "q", "max_new_tokens": new}}],
+        "objectives": {"maximize": "exact_match"},
+    }  # fmt: skip
+    (folder / "q.yaml").write_text(yaml.safe_dump(config))
+    if not refused:
+        assert load(folder / "q.yaml")
+        return
+    with pytest.raises(ConfigError, match="the model's context holds 256") as told:
+        load(folder / "q.yaml")
+    assert told.value.key == "evaluate[1].exact_match.max_new_tokens"
+    assert "Set max_new_tokens to 255 or less" in str(told.value)
+    assert "-" not in str(told.value).split("max_new_tokens:")[1]
 
 
 @pytest.mark.parametrize("text", ["[]", "{}", '{"max_position_embeddings": "many"}'])
