@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +11,9 @@ from paretune.errors import UsageError
 from paretune.jsontools import Json
 
 if TYPE_CHECKING:
-    from paretune.comparing import Contest
+    from paretune.comparing import Contest, Workload
+
+_MARGINS = (0.001, 0.5)
 
 
 def compare(
@@ -46,14 +49,19 @@ def compare(
         ``{"entrants", "pairs", "device", "protocol"}``, see docs/measuring.md.
 
     Raises:
-        UsageError: An entrant is no model, or the time is no time.
+        UsageError: An entrant is no model, a number is out of its range, or the lengths are more
+            than a model's context holds; nothing was measured.
         StateError: An artifact is not in the store any more.
     """
     from paretune.comparing import Workload
     from paretune.comparing import compare as measure
     from paretune.config.schema import seconds
+    from paretune.context_length import most_tokens
     from paretune.entrants import open_entrants
+    from paretune.evaluators.workload import Case, does_not_fit
     from paretune.log_display import LOGGER, show_by_default
+    from paretune.targets.base import TargetInfo
+    from paretune.targets.fingerprint import physical_cores
     from paretune.targets.local import LocalTarget
     from paretune.targets.surroundings import look_around, troubles
 
@@ -62,28 +70,61 @@ def compare(
             f"{str(given)!r} alone to compare; a comparison needs two or more, as a list"
         )
     try:
+        if isinstance(time, bool):
+            raise ValueError("expected a time such as 90s or 10m")
         limit = float(seconds(time))
     except ValueError as error:
         raise UsageError(f"time {time!r}: {error}") from error
+    workload = Workload(prompt_tokens, new_tokens)
+    _check(limit, rounds, margin, threads, workload)
+    entrants = open_entrants(
+        [str(one) for one in given],
+        TargetInfo("local", cores=physical_cores()),
+        threads=threads,
+        store=None if store is None else Path(store),
+    )
+    for entrant in entrants:
+        case = Case(0, prompt_tokens, new_tokens, "")
+        why = does_not_fit(case, most_tokens(entrant.model))
+        if why is not None:
+            raise UsageError(
+                f"prompt_tokens {prompt_tokens} and new_tokens {new_tokens}: of {entrant.given!r}, "
+                f"{why}",
+                hint="Ask for shorter ones.",
+            )
     if warn is None:
         show_by_default()
         warn = LOGGER.warning
     for trouble in troubles(look_around()):
         warn(trouble.warning)
     with LocalTarget() as target:
-        entrants = open_entrants(
-            [str(one) for one in given],
-            target.info(),
-            threads=threads,
-            store=None if store is None else Path(store),
-        )
         return measure(
             entrants,
             target,
-            workload=Workload(prompt_tokens, new_tokens),
+            workload=workload,
             margin=margin,
             time_s=limit,
             rounds=rounds,
             on_round=on_round,
             trust_remote_code=trust_remote_code,
+        )
+
+
+def _check(
+    time_s: float, rounds: int | None, margin: float, threads: int | None, workload: Workload
+) -> None:
+    """Refuse numbers with which nothing could be compared."""
+    least = {
+        "rounds": (rounds, 1), "threads": (threads, 1),
+        "prompt_tokens": (workload.prompt_tokens, 1), "new_tokens": (workload.new_tokens, 2),
+    }  # fmt: skip
+    for name, (given, lowest) in least.items():
+        if given is not None and (type(given) is not int or given < lowest):
+            raise UsageError(f"{name} {given!r}: expected a whole number from {lowest} on")
+    if not 0 < time_s < math.inf:
+        raise UsageError(f"time {time_s:g}: expected a time above 0, such as 90s or 10m")
+    if isinstance(margin, bool) or not _MARGINS[0] <= margin <= _MARGINS[1]:
+        raise UsageError(
+            f"margin {margin!r}: expected a share from {_MARGINS[0]:g} to {_MARGINS[1]:g} "
+            "(0.02: two percent)"
         )

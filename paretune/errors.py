@@ -26,6 +26,19 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
+for _kept in "\n\t":
+    del _CONTROLS[ord(_kept)]
+
+
+def without_controls(text: str) -> str:
+    r"""Return a text with its control characters as escapes (``\x00``), but for line break and tab.
+
+    Messages quote names from anywhere; a terminal obeys some of their characters, and a program
+    that reads them may stop at a NUL.
+    """
+    return text.replace("\r\n", "\n").translate(_CONTROLS)
+
 
 class ParetuneError(Exception):
     """Base of all errors raised on purpose.
@@ -38,9 +51,10 @@ class ParetuneError(Exception):
     exit_status = 1
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
+        message = without_controls(message)
         super().__init__(message)
         self.message = message
-        self.hint = hint
+        self.hint = None if hint is None else without_controls(hint)
 
     def __str__(self) -> str:
         return self.message if self.hint is None else f"{self.message}\n  {self.hint}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import subprocess
 import sys
 from importlib.metadata import version
@@ -18,6 +19,7 @@ import paretune
 from paretune.config import load
 from paretune.errors import ConfigError
 from paretune.log_display import LOGGER, Logged
+from tests.tiny_models import make_tiny_llama
 
 
 def test_every_export_is_there_and_importing_is_light() -> None:
@@ -135,3 +137,54 @@ def test_arguments_are_checked_as_switches_are(call: dict[str, Any], told: str) 
 def test_a_comparison_of_one_name_is_said() -> None:
     with pytest.raises(paretune.UsageError, match="two or more, as a list"):
         paretune.compare("models/a")
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(make_tiny_llama(tmp_path_factory.mktemp("compared") / "m", positions=64))
+
+
+@pytest.mark.parametrize(
+    ("given", "more", "told"),
+    [
+        ([], {}, "0 to compare; a comparison needs two or more"),
+        (["M"], {}, "1 to compare"),
+        (["M", "nowhere"], {}, "no such folder"),
+        (["M", "a\0b"], {}, r"a\\x00b"),
+        (["M", "M"], {"rounds": 0}, "rounds 0: expected a whole number from 1 on"),
+        (["M", "M"], {"rounds": True}, "rounds True"),
+        (["M", "M"], {"threads": 0}, "threads 0"),
+        (["M", "M"], {"time": -1}, "time -1: expected a time above 0"),
+        (["M", "M"], {"time": math.nan}, "time nan"),
+        (["M", "M"], {"time": True}, "time True"),
+        (["M", "M"], {"margin": 2}, "margin 2: expected a share"),
+        (["M", "M"], {"new_tokens": 1}, "new_tokens 1: expected a whole number from 2 on"),
+        (["M", "M"], {"prompt_tokens": 40, "new_tokens": 30}, "71 tokens are needed"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_before_the_machine_is_looked_at(
+    tiny: str, monkeypatch: pytest.MonkeyPatch, given: list[str], more: dict[str, Any], told: str
+) -> None:
+    def looked(*_: Any) -> None:
+        raise AssertionError("the machine was looked at")
+
+    monkeypatch.setattr("paretune.targets.surroundings.look_around", looked)
+    monkeypatch.setattr("paretune.targets.local.LocalTarget.info", looked)
+    with pytest.raises(paretune.UsageError, match=told) as refused:
+        paretune.compare([tiny if one == "M" else one for one in given], **more)
+    assert "\0" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a\x1b[31mb", "a\x7fb", "a\x9bb", "a\nb"])
+def test_no_message_holds_a_control_character(name: str) -> None:
+    with pytest.raises(paretune.UsageError) as refused:
+        paretune.optimize({
+            "model": name, "passes": ["merge"], "evaluate": ["footprint"],
+            "objectives": {"minimize": "size_mb"},
+        })  # fmt: skip
+    told = str(refused.value)
+    assert all(c.isprintable() or c == "\n" for c in told)
+    assert name not in told
+    assert "no model folder" in told
+    error = paretune.UsageError("x\0y", hint="\x1b")
+    assert (error.message, error.hint) == (r"x\x00y", r"\x1b")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_study import search, write_fake_study
 
 from paretune.config import load
 from paretune.dry_run import foresee, render
@@ -14,7 +15,6 @@ from paretune.search.candidate import describe
 from paretune.setting import Setting
 from paretune.store import Store
 from paretune.targets.fingerprint import logical_cores
-from tests.plugins.fake_study import search, write_fake_study
 
 
 def foreseen(folder: Path, noop: dict[str, Any], **changes: Any) -> dict[str, Any]:

@@ -30,7 +30,7 @@ def find_model(
         if _is_folder(place):
             detect_kind(place)
             return place
-    looked = " and ".join(dict.fromkeys(str(place) for place in places))
+    looked = " and ".join(dict.fromkeys(repr(str(place)) for place in places))
     if not is_hub_name(name):
         raise UsageError(
             f"no model folder {name!r} (looked for {looked})",
