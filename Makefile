@@ -4,6 +4,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 MODEL := .models/smollm2
+# Processes that the tests run in, beside one another: make test WORKERS=4. Two also where there are
+# more cores: what a test waits for is a disk and child processes, and each takes up to 2 GB.
+WORKERS ?= 2
+PYTEST := $(BIN)/python -m pytest
 
 .PHONY: demo test test-slow check clean
 
@@ -11,15 +15,15 @@ demo: $(VENV)/.installed $(MODEL)/config.json
 	$(BIN)/python examples/demo.py
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest
+	$(PYTEST) -n $(WORKERS) --dist worksteal
 
 test-slow: $(VENV)/.installed $(MODEL)/config.json
-	$(BIN)/python -m pytest -m slow
+	$(PYTEST) -m slow
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest -q tests/test_layout.py
+	$(PYTEST) -q tests/test_layout.py
 
 $(VENV)/.installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \

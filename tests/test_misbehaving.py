@@ -42,17 +42,18 @@ WAYS = {
 }
 
 
-def paretunes_own(folder: Path) -> set[Path]:
-    return {path for path in folder.iterdir() if path.name.startswith("paretune")}
-
-
-def test_each_way_has_its_outcome_and_the_next_candidate_is_unharmed(tmp_path: Path) -> None:
+def test_each_way_has_its_outcome_and_the_next_candidate_is_unharmed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     pairs = [step for n, way in enumerate(WAYS) for step in (
         {"noop": {"misbehave": way, "x": 2 * n + 1}}, {"noop": {"x": 2 * n + 2}},
     )]  # fmt: skip
     config = write_fake_study(tmp_path, {}, search=LIMITS, passes=[{"any": pairs}])
     processes = set(psutil.Process().children(recursive=True))
-    temporary = paretunes_own(Path(tempfile.gettempdir()))
     result = search(config)
     rows = result.results["candidates"]
     for bad, good in zip(rows[1::2], rows[2::2], strict=True):
@@ -63,7 +64,7 @@ def test_each_way_has_its_outcome_and_the_next_candidate_is_unharmed(tmp_path: P
         assert "misbehave" not in good["recipe"][0]["params"]
         assert good["outcome"] == "ok", f"the candidate after {way}"
     assert set(psutil.Process().children(recursive=True)) <= processes
-    assert paretunes_own(Path(tempfile.gettempdir())) == temporary
+    assert list(temporary.iterdir()) == []
     assert list((tmp_path / "store" / "staging").iterdir()) == []
     assert [p.name for p in (tmp_path / "store" / "locks").iterdir() if p.suffix == ".stage"] == []
     assert list((tmp_path / "study").glob("**/.*.tmp")) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,14 @@ import pytest
 from paretune.models import Model, open_model
 from tests.pass_bench import Bench, FakeCatalog, tone_data
 from tests.tiny_models import make_tiny_llama
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_matrix_library() -> Iterator[None]:
+    """Which library multiplies is timed anew by each training, and their last bits differ."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("paretune.passes.matrix_products.one_dnn_gain", lambda: 1.0)
+        yield
 
 
 @pytest.fixture

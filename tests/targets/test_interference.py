@@ -85,28 +85,22 @@ def spin(seconds: float) -> None:
 
 
 def test_a_competing_process_is_seen_and_ones_own_is_not() -> None:
-    """The process that spins is the same: once it belongs to the job, and once it does not."""
-    program = f"import time; end = time.monotonic() + {60}\nwhile time.monotonic() < end: pass"
-    rival = subprocess.Popen([sys.executable, "-c", program])
+    """The process that spins is the same: it belongs to one job, and competes with another."""
+    rival = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    idle = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     try:
-        time.sleep(0.2)
-        with watching(rival.pid) as its, watching() as mine:
-            time.sleep(1.0)
-        own = counters()
-        # Of somebody else's job: the tree of a process that does nothing.
-        idle = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-        with watching(idle.pid) as others:
-            time.sleep(1.0)
-        spent = counters().job - own.job
+        start = counters(rival.pid)
+        with watching(idle.pid) as others, watching(rival.pid) as its, watching() as mine:
+            # However busy the machine is: the rival has had this much.
+            while (end := counters(rival.pid)).job - start.job < 0.5:
+                time.sleep(0.05)
     finally:
         rival.kill()
         rival.wait()
-    idle.communicate(b"\n")
-    # However busy the machine is: the rival had this much, and counts with one watcher only.
-    share = spent / own.processors
-    assert spent > 0.1
-    assert others.seen.others > 0.6 * share
-    assert its.seen.others <= 1 - 0.3 * share
+        idle.communicate(b"\n")
+    share = (end.job - start.job) / ((end.at - start.at) * end.processors)
+    assert others.seen.others - its.seen.others > 0.6 * share
+    assert others.seen.others - mine.seen.others > 0.6 * share
     assert abs(its.seen.others - mine.seen.others) < 0.3
     assert mine.seen == mine.seen
 

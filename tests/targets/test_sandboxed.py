@@ -38,16 +38,18 @@ assert libc.prctl(36, 1, 0, 0, 0) == -1 and ctypes.get_errno() == 1
 """
 
 JOBS = """
-import json, psutil
+import json, os, psutil
 from paretune.targets.base import Job
 from paretune.targets.local import LocalTarget
 def run(target, function, **arguments):
     return target.submit(Job("call", {"function": function, "args": arguments})).result()
 with LocalTarget(preload=False) as target:
     added = run(target, "job_functions:add", a=1, b=2)
-    left = run(target, "subprocess:getoutput", cmd="(sleep 612 > /dev/null 2>&1 &); echo done")
+    long = f"6{os.getpid()}"
+    command = f"(sleep {long} > /dev/null 2>&1 &); echo done"
+    left = run(target, "subprocess:getoutput", cmd=command)
     sleeping = [p.pid for p in psutil.process_iter(["cmdline"])
-                if p.info["cmdline"] == ["sleep", "612"]]
+                if p.info["cmdline"] == ["sleep", long]]
 print(json.dumps([added.value, added.status, left.value, sleeping]))
 """
 
