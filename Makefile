@@ -4,8 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 MODEL := .models/smollm2
-# Processes that the tests run in, beside one another: make test WORKERS=4. Two also where there are
-# more cores: what a test waits for is a disk and child processes, and each takes up to 2 GB.
+# Processes that the tests run in, beside one another (about 2 GB of memory each): make test WORKERS=4
 WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest
 
