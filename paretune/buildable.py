@@ -1,6 +1,7 @@
-"""Whether the model builder does what an input model's configuration says, before anything runs.
+"""Whether an input model's configuration is taken, and built as it is meant, before anything runs.
 
-Asked of a twin (`paretune.passes.twin`), in a job; the answer is kept in the store, under the
+What the builder knows of by name is told from its source (`paretune.builder_support`). The rest is
+asked of a twin (`paretune.passes.twin`), in a job; the answer is kept in the store, under the
 configuration and the versions that it depends on. A model whose every setting is known to be built
 right is not asked about.
 """
@@ -12,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from paretune.builder_support import INSTEAD, unsupported
 from paretune.distributions import package_version
+from paretune.errors import UsageError
 from paretune.evaluators.workload import GenerationParams, cases_of
 from paretune.jsontools import Json, digest, read_json, read_model_json, write_json
 from paretune.registry import find_evaluator
@@ -25,8 +28,10 @@ if TYPE_CHECKING:
     from paretune.store import Store
     from paretune.targets.base import Target
 
-_VERSION = 1
+_VERSION = 2
 _BUILDS = frozenset({"genai", "genai_adapter"})
+_LOADS = frozenset({"lora", "qlora", "merge"})
+_MEASURES = frozenset({"classification", "exact_match", "perplexity", "generation"})
 _LIMITS = Limits(seconds=180.0)
 _PACKAGES = ("onnxruntime-genai", "onnxruntime", "transformers", "torch")
 # A Llama with nothing but these keys, and these values where there are any, is built right.
@@ -47,6 +52,10 @@ _SIZES = frozenset(
         "rope_theta", "attention_dropout", "_name_or_path",
     }
 )  # fmt: skip
+
+_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
+_DTYPES = frozenset({None, "float32", "float16", "bfloat16"})
+_COUNTS = ("vocab_size", "intermediate_size", "num_hidden_layers", "max_position_embeddings")
 
 
 @dataclass(frozen=True)
@@ -70,28 +79,45 @@ def ask(plan: Plan, baseline: Candidate, target: Target, store: Store) -> Builda
         baseline: Its baseline.
         target: Where the job runs.
         store: Where the answer is kept.
+
+    Raises:
+        UsageError: transformers does not take the configuration.
     """
     folder = plan.base or plan.model
     recipes = {step.name for c in (baseline, *plan.try_first) for step in c.recipe}
+    passes = {*plan.space.pass_names, *recipes}
+    measures = {choice.name for choice in plan.evaluators}
     file = folder / "config.json"
-    if not _BUILDS & {*plan.space.pass_names, *recipes} or not file.is_file():
+    if not file.is_file() or not (passes & (_BUILDS | _LOADS) or measures & _MEASURES):
         return Buildable()
     config = read_model_json(file)
-    if is_plain(config) or brings_code(folder) or "model_type" not in config:
+    if is_plain(config) or brings_code(folder):
         return Buildable()
     versions = {name: package_version(name) for name in _PACKAGES}
-    key = digest({"twin": _VERSION, "config": config, "versions": versions})
+    builder = f"the model builder (onnxruntime-genai {versions['onnxruntime-genai']})"
+    why_not = unsupported(file, config, builder)
+    builds = bool(passes & _BUILDS) and why_not is None
+    key = digest({"twin": _VERSION, "config": config, "versions": versions, "build": builds})
     kept = store.root / "twins" / f"{key.removeprefix('sha256:')}.json"
     found = _kept(kept)
     if found is None:
-        call = {"function": "paretune.passes.twin:look", "args": {"folder": str(folder.resolve())}}
+        args = {"folder": str(folder.resolve()), "build": builds}
+        call = {"function": "paretune.passes.twin:look", "args": args}
         result = target.submit(Job("call", call, _LIMITS)).result()
         if result.status is not JobStatus.OK or not isinstance(result.value, dict):
-            return Buildable()  # what is built is compared with its source later on
+            return Buildable(why_not or "")  # what is built is compared with its source later on
         found = result.value
         kept.parent.mkdir(parents=True, exist_ok=True)
         write_json(kept, found, durable=False)
-    return _read(file, found, versions["onnxruntime-genai"], _needed(plan))
+    if found.get("refused"):
+        raise UsageError(
+            f"model {str(folder)!r}: {file.name}: {found['refused']}",
+            hint="Correct the key, or get the model again from where it came from; nothing can be "
+            "trained, built or measured with it so.",
+        )
+    if why_not is not None:
+        return Buildable(why_not)
+    return _read(file, config, found, builder, _needed(plan))
 
 
 def is_plain(config: Mapping[str, Json]) -> bool:
@@ -107,7 +133,29 @@ def is_plain(config: Mapping[str, Json]) -> bool:
         config.get("model_type") == "llama"
         and config.get("architectures") == ["LlamaForCausalLM"]
         and usual
+        and _are_sizes(config)
+        and all(_is_id(config.get(key)) for key in _IDS)
+        and {config.get("dtype"), config.get("torch_dtype")} <= _DTYPES
         and all(_is_one_of(value, _PLAIN.get(key, frozenset())) for key, value in others.items())
+    )
+
+
+def _are_sizes(config: Mapping[str, Json]) -> bool:
+    """Return whether the numbers of a configuration are numbers, and go together."""
+    heads, hidden = config.get("num_attention_heads"), config.get("hidden_size")
+    kv = config.get("num_key_value_heads", heads)
+    counts = [config.get(key) for key in _COUNTS if key in config]
+    numbers = [config.get(key) for key in ("rms_norm_eps", "rope_theta") if key in config]
+    return (
+        all(type(n) is int and n > 0 for n in (heads, hidden, kv, *counts))
+        and hidden % heads == 0 and heads % kv == 0
+        and all(type(n) in (int, float) for n in numbers)
+    )  # fmt: skip
+
+
+def _is_id(value: Json) -> bool:
+    return all(
+        type(one) in (int, type(None)) for one in (value if type(value) is list else [value])
     )
 
 
@@ -135,10 +183,11 @@ def _needed(plan: Plan) -> int:
     return most
 
 
-def _read(file: Path, found: Mapping[str, Json], version: str | None, needed: int) -> Buildable:
+def _read(
+    file: Path, config: Mapping[str, Json], found: Mapping[str, Json], builder: str, needed: int
+) -> Buildable:
     if found["same"] is not False:
         return Buildable()
-    builder = f"the model builder (onnxruntime-genai {version})"
     key, window = found.get("key"), found.get("window")
     named = f"{file.name}: {key} ({found.get('value')!r})"
     if isinstance(window, int) and needed <= window:
@@ -146,8 +195,14 @@ def _read(file: Path, found: Mapping[str, Json], version: str | None, needed: in
             note=f"{builder} leaves out {named}: what is built computes what the model does up to "
             f"{window} tokens, and something else beyond"
         )
-    what = f"does not do {named}" if key else f"does not build this architecture right ({file})"
+    if key:
+        return Buildable(
+            f"{builder} does not do {named}: of a small model of this configuration, "
+            f"{found.get('why')}; use a checkpoint without it, or measure the model without this "
+            "pass"
+        )
+    (name, *_) = config["architectures"]
     return Buildable(
-        f"{builder} {what}: of a small model of this configuration, {found.get('why')}; use a "
-        "checkpoint without it, or measure the model without this pass"
+        f"{builder} does not build {name} right ({file.name}: architectures): of a small model of "
+        f"this configuration, {found.get('why')}; {INSTEAD}"
     )

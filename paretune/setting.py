@@ -66,7 +66,12 @@ class Setting:
         self.baseline = self._baseline()
         self.inputs = gather(plan, self.model, self.catalog, (self.baseline, *plan.try_first))
         self._sizes: dict[str, DataSize] = {}
-        asked = ask(plan, self.baseline, self.target, store)
+        try:
+            asked = ask(plan, self.baseline, self.target, store)
+        except BaseException:
+            if target is None:  # nobody else knows of it
+                self.target.close()
+            raise
         self.model_info = replace(self.model_info, unbuildable=asked.why_not)
         self.model_notes = () if asked.note is None else (asked.note,)
         memory = plan.search.job_memory_mb

@@ -11,13 +11,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from paretune.builder_support import unsupported
 from paretune.containment import check_model
+from paretune.distributions import package_version
 from paretune.errors import PassError
-from paretune.jsontools import Json
+from paretune.jsontools import Json, read_model_json
 from paretune.model_checks.quantized import refusal
 from paretune.models import Model, ModelInfo, ModelKind, inspect
 from paretune.passes import base
 from paretune.passes.base import Context, Estimate, Fidelity, Progress
+from paretune.passes.builder_errors import told
 from paretune.passes.genai_options import GenaiParams, expected_bytes, options_for, why_not
 
 if TYPE_CHECKING:
@@ -204,9 +207,12 @@ def _create(model: Model, params: GenaiParams, context: Context, adapter: Path |
     where = (None, str(model.path), str(context.out), params.precision, context.provider, cache)
     try:
         create_model(*where, **parse_extra_options(*where, options))
-    except (NotImplementedError, ValueError) as error:
+    except (NotImplementedError, ValueError, LookupError, AttributeError, TypeError) as error:
+        file = model.path / "config.json"
+        builder = f"the model builder (onnxruntime-genai {package_version('onnxruntime-genai')})"
+        known = unsupported(file, read_model_json(file), builder)
         raise PassError(
-            f"genai: the model builder refuses: {error}",
+            f"genai: {known or told(error, model.path, context.scratch)}",
             hint="See the candidate's log for what it printed.",
         ) from error
 

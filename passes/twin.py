@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from paretune.jsontools import Json, read_model_json
+from paretune.passes.builder_errors import told
+from paretune.passes.readable import refused
 
 _TOKENS = 320
 _LENGTH = 96
@@ -49,19 +51,24 @@ _SIZES = frozenset(
 )  # fmt: skip
 
 
-def look(folder: str) -> dict[str, Json]:
+def look(folder: str, build: bool = True) -> dict[str, Json]:
     """Build a model's twin and compare it with PyTorch.
 
     Args:
         folder: The model's.
+        build: Whether it is to be built at all; else only its configuration is read.
 
     Returns:
+        ``refused``: what is wrong with a configuration that transformers does not take.
         ``same``: True, False, or None where no twin could be made or run in PyTorch. If False:
         ``key`` and ``value`` of what is not implemented (null where no single key is), and ``why``:
         what was seen, in words. ``window``: the tokens up to which they are the same, where a
         window is what is left out.
     """
     source = Path(folder)
+    wrong = refused(source)
+    if wrong is not None or not build:
+        return {"same": None, "refused": wrong}
     config = read_model_json(source / "config.json")
     try:
         twin = shrunk(config, source)
@@ -76,8 +83,7 @@ def _look(config: dict[str, Json], twin: dict[str, Json], tries: _Tries) -> dict
     if why is None or why.startswith(_NO_TWIN):
         return {"same": None if why else True, "why": why}
     for key in suspects(twin):
-        told = tries.difference(without(twin, key))
-        if told is None:
+        if tries.difference(without(twin, key)) is None:
             window = config.get(key) if key == "sliding_window" else None
             return {
                 "same": False, "key": key, "value": _shown(config, key), "why": why,
@@ -87,6 +93,7 @@ def _look(config: dict[str, Json], twin: dict[str, Json], tries: _Tries) -> dict
 
 
 _NO_TWIN = "no twin: "
+_NO_BUILD = "it does not build: "
 
 
 def shrunk(config: dict[str, Json], source: Path) -> dict[str, Json]:
@@ -223,7 +230,7 @@ class _Tries:
             with _quietly():
                 _built(place / "model", place / "built", place / "cache")
         except Exception as error:  # the builder's own failures have no class
-            return f"it does not build ({_line(error)})"
+            return f"{_NO_BUILD}{told(error, place / 'model', self._scratch)}"
         try:
             built = _run(place / "built", ids)
         except Exception as error:  # likewise the run-time's

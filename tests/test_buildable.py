@@ -97,3 +97,36 @@ def test_no_pass_takes_what_bitsandbytes_wrote(tmp_path: Path) -> None:
     file = configured(tmp_path, {"quantization_config": {"load_in_4bit": True}})
     (reason,) = foresee(file, store=tmp_path / "store")["reasons"]
     assert "quantized already (config.json: quantization_config, bitsandbytes)" in reason
+
+
+def test_an_architecture_that_the_builder_does_not_know_is_told_without_its_folder(
+    tmp_path: Path,
+) -> None:
+    file = configured(tmp_path, {"architectures": ["OtherForCausalLM"]})
+    found = foresee(file, store=tmp_path / "store")
+    (reason,) = found["reasons"]
+    assert "does not build OtherForCausalLM (config.json: architectures" in reason
+    assert "it builds" in reason
+    assert "/tmp" not in reason
+    assert found["skipped"] == 1
+
+
+@pytest.mark.parametrize("builds", [True, False])
+def test_a_configuration_that_no_library_takes_ends_before_anything_runs(
+    tmp_path: Path, builds: bool
+) -> None:
+    from paretune.api import optimize
+    from paretune.errors import UsageError
+
+    passes = [{"genai": {"precision": "fp32"}, "optional": True}] if builds else []
+    file = configured(tmp_path, {"hidden_act": "nonsense"}, passes=passes)
+    told = []
+    for run in (
+        lambda: foresee(file, store=tmp_path / "store"),
+        lambda: optimize(file, study=tmp_path / "study", store=tmp_path / "store"),
+    ):
+        with pytest.raises(UsageError, match="hidden_act is 'nonsense'") as refused:
+            run()
+        told.append(str(refused.value))
+    assert told[0] == told[1]
+    assert not list((tmp_path / "study").glob("candidates/*"))
