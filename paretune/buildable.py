@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from paretune.builder_support import INSTEAD, unsupported
 from paretune.distributions import package_version
@@ -54,7 +54,7 @@ _SIZES = frozenset(
 )  # fmt: skip
 
 _IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
-_DTYPES = frozenset({None, "float32", "float16", "bfloat16"})
+_DTYPES = (None, "float32", "float16", "bfloat16")
 _COUNTS = ("vocab_size", "intermediate_size", "num_hidden_layers", "max_position_embeddings")
 
 
@@ -135,15 +135,16 @@ def is_plain(config: Mapping[str, Json]) -> bool:
         and usual
         and _are_sizes(config)
         and all(_is_id(config.get(key)) for key in _IDS)
-        and {config.get("dtype"), config.get("torch_dtype")} <= _DTYPES
+        and all(config.get(key) in _DTYPES for key in ("dtype", "torch_dtype"))
         and all(_is_one_of(value, _PLAIN.get(key, frozenset())) for key, value in others.items())
     )
 
 
 def _are_sizes(config: Mapping[str, Json]) -> bool:
     """Return whether the numbers of a configuration are numbers, and go together."""
-    heads, hidden = config.get("num_attention_heads"), config.get("hidden_size")
-    kv = config.get("num_key_value_heads", heads)
+    heads: Any = config.get("num_attention_heads")
+    hidden: Any = config.get("hidden_size")
+    kv: Any = config.get("num_key_value_heads", heads)
     counts = [config.get(key) for key in _COUNTS if key in config]
     numbers = [config.get(key) for key in ("rms_norm_eps", "rope_theta") if key in config]
     return (

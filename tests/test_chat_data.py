@@ -102,3 +102,17 @@ def test_a_search_over_conversations(folder: Path, tmp_path: Path) -> None:
     # Two tokens each: a label and the end of the turn; more where there are earlier answers.
     assert trained["perplexity"]["n"] > 2 * 12
     assert trained["accuracy"]["n"] == trained["exact_match"]["n"] == 12
+
+
+def test_a_file_in_both_ways_is_noted_with_rows(tmp_path: Path) -> None:
+    rows = conversations(12)
+    rows[4:6] = conversations(6, share=True)[4:6]
+    catalog = data_in(tmp_path, rows)
+    assert catalog.load("d").examples == data_in(tmp_path, conversations(12)).load("d").examples
+    (note,) = catalog.notes(["d"])
+    assert "turns are written in two ways, and both are read" in note
+    assert "2 rows (5, 6) have 'from' and 'value'; 10 rows (1, 2, 3, ...) have 'role'" in note
+    mixed = [*rows[0]["c"][:-1], {"from": "gpt", "value": "joy"}]
+    (note,) = data_in(tmp_path, [{"c": mixed}]).notes(["d"])  # within one conversation, too
+    assert "row 1 has 'from' and 'value'; row 1 has 'role' and 'content'" in note
+    assert data_in(tmp_path, conversations(12)).notes(["d"]) == ()
