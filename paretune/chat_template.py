@@ -148,10 +148,12 @@ def _through_first_mark(tokenizer: Tokenizer, text: str) -> tuple[int, ...]:
 def marks(tokenizer: Tokenizer) -> frozenset[int]:
     """Return the ids of tokens that stand for themselves: special and added ones, but for blanks.
 
-    Tokenizers add runs of spaces as tokens too; and what is unknown ends nothing.
+    Tokenizers add runs of spaces as tokens too; and what is unknown ends nothing, unless the same
+    token ends texts, as GPT-2's does.
     """
+    unknown = {tokenizer.unk_token_id} - {tokenizer.eos_token_id}
     added = {int(i) for token, i in tokenizer.get_added_vocab().items() if token.strip()}
-    return frozenset({*map(int, tokenizer.all_special_ids), *added} - {tokenizer.unk_token_id})
+    return frozenset({*map(int, tokenizer.all_special_ids), *added} - unknown)
 
 
 def _told(error: Exception) -> str:

@@ -49,7 +49,10 @@ class ControlTokens:
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
-        known = marks(tokenizer)
+        known = {*marks(tokenizer)}
+        unknown = str(tokenizer.unk_token or "")
+        if "unk" not in unknown.lower():  # GPT-2's, say, is the end of a text at the same time
+            known.add(tokenizer.unk_token_id)
         special = {
             token.content: int(number) for number, token in tokenizer.added_tokens_decoder.items()
             if token.special

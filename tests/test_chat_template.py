@@ -121,6 +121,13 @@ def test_added_blanks_are_no_marks() -> None:
     assert answer_end(made).ids == (made.eos_token_id,)
 
 
+def test_an_end_token_that_is_the_unknown_one_ends_an_answer_once() -> None:
+    template = "{% for m in messages %}{{ m.content }}{{ eos_token }}{% endfor %}{% if "
+    made = tokenizer(template + "add_generation_prompt %}A:{% endif %}", unk_token="</s>")
+    assert made.unk_token_id == made.eos_token_id
+    assert answer_end(made).ids == (made.eos_token_id,)
+
+
 def test_answers_of_a_chat_end_otherwise_than_plain_ones() -> None:
     made = tokenizer(CHATML)
     joy = made("joy", add_special_tokens=False)["input_ids"]

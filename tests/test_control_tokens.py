@@ -130,6 +130,17 @@ def test_tokens_that_belong_into_answers_are_let_pass(tmp_path: Path) -> None:
     assert "2 rows (2, 3) hold" in note
 
 
+def test_an_unknown_token_that_ends_texts_too_is_one(tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    made = make_tiny_llama(tmp_path / "m")
+    tokenizer = AutoTokenizer.from_pretrained(made)
+    tokenizer.unk_token = tokenizer.eos_token
+    tokenizer.save_pretrained(made)
+    (note,) = look(made, tmp_path, [talk("hi</s>", "hello")], TRAIN, **TALK)["notes"]
+    assert "'</s>'" in note
+
+
 DATED = "{{ 'Today: ' ~ strftime_now('%d %b %Y') }}"
 CHAT = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
