@@ -88,9 +88,9 @@ def compare(
         why = does_not_fit(case, most_tokens(entrant.model))
         if why is not None:
             raise UsageError(
-                f"prompt_tokens {prompt_tokens} and new_tokens {new_tokens}: of {entrant.given!r}, "
-                f"{why}",
-                hint="Ask for shorter ones.",
+                f"prompt_tokens {prompt_tokens} and new_tokens {new_tokens}: for "
+                f"{entrant.given!r} {why}",
+                hint="Ask for shorter ones (--prompt-tokens, --new-tokens).",
             )
     if warn is None:
         show_by_default()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from paretune.node_names import check_nodes
 from paretune.search.candidate import counted
 from paretune.token_checks import check_tokens
 from paretune.training_notes import training_notes
@@ -23,9 +24,11 @@ def told_before(setting: Setting) -> tuple[str, ...]:
         UsageError: No candidate, or none that the configuration means, could work.
     """
     plan, baseline, target = setting.plan, setting.baseline, setting.target
+    nodes = check_nodes(setting)
     return (
         *check_tokens(plan, baseline, target, setting.catalog),
         *setting.model_notes,
+        *nodes,
         *thread_notes(setting),
         *training_notes(plan, baseline, target),
         *uncompared_notes(plan, baseline),

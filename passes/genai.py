@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 from paretune.builder_support import unsupported
 from paretune.containment import check_model
 from paretune.distributions import package_version
-from paretune.errors import PassError
+from paretune.errors import PassError, nearest
 from paretune.jsontools import Json, read_model_json
 from paretune.model_checks.quantized import refusal
 from paretune.models import Model, ModelInfo, ModelKind, inspect
@@ -223,15 +223,18 @@ def _require_nodes(params: GenaiParams, context: Context) -> None:
         return
     import onnx
 
+    from paretune.passes.twin_nodes import names_of
+
     graph = onnx.load(context.out / "model.onnx", load_external_data=False).graph
-    names = {node.name for node in graph.node if node.op_type == "MatMul"}
-    missing = [name for name in params.nodes_to_exclude if name not in names]
+    names = names_of(graph)
+    missing = [name for name in params.nodes_to_exclude if name not in names["plain"]]
     if missing:
-        known = [node.name for node in graph.node if node.op_type.startswith("MatMul")]
-        some = sorted({name.rsplit("_Q", 1)[0] for name in known})[:12]
+        known = sorted({*names["plain"], *names["quantized"]})
+        near = nearest(missing[0], known)
+        some = f"Some that there are: {', '.join(known[:12])}."
         raise PassError(
             f"genai: nodes_to_exclude names {missing[0]!r}, and no MatMul has that name",
-            hint=f"Some that there are: {', '.join(some)}.",
+            hint=near if near.startswith("Did") else some,
         )
 
 

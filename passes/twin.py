@@ -96,12 +96,13 @@ _NO_TWIN = "no twin: "
 _NO_BUILD = "it does not build: "
 
 
-def shrunk(config: dict[str, Json], source: Path) -> dict[str, Json]:
+def shrunk(config: dict[str, Json], source: Path, *, whole: bool = False) -> dict[str, Json]:
     """Return a configuration with small sizes, and everything else as it is.
 
     Args:
         config: As the model's file has it.
         source: Its folder: what the library adds to the file (which layer is of which kind).
+        whole: Keep all layers, and make the others' sizes smaller for it.
 
     Raises:
         ValueError: It is of a form that is not known here.
@@ -115,8 +116,9 @@ def shrunk(config: dict[str, Json], source: Path) -> dict[str, Json]:
     heads, layers = known.num_attention_heads, known.num_hidden_layers
     groups = getattr(known, "num_key_value_heads", None) or heads
     head = getattr(known, "head_dim", None) or known.hidden_size // heads
-    few = 1 if groups == 1 else 2
-    small["num_attention_heads"] = few * min(_MOST_HEADS_A_GROUP, heads // groups)
+    few = 1 if groups == 1 or whole else 2
+    most = 2 if whole else _MOST_HEADS_A_GROUP
+    small["num_attention_heads"] = few * min(most, heads // groups)
     if "num_key_value_heads" in config or groups != heads:
         small["num_key_value_heads"] = few
     hidden = small["num_attention_heads"] * head
@@ -129,7 +131,8 @@ def shrunk(config: dict[str, Json], source: Path) -> dict[str, Json]:
             small[key] = min(value, 2 if "per_tok" in key else _MOST_EXPERTS)
     small |= {"hidden_size": hidden, "vocab_size": _TOKENS}
     small |= {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": None}
-    _few_layers(small, vars(known), layers)
+    if not whole:
+        _few_layers(small, vars(known), layers)
     _small_positions(small, known)
     small.pop("quantization_config", None)
     return small
@@ -227,7 +230,7 @@ class _Tries:
         except Exception as error:  # what a library raises on settings that it does not take
             return f"{_NO_TWIN}{type(error).__name__}: {error}"
         try:
-            with _quietly():
+            with quietly():
                 _built(place / "model", place / "built", place / "cache")
         except Exception as error:  # the builder's own failures have no class
             return f"{_NO_BUILD}{told(error, place / 'model', self._scratch)}"
@@ -262,7 +265,7 @@ def _written(config: dict[str, Json], folder: Path, ids: Sequence[int]) -> Any:
         raise ValueError("its logits are no numbers")
     network.save_pretrained(folder)
     file.write_text(text, encoding="utf-8")  # as the model's own, not as the library writes it
-    _tokenizer().save_pretrained(folder)
+    tokenizer().save_pretrained(folder)
     return logits
 
 
@@ -280,7 +283,8 @@ def _fill(name: str, weight: Any) -> None:
         weight.add_(torch.randn_like(weight) * 0.2)
 
 
-def _tokenizer() -> Any:
+def tokenizer() -> Any:
+    """Return a tokenizer of words, one for each token of a twin."""
     from tokenizers import Tokenizer, models
     from transformers import PreTrainedTokenizerFast
 
@@ -344,7 +348,7 @@ def _line(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def _quietly() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """Drop what the builder prints, and hide any git repository from it."""
     before = os.environ.get("GIT_DIR")
     os.environ["GIT_DIR"] = os.devnull
