@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from paretune.config.limits import odd_limits
 from paretune.config.objectives import against_the_grain, too_wide
 from paretune.config.yaml_source import Source
 from paretune.errors import ConfigError, StateError, UsageError, nearest
@@ -16,7 +17,7 @@ from paretune.jsontools import Json
 from paretune.legal_files import FOLDER as LEGAL
 from paretune.measurement import Direction, MetricSpec
 from paretune.pick_entry import pick_entry, sentences
-from paretune.registry import find_evaluator
+from paretune.registry import find_evaluator, is_ours
 from paretune.report_page import doubts
 from paretune.search.candidate import describe
 from paretune.search.constraints import Objective, in_order, parse_where
@@ -128,7 +129,10 @@ def pick_again(
         "metrics": {} if best is None else _summaries(best),
         "objectives": [objective.to_json() for objective in objectives],
         "prefer": prefer,
-        "notes": list(against_the_grain(objectives, constraints, _specs(config))),
+        "notes": [
+            *odd_limits(constraints, _specs(config), _of_others(config)),
+            *against_the_grain(objectives, constraints, _specs(config)),
+        ],
         "unresolved": [constraint.text for constraint in standing.unresolved],
         "candidates": len(outcomes),
         "not_fully_measured": sum(_unsure(outcome, baseline) for outcome in outcomes),
@@ -237,6 +241,16 @@ def _specs(config: dict[str, Json]) -> dict[str, MetricSpec]:
         except (UsageError, ValueError):  # another machine's, or of another version
             continue
     return found
+
+
+def _of_others(config: dict[str, Json]) -> frozenset[str]:
+    """Return the metrics that a user's function or another package's evaluator yields."""
+    entries = [
+        entry for entry in config.get("evaluate") or []
+        if (name := entry if isinstance(entry, str) else next(iter(entry))) == "custom"
+        or not is_ours("evaluators", name)
+    ]  # fmt: skip
+    return frozenset(_specs({"evaluate": entries}))
 
 
 def _write(

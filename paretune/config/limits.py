@@ -116,6 +116,39 @@ def read_constraints(
         else:
             wrong(("constraints", i), f"no evaluator yields the metric {metric!r}",
                   nearest(metric, specs))  # fmt: skip
+    notes = _look(by_metric, specs, strange, wrong)
+    return tuple(found), notes
+
+
+def odd_limits(
+    constraints: Iterable[Constraint], specs: Mapping[str, MetricSpec], strange: Container[str]
+) -> tuple[str, ...]:
+    """Return what is odd about limits on what was measured already, each in a sentence.
+
+    Args:
+        constraints: What must hold.
+        specs: Every metric that is known, by name.
+        strange: Those of them that no evaluator of ours yields as its own.
+    """
+    by_metric: dict[str, list[tuple[int, Constraint]]] = {}
+    for i, constraint in enumerate(constraints):
+        if constraint.metric in specs:
+            by_metric.setdefault(constraint.metric, []).append((i, constraint))
+    told: list[str] = []
+
+    def wrong(_: object, message: str, hint: str | None = None) -> None:
+        told.append(message if hint is None else f"{message}. {hint.rstrip('.')}")
+
+    return (*_look(by_metric, specs, strange, wrong), *told)
+
+
+def _look(
+    by_metric: Mapping[str, list[tuple[int, Constraint]]],
+    specs: Mapping[str, MetricSpec],
+    strange: Container[str],
+    wrong: Wrong,
+) -> tuple[str, ...]:
+    """Tell `wrong` of what cannot be met; return notes on what cannot be broken."""
     notes: list[str] = []
     for metric, some in by_metric.items():
         values = range_of(specs[metric], metric not in strange)
@@ -128,7 +161,7 @@ def read_constraints(
             possible.append((place, constraint))
             notes += _unbreakable(constraint, values)
         _contradictions(possible, values, wrong)
-    return tuple(found), tuple(dict.fromkeys(notes))
+    return tuple(dict.fromkeys(notes))
 
 
 def _impossible(constraint: Constraint, values: Range) -> tuple[str, str | None] | None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paretune.config import load
-from paretune.config.limits import Range, feasible, range_of, read_constraints
+from paretune.config.limits import Range, feasible, odd_limits, range_of, read_constraints
 from paretune.errors import UsageError
 from paretune.measurement import MetricSpec
 from paretune.search.constraints import parse_constraint
@@ -198,6 +198,16 @@ def test_what_is_refused_is_met_nowhere_on_a_grid(text: str) -> None:
         assert not any(met)
     if not feasible([constraint], range_of(SPECS["accuracy"], True), negated=True):
         assert all(met)
+
+
+def test_of_a_study_that_is_there_it_is_told_in_sentences() -> None:
+    texts = ("accuracy >= 90", "size_mb >= 0", "reward >= 2", "reward <= 1", "unknown > 3")
+    broken, percent, contradiction = odd_limits(
+        map(parse_constraint, texts), SPECS, ("reward", "delay")
+    )
+    assert "'size_mb >= 0' can be broken by no candidate" in broken
+    assert percent.endswith("write: accuracy >= 0.9")
+    assert "'reward <= 1' contradicts 'reward >= 2'" in contradiction
 
 
 def test_thousands_of_limits_take_no_time() -> None:
