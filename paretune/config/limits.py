@@ -177,6 +177,8 @@ def _unbreakable(constraint: Constraint, values: Range) -> Iterator[str]:
     sign, amount = constraint.relative or ("", 0.0)
     if not feasible([constraint], values, negated=True):
         hint = _hint(constraint, values)
+        if hint is not None and hint.startswith("Expected"):
+            hint = None  # it is in the range already, or at its end
         yield (
             f"constraints: {constraint.text!r} can be broken by no candidate: "
             f"{_why(constraint, values)}" + ("" if hint is None else f". {hint.rstrip('.')}")
