@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -34,6 +35,23 @@ LLAMA3 = {
 INT4 = {"precision": "int4"}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def as_in_a_worker() -> Iterator[None]:
+    """What is imported is not looked at by each collection of garbage, as in the fork server."""
+    import onnxruntime_genai.models.builder  # noqa: F401
+    import transformers.generation  # noqa: F401
+
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> ComparedCache:
+    """What builds of one source leave for the next."""
+    return ComparedCache(tmp_path_factory.mktemp("compared"))
+
+
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path, FakeCatalog({}))
@@ -50,14 +68,15 @@ def model(folder: Path, rope: dict[str, Any] | None = None, **how: Any) -> Model
 
 def held(
     tmp_path: Path, pass_: Any, params: dict[str, Any], made: Path, source: Model,
-    kind: ModelKind = ModelKind.GENAI,
+    kind: ModelKind = ModelKind.GENAI, cache: ComparedCache | None = None,
 ) -> Any:  # fmt: skip
     scratch = tmp_path / f"scratch-{made.parent.name}"
     scratch.mkdir()
     context = Context(out=scratch, scratch=scratch, data=None)  # type: ignore[arg-type]
     origin = Origin(source, source, "the input model")
-    cache = ComparedCache(tmp_path / "compared")
-    return compare(pass_, pass_.Params(**params), Model(kind, made, ""), origin, context, cache)
+    model = Model(kind, made, "")
+    cache = cache or ComparedCache(tmp_path / "compared")
+    return compare(pass_, pass_.Params(**params), model, origin, context, cache)
 
 
 @pytest.mark.parametrize(
@@ -73,10 +92,12 @@ def held(
 )
 @pytest.mark.parametrize("rope", [None, LLAMA3], ids=["plain", "llama3"])
 def test_a_right_build_is_valid(
-    bench: Bench, tmp_path: Path, params: dict[str, Any], rope: dict[str, Any] | None
-) -> None:
+    bench: Bench, tmp_path: Path, cache: ComparedCache, params: dict[str, Any],
+    rope: dict[str, Any] | None,
+) -> None:  # fmt: skip
     source = model(tmp_path / "model", rope)
-    verdict = held(tmp_path, Genai(), params, bench.run(Genai(), source, params, "b"), source)
+    made = bench.run(Genai(), source, params, "b")
+    verdict = held(tmp_path, Genai(), params, made, source, cache=cache)
     assert verdict.valid, verdict.reason
     ratio = verdict.compared["kl"] / verdict.compared["information"]
     assert ratio < (0.5 if params else 1e-6)
@@ -95,7 +116,7 @@ def test_a_right_build_is_valid(
     ids=["linear 2", "linear 8", "yarn"],
 )
 def test_a_build_that_leaves_the_rope_scaling_out_is_not(
-    bench: Bench, tmp_path: Path, params: dict[str, Any], rope: dict[str, Any]
+    bench: Bench, tmp_path: Path, cache: ComparedCache, params: dict[str, Any], rope: dict[str, Any]
 ) -> None:
     source = model(tmp_path / "model", rope)
     plain = model(tmp_path / "plain", {"rope_type": "default"})  # what such a builder makes of it
@@ -112,7 +133,7 @@ def test_a_build_that_leaves_the_rope_scaling_out_is_not(
             other = Context(out=context.out, scratch=tmp_path / "other", data=context.data)
             return small, genai.sketch(plain, params, other)[1]  # type: ignore[index]
 
-    verdict = held(tmp_path, Ignores(), params, out, source)
+    verdict = held(tmp_path, Ignores(), params, out, source, cache=cache)
     assert not verdict.valid
     assert "computes something else than the input model, which it was built from" in verdict.reason
     assert KL in verdict.reason
@@ -137,13 +158,14 @@ def other_tokenizer(source: Path, out: Path) -> None:
     ("wrong", "said"), [(other_weights, "computes something else"), (other_tokenizer, "")]
 )
 def test_another_models_weights_or_tokenizer(
-    bench: Bench, tmp_path: Path, params: dict[str, Any], wrong: Callable[..., None], said: str
-) -> None:
+    bench: Bench, tmp_path: Path, cache: ComparedCache, params: dict[str, Any],
+    wrong: Callable[..., None], said: str,
+) -> None:  # fmt: skip
     source = model(tmp_path / "model")
     shutil.copytree(source.path, tmp_path / "wrong")
     wrong(source.path, tmp_path / "wrong")
     out = bench.run(Genai(), open_model(tmp_path / "wrong"), params, "b")
-    verdict = held(tmp_path, Genai(), params, out, source)
+    verdict = held(tmp_path, Genai(), params, out, source, cache=cache)
     assert not verdict.valid
     assert said in verdict.reason
     assert KL in verdict.reason
