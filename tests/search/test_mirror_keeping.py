@@ -61,7 +61,8 @@ def test_whatever_the_folder_is_called(
     assert os.listdir(tmp_path / "there") == [name]
 
 
-def test_locked_by_another_program(tmp_path: Path) -> None:
+def test_locked_by_another_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("paretune.search.mirror._LOCKED_FOR_S", 0.1)
     notes: list[str] = []
     file = tmp_path / "study.db"
     keeper = kept(file, notes)
