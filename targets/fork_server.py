@@ -308,16 +308,21 @@ class _Server:
         for descriptor in descriptors:
             os.set_inheritable(descriptor, False)
         *streams, status = descriptors
+        told, telling = os.pipe()
         pid = os.fork()
         if pid == 0:
+            os.close(telling)
+            os.read(told, 1)  # until the owner knows of it: else a job could end this process first
+            os.close(told)
             self._become_job(streams, status, fresh=message == FRESH)
-        for stream in streams:
+        for stream in (*streams, told):
             os.close(stream)
         self._live[pid] = status
         try:
             os.write(status, b"%d\n" % pid)
         except BrokenPipeError:  # the owner did not wait for it
             os.kill(pid, signal.SIGKILL)
+        os.close(telling)
         return True
 
     def _reap(self) -> None:
