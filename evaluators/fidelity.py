@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from paretune.adapted import load_adapted
 from paretune.containment import check_model
 from paretune.errors import InvalidArtifactError
 from paretune.evaluators.fidelity_text import TEXT
@@ -30,15 +31,11 @@ class AdapterSession(TorchSession):
     """
 
     def __init__(self, model: Model, runtime: RuntimeSettings, trust_remote_code: bool) -> None:
-        from peft import PeftModel
-
         if model.base is None:
             raise InvalidArtifactError("an adapter comes without the model that it was trained on")
         check_model(model.path)
         super().__init__(model.base.path, runtime, trust_remote_code)
-        self.model = PeftModel.from_pretrained(
-            self.model, model.path, local_files_only=True
-        ).eval()  # fmt: skip
+        self.model = load_adapted(self.model, model.path).eval()
 
 
 def open_source(model: Model, runtime: RuntimeSettings, *, trust_remote_code: bool) -> Session:

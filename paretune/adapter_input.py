@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from paretune.adapter_weights import check_matrices, check_settings
 from paretune.containment import ADAPTER
 from paretune.errors import UsageError
 from paretune.hub import fetch_model, is_hub_name
@@ -20,6 +21,7 @@ from paretune.models import (
     safetensors_header,
     weights_files,
 )
+from paretune.tied import EMBEDDINGS, HEADS
 
 _KEY = "base_model_name_or_path"
 _OF_A_MODEL = ("config.json", "adapter_config.json", "genai_config.json")
@@ -116,17 +118,31 @@ def _find(name: str, adapter: Path, root: Path, network: bool, trusted: bool, fi
 
 
 def check_adapter(adapter: Path, base: Path) -> Iterator[Finding]:
-    """Yield the adapter's matrices that the base has no place for.
+    """Yield what of an adapter is of no use with its base, and what of it is not used.
 
     Args:
         adapter: The adapter's folder.
         base: Its base's.
     """
+    settings = read_model_json(adapter / "adapter_config.json")
+    own = {n: tuple(e["shape"]) for n, e in safetensors_header(adapter / ADAPTER).items()}
+    found = [
+        *check_settings(adapter / "adapter_config.json", settings),
+        *check_matrices(adapter, settings, own),
+        *_told_of_base(adapter, base, settings),
+    ]
+    yield from found
+    if any(finding.fatal for finding in found):
+        return
     shapes = {
         name.removesuffix(".weight"): tuple(entry["shape"])
         for file in weights_files(base)
         for name, entry in safetensors_header(file).items()
     }
+    if inspect(base).tied:  # the head is there once loaded, with the embedding's weights
+        embedding = next((n for n in shapes if n.split(".")[-1] in EMBEDDINGS), None)
+        if embedding is not None:
+            shapes = {**dict.fromkeys(HEADS, shapes[embedding]), **shapes}
     by_end: dict[str, list[tuple[int, ...]]] = {}
     for name, shape in shapes.items():
         by_end.setdefault(_end(name), []).append(shape)
@@ -150,11 +166,28 @@ def check_adapter(adapter: Path, base: Path) -> Iterator[Finding]:
                 "Is it the model that the adapter was trained on?",
             )
             return
-    theirs, own = adapter / "tokenizer.json", base / "tokenizer.json"
-    if theirs.is_file() and own.is_file() and theirs.read_bytes() != own.read_bytes():
+
+
+def _told_of_base(adapter: Path, base: Path, settings: Mapping[str, Json]) -> Iterator[Finding]:
+    """Yield what of the adapter's own folder and settings is not used, a note each."""
+    for name in ("tokenizer.json", "chat_template.jinja"):
+        theirs, own = adapter / name, base / name
+        if not theirs.is_file():
+            continue
+        if not own.is_file() or theirs.read_bytes() != own.read_bytes():
+            how = f"differs from the base's {own}" if own.is_file() else "is not in the base"
+            yield Finding(
+                f"{theirs} {how}, and the base's is used",
+                "Copy the tokenizer's files into the base's folder if the adapter needs its own.",
+                fatal=False,
+            )
+    revision = settings.get("revision")
+    named = str(settings.get(_KEY))
+    if revision not in (None, "", "main") and is_hub_name(named) and not Path(named).exists():
         yield Finding(
-            f"{theirs} differs from the base's {own}, and the base's is used",
-            "Copy the tokenizer's files into the base's folder if the adapter needs its own.",
+            f"{adapter / 'adapter_config.json'}: the adapter was trained on revision {revision!r} "
+            f"of {named}, and the latest one is used",
+            f"Fetch that revision into a folder, and write its path as {_KEY}.",
             fatal=False,
         )
 

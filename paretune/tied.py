@@ -30,7 +30,7 @@ TIED_BY_DEFAULT = frozenset(
     }
 )
 # fmt: on
-_EMBEDDINGS = ("embed_tokens", "wte", "embed_in", "word_embeddings", "tok_embeddings")
+EMBEDDINGS = ("embed_tokens", "wte", "embed_in", "word_embeddings", "tok_embeddings")
 HEADS = ("lm_head", "embed_out")
 _PIECE = 1 << 24
 
@@ -56,7 +56,7 @@ class Place:
 
 def twice_there(tensors: Mapping[str, Place]) -> int:
     """Return the weights of the head where the files hold both it and the embedding, else 0."""
-    embedding, head = _find(tensors, _EMBEDDINGS), _find(tensors, HEADS)
+    embedding, head = _find(tensors, EMBEDDINGS), _find(tensors, HEADS)
     return 0 if embedding is None or head is None else head.shape[0] * head.shape[1]
 
 
@@ -72,7 +72,7 @@ def is_tied(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Place
         UsageError: They are not shared, and the files hold no head: it would be drawn at random.
     """
     told = _told(config)
-    embedding, head = _find(tensors, _EMBEDDINGS), _find(tensors, HEADS)
+    embedding, head = _find(tensors, EMBEDDINGS), _find(tensors, HEADS)
     if told:
         return embedding is None or head is None or _equal(embedding, head)
     if embedding is not None and head is None and _needs_head(config):

@@ -90,8 +90,7 @@ class Merge:
             PassError: The adapter came without its base, or holds a NaN.
             UsageError: Its weights are pickled, or its files name others elsewhere.
         """
-        from peft import PeftModel
-
+        from paretune.adapted import load_adapted
         from paretune.passes.hugging_face import load_fp32, note_tying, use_all_cores
 
         if model.base is None:
@@ -102,15 +101,15 @@ class Merge:
         use_all_cores()
         context.progress(Progress("merge", 0, 3, "loading"))
         check_model(model.path)  # without safetensors, PEFT would look for a pickle
-        adapted = PeftModel.from_pretrained(
-            load_fp32(model.base.path, context), model.path, local_files_only=True
-        )
+        adapted = load_adapted(load_fp32(model.base.path, context), model.path)
         _untie(adapted)
         context.progress(Progress("merge", 1, 3, "merging"))
         try:
             merged = adapted.merge_and_unload(safe_merge=True)
         except ValueError as error:
             raise PassError(f"merge: {error}", hint="Train with a lower learning_rate.") from error
+        except RuntimeError as error:  # a bias of the adapter where the base has none, say
+            raise PassError(f"merge: {error}", hint="Train an adapter without that.") from error
         note_tying(merged)
         context.progress(Progress("merge", 2, 3, "writing"))
         merged.save_pretrained(context.out)

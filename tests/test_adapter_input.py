@@ -203,3 +203,24 @@ def test_a_tokenizer_of_the_adapters_own_is_told(adapter: Adapter, tmp_path: Pat
     (note,) = check_adapter(folder, tmp_path / "base")
     assert not note.fatal
     assert "the base's is used" in note.message
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_chat_template_of_the_adapters_own_is_told(
+    adapter: Adapter, tmp_path: Path, same: bool
+) -> None:
+    folder = adapter()
+    text = (tmp_path / "base" / "chat_template.jinja").read_text()
+    (folder / "chat_template.jinja").write_text(text if same else text + "!")
+    found = [finding.message for finding in check_adapter(folder, tmp_path / "base")]
+    assert len(found) == (not same)
+    assert all("chat_template.jinja" in message for message in found)
+
+
+def test_a_revision_that_is_not_what_is_used_is_told(adapter: Adapter, tmp_path: Path) -> None:
+    folder = adapter(base_model_name_or_path="some/model", revision="abc")
+    (note,) = check_adapter(folder, tmp_path / "base")
+    assert not note.fatal
+    assert "revision 'abc'" in note.message
+    folder = adapter(base_model_name_or_path="some/model", revision="main")
+    assert not list(check_adapter(folder, tmp_path / "base"))
