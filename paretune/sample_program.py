@@ -27,6 +27,7 @@ import onnxruntime_genai as og
 
 here = Path(__file__).resolve().parent
 prompt = sys.argv[1] if len(sys.argv) > 1 else {prompt}
+prompt = prompt.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 model = og.Model(str(here))
 tokenizer = og.Tokenizer(model)
 note = here / "paretune_tokenizer.json"  # there if GenAI's tokenizer is known to give other tokens
@@ -43,8 +44,14 @@ if measured is None and (note.get("differs"){chat_differs}):
         "install transformers, whose tokenizer is used then: pip install transformers"
     )
 {encode}
+if not tokens:
+    sys.exit("the prompt has no tokens: this tokenizer puts none before a text")
+settings = json.loads((here / "genai_config.json").read_text(encoding="utf-8"))
+room = settings["model"]["context_length"]
+if len(tokens) >= room:
+    sys.exit(f"the prompt has {{len(tokens)}} tokens, and the model's context holds {{room}}")
 params = og.GeneratorParams(model)
-params.set_search_options(max_length=len(tokens) + {new_tokens}, do_sample=False)
+params.set_search_options(max_length=min(len(tokens) + {new_tokens}, room), do_sample=False)
 generator = og.Generator(model, params)
 beside = here / "paretune_adapters.json"  # there if an adapter lies apart from its base
 if beside.exists():
@@ -86,8 +93,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 here = Path(__file__).resolve().parent
 prompt = sys.argv[1] if len(sys.argv) > 1 else {prompt}
+prompt = prompt.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 tokenizer = AutoTokenizer.from_pretrained(here, local_files_only=True)
 {encode}
+if not tokens:
+    sys.exit("the prompt has no tokens: this tokenizer puts none before a text")
 inputs = {{"input_ids": torch.tensor([tokens]), "attention_mask": torch.ones(1, len(tokens))}}
 model = AutoModelForCausalLM.from_pretrained(here, local_files_only=True, dtype=torch.float32)
 output = model.generate(**inputs, max_new_tokens={new_tokens}, do_sample=False)

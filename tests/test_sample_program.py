@@ -137,6 +137,30 @@ def test_without_transformers_it_feeds_the_same_or_says_that_it_cannot(
     assert "Traceback" not in ran.stderr
 
 
+def test_what_cannot_be_fed_is_said(bench: Bench, tmp_path: Path) -> None:
+    model = make_tiny_llama(tmp_path / "model", bos=False, positions=64)
+    built = bench.run(Genai(), open_model(model), {}, "fp32")
+    for folder, kind in ((model, "hf"), (built, "genai")):
+        write_sample(folder / "sample.py", kind, "x", False, 32)
+        told = {b"": "the prompt has no tokens"}
+        if kind == "genai":
+            told[b"word " * 40] = "tokens, and the model's context holds 64"
+        for prompt, expected in told.items():
+            ran = subprocess.run(
+                [sys.executable, folder / "sample.py", prompt],
+                capture_output=True, text=True, timeout=300, check=False,
+            )  # fmt: skip
+            assert ran.returncode == 1
+            assert expected in ran.stderr
+            assert "Traceback" not in ran.stderr
+    for prompt in (b"\xff is no UTF-8", b"word " * 10):  # the last one: fewer than 32 may follow
+        ran = subprocess.run(
+            [sys.executable, built / "sample.py", prompt],
+            capture_output=True, text=True, timeout=300, check=False,
+        )  # fmt: skip
+        assert ran.returncode == 0, ran.stderr
+
+
 def test_with_an_adapter_apart(bench: Bench, tmp_path: Path) -> None:
     base = open_model(make_tiny_llama(tmp_path / "model"))
     adapter = make_adapter(base, tmp_path / "adapter", seed=1)
