@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from paretune.built_again import build_again
 from paretune.config import Plan, load
 from paretune.errors import NothingFitsError, StateError, UsageError
 from paretune.example_prompt import first_prompt, keep_example
@@ -35,7 +37,7 @@ from paretune.setting import Setting, references
 from paretune.store import Store, default_store
 from paretune.study import Study
 from paretune.told_before import told_before
-from paretune.user_paths import user_path
+from paretune.user_paths import refuse_model_folder, user_path
 
 if TYPE_CHECKING:
     from paretune.display import Display, Opening
@@ -97,6 +99,7 @@ class Search:
         )  # fmt: skip
         self._watcher = watcher
         self._pace = Pace()
+        self._workbench = workbench or setting.workbench(study.folder)
         self._mirror = self._open_mirror() if mirror else None
         again = self._reopened()
         first = [setting.baseline, *plan.try_first]
@@ -111,7 +114,7 @@ class Search:
             strategy=strategy,
             target=setting.target,
             recorder=study,
-            workbench=workbench or setting.workbench(study.folder),
+            workbench=self._workbench,
             evaluators=setting.evaluators,
             objectives=plan.objectives,
             constraints=plan.constraints,
@@ -283,7 +286,11 @@ class Search:
         best = study.folder / "best"
         pick = next((o for o in study.outcomes if o.id == standing.best), None)
         if pick is None:
+            if status == "finished":  # that of an earlier pick, under other limits
+                shutil.rmtree(best, ignore_errors=True)
             return SearchResult(study.folder, results, None)
+        if status == "finished":
+            build_again(pick, setting.store, setting.target, self._workbench, self._watcher.note)
         # The pick may be the input model, and what interrupted the search that it was changed.
         with suppress(StateError) if status == "interrupted" else nullcontext():
             hand_over(pick, results, setting.plan.to_json(), setting.store, best, self._example,
@@ -370,6 +377,7 @@ def _run(
     """Search a plan in its study; `code` holds the modules of functions that were given."""
     place = user_path(study or plan.study or Path("studies") / plan.name)
     root = user_path(store or plan.store or default_store())
+    refuse_model_folder(plan.model, place, root)
     setting = Setting(plan, Store(root))
     opened: Study | None = None
     try:

@@ -13,6 +13,7 @@ from paretune.search.candidate import Candidate, describe, recipe_to_json
 from paretune.search.strategies.exhaustive import Exhaustive
 from paretune.store import Store, default_store
 from paretune.told_before import told_before
+from paretune.user_paths import refuse_model_folder
 
 if TYPE_CHECKING:
     from paretune.setting import Setting
@@ -59,9 +60,12 @@ def foresee(
         config, trials=trials, time=time,
         allow_network=allow_network, trust_remote_code=trust_remote_code,
     )  # fmt: skip
-    setting = Setting(plan, Store(store or plan.store or default_store()))
+    place = study or plan.study or Path("studies") / plan.name
+    root = store or plan.store or default_store()
+    refuse_model_folder(plan.model, Path(place), Path(root))
+    setting = Setting(plan, Store(root))
     try:
-        changed = _changed(setting, study or plan.study or Path("studies") / plan.name)
+        changed = _changed(setting, place)
         found = _foresee(setting)
         return {**found, "notes": [*changed, *found["notes"]]}
     finally:
@@ -75,12 +79,11 @@ def _changed(setting: Setting, study: Path) -> list[str]:
         UsageError: It holds outcomes of something else, as the search would say.
     """
     from paretune.models import earlier_digests
-    from paretune.study import changes_since, read_outcomes
+    from paretune.study import changes_since, read_outcomes, require_identity
 
-    if not (study / "identity.json").is_file():
-        return []
     outcomes = read_outcomes(study)
-    if not outcomes:
+    require_identity(study, outcomes)
+    if not outcomes or not (study / "identity.json").is_file():
         return []
     device = setting.device.to_json()
     earlier = earlier_digests(setting.plan.model)

@@ -7,14 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from paretune.errors import UsageError
+from paretune.errors import StateError, UsageError
 from paretune.jsontools import read_json
 from paretune.models import Model, ModelKind, open_model
-from paretune.picking import open_results, resolved_config
+from paretune.opened import lacking, open_study
+from paretune.outputs import input_model
+from paretune.picking import resolved_config
 from paretune.search.candidate import RuntimeSettings, describe
 from paretune.search.outcome import Outcome
 from paretune.store import Store, default_store
-from paretune.study import read_outcomes
 from paretune.targets.base import TargetInfo
 
 _STUDY = re.compile(r"(?P<folder>.+?)(?:#(?P<id>\d+))?")
@@ -120,14 +121,14 @@ def _own_threads(model: Model) -> int | None:
 def _of_study(
     text: str, label: str, folder: Path, number: int | None, threads: int | None, store: Path | None
 ) -> Entrant:
-    results = open_results(folder)
+    results, known = open_study(folder)
     id = results["best"] if number is None else number
     if id is None:
         raise UsageError(
             f"{text!r}: this study has no pick, as nothing in it is feasible",
             hint=f"Name one of its candidates: {text}#1.",
         )
-    outcomes = {o.id: o for o in read_outcomes(folder)}
+    outcomes = {o.id: o for o in known}
     if id not in outcomes:
         ids = ", ".join(map(str, sorted(outcomes)[:20]))
         raise UsageError(f"{text!r}: no candidate {id} in this study", hint=f"It has: {ids}.")
@@ -147,5 +148,8 @@ def _of_study(
 def _artifact(outcome: Outcome, folder: Path, store: Path | None) -> Model:
     assert outcome.artifact is not None
     if not outcome.candidate.recipe:  # the input model itself
-        return open_model(Path(str(resolved_config(folder)["model"])))
-    return Store(store or default_store()).open_object(outcome.artifact)
+        return input_model(resolved_config(folder), outcome)
+    try:
+        return Store(store or default_store()).open_object(outcome.artifact)
+    except StateError as error:
+        raise lacking(error, folder, outcome, resolved_config(folder)) from error

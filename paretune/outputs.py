@@ -80,7 +80,7 @@ def hand_over(
         model = (
             store.open_object(outcome.artifact)
             if outcome.candidate.recipe
-            else _input_model(resolved, outcome)
+            else input_model(resolved, outcome)
         )
         lay_out(model, outcome.candidate.runtime, aside, link=False)
     notices = add_legal(aside, legal)
@@ -149,7 +149,12 @@ def comparison(outcomes: Sequence[Outcome], best: int | None, baseline: int | No
     return found
 
 
-def _input_model(resolved: Mapping[str, Json], outcome: Outcome) -> Model:
+def input_model(resolved: Mapping[str, Json], outcome: Outcome) -> Model:
+    """Return the input model, which a candidate without any pass is.
+
+    Raises:
+        StateError: It is not the one that was measured.
+    """
     model = open_model(Path(str(resolved["model"])))
     digests = chain([model.digest], earlier_digests(model.path))
     if all(digest != outcome.artifact for digest in digests):

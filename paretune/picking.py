@@ -16,6 +16,7 @@ from paretune.example_prompt import example_of
 from paretune.jsontools import Json
 from paretune.legal_files import FOLDER as LEGAL
 from paretune.measurement import Direction, MetricSpec
+from paretune.opened import lacking, open_study
 from paretune.pick_entry import pick_entry, sentences
 from paretune.registry import find_evaluator, is_ours
 from paretune.report_page import doubts
@@ -27,23 +28,7 @@ from paretune.search.reopening import partly_measured
 from paretune.search.standing import stand
 from paretune.search.tolerance import Tolerance, parse_tolerance
 from paretune.store import Store, default_store
-from paretune.study import read_confirmed, read_outcomes
-
-
-def open_results(study: Path) -> dict[str, Json]:
-    """Read a study's ``results.json``.
-
-    Raises:
-        UsageError: There is no study.
-    """
-    from paretune.results import read_results
-
-    if not (study / "results.json").is_file():
-        raise UsageError(
-            f"{str(study)!r} is not a study: it has no results.json",
-            hint="Give the folder that `paretune search` wrote, such as studies/tone.",
-        )
-    return dict(read_results(study / "results.json"))
+from paretune.study import read_confirmed
 
 
 def resolved_config(study: Path) -> dict[str, Json]:
@@ -100,8 +85,7 @@ def pick_again(
         StateError: The package was asked for, and its artifact is not in the store any more.
     """
     study = Path(study)
-    results = open_results(study)
-    outcomes = read_outcomes(study)
+    results, outcomes = open_study(study)
     config = _config_or_none(study)
     objectives = _objectives(results, minimize, maximize)
     prefer = _prefer(prefer, results, config, given=bool(minimize or maximize))
@@ -263,7 +247,10 @@ def _write(
     where = Store(store or default_store())
     legal = study / LEGAL  # one of an earlier version keeps none
     legal = legal if legal.is_dir() else Path(str(resolved["model"]))
-    hand_over(best, results, resolved, where, out, example_of(study, resolved), [legal])
+    try:
+        hand_over(best, results, resolved, where, out, example_of(study, resolved), [legal])
+    except StateError as error:
+        raise (lacking(error, study, best, resolved) if best.candidate.recipe else error) from error
     return out
 
 

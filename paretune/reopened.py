@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from paretune.opened import open_study
 from paretune.outputs import comparison, write_views
-from paretune.picking import open_results
-from paretune.study import read_outcomes
 
 
 def rewrite_report(study: Path | str) -> Path:
@@ -16,9 +15,8 @@ def rewrite_report(study: Path | str) -> Path:
         UsageError: There is no study in that folder.
     """
     study = Path(study)
-    results = open_results(study)
+    results, outcomes = open_study(study)
     base = results["baseline"]
-    outcomes = read_outcomes(study)
     paired = comparison(outcomes, results["best"], None if base is None else base["id"])
     write_views(study, results, {"paired": paired})
     return study / "report.html"

@@ -377,7 +377,8 @@ class Store:
 
     def objects(self) -> list[str]:
         """Return the digest of every object, also of those that no action points at."""
-        folders = sorted(path for path in (self.root / "objects").iterdir() if path.is_dir())
+        found = (self.root / "objects").glob("sha256-*")  # no other folder there is ours
+        folders = sorted(path for path in found if path.is_dir())
         return [folder.name.replace("-", ":", 1) for folder in folders]
 
 

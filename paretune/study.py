@@ -112,6 +112,7 @@ class Study:
         known = self.folder / "identity.json"
         now = {**identity, "device": device["fingerprint"]}
         changes = Changes()
+        require_identity(self.folder, self.outcomes)
         if self.outcomes and known.is_file():
             changes = changes_since(self.folder, self.outcomes, identity, device, earlier_digests)
             for outcome in changes.dropped:
@@ -275,6 +276,22 @@ def _read_object(file: Path) -> dict[str, Json]:
     )
 
 
+def require_identity(folder: Path, outcomes: Sequence[Outcome]) -> None:
+    """Refuse a study whose numbers are of nobody knows what.
+
+    Raises:
+        StateError: Something was measured, and what it depends on is not there any more.
+    """
+    file = folder / "identity.json"
+    if not file.is_file() and any(outcome.ran_job for outcome in outcomes):
+        raise StateError(
+            f"{file} is missing: it says what model, data and device the "
+            f"{len(outcomes)} outcomes in the study are of",
+            hint="Put it back, or name a new folder with --study DIR: what did not change is "
+            "taken from the store.",
+        )
+
+
 def changes_since(
     folder: Path,
     outcomes: Sequence[Outcome],
@@ -343,7 +360,10 @@ def read_outcomes(folder: Path, *, samples: bool = True) -> list[Outcome]:
             raw = file.with_name("measurements.json")
             if samples and raw.is_file():
                 measured = {k: Measurement.from_json(v) for k, v in read_json(raw).items()}
-            found.append(Outcome.from_json(read_json(file), measured))
+            outcome = Outcome.from_json(read_json(file), measured)
+            if file.parent.name != f"{outcome.id:04d}":
+                raise ValueError(f"it is the outcome of candidate {outcome.id}, of another folder")
+            found.append(outcome)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise StateError(
                 f"{file} cannot be read: {type(error).__name__}: {error}",

@@ -67,6 +67,20 @@ def check_encoding(path: Path) -> None:
             ) from error
 
 
+def refuse_model_folder(model: Path, study: Path, store: Path) -> None:
+    """Refuse to write a study or a store among a model's own files, which would make it another.
+
+    Raises:
+        UsageError: One of them is the model's folder; a folder inside it is none.
+    """
+    for what, place in (("study", study), ("store", store)):
+        if os.path.realpath(place) == os.path.realpath(model):
+            raise UsageError(
+                f"the {what} '{readable(str(place))}' is the model's own folder",
+                hint=f"Name another folder with --{what} DIR.",
+            )
+
+
 def home_cache() -> Path | None:
     """Return the user's cache folder; None where nobody knows of one."""
     named = os.environ.get("XDG_CACHE_HOME", "")

@@ -125,11 +125,11 @@ class Outcome:
         schema = value.get("schema", SCHEMA)  # the first outcomes did not say theirs
         if schema != SCHEMA:
             raise ValueError(f"schema {schema}, of a later version; this one reads {SCHEMA}")
-        if measurements is None:
-            measurements = {
-                name: Measurement.from_json({"metric": name, **summary})
-                for name, summary in value["metrics"].items()
-            }
+        told = {
+            name: Measurement.from_json({"metric": name, **summary})
+            for name, summary in value["metrics"].items()
+        }
+        measurements = {**told, **(measurements or {})}  # of those without samples, the summary
         return cls(
             id=value["id"],
             candidate=Candidate.from_json(value),
