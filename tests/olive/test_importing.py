@@ -18,6 +18,7 @@ from paretune.olive.importing import read_import
 from paretune.olive.source import open_source
 from tests.olive.olive_files import build_only, flat, nested, whole
 from tests.olive.test_nothing_in_silence import mutated
+from tests.tiny_models import make_tiny_llama
 
 ROWS = [{"phrase": f"phrase {i}", "tone": ("joy", "fear")[i % 2]} for i in range(8)]
 
@@ -170,6 +171,7 @@ def test_the_jsons_folders_are_the_defaults(tmp_path: Path) -> None:
 
 
 def test_config_may_stand_behind_its_switch_as_in_olive(tmp_path: Path) -> None:
+    make_tiny_llama(tmp_path / "models" / "tiny")
     written(tmp_path, build_only(target={"type": "LocalSystem", "accelerators": ["gpu"]}))
     for words in (("run", "olive.json"), ("run", "--config", "olive.json"),
                   ("search", "--config", "olive.json", "--dry-run")):  # fmt: skip
