@@ -20,11 +20,11 @@ from pathlib import Path
 from common import save, table
 from verdicts import build
 
-from paretune.comparing import Arena, Workload
-from paretune.entrants import open_entrants
-from paretune.evaluators.generation import trace
-from paretune.evaluators.sequential import MedianSequence
-from paretune.targets.local import LocalTarget
+from paretune.comparing.runner import Arena, Workload
+from paretune.comparing.subjects import open_entrants
+from paretune.evaluators.generation.generation import trace
+from paretune.stats.sequential import MedianSequence
+from paretune.targets.launchers.local import LocalTarget
 
 _PROMPT, _NEW, _THREADS = 64, 32, 2
 _THEIRS = """

@@ -9,8 +9,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from paretune.distributions import package_version
-from paretune.targets.fingerprint import device
+from paretune.core.distributions import package_version
+from paretune.targets.device.fingerprint import device
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "benchmarks" / "out"
@@ -60,7 +60,7 @@ _SHOWN = ("accuracy", "decode_ms_p50", "ttft_ms_p50", "size_mb", "peak_memory_mb
 
 def candidate_table(results: Mapping[str, Any]) -> str:
     """Return one row a candidate: what it is, how it ended, its main figures."""
-    from paretune.search.candidate import Candidate, describe
+    from paretune.core.candidate import Candidate, describe
 
     rows = []
     for row in results["candidates"]:

@@ -23,7 +23,7 @@ from typing import Any
 
 from common import ROOT, candidate_table, save, table
 
-from paretune.study import read_outcomes
+from paretune.study.folder import read_outcomes
 
 _BUSY = "while True: pass"
 _LOOK_EVERY_S = 0.5

@@ -27,11 +27,11 @@ from fake_study import write_fake_study  # noqa: E402
 
 from paretune.api import Search, Setting  # noqa: E402
 from paretune.config import load  # noqa: E402
-from paretune.display import make_display  # noqa: E402
-from paretune.search.outcome import OutcomeKind  # noqa: E402
-from paretune.store import Store  # noqa: E402
-from paretune.study import Study  # noqa: E402
-from paretune.targets.local import LocalTarget  # noqa: E402
+from paretune.core.result import OutcomeKind  # noqa: E402
+from paretune.display.live import make_display  # noqa: E402
+from paretune.store.artifacts import Store  # noqa: E402
+from paretune.study.folder import Study  # noqa: E402
+from paretune.targets.launchers.local import LocalTarget  # noqa: E402
 
 
 def measure(candidates: int, folder: Path, *, preload: bool = True) -> dict[str, float]:

@@ -22,14 +22,14 @@ from typing import Any
 
 from common import PACKAGES, ROOT, public_data, table
 
-from paretune.distributions import package_version
-from paretune.fidelity import BOUNDS, Verdict
-from paretune.models import Model, ModelKind, open_model
+from paretune.core.distributions import package_version
+from paretune.core.fidelity import BOUNDS, Verdict
+from paretune.models.handle import Model, ModelKind, open_model
 from paretune.passes.base import Context, Fidelity
-from paretune.passes.genai import Genai
+from paretune.passes.genai.genai import Genai
 from paretune.registry import find_pass
-from paretune.targets.compared import Origin, compare
-from paretune.targets.compared_cache import ComparedCache
+from paretune.targets.worker.compared import Origin, compare
+from paretune.targets.worker.compared_cache import ComparedCache
 
 OUT = ROOT / "benchmarks" / "data" / "fidelity.json"
 INT4 = {"precision": "int4"}
@@ -185,7 +185,7 @@ def adapter(bench: Bench, base: Model, scale: float = 1.0) -> Model:
     file = out / "adapter_config.json"
     config = json.loads(file.read_text(encoding="utf-8"))
     file.write_text(json.dumps({**config, "lora_alpha": 8 * scale}), encoding="utf-8")
-    from paretune.models import folder_digest
+    from paretune.models.handle import folder_digest
 
     return Model(ModelKind.HF_ADAPTER, out, folder_digest(out), base)
 
@@ -222,7 +222,7 @@ def stand_ins(bench: Bench, source: Model) -> None:
     import torch
     from transformers import AutoModelForCausalLM
 
-    from paretune.evaluators.fidelity import divergence, sequences, text_ids
+    from paretune.runtimes.next_tokens import divergence, sequences, text_ids
 
     network = AutoModelForCausalLM.from_pretrained(source.path, dtype=torch.float32).eval()
     texts = sequences(text_ids(source, trust_remote_code=False), network.config.vocab_size, 0)

@@ -30,14 +30,14 @@ from typing import Any
 import psutil
 from common import ROOT, public_data, save, table
 
-from paretune.data import DataCatalog, DataSpec
-from paretune.models import inspect, open_model
+from paretune.core.candidate import Candidate, Step, recipe_to_json
+from paretune.data.catalog import DataCatalog, DataSpec
+from paretune.models.handle import inspect, open_model
 from paretune.registry import find_pass
-from paretune.search.candidate import Candidate, Step, recipe_to_json
 from paretune.search.prechecks import Prechecks
-from paretune.store import Store
+from paretune.store.artifacts import Store
 from paretune.targets.base import Job, JobStatus, TargetInfo
-from paretune.targets.local import LocalTarget
+from paretune.targets.launchers.local import LocalTarget
 from paretune.targets.process_tree import memory_of
 
 _LOOK_EVERY_S = 0.05

@@ -33,17 +33,17 @@ from fake_study import write_fake_study  # noqa: E402
 from paretune import api  # noqa: E402
 from paretune.api import Search, Setting  # noqa: E402
 from paretune.config import load  # noqa: E402
-from paretune.display import make_display  # noqa: E402
-from paretune.jsontools import digest  # noqa: E402
-from paretune.measurement import Measurement, MetricSpec, Rung  # noqa: E402
-from paretune.models import Model, ModelKind  # noqa: E402
-from paretune.search.candidate import Candidate, RuntimeSettings  # noqa: E402
-from paretune.search.workbench import EvaluatorSlot  # noqa: E402
-from paretune.store import Store  # noqa: E402
-from paretune.study import Study  # noqa: E402
+from paretune.core.candidate import Candidate, RuntimeSettings  # noqa: E402
+from paretune.core.jsontools import digest  # noqa: E402
+from paretune.core.measurement import Measurement, MetricSpec, Rung  # noqa: E402
+from paretune.display.live import make_display  # noqa: E402
+from paretune.models.handle import Model, ModelKind  # noqa: E402
+from paretune.search.jobs import EvaluatorSlot  # noqa: E402
+from paretune.store.artifacts import Store  # noqa: E402
+from paretune.study.folder import Study  # noqa: E402
+from paretune.study.job_factory import JobWorkbench  # noqa: E402
 from paretune.targets.base import Job, JobResult, JobStatus  # noqa: E402
-from paretune.targets.local import LocalTarget  # noqa: E402
-from paretune.workbench import JobWorkbench  # noqa: E402
+from paretune.targets.launchers.local import LocalTarget  # noqa: E402
 
 _EXAMPLES, _ROUGH, _SAMPLES = 400, 48, 100
 _ACCURACY = MetricSpec("accuracy", "fraction", "maximize", False)

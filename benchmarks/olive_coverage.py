@@ -19,9 +19,9 @@ from pathlib import Path
 
 from common import save, table
 
-from paretune.errors import ParetuneError
-from paretune.olive import Status, translate
-from paretune.olive.source import read_source
+from paretune.config.olive import Status, translate
+from paretune.config.olive.source import read_source
+from paretune.core.errors import ParetuneError
 
 SHOWN = 40
 

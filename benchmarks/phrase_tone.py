@@ -20,11 +20,11 @@ from common import ROOT, candidate_table, public_data, save, table
 
 from paretune.api import Search, optimize
 from paretune.config import load
-from paretune.display import make_display
-from paretune.search.attempt import Shortcuts
-from paretune.setting import Setting
-from paretune.store import Store
-from paretune.study import Study
+from paretune.display.live import make_display
+from paretune.preflight.prepared import Setting
+from paretune.search.trial import Shortcuts
+from paretune.store.artifacts import Store
+from paretune.study.folder import Study
 
 
 def configuration(passes: list[Any], **changes: Any) -> dict[str, Any]:

@@ -19,11 +19,11 @@ from phrase_tone import configuration
 
 from paretune.api import Search, SearchResult
 from paretune.config import load
-from paretune.display import make_display
-from paretune.search.attempt import Shortcuts
-from paretune.setting import Setting
-from paretune.store import Store
-from paretune.study import Study
+from paretune.display.live import make_display
+from paretune.preflight.prepared import Setting
+from paretune.search.trial import Shortcuts
+from paretune.store.artifacts import Store
+from paretune.study.folder import Study
 
 _BUILDS = ("fp32", "int4")
 

@@ -27,13 +27,13 @@ from common import ROOT, candidate_table, save, table
 
 from paretune.api import Search
 from paretune.config import load
-from paretune.display import make_display
-from paretune.search.attempt import Shortcuts
-from paretune.setting import Setting
-from paretune.store import Store, default_store
-from paretune.study import Study
-from paretune.targets.fingerprint import device
-from paretune.targets.profile import DeviceProfile
+from paretune.core.device_profile import DeviceProfile
+from paretune.display.live import make_display
+from paretune.preflight.prepared import Setting
+from paretune.search.trial import Shortcuts
+from paretune.store.artifacts import Store, default_store
+from paretune.study.folder import Study
+from paretune.targets.device.fingerprint import device
 
 _METRIC = "decode_ms_p50"
 _FLOOR = 0.03

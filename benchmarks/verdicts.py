@@ -31,12 +31,12 @@ from typing import Any
 
 from common import ROOT, save, table
 
-from paretune.comparing import Arena, Contest, Workload, medians
-from paretune.data import DataCatalog
-from paretune.entrants import open_entrants
-from paretune.evaluators.pooling import log_ratio
-from paretune.models import open_model
-from paretune.targets.local import LocalTarget
+from paretune.comparing.runner import Arena, Contest, Workload, medians
+from paretune.comparing.subjects import open_entrants
+from paretune.data.catalog import DataCatalog
+from paretune.models.handle import open_model
+from paretune.stats.pooling import log_ratio
+from paretune.targets.launchers.local import LocalTarget
 
 _METRIC = "decode_ms_p50"
 _MOST_ROUNDS = 60
@@ -86,7 +86,7 @@ Round = dict[str, dict[str, Any]]
 def build(folder: Path) -> dict[str, str]:
     """Build the packages that are not there yet; returns their folders by name."""
     from paretune.passes.base import Context
-    from paretune.passes.genai import Genai
+    from paretune.passes.genai.genai import Genai
 
     for name, params in _BUILDS.items():
         if (folder / name / "genai_config.json").is_file():

@@ -6,10 +6,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
-from paretune.measurement import Measurement, MetricSpec, Rung
-from paretune.models import Model, ModelKind
+from paretune.core.candidate import RuntimeSettings
+from paretune.core.measurement import Measurement, MetricSpec, Rung
+from paretune.models.handle import Model, ModelKind
 from paretune.passes.base import Context, Params
-from paretune.search.candidate import RuntimeSettings
 
 
 class Turns(Protocol):
@@ -54,7 +54,7 @@ class Evaluator(Protocol):
         metrics: What this instance yields (may depend on the parameters).
         fresh_process: True if it must run in a newly spawned process of its own.
         processes: Optional. In how many processes, one after another, its last rung is measured;
-            1 where it is not given. What they measure is pooled (`evaluators/pooling.py`).
+            1 where it is not given. What they measure is pooled (`paretune/stats/pooling.py`).
         protocol: Optional. Name and version of how it measures (``device-2``), as its measurements
             have it: what was measured by an earlier version of it is measured again.
         takes_turns: Optional. True if it asks `Budget.turns` before each bit of timing; otherwise

@@ -8,15 +8,15 @@ from importlib import import_module
 from numbers import Real
 from typing import Any, ClassVar
 
-from paretune.code_files import code_of, from_source
-from paretune.errors import UsageError
+from paretune.core.candidate import RuntimeSettings
+from paretune.core.code_files import code_of, from_source
+from paretune.core.errors import UsageError
+from paretune.core.measurement import Direction, Measurement, MetricSpec, Rung
 from paretune.evaluators.base import Budget
-from paretune.evaluators.serving import open_session
-from paretune.evaluators.statistics import bootstrap_mean
-from paretune.measurement import Direction, Measurement, MetricSpec, Rung
-from paretune.models import Model, ModelKind
+from paretune.models.handle import Model, ModelKind
 from paretune.passes.base import Context, Params, parameter
-from paretune.search.candidate import RuntimeSettings
+from paretune.runtimes.serving import open_session
+from paretune.stats.intervals import bootstrap_mean
 
 
 class CustomParams(Params):

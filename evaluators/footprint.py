@@ -6,15 +6,15 @@ import statistics
 import subprocess
 from typing import ClassVar
 
-from paretune.child_interpreter import calling
-from paretune.errors import InvalidArtifactError
+from paretune.core.candidate import RuntimeSettings
+from paretune.core.child_interpreter import calling
+from paretune.core.errors import InvalidArtifactError
+from paretune.core.measurement import Measurement, MetricSpec, Rung
 from paretune.evaluators.base import Budget
-from paretune.evaluators.pooling import interval
-from paretune.evaluators.probe import told_by
-from paretune.measurement import Measurement, MetricSpec, Rung
-from paretune.models import Model, ModelKind, folder_bytes
+from paretune.evaluators.footprint_probe import told_by
+from paretune.models.handle import Model, ModelKind, folder_bytes
 from paretune.passes.base import Context, Params, Progress, parameter
-from paretune.search.candidate import RuntimeSettings
+from paretune.stats.pooling import interval
 
 _TIMEOUT_S = 600
 
@@ -81,7 +81,10 @@ class Footprint:
 
 def _probe(model: Model, runtime: RuntimeSettings) -> dict[str, float]:
     command = calling(
-        "paretune.evaluators.probe:main", str(model.path), model.kind.value, str(runtime.threads)
+        "paretune.evaluators.footprint_probe:main",
+        str(model.path),
+        model.kind.value,
+        str(runtime.threads),
     )
     ran = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
     told = told_by(ran)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from paretune import interrupts
 from paretune.cli.main import call
+from paretune.core import interrupts
 
 HERE = Path(__file__).resolve().parent
 STUDY = Path("studies") / "tone"

@@ -10,37 +10,37 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from paretune.built_again import build_again
 from paretune.config import Plan, load
-from paretune.errors import NothingFitsError, StateError, UsageError
-from paretune.example_prompt import first_prompt, keep_example
-from paretune.given_functions import importable
-from paretune.jsontools import Json, write_atomic
-from paretune.legal_files import FOLDER as LEGAL
-from paretune.legal_files import keep_legal
-from paretune.log_display import Logged
-from paretune.measurement import Measurement
-from paretune.models import earlier_digests
-from paretune.pace import Pace
-from paretune.readiness import advice
-from paretune.results_document import ResultsDocument
-from paretune.search.attempt import Shortcuts
+from paretune.config.given_functions import importable
+from paretune.core.errors import NothingFitsError, StateError, UsageError
+from paretune.core.jsontools import Json, write_atomic
+from paretune.core.measurement import Measurement
+from paretune.core.pace import Pace
+from paretune.core.result import Outcome, OutcomeKind
+from paretune.core.user_paths import refuse_model_folder, user_path
+from paretune.display.log import Logged
+from paretune.models.handle import earlier_digests
+from paretune.models.legal_files import FOLDER as LEGAL
+from paretune.models.legal_files import keep_legal
+from paretune.preflight.measuring_conditions import advice
+from paretune.preflight.prepared import Setting, references
+from paretune.preflight.told_before import told_before
 from paretune.search.engine import Engine, Watcher
 from paretune.search.evidence import rough_slack
+from paretune.search.jobs import Workbench
 from paretune.search.mirror_keeping import Mirrored, MirrorKeeper
-from paretune.search.outcome import Outcome, OutcomeKind
 from paretune.search.outgrown import has_outgrown
-from paretune.search.reopening import to_reopen
-from paretune.search.standing import Standing, stand, violations
-from paretune.search.workbench import Workbench
-from paretune.setting import Setting, references
-from paretune.store import Store, default_store
-from paretune.study import Study
-from paretune.told_before import told_before
-from paretune.user_paths import refuse_model_folder, user_path
+from paretune.search.reconsider import to_reopen
+from paretune.search.summary import Standing, stand, violations
+from paretune.search.trial import Shortcuts
+from paretune.store.artifacts import Store, default_store
+from paretune.study.built_again import build_again
+from paretune.study.example_prompt import first_prompt, keep_example
+from paretune.study.folder import Study
+from paretune.study.results_document import ResultsDocument
 
 if TYPE_CHECKING:
-    from paretune.display import Display, Opening
+    from paretune.display.live import Display, Opening
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Search:
         study: The study, held by this process.
         watcher: The display.
         shortcuts: What the engine may save.
-        workbench: Makes the jobs; by default those of ``targets/worker.py``.
+        workbench: Makes the jobs; by default those of ``targets/worker/main.py``.
         mirror: Also keep ``study.db`` for optuna-dashboard.
     """
 
@@ -227,7 +227,7 @@ class Search:
 
     def opening(self) -> Opening:
         """Return what a display is told at the beginning."""
-        from paretune.display import Opening
+        from paretune.display.live import Opening
 
         plan, first = self._setting.plan, (self._setting.baseline, *self._setting.plan.try_first)
         hidden = plan.space.params_in_common(first)
@@ -270,7 +270,7 @@ class Search:
         Args:
             status: ``finished`` or ``interrupted``.
         """
-        from paretune.outputs import comparison, hand_over, write_views
+        from paretune.reporting.outputs import comparison, hand_over, write_views
 
         study, setting = self._study, self._setting
         setting.store.sweep()

@@ -11,7 +11,7 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
-from paretune.errors import UsageError, nearest
+from paretune.core.errors import UsageError, nearest
 
 if TYPE_CHECKING:
     from paretune.evaluators.base import Evaluator
@@ -19,22 +19,22 @@ if TYPE_CHECKING:
 
 BUILTIN: dict[str, dict[str, str]] = {
     "passes": {
-        "lora": "paretune.passes.lora:Lora",
-        "qlora": "paretune.passes.qlora:QLora",
-        "merge": "paretune.passes.merge:Merge",
-        "genai": "paretune.passes.genai:Genai",
-        "genai_adapter": "paretune.passes.genai_adapter:GenaiAdapter",
-        "matmul_nbits": "paretune.passes.matmul_nbits:MatMulNBits",
+        "lora": "paretune.passes.lora.lora:Lora",
+        "qlora": "paretune.passes.lora.qlora:QLora",
+        "merge": "paretune.passes.lora.merge:Merge",
+        "genai": "paretune.passes.genai.genai:Genai",
+        "genai_adapter": "paretune.passes.genai.adapter:GenaiAdapter",
+        "matmul_nbits": "paretune.passes.genai.matmul_nbits:MatMulNBits",
     },
     "evaluators": {
-        "classification": "paretune.evaluators.classification:Classification",
-        "exact_match": "paretune.evaluators.exact_match:ExactMatch",
-        "perplexity": "paretune.evaluators.perplexity:Perplexity",
-        "generation": "paretune.evaluators.generation:Generation",
+        "classification": "paretune.evaluators.text.classification:Classification",
+        "exact_match": "paretune.evaluators.text.exact_match:ExactMatch",
+        "perplexity": "paretune.evaluators.text.perplexity:Perplexity",
+        "generation": "paretune.evaluators.generation.generation:Generation",
         "footprint": "paretune.evaluators.footprint:Footprint",
         "custom": "paretune.evaluators.custom:Custom",
     },
-    "targets": {"local": "paretune.targets.local:LocalTarget"},
+    "targets": {"local": "paretune.targets.launchers.local:LocalTarget"},
     "strategies": {
         "exhaustive": "paretune.search.strategies.exhaustive:Exhaustive",
         "random": "paretune.search.strategies.sampled:RandomSearch",

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_chec
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from paretune.models import Model, ModelInfo, ModelKind
+from paretune.models.handle import Model, ModelInfo, ModelKind
 
 if TYPE_CHECKING:
-    from paretune.data import DataCatalog
+    from paretune.data.catalog import DataCatalog
     from paretune.targets.base import TargetInfo
 
 Searchable = Literal["range", "choice", "none"]
 
 
 class Fidelity(StrEnum):
-    """What a pass's output is to its input; each build is held to it (`paretune.fidelity`).
+    """What a pass's output is to its input; each build is held to it (`paretune.core.fidelity`).
 
     ``fp32``, ``fp16``, ``bf16``: the same function, computed in that precision. ``quantized``: an
     approximation of it. ``changed``: another function on purpose (it was trained, pruned).

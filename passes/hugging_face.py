@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from paretune.causal_lm import load_whole
-from paretune.containment import check_model
-from paretune.errors import PassError
+from paretune.core.errors import PassError
+from paretune.models.causal_lm import load_whole
+from paretune.models.containment import check_model
+from paretune.models.remote_code import explained
 from paretune.passes.base import Context
-from paretune.remote_code import explained
 
 
 def use_all_cores() -> None:
@@ -19,7 +19,7 @@ def use_all_cores() -> None:
     """
     import torch
 
-    from paretune.targets.fingerprint import physical_cores
+    from paretune.targets.device.fingerprint import physical_cores
 
     torch.set_num_threads(physical_cores())
 

@@ -12,9 +12,9 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from paretune.errors import UsageError
-from paretune.jsontools import Json
-from paretune.measurement import Direction, Measurement
+from paretune.core.errors import UsageError
+from paretune.core.jsontools import Json
+from paretune.core.measurement import Direction, Measurement
 from paretune.search.tolerance import DEFAULT, Tolerance
 
 _METRIC = r"(?P<metric>[A-Za-z_][A-Za-z0-9_]*(?:@\d+)?)"

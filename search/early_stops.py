@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from paretune.evaluators.examples import final_bounds
-from paretune.measurement import Measurement, Rung
-from paretune.search.candidate import Candidate
+from paretune.core.candidate import Candidate
+from paretune.core.measurement import Measurement, Rung
+from paretune.core.result import OutcomeKind
 from paretune.search.evidence import ENOUGH_PROCESSES, processes_behind, relied_on
-from paretune.search.gates import Stop, broken_limit, dominated
-from paretune.search.outcome import OutcomeKind
-from paretune.search.workbench import EvaluatorSlot
+from paretune.search.jobs import EvaluatorSlot
+from paretune.search.pruning import Stop, broken_limit, dominated
+from paretune.stats.finite_population import final_bounds
 
 if TYPE_CHECKING:
     from paretune.search.engine import Engine

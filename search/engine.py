@@ -15,36 +15,36 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Protocol
 
-from paretune.errors import InputTouchedError, NothingFeasibleError, NothingFitsError
-from paretune.evaluators.spread import Spread
-from paretune.inputs import check, renewed
-from paretune.jsontools import Json
-from paretune.measurement import Measurement
-from paretune.search.attempt import Attempt, OutOfTimeError, Shortcuts
-from paretune.search.candidate import Candidate
-from paretune.search.confirming import Aside, Confirmation, seconds_of
+from paretune.core.candidate import Candidate
+from paretune.core.errors import InputTouchedError, NothingFeasibleError, NothingFitsError
+from paretune.core.interference import Watch, watching
+from paretune.core.jsontools import Json
+from paretune.core.measurement import Measurement
+from paretune.core.result import Outcome, OutcomeKind
+from paretune.search.confirm.held_out import Aside, Confirmation, seconds_of
+from paretune.search.confirm.topk import Finals
 from paretune.search.constraints import Constraint, Objective
 from paretune.search.evidence import rough_slack
-from paretune.search.finals import Finals
-from paretune.search.outcome import Outcome, OutcomeKind
+from paretune.search.jobs import EvaluatorSlot, Workbench
+from paretune.search.possible_dominators import Rivals
 from paretune.search.prechecks import Foresight
-from paretune.search.reopening import to_reopen
-from paretune.search.rivals import Rivals
-from paretune.search.schedule import Schedule
-from paretune.search.spreads import refreshed, usual
-from paretune.search.standing import Standing, resolve, violations
-from paretune.search.standings import Standings
+from paretune.search.process_spreads import refreshed, usual
+from paretune.search.reconsider import to_reopen
+from paretune.search.running_summary import Standings
 from paretune.search.strategies.base import Strategy
-from paretune.search.workbench import EvaluatorSlot, Workbench
+from paretune.search.summary import Standing, resolve, violations
+from paretune.search.time_budget import Schedule
+from paretune.search.trial import Attempt, OutOfTimeError, Shortcuts
+from paretune.stats.process_spread import Spread
+from paretune.study.inputs import check, renewed
 from paretune.targets.base import Job, JobResult, JobStatus, Limits, TakesTurns, Target
-from paretune.targets.interference import Watch, watching
 
 _FINALS_SHARE = 0.1
 """Of a study's time that is kept for its finals."""
 
 
 class Recorder(Protocol):
-    """Where outcomes become durable (a `paretune.study.Study`, or a list in a test)."""
+    """Where outcomes become durable (a `paretune.study.folder.Study`, or a list in a test)."""
 
     outcomes: list[Outcome]
 
@@ -124,8 +124,8 @@ class Engine:
             share; None: it was not measured.
         measure_again: How often a measurement is made again because others had its cores.
         watching: Sees what others take of the processor.
-        finals_s: Most seconds of the finals (`search/finals.py`); 0: none.
-        aside: What the pick is measured on at the end (`search/confirming.py`).
+        finals_s: Most seconds of the finals (`search/confirm/topk.py`); 0: none.
+        aside: What the pick is measured on at the end (`search/confirm/held_out.py`).
         again: Outcomes that do not stand today: their candidates are tried again.
         others_stay: Whether others had the cores in both of the last two measurements.
         out_of_time: Whether the time, and not the space or the trials, ended the search.
@@ -332,7 +332,7 @@ class Engine:
         return _settled(job, result)
 
     def in_turns(self, jobs: Sequence[Job], order: random.Random) -> list[JobResult]:
-        """Run jobs side by side, one of them working at a time (`paretune.targets.turns`).
+        """Run jobs side by side, one of them working at a time (`paretune.targets.interleave`).
 
         Raises:
             TurnsEndedError: One of them ended too early.

@@ -1,9 +1,9 @@
 """What an early decision may rely on: where a metric's last value surely lies, after a cheap look.
 
 Three kinds of evidence count, and nothing else does. Bounds of what all examples will give, from
-some of them in a random order, paired with the baseline's (`evaluators/examples.py`,
-`evaluators/window_bounds.py`), or declared by the evaluator itself (``details.final``). Clocks, if
-several processes agree, each of them further from the limit than one process may be off. What is
+some of them in a random order, paired with the baseline's (`paretune/stats/finite_population.py`,
+`paretune/stats/window_bounds.py`), or declared by the evaluator itself (``details.final``). Clocks,
+if several processes agree, each of them further from the limit than one process may be off. What is
 exact. An interval that a few windows or a few resampled examples give is none of these.
 """
 
@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from itertools import chain
 
-from paretune.evaluators.examples import final_bounds
-from paretune.evaluators.pooling import processes_of
-from paretune.evaluators.window_bounds import perplexity_bounds
-from paretune.measurement import Measurement, MetricSpec, Rung
+from paretune.core.measurement import Measurement, MetricSpec, Rung
+from paretune.stats.finite_population import final_bounds
+from paretune.stats.pooling import processes_of
+from paretune.stats.window_bounds import perplexity_bounds
 
 ROUGH_SLACK = 0.15
 """Share by which one process's speed may be off, where the device was not measured."""

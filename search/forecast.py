@@ -12,10 +12,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from paretune.search.candidate import Candidate, RuntimeSettings
-from paretune.search.outcome import Outcome, OutcomeKind, StepTime
+from paretune.core.candidate import Candidate, RuntimeSettings
+from paretune.core.result import Outcome, OutcomeKind, StepTime
+from paretune.search.jobs import EvaluatorSlot
 from paretune.search.prechecks import Foresight
-from paretune.search.workbench import EvaluatorSlot
 
 _LEAST_ESTIMATE_S = 1.0
 """A shorter estimate says nothing about a machine's pace: starting up is most of it."""

@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from paretune.jsontools import Json, canonical
-from paretune.search.candidate import describe
+from paretune.core.candidate import describe
+from paretune.core.jsontools import Json, canonical
+from paretune.core.result import Outcome
 from paretune.search.constraints import Objective
-from paretune.search.outcome import Outcome
 from paretune.search.space import Chain, PassSlot, Space, Stage
 
 _LOCKED_FOR_S = 2.0

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from paretune.search.outcome import Outcome
+from paretune.core.result import Outcome
 
 Violations = Callable[[Outcome], Sequence[float]]
 

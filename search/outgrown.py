@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Mapping
 
-from paretune.search.outcome import Outcome, OutcomeKind
+from paretune.core.result import Outcome, OutcomeKind
 
 _ENDS = {OutcomeKind.TIMEOUT: "seconds", OutcomeKind.OUT_OF_MEMORY: "memory"}
 _FREE_VARIES = 1.1

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from paretune.jsontools import Json
-from paretune.measurement import Measurement
+from paretune.core.jsontools import Json
+from paretune.core.measurement import Measurement
 from paretune.search.constraints import Limit, Objective, in_order
 
 

@@ -11,13 +11,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from paretune.models import ModelInfo
+from paretune.core.candidate import Candidate
+from paretune.core.device_profile import DeviceProfile
+from paretune.models.handle import ModelInfo
 from paretune.passes.base import DataSize, Estimate, Pass
-from paretune.search.candidate import Candidate
 from paretune.search.constraints import Constraint
 from paretune.search.roofline import is_plausible, too_slow
 from paretune.targets.base import TargetInfo
-from paretune.targets.profile import DeviceProfile
 
 _GB, _MB = 1e9, 1e6
 

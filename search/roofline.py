@@ -13,12 +13,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from paretune.jsontools import Json
-from paretune.measurement import Measurement
-from paretune.models import ModelInfo, ModelKind
-from paretune.search.candidate import RuntimeSettings, counted
+from paretune.core.candidate import RuntimeSettings, counted
+from paretune.core.device_profile import DeviceProfile
+from paretune.core.jsontools import Json
+from paretune.core.measurement import Measurement
+from paretune.models.handle import ModelInfo, ModelKind
 from paretune.search.constraints import Constraint
-from paretune.targets.profile import DeviceProfile
 
 CAUTION = 0.7
 """A bound is this share of the time that the measured roof allows.
@@ -40,7 +40,8 @@ _QUANTIZED = ("int8", "int4")
 _SCALE_BYTES = 4
 _DEFAULT_BLOCK = 32
 _SERVED_HF = 4.0
-"""Bytes of a weight where PyTorch serves the model: `evaluators/serving.py` does so in fp32."""
+"""Bytes of a weight where PyTorch serves the model: `paretune/runtimes/serving.py` does so in
+fp32."""
 _CACHE_WIDTH = 4
 _HEAD = "lm_head"
 _TIMES = ("decode_ms_p50", "decode_ms_p95")

@@ -1,248 +1,66 @@
-"""What is begun next, with the time that is left: nothing that cannot end in it.
+"""In which order a candidate is measured: by rung, speeds first, their processes spread in time.
 
-The baseline comes first, then what is tried again, then what the strategy proposes. A candidate
-that does not fit into the time left is set aside, and the next one is looked at: one whose prefix
-is built already takes a fraction. A part of the time is kept for the finals as soon as there is
-something for them to decide.
+A speed's last rung is measured in several processes. What a shared machine does changes within
+seconds: three of them in a row often meet the same moment, and agree on a value that another minute
+does not give. So the further ones run between and after the rung's other measurements.
 """
 
 from __future__ import annotations
 
-import time
-from collections import Counter
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
-from paretune.errors import NothingFitsError
-from paretune.search.candidate import Candidate
-from paretune.search.finals import WORTH_S, Finals
-from paretune.search.forecast import Forecast, Need, left_out
-from paretune.search.outcome import Outcome, OutcomeKind
-
-if TYPE_CHECKING:
-    from paretune.search.engine import Engine
-
-_MOST_FOR_FINALS = 0.25
-"""Of a study's time that is kept for its finals at most."""
-_BEGUN_ANYWAY_S = 2.0
-"""What takes no longer is begun while any time is left: a forecast is no surer than that."""
-_ASKING_SHARE = 0.05
-_ASKING_S = 2.0
-"""How long proposals that do not fit are passed over before the search ends."""
-_LISTED_SKIPPED = 50
-_LISTED_A_TRIAL = 10
-"""Candidates that were ruled out before any job and are recorded: at least, and for each trial."""
-_SCANNED, _SCANNED_S = 10_000, 30.0
-"""How many more are looked at, without a record, for one that fits."""
+from paretune.core.measurement import Rung
+from paretune.search.jobs import EvaluatorSlot
 
 
-class Schedule:
-    """Chooses what is begun, for one run of a search.
+@dataclass(frozen=True)
+class Look:
+    """One measurement in one process.
 
-    Args:
-        engine: The search.
-        again: Outcomes that do not stand today: their candidates are tried again, under their
-            numbers. They stay on record until then.
+    Attributes:
+        rung: How much is measured.
+        slot: By which evaluator.
+        process: Which of those that this rung takes with this evaluator, from 0.
+        of: How many those are.
     """
 
-    def __init__(self, engine: Engine, again: Sequence[Outcome] = ()) -> None:
-        self._engine = engine
-        self._again = {outcome.candidate.digest: outcome for outcome in again}
-        self._ids = {digest: outcome.id for digest, outcome in self._again.items()}
-        self._aside: list[Candidate] = []
-        self._needs: dict[str, tuple[Need, float]] = {}
-        self._unlisted: Counter[str] = Counter()
-        limit, now = engine.time_s, time.monotonic()
-        self.deadline = None if limit is None else now + limit - engine.recorder.spent()
-        self._end = self.deadline
-        self._confirmation = 0.0
-        self._forecast: Forecast | None = None
-        if self.deadline is not None:
-            info = engine.target.info()
-            self._forecast = Forecast(
-                engine.look, engine.evaluators, gpu=bool(info.gpus), cores=info.cores
-            )
-            for outcome in engine.recorder.outcomes:
-                self._forecast.learn(outcome)
-
-    def left(self) -> float | None:
-        """Return the seconds that what runs now may take; None: no limit."""
-        return None if self._end is None else max(0.0, self._end - time.monotonic())
-
-    def keep(self, finals: float, confirmation: float = 0.0) -> None:
-        """From now on leave time to what comes last.
-
-        Args:
-            finals: Seconds for the finals, if there is anything for them to decide; more, up to
-                what they may take at all, if an answer about two candidates needs more.
-            confirmation: Seconds for the confirmation of the pick.
-        """
-        engine, self._confirmation = self._engine, confirmation
-        if self.deadline is None:
-            return
-        assert engine.time_s is not None
-        kept = confirmation
-        need = Finals(engine).needed_s() if engine.finals_s > 0 else None
-        if need is not None:
-            most = min(engine.finals_s, _MOST_FOR_FINALS * engine.time_s)
-            kept += max(finals, min(max(need, WORTH_S), most))
-        self._end = self.deadline - kept
-
-    def all_for_finals(self) -> None:
-        """From now on all may be used of the time that is left but what the confirmation needs."""
-        self._end = None if self.deadline is None else self.deadline - self._confirmation
-
-    def all(self) -> None:
-        """From now on all of the time that is left may be used."""
-        self._end = self.deadline
-
-    def id_of(self, candidate: Candidate) -> int | None:
-        """Return the number that a candidate had before, if it is tried again."""
-        return self._ids.get(candidate.digest)
-
-    def try_again(self, outcomes: Sequence[Outcome]) -> int:
-        """Have more candidates tried again; returns how many of them were not before."""
-        new = [o for o in outcomes if o.candidate.digest not in self._ids]
-        self._again |= {outcome.candidate.digest: outcome for outcome in new}
-        self._ids |= {outcome.candidate.digest: outcome.id for outcome in new}
-        return len(new)
-
-    def learn(self, outcome: Outcome) -> None:
-        """Take into account what a candidate has taken."""
-        if self._forecast is not None:
-            self._forecast.learn(outcome)
-
-    def next(self) -> Candidate | None:
-        """Return what to begin; None if there is nothing, or nothing that fits into the time.
-
-        Raises:
-            NothingFitsError: The baseline does not fit, and constraints are relative to it.
-        """
-        for digest, outcome in sorted(self._again.items(), key=self._baseline_first):
-            if self._fits(outcome.candidate):
-                del self._again[digest]
-                return outcome.candidate
-        return self._proposal() or self._from_aside()
-
-    def _baseline_first(self, item: tuple[str, Outcome]) -> tuple[bool, int]:
-        return item[0] != self._engine.baseline, item[1].id
-
-    def _proposal(self) -> Candidate | None:
-        """Return the first proposal that fits; the others are set aside."""
-        start, left = time.monotonic(), self.left()
-        patience = max(_ASKING_S, _ASKING_SHARE * (left or 0.0))
-        while (candidate := self._ask()) is not None:
-            if candidate.digest in self._again:  # it does not fit, see `next`
-                continue
-            if self._fits(candidate):
-                return candidate
-            self._aside.append(candidate)
-            if time.monotonic() - start > patience:
-                break
-        return None
-
-    def _ask(self) -> Candidate | None:
-        """Return the next proposal.
-
-        With `trials`, those that are ruled out before any job are recorded in proportion to them;
-        beyond that they are looked at only, until one fits or there were too many.
-        """
-        engine, start = self._engine, time.monotonic()
-        while True:
-            candidate = engine.strategy.ask()
-            if candidate is None or not self._enough_skipped():
-                return candidate
-            reason = engine.look(candidate).reason
-            if reason is None:
-                return candidate
-            self._unlisted[reason] += 1
-            if self._unlisted.total() >= _SCANNED or time.monotonic() - start > _SCANNED_S:
-                return None
-
-    def _enough_skipped(self) -> bool:
-        trials = self._engine.trials
-        if trials is None:
-            return False
-        skipped = sum(o.kind is OutcomeKind.SKIPPED for o in self._engine.recorder.outcomes)
-        return skipped >= max(_LISTED_SKIPPED, _LISTED_A_TRIAL * trials)
-
-    def _from_aside(self) -> Candidate | None:
-        """Return what was set aside and fits after all: a pace was learned, a prefix was built."""
-        for candidate in self._aside:
-            if self._fits(candidate):
-                self._aside.remove(candidate)
-                return candidate
-        return None
-
-    def _fits(self, candidate: Candidate) -> bool:
-        """Return whether a candidate can end in the time that is left, for all that is known.
-
-        Raises:
-            NothingFitsError: It is the baseline, does not, and constraints are relative to it.
-        """
-        left = self.left()
-        if left is None or self._forecast is None:
-            return True
-        foresight = self._engine.look(candidate)
-        if foresight.reason is not None:  # it ends at once
-            return True
-        built = self._engine.workbench.built_steps(candidate)
-        need = self._forecast.need(candidate, foresight, built)
-        if need.seconds <= max(left, _BEGUN_ANYWAY_S):
-            self._needs.pop(candidate.digest, None)
-            return True
-        self.leave_out(candidate, need)
-        self._need_baseline(candidate, need, left)
-        return False
-
-    def _need_baseline(self, candidate: Candidate, need: Need, left: float) -> None:
-        engine = self._engine
-        relative = next((c for c in engine.constraints if c.relative is not None), None)
-        if candidate.digest != engine.baseline or relative is None:
-            return
-        raise NothingFitsError(
-            f"the baseline cannot end in the time: it takes about {need.seconds:.0f} s, most of "
-            f"it for {need.main}, and {left:.0f} s are left; the constraint {relative.text!r} is "
-            "relative to it",
-            hint="Give more time (--time), or name a cheaper recipe under `baseline:`.",
-        )
-
-    def can_measure(self, candidate: Candidate) -> bool:
-        """Return whether a candidate that is built can be measured in the time that is left."""
-        left = self.left()
-        if left is None or self._forecast is None or candidate.digest == self._engine.baseline:
-            return True
-        seconds = self._forecast.measuring_s(candidate)
-        if seconds <= max(left, _BEGUN_ANYWAY_S):
-            return True
-        self.leave_out(candidate, Need(seconds, (("measuring", seconds),)))
-        return False
-
-    def leave_out(self, candidate: Candidate, need: Need) -> None:
-        """Note that a candidate is not begun, or not gone on with, for lack of time."""
-        self._needs[candidate.digest] = (need, self.left() or 0.0)
+    rung: Rung
+    slot: EvaluatorSlot
+    process: int = 0
+    of: int = 1
 
     @property
-    def lacked_time(self) -> bool:
-        """Whether a candidate was left out for lack of time."""
-        return bool(self._needs)
+    def final(self) -> bool:
+        """True if the evaluator has nothing left to do after it."""
+        return self.rung == self.slot.rungs[-1] and self.process == self.of - 1
 
-    def left_out(self) -> list[str]:
-        """Return what was left out in this run, and why, a sentence each."""
-        by_main: dict[str, list[tuple[Need, float]]] = {}
-        for need, left in self._needs.values():
-            by_main.setdefault(need.main, []).append((need, left))
-        lines = left_out(by_main)
-        if self._again:
-            ids = ", ".join(str(id) for id in sorted(o.id for o in self._again.values()))
-            lines.append(
-                f"to be tried again, as their ends do not stand today: candidates {ids}; their "
-                "earlier outcomes are shown. Give more --time or --trials"
-            )
-        if self._unlisted:
-            reason, count = self._unlisted.most_common(1)[0]
-            lines.append(
-                f"{self._unlisted.total()} more candidates were ruled out before any job, and are "
-                f"not listed ({count} x {reason})"
-            )
-        return lines
+
+def ladder(evaluators: Iterable[EvaluatorSlot], *, early_stops: bool) -> list[Look]:
+    """Return every look at a candidate, in order.
+
+    Args:
+        evaluators: In configured order.
+        early_stops: Whether to look cheaply first; else each evaluator's last rung only.
+    """
+    # Speed before the dearer accuracy.
+    slots = sorted(evaluators, key=lambda slot: not slot.on_device)
+    looks: list[Look] = []
+    for rung in Rung:
+        looks += _spread([
+            Look(rung, slot, 0, slot.processes if rung == slot.rungs[-1] else 1)
+            for slot in slots
+            if rung == slot.rungs[-1] or (rung in slot.rungs and early_stops)
+        ])  # fmt: skip
+    return looks
+
+
+def _spread(first: Sequence[Look]) -> list[Look]:
+    """Return a rung's looks with the further processes of each evenly among what follows it."""
+    after: list[list[Look]] = [[] for _ in first]
+    for place, look in enumerate(first):
+        following = len(first) - 1 - place
+        for process in range(1, look.of):
+            at = place + following * process // (look.of - 1)
+            after[at].append(Look(look.rung, look.slot, process, look.of))
+    return [each for look, more in zip(first, after, strict=True) for each in (look, *more)]

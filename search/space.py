@@ -15,8 +15,8 @@ from functools import cached_property
 from itertools import product
 from typing import TypeAlias
 
-from paretune.jsontools import Json, canonical
-from paretune.search.candidate import Candidate, RuntimeSettings, Step
+from paretune.core.candidate import Candidate, RuntimeSettings, Step
+from paretune.core.jsontools import Json, canonical
 
 Steps: TypeAlias = tuple[Step, ...]
 

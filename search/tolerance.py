@@ -9,7 +9,7 @@ import math
 import re
 from dataclasses import dataclass
 
-from paretune.jsontools import Json
+from paretune.core.jsontools import Json
 
 _FORM = re.compile(r"\s*\+?((?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(%?)\s*")
 _ROUNDING = 1e-9

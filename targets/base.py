@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from paretune.jsontools import Json, digest
+from paretune.core.jsontools import Json, digest
 from paretune.passes.base import Progress
 
 JOB_MEMORY_SHARE = 0.9
@@ -99,7 +99,7 @@ class Job:
     """One piece of work for a worker process.
 
     Attributes:
-        kind: ``build`` or ``measure`` (see ``targets/worker.py`` for their payloads).
+        kind: ``build`` or ``measure`` (see ``targets/worker/main.py`` for their payloads).
         payload: JSON-able arguments.
         limits: Time and memory.
         log: File that the worker's output is appended to; None: thrown away.
@@ -176,4 +176,4 @@ class TakesTurns(Protocol):
     def in_turns(
         self, jobs: Sequence[Job], order: random.Random, seconds: float | None = None
     ) -> list[JobResult]:
-        """Run ``measure`` jobs in turns (see `paretune.targets.turns.in_turns`)."""
+        """Run ``measure`` jobs in turns (see `paretune.targets.interleave.in_turns`)."""

@@ -22,6 +22,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # The many child processes would compile every module of the product anew, each of them.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
+pytest_plugins = ["tests.model_fixtures"]
+
 ROOT = Path(__file__).resolve().parent.parent
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from paretune.corpus import CorpusSpec
-from paretune.data import Example
-from paretune.models import Model
+from paretune.data.catalog import Example
+from paretune.data.corpus import CorpusSpec
+from paretune.models.handle import Model
 from paretune.passes.base import Context, Progress
 
 FakeExample = Example
@@ -28,7 +28,7 @@ class FakeDataset:
 
 @dataclass(frozen=True)
 class FakeCatalog:
-    """Stands in for `paretune.data.DataCatalog`."""
+    """Stands in for `paretune.data.catalog.DataCatalog`."""
 
     sets: Mapping[str, FakeDataset]
 

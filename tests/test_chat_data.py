@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import yaml
 
-from paretune.data import DataCatalog, DataSpec
-from paretune.example_tokens import ExampleEncoder
-from paretune.passes.lora_params import LoraParams
-from paretune.passes.lora_rows import IGNORED, encode, joined, left_padded
+from paretune.data.catalog import DataCatalog, DataSpec
+from paretune.data.example_tokens import ExampleEncoder
+from paretune.passes.lora.params import LoraParams
+from paretune.passes.lora.rows import IGNORED, encode, joined, left_padded
 from tests.tiny_models import make_tiny_llama
 
 

@@ -13,7 +13,7 @@ from command_line import paretune
 from fake_study import write_fake_study
 
 from paretune.cli.main import call
-from paretune.study import Study
+from paretune.study.folder import Study
 
 PLUGINS = Path(__file__).resolve().parent / "plugins"
 

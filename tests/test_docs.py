@@ -18,7 +18,7 @@ import yaml
 
 from paretune.cli.main import app
 from paretune.config import Plan, load
-from paretune.dry_run import foresee
+from paretune.preflight.dry_run import foresee
 from tests.tiny_models import make_tiny_llama
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from paretune.api import SearchResult, optimize
-from paretune.picking import pick_again
-from paretune.results import Results
+from paretune.reporting.picking import pick_again
+from paretune.study.results import Results
 from tests.tiny_models import make_tiny_llama
 
 ROOT = Path(__file__).resolve().parents[1]

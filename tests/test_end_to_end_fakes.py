@@ -13,13 +13,13 @@ import pytest
 from fake_study import search, write_fake_study
 
 from paretune.config import load
-from paretune.errors import UsageError
-from paretune.jsontools import read_json
-from paretune.search.candidate import RuntimeSettings
-from paretune.setting import Setting
-from paretune.store import Store
-from paretune.study import read_outcomes
-from paretune.targets.local import LocalTarget
+from paretune.core.candidate import RuntimeSettings
+from paretune.core.errors import UsageError
+from paretune.core.jsontools import read_json
+from paretune.preflight.prepared import Setting
+from paretune.store.artifacts import Store
+from paretune.study.folder import read_outcomes
+from paretune.targets.launchers.local import LocalTarget
 
 TESTS = Path(__file__).resolve().parent
 
@@ -164,7 +164,7 @@ _ENDED = """
 import os, sys
 from pathlib import Path
 from fake_study import search
-from paretune.study import Study
+from paretune.study.folder import Study
 
 record = Study.record
 

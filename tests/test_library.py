@@ -17,8 +17,8 @@ from fake_study import write_fake_study
 
 import paretune
 from paretune.config import load
-from paretune.errors import ConfigError
-from paretune.log_display import LOGGER, Logged
+from paretune.core.errors import ConfigError
+from paretune.display.log import LOGGER, Logged
 from tests.tiny_models import make_tiny_llama
 
 
@@ -93,7 +93,7 @@ def test_lines_go_to_the_logger(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_without_any_configuration_it_is_seen_and_the_level_is_the_users() -> None:
     code = (
-        "import logging; {}from paretune.log_display import Logged; d = Logged(); "
+        "import logging; {}from paretune.display.log import Logged; d = Logged(); "
         "d.finish(['line']); d.note('note')"
     )
     seen = [
@@ -168,8 +168,8 @@ def test_what_cannot_be_compared_is_refused_before_the_machine_is_looked_at(
     def looked(*_: Any) -> None:
         raise AssertionError("the machine was looked at")
 
-    monkeypatch.setattr("paretune.targets.surroundings.look_around", looked)
-    monkeypatch.setattr("paretune.targets.local.LocalTarget.info", looked)
+    monkeypatch.setattr("paretune.targets.device.environment.look_around", looked)
+    monkeypatch.setattr("paretune.targets.launchers.local.LocalTarget.info", looked)
     with pytest.raises(paretune.UsageError, match=told) as refused:
         paretune.compare([tiny if one == "M" else one for one in given], **more)
     assert "\0" not in str(refused.value)

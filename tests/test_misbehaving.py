@@ -14,8 +14,8 @@ import psutil
 import pytest
 from fake_study import search, write_fake_study
 
-from paretune.jsontools import read_json
-from paretune.study import read_outcomes
+from paretune.core.jsontools import read_json
+from paretune.study.folder import read_outcomes
 
 LIMITS = {"strategy": "exhaustive", "job_time": "10s", "job_memory": "400MB"}
 

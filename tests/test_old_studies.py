@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from paretune.errors import StateError
-from paretune.jsontools import read_json
-from paretune.picking import pick_again
-from paretune.reopened import rewrite_report
-from paretune.results import read_results
-from paretune.search.outcome import SCHEMA, OutcomeKind
-from paretune.study import Study, read_outcomes
+from paretune.core.errors import StateError
+from paretune.core.jsontools import read_json
+from paretune.core.result import SCHEMA, OutcomeKind
+from paretune.reporting.picking import pick_again
+from paretune.reporting.reopened import rewrite_report
+from paretune.study.folder import Study, read_outcomes
+from paretune.study.results import read_results
 
 FIXTURES = Path(__file__).resolve().parent / "fixtures"
 

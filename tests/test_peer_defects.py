@@ -15,20 +15,20 @@ import pytest
 from command_line import paretune
 from fake_study import search, write_fake_study
 
-from paretune.errors import UsageError
+from paretune.core.candidate import Candidate, RuntimeSettings, Step
+from paretune.core.errors import UsageError
+from paretune.core.jsontools import read_json
+from paretune.core.measurement import Measurement
+from paretune.core.result import Outcome, OutcomeKind
 from paretune.evaluators.footprint import Footprint, FootprintParams
-from paretune.evaluators.generation import Generation, GenerationParams
-from paretune.evaluators.statistics import percentile
-from paretune.jsontools import read_json
-from paretune.measurement import Measurement
+from paretune.evaluators.generation.generation import Generation, GenerationParams
 from paretune.registry import find_pass
-from paretune.search.candidate import Candidate, RuntimeSettings, Step
 from paretune.search.constraints import Objective, parse_constraint
-from paretune.search.outcome import Outcome, OutcomeKind
 from paretune.search.space import PassSlot, Space
-from paretune.search.standing import Standing, stand
-from paretune.store import Store
-from paretune.study import read_outcomes
+from paretune.search.summary import Standing, stand
+from paretune.stats.intervals import percentile
+from paretune.store.artifacts import Store
+from paretune.study.folder import read_outcomes
 from tests.tiny_models import make_tiny_llama
 
 OBJECTIVES = (Objective("accuracy", "maximize"), Objective("decode_ms_p50", "minimize"))
@@ -135,12 +135,12 @@ def test_09_keys_know_package_versions_and_speeds_their_device(
         )  # fmt: skip
 
     before = key()
-    monkeypatch.setattr("paretune.store.package_version", lambda name: "another")
+    monkeypatch.setattr("paretune.store.artifacts.package_version", lambda name: "another")
     assert key() != before
     monkeypatch.undo()
     config = write_fake_study(tmp_path, {"x": 1})
     search(config)
-    monkeypatch.setattr("paretune.targets.fingerprint.physical_cores", lambda: 77)
+    monkeypatch.setattr("paretune.targets.device.fingerprint.physical_cores", lambda: 77)
     with pytest.raises(UsageError, match="device was"):
         search(config)
 

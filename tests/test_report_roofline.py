@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from paretune.report_page import write_report
-from paretune.results import Results
+from paretune.reporting.page import write_report
+from paretune.study.results import Results
 
 ROW: dict[str, Any] = {
     "recipe": [{"pass": "genai", "params": {"precision": "int4"}}],

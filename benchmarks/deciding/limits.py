@@ -9,9 +9,9 @@ from common import table
 from deciding.parallel import simulate
 from deciding.world import World, answers, outcomes
 
+from paretune.search.borderline import near_limits
 from paretune.search.constraints import Objective, parse_constraint
-from paretune.search.near_limits import near_limits
-from paretune.search.standing import stand
+from paretune.search.summary import stand
 
 _OBJECTIVES = (Objective("accuracy", "maximize"), Objective("decode_ms_p50", "minimize"))
 _LIMIT = parse_constraint("accuracy >= baseline - 0.01")

@@ -16,10 +16,10 @@ import numpy as np
 from common import table
 from deciding.parallel import simulate
 
-from paretune.evaluators.pooling import interval, pool
-from paretune.evaluators.spread import learnt
-from paretune.evaluators.statistics import percentile
-from paretune.measurement import Measurement
+from paretune.core.measurement import Measurement
+from paretune.stats.intervals import percentile
+from paretune.stats.pooling import interval, pool
+from paretune.stats.process_spread import learnt
 
 _SLOWER = 1.2
 _TAILS = ("light", "heavy", "edge", "uneven", "bursts")

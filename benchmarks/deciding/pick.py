@@ -11,14 +11,14 @@ from common import table
 from deciding.parallel import simulate
 from deciding.world import FORMS, World, answers, draw_world, outcomes
 
-from paretune.evaluators.statistics import wilson
-from paretune.measurement import Measurement
-from paretune.search.confidence import SETTLED, confidence
+from paretune.core.measurement import Measurement
+from paretune.core.result import Outcome
+from paretune.search.confirm.confidence import SETTLED, confidence
+from paretune.search.confirm.selection_bias import selection_bias
 from paretune.search.constraints import Objective
-from paretune.search.outcome import Outcome
-from paretune.search.selection_bias import selection_bias
-from paretune.search.standing import stand
+from paretune.search.summary import stand
 from paretune.search.tolerance import Tolerance
+from paretune.stats.intervals import wilson
 
 _EXAMPLES = (100, 400, 1600)
 _TOLERANCES = (0.01, 0.02, 0.05)

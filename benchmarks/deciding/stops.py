@@ -20,12 +20,12 @@ import numpy as np
 from common import ROOT, table
 from deciding.parallel import simulate
 
-from paretune.evaluators.classification import _measurements as classified
-from paretune.evaluators.window_bounds import ORDER, TOKENS, WINDOWS
-from paretune.measurement import Measurement, MetricSpec
+from paretune.core.measurement import Measurement, MetricSpec
+from paretune.core.result import OutcomeKind
+from paretune.evaluators.text.classification import _measurements as classified
 from paretune.search.constraints import parse_constraint
 from paretune.search.evidence import relied_on, rough_slack
-from paretune.search.outcome import OutcomeKind
+from paretune.stats.window_bounds import ORDER, TOKENS, WINDOWS
 
 _LIMIT_MS = 10.0
 _SIGMA, _SPELLS, _SLOWER = 0.03, 0.15, 1.2

@@ -13,10 +13,10 @@ from statistics import NormalDist
 
 import numpy as np
 
-from paretune.evaluators.statistics import wilson
-from paretune.measurement import Measurement
-from paretune.search.candidate import Candidate, RuntimeSettings, Step
-from paretune.search.outcome import Outcome, OutcomeKind
+from paretune.core.candidate import Candidate, RuntimeSettings, Step
+from paretune.core.measurement import Measurement
+from paretune.core.result import Outcome, OutcomeKind
+from paretune.stats.intervals import wilson
 
 _NORMAL = NormalDist()
 

@@ -1,6 +1,6 @@
 """The command line: one function a command; what they need is imported when they run."""
 
-from paretune import interrupts
+from paretune.core import interrupts
 
 
 def main() -> None:

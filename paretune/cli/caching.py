@@ -14,7 +14,7 @@ from click.core import ParameterSource
 from paretune.cli.options import UserPath, json_option, say, store_option
 
 if TYPE_CHECKING:
-    from paretune.store import Store
+    from paretune.store.artifacts import Store
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _BYTES = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
@@ -59,7 +59,7 @@ def cache(ctx: click.Context, store: Path | None, as_json: bool) -> None:
     del store
     if ctx.invoked_subcommand is not None:
         return
-    from paretune.collecting import artifacts
+    from paretune.store.gc import artifacts
 
     opened = _open(ctx)
     found = artifacts(opened)
@@ -81,7 +81,7 @@ def cache(ctx: click.Context, store: Path | None, as_json: bool) -> None:
 
 def _open(ctx: click.Context) -> Store:
     """Return the store that is named behind the command, else behind the group, else the usual."""
-    from paretune.store import Store, default_store
+    from paretune.store.artifacts import Store, default_store
 
     group = ctx.parent
     said = ctx.get_parameter_source("store") is ParameterSource.COMMANDLINE
@@ -139,7 +139,7 @@ def clean(
 
     What a study that is being searched uses always stays.
     """
-    from paretune.collecting import clean as remove
+    from paretune.store.gc import clean as remove
 
     del store
     opened = _open(ctx)

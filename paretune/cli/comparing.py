@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from paretune import interrupts
 from paretune.cli.options import json_option, say, store_option
+from paretune.core import interrupts
 
 if TYPE_CHECKING:
-    from paretune.comparing import Contest
+    from paretune.comparing.runner import Contest
 
 
 @click.command()
@@ -45,8 +45,8 @@ def compare(
 
     A, B, ...: model folders, packages, studies (their pick), or STUDY#7 for candidate 7.
     """
-    from paretune.comparison import compare as measure
-    from paretune.comparison_text import render
+    from paretune.comparing.api import compare as measure
+    from paretune.comparing.text import render
     from paretune.config.schema import seconds
 
     try:

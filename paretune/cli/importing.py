@@ -19,8 +19,8 @@ def import_olive(file: Path, out: Path | None, as_json: bool) -> None:
 
     Nothing is written if a part of it is not supported: each such part is named.
     """
-    from paretune.olive.importing import read_import
-    from paretune.olive.rendering import entries_text
+    from paretune.config.olive.importing import read_import
+    from paretune.config.olive.rendering import entries_text
 
     found = read_import(file, out)
     entries = found.translation.entries

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from paretune import interrupts
 from paretune.cli.options import UserPath, json_option, say, store_option
+from paretune.core import interrupts
 
 
 @click.command()
@@ -20,9 +20,9 @@ def bench(model: Path | None, store: Path | None, as_json: bool) -> None:
 
     The device's figures are kept in the store, where searches find them.
     """
-    from paretune.bench import bench_device, render
-    from paretune.bench_model import bench_model, render_model
-    from paretune.store import default_store
+    from paretune.bench.device import bench_device, render
+    from paretune.bench.model import bench_model, render_model
+    from paretune.store.artifacts import default_store
 
     interrupts.at_stake()
     root = store or default_store()
@@ -37,7 +37,7 @@ def bench(model: Path | None, store: Path | None, as_json: bool) -> None:
 @json_option
 def doctor(as_json: bool) -> None:
     """Show what this machine can run, and what each missing piece needs."""
-    from paretune.doctor import render, report
+    from paretune.cli.doctor_checks import render, report
 
     found = report()
     say(json.dumps(found) if as_json else render(found))
@@ -48,7 +48,7 @@ def doctor(as_json: bool) -> None:
 @json_option
 def passes(name: str | None, as_json: bool) -> None:
     """List the passes, or one pass's parameters."""
-    from paretune.catalogue import all_passes, one_pass, render_one, render_passes
+    from paretune.cli.listing import all_passes, one_pass, render_one, render_passes
 
     if name is None:
         listed = all_passes()
@@ -62,7 +62,7 @@ def passes(name: str | None, as_json: bool) -> None:
 @click.argument("file", default="paretune.yaml", type=UserPath())
 def init(file: Path) -> None:
     """Write a first configuration, with comments, to be filled in."""
-    from paretune.catalogue import write_first_configuration
+    from paretune.cli.listing import write_first_configuration
 
     write_first_configuration(file)
     say(f"wrote {file}; edit `model:` and `data:`, then: paretune search {file} --dry-run")

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import click
 
-from paretune import interrupts
 from paretune.cli.caching import cache
 from paretune.cli.comparing import compare
 from paretune.cli.importing import import_olive
@@ -24,9 +23,10 @@ from paretune.cli.options import accept_everywhere, say
 from paretune.cli.searching import pick, report, search
 from paretune.cli.searching import run as run_command
 from paretune.cli.streams import open_standard_streams, what_was_lost
-from paretune.errors import ParetuneError, StateError, UsageError
-from paretune.os_errors import explained
-from paretune.user_paths import check_encoding
+from paretune.core import interrupts
+from paretune.core.errors import ParetuneError, StateError, UsageError
+from paretune.core.os_errors import explained
+from paretune.core.user_paths import check_encoding
 
 BUG = 1
 

@@ -14,7 +14,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class UserPath(click.ParamType[Path]):
-    """A path as the user writes it: ``~`` is the home folder (see `paretune.user_paths`)."""
+    """A path as the user writes it: ``~`` is the home folder (see `paretune.core.user_paths`)."""
 
     name = "path"
 
@@ -22,7 +22,7 @@ class UserPath(click.ParamType[Path]):
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> Path:
         """Return the path."""
-        from paretune.user_paths import user_path
+        from paretune.core.user_paths import user_path
 
         return value if isinstance(value, Path) else user_path(str(value))
 
@@ -43,7 +43,7 @@ def say(text: str, *, err: bool = False) -> None:
         text: Any number of lines.
         err: To standard error.
     """
-    from paretune.display import printable
+    from paretune.display.live import printable
 
     print("\n".join(map(printable, text.split("\n"))), file=sys.stderr if err else None, flush=True)
 

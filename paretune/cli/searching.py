@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from paretune import interrupts
 from paretune.cli.options import (
     UserPath,
     config_argument,
@@ -17,6 +16,7 @@ from paretune.cli.options import (
     store_option,
     trust_options,
 )
+from paretune.core import interrupts
 
 if TYPE_CHECKING:
     from paretune.api import SearchResult
@@ -46,7 +46,7 @@ def search(
 ) -> int:
     """Search for the best model; the same command again goes on where it stopped."""
     if dry_run:
-        from paretune.dry_run import foresee, render
+        from paretune.preflight.dry_run import foresee, render
 
         found = foresee(
             config, study=study, store=store, trials=trials, time=time,
@@ -85,7 +85,7 @@ def run(
 def _search(config: Path, *, as_json: bool, **options: Any) -> int:
     interrupts.resumable()
     from paretune.api import optimize
-    from paretune.display import make_display
+    from paretune.display.live import make_display
 
     display = make_display(quiet=as_json)
     result = optimize(config, watcher=display, **options)
@@ -99,7 +99,7 @@ def _search(config: Path, *, as_json: bool, **options: Any) -> int:
 
 def closing(result: SearchResult) -> list[str]:
     """Return what a search ends with on the screen: the answer, and where everything is."""
-    from paretune.report_page import plain_answer
+    from paretune.reporting.page import plain_answer
 
     lines = ["", *plain_answer(result.results), "", f"report:  {result.study / 'report.html'}"]
     if result.best is not None:
@@ -112,7 +112,7 @@ def closing(result: SearchResult) -> list[str]:
 @json_option
 def report(study: Path, as_json: bool) -> None:
     """Write report.html and results.csv again from what was measured."""
-    from paretune.reopened import rewrite_report
+    from paretune.reporting.reopened import rewrite_report
 
     written = rewrite_report(study)
     say(json.dumps({"report": str(written)}) if as_json else f"report: {written}")
@@ -143,7 +143,7 @@ def pick(
     as_json: bool,
 ) -> int:
     """Choose again from what was measured; nothing is run."""
-    from paretune.picking import pick_again, render
+    from paretune.reporting.picking import pick_again, render
 
     interrupts.at_stake()
     picked = pick_again(

@@ -8,14 +8,14 @@ from dataclasses import replace
 
 from pydantic import ValidationError
 
+from paretune.config.contradictions import contradictions
+from paretune.config.labels import check_labels, labels_of
 from paretune.config.plan import EvaluatorChoice
 from paretune.config.yaml_source import Path as KeyPath
-from paretune.contradictions import contradictions
-from paretune.data import DataCatalog
-from paretune.errors import DataError, nearest
-from paretune.labels import check_labels, labels_of
+from paretune.core.candidate import Step
+from paretune.core.errors import DataError, nearest
+from paretune.data.catalog import DataCatalog
 from paretune.registry import find_evaluator, find_pass
-from paretune.search.candidate import Step
 from paretune.search.space import Chain, Stage, slots_of
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import yaml
 
 from paretune.config.reading import read_configuration
-from paretune.errors import ConfigError
-from paretune.user_paths import user_path
+from paretune.core.errors import ConfigError
+from paretune.core.user_paths import user_path
 
 _MAX_DEPTH = 40
 NAME = "search"

@@ -14,8 +14,8 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass
 from fractions import Fraction
 
-from paretune.errors import UsageError, nearest
-from paretune.measurement import MetricSpec
+from paretune.core.errors import UsageError, nearest
+from paretune.core.measurement import MetricSpec
 from paretune.search.constraints import Constraint, parse_constraint
 
 Wrong = Callable[..., None]

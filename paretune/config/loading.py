@@ -23,19 +23,19 @@ from paretune.config.schema import ConfigFile, SearchSection, TargetSection, sec
 from paretune.config.space_building import SpaceReader, fitting_kinds
 from paretune.config.yaml_source import Path as KeyPath
 from paretune.config.yaml_source import Source
-from paretune.data import DataCatalog, DataSpec, Split, columns_of, references_of
-from paretune.errors import ConfigError, UsageError, nearest
-from paretune.fidelity import METRICS as FIDELITY
-from paretune.jsontools import Json
-from paretune.measurement import MetricSpec
-from paretune.models import ModelKind, detect_kind
+from paretune.core.candidate import Candidate, RuntimeSettings, Step
+from paretune.core.errors import ConfigError, UsageError, nearest
+from paretune.core.fidelity import METRICS as FIDELITY
+from paretune.core.jsontools import Json
+from paretune.core.measurement import MetricSpec
+from paretune.core.user_paths import expanded
+from paretune.data.catalog import DataCatalog, DataSpec, Split, columns_of, references_of
+from paretune.models.handle import ModelKind, detect_kind
 from paretune.registry import find_evaluator, is_ours, names
-from paretune.search.candidate import Candidate, RuntimeSettings, Step
 from paretune.search.constraints import Objective
 from paretune.search.space import PassSlot, Space, Stage
-from paretune.targets.fingerprint import physical_cores
-from paretune.targets.providers import PROVIDERS
-from paretune.user_paths import expanded
+from paretune.targets.device.fingerprint import physical_cores
+from paretune.targets.device.providers import PROVIDERS
 
 
 def load(
@@ -87,7 +87,7 @@ def _source(text: str, file: str) -> tuple[Source, Aside]:
     if "input_model" not in text:
         return read_source(text, file), Aside()
     # Here, because a translation is a source itself, and so imports this package.
-    from paretune.olive.source import open_source
+    from paretune.config.olive.source import open_source
 
     return open_source(text, file)
 

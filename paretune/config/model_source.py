@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from paretune.errors import UsageError
-from paretune.hub import fetch_model, is_hub_name
-from paretune.models import detect_kind
-from paretune.user_paths import expanded
+from paretune.core.errors import UsageError
+from paretune.core.user_paths import expanded
+from paretune.models.handle import detect_kind
+from paretune.models.hub import fetch_model, is_hub_name
 
 
 def find_model(

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from paretune.adapter_input import base_of, check_adapter
-from paretune.containment import check_model
-from paretune.errors import UsageError
-from paretune.model_checks import check_folder, check_pointers
-from paretune.models import ModelKind, detect_kind
+from paretune.core.errors import UsageError
+from paretune.models.adapter_input import base_of, check_adapter
+from paretune.models.checks import check_folder, check_pointers
+from paretune.models.containment import check_model
+from paretune.models.handle import ModelKind, detect_kind
 
 Wrong = Callable[..., None]
 """Takes a key's path, what is wrong, and what to do."""

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from paretune.config.yaml_source import Path as KeyPath
-from paretune.errors import nearest
-from paretune.measurement import Direction, MetricSpec
+from paretune.core.errors import nearest
+from paretune.core.measurement import Direction, MetricSpec
 from paretune.search.constraints import Constraint, Objective
 from paretune.search.tolerance import DEFAULT, EXPECTED, Tolerance, parse_tolerance
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from paretune.config.yaml_source import Path as KeyPath
 from paretune.config.yaml_source import Source, key_of
-from paretune.data import DataSpec
-from paretune.errors import ConfigError
-from paretune.jsontools import Json, digest
-from paretune.search.candidate import Candidate, Step
+from paretune.core.candidate import Candidate, Step
+from paretune.core.errors import ConfigError
+from paretune.core.jsontools import Json, digest
+from paretune.data.catalog import DataSpec
 from paretune.search.constraints import Constraint, Objective
 from paretune.search.space import Chain, PassSlot, Space, Stage
 from paretune.search.tolerance import DEFAULT

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from paretune.config.yaml_source import Source
-from paretune.errors import ConfigError
+from paretune.core.errors import ConfigError
 
 _MOST_BYTES = 4 << 20
 _STRING = re.compile(r'("(?:[^"\\]|\\.)*")')

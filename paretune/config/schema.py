@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from paretune.data import DataSpec
+from paretune.data.catalog import DataSpec
 
 _TIME = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(s|m|h)?\s*")
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(MB|GB)\s*", re.IGNORECASE)

@@ -11,12 +11,12 @@ from pydantic.fields import FieldInfo
 
 from paretune.config.booleans import misplaced
 from paretune.config.yaml_source import Path, Source
-from paretune.errors import ConfigError, UsageError, nearest
-from paretune.jsontools import Json, canonical
-from paretune.models import ModelKind
+from paretune.core.candidate import Step
+from paretune.core.errors import ConfigError, UsageError, nearest
+from paretune.core.jsontools import Json, canonical
+from paretune.models.handle import ModelKind
 from paretune.passes.base import Pass
 from paretune.registry import find_pass
-from paretune.search.candidate import Step
 from paretune.search.space import AnyOf, Chain, PassSlot, Stage, grid
 
 _RANGE_KEYS = {"low", "high", "log", "step", "points"}

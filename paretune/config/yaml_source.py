@@ -12,8 +12,8 @@ from typing import Any, TypeAlias
 
 import yaml
 
-from paretune.errors import ConfigError
-from paretune.jsontools import Json
+from paretune.core.errors import ConfigError
+from paretune.core.jsontools import Json
 
 Path: TypeAlias = tuple[str | int, ...]
 """Keys and positions from the top, such as ``("passes", 0, "lora", "r")``."""

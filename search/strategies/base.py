@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
-from paretune.search.candidate import Candidate
+from paretune.core.candidate import Candidate
+from paretune.core.result import Outcome
 from paretune.search.constraints import Objective
-from paretune.search.outcome import Outcome
 from paretune.search.space import Space
 
 

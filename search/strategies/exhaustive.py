@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from paretune.search.candidate import Candidate
+from paretune.core.candidate import Candidate
+from paretune.core.result import Outcome
 from paretune.search.constraints import Objective
-from paretune.search.outcome import Outcome
 from paretune.search.space import Space
 
 _LOOKED_THROUGH = 100_000

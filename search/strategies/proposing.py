@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import TypeAlias
 
-from paretune.jsontools import Json, canonical
-from paretune.search.candidate import Candidate, RuntimeSettings, Step
+from paretune.core.candidate import Candidate, RuntimeSettings, Step
+from paretune.core.jsontools import Json, canonical
 from paretune.search.space import Chain, PassSlot, Space, Stage
 
 Choose: TypeAlias = Callable[[str, tuple[str, ...]], int]

@@ -13,9 +13,9 @@ import random
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from paretune.search.candidate import Candidate
+from paretune.core.candidate import Candidate
+from paretune.core.result import Outcome, OutcomeKind
 from paretune.search.constraints import Objective
-from paretune.search.outcome import Outcome, OutcomeKind
 from paretune.search.space import Space
 from paretune.search.strategies.proposing import choices_of, propose
 

@@ -19,9 +19,9 @@ from typing import Any
 
 import psutil
 
-from paretune.jsontools import Json, read_json
-from paretune.store import Store
-from paretune.study import read_outcomes
+from paretune.core.jsontools import Json, read_json
+from paretune.store.artifacts import Store
+from paretune.study.folder import read_outcomes
 
 HERE = Path(__file__).resolve().parent
 POINTS = ("write", "object", "action", "outcome", "mirror", "results")

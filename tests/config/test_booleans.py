@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from paretune.config import Plan, load
 from paretune.config.booleans import misplaced
-from paretune.errors import UsageError
+from paretune.core.errors import UsageError
 from tests.tiny_models import make_tiny_llama
 
 TEXT = """\

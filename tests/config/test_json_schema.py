@@ -5,7 +5,7 @@ import jsonschema
 import pytest
 import yaml
 
-from paretune.catalogue import FIRST
+from paretune.cli.listing import FIRST
 from paretune.config.json_schema import SCHEMA_FILE, schema, schema_text
 
 ROOT = Path(__file__).resolve().parents[2]

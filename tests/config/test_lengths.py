@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from paretune.config import Plan, load
-from paretune.errors import ConfigError
+from paretune.core.errors import ConfigError
 from tests.tiny_models import make_tiny_llama
 
 
@@ -92,8 +92,8 @@ def test_answers_beside_which_no_prompt_fits(folder: Path, new: int, refused: bo
 
 @pytest.mark.parametrize("text", ["[]", "{}", '{"max_position_embeddings": "many"}'])
 def test_a_model_that_does_not_say_how_much_it_holds(tmp_path: Path, text: str) -> None:
-    from paretune.context_length import most_tokens
-    from paretune.models import Model, ModelKind
+    from paretune.models.context_length import most_tokens
+    from paretune.models.handle import Model, ModelKind
 
     (tmp_path / "config.json").write_text(text)
     assert most_tokens(Model(ModelKind.HF, tmp_path, "")) is None
@@ -105,8 +105,8 @@ def test_a_model_that_does_not_say_how_much_it_holds(tmp_path: Path, text: str) 
      ('{"max_position_embeddings": 16, "text_config": {"max_position_embeddings": 32}}', 16)],
 )  # fmt: skip
 def test_where_a_model_says_how_much_it_holds(tmp_path: Path, content: str, held: int) -> None:
-    from paretune.context_length import most_tokens
-    from paretune.models import Model, ModelKind
+    from paretune.models.context_length import most_tokens
+    from paretune.models.handle import Model, ModelKind
 
     (tmp_path / "config.json").write_text(content)
     assert most_tokens(Model(ModelKind.HF, tmp_path, "")) == held
@@ -130,8 +130,8 @@ def test_windows_are_never_longer_than_the_context(folder: Path) -> None:
 
     from transformers import AutoTokenizer
 
-    from paretune.data import Example
-    from paretune.evaluators.perplexity import Perplexity, PerplexityParams
+    from paretune.data.catalog import Example
+    from paretune.evaluators.text.perplexity import Perplexity, PerplexityParams
 
     tokenizer = AutoTokenizer.from_pretrained(folder / "tiny")
     data = SimpleNamespace(examples=(Example("", "the sun and the rain " * 40, 0),), chat=False)

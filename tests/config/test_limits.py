@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from paretune.config import load
 from paretune.config.limits import Range, feasible, odd_limits, range_of, read_constraints
-from paretune.errors import UsageError
-from paretune.measurement import MetricSpec
+from paretune.core.errors import UsageError
+from paretune.core.measurement import MetricSpec
 from paretune.search.constraints import parse_constraint
 from tests.tiny_models import make_tiny_llama
 

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from paretune.config import Plan, load
-from paretune.errors import ConfigError, DataError, UsageError
-from paretune.search.candidate import RuntimeSettings
+from paretune.core.candidate import RuntimeSettings
+from paretune.core.errors import ConfigError, DataError, UsageError
 from paretune.search.space import AnyOf, Chain, PassSlot
 
 

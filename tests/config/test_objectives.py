@@ -8,8 +8,8 @@ from fake_study import write_fake_study
 
 from paretune.config import load
 from paretune.config.json_schema import schema
-from paretune.errors import UsageError
-from paretune.jsontools import Json
+from paretune.core.errors import UsageError
+from paretune.core.jsontools import Json
 from paretune.search.tolerance import DEFAULT, Tolerance
 
 

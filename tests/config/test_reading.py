@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from paretune.config.reading import read_configuration, read_source
 from paretune.config.schema import ConfigFile
-from paretune.errors import ConfigError
+from paretune.core.errors import ConfigError
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 VALUES = st.recursive(

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from paretune.core.measurement import Measurement, Rung
 from paretune.evaluators.base import Evaluator
-from paretune.measurement import Measurement, Rung
-from paretune.models import Model
+from paretune.models.handle import Model
 from paretune.registry import find_evaluator, names
-from tests.evaluators.conftest import Measure
+from tests.model_fixtures import Measure
 
 PARAMS: dict[str, dict[str, Any]] = {
     "classification": {"data": "tone.test", "rough_examples": 8},

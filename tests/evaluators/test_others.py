@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from paretune.errors import UsageError
-from paretune.evaluators.serving import log_softmax, open_session
-from paretune.measurement import Rung
-from paretune.models import Model, folder_bytes
-from paretune.prompts import prompt_ids
-from paretune.search.candidate import RuntimeSettings
-from tests.evaluators.conftest import Measure
+from paretune.core.candidate import RuntimeSettings
+from paretune.core.errors import UsageError
+from paretune.core.measurement import Rung
+from paretune.data.prompts import prompt_ids
+from paretune.models.handle import Model, folder_bytes
+from paretune.runtimes.serving import log_softmax, open_session
+from tests.model_fixtures import Measure
 from tests.pass_bench import FakeDataset, FakeExample
 
 
@@ -81,7 +81,7 @@ def test_a_metric_of_ones_own(measure: Measure, tiny: Model) -> None:
 
 
 def test_a_generated_answer_ends_where_the_template_ends_it() -> None:
-    from paretune.evaluators.exact_match import before_end
+    from paretune.evaluators.text.exact_match import before_end
 
     assert list(before_end([5, 6, 9, 7, 2], [9])) == [5, 6]
     assert list(before_end([5, 6, 7], [9])) == [5, 6, 7]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from paretune.models import Model, open_model
+from paretune.models.handle import Model, open_model
 from tests.pass_bench import Bench, FakeCatalog, tone_data
 from tests.tiny_models import make_tiny_llama
 
@@ -16,7 +16,7 @@ from tests.tiny_models import make_tiny_llama
 def one_matrix_library() -> Iterator[None]:
     """Which library multiplies is timed anew by each training, and their last bits differ."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("paretune.passes.matrix_products.one_dnn_gain", lambda: 1.0)
+        patch.setattr("paretune.passes.lora.matrix_products.one_dnn_gain", lambda: 1.0)
         yield
 
 

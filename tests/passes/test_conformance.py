@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from paretune.models import ModelInfo, ModelKind
+from paretune.models.handle import ModelInfo, ModelKind
 from paretune.passes.base import Estimate, Params, Pass
 from paretune.registry import find_pass, names
 from paretune.targets.base import TargetInfo
@@ -116,7 +116,7 @@ def test_estimates(name: str) -> None:
 def test_parent_imports_nothing_heavy(name: str) -> None:
     program = f"""
 import sys
-from paretune.models import ModelInfo
+from paretune.models.handle import ModelInfo
 from paretune.registry import find_pass
 from paretune.targets.base import TargetInfo
 pass_ = find_pass({name!r})

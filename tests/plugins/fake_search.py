@@ -11,21 +11,21 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from paretune.jsontools import digest
-from paretune.measurement import Measurement, MetricSpec, Rung
-from paretune.models import Model, ModelKind
-from paretune.search.attempt import Shortcuts
-from paretune.search.candidate import Candidate, RuntimeSettings, Step
+from paretune.core.candidate import Candidate, RuntimeSettings, Step
+from paretune.core.interference import Interference
+from paretune.core.jsontools import digest
+from paretune.core.measurement import Measurement, MetricSpec, Rung
+from paretune.core.result import Outcome
+from paretune.models.handle import Model, ModelKind
 from paretune.search.constraints import Objective, parse_constraint
 from paretune.search.engine import Engine
-from paretune.search.outcome import Outcome
+from paretune.search.jobs import EvaluatorSlot
 from paretune.search.prechecks import Foresight
 from paretune.search.space import PassSlot, Space
-from paretune.search.standing import Standing, stand, violations
 from paretune.search.strategies.exhaustive import Exhaustive
-from paretune.search.workbench import EvaluatorSlot
+from paretune.search.summary import Standing, stand, violations
+from paretune.search.trial import Shortcuts
 from paretune.targets.base import Job, JobResult, JobStatus, TargetInfo
-from paretune.targets.interference import Interference
 
 OBJECTIVES = (Objective("accuracy", "maximize"), Objective("decode_ms_p50", "minimize"))
 SLOTS = (

@@ -12,16 +12,16 @@ import yaml
 
 from paretune.api import Search, SearchResult
 from paretune.config import load
-from paretune.display import make_display
-from paretune.models import Model
-from paretune.search.attempt import Shortcuts
-from paretune.search.candidate import RuntimeSettings
-from paretune.setting import Setting
-from paretune.store import Store
-from paretune.study import Study
+from paretune.core.candidate import RuntimeSettings
+from paretune.display.live import make_display
+from paretune.models.handle import Model
+from paretune.preflight.prepared import Setting
+from paretune.search.trial import Shortcuts
+from paretune.store.artifacts import Store
+from paretune.study.folder import Study
+from paretune.study.job_factory import JobWorkbench
 from paretune.targets.base import Job
-from paretune.targets.local import LocalTarget
-from paretune.workbench import JobWorkbench
+from paretune.targets.launchers.local import LocalTarget
 
 
 def write_stub_model(folder: Path) -> Path:

@@ -77,7 +77,7 @@ def end_from_outside(number: int, ready: str) -> None:
 
 
 def lose_a_helper(number: int) -> str:
-    from paretune.evaluators.probe import told_by
+    from paretune.evaluators.footprint_probe import told_by
 
     command = [sys.executable, "-c", f"import os; os.kill(os.getpid(), {number})"]
     told = told_by(subprocess.run(command, capture_output=True, text=True, check=False))

@@ -9,7 +9,7 @@ from typing import Any
 import psutil
 
 from paretune.targets.base import Job, JobResult, Limits
-from paretune.targets.local import LocalTarget
+from paretune.targets.launchers.local import LocalTarget
 
 MB = 1_000_000
 NO_LIMITS = Limits()

@@ -13,10 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
-from paretune.measurement import Measurement, MetricSpec, Rung
-from paretune.models import Model, ModelInfo, ModelKind
+from paretune.core.candidate import RuntimeSettings
+from paretune.core.measurement import Measurement, MetricSpec, Rung
+from paretune.models.handle import Model, ModelInfo, ModelKind
 from paretune.passes.base import Context, Estimate, Params, parameter
-from paretune.search.candidate import RuntimeSettings
 
 
 class NoopParams(Params):

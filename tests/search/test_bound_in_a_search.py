@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 import paretune
-from paretune.targets.local import LocalTarget
-from paretune.targets.profile import Arithmetic, Bandwidth, DeviceProfile
+from paretune.core.device_profile import Arithmetic, Bandwidth, DeviceProfile
+from paretune.targets.launchers.local import LocalTarget
 from tests.tiny_models import make_tiny_llama
 
 CONFIG: dict[str, Any] = {

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 from fake_search import FakeTarget, make_engine, noop
 
-from paretune.measurement import Measurement, MetricSpec
-from paretune.search.attempt import Shortcuts
+from paretune.core.measurement import Measurement, MetricSpec
+from paretune.core.result import OutcomeKind
 from paretune.search.constraints import Objective, parse_constraint
 from paretune.search.early_stops import EarlyStops
 from paretune.search.engine import Engine
-from paretune.search.outcome import OutcomeKind
-from paretune.search.reopening import partly_measured, to_reopen
-from paretune.search.standing import stand
+from paretune.search.reconsider import partly_measured, to_reopen
+from paretune.search.summary import stand
+from paretune.search.trial import Shortcuts
 from paretune.targets.base import Job
 
 TOTAL, ROUGH = 400, 48

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paretune.errors import UsageError
-from paretune.measurement import Measurement
+from paretune.core.errors import UsageError
+from paretune.core.measurement import Measurement
 from paretune.search.constraints import Limit, parse_constraint, parse_where
 
 numbers = st.floats(allow_nan=False, allow_infinity=False)

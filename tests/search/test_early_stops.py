@@ -12,16 +12,16 @@ from fake_search import FakeTarget, make_engine, noop
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paretune.evaluators.pooling import processes_of
-from paretune.measurement import Measurement, MetricSpec, Rung
+from paretune.core.measurement import Measurement, MetricSpec, Rung
+from paretune.core.result import Outcome, OutcomeKind
 from paretune.search.constraints import Objective, parse_constraint
 from paretune.search.evidence import ROUGH_SLACK, relied_on
-from paretune.search.gates import dominated
-from paretune.search.outcome import Outcome, OutcomeKind
-from paretune.search.reopening import to_reopen
-from paretune.search.rivals import Rivals
-from paretune.search.standing import resolve, stand
-from paretune.search.workbench import EvaluatorSlot
+from paretune.search.jobs import EvaluatorSlot
+from paretune.search.possible_dominators import Rivals
+from paretune.search.pruning import dominated
+from paretune.search.reconsider import to_reopen
+from paretune.search.summary import resolve, stand
+from paretune.stats.pooling import processes_of
 from paretune.targets.base import Job
 
 SPEED = MetricSpec("decode_ms_p50", "ms", "minimize", True)

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from fake_search import FakeTarget, make_engine, noop
 
-from paretune.errors import NothingFeasibleError, StateError
-from paretune.measurement import Rung
-from paretune.search.attempt import Shortcuts
+from paretune.core.errors import NothingFeasibleError, StateError
+from paretune.core.measurement import Rung
+from paretune.core.result import OutcomeKind
 from paretune.search.constraints import Objective
-from paretune.search.outcome import OutcomeKind
 from paretune.search.prechecks import Foresight
+from paretune.search.trial import Shortcuts
 
 
 def jobs(engine: object) -> list[str]:

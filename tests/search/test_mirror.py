@@ -8,11 +8,11 @@ from pathlib import Path
 import optuna
 import pytest
 
-from paretune.measurement import Measurement
-from paretune.search.candidate import Candidate, RuntimeSettings, Step
+from paretune.core.candidate import Candidate, RuntimeSettings, Step
+from paretune.core.measurement import Measurement
+from paretune.core.result import Outcome, OutcomeKind
 from paretune.search.constraints import Objective
 from paretune.search.mirror import Mirror
-from paretune.search.outcome import Outcome, OutcomeKind
 
 OBJECTIVES = (Objective("accuracy", "maximize"), Objective("size_mb", "minimize"))
 

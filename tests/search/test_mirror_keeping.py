@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from paretune.search.candidate import Candidate, RuntimeSettings, Step
+from paretune.core.candidate import Candidate, RuntimeSettings, Step
+from paretune.core.result import Outcome, OutcomeKind
 from paretune.search.constraints import Objective
 from paretune.search.mirror import Mirror
 from paretune.search.mirror_keeping import Mirrored, MirrorKeeper
-from paretune.search.outcome import Outcome, OutcomeKind
 
 OBJECTIVES = (Objective("accuracy", "maximize"),)
 

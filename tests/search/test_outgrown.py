@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from fake_search import noop
 
-from paretune.search.outcome import Outcome, OutcomeKind
+from paretune.core.result import Outcome, OutcomeKind
 from paretune.search.outgrown import has_outgrown, limit_met
 
 TIMEOUT, MEMORY = OutcomeKind.TIMEOUT, OutcomeKind.OUT_OF_MEMORY

@@ -3,8 +3,8 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paretune.jsontools import Json
-from paretune.measurement import Measurement
+from paretune.core.jsontools import Json
+from paretune.core.measurement import Measurement
 from paretune.search.constraints import Limit, Objective
 from paretune.search.pareto import best_of, nearest_miss, pareto_front, surely_dominated
 from paretune.search.tolerance import Tolerance, parse_tolerance

@@ -10,12 +10,13 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from paretune.measurement import Measurement
-from paretune.models import ModelInfo, ModelKind, inspect, open_model
-from paretune.passes.genai import Genai
-from paretune.passes.genai_options import GenaiParams
-from paretune.passes.matmul_nbits import MatMulNBits, MatMulNBitsParams
-from paretune.search.candidate import RuntimeSettings
+from paretune.core.candidate import RuntimeSettings
+from paretune.core.device_profile import Arithmetic, Bandwidth, DeviceProfile
+from paretune.core.measurement import Measurement
+from paretune.models.handle import ModelInfo, ModelKind, inspect, open_model
+from paretune.passes.genai.genai import Genai
+from paretune.passes.genai.matmul_nbits import MatMulNBits, MatMulNBitsParams
+from paretune.passes.genai.options import GenaiParams
 from paretune.search.constraints import parse_constraint
 from paretune.search.roofline import (
     CAUTION,
@@ -27,7 +28,6 @@ from paretune.search.roofline import (
     too_slow,
     traffic,
 )
-from paretune.targets.profile import Arithmetic, Bandwidth, DeviceProfile
 from tests.pass_bench import Bench, FakeCatalog
 from tests.tiny_models import make_tiny_llama
 

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paretune.search.candidate import Candidate, RuntimeSettings, Step
+from paretune.core.candidate import Candidate, RuntimeSettings, Step
 from paretune.search.space import AnyOf, Chain, PassSlot, Space, Stage, grid
 
 names = st.sampled_from(["a", "b", "c", "d"])

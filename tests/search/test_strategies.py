@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from paretune.measurement import Measurement
+from paretune.core.candidate import Candidate, RuntimeSettings, Step
+from paretune.core.measurement import Measurement
+from paretune.core.result import Outcome, OutcomeKind
 from paretune.registry import find, names
-from paretune.search.candidate import Candidate, RuntimeSettings, Step
 from paretune.search.constraints import Objective
-from paretune.search.outcome import Outcome, OutcomeKind
 from paretune.search.space import AnyOf, Chain, PassSlot, Space
 from paretune.search.strategies.base import Strategy
 from paretune.search.strategies.proposing import choices_of

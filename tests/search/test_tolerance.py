@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paretune.jsontools import Json
+from paretune.core.jsontools import Json
 from paretune.search.tolerance import Tolerance, parse_tolerance
 
 

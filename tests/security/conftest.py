@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from paretune.data import DataCatalog
+from paretune.data.catalog import DataCatalog
 from paretune.targets.base import Job, JobResult, Limits
-from paretune.targets.local import LocalTarget
+from paretune.targets.launchers.local import LocalTarget
 
 Run = Callable[..., JobResult]
 

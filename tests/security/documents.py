@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from paretune.results import Results
+from paretune.study.results import Results
 
 
 def document(text: str, name: str = "") -> dict[str, Any]:

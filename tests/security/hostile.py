@@ -149,9 +149,9 @@ def write_llama(folder: str) -> None:
 
 def generate(folder: str, trust_remote_code: bool) -> list[int]:
     """Load a Hugging Face model and generate with it; for workers."""
-    from paretune.evaluators.serving import open_session
-    from paretune.models import Model, ModelKind
-    from paretune.search.candidate import RuntimeSettings
+    from paretune.core.candidate import RuntimeSettings
+    from paretune.models.handle import Model, ModelKind
+    from paretune.runtimes.serving import open_session
 
     model = Model(ModelKind.HF, Path(folder), "")
     session = open_session(model, RuntimeSettings("cpu", 1), trust_remote_code=trust_remote_code)

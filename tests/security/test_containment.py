@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from paretune.child_interpreter import calling
-from paretune.containment import check_model, inside
-from paretune.errors import InvalidArtifactError, UsageError
-from paretune.evaluators.serving import open_session
-from paretune.models import Model, ModelKind, open_model
-from paretune.package import lay_out
-from paretune.search.candidate import RuntimeSettings
+from paretune.core.candidate import RuntimeSettings
+from paretune.core.child_interpreter import calling
+from paretune.core.errors import InvalidArtifactError, UsageError
+from paretune.models.containment import check_model, inside
+from paretune.models.handle import Model, ModelKind, open_model
+from paretune.runtimes.package import lay_out
+from paretune.runtimes.serving import open_session
 from tests.security.hostile import write_genai, write_hugging_face, write_pickle
 
 CPU = RuntimeSettings("cpu", 1)
@@ -182,7 +182,7 @@ def test_a_genai_tokenizer_may_not_lead_out(tmp_path: Path, file: str) -> None:
 
 def test_the_process_that_takes_the_footprint_looks_first(tmp_path: Path) -> None:
     folder = write_genai(tmp_path / "model", filename="../secret.onnx")
-    command = calling("paretune.evaluators.probe:main", str(folder), "genai", "1")
+    command = calling("paretune.evaluators.footprint_probe:main", str(folder), "genai", "1")
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ran.returncode == 1
     assert "names '../secret.onnx'" in ran.stderr.splitlines()[-1]

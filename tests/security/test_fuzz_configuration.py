@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from paretune.config import load
 from paretune.config.yaml_source import Source
-from paretune.errors import ConfigError, ParetuneError, UsageError
-from paretune.jsontools import canonical
+from paretune.core.errors import ConfigError, ParetuneError, UsageError
+from paretune.core.jsontools import canonical
 from tests.security.fuzzing import fuzz, json_values, mutated
 from tests.security.hostile import write_hugging_face
 

@@ -5,7 +5,7 @@ import math
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from paretune.errors import UsageError
+from paretune.core.errors import UsageError
 from paretune.search.constraints import Constraint, parse_constraint, parse_where
 from tests.security.fuzzing import fuzz
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from paretune.data import DataCatalog, DataSpec
-from paretune.data_files import read_rows
-from paretune.errors import DataError
+from paretune.core.errors import DataError
+from paretune.data.catalog import DataCatalog, DataSpec
+from paretune.data.files import read_rows
 from tests.security.fuzzing import damaged, fuzz
 
 ROWS = [{"text": f"text {i}", "label": "ab"[i % 2], "n": i} for i in range(4)]

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paretune.errors import StateError
-from paretune.results import read_results
+from paretune.core.errors import StateError
+from paretune.study.results import read_results
 from tests.security.documents import document
 from tests.security.fuzzing import damaged, fuzz, json_values, mutated
 

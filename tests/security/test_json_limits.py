@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from paretune.errors import UsageError
-from paretune.jsontools import MOST_DEPTH, canonical, parse_json, read_json, read_model_json
-from paretune.models import inspect, open_model, safetensors_header
+from paretune.core.errors import UsageError
+from paretune.core.jsontools import MOST_DEPTH, canonical, parse_json, read_json, read_model_json
+from paretune.models.handle import inspect, open_model, safetensors_header
 from tests.security.hostile import safetensors, write_genai, write_hugging_face
 
 DEEP = "[" * 200_000

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from markdown_it import MarkdownIt
 
-from paretune.model_card import escaped, write_model_card
-from paretune.sample_program import write_sample
+from paretune.reporting.model_card import escaped, write_model_card
+from paretune.runtimes.sample_program import write_sample
 from tests.security.documents import document
 from tests.security.hostile import CONTROLS, MARKDOWN, MARKUP
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from paretune.targets.local import worker_environment
+from paretune.targets.launchers.local import worker_environment
 from tests.security.conftest import Run
 from tests.security.watching import watched
 from tests.tiny_models import make_tiny_llama

@@ -7,10 +7,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from paretune import onnx_files
-from paretune.errors import UsageError
-from paretune.models import open_model
-from paretune.onnx_files import INSIDE, MOST_BYTES, external_files
+from paretune.core.errors import UsageError
+from paretune.models import onnx_files
+from paretune.models.handle import open_model
+from paretune.models.onnx_files import INSIDE, MOST_BYTES, external_files
 
 
 def test_the_table_of_fields_is_that_of_the_installed_onnx() -> None:

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from paretune.config import load
-from paretune.data_files import read_rows
-from paretune.errors import DataError, InvalidArtifactError, UsageError
-from paretune.evaluators.serving import open_session
-from paretune.models import Model, ModelKind, open_model
-from paretune.package import lay_out
-from paretune.search.candidate import RuntimeSettings
+from paretune.core.candidate import RuntimeSettings
+from paretune.core.errors import DataError, InvalidArtifactError, UsageError
+from paretune.data.files import read_rows
+from paretune.models.handle import Model, ModelKind, open_model
+from paretune.runtimes.package import lay_out
+from paretune.runtimes.serving import open_session
 from tests.security.conftest import Run
 from tests.security.hostile import safetensors, write_genai, write_hugging_face, write_pickle
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from paretune.report_page import write_report
+from paretune.reporting.page import write_report
 from tests.security.documents import document
 from tests.security.hostile import CONTROLS, MARKUP
 

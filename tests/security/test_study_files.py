@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from paretune.errors import StateError
-from paretune.picking import resolved_config
-from paretune.study import read_outcomes
+from paretune.core.errors import StateError
+from paretune.reporting.picking import resolved_config
+from paretune.study.folder import read_outcomes
 
 
 @pytest.mark.parametrize("text", ["[]", "null", "3", '"x"', "{}", '{"id": []}', "[" * 100_000])

@@ -12,7 +12,7 @@ import yaml
 from fake_study import write_fake_study
 
 from paretune.cli.main import app, call
-from paretune.errors import ParetuneError, UsageError
+from paretune.core.errors import ParetuneError, UsageError
 from tests.security.hostile import CONTROLS, write_hugging_face
 
 HOSTILE = "".join(CONTROLS)

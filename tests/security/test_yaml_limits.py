@@ -7,8 +7,8 @@ import yaml
 
 from paretune.config import yaml_source
 from paretune.config.yaml_source import Source
-from paretune.errors import ConfigError
-from paretune.jsontools import canonical
+from paretune.core.errors import ConfigError
+from paretune.core.jsontools import canonical
 
 MEGABYTE = 1 << 20
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(

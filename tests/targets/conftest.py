@@ -3,7 +3,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from paretune.targets.local import LocalTarget
+from paretune.targets.launchers.local import LocalTarget
 
 
 @pytest.fixture

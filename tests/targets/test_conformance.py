@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from paretune.jsontools import canonical
+from paretune.core.jsontools import canonical
 from paretune.passes.base import Progress
 from paretune.registry import find, names
 from paretune.targets.base import Job, JobResult, JobStatus, Limits, Target

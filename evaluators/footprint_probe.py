@@ -1,0 +1,134 @@
+"""A process that serves a model and nothing else: what it takes to load it, and in memory.
+
+`main`, called with FOLDER KIND THREADS, prints ``{"load_s", "peak_memory_mb"}`` as JSON. It imports
+the run-time alone.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from paretune.core.errors import TransientError, UsageError
+from paretune.models.containment import check_model
+from paretune.runtimes.genai_adapters import Switch
+
+if TYPE_CHECKING:
+    import subprocess
+
+_TOKENS = 16
+
+
+def told_by(
+    ran: subprocess.CompletedProcess[str], *, fills_memory: bool = False
+) -> dict[str, float] | str:
+    """Return what the process of a probe printed, or the last line of why it failed.
+
+    Args:
+        ran: The process.
+        fills_memory: It takes as much memory as the model can ask for: SIGKILL is the kernel's
+            answer to that, and no accident.
+
+    Raises:
+        TransientError: Something outside of it ended the process.
+    """
+    from paretune.core.exits import explain_exit, is_from_outside  # not in the probe's process
+
+    said = ran.stderr.strip().splitlines()
+    killed = fills_memory and ran.returncode == -signal.SIGKILL
+    if killed and said:
+        return said[-1]
+    if ran.returncode < 0 and not killed and is_from_outside(ran.returncode):
+        raise TransientError(
+            f"a helper process was {explain_exit(ran.returncode, 0, oom_killer_ran=False)[1]}"
+        )
+    if ran.returncode < 0:
+        return explain_exit(ran.returncode, 0, oom_killer_ran=False)[1]
+    if ran.returncode != 0:
+        return (said or [f"exit status {ran.returncode}"])[-1]
+    found: dict[str, float] = json.loads(ran.stdout.strip().splitlines()[-1])
+    return found
+
+
+def probe(folder: Path, kind: str, threads: int) -> dict[str, float]:
+    """Load a model, generate a few tokens, and look at what that took.
+
+    Returns:
+        ``load_s``: wall seconds from the import being done to the model being loaded;
+        ``peak_memory_mb``: the process's largest resident size, in 10^6 bytes.
+    """
+    try:
+        check_model(folder)
+    except UsageError as error:
+        sys.exit(error.message)  # the last line is what is told of a process that failed
+    load_s = _genai(folder, threads) if kind == "genai" else _torch(folder, threads)
+    return {"load_s": load_s, "peak_memory_mb": peak_bytes() / 1e6}
+
+
+def peak_bytes() -> int:
+    """Return this process's largest resident size.
+
+    Not ``getrusage``, where there is a choice: Linux carries that figure over from the process
+    that started this one, which is many times larger.
+    """
+    status = Path("/proc/self/status")
+    if status.is_file():
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _genai(folder: Path, threads: int) -> float:
+    from paretune.runtimes.serving import import_genai
+
+    og = import_genai()
+    start = time.perf_counter()
+    config = og.Config(str(folder))
+    options = {"intra_op_num_threads": threads, "inter_op_num_threads": 1}
+    config.overlay(json.dumps({"model": {"decoder": {"session_options": options}}}))
+    model = og.Model(config)
+    adapters = Switch(og, model, folder)
+    load_s = time.perf_counter() - start
+    params = og.GeneratorParams(model)
+    params.set_search_options(max_length=2 * _TOKENS, do_sample=False)
+    generator = adapters.apply(og.Generator(model, params))
+    generator.append_tokens([1] * _TOKENS)
+    for _ in range(_TOKENS - 1):
+        if generator.is_done():
+            break
+        generator.generate_next_token()
+    return load_s
+
+
+def _torch(folder: Path, threads: int) -> float:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    torch.set_num_threads(threads)
+    start = time.perf_counter()
+    model = AutoModelForCausalLM.from_pretrained(
+        folder,
+        dtype=torch.float32,
+        use_safetensors=True,
+        local_files_only=True,
+        trust_remote_code=False,
+    )
+    load_s = time.perf_counter() - start
+    with torch.inference_mode():
+        model.generate(torch.ones((1, _TOKENS), dtype=torch.long), max_new_tokens=_TOKENS,
+                       do_sample=False)  # fmt: skip
+    return load_s
+
+
+def main() -> None:
+    """Print what `probe` finds of the model that the command line names."""
+    found = probe(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
+    sys.stdout.write("\n" + json.dumps(found) + "\n")

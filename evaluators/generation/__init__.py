@@ -1,0 +1,1 @@
+"""The evaluator of generation speed, and how it times."""

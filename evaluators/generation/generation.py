@@ -1,0 +1,397 @@
+"""The evaluator ``generation``: time to the first token, and of each token after it.
+
+Every candidate runs the same fixed token trace: the tokens that follow the prompt are given, not
+sampled, so that no model gets off with fewer of them. Prefill and decode are timed apart. What use
+is timed (lengths, streams, a filled context, minutes) is `paretune.evaluators.generation.workload`;
+how, is `paretune.evaluators.generation.timing`.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import statistics
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
+from typing import Any, ClassVar
+
+from paretune.core.candidate import RuntimeSettings
+from paretune.core.measurement import Measurement, MetricSpec, Rung
+from paretune.evaluators.base import Budget
+from paretune.evaluators.generation.context_probe import peak_in_a_process
+from paretune.evaluators.generation.timing import (
+    PROTOCOL,
+    Effort,
+    Run,
+    drift,
+    effort_of,
+    median_of,
+    percentile_of,
+    sample_in_turns,
+    sample_together,
+)
+from paretune.evaluators.generation.workload import (
+    Case,
+    GenerationParams,
+    cases_of,
+    does_not_fit,
+    longest_context,
+    trace,
+)
+from paretune.models.context_length import most_tokens
+from paretune.models.handle import Model, ModelKind
+from paretune.passes.base import Context, Params, Progress
+from paretune.runtimes.serving import Session, open_session
+from paretune.targets.worker.measuring import vocabulary_of
+
+_OF_A_CASE = (
+    ("ttft_ms_p50", "ms"), ("ttft_ms_p95", "ms"), ("decode_ms_p50", "ms"),
+    ("decode_ms_p95", "ms"), ("decode_tokens_per_s", "tokens/s"),
+)  # fmt: skip
+_SUSTAINED = "decode_ms_p50_sustained"
+_FIRST = "first_ttft_ms"
+_PROBE_TOKENS = 4
+_IN_A_BLOCK = "left out of the short rounds of a comparison"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What one request took, in milliseconds.
+
+    Attributes:
+        ttft: From the prompt to the logits of the first token.
+        decode: Of each token after it.
+        filling: Of the context before it, if this request is the one that filled it.
+    """
+
+    ttft: float
+    decode: tuple[float, ...]
+    filling: float = 0.0
+
+
+class Stream:
+    """Requests of one client, one after another, each from the same state of the model.
+
+    Args:
+        session: A loaded model, of this stream alone.
+        case: What each request is.
+        tokens: The trace: context, prompt, and what is decoded.
+    """
+
+    def __init__(self, session: Session, case: Case, tokens: Sequence[int]) -> None:
+        self._session = session
+        self._case = case
+        self._context = list(tokens[: case.context])
+        self._prompt = list(tokens[case.context : case.before])
+        self._decoded = [(token,) for token in tokens[case.before :]]
+        self._filled = False
+
+    def request(self) -> Request:
+        """Run one request; the first one fills the context before, which is timed apart."""
+        clock, session, held = time.perf_counter_ns, self._session, self._case.context
+        begin = clock()
+        if held and not self._filled:
+            session.begin(self._context, len(self._prompt) + len(self._decoded) + 1)
+            self._filled, filling = True, clock() - begin
+        else:
+            filling = 0
+            if held:
+                session.rewind(held)
+        start = clock()
+        if held:
+            session.append(self._prompt)
+        else:
+            session.begin(self._prompt, len(self._decoded) + 1)
+        end = clock()
+        ttft, decode = end - start, []
+        for token in self._decoded:
+            start = end
+            session.extend(token)
+            end = clock()
+            decode.append((end - start) / 1e6)
+        return Request(ttft / 1e6, tuple(decode), filling / 1e6)
+
+
+class Generation:
+    """Time to first token, decode latency and tokens per second, under the use that is asked of."""
+
+    name: ClassVar[str] = "generation"
+    version: ClassVar[int] = 2
+    Params: ClassVar[type[Params]] = GenerationParams
+    accepts: ClassVar[frozenset[ModelKind]] = frozenset({ModelKind.GENAI, ModelKind.HF})
+    rungs: ClassVar[tuple[Rung, ...]] = (Rung.ROUGH, Rung.FULL)
+    fresh_process: ClassVar[bool] = False
+    processes: ClassVar[int] = 3
+    takes_turns: ClassVar[bool] = True
+    protocol: ClassVar[str] = PROTOCOL
+
+    def __init__(self, params: GenerationParams) -> None:
+        self.params = params
+
+    @property
+    def metrics(self) -> tuple[MetricSpec, ...]:
+        """Five metrics a case (see `cases_of`), and what else the parameters ask for."""
+        named = [pair for case in cases_of(self.params) for pair in _named(case)]
+        if self.params.cold_start:
+            named.append((_FIRST, "ms"))
+        if self.params.sustained_s:
+            named.append((_SUSTAINED, "ms"))
+        if self._peak_name:
+            named.append((self._peak_name, "MB"))
+        return tuple(
+            MetricSpec(name, unit, "maximize" if unit == "tokens/s" else "minimize", device=True)
+            for name, unit in named
+        )
+
+    @property
+    def _peak_name(self) -> str:
+        """The memory at the largest context; never `footprint`'s name, which is without any."""
+        longest = longest_context(self.params)
+        return f"peak_memory_mb_context@{longest}" if longest else ""
+
+    @property
+    def prompts_by_metric(self) -> dict[str, int]:
+        """Tokens of the prompt of each metric that is a time to a first token; bounds it."""
+        found = {f"{name}{case.suffix}": case.prompt for case in cases_of(self.params)
+                 for name, _ in _OF_A_CASE if name.startswith("ttft")}  # fmt: skip
+        return {**found, **({_FIRST: found["ttft_ms_p50"]} if self.params.cold_start else {})}
+
+    @property
+    def data(self) -> tuple[str, ...]:
+        """None: the trace is made from numbers."""
+        return ()
+
+    def measure(
+        self, model: Model, runtime: RuntimeSettings, rung: Rung, budget: Budget, context: Context
+    ) -> list[Measurement]:
+        """Time the trace; raw samples are kept."""
+        session = open_session(model, runtime, trust_remote_code=context.trust_remote_code)
+        whole = rung is Rung.FULL and not budget.block
+        vocabulary, most = vocabulary_of(model), most_tokens(model)
+        found: list[Measurement] = []
+        for index, case in enumerate(cases_of(self.params)):
+            context.progress(Progress(f"generation:{rung}", 0, 0, f"{case.before} tokens before"))
+            why = does_not_fit(case, most)
+            if why is not None:
+                found += _without(_named(case), why)
+                if index == 0:
+                    found += _without(self._extras(), why)
+                continue
+            streams = self._streams(session, case, trace(case.needed - 1, vocabulary))
+            first = streams[0].request() if index == 0 and len(streams) > 1 else None
+            effort = effort_of(rung, budget.seconds)
+            if whole and self.params.requests > effort.samples:
+                effort = replace(effort, samples=self.params.requests, at_most_s=math.inf)
+            runs = self._sampled(streams, effort, budget)
+            details = {
+                "prompt_tokens": case.prompt,
+                "new_tokens": case.new,
+                "context": case.context,
+                "streams": len(streams),
+                "threads": runtime.threads,
+                **_told(runs, effort),
+            }
+            found += _measurements(runs, case.suffix, details)
+            if index > 0:
+                continue
+            if self.params.cold_start:
+                found.append(_first(first or runs[0].warm_up[0], details))
+            if self.params.sustained_s and whole:
+                context.progress(Progress(f"generation:{rung}", 0, 0, "sustained"))
+                found.append(_sustained(streams, self.params.sustained_s, details))
+            elif self.params.sustained_s and rung is Rung.FULL:
+                found += _without([(_SUSTAINED, "ms")], _IN_A_BLOCK)
+        if self._peak_name and rung is Rung.FULL:
+            found.append(
+                self._peak(model, runtime, context, vocabulary, most) if whole
+                else next(_without([(self._peak_name, "MB")], _IN_A_BLOCK))
+            )  # fmt: skip
+        return found
+
+    def _extras(self) -> list[tuple[str, str]]:
+        """Return what else is measured of the first case."""
+        named = [(_FIRST, self.params.cold_start), (_SUSTAINED, bool(self.params.sustained_s))]
+        return [(name, "ms") for name, asked in named if asked]
+
+    def _streams(self, session: Session, case: Case, tokens: Sequence[int]) -> list[Stream]:
+        """Return the streams: one loaded model, and a state of its own for each."""
+        more = (copy.copy(session) for _ in range(self.params.streams - 1))
+        return [Stream(one, case, tokens) for one in (session, *more)]
+
+    def _sampled(
+        self, streams: Sequence[Stream], effort: Effort, budget: Budget
+    ) -> list[Run[Request]]:
+        """Sample; where others wait, one stream takes short turns, several take one long one."""
+        turns, requests = budget.turns, [stream.request for stream in streams]
+        if turns is None:
+            return sample_together(requests, effort)
+        if len(requests) == 1:
+            return [sample_in_turns(requests[0], effort, turns)]
+        with turns.turn():
+            return sample_together(requests, effort)
+
+    def _peak(
+        self, model: Model, runtime: RuntimeSettings, context: Context, vocabulary: int,
+        most: int | None,
+    ) -> Measurement:  # fmt: skip
+        """Measure the memory of a process of its own that holds the largest context."""
+        name, longest = self._peak_name, longest_context(self.params)
+        case = replace(cases_of(self.params)[0], context=longest, new=_PROBE_TOKENS)
+        why = does_not_fit(case, most)
+        if why is not None:
+            return next(_without([(name, "MB")], why))
+        context.progress(Progress(f"generation:{Rung.FULL}", 0, 0, f"memory at {longest} tokens"))
+        tokens = trace(case.needed - 1, vocabulary)
+        payload = {
+            "model": model.to_json(), "runtime": runtime.to_json(),
+            "tokens": tokens[: case.before], "decode": tokens[case.before :],
+            "streams": self.params.streams, "trust_remote_code": context.trust_remote_code,
+        }  # fmt: skip
+        told = peak_in_a_process(payload)
+        if isinstance(told, str):
+            return next(_without([(name, "MB")], told))
+        return Measurement(
+            name, told, "MB", n=1, protocol=PROTOCOL, samples=(told,),
+            reason="one process tells no interval",
+            details={"context": longest, "prompt_tokens": case.prompt,
+                     "streams": self.params.streams, "threads": runtime.threads},
+        )  # fmt: skip
+
+
+def _named(case: Case) -> list[tuple[str, str]]:
+    """Return the metrics of a case with their units."""
+    return [(f"{name}{case.suffix}", unit) for name, unit in _OF_A_CASE]
+
+
+def _told(runs: Sequence[Run[Request]], effort: Effort) -> dict[str, Any]:
+    """Return what the details hold of how the runs went."""
+    kept = [len(run.kept) for run in runs]
+    seconds = max(run.seconds for run in runs)
+    tokens = sum(len(request.decode) for run in runs for request in run.kept)
+    told: dict[str, Any] = {
+        "protocol": {"name": PROTOCOL, "samples": effort.samples, "seconds": effort.seconds},
+        "warm_up": {"requests": sum(len(run.warm_up) for run in runs),
+                    "s": round(max(run.warm_up_s for run in runs), 6)},
+        "requests": sum(kept),
+        "seconds": round(seconds, 6),
+    }  # fmt: skip
+    if len(runs) > 1:
+        told["requests_per_stream"] = kept
+        told["cut_off"] = sum(run.cut_off for run in runs)
+        told["tokens_per_s_with_prompts"] = tokens / seconds
+    return told
+
+
+def _measurements(
+    runs: Sequence[Run[Request]], suffix: str, details: dict[str, Any]
+) -> Iterator[Measurement]:
+    requests = [request for run in runs for request in run.kept]
+    ttft = [request.ttft for request in requests]
+    decode = _decode_times(requests, len(runs))
+    # One number a request, of one stream: a request's tokens slow down together, one by one.
+    turns = {"ttft_ms": [request.ttft for request in runs[0].kept],
+             "decode_ms": [statistics.median(r.decode) for r in runs[0].kept]}  # fmt: skip
+    of_turns = {name: _by_turn(values, runs[0].turns) for name, values in turns.items()}
+    for name, values in (("ttft_ms", ttft), ("decode_ms", decode)):
+        told = {**details, "drift": drift(turns[name]), **of_turns[name]}
+        yield median_of(f"{name}_p50{suffix}", values, "ms", told)
+        yield percentile_of(f"{name}_p95{suffix}", values, 0.95, "ms")
+    rate = _rate(runs, decode, f"decode_tokens_per_s{suffix}")
+    if "turns" in of_turns["decode_ms"]:
+        rates = [1e3 / value for value in of_turns["decode_ms"]["turns"]]
+        rate = rate.noting(turns=rates)
+    yield rate
+
+
+def _by_turn(values: Sequence[float], sizes: Sequence[int]) -> dict[str, list[float]]:
+    """Return ``{"turns": [median of each turn]}``; nothing where there were none."""
+    if not sizes:
+        return {}
+    ends = list(accumulate(sizes))
+    return {"turns": [statistics.median(values[end - size : end])
+                      for end, size in zip(ends, sizes, strict=True)]}  # fmt: skip
+
+
+def _decode_times(requests: Iterable[Request], streams: int) -> list[float]:
+    """Return what counts as decode latency: each token's, or under load each request's mean token.
+
+    Streams that take turns have many quick tokens and a few that wait long: the median token would
+    say that nobody waits.
+    """
+    if streams == 1:
+        return [value for request in requests for value in request.decode]
+    return [statistics.fmean(request.decode) for request in requests]
+
+
+def _rate(runs: Sequence[Run[Request]], decode: Sequence[float], name: str) -> Measurement:
+    """Return tokens per second: of one stream by its median token, of several as their sum.
+
+    A stream among several counts by its tokens and all the time it decoded, waits included.
+    """
+    if len(runs) == 1:
+        time_each = median_of(name, decode, "ms", {})
+        assert time_each.value is not None
+        low, high = (None if end is None else 1e3 / end for end in (time_each.high, time_each.low))
+        return Measurement(name, 1e3 / time_each.value, "tokens/s", low, high, len(decode),
+                           PROTOCOL, reason=time_each.reason)  # fmt: skip
+    rates = [
+        1e3 * sum(len(r.decode) for r in run.kept) / sum(sum(r.decode) for r in run.kept)
+        for run in runs
+    ]
+    return Measurement(
+        name, sum(rates), "tokens/s", n=len(decode), protocol=PROTOCOL,
+        reason="a sum over streams of one process tells no interval",
+        details={"streams": rates},
+    )  # fmt: skip
+
+
+def _first(request: Request, details: dict[str, Any]) -> Measurement:
+    """Return the time to first token of the first request that the loaded model ran.
+
+    A cold model does not hold the context yet: filling it is part of that time.
+    """
+    took = request.filling + request.ttft
+    kept = {key: details[key] for key in ("prompt_tokens", "context", "threads")}
+    return Measurement(
+        _FIRST, took, "ms", n=1, protocol=PROTOCOL, samples=(took,),
+        reason="one process tells no interval", details=kept,
+    )  # fmt: skip
+
+
+def _sustained(streams: Sequence[Stream], seconds: float, details: dict[str, Any]) -> Measurement:
+    """Go on without a break, and return the median token of the last tenth.
+
+    The first tenth is in the details: what the two differ by is what the device lost as it grew
+    warm, or as others came.
+    """
+    runs = sample_together([s.request for s in streams], Effort(0, 0.0, 10, seconds, 2 * seconds))
+    by_tenth: list[list[float]] = [[] for _ in range(10)]
+    for run in runs:
+        took = [request.ttft + sum(request.decode) for request in run.kept]
+        ends = list(accumulate(took))
+        for request, ms, end in zip(run.kept, took, ends, strict=True):
+            tenth = min(9, int(10 * (end - ms / 2) / ends[-1]))  # of the time, not of the requests
+            by_tenth[tenth] += _decode_times([request], len(runs))
+    tenths = [tenth for tenth in by_tenth if tenth]  # fewer if a request took more than a tenth
+    medians = [statistics.median(tenth) for tenth in tenths]
+    kept = {key: details[key] for key in
+            ("prompt_tokens", "new_tokens", "context", "streams", "threads")}  # fmt: skip
+    return median_of(
+        _SUSTAINED, tenths[-1], "ms",
+        {
+            **kept,
+            "seconds": round(max(run.seconds for run in runs), 6),
+            "requests": sum(len(run.kept) for run in runs),
+            "tenths_ms": medians,
+            "first_tenth_ms": medians[0],
+            "relative": medians[-1] / medians[0] - 1,
+            "drift": drift([statistics.median(r.decode) for r in runs[0].kept]),
+        },
+    )  # fmt: skip
+
+
+def _without(named: Iterable[tuple[str, str]], why: str) -> Iterator[Measurement]:
+    for name, unit in named:
+        yield Measurement(name, None, unit, protocol=PROTOCOL, reason=why)

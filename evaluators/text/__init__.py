@@ -1,0 +1,1 @@
+"""Evaluators of what a model predicts or writes."""

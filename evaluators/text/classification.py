@@ -1,0 +1,192 @@
+"""The evaluator ``classification``: which of the labels does the model find most likely."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from paretune.core.candidate import RuntimeSettings
+from paretune.core.errors import DataError
+from paretune.core.measurement import Measurement, MetricSpec, Rung
+from paretune.data.example_tokens import ExampleEncoder
+from paretune.evaluators.base import Budget
+from paretune.models.context_length import most_tokens
+from paretune.models.handle import Model, ModelKind
+from paretune.passes.base import Context, Params, Progress, parameter
+from paretune.runtimes.serving import Session, open_session, score_continuations
+from paretune.stats.by_example import CLASSES
+from paretune.stats.intervals import CONFIDENCE, wilson
+
+_RESAMPLES = 1000
+
+
+class ClassificationParams(Params):
+    """What is classified."""
+
+    data: str = parameter(..., "Data set to measure on, such as `tone.test`.", search="none")
+    labels: list[str] | None = parameter(
+        None, "The labels to choose from; by default the answers in the data.", search="none"
+    )
+    rough_examples: int = parameter(
+        48, "Examples of the first, rough look.", unit="examples", search="none", ge=8
+    )
+
+
+class Classification:
+    """Share of examples whose most likely label is the right one.
+
+    A label's score is the summed log-probability of all its tokens and the end token, tokenized
+    as in training. Examples are taken in one fixed shuffled order, so that the rough look is a fair
+    sample, and the full look goes on where the rough one stopped.
+    """
+
+    name: ClassVar[str] = "classification"
+    version: ClassVar[int] = 2
+    Params: ClassVar[type[Params]] = ClassificationParams
+    accepts: ClassVar[frozenset[ModelKind]] = frozenset({ModelKind.GENAI, ModelKind.HF})
+    rungs: ClassVar[tuple[Rung, ...]] = (Rung.ROUGH, Rung.FULL)
+    fresh_process: ClassVar[bool] = False
+
+    def __init__(self, params: ClassificationParams) -> None:
+        self.params = params
+
+    @property
+    def metrics(self) -> tuple[MetricSpec, ...]:
+        """Accuracy and macro F1."""
+        return (
+            MetricSpec("accuracy", "fraction", "maximize", device=False),
+            MetricSpec("macro_f1", "fraction", "maximize", device=False),
+        )
+
+    @property
+    def data(self) -> tuple[str, ...]:
+        """The data set it measures on."""
+        return (self.params.data,)
+
+    def measure(
+        self, model: Model, runtime: RuntimeSettings, rung: Rung, budget: Budget, context: Context
+    ) -> list[Measurement]:
+        """Classify; returns accuracy with Wilson's interval and macro F1 with a bootstrap's."""
+        dataset = context.data.load(self.params.data)
+        labels = tuple(self.params.labels or dataset.labels)
+        order = list(range(len(dataset.examples)))
+        random.Random(0).shuffle(order)
+        if rung is Rung.ROUGH:
+            order = order[: self.params.rough_examples]
+        order = order[: budget.examples]
+        done = _known(context.previous.get("accuracy"), labels)
+        mismatches = 0
+        if any(index not in done for index in order):
+            session = open_session(model, runtime, trust_remote_code=context.trust_remote_code)
+            scorer = _Scorer(session, labels, dataset, self.params.data, most_tokens(model))
+            for n, index in enumerate(order):
+                if index not in done:
+                    done[index] = scorer.best(dataset.examples[index])
+                if n % 8 == 0:
+                    context.progress(Progress(f"classification:{rung}", n, len(order)))
+            mismatches = scorer.mismatches
+        truth = [_position(labels, dataset.examples[i].answer, self.params.data) for i in order]
+        return _measurements(labels, order, truth, [done[i] for i in order], mismatches)
+
+
+class _Scorer:
+    """Scores prompts against labels that are tokenized once."""
+
+    def __init__(
+        self, session: Session, labels: Sequence[str], dataset: Any, ref: str, most: int | None
+    ) -> None:
+        self._session = session
+        self._encoder = ExampleEncoder(session.tokenizer(), dataset.chat, ref)
+        self._labels = [self._encoder.answer(dataset.examples[0], label) for label in labels]
+        self._room = room_for_prompt(most, self._labels)
+        self._own = getattr(session, "own_ids", None)
+        self.mismatches = 0
+
+    def best(self, example: Any) -> int:
+        ids, fitted = self._encoder.fitted(example, self._room)
+        if self._own is not None:
+            self.mismatches += self._own(*self._encoder.rendered(fitted)) != ids
+        scores = score_continuations(self._session, ids, self._labels)
+        return max(range(len(scores)), key=scores.__getitem__)
+
+
+def room_for_prompt(most: int | None, labels: Sequence[Sequence[int]]) -> int | None:
+    """Return the most tokens of a prompt beside which every label can be scored.
+
+    Args:
+        most: Tokens that the model's context holds; None: unknown.
+        labels: Token ids each.
+    """
+    return None if most is None else most - max(map(len, labels)) - 1
+
+
+def _known(before: Measurement | None, labels: tuple[str, ...]) -> dict[int, int]:
+    """Return example to predicted label of the rung before."""
+    if before is None or tuple(before.details.get("labels", ())) != labels:
+        return {}
+    return dict(zip(before.details["rows"], before.details["predictions"], strict=True))
+
+
+def _position(labels: Sequence[str], answer: str, ref: str) -> int:
+    if answer not in labels:
+        raise DataError(
+            f"{ref}: the answer {answer!r} is none of the labels {', '.join(labels)}",
+            hint="Add it to `labels:`, or leave `labels:` out.",
+        )
+    return labels.index(answer)
+
+
+def _measurements(
+    labels: Sequence[str],
+    rows: Sequence[int],
+    truth: Sequence[int],
+    predicted: Sequence[int],
+    mismatches: int,
+) -> list[Measurement]:
+    n = len(truth)
+    # Samples in data order, so that two models can be paired whatever the order of measuring.
+    by_row = sorted(zip(rows, truth, predicted, strict=True))
+    right = [float(t == p) for _, t, p in by_row]
+    low, high = wilson(int(sum(right)), n)
+    confusion = [[0] * len(labels) for _ in labels]
+    for t, p in zip(truth, predicted, strict=True):
+        confusion[t][p] += 1
+    details: Mapping[str, Any] = {
+        "labels": list(labels),
+        "confusion": confusion,
+        "recall": {
+            label: row[i] / sum(row) if sum(row) else None
+            for i, (label, row) in enumerate(zip(labels, confusion, strict=True))
+        },
+        "rows": [row for row, _, _ in by_row],
+        "predictions": [p for _, _, p in by_row],
+        "tokenizer_mismatches": mismatches,
+    }
+    f1, f1_low, f1_high = _macro_f1(truth, predicted, len(labels))
+    return [
+        Measurement("accuracy", sum(right) / n, "fraction", low, high, n, "wilson-1",
+                    tuple(right), details=details),
+        Measurement("macro_f1", f1, "fraction", f1_low, f1_high, n, "bootstrap-1",
+                    details={CLASSES: [list(each) for each in by_row]}),
+    ]  # fmt: skip
+
+
+def _macro_f1(
+    truth: Sequence[int], predicted: Sequence[int], classes: int
+) -> tuple[float, float, float]:
+    """Return macro F1 (mean over the classes that occur) and its bootstrap interval."""
+    import numpy as np
+
+    def score(t: Any, p: Any) -> float:
+        counts = np.bincount(t * classes + p, minlength=classes * classes).reshape(classes, classes)
+        hit, total = np.diag(counts), counts.sum(0) + counts.sum(1)
+        return float(np.mean(2 * hit[total > 0] / total[total > 0]))
+
+    t, p = np.asarray(truth), np.asarray(predicted)
+    drawn = np.random.default_rng(0).integers(0, len(t), (_RESAMPLES, len(t)))
+    resampled = [score(t[d], p[d]) for d in drawn]
+    tail = (1 - CONFIDENCE) / 2
+    value = score(t, p)
+    low, high = np.quantile(resampled, (tail, 1 - tail))
+    return value, min(float(low), value), max(float(high), value)

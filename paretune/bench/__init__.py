@@ -1,0 +1,1 @@
+"""`paretune bench`: the figures of a device or a model."""

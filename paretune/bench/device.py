@@ -1,0 +1,172 @@
+"""The device's own figures: memory bandwidth, matrix speed, start-up, noise.
+
+A decode step reads the whole model once, so ``bandwidth / bytes`` bounds the tokens per second. A
+prefill is bound by matrix speed. Both depend on threads, hence one figure a thread count.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from paretune.bench.figures import SETS, figure
+from paretune.bench.profile import (
+    beside_earlier,
+    make_profile,
+    problems,
+    render_figures,
+    render_profile,
+)
+from paretune.core.child_interpreter import importing
+from paretune.core.errors import ParetuneError
+from paretune.core.interference import watching
+from paretune.core.jsontools import Json
+from paretune.targets.base import Job, JobStatus, Limits, Target, TargetInfo
+from paretune.targets.device.environment import look_around
+from paretune.targets.device.providers import PROVIDERS, check_provider
+from paretune.targets.launchers.local import RUNTIMES, LocalTarget, worker_environment
+
+_STARTS = 10
+_NOISE_AT_ONCE = 2
+"""Processes of the A/A run in a row; there are several such pairs."""
+_NOISE_SECONDS = 0.5
+_MEMORY_SHARE = 0.25
+"""Of the free memory that the largest working set may take."""
+_LIMITS = Limits(seconds=120.0)
+
+
+def bench_device(target: Target | None = None, store_root: Path | None = None) -> dict[str, Json]:
+    """Measure this device; takes about a minute.
+
+    Args:
+        target: Where to measure; None: this machine.
+        store_root: The store in which the profile is kept; None: nowhere.
+
+    Returns:
+        ``{"device": TargetInfo as JSON, "figures": [{"name", "threads", "value", "unit", "low",
+        "high", "n"}, ...], "providers": {name: None or what it needs}, "profile": DeviceProfile as
+        JSON, "surroundings": {...}, "problems": [{"what", "why", "mend"}, ...], "kept": file or
+        None}``. ``value`` is the median of ``n`` repetitions, ``low`` and ``high`` their quartiles;
+        decimal units (GB: 10^9 bytes).
+
+    Raises:
+        ParetuneError: A measurement failed.
+        StateError: The profile cannot be written.
+    """
+    if target is None:
+        with LocalTarget() as made:
+            return bench_device(made, store_root)
+    around = look_around()  # first: what follows is our own load
+    info = target.info()
+    threads = thread_counts(info)
+    most = _MEMORY_SHARE * info.memory_free
+    sets = [size for size in SETS if size <= most] or SETS[:1]
+    with watching() as watch:
+        figures = [*_start_up(target)]  # first: the rest would share the processor with its imports
+        figures += _measure(target, "timer")
+        # Each in a process of its own: what differs between them is the noise. They are spread over
+        # the whole bench: what other machines do to this one changes within seconds to minutes.
+        noise = [_noise(target, info.cores) for _ in range(_NOISE_AT_ONCE)]
+        for count in threads:
+            figures += _measure(target, "bandwidth", threads=[count], sets=sets)
+            noise += [_noise(target, info.cores) for _ in range(_NOISE_AT_ONCE)]
+        for count in threads:
+            figures += _measure(target, "arithmetic", threads=[count])
+            noise += [_noise(target, info.cores) for _ in range(_NOISE_AT_ONCE)]
+    profile = make_profile(info.fingerprint, figures, noise, watch.seen)
+    kept, trouble = None, None
+    if store_root is not None:
+        profile, trouble = beside_earlier(profile, store_root)
+        kept = str(profile.save(store_root))
+    found = [*problems(around, profile), *([] if trouble is None else [trouble])]
+    return {
+        "device": info.to_json(),
+        "figures": figures,
+        "providers": {name: check_provider(name, info) for name in PROVIDERS},
+        "profile": profile.to_json(),
+        "surroundings": around.to_json(),
+        "problems": [asdict(problem) for problem in found],
+        "kept": kept,
+    }
+
+
+def _noise(target: Target, cores: int) -> Any:
+    return _measure(target, "noise", threads=cores, seconds=_NOISE_SECONDS)
+
+
+def _measure(target: Target, function: str, **arguments: Json) -> Any:
+    call = {"function": f"paretune.bench.figures:{function}", "args": arguments}
+    return value_of(target, Job("call", call, _LIMITS))
+
+
+def render(measured: dict[str, Json]) -> str:
+    """Return what `bench_device` measured as lines of text."""
+    lines = [device_line(measured["device"]), ""]
+    lines += render_figures(measured)
+    lines.append("")
+    for name, needs in measured["providers"].items():
+        lines.append(
+            f"  provider {name:<17}{'available' if needs is None else needs.partition(': ')[2]}"
+        )
+    lines += ["", *render_profile(measured)]
+    return "\n".join(lines)
+
+
+def device_line(device: Mapping[str, Json]) -> str:
+    """Return what a device is in one line."""
+    return (
+        f"{device['processor']}, {device['cores']} cores ({device['logical_cores']} logical), "
+        f"{device['memory'] / 1e9:.1f} GB; {device['fingerprint'][:19]}"
+    )
+
+
+def thread_counts(info: TargetInfo) -> list[int]:
+    """Return the thread counts worth measuring: powers of two, and all cores of both kinds."""
+    powers = {1 << n for n in range(info.logical_cores.bit_length())}
+    return sorted(n for n in powers | {info.cores, info.logical_cores} if n <= info.logical_cores)
+
+
+def _start_up(target: Target) -> list[Json]:
+    """Measure what a job's process costs, and an interpreter that imports the run-time."""
+    call = Job("call", {"function": "paretune.bench.figures:nothing", "args": {}}, _LIMITS)
+    value_of(target, call)  # the first one waits for the fork server's imports
+    jobs = [_seconds(lambda: value_of(target, call)) * 1e3 for _ in range(_STARTS)]
+    return [
+        figure("job start and end", "ms", jobs),
+        _spawned("new process, run-time", ("onnxruntime_genai",), 3),
+        _spawned("new process, all imports", RUNTIMES, 2),
+    ]
+
+
+def _spawned(name: str, modules: Sequence[str], times: int) -> dict[str, Json]:
+    """Measure a new interpreter that imports some modules: what a job would cost without a fork."""
+    command = importing(*modules)
+    environment = worker_environment(allow_network=False)
+
+    def spawn() -> None:
+        subprocess.run(command, check=True, capture_output=True, env=environment)
+
+    return figure(name, "ms", [_seconds(spawn) * 1e3 for _ in range(times)])
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def value_of(target: Target, job: Job) -> Any:
+    """Run a job and return its value.
+
+    Raises:
+        ParetuneError: It did not come to a good end.
+    """
+    result = target.submit(job).result()
+    if result.status is not JobStatus.OK:
+        what = job.payload.get("function") or job.payload["evaluator"]["name"]
+        raise ParetuneError(f"{what}: {result.status}: {result.reason}")
+    return result.value

@@ -1,0 +1,266 @@
+"""What `paretune bench` runs in a worker: each function measures one thing and returns figures.
+
+A figure is ``{"name", "threads", "value", "unit", "low", "high", "n"}``: the median of ``n``
+repetitions with their quartiles. Rates also have ``best``, the highest that was seen, and what they
+are of: ``bytes`` (the working set), or ``kind`` and ``rows``.
+"""
+
+from __future__ import annotations
+
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import cycle
+from typing import Any
+
+from paretune.core.jsontools import Json
+
+SETS = tuple(1 << n for n in range(18, 30))
+"""Working sets from 256 KiB to 512 MiB: from the inner caches to well beyond the last one."""
+
+_MATRIX = 1024
+_PROMPT = 64
+_PIECE_BYTES = 8 << 20
+_BANDWIDTH_S = 3.0
+_WINDOWS = 4
+_SHORTEST_WINDOW_S = 0.003
+_ARITHMETIC_S = 3.0
+_NOISE_MEMORY_SIDE = 4096
+_NOISE_ROWS = 128
+_NOISE_WARM_UP_S = 0.3
+"""Of new threads two may share a core for up to 0.25 s, until the scheduler parts them."""
+
+
+def nothing() -> None:
+    """Do nothing: what remains is the cost of a job."""
+
+
+def timer() -> list[Json]:
+    """Measure the smallest step that the clock can show."""
+    steps = []
+    for _ in range(1000):
+        start = end = time.perf_counter_ns()
+        while end == start:
+            end = time.perf_counter_ns()
+        steps.append(float(end - start))
+    return [figure("timer resolution", "ns", steps)]
+
+
+def bandwidth(
+    threads: Sequence[int], sets: Sequence[int] = SETS, seconds: float = _BANDWIDTH_S
+) -> list[Json]:
+    """Measure how fast working sets of several sizes are read over and over.
+
+    In two ways, since neither is the quicker everywhere: one sum that PyTorch shares out among its
+    threads, and threads that each sum up a part of their own and do not wait for each other. A
+    matrix-vector product is not used: MKL's reads memory at half the speed on AMD's processors.
+
+    Args:
+        threads: How many read; one figure each.
+        sets: Sizes in bytes.
+        seconds: In all, about.
+    """
+    import torch
+
+    window = max(_SHORTEST_WINDOW_S, seconds / (2 * _WINDOWS * len(threads) * len(sets)))
+    data = torch.ones(max(sets) // 4)
+    figures = []
+    for count in threads:
+        for size in sets:
+            part = data[: size // 4]
+            torch.set_num_threads(count)
+            rates = [size / s / 1e9 for s in _repeat(part.sum, _WINDOWS * window)]
+            torch.set_num_threads(1)
+            alone = [rate / 1e9 for rate in _apart(part, count, window)]
+            best = max(rates, alone, key=statistics.median)
+            found = figure(f"read bandwidth, {_size(size)}", "GB/s", best, count)
+            figures.append({**found, "bytes": size, "best": max(rates + alone)})
+    return figures
+
+
+def _apart(part: Any, count: int, window: float) -> list[float]:
+    """Return the bytes a second that threads read who do not wait for each other, by window."""
+    import torch
+
+    rounds = [
+        cycle(piece for piece in chunk.split(_PIECE_BYTES // 4)) for chunk in part.chunk(count)
+    ]
+    sums: list[float] = []
+
+    def read(pieces: Iterator[Any], begin: threading.Barrier, rates: list[float]) -> None:
+        torch.set_num_threads(1)  # of this thread's own
+        begin.wait()
+        start = now = time.perf_counter()
+        done = 0
+        while now - start < window:
+            piece = next(pieces)
+            piece.sum()
+            done += piece.numel() * 4
+            now = time.perf_counter()
+        rates.append(done / (now - start))
+
+    for _ in range(_WINDOWS):
+        begin, rates = threading.Barrier(len(rounds)), list[float]()
+        readers = [threading.Thread(target=read, args=(pieces, begin, rates)) for pieces in rounds]
+        for reader in readers:
+            reader.start()
+        for reader in readers:
+            reader.join()
+        sums.append(sum(rates))
+    return sums
+
+
+def arithmetic(
+    threads: Sequence[int], side: int = _MATRIX, seconds: float = _ARITHMETIC_S
+) -> list[Json]:
+    """Measure matrix products, of a square matrix and of a prompt's length.
+
+    Each multiplication and addition counts. fp32 with ONNX Runtime and with PyTorch, 8-bit integers
+    (sums in 32 bits) with ONNX Runtime.
+
+    Args:
+        threads: How many compute; figures for each.
+        side: Of the matrix of weights.
+        seconds: In all, about.
+    """
+    each = seconds / (5 * len(threads))
+    figures = []
+    for count in threads:
+        for rows in (side, min(_PROMPT, side)):
+            for name, unit, kind in (("MatMul", "GFLOP/s", "fp32"),
+                                     ("MatMulInteger", "GOP/s", "int8")):  # fmt: skip
+                run = _product(name, rows, side, count)
+                figures.append(_rate(kind, unit, rows, side, count, _repeat(run, each)))
+        import torch
+
+        torch.set_num_threads(count)
+        square = torch.ones(side, side)
+        samples = _repeat(partial(torch.mm, square, square), each)
+        figures.append(_rate("fp32", "GFLOP/s", side, side, count, samples, ", PyTorch"))
+    return figures
+
+
+def _rate(
+    kind: str, unit: str, rows: int, side: int, threads: int, samples: Sequence[float],
+    with_: str = "",
+) -> dict[str, Json]:  # fmt: skip
+    rates = [2 * rows * side * side / s / 1e9 for s in samples]
+    shape = "" if rows == side else f", {rows} rows"
+    found = figure(f"matrix product {kind}{shape}{with_}", unit, rates, threads)
+    return {**found, "kind": kind, "rows": rows, "best": max(rates)}
+
+
+def noise(
+    threads: int,
+    seconds: float,
+    side: int = _NOISE_MEMORY_SIDE,
+    small_side: int = _MATRIX,
+    warm_up_s: float = _NOISE_WARM_UP_S,
+) -> dict[str, Json]:
+    """Time two kinds of work and return their medians: one process of an A/A run.
+
+    Args:
+        threads: How many each runs with.
+        seconds: In all, about.
+        side: Of the matrix that is read for one row: bound by memory.
+        small_side: Of the matrix that is multiplied by many rows: bound by arithmetic.
+        warm_up_s: For each kind, before what counts.
+
+    Returns:
+        ``{"memory": seconds, "arithmetic": seconds, "n": repetitions of the last}``.
+    """
+    shapes = {"memory": (1, side), "arithmetic": (_NOISE_ROWS, small_side)}
+    medians: dict[str, Json] = {}
+    for name, (rows, width) in shapes.items():
+        # One session at a time: the idle threads of another would spin beside its own.
+        work = _product("MatMul", rows, width, threads)
+        samples = _repeat(work, seconds / len(shapes), warm_up_s)
+        medians[name] = statistics.median(samples)
+        medians["n"] = len(samples)
+        del work
+    return medians
+
+
+def _product(operator: str, rows: int, side: int, threads: int) -> Callable[[], object]:
+    """Return a matrix product in ONNX Runtime, ready to run.
+
+    Args:
+        operator: ``MatMul`` (fp32) or ``MatMulInteger`` (8 bits).
+        rows: Rows of the left matrix.
+        side: Sides of the weights' matrix.
+        threads: How many compute.
+    """
+    import numpy as np
+    import onnxruntime as ort
+
+    # Of both operators: the type of the left side, and of the weights.
+    left, right = {
+        "MatMul": (np.float32, np.float32),
+        "MatMulInteger": (np.uint8, np.int8),
+    }[operator]
+    weights = np.resize(np.arange(1, 98), (side, side)).astype(right)
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    session = ort.InferenceSession(
+        _one_product(operator, weights, left), options, providers=["CPUExecutionProvider"]
+    )
+    feed = {"left": np.ones((rows, side), left)}
+    return partial(session.run, None, feed)
+
+
+def _one_product(operator: str, weights: Any, left: Any) -> bytes:
+    """Return an ONNX model of one matrix product with constant weights."""
+    import numpy as np
+    from onnx import TensorProto, helper, numpy_helper
+
+    result = TensorProto.FLOAT if operator == "MatMul" else TensorProto.INT32
+    shape = ["rows", weights.shape[0]]
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(left))
+    graph = helper.make_graph(
+        [helper.make_node(operator, ["left", "right"], ["product"])],
+        "product",
+        [helper.make_tensor_value_info("left", kind, shape)],
+        [helper.make_tensor_value_info("product", result, ["rows", weights.shape[1]])],
+        [numpy_helper.from_array(weights, "right")],
+    )
+    opset = [helper.make_opsetid("", 21)]
+    model: bytes = helper.make_model(graph, opset_imports=opset, ir_version=10).SerializeToString()
+    return model
+
+
+def _repeat(work: Callable[[], object], seconds: float, warm_up_s: float = 0.0) -> list[float]:
+    """Return the seconds of each repetition after those that warm up; five at least."""
+    work()
+    begin = time.perf_counter()
+    while time.perf_counter() - begin < warm_up_s:
+        work()
+    samples: list[float] = []
+    end = time.perf_counter() + seconds
+    while len(samples) < 5 or time.perf_counter() < end:
+        start = time.perf_counter()
+        work()
+        samples.append(time.perf_counter() - start)
+    return samples
+
+
+def figure(
+    name: str, unit: str, samples: Sequence[float], threads: int | None = None
+) -> dict[str, Json]:
+    """Return the median and quartiles of some samples, two at least."""
+    low, middle, high = statistics.quantiles(samples, n=4, method="inclusive")
+    return {
+        "name": name,
+        "threads": threads,
+        "value": middle,
+        "unit": unit,
+        "low": low,
+        "high": high,
+        "n": len(samples),
+    }
+
+
+def _size(count: int) -> str:
+    return f"{count >> 20} MiB" if count >= 1 << 20 else f"{count >> 10} KiB"

@@ -1,0 +1,191 @@
+"""A model's speed, footprint and share of the device's roof, measured as a search measures them."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+
+from paretune.bench.device import device_line, value_of
+from paretune.core.candidate import RuntimeSettings
+from paretune.core.device_profile import DeviceProfile
+from paretune.core.errors import UsageError
+from paretune.core.jsontools import Json
+from paretune.core.measurement import Measurement, Rung, by_metric
+from paretune.data.catalog import DataCatalog
+from paretune.models.handle import Model, ModelKind, inspect, open_model
+from paretune.preflight.measuring_conditions import about_profile, bench_command
+from paretune.registry import find_evaluator
+from paretune.runtimes.package import lay_out
+from paretune.search.roofline import Traffic, context_of, roofline_entry, shares
+from paretune.search.trial import PROCESS_S
+from paretune.stats.pooling import pool
+from paretune.targets.base import Job, Limits, Target
+from paretune.targets.device.environment import look_around, troubles
+from paretune.targets.launchers.local import LocalTarget
+
+_EVALUATORS = ("generation", "footprint")
+_LIMITS = Limits(seconds=600.0)
+_SHARES = {"decode_ms_p50": "decode_share", "ttft_ms_p50": "ttft_share"}
+_HINTS = {
+    ModelKind.HF_ADAPTER: "Merge it into its base model first (pass `merge`).",
+    ModelKind.ONNX: "Build a Hugging Face folder with the pass `genai`: the folder it writes has "
+    "the genai_config.json that generating needs.",
+}
+
+
+def bench_model(
+    path: Path,
+    target: Target | None = None,
+    *,
+    threads: int | None = None,
+    store_root: Path | None = None,
+) -> dict[str, Json]:
+    """Measure a model's speed and footprint on this device, as a search would.
+
+    Args:
+        path: A model folder of a kind that can be served (a GenAI or a Hugging Face folder).
+        target: Where to measure; None: this machine.
+        threads: Threads to run it with; None: the physical cores.
+        store_root: The store with the device's profile, which counts if it is calm; None: go
+            without one.
+
+    Returns:
+        ``{"device", "model", "runtime", "measurements": [...], "noise_floor": share or None,
+        "roofline": {...} or None, "no_roofline": why there is no share of the roof or None,
+        "problems": [{"what", "why", "mend"}, ...]}``. A speed is pooled from several processes
+        (``details.processes``); `roofline` is as in ``results.json``.
+
+    Raises:
+        UsageError: There is no such model, or it is of a kind that cannot be served by itself.
+        ParetuneError: It does not load or generate, or a limit was hit.
+        StateError: The device's profile is damaged.
+    """
+    model = open_model(path)
+    if model.kind not in find_evaluator("generation").accepts:
+        kind = "an adapter" if model.kind is ModelKind.HF_ADAPTER else f"of kind {model.kind.value}"
+        raise UsageError(
+            f"model {str(path)!r} is {kind}, which cannot be served by itself",
+            hint=_HINTS.get(model.kind, "Give a GenAI or a Hugging Face folder."),
+        )
+    if target is None:
+        with LocalTarget() as made:
+            return bench_model(path, made, threads=threads, store_root=store_root)
+    around = look_around()  # first: what follows is our own load
+    info = target.info()
+    profile = None if store_root is None else DeviceProfile.load(store_root, info.fingerprint)
+    calm = profile if profile is not None and profile.calm else None
+    floor = None if calm is None else calm.noise_floor
+    runtime = RuntimeSettings("cpu", threads or info.cores)
+    measured: dict[str, Measurement] = {}
+    with tempfile.TemporaryDirectory(prefix="paretune-") as folder:
+        package = lay_out(model, runtime, Path(folder, "package"), link=True)
+        for name in _EVALUATORS:
+            measured |= _measured(target, package, runtime, name, floor)
+    needs = _needs(target, model, runtime, calm, measured)
+    return {
+        "device": info.to_json(),
+        "model": model.to_json(),
+        "runtime": runtime.to_json(),
+        "measurements": [m.to_json() for m in measured.values()],
+        "noise_floor": floor,
+        "roofline": needs,
+        "no_roofline": _why_no_share(needs, profile, store_root),
+        "problems": [asdict(trouble) for trouble in troubles(around)],
+    }
+
+
+def _measured(
+    target: Target, package: Model, runtime: RuntimeSettings, name: str, floor: float | None
+) -> dict[str, Measurement]:
+    """Measure one evaluator's last rung in as many processes as it asks for, one after another."""
+    several = getattr(find_evaluator(name), "processes", 1)
+    blocks = []
+    for number in range(several):
+        payload = {
+            "model": package.to_json(),
+            "runtime": runtime.to_json(),
+            "evaluator": {"name": name, "params": {}},
+            "rung": Rung.FULL.value,
+            "budget": {
+                "seconds": PROCESS_S if several > 1 else None,
+                "examples": None,
+                "block": number > 0,
+            },
+            "data": DataCatalog({}, Path.cwd()).to_json(),
+        }
+        blocks.append(by_metric(value_of(target, Job("measure", payload, _LIMITS))))
+    return pool(blocks, floor) if several > 1 else blocks[0]
+
+
+def _needs(
+    target: Target,
+    model: Model,
+    runtime: RuntimeSettings,
+    profile: DeviceProfile | None,
+    measured: Mapping[str, Measurement],
+) -> dict[str, Json] | None:
+    """Return what the model needs of the device, and how near it comes to the roof."""
+    if model.kind is not ModelKind.GENAI:
+        return roofline_entry(inspect(model.path), runtime, profile, measured)
+    call = {"function": "paretune.models.onnx_traffic:count", "args": {"folder": str(model.path)}}
+    counted = value_of(target, Job("call", call, _LIMITS))
+    if counted is None:
+        return None
+    cache = counted.pop("cache_bytes") * context_of(measured)
+    counted["bytes_per_token"] += cache
+    return shares(Traffic(**counted), runtime, profile, measured)
+
+
+def _why_no_share(
+    needs: Mapping[str, Json] | None, profile: DeviceProfile | None, store_root: Path | None
+) -> str | None:
+    if needs is None:
+        return "what this model reads for a token is not known"
+    if profile is None or store_root is None:
+        command = "paretune bench" if store_root is None else bench_command(store_root)
+        return f"run `{command}` first (a minute): this device was not measured yet"
+    return None if profile.calm else about_profile(profile, store_root, datetime.now(UTC))
+
+
+def render_model(measured: Mapping[str, Json]) -> str:
+    """Return what `bench_model` measured as lines of text."""
+    runtime, roof = measured["runtime"], measured["roofline"] or {}
+    lines = [
+        device_line(measured["device"]),
+        "",
+        f"{measured['model']['path']} on {runtime['provider']} x{runtime['threads']}",
+    ]
+    for m in measured["measurements"]:
+        value = "no value" if m["value"] is None else f"{m['value']:.4g} {m['unit']}"
+        spread = "" if m["low"] is None else f"  [{m['low']:.4g}, {m['high']:.4g}], {_counted(m)}"
+        reason = f"  ({m['reason']})" if m["reason"] and m["value"] is None else ""
+        share = roof.get(_SHARES.get(m["metric"], ""))
+        shown = "" if share is None else f"  {share:.0%} of the roof"
+        lines.append(f"  {m['metric']:<22}{value:>20}{spread}{shown}{reason}")
+    lines.append("")
+    if roof:
+        lines.append(
+            f"  a decoded token reads {roof['bytes_per_token'] / 1e6:.4g} MB; the roof is the "
+            "time that takes at the bandwidth of this device"
+        )
+    if measured["no_roofline"] is not None:
+        lines.append(f"  no share of the roof: {measured['no_roofline']}")
+    if measured["noise_floor"] is not None:
+        lines.append(
+            f"  no interval is narrower than this device's noise floor allows "
+            f"({measured['noise_floor']:.1%} between two processes)"
+        )
+    for problem in measured["problems"]:
+        lines.append(f"  warning: {problem['what']}: {problem['why']}. {problem['mend']}")
+    return "\n".join(lines)
+
+
+def _counted(measurement: Mapping[str, Json]) -> str:
+    """Return what is behind an interval: samples, and the processes that they come from."""
+    n, processes = measurement["n"], len(measurement["details"].get("processes", ()))
+    if n == processes:  # each told one number
+        return f"{n} processes"
+    return f"n={n}" + (f" in {processes} processes" if processes > 1 else "")

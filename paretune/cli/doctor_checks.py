@@ -1,0 +1,221 @@
+"""What this machine can run, and what each missing piece needs."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from paretune.core.errors import ParetuneError, StateError, UsageError
+from paretune.core.jsontools import Json
+from paretune.registry import find, names
+from paretune.store.artifacts import default_store
+from paretune.targets.base import Job, JobStatus, Limits, TargetInfo
+from paretune.targets.device.fingerprint import device, free_disk
+from paretune.targets.device.providers import FLAVOURS, PROVIDERS, check_provider, clashes
+from paretune.targets.launchers.local import RUNTIMES, LocalTarget
+
+_TESTED_PYTHON = ((3, 11), (3, 13))
+_LITTLE_MEMORY = 4e9
+_LITTLE_DISK = 5e9
+
+
+def report(store_root: Path | None = None) -> dict[str, Json]:
+    """Look at this machine; takes some seconds, as a worker imports the run-times.
+
+    Args:
+        store_root: The store to check; None: the default one.
+
+    Returns:
+        ``{"ok": bool, "device": TargetInfo as JSON, "sections": {title: [{"name", "ok", "found",
+        "needs"}, ...]}}``. ``ok`` is false if a search on the processor cannot run here; a missing
+        GPU does not count. ``needs`` says what to do about an item that is not ok.
+    """
+    if store_root is None:
+        with contextlib.suppress(StateError, UsageError):  # no home folder: told below
+            store_root = default_store()
+    with LocalTarget(preload=False) as target:
+        info = device(target.name, store_root)
+        runtimes = _ask_worker(target)
+    sections = {
+        "Machine": _machine(info, store_root),
+        "Workers": runtimes,
+        "Packages": _packages(),
+        "Execution providers": [_flavours(), *_providers(info)],
+        "Passes": [_plug_in("passes", name) for name in names("passes")],
+        "Evaluators": [_plug_in("evaluators", name) for name in names("evaluators")],
+    }
+    needed = ("Machine", "Workers", "Packages", "Passes", "Evaluators")
+    return {
+        "ok": all(item["ok"] for title in needed for item in sections[title]),
+        "device": info.to_json(),
+        "sections": sections,
+    }
+
+
+def render(found: dict[str, Json]) -> str:
+    """Return a report as lines of text."""
+    lines = []
+    for title, items in found["sections"].items():
+        lines += ["", title]
+        width = max(len(item["name"]) for item in items) + 2
+        for item in items:
+            lines.append(
+                f"  {'ok' if item['ok'] else '--'}  {item['name']:<{width}}{item['found']}"
+            )
+            if not item["ok"]:
+                lines.append(f"      {'':<{width}}needs: {item['needs']}")
+    verdict = (
+        "A search can run here." if found["ok"] else "Something that a search needs is missing."
+    )
+    return "\n".join([*lines[1:], "", verdict])
+
+
+def _item(name: str, found: str, needs: str | None = None) -> dict[str, Json]:
+    return {"name": name, "ok": needs is None, "found": found, "needs": needs}
+
+
+def _machine(info: TargetInfo, store_root: Path | None) -> list[Json]:
+    first, last = _TESTED_PYTHON
+    python_fits = sys.version_info[:2] >= first
+    tested = first <= sys.version_info[:2] <= last
+    items = [
+        _item(
+            "system", info.os + ("" if sys.platform == "linux" else " (Linux is what is tested)")
+        ),
+        _item(
+            "python",
+            info.python + ("" if tested else " (newer than what is tested)"),
+            None if python_fits else "Python 3.11 or later",
+        ),
+        _item("processor", info.processor),
+        _item("cores", f"{info.cores} physical, {info.logical_cores} logical may be used"),
+        _item("instructions", ", ".join(info.flags) or "unknown"),
+        _item(
+            "memory",
+            f"{info.memory / 1e9:.1f} GB, {info.memory_free / 1e9:.1f} GB free",
+            None
+            if info.memory_free >= _LITTLE_MEMORY
+            else f"{_LITTLE_MEMORY / 1e9:.0f} GB free to train a model of 135 million weights",
+        ),
+        _item("GPUs", ", ".join(info.gpus) or "none"),
+    ]
+    return [*items, _store(store_root)]
+
+
+def _store(root: Path | None) -> dict[str, Json]:
+    """Say whether the store can be written, without making it."""
+    if root is None:
+        needs = "a folder: --store DIR or $PARETUNE_STORE (this user has no home folder)"
+        return _item("store", "none", needs)
+    folder = root.absolute()
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    free = free_disk(folder)
+    shown = f"{root}, {free / 1e9:.1f} GB free"
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return _item("store", shown, "a folder that can be written: --store DIR or $PARETUNE_STORE")
+    if free < _LITTLE_DISK:
+        return _item("store", shown, f"{_LITTLE_DISK / 1e9:.0f} GB of disk, or --store elsewhere")
+    return _item("store", shown)
+
+
+def import_runtime(module: str) -> dict[str, Json]:
+    """Import one run-time in a worker and say what it offers."""
+    imported = __import__(module)
+    if module == "onnxruntime":
+        providers = [name.removesuffix("ExecutionProvider") for name in
+                     imported.get_available_providers()]  # fmt: skip
+        return {"found": f"{imported.__version__}, offers {', '.join(providers)}"}
+    return {"found": str(getattr(imported, "__version__", "imported"))}
+
+
+def _ask_worker(target: LocalTarget) -> list[Json]:
+    """Import each run-time in a worker of its own: a broken one takes down nothing else."""
+    items = []
+    for module in RUNTIMES:
+        call = {"function": "paretune.cli.doctor_checks:import_runtime", "args": {"module": module}}
+        result = target.submit(Job("call", call, Limits(seconds=120.0))).result()
+        if result.status is JobStatus.OK:
+            items.append(_item(module, result.value["found"]))
+        else:
+            needs = "a repaired installation: pip install --force-reinstall paretune"
+            items.append(_item(module, f"{result.status}: {result.reason}", needs))
+    return items
+
+
+def _packages() -> list[Json]:
+    """Compare the installed versions with those that paretune was released against."""
+    from packaging.requirements import Requirement
+
+    items = []
+    for text in _requirements():
+        wanted = Requirement(text)
+        if wanted.marker is not None and not wanted.marker.evaluate({"extra": ""}):
+            continue
+        stand_ins = [g for g in FLAVOURS if wanted.name == g[0] and any(map(_installed, g[1:]))]
+        if stand_ins and not _installed(wanted.name):
+            continue  # another flavour does its work
+        try:
+            version = importlib.metadata.version(wanted.name)
+        except importlib.metadata.PackageNotFoundError:
+            items.append(_item(wanted.name, "absent", f"pip install '{wanted}'"))
+            continue
+        fits = wanted.specifier.contains(version, prereleases=True)
+        items.append(_item(wanted.name, version, None if fits else f"pip install '{wanted}'"))
+    return items
+
+
+def _requirements() -> Iterable[str]:
+    try:
+        return importlib.metadata.requires("paretune") or ()
+    except importlib.metadata.PackageNotFoundError:  # run from a checkout, not installed
+        return ()
+
+
+def _flavours() -> dict[str, Json]:
+    """Say whether one flavour of each run-time is installed, and which."""
+    every = [name for group in FLAVOURS for name in group if _installed(name)]
+    clashing = clashes(every)
+    if not clashing:
+        return _item("run-time", ", ".join(every) or "none")
+    # The last one of a group is the special one; the first came with paretune.
+    kept = [group[-1] for group in clashing]
+    exact = " ".join(f"{name}=={importlib.metadata.version(name)}" for name in kept)
+    return _item(
+        "run-time",
+        f"{'; '.join(' and '.join(group) for group in clashing)} overwrite each other's files",
+        f"one of them: pip uninstall -y {' '.join(n for group in clashing for n in group)} && "
+        f"pip install --no-deps {exact}",
+    )
+
+
+def _providers(info: TargetInfo) -> list[Json]:
+    items = []
+    for name in PROVIDERS:
+        why = check_provider(name, info)
+        needs = None if why is None else why.partition("it needs ")[2]
+        items.append(_item(name, "available" if why is None else "not available", needs))
+    return items
+
+
+def _plug_in(group: str, name: str) -> dict[str, Json]:
+    """Say whether a plug-in can be imported and has the packages that it names."""
+    try:
+        found = find(group, name)
+    except (ImportError, ParetuneError) as error:
+        return _item(name, "cannot be imported", f"{type(error).__name__}: {error}")
+    absent = [p for p in getattr(found, "packages", ()) if not _installed(p)]
+    summary = (found.__doc__ or "").strip().partition("\n")[0]
+    return _item(name, summary, f"pip install {' '.join(absent)}" if absent else None)
+
+
+def _installed(package: str) -> bool:
+    try:
+        importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""`paretune compare`: models measured side by side."""

@@ -1,0 +1,130 @@
+"""The public call `compare`: models, packages or studies measured side by side."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from paretune.core.errors import UsageError
+from paretune.core.jsontools import Json
+
+if TYPE_CHECKING:
+    from paretune.comparing.runner import Contest, Workload
+
+_MARGINS = (0.001, 0.5)
+
+
+def compare(
+    given: Sequence[str | Path],
+    *,
+    time: str | float = "2m",
+    rounds: int | None = None,
+    margin: float = 0.02,
+    threads: int | None = None,
+    prompt_tokens: int = 64,
+    new_tokens: int = 32,
+    trust_remote_code: bool = False,
+    store: Path | str | None = None,
+    on_round: Callable[[Contest], None] = lambda contest: None,
+    warn: Callable[[str], None] | None = None,
+) -> dict[str, Json]:
+    """Measure models in turns until it is known which one is faster.
+
+    Args:
+        given: Model folders, packages, studies (their pick), or ``STUDY#7`` for candidate 7.
+        time: Most time: seconds, or ``90s``, ``10m``.
+        rounds: Most rounds; None: as many as the time allows.
+        margin: Share up to which two speeds are the same.
+        threads: Threads for all of them; None: each one's own.
+        prompt_tokens: Length of the prompt.
+        new_tokens: Tokens that are generated.
+        trust_remote_code: Let code that a model brings run.
+        store: Where artifacts are kept; by default the user's store.
+        on_round: Called after each round.
+        warn: Given what on this machine would spoil the measurement; by default it is logged.
+
+    Returns:
+        ``{"entrants", "pairs", "device", "protocol"}``, see docs/measuring.md.
+
+    Raises:
+        UsageError: An entrant is no model, a number is out of its range, or the lengths are more
+            than a model's context holds; nothing was measured.
+        StateError: An artifact is not in the store any more.
+    """
+    from paretune.comparing.runner import Workload
+    from paretune.comparing.runner import compare as measure
+    from paretune.comparing.subjects import open_entrants
+    from paretune.config.schema import seconds
+    from paretune.display.log import LOGGER, show_by_default
+    from paretune.evaluators.generation.workload import Case, does_not_fit
+    from paretune.models.context_length import most_tokens
+    from paretune.targets.base import TargetInfo
+    from paretune.targets.device.environment import look_around, troubles
+    from paretune.targets.device.fingerprint import physical_cores
+    from paretune.targets.launchers.local import LocalTarget
+
+    if isinstance(given, (str, Path)):
+        raise UsageError(
+            f"{str(given)!r} alone to compare; a comparison needs two or more, as a list"
+        )
+    try:
+        if isinstance(time, bool):
+            raise ValueError("expected a time such as 90s or 10m")
+        limit = float(seconds(time))
+    except ValueError as error:
+        raise UsageError(f"time {time!r}: {error}") from error
+    workload = Workload(prompt_tokens, new_tokens)
+    _check(limit, rounds, margin, threads, workload)
+    entrants = open_entrants(
+        [str(one) for one in given],
+        TargetInfo("local", cores=physical_cores()),
+        threads=threads,
+        store=None if store is None else Path(store),
+    )
+    for entrant in entrants:
+        case = Case(0, prompt_tokens, new_tokens, "")
+        why = does_not_fit(case, most_tokens(entrant.model))
+        if why is not None:
+            raise UsageError(
+                f"prompt_tokens {prompt_tokens} and new_tokens {new_tokens}: for "
+                f"{entrant.given!r} {why}",
+                hint="Ask for shorter ones (--prompt-tokens, --new-tokens).",
+            )
+    if warn is None:
+        show_by_default()
+        warn = LOGGER.warning
+    for trouble in troubles(look_around()):
+        warn(trouble.warning)
+    with LocalTarget() as target:
+        return measure(
+            entrants,
+            target,
+            workload=workload,
+            margin=margin,
+            time_s=limit,
+            rounds=rounds,
+            on_round=on_round,
+            trust_remote_code=trust_remote_code,
+        )
+
+
+def _check(
+    time_s: float, rounds: int | None, margin: float, threads: int | None, workload: Workload
+) -> None:
+    """Refuse numbers with which nothing could be compared."""
+    least = {
+        "rounds": (rounds, 1), "threads": (threads, 1),
+        "prompt_tokens": (workload.prompt_tokens, 1), "new_tokens": (workload.new_tokens, 2),
+    }  # fmt: skip
+    for name, (given, lowest) in least.items():
+        if given is not None and (type(given) is not int or given < lowest):
+            raise UsageError(f"{name} {given!r}: expected a whole number from {lowest} on")
+    if not 0 < time_s < math.inf:
+        raise UsageError(f"time {time_s:g}: expected a time above 0, such as 90s or 10m")
+    if isinstance(margin, bool) or not _MARGINS[0] <= margin <= _MARGINS[1]:
+        raise UsageError(
+            f"margin {margin!r}: expected a share from {_MARGINS[0]:g} to {_MARGINS[1]:g} "
+            "(0.02: two percent)"
+        )

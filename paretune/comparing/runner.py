@@ -1,0 +1,363 @@
+"""`paretune compare`: models side by side, measured in turns until it is known which is faster.
+
+Each round runs every model in a new process of its own. The processes live side by side and take
+short turns in a random order; what the machine does meanwhile hits all of them alike. Of a round,
+each pair gives one ratio. Rounds go on until a verdict about every pair is sure, or the time is
+used up (`paretune/stats/sequential.py`).
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import combinations
+from pathlib import Path
+from typing import NoReturn
+
+from paretune.comparing.subjects import Entrant
+from paretune.core.errors import UsageError
+from paretune.core.interference import watching
+from paretune.core.jsontools import Json
+from paretune.core.measurement import Measurement, Rung
+from paretune.data.catalog import DataCatalog
+from paretune.models.handle import Model, folder_size, model_bytes
+from paretune.runtimes.package import lay_out
+from paretune.stats.pooling import log_ratio
+from paretune.stats.sequential import (
+    JOINT_CONFIDENCE,
+    MARGIN,
+    MedianSequence,
+    Verdict,
+    speed_verdict,
+)
+from paretune.targets.base import Job, JobResult, JobStatus, Limits, TakesTurns, Target
+from paretune.targets.interleave import TurnsEndedError, fit_together
+
+PROTOCOL = "rounds-2"
+BLOCK_S = 0.4
+"""Seconds of sampling in one process, after it has warmed up; all its turns together."""
+_LIMITS = Limits(seconds=600.0)
+METRICS = ("decode_ms_p50", "ttft_ms_p50")
+"""What is compared; a pair's verdict is the first one's."""
+
+Blocks = Mapping[str, Mapping[str, Sequence[float]]]
+"""Of one round: entrant to metric to the medians of its process's turns, in order."""
+
+
+@dataclass
+class Contest:
+    """The state of a comparison; knows nothing of where its numbers come from.
+
+    Attributes:
+        labels: The entrants.
+        metrics: Times; less is better.
+        margin: Share up to which two are the same.
+        confidence: With which all verdicts hold together.
+        rounds: How many there were.
+    """
+
+    labels: Sequence[str]
+    metrics: Sequence[str] = METRICS
+    margin: float = MARGIN
+    confidence: float = JOINT_CONFIDENCE
+    rounds: int = 0
+    _sequences: dict[tuple[str, str, str], MedianSequence] = field(init=False)
+
+    def __post_init__(self) -> None:
+        keys = [(a, b, m) for a, b in combinations(self.labels, 2) for m in self.metrics]
+        alpha = (1 - self.confidence) / len(keys)
+        self._sequences = {key: MedianSequence(alpha) for key in keys}
+
+    def add(self, blocks: Blocks) -> None:
+        """Take one round into account."""
+        self.rounds += 1
+        for (a, b, metric), sequence in self._sequences.items():
+            sequence.add(log_ratio(blocks[a][metric], blocks[b][metric]))
+
+    def verdict(self, a: str, b: str, metric: str) -> Verdict:
+        """Return what is known of `a` against `b`."""
+        return speed_verdict(self._sequences[a, b, metric], self.margin)
+
+    @property
+    def decided(self) -> bool:
+        """True once there is a verdict about every pair and metric."""
+        return all(
+            speed_verdict(sequence, self.margin) is not Verdict.UNDECIDED
+            for sequence in self._sequences.values()
+        )
+
+    def pairs(self) -> list[dict[str, Json]]:
+        """Return each pair with its verdict: the first metric's, and each metric's own."""
+        return [
+            {"a": a, "b": b, **self._pair(a, b, self.metrics[0]),
+             "metrics": {metric: self._pair(a, b, metric) for metric in self.metrics}}
+            for a, b in combinations(self.labels, 2)
+        ]  # fmt: skip
+
+    def _pair(self, a: str, b: str, metric: str) -> dict[str, Json]:
+        """Return ratios of times: below 1, `a` is faster."""
+        sequence = self._sequences[a, b, metric]
+        return {
+            "metric": metric,
+            "verdict": self.verdict(a, b, metric).value,
+            "ratio": None if sequence.median is None else math.exp(sequence.median),
+            "low": math.exp(sequence.low) if math.isfinite(sequence.low) else None,
+            "high": math.exp(sequence.high) if math.isfinite(sequence.high) else None,
+            "rounds": self.rounds,
+        }
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What each block runs.
+
+    Attributes:
+        prompt_tokens: Length of the prompt.
+        new_tokens: Tokens decoded after it.
+        block_s: Seconds of sampling in a process, all its turns together.
+    """
+
+    prompt_tokens: int = 64
+    new_tokens: int = 32
+    block_s: float = BLOCK_S
+
+    def params(self) -> dict[str, Json]:
+        """Return the parameters of the evaluator ``generation``."""
+        return {"prompt_tokens": self.prompt_tokens, "new_tokens": self.new_tokens}
+
+
+def compare(
+    entrants: Sequence[Entrant],
+    target: Target,
+    *,
+    workload: Workload = Workload(),
+    margin: float = MARGIN,
+    time_s: float = 120.0,
+    rounds: int | None = None,
+    seed: int = 0,
+    on_round: Callable[[Contest], None] = lambda contest: None,
+    trust_remote_code: bool = False,
+) -> dict[str, Json]:
+    """Measure in rounds until every pair is decided.
+
+    Args:
+        entrants: What is compared.
+        target: Where it runs.
+        workload: What runs.
+        margin: Share up to which two are the same.
+        time_s: Seconds after which no further round begins.
+        rounds: Most rounds; None: as many as the time allows.
+        seed: Of the order within rounds.
+        on_round: Told after each round.
+        trust_remote_code: Whether code in a model's folder may run.
+
+    Returns:
+        ``entrants`` (with the pooled metrics), ``pairs`` (with verdicts), ``rounds`` (the median
+        of each process's turns), ``in_turns`` (whether the models took any, or ran one after
+        another), ``interference`` (what others took of the processor meanwhile, as shares),
+        ``device`` and ``protocol``.
+
+    Raises:
+        UsageError: An entrant does not load or generate.
+    """
+    contest = Contest([e.label for e in entrants], margin=margin)
+    order, seen = random.Random(seed), list[Blocks]()
+    with (
+        Arena(entrants, target, workload, trust_remote_code=trust_remote_code) as arena,
+        watching() as watch,
+    ):
+        end = time.monotonic() + time_s
+        while not contest.decided and (rounds is None or contest.rounds < rounds):
+            if time.monotonic() >= end:
+                break
+            blocks = {label: medians(found) for label, found in arena.round(order).items()}
+            seen.append(blocks)
+            contest.add(blocks)
+            on_round(contest)
+    return {
+        "protocol": PROTOCOL,
+        "device": target.info().to_json(),
+        "confidence": contest.confidence,
+        "margin": margin,
+        "workload": workload.params(),
+        "entrants": [_row(e, seen) for e in entrants],
+        "pairs": contest.pairs(),
+        "decided": contest.decided,
+        "in_turns": arena.together,
+        "interference": asdict(watch.seen),
+        "rounds": [
+            {
+                label: {name: list(turns) for name, turns in values.items()}
+                for label, values in blocks.items()
+            }
+            for blocks in seen
+        ],
+    }
+
+
+class Arena:
+    """Packages laid out and seen to run; measures them in turns, or one alone.
+
+    Attributes:
+        together: Whether all can be loaded at once, and so take turns; known once entered.
+
+    Args:
+        entrants: What is measured.
+        target: Where it runs.
+        workload: What runs.
+        trust_remote_code: Whether code in a model's folder may run.
+
+    Raises:
+        UsageError: On entering: an entrant does not load or generate.
+    """
+
+    def __init__(
+        self,
+        entrants: Sequence[Entrant],
+        target: Target,
+        workload: Workload = Workload(),
+        *,
+        trust_remote_code: bool = False,
+    ) -> None:
+        self._entrants, self._target, self._workload = entrants, target, workload
+        self._shared: dict[str, Json] = {
+            "evaluator": {"name": "generation", "params": workload.params()},
+            "rung": Rung.FULL.value,
+            "data": DataCatalog({}, Path.cwd()).to_json(),
+            "trust_remote_code": trust_remote_code,
+        }
+        self._packages: dict[str, Model] = {}
+        self.together = False
+        self._folder = tempfile.TemporaryDirectory(prefix="paretune-")
+
+    def __enter__(self) -> Arena:
+        """Lay everything out, and run each once: files come into memory, faults to light."""
+        for number, e in enumerate(self._entrants):
+            place = Path(self._folder.name, str(number))
+            self._packages[e.label] = lay_out(e.model, e.runtime, place, link=True)
+            medians(self.block(e, 0.0))  # what cannot be compared is refused before the first round
+        sizes = [folder_size(model.path) for model in self._packages.values()]
+        self.together = (
+            isinstance(self._target, TakesTurns)
+            and all(e.runtime.provider == "cpu" for e in self._entrants)
+            and fit_together(sizes, self._target.info().memory_free)
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Remove the packages."""
+        self._folder.cleanup()
+
+    def round(self, order: random.Random) -> dict[str, list[Measurement]]:
+        """Measure each of them in a new process: in turns, or one after another.
+
+        Args:
+            order: Draws who goes when.
+
+        Raises:
+            UsageError: One of them did not come to a good end.
+        """
+        entrants = shuffled(self._entrants, order)
+        if not self.together or not isinstance(self._target, TakesTurns):
+            return {entrant.label: self.block(entrant) for entrant in entrants}
+        try:
+            results = self._target.in_turns([self._job(e, None) for e in entrants], order)
+        except TurnsEndedError as ended:
+            self._refuse(entrants[ended.number].label, ended.result)
+        return {
+            entrant.label: self._measured(entrant.label, result)
+            for entrant, result in zip(entrants, results, strict=True)
+        }
+
+    def block(self, entrant: Entrant, seconds: float | None = None) -> list[Measurement]:
+        """Measure one of them in a process of its own, while nothing else runs.
+
+        Args:
+            entrant: Which.
+            seconds: Of sampling; None: the workload's.
+
+        Raises:
+            UsageError: It did not come to a good end.
+        """
+        result = self._target.submit(self._job(entrant, seconds)).result()
+        return self._measured(entrant.label, result)
+
+    def _job(self, entrant: Entrant, seconds: float | None) -> Job:
+        payload = {
+            **self._shared,
+            "model": self._packages[entrant.label].to_json(),
+            "runtime": entrant.runtime.to_json(),
+            "budget": {
+                "seconds": self._workload.block_s if seconds is None else seconds,
+                "examples": None,
+                "block": True,
+            },
+        }
+        return Job("measure", payload, _LIMITS)
+
+    def _measured(self, label: str, result: JobResult) -> list[Measurement]:
+        if result.status is not JobStatus.OK:
+            self._refuse(label, result)
+        return [Measurement.from_json(value) for value in result.value]
+
+    def _refuse(self, what: str, result: JobResult) -> NoReturn:
+        if result.status is JobStatus.CANCELLED:
+            raise KeyboardInterrupt
+        raise UsageError(
+            f"{what} could not be measured: {result.status}: {result.reason}",
+            hint="`paretune bench FOLDER` measures one alone.",
+        )
+
+
+def shuffled(entrants: Sequence[Entrant], order: random.Random) -> list[Entrant]:
+    """Return the entrants in the order of the next round."""
+    return order.sample(list(entrants), len(entrants))
+
+
+def medians(measured: Iterable[Measurement]) -> dict[str, list[float]]:
+    """Return one process's medians of each compared metric: of each turn, or of all as one.
+
+    Raises:
+        UsageError: One of them has no value.
+    """
+    by_name = {m.metric: m for m in measured}
+    found: dict[str, list[float]] = {}
+    for name in METRICS:
+        m = by_name.get(name)
+        if m is None or m.value is None:
+            why = "" if m is None or m.reason is None else f": {m.reason}"
+            raise UsageError(
+                f"this workload has no {name}{why}",
+                hint="Give other --prompt-tokens or --new-tokens.",
+            )
+        found[name] = list(m.details.get("turns") or [m.value])
+    return found
+
+
+def _row(entrant: Entrant, seen: Sequence[Blocks]) -> dict[str, Json]:
+    """Return what is shown of an entrant: medians of its processes' medians."""
+    metrics: dict[str, Json] = {
+        name: {"value": statistics.median(statistics.median(blocks[entrant.label][name])
+                                          for blocks in seen),
+               "unit": "ms", "n": len(seen)}
+        for name in METRICS if seen
+    }  # fmt: skip
+    if seen:
+        decode = metrics["decode_ms_p50"]["value"]
+        metrics["decode_tokens_per_s"] = {
+            "value": 1e3 / decode, "unit": "tokens/s", "n": len(seen)
+        }  # fmt: skip
+    metrics["size_mb"] = {"value": model_bytes(entrant.model) / 1e6, "unit": "MB", "n": 1}
+    return {
+        "label": entrant.label,
+        "given": entrant.given,
+        "about": entrant.about,
+        "runtime": entrant.runtime.to_json(),
+        "digest": entrant.model.digest,
+        "metrics": metrics,
+    }

@@ -1,0 +1,155 @@
+"""What `paretune compare` compares: models, packages, and candidates of studies."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from paretune.core.candidate import RuntimeSettings, describe
+from paretune.core.errors import StateError, UsageError
+from paretune.core.jsontools import read_json
+from paretune.core.result import Outcome
+from paretune.models.handle import Model, ModelKind, open_model
+from paretune.reporting.opened import lacking, open_study
+from paretune.reporting.outputs import input_model
+from paretune.reporting.picking import resolved_config
+from paretune.store.artifacts import Store, default_store
+from paretune.targets.base import TargetInfo
+
+_STUDY = re.compile(r"(?P<folder>.+?)(?:#(?P<id>\d+))?")
+_SERVED = (ModelKind.GENAI, ModelKind.HF)
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """One of those compared.
+
+    Attributes:
+        label: A short name, unlike the others'.
+        given: As written on the command line.
+        model: Its files.
+        runtime: What it runs with.
+        about: What it is, in a few words.
+        outcome: What a study measured of it; None if it comes from no study.
+        study: The study's folder.
+    """
+
+    label: str
+    given: str
+    model: Model
+    runtime: RuntimeSettings
+    about: str
+    outcome: Outcome | None = None
+    study: Path | None = None
+
+
+def open_entrants(
+    given: Sequence[str],
+    device: TargetInfo,
+    *,
+    threads: int | None = None,
+    store: Path | None = None,
+) -> tuple[Entrant, ...]:
+    """Open everything that is to be compared.
+
+    Args:
+        given: Folders: a model, a package, a study (its pick), or ``STUDY#7``.
+        device: Where they will run.
+        threads: Threads for all of them; None: each with its own, else the physical cores.
+        store: Where studies' artifacts are kept.
+
+    Raises:
+        UsageError: Fewer than two, something that is none of these, or that cannot be run.
+        StateError: A candidate's artifact is not in the store any more.
+    """
+    if len(given) < 2:
+        raise UsageError(
+            f"{len(given)} to compare; a comparison needs two or more",
+            hint="Give model folders, packages or studies: paretune compare A B.",
+        )
+    labels = _labels(given)
+    return tuple(
+        _open(text, label, device, threads, store)
+        for text, label in zip(given, labels, strict=True)
+    )
+
+
+def _labels(given: Sequence[str]) -> list[str]:
+    """Return the last parts of the paths where they tell the entrants apart, else the paths."""
+    short = [Path(text).name or text for text in given]
+    distinct = len(set(given))
+    if len(set(short)) < distinct:
+        short = list(given)
+    if distinct == len(given):
+        return short
+    # The same thing twice is what one compares to see a machine's noise.
+    return [f"{name} ({n})" for n, name in enumerate(short, start=1)]
+
+
+def _open(
+    text: str, label: str, device: TargetInfo, threads: int | None, store: Path | None
+) -> Entrant:
+    found = _STUDY.fullmatch(text)
+    folder = Path(text if found is None else found["folder"])
+    number = None if found is None or found["id"] is None else int(found["id"])
+    if Path(text).is_dir():  # a folder whose name has a # in it
+        folder, number = Path(text), None
+    if number is not None or (folder / "candidates").is_dir():
+        return _of_study(text, label, folder, number, threads, store)
+    model = open_model(folder)
+    if model.kind not in _SERVED:
+        raise UsageError(
+            f"{text!r} is a model of kind {model.kind.value}, which cannot be run by itself",
+            hint="Compare models that generate: a Hugging Face folder, or a GenAI package."
+            + (" Merge an adapter first." if model.kind is ModelKind.HF_ADAPTER else ""),
+        )
+    runtime = RuntimeSettings("cpu", threads or _own_threads(model) or device.cores)
+    return Entrant(label, text, model, runtime, model.kind.value)
+
+
+def _own_threads(model: Model) -> int | None:
+    """Return the threads that a package is written to run with."""
+    if model.kind is not ModelKind.GENAI:
+        return None
+    settings = read_json(model.path / "genai_config.json")["model"]["decoder"]
+    own = settings.get("session_options", {}).get("intra_op_num_threads")
+    return own if isinstance(own, int) and own > 0 else None
+
+
+def _of_study(
+    text: str, label: str, folder: Path, number: int | None, threads: int | None, store: Path | None
+) -> Entrant:
+    results, known = open_study(folder)
+    id = results["best"] if number is None else number
+    if id is None:
+        raise UsageError(
+            f"{text!r}: this study has no pick, as nothing in it is feasible",
+            hint=f"Name one of its candidates: {text}#1.",
+        )
+    outcomes = {o.id: o for o in known}
+    if id not in outcomes:
+        ids = ", ".join(map(str, sorted(outcomes)[:20]))
+        raise UsageError(f"{text!r}: no candidate {id} in this study", hint=f"It has: {ids}.")
+    outcome = outcomes[id]
+    if outcome.artifact is None:
+        raise UsageError(
+            f"{text!r}: candidate {id} has no model to run: it ended as {outcome.kind.value}",
+            hint=None if outcome.reason is None else f"Its reason: {outcome.reason}",
+        )
+    settings = outcome.candidate.runtime
+    runtime = RuntimeSettings(settings.provider, threads or settings.threads)
+    model = _artifact(outcome, folder, store)
+    about = f"candidate {id}: {describe(outcome.candidate)}"
+    return Entrant(label, text, model, runtime, about, outcome, folder)
+
+
+def _artifact(outcome: Outcome, folder: Path, store: Path | None) -> Model:
+    assert outcome.artifact is not None
+    if not outcome.candidate.recipe:  # the input model itself
+        return input_model(resolved_config(folder), outcome)
+    try:
+        return Store(store or default_store()).open_object(outcome.artifact)
+    except StateError as error:
+        raise lacking(error, folder, outcome, resolved_config(folder)) from error

@@ -1,0 +1,97 @@
+"""Rows that contradict each other: one text with several answers, of which one at most is right.
+
+Nothing is refused: free answers may differ, and labels are never free of noise. But what is trained
+on such rows learns neither answer, and what is measured on them cannot be all right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from paretune.data.catalog import DataCatalog, Dataset, same_text
+from paretune.data.rows import Example, rows_told
+from paretune.data.templates import columns_of
+
+_SHOWN = 40
+
+
+def contradictions(
+    catalog: DataCatalog, trained_on: Iterable[str], measured_on: Iterable[str], by_label: set[str]
+) -> Iterator[str]:
+    """Yield what is to be told of texts with several answers, within data sets and between them.
+
+    Args:
+        catalog: The configuration's data sets.
+        trained_on: References of what is trained on.
+        measured_on: References of what is measured on.
+        by_label: Those of them that are classified by their answers. Of conversations only these
+            count, and those that share an answer with them: the same words may be answered freely.
+    """
+    labels = {label for ref in by_label for label in catalog.load(ref).labels}
+    trained = [d for ref in sorted(trained_on) if _counts(catalog, d := catalog.load(ref), labels)]
+    measured = [
+        d for ref in sorted(measured_on) if _counts(catalog, d := catalog.load(ref), labels)
+    ]
+    for data in {data.ref: data for data in (*trained, *measured)}.values():
+        yield from _within(data)
+    for train in trained:
+        for test in measured:
+            if test.ref != train.ref:
+                yield from _between(train, test)
+
+
+def _counts(catalog: DataCatalog, data: Dataset, labels: set[str]) -> bool:
+    if data.form == "conversations":
+        return not labels.isdisjoint(data.labels)
+    # A prompt that is the same in every row is told of where the rows are read.
+    return data.form == "pairs" and bool(columns_of(catalog.spec_of(data.ref).prompt or ""))
+
+
+def _within(data: Dataset) -> Iterator[str]:
+    by_text: dict[str, list[Example]] = {}
+    for example in data.examples:
+        by_text.setdefault(same_text(example.prompt), []).append(example)
+    torn = [pair for rows in by_text.values() if (pair := _torn(rows)) is not None]
+    if not torn:
+        return
+    one, other = torn[0]
+    rows = sorted(example.row for pair in torn for example in by_text[same_text(pair[0].prompt)])
+    texts = "one text" if len(torn) == 1 else f"{len(torn)} texts"
+    yield (
+        f"{data.ref}: {texts} with more than one answer: {rows_told(rows)} concerned, such as row "
+        f"{one.row + 1} ({_short(one.answer)}) and row {other.row + 1} ({_short(other.answer)}) "
+        f"with the text {_short(one.prompt)}: at most one of them can be right"
+    )
+
+
+def _torn(rows: list[Example]) -> tuple[Example, Example] | None:
+    for example in rows[1:]:
+        if same_text(example.answer) != same_text(rows[0].answer):
+            return rows[0], example
+    return None
+
+
+def _between(train: Dataset, test: Dataset) -> Iterator[str]:
+    answers: dict[str, dict[str, Example]] = {}
+    for example in train.examples:
+        known = answers.setdefault(same_text(example.prompt), {})
+        known.setdefault(same_text(example.answer), example)
+    against = [
+        (example, next(iter(there.values()))) for example in test.examples
+        if (there := answers.get(same_text(example.prompt)))
+        and same_text(example.answer) not in there
+    ]  # fmt: skip
+    if not against:
+        return
+    example, trained = against[0]
+    rows = rows_told([example.row for example, _ in against], ("has", "have"))
+    yield (
+        f"{test.ref}: {rows} another answer than {train.ref} has for the same text, such as row "
+        f"{example.row + 1} ({_short(example.answer)}; {train.ref}: row {trained.row + 1}, "
+        f"{_short(trained.answer)}) with the text {_short(example.prompt)}: what is learned there "
+        "is wrong here"
+    )
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}...")

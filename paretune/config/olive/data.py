@@ -1,0 +1,271 @@
+"""Olive's data configurations become entries of ``data:``, each when something refers to it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path as FilePath
+
+from paretune.config.olive.entries import Ledger, Status
+from paretune.config.olive.fields import (
+    NULL,
+    Fields,
+    Node,
+    Rule,
+    apply,
+    ignores,
+    near,
+    nearly,
+    only,
+    refused,
+    shown,
+    takes,
+    text,
+    texts,
+)
+from paretune.config.olive.model import remote_code
+from paretune.config.olive.preparing import prepared
+from paretune.config.olive.reading import DataConfig, Generation, read_data
+from paretune.config.yaml_source import Path
+from paretune.core.jsontools import Json
+from paretune.core.user_paths import expanded
+
+_NAME = re.compile(r"[A-Za-z0-9_]+")
+_CONTAINER = "huggingfacecontainer"
+_FORMATS = ("json", "csv", "parquet", "text")
+_SPLIT = re.compile(r"(?P<name>\w+)(?:\[:(?P<first>[1-9]\d{0,14})\])?")
+_HUB_SPLITS = ("train", "validation", "test")
+_LOADERS = ("default_dataloader", "no_auto_batch_dataloader")
+"""Olive's own, which only make batches."""
+_OWN_TOKEN = "the token that Hugging Face's tools have stored is used, if there is one"
+
+_LOADING: dict[str, Rule] = {
+    "subset": takes("config", text),
+    "revision": takes("revision", text),
+    "streaming": nearly("paretune reads a data set whole"),
+    "token": ignores(_OWN_TOKEN),
+    "use_auth_token": ignores(_OWN_TOKEN),
+    "type": only(
+        "huggingface_dataset", why="how Olive loads by default",
+        otherwise="loads by another component; paretune reads files and data sets of the hub",
+    ),
+    "name": ignores("a component's name for itself"),
+    "col_filters": refused("paretune does not choose rows by their columns"),
+    "data_dir": refused("paretune takes files by name, not by folder"),
+}  # fmt: skip
+
+
+@dataclass
+class DataSets:
+    """The data configurations of a workflow, translated one by one.
+
+    Attributes:
+        waiting: Those that nothing referred to yet.
+        ledger: Told of every key.
+        generation: Decides what is meant by what is not written.
+        root: What relative paths start from; None: the configuration's folder.
+        placed: Gives a path as our configuration has to name it.
+        specs: What they became, by name.
+    """
+
+    waiting: dict[str, Node]
+    ledger: Ledger
+    generation: Generation
+    root: str | None
+    placed: Callable[[str], str]
+    specs: dict[str, dict[str, Json]] = field(default_factory=dict)
+    _references: dict[str, str] = field(default_factory=dict)
+    _passed_over: dict[str, str] = field(default_factory=dict)
+
+    def reference(self, node: Node, into: Path) -> str | None:
+        """Return our reference to the data set that a key names; None if there is none.
+
+        Args:
+            node: The key.
+            into: Where the reference will stand with us.
+        """
+        name = node.value
+        known = isinstance(name, str) and (name in self.waiting or name in self._references)
+        if not known:
+            hint = near(name, (*self.waiting, *self._references))
+            why = f"no data configuration {shown(name)}{hint}"
+            self.ledger.unsupported(node.path, why)
+            return None
+        self.ledger.translated(node.path, into)
+        if name not in self._references:
+            self._references[name] = self._translate(name, self.waiting.pop(name))
+        return self._references[name]
+
+    def pass_over(self, node: Node, why: str) -> None:
+        """Speak for a key that names a data set that is not needed with us."""
+        self.ledger.approximated(node.path, None, why)
+        if isinstance(node.value, str):
+            self._passed_over.setdefault(node.value, why)
+
+    def is_pair(self, reference: str) -> bool:
+        """Return whether a data set has prompts and answers."""
+        # Not by the first dot: a name may hold one, and is refused with everything else then.
+        names = (n for n in self.specs if reference == n or reference.startswith(f"{n}."))
+        return "prompt" in self.specs[max(names, key=len)]
+
+    def close(self) -> None:
+        """Speak for the data configurations that nothing referred to."""
+        for name, node in self.waiting.items():
+            status, why = Status.NO_EFFECT, "nothing that is translated refers to it"
+            if name in self._passed_over:
+                status, why = Status.APPROXIMATED, self._passed_over[name]
+            self.ledger.record(node.path, status, None, why)
+
+    def _translate(self, name: str, node: Node) -> str:
+        at: Path = ("data", name)
+        config = read_data(name, node, self.ledger)
+        self._own(config, at)
+        source, reference = self._source(config, at)
+        self.specs[name] = source | prepared(config.prepare, self.generation, at, self.ledger)
+        self._unread(config.post, config.loader)
+        return reference
+
+    def _own(self, config: DataConfig, at: Path) -> None:
+        """Speak for a data configuration's own keys: its name and its container."""
+        name, kind = config.own.take("name"), config.own.take("type")
+        wrong = f"expected letters, digits and _ as its name, found {shown(config.name)}"
+        valid = _NAME.fullmatch(config.name) is not None
+        if name is not None and valid:
+            self.ledger.translated(name.path, at)
+        elif name is not None:
+            self.ledger.unsupported(name.path, wrong)
+        elif not valid:
+            self.ledger.absent((*config.own.path, "name"), None, wrong, Status.UNSUPPORTED)
+        if kind is None:
+            self.ledger.absent((*config.own.path, "type"), None, "Olive needs a container's type",
+                               Status.UNSUPPORTED)  # fmt: skip
+        elif isinstance(kind.value, str) and kind.value.lower() == _CONTAINER:
+            self.ledger.translated(kind.path, at)
+        else:
+            self.ledger.unsupported(
+                kind.path, f"paretune reads a HuggingfaceContainer, not {shown(kind.value)}"
+            )
+        apply({}, config.own, self.ledger, of="a data configuration")
+
+    def _unread(self, post: Fields, loader: Fields) -> None:
+        """Speak for what only Olive's evaluators read: post-processing, and how rows are batched.
+
+        Each of the two is a component of its own, and may name its type.
+        """
+        why = "paretune makes its own batches"
+        kind = loader.take("type")
+        if kind is not None and kind.value in _LOADERS:
+            self.ledger.no_effect(kind.path, why)
+        elif kind is not None:
+            self.ledger.unsupported(kind.path, "another component; paretune runs none")
+        kind = post.take("type")
+        if kind is not None:
+            self.ledger.unsupported(kind.path, "another component; paretune runs none")
+        for fields in (post, loader):
+            fields.rest(self.ledger, Status.NO_EFFECT, why)
+
+    def _source(self, config: DataConfig, at: Path) -> tuple[dict[str, Json], str]:
+        """Return where the rows come from, and the reference to those that are meant."""
+        load, ledger = config.load, self.ledger
+        name, files, split, remote = (
+            load.take(key) for key in ("data_name", "data_files", "split", "trust_remote_code")
+        )
+        if remote is not None:
+            remote_code(remote, ledger)
+        spec = apply(_LOADING, load, ledger, at, of="loading a data set")
+        if name is None or not isinstance(name.value, str):
+            why = "expected the name of a file format, or of a data set of the hub"
+            if name is None:
+                ledger.absent((*load.path, "data_name"), None, why, Status.UNSUPPORTED)
+            else:
+                ledger.unsupported(name.path, why)
+            for node in (files, split):
+                if node is not None:
+                    ledger.no_effect(node.path, "of no data set")
+            return spec, config.name
+        if files is None or files.value is None:
+            if files is not None:
+                ledger.no_effect(files.path, NULL)
+            ledger.translated(name.path, (*at, "hub"), "needs --allow-network")
+            part, limit = self._split(split, _HUB_SPLITS, load, at)
+            return {"hub": name.value, **spec, **limit}, f"{config.name}.{part}"
+        if name.value in _FORMATS:
+            ledger.translated(name.path, (*at, "format"))
+            spec["format"] = name.value
+        else:
+            ledger.unsupported(
+                name.path, f"paretune reads files of {', '.join(_FORMATS)}, not {name.value!r}"
+            )
+        where = self._files(files, at)
+        parts = tuple(where.get("files", ("train",)))
+        part, limit = self._split(split, parts, load, at)
+        reference = f"{config.name}.{part}" if "files" in where else config.name
+        return {**where, **spec, **limit}, reference
+
+    def _files(self, node: Node, at: Path) -> dict[str, Json]:
+        """Return a file, or files by split."""
+        by_split = isinstance(node.value, dict)
+        try:
+            if node.value in ({}, []):
+                raise ValueError("expected a file")
+            if by_split:
+                found: Json = {text(part): self._file(file) for part, file in node.value.items()}
+            else:
+                found = self._file(node.value)
+        except ValueError as error:
+            why = _azure(node.value) or str(error)
+            self.ledger.unsupported(node.path, why)
+            return {}
+        key = "files" if by_split else "file"
+        self.ledger.translated(node.path, (*at, key))
+        return {key: found}
+
+    def _file(self, value: Json) -> str:
+        """Return one file's path; a list of one is that one."""
+        names = texts(value)
+        if len(names) > 1:
+            raise ValueError("several files as one data set; put their rows into one file")
+        name = names[0]
+        if "://" in name:
+            raise ValueError("paretune reads local files; nothing is fetched because a file asks")
+        if self.root is not None and not FilePath(expanded(name)).is_absolute():
+            name = f"{self.root}/{name}"
+        return self.placed(name)
+
+    def _split(
+        self, node: Node | None, parts: Iterable[str], load: Fields, at: Path
+    ) -> tuple[str, dict[str, Json]]:
+        """Return the split that is meant and its limit; ``train[:4096]`` can be said with us."""
+        known = tuple(parts)
+        if node is None or node.value is None:
+            default = "validation" if "validation" in known else known[0]
+            path = (*load.path, "split") if node is None else node.path
+            if default == "validation":
+                status, why = Status.ADDED, "Olive's default: validation"
+            else:
+                why = "Olive's default, validation, is not in a file: all of its rows are meant"
+                status = Status.APPROXIMATED
+            if node is None:
+                self.ledger.absent(path, at, why, status)
+            else:
+                self.ledger.approximated(path, at, why)
+            return default, {}
+        found = _SPLIT.fullmatch(node.value) if isinstance(node.value, str) else None
+        if found is None or found["name"] not in known:
+            slices = "" if found else ", or its first rows (train[:4096]); no other slice"
+            self.ledger.unsupported(
+                node.path, f"expected {' or '.join(known)}{slices}, found {shown(node.value)}"
+            )
+            return known[0], {}
+        if found["first"] is None:
+            self.ledger.translated(node.path, at)
+            return found["name"], {}
+        self.ledger.translated(node.path, (*at, "limit"))
+        return found["name"], {"limit": int(found["first"])}
+
+
+def _azure(value: Json) -> str | None:
+    if isinstance(value, dict) and str(value.get("type", "")).startswith("azureml"):
+        return "paretune reads local files and the Hugging Face hub, nothing from Azure"
+    return None

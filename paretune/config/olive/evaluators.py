@@ -1,0 +1,369 @@
+"""Olive's evaluators become ``evaluate:``, their priorities objectives, their goals constraints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from paretune.config.olive.data import DataSets
+from paretune.config.olive.entries import Ledger, Status, children
+from paretune.config.olive.fields import (
+    NULL,
+    Fields,
+    Node,
+    Rule,
+    apply,
+    ignores,
+    near,
+    nearly,
+    number,
+    one,
+    only,
+    refused,
+    shown,
+    takes,
+    whole,
+)
+from paretune.config.olive.reading import Workflow
+from paretune.config.yaml_source import Path
+from paretune.core.jsontools import Json
+
+_DECODE, _DECODE_95 = ("generation", "decode_ms_p50"), ("generation", "decode_ms_p95")
+_RATE = ("generation", "decode_tokens_per_s")
+_OF_LATENCY = {
+    "avg": _DECODE, "p50": _DECODE, "min": _DECODE, "p75": _DECODE,
+    "p90": _DECODE_95, "p95": _DECODE_95, "p99": _DECODE_95, "p999": _DECODE_95, "max": _DECODE_95,
+}  # fmt: skip
+_OF_ACCURACY = {
+    **dict.fromkeys(("accuracy_score", "accuracy"), ("classification", "accuracy")),
+    **dict.fromkeys(("f1_score", "f1"), ("classification", "macro_f1")),
+    "exact_match": ("exact_match", "exact_match"),
+    "perplexity": ("perplexity", "perplexity"),
+}
+_KINDS: dict[str, dict[str, tuple[str, str]]] = {
+    "latency": _OF_LATENCY,
+    "throughput": dict.fromkeys(_OF_LATENCY, _RATE),
+    "accuracy": _OF_ACCURACY,
+    "size_on_disk": {"bytes": ("footprint", "size_mb")},
+}
+"""Olive's metric and its part to our evaluator and its metric."""
+
+LOWER = frozenset({"decode_ms_p50", "decode_ms_p95", "perplexity", "size_mb"})
+"""Our metrics of these that are better when they are lower."""
+
+FIRST_METRIC = {
+    "generation": "decode_ms_p50", "classification": "accuracy", "exact_match": "exact_match",
+    "perplexity": "perplexity", "footprint": "size_mb",
+}  # fmt: skip
+"""What an evaluator is asked for where no priority says so."""
+_HOW = {
+    "decode_ms_p50": "median time of one token decoded, not the mean of whole calls",
+    "decode_ms_p95": "95th percentile of one token decoded, the highest that the samples bear",
+    "decode_tokens_per_s": "tokens decoded in a second, after the prompt",
+    "accuracy": "share of examples whose likeliest label, over all its tokens, is right",
+    "macro_f1": "mean of the labels' F1, each label scored over all its tokens",
+    "exact_match": "share of generated answers that are the right ones",
+    "perplexity": "over windows of the text, each begun anew",
+    "size_mb": "10^6 bytes of all files to deploy",
+}
+_OWN_TRACE = "paretune times a trace of its own, the same for every candidate"
+_SAMPLES = "paretune measures until its interval is narrow, after a warm-up"
+_PER_MB = 1e6
+_METRIC_RULES: dict[str, Rule] = {
+    "backend": nearly("paretune measures all of its metrics itself"),
+}
+_SUB_RULES: dict[str, Rule] = {
+    "warmup_num": nearly(_SAMPLES),
+    "repeat_test_num": nearly(_SAMPLES),
+    "sleep_num": only(0, why="Olive's default", otherwise="nothing is waited for between samples"),
+    "task": nearly("paretune takes the labels from the data"),
+    "num_classes": nearly("paretune takes the labels from the data"),
+}
+
+
+def _no_settings(value: Json) -> Json:
+    """Read a metric's run-time settings, of which none may change what is run."""
+    left = value
+    while isinstance(left, dict) and len(left) == 1:  # {"onnx": {"session_options": {...}}}
+        (name, left) = next(iter(left.items()))
+        if name == "enable_profiling" and left is False:
+            return value
+    if left not in ({}, None):
+        raise ValueError("run-time settings are the target's, not a metric's")
+    return value
+
+
+_NO_CODE = refused("names a function of a user's script; paretune runs none")
+_USER_RULES: dict[str, Rule] = {
+    "io_bind": ignores("the run-time that generates binds its own inputs and outputs"),
+    "shared_kv_buffer": ignores("the run-time that generates shares it by itself"),
+    "batch_size": only(1, why="one request at a time", otherwise="paretune times one request at a "
+                       "time"),
+    "inference_settings": Rule(
+        _no_settings, None, Status.NO_EFFECT, "nothing is set but that nothing is profiled"
+    ),
+    **dict.fromkeys(("dataloader_func", "evaluate_func", "metric_func", "func_kwargs"), _NO_CODE),
+}  # fmt: skip
+
+
+@dataclass
+class Measured:
+    """What is measured, and what for.
+
+    Attributes:
+        evaluators: Name to parameters.
+        objectives: Rank and metric, most important first.
+        constraints: As our configuration writes them.
+    """
+
+    evaluators: dict[str, dict[str, Json]] = field(default_factory=dict)
+    objectives: list[tuple[int, str]] = field(default_factory=list)
+    constraints: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One part of a metric, not judged yet: its priority decides what it counts for."""
+
+    metric: str
+    evaluator: str
+    priority: Node | None
+    goal: Node | None
+    path: Path
+
+
+def translate_evaluators(
+    workflow: Workflow, data: DataSets, searching: bool, ledger: Ledger
+) -> Measured | None:
+    """Return what is measured; None where Olive measures nothing.
+
+    Args:
+        workflow: The configuration.
+        data: The data sets.
+        searching: Whether there is a search: without one, goals change nothing in Olive.
+        ledger: Told of every key.
+    """
+    waiting = dict(workflow.evaluators)
+    node = workflow.engine.take("evaluator")
+    found = None
+    if node is not None and isinstance(node.value, dict):
+        found = _Reader(data, searching, ledger).read(node)
+    elif node is not None and isinstance(node.value, str) and node.value in waiting:
+        ledger.translated(node.path, ("evaluate",))
+        found = _Reader(data, searching, ledger).read(waiting.pop(node.value))
+    elif node is not None and node.value is None:
+        ledger.no_effect(node.path, "nothing is measured")
+    elif node is not None:
+        ledger.unsupported(
+            node.path, f"no evaluator {shown(node.value)}{near(node.value, waiting)}"
+        )
+    for other in waiting.values():
+        ledger.no_effect(other.path, "nothing measures by it")
+    return found
+
+
+class _Reader:
+    """One of Olive's evaluators on its way to ours."""
+
+    def __init__(self, data: DataSets, searching: bool, ledger: Ledger) -> None:
+        self._data, self._searching, self._ledger = data, searching, ledger
+        self._found = Measured()
+
+    def read(self, node: Node) -> Measured:
+        """Return what it becomes."""
+        ledger = self._ledger
+        ledger.came_from(("evaluate",), node.path)
+        fields = Fields.of(node, ledger, nested="type_args")
+        kind, metrics = fields.take("type"), fields.take("metrics")
+        if kind is not None and kind.value not in (None, "OliveEvaluator"):
+            ledger.unsupported(kind.path, f"paretune has no evaluator for {shown(kind.value)}")
+            fields.rest(ledger, Status.NO_EFFECT, "belongs to an evaluator that is not supported")
+        elif kind is not None:
+            ledger.no_effect(kind.path, "Olive's own evaluator")
+        name = fields.take("name")
+        if name is not None:
+            ledger.no_effect(name.path, "a name for itself")
+        apply({}, fields, ledger, of="an evaluator")
+        parts: list[_Part] = []
+        if metrics is not None and isinstance(metrics.value, list):
+            each = [Node(p, v) for p, v in children(metrics.path, metrics.value)]
+            parts = [part for one in each for part in self._metric(one)]
+        elif metrics is not None:
+            ledger.unsupported(
+                metrics.path, f"expected a list of metrics, found {shown(metrics.value)}"
+            )
+        self._judge(parts)
+        return self._found
+
+    def _metric(self, node: Node) -> list[_Part]:
+        ledger = self._ledger
+        fields = Fields.of(node, ledger)
+        name, kind = fields.take("name"), fields.take("type")
+        data, subs = fields.take("data_config"), fields.take("sub_types")
+        if name is not None:
+            ledger.no_effect(name.path, "Olive's name of it; paretune's metrics have their own")
+        known = _KINDS.get(kind.value) if kind and isinstance(kind.value, str) else None
+        if known is None or kind is None:
+            given = None if kind is None else kind.value
+            why = f"paretune measures {', '.join(_KINDS)}, not {shown(given)}"
+            if kind is None:
+                ledger.absent((*fields.path, "type"), None, why, Status.UNSUPPORTED)
+            else:
+                ledger.unsupported(kind.path, why)
+            for left in (data, subs):
+                if left is not None:
+                    ledger.no_effect(left.path, "of no metric of ours")
+            fields.rest(ledger, Status.NO_EFFECT, "of a metric that is not supported")
+            return []
+        ledger.translated(kind.path, ("evaluate",))
+        user = Fields.of(fields.take("user_config"), ledger)
+        apply(_USER_RULES, user, ledger, of="a metric's user_config")
+        apply(_METRIC_RULES, fields, ledger, of="a metric")
+        parts = self._parts(str(kind.value), known, subs)
+        if kind.value == "accuracy":
+            self._data_of(parts, data, fields)
+        elif data is not None:
+            self._data.pass_over(data, _OWN_TRACE)
+        return parts
+
+    def _parts(
+        self, kind: str, known: dict[str, tuple[str, str]], node: Node | None
+    ) -> list[_Part]:
+        if node is None or not isinstance(node.value, list):
+            if node is not None:
+                self._ledger.unsupported(node.path, f"expected a list, found {shown(node.value)}")
+            return []
+        read = (self._part(kind, known, Node(p, v)) for p, v in children(node.path, node.value))
+        return [part for part in read if part is not None]
+
+    def _part(self, kind: str, known: dict[str, tuple[str, str]], node: Node) -> _Part | None:
+        ledger = self._ledger
+        fields = Fields.of(node, ledger)
+        name, priority, goal = (fields.take(key) for key in ("name", "priority", "goal"))
+        better = fields.take("higher_is_better")
+        config = Fields.of(fields.take("metric_config"), ledger)
+        apply(_SUB_RULES, config, ledger, of="metric_config")
+        apply({}, fields, ledger, of="a part of a metric")
+        found = known.get(name.value) if name and isinstance(name.value, str) else None
+        if name is None or found is None:
+            told = None if name is None else name.value
+            why = f"paretune measures {', '.join(known)} of {kind}, not {shown(told)}"
+            if name is None:
+                ledger.absent((*fields.path, "name"), None, why, Status.UNSUPPORTED)
+            else:
+                ledger.unsupported(name.path, why)
+            for left in (priority, goal, better):
+                if left is not None:
+                    ledger.no_effect(left.path, "of no metric of ours")
+            return None
+        evaluator, metric = found
+        if better is not None:
+            right = metric not in LOWER
+            other = f"{metric} is better the other way"
+            rule = only(right, why=f"so it is of {metric}", otherwise=other)
+            one(rule, better, ledger, of="a part of a metric")
+        ledger.approximated(name.path, ("evaluate", evaluator), f"{metric}: {_HOW[metric]}")
+        self._found.evaluators.setdefault(evaluator, {})
+        return _Part(metric, evaluator, priority, goal, node.path)
+
+    def _data_of(self, parts: list[_Part], node: Node | None, fields: Fields) -> None:
+        """Give an accuracy's evaluators the data that it is measured on."""
+        wanted = {part.evaluator for part in parts}
+        why = "an accuracy needs data to be measured on"
+        if node is None:
+            path = (*fields.path, "data_config")
+            self._ledger.absent(path, None, why, Status.UNSUPPORTED)
+            return
+        if node.value is None:
+            self._ledger.unsupported(node.path, why)
+            return
+        reference = self._data.reference(node, ("evaluate",))
+        if reference is None:
+            return
+        for name in sorted(wanted):
+            if name != "perplexity" and not self._data.is_pair(reference):
+                self._ledger.refuse(
+                    node.path, f"{name} needs prompts with answers (dataset_type: pair); running "
+                    "text has no right answer"
+                )  # fmt: skip
+            params = self._found.evaluators[name]
+            if params.setdefault("data", reference) != reference:
+                self._ledger.refuse(node.path, f"{name} is measured on one data set, "
+                                    f"{params['data']} already")  # fmt: skip
+
+    def _judge(self, parts: list[_Part]) -> None:
+        """Turn priorities into objectives and goals into constraints."""
+        ranked = any(part.priority is not None for part in parts)
+        alone = len(parts) == 1
+        why = "Olive's default for the only one: 1" if alone else "no priorities: in their order"
+        for place, part in enumerate(parts):
+            rank: int | None = None
+            if part.priority is not None:
+                rank = self._rank(part.priority)
+            elif not ranked:
+                rank = place
+                self._ledger.absent((*part.path, "priority"), ("objectives",), why)
+            if rank is not None:
+                self._found.objectives.append((rank, part.metric))
+            if part.goal is not None:
+                self._goal(part, part.goal, counts=rank is not None)
+        self._found.objectives.sort(key=lambda objective: objective[0])
+
+    def _rank(self, node: Node) -> int | None:
+        """Return the rank among the objectives that a priority gives; None if it gives none."""
+        try:
+            rank = whole(node.value)
+        except ValueError as error:
+            self._ledger.unsupported(node.path, str(error))
+            return None
+        if rank > 0:
+            self._ledger.translated(node.path, ("objectives",))
+            return rank
+        self._ledger.no_effect(node.path, "it is measured, and no objective")
+        return None
+
+    def _goal(self, part: _Part, node: Node, counts: bool) -> None:
+        if node.value is None:
+            self._ledger.no_effect(node.path, NULL)
+            return
+        if not (counts and self._searching):
+            why = "Olive looks at the goals of objectives only"
+            if not self._searching:
+                why = "without a search strategy Olive does not look at goals"
+            self._ledger.no_effect(node.path, why)
+            return
+        fields = Fields.of(node, self._ledger)
+        kind, value = fields.take("type"), fields.take("value")
+        apply({}, fields, self._ledger, of="a goal")
+        if kind is None or value is None:
+            missing = (*node.path, "type" if kind is None else "value")
+            why = "Olive needs a goal's type and value"
+            self._ledger.absent(missing, None, why, Status.UNSUPPORTED)
+            for left in (kind, value):
+                if left is not None:
+                    self._ledger.no_effect(left.path, "of no whole goal")
+            return
+        amount = one(takes("amount", number), value, self._ledger, of="a goal")
+        constraint = None if amount is None else _constraint(part.metric, kind.value, amount)
+        if constraint is not None:
+            self._ledger.translated(kind.path, ("constraints",), constraint)
+            self._found.constraints.append(constraint)
+        elif amount is None:
+            self._ledger.no_effect(kind.path, "its value is wrong")
+        else:
+            self._ledger.unsupported(kind.path, f"no kind of goal: {shown(kind.value)}")
+
+
+def _constraint(metric: str, kind: Json, amount: float) -> str | None:
+    """Return a goal as a constraint; None if there is no such kind of goal."""
+    lower = metric in LOWER
+    op, sign = ("<=", -1) if lower else (">=", 1)
+    scaled = amount / _PER_MB if metric == "size_mb" else amount
+    if kind == "threshold":
+        return f"{metric} {op} {scaled:.12g}"
+    better = {"min-improvement": 1, "max-degradation": -1}.get(str(kind).removeprefix("percent-"))
+    if better is None:
+        return None
+    if str(kind).startswith("percent-"):
+        return f"{metric} {op} baseline * {1 + sign * better * amount / 100:.12g}"
+    change = sign * better * scaled
+    return f"{metric} {op} baseline {'-' if change < 0 else '+'} {abs(change):.12g}"

@@ -1,0 +1,103 @@
+"""What `paretune import-olive` does: reads Olive's file, writes ours."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from paretune.config.olive.entries import Status
+from paretune.config.olive.rendering import file_text
+from paretune.config.olive.translating import Translation, translate
+from paretune.config.reading import read_configuration, read_source
+from paretune.core.errors import UsageError
+from paretune.core.user_paths import expanded
+from paretune.models.hub import is_hub_name
+
+
+@dataclass(frozen=True)
+class Import:
+    """An Olive file on its way to ours.
+
+    Attributes:
+        file: Olive's file.
+        out: Where ours is to be written.
+        translation: What it became.
+    """
+
+    file: Path
+    out: Path
+    translation: Translation
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every part of it is supported."""
+        return not self.translation.of(Status.UNSUPPORTED)
+
+    def command(self, folder: Path) -> str:
+        """Return the command that runs what is written, in Olive's folders, typed in a folder."""
+        words = ["paretune", "run" if self.translation.is_one_recipe else "search"]
+        words.append(os.path.relpath(self.out, folder))
+        named = self.translation.folders
+        for switch, place in (("--study", named.study), ("--store", named.store)):
+            if place is not None:
+                words += [switch, os.path.relpath(self.file.parent / expanded(place), folder)]
+        return shlex.join(words)
+
+    def write(self) -> None:
+        """Write our configuration.
+
+        Raises:
+            UsageError: Something is not supported, or the file is there or cannot be written.
+        """
+        self.translation.require_whole()
+        text = file_text(self.translation, self.file.name, self.command(self.out.parent))
+        try:
+            with open(self.out, "x", encoding="utf-8") as written:
+                written.write(text)
+        except FileExistsError as error:
+            raise UsageError(
+                f"{self.out} is there already", hint="Name another file with --out."
+            ) from error
+        except OSError as error:
+            raise UsageError(
+                f"{self.out} cannot be written: {error.strerror}",
+                hint="Name another file with --out.",
+            ) from error
+
+
+def read_import(file: Path, out: Path | None) -> Import:
+    """Read and translate Olive's file; nothing is written yet.
+
+    Args:
+        file: Olive's configuration.
+        out: Where ours is to be written; None: beside it, as YAML.
+
+    Raises:
+        ConfigError: It cannot be read, or is none of Olive's.
+    """
+    text = read_configuration(file)
+    out = file.with_suffix(".yaml") if out is None else out
+    return Import(file, out, translate(read_source(text, str(file)), _placed(file, out)))
+
+
+def _placed(file: Path, out: Path) -> Callable[[str], str]:
+    """Return what gives a path of Olive's file as ours has to name it, where ours lies elsewhere.
+
+    Both are looked for beside the file that names them first, in the working folder then.
+    """
+    here, there = file.parent.resolve(), out.parent.resolve()
+
+    def placed(name: str) -> str:
+        beside = here / name
+        if here == there or Path(expanded(name)).is_absolute():
+            return name
+        if beside.exists():
+            return os.path.relpath(beside, there)
+        if Path(name).exists():
+            return os.path.relpath(Path(name).resolve(), there)
+        return name if is_hub_name(name) else os.path.relpath(beside, there)
+
+    return placed

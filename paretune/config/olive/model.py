@@ -1,0 +1,165 @@
+"""Olive's ``input_model`` becomes ``model:``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from paretune.config.olive.entries import Ledger, Status
+from paretune.config.olive.fields import (
+    Fields,
+    Node,
+    Rule,
+    apply,
+    ignores,
+    only,
+    refused,
+    shown,
+    text,
+)
+from paretune.config.olive.reading import Generation, Workflow
+from paretune.core.jsontools import Json
+
+TASKS = ("text-generation", "text-generation-with-past")
+_TYPES = {"hfmodel", "pytorchmodel"}
+_LOADED_BY_PASS = "each pass of paretune reads the weights in the precision that it computes in"
+_GENERATIVE = "paretune takes models that generate text"
+_LOAD_RULES: dict[str, Rule] = {
+    "torch_dtype": ignores(_LOADED_BY_PASS),
+    "dtype": ignores(_LOADED_BY_PASS),
+    "device_map": ignores("each pass of paretune places the model itself"),
+    "low_cpu_mem_usage": ignores("transformers does so by itself today"),
+    "use_cache": ignores("each pass of paretune sets it as it needs it"),
+    "token": ignores("the token that Hugging Face's tools have stored is used, if there is one"),
+    "use_auth_token": ignores("the token that Hugging Face's tools have stored is used"),
+    "use_safetensors": only(
+        True, why="paretune reads nothing else", otherwise="weights are read from safetensors only"
+    ),
+    **dict.fromkeys(
+        ("attn_implementation", "_attn_implementation"),
+        only(
+            "eager", "sdpa",
+            why="the same attention, computed in another way: it decides how Olive exports it",
+            otherwise="only the attentions eager and sdpa compute the same everywhere",
+        ),
+    ),
+    **dict.fromkeys(
+        ("quantization_method", "quantization_config"),
+        refused("paretune takes a model that is not quantized yet; QLoRA quantizes it itself"),
+    ),
+}  # fmt: skip
+
+
+def translate_model(workflow: Workflow, ledger: Ledger, placed: Callable[[str], str]) -> str | None:
+    """Return the model's folder or its name on the Hugging Face hub.
+
+    Args:
+        workflow: The configuration.
+        ledger: Told of every key.
+        placed: Gives a path as our configuration has to name it.
+    """
+    model, hf = workflow.model, workflow.hf
+    if not _right_type(workflow, ledger):
+        for fields in (model, hf):
+            fields.rest(ledger, Status.NO_EFFECT, "belongs to a model that is not supported")
+        return None
+    for args in (
+        hf.take("from_pretrained_args"), hf.take("model_loading_args"), model.take("load_kwargs"),
+    ):  # fmt: skip
+        _loading(Fields.of(args, ledger, nested="extra_args"), ledger)
+    _task(hf.take("task") or model.take("task"), ledger)
+    named, path = hf.take("model_name"), model.take("model_path")
+    if named is not None and path is not None:
+        ledger.no_effect(named.path, "model_path says where the weights are")
+    rules: dict[str, Rule] = {
+        "io_config": Rule(_as_object, None, Status.NO_EFFECT, "only an ONNX export reads it"),
+        "model_attributes": ignores("read from the model's own files"),
+        "generative": only(True, why=_GENERATIVE, otherwise=_GENERATIVE),
+        "model_file_format": only(
+            "PyTorch.EntireModel",
+            why="Olive's default",
+            otherwise="paretune takes a Hugging Face folder",
+        ),
+        "dummy_inputs_func": refused("names a function of a user's script; paretune runs none"),
+        "adapter_path": refused("paretune starts from a model without an adapter"),
+    }
+    apply(rules, model, ledger, of="a model")
+    of_hf = {"dataset": refused("say it under data_configs: paretune reads data sets there")}
+    apply(of_hf, hf, ledger, of="hf_config")
+    return _place(path or named, workflow, ledger, placed)
+
+
+def _place(
+    node: Node | None, workflow: Workflow, ledger: Ledger, placed: Callable[[str], str]
+) -> str | None:
+    if node is None:
+        ledger.absent(
+            (*workflow.model.path, "model_path"), None, "the model's folder or name is missing",
+            Status.UNSUPPORTED,
+        )  # fmt: skip
+        return None
+    if isinstance(node.value, dict):
+        ledger.unsupported(
+            node.path,
+            f"expected a path or a name, found a resource of type {shown(node.value.get('type'))}",
+        )
+        return None
+    try:
+        place = placed(text(node.value))
+    except ValueError as error:
+        ledger.unsupported(node.path, str(error))
+        return None
+    ledger.translated(node.path, ("model",))
+    return place
+
+
+def _right_type(workflow: Workflow, ledger: Ledger) -> bool:
+    model = workflow.model
+    node = model.take("type")
+    if node is None:
+        path = (*model.path, "type")
+        ledger.absent(path, None, "the model's type is missing", Status.UNSUPPORTED)
+        return False
+    kind = node.value.lower() if isinstance(node.value, str) else None
+    if kind not in _TYPES:
+        why = f"paretune takes HfModel and PyTorchModel, not {shown(node.value)}"
+        ledger.unsupported(node.path, why)
+        return False
+    if kind == "pytorchmodel" and workflow.generation is Generation.FLAT:
+        ledger.unsupported(node.path, "without an hf_config it is a pickled model, which is code")
+        return False
+    ledger.translated(node.path, "model")
+    return True
+
+
+def _task(node: Node | None, ledger: Ledger) -> None:
+    if node is None or node.value is None or node.value in TASKS:
+        if node is not None:
+            ledger.translated(node.path, None, _GENERATIVE)
+        return
+    ledger.unsupported(node.path, f"{_GENERATIVE}; {shown(node.value)} is another task")
+
+
+def _loading(fields: Fields, ledger: Ledger) -> None:
+    remote = fields.take("trust_remote_code")
+    if remote is not None:
+        remote_code(remote, ledger)
+    apply(_LOAD_RULES, fields, ledger, of="loading a model")
+
+
+def remote_code(node: Node, ledger: Ledger) -> None:
+    """Speak for a ``trust_remote_code``: a file alone never lets code run."""
+    if node.value in (None, False):
+        ledger.translated(node.path, None, "off unless --trust-remote-code is given")
+    elif node.value is True:
+        ledger.approximated(
+            node.path, "--trust-remote-code",
+            "needs --trust-remote-code: what a file says never lets code run",
+        )  # fmt: skip
+    else:
+        ledger.unsupported(node.path, f"expected true or false, found {shown(node.value)}")
+
+
+def _as_object(value: Json) -> Json:
+    if not isinstance(value, dict):
+        raise ValueError("names a function of a user's script; paretune runs none")
+    return value

@@ -1,0 +1,262 @@
+"""Olive's passes become ``passes:``: one recipe, or a space where they are searched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from paretune.config.olive.adapters import Surroundings, dora, lora, qlora
+from paretune.config.olive.builder import genai
+from paretune.config.olive.entries import Status, children
+from paretune.config.olive.fields import Rule, apply, ignores, near, nearly, shown
+from paretune.config.olive.reading import PassConfig, Workflow
+from paretune.config.yaml_source import Path
+from paretune.core.jsontools import Json
+from paretune.models.handle import ModelKind
+
+Translator = Callable[[PassConfig, Path, Surroundings], dict[str, Json]]
+
+
+@dataclass(frozen=True)
+class Counterpart:
+    """Our pass for one of Olive's.
+
+    Attributes:
+        name: Our pass.
+        takes: What it makes a model of.
+        gives: What it makes.
+        translate: Turns Olive's parameters into ours.
+    """
+
+    name: str
+    takes: ModelKind
+    gives: ModelKind
+    translate: Translator
+
+
+def _none(config: PassConfig, at: Path, around: Surroundings) -> dict[str, Json]:
+    return apply({}, config.settings, around.ledger, at, of=shown(config.name))
+
+
+_HF, _ADAPTER = ModelKind.HF, ModelKind.HF_ADAPTER
+COUNTERPARTS: Mapping[str, Counterpart] = {
+    "LoRA": Counterpart("lora", _HF, _ADAPTER, lora),
+    "DoRA": Counterpart("lora", _HF, _ADAPTER, dora),
+    "QLoRA": Counterpart("qlora", _HF, _ADAPTER, qlora),
+    "MergeAdapterWeights": Counterpart("merge", _ADAPTER, _HF, _none),
+    "ModelBuilder": Counterpart("genai", _HF, ModelKind.GENAI, genai),
+}
+"""Olive's passes that we have; their names are compared without regard to case."""
+
+_ON_ADAPTER = {"genai": Counterpart("genai_adapter", _ADAPTER, ModelKind.GENAI, genai)}
+"""What builds from an adapter that is not merged: it stays apart, as in Olive."""
+
+_BY_TYPE = {name.lower(): counterpart for name, counterpart in COUNTERPARTS.items()}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One pass, translated.
+
+    Attributes:
+        type: Where the JSON says which pass it is.
+        at: Where its parameters stand with us.
+        counterpart: Our pass.
+        params: Its parameters.
+    """
+
+    type: Path
+    at: Path
+    counterpart: Counterpart
+    params: dict[str, Json]
+
+    @property
+    def entry(self) -> Json:
+        """What stands under ``passes:``."""
+        name = self.counterpart.name
+        return {name: self.params} if self.params else name
+
+
+class Chain:
+    """The passes of a workflow, translated.
+
+    Args:
+        workflow: The configuration.
+        around: What translations may look at.
+        searching: Whether there is a search strategy; its alternatives are then tried.
+
+    Attributes:
+        entries: What stands under ``passes:``.
+        first: The one recipe, or the first one.
+        steps: Each pass once.
+    """
+
+    def __init__(self, workflow: Workflow, around: Surroundings, searching: bool) -> None:
+        self._workflow, self._around, self._ledger = workflow, around, around.ledger
+        self._searching = searching
+        self._evaluator = workflow.engine.peek("evaluator")
+        self._done: dict[str, list[Step]] = {}
+        self.steps: list[Step] = []
+        self.entries: list[Json] = []
+        self.first: list[Json] = []
+        flows = self._flows()
+        if not workflow.passes:
+            self._ledger.absent(("passes",), ("passes",), "paretune needs passes: it picks none "
+                                "by itself", Status.UNSUPPORTED)  # fmt: skip
+        for name in workflow.passes.keys() - {name for flow in flows for name in flow}:
+            self._unused(name)
+        several = len(flows) > 1
+        alternatives = [
+            self._flow(flow, ("passes", 0, "any", i) if several else ("passes",))
+            for i, flow in enumerate(flows)
+        ]
+        self.first = [_first(entry) for entry in alternatives[0]]
+        self.entries = [{"any": alternatives}] if several else alternatives[0]
+        self.steps = [step for steps in self._done.values() for step in steps]
+
+    def _flows(self) -> list[list[str]]:
+        """Return the orders in which passes run; Olive up to 0.7 may name several."""
+        node = self._workflow.own.take("pass_flows")
+        everything = list(self._workflow.passes)
+        if node is None or node.value in (None, []):
+            if node is not None:
+                self._ledger.no_effect(node.path, "all passes run, in their order")
+            return [everything]
+        flows: Json = node.value
+        names_only = isinstance(flows, list) and all(
+            isinstance(flow, list) and flow
+            and all(isinstance(name, str) and name in everything for name in flow)
+            for flow in flows
+        )  # fmt: skip
+        if not names_only:
+            self._ledger.unsupported(node.path, "expected lists of the passes' names")
+            return [everything]
+        for path, flow in children(node.path, flows):
+            if len(flows) > 1 and not self._searching:
+                why = "Olive runs each flow; here `paretune search` does"
+                self._ledger.approximated(path, ("passes",), why)
+            else:
+                self._ledger.translated(path, ("passes",), f"in this order: {', '.join(flow)}")
+        return [list(flow) for flow in flows]
+
+    def _flow(self, names: list[str], at: Path) -> list[Json]:
+        """Return the entries of one flow; what its passes make and take has to fit."""
+        found: list[Json] = []
+        kind: ModelKind | None = _HF
+        for name in names:
+            steps = self._steps(name, (*at, len(found)), kind)
+            for step in steps:
+                if kind not in (None, step.counterpart.takes):
+                    self._misfit(step, kind)
+            # After a pass that is not supported, nobody knows what there is.
+            kind = steps[0].counterpart.gives if steps else None
+            entries = [step.entry for step in steps]
+            found += [{"any": entries}] if len(entries) > 1 else entries
+        if kind is _ADAPTER:
+            self._ledger.absent(("passes",), (*at, len(found)), "an adapter alone is neither "
+                                "measured nor packaged: it is merged into its model")  # fmt: skip
+            found.append("merge")
+        return found
+
+    def _misfit(self, step: Step, kind: ModelKind | None) -> None:
+        wanted = step.counterpart.takes
+        why = f"{step.counterpart.name} takes {wanted}, and what comes before it is {kind}"
+        if kind is _ADAPTER and wanted is _HF:
+            why += "; put MergeAdapterWeights before it"
+        self._ledger.refuse(step.type, why)
+
+    def _steps(self, name: str, at: Path, kind: ModelKind | None) -> list[Step]:
+        """Return a pass's alternatives; without a search Olive takes the first."""
+        if name not in self._done:
+            configs = self._workflow.passes[name]
+            used = configs if self._searching else configs[:1]
+            for config in configs[len(used) :]:
+                self._aside(config, "without a search strategy Olive takes the first of them")
+            found = [self._step(config, (*at, "any", i) if len(used) > 1 else at, kind)
+                     for i, config in enumerate(used)]  # fmt: skip
+            self._done[name] = [step for step in found if step is not None]
+        return self._done[name]
+
+    def _step(self, config: PassConfig, at: Path, given: ModelKind | None) -> Step | None:
+        """Return one pass, translated; None if we have none of its type."""
+        node = config.type
+        value = None if node is None else node.value
+        counterpart = _BY_TYPE.get(value.lower()) if isinstance(value, str) else None
+        if node is None or counterpart is None:
+            self._no_counterpart(config)
+            return None
+        if given is _ADAPTER:
+            counterpart = _ON_ADAPTER.get(counterpart.name, counterpart)
+        at = (*at, counterpart.name)
+        self._ledger.translated(node.path, at)
+        self._ledger.came_from(at[:-1], config.path)
+        around = self._beside(config)
+        return Step(node.path, at, counterpart, counterpart.translate(config, at, around))
+
+    def _no_counterpart(self, config: PassConfig) -> None:
+        node = config.type
+        if node is None:
+            path = (*config.path, "type")
+            self._ledger.absent(path, None, "Olive needs the pass's type", Status.UNSUPPORTED)
+        else:
+            value = node.value
+            told = value if isinstance(value, str) else shown(value)
+            self._ledger.unsupported(
+                node.path,
+                f"paretune has no pass for Olive's {told}{near(value, COUNTERPARTS)}",
+            )
+        for fields in (config.settings, config.beside):
+            fields.rest(self._ledger, Status.NO_EFFECT, "belongs to a pass that is not supported")
+
+    def _beside(self, config: PassConfig) -> Surroundings:
+        """Speak for what is said of a pass's run; returns what its translation may look at."""
+        around, beside = self._around, config.beside
+        fixed, evaluator = beside.take("disable_search"), beside.take("evaluator")
+        if fixed is not None and isinstance(fixed.value, bool):
+            self._ledger.translated(fixed.path, ("passes",))
+            searching = around.searching and not fixed.value
+            around = Surroundings(around.ledger, around.generation, around.data, searching)
+        elif fixed is not None:
+            self._ledger.unsupported(fixed.path, f"expected true or false, found "
+                                     f"{shown(fixed.value)}")  # fmt: skip
+        if evaluator is not None:
+            if evaluator.value in (None, self._evaluator):
+                self._ledger.translated(evaluator.path, ("evaluate",), "the workflow's own")
+            else:
+                self._ledger.unsupported(
+                    evaluator.path, "paretune measures every candidate by the same evaluators"
+                )
+        apply(
+            {
+                "host": Rule(self._local, None, Status.TRANSLATED, "passes run on this machine"),
+                "clean_run_cache": ignores("the store is never stale: it is keyed by content"),
+                "output_name": nearly("`best/` in the study's folder is what comes out"),
+            },
+            beside, self._ledger, of="a pass",
+        )  # fmt: skip
+        return around
+
+    def _local(self, value: Json) -> Json:
+        """Read a host of a pass: it has to be this machine."""
+        systems = self._workflow.systems
+        named = isinstance(value, str) and value in systems
+        system = systems[value].value if named else value
+        kind = system.get("type") if isinstance(system, dict) else None
+        if not isinstance(kind, str) or kind.lower() != "localsystem":
+            raise ValueError("paretune runs passes on this machine, a LocalSystem")
+        return value
+
+    def _unused(self, name: str) -> None:
+        for config in self._workflow.passes[name]:
+            self._aside(config, "no flow runs it")
+
+    def _aside(self, config: PassConfig, why: str) -> None:
+        if config.type is not None:
+            self._ledger.no_effect(config.type.path, why)
+        for fields in (config.settings, config.beside):
+            fields.rest(self._ledger, Status.NO_EFFECT, why)
+
+
+def _first(entry: Json) -> Json:
+    """Return an entry without its choices: the first of each."""
+    return _first(entry["any"][0]) if isinstance(entry, dict) and "any" in entry else entry

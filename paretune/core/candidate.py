@@ -1,0 +1,130 @@
+"""What is searched over: steps, recipes, run-time settings and candidates; frozen and JSON-able."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from paretune.core.jsontools import Json, canonical, digest
+
+
+@dataclass(frozen=True)
+class Step:
+    """One pass with the parameters that the configuration gives it.
+
+    Attributes:
+        name: The pass, as in the registry.
+        params: Parameter name to JSON value; what is absent takes the pass's default.
+    """
+
+    name: str
+    params: Mapping[str, Json] = field(default_factory=dict)
+
+    def __hash__(self) -> int:
+        return hash((self.name, canonical(dict(self.params))))
+
+    def to_json(self) -> dict[str, Json]:
+        """Return ``{"pass": name, "params": {...}}``."""
+        return {"pass": self.name, "params": dict(self.params)}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Json]) -> Step:
+        """Read what `to_json` wrote."""
+        return cls(value["pass"], dict(value["params"]))
+
+
+@dataclass(frozen=True)
+class RuntimeSettings:
+    """How a model is run: settings that need no rebuild.
+
+    Attributes:
+        provider: Execution provider: ``cpu``, ``cuda`` or ``dml``.
+        threads: Intra-op threads (inter-op is 1).
+    """
+
+    provider: str = "cpu"
+    threads: int = 1
+
+    def to_json(self) -> dict[str, Json]:
+        """Return both settings by name."""
+        return {"provider": self.provider, "threads": self.threads}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Json]) -> RuntimeSettings:
+        """Read what `to_json` wrote."""
+        return cls(value["provider"], value["threads"])
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A recipe and its run-time settings.
+
+    Attributes:
+        recipe: The passes in order; empty for the unchanged input.
+        runtime: Provider and threads.
+    """
+
+    recipe: tuple[Step, ...]
+    runtime: RuntimeSettings = RuntimeSettings()
+
+    @cached_property
+    def digest(self) -> str:
+        """Content digest of the recipe and the run-time settings."""
+        return digest(self.to_json())
+
+    def to_json(self) -> dict[str, Json]:
+        """Return the recipe as a list of steps, and the run-time settings."""
+        return {"recipe": recipe_to_json(self.recipe), "runtime": self.runtime.to_json()}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Candidate:
+        """Read what `to_json` wrote (further keys are passed over)."""
+        return cls(recipe_from_json(value["recipe"]), RuntimeSettings.from_json(value["runtime"]))
+
+
+def recipe_to_json(recipe: Iterable[Step]) -> list[Json]:
+    """Return a recipe as a list of JSON steps."""
+    return [step.to_json() for step in recipe]
+
+
+def recipe_from_json(value: Iterable[Mapping[str, Json]]) -> tuple[Step, ...]:
+    """Read a recipe from a list of JSON steps."""
+    return tuple(Step.from_json(step) for step in value)
+
+
+def describe(candidate: Candidate, hidden: Set[tuple[str, str]] = frozenset()) -> str:
+    """Return a candidate in one short line: ``lora(r=16) > genai(precision=int4) @ cpu x2``.
+
+    Args:
+        candidate: What is described.
+        hidden: ``(pass, parameter)`` pairs to leave out (see `params_in_common`).
+    """
+    parts = [describe_step(step, hidden) for step in candidate.recipe]
+    runtime = candidate.runtime
+    return f"{' > '.join(parts) or 'unchanged'} @ {runtime.provider} x{runtime.threads}"
+
+
+def describe_step(step: Step, hidden: Set[tuple[str, str]] = frozenset()) -> str:
+    """Return one pass in one short line: ``lora(r=16)`` (see `describe`)."""
+    shown = ", ".join(
+        f"{k}={short(v)}"
+        for k, v in step.params.items()
+        if k != "train" and (step.name, k) not in hidden
+    )
+    return f"{step.name}({shown})" if shown else step.name
+
+
+def short(value: Json) -> str:
+    """Return a parameter's value as it is shown in one line."""
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, list):
+        return "[" + " ".join(short(item) for item in value) + "]"
+    return str(value)
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a number with its noun: ``1 thread``, ``2 threads``."""
+    return f"1 {noun}" if count == 1 else f"{count} {noun}s"

@@ -1,0 +1,112 @@
+"""A measurement: one metric of one model on one target, with how sure it is and its raw samples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any, Literal
+
+from paretune.core.jsontools import Json
+
+Direction = Literal["minimize", "maximize"]
+
+
+class Rung(StrEnum):
+    """How much a measurement is worth: each rung costs more and says more."""
+
+    SMOKE = "smoke"
+    ROUGH = "rough"
+    FULL = "full"
+
+
+@dataclass(frozen=True)
+class MetricSpec:
+    """What an evaluator promises to yield.
+
+    Attributes:
+        name: The metric's name, the same everywhere (``accuracy``, ``decode_ms_p50``, ...).
+        unit: ``fraction``, ``ms``, ``tokens/s``, ``MB`` (10^6 bytes), ``s``, ...
+        direction: Which way is better.
+        device: True if the value depends on the device and the run-time settings.
+    """
+
+    name: str
+    unit: str
+    direction: Direction
+    device: bool
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One value with its interval.
+
+    Attributes:
+        metric: Name as in the evaluator's `MetricSpec`.
+        value: The point value; None if there is none, and then `reason` says why.
+        unit: As in the `MetricSpec`.
+        low: Lower end of the 95 % interval; None where no interval exists.
+        high: Upper end of it.
+        n: Number of samples behind the value.
+        protocol: Name and version of how it was measured, such as ``wilson-1``.
+        samples: Raw samples in order of measurement, in `unit` (per example for a proportion).
+        reason: Why there is no value or no interval, or what disturbed it.
+        details: What else the evaluator keeps (confusion matrix, settings), JSON-able.
+    """
+
+    metric: str
+    value: float | None
+    unit: str
+    low: float | None = None
+    high: float | None = None
+    n: int = 0
+    protocol: str = ""
+    samples: tuple[float, ...] = ()
+    reason: str | None = None
+    details: Mapping[str, Json] = field(default_factory=dict)
+
+    def summary(self) -> dict[str, Json]:
+        """Return what ``results.json`` shows: everything but samples and details."""
+        return {
+            "value": self.value,
+            "low": self.low,
+            "high": self.high,
+            "n": self.n,
+            "unit": self.unit,
+            "reason": self.reason,
+        }
+
+    def noting(self, **details: Json) -> Measurement:
+        """Return the same measurement with more details."""
+        return replace(self, details={**self.details, **details})
+
+    def to_json(self) -> dict[str, Json]:
+        """Return everything, raw samples included."""
+        return {
+            "metric": self.metric,
+            **self.summary(),
+            "protocol": self.protocol,
+            "samples": list(self.samples),
+            "details": dict(self.details),
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Measurement:
+        """Read what `to_json` wrote."""
+        return cls(
+            metric=value["metric"],
+            value=value["value"],
+            unit=value["unit"],
+            low=value["low"],
+            high=value["high"],
+            n=value["n"],
+            protocol=value.get("protocol", ""),
+            samples=tuple(value.get("samples", ())),
+            reason=value["reason"],
+            details=value.get("details", {}),
+        )
+
+
+def by_metric(values: Iterable[Mapping[str, Any]]) -> dict[str, Measurement]:
+    """Read what a job measured: the JSON of measurements, to be found by their metrics."""
+    return {m.metric: m for m in map(Measurement.from_json, values)}

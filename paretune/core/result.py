@@ -1,0 +1,147 @@
+"""What became of a candidate: typed, with its reason, its measurements and what it cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from paretune.core.candidate import Candidate
+from paretune.core.jsontools import Json
+from paretune.core.measurement import Measurement, Rung
+
+SCHEMA = 1
+"""Version of ``outcome.json``."""
+
+
+class OutcomeKind(StrEnum):
+    """The ways a candidate can end; the words are part of the ``results.json`` contract."""
+
+    OK = "ok"
+    INFEASIBLE = "infeasible"
+    PRUNED = "pruned"
+    INVALID = "invalid"
+    FAILED = "failed"
+    CRASHED = "crashed"
+    TIMEOUT = "timeout"
+    OUT_OF_MEMORY = "out_of_memory"
+    DUPLICATE = "duplicate"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True)
+class StepTime:
+    """Wall seconds of one step of a candidate (a pass's name, or ``evaluator:rung``).
+
+    Attributes:
+        step: What ran.
+        s: Wall seconds.
+        cached: True if the step's result came from the store or an earlier candidate.
+    """
+
+    step: str
+    s: float
+    cached: bool
+
+    def to_json(self) -> dict[str, Json]:
+        """Return the three fields by name."""
+        return {"step": self.step, "s": round(self.s, 4), "cached": self.cached}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The end of one candidate.
+
+    Attributes:
+        id: 1-based number of the candidate in its study.
+        candidate: What was tried.
+        kind: How it ended.
+        rung: The last rung that was finished, or at which it was stopped.
+        reason: Why, in words; None for ``ok``.
+        constraint: Text of the constraint that stopped it early, if one did.
+        duplicate_of: Id of the candidate with the same artifact and settings.
+        measurements: By metric name, each from its last rung.
+        artifact: Digest of the built model, if it was built.
+        seconds: What each step cost.
+        ran_job: Whether any job ran (what counts as a trial).
+        transient: True if the cause of the end lay outside of the candidate: it is no fact about
+            it, and it is tried again when the search goes on.
+        limit: For ``timeout`` and ``out_of_memory``: the limit that it met, as ``{"seconds": ...}``
+            or ``{"memory": bytes}``. It is tried again where that limit has grown.
+    """
+
+    id: int
+    candidate: Candidate
+    kind: OutcomeKind
+    rung: Rung | None = None
+    reason: str | None = None
+    constraint: str | None = None
+    duplicate_of: int | None = None
+    measurements: Mapping[str, Measurement] | None = None
+    artifact: str | None = None
+    seconds: tuple[StepTime, ...] = ()
+    ran_job: bool = True
+    transient: bool = False
+    limit: Mapping[str, float] | None = None
+
+    def value(self, metric: str) -> float | None:
+        """Return a metric's point value, or None if it was not measured."""
+        measured = (self.measurements or {}).get(metric)
+        return None if measured is None else measured.value
+
+    def to_json(self) -> dict[str, Json]:
+        """Return everything but raw samples (those are in ``measurements.json``)."""
+        return {
+            "schema": SCHEMA,
+            "id": self.id,
+            **self.candidate.to_json(),
+            "outcome": self.kind.value,
+            "rung": None if self.rung is None else self.rung.value,
+            "reason": self.reason,
+            "constraint": self.constraint,
+            "duplicate_of": self.duplicate_of,
+            "metrics": {k: m.summary() for k, m in (self.measurements or {}).items()},
+            "artifact": self.artifact,
+            "seconds": [step.to_json() for step in self.seconds],
+            "ran_job": self.ran_job,
+            "transient": self.transient,
+            **({} if self.limit is None else {"limit": dict(self.limit)}),
+        }
+
+    @classmethod
+    def from_json(
+        cls, value: Mapping[str, Any], measurements: Mapping[str, Measurement] | None = None
+    ) -> Outcome:
+        """Read what `to_json` wrote.
+
+        Args:
+            value: The JSON object of ``outcome.json``.
+            measurements: With raw samples, from ``measurements.json``; else summaries are used.
+
+        Raises:
+            ValueError: It was written under a later schema.
+        """
+        schema = value.get("schema", SCHEMA)  # the first outcomes did not say theirs
+        if schema != SCHEMA:
+            raise ValueError(f"schema {schema}, of a later version; this one reads {SCHEMA}")
+        told = {
+            name: Measurement.from_json({"metric": name, **summary})
+            for name, summary in value["metrics"].items()
+        }
+        measurements = {**told, **(measurements or {})}  # of those without samples, the summary
+        return cls(
+            id=value["id"],
+            candidate=Candidate.from_json(value),
+            kind=OutcomeKind(value["outcome"]),
+            rung=None if value["rung"] is None else Rung(value["rung"]),
+            reason=value["reason"],
+            constraint=value.get("constraint"),
+            duplicate_of=value["duplicate_of"],
+            measurements=measurements,
+            artifact=value["artifact"],
+            seconds=tuple(StepTime(s["step"], s["s"], s["cached"]) for s in value["seconds"]),
+            ran_job=value.get("ran_job", True),
+            transient=value.get("transient", False),
+            limit=value.get("limit"),
+        )

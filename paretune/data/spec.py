@@ -1,0 +1,114 @@
+"""A data set as a configuration describes it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from paretune.data.corpus import CorpusSpec
+from paretune.data.templates import columns_of
+
+
+class Split(BaseModel):
+    """How one file is divided."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    test: float = Field(0.3, gt=0, lt=1, description="Share of the distinct texts for `.test`.")
+    group: str | None = Field(
+        None,
+        min_length=1,
+        description="Rows with the same value in this column stay on one side; by default rows "
+        "with the same prompt do.",
+    )
+    seed: int = Field(0, description="Another seed gives another division.")
+    confirm: float | None = Field(
+        None, gt=0, lt=1,
+        description="Share of the distinct texts that is kept aside, as `.confirm`: nothing is "
+        "trained, measured or chosen on it, and at the end the pick is measured on it.",
+    )  # fmt: skip
+
+    @model_validator(mode="after")
+    def _something_is_left(self) -> Split:
+        if self.confirm is not None and self.test + self.confirm >= 1:
+            raise ValueError(
+                f"test ({self.test:g}) and confirm ({self.confirm:g}) leave nothing to train on: "
+                "expected less than 1 together"
+            )
+        return self
+
+
+class DataSpec(BaseModel):
+    """One data set of a configuration."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    file: str | None = Field(None, description="A .jsonl, .json, .csv, .tsv, .parquet, .txt file.")
+    files: dict[str, str] | None = Field(
+        None, description="Split name to file, where the data comes divided."
+    )
+    hub: str | None = Field(None, description="A Hugging Face data set (needs --allow-network).")
+    config: str | None = Field(None, description="Configuration of the hub data set.")
+    revision: str | None = Field(None, description="Revision of the hub data set.")
+    format: Literal["json", "jsonl", "csv", "tsv", "parquet", "text"] | None = Field(
+        None, description="The file's format, where its suffix does not tell."
+    )
+    prompt: str | None = Field(None, description="Template of the prompt: columns in braces.")
+    answer: str | None = Field(None, description="Template of the answer.")
+    text: str | None = Field(None, description="Template of plain text, instead of both.")
+    messages: str | None = Field(
+        None,
+        min_length=1,
+        description="Column with a conversation, instead of all three: turns with `role` and "
+        "`content`, or with `from` and `value`. The model's own chat template renders it.",
+    )
+    corpus: CorpusSpec | None = Field(
+        None, description="Turn `text` into training sequences: joined and cut, or line by line."
+    )
+    chat: bool = Field(False, description="Wrap the prompt by the model's own chat template.")
+    split: Split | None = Field(None, description="Divide one file into `.train` and `.test`.")
+    limit: int | None = Field(None, gt=0, description="Use the first so many rows only.")
+
+    @model_validator(mode="after")
+    def _one_source_and_one_form(self) -> DataSpec:
+        given = [n for n in ("file", "files", "hub") if getattr(self, n) is not None]
+        if len(given) != 1:
+            raise ValueError(f"expected one of file, files and hub, found {given or 'none'}")
+        forms = [n for n in ("prompt", "text", "messages") if getattr(self, n) is not None]
+        if len(forms) != 1:
+            raise ValueError(
+                "expected either `text`, or `prompt` with `answer`, or `messages`"
+                + (f", found {' and '.join(forms)}" if forms else "")
+            )
+        if self.prompt is not None and self.answer is None:
+            raise ValueError("`prompt` needs `answer` beside it")
+        if self.messages is not None and self.answer is not None:
+            raise ValueError("`messages` holds the answers itself; leave `answer` out")
+        if self.corpus is not None and self.text is None:
+            raise ValueError("`corpus` is made of `text`: give a `text` template beside it")
+        if self.split is not None and self.files is not None:
+            raise ValueError("`split` divides one file; `files` come divided")
+        if self.split is not None and self.hub is not None:
+            raise ValueError(
+                "`split` divides one file; a data set of the hub comes divided: leave `split` out, "
+                "and name its parts as `.train`, `.validation` or `.test`"
+            )
+        return self
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Names that may follow the data set's name in a reference."""
+        if self.split is not None:
+            aside = () if self.split.confirm is None else ("confirm",)
+            return ("train", "test", *aside)
+        if self.files is not None:
+            return tuple(self.files)
+        return ("train", "validation", "test") if self.hub is not None else ()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that are read, each once."""
+        named = [c for t in (self.prompt, self.answer, self.text) if t for c in columns_of(t)]
+        named += [c for c in (self.messages, self.split and self.split.group) if c]
+        return tuple(dict.fromkeys(named))

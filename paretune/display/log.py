@@ -1,0 +1,54 @@
+"""What a search called as a function reports: lines to the logger ``paretune``."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from paretune.core.result import Outcome
+from paretune.display.live import Opening, Quiet, clock, printable, result_line
+
+LOGGER = logging.getLogger("paretune")
+
+
+def show_by_default() -> None:
+    """Let lines appear on the standard error stream if nobody configured logging.
+
+    `logging.getLogger("paretune").setLevel(logging.WARNING)` keeps a search silent.
+    """
+    if not LOGGER.hasHandlers():
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        LOGGER.addHandler(handler)
+        if LOGGER.level == logging.NOTSET:
+            LOGGER.setLevel(logging.INFO)
+
+
+class Logged(Quiet):
+    """One log record an event; notes and warnings at level WARNING."""
+
+    def __init__(self) -> None:
+        show_by_default()
+        self._begin = time.monotonic()
+        self._hidden: frozenset[tuple[str, str]] = frozenset()
+
+    def start(self, opening: Opening) -> None:
+        """Log what begins."""
+        self._hidden = frozenset(opening.in_common)
+        for line in opening.lines():
+            LOGGER.info("%s", printable(line))
+
+    def outcome(self, outcome: Outcome, best: Outcome | None, front: int) -> None:
+        """Log how a candidate ended, and which one leads."""
+        leads = "" if best is None else f"  [best so far: {best.id}; front: {front}]"
+        stamp = clock(time.monotonic() - self._begin)
+        LOGGER.info("%s  %s%s", stamp, printable(result_line(outcome, self._hidden)), leads)
+
+    def note(self, text: str) -> None:
+        """Log a note."""
+        LOGGER.warning("%s", printable(text))
+
+    def finish(self, lines: list[str]) -> None:
+        """Log what came of it."""
+        for line in lines:
+            LOGGER.info("%s", printable(line))

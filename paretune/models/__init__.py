@@ -1,0 +1,1 @@
+"""Models on disk: what they are, what their files name, and what cannot work."""

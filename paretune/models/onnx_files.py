@@ -1,0 +1,167 @@
+"""Which files an ONNX model names: read from its protobuf message itself, without any library.
+
+ONNX Runtime opens whatever file a tensor's ``external_data`` names, wherever in the model that
+tensor stands: as an initializer, in a node's attribute, in a subgraph, in a function. All of them
+are found here before a run-time sees the model, in a few milliseconds and without its weights
+being read. A protobuf message is a list of fields, each a number, a kind and its bytes
+(https://protobuf.dev/programming-guides/encoding/); only fields that can lead to a tensor are
+gone into.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from paretune.core.errors import UsageError
+
+MOST_BYTES = (2 << 30) - 1
+"""What protobuf itself can hold; larger models keep their weights beside the file."""
+
+MOST_DEPTH = 100
+"""Messages inside each other, protobuf's own limit: about 30 subgraphs."""
+
+_MOST_FIELDS = 4_000_000
+
+INSIDE: Mapping[str, Mapping[int, str]] = {
+    "ModelProto": {7: "GraphProto", 20: "TrainingInfoProto", 25: "FunctionProto"},
+    "TrainingInfoProto": {1: "GraphProto", 2: "GraphProto"},
+    "FunctionProto": {7: "NodeProto", 11: "AttributeProto"},
+    "GraphProto": {1: "NodeProto", 5: "TensorProto", 15: "SparseTensorProto"},
+    "NodeProto": {5: "AttributeProto"},
+    "AttributeProto": {
+        5: "TensorProto",
+        6: "GraphProto",
+        10: "TensorProto",
+        11: "GraphProto",
+        22: "SparseTensorProto",
+        23: "SparseTensorProto",
+    },
+    "SparseTensorProto": {1: "TensorProto", 2: "TensorProto"},
+    "TensorProto": {13: "StringStringEntryProto"},
+}
+"""Message to its fields that can lead to external data, by number (onnx.proto, ONNX 1.23)."""
+
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_KEY, _VALUE = 1, 2
+
+
+def external_files(path: Path) -> list[str]:
+    """Return the file names that stand in a model's external data, each once.
+
+    Args:
+        path: An ONNX file.
+
+    Raises:
+        UsageError: It is not an ONNX file, or is unreasonably large or deep.
+    """
+    if not path.is_file():
+        raise _broken(path, "it is not a file at all")
+    size = path.stat().st_size
+    if size > MOST_BYTES:
+        raise UsageError(
+            f"{path}: {size} bytes, and an ONNX file holds at most {MOST_BYTES}",
+            hint="Keep its weights beside it: onnx.save_model(..., save_as_external_data=True).",
+        )
+    if size == 0:
+        raise _broken(path, "it is empty")
+    with (
+        open(path, "rb") as source,
+        mmap.mmap(source.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
+        memoryview(mapped) as data,
+    ):
+        try:
+            return sorted(set(_Walk(data).locations("ModelProto", 0, len(data))))
+        except ValueError as error:
+            raise _broken(path, str(error)) from error
+
+
+def _broken(path: Path, why: str) -> UsageError:
+    return UsageError(
+        f"{path}: not an ONNX file: {why}", hint="Export the model again; this file is damaged."
+    )
+
+
+class _Walk:
+    """A walk over one model's bytes.
+
+    Args:
+        data: The file's content.
+    """
+
+    def __init__(self, data: memoryview) -> None:
+        self._data = data
+        self._fields = 0
+
+    def locations(self, message: str, start: int, end: int, depth: int = 1) -> Iterator[str]:
+        """Yield every external file name in a message.
+
+        Raises:
+            ValueError: The message is malformed, or beyond the limits.
+        """
+        if depth > MOST_DEPTH:
+            raise ValueError(f"nested deeper than {MOST_DEPTH} messages")
+        if message == "StringStringEntryProto":
+            yield from self._location(start, end)
+            return
+        for number, begin, stop in self._read(start, end):
+            inner = INSIDE[message].get(number)
+            if inner is not None and begin >= 0:
+                yield from self.locations(inner, begin, stop, depth + 1)
+
+    def _location(self, start: int, end: int) -> Iterator[str]:
+        """Yield what an entry of external data names, if it is a ``location``.
+
+        A field that is given twice counts twice here: which one a parser believes is its affair.
+        """
+        texts = [
+            (number, bytes(self._data[begin:stop]).decode("utf-8"))
+            for number, begin, stop in self._read(start, end)
+            if begin >= 0
+        ]
+        if (_KEY, "location") in texts:
+            yield from (text for number, text in texts if number == _VALUE)
+
+    def _read(self, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+        for field in _fields(self._data, start, end):
+            self._fields += 1
+            if self._fields > _MOST_FIELDS:
+                raise ValueError(f"more than {_MOST_FIELDS} fields")
+            yield field
+
+
+def _fields(data: memoryview, at: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """Yield number, begin and end of each field; begin is -1 where it holds no bytes."""
+    while at < end:
+        tag, at = _varint(data, at, end)
+        number, kind = tag >> 3, tag & 7
+        begin = -1
+        if kind == _BYTES:
+            length, begin = _varint(data, at, end)
+            at = begin + length
+        elif kind == _VARINT:
+            _, at = _varint(data, at, end)
+        elif kind == _FIXED64:
+            at += 8
+        elif kind == _FIXED32:
+            at += 4
+        else:
+            raise ValueError(f"a field of the unknown kind {kind}")
+        if at > end or not number:
+            raise ValueError("a field that ends outside of its message")
+        yield number, begin, at
+
+
+def _varint(data: memoryview, at: int, end: int) -> tuple[int, int]:
+    """Return a number in base 128, lowest digits first, and where it ends."""
+    value = 0
+    for shift in range(0, 70, 7):
+        if at >= end:
+            break
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+    raise ValueError("a number that does not end")

@@ -1,0 +1,176 @@
+"""What a search would do, before it does anything: candidates, trainings, memory, disk, time."""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from paretune.core.candidate import Candidate, describe, recipe_to_json
+from paretune.core.jsontools import Json, canonical
+from paretune.core.user_paths import refuse_model_folder
+from paretune.passes.base import Pass
+from paretune.preflight.told_before import told_before
+from paretune.registry import find_pass
+from paretune.search.strategies.exhaustive import Exhaustive
+from paretune.store.artifacts import Store, default_store
+
+if TYPE_CHECKING:
+    from paretune.preflight.prepared import Setting
+
+_LOOKED_AT = 2000
+"""Candidates of a large space that are looked at one by one."""
+_SHOWN = 5
+
+
+def foresee(
+    config: Path,
+    *,
+    study: Path | None = None,
+    store: Path | None = None,
+    trials: int | None = None,
+    time: str | float | None = None,
+    allow_network: bool = False,
+    trust_remote_code: bool = False,
+) -> dict[str, Json]:
+    """Check a configuration whole and say what its search would cost; nothing is built.
+
+    Args:
+        config: The configuration.
+        study: The study that the search would go on with; by default as the search finds it.
+        store: The store; likewise.
+        trials: Most candidates.
+        time: Most time.
+        allow_network: Whether jobs may reach out.
+        trust_remote_code: Whether code that models or configurations bring may run.
+
+    Returns:
+        ``candidates`` in the space, how many were ``looked_at`` and how many of those are ruled
+        out (``skipped``, with reasons), distinct ``trainings`` and ``builds``, and the largest
+        ``memory_mb`` and the sum of ``disk_mb`` and ``seconds`` that the passes estimate (null
+        where a pass cannot tell).
+
+    Raises:
+        UsageError: The configuration is wrong, or the study holds outcomes of something else.
+    """
+    from paretune.config import load
+    from paretune.preflight.prepared import Setting
+
+    plan = load(
+        config, trials=trials, time=time,
+        allow_network=allow_network, trust_remote_code=trust_remote_code,
+    )  # fmt: skip
+    place = study or plan.study or Path("studies") / plan.name
+    root = store or plan.store or default_store()
+    refuse_model_folder(plan.model, Path(place), Path(root))
+    setting = Setting(plan, Store(root))
+    try:
+        changed = _changed(setting, place)
+        found = _foresee(setting)
+        return {**found, "notes": [*changed, *found["notes"]]}
+    finally:
+        setting.target.close()
+
+
+def _changed(setting: Setting, study: Path) -> list[str]:
+    """Return what would be dropped of a study that is there, a sentence each.
+
+    Raises:
+        UsageError: It holds outcomes of something else, as the search would say.
+    """
+    from paretune.models.handle import earlier_digests
+    from paretune.study.folder import changes_since, read_outcomes, require_identity
+
+    outcomes = read_outcomes(study)
+    require_identity(study, outcomes)
+    if not outcomes or not (study / "identity.json").is_file():
+        return []
+    device = setting.device.to_json()
+    earlier = earlier_digests(setting.plan.model)
+    return changes_since(study, outcomes, setting.identity(), device, earlier).notes
+
+
+def _foresee(setting: Setting) -> dict[str, Json]:
+    plan = setting.plan
+    named = [setting.baseline, *plan.try_first]
+    candidates = list({c.digest: c for c in (*named, *islice(plan.space, _LOOKED_AT))}.values())
+    skipped: dict[str, int] = {}
+    trainings, builds = set(), set()
+    memory, disk, seconds = [], 0, 0.0
+    known = True
+    for candidate in candidates:
+        foresight = setting.look(candidate)
+        if foresight.reason is not None:
+            skipped[foresight.reason] = skipped.get(foresight.reason, 0) + 1
+            continue
+        for depth, estimate in enumerate(foresight.estimates, start=1):
+            prefix = canonical(recipe_to_json(candidate.recipe[:depth]))
+            if prefix in builds:
+                continue
+            builds.add(prefix)
+            pass_: Pass = find_pass(candidate.recipe[depth - 1].name)
+            if pass_.trains:
+                trainings.add(prefix)
+            disk += estimate.bytes_out or 0
+            memory.append(estimate.peak_memory or 0)
+            seconds += estimate.seconds or 0.0
+            known = known and estimate.seconds is not None
+    return {
+        "candidates": plan.space.size,
+        "looked_at": len(candidates),
+        "skipped": sum(skipped.values()),
+        "reasons": skipped,
+        "trainings": len(trainings),
+        "builds": len(builds),
+        "memory_mb": round(max(memory, default=0) / 1e6),
+        "disk_mb": round(disk / 1e6),
+        "build_seconds": round(seconds),
+        "build_seconds_complete": known,
+        "baseline": describe(setting.baseline),
+        "first": [describe(c) for c in _first(setting, named)],
+        "notes": [*plan.notes, *told_before(setting)],
+        "time_s": plan.search.time_s,
+        "trials": plan.search.trials,
+    }
+
+
+def _first(setting: Setting, named: list[Candidate]) -> list[Candidate]:
+    """Return the candidates that the search begins with: none twice, none that is ruled out.
+
+    Samplers propose by what was measured: of theirs, those that the configuration names are known.
+    """
+    strategy = setting.strategy(named)
+    asked = iter(strategy.ask, None) if isinstance(strategy, Exhaustive) else iter(named)
+    found: dict[str, Candidate] = {}
+    for candidate in islice(asked, _LOOKED_AT):
+        if setting.look(candidate).reason is None:
+            found.setdefault(candidate.digest, candidate)
+        if len(found) == _SHOWN:
+            break
+    return list(found.values())
+
+
+def render(found: dict[str, Json]) -> str:
+    """Return the foresight as text."""
+    lines = [
+        f"candidates   {found['candidates']} in the space"
+        + (f", {found['skipped']} ruled out on this machine" if found["skipped"] else ""),
+        f"baseline     {found['baseline']}",
+        f"trainings    {found['trainings']} (each is done once, however many builds follow it)",
+        f"builds       {found['builds']}, training included",
+        f"time         about {found['build_seconds']} s for them"
+        + ("" if found["build_seconds_complete"] else " (some passes cannot tell theirs)")
+        + ", measuring not included",
+        f"memory       about {found['memory_mb']} MB at most",
+        f"disk         about {found['disk_mb']} MB in the store",
+    ]
+    for reason, count in found["reasons"].items():
+        lines.append(f"  {count} x {reason}")
+    if found["time_s"] is not None:
+        lines.append(f"the search stops after {found['time_s']:.0f} s")
+    if found["trials"] is not None:
+        lines.append(f"the search stops after {found['trials']} candidates")
+    lines += [f"note: {note}" for note in found["notes"]]
+    if found["first"]:
+        lines.append("first: " + "\n       ".join(found["first"]))
+    return "\n".join(lines)

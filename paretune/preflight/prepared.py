@@ -1,0 +1,241 @@
+"""A plan and everything that it needs to be searched on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from paretune.core.candidate import Candidate, RuntimeSettings, Step
+from paretune.core.device_profile import DeviceProfile
+from paretune.core.jsontools import Json
+from paretune.core.measurement import MetricSpec
+from paretune.core.result import Outcome
+from paretune.models.adapter_input import inspect_adapter
+from paretune.models.handle import Model, ModelInfo, ModelKind, inspect, open_model
+from paretune.passes.base import DataSize
+from paretune.preflight.buildable import ask
+from paretune.registry import find, find_evaluator, find_pass, is_ours
+from paretune.search.confirm.held_out import Aside
+from paretune.search.constraints import Constraint
+from paretune.search.jobs import EvaluatorSlot
+from paretune.search.prechecks import Foresight, Prechecks
+from paretune.search.roofline import roofline_entry
+from paretune.store.artifacts import Store
+from paretune.study.identity import identity_of
+from paretune.study.inputs import gather
+from paretune.study.job_factory import JobWorkbench
+from paretune.targets.base import JOB_MEMORY_SHARE
+from paretune.targets.device.providers import check_provider
+
+if TYPE_CHECKING:
+    from paretune.config import Plan
+    from paretune.search.strategies.base import Strategy
+    from paretune.targets.base import Target, TargetInfo
+
+_EXHAUSTIVE_UP_TO = 500
+
+
+class Setting:
+    """Everything that a plan needs to be searched on this machine.
+
+    Args:
+        plan: A checked configuration.
+        store: Where artifacts are kept.
+        target: A target to use instead of the one that the plan names.
+    """
+
+    def __init__(self, plan: Plan, store: Store, target: Target | None = None) -> None:
+        from paretune.data.catalog import DataCatalog
+
+        self.plan = plan
+        self.store = store
+        self.model: Model = open_model(plan.model, plan.base)
+        self.model_info: ModelInfo = (
+            inspect(plan.model) if plan.base is None else inspect_adapter(plan.model, plan.base)
+        )
+        self.catalog = DataCatalog(plan.data, plan.root, plan.allow_network)
+        self.evaluators = tuple(_slot(i, e) for i, e in enumerate(plan.evaluators))
+        self.target: Target = target or find("targets", plan.target)(
+            store_root=store.root, allow_network=plan.allow_network
+        )
+        self.device: TargetInfo = self.target.info()
+        self.profile = DeviceProfile.load(store.root, self.device.fingerprint)
+        self.baseline = self._baseline()
+        self.inputs = gather(plan, self.model, self.catalog, (self.baseline, *plan.try_first))
+        self._sizes: dict[str, DataSize] = {}
+        try:
+            asked = ask(plan, self.baseline, self.target, store)
+        except BaseException:
+            if target is None:  # nobody else knows of it
+                self.target.close()
+            raise
+        self.model_info = replace(self.model_info, unbuildable=asked.why_not)
+        self.model_notes = () if asked.note is None else (asked.note,)
+        memory = plan.search.job_memory_mb
+        self.job_memory = None if memory is None else int(memory * 1e6)
+        self._prechecks = Prechecks(
+            self.model_info, self.device, find_pass, self.job_memory, profile=self.profile,
+            constraints=self._bounded(), prompts=prompts_of(plan.evaluators),
+            spared=frozenset({self.baseline.digest}), size=self._data_size,
+        )  # fmt: skip
+
+    @property
+    def noise_floor(self) -> float | None:
+        """What two processes differ by on this device, as a share; None: not measured yet."""
+        return None if self._calm_profile is None else self._calm_profile.noise_floor
+
+    @property
+    def memory_of_a_job(self) -> int | None:
+        """Bytes that a job may use now: as configured, else of what is free; None: not known."""
+        if self.job_memory is not None:
+            return self.job_memory
+        return int(JOB_MEMORY_SHARE * self.device.memory_free) or None
+
+    @property
+    def _calm_profile(self) -> DeviceProfile | None:
+        """The device's profile if its figures are what the device can do."""
+        return self.profile if self.profile is not None and self.profile.calm else None
+
+    @property
+    def specs(self) -> tuple[MetricSpec, ...]:
+        """Every metric that the evaluators yield."""
+        return tuple(spec for slot in self.evaluators for spec in slot.metrics)
+
+    def _baseline(self) -> Candidate:
+        """Return the configured baseline, else the unchanged input, built to fp32 if others are."""
+        plan = self.plan
+        recipe = plan.baseline
+        if recipe is None:
+            adapter = self.model.kind is ModelKind.HF_ADAPTER
+            builds = adapter or self.model.kind is ModelKind.HF
+            built = {"genai", "genai_adapter"} if adapter else {"genai"}
+            recipe = (Step("merge", {}),) if adapter else ()
+            if builds and built & set(plan.space.pass_names):
+                recipe = (*recipe, Step("genai", {"precision": "fp32"}))
+        return Candidate(recipe, RuntimeSettings(plan.providers[0], self._most_threads()))
+
+    def _most_threads(self) -> int:
+        """Return the largest thread count of the space that this device has cores for."""
+        cores = self.device.logical_cores if self.device.processor else max(self.plan.threads)
+        return max((t for t in self.plan.threads if t <= cores), default=min(self.plan.threads))
+
+    def _bounded(self) -> tuple[Constraint, ...]:
+        """Return the constraints that one stream's roof bounds: a sum over streams is none."""
+        several = any(choice.params.get("streams", 1) > 1 for choice in self.plan.evaluators)
+        return tuple(
+            constraint for constraint in self.plan.constraints
+            if not (several and constraint.metric.startswith("decode_tokens_per_s"))
+        )  # fmt: skip
+
+    def look(self, candidate: Candidate) -> Foresight:
+        """Return why a candidate cannot work on this machine, or what it is expected to cost."""
+        why = check_provider(candidate.runtime.provider, self.device)
+        return Foresight(why) if why is not None else self._prechecks.look(candidate)
+
+    def _data_size(self, ref: str) -> DataSize:
+        """Return how much there is in a data set."""
+        if ref not in self._sizes:
+            examples = self.catalog.load(ref).examples
+            characters = sum(len(e.prompt) + len(e.answer) for e in examples)
+            self._sizes[ref] = DataSize(len(examples), characters)
+        return self._sizes[ref]
+
+    def roofline(self, outcome: Outcome) -> dict[str, Json] | None:
+        """Return what a candidate needs of the device, and how near it comes to its roof."""
+        info = self.look(outcome.candidate).final
+        if info is None:
+            return None
+        runtime, measured = outcome.candidate.runtime, outcome.measurements or {}
+        return roofline_entry(info, runtime, self._calm_profile, measured)
+
+    def identity(self) -> dict[str, Json]:
+        """Return what a study's outcomes are valid for: it may not change under them."""
+        return identity_of(self.plan, self.model, self.catalog, self.baseline)
+
+    def workbench(self, study: Path | None = None) -> JobWorkbench:
+        """Return what makes the jobs of this plan.
+
+        Args:
+            study: The study that artifacts are held for.
+        """
+        plan = self.plan
+        return JobWorkbench(
+            self.model,
+            self.store,
+            self.catalog.to_json(),
+            study=study,
+            inputs=self.inputs,
+            links=not plan.trust_remote_code and all(map(_only_reads, plan.evaluators)),
+            allow_network=plan.allow_network,
+            trust_remote_code=plan.trust_remote_code,
+        )
+
+    @cached_property
+    def aside(self) -> tuple[Aside, ...]:
+        """What the pick is measured on at the end: parts that `split: {confirm}` keeps aside."""
+        found = []
+        for slot, choice in zip(self.evaluators, self.plan.evaluators, strict=True):
+            params, refs = dict(slot.params), references(choice)
+            if all(spec.device for spec in slot.metrics):
+                continue
+            for ref in refs:
+                part = self.catalog.kept_aside(ref)
+                own = [name for name, value in params.items() if value == ref]
+                if part is None or ref != f"{part.removesuffix('confirm')}test" or not own:
+                    continue
+                params |= dict.fromkeys(own, part)
+                if slot.name == "classification" and not params.get("labels"):
+                    params["labels"] = list(self.catalog.load(ref).labels)
+                share = len(self.catalog.load(part).examples) / len(self.catalog.load(ref).examples)
+                found.append(Aside(replace(slot, params=params), slot.name, part,
+                                   self.catalog.digest(part), share))  # fmt: skip
+                break
+        return tuple(found)
+
+    def strategy(self, first: list[Candidate]) -> Strategy:
+        """Return the configured strategy; ``auto`` is exhaustive where the space is small."""
+        plan = self.plan
+        name = plan.search.strategy
+        if name == "auto":
+            name = "exhaustive" if plan.space.size <= _EXHAUSTIVE_UP_TO else "nsga2"
+        made: Strategy = find("strategies", name)(
+            space=plan.space, objectives=plan.objectives, seed=plan.search.seed, first=first
+        )
+        return made
+
+
+def _only_reads(choice: Any) -> bool:
+    """Return whether an evaluator is ours, and so known not to write to the model it is given."""
+    kind = find_evaluator(choice.name)
+    return is_ours("evaluators", choice.name) and not getattr(kind, "runs_user_code", False)
+
+
+def _slot(index: int, choice: Any) -> EvaluatorSlot:
+    kind = find_evaluator(choice.name)
+    evaluator = kind(kind.Params(**choice.params))
+    processes = getattr(kind, "processes", 1)
+    return EvaluatorSlot(
+        index, choice.name, choice.params, evaluator.metrics, kind.rungs, processes
+    )  # fmt: skip
+
+
+def prompts_of(choices: Iterable[Any]) -> dict[str, int]:
+    """Return the tokens of the prompt of each metric that is a time to a first token.
+
+    An evaluator says so in a property ``prompts_by_metric``, if it has any such metric.
+    """
+    found: dict[str, int] = {}
+    for choice in choices:
+        kind = find_evaluator(choice.name)
+        prompts = getattr(kind(kind.Params(**choice.params)), "prompts_by_metric", {})
+        found |= {name: min(tokens, found.get(name, tokens)) for name, tokens in prompts.items()}
+    return found
+
+
+def references(choice: Any) -> tuple[str, ...]:
+    """Return the data sets that a configured evaluator reads."""
+    kind = find_evaluator(choice.name)
+    return kind(kind.Params(**choice.params)).data

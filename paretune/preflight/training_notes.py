@@ -1,0 +1,62 @@
+"""What is said of a training precision that this device is slow at, before anything is trained."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from paretune.registry import find_pass
+from paretune.targets.base import Job, JobStatus, Limits
+
+if TYPE_CHECKING:
+    from paretune.config import Plan
+    from paretune.core.candidate import Candidate
+    from paretune.targets.base import Target
+
+_LOOKED_AT = 10_000
+_LIMITS = Limits(seconds=120.0)
+
+
+def training_notes(plan: Plan, baseline: Candidate, target: Target) -> tuple[str, ...]:
+    """Return a note if the plan trains in a precision that is many times slower here than fp32.
+
+    Nothing is measured where all that is trained computes in fp32.
+
+    Args:
+        plan: A checked configuration.
+        baseline: Its baseline.
+        target: Where it would train; the measurement is a job there.
+    """
+    dtypes = sorted(precisions(plan, baseline) - {"fp32"})
+    if not dtypes:
+        return ()
+    call = {"function": "paretune.passes.lora.precision:notes", "args": {"dtypes": dtypes}}
+    result = target.submit(Job("call", call, _LIMITS)).result()
+    if result.status is not JobStatus.OK:
+        return (f"how fast {', '.join(dtypes)} trains here could not be timed: {result.reason}",)
+    return tuple(result.value)
+
+
+def precisions(plan: Plan, baseline: Candidate) -> set[str]:
+    """Return every precision that a training of the plan computes in."""
+    steps = {
+        (step.name, *(step.params.get(f) for f in _fields(step.name))): step
+        for candidate in (baseline, *plan.try_first, *islice(plan.space, _LOOKED_AT))
+        for step in candidate.recipe
+        if _fields(step.name)
+    }
+    found: set[str] = set()
+    for step in steps.values():
+        try:
+            params: Any = find_pass(step.name).Params(**step.params)
+        except ValidationError:
+            continue  # ruled out with its reason by the prechecks
+        found.update(params.precisions())
+    return found
+
+
+def _fields(name: str) -> tuple[str, ...]:
+    fields: tuple[str, ...] = getattr(find_pass(name).Params, "precision_fields", ())
+    return fields

@@ -1,0 +1,1 @@
+"""What people read of a study: the report, the model card, tables."""

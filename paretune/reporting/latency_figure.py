@@ -1,0 +1,151 @@
+"""The report's picture of latency against length: what a long prompt or conversation costs."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from paretune.core.jsontools import Json
+from paretune.evaluators.generation.workload import Case, GenerationParams, cases_of
+
+PANELS = (
+    ("decode_ms_p50", "time per token, ms"),
+    ("ttft_ms_p50", "time to first token, ms"),
+)
+_PICK, _BASE = "#c2410c", "#2456c4"
+_OTHERS = ("#0f8a5f", "#8a5fc2", "#a17a00", "#0b7f96", "#b0407a", "#5c6b7d")
+_LONGEST = 70
+
+
+def measured_cases(config: Mapping[str, Json]) -> list[Case]:
+    """Return the lengths that a resolved configuration measures; none if it times no generation.
+
+    Args:
+        config: As in ``STUDY/config.yaml``; it may come from anywhere.
+    """
+    entries = config.get("evaluate")
+    for entry in entries if isinstance(entries, list) else []:
+        params = entry.get("generation") if isinstance(entry, dict) else None
+        if isinstance(params, dict):
+            try:
+                return cases_of(GenerationParams(**{str(k): v for k, v in params.items()}))
+            except ValidationError:  # of another version: there is a report without the picture
+                return []
+    return []
+
+
+def latency_figure(results: Mapping[str, Json], cases: Sequence[Case]) -> dict[str, Json] | None:
+    """Return a Plotly figure: one line a candidate of the front, and the baseline's.
+
+    Prompts of growing length are solid lines, a growing context before a prompt dashed ones.
+
+    Args:
+        results: The results document.
+        cases: The lengths that were measured.
+
+    Returns:
+        None if no more than one length was measured.
+    """
+    if len(cases) < 2:
+        return None
+    first, *further = cases
+    ways = {
+        "solid": [first, *(c for c in further if c.context == first.context)],
+        "dash": [first, *(c for c in further if c.context != first.context)],
+    }
+    rows = {row["id"]: row for row in results["candidates"]}
+    baseline = (results["baseline"] or {}).get("id")
+    shown = dict.fromkeys(
+        id for id in (results["best"], baseline, *results["pareto"]) if id in rows
+    )
+    traces: list[dict[str, Json]] = []
+    for number, id in enumerate(shown):
+        color = _PICK if id == results["best"] else _BASE if id == baseline else (
+            _OTHERS[number % len(_OTHERS)]
+        )  # fmt: skip
+        lines = [
+            _line(rows[id], metric, way, axis)
+            for axis, (metric, _) in enumerate(PANELS, start=1)
+            for way in ways.items()
+        ]
+        name = _name(rows[id], results["best"], baseline)
+        for line in lines:
+            if line is not None:
+                # One entry of the legend a candidate: it shows and hides all of its lines.
+                seen = any(trace["legendgroup"] == str(id) for trace in traces)
+                traces.append({**line, "name": name, "legendgroup": str(id), "showlegend": not seen,
+                               "marker": {"color": color}})  # fmt: skip
+    return {"data": traces, "layout": _layout()} if traces else None
+
+
+def _line(
+    row: Mapping[str, Any], metric: str, way: tuple[str, Sequence[Case]], axis: int
+) -> dict[str, Json] | None:
+    """Return a trace, or None if fewer than two of its points have a value."""
+    dash, cases = way
+    points = []
+    for case in sorted(cases, key=lambda case: case.before):
+        measured = row["metrics"].get(f"{metric}{case.suffix}")
+        if measured is not None and measured["value"] is not None:
+            points.append((case, measured))
+    if len(points) < 2:
+        return None
+    values = [m["value"] for _, m in points]
+    return {
+        "type": "scatter",
+        "mode": "lines+markers",
+        "x": [case.before for case, _ in points],
+        "y": values,
+        "error_y": {
+            "type": "data", "symmetric": False, "thickness": 1, "width": 3,
+            "array": [_end(m["high"], m["value"]) for _, m in points],
+            "arrayminus": [-_end(m["low"], m["value"]) for _, m in points],
+        },
+        "line": {"dash": dash, "width": 1.6},
+        "text": [f"{case.context} tokens held, {case.prompt} of the prompt" for case, _ in points],
+        "hovertemplate": "%{text}: %{y:.4g} ms",
+        "xaxis": "x" if axis == 1 else f"x{axis}",
+        "yaxis": "y" if axis == 1 else f"y{axis}",
+    }  # fmt: skip
+
+
+def _end(end: float | None, value: float) -> float:
+    return 0.0 if end is None else end - value
+
+
+def _name(row: Mapping[str, Any], best: int | None, baseline: int | None) -> str:
+    """Return a line's name; Plotly reads elements in it, so that texts are escaped."""
+    steps = " › ".join(step["pass"] + _shown(step["params"]) for step in row["recipe"])
+    threads = row["runtime"]["threads"]
+    words = f"{row['id']} {steps or 'unchanged'}, {threads} thread{'s' * (threads > 1)}"
+    what = "the pick: " if row["id"] == best else "baseline: " if row["id"] == baseline else ""
+    cut = words if len(words) <= _LONGEST else f"{words[: _LONGEST - 1]}…"
+    return html.escape(what + cut)
+
+
+def _shown(params: Mapping[str, Json]) -> str:
+    given = ", ".join(str(v) for k, v in params.items() if k != "train")
+    return f" ({given})" if given else ""
+
+
+def _layout() -> dict[str, Json]:
+    axes: dict[str, Json] = {}
+    for number, (_, title) in enumerate(PANELS, start=1):
+        end = "" if number == 1 else str(number)
+        left = (number - 1) * 0.54
+        axes[f"xaxis{end}"] = {
+            "title": {"text": "tokens before the one that is computed"}, "rangemode": "tozero",
+            "domain": [left, left + 0.46], "anchor": f"y{end}", "zeroline": False,
+        }  # fmt: skip
+        axes[f"yaxis{end}"] = {"title": {"text": title}, "rangemode": "tozero",
+                               "anchor": f"x{end}", "zeroline": False}  # fmt: skip
+    return {
+        **axes,
+        "margin": {"l": 60, "r": 20, "t": 10, "b": 50},
+        "legend": {"orientation": "h", "y": -0.22},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+    }

@@ -1,0 +1,87 @@
+"""The model card that lies beside a package, with its measured figures."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from paretune.core.jsontools import Json, canonical
+from paretune.study.pick_entry import sentences
+
+_SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|<>~&])")
+
+
+def escaped(text: str) -> str:
+    """Return text that comes from elsewhere as plain Markdown: no markup, no control characters."""
+    printable = "".join(c if c.isprintable() else " " for c in text)
+    return _SPECIAL.sub(r"\\\1", printable)
+
+
+def write_model_card(
+    results: Mapping[str, Json],
+    candidate: Mapping[str, Json],
+    out: Path,
+    model_name: str,
+    kind: str,
+    legal: Sequence[str] = (),
+) -> None:
+    """Write a model card with the figures that were measured.
+
+    Args:
+        results: The study's results document.
+        candidate: The candidate's entry in it.
+        out: The file.
+        model_name: Name of the input model.
+        kind: ``genai`` or ``hf``.
+        legal: Names of the licences and notices that lie beside it.
+    """
+    device, provider = results["device"], escaped(candidate["runtime"]["provider"])
+    lines = [
+        f"# {escaped(model_name)}, as chosen by paretune",
+        "",
+        f"Candidate {candidate['id']} of the study *{escaped(results['study'])}*. Run it: "
+        '`python sample.py "a prompt"`'
+        + (" (needs `onnxruntime-genai`)." if kind == "genai" else " (needs `transformers`)."),
+        "",
+        "## Measured",
+        "On " + escaped(str(device.get("processor", ""))) + f", {device.get('cores')} cores, "
+        f"{escaped(str(device.get('os', '')))}; provider {provider}, "
+        f"{candidate['runtime']['threads']} threads. Speeds hold for this device only.",
+        "",
+        "| metric | value | 95 % interval | samples |",
+        "|---|---|---|---|",
+    ]
+    for name, m in candidate["metrics"].items():
+        value = "-" if m["value"] is None else f"{m['value']:.4g} {m['unit']}".strip()
+        interval = "-" if m["low"] is None else f"{m['low']:.4g} to {m['high']:.4g}"
+        lines.append(f"| {escaped(name)} | {escaped(value)} | {interval} | {m['n']} |")
+    pick = results.get("pick")
+    if pick is not None and pick["id"] == candidate["id"]:
+        lines += ["", *(escaped(sentence) for sentence in sentences(results))]
+    lines += ["", "## How it was made", ""]
+    for number, step in enumerate(candidate["recipe"], start=1):
+        params = ", ".join(f"{k}={_shown(v)}" for k, v in step["params"].items())
+        lines.append(f"{number}. **{escaped(step['pass'])}** {escaped(params)}".rstrip())
+    if not candidate["recipe"]:
+        lines.append("The input model, unchanged.")
+    lines += ["", "`paretune run recipe.yaml` builds and measures it again.", ""]
+    if results["constraints"]:
+        lines += ["## Constraints it was held to", ""]
+        lines += [f"- {escaped(c['text'])}" for c in results["constraints"]]
+        lines.append("")
+    lines += [
+        "## Limits",
+        "Its accuracy was measured on the data named in `recipe.yaml` and on nothing else. Its "
+        "licence is that of the model it was made from, and of the data it was trained on"
+        + (f" (beside this: {', '.join(map(escaped, legal))})." if legal else "."),
+        "",
+        "Versions: "
+        + ", ".join(f"{escaped(k)} {escaped(v)}" for k, v in results["versions"].items()),
+        "",
+    ]
+    out.write_text("\n".join(lines), encoding="utf-8")
+
+
+def _shown(value: Json) -> str:
+    return value if isinstance(value, str) else canonical(value)

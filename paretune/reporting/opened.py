@@ -1,0 +1,132 @@
+"""A study that is looked at: its outcomes, and a results document that says the same.
+
+``results.json`` is written every few seconds only, so what a killed search left is older than its
+outcomes. Those are the truth: where the two differ the document is made again, in memory.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from paretune.core.candidate import Candidate
+from paretune.core.errors import StateError, UsageError
+from paretune.core.jsontools import Json, read_json, write_atomic
+from paretune.core.result import Outcome
+from paretune.search.constraints import Objective, parse_constraint
+from paretune.search.summary import stand
+from paretune.search.tolerance import parse_tolerance
+from paretune.study.folder import in_use, read_confirmed, read_outcomes
+
+
+def open_results(study: Path) -> dict[str, Json]:
+    """Read a study's ``results.json``.
+
+    Raises:
+        UsageError: There is no study.
+        StateError: It is damaged, or missing in a study that has outcomes.
+    """
+    from paretune.study.results import read_results
+
+    file = study / "results.json"
+    if not file.is_file():
+        if next(study.glob("candidates/*/outcome.json"), None) is not None:
+            raise StateError(
+                f"study {str(study)!r} has outcomes and no results.json",
+                hint="Run the same `paretune search` again: it is written anew.",
+            )
+        raise UsageError(
+            f"{str(study)!r} is not a study: it has no results.json",
+            hint="Give the folder that `paretune search` wrote, such as studies/tone.",
+        )
+    return dict(read_results(file))
+
+
+def open_study(study: Path) -> tuple[dict[str, Json], list[Outcome]]:
+    """Return a study's results document, as its outcomes have it, and the outcomes.
+
+    Raises:
+        UsageError: There is no study.
+        StateError: A file of it cannot be read.
+    """
+    results = open_results(study)
+    outcomes = read_outcomes(study)
+    rows = results["candidates"]
+    if [_told(row) for row in rows] == [_told(outcome.to_json()) for outcome in outcomes]:
+        return results, outcomes
+    return _anew(study, results, outcomes), outcomes
+
+
+def _told(row: Mapping[str, Json]) -> Json:
+    """Return what a document's row and an outcome both say."""
+    values = {name: (m["value"], m["n"]) for name, m in row["metrics"].items()}
+    return row["id"], row["outcome"], row["artifact"], values
+
+
+def _anew(study: Path, old: Mapping[str, Json], outcomes: Sequence[Outcome]) -> dict[str, Json]:
+    from paretune.study.results import Results
+    from paretune.study.results_document import ResultsDocument
+
+    objectives = [
+        Objective(o["metric"], o["direction"], parse_tolerance(o.get("within", "1%")))
+        for o in old["objectives"]
+    ]
+    constraints = [parse_constraint(entry["text"]) for entry in old["constraints"]]
+    baseline = _baseline(study, old, outcomes)
+    roofs = {row["id"]: row.get("roofline") for row in old["candidates"]}
+    document = ResultsDocument(
+        old["study"], old["config"], old["device"], objectives, constraints,
+        "" if baseline is None else baseline.candidate.digest, old["notes"],
+        lambda outcome: roofs.get(outcome.id), old["prefer"],
+    )  # fmt: skip
+    standing = stand(outcomes, objectives, constraints, baseline, old["prefer"])
+    pick = next((o for o in outcomes if o.id == standing.best), None)
+    confirmed = None if pick is None else read_confirmed(study, pick)
+    status = "running" if in_use(study) else "interrupted"
+    made = json.loads(document.render(outcomes, standing, status, confirmed))
+    checked = Results.model_validate({**made, "versions": old["versions"]})
+    return checked.model_dump(mode="json", by_alias=True)
+
+
+def _baseline(study: Path, old: Mapping[str, Json], outcomes: Sequence[Outcome]) -> Outcome | None:
+    """Return the baseline's outcome: who it is stands in the document, or in the identity."""
+    entry = old["baseline"]
+    if entry is not None:
+        return next((o for o in outcomes if o.id == entry["id"]), None)
+    try:
+        wanted = Candidate.from_json(read_json(study / "identity.json")["baseline"]).digest
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return next((o for o in outcomes if o.candidate.digest == wanted), None)
+
+
+def lacking(
+    error: StateError, study: Path, outcome: Outcome, resolved: Mapping[str, Json]
+) -> StateError:
+    """Return the error to end with where a candidate's artifact is not in the store any more.
+
+    What builds it again is written into the candidate's folder, for the error to name.
+
+    Args:
+        error: What the store says.
+        study: The study's folder.
+        outcome: The candidate's.
+        resolved: The study's resolved configuration.
+    """
+    import yaml
+
+    from paretune.reporting.outputs import recipe_config
+
+    file = study / "candidates" / f"{outcome.id:04d}" / "recipe.yaml"
+    recipe = recipe_config(resolved, outcome.candidate)
+    try:
+        write_atomic(
+            file, yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True), durable=False
+        )
+    except OSError:  # a study that may only be read
+        return error
+    return StateError(
+        f"candidate {outcome.id}: {error.message}",
+        hint=f"Build it again, with the same --store: paretune run '{file}'",
+    )

@@ -1,0 +1,165 @@
+"""What a study leaves for people: ``results.json``, ``report.html``, ``results.csv`` and ``best/``.
+
+All of it is rebuilt from the outcomes; none of it is read back as truth.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+
+import yaml
+
+from paretune.config.yaml_source import Source
+from paretune.core.candidate import Candidate
+from paretune.core.errors import ConfigError, StateError
+from paretune.core.jsontools import Json, write_atomic
+from paretune.core.result import Outcome
+from paretune.models.handle import Model, earlier_digests, open_model
+from paretune.models.legal_files import add_legal
+from paretune.reporting.csv_export import write_csv
+from paretune.reporting.latency_figure import measured_cases
+from paretune.reporting.model_card import write_model_card
+from paretune.reporting.page import write_report
+from paretune.runtimes.package import lay_out
+from paretune.runtimes.sample_program import write_sample
+from paretune.store.artifacts import Store
+from paretune.study.example_prompt import ExamplePrompt
+
+
+def recipe_config(resolved: Mapping[str, Json], candidate: Candidate) -> dict[str, Json]:
+    """Return a configuration for ``paretune run`` that rebuilds and measures one candidate.
+
+    Args:
+        resolved: The study's resolved configuration.
+        candidate: What to rebuild.
+    """
+    runtime = candidate.runtime
+    config = {k: v for k, v in resolved.items() if k not in ("try_first", "search")}
+    config["passes"] = [
+        {step.name: dict(step.params)} if step.params else step.name for step in candidate.recipe
+    ]
+    config["target"] = {
+        **(resolved.get("target") or {}),
+        "providers": [runtime.provider],
+        "threads": [runtime.threads],
+    }
+    return config
+
+
+def hand_over(
+    outcome: Outcome,
+    results: Mapping[str, Json],
+    resolved: Mapping[str, Json],
+    store: Store,
+    out: Path,
+    example_prompt: ExamplePrompt,
+    legal: Sequence[Path] = (),
+) -> None:
+    """Write the deployable package of one candidate; whole, or not at all.
+
+    Args:
+        outcome: The candidate's outcome; its artifact must be in the store.
+        results: The study's results document.
+        resolved: The study's resolved configuration.
+        store: Where the artifact lies.
+        out: The folder to write; replaced if it is there.
+        example_prompt: What ``sample.py`` is given when it is started without a prompt.
+        legal: Folders whose licences and notices go with it.
+
+    Raises:
+        StateError: The artifact is not in the store any more.
+    """
+    assert outcome.artifact is not None
+    row = next(c for c in results["candidates"] if c["id"] == outcome.id)
+    aside = out.with_name(f".{out.name}.part")
+    shutil.rmtree(aside, ignore_errors=True)
+    with store.lock_object(outcome.artifact):  # nobody removes it while it is copied
+        model = (
+            store.open_object(outcome.artifact)
+            if outcome.candidate.recipe
+            else input_model(resolved, outcome)
+        )
+        lay_out(model, outcome.candidate.runtime, aside, link=False)
+    notices = add_legal(aside, legal)
+    recipe = yaml.safe_dump(
+        recipe_config(resolved, outcome.candidate), sort_keys=False, allow_unicode=True, width=100
+    )
+    header = "# Rebuilds and measures this model: paretune run recipe.yaml\n"
+    write_atomic(aside / "recipe.yaml", header + recipe)
+    name = Path(str(resolved["model"])).name
+    write_model_card(dict(results), row, aside / "model_card.md", name, model.kind.value, notices)
+    prompt, chat, before, role = example_prompt
+    write_sample(aside / "sample.py", model.kind.value, prompt, chat, 32, before, role)
+    shutil.rmtree(out, ignore_errors=True)
+    aside.rename(out)
+
+
+def write_views(folder: Path, results: Mapping[str, Json], extra: Mapping[str, Json]) -> None:
+    """Write ``report.html`` and ``results.csv`` beside ``results.json``.
+
+    Args:
+        folder: The study; the lengths that its ``config.yaml`` measures are drawn.
+        results: Its results document.
+        extra: What else the report shows (see `comparison`).
+    """
+    cases = measured_cases(_config(folder))
+    write_report(dict(results), folder / "report.html", {**extra, "cases": cases})
+    write_csv(dict(results), folder / "results.csv")
+
+
+def _config(folder: Path) -> dict[str, Json]:
+    """Return a study's resolved configuration; empty where it cannot be read."""
+    file = folder / "config.yaml"
+    try:
+        found = Source(file.read_text(encoding="utf-8"), str(file)).value
+    except (ConfigError, OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def comparison(outcomes: Sequence[Outcome], best: int | None, baseline: int | None) -> Json:
+    """Return paired differences of the pick from the baseline, on raw per-example samples.
+
+    Args:
+        outcomes: With raw samples.
+        best: Id of the pick.
+        baseline: Id of the baseline.
+
+    Returns:
+        Metric to ``{difference, low, high, n, p, test}``: `p` of McNemar's exact test, or of a
+        permutation test where scores are not 0 or 1; empty where the two cannot be paired.
+    """
+    from paretune.stats.intervals import paired_bootstrap_difference, paired_p
+
+    by_id = {o.id: o.measurements or {} for o in outcomes}
+    if best is None or baseline is None or best == baseline:
+        return {}
+    found: dict[str, Json] = {}
+    for metric in ("accuracy", "exact_match"):
+        a, b = by_id[best].get(metric), by_id.get(baseline, {}).get(metric)
+        if a is None or b is None or not a.samples or len(a.samples) != len(b.samples):
+            continue
+        difference, low, high = paired_bootstrap_difference(a.samples, b.samples)
+        p, test = paired_p(a.samples, b.samples)
+        found[metric] = {"difference": difference, "low": low, "high": high, "n": a.n, "p": p,
+                         "test": test}  # fmt: skip
+    return found
+
+
+def input_model(resolved: Mapping[str, Json], outcome: Outcome) -> Model:
+    """Return the input model, which a candidate without any pass is.
+
+    Raises:
+        StateError: It is not the one that was measured.
+    """
+    model = open_model(Path(str(resolved["model"])))
+    digests = chain([model.digest], earlier_digests(model.path))
+    if all(digest != outcome.artifact for digest in digests):
+        raise StateError(
+            f"the model in {model.path} is not the one that was measured",
+            hint="Put the measured model back, or search again.",
+        )
+    return model

@@ -1,0 +1,1 @@
+"""Runtimes: each loads a packaged model and runs it."""

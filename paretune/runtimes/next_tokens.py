@@ -1,0 +1,154 @@
+"""Sets the next-token distributions of two models against each other, on the same text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from paretune.core.candidate import RuntimeSettings
+from paretune.core.errors import InvalidArtifactError
+from paretune.core.fidelity import Compared
+from paretune.models.adapted import load_adapted
+from paretune.models.comparison_text import TEXT
+from paretune.models.containment import check_model
+from paretune.models.handle import Model, ModelKind
+from paretune.runtimes.serving import Logits, Session, TorchSession, hf_tokenizer, open_session
+
+LENGTHS = (16, 144)
+"""Tokens of the sequences; a context that is shorter cuts them."""
+_ROWS = 32
+"""Tokens whose distributions are worked on at once, in double precision."""
+
+
+class AdapterSession(TorchSession):
+    """A base model with an adapter on it, in PyTorch.
+
+    Args:
+        model: The adapter, its base inside.
+        runtime: As of `TorchSession`.
+        trust_remote_code: Whether Python code in the base's folder may run.
+    """
+
+    def __init__(self, model: Model, runtime: RuntimeSettings, trust_remote_code: bool) -> None:
+        if model.base is None:
+            raise InvalidArtifactError("an adapter comes without the model that it was trained on")
+        check_model(model.path)
+        super().__init__(model.base.path, runtime, trust_remote_code)
+        self.model = load_adapted(self.model, model.path).eval()
+
+
+def open_source(model: Model, runtime: RuntimeSettings, *, trust_remote_code: bool) -> Session:
+    """Load a model that others are compared with; an adapter together with its base.
+
+    Raises:
+        InvalidArtifactError: It does not load.
+    """
+    if model.kind is ModelKind.HF_ADAPTER:
+        return AdapterSession(model, runtime, trust_remote_code)
+    return open_session(model, runtime, trust_remote_code=trust_remote_code)
+
+
+def tokenizer_folder(model: Model) -> Path:
+    """Return the folder whose tokenizer a model is used with."""
+    if model.kind is ModelKind.HF_ADAPTER and model.base is not None:
+        return model.base.path
+    return model.path
+
+
+def text_ids(model: Model, *, trust_remote_code: bool) -> list[int] | None:
+    """Return the ids that a model's own tokenizer gives the text; None if it has no tokenizer."""
+    try:
+        tokenizer = hf_tokenizer(tokenizer_folder(model), trust_remote_code)
+        ids: list[int] = tokenizer(TEXT)["input_ids"]
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, ImportError):
+        return None
+    return ids
+
+
+def sequences(
+    ids: Sequence[int] | None, vocabulary: int, context: int, lengths: Sequence[int] = LENGTHS
+) -> list[list[int]]:
+    """Return the token sequences that are compared.
+
+    Args:
+        ids: Of the text; None, or beyond the vocabulary: drawn ones are taken, the same each time.
+        vocabulary: Number of tokens that the model knows.
+        context: Tokens that it can hold; 0 if unknown.
+        lengths: Wanted.
+    """
+    import random
+
+    if ids is None or len(ids) < 2 or max(ids) >= vocabulary:
+        draw = random.Random(0)
+        ids = [draw.randrange(vocabulary) for _ in range(max(lengths))]
+    most = len(ids) if context < 2 else min(len(ids), context - 1)
+    return [list(ids[:length]) for length in sorted({min(length, most) for length in lengths})]
+
+
+def logits_of(session: Session, texts: Sequence[Sequence[int]]) -> list[Logits]:
+    """Return the logits after each token of each sequence.
+
+    Raises:
+        InvalidArtifactError: It does not run, or gives the last token's logits only.
+    """
+    found = []
+    for ids in texts:
+        try:
+            logits = session.sequence_logits(ids)
+        except (RuntimeError, ValueError, IndexError) as error:
+            raise InvalidArtifactError(f"loads, but does not run: {error}") from error
+        if len(logits) != len(ids):
+            raise InvalidArtifactError(
+                f"gives logits of {len(logits)} tokens for a prompt of {len(ids)}"
+            )
+        found.append(logits.copy())
+    return found
+
+
+def divergence(source: Sequence[Logits], build: Sequence[Logits]) -> Compared:
+    """Return how far a build's predictions are from its source's.
+
+    Args:
+        source: Of each sequence, logits after each token.
+        build: Likewise. If one knows more tokens (a padded vocabulary), those are left out.
+    """
+    import numpy as np
+
+    width = min(source[0].shape[-1], build[0].shape[-1])
+    kl = top = entropy = 0.0
+    mean = np.zeros(width)
+    count = 0
+    for a, b in _pairs(source, build, width):
+        p, q = _log_softmax(a), _log_softmax(b)
+        weight = np.exp(p)
+        kl += float((weight * (p - q)).sum())
+        entropy -= float((weight * p).sum())
+        mean += weight.sum(axis=0)
+        top += float((p.argmax(-1) == q.argmax(-1)).sum())
+        count += len(p)
+    mean /= count
+    spread = float(-(mean * np.log(np.maximum(mean, 1e-300))).sum())
+    return Compared(
+        kl=max(0.0, kl / count) if np.isfinite(kl) else float(kl),
+        top1=top / count,
+        information=max(0.0, spread - entropy / count),
+        tokens=count,
+        lengths=tuple(len(each) for each in source),
+    )
+
+
+def _pairs(
+    source: Sequence[Logits], build: Sequence[Logits], width: int
+) -> Iterator[tuple[Any, Any]]:
+    for a, b in zip(source, build, strict=True):
+        for start in range(0, min(len(a), len(b)), _ROWS):
+            yield a[start : start + _ROWS, :width], b[start : start + _ROWS, :width]
+
+
+def _log_softmax(logits: Any) -> Any:
+    import numpy as np
+
+    wide = np.asarray(logits, dtype=np.float64)
+    shifted = wide - wide.max(axis=-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))

@@ -1,0 +1,95 @@
+"""The deployable folder: a built model with its run-time settings written in.
+
+What is measured is what is shipped: evaluators are given the folder that `lay_out` makes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from paretune.core.candidate import RuntimeSettings
+from paretune.core.errors import StateError
+from paretune.models.containment import check_model
+from paretune.models.handle import Model, ModelKind
+from paretune.models.pickles import SUFFIXES as PICKLED
+
+_LINK_FROM_BYTES = 1 << 20
+_GENAI_PROVIDERS = {"cuda": "cuda", "dml": "dml"}
+
+
+def lay_out(model: Model, runtime: RuntimeSettings, out: Path, *, link: bool) -> Model:
+    """Write a model's deployable folder.
+
+    Args:
+        model: The built artifact; it is not changed.
+        runtime: Provider and threads to write into ``genai_config.json``.
+        out: The folder to make; it must not exist.
+        link: True: large files become hard links (for measuring; nothing writes there).
+            False: everything is copied (for handing over).
+
+    Returns:
+        A handle of the folder, with the artifact's digest.
+    """
+    out.mkdir(parents=True)
+    try:
+        _lay_out(model, out, link)
+    except FileNotFoundError as error:
+        raise StateError(
+            f"{error.filename} went while {model.path} was copied",
+            hint="Was the store cleaned, or the model moved? The same search once more builds what "
+            "is missing.",
+        ) from error
+    if model.kind is ModelKind.GENAI:
+        config = out / "genai_config.json"
+        settings = with_runtime(json.loads(config.read_text(encoding="utf-8")), runtime)
+        config.write_text(json.dumps(settings, indent=4) + "\n", encoding="utf-8")
+    return Model(model.kind, out, model.digest, model.base)
+
+
+def _lay_out(model: Model, out: Path, link: bool) -> None:
+    for file in deployable_files(model):
+        target = out / file.relative_to(model.path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if link and file.stat().st_size >= _LINK_FROM_BYTES:
+            _link(file, target)
+        else:
+            shutil.copyfile(file, target)
+
+
+def deployable_files(model: Model) -> list[Path]:
+    """Return the files that go into a package: all but those that may be pickled.
+
+    An ONNX model may call its plain weights ``weights.bin``: what a model names is kept.
+    """
+    files = model.parts
+    suspects = {file for file in files if file.suffix.lower() in PICKLED}
+    if suspects:
+        suspects -= check_model(model.path)
+    return [file for file in files if file not in suspects]
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source.resolve(), target)  # a link in a model becomes a file in a package
+    except OSError:  # another file system, or one without hard links
+        shutil.copyfile(source, target)
+
+
+def with_runtime(config: dict[str, Any], runtime: RuntimeSettings) -> dict[str, Any]:
+    """Return a ``genai_config.json`` with provider and threads in its session options.
+
+    Args:
+        config: The file's content; changed in place.
+        runtime: What to write.
+    """
+    options = config["model"]["decoder"].setdefault("session_options", {})
+    options["intra_op_num_threads"] = runtime.threads
+    options["inter_op_num_threads"] = 1
+    name = _GENAI_PROVIDERS.get(runtime.provider)
+    # The processor is what runs where no provider is listed.
+    options["provider_options"] = [] if name is None else [{name: {}}]
+    return config

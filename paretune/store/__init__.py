@@ -1,0 +1,1 @@
+"""The artifact store: what passes built, kept by content."""

@@ -1,0 +1,1 @@
+"""One search on disk: its identity, trials and results."""

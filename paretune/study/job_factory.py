@@ -1,0 +1,156 @@
+"""Turns a candidate's steps into jobs for a worker, and its artifact into the packaged folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from paretune.core.candidate import Candidate, RuntimeSettings, recipe_to_json
+from paretune.core.jsontools import Json
+from paretune.core.measurement import Measurement, Rung
+from paretune.data.catalog import DataCatalog
+from paretune.models.handle import Model
+from paretune.runtimes.package import lay_out
+from paretune.search.jobs import EvaluatorSlot
+from paretune.store.artifacts import Store
+from paretune.study.identity import data_of_evaluator, data_read_by
+from paretune.study.inputs import MODEL, Inputs, check
+from paretune.targets.base import Job
+
+
+class JobWorkbench:
+    """Makes the payloads that ``targets/worker/main.py`` reads.
+
+    Args:
+        model: The input model.
+        store: Where artifacts are kept.
+        data: ``DataCatalog.to_json()`` of the configuration's data sets.
+        study: The study's folder: what its candidates are built from is held for it.
+        inputs: What the jobs read, to be checked around each; by default the model alone.
+        links: Whether packages may be hard links of artifacts: only if nothing that is given one
+            could write there.
+        allow_network: Whether jobs may reach out.
+        trust_remote_code: Whether jobs may run code that models or configurations bring.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        store: Store,
+        data: Json,
+        *,
+        study: Path | None = None,
+        inputs: Inputs | None = None,
+        links: bool = False,
+        allow_network: bool = False,
+        trust_remote_code: bool = False,
+    ) -> None:
+        self._model = model
+        self._store = store
+        self._study = study
+        self._inputs = inputs or Inputs(model)
+        self._links = links
+        self._catalog: DataCatalog | None = None
+        self._shared: dict[str, Json] = {
+            "data": data,
+            "allow_network": allow_network,
+            "trust_remote_code": trust_remote_code,
+        }
+
+    def build(self, candidate: Candidate) -> Job:
+        """Return the job that takes each prefix of the recipe from the store, or runs its pass."""
+        return Job(
+            "build",
+            {
+                "input": self._model.to_json(),
+                "recipe": recipe_to_json(candidate.recipe),
+                "provider": candidate.runtime.provider,
+                "store": str(self._store.root),
+                "study": None if self._study is None else str(self._study),
+                "inputs": self._inputs.entries(MODEL, *_read_by(candidate)),
+                **self._shared,
+            },
+        )
+
+    def _of_model(self, package: Model) -> tuple[str, ...]:
+        """Return what a package's content depends on: a copy of the input, or links to it."""
+        return (MODEL,) if package.digest == self._model.digest else ()
+
+    def built_steps(self, candidate: Candidate) -> int:
+        """Return how many of a recipe's first steps lie in the store already."""
+        from paretune.targets.worker.building import built_steps
+
+        if self._catalog is None:  # kept: it keeps the digests that it has computed
+            self._catalog = DataCatalog.from_json(self._shared["data"])
+        return built_steps(
+            self._store, self._catalog, candidate.runtime.provider, candidate.recipe, self._model,
+            root=Path(self._shared["data"].get("root", ".")),
+            trust_remote_code=self._shared["trust_remote_code"],
+        )  # fmt: skip
+
+    def sound(self, built: Model, *, fresh: bool) -> bool:
+        """Return whether an artifact is what its digest says; if not, it was set aside."""
+        if built.digest == self._model.digest:  # the input model is no artifact of the store
+            return True
+        if fresh:
+            self._store.trust(built.digest)
+        return self._store.sound(built.digest)
+
+    @contextmanager
+    def packaged(self, built: Model, runtime: RuntimeSettings) -> Iterator[Model]:
+        """Yield the packaged layout; it is gone afterwards."""
+        before = self._inputs.entries(*self._of_model(built))
+        with self._store.stage() as stage:
+            package = lay_out(built, runtime, stage / "package", link=self._links)
+            check(before)
+            yield package
+
+    def smoke(self, package: Model, runtime: RuntimeSettings) -> Job:
+        """Return the job that loads the package and generates a few tokens."""
+        payload = {
+            "model": package.to_json(),
+            "runtime": runtime.to_json(),
+            "inputs": self._inputs.entries(*self._of_model(package)),
+            **self._shared,
+        }
+        return Job("smoke", payload)
+
+    def measure(
+        self,
+        package: Model,
+        runtime: RuntimeSettings,
+        slot: EvaluatorSlot,
+        rung: Rung,
+        previous: Mapping[str, Measurement],
+        seconds: float | None = None,
+        examples: int | None = None,
+        block: bool = False,
+    ) -> Job:
+        """Return the job that measures one evaluator at one rung."""
+        return Job(
+            "measure",
+            {
+                "model": package.to_json(),
+                "runtime": runtime.to_json(),
+                "evaluator": {"name": slot.name, "params": dict(slot.params)},
+                "rung": rung.value,
+                "budget": {"seconds": seconds, "examples": examples, "block": block},
+                "previous": {name: m.to_json() for name, m in previous.items()},
+                "inputs": self._inputs.entries(*self._of_model(package), *_needed_by(slot)),
+                **self._shared,
+            },
+        )
+
+
+def _read_by(candidate: Candidate) -> tuple[str, ...]:
+    """Return what a candidate's passes read beside the model: their code, files and data."""
+    names = {f"pass {step.name}" for step in candidate.recipe}
+    names |= {f"data {ref}" for step in candidate.recipe for ref in data_read_by(step)}
+    return tuple(sorted(names))
+
+
+def _needed_by(slot: EvaluatorSlot) -> tuple[str, ...]:
+    """Return what an evaluator reads: its code, files and data."""
+    data = data_of_evaluator(slot)
+    return (f"evaluator {slot.index}", *(f"data {ref}" for ref in data))

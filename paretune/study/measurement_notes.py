@@ -1,0 +1,55 @@
+"""What else is to be known of a measured value: of how many samples it is, outliers, drift."""
+
+from __future__ import annotations
+
+from paretune.core.jsontools import Json
+from paretune.core.measurement import Measurement
+from paretune.evaluators.generation.timing import PROTOCOL
+
+
+def summary(m: Measurement) -> dict[str, Json]:
+    """Return what ``results.json`` shows of a metric; `remarks` only where there are any."""
+    told = remarks(m)
+    return {**m.summary(), "remarks": told} if told else m.summary()
+
+
+def remarks(m: Measurement) -> list[str]:
+    """Return short sentences about how a metric was timed; none for what no clock measured.
+
+    Args:
+        m: The metric, of one process or of several.
+    """
+    if m.protocol != PROTOCOL:
+        return []
+    return [*_counted(m), *_outliers(m), *_drift(m)]
+
+
+def _counted(m: Measurement) -> list[str]:
+    processes = m.details.get("processes")
+    if not processes:
+        return []
+    rounds = sum(process["round"] is not None for process in processes)
+    in_turns = f", {rounds} of them in the finals" if rounds else ""
+    count = "1 process" if len(processes) == 1 else f"{len(processes)} processes"
+    return [f"{m.n:,} samples of {count}{in_turns}" if m.samples else f"{count}{in_turns}"]
+
+
+def _outliers(m: Measurement) -> list[str]:
+    kinds: dict[str, Json] = m.details.get("outliers", {})
+    count = sum(kinds.values())
+    if not count:
+        return []
+    severe = kinds["severe_low"] + kinds["severe_high"]
+    word = "outlier" if count == 1 else "outliers"
+    return [f"{count:,} {word} ({severe:,} severe), none left out"]
+
+
+def _drift(m: Measurement) -> list[str]:
+    drift = m.details.get("drift", {})
+    if not drift.get("drifts"):
+        return []
+    change = drift["relative"]
+    return [
+        f"drifted: the second half of a process took {abs(change):.1%} "
+        f"{'longer' if change > 0 else 'less'} than its first"
+    ]

@@ -1,0 +1,122 @@
+"""The entry ``pick`` of ``results.json``: how sure the pick is, what being chosen added to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from paretune.core.jsontools import Json
+from paretune.core.measurement import Measurement
+from paretune.core.result import Outcome
+from paretune.search.confirm.confidence import confidence
+from paretune.search.confirm.selection_bias import selection_bias
+from paretune.search.constraints import Objective
+from paretune.search.summary import Standing
+from paretune.study.measurement_notes import summary
+
+
+def pick_entry(
+    outcomes: Sequence[Outcome],
+    standing: Standing,
+    objectives: Sequence[Objective],
+    baseline: Outcome | None,
+    prefer: str | None = None,
+    confirmed: Mapping[str, Measurement] | None = None,
+) -> dict[str, Json] | None:
+    """Return how sure the pick is; None if there is none.
+
+    Args:
+        outcomes: All of a study's, with raw samples.
+        standing: Derived from them.
+        objectives: In order of importance.
+        baseline: The one that limits are relative to.
+        prefer: Metric that the pick was chosen by first.
+        confirmed: What the pick yields on the data that was kept aside, if it was measured.
+    """
+    told = confidence(outcomes, standing, objectives, baseline, prefer)
+    if told is None:
+        return None
+    bias = selection_bias(outcomes, standing, objectives, standing.limits, baseline, prefer)
+    return {
+        **told.to_json(),
+        "selection_bias": None if bias is None else bias.to_json(),
+        "confirmed": None if confirmed is None else {
+            name: {**summary(m), "data": m.details.get("data")} for name, m in confirmed.items()
+        },
+    }  # fmt: skip
+
+
+def sentences(results: Mapping[str, Json]) -> list[str]:
+    """Return what is said of the pick's chances, in plain sentences.
+
+    Args:
+        results: The results document, or what `paretune pick` returns.
+    """
+    entry = results.get("pick")
+    if not entry:
+        return []
+    tolerance = {o["metric"]: _shown(o.get("within", "1%")) for o in results["objectives"]}
+    told = _chances(entry, tolerance)
+    if entry["examples_needed"] is not None:
+        told.append(
+            f"If the measured values are right, about {entry['examples_needed']:,} examples "
+            f"instead of {entry['examples']:,} would settle it."
+        )
+    elif entry["note"]:
+        told.append(f"More examples would not settle it: {entry['note']}.")
+    return told + _selection(entry)
+
+
+def _chances(entry: Mapping[str, Json], tolerance: Mapping[str, Json]) -> list[str]:
+    told = []
+    within = [
+        f"{_chance(p['probability'])} that its {p['metric']} truly is within "
+        f"{tolerance[p['metric']]} of the best's"
+        for p in entry["within"] if p["probability"] is not None
+    ]  # fmt: skip
+    limits = [
+        f"{_chance(p['probability'])} that it meets {p['constraint']}"
+        for p in entry["limits"] if p["probability"] is not None
+    ]  # fmt: skip
+    if within or limits:
+        whole = f"; {_chance(entry['probability'])} for all together" * (len(within + limits) > 1)
+        told.append(f"The probability is {', '.join(within + limits)}{whole}.")
+    unknown = [
+        f"{p.get('constraint', p.get('metric'))} ({p['reason']})"
+        for p in (*entry["within"], *entry["limits"]) if p["probability"] is None
+    ]  # fmt: skip
+    if unknown:
+        told.append(f"How sure it is of these is not known: {', '.join(unknown)}.")
+    return told
+
+
+def _selection(entry: Mapping[str, Json]) -> list[str]:
+    bias, confirmed = entry["selection_bias"], entry["confirmed"]
+    told = []
+    for name, m in (confirmed or {}).items():
+        if m["value"] is None:
+            continue
+        interval = "" if m["low"] is None else f" ({m['low']:.4g} to {m['high']:.4g})"
+        chosen = bias is not None and bias["metric"] == name
+        told.append(
+            f"On the {m['n']} examples of {m['data']}, which no choice has seen, its {name} is "
+            f"{m['value']:.4g}{interval}"
+            + (f"; on those that it was chosen by, {bias['raw']:.4g}." if chosen else ".")
+        )
+    if bias is not None and bias["metric"] not in (confirmed or {}):
+        told.append(
+            f"Its {bias['metric']} is {bias['raw']:.4g} as measured, and {bias['corrected']:.4g} "
+            f"without what being chosen for it adds ({bias['bias']:+.2g}, by a bootstrap of the "
+            "whole selection); `split: {confirm: ...}` measures it on data that no choice has seen."
+        )
+    return told
+
+
+def _chance(probability: float) -> str:
+    """Return a probability in per cent, without claiming more than draws can tell."""
+    if probability > 0.995:
+        return "over 99 %"
+    return "under 1 %" if probability < 0.005 else f"{100 * probability:.0f} %"
+
+
+def _shown(tolerance: Json) -> str:
+    return tolerance if isinstance(tolerance, str) else f"{tolerance:g}"

@@ -1,0 +1,309 @@
+"""``results.json``, schema 1: its classes, its reader and its JSON Schema.
+
+python -m paretune.study.results          writes paretune/schemas/results.schema.json
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from paretune.core.errors import StateError
+from paretune.core.jsontools import Json, parse_json
+from paretune.search.tolerance import parse_tolerance
+
+SCHEMA_FILE = Path(__file__).resolve().parent.parent / "schemas" / "results.schema.json"
+_MOST_BYTES = 512 << 20
+OutcomeWord = Literal[
+    "ok", "infeasible", "pruned", "invalid", "failed", "crashed", "timeout", "out_of_memory",
+    "duplicate", "skipped",
+]  # fmt: skip
+
+
+class _Part(BaseModel):
+    """A part of the document; further keys are allowed, so that later versions can be read."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
+
+
+class MetricValue(_Part):
+    """A metric of a candidate."""
+
+    value: float | None = Field(description="The point value; null if there is none.")
+    low: float | None = Field(description="Lower end of the 95 % interval.")
+    high: float | None = Field(description="Upper end of it.")
+    n: int = Field(description="Samples behind the value.")
+    unit: str
+    reason: str | None = Field(description="Why there is no value.")
+    remarks: list[str] = Field(
+        default=[], description="Samples, processes, outliers and drift, in words."
+    )
+
+    @model_validator(mode="after")
+    def _both_ends(self) -> MetricValue:
+        if (self.low is None) != (self.high is None):
+            raise ValueError("an interval has two ends")
+        return self
+
+
+class StepEntry(_Part):
+    """One pass of a recipe."""
+
+    name: str = Field(alias="pass")
+    params: dict[str, Any]
+
+
+class RuntimeEntry(_Part):
+    """Run-time settings."""
+
+    provider: str
+    threads: int
+
+
+class SecondsEntry(_Part):
+    """What one step took."""
+
+    step: str
+    s: float
+    cached: bool = Field(description="True if it was taken from the store or another candidate.")
+
+
+class RooflineEntry(_Part):
+    """What a candidate needs of the device, and how near it comes to what the device allows."""
+
+    bytes_per_token: int = Field(description="Read for each decoded token, at the least.")
+    operations_per_prompt_token: int = Field(
+        description="Multiplications and additions for each token of a prompt."
+    )
+    decode_share: float | None = Field(
+        None, description="Time that the device's bandwidth allows over the measured time."
+    )
+    ttft_share: float | None = Field(
+        None, description="Time that its arithmetic allows over the measured time."
+    )
+
+
+class CandidateEntry(_Part):
+    """One candidate."""
+
+    id: int
+    recipe: list[StepEntry]
+    runtime: RuntimeEntry
+    outcome: OutcomeWord
+    rung: Literal["smoke", "rough", "full"] | None
+    reason: str | None
+    duplicate_of: int | None
+    feasible: bool
+    pareto: bool
+    metrics: dict[str, MetricValue]
+    artifact: str | None
+    seconds: list[SecondsEntry]
+    roofline: RooflineEntry | None = None
+
+
+class ConstraintEntry(_Part):
+    """A constraint with its number in force."""
+
+    metric: str
+    op: Literal["<=", "<", ">=", ">"]
+    value: float | None = Field(description="null if the baseline lacks the metric.")
+    text: str = Field("", description="What was written.")
+    remark: str | None = Field(None, description="What is odd about the number in force.")
+
+
+class ObjectiveEntry(_Part):
+    """An objective."""
+
+    metric: str
+    direction: Literal["minimize", "maximize"]
+    within: float | str = Field(
+        "1%", description="How much worse than the best the pick may be: in the metric's unit, or "
+        "as a share of the best."
+    )  # fmt: skip
+
+    @field_validator("within")
+    @classmethod
+    def _is_a_tolerance(cls, value: float | str) -> float | str:
+        parse_tolerance(value)
+        return value
+
+
+class BaselineEntry(_Part):
+    """The baseline."""
+
+    recipe: list[StepEntry]
+    metrics: dict[str, MetricValue]
+
+
+class NearestMiss(_Part):
+    """Who came nearest, where nothing is feasible."""
+
+    id: int
+    constraint: str
+    value: float
+    limit: float
+
+
+class DeviceEntry(_Part):
+    """The device: what the report shows of it."""
+
+    processor: str = ""
+    cores: int = 0
+    memory: int = Field(0, description="Main memory in bytes.")
+    os: str = ""
+    python: str = ""
+    gpus: list[str] = []
+    providers: list[str] = []
+    flags: list[str] = Field([], description="Instruction sets.")
+    fingerprint: str = ""
+
+
+class NoDifference(_Part):
+    """A parameter that changed nothing."""
+
+    name: str = Field(alias="pass")
+    param: str
+    values: list[Any] = Field(description="What was tried.")
+    groups: int = Field(description="In how many otherwise equal groups of candidates.")
+
+
+class GroupEntry(_Part):
+    """Members of the front that no objective tells apart."""
+
+    members: list[int]
+    pick: int = Field(description="The one to take.")
+    reason: str = Field(description="Why that one.")
+
+
+class MembershipEntry(_Part):
+    """How sure a member of the front is of its place."""
+
+    id: int
+    sure: bool = Field(description="It is surely better than each other one in some objective.")
+    rivals: list[int] = Field(description="Feasible candidates that may beat it after all.")
+
+
+class NearLimitEntry(_Part):
+    """A candidate whose interval reaches over a limit."""
+
+    id: int
+    constraint: str = Field(description="The limit, as written.")
+    met: bool | None = Field(
+        description="Surely met or missed by the rounds of the finals; null: the value decides."
+    )
+
+
+class WithinEntry(_Part):
+    """How probable it is that the pick is within an objective's tolerance of the best."""
+
+    metric: str
+    probability: float | None = Field(ge=0, le=1, description="null: not known.")
+    reason: str | None = Field(None, description="Why it is not known.")
+
+
+class LimitChance(_Part):
+    """How probable it is that the pick meets a limit."""
+
+    constraint: str = Field(description="The limit, as written.")
+    probability: float | None = Field(ge=0, le=1, description="null: not known.")
+    reason: str | None = Field(None, description="Why it is not known.")
+
+
+class SelectionBiasEntry(_Part):
+    """What being chosen added to a metric of the pick."""
+
+    metric: str
+    raw: float = Field(description="As measured.")
+    bias: float = Field(
+        description="By how much the value of whoever is chosen exceeds the true one on average, "
+        "by a bootstrap of the whole selection."
+    )
+    corrected: float = Field(description="raw without bias.")
+
+
+class ConfirmedValue(MetricValue):
+    """A metric of the pick on the data that was kept aside."""
+
+    data: str | None = Field(None, description="Which data.")
+
+
+class PickEntry(_Part):
+    """How sure the pick is."""
+
+    id: int
+    probability: float | None = Field(
+        ge=0, le=1, description="That all of the following hold together; null: not known."
+    )
+    within: list[WithinEntry]
+    limits: list[LimitChance]
+    examples: int = Field(description="On how many examples this rests; 0: on none.")
+    examples_needed: int | None = Field(
+        description="How many would make the probability reach 0.95 if the measured values are "
+        "right; null: it is reached, or none would."
+    )
+    note: str | None = Field(None, description="Why no number of examples would.")
+    selection_bias: SelectionBiasEntry | None = None
+    confirmed: dict[str, ConfirmedValue] | None = Field(
+        None, description="By metric, on the data that `split: {confirm}` keeps aside."
+    )
+
+
+class Results(_Part):
+    """The whole document."""
+
+    schema_: Literal[1] = Field(alias="schema")
+    study: str
+    status: Literal["running", "finished", "interrupted"]
+    config: str = Field(description="Digest of the resolved configuration.")
+    versions: dict[str, str]
+    device: DeviceEntry
+    objectives: list[ObjectiveEntry] = Field(min_length=1)
+    prefer: str | None = Field(None, description="Objective the pick is chosen by first.")
+    notes: list[str] = Field([], description="What the user should know.")
+    constraints: list[ConstraintEntry]
+    baseline: BaselineEntry | None
+    candidates: list[CandidateEntry]
+    pareto: list[int]
+    best: int | None
+    nearest_miss: NearestMiss | None
+    no_difference: list[NoDifference] = []
+    groups: list[GroupEntry] = []
+    membership: list[MembershipEntry] = []
+    near_limits: list[NearLimitEntry] = []
+    pick: PickEntry | None = None
+
+
+def read_results(path: Path) -> dict[str, Json]:
+    """Read and check a results document.
+
+    Raises:
+        StateError: It is missing, damaged, or of another schema.
+    """
+    hint = "Run the same `paretune search` again: it is rebuilt from the outcomes."
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise StateError(f"{path}: larger than {_MOST_BYTES} bytes", hint=hint)
+        content = parse_json(path.read_text(encoding="utf-8"))
+        checked = Results.model_validate(content).model_dump(mode="json", by_alias=True)
+    except OSError as error:
+        raise StateError(f"{path} cannot be read: {error.strerror}", hint=hint) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise StateError(f"{path}: {where}: {first['msg']}", hint=hint) from error
+    except (ValueError, RecursionError) as error:
+        raise StateError(f"{path} is damaged: {error}", hint=hint) from error
+    return dict(checked)
+
+
+def schema_text() -> str:
+    """Return the JSON Schema of the document."""
+    return json.dumps(Results.model_json_schema(by_alias=True), indent=1) + "\n"
+
+
+if __name__ == "__main__":
+    SCHEMA_FILE.parent.mkdir(exist_ok=True)
+    SCHEMA_FILE.write_text(schema_text(), encoding="utf-8")

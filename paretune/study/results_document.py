@@ -1,0 +1,144 @@
+"""Builds ``results.json`` from a study's outcomes: after each one, so it is built fast."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+
+from paretune.core.candidate import recipe_to_json
+from paretune.core.distributions import package_version
+from paretune.core.jsontools import Json
+from paretune.core.measurement import Measurement
+from paretune.core.result import Outcome
+from paretune.search.borderline import near_limits
+from paretune.search.constraints import Constraint, Objective
+from paretune.search.front_uncertainty import how_sure
+from paretune.search.ineffective_parameters import parameters_without_effect
+from paretune.search.summary import Standing
+from paretune.study.measurement_notes import summary
+from paretune.study.pick_entry import pick_entry
+
+SCHEMA = 1
+_PACKAGES = (
+    "paretune", "torch", "transformers", "peft", "onnxruntime", "onnxruntime-genai", "optuna",
+)  # fmt: skip
+
+
+class ResultsDocument:
+    """The parts of ``results.json`` that stay, and a cache of the candidates' texts.
+
+    Args:
+        study: The study's name.
+        config: Digest of the resolved configuration.
+        device: ``TargetInfo.to_json()``.
+        objectives: In order.
+        constraints: As configured.
+        baseline: Digest of the baseline candidate.
+        notes: What the user should know.
+        roofline: Gives a candidate's roof, if anything is known of it.
+        prefer: Metric that the pick is chosen by first.
+    """
+
+    def __init__(
+        self,
+        study: str,
+        config: str,
+        device: Mapping[str, Json],
+        objectives: Sequence[Objective],
+        constraints: Sequence[Constraint],
+        baseline: str,
+        notes: Sequence[str] = (),
+        roofline: Callable[[Outcome], Json] = lambda outcome: None,
+        prefer: str | None = None,
+    ) -> None:
+        self._head: dict[str, Json] = {
+            "schema": SCHEMA,
+            "study": study,
+            "status": "running",
+            "config": config,
+            "versions": {name: package_version(name) for name in _PACKAGES},
+            "device": dict(device),
+            "objectives": [objective.to_json() for objective in objectives],
+            "prefer": prefer,
+            "notes": list(notes),
+        }
+        self._objectives = tuple(objectives)
+        self._constraints = constraints
+        self._roofline = roofline
+        self._baseline = baseline
+        self._rows: dict[tuple[int, bool, bool], tuple[Outcome, str]] = {}
+
+    def render(
+        self,
+        outcomes: Sequence[Outcome],
+        standing: Standing,
+        status: str,
+        confirmed: Mapping[str, Measurement] | None = None,
+    ) -> str:
+        """Return the document's text: one candidate a line.
+
+        Args:
+            outcomes: By id.
+            standing: Derived from them.
+            status: ``running``, ``finished`` or ``interrupted``.
+            confirmed: What the pick yields on the data that was kept aside, if it was measured.
+        """
+        head = {**self._head, "status": status, "constraints": self._limits(standing)}
+        head["baseline"] = self._baseline_entry(outcomes)
+        tail: dict[str, Json] = {
+            "pareto": list(standing.front),
+            "best": standing.best,
+            "nearest_miss": None if standing.nearest_miss is None else dict(standing.nearest_miss),
+            "no_difference": parameters_without_effect(outcomes) if status != "running" else [],
+        }
+        if status != "running":
+            tail |= how_sure(outcomes, standing, self._objectives)
+            base = self._baseline_of(outcomes)
+            tail["pick"] = pick_entry(
+                outcomes, standing, self._objectives, base, self._head["prefer"], confirmed
+            )
+            tail["near_limits"] = [n.to_json() for n in near_limits(outcomes, standing, base)]
+        rows = ",\n  ".join(self._row(outcome, standing) for outcome in outcomes)
+        lines = [f" {json.dumps(k)}: {_text(v)}" for k, v in head.items()]
+        lines.append(f' "candidates": [\n  {rows}\n ]' if rows else ' "candidates": []')
+        lines += [f" {json.dumps(k)}: {_text(v)}" for k, v in tail.items()]
+        return "{\n" + ",\n".join(lines) + "\n}\n"
+
+    def _row(self, outcome: Outcome, standing: Standing) -> str:
+        key = (outcome.id, outcome.id in standing.feasible, outcome.id in standing.front)
+        known = self._rows.get(key)
+        if known is None or known[0] is not outcome:  # finals measure on
+            row = outcome.to_json()
+            del row["schema"], row["ran_job"]
+            measured = (outcome.measurements or {}).items()
+            row["metrics"] = {name: summary(m) for name, m in measured}
+            row |= {"feasible": key[1], "pareto": key[2], "roofline": self._roofline(outcome)}
+            known = (outcome, _text(row))
+            self._rows[key] = known
+        return known[1]
+
+    def _limits(self, standing: Standing) -> list[Json]:
+        resolved: list[Json] = [
+            {"metric": limit.metric, "op": limit.op, "value": limit.value, "text": limit.text}
+            | ({} if limit.remark is None else {"remark": limit.remark})
+            for limit in standing.limits
+        ]
+        return resolved + [
+            {"metric": c.metric, "op": c.op, "value": None, "text": c.text}
+            for c in standing.unresolved
+        ]
+
+    def _baseline_of(self, outcomes: Sequence[Outcome]) -> Outcome | None:
+        return next((o for o in outcomes if o.candidate.digest == self._baseline), None)
+
+    def _baseline_entry(self, outcomes: Sequence[Outcome]) -> Json:
+        found = self._baseline_of(outcomes)
+        if found is None:
+            return None
+        metrics = {name: summary(m) for name, m in (found.measurements or {}).items()}
+        return {"id": found.id, "recipe": recipe_to_json(found.candidate.recipe),
+                "runtime": found.candidate.runtime.to_json(), "metrics": metrics}  # fmt: skip
+
+
+def _text(value: Json) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)

@@ -1,0 +1,1 @@
+"""Passes that build ONNX Runtime GenAI models."""

@@ -1,0 +1,1 @@
+"""Passes that train or merge low-rank adapters."""

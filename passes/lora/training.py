@@ -1,0 +1,191 @@
+"""How the passes `lora` and `qlora` run: from a data set to the adapter's folder.
+
+They differ in how the base model is held, and share everything else.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from paretune.core.errors import PassError
+from paretune.core.jsontools import Json, write_json
+from paretune.models.context_length import most_tokens
+from paretune.models.handle import Model
+from paretune.passes.base import Context, Progress
+from paretune.passes.lora.rows import Row, encode, hold_out
+
+if TYPE_CHECKING:
+    from paretune.passes.lora.params import LoraParams
+    from paretune.passes.lora.trainer import Losses
+
+_MOST_LABELS = 100
+_LAST_STEPS = 10
+"""Steps whose mean is the final loss: one batch's says little."""
+
+
+@dataclass(frozen=True)
+class _Material:
+    """What is learned from, and what was seen when it was read."""
+
+    rows: list[Row]
+    held_out: list[Row]
+    prompts_cut: int
+    labels: tuple[str, ...]
+
+
+def fine_tune(
+    name: str,
+    model: Model,
+    params: LoraParams,
+    context: Context,
+    load: Callable[[], Any],
+) -> None:
+    """Train, and write ``adapter_model.safetensors``, its config and ``training.json``.
+
+    Args:
+        name: The pass's, for signs of life.
+        model: What the adapter is for.
+        params: The pass's.
+        context: The pass's surroundings.
+        load: Returns the network to train on.
+
+    Raises:
+        PassError: A target module matches nothing, an answer is longer than max_length, or the
+            loss became infinite or NaN.
+    """
+    from paretune.passes.hugging_face import use_all_cores
+    from paretune.passes.lora.matrix_products import quickest_products
+    from paretune.passes.lora.quiet_bitsandbytes import without_no_news
+
+    use_all_cores()
+    with without_no_news(), quickest_products():
+        _fine_tune(name, model, params, context, load)
+
+
+def _fine_tune(
+    name: str,
+    model: Model,
+    params: LoraParams,
+    context: Context,
+    load: Callable[[], Any],
+) -> None:
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import set_seed
+
+    from paretune.passes.lora.precision import precision_note
+    from paretune.passes.lora.trainer import train
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    slow = precision_note(*params.precisions(), device=device)
+    if slow is not None:
+        print(slow)
+        context.progress(Progress(name, 0, 0, slow))
+    material = _material(model, params, context)
+    cut = material.prompts_cut
+    cut_note = f", {cut} examples cut to fit" if cut else ""
+    context.progress(Progress(name, 0, 0, f"{len(material.rows)} examples{cut_note}"))
+    network = load()
+    _require_modules(network, params.target_modules)
+    set_seed(params.seed)
+    config = LoraConfig(
+        task_type="CAUSAL_LM",
+        r=params.r,
+        lora_alpha=params.r if params.alpha is None else params.alpha,
+        lora_dropout=params.dropout,
+        target_modules=params.target_modules,
+        use_dora=params.use_dora,
+        use_rslora=params.use_rslora,
+    )
+    adapted = get_peft_model(network, config)
+    losses = train(name, adapted, material.rows, material.held_out, params, context)
+    save_adapter(adapted, context.out)
+    record = _record(material, losses, params.logging_steps) | {"precision_note": slow}
+    write_json(context.out / "training.json", record, durable=False)
+
+
+def _material(model: Model, params: LoraParams, context: Context) -> _Material:
+    from paretune.passes.hugging_face import load_tokenizer
+
+    tokenizer = load_tokenizer(model.path, context)
+    dataset = context.data.load(params.train)
+    held = most_tokens(model)
+    rows, cut = encode(tokenizer, dataset, params.train, params, held)
+    held_out: list[Row] = []
+    if params.eval_data is not None:
+        other = context.data.load(params.eval_data)
+        held_out, _ = encode(tokenizer, other, params.eval_data, params, held)
+    elif params.eval_dataset_size is not None:
+        seed = params.seed if params.data_seed is None else params.data_seed
+        rows, held_out = hold_out(rows, params.eval_dataset_size, seed)
+    return _Material(rows, held_out, cut, tuple(dataset.labels))
+
+
+def _require_modules(network: Any, wanted: str | list[str]) -> None:
+    """PEFT passes over a name that matches nothing when another matches; that hides a mistake."""
+    if isinstance(wanted, str):
+        return
+    paths = [path for path, module in network.named_modules() if not list(module.children())]
+    for name in wanted:
+        if not any(path == name or path.endswith(f".{name}") for path in paths):
+            known = sorted(
+                {
+                    path.split(".")[-1]
+                    for path, module in network.named_modules()
+                    if getattr(module, "weight", None) is not None and module.weight.dim() == 2
+                }
+            )
+            raise PassError(
+                f"target module {name!r} matches no module of this model",
+                hint=f"It has: {', '.join(known)}.",
+            )
+
+
+def save_adapter(network: Any, out: Path) -> None:
+    """Write the adapter's weights and configuration; the same adapter gives the same bytes.
+
+    PEFT's own ``save_pretrained`` writes the base model's path and sets in no fixed order.
+    """
+    from peft import get_peft_model_state_dict
+    from safetensors.torch import save_file
+
+    state = get_peft_model_state_dict(network, save_embedding_layers=False)
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    save_file(weights, out / "adapter_model.safetensors", metadata={"format": "pt"})
+    config = network.peft_config["default"].to_dict()
+    config.update(base_model_name_or_path=None, inference_mode=True)
+    ordered = {
+        key: sorted(value) if isinstance(value, set) else value for key, value in config.items()
+    }
+    text = json.dumps(ordered, indent=2, sort_keys=True, default=str)
+    (out / "adapter_config.json").write_text(text + "\n", encoding="utf-8")
+
+
+def _record(material: _Material, losses: Losses, logging_steps: int) -> dict[str, Json]:
+    """Return what the adapter was trained on, and how it went; the same run gives the same."""
+    last = losses.training[-_LAST_STEPS:]
+    return {
+        "examples": len(material.rows),
+        "tokens": sum(len(row.ids) for row in material.rows),
+        "prompts_cut": material.prompts_cut,
+        "labels": list(material.labels) if len(material.labels) <= _MOST_LABELS else None,
+        "steps": len(losses.training),
+        "first_loss": round(losses.training[0], 4),
+        "final_loss": round(sum(last) / len(last), 4),
+        "losses": _rounded(losses.smoothed(logging_steps)),
+        "held_out": {
+            "examples": len(material.held_out),
+            "tokens": sum(row.targets for row in material.held_out),
+            "losses": _rounded(losses.held_out),
+        }
+        if material.held_out
+        else None,
+    }
+
+
+def _rounded(losses: list[tuple[int, float]]) -> list[Json]:
+    return [{"step": step, "loss": round(loss, 4)} for step, loss in losses]

@@ -1,0 +1,177 @@
+"""Who is so near to a limit that one more look may change on which side it is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import NormalDist
+
+from paretune.core.jsontools import Json
+from paretune.core.measurement import Measurement
+from paretune.core.result import Outcome, OutcomeKind
+from paretune.search.confirm.joint import ONE_SIDED, against, error_of
+from paretune.search.constraints import Limit
+from paretune.search.summary import Standing
+from paretune.stats.by_example import scores
+from paretune.stats.intervals import wilson
+from paretune.stats.paired import (
+    in_rounds,
+    limit_alpha,
+    pair_sequence,
+    rounds_of,
+    shared_rounds,
+)
+from paretune.stats.pooling import disturbed
+from paretune.stats.sequential import MedianSequence
+
+Measured = Mapping[str, Measurement]
+_NORMAL = NormalDist().inv_cdf(ONE_SIDED)
+
+
+@dataclass(frozen=True)
+class NearLimit:
+    """A candidate that is on both sides of a limit for all that its interval or its examples say.
+
+    Attributes:
+        id: The candidate.
+        constraint: The limit, as written.
+        met: Whether it is surely met, or surely missed, by the rounds of the finals; None: not
+            known, and the measured value alone decides.
+    """
+
+    id: int
+    constraint: str
+    met: bool | None
+
+    def to_json(self) -> dict[str, Json]:
+        """Return the three fields by name."""
+        return {"id": self.id, "constraint": self.constraint, "met": self.met}
+
+
+def reaches_over(outcome: Outcome, limit: Limit, *, is_baseline: bool) -> bool:
+    """Return whether a candidate is on both sides of a limit for all its interval says.
+
+    Only what was measured in several processes counts: measured again, it comes out otherwise. The
+    baseline is near no limit that is made from it.
+    """
+    if is_baseline and limit.relative is not None:
+        return False
+    m = (outcome.measurements or {}).get(limit.metric)
+    if m is None or m.low is None or m.high is None:
+        return False
+    if "processes" not in m.details and not m.protocol.startswith("fresh-process-"):
+        return False
+    return limit.holds(m.low) != limit.holds(m.high)
+
+
+def doubtful_by_example(
+    outcome: Outcome, limit: Limit, baseline: Outcome | None, *, is_baseline: bool
+) -> bool:
+    """Return whether other examples of the same kind may put a candidate on a limit's other side.
+
+    A share of right answers (or a perplexity) is known from so many examples only. Held against the
+    baseline on the same examples where the limit is relative to it: what both find hard cancels
+    out. Surely on a side is who would be there with 95 % of all sets of so many examples.
+    """
+    if is_baseline and limit.relative is not None:
+        return False
+    mine = scores((outcome.measurements or {}).get(limit.metric))
+    if mine is None:
+        return False
+    n = len(mine.values)
+    if limit.relative is None:
+        if mine.binary:
+            right = int(mine.values.sum())
+            return _both_sides(limit, wilson(right, n, 2 * ONE_SIDED - 1))
+        middle, spread = float(mine.values.mean()), error_of(mine)
+        reach = _NORMAL * spread
+        return _both_sides(limit, (middle - reach, middle + reach))
+    base = scores((baseline.measurements or {}).get(limit.metric)) if baseline is not None else None
+    if base is None:
+        return False
+    difference, spread = against(mine, base, limit.relative)
+    zero = replace(limit, value=0.0)
+    return _both_sides(zero, (difference - _NORMAL * spread, difference + _NORMAL * spread))
+
+
+def _both_sides(limit: Limit, ends: tuple[float, float]) -> bool:
+    return limit.holds(ends[0]) != limit.holds(ends[1])
+
+
+def side_of(limit: Limit, mine: Measured, baseline: Measured, alpha: float) -> bool | None:
+    """Return whether a limit holds for the median of all rounds there could be; None: not known.
+
+    The bounds hold at every look, for rounds that are alike. A limit relative to the baseline is
+    looked at round by round, beside the baseline's own of the same round. For one in a number the
+    speed itself counts: rounds that others disturbed are left out, as they are of the value, and
+    none counts that is known to be of an hour unlike the search's (`Finals`). The answer never
+    contradicts the value: then it is not known.
+
+    Args:
+        limit: The limit.
+        mine: A candidate's measurements, by metric.
+        baseline: The baseline's.
+        alpha: Probability that the bounds ever miss.
+    """
+    sequence, bound = MedianSequence(alpha), limit.value
+    if limit.relative is None:
+        rounds = rounds_of(mine, limit.metric).values()
+        if any("level" in process for process in rounds):
+            return None
+        for process in rounds:
+            if not disturbed(process):
+                sequence.add(process["value"])
+    elif limit.relative[0] == "*":
+        if limit.relative[1] <= 0:
+            return None
+        sequence = pair_sequence(mine, baseline, limit.metric, alpha)
+        bound = math.log(limit.relative[1])
+    else:
+        sign, amount = limit.relative
+        bound = amount if sign == "+" else -amount
+        for own, other in shared_rounds(mine, baseline, limit.metric):
+            sequence.add(own["value"] - other["value"])
+    beside = replace(limit, value=bound)
+    low, high = beside.holds(sequence.low), beside.holds(sequence.high)
+    # What is feasible goes by the value: while the rounds say otherwise, it is not known.
+    agrees = limit.metric in mine and limit.holds(mine[limit.metric].value) == low
+    return None if sequence.broken or low != high or not agrees else low
+
+
+def _near(outcome: Outcome, limit: Limit, baseline: Outcome | None) -> bool:
+    own = outcome is baseline
+    return reaches_over(outcome, limit, is_baseline=own) or doubtful_by_example(
+        outcome, limit, baseline, is_baseline=own
+    )
+
+
+def near_limits(
+    outcomes: Sequence[Outcome], standing: Standing, baseline: Outcome | None
+) -> tuple[NearLimit, ...]:
+    """Return who on the front may miss a limit after all, and who beside it may meet all of them.
+
+    Args:
+        outcomes: All of a study's.
+        standing: Derived from them.
+        baseline: The one that limits are relative to; it is near none of those.
+    """
+    found: list[tuple[Outcome, Limit]] = []
+    for outcome in outcomes:
+        if outcome.kind is not OutcomeKind.OK:
+            continue
+        if outcome.id in standing.front:
+            found += [(outcome, x) for x in standing.limits if _near(outcome, x, baseline)]
+            continue
+        broken = [x for x in standing.limits if not x.holds(outcome.value(x.metric))]
+        if broken and all(_near(outcome, limit, baseline) for limit in broken):
+            found += [(outcome, x) for x in standing.limits if _near(outcome, x, baseline)]
+    finalists = [o.measurements or {} for o in in_rounds(outcomes)]
+    limits = {x.text for x in standing.limits for measured in finalists
+              if rounds_of(measured, x.metric)}  # fmt: skip
+    alpha = limit_alpha(len(finalists), len(limits))
+    reference = {} if baseline is None else baseline.measurements or {}
+    return tuple(
+        NearLimit(o.id, x.text, side_of(x, o.measurements or {}, reference, alpha))
+        for o, x in found
+    )

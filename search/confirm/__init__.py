@@ -1,0 +1,1 @@
+"""Measures the finalists again, until the pick is known."""

@@ -1,0 +1,370 @@
+"""How probable it is that the pick is what it was picked for.
+
+That is: within the first objective's tolerance of the best feasible candidate, within the next
+one's of the best of those left, and so on; and on the right side of each limit. All rivals are
+looked at together, so that the best of many lucky ones is not taken for better than it is
+(`search/confirm/joint.py`); a limit relative to the baseline is looked at on the same examples.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from paretune.core.jsontools import Json
+from paretune.core.result import Outcome, OutcomeKind
+from paretune.search.borderline import side_of
+from paretune.search.confirm.joint import FEWEST, Draws, Errors, errors_of
+from paretune.search.constraints import Limit, Objective, in_order
+from paretune.search.summary import Standing
+from paretune.stats.paired import in_rounds, limit_alpha
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, np.dtype[np.float64]]
+    Mask = np.ndarray[Any, np.dtype[np.bool_]]
+
+SETTLED = 0.95
+"""Probability from which on nothing more needs to be measured."""
+_DRAWS = 4000
+_MOST_RIVALS = 120
+_MOST_COMPARED = 400
+_FAR = 8.0
+"""Standard errors beyond the tolerance from which on a candidate cannot be the best."""
+_MOST_TIMES = 1000.0
+"""More examples than so many times today's are nobody's."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One thing that the pick should be.
+
+    Attributes:
+        what: The metric of an objective, or a limit as written.
+        probability: That it holds; None: nothing is known of how far off a value may be.
+        reason: Why it is not known.
+    """
+
+    what: str
+    probability: float | None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class PickConfidence:
+    """How sure a pick is.
+
+    Attributes:
+        id: The pick.
+        probability: That everything holds which can be judged; None: nothing can.
+        within: By objective that filters, in order.
+        limits: By limit.
+        examples: On how many examples the objectives and limits were measured; 0: on none.
+        examples_needed: How many examples would make `probability` reach 0.95 if the measured
+            values are right; None: it is reached, or no number of examples would do.
+        note: Why no number of examples would do.
+    """
+
+    id: int
+    probability: float | None
+    within: tuple[Part, ...]
+    limits: tuple[Part, ...]
+    examples: int
+    examples_needed: int | None = None
+    note: str | None = None
+
+    def to_json(self) -> dict[str, Json]:
+        """Return it as ``results.json`` has it."""
+        return {
+            "id": self.id,
+            "probability": self.probability,
+            "within": [
+                {"metric": p.what, "probability": p.probability, "reason": p.reason}
+                for p in self.within
+            ],
+            "limits": [
+                {"constraint": p.what, "probability": p.probability, "reason": p.reason}
+                for p in self.limits
+            ],
+            "examples": self.examples,
+            "examples_needed": self.examples_needed,
+            "note": self.note,
+        }
+
+
+@dataclass
+class _Question:
+    """What is asked, and of whom."""
+
+    pick: int
+    ids: list[int]
+    filters: list[Objective]
+    limits: list[Limit]
+    baseline: int | None
+    errors: dict[str, Errors]
+    settled: Mapping[str, bool] = field(default_factory=dict)
+    """Limits that the rounds of the finals have an answer to, for the pick."""
+
+    def unknown(self, metric: str) -> str | None:
+        """Return why nothing can be said of the pick's error on a metric."""
+        e = self.errors[metric]
+        if self.pick in e.unknown:
+            return f"{metric} has no interval"
+        if 0 < e.examples < FEWEST:
+            return f"{metric} was measured on {e.examples} examples only"
+        return None
+
+
+def confidence(
+    outcomes: Sequence[Outcome],
+    standing: Standing,
+    objectives: Sequence[Objective],
+    baseline: Outcome | None,
+    prefer: str | None = None,
+    *,
+    foresee: bool = True,
+) -> PickConfidence | None:
+    """Return how sure the pick is; None if there is none.
+
+    Args:
+        outcomes: All of a study's, with raw samples.
+        standing: Derived from them.
+        objectives: In order of importance.
+        baseline: The one that limits are relative to.
+        prefer: Metric that the pick was chosen by first.
+        foresee: Whether to look for the number of examples that would settle it.
+    """
+    if standing.best is None:
+        return None
+    question = _question(outcomes, standing, objectives, baseline, prefer)
+    answer = _Answer(question, _DRAWS)
+    within, limits, whole = answer.parts()
+    examples = max((e.examples for e in question.errors.values()), default=0)
+    needed, note = None, None
+    if foresee and whole is not None and whole < SETTLED:
+        needed, note = _needed(question, examples)
+    return PickConfidence(standing.best, whole, within, limits, examples, needed, note)
+
+
+def _question(
+    outcomes: Sequence[Outcome],
+    standing: Standing,
+    objectives: Sequence[Objective],
+    baseline: Outcome | None,
+    prefer: str | None,
+) -> _Question:
+    assert standing.best is not None
+    order = in_order(objectives, prefer)
+    filters = order[:-1] or order
+    ok = [o for o in outcomes if o.kind is OutcomeKind.OK]
+    pick = next(o for o in ok if o.id == standing.best)
+    rivals = _rivals(ok, pick, filters[0], baseline)
+    metrics = dict.fromkeys([o.metric for o in filters] + [x.metric for x in standing.limits])
+    errors = {metric: errors_of(rivals, metric) for metric in metrics}
+    return _Question(
+        pick.id, [o.id for o in rivals], filters, list(standing.limits),
+        None if baseline is None else baseline.id, errors,
+        dict(_settled(outcomes, standing, pick, baseline)),
+    )  # fmt: skip
+
+
+def _rivals(
+    ok: Sequence[Outcome], pick: Outcome, first: Objective, baseline: Outcome | None
+) -> list[Outcome]:
+    """Return the pick, the baseline, and who may be the best by the first objective."""
+    own = pick.value(first.metric)
+    assert own is not None
+
+    def gap(outcome: Outcome) -> float:
+        """By how much it is worse than the pick."""
+        value = outcome.value(first.metric)
+        return math.inf if value is None else first.shortfall(value, own)
+
+    # The nearest first: of thousands the covariance would not fit into memory.
+    leading = sorted((o for o in ok if o.id != pick.id), key=gap)[:_MOST_COMPARED]
+    errors = errors_of([pick, *leading], first.metric)
+
+    def may_be_best(outcome: Outcome) -> bool:
+        if outcome.id not in errors.column:
+            return False
+        i, j = errors.column[outcome.id], errors.column[pick.id]
+        if errors.covariance is not None:
+            s = errors.covariance
+            spread = math.sqrt(max(0.0, s[i, i] + s[j, j] - 2 * s[i, j]))
+        else:
+            spread = abs(own) * math.hypot(errors.scale[i], errors.scale[j])
+        return gap(outcome) <= first.within.reach(own) + _FAR * spread
+
+    near = [o for o in leading if may_be_best(o)][:_MOST_RIVALS]
+    wanted = {o.id for o in near} | {pick.id}
+    if baseline is not None:
+        wanted.add(baseline.id)
+    return [o for o in ok if o.id in wanted]
+
+
+def _settled(
+    outcomes: Sequence[Outcome], standing: Standing, pick: Outcome, baseline: Outcome | None
+) -> Iterator[tuple[str, bool]]:
+    """Yield the limits that the rounds of the finals answer for the pick, as `near_limits` does."""
+    finalists = in_rounds(outcomes)
+    if not any(o.id == pick.id for o in finalists):
+        return
+    alpha = limit_alpha(len(finalists), max(1, len(standing.limits)))
+    reference = {} if baseline is None else baseline.measurements or {}
+    for limit in standing.limits:
+        met = side_of(limit, pick.measurements or {}, reference, alpha)
+        if met is not None:
+            yield limit.text, met
+
+
+class _Answer:
+    """Draws of everything, and what they say.
+
+    Args:
+        question: What is asked.
+        draws: How many draws.
+        share: n over N, for N examples instead of the n that there are.
+    """
+
+    def __init__(self, question: _Question, draws: int, share: float = 1.0) -> None:
+        import numpy as np
+
+        self._q = question
+        self._rows = draws
+        most = max((len(e.values) for e in question.errors.values()), default=0)
+        self._draws = {
+            metric: Draws(
+                errors, np.random.default_rng(7 + i).standard_normal((draws, most + 1)), i, share
+            )
+            for i, (metric, errors) in enumerate(question.errors.items())
+        }
+
+    def parts(self) -> tuple[tuple[Part, ...], tuple[Part, ...], float | None]:
+        """Return each filter's and each limit's probability, and that of all together.
+
+        Each is the least of those under the plausible spreads of the true values.
+        """
+        q = self._q
+        found = [self._one(world) for world in self._worlds()]
+        within, limits = [], []
+        judged = False
+        for i, objective in enumerate(q.filters):
+            why = q.unknown(objective.metric)
+            judged |= why is None
+            least = None if why else min(one[0][i] for one in found)
+            within.append(Part(objective.metric, least, why))
+        for i, limit in enumerate(q.limits):
+            why = None if limit.text in q.settled else q.unknown(limit.metric)
+            judged |= why is None
+            least = None if why else min(one[1][i] for one in found)
+            limits.append(Part(limit.text, least, why))
+        return tuple(within), tuple(limits), min(one[2] for one in found) if judged else None
+
+    def whole(self) -> float:
+        """Return the probability of all together."""
+        return min(self._one(world)[2] for world in self._worlds())
+
+    def _worlds(self) -> Iterator[dict[str, Array]]:
+        """Yield draws of every metric: plain ones, then each metric's under each spread."""
+        plain = {metric: self._by_id(metric, d.plain()) for metric, d in self._draws.items()}
+        yield plain
+        for metric, draws in self._draws.items():
+            column = self._q.errors[metric].column
+            among = sorted({column[id] for id in self._q.ids if id in column})
+            for shrunk in draws.shrunk(among):
+                yield {**plain, metric: self._by_id(metric, shrunk)}
+
+    def _by_id(self, metric: str, drawn: Array) -> Array:
+        """Return a column for each candidate in question; NaN where it has no value."""
+        import numpy as np
+
+        column = self._q.errors[metric].column
+        made = np.full((self._rows, len(self._q.ids)), np.nan)
+        for j, id in enumerate(self._q.ids):
+            if id in column:
+                made[:, j] = drawn[:, column[id]]
+        return made
+
+    def _one(self, world: Mapping[str, Array]) -> tuple[list[float], list[float], float]:
+        import numpy as np
+
+        q = self._q
+        mine = q.ids.index(q.pick)
+        left = np.ones((self._rows, len(q.ids)), dtype=bool)
+        everything = np.ones(self._rows, dtype=bool)
+        by_limit = []
+        for limit in q.limits:
+            holds = self._holds(limit, world)
+            left &= holds
+            own = holds[:, mine]
+            if limit.text in q.settled:
+                own = np.full(self._rows, q.settled[limit.text])
+            elif q.unknown(limit.metric) is not None:
+                own = np.ones(self._rows, dtype=bool)
+            by_limit.append(float(own.mean()))
+            everything &= own
+        left[:, mine] = True
+        by_filter = []
+        for objective in q.filters:
+            inside = self._inside(objective, world[objective.metric], left)
+            if q.unknown(objective.metric) is not None:
+                inside[:, mine] = True
+            by_filter.append(float(inside[:, mine].mean()))
+            everything &= inside[:, mine]
+            left &= inside
+            left[:, mine] = True
+        return by_filter, by_limit, float(everything.mean())
+
+    def _holds(self, limit: Limit, world: Mapping[str, Array]) -> Mask:
+        import numpy as np
+
+        values = world[limit.metric]
+        bound: Any = limit.value
+        if limit.relative is not None and self._q.baseline in self._q.ids:
+            base = values[:, [self._q.ids.index(self._q.baseline)]]
+            sign, amount = limit.relative
+            bound = {"+": base + amount, "-": base - amount, "*": base * amount}[sign]
+        compare = {"<=": np.less_equal, "<": np.less,
+                   ">=": np.greater_equal, ">": np.greater}[limit.op]  # fmt: skip
+        # The baseline itself differs from its own value by rounding only.
+        slack = 1e-12 * np.maximum(1.0, np.abs(bound))
+        slack = slack if limit.op in ("<=", ">=") else 0.0
+        made: Mask = compare(values, bound + slack if limit.op[0] == "<" else bound - slack)
+        return made
+
+    def _inside(self, objective: Objective, values: Array, left: Mask) -> Mask:
+        """Return who is within the tolerance of the best of those left."""
+        import numpy as np
+
+        signed = values if objective.direction == "minimize" else -values
+        there = left & ~np.isnan(signed)
+        best = np.where(there, signed, np.inf).min(axis=1, keepdims=True)
+        reach = objective.within.amount * (np.abs(best) if objective.within.relative else 1.0)
+        made: Mask = there & (signed - best <= reach + 1e-9 * np.abs(best))
+        return made
+
+
+def _needed(question: _Question, examples: int) -> tuple[int | None, str | None]:
+    """Return how many examples in all would settle it, or why none would."""
+    doubtful = "what is doubtful does not depend on the number of examples"
+    if not examples:
+        return None, doubtful
+    if _Answer(question, 1000, 1 / _MOST_TIMES).whole() < SETTLED:
+        elsewhere = _Answer(question, 1000, 0.0).whole() < SETTLED
+        return None, doubtful if elsewhere else (
+            f"by the measured values it is so near to the edge that {_MOST_TIMES:g} times as many "
+            "examples would not settle it"
+        )
+    low, high = 1.0, 2.0
+    while _Answer(question, 1000, 1 / high).whole() < SETTLED:
+        low, high = high, 2 * high
+    for _ in range(4):
+        middle = math.sqrt(low * high)
+        if _Answer(question, 1000, 1 / middle).whole() < SETTLED:
+            low = middle
+        else:
+            high = middle
+    return math.ceil(high * examples), None

@@ -1,0 +1,155 @@
+"""The pick is measured once more, on data that no choice has seen.
+
+What was chosen for its value looks better than it is. So a part of the data is kept aside
+(`split: {confirm}`): after the finals the pick, and nobody else, is measured on it. The result is
+kept beside the candidate, never among what candidates are compared by. If a search that goes on
+picks another one, that one is measured, too.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from paretune.core.jsontools import Json
+from paretune.core.measurement import Measurement, by_metric
+from paretune.core.result import Outcome, StepTime
+from paretune.models.handle import Model
+from paretune.search.jobs import EvaluatorSlot
+from paretune.search.trial import OutOfTimeError
+from paretune.targets.base import Job, JobResult, JobStatus
+
+if TYPE_CHECKING:
+    from paretune.search.engine import Engine
+
+
+@dataclass(frozen=True)
+class Aside:
+    """One measurement on what was kept aside.
+
+    Attributes:
+        slot: The evaluator, with the data that was kept aside in the place of its own.
+        of: Name of the same evaluator's step on its own data.
+        ref: The data.
+        digest: Of the data.
+        share: Its examples over those that the evaluator measures otherwise.
+    """
+
+    slot: EvaluatorSlot
+    of: str
+    ref: str
+    digest: str
+    share: float
+
+    def key(self) -> dict[str, Json]:
+        """Return what a result is valid for, beside the artifact."""
+        return {"evaluator": self.slot.name, "params": dict(self.slot.params),
+                "digest": self.digest}  # fmt: skip
+
+
+class Confirmation:
+    """Measures the pick on what was kept aside, if that was not done before.
+
+    Args:
+        engine: The search.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def run(self) -> None:
+        """Measure; the result is durable before it returns.
+
+        Raises:
+            KeyboardInterrupt: As it came; nothing is recorded.
+        """
+        engine = self._engine
+        best = engine.standing().best
+        if best is None or not engine.aside:
+            return
+        outcome = next(o for o in engine.recorder.outcomes if o.id == best)
+        key = [aside.key() for aside in engine.aside]
+        if engine.recorder.confirmed(outcome, key) is not None:
+            return
+        left = engine.left()
+        if left is not None and left < seconds_of(engine):
+            self._note(f"no time is left to measure the pick (candidate {best}) on what was kept "
+                       "aside; the same command with a larger --time does")  # fmt: skip
+            return
+        start = time.perf_counter()
+        try:
+            measured = self._measure(outcome)
+        except OutOfTimeError:
+            engine.target.cancel()
+            self._note(f"the time ran out while the pick (candidate {best}) was measured on what "
+                       "was kept aside; the same command with a larger --time does it")  # fmt: skip
+            return
+        if measured is None:
+            return
+        spent = StepTime("confirm", time.perf_counter() - start, False)
+        engine.recorder.confirm(outcome, key, measured)
+        engine.recorder.update(replace(outcome, seconds=(*outcome.seconds, spent)))
+        engine.on_update(engine.standing())
+
+    def _measure(self, outcome: Outcome) -> dict[str, Measurement] | None:
+        """Return what the pick yields, by metric; None if a job failed, which is told."""
+        engine, candidate = self._engine, outcome.candidate
+        built = self._well(engine.submit(engine.workbench.build(candidate)))
+        if built is None:
+            return None
+        found: dict[str, Measurement] = {}
+        model = Model.from_json(built.value["model"])
+        with engine.workbench.packaged(model, candidate.runtime) as package:
+            for aside in engine.aside:
+                job = engine.workbench.measure(
+                    package, candidate.runtime, aside.slot, aside.slot.rungs[-1], {}
+                )
+                done = self._well(self._submit(job))
+                if done is None:
+                    return None
+                speeds = {spec.name for spec in aside.slot.metrics if spec.device}
+                found |= {
+                    name: m.noting(data=aside.ref) for name, m in by_metric(done.value).items()
+                    if name not in speeds
+                }  # fmt: skip
+        return found
+
+    def _submit(self, job: Job) -> JobResult:
+        result = self._engine.submit(job)
+        for wait in self._engine.retry_waits_s:
+            if not result.transient:
+                break
+            self._engine.pause(wait)
+            result = self._engine.submit(job)
+        return result
+
+    def _well(self, result: JobResult) -> JobResult | None:
+        if result.status is JobStatus.CANCELLED:
+            raise KeyboardInterrupt
+        if result.status is JobStatus.OK:
+            return result
+        self._note(f"the pick could not be measured on what was kept aside: {result.status}: "
+                   f"{result.reason}")  # fmt: skip
+        return None
+
+    def _note(self, text: str) -> None:
+        self._engine.watcher.note(text)
+
+
+def seconds_of(engine: Engine) -> float:
+    """Return about how long the pick takes on what was kept aside; 0 if nothing was.
+
+    As long as the slowest candidate took on the evaluator's own data, in proportion.
+    """
+    if not engine.aside:
+        return 0.0
+    total = 0.0
+    for aside in engine.aside:
+        took: list[float] = []
+        for outcome in engine.recorder.outcomes:
+            parts = [s.s for s in outcome.seconds if s.step.partition(":")[0] == aside.of]
+            took.append(sum(parts))
+        total += aside.share * max(took, default=0.0)
+    loading = [s.s for o in engine.recorder.outcomes for s in o.seconds if s.step == "smoke"]
+    return total + max(loading, default=0.0)

@@ -1,0 +1,365 @@
+"""Finals: who might be on the front is measured on, in turns, until that is known.
+
+A search measures each candidate in its own minute. Those that the choice is between, those that
+one more look at a speed could make feasible, and the baseline then run in rounds: every one once,
+each in a new process, side by side in short turns, so that what the machine does meanwhile hits all
+alike. Rounds go on until every pair is told apart or found the same on every speed that counts, and
+every speed is on a sure side of its limit, or until the time for it is used up.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+from paretune.core.measurement import Measurement
+from paretune.core.result import Outcome, OutcomeKind, StepTime
+from paretune.models.handle import Model
+from paretune.search.borderline import reaches_over, side_of
+from paretune.search.confirm.closeness import likeliest_first, nearest_to_limits
+from paretune.search.confirm.held_out import seconds_of
+from paretune.search.confirm.rounds import BLOCK_S, Finalist, Rounds
+from paretune.search.constraints import Limit
+from paretune.search.pareto import surely_dominated
+from paretune.search.summary import Standing
+from paretune.search.trial import OutOfTimeError
+from paretune.stats.paired import (
+    in_rounds,
+    limit_alpha,
+    pair_alpha,
+    pair_sequence,
+    rounds_of,
+)
+from paretune.stats.pooling import last_round, pool, processes_of
+from paretune.stats.sequential import (
+    Verdict,
+    least_rounds,
+    speed_verdict,
+)
+from paretune.targets.base import JobStatus
+
+if TYPE_CHECKING:
+    from paretune.search.engine import Engine
+
+_MOST_FINALISTS = 6
+WORTH_S = 5.0
+"""Less time than this is not worth beginning with."""
+
+
+class Finals:
+    """The last part of a search.
+
+    Args:
+        engine: The search.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._slots = [slot for slot in engine.evaluators if slot.on_device and slot.processes > 1]
+        specs = {spec.name: spec for slot in self._slots for spec in slot.metrics}
+        self._speeds = specs.keys()
+        self._objectives = [o for o in engine.objectives if o.metric in specs]
+        self._asked: list[tuple[int, str]] = []
+        self._begun = time.monotonic()
+
+    def run(self) -> None:
+        """Measure on; each round is durable before the next begins.
+
+        Raises:
+            KeyboardInterrupt: As it came; the round in flight is unrecorded.
+        """
+        ids = self.finalists()
+        self._asked = self._near_limits(ids)
+        end = time.monotonic() + self._engine.finals_s
+        left = self._engine.left()
+        if left is not None:
+            end = min(end, time.monotonic() + left - seconds_of(self._engine))
+        if self.decided(ids):
+            return
+        if end - time.monotonic() < WORTH_S:
+            self._engine.watcher.note(
+                f"no finals: no time is left to measure candidates {', '.join(map(str, ids))} in "
+                "turns; the same command with a larger --time does"
+            )
+            return
+        ids = self._affordable(ids, end - time.monotonic())
+        if not ids:
+            return
+        self._engine.watcher.note(
+            f"finals: candidates {', '.join(map(str, ids))} are measured in turns"
+        )
+        try:
+            with ExitStack() as stack:
+                found = [self._finalist(id, stack) for id in ids]
+                ready = [finalist for finalist in found if finalist is not None]
+                if len(ready) == len(ids):
+                    self._rounds(ready, end)
+        except OutOfTimeError:  # the round in flight is unrecorded
+            self._engine.target.cancel()
+            self._engine.recorder.waste(time.monotonic() - self._begun)
+
+    def needed_s(self) -> float | None:
+        """Return the seconds that an answer about the first two finalists takes; None: none asked.
+
+        What is near a limit alone needs the time of one.
+        """
+        ids = self.finalists()
+        self._asked = self._near_limits(ids)
+        if self.decided(ids):
+            return None
+        first = ids[:2]
+        questions = [self._alpha(first)] if len(first) > 1 and self._objectives else []
+        if any(id in first for id, _ in self._asked):
+            questions.append(self._limit_alpha(first))
+        if not questions:
+            return None
+        return least_rounds(min(questions)) * sum(map(self._block_s, first))
+
+    def _rounds(self, finalists: Sequence[Finalist], end: float) -> None:
+        """Measure round after round; after the first one it is known what a round takes."""
+        ids = [finalist.id for finalist in finalists]
+        rounds, first = Rounds(self._engine, self._slots, finalists), True
+        while ids and time.monotonic() < end and not self.decided(ids):
+            start = time.monotonic()
+            if not self._round(rounds):
+                return
+            if first:
+                now = time.monotonic()
+                pace = (now - start) / sum(map(self._block_s, ids))
+                self._keep_answerable(ids)
+                fewer, first = self._affordable(ids, end - now, pace), False
+                if len(fewer) < len(ids):
+                    ids = fewer
+                    rounds = Rounds(
+                        self._engine, self._slots, [f for f in finalists if f.id in ids]
+                    )  # fmt: skip
+
+    def _keep_answerable(self, ids: Sequence[int]) -> None:
+        """Forget the questions about metrics that a short process does not yield."""
+        yielded = {
+            metric for metric in self._speeds
+            if all(rounds_of(self._outcome(id).measurements or {}, metric) for id in ids)
+        }  # fmt: skip
+        limits = self._limits()
+        asked = {o.metric for o in self._objectives}
+        asked |= {limits[text].metric for _, text in self._asked}
+        lost = sorted(asked - yielded)
+        if lost:
+            self._engine.watcher.note(
+                f"finals: {', '.join(lost)} cannot be measured in short turns; the intervals of "
+                "the search stand"
+            )
+        self._objectives = [o for o in self._objectives if o.metric in yielded]
+        self._asked = [(id, text) for id, text in self._asked if limits[text].metric in yielded]
+
+    def finalists(self) -> list[int]:
+        """Return the front, what may be on it for all one knows, and the baseline."""
+        engine = self._engine
+        standing = engine.standing()
+        outcomes = {o.id: o for o in engine.recorder.outcomes if o.kind is OutcomeKind.OK}
+        front = {id: outcomes[id].measurements or {} for id in standing.front}
+        near = [
+            id for id in sorted((standing.feasible | self._may_be_feasible(standing)) - set(front))
+            if surely_dominated(outcomes[id].measurements or {}, front, engine.objectives) is None
+        ]  # fmt: skip
+        measured = {id: o.measurements or {} for id, o in outcomes.items()}
+        base = [o.id for o in outcomes.values() if o.candidate.digest == engine.baseline]
+        some = {*standing.front, *near}
+        pick = standing.best
+        if pick is None:
+            pick = nearest_to_limits(some, measured, standing.limits)
+        chosen = [] if pick is None else likeliest_first(pick, some, measured, engine.objectives)
+        chosen = chosen[:_MOST_FINALISTS]
+        return list(dict.fromkeys((*chosen, *base))) if len(chosen) > 1 else chosen
+
+    def _affordable(self, ids: Sequence[int], seconds: float, pace: float = 1.0) -> list[int]:
+        """Return as many of them as there can be an answer about.
+
+        Fewer rounds than `least_rounds` say nothing, however far apart two are. A baseline that is
+        surely beaten, and that no speed's limit is relative to, is the first to be left out.
+
+        Args:
+            ids: Who may take part.
+            seconds: For all rounds together.
+            pace: What a round takes, over what was expected of it.
+        """
+        base = [id for id in ids if self._outcome(id).candidate.digest == self._engine.baseline]
+        others = [id for id in ids if id not in base]
+        spared = base if self._spared(base, others) else []
+        some: list[int] = []
+        for count in range(len(others), -1, -1):
+            ways = [[*others[:count], *base], *([others[:count]] if spared else [])]
+            some = next((way for way in ways if self._enough(way, seconds / pace)), [])
+            if some:
+                break
+        self._asked = [(id, text) for id, text in self._asked if id in some]
+        if not some or set(ids) - set(some) - set(spared):
+            who = f"only {len(some)} of them" if some else "none of them"
+            what = "can be told apart" if len(ids) > 1 else "is known to meet its limit"
+            self._engine.watcher.note(
+                f"finals: {len(ids)} candidates may be the choice, but {who} {what} "
+                f"in {seconds:.0f} s; `search: {{finals: 5m}}` gives them more"
+            )
+        return some
+
+    def _enough(self, ids: Sequence[int], seconds: float) -> bool:
+        """Return whether so many seconds suffice for any answer about them."""
+        asked = any(id in ids for id, _ in self._asked)
+        questions = ([self._alpha(ids)] if len(ids) > 1 and self._objectives else []) + (
+            [self._limit_alpha(ids)] if asked else []
+        )
+        if not questions:
+            return False
+        done = min(last_round(self._outcome(id).measurements or {}) for id in ids)
+        rounds = max(1, least_rounds(min(questions)) - done)
+        return rounds * sum(map(self._block_s, ids)) <= seconds
+
+    def _spared(self, base: Sequence[int], others: Sequence[int]) -> bool:
+        """Return whether the finals can do without the baseline: nothing is asked of it."""
+        relative = [c for c in self._engine.constraints if c.relative is not None]
+        if any(c.metric in self._speeds for c in relative):
+            return False
+        if any(id in base for id, _ in self._asked):
+            return False
+        measured = {id: self._outcome(id).measurements or {} for id in (*base, *others)}
+        return all(
+            surely_dominated(measured[id], {other: measured[other]}, [objective]) is not None
+            for id in base for other in others for objective in self._objectives
+        )  # fmt: skip
+
+    def _block_s(self, id: int) -> float:
+        """Return about how long one process of a candidate takes: to load, and to be measured."""
+        loading = [step.s for step in self._outcome(id).seconds if step.step == "smoke"]
+        return sum(loading[-1:]) + 2 * BLOCK_S
+
+    def _may_be_feasible(self, standing: Standing) -> set[int]:
+        """Return who breaks nothing but speeds' limits that its intervals still reach over."""
+        return {
+            o.id for o in self._engine.recorder.outcomes
+            if o.kind is OutcomeKind.OK and o.id not in standing.feasible and standing.limits
+            and all(self._near(o, limit) for limit in standing.limits
+                    if not limit.holds(o.value(limit.metric)))
+        }  # fmt: skip
+
+    def _near(self, outcome: Outcome, limit: Limit) -> bool:
+        """Return whether a speed is on both sides of a limit for all one knows."""
+        is_baseline = outcome.candidate.digest == self._engine.baseline
+        return limit.metric in self._speeds and reaches_over(
+            outcome, limit, is_baseline=is_baseline
+        )
+
+    def _near_limits(self, ids: Sequence[int]) -> list[tuple[int, str]]:
+        """Return who is near which limit; by its text, as one relative to the baseline moves."""
+        limits = self._engine.standing().limits
+        return [
+            (id, x.text) for id in ids for x in limits if self._near(self._outcome(id), x)
+        ]  # fmt: skip
+
+    def decided(self, ids: Sequence[int]) -> bool:
+        """Return whether all that is asked of the finalists is answered."""
+        rounds = {id: self._outcome(id).measurements or {} for id in ids}
+        alpha = self._alpha(ids)
+        questions = [
+            speed_verdict(pair_sequence(rounds[a], rounds[b], o.metric, alpha))
+            for a, b in combinations(ids, 2)
+            for o in self._objectives
+        ]
+        if Verdict.UNDECIDED in questions:
+            return False
+        base, limits = self._engine.baseline_outcome(), self._limits()
+        reference = {} if base is None else base.measurements or {}
+        alpha = self._limit_alpha(ids)
+        return all(
+            side_of(limits[text], rounds[id], reference, alpha) is not None
+            for id, text in self._asked
+        )
+
+    def _limits(self) -> dict[str, Limit]:
+        """Return the limits in force by their texts."""
+        return {limit.text: limit for limit in self._engine.standing().limits}
+
+    def _alpha(self, ids: Sequence[int]) -> float:
+        return pair_alpha(self._entrants(ids), len(self._objectives))
+
+    def _limit_alpha(self, ids: Sequence[int]) -> float:
+        count = sum(limit.metric in self._speeds for limit in self._limits().values())
+        return limit_alpha(self._entrants(ids), count)
+
+    def _entrants(self, ids: Sequence[int]) -> int:
+        """Return among how many the error is shared: those of earlier finals count, too."""
+        return len({*ids, *(o.id for o in in_rounds(self._engine.recorder.outcomes))})
+
+    def _round(self, rounds: Rounds) -> bool:
+        """Measure every finalist once, and record it; False if one of them could not be."""
+        engine = self._engine
+        start = time.perf_counter()
+        self._begun = time.monotonic()
+        engine.watcher.timing(True)
+        try:
+            found = rounds.measure()
+        finally:
+            engine.watcher.timing(False)
+        if found is None:
+            return False
+        spent = StepTime("finals", (time.perf_counter() - start) / len(found), False)
+        number = 1 + max(last_round(self._outcome(id).measurements or {}) for id in found)
+        levels, spreads = self._levels(found), engine.spreads()
+        for id, block in found.items():
+            outcome = self._outcome(id)
+            measured = dict(outcome.measurements or {})
+            known = {name: measured[name] for name in block if name in measured}
+            here = {name: m.noting(level=levels[name]) if name in levels else m
+                    for name, m in block.items()}  # fmt: skip
+            parts, of = ((known, here), (None, number)) if known else ((here,), (number,))
+            measured |= pool(parts, engine.noise_floor, of, spreads)
+            engine.recorder.update(
+                replace(outcome, measurements=measured, seconds=(*outcome.seconds, spent))
+            )
+        engine.on_update(engine.standing())
+        return True
+
+    def _levels(self, found: Mapping[int, Mapping[str, Measurement]]) -> dict[str, float]:
+        """Return, by metric, how much slower the search's own hour was than this round.
+
+        The others were not measured in this hour. Multiplied by its level, a round says how far
+        finalists are from each other, and not how far the two hours are. Where a limit in
+        a number is near, it is the speed itself that counts, and there is no level.
+        """
+        limits = self._limits()
+        asked = [limits[text] for _, text in self._asked]
+        absolute = {limit.metric for limit in asked if limit.relative is None}
+        levels = {}
+        for name in {name for block in found.values() for name in block} - absolute:
+            logs = []
+            for id, block in found.items():
+                m = (self._outcome(id).measurements or {}).get(name)
+                own = [] if m is None else [p["value"] for p in processes_of(m)
+                                            if p["round"] is None]  # fmt: skip
+                now = block[name].value if name in block else None
+                if own and now and min(own) > 0:
+                    logs.append(math.log(statistics.median(own) / now))
+            if logs:
+                levels[name] = math.exp(statistics.median(logs))
+        return levels
+
+    def _finalist(self, id: int, stack: ExitStack) -> Finalist | None:
+        """Return a finalist with its package, from the store."""
+        engine, candidate = self._engine, self._outcome(id).candidate
+        result = engine.submit(engine.workbench.build(candidate))
+        if result.status is JobStatus.CANCELLED:
+            raise KeyboardInterrupt
+        if result.status is not JobStatus.OK:
+            engine.watcher.note(f"no finals: {result.status}: {result.reason}")
+            return None
+        built = Model.from_json(result.value["model"])
+        package = stack.enter_context(engine.workbench.packaged(built, candidate.runtime))
+        return Finalist(id, candidate, package)
+
+    def _outcome(self, id: int) -> Outcome:
+        return next(o for o in self._engine.recorder.outcomes if o.id == id)

@@ -1,0 +1,88 @@
+"""What the engine needs of the outside: jobs for a candidate, and its packaged folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from paretune.core.candidate import Candidate, RuntimeSettings
+from paretune.core.jsontools import Json
+from paretune.core.measurement import Measurement, MetricSpec, Rung
+from paretune.models.handle import Model
+from paretune.targets.base import Job
+
+
+@dataclass(frozen=True)
+class EvaluatorSlot:
+    """One configured evaluator, as the search sees it.
+
+    Attributes:
+        index: Its place in the configuration.
+        name: As in the registry.
+        params: As configured.
+        metrics: What it yields.
+        rungs: Where it measures, cheapest first.
+        processes: In how many processes its last rung is measured (`search/schedule.py` says when).
+    """
+
+    index: int
+    name: str
+    params: Mapping[str, Json]
+    metrics: tuple[MetricSpec, ...]
+    rungs: tuple[Rung, ...]
+    processes: int = 1
+
+    @property
+    def on_device(self) -> bool:
+        """True if any of its metrics depends on the device (it times something)."""
+        return any(spec.device for spec in self.metrics)
+
+
+class Workbench(Protocol):
+    """Turns the steps of a candidate into jobs (`paretune.study.job_factory` for real ones)."""
+
+    def build(self, candidate: Candidate) -> Job:
+        """Return the job that builds the recipe; its value is ``{model, steps, faults}``."""
+
+    def built_steps(self, candidate: Candidate) -> int:
+        """Return how many of the recipe's first steps need not be built any more."""
+
+    def sound(self, built: Model, *, fresh: bool) -> bool:
+        """Return whether a built model is whole; if not, building it again makes it so.
+
+        Args:
+            built: The model.
+            fresh: True if it was built just now, and its digest taken then.
+        """
+
+    def packaged(self, built: Model, runtime: RuntimeSettings) -> AbstractContextManager[Model]:
+        """Yield the packaged layout of a built model; it is gone afterwards."""
+
+    def smoke(self, package: Model, runtime: RuntimeSettings) -> Job:
+        """Return the job that loads the package and generates."""
+
+    def measure(
+        self,
+        package: Model,
+        runtime: RuntimeSettings,
+        slot: EvaluatorSlot,
+        rung: Rung,
+        previous: Mapping[str, Measurement],
+        seconds: float | None = None,
+        examples: int | None = None,
+        block: bool = False,
+    ) -> Job:
+        """Return the job that measures one rung; its value is a list of measurements.
+
+        Args:
+            package: The packaged model.
+            runtime: What it runs with.
+            slot: The evaluator.
+            rung: How much is measured.
+            previous: What the rung before measured.
+            seconds: About how long it samples; None: as long as the evaluator finds right.
+            examples: How many examples it looks at, those of `previous` included; None: all.
+            block: Whether it is one of many processes that are set against each other.
+        """

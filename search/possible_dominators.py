@@ -1,0 +1,76 @@
+"""Who may surely beat a candidate: of the feasible, those whose worst case nobody's worst beats.
+
+Every look at a candidate asks whether another is surely better. Of a thousand feasible ones few
+can be the answer: if one's pessimistic values are no better in anything than another's, whoever
+it beats is beaten by the other, too. So only this front is kept, and grows by an outcome at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from paretune.core.measurement import Measurement, MetricSpec
+from paretune.core.result import Outcome
+from paretune.search.constraints import Objective
+from paretune.search.evidence import relied_on
+from paretune.search.pareto import pessimistic
+
+Measured = Mapping[str, Measurement]
+
+
+class Rivals:
+    """The front of the feasible candidates' worst cases.
+
+    Args:
+        objectives: What is better.
+        specs: Of every metric.
+    """
+
+    def __init__(self, objectives: Sequence[Objective], specs: Iterable[MetricSpec]) -> None:
+        self._objectives = tuple(objectives)
+        self._specs = {spec.name: spec for spec in specs}
+        self._held: dict[int, Outcome] = {}
+        self._reference: Measured | None = None
+        self._front: dict[int, tuple[tuple[float, ...], Measured]] = {}
+
+    def among(
+        self, feasible: Mapping[int, Outcome], reference: Measured | None
+    ) -> dict[int, Measured]:
+        """Return who is on that front, with what it surely measures in each objective.
+
+        Args:
+            feasible: By id.
+            reference: The baseline's measurements, which shares are paired with; None: there are
+                none on all examples.
+        """
+        same = reference is self._reference and all(
+            feasible.get(id) is outcome for id, outcome in self._held.items()
+        )
+        if not same:
+            self._held, self._front, self._reference = {}, {}, reference
+        for id in feasible.keys() - self._held.keys():
+            self._add(id, feasible[id])
+        return {id: measured for id, (_, measured) in sorted(self._front.items())}
+
+    def _add(self, id: int, outcome: Outcome) -> None:
+        self._held[id] = outcome
+        measured = outcome.measurements or {}
+        sure = {
+            o.metric: self._surely(o.metric, measured[o.metric])
+            for o in self._objectives if o.metric in measured
+        }  # fmt: skip
+        worst = pessimistic(sure, self._objectives)
+        if worst is None or any(_no_worse(other, worst) for other, _ in self._front.values()):
+            return
+        self._front = {i: (w, m) for i, (w, m) in self._front.items() if not _no_worse(worst, w)}
+        self._front[id] = (worst, sure)
+
+    def _surely(self, metric: str, m: Measurement) -> Measurement:
+        spec = self._specs.get(metric)
+        if spec is not None and spec.device:
+            return m
+        return relied_on(m, spec, reference=(self._reference or {}).get(metric))
+
+
+def _no_worse(a: Sequence[float], b: Sequence[float]) -> bool:
+    return all(x <= y for x, y in zip(a, b, strict=True))

@@ -1,0 +1,51 @@
+"""What processes usually differ by in a study, as the search goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from paretune.core.measurement import Measurement
+from paretune.core.result import Outcome, OutcomeKind
+from paretune.stats.pooling import pool, spreads_of
+from paretune.stats.process_spread import Spread
+
+_MOST = 40
+"""Candidates that it is learnt from: those of the same hour, and no more with a longer study."""
+_FEW = 20
+"""An interval that drew on fewer is computed anew at the end."""
+
+
+def usual(outcomes: Sequence[Outcome]) -> dict[str, Spread]:
+    """Return what is usual among the latest candidates, by metric."""
+    found: list[Mapping[str, Measurement]] = []
+    for outcome in reversed(outcomes):
+        if outcome.kind is OutcomeKind.OK:
+            found.append(outcome.measurements or {})
+        if len(found) == _MOST:
+            break
+    return spreads_of(found)
+
+
+def refreshed(outcomes: Sequence[Outcome], floor: float | None) -> list[Outcome]:
+    """Return the first candidates with intervals that draw on those that came after them.
+
+    Args:
+        outcomes: Of the study, in order.
+        floor: The device's noise floor, as a share.
+    """
+    whole = [o for o in outcomes if o.kind is OutcomeKind.OK][:_MOST]
+    spreads = usual(whole)
+    found = []
+    for outcome in whole:
+        measured = outcome.measurements or {}
+        some = {
+            name: m for name, m in measured.items()
+            if name in spreads and m.details.get("spread", {}).get("from", 0)
+            < min(_FEW, spreads[name].candidates - 1)
+        }  # fmt: skip
+        if some:  # with all that its processes measured: a tail's samples are its median's
+            timed = {n: m for n, m in measured.items() if n in spreads or "processes" in m.details}
+            again = {**measured, **pool([timed], floor, spreads=spreads)}
+            found.append(replace(outcome, measurements=again))
+    return found

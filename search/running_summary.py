@@ -1,0 +1,67 @@
+"""The standing of a growing study, at the cost of what is new.
+
+Where a study stands is asked at every look at a candidate, and changes with an outcome. One that is
+added can change the front by itself only: the front of all is the front of the one before and what
+came since. So the same derivation (`search/summary.py`) is made of those alone.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from dataclasses import replace
+
+from paretune.core.result import Outcome
+from paretune.search.constraints import Constraint, Objective
+from paretune.search.summary import Standing, stand
+
+
+class Standings:
+    """Derives standings of one study, one after another.
+
+    Args:
+        objectives: In order of importance.
+        constraints: As configured.
+        prefer: Metric to choose the best by first, instead of the first objective.
+    """
+
+    def __init__(
+        self,
+        objectives: Sequence[Objective],
+        constraints: Sequence[Constraint],
+        prefer: str | None = None,
+    ) -> None:
+        self._asked = (tuple(objectives), tuple(constraints), prefer)
+        self._seen: list[Outcome] = []
+        self._baseline: Outcome | None = None
+        self._standing: Standing | None = None
+
+    def of(self, outcomes: Sequence[Outcome], baseline: Outcome | None) -> Standing:
+        """Return the standing that `stand` derives from the same.
+
+        Args:
+            outcomes: All of them; what was there before stands in its place, if nothing changed.
+            baseline: Outcome of the baseline.
+        """
+        objectives, constraints, prefer = self._asked
+        known, count = self._standing, len(self._seen)
+        grown = (
+            known is not None
+            and baseline is self._baseline
+            and len(outcomes) >= count
+            and all(map(operator.is_, self._seen, outcomes))
+        )
+        if grown and len(outcomes) == count:
+            assert known is not None
+            return known
+        some, before = list(outcomes), None
+        if grown and known is not None:
+            miss = None if known.nearest_miss is None else known.nearest_miss["id"]
+            kept = {*known.front, miss}
+            some = [o for o in self._seen if o.id in kept] + some[count:]
+            before = known
+        standing = stand(some, objectives, constraints, baseline, prefer)
+        if before is not None:
+            standing = replace(standing, feasible=before.feasible | standing.feasible)
+        self._seen, self._baseline, self._standing = list(outcomes), baseline, standing
+        return standing

@@ -1,0 +1,112 @@
+"""Where a study stands: feasible, Pareto front, best and nearest miss, derived from its outcomes.
+
+Nothing of this is stored as truth: with other constraints or objectives the same outcomes give
+another standing, which is what ``paretune pick`` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from paretune.core.jsontools import Json
+from paretune.core.result import Outcome, OutcomeKind
+from paretune.search.constraints import Constraint, Limit, Objective
+from paretune.search.pareto import best_of, nearest_miss, pareto_front
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What can be said of a study at one moment.
+
+    Attributes:
+        limits: The constraints with the number in force; one relative to a baseline that has no
+            such metric is not among them.
+        unresolved: Constraints that could not be given a number.
+        feasible: Ids of the candidates that meet every constraint.
+        front: Ids of the feasible Pareto front, ascending.
+        best: Id of the pick, if anything is feasible.
+        nearest_miss: ``{id, constraint, value, limit}`` where nothing is feasible.
+    """
+
+    limits: tuple[Limit, ...]
+    unresolved: tuple[Constraint, ...]
+    feasible: frozenset[int]
+    front: tuple[int, ...]
+    best: int | None
+    nearest_miss: Mapping[str, Json] | None
+
+
+def values(outcome: Outcome) -> dict[str, float]:
+    """Return an outcome's point values; metrics without one are left out."""
+    measured = outcome.measurements or {}
+    return {name: m.value for name, m in measured.items() if m.value is not None}
+
+
+def resolve(
+    constraints: Iterable[Constraint], baseline: Outcome | None
+) -> tuple[tuple[Limit, ...], tuple[Constraint, ...]]:
+    """Return the constraints with their numbers, and those that have none.
+
+    A baseline that did not come to its end gives no number but what is exact: its rough looks are
+    no measure for others.
+
+    Args:
+        constraints: As configured.
+        baseline: The baseline's outcome, if it is there.
+    """
+    reference = {} if baseline is None else values(baseline)
+    if baseline is not None and baseline.kind is not OutcomeKind.OK:
+        measured = baseline.measurements or {}
+        reference = {k: v for k, v in reference.items() if measured[k].protocol.startswith("exact")}
+    limits, unresolved = [], []
+    for constraint in constraints:
+        limit = constraint.resolve(reference)
+        if limit is None:
+            unresolved.append(constraint)
+        else:
+            limits.append(limit)
+    return tuple(limits), tuple(unresolved)
+
+
+def violations(outcome: Outcome, limits: Sequence[Limit]) -> tuple[float, ...]:
+    """Return by how much each limit is broken, relative to it; 0 where it holds.
+
+    A metric that was not measured counts as infinitely far from its limit.
+    """
+    return tuple(limit.violation(outcome.value(limit.metric)) for limit in limits)
+
+
+def stand(
+    outcomes: Sequence[Outcome],
+    objectives: Sequence[Objective],
+    constraints: Sequence[Constraint],
+    baseline: Outcome | None,
+    prefer: str | None = None,
+) -> Standing:
+    """Derive the standing of a study.
+
+    Args:
+        outcomes: All of them, in any order.
+        objectives: In order of importance.
+        constraints: Each must hold by the point value at the last rung.
+        baseline: Outcome of the baseline, for constraints relative to it.
+        prefer: Metric to choose the best by first, instead of the first objective.
+    """
+    limits, unresolved = resolve(constraints, baseline)
+    finished = {o.id: o for o in outcomes if o.kind is OutcomeKind.OK}
+    feasible = {
+        id
+        for id, outcome in finished.items()
+        if not unresolved and all(limit.holds(outcome.value(limit.metric)) for limit in limits)
+    }
+    rows = {id: values(finished[id]) for id in sorted(feasible)}
+    front = pareto_front(rows, objectives)
+    measured = {id: finished[id].measurements or {} for id in front}
+    best = best_of(front, measured, objectives, prefer) if front else None
+    miss = None
+    if best is None:
+        whole = {o.id: values(o) for o in finished.values()}
+        stopped = {o.id: values(o) for o in outcomes if o.kind is OutcomeKind.INFEASIBLE}
+        miss = nearest_miss(whole, limits, stopped)
+    return Standing(limits, unresolved, frozenset(feasible), tuple(front), best, miss)

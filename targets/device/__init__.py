@@ -1,0 +1,1 @@
+"""What a device is: facts, measured profile, environment."""

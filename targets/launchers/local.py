@@ -1,0 +1,262 @@
+"""The target ``local``: this machine, with every job in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+from paretune.core.errors import StateError, UsageError
+from paretune.registry import BUILTIN, find_evaluator
+from paretune.store.staging import Staging
+from paretune.targets.base import JOB_MEMORY_SHARE, Job, JobResult, TargetInfo
+from paretune.targets.device.fingerprint import device, free_memory, gpu_names, total_memory
+from paretune.targets.interleave import in_turns
+from paretune.targets.launchers.fork_server import ForkServer
+from paretune.targets.launchers.process import JobRun, Spawner
+
+# Not datasets: it brings jemalloc's thread, and a fork keeps the forking thread only.
+RUNTIMES = ("torch", "transformers", "peft", "onnxruntime", "onnxruntime_genai")
+"""The libraries that most jobs need."""
+
+WORKER = (
+    "paretune.targets.worker.main",
+    "paretune.targets.worker.building",
+    "paretune.targets.worker.measuring",
+    "paretune.evaluators.base",
+)
+"""What every job needs; imports nothing heavy."""
+
+PRELOADED = (
+    *WORKER,
+    *RUNTIMES,
+    "onnxruntime_genai.models.builder",
+    "paretune.runtimes.serving",
+    *sorted(
+        {
+            place.partition(":")[0]
+            for group in ("passes", "evaluators")
+            for place in BUILTIN[group].values()
+        }
+    ),
+)
+"""What the fork server imports before its first fork."""
+
+_OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE")
+_SHORT_BELOW = 0.8
+"""Memory is short where less than this share of all of it is free: others hold the rest."""
+
+
+def worker_environment(
+    *, allow_network: bool, inherited: Mapping[str, str] = os.environ
+) -> dict[str, str]:
+    """Return the environment of workers: no thread pool at import, no telemetry, no network.
+
+    Args:
+        allow_network: Leave out what keeps the Hugging Face libraries offline.
+        inherited: The environment to start from.
+    """
+    environment = {
+        **inherited,
+        "OPENBLAS_NUM_THREADS": "1",  # else numpy's import starts its pool before the fork
+        "ORT_DISABLE_TELEMETRY": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "PYTHONUNBUFFERED": "1",  # a crash does not take the last lines of the log with it
+    }
+    gpu = _one_gpu(inherited.get("CUDA_VISIBLE_DEVICES"), len(gpu_names()))
+    if gpu is not None:
+        environment["CUDA_VISIBLE_DEVICES"] = gpu
+    if not os.path.isabs(os.path.expanduser("~")):
+        # Neither HOME nor an entry in /etc/passwd: libraries would write to "~" in the working
+        # folder, or not start at all.
+        environment.update(HOME=tempfile.gettempdir(), USER=inherited.get("USER", "paretune"))
+    if not allow_network:
+        environment.update(dict.fromkeys(_OFFLINE, "1"))
+    return environment
+
+
+def _one_gpu(visible: str | None, there: int) -> str | None:
+    """Return which GPU jobs may see, if there are several; None: leave it as it is.
+
+    transformers' Trainer spreads a model over all that it sees (DataParallel), which cuts the
+    inputs of the passes' losses in pieces; and a speed is one device's.
+
+    Args:
+        visible: ``CUDA_VISIBLE_DEVICES`` as inherited; None: not set.
+        there: How many the driver knows.
+    """
+    if visible is not None:
+        first, comma, _ = visible.partition(",")
+        return first.strip() if comma else None
+    return "0" if there > 1 else None
+
+
+class LocalTarget:
+    """Runs jobs on this machine.
+
+    A job that a limit ends is sent SIGTERM and, two seconds later, SIGKILL, with all its
+    descendants. Without a memory limit of its own it gets 90 % of the memory that is free when it
+    starts. Jobs run as they are submitted, side by side: whoever times something submits one at a
+    time.
+
+    Args:
+        store_root: Where artifacts are kept; `info` tells the disk that is free there, and jobs
+            have their temporary files there. Without one those are where the system has them.
+        allow_network: Whether jobs may reach out.
+        preload: Import the run-times once, in the fork server, instead of in each job that needs
+            them. Costs 2 to 9 s before the first job; see `warm_up`.
+        start: ``fork``: from a fork server (Linux only); ``spawn``: a new interpreter a job.
+    """
+
+    name = "local"
+
+    def __init__(
+        self,
+        store_root: Path | None = None,
+        allow_network: bool = False,
+        preload: bool = True,
+        start: Literal["fork", "spawn"] | None = None,
+    ) -> None:
+        self._store_root = store_root
+        self._staging = (
+            None if store_root is None else Staging(store_root / "staging", store_root / "locks")
+        )
+        environment = worker_environment(allow_network=allow_network)
+        how = start or ("fork" if sys.platform == "linux" else "spawn")
+        self._launcher: ForkServer | Spawner = (
+            ForkServer(PRELOADED if preload else WORKER, environment)
+            if how == "fork"
+            else Spawner(environment)
+        )
+        self._lock = threading.Lock()
+        self._running: dict[JobRun, threading.Thread] = {}
+        self._closed = False
+
+    def info(self) -> TargetInfo:
+        """Return what this machine is, and what is free now."""
+        return device(self.name, self._store_root)
+
+    def warm_up(self) -> None:
+        """Let the fork server begin to import; returns at once."""
+        self._launcher.warm_up()
+
+    def submit(self, job: Job) -> Future[JobResult]:
+        """Run a job in a process of its own.
+
+        Its time begins when its process has started, so the server's imports are not part of it.
+
+        Raises:
+            StateError: The target is closed.
+        """
+        limits, short = job.limits, False
+        if limits.memory is None:
+            free = free_memory()
+            limits = replace(limits, memory=int(JOB_MEMORY_SHARE * free))
+            short = free < _SHORT_BELOW * total_memory()
+        run = JobRun(
+            replace(job, limits=limits),
+            self._launcher,
+            self._scratch,
+            fresh=_fresh(job),
+            memory_is_short=short,
+        )
+        future: Future[JobResult] = Future()
+        future.set_running_or_notify_cancel()
+        thread = threading.Thread(target=self._run, args=(run, future), daemon=True)
+        with self._lock:
+            if self._closed:
+                raise StateError("the target is closed", hint="Make a new LocalTarget.")
+            self._running[run] = thread
+            try:
+                thread.start()
+            except RuntimeError:  # the system has no thread left: whoever closes would wait for it
+                del self._running[run]
+                raise
+        return future
+
+    def in_turns(
+        self, jobs: Sequence[Job], order: random.Random, seconds: float | None = None
+    ) -> list[JobResult]:
+        """Run ``measure`` jobs side by side, one of them working at a time.
+
+        Raises:
+            StateError: The target is closed.
+            TimeoutError: More than `seconds` were needed; see `cancel`.
+        """
+        return in_turns(self.submit, jobs, order, seconds)
+
+    def _scratch(self) -> AbstractContextManager[Path]:
+        """Return a context with a folder for one job's temporary files.
+
+        It lies in the store: if this process is killed too, whoever uses the store next finds it.
+        """
+        return _temporary_folder() if self._staging is None else self._staging.folder()
+
+    def cancel(self) -> None:
+        """End every running job; each is gone within about two seconds."""
+        with self._lock:
+            running = list(self._running)
+        for run in running:
+            run.cancel()
+
+    def close(self) -> None:
+        """End every job and the fork server; nothing stays behind. May be called again."""
+        with self._lock:
+            self._closed = True
+            threads = list(self._running.values())
+        self.cancel()
+        for thread in threads:
+            thread.join()
+        self._launcher.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _run(self, run: JobRun, future: Future[JobResult]) -> None:
+        try:
+            result = run.run()
+        except BaseException as error:  # handed to whoever waits for the future
+            self._forget(run)
+            future.set_exception(error)
+        else:
+            self._forget(run)
+            future.set_result(result)
+
+    def _forget(self, run: JobRun) -> None:
+        with self._lock:
+            del self._running[run]
+
+
+@contextmanager
+def _temporary_folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="paretune-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+def _fresh(job: Job) -> bool:
+    """True if the job is an evaluator's that needs a process without preloaded modules."""
+    if job.kind != "measure":
+        return False
+    try:
+        evaluator = find_evaluator(job.payload["evaluator"]["name"])
+    except UsageError:  # there is none of that name: the worker says so, as the job's failure
+        return False
+    return bool(getattr(evaluator, "fresh_process", False))

@@ -1,0 +1,296 @@
+"""The job ``build``: walks a recipe, and takes each prefix from the store or runs its pass."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from paretune.core.candidate import Step, recipe_from_json
+from paretune.core.errors import InvalidArtifactError, PassError
+from paretune.core.fidelity import UNCHANGED, Verdict, verdict_from
+from paretune.core.jsontools import Json
+from paretune.core.result import StepTime
+from paretune.data.catalog import DataCatalog
+from paretune.models.containment import check_model
+from paretune.models.handle import Model, ModelKind, model_bytes
+from paretune.passes.base import Context, Fidelity, Pass, Progress
+from paretune.registry import find_pass, is_ours
+from paretune.store.artifacts import Store
+from paretune.study.identity import pass_key
+from paretune.study.inputs import check
+from paretune.targets.worker.compared import Origin, compare, fidelity_of, input_digest
+from paretune.targets.worker.compared_cache import ComparedCache
+
+
+def build(payload: Mapping[str, Any], report: Callable[[Progress], None]) -> Json:
+    """Build a recipe's artifact.
+
+    Args:
+        payload: As `paretune.targets.worker.main` describes it.
+        report: Takes signs of life.
+
+    Returns:
+        ``{"model": ..., "steps": [{"step", "s", "cached"}, ...], "bytes": ..., "faults": [...],
+        "fidelity": ...}``.
+        The seconds of a cached step are those that it took when it was built: what was saved.
+        Faults are what the store had set aside on the way; fidelity is what the model is to its
+        source (`paretune.core.fidelity.Verdict`).
+
+    Raises:
+        PassError: A pass cannot do what its parameters ask for, or left nothing.
+        InvalidArtifactError: What a pass built does not load, or computes something else than what
+            it was built from.
+    """
+    store = Store(Path(payload["store"]), _study(payload))
+    builder = _Builder(
+        store=store,
+        data=DataCatalog.from_json(payload["data"]),
+        root=Path(payload["data"].get("root", ".")),
+        inputs=payload.get("inputs", []),
+        provider=payload["provider"],
+        report=report,
+        allow_network=payload.get("allow_network", False),
+        trust_remote_code=payload.get("trust_remote_code", False),
+    )
+    model, steps, verdict = builder.walk(
+        recipe_from_json(payload["recipe"]), Model.from_json(payload["input"])
+    )
+    return {
+        "model": model.to_json(),
+        "steps": [cost.to_json() for cost in steps],
+        "bytes": model_bytes(model),
+        "faults": store.faults,
+        "fidelity": verdict.to_json(),
+    }
+
+
+def _study(payload: Mapping[str, Any]) -> Path | None:
+    return None if payload.get("study") is None else Path(payload["study"])
+
+
+def more_of(step: Step, root: Path, *, trust_remote_code: bool) -> dict[str, Json]:
+    """Return what else a step's output depends on: its code, and what it may do.
+
+    Args:
+        step: The step.
+        root: Where relative paths start.
+        trust_remote_code: With the permission a pass may keep a model's code beside it, or run it.
+    """
+    more = pass_key(find_pass(step.name), step.params, root)
+    return {**more, "trust_remote_code": True} if trust_remote_code else more
+
+
+def action_of(
+    store: Store,
+    data: DataCatalog,
+    provider: str,
+    step: Step,
+    model: Model,
+    more: Mapping[str, Json],
+) -> tuple[Pass, Any, str]:
+    """Return a step's pass, its parameters, and the key of what it makes of a model."""
+    pass_ = find_pass(step.name)
+    params = pass_.Params(**step.params)
+    key = store.action_key(
+        input_digest=input_digest(model),
+        pass_=pass_,
+        params=params,
+        data={ref: data.digest(ref) for ref in data_of(pass_, params)},
+        provider=provider,
+        more=more,
+    )
+    return pass_, params, key
+
+
+def data_of(pass_: Pass, params: Any) -> tuple[str, ...]:
+    """Return the references of the data sets that a pass reads with these parameters.
+
+    A pass that reads any has a method ``data(params)``.
+    """
+    references: Callable[[Any], tuple[str, ...]] | None = getattr(pass_, "data", None)
+    return () if references is None else tuple(references(params))
+
+
+class _DamagedInputError(Exception):
+    """What the store had for an earlier pass is damaged, and set aside by now."""
+
+
+def _copied(model: Model, stage: Path) -> Model:
+    """Return a copy of a pass's input: code from elsewhere might write there, and to the store."""
+    folder = stage / f"input-{model.digest[-12:]}"
+    for file in model.parts:
+        target = folder / file.relative_to(model.path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, target)
+    base = None if model.base is None else _copied(model.base, stage)
+    return replace(model, path=folder, base=base, files=None)
+
+
+def _fidelity(step: Step) -> Fidelity | None:
+    pass_ = find_pass(step.name)
+    return fidelity_of(pass_, pass_.Params(**step.params))
+
+
+def _stays(step: Step, origin: Origin) -> bool:
+    """Return whether what follows a step is still held to the same model in full precision.
+
+    It is after an approximation, and after what computes the same as an approximation did.
+    """
+    fidelity = _fidelity(step)
+    if fidelity is Fidelity.QUANTIZED:
+        return True
+    return fidelity in _SAME and origin.source is not origin.direct
+
+
+_SAME = (Fidelity.FP32, Fidelity.FP16, Fidelity.BF16)
+
+
+@dataclass(frozen=True)
+class _Builder:
+    store: Store
+    data: DataCatalog
+    root: Path
+    inputs: Json
+    provider: str
+    report: Callable[[Progress], None]
+    allow_network: bool
+    trust_remote_code: bool
+
+    def walk(self, recipe: Sequence[Step], start: Model) -> tuple[Model, list[StepTime], Verdict]:
+        """Return the model after the whole recipe, what each step cost, and what it came out as.
+
+        A damaged input of a pass sends the walk back to the start, where it is not found any more
+        and so built again; each can be set aside once.
+        """
+        while True:
+            model, costs, verdict = start, list[StepTime](), UNCHANGED
+            origin = Origin(start, start, "the input model")
+            try:
+                for step in recipe:
+                    origin = replace(origin, direct=model)
+                    model, cost, verdict = self._apply(step, origin, verdict)
+                    costs.append(cost)
+                    if not _stays(step, origin):
+                        origin = Origin(model, model, f"the output of {step.name}")
+            except _DamagedInputError:
+                continue
+            return model, costs, verdict
+
+    def _apply(
+        self, step: Step, origin: Origin, before: Verdict
+    ) -> tuple[Model, StepTime, Verdict]:
+        model = origin.direct
+        more = more_of(step, self.root, trust_remote_code=self.trust_remote_code)
+        pass_, params, key = action_of(self.store, self.data, self.provider, step, model, more)
+        with self.store.lock(key):
+            start = time.perf_counter()
+            made = self.store.lookup(key)
+            cached = made is not None
+            if made is None:
+                self._check(model)
+                made = self._run(pass_, params, step, model, key, start)
+            made = self._after(made, model)
+            verdict = self._verdict(pass_, params, made, origin, key)
+            action = self.store.action(key)
+            seconds = time.perf_counter() - start
+            if cached:
+                seconds = 0.0 if action is None else float(action.note.get("seconds", 0.0))
+        if not verdict.valid:
+            raise InvalidArtifactError(
+                f"{step.name}: {verdict.reason}",
+                hint="A translator or a pass is at fault, not the model: leave this pass or these "
+                "parameters out, and report it.",
+            )
+        if _stays(step, origin) and _fidelity(step) is not Fidelity.QUANTIZED:
+            verdict = before  # the figures of what was approximated are still the model's
+        return made, StepTime(step.name, seconds, cached), verdict
+
+    def _verdict(self, pass_: Pass, params: Any, made: Model, origin: Origin, key: str) -> Verdict:
+        """Return what a build is to its source, as noted or compared now; its key is held."""
+        action = self.store.action(key)
+        known = None if action is None else verdict_from(action.note)
+        if known is not None:
+            return known
+        start = time.perf_counter()
+        with self.store.stage() as stage:
+            context = self._context(stage / "out", stage)
+            cache = ComparedCache(self.store.root / "compared")
+            verdict = compare(pass_, params, made, origin, context, cache)
+        seconds = round(time.perf_counter() - start, 4)
+        self.store.annotate(key, {"fidelity": {**verdict.to_json(), "seconds": seconds}})
+        return verdict
+
+    def _context(self, out: Path, scratch: Path) -> Context:
+        return Context(
+            out=out,
+            scratch=scratch,
+            data=self.data,
+            provider=self.provider,
+            progress=self.report,
+            allow_network=self.allow_network,
+            trust_remote_code=self.trust_remote_code,
+        )
+
+    def _check(self, model: Model) -> None:
+        """Read an input that comes from the store before a pass builds on it."""
+        in_store = self.store.object_path(model.digest) == model.path
+        if in_store and not self.store.sound(model.digest):
+            raise _DamagedInputError
+        if model.base is not None:
+            self._check(model.base)
+
+    def _run(
+        self, pass_: Pass, params: Any, step: Step, model: Model, key: str, start: float
+    ) -> Model:
+        with self.store.stage() as stage:
+            out, scratch = stage / "out", stage / "scratch"
+            out.mkdir()
+            scratch.mkdir()
+            context = self._context(out, scratch)
+            self.report(Progress(step.name, 0, 0))
+            pass_.run(model if is_ours("passes", step.name) else _copied(model, stage), params,
+                      context)  # fmt: skip
+            if not any(out.iterdir()):
+                raise PassError(f"pass {step.name!r} ended without writing a model")
+            check_model(out)
+            check(self.inputs)
+            note = {**step.to_json(), "seconds": round(time.perf_counter() - start, 4)}
+            return self.store.put(key, out, pass_.produces, note)
+
+    def _after(self, made: Model, before: Model) -> Model:
+        return with_base(made, before)
+
+
+def with_base(made: Model, before: Model) -> Model:
+    """An adapter is of use with its base only: the model that it was trained on."""
+    return replace(made, base=before) if made.kind is ModelKind.HF_ADAPTER else made
+
+
+def built_steps(
+    store: Store,
+    data: DataCatalog,
+    provider: str,
+    recipe: Sequence[Step],
+    start: Model,
+    *,
+    root: Path,
+    trust_remote_code: bool = False,
+) -> int:
+    """Return how many of a recipe's first steps lie in the store, so that no pass runs for them.
+
+    Nothing is locked or read whole: it tells what a build will take, and decides nothing else.
+    """
+    model = start
+    for count, step in enumerate(recipe):
+        more = more_of(step, root, trust_remote_code=trust_remote_code)
+        _, _, key = action_of(store, data, provider, step, model, more)
+        action = store.action(key)
+        if action is None or not store.object_path(action.digest).is_dir():
+            return count
+        made = Model(action.kind, store.object_path(action.digest), action.digest)
+        model = with_base(made, model)
+    return len(recipe)

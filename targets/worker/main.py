@@ -1,0 +1,240 @@
+"""The worker: what a job's child process runs.
+
+Standard input holds the job (JSON: ``kind``, ``payload``, ``path``, ``scratch``), standard output
+takes the messages (one JSON object a line: ``{"progress": ...}`` and a last ``{"status", "value",
+"reason", "transient", "memory"}``), standard error is the log. The jobs and their payloads:
+
+- ``build``: ``{input, recipe, provider, store, data, allow_network, trust_remote_code}`` gives
+  ``{model, steps, bytes}`` (`paretune.targets.worker.building`).
+- ``measure``: ``{model, runtime, evaluator: {name, params}, rung, budget: {seconds, examples,
+  block}, previous, data, allow_network, trust_remote_code}`` gives a list of measurements
+  (`paretune.targets.worker.measuring`); with ``turns``, a socket's path, it waits for its turns.
+- ``smoke``: ``{model, runtime}`` gives ``{tokens}`` (`paretune.targets.worker.measuring`).
+- ``call``: ``{function: "module:function", args: {...}}`` gives what the function returns; for
+  tests and benchmarks.
+"""
+
+from __future__ import annotations
+
+import errno
+import faulthandler
+import json
+import os
+import signal
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from importlib import import_module
+from typing import Any, BinaryIO, NoReturn
+
+from paretune import registry
+from paretune.core.errors import (
+    InputTouchedError,
+    InvalidArtifactError,
+    ParetuneError,
+    TransientError,
+    UsageError,
+    nearest,
+)
+from paretune.core.jsontools import Json
+from paretune.passes.base import Progress
+from paretune.study.inputs import check, renewed
+from paretune.targets.base import JobStatus
+
+Report = Callable[[Progress], None]
+
+JOBS: Mapping[str, str] = {
+    "build": "paretune.targets.worker.building:build",
+    "measure": "paretune.targets.worker.measuring:measure",
+    "smoke": "paretune.targets.worker.measuring:smoke",
+    "call": "paretune.targets.worker.main:call",
+}
+_PROGRESS_EVERY_S = 0.2
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+# What libraries say that raise no MemoryError: torch, onnxruntime, C++.
+_NO_MEMORY = (
+    "can't allocate memory",
+    "not enough memory",
+    "bad_alloc",
+    "failed to allocate memory",
+)
+
+
+_ENDINGS = ("SIGTERM", "SIGINT", "SIGHUP")
+_came: list[int] = []
+"""The signals that ended this job from outside, in the order in which they came."""
+
+
+class _TerminatedError(BaseException):
+    """A signal came from outside: unwind, so that temporary folders are removed, and die of it."""
+
+
+def main() -> NoReturn:
+    """Run the one job that standard input holds; never returns."""
+    reply = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # whatever prints, prints into the log
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(line_buffering=True, encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
+    faulthandler.enable()
+    _heed_endings()
+    try:
+        final = _run(reply)
+    except _TerminatedError:
+        _die_of(_came[0])
+    if _came and final["status"] != JobStatus.OK:  # a library made an error of its own of it
+        _die_of(_came[0])
+    _send(reply, {**final, "memory": _memory_held()})
+    reply.close()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Not sys.exit: what libraries do at exit can hang or crash, and the answer is given.
+    os._exit(0)
+
+
+def _heed_endings() -> None:
+    """Unwind when a signal asks this process to end, unless the surroundings ignore that one."""
+    for name in _ENDINGS:
+        number = getattr(signal, name, None)
+        if number is not None and (
+            number == signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN
+        ):
+            signal.signal(number, _raise_terminated)
+
+
+def _raise_terminated(number: int, _: object) -> None:
+    _came.append(number)
+    raise _TerminatedError
+
+
+def _die_of(number: int) -> NoReturn:
+    """End by a signal, so that the parent sees that it came from outside."""
+    signal.signal(number, signal.SIG_DFL)
+    signal.raise_signal(number)
+    os._exit(1)
+
+
+def _run(reply: BinaryIO) -> dict[str, Json]:
+    try:
+        with open(0, "rb", closefd=False) as source:
+            request = json.load(source)
+        with open(os.devnull, "rb") as nothing:
+            os.dup2(nothing.fileno(), 0)
+        _see_modules(request["path"])
+        _use_scratch(request["scratch"])
+        payload = {**request["payload"]}
+        if payload.get("inputs"):
+            payload["inputs"] = renewed(payload["inputs"])
+        value = find_job(request["kind"])(payload, _reporter(reply))
+        check(payload.get("inputs", ()))
+        json.dumps(value)  # what is no JSON fails as the job's own fault
+        return {"status": JobStatus.OK, "value": value, "reason": None, "transient": False}
+    except _TerminatedError:
+        raise
+    # The boundary of the process: everything becomes an outcome, with its traceback in the log.
+    except BaseException as error:
+        traceback.print_exc()
+        status, reason = classify(error)
+        full = is_disk_full(error)
+        if full:
+            reason = f"the disk is full: {reason}"
+        again = full or isinstance(error, InputTouchedError | TransientError)
+        return {"status": status, "value": None, "reason": reason, "transient": again}
+
+
+def _see_modules(path: list[str]) -> None:
+    """Find modules where the process that submitted the job does (tests, a user's own metric)."""
+    new = [folder for folder in path if folder not in sys.path]
+    if new:
+        sys.path.extend(new)
+        registry.table.cache_clear()  # there may be plug-ins in it
+
+
+def _use_scratch(folder: str) -> None:
+    """Have every temporary file of this job made where the target removes it afterwards."""
+    os.environ["TMPDIR"] = tempfile.tempdir = folder
+
+
+def find_job(kind: str) -> Callable[[Mapping[str, Any], Report], Json]:
+    """Return the function that runs a kind of job.
+
+    Raises:
+        UsageError: There is no such kind.
+    """
+    if kind not in JOBS:
+        raise UsageError(f"no kind of job named {kind!r}", hint=nearest(kind, JOBS))
+    found: Callable[[Mapping[str, Any], Report], Json] = _attribute(JOBS[kind])
+    return found
+
+
+def call(payload: Mapping[str, Any], report: Report) -> Json:
+    """Call ``module:function`` with JSON arguments."""
+    return _attribute(payload["function"])(**payload.get("args", {}))
+
+
+def _attribute(place: str) -> Any:
+    module, _, name = place.partition(":")
+    return getattr(import_module(module), name)
+
+
+def classify(error: BaseException) -> tuple[JobStatus, str]:
+    """Return how a job ended that raised, and why in words."""
+    if isinstance(error, InvalidArtifactError):
+        return JobStatus.INVALID, str(error)
+    if isinstance(error, ParetuneError):
+        return JobStatus.FAILED, str(error)
+    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    out_of_memory = (
+        isinstance(error, MemoryError)
+        or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
+        or (isinstance(error, Exception) and any(words in text.lower() for words in _NO_MEMORY))
+    )
+    return (JobStatus.OUT_OF_MEMORY if out_of_memory else JobStatus.FAILED), text
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Return whether a job raised because a disk, or the user's share of one, was full."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.errno in _DISK_FULL:
+            return True
+        # What libraries say that raise no OSError: safetensors, protobuf, C++.
+        if isinstance(seen, Exception) and os.strerror(errno.ENOSPC).lower() in str(seen).lower():
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False
+
+
+def _reporter(reply: BinaryIO) -> Report:
+    """Return a function that passes progress on, a few times a second at most."""
+    lock = threading.Lock()
+    last = ("", 0.0)
+
+    def report(progress: Progress) -> None:
+        nonlocal last
+        with lock:
+            now = time.monotonic()
+            ends = progress.total > 0 and progress.done >= progress.total
+            if progress.step == last[0] and now - last[1] < _PROGRESS_EVERY_S and not ends:
+                return
+            last = (progress.step, now)
+            _send(reply, {"progress": asdict(progress)})
+
+    return report
+
+
+def _send(reply: BinaryIO, message: Mapping[str, Json]) -> None:
+    reply.write(json.dumps(message).encode() + b"\n")
+    reply.flush()
+
+
+def _memory_held() -> int:
+    """Return what this process holds at the end of its job, in bytes."""
+    import psutil
+
+    from paretune.targets.process_tree import memory_of
+
+    return memory_of(psutil.Process())

@@ -1,0 +1,191 @@
+"""The jobs ``measure`` and ``smoke``: an evaluator on a packaged model; whether it runs at all."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from paretune.core.candidate import RuntimeSettings
+from paretune.core.errors import EvaluatorError, InvalidArtifactError
+from paretune.core.jsontools import Json, read_json
+from paretune.core.measurement import Measurement, Rung
+from paretune.models.handle import Model, ModelKind, inspect
+from paretune.passes.base import Context, Progress
+from paretune.registry import find_evaluator
+from paretune.search.evidence import FINAL
+from paretune.targets.interleave import Place
+
+if TYPE_CHECKING:
+    from paretune.evaluators.base import Budget
+
+_SMOKE_TOKENS = 4
+
+
+def measure(payload: Mapping[str, Any], report: Callable[[Progress], None]) -> Json:
+    """Run one evaluator at one rung.
+
+    Args:
+        payload: As `paretune.targets.worker.main` describes it.
+        report: Takes signs of life.
+
+    Returns:
+        The measurements as JSON, each number of them finite.
+
+    Raises:
+        InvalidArtifactError: The model does not load or generate.
+        EvaluatorError: A metric that the evaluator declares did not come.
+    """
+    from paretune.data.catalog import DataCatalog
+
+    kind = find_evaluator(payload["evaluator"]["name"])
+    evaluator = kind(kind.Params(**payload["evaluator"]["params"]))
+    runtime = RuntimeSettings.from_json(payload["runtime"])
+    use_threads(runtime.threads)
+    with tempfile.TemporaryDirectory(prefix="paretune-") as folder:
+        out, scratch = Path(folder, "out"), Path(folder, "scratch")
+        out.mkdir()
+        scratch.mkdir()
+        context = Context(
+            out=out,
+            scratch=scratch,
+            data=DataCatalog.from_json(payload["data"]),
+            provider=runtime.provider,
+            progress=report,
+            allow_network=payload.get("allow_network", False),
+            trust_remote_code=payload.get("trust_remote_code", False),
+            previous={
+                name: Measurement.from_json(value)
+                for name, value in payload.get("previous", {}).items()
+            },
+        )
+        with _budget(payload, takes_turns=getattr(kind, "takes_turns", False)) as budget:
+            measured = evaluator.measure(
+                Model.from_json(payload["model"]), runtime, Rung(payload["rung"]), budget, context
+            )
+    if Rung(payload["rung"]) is kind.rungs[-1]:
+        declared = [spec.name for spec in evaluator.metrics]
+        refuse_missing(evaluator.name, declared, [m.metric for m in measured])
+    return [finite(m).to_json() for m in measured]
+
+
+@contextmanager
+def _budget(payload: Mapping[str, Any], *, takes_turns: bool) -> Iterator[Budget]:
+    """Yield what the call may cost; with others beside it, in turns."""
+    from paretune.evaluators.base import Budget
+
+    budget = Budget(**payload.get("budget", {}))
+    if "turns" not in payload:
+        yield budget
+        return
+    place = Place(payload["turns"])
+    try:
+        if takes_turns:
+            yield replace(budget, turns=place)
+        else:
+            with place.turn():
+                yield budget
+        place.leave()
+    finally:
+        place.close()
+
+
+def refuse_missing(evaluator: str, declared: Sequence[str], came: Sequence[str]) -> None:
+    """Refuse measurements that do not hold every declared metric.
+
+    A metric without a value comes as a measurement that says why; one that does not come at all
+    would look like one that nobody asked for.
+
+    Raises:
+        EvaluatorError: A declared metric is missing.
+    """
+    missing = [name for name in declared if name not in came]
+    if missing:
+        raise EvaluatorError(
+            f"evaluator {evaluator!r} ended without {', '.join(missing)}, which it declares; it "
+            f"gave {', '.join(came) or 'nothing'}",
+            hint="A metric without a value must be given as one, with its reason.",
+        )
+
+
+def smoke(payload: Mapping[str, Any], report: Callable[[Progress], None]) -> Json:
+    """Load a packaged model and generate a few tokens from a few.
+
+    Returns:
+        ``{"tokens": [...]}``, what it generated.
+
+    Raises:
+        InvalidArtifactError: It does not load, generates nothing, or no tokens of its own.
+    """
+    from paretune.runtimes.serving import open_session
+
+    model = Model.from_json(payload["model"])
+    runtime = RuntimeSettings.from_json(payload["runtime"])
+    use_threads(runtime.threads)
+    report(Progress("smoke", 0, 0))
+    vocabulary = vocabulary_of(model)
+    prompt = [token % vocabulary if vocabulary else token for token in (1, 3, 5, 7)]
+    trusted = payload.get("trust_remote_code", False)
+    session = open_session(model, runtime, trust_remote_code=trusted)
+    tokens = session.generate(prompt, _SMOKE_TOKENS)
+    if not tokens:
+        raise InvalidArtifactError("loads, but generates no token")
+    strange = [token for token in tokens if not 0 <= token < (vocabulary or math.inf)]
+    if strange:
+        raise InvalidArtifactError(
+            f"generates token {strange[0]}, outside of its vocabulary of {vocabulary}"
+        )
+    return {"tokens": tokens}
+
+
+def use_threads(threads: int) -> None:
+    """Let PyTorch compute with so many threads, if it is used at all.
+
+    ONNX Runtime GenAI takes its threads from the package. PyTorch is not imported for this: an
+    evaluator may need a process without it.
+    """
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # read when torch is imported later on
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(threads)
+
+
+def vocabulary_of(model: Model) -> int:
+    """Return the number of tokens that a model knows; 0 if its folder does not say."""
+    if model.kind is ModelKind.GENAI:
+        size: int = read_json(model.path / "genai_config.json")["model"].get("vocab_size", 0)
+        return size
+    if model.kind is ModelKind.HF_ADAPTER and model.base is not None:
+        return vocabulary_of(model.base)
+    return inspect(model.path).vocab_size
+
+
+def finite(measured: Measurement) -> Measurement:
+    """Return a measurement without NaN and infinities, which no JSON file can hold.
+
+    A value that is none becomes "no value" with the reason; samples that are none are counted.
+    """
+    changes: dict[str, Any] = {}
+    if measured.value is not None and not math.isfinite(measured.value):
+        changes.update(value=None, low=None, high=None, reason=f"came out as {measured.value}")
+    for end in ("low", "high"):
+        limit = getattr(measured, end)
+        if limit is not None and not math.isfinite(limit):
+            changes[end] = None
+            changes.setdefault("reason", measured.reason or "no finite interval")
+    kept = tuple(sample for sample in measured.samples if math.isfinite(sample))
+    if len(kept) < len(measured.samples):
+        lost = len(measured.samples) - len(kept)
+        changes.update(samples=kept, details={**measured.details, "non_finite_samples": lost})
+    bounds = measured.details.get(FINAL)
+    if bounds is not None and not all(map(math.isfinite, bounds)):  # no bounds, then
+        details = dict(changes.get("details", measured.details))
+        del details[FINAL]
+        changes["details"] = details
+    return replace(measured, **changes) if changes else measured

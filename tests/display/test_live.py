@@ -1,0 +1,42 @@
+import io
+
+from rich.console import Console
+
+from paretune.display.live import Opening, Panel, Plain, clock, printable
+from paretune.passes.base import Progress
+from tests.reporting.test_page import OUTCOMES
+
+
+def test_the_panel_shows_what_runs_and_keeps_still_while_timing() -> None:
+    screen = io.StringIO()
+    panel = Panel(Console(file=screen, force_terminal=True, width=80, height=24))
+    panel.start(Opening("tone", 12, 600.0, 3))
+    panel.candidate(4, OUTCOMES[1].candidate)
+    panel.timing(True)
+    before = screen.getvalue()
+    panel.step(Progress("generation:full", 1, 5))
+    assert screen.getvalue() == before
+    panel.timing(False)
+    panel.outcome(OUTCOMES[1], OUTCOMES[1], 1)
+    panel.finish(["the end"])
+    shown = screen.getvalue()
+    for told in ("searching tone", "going on after 3", "4: genai(precision=int8)", "9:59 left",
+                 "accuracy 0.89", "the end"):  # fmt: skip
+        assert told in shown
+
+
+def test_plain_lines_carry_no_control_characters(capsys: object) -> None:
+    plain = Plain()
+    plain.start(Opening("s", in_common={("genai", "precision"): "int8"}))
+    plain.outcome(OUTCOMES[3], None, 0)
+    shown = capsys.readouterr().out  # type: ignore[attr-defined]
+    assert "\x1b" not in shown
+    assert "invalid" in shown
+    assert "because" in shown
+    assert "the same in all: genai.precision=int8" in shown
+    assert "genai @ cpu x2" in shown
+
+
+def test_times_and_texts() -> None:
+    assert (clock(5), clock(65), clock(3661)) == ("0:05", "1:05", "1:01:01")
+    assert printable("a\x1b[31mb\n") == "a [31mb "

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from paretune.models.handle import ModelInfo, ModelKind
+from paretune.passes.genai.genai import Genai
+from paretune.passes.genai.options import GenaiParams
+from paretune.targets.base import TargetInfo
+
+SMOLLM2 = ModelInfo(
+    ModelKind.HF,
+    model_type="llama",
+    parameters=134_515_008,
+    hidden_size=576,
+    layers=30,
+    vocab_size=49152,
+    head_dim=64,
+    tied=True,
+)
+UNTIED = replace(SMOLLM2, tied=False, parameters=134_515_008 + 49152 * 576)
+
+
+def _why(params: dict[str, Any], model: ModelInfo = SMOLLM2, provider: str = "cpu") -> str | None:
+    return Genai().check(model, GenaiParams(**params), TargetInfo("local"), provider)
+
+
+INT4 = {"precision": "int4"}
+INT8 = {"precision": "int8"}
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        {"shared_embeddings": False},
+        {"fuse_qkv": False},
+        INT8,
+        {**INT8, "is_symmetric": False, "block_size": 128},
+        {**INT8, "algorithm": "k_quant"},
+        {**INT8, "algorithm": "rtn", "is_symmetric": False, "accuracy_level": 1},
+        INT4,
+        {**INT4, "block_size": 128},
+        {**INT4, "algorithm": "rtn", "is_symmetric": False},
+        {**INT4, "algorithm": "k_quant", "is_symmetric": False},
+        {**INT4, "algorithm": "k_quant_mixed"},
+        {**INT4, "algorithm": "rtn", "matmul_mixed_precision": "last_matmul:int8"},
+        {**INT4, "matmul_mixed_precision": "mixed_layers:int8"},
+        {**INT4, "is_symmetric": False, "shared_embeddings": False},
+        {**INT4, "is_symmetric": False, "nodes_to_exclude": ["/lm_head/MatMul"]},
+    ],
+    ids=str,
+)
+def test_what_works_is_not_refused(params: dict[str, Any]) -> None:
+    assert _why(params) is None
+
+
+@pytest.mark.parametrize(
+    ("params", "why"),
+    [
+        ({"precision": "fp16"}, "does not run on provider 'cpu'"),
+        ({"precision": "bf16"}, "does not run on provider 'cpu'"),
+        ({"block_size": 64}, "block_size has no effect with precision fp32"),
+        ({"is_symmetric": True}, "is_symmetric has no effect"),
+        ({"algorithm": "rtn"}, "algorithm has no effect"),
+        ({"accuracy_level": 4}, "accuracy_level has no effect"),
+        ({"matmul_mixed_precision": "last_matmul:int8"}, "matmul_mixed_precision has no effect"),
+        ({"nodes_to_exclude": ["x"]}, "nodes_to_exclude has no effect"),
+        ({**INT8, "shared_embeddings": True}, "no effect with precision int8"),
+        ({**INT8, "algorithm": "k_quant_mixed"}, "8 bits everywhere"),
+        ({**INT8, "matmul_mixed_precision": "mixed_layers:int8"}, "8 bits everywhere"),
+        ({**INT4, "algorithm": "k_quant", "is_symmetric": True}, "always has zero points"),
+        ({**INT4, "is_symmetric": False}, "does not load"),
+        ({**INT4, "matmul_mixed_precision": "last_matmul:int8"}, "does not load"),
+    ],
+    ids=str,
+)
+def test_what_does_not_work_is_refused(params: dict[str, Any], why: str) -> None:
+    assert why in (_why(params) or "")
+
+
+def test_refusals_that_depend_on_the_model() -> None:
+    assert _why({**INT4, "is_symmetric": False}, UNTIED) is None
+    assert "weights of their own" in (_why({"shared_embeddings": True}, UNTIED) or "")
+    assert "multiples of 16" in (_why({}, replace(SMOLLM2, head_dim=24)) or "")
+    assert _why({}, replace(SMOLLM2, head_dim=24), "cuda") is None
+    assert "'mamba'" in (_why({}, replace(SMOLLM2, model_type="mamba")) or "")
+    assert _why({}, replace(SMOLLM2, model_type="")) is None
+
+
+def test_providers() -> None:
+    assert _why({"precision": "fp16"}, provider="cuda") is None
+    assert _why({"precision": "bf16"}, provider="cuda") is None
+    assert _why({"precision": "fp16"}, provider="dml") is None
+    assert "int8 does not run on provider 'dml'" in (_why(INT8, provider="dml") or "")
+
+
+def test_names_of_the_builder_that_it_ignores_are_unknown() -> None:
+    for name in ("int4_block_size", "int4_algo_config", "algo_config"):
+        with pytest.raises(ValidationError, match="Extra inputs"):
+            GenaiParams(**{**INT4, name: 32})
+
+
+# Sizes that were measured on SmolLM2, in 10^6 bytes.
+@pytest.mark.parametrize(
+    ("params", "size_mb"),
+    [
+        ({}, 544),
+        (INT8, 271),
+        (INT4, 90),
+        ({**INT4, "block_size": 128}, 84),
+        ({**INT4, "algorithm": "k_quant", "is_symmetric": False}, 92),
+        ({**INT4, "algorithm": "k_quant_mixed", "is_symmetric": False}, 117),
+    ],
+    ids=str,
+)
+def test_expected_size_is_near_the_measured_one(params: dict[str, Any], size_mb: float) -> None:
+    guess = Genai().estimate(SMOLLM2, GenaiParams(**params), TargetInfo("local"))
+    assert guess.bytes_out is not None
+    assert guess.bytes_out / 1e6 == pytest.approx(size_mb, rel=0.08)
+    assert guess.bytes_out / 1e6 < size_mb

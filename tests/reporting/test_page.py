@@ -1,0 +1,290 @@
+"""What people read of a study: the report, the CSV, the model card, the results document."""
+
+import csv
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from paretune.core.candidate import Candidate, RuntimeSettings, Step
+from paretune.core.errors import StateError
+from paretune.core.measurement import Measurement, Rung
+from paretune.core.result import Outcome, OutcomeKind, StepTime
+from paretune.reporting.csv_export import write_csv
+from paretune.reporting.model_card import write_model_card
+from paretune.reporting.page import plain_answer, script_json, view, write_report
+from paretune.runtimes.sample_program import write_sample
+from paretune.search.constraints import Objective, parse_constraint
+from paretune.search.summary import stand
+from paretune.search.tolerance import Tolerance
+from paretune.study.results import SCHEMA_FILE, Results, read_results, schema_text
+from paretune.study.results_document import ResultsDocument
+
+OBJECTIVES = (
+    Objective("accuracy", "maximize", Tolerance(0.03)), Objective("decode_ms_p50", "minimize"),
+)  # fmt: skip
+EVIL = "</script><script>alert(1)</script> =HYPERLINK(1) | *x* \x1b[31m"
+
+
+def outcome(
+    id: int, kind: OutcomeKind, accuracy: float | None, ms: float, **params: Any
+) -> Outcome:
+    measured = {
+        "decode_ms_p50": Measurement("decode_ms_p50", ms, "ms", ms - 0.1, ms + 0.1, 9, "t-1")
+    }
+    if accuracy is not None:
+        measured["accuracy"] = Measurement(
+            "accuracy", accuracy, "fraction", accuracy - 0.02, accuracy + 0.02, 100, "wilson-1"
+        )
+    return Outcome(
+        id,
+        Candidate((Step("genai", params),), RuntimeSettings("cpu", 2)),
+        kind,
+        Rung.FULL if kind is OutcomeKind.OK else Rung.ROUGH,
+        None if kind is OutcomeKind.OK else f"because {EVIL}",
+        measurements=measured,
+        artifact=f"sha256:{id}",
+        seconds=(StepTime("genai", 3.0, id > 1), StepTime("generation:full", 2.0, False)),
+    )
+
+
+OUTCOMES = [
+    outcome(1, OutcomeKind.OK, 0.90, 40.0, precision="fp32"),
+    outcome(2, OutcomeKind.OK, 0.89, 10.0, precision="int8"),
+    outcome(3, OutcomeKind.OK, 0.60, 9.0, precision="int4"),
+    outcome(4, OutcomeKind.INVALID, None, 5.0, precision=EVIL),
+]
+
+
+def document(
+    outcomes: list[Outcome], *constraints: str, status: str = "finished"
+) -> dict[str, Any]:
+    parsed = tuple(parse_constraint(text) for text in constraints)
+    base = outcomes[0] if outcomes else None
+    standing = stand(outcomes, OBJECTIVES, parsed, base)
+    digest = OUTCOMES[0].candidate.digest
+    made = ResultsDocument("s", "sha256:c", {"processor": "P"}, OBJECTIVES, parsed, digest)
+    found: dict[str, Any] = json.loads(made.render(outcomes, standing, status))
+    return found
+
+
+def test_the_document_keeps_the_contract() -> None:
+    results = document(OUTCOMES, "accuracy >= baseline - 0.05")
+    Results.model_validate(results)
+    assert results["schema"] == 1
+    assert results["constraints"] == [
+        {"metric": "accuracy", "op": ">=", "value": pytest.approx(0.85),
+         "text": "accuracy >= baseline - 0.05"}
+    ]  # fmt: skip
+    assert results["baseline"]["metrics"]["accuracy"]["value"] == 0.90
+    assert (results["pareto"], results["best"]) == ([1, 2], 2)
+    row = results["candidates"][1]
+    assert row["recipe"] == [{"pass": "genai", "params": {"precision": "int8"}}]
+    assert (row["outcome"], row["feasible"], row["pareto"]) == ("ok", True, True)
+    assert row["seconds"][0] == {"step": "genai", "s": 3.0, "cached": True}
+
+
+def test_nothing_yet_and_nothing_feasible() -> None:
+    empty = document([], status="running")
+    Results.model_validate(empty)
+    assert plain_answer(empty) == ["Nothing has been measured yet."]
+    assert "a longer --time" in plain_answer(document([]))[0]
+    assert "same command" in plain_answer(document([], status="interrupted"))[0]
+    none = document(OUTCOMES, "decode_ms_p50 <= 1")
+    assert none["best"] is None
+    assert none["nearest_miss"]["id"] == 3  # 4 is faster, and does not run
+    assert "No candidate meets every constraint." in plain_answer(none)[0]
+
+
+def test_the_answer_says_why() -> None:
+    told = " ".join(plain_answer(document(OUTCOMES)))
+    assert "Ship candidate 2: genai (precision=int8)" in told
+    assert "accuracy is within 0.03 of the best's, it has the lowest decode_ms_p50" in told
+    assert "0.25 × the time per token" in told
+
+
+def test_the_shipped_schema_is_current() -> None:
+    assert SCHEMA_FILE.read_text() == schema_text(), "run: python -m paretune.study.results"
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": 2}', "[" * 100_000])
+def test_a_damaged_document_is_told(tmp_path: Path, text: str) -> None:
+    (tmp_path / "results.json").write_text(text)
+    with pytest.raises(StateError, match=r"results\.json"):
+        read_results(tmp_path / "results.json")
+
+
+def test_the_report_is_one_file_that_asks_for_nothing(tmp_path: Path) -> None:
+    write_report(document(OUTCOMES, "accuracy >= 0.8"), tmp_path / "r.html")
+    page = (tmp_path / "r.html").read_text()
+    assert not re.search(r"<(script|link|img|iframe)[^>]+(src|href)=", page)
+    for told in ("Ship candidate 2", "the pick", "baseline", "accuracy &gt;= 0.8", "invalid"):
+        assert told in page
+
+
+def test_text_from_elsewhere_does_nothing(tmp_path: Path) -> None:
+    results = document(OUTCOMES)
+    write_report(results, tmp_path / "r.html")
+    page = (tmp_path / "r.html").read_text()
+    assert "alert(1)" in page
+    assert "<script>alert" not in page
+    assert "</script>" not in script_json(results)
+    write_model_card(results, results["candidates"][3], tmp_path / "c.md", EVIL, "genai")
+    card = (tmp_path / "c.md").read_text()
+    assert "\x1b" not in card
+    assert "<script>" not in card
+    write_csv(results, tmp_path / "r.csv")
+    with open(tmp_path / "r.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert rows[1]["accuracy"] == "0.89"
+    assert rows[1]["genai.precision"] == "int8"
+    assert float(rows[0]["accuracy.low"]) == pytest.approx(0.88)
+
+
+def test_a_cell_is_never_a_formula(tmp_path: Path) -> None:
+    results = document([outcome(1, OutcomeKind.OK, 0.9, 1.0, precision="=1+1")])
+    write_csv(results, tmp_path / "r.csv")
+    with open(tmp_path / "r.csv", newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert row["genai.precision"] == "'=1+1"
+
+
+def test_what_each_constraint_cost_and_where_time_went() -> None:
+    shown = view(document(OUTCOMES, "accuracy >= 0.8"), {})
+    (cost,) = shown["costs"]
+    assert (cost["broken"], cost["measured"]) == (1, 3)
+    assert shown["spent"]["saved"] == 9.0
+    assert shown["spent"]["steps"][0] == {
+        "step": "generation:full", "s": 8.0, "share": 8 / 11, "saved": 0,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["genai", "hf"])
+@pytest.mark.parametrize("chat", [False, True])
+def test_the_sample_is_a_program(tmp_path: Path, kind: str, chat: bool) -> None:
+    write_sample(tmp_path / "sample.py", kind, 'a "quoted" {prompt}\n', chat, 8)
+    compile((tmp_path / "sample.py").read_text(), "sample.py", "exec")
+
+
+def test_the_answer_says_who_cannot_be_told_apart() -> None:
+    results = document(OUTCOMES)
+    Results.model_validate(results)
+    best = results["best"]
+    results["groups"] = [{"members": [best, 98], "pick": best, "reason": "leads by a hair"}]
+    results["membership"] = [
+        {"id": best, "sure": False, "rivals": [98]},
+        {"id": 98, "sure": False, "rivals": [best, 99]},
+        {"id": 99, "sure": True, "rivals": []},
+    ]
+    told = " ".join(plain_answer(results))
+    assert "It cannot be told apart from candidate 98; " in told
+    assert "it is the one because it leads by a hair" in told
+    assert f"some of the front may lose their place: 98 (to {best} or 99)." in told
+    assert "99 (perhaps" not in told
+
+
+def test_doubt_about_a_pick_that_is_alone_on_the_front_is_told() -> None:
+    results = document(OUTCOMES)
+    best = results["best"]
+    results |= {"groups": [], "membership": [{"id": best, "sure": False, "rivals": [98]}]}
+    told = " ".join(plain_answer(results))
+    assert "candidate 98 may turn out to be the better choice" in told
+    results["membership"] = [{"id": best, "sure": True, "rivals": []}]
+    assert "may turn out" not in " ".join(plain_answer(results))
+
+
+def test_a_pick_that_may_miss_a_limit_after_all_says_so() -> None:
+    results = document(OUTCOMES, "accuracy >= 0.1")
+    near = {"id": results["best"], "constraint": "accuracy >= 0.1", "met": None}
+    results["near_limits"] = [near]
+    told = " ".join(plain_answer(results))
+    assert "It meets accuracy >= 0.1 by the measured value, but not surely: " in told
+    results["near_limits"] = [{**near, "met": True}, {**near, "id": 99}]
+    assert "but not surely" not in " ".join(plain_answer(results))
+
+
+def test_a_row_says_what_it_does_not_surely_meet_or_break() -> None:
+    results = document(OUTCOMES, "accuracy >= 0.8")
+    rows = view(results, {})["rows"]
+    broken, met = (next(r for r in rows if bool(r["broken"]) is said and r["feasible"] is not said)
+                   for said in (True, False))  # fmt: skip
+    results["near_limits"] = [
+        {"id": row["id"], "constraint": "accuracy >= 0.8", "met": None} for row in (broken, met)
+    ]
+    shown = {row["id"]: row for row in view(results, {})["rows"]}
+    assert shown[broken["id"]]["broken"] == ["accuracy >= 0.8, not surely"]
+    assert shown[broken["id"]]["unsure"] == []
+    assert shown[met["id"]]["unsure"] == ["accuracy >= 0.8"]
+
+
+def test_where_nothing_fits_those_that_may_fit_are_named() -> None:
+    results = document(OUTCOMES, "accuracy >= 1")
+    assert results["best"] is None
+    results["near_limits"] = [{"id": 1, "constraint": "accuracy >= 1", "met": None}]
+    told = " ".join(plain_answer(results))
+    assert "Measured for longer, candidate 1 may meet every constraint" in told
+    results["near_limits"].append({"id": 1, "constraint": "size_mb <= 1", "met": False})
+    assert "Measured for longer" not in " ".join(plain_answer(results))
+
+
+def test_the_table_shows_what_is_asked_first_and_no_empty_column() -> None:
+    few, long = "too few samples", "decode_ms_p50@512"
+    entry = {"value": 1.0, "low": None, "high": None, "n": 3, "unit": "ms", "reason": None}
+    none = {**entry, "value": None, "reason": few}
+    results = document(OUTCOMES[:3], "size_mb <= 9")
+    for row, value in zip(results["candidates"], (none, entry, none), strict=True):
+        row["metrics"] |= {"load_s": value, long: entry, "ttft_ms_p95": none, "size_mb": entry,
+                           "ttft_ms_p99": none}  # fmt: skip
+    shown = view(results, {})
+    assert shown["columns"] == (["accuracy", "decode_ms_p50", "size_mb"], ["load_s"], [long])
+    assert shown["valueless"] == {few: ["ttft_ms_p95", "ttft_ms_p99"]}
+
+
+def test_the_page_says_what_has_no_value_and_where_further_lengths_are(tmp_path: Path) -> None:
+    results = document(OUTCOMES[:2])
+    entry = {"value": None, "low": None, "high": None, "n": 3, "unit": "ms", "reason": "too few"}
+    for row in results["candidates"]:
+        row["metrics"] |= {"ttft_ms_p95": entry, "load_s@7": {**entry, "value": 2.0}}
+    write_report(results, tmp_path / "r.html")
+    page = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "No candidate has a value of ttft_ms_p95: too few." in page
+    assert "the number after @ counts the tokens" in page
+    heads = re.findall(r"<th[^>]*>(.*?)</th>", page)
+    names = [head.partition("<br>")[0] for head in heads]
+    assert names.index("decode_ms_p50") < names.index("why") < names.index("load_s@7")
+    assert "ttft_ms_p95" not in names
+
+
+def test_a_limit_on_what_has_no_value_is_not_called_met(tmp_path: Path) -> None:
+    for metrics, told in (({}, "it was not measured"), ({"value": None}, "130 samples are needed")):
+        results = document(OUTCOMES[:3], "accuracy >= 0.5")
+        for row in results["candidates"]:
+            del row["metrics"]["accuracy"]
+            if metrics:
+                row["metrics"]["accuracy"] = {"value": None, "low": None, "high": None, "n": 3,
+                                              "unit": "", "reason": "130 samples are needed",
+                                              "remarks": []}  # fmt: skip
+            row["feasible"] = row["pareto"] = False
+        results |= {"best": None, "pareto": [], "nearest_miss": None, "pick": None}
+        answer = " ".join(plain_answer(results))
+        assert "3 of 3 measured candidates cannot meet accuracy >= 0.5" in answer
+        assert told in answer
+        write_report(results, tmp_path / "r.html")
+        page = (tmp_path / "r.html").read_text()
+        assert "meets every constraint" not in page.partition("<tbody>")[2].partition("</tbody>")[0]
+        assert page.count("cannot meet accuracy &gt;= 0.5 (no value of accuracy") == 3
+        assert "0 of 0 measured" in page
+
+
+def test_a_limit_relative_to_what_the_baseline_lacks_is_not_called_met(tmp_path: Path) -> None:
+    results = document(OUTCOMES[:3], "accuracy >= 0.5")
+    results["constraints"][0] |= {"value": None, "text": "accuracy >= baseline"}
+    for row in results["candidates"]:
+        row["feasible"] = row["pareto"] = False
+    results |= {"best": None, "pareto": [], "nearest_miss": None, "pick": None}
+    assert "is met by nobody: the baseline has no accuracy" in " ".join(plain_answer(results))
+    write_report(results, tmp_path / "r.html")
+    page = (tmp_path / "r.html").read_text()
+    assert page.count("(the baseline has no accuracy)") == 3

@@ -1,0 +1,68 @@
+import math
+import random
+
+import numpy as np
+import pytest
+
+from paretune.core.measurement import Measurement
+from paretune.evaluators.text.classification import _measurements as classified
+from paretune.evaluators.text.perplexity import _measurement as perplexed
+from paretune.stats.by_example import scores
+from paretune.stats.window_bounds import TOKENS, WINDOWS
+
+
+def test_a_share_is_the_mean_of_its_samples() -> None:
+    found = scores(Measurement("a", 0.75, "fraction", n=4, samples=(1.0, 1.0, 0.0, 1.0),
+                               details={"rows": [0, 2, 3, 9]}))  # fmt: skip
+    assert found is not None
+    assert found.rows == (0, 2, 3, 9)
+    assert found.binary
+    assert found.values.tolist() == [1.0, 1.0, 0.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    "m",
+    [
+        None,
+        Measurement("a", None, "fraction", samples=(1.0, 0.0)),
+        Measurement("a", 0.5, "fraction"),
+        Measurement("a", math.nan, "fraction", samples=(1.0, 0.0)),
+        Measurement("ms", 7.0, "ms", samples=(7.0, 9.0, 30.0)),  # a median of times
+        Measurement("ms", 8.0, "ms", samples=(7.0, 9.0), details={"processes": [{}, {}]}),
+        Measurement("a", 0.5, "fraction", samples=(1.0, 0.0), details={"rows": [1]}),
+    ],
+)
+def test_what_is_no_mean_over_examples(m: Measurement | None) -> None:
+    assert scores(m) is None
+
+
+def test_a_perplexitys_scores_have_it_as_their_mean_and_its_error() -> None:
+    rng = random.Random(0)
+    counts = [rng.randrange(5, 60) for _ in range(60)]
+    sums = [c * rng.gauss(2.0, 0.3) for c in counts]
+    m = perplexed(sums, counts).noting(**{WINDOWS: list(range(60)), TOKENS: counts})
+    found = scores(m)
+    assert found is not None
+    assert found.values.mean() == pytest.approx(m.value)
+    drawn = np.random.default_rng(0).integers(0, 60, (4000, 60))
+    again = np.exp(np.asarray(sums)[drawn].sum(1) / np.asarray(counts)[drawn].sum(1))
+    assert found.values.std() / math.sqrt(60) == pytest.approx(again.std(), rel=0.1)
+
+
+def test_a_macro_f1s_scores_have_it_as_their_mean_and_its_error() -> None:
+    rng = random.Random(1)
+    n = 400
+    truth = [rng.choice([0, 0, 0, 1, 2]) for _ in range(n)]
+    predicted = [t if rng.random() < 0.7 else rng.randrange(3) for t in truth]
+    rows = rng.sample(range(1000), n)
+    _, f1 = classified(("a", "b", "c"), rows, truth, predicted, 0)
+    found = scores(f1)
+    assert found is not None
+    assert found.rows == tuple(sorted(rows))
+    assert found.values.mean() == pytest.approx(f1.value)
+    drawn = np.random.default_rng(0).integers(0, n, (1500, n))
+    t, p = np.asarray(truth)[drawn], np.asarray(predicted)[drawn]
+    each = [
+        2 * ((t == c) & (p == c)).sum(1) / ((t == c).sum(1) + (p == c).sum(1)) for c in range(3)
+    ]
+    assert found.values.std() / math.sqrt(n) == pytest.approx(np.mean(each, 0).std(), rel=0.1)

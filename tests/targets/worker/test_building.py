@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from paretune.core.errors import PassError
+from paretune.core.jsontools import Json, read_json
+from paretune.models.handle import Model, ModelKind, folder_digest
+from paretune.passes.base import Context, Params, Progress, parameter
+from paretune.store.artifacts import Store
+from paretune.targets.worker import building
+
+
+class TuneParams(Params):
+    x: int = parameter(1, "Written down.")
+    train: str = parameter("tone.train", "Data.", search="none")
+
+
+class Tune:
+    """Makes an adapter that names its base."""
+
+    name: ClassVar[str] = "tune"
+    version: ClassVar[int] = 1
+    produces: ClassVar[ModelKind] = ModelKind.HF_ADAPTER
+    packages: ClassVar[tuple[str, ...]] = ()
+    provider_matters: ClassVar[bool] = False
+    Params: ClassVar[type[Params]] = TuneParams
+    runs: ClassVar[list[Any]] = []
+
+    def data(self, params: TuneParams) -> tuple[str, ...]:
+        return (params.train,)
+
+    def run(self, model: Model, params: TuneParams, context: Context) -> None:
+        self.runs.append((model, params, context.provider))
+        assert list(context.out.iterdir()) == []
+        (context.scratch / "rubbish").write_text("x")
+        (context.out / "adapter.txt").write_text(f"{params.x}")
+
+
+class Join(Tune):
+    """Writes what it was given."""
+
+    name: ClassVar[str] = "join"
+    produces: ClassVar[ModelKind] = ModelKind.HF
+    provider_matters: ClassVar[bool] = True
+
+    def data(self, params: TuneParams) -> tuple[str, ...]:
+        return ()
+
+    def run(self, model: Model, params: TuneParams, context: Context) -> None:
+        assert model.base is not None
+        self.runs.append((model, params, context.provider))
+        (context.out / "model.txt").write_text(model.base.digest + model.digest)
+
+
+class Idle(Tune):
+    """Writes nothing."""
+
+    def run(self, model: Model, params: TuneParams, context: Context) -> None:
+        pass
+
+
+class FakeCatalog:
+    """Digests only; `version` stands for the data's content."""
+
+    version = "1"
+
+    @classmethod
+    def from_json(cls, value: Json) -> FakeCatalog:
+        return cls()
+
+    def digest(self, ref: str) -> str:
+        return f"sha256:{ref}{self.version}"
+
+
+@pytest.fixture
+def payload(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    passes: dict[str, type[Tune]] = {"tune": Tune, "join": Join, "idle": Idle}
+    monkeypatch.setattr(building, "find_pass", lambda name: passes[name]())
+    monkeypatch.setattr(building, "DataCatalog", FakeCatalog)
+    monkeypatch.setattr(Tune, "runs", [])
+    folder = tmp_path / "input"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    return {
+        "input": Model(ModelKind.HF, folder, folder_digest(folder)).to_json(),
+        "recipe": [{"pass": "tune", "params": {"x": 2}}, {"pass": "join", "params": {}}],
+        "provider": "cpu",
+        "store": str(tmp_path / "store"),
+        "data": {},
+    }
+
+
+def ran() -> list[str]:
+    return ["join" if model.base is not None else "tune" for model, _, _ in Tune.runs]
+
+
+def recorded_seconds(store: Path) -> dict[str, float]:
+    notes = [read_json(file)["note"] for file in (store / "actions").glob("**/*.json")]
+    return {note["pass"]: note["seconds"] for note in notes}
+
+
+def build(payload: dict[str, Any]) -> Any:
+    return building.build(payload, lambda progress: None)
+
+
+def test_a_recipe_is_walked_and_an_adapter_keeps_its_base(payload: dict[str, Any]) -> None:
+    seen: list[Progress] = []
+    built = building.build(payload, seen.append)
+    assert ran() == ["tune", "join"]
+    adapter = Tune.runs[1][0]
+    assert adapter.kind is ModelKind.HF_ADAPTER
+    assert adapter.base is not None
+    assert adapter.base.digest == payload["input"]["digest"]
+    # Passes from elsewhere work on copies: they cannot write to the store, or to the input.
+    assert "staging" in adapter.path.parts
+    assert "staging" in adapter.base.path.parts
+    model = Model.from_json(built["model"])
+    assert model.kind is ModelKind.HF
+    assert model.base is None
+    assert built["bytes"] == len((model.path / "model.txt").read_text())
+    assert [(s["step"], s["cached"]) for s in built["steps"]] == [("tune", False), ("join", False)]
+    assert [p.step for p in seen] == ["tune", "join"]
+
+
+def test_what_was_built_is_not_built_again(payload: dict[str, Any]) -> None:
+    first = build(payload)
+    again = build(payload)
+    assert ran() == ["tune", "join"]
+    assert again["model"] == first["model"]
+    assert all(step["cached"] for step in again["steps"])
+    recorded = recorded_seconds(Path(payload["store"]))
+    assert {step["step"]: step["s"] for step in again["steps"]} == recorded  # what was saved
+
+
+def test_a_prefix_is_shared(payload: dict[str, Any]) -> None:
+    build(payload)
+    other = {**payload, "recipe": [payload["recipe"][0], {"pass": "join", "params": {"x": 9}}]}
+    assert [step["cached"] for step in build(other)["steps"]] == [True, False]
+    assert ran() == ["tune", "join", "join"]
+
+
+def test_a_default_written_out_is_the_same_step(payload: dict[str, Any]) -> None:
+    build(payload)
+    join = {"pass": "join", "params": {"x": 1, "train": "tone.train"}}
+    same = {**payload, "recipe": [payload["recipe"][0], join]}
+    assert all(step["cached"] for step in build(same)["steps"])
+
+
+def test_other_data_is_another_step(
+    payload: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build(payload)
+    monkeypatch.setattr(FakeCatalog, "version", "2")
+    steps = build(payload)["steps"]
+    # The adapter comes out the same, so what follows is found again.
+    assert [step["cached"] for step in steps] == [False, True]
+
+
+def test_the_provider_counts_where_it_matters(payload: dict[str, Any]) -> None:
+    build(payload)
+    assert [s["cached"] for s in build({**payload, "provider": "cuda"})["steps"]] == [True, False]
+    assert Tune.runs[-1][2] == "cuda"
+
+
+def test_the_base_of_an_adapter_belongs_to_its_digest(tmp_path: Path) -> None:
+    bases = [Model(ModelKind.HF, tmp_path, f"sha256:{n}") for n in (1, 2)]
+    adapters = [Model(ModelKind.HF_ADAPTER, tmp_path, "sha256:a", base) for base in bases]
+    digests = {building.input_digest(model) for model in [*bases, *adapters]}
+    assert len(digests) == 4
+
+
+def test_an_empty_recipe_gives_the_input(payload: dict[str, Any]) -> None:
+    built = build({**payload, "recipe": []})
+    assert built["model"] == payload["input"]
+    assert built["steps"] == []
+    assert built["bytes"] == 2
+
+
+def test_a_pass_that_leaves_nothing_fails_and_is_not_remembered(payload: dict[str, Any]) -> None:
+    with pytest.raises(PassError, match="'idle' ended without writing"):
+        build({**payload, "recipe": [{"pass": "idle", "params": {}}]})
+    store = Store(Path(payload["store"]))
+    assert list((store.root / "actions").iterdir()) == []
+    assert list((store.root / "staging").iterdir()) == []
