@@ -20,7 +20,7 @@ from pathlib import Path
 from common import save, table
 from verdicts import build
 
-from paretune.comparing.runner import Arena, Workload
+from paretune.comparing.runner import InterleavedRunner, Workload
 from paretune.comparing.subjects import open_entrants
 from paretune.evaluators.generation.generation import trace
 from paretune.stats.sequential import MedianSequence
@@ -55,8 +55,9 @@ print(json.dumps(taken))
 def theirs(folder: str, prompt: list[int]) -> float:
     """Return the median milliseconds a token, timed as GenAI's benchmark does."""
     given = json.dumps([folder, _THREADS, 3, _NEW, prompt])
-    ran = subprocess.run([sys.executable, "-c", _THEIRS, given], capture_output=True, text=True,
-                         check=True)  # fmt: skip
+    ran = subprocess.run(
+        [sys.executable, "-c", _THEIRS, given], capture_output=True, text=True, check=True
+    )
     return statistics.median(json.loads(ran.stdout.splitlines()[-1]))
 
 
@@ -70,11 +71,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary, LocalTarget() as target:
         folder = build(given.packages or Path(temporary))["int4"]
         prompt = trace(_PROMPT, 49152)
-        entrants = open_entrants([folder, folder], target.info(), threads=_THREADS)
-        with Arena(entrants[:1], target, Workload(_PROMPT, _NEW, block_s=1.0)) as arena:
+        subjects = open_entrants([folder, folder], target.info(), threads=_THREADS)
+        with InterleavedRunner(subjects[:1], target, Workload(_PROMPT, _NEW, block_s=1.0)) as arena:
 
             def ours() -> float:
-                measured = {m.metric: m.value for m in arena.block(entrants[0])}
+                measured = {m.metric: m.value for m in arena.block(subjects[0])}
                 value = measured["decode_ms_p50"]
                 assert value is not None
                 return value
@@ -92,9 +93,15 @@ def main() -> None:
     ratio = math.exp(sequence.median or 0.0)
     low, high = math.exp(sequence.low), math.exp(sequence.high)
     medians = [statistics.median(column) for column in zip(*rows, strict=True)]
-    print(table(("", "ms a token", "tokens/s"),
-                [["paretune", medians[0], 1e3 / medians[0]],
-                 ["onnxruntime-genai", medians[1], 1e3 / medians[1]]]))  # fmt: skip
+    print(
+        table(
+            ("", "ms a token", "tokens/s"),
+            [
+                ["paretune", medians[0], 1e3 / medians[0]],
+                ["onnxruntime-genai", medians[1], 1e3 / medians[1]],
+            ],
+        )
+    )
     print(f"\nratio of times {ratio:.4f} (95 %: {low:.4f} to {high:.4f}) over {len(rows)} rounds")
     print(save("agreement", {"rounds": rows, "ratio": ratio, "low": low, "high": high}))
 

@@ -53,16 +53,25 @@ def write_real(folder: Path) -> Path:
     tuned = {"train": "tone.train", "max_steps": 2, "batch_size": 4}
     config: dict[str, Any] = {
         "model": "model",
-        "data": {"tone": {"file": "tone.jsonl", "prompt": "{phrase}\n", "answer": "{tone}",
-                          "split": {"test": 0.3, "seed": 0}}},
-        "passes": [{"lora": {**tuned, "r": [2, 4]}}, "merge",
-                   {"genai": {"precision": ["fp32", "int8", "int4"]}}],
+        "data": {
+            "tone": {
+                "file": "tone.jsonl",
+                "prompt": "{phrase}\n",
+                "answer": "{tone}",
+                "split": {"test": 0.3, "seed": 0},
+            }
+        },
+        "passes": [
+            {"lora": {**tuned, "r": [2, 4]}},
+            "merge",
+            {"genai": {"precision": ["fp32", "int8", "int4"]}},
+        ],
         "baseline": [{"lora": {**tuned, "r": 4}}, "merge", {"genai": {"precision": "fp32"}}],
         "evaluate": [{name: {"data": "tone.test"}} for name in ("classification", "perplexity")],
         "target": {"threads": [1, 2]},
         "objectives": [{"minimize": "perplexity"}, {"maximize": "accuracy"}],
         "search": {"seed": 1},
-    }  # fmt: skip
+    }
     file = folder / "real.yaml"
     file.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
     return file
@@ -103,8 +112,11 @@ def disturb(
         whole.cut += chaos.tally.cut
         whole.kept += chaos.tally.kept
         whole.verified += chaos.tally.verified
-        print(f"{kind} study {studies}: {chaos.tally.kills.total()} kills in "
-              f"{time.monotonic() - begun:.0f} s, as if undisturbed", flush=True)  # fmt: skip
+        print(
+            f"{kind} study {studies}: {chaos.tally.kills.total()} kills in "
+            f"{time.monotonic() - begun:.0f} s, as if undisturbed",
+            flush=True,
+        )
     return whole, studies, (time.monotonic() - start) / whole.kills.total()
 
 
@@ -129,11 +141,28 @@ def main() -> None:
             total = tally.kills.total()
             kept, verified = tally.kept, tally.verified
             rows.append([kind, total, studies, tally.cut, kept, verified, f"{each:.1f}"])
-            content[kind] = {"kills": dict(tally.kills), "studies": studies, "cut": tally.cut,
-                             "outcomes_kept": kept, "artifacts": verified}  # fmt: skip
+            content[kind] = {
+                "kills": dict(tally.kills),
+                "studies": studies,
+                "cut": tally.cut,
+                "outcomes_kept": kept,
+                "artifacts": verified,
+            }
     # The harness ends at the first outcome or artifact that is lost, changed, doubled or damaged.
-    print(table(("study", "kills", "studies, each as if undisturbed", "candidates cut in flight",
-                 "outcomes found again", "artifacts verified", "s a kill"), rows))  # fmt: skip
+    print(
+        table(
+            (
+                "study",
+                "kills",
+                "studies, each as if undisturbed",
+                "candidates cut in flight",
+                "outcomes found again",
+                "artifacts verified",
+                "s a kill",
+            ),
+            rows,
+        )
+    )
     print()
     print(table(("killed", "times"), sorted(kills.items())))
     print(save("chaos", {"kills": kills.total(), **content, "seed": given.seed}))

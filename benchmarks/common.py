@@ -15,8 +15,14 @@ from paretune.targets.device.fingerprint import device
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "benchmarks" / "out"
 PACKAGES = (
-    "paretune", "torch", "transformers", "peft", "onnxruntime", "onnxruntime-genai", "optuna",
-)  # fmt: skip
+    "paretune",
+    "torch",
+    "transformers",
+    "peft",
+    "onnxruntime",
+    "onnxruntime-genai",
+    "optuna",
+)
 
 
 def public_data(name: str) -> Path:

@@ -23,7 +23,7 @@ from paretune.api import Search
 from paretune.config import load
 from paretune.core.device_profile import DeviceProfile
 from paretune.display.live import make_display
-from paretune.preflight.prepared import Setting
+from paretune.preflight.prepared import PreparedSearch
 from paretune.search.trial import Shortcuts
 from paretune.stats.pooling import interval, processes_of
 from paretune.store.artifacts import Store, default_store
@@ -48,15 +48,18 @@ def measured(folder: Path, number: int, package: str) -> dict[str, Any]:
     """Search once; returns the interval and each process's value."""
     file = folder / f"{number}.yaml"
     file.write_text(yaml.safe_dump(configuration(package), sort_keys=False))
-    setting, study = Setting(load(file), Store(folder / "store")), Study(folder / str(number))
+    prepared, study = (
+        PreparedSearch(load(file), Store(folder / "store")),
+        Study(folder / str(number)),
+    )
     try:
-        search = Search(setting, study, make_display(quiet=True), Shortcuts(early_stops=False))
+        search = Search(prepared, study, make_display(quiet=True), Shortcuts(early_stops=False))
         search.engine.run()
         (outcome,) = study.outcomes
         m = (outcome.measurements or {})[_METRIC]
         return {"low": m.low, "high": m.high, "processes": [p["value"] for p in processes_of(m)]}
     finally:
-        setting.target.close()
+        prepared.target.close()
         study.close()
 
 
@@ -91,11 +94,21 @@ def main() -> None:
         rows.append([name, len(tries), statistics.fmean(own), statistics.median(widths)])
     print(table(("package", "tries", "covered", "median width"), rows))
     floor = None if profile is None else profile.noise_floor
-    print(f"\ncovered: {statistics.fmean(inside):.3f} of {len(inside)} (noise floor {floor}; "
-          f"without it {statistics.fmean(bare):.3f})")  # fmt: skip
-    print(save("coverage", {"tries": found, "covered": statistics.fmean(inside),
-                            "without_floor": statistics.fmean(bare), "noise_floor": floor}
-               ))  # fmt: skip
+    print(
+        f"\ncovered: {statistics.fmean(inside):.3f} of {len(inside)} (noise floor {floor}; "
+        f"without it {statistics.fmean(bare):.3f})"
+    )
+    print(
+        save(
+            "coverage",
+            {
+                "tries": found,
+                "covered": statistics.fmean(inside),
+                "without_floor": statistics.fmean(bare),
+                "noise_floor": floor,
+            },
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -53,9 +53,12 @@ def run(folder: Path, core: int | None) -> dict[str, Any]:
     with open(folder / "output.txt", "wb") as output:
         process = subprocess.Popen(
             [sys.executable, str(ROOT / "examples" / "demo.py")],
-            cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT,
+            cwd=folder,
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
             preexec_fn=None if core is None else lambda: os.sched_setaffinity(0, {core}),
-        )  # fmt: skip
+        )
         while process.poll() is None:
             time.sleep(_LOOK_EVERY_S)
             if first is None and any(_is_ok(f) for f in folder.glob("**/outcome.json")):
@@ -115,15 +118,24 @@ def main() -> None:
                 found = run(Path(name), core)
     print(candidate_table(found["results"]))
     print()
-    print(table(("", "reached", "asked"), [
-        ["first complete result, s after the start", found["first_complete_s"], "90 at most"],
-        ["wall time, s", found["wall_s"], "about 600 at most"],
-        ["candidates with a result", found["candidates"], "12 or more"],
-        ["of them ok", found["ok"], "10 or more"],
-        ["others", str({k: n for k, n in found["outcomes"].items() if k != "ok"}), ""],
-        ["measured in the finals", str(found["finalists"]), "two or more"],
-        ["accuracy of the tuned fp32 model", found["tuned_fp32_accuracy"], "0.8 or more"],
-    ]))  # fmt: skip
+    print(
+        table(
+            ("", "reached", "asked"),
+            [
+                [
+                    "first complete result, s after the start",
+                    found["first_complete_s"],
+                    "90 at most",
+                ],
+                ["wall time, s", found["wall_s"], "about 600 at most"],
+                ["candidates with a result", found["candidates"], "12 or more"],
+                ["of them ok", found["ok"], "10 or more"],
+                ["others", str({k: n for k, n in found["outcomes"].items() if k != "ok"}), ""],
+                ["measured in the finals", str(found["finalists"]), "two or more"],
+                ["accuracy of the tuned fp32 model", found["tuned_fp32_accuracy"], "0.8 or more"],
+            ],
+        )
+    )
     suffix = "_busy_core" if asked.busy_core else ""
     print(save("demo", {"busy_core": asked.busy_core, **found}))
     if suffix:

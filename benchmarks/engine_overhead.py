@@ -25,7 +25,7 @@ sys.path[:0] = [str(ROOT / "tests" / "plugins"), str(ROOT / "benchmarks")]
 from common import save, table  # noqa: E402
 from fake_study import write_fake_study  # noqa: E402
 
-from paretune.api import Search, Setting  # noqa: E402
+from paretune.api import PreparedSearch, Search  # noqa: E402
 from paretune.config import load  # noqa: E402
 from paretune.core.result import OutcomeKind  # noqa: E402
 from paretune.display.live import make_display  # noqa: E402
@@ -40,24 +40,24 @@ def measure(candidates: int, folder: Path, *, preload: bool = True) -> dict[str,
 
     config = write_fake_study(folder, {"x": {"low": 1, "high": candidates - 1}})
     store = Store(folder / "store")
-    setting = Setting(load(config), store, LocalTarget(store.root, preload=preload))
+    prepared = PreparedSearch(load(config), store, LocalTarget(store.root, preload=preload))
     try:
         study = Study(folder / "study")
         search = Search(
-            setting, study, make_display(quiet=True), workbench=FakeSmokeWorkbench.of(setting)
+            prepared, study, make_display(quiet=True), job_factory=FakeSmokeWorkbench.of(prepared)
         )
         stamps: list[float] = [time.perf_counter()]
         after = search.engine.on_outcome
 
-        def stamped(outcome: object, standing: object) -> None:
-            after(outcome, standing)  # type: ignore[arg-type]
+        def stamped(outcome: object, summary: object) -> None:
+            after(outcome, summary)  # type: ignore[arg-type]
             stamps.append(time.perf_counter())
 
         search.engine.on_outcome = stamped
         search.engine.run()
         search.finish("finished")
     finally:
-        setting.target.close()
+        prepared.target.close()
     each = [1e3 * (b - a) for a, b in pairwise(stamps[1:])]
     tenth = max(1, len(each) // 10)
     return {

@@ -73,9 +73,12 @@ def judge(output: str, expected: dict[str, Any]) -> tuple[str, ...]:
 def _may_run(command: list[str]) -> bool:
     words = ["setpriv", f"--reuid={OTHER_USER}", f"--regid={OTHER_USER}", "--clear-groups", "env"]
     environment = {"PATH": os.environ["PATH"]}
-    return subprocess.run(
-        [*words, *command, "--version"], env=environment, capture_output=True, check=False
-    ).returncode == 0  # fmt: skip
+    return (
+        subprocess.run(
+            [*words, *command, "--version"], env=environment, capture_output=True, check=False
+        ).returncode
+        == 0
+    )
 
 
 def other_users_command(folder: Path) -> Path | None:
@@ -142,9 +145,14 @@ def run(folder: Path, work: Path, other: Path | None) -> Verdict:
     with log.open("wb") as out:
         try:
             subprocess.run(
-                ["bash", copy / "run.sh"], env=environment, stdin=subprocess.DEVNULL,
-                stdout=out, stderr=subprocess.STDOUT, timeout=MAX_S, check=False,
-            )  # fmt: skip
+                ["bash", copy / "run.sh"],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                timeout=MAX_S,
+                check=False,
+            )
         except subprocess.TimeoutExpired:
             wrong = (f"still running after {MAX_S} s",)
     seconds = time.monotonic() - start

@@ -52,13 +52,14 @@ NBITS: dict[str, dict[str, Any]] = {
     "matmul_nbits 4, asymmetric": {"bits": 4, "is_symmetric": False},
     "matmul_nbits 4, block 256": {"bits": 4, "block_size": 256},
     "matmul_nbits 4, some at 8": {
-        "bits": 4, "keep_8bit": ["*/down_proj/MatMul", "/lm_head/MatMul"],
+        "bits": 4,
+        "keep_8bit": ["*/down_proj/MatMul", "/lm_head/MatMul"],
     },
     "matmul_nbits 8": {"bits": 8},
     "matmul_nbits 4, rtn": {"bits": 4, "algorithm": "rtn"},
     "matmul_nbits 4, k_quant": {"bits": 4, "algorithm": "k_quant"},
     "matmul_nbits 4, hqq": {"bits": 4, "algorithm": "hqq"},
-}  # fmt: skip
+}
 AFTER_TRAINING = ("fp32", "int8", "int4, block 32", "int4, block 128")
 BROKEN_AT = ("fp32", "int8", "int4, block 32", "int4, block 128")
 
@@ -69,12 +70,16 @@ def ropes(original: int) -> dict[str, dict[str, Any]]:
         "linear, 4": {"rope_type": "linear", "factor": 4.0},
         "linear, 2": {"rope_type": "linear", "factor": 2.0},
         "yarn, 4": {
-            "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": original,
+            "rope_type": "yarn",
+            "factor": 4.0,
+            "original_max_position_embeddings": original,
         },
         "yarn, 2": {
-            "rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": original,
+            "rope_type": "yarn",
+            "factor": 2.0,
+            "original_max_position_embeddings": original,
         },
-    }  # fmt: skip
+    }
 
 
 @dataclass
@@ -103,9 +108,16 @@ class Bench:
         return out
 
     def hold(
-        self, what: str, pass_: Any, params: dict[str, Any], made: Path, source: Model, *,
-        kind: ModelKind = ModelKind.GENAI, right: bool,
-    ) -> Verdict:  # fmt: skip
+        self,
+        what: str,
+        pass_: Any,
+        params: dict[str, Any],
+        made: Path,
+        source: Model,
+        *,
+        kind: ModelKind = ModelKind.GENAI,
+        right: bool,
+    ) -> Verdict:
         """Compare a build with its source, and note what came out."""
         scratch = self.folder()
         context = Context(out=scratch, scratch=scratch, data=None)  # type: ignore[arg-type]
@@ -118,20 +130,31 @@ class Bench:
         shutil.rmtree(scratch)
         figures: dict[str, Any] = dict(verdict.compared or {})
         sketch = (verdict.beside or {}).get("sketch")
-        self.rows.append({
-            "model": self.model, "build": what, "right": right, "valid": verdict.valid,
-            "fidelity": figures["fidelity"], "kl_per_token": figures["kl"],
-            "top1_agreement": figures["top1"], "information": figures["information"],
-            "ratio": figures["kl"] / figures["information"], "bound": figures["bound"],
-            "sketch_ratio": sketch["kl"] / sketch["information"]
-            if isinstance(sketch, dict) else None,
-            "seconds": round(seconds, 2),
-        })  # fmt: skip
+        self.rows.append(
+            {
+                "model": self.model,
+                "build": what,
+                "right": right,
+                "valid": verdict.valid,
+                "fidelity": figures["fidelity"],
+                "kl_per_token": figures["kl"],
+                "top1_agreement": figures["top1"],
+                "information": figures["information"],
+                "ratio": figures["kl"] / figures["information"],
+                "bound": figures["bound"],
+                "sketch_ratio": sketch["kl"] / sketch["information"]
+                if isinstance(sketch, dict)
+                else None,
+                "seconds": round(seconds, 2),
+            }
+        )
         row = self.rows[-1]
-        print(f"{self.model:12} {what:44} {'right' if right else 'BROKEN':7} "
-              f"{'valid' if verdict.valid else 'invalid':8} {row['ratio']:.2e} "
-              f"{row['top1_agreement']:.3f} {row['sketch_ratio']} {seconds:.1f} s",
-              flush=True)  # fmt: skip
+        print(
+            f"{self.model:12} {what:44} {'right' if right else 'BROKEN':7} "
+            f"{'valid' if verdict.valid else 'invalid':8} {row['ratio']:.2e} "
+            f"{row['top1_agreement']:.3f} {row['sketch_ratio']} {seconds:.1f} s",
+            flush=True,
+        )
         return verdict
 
 
@@ -148,8 +171,11 @@ class Ignores(Genai):
         small = super().sketch(model, params, context)
         if small is None:
             return None
-        plain = super().sketch(self._plain, params.model_copy(update={"precision": "int8"}),
-                               Context(out=other, scratch=other, data=context.data))  # fmt: skip
+        plain = super().sketch(
+            self._plain,
+            params.model_copy(update={"precision": "int8"}),
+            Context(out=other, scratch=other, data=context.data),
+        )
         return small[0], plain[1]  # type: ignore[index]
 
 
@@ -206,14 +232,20 @@ def right_builds(bench: Bench, source: Model) -> None:
         out = bench.build("matmul_nbits", params, parent)
         bench.hold(name, find_pass("matmul_nbits"), params, out, parent, right=True)
         shutil.rmtree(out)
-    llama3 = variant(bench, source.path, {
-        "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
-        "original_max_position_embeddings": 128,
-    })  # fmt: skip
+    llama3 = variant(
+        bench,
+        source.path,
+        {
+            "rope_type": "llama3",
+            "factor": 8.0,
+            "low_freq_factor": 1.0,
+            "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 128,
+        },
+    )
     for name in ("fp32", "int4, block 32"):
         out = bench.build("genai", GENAI[name], llama3)
-        bench.hold(f"llama3 RoPE; {name}", find_pass("genai"), GENAI[name], out, llama3,
-                   right=True)  # fmt: skip
+        bench.hold(f"llama3 RoPE; {name}", find_pass("genai"), GENAI[name], out, llama3, right=True)
         shutil.rmtree(out)
 
 
@@ -236,12 +268,22 @@ def stand_ins(bench: Bench, source: Model) -> None:
         network.to(dtype)
         found = divergence(before, run())
         bound = BOUNDS[Fidelity(name)]
-        bench.rows.append({
-            "model": bench.model, "build": f"{name} in PyTorch (stand-in)", "right": True,
-            "valid": found.ratio <= bound, "fidelity": name, "kl_per_token": found.kl,
-            "top1_agreement": found.top1, "information": found.information, "ratio": found.ratio,
-            "bound": bound, "sketch_ratio": None, "seconds": None,
-        })  # fmt: skip
+        bench.rows.append(
+            {
+                "model": bench.model,
+                "build": f"{name} in PyTorch (stand-in)",
+                "right": True,
+                "valid": found.ratio <= bound,
+                "fidelity": name,
+                "kl_per_token": found.kl,
+                "top1_agreement": found.top1,
+                "information": found.information,
+                "ratio": found.ratio,
+                "bound": bound,
+                "sketch_ratio": None,
+                "seconds": None,
+            }
+        )
         print(bench.rows[-1], flush=True)
 
 
@@ -263,13 +305,27 @@ def merges(bench: Bench, source: Model) -> None:
         shutil.rmtree(out)
     for scale in (1.1, 2.0, 0.0):
         wrong = bench.build("merge", {}, adapter(bench, source, scale))
-        bench.hold(f"merge with {scale:g} times the scale", merge, {}, wrong, wanted,
-                   kind=ModelKind.HF, right=False)  # fmt: skip
+        bench.hold(
+            f"merge with {scale:g} times the scale",
+            merge,
+            {},
+            wrong,
+            wanted,
+            kind=ModelKind.HF,
+            right=False,
+        )
     into_head = bench.folder() / "merged"
     shutil.copytree(merged, into_head)
     _into_the_tied_head(into_head)
-    bench.hold("merge that changes the shared embedding", merge, {}, into_head, wanted,
-               kind=ModelKind.HF, right=False)  # fmt: skip
+    bench.hold(
+        "merge that changes the shared embedding",
+        merge,
+        {},
+        into_head,
+        wanted,
+        kind=ModelKind.HF,
+        right=False,
+    )
 
 
 def _into_the_tied_head(folder: Path) -> None:
@@ -292,23 +348,33 @@ def broken_builds(bench: Bench, source: Model, original: int) -> None:
         plain = variant(bench, source.path, {"rope_type": "default"})
         for name in BROKEN_AT:
             out = bench.build("genai", GENAI[name], plain)
-            bench.hold(f"without its RoPE scaling ({rope_name}); {name}", Ignores(plain),
-                       GENAI[name], out, scaled, right=False)  # fmt: skip
+            bench.hold(
+                f"without its RoPE scaling ({rope_name}); {name}",
+                Ignores(plain),
+                GENAI[name],
+                out,
+                scaled,
+                right=False,
+            )
             shutil.rmtree(out)
 
 
 def strangers(bench: Bench, source: Model) -> None:
     """Builds of other weights, and with another tokenizer."""
-    for what, change in (("untrained weights", _untrained), ("layers in another order", _turned),
-                         ("another model's tokenizer", _other_tokenizer)):  # fmt: skip
+    for what, change in (
+        ("untrained weights", _untrained),
+        ("layers in another order", _turned),
+        ("another model's tokenizer", _other_tokenizer),
+    ):
         out = bench.folder() / "model"
         shutil.copytree(source.path, out, copy_function=shutil.copyfile)
         change(out)
         other = open_model(out)
         for name in BROKEN_AT:
             built = bench.build("genai", GENAI[name], other)
-            bench.hold(f"{what}; {name}", find_pass("genai"), GENAI[name], built, source,
-                       right=False)  # fmt: skip
+            bench.hold(
+                f"{what}; {name}", find_pass("genai"), GENAI[name], built, source, right=False
+            )
             shutil.rmtree(built)
 
 
@@ -373,15 +439,26 @@ def summary(rows: list[dict[str, Any]]) -> str:
                 continue
             edge = (max if right else min)(found, key=lambda r: r["ratio"])
             sketches = [r["sketch_ratio"] for r in found if r["sketch_ratio"] is not None]
-            shown.append([
-                kind, "right" if right else "broken", len(found),
-                sum(r["valid"] is right for r in found),
-                f"{edge['ratio']:.2g} ({edge['model']}: {edge['build']})",
-                f"{(max if right else min)(sketches):.2g}" if sketches else "",
-                f"{edge['bound']:g}",
-            ])  # fmt: skip
-    head = ("build", "", "builds", "told so", "ratio nearest to the bound",
-            "sketch's, nearest to 1e-6", "bound")  # fmt: skip
+            shown.append(
+                [
+                    kind,
+                    "right" if right else "broken",
+                    len(found),
+                    sum(r["valid"] is right for r in found),
+                    f"{edge['ratio']:.2g} ({edge['model']}: {edge['build']})",
+                    f"{(max if right else min)(sketches):.2g}" if sketches else "",
+                    f"{edge['bound']:g}",
+                ]
+            )
+    head = (
+        "build",
+        "",
+        "builds",
+        "told so",
+        "ratio nearest to the bound",
+        "sketch's, nearest to 1e-6",
+        "bound",
+    )
     return table(head, shown)
 
 

@@ -314,8 +314,12 @@ def main() -> None:
         "held out": [row for row in rows if row.model == HELD_OUT],
     }
     errors = {name: median_errors(group) for name, group in groups.items() if group}
-    print(table(("median |foreseen / seen - 1|", *_FIGURES),
-                [(name, *found.values()) for name, found in errors.items()]))  # fmt: skip
+    print(
+        table(
+            ("median |foreseen / seen - 1|", *_FIGURES),
+            [(name, *found.values()) for name, found in errors.items()],
+        )
+    )
     print(f"{time.perf_counter() - start:.0f} s")
     print(save("foresight", {"rows": [vars(row) for row in rows], "median_errors": errors}))
 

@@ -31,7 +31,7 @@ from common import save, table  # noqa: E402
 from fake_study import write_fake_study  # noqa: E402
 
 from paretune import api  # noqa: E402
-from paretune.api import Search, Setting  # noqa: E402
+from paretune.api import PreparedSearch, Search  # noqa: E402
 from paretune.config import load  # noqa: E402
 from paretune.core.candidate import Candidate, RuntimeSettings  # noqa: E402
 from paretune.core.jsontools import digest  # noqa: E402
@@ -41,7 +41,7 @@ from paretune.models.handle import Model, ModelKind  # noqa: E402
 from paretune.search.jobs import EvaluatorSlot  # noqa: E402
 from paretune.store.artifacts import Store  # noqa: E402
 from paretune.study.folder import Study  # noqa: E402
-from paretune.study.job_factory import JobWorkbench  # noqa: E402
+from paretune.study.job_factory import StudyJobFactory  # noqa: E402
 from paretune.targets.base import Job, JobResult, JobStatus  # noqa: E402
 from paretune.targets.launchers.local import LocalTarget  # noqa: E402
 
@@ -57,15 +57,15 @@ SLOTS = (
 )
 
 
-class Bench(JobWorkbench):
+class Bench(StudyJobFactory):
     """Jobs that carry the candidate, and no folder."""
 
     built: dict[str, Candidate]
 
     @classmethod
-    def of(cls, setting: Setting) -> Bench:
+    def of(cls, prepared: PreparedSearch) -> Bench:
         """Return one for a setting."""
-        made = cls(setting.model, setting.store, setting.catalog.to_json())
+        made = cls(prepared.model, prepared.store, prepared.catalog.to_json())
         made.built = {}
         return made
 
@@ -74,7 +74,7 @@ class Bench(JobWorkbench):
         self.built = {candidate.digest: candidate}
         return Job("build", {"digest": candidate.digest})
 
-    def sound(self, built: Model, *, fresh: bool) -> bool:
+    def is_intact(self, built: Model, *, fresh: bool) -> bool:
         """Return that all is well."""
         return True
 
@@ -88,12 +88,25 @@ class Bench(JobWorkbench):
         return Job("smoke", {})
 
     def measure(
-        self, package: Model, runtime: RuntimeSettings, slot: EvaluatorSlot, rung: Rung,
-        previous: Mapping[str, Measurement], *rest: Any, **more: Any,
-    ) -> Job:  # fmt: skip
+        self,
+        package: Model,
+        runtime: RuntimeSettings,
+        slot: EvaluatorSlot,
+        rung: Rung,
+        previous: Mapping[str, Measurement],
+        *rest: Any,
+        **more: Any,
+    ) -> Job:
         """Return a job that names the candidate, the evaluator and how much is measured."""
-        return Job("measure", {"digest": package.digest, "evaluator": slot.name, "rung": rung,
-                               "examples": more.get("examples")})  # fmt: skip
+        return Job(
+            "measure",
+            {
+                "digest": package.digest,
+                "evaluator": slot.name,
+                "rung": rung,
+                "examples": more.get("examples"),
+            },
+        )
 
 
 class Instant(LocalTarget):
@@ -108,8 +121,11 @@ class Instant(LocalTarget):
     def _value(self, job: Job) -> Any:
         if job.kind == "build":
             model = Model(ModelKind.HF, Path("x"), job.payload["digest"])
-            return {"model": model.to_json(), "faults": [],
-                    "steps": [{"step": "noop", "s": 0.0, "cached": False}]}  # fmt: skip
+            return {
+                "model": model.to_json(),
+                "faults": [],
+                "steps": [{"step": "noop", "s": 0.0, "cached": False}],
+            }
         if job.kind == "smoke":
             return None
         draw = random.Random(digest([job.payload["digest"], job.payload["evaluator"]]))
@@ -119,10 +135,11 @@ class Instant(LocalTarget):
         samples = tuple(middle * random.lognormvariate(0, 0.03) for _ in range(_SAMPLES))
         value = statistics.median(samples)
         return [
-            Measurement("decode_ms_p50", value, "ms", value, value, len(samples), "device-2",
-                        samples).to_json(),
+            Measurement(
+                "decode_ms_p50", value, "ms", value, value, len(samples), "device-2", samples
+            ).to_json(),
             Measurement("decode_ms_p95", None, "ms", reason="too few").to_json(),
-        ]  # fmt: skip
+        ]
 
     def _accuracy(self, draw: random.Random, job: Job) -> Measurement:
         answers = [float(draw.random() < 0.8) for _ in range(_EXAMPLES)]
@@ -131,8 +148,17 @@ class Instant(LocalTarget):
         rows = sorted(order[: job.payload["examples"] or most])
         right = tuple(answers[row] for row in rows)
         share = statistics.fmean(right)
-        return Measurement("accuracy", share, "fraction", share - 0.04, share + 0.04, len(rows),
-                           "wilson-1", right, details={"rows": rows})  # fmt: skip
+        return Measurement(
+            "accuracy",
+            share,
+            "fraction",
+            share - 0.04,
+            share + 0.04,
+            len(rows),
+            "wilson-1",
+            right,
+            details={"rows": rows},
+        )
 
 
 class Written:
@@ -152,13 +178,14 @@ def _search(folder: Path, candidates: int, strategy: str, store: Store) -> tuple
     config = folder / "fake.yaml"
     if not config.exists():
         write_fake_study(
-            folder, {"x": {"low": 0, "high": candidates - 1}},
+            folder,
+            {"x": {"low": 0, "high": candidates - 1}},
             constraints=["accuracy >= baseline - 0.3"],
             search={"strategy": strategy, "trials": candidates},
-        )  # fmt: skip
-    setting = Setting(load(config), store, Instant(store.root, preload=False))
+        )
+    prepared = PreparedSearch(load(config), store, Instant(store.root, preload=False))
     study = Study(folder / "study")
-    search = Search(setting, study, make_display(quiet=True), workbench=Bench.of(setting))
+    search = Search(prepared, study, make_display(quiet=True), job_factory=Bench.of(prepared))
     search.engine.evaluators, search.engine.finals_s = SLOTS, 0.0
     return search, study
 
@@ -171,14 +198,14 @@ def measure(candidates: int, strategy: str, folder: Path) -> dict[str, Any]:
     stamps, sizes = [time.perf_counter()], [0]
     after = search.engine.on_outcome
 
-    def stamped(outcome: Any, standing: Any) -> None:
-        after(outcome, standing)
+    def stamped(outcome: Any, summary: Any) -> None:
+        after(outcome, summary)
         stamps.append(time.perf_counter())
         sizes.append(written.bytes)
 
     search.engine.on_outcome = stamped
     search.engine.run()
-    search.write_results(search.standing(), "finished")
+    search.write_results(search.summary(), "finished")
     study.close()
     each = [1e3 * (b - a) for a, b in pairwise(stamps)]
     tenth = max(1, len(each) // 10)
@@ -191,7 +218,7 @@ def measure(candidates: int, strategy: str, folder: Path) -> dict[str, Any]:
     return {
         "candidates": len(each),
         "strategy": strategy,
-        "feasible": len(search.standing().feasible),
+        "feasible": len(search.summary().feasible),
         "ms_by_tenth": [statistics.fmean(each[i : i + tenth]) for i in range(0, len(each), tenth)],
         "mb_by_tenth": [
             (sizes[min(i + tenth, len(each))] - sizes[i]) / 1e6 for i in range(0, len(each), tenth)
@@ -199,7 +226,7 @@ def measure(candidates: int, strategy: str, folder: Path) -> dict[str, Any]:
         "results_mb": written.bytes / 1e6,
         "opened_again_s": opened,
         "found_again": found_again,
-    }  # fmt: skip
+    }
 
 
 def main() -> None:
@@ -211,14 +238,21 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         found = measure(given.candidates, given.strategy, Path(folder))
     tenth = found["candidates"] // 10
-    print(table(
-        ("candidates", "ms a candidate", "MB of results.json"),
-        [(f"{i * tenth + 1} to {(i + 1) * tenth}", ms, mb)
-         for i, (ms, mb) in enumerate(zip(found["ms_by_tenth"], found["mb_by_tenth"],
-                                          strict=True))],
-    ))  # fmt: skip
-    print(f"feasible: {found['feasible']}; results.json written: {found['results_mb']:.1f} MB; "
-          f"opened again in {found['opened_again_s']:.2f} s")  # fmt: skip
+    print(
+        table(
+            ("candidates", "ms a candidate", "MB of results.json"),
+            [
+                (f"{i * tenth + 1} to {(i + 1) * tenth}", ms, mb)
+                for i, (ms, mb) in enumerate(
+                    zip(found["ms_by_tenth"], found["mb_by_tenth"], strict=True)
+                )
+            ],
+        )
+    )
+    print(
+        f"feasible: {found['feasible']}; results.json written: {found['results_mb']:.1f} MB; "
+        f"opened again in {found['opened_again_s']:.2f} s"
+    )
     print(save(f"growth-{given.strategy}", found))
 
 

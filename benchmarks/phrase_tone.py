@@ -21,7 +21,7 @@ from common import ROOT, candidate_table, public_data, save, table
 from paretune.api import Search, optimize
 from paretune.config import load
 from paretune.display.live import make_display
-from paretune.preflight.prepared import Setting
+from paretune.preflight.prepared import PreparedSearch
 from paretune.search.trial import Shortcuts
 from paretune.store.artifacts import Store
 from paretune.study.folder import Study
@@ -95,9 +95,11 @@ def large(minutes: float) -> None:
         file.write_text(yaml.safe_dump(config, sort_keys=False))
         start = time.perf_counter()
         result = optimize(
-            file, study=Path(folder) / "study", store=Path(folder) / "store",
+            file,
+            study=Path(folder) / "study",
+            store=Path(folder) / "store",
             watcher=make_display(),
-        )  # fmt: skip
+        )
         wall = time.perf_counter() - start
         results = dict(result.results)
     rows = results["candidates"]
@@ -109,8 +111,12 @@ def large(minutes: float) -> None:
     print(candidate_table(results))
     print(f"\n{wall:.0f} s; {len(rows)} candidates: {dict(counts)}; pick: {results['best']}")
     print(table(("step", "seconds saved by sharing"), [s for s in saved.most_common() if s[1]]))
-    print(save("phrase_tone", {"wall_s": wall, "outcomes": dict(counts), "saved_s": dict(saved),
-                               "results": results}))  # fmt: skip
+    print(
+        save(
+            "phrase_tone",
+            {"wall_s": wall, "outcomes": dict(counts), "saved_s": dict(saved), "results": results},
+        )
+    )
 
 
 def ablation() -> None:
@@ -130,30 +136,38 @@ def ablation() -> None:
         file = Path(folder) / "small.yaml"
         file.write_text(yaml.safe_dump(config, sort_keys=False))
         for name, shortcuts, shared in variants:
-            seconds, counts = _searched(file, Path(folder) / name.replace(" ", "-"), shortcuts,
-                                        shared)  # fmt: skip
+            seconds, counts = _searched(
+                file, Path(folder) / name.replace(" ", "-"), shortcuts, shared
+            )
             found.append((name, seconds, dict(counts)))
             print(name, f"{seconds:.0f} s", dict(counts), flush=True)
     whole = found[0][1]
-    print(table(("variant", "wall s", "ratio to all", "outcomes"),
-                [(n, s, s / whole, c) for n, s, c in found]))  # fmt: skip
-    print(save("ablation", {"variants": [{"name": n, "wall_s": s, "outcomes": c}
-                                         for n, s, c in found]}))  # fmt: skip
+    print(
+        table(
+            ("variant", "wall s", "ratio to all", "outcomes"),
+            [(n, s, s / whole, c) for n, s, c in found],
+        )
+    )
+    print(
+        save(
+            "ablation", {"variants": [{"name": n, "wall_s": s, "outcomes": c} for n, s, c in found]}
+        )
+    )
 
 
 def _searched(
     file: Path, folder: Path, shortcuts: Shortcuts, shared: bool
 ) -> tuple[float, Counter[str]]:
     """Search in an empty store; without sharing, the store is emptied before each candidate."""
-    setting = Setting(load(file), Store(folder / "store"))
+    prepared = PreparedSearch(load(file), Store(folder / "store"))
     study = Study(folder / "study")
     try:
-        search = Search(setting, study, make_display(quiet=True), shortcuts)
+        search = Search(prepared, study, make_display(quiet=True), shortcuts)
         if not shared:
             look = search.engine.look
 
             def forgetting(candidate: Any) -> Any:
-                setting.store.clear()
+                prepared.store.clear()
                 return look(candidate)
 
             search.engine.look = forgetting
@@ -161,7 +175,7 @@ def _searched(
         search.engine.run()
         return time.perf_counter() - start, Counter(o.kind.value for o in study.outcomes)
     finally:
-        setting.target.close()
+        prepared.target.close()
         study.close()
 
 

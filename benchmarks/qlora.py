@@ -20,7 +20,7 @@ from phrase_tone import configuration
 from paretune.api import Search, SearchResult
 from paretune.config import load
 from paretune.display.live import make_display
-from paretune.preflight.prepared import Setting
+from paretune.preflight.prepared import PreparedSearch
 from paretune.search.trial import Shortcuts
 from paretune.store.artifacts import Store
 from paretune.study.folder import Study
@@ -30,19 +30,20 @@ _BUILDS = ("fp32", "int4")
 
 def training(name: str, seed: int) -> dict[str, Any]:
     """Return one training."""
-    return {name: {"train": "tone.train", "r": 16, "learning_rate": 1e-3, "epochs": 1,
-                   "seed": seed}}  # fmt: skip
+    return {
+        name: {"train": "tone.train", "r": 16, "learning_rate": 1e-3, "epochs": 1, "seed": seed}
+    }
 
 
 def searched(file: Path, folder: Path) -> SearchResult:
     """Measure every candidate to the end, none stopped early."""
-    setting, study = Setting(load(file), Store(folder / "store")), Study(folder / "study")
+    prepared, study = PreparedSearch(load(file), Store(folder / "store")), Study(folder / "study")
     try:
-        search = Search(setting, study, make_display(), Shortcuts(early_stops=False))
+        search = Search(prepared, study, make_display(), Shortcuts(early_stops=False))
         search.engine.run()
         return search.finish("finished")
     finally:
-        setting.target.close()
+        prepared.target.close()
         study.close()
 
 
@@ -75,14 +76,25 @@ def main() -> None:
         m = row["metrics"].get("accuracy", {"value": None})
         spent = next((s["s"] for s in row["seconds"] if s["step"] == first["pass"]), None)
         interval = "" if m["value"] is None else f"{m['low']:.3f} to {m['high']:.3f}"
-        rows.append([first["pass"], first["params"]["seed"], build, row["outcome"], m["value"],
-                     interval, spent])  # fmt: skip
+        rows.append(
+            [
+                first["pass"],
+                first["params"]["seed"],
+                build,
+                row["outcome"],
+                m["value"],
+                interval,
+                spent,
+            ]
+        )
         if m["value"] is not None:
             accuracy.setdefault((first["pass"], build), []).append(m["value"])
     print(table(("training", "seed", "build", "outcome", "accuracy", "95 %", "training s"), rows))
     print()
-    means = [[name, build, statistics.fmean(values), min(values), max(values), len(values)]
-             for (name, build), values in accuracy.items()]  # fmt: skip
+    means = [
+        [name, build, statistics.fmean(values), min(values), max(values), len(values)]
+        for (name, build), values in accuracy.items()
+    ]
     print(table(("training", "build", "mean accuracy", "lowest", "highest", "seeds"), means))
     print(save("qlora", {"candidates": rows, "means": means}))
 

@@ -29,7 +29,7 @@ from paretune.api import Search
 from paretune.config import load
 from paretune.core.device_profile import DeviceProfile
 from paretune.display.live import make_display
-from paretune.preflight.prepared import Setting
+from paretune.preflight.prepared import PreparedSearch
 from paretune.search.trial import Shortcuts
 from paretune.store.artifacts import Store, default_store
 from paretune.study.folder import Study
@@ -38,8 +38,13 @@ from paretune.targets.device.fingerprint import device
 _METRIC = "decode_ms_p50"
 _FLOOR = 0.03
 """Taken where `paretune bench` has not been run on this machine."""
-_KINDS = {"generation": "speed", "footprint": "speed", "finals": "speed", "smoke": "smoke",
-          "classification": "accuracy"}  # fmt: skip
+_KINDS = {
+    "generation": "speed",
+    "footprint": "speed",
+    "finals": "speed",
+    "smoke": "smoke",
+    "classification": "accuracy",
+}
 
 
 def configuration(*, both: bool, large: bool) -> dict[str, Any]:
@@ -47,7 +52,7 @@ def configuration(*, both: bool, large: bool) -> dict[str, Any]:
     if large:
         return phrase_tone.configuration(
             phrase_tone.LARGE, baseline=phrase_tone.BASELINE, search={"seed": 0}
-        )  # fmt: skip
+        )
     config: dict[str, Any] = yaml.safe_load((ROOT / "examples" / "tone.yaml").read_text())
     config["model"] = str(ROOT / ".models" / "smollm2")
     config["data"]["tone"]["file"] = str(ROOT / "examples" / "data" / "tone.jsonl")
@@ -59,15 +64,15 @@ def configuration(*, both: bool, large: bool) -> dict[str, Any]:
 
 def searched(file: Path, folder: Path, store: Path, *, whole: bool) -> dict[str, Any]:
     """Search once; returns the results document, and seconds."""
-    setting, study = Setting(load(file), Store(store)), Study(folder)
+    prepared, study = PreparedSearch(load(file), Store(store)), Study(folder)
     try:
-        search = Search(setting, study, make_display(), Shortcuts(early_stops=not whole))
+        search = Search(prepared, study, make_display(), Shortcuts(early_stops=not whole))
         start = time.perf_counter()
         search.engine.run()
         results = dict(search.finish("finished").results)
         return {**results, "wall_s": time.perf_counter() - start}
     finally:
-        setting.target.close()
+        prepared.target.close()
         study.close()
 
 
@@ -89,8 +94,11 @@ def key_of(row: Mapping[str, Any]) -> str:
 
 def speeds(results: Mapping[str, Any]) -> dict[str, float]:
     """Return each fully measured candidate's time per token."""
-    return {key_of(row): row["metrics"][_METRIC]["value"] for row in results["candidates"]
-            if row["outcome"] == "ok"}  # fmt: skip
+    return {
+        key_of(row): row["metrics"][_METRIC]["value"]
+        for row in results["candidates"]
+        if row["outcome"] == "ok"
+    }
 
 
 def picks(results: Mapping[str, Any]) -> set[str]:
@@ -142,10 +150,14 @@ def shares(results: Mapping[str, Any]) -> dict[str, float]:
 def tell(names: Sequence[str], found: Mapping[str, Mapping[str, Any]]) -> list[list[Any]]:
     """Return one row a study."""
     return [
-        [name, found[name]["wall_s"], *(shares(found[name]).get(k, 0.0)
-         for k in ("building", "smoke", "speed", "accuracy")), examples(found[name])]
+        [
+            name,
+            found[name]["wall_s"],
+            *(shares(found[name]).get(k, 0.0) for k in ("building", "smoke", "speed", "accuracy")),
+            examples(found[name]),
+        ]
         for name in names
-    ]  # fmt: skip
+    ]
 
 
 def main() -> None:
@@ -167,24 +179,42 @@ def main() -> None:
             found[name] = searched(file, Path(temporary, name), store, whole=name == "whole")
             print(candidate_table(found[name]), "\n", flush=True)
     floor = _FLOOR if profile is None else profile.noise_floor
-    print(table(("study", "wall s", "building", "smoke", "speed", "accuracy", "examples"),
-                tell(names, found)))  # fmt: skip
+    print(
+        table(
+            ("study", "wall s", "building", "smoke", "speed", "accuracy", "examples"),
+            tell(names, found),
+        )
+    )
     first, other = found[names[0]], found[names[1]]
     tau, pairs = kendall(speeds(first), speeds(other), floor)
     same = picks(first) & picks(other)
-    print(f"\n{names[0]} and {names[1]}: Kendall's tau {tau:.3f} over {pairs} pairs that differ by "
-          f"more than {floor:.3f}; {'the same pick or group' if same else 'another pick'}"
-          )  # fmt: skip
+    print(
+        f"\n{names[0]} and {names[1]}: Kendall's tau {tau:.3f} over {pairs} pairs that differ by "
+        f"more than {floor:.3f}; {'the same pick or group' if same else 'another pick'}"
+    )
     whole, share = found["whole"], examples(first) / all_examples(first)
     strictly = front(first) == front(whole)
     equal = front(first) <= may_be_on_it(whole) and front(whole) <= may_be_on_it(first)
-    print(f"examples looked at: {share:.2f} of all; first and whole have "
-          f"{'the same' if equal else 'another'} front ({'also' if strictly else 'not'} by the "
-          "point values)")  # fmt: skip
-    print(save("repeatability-large" if given.large else "repeatability", {
-        "tau": tau, "pairs": pairs, "floor": floor, "same_pick": bool(same), "share": share,
-        "same_front": equal, "same_front_by_points": strictly, "studies": found,
-    }))  # fmt: skip
+    print(
+        f"examples looked at: {share:.2f} of all; first and whole have "
+        f"{'the same' if equal else 'another'} front ({'also' if strictly else 'not'} by the "
+        "point values)"
+    )
+    print(
+        save(
+            "repeatability-large" if given.large else "repeatability",
+            {
+                "tau": tau,
+                "pairs": pairs,
+                "floor": floor,
+                "same_pick": bool(same),
+                "share": share,
+                "same_front": equal,
+                "same_front_by_points": strictly,
+                "studies": found,
+            },
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -33,8 +33,12 @@ from paretune.targets.process_tree import memory_of
 _TEMPLATE = "### Text: {phrase}\n### The tone is:\n{tone}"
 # The page trains Phi-3's o_proj and qkv_proj; these are the same matrices of a Llama.
 _TARGETS = ["o_proj", "q_proj", "k_proj", "v_proj"]
-_QUIET = {"CI": "1", "OLIVE_DISABLE_TELEMETRY": "1", "ORT_DISABLE_TELEMETRY": "1",
-          "HF_HUB_OFFLINE": "1"}  # fmt: skip
+_QUIET = {
+    "CI": "1",
+    "OLIVE_DISABLE_TELEMETRY": "1",
+    "ORT_DISABLE_TELEMETRY": "1",
+    "HF_HUB_OFFLINE": "1",
+}
 
 
 @dataclass(frozen=True)
@@ -113,30 +117,53 @@ def olive_workflow(model: Path, data: Path, steps: int) -> dict[str, Any]:
     """Return the tutorial's flow as Olive 0.13 takes it."""
     return {
         "input_model": {"type": "HfModel", "model_path": str(model)},
-        "data_configs": [{
-            "name": "train", "type": "HuggingfaceContainer",
-            "load_dataset_config": {"data_name": "json", "data_files": str(data),
-                                    "split": "train"},
-            "pre_process_data_config": {"text_template": _TEMPLATE, "strategy": "join",
-                                        "max_seq_len": 2048, "pad_to_max_len": False,
-                                        "use_attention_mask": False},
-        }],
+        "data_configs": [
+            {
+                "name": "train",
+                "type": "HuggingfaceContainer",
+                "load_dataset_config": {
+                    "data_name": "json",
+                    "data_files": str(data),
+                    "split": "train",
+                },
+                "pre_process_data_config": {
+                    "text_template": _TEMPLATE,
+                    "strategy": "join",
+                    "max_seq_len": 2048,
+                    "pad_to_max_len": False,
+                    "use_attention_mask": False,
+                },
+            }
+        ],
         "passes": {
             "lora": {
-                "type": "LoRA", "target_modules": _TARGETS, "r": 64, "alpha": 64,
-                "lora_dropout": 0.1, "torch_dtype": "float32", "train_data_config": "train",
+                "type": "LoRA",
+                "target_modules": _TARGETS,
+                "r": 64,
+                "alpha": 64,
+                "lora_dropout": 0.1,
+                "torch_dtype": "float32",
+                "train_data_config": "train",
                 "training_args": {
-                    "seed": 0, "data_seed": 42, "per_device_train_batch_size": 1,
-                    "gradient_accumulation_steps": 4, "gradient_checkpointing": False,
-                    "learning_rate": 1e-4, "max_steps": steps, "logging_steps": 1,
-                    "adam_beta2": 0.999, "max_grad_norm": 0.3,
+                    "seed": 0,
+                    "data_seed": 42,
+                    "per_device_train_batch_size": 1,
+                    "gradient_accumulation_steps": 4,
+                    "gradient_checkpointing": False,
+                    "learning_rate": 1e-4,
+                    "max_steps": steps,
+                    "logging_steps": 1,
+                    "adam_beta2": 0.999,
+                    "max_grad_norm": 0.3,
                 },
             },
             "merge": {"type": "MergeAdapterWeights"},
             "builder": {"type": "ModelBuilder", "precision": "int4"},
         },
-        "cache_dir": "cache", "output_dir": "out", "log_severity_level": 1,
-    }  # fmt: skip
+        "cache_dir": "cache",
+        "output_dir": "out",
+        "log_severity_level": 1,
+    }
 
 
 def our_configuration(
@@ -144,25 +171,44 @@ def our_configuration(
 ) -> dict[str, Any]:
     """Return the same as paretune takes it; its baseline is the recipe itself, run once."""
     recipe = [
-        {"lora": {
-            "train": "phrases", "target_modules": _TARGETS, "r": 64, "alpha": 64, "dropout": 0.1,
-            "seed": 0, "data_seed": 42, "batch_size": 1, "gradient_accumulation_steps": 4,
-            "learning_rate": 1e-4, "lr_scheduler_type": "constant", "max_steps": steps,
-            "adam_beta2": 0.999, "max_grad_norm": 0.3, "batching": "plain",
-            "gradient_checkpointing": recomputation,
-        }},
+        {
+            "lora": {
+                "train": "phrases",
+                "target_modules": _TARGETS,
+                "r": 64,
+                "alpha": 64,
+                "dropout": 0.1,
+                "seed": 0,
+                "data_seed": 42,
+                "batch_size": 1,
+                "gradient_accumulation_steps": 4,
+                "learning_rate": 1e-4,
+                "lr_scheduler_type": "constant",
+                "max_steps": steps,
+                "adam_beta2": 0.999,
+                "max_grad_norm": 0.3,
+                "batching": "plain",
+                "gradient_checkpointing": recomputation,
+            }
+        },
         "merge",
         {"genai": {"precision": "int4"}},
-    ]  # fmt: skip
+    ]
     return {
         "model": str(model),
-        "data": {"phrases": {"file": str(data), "format": "json", "text": _TEMPLATE,
-                             "corpus": {"strategy": "join", "max_length": 2048}}},
+        "data": {
+            "phrases": {
+                "file": str(data),
+                "format": "json",
+                "text": _TEMPLATE,
+                "corpus": {"strategy": "join", "max_length": 2048},
+            }
+        },
         "passes": recipe,
         "baseline": recipe,
         "evaluate": [{"generation": {"prompt_tokens": 16, "new_tokens": 16}}],
         "objectives": {"minimize": "decode_ms_p50"},
-    }  # fmt: skip
+    }
 
 
 def olive_losses(output: str) -> list[float]:
@@ -174,8 +220,12 @@ def olive_losses(output: str) -> list[float]:
 def main() -> None:
     """Run both, print the tables, write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--olive", type=Path, default=ROOT / ".peers" / "olive",
-                        help="environment that benchmarks/peers/olive.sh made")  # fmt: skip
+    parser.add_argument(
+        "--olive",
+        type=Path,
+        default=ROOT / ".peers" / "olive",
+        help="environment that benchmarks/peers/olive.sh made",
+    )
     parser.add_argument("--only", choices=("ours", "olive"), help="one side only")
     parser.add_argument("--steps", type=int, default=10, help="optimizer steps; the page has 10")
     given = parser.parse_args()

@@ -31,7 +31,7 @@ from typing import Any
 
 from common import ROOT, save, table
 
-from paretune.comparing.runner import Arena, Contest, Workload, medians
+from paretune.comparing.runner import InterleavedRunner, PairwiseComparison, Workload, medians
 from paretune.comparing.subjects import open_entrants
 from paretune.data.catalog import DataCatalog
 from paretune.models.handle import open_model
@@ -39,7 +39,7 @@ from paretune.stats.pooling import log_ratio
 from paretune.targets.launchers.local import LocalTarget
 
 _METRIC = "decode_ms_p50"
-_MOST_ROUNDS = 60
+_MAX_ROUNDS = 60
 _LIVE_ROUNDS = 16
 _PEER_WARM_UP, _PEER_RUNS = 10, 20
 _LOAD = "while True: sum(i * i for i in range(10000))"
@@ -54,8 +54,10 @@ _BUILDS = {
     "int8-64": {"precision": "int8", "is_symmetric": False, "block_size": 64},
     "int8-128": {"precision": "int8", "is_symmetric": False, "block_size": 128},
 }
-_SETS = {1: ("int4", "int4-64", "int4-128", "int4-256"),
-         2: ("int4-64", "int4-128", "int4-256", "int8", "int8-64")}  # fmt: skip
+_SETS = {
+    1: ("int4", "int4-64", "int4-128", "int4-256"),
+    2: ("int4-64", "int4-128", "int4-256", "int8", "int8-64"),
+}
 """By threads: who is measured in turns for the A/B comparisons."""
 
 _PEER = """
@@ -100,7 +102,7 @@ def build(folder: Path) -> dict[str, str]:
     return {name: str(folder / name) for name in _BUILDS}
 
 
-def one_round(arena: Arena, order: random.Random) -> Round:
+def one_round(arena: InterleavedRunner, order: random.Random) -> Round:
     """Measure each entrant once."""
     start = time.perf_counter()
     measured = arena.round(order)
@@ -112,11 +114,9 @@ def one_round(arena: Arena, order: random.Random) -> Round:
     return found
 
 
-def contest_of(
-    rounds: Iterable[Round], a: str, b: str, most: int = _MOST_ROUNDS
-) -> tuple[str, int]:
+def contest_of(rounds: Iterable[Round], a: str, b: str, most: int = _MAX_ROUNDS) -> tuple[str, int]:
     """Return a comparison's verdict over rounds, and how many it took."""
-    contest = Contest((a, b), metrics=(_METRIC,))
+    contest = PairwiseComparison((a, b), metrics=(_METRIC,))
     for blocks in rounds:
         contest.add({label: {_METRIC: blocks[label]["turns"]} for label in (a, b)})
         if contest.decided or contest.rounds >= most:
@@ -139,16 +139,18 @@ def competing(on: bool) -> Iterator[None]:
 def live(path: str, times: int, target: LocalTarget) -> tuple[list[list[Any]], dict[bool, Any]]:
     """Compare a package with itself; returns a row a comparison, and every round by load."""
     rows, recorded = list[list[Any]](), dict[bool, list[list[Round]]]({False: [], True: []})
-    entrants = open_entrants([path, path], target.info(), threads=2)
-    a, b = (e.label for e in entrants)
+    subjects = open_entrants([path, path], target.info(), threads=2)
+    a, b = (e.label for e in subjects)
     for number in range(times):
         loaded = number % 2 == 1
         rounds: list[Round] = []
-        with competing(loaded), Arena(entrants, target, Workload()) as arena:
+        with competing(loaded), InterleavedRunner(subjects, target, Workload()) as arena:
             order, start = random.Random(number), time.perf_counter()
 
             def measured(
-                arena: Arena = arena, order: random.Random = order, rounds: list[Round] = rounds
+                arena: InterleavedRunner = arena,
+                order: random.Random = order,
+                rounds: list[Round] = rounds,
             ) -> Iterator[Round]:
                 while True:
                     rounds.append(one_round(arena, order))
@@ -187,8 +189,8 @@ def record(paths: dict[str, str], rounds: int, target: LocalTarget) -> dict[int,
     """Measure the packages of each set in turns; by threads."""
     found: dict[int, list[Round]] = {threads: [] for threads in _SETS}
     for threads, names in _SETS.items():
-        entrants = open_entrants([paths[n] for n in names], target.info(), threads=threads)
-        with Arena(entrants, target, Workload()) as arena:
+        subjects = open_entrants([paths[n] for n in names], target.info(), threads=threads)
+        with InterleavedRunner(subjects, target, Workload()) as arena:
             order = random.Random(7)
             for _ in range(rounds):
                 found[threads].append(one_round(arena, order))
@@ -199,8 +201,7 @@ def pairs_apart(rounds: list[Round], low: float, high: float) -> list[tuple[str,
     """Return (faster, slower, ratio) of the pairs whose long-run ratio lies in a band."""
     found = []
     for a, b in combinations(sorted(rounds[0]), 2):
-        ratio = math.exp(statistics.median(
-            log_ratio(r[a]["turns"], r[b]["turns"]) for r in rounds))  # fmt: skip
+        ratio = math.exp(statistics.median(log_ratio(r[a]["turns"], r[b]["turns"]) for r in rounds))
         fast, slow = (a, b) if ratio < 1 else (b, a)
         if low <= max(ratio, 1 / ratio) <= high:
             found.append((fast, slow, max(ratio, 1 / ratio)))
@@ -211,8 +212,9 @@ def as_the_peer(path: str, threads: int) -> tuple[float, float]:
     """Return the mean milliseconds a token of twenty runs in one process, and the seconds spent."""
     start = time.perf_counter()
     given = json.dumps([path, threads, _PEER_WARM_UP, _PEER_RUNS])
-    ran = subprocess.run([sys.executable, "-c", _PEER, given], capture_output=True, text=True,
-                         check=True)  # fmt: skip
+    ran = subprocess.run(
+        [sys.executable, "-c", _PEER, given], capture_output=True, text=True, check=True
+    )
     return float(ran.stdout.splitlines()[-1]), time.perf_counter() - start
 
 
@@ -225,17 +227,20 @@ def peers(
         for threads, some in pairs.items():
             for fast, slow, _ratio in some:
                 row = found.setdefault(f"{fast} {slow} {threads}", {"differ": [], "seconds": []})
-                taken = {name: as_the_peer(paths[name], threads)
-                         for name in draw.sample([fast, slow], 2)}  # fmt: skip
+                taken = {
+                    name: as_the_peer(paths[name], threads) for name in draw.sample([fast, slow], 2)
+                }
                 row["differ"].append(taken[slow][0] / taken[fast][0] - 1)
                 row["seconds"].append(taken[slow][1] + taken[fast][1])
     return found
 
 
 def replayed_ab(
-    record: dict[int, list[Round]], pairs: dict[int, list[tuple[str, str, float]]],
-    peer: dict[str, dict[str, list[float]]], times: int,
-) -> list[list[Any]]:  # fmt: skip
+    record: dict[int, list[Round]],
+    pairs: dict[int, list[tuple[str, str, float]]],
+    peer: dict[str, dict[str, list[float]]],
+    times: int,
+) -> list[list[Any]]:
     """Compare pairs that truly differ over stretches of the record, and as the peer did."""
     draw, rows = random.Random(3), []
     for threads, some in pairs.items():
@@ -251,10 +256,19 @@ def replayed_ab(
                 seconds.append(sum(r[m]["seconds"] for r in stretch[:n] for m in (fast, slow)))
             differ = peer[f"{fast} {slow} {threads}"]
             wrong = sum(value <= 0 for value in differ["differ"]) / len(differ["differ"])
-            rows.append([fast, slow, threads, ratio,
-                         *(verdicts[v] / times for v in ("faster", "slower", "same", "undecided")),
-                         statistics.median(took), statistics.median(seconds), wrong,
-                         statistics.median(differ["seconds"])])  # fmt: skip
+            rows.append(
+                [
+                    fast,
+                    slow,
+                    threads,
+                    ratio,
+                    *(verdicts[v] / times for v in ("faster", "slower", "same", "undecided")),
+                    statistics.median(took),
+                    statistics.median(seconds),
+                    wrong,
+                    statistics.median(differ["seconds"]),
+                ]
+            )
     return rows
 
 
@@ -277,17 +291,38 @@ def main() -> None:
         save("verdicts", told)
         peer = told["peer"] = peers(paths, pairs, given.peer)
         ab = told["ab"] = replayed_ab(rounds, pairs, peer, 200)
-        print(table(("faster", "slower", "threads", "ratio", "right", "wrong", "same", "undecided",
-                     "rounds", "seconds", "peer wrong", "peer seconds"), ab), "\n",
-              flush=True)  # fmt: skip
+        print(
+            table(
+                (
+                    "faster",
+                    "slower",
+                    "threads",
+                    "ratio",
+                    "right",
+                    "wrong",
+                    "same",
+                    "undecided",
+                    "rounds",
+                    "seconds",
+                    "peer wrong",
+                    "peer seconds",
+                ),
+                ab,
+            ),
+            "\n",
+            flush=True,
+        )
         save("verdicts", told)
         rows, recorded = live(paths["int4"], given.live, target)
     counts = {"live": Counter(row[2] for row in rows), "replayed": replayed_aa(recorded, 1000)}
     kinds = ("faster", "slower", "same", "undecided")
     shown = [[name, *(count[kind] for kind in kinds)] for name, count in counts.items()]
     print(table(("A/A", *kinds), shown))
-    told |= {"live": rows, **{f"aa_{name}": count for name, count in counts.items()},
-             "live_record": {str(k): v for k, v in recorded.items()}}  # fmt: skip
+    told |= {
+        "live": rows,
+        **{f"aa_{name}": count for name, count in counts.items()},
+        "live_record": {str(k): v for k, v in recorded.items()},
+    }
     print(save("verdicts", told))
 
 

@@ -12,7 +12,7 @@ from paretune.models.handle import Model, ModelKind
 from paretune.passes.base import Context, Params
 
 
-class Turns(Protocol):
+class TurnClient(Protocol):
     """Whom to ask before each bit of timing, where several jobs take turns."""
 
     def turn(self) -> AbstractContextManager[None]:
@@ -35,7 +35,7 @@ class Budget:
     seconds: float | None = None
     examples: int | None = None
     block: bool = False
-    turns: Turns | None = None
+    turns: TurnClient | None = None
 
 
 @runtime_checkable

@@ -91,14 +91,27 @@ class Custom:
         bad = [v for v in values if not isinstance(v, Real) or not math.isfinite(v)]
         if bad or not values:
             what = repr(bad[0])[:60] if bad else "no numbers"
-            return Measurement(name, None, unit, protocol="custom-1",
-                               reason=f"{self.params.function} returned {what}")  # fmt: skip
+            return Measurement(
+                name,
+                None,
+                unit,
+                protocol="custom-1",
+                reason=f"{self.params.function} returned {what}",
+            )
         numbers = [float(v) for v in values]
         if len(numbers) < 2:
             return Measurement(name, numbers[0], unit, n=1, protocol="custom-1")
         low, high = bootstrap_mean(numbers)
-        return Measurement(name, sum(numbers) / len(numbers), unit, low, high, len(numbers),
-                           "custom-1", tuple(numbers))  # fmt: skip
+        return Measurement(
+            name,
+            sum(numbers) / len(numbers),
+            unit,
+            low,
+            high,
+            len(numbers),
+            "custom-1",
+            tuple(numbers),
+        )
 
 
 def _find(place: str) -> Any:

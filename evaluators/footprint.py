@@ -74,8 +74,19 @@ class Footprint:
             middle = statistics.median(values)
             low, high = interval(values, None)
             why = "one process tells no interval" if low is None else None
-            found.append(Measurement(name, middle, unit, low, high, len(values),
-                                     "fresh-process-2", tuple(values), why))  # fmt: skip
+            found.append(
+                Measurement(
+                    name,
+                    middle,
+                    unit,
+                    low,
+                    high,
+                    len(values),
+                    "fresh-process-2",
+                    tuple(values),
+                    why,
+                )
+            )
         return found
 
 

@@ -123,8 +123,9 @@ def _torch(folder: Path, threads: int) -> float:
     )
     load_s = time.perf_counter() - start
     with torch.inference_mode():
-        model.generate(torch.ones((1, _TOKENS), dtype=torch.long), max_new_tokens=_TOKENS,
-                       do_sample=False)  # fmt: skip
+        model.generate(
+            torch.ones((1, _TOKENS), dtype=torch.long), max_new_tokens=_TOKENS, do_sample=False
+        )
     return load_s
 
 

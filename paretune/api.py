@@ -16,22 +16,22 @@ from paretune.core.errors import NothingFitsError, StateError, UsageError
 from paretune.core.jsontools import Json, write_atomic
 from paretune.core.measurement import Measurement
 from paretune.core.pace import Pace
-from paretune.core.result import Outcome, OutcomeKind
+from paretune.core.result import OutcomeKind, TrialResult
 from paretune.core.user_paths import refuse_model_folder, user_path
 from paretune.display.log import Logged
 from paretune.models.handle import earlier_digests
 from paretune.models.legal_files import FOLDER as LEGAL
 from paretune.models.legal_files import keep_legal
 from paretune.preflight.measuring_conditions import advice
-from paretune.preflight.prepared import Setting, references
+from paretune.preflight.prepared import PreparedSearch, references
 from paretune.preflight.told_before import told_before
 from paretune.search.engine import Engine, Watcher
 from paretune.search.evidence import rough_slack
-from paretune.search.jobs import Workbench
+from paretune.search.jobs import JobFactory
 from paretune.search.mirror_keeping import Mirrored, MirrorKeeper
 from paretune.search.outgrown import has_outgrown
-from paretune.search.reconsider import to_reopen
-from paretune.search.summary import Standing, stand, violations
+from paretune.search.reconsider import to_reconsider
+from paretune.search.summary import StudySummary, summarize, violations
 from paretune.search.trial import Shortcuts
 from paretune.store.artifacts import Store, default_store
 from paretune.study.built_again import build_again
@@ -62,49 +62,58 @@ class Search:
     """A plan being searched in a study.
 
     Args:
-        setting: The plan and its surroundings.
+        prepared: The plan and its surroundings.
         study: The study, held by this process.
         watcher: The display.
         shortcuts: What the engine may save.
-        workbench: Makes the jobs; by default those of ``targets/worker/main.py``.
+        job_factory: Makes the jobs; by default those of ``targets/worker/main.py``.
         mirror: Also keep ``study.db`` for optuna-dashboard.
     """
 
     def __init__(
         self,
-        setting: Setting,
+        prepared: PreparedSearch,
         study: Study,
         watcher: Watcher,
         shortcuts: Shortcuts = Shortcuts(),
         *,
-        workbench: Workbench | None = None,
+        job_factory: JobFactory | None = None,
         mirror: bool = True,
     ) -> None:
-        self._setting, self._study = setting, study
-        plan = setting.plan
-        told = told_before(setting)
+        self._setting, self._study = prepared, study
+        plan = prepared.plan
+        told = told_before(prepared)
         changes = study.claim(
-            plan.text, plan.to_json(), setting.identity(), setting.device.to_json(),
+            plan.text,
+            plan.to_json(),
+            prepared.identity(),
+            prepared.device.to_json(),
             earlier_digests(plan.model),
-        )  # fmt: skip
+        )
         self.notes = (*changes.notes, *plan.notes, *told)
         read = [ref for choice in plan.evaluators for ref in references(choice)]
-        self._example = first_prompt(read, setting.catalog)
+        self._example = first_prompt(read, prepared.catalog)
         keep_example(study.folder, self._example)
         keep_legal(study.folder, [f for f in (plan.model, plan.base) if f is not None])
         self._document = ResultsDocument(
-            plan.name, plan.digest, setting.device.to_json(), plan.objectives,
-            plan.constraints, setting.baseline.digest, self.notes, setting.roofline,
+            plan.name,
+            plan.digest,
+            prepared.device.to_json(),
+            plan.objectives,
+            plan.constraints,
+            prepared.baseline.digest,
+            self.notes,
+            prepared.roofline,
             plan.search.prefer,
-        )  # fmt: skip
+        )
         self._watcher = watcher
         self._pace = Pace()
-        self._workbench = workbench or setting.workbench(study.folder)
+        self._workbench = job_factory or prepared.job_factory(study.folder)
         self._mirror = self._open_mirror() if mirror else None
         again = self._reopened()
-        first = [setting.baseline, *plan.try_first]
-        strategy = setting.strategy(first)
-        limits = self.standing().limits
+        first = [prepared.baseline, *plan.try_first]
+        strategy = prepared.strategy(first)
+        limits = self.summary().limits
         pending = {outcome.id for outcome in again}
         for outcome in study.outcomes:
             if outcome.id in pending:
@@ -112,67 +121,72 @@ class Search:
             strategy.tell(outcome.candidate, outcome, violations=violations(outcome, limits))
         self.engine = Engine(
             strategy=strategy,
-            target=setting.target,
+            target=prepared.target,
             recorder=study,
-            workbench=self._workbench,
-            evaluators=setting.evaluators,
+            job_factory=self._workbench,
+            evaluators=prepared.evaluators,
             objectives=plan.objectives,
             constraints=plan.constraints,
-            look=setting.look,
+            look=prepared.look,
             watcher=watcher,
             on_outcome=self._after,
             on_update=self._updated,
-            baseline=setting.baseline.digest,
+            baseline=prepared.baseline.digest,
             prefer=plan.search.prefer,
             trials=plan.search.trials,
             time_s=plan.search.time_s,
             job_time_s=plan.search.job_time_s,
-            job_memory=setting.job_memory,
+            job_memory=prepared.job_memory,
             shortcuts=shortcuts,
-            noise_floor=setting.noise_floor,
+            noise_floor=prepared.noise_floor,
             finals_s=plan.search.finals_s,
-            aside=setting.aside,
+            aside=prepared.aside,
             again=again,
         )
 
-    def standing(self) -> Standing:
+    def summary(self) -> StudySummary:
         """Return where the study stands."""
         plan, base = self._setting.plan, self._baseline_outcome()
-        return stand(
+        return summarize(
             self._study.outcomes, plan.objectives, plan.constraints, base, plan.search.prefer
         )
 
-    def _baseline_outcome(self) -> Outcome | None:
+    def _baseline_outcome(self) -> TrialResult | None:
         digest = self._setting.baseline.digest
         return next((o for o in self._study.outcomes if o.candidate.digest == digest), None)
 
-    def _reopened(self) -> list[Outcome]:
+    def _reopened(self) -> list[TrialResult]:
         """Return ends that would be others today: by the limits, by what is free, by chance.
 
         They stay on record until their candidates were tried again. What was measured in part only
         and would count as whole is dropped at once.
         """
-        plan, study, setting = self._setting.plan, self._study, self._setting
+        plan, study, prepared = self._setting.plan, self._study, self._setting
         if plan.search.time_s is not None and study.spent() >= plan.search.time_s:
             return study.unfinished()
         if plan.search.trials is not None and study.trials() >= plan.search.trials:
             return study.unfinished()
         base = self._baseline_outcome()
-        found = to_reopen(
-            study.outcomes, self.standing(), plan.objectives, setting.specs,
+        found = to_reconsider(
+            study.outcomes,
+            self.summary(),
+            plan.objectives,
+            prepared.specs,
             base.measurements if base is not None and base.kind is OutcomeKind.OK else None,
-            rough_slack(setting.noise_floor),
-            {m.name: slot.rungs[-1] for slot in setting.evaluators for m in slot.metrics},
-            slots=setting.evaluators,
-        )  # fmt: skip
-        today = {"seconds": plan.search.job_time_s, "memory": setting.memory_of_a_job}
+            rough_slack(prepared.noise_floor),
+            {m.name: slot.rungs[-1] for slot in prepared.evaluators for m in slot.metrics},
+            slots=prepared.evaluators,
+        )
+        today = {"seconds": plan.search.job_time_s, "memory": prepared.memory_of_a_job}
         for outcome in study.outcomes:
-            if outcome.transient or has_outgrown(
-                outcome, today, given=setting.job_memory is not None
-            ) or (
-                outcome.kind is OutcomeKind.SKIPPED
-                and setting.look(outcome.candidate).reason is None
-            ):  # fmt: skip
+            if (
+                outcome.transient
+                or has_outgrown(outcome, today, given=prepared.job_memory is not None)
+                or (
+                    outcome.kind is OutcomeKind.SKIPPED
+                    and prepared.look(outcome.candidate).reason is None
+                )
+            ):
                 found.append(outcome)
         for outcome in found:
             if outcome.kind is OutcomeKind.OK:
@@ -190,26 +204,29 @@ class Search:
             return Mirror(place, plan.name, plan.objectives, plan.space)
 
         keeper = MirrorKeeper(make, self._watcher.note)
-        limits = self.standing().limits
+        limits = self.summary().limits
         keeper.begin(self._study.outcomes, lambda outcome: violations(outcome, limits))
         return keeper
 
-    def _after(self, outcome: Outcome, standing: Standing) -> None:
-        self.write_results(standing, "running")
+    def _after(self, outcome: TrialResult, summary: StudySummary) -> None:
+        self.write_results(summary, "running")
         if self._mirror is not None:
-            self._mirror.add(outcome, violations(outcome, standing.limits))
+            self._mirror.add(outcome, violations(outcome, summary.limits))
 
-    def _updated(self, standing: Standing) -> None:
+    def _updated(self, summary: StudySummary) -> None:
         """Rewrite what is read while a search runs; the mirror is written anew at the end."""
-        self.write_results(standing, "running")
+        self.write_results(summary, "running")
         if self._mirror is not None:
             self._mirror.outdate()
 
     def most(self) -> int:
         """Return the most candidates that the study can come to hold."""
         plan = self._setting.plan
-        outside = {c.digest for c in (self._setting.baseline, *plan.try_first)
-                   if plan.space.index(c) is None}  # fmt: skip
+        outside = {
+            c.digest
+            for c in (self._setting.baseline, *plan.try_first)
+            if plan.space.index(c) is None
+        }
         whole = plan.space.size + len(outside)
         return whole if plan.search.trials is None else min(whole, plan.search.trials)
 
@@ -242,7 +259,7 @@ class Search:
             {key: values[key] for key in values if key in hidden},
         )
 
-    def write_results(self, standing: Standing, status: str) -> dict[str, Json]:
+    def write_results(self, summary: StudySummary, status: str) -> dict[str, Json]:
         """Rewrite ``results.json``; returns its content unless the search is still running.
 
         While it is, the file may be some seconds old: written after each of ten thousand
@@ -252,15 +269,15 @@ class Search:
             return {}
         with self._pace:
             text = self._document.render(
-                self._study.outcomes, standing, status, self._confirmed(standing)
+                self._study.outcomes, summary, status, self._confirmed(summary)
             )
             write_atomic(self._study.folder / "results.json", text, durable=status != "running")
         content: dict[str, Json] = {} if status == "running" else json.loads(text)
         return content
 
-    def _confirmed(self, standing: Standing) -> dict[str, Measurement] | None:
+    def _confirmed(self, summary: StudySummary) -> dict[str, Measurement] | None:
         """Return what the pick yields on the data that was kept aside, if it was measured."""
-        pick = next((o for o in self._study.outcomes if o.id == standing.best), None)
+        pick = next((o for o in self._study.outcomes if o.id == summary.best), None)
         key = [aside.key() for aside in self._setting.aside]
         return None if pick is None or not key else self._study.confirmed(pick, key)
 
@@ -272,33 +289,38 @@ class Search:
         """
         from paretune.reporting.outputs import comparison, hand_over, write_views
 
-        study, setting = self._study, self._setting
-        setting.store.sweep()
-        standing = self.standing()
+        study, prepared = self._study, self._setting
+        prepared.store.sweep()
+        summary = self.summary()
         if self._mirror is not None:
-            self._mirror.finish(
-                study.outcomes, lambda outcome: violations(outcome, standing.limits)
-            )  # fmt: skip
-        results = self.write_results(standing, status)
+            self._mirror.finish(study.outcomes, lambda outcome: violations(outcome, summary.limits))
+        results = self.write_results(summary, status)
         base = results["baseline"]
-        paired = comparison(study.outcomes, standing.best, None if base is None else base["id"])
+        paired = comparison(study.outcomes, summary.best, None if base is None else base["id"])
         write_views(study.folder, results, {"paired": paired})
         best = study.folder / "best"
-        pick = next((o for o in study.outcomes if o.id == standing.best), None)
+        pick = next((o for o in study.outcomes if o.id == summary.best), None)
         if pick is None:
             if status == "finished":  # that of an earlier pick, under other limits
                 shutil.rmtree(best, ignore_errors=True)
             return SearchResult(study.folder, results, None)
         if status == "finished":
-            build_again(pick, setting.store, setting.target, self._workbench, self._watcher.note)
+            build_again(pick, prepared.store, prepared.target, self._workbench, self._watcher.note)
         # The pick may be the input model, and what interrupted the search that it was changed.
         with suppress(StateError) if status == "interrupted" else nullcontext():
-            hand_over(pick, results, setting.plan.to_json(), setting.store, best, self._example,
-                      [study.folder / LEGAL])  # fmt: skip
+            hand_over(
+                pick,
+                results,
+                prepared.plan.to_json(),
+                prepared.store,
+                best,
+                self._example,
+                [study.folder / LEGAL],
+            )
         return SearchResult(study.folder, results, best if best.is_dir() else None)
 
 
-def why_nothing(outcomes: list[Outcome]) -> NothingFitsError | None:
+def why_nothing(outcomes: list[TrialResult]) -> NothingFitsError | None:
     """Return the error to end with if no candidate ran a job at all."""
     if not outcomes or any(outcome.kind is not OutcomeKind.SKIPPED for outcome in outcomes):
         return None
@@ -378,16 +400,16 @@ def _run(
     place = user_path(study or plan.study or Path("studies") / plan.name)
     root = user_path(store or plan.store or default_store())
     refuse_model_folder(plan.model, place, root)
-    setting = Setting(plan, Store(root))
+    prepared = PreparedSearch(plan, Store(root))
     opened: Study | None = None
     try:
         opened = Study(place)
         for module in [] if code is None else code.glob("*.py"):
             (place / "code").mkdir(exist_ok=True)
             write_atomic(place / "code" / module.name, module.read_text("utf-8"), durable=False)
-        search = Search(setting, opened, display)
+        search = Search(prepared, opened, display)
         display.start(search.opening())
-        for line in (*(f"note: {note}" for note in search.notes), *advice(setting)):
+        for line in (*(f"note: {note}" for note in search.notes), *advice(prepared)):
             display.note(line)
         status = "interrupted"
         try:
@@ -404,6 +426,6 @@ def _run(
             raise nothing
         return result
     finally:
-        setting.target.close()
+        prepared.target.close()
         if opened is not None:
             opened.close()

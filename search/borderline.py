@@ -9,10 +9,10 @@ from statistics import NormalDist
 
 from paretune.core.jsontools import Json
 from paretune.core.measurement import Measurement
-from paretune.core.result import Outcome, OutcomeKind
+from paretune.core.result import OutcomeKind, TrialResult
 from paretune.search.confirm.joint import ONE_SIDED, against, error_of
 from paretune.search.constraints import Limit
-from paretune.search.summary import Standing
+from paretune.search.summary import StudySummary
 from paretune.stats.by_example import scores
 from paretune.stats.intervals import wilson
 from paretune.stats.paired import (
@@ -30,7 +30,7 @@ _NORMAL = NormalDist().inv_cdf(ONE_SIDED)
 
 
 @dataclass(frozen=True)
-class NearLimit:
+class Borderline:
     """A candidate that is on both sides of a limit for all that its interval or its examples say.
 
     Attributes:
@@ -49,7 +49,7 @@ class NearLimit:
         return {"id": self.id, "constraint": self.constraint, "met": self.met}
 
 
-def reaches_over(outcome: Outcome, limit: Limit, *, is_baseline: bool) -> bool:
+def reaches_over(outcome: TrialResult, limit: Limit, *, is_baseline: bool) -> bool:
     """Return whether a candidate is on both sides of a limit for all its interval says.
 
     Only what was measured in several processes counts: measured again, it comes out otherwise. The
@@ -66,7 +66,7 @@ def reaches_over(outcome: Outcome, limit: Limit, *, is_baseline: bool) -> bool:
 
 
 def doubtful_by_example(
-    outcome: Outcome, limit: Limit, baseline: Outcome | None, *, is_baseline: bool
+    outcome: TrialResult, limit: Limit, baseline: TrialResult | None, *, is_baseline: bool
 ) -> bool:
     """Return whether other examples of the same kind may put a candidate on a limit's other side.
 
@@ -105,7 +105,7 @@ def side_of(limit: Limit, mine: Measured, baseline: Measured, alpha: float) -> b
     The bounds hold at every look, for rounds that are alike. A limit relative to the baseline is
     looked at round by round, beside the baseline's own of the same round. For one in a number the
     speed itself counts: rounds that others disturbed are left out, as they are of the value, and
-    none counts that is known to be of an hour unlike the search's (`Finals`). The answer never
+    none counts that is known to be of an hour unlike the search's (`TopK`). The answer never
     contradicts the value: then it is not known.
 
     Args:
@@ -139,39 +139,40 @@ def side_of(limit: Limit, mine: Measured, baseline: Measured, alpha: float) -> b
     return None if sequence.broken or low != high or not agrees else low
 
 
-def _near(outcome: Outcome, limit: Limit, baseline: Outcome | None) -> bool:
+def _near(outcome: TrialResult, limit: Limit, baseline: TrialResult | None) -> bool:
     own = outcome is baseline
     return reaches_over(outcome, limit, is_baseline=own) or doubtful_by_example(
         outcome, limit, baseline, is_baseline=own
     )
 
 
-def near_limits(
-    outcomes: Sequence[Outcome], standing: Standing, baseline: Outcome | None
-) -> tuple[NearLimit, ...]:
+def borderline(
+    outcomes: Sequence[TrialResult], summary: StudySummary, baseline: TrialResult | None
+) -> tuple[Borderline, ...]:
     """Return who on the front may miss a limit after all, and who beside it may meet all of them.
 
     Args:
         outcomes: All of a study's.
-        standing: Derived from them.
+        summary: Derived from them.
         baseline: The one that limits are relative to; it is near none of those.
     """
-    found: list[tuple[Outcome, Limit]] = []
+    found: list[tuple[TrialResult, Limit]] = []
     for outcome in outcomes:
         if outcome.kind is not OutcomeKind.OK:
             continue
-        if outcome.id in standing.front:
-            found += [(outcome, x) for x in standing.limits if _near(outcome, x, baseline)]
+        if outcome.id in summary.front:
+            found += [(outcome, x) for x in summary.limits if _near(outcome, x, baseline)]
             continue
-        broken = [x for x in standing.limits if not x.holds(outcome.value(x.metric))]
+        broken = [x for x in summary.limits if not x.holds(outcome.value(x.metric))]
         if broken and all(_near(outcome, limit, baseline) for limit in broken):
-            found += [(outcome, x) for x in standing.limits if _near(outcome, x, baseline)]
+            found += [(outcome, x) for x in summary.limits if _near(outcome, x, baseline)]
     finalists = [o.measurements or {} for o in in_rounds(outcomes)]
-    limits = {x.text for x in standing.limits for measured in finalists
-              if rounds_of(measured, x.metric)}  # fmt: skip
+    limits = {
+        x.text for x in summary.limits for measured in finalists if rounds_of(measured, x.metric)
+    }
     alpha = limit_alpha(len(finalists), len(limits))
     reference = {} if baseline is None else baseline.measurements or {}
     return tuple(
-        NearLimit(o.id, x.text, side_of(x, o.measurements or {}, reference, alpha))
+        Borderline(o.id, x.text, side_of(x, o.measurements or {}, reference, alpha))
         for o, x in found
     )

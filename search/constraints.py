@@ -60,8 +60,10 @@ class Objective:
     def to_json(self) -> dict[str, Json]:
         """Return it as ``results.json`` has it."""
         return {
-            "metric": self.metric, "direction": self.direction, "within": self.within.to_json(),
-        }  # fmt: skip
+            "metric": self.metric,
+            "direction": self.direction,
+            "within": self.within.to_json(),
+        }
 
 
 def in_order(objectives: Iterable[Objective], prefer: str | None) -> list[Objective]:
@@ -193,16 +195,19 @@ def parse_constraint(text: str) -> Constraint:
     """
     found = _FORM.fullmatch(text) if len(text) <= _LONGEST else None
     if found is None:
-        raise UsageError(f"constraint {text[:_LONGEST]!r}: {_what_is_wrong(text)}",
-                         hint=f"Examples: {_EXAMPLES}.")  # fmt: skip
+        raise UsageError(
+            f"constraint {text[:_LONGEST]!r}: {_what_is_wrong(text)}",
+            hint=f"Examples: {_EXAMPLES}.",
+        )
     metric, op = found["metric"], found["op"]
     number = None if found["number"] is None else float(found["number"])
     relative = None
     if found["baseline"] is not None:
         relative = (found["sign"] or "+", float(found["amount"] or 0))
     if not all(math.isfinite(v) for v in (number, relative and relative[1]) if v is not None):
-        raise UsageError(f"constraint {text!r}: the number is not finite",
-                         hint=f"Examples: {_EXAMPLES}.")  # fmt: skip
+        raise UsageError(
+            f"constraint {text!r}: the number is not finite", hint=f"Examples: {_EXAMPLES}."
+        )
     return Constraint(metric, op, number, relative, text.strip())
 
 

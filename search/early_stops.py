@@ -56,7 +56,7 @@ class EarlyStops:
         if self.off:
             return None
         engine, relied = self._engine, self.relied_on(measured, enough)
-        stop = broken_limit(relied, engine.standing().limits)
+        stop = broken_limit(relied, engine.summary().limits)
         if stop is None and all(o.metric in relied for o in engine.objectives):
             stop = dominated(relied, engine.rivals(), engine.objectives)
         return stop
@@ -72,14 +72,15 @@ class EarlyStops:
         if suspected is None:
             return []
         few = {
-            name for name in suspected.metrics
-            if self._specs[name].device
-            and len(processes_behind(measured[name])) < ENOUGH_PROCESSES
-        }  # fmt: skip
+            name
+            for name in suspected.metrics
+            if self._specs[name].device and len(processes_behind(measured[name])) < ENOUGH_PROCESSES
+        }
         return [
-            slot for slot in self._engine.evaluators
+            slot
+            for slot in self._engine.evaluators
             if rung in slot.rungs and any(spec.name in few for spec in slot.metrics)
-        ]  # fmt: skip
+        ]
 
     def bounded_share(self, measured: Measured, slot: EvaluatorSlot) -> str | None:
         """Return the metric of an evaluator that is a bounded share of examples, if it has one."""
@@ -92,7 +93,7 @@ class EarlyStops:
         engine = self._engine
         if any(objective.metric in names for objective in engine.objectives):
             return False
-        limits = [limit for limit in engine.standing().limits if limit.metric in names]
+        limits = [limit for limit in engine.summary().limits if limit.metric in names]
         if not all(self._is_bounded(measured, limit.metric) for limit in limits):
             return False
         relied = self.relied_on(measured)

@@ -20,24 +20,24 @@ from paretune.core.errors import InputTouchedError, NothingFeasibleError, Nothin
 from paretune.core.interference import Watch, watching
 from paretune.core.jsontools import Json
 from paretune.core.measurement import Measurement
-from paretune.core.result import Outcome, OutcomeKind
+from paretune.core.result import OutcomeKind, TrialResult
 from paretune.search.confirm.held_out import Aside, Confirmation, seconds_of
-from paretune.search.confirm.topk import Finals
+from paretune.search.confirm.topk import TopK
 from paretune.search.constraints import Constraint, Objective
 from paretune.search.evidence import rough_slack
-from paretune.search.jobs import EvaluatorSlot, Workbench
-from paretune.search.possible_dominators import Rivals
+from paretune.search.jobs import EvaluatorSlot, JobFactory
+from paretune.search.possible_dominators import PossibleDominators
 from paretune.search.prechecks import Foresight
 from paretune.search.process_spreads import refreshed, usual
-from paretune.search.reconsider import to_reopen
-from paretune.search.running_summary import Standings
+from paretune.search.reconsider import to_reconsider
+from paretune.search.running_summary import RunningSummary
 from paretune.search.strategies.base import Strategy
-from paretune.search.summary import Standing, resolve, violations
+from paretune.search.summary import StudySummary, resolve, violations
 from paretune.search.time_budget import Schedule
-from paretune.search.trial import Attempt, OutOfTimeError, Shortcuts
+from paretune.search.trial import OutOfTimeError, Shortcuts, TrialRunner
 from paretune.stats.process_spread import Spread
 from paretune.study.inputs import check, renewed
-from paretune.targets.base import Job, JobResult, JobStatus, Limits, TakesTurns, Target
+from paretune.targets.base import Interleaves, Job, JobResult, JobStatus, Limits, Target
 
 _FINALS_SHARE = 0.1
 """Of a study's time that is kept for its finals."""
@@ -46,7 +46,7 @@ _FINALS_SHARE = 0.1
 class Recorder(Protocol):
     """Where outcomes become durable (a `paretune.study.folder.Study`, or a list in a test)."""
 
-    outcomes: list[Outcome]
+    outcomes: list[TrialResult]
 
     def next_id(self) -> int:
         """Return the next candidate's number."""
@@ -54,10 +54,10 @@ class Recorder(Protocol):
     def begin(self, id: int, candidate: Candidate) -> Any:
         """Note what is about to be tried; returns the candidate's folder."""
 
-    def record(self, outcome: Outcome) -> None:
+    def record(self, outcome: TrialResult) -> None:
         """Make an outcome durable before it returns; an earlier one of its number is dropped."""
 
-    def update(self, outcome: Outcome) -> None:
+    def update(self, outcome: TrialResult) -> None:
         """Put an outcome in the place of the one with its id, as durably."""
 
     def spent(self) -> float:
@@ -69,10 +69,10 @@ class Recorder(Protocol):
     def waste(self, seconds: float) -> None:
         """Add work that ended without an outcome to what is spent."""
 
-    def confirmed(self, outcome: Outcome, key: Json) -> dict[str, Measurement] | None:
+    def confirmed(self, outcome: TrialResult, key: Json) -> dict[str, Measurement] | None:
         """Return what a candidate yielded on what was kept aside; None: it was not measured."""
 
-    def confirm(self, outcome: Outcome, key: Json, measured: Mapping[str, Measurement]) -> None:
+    def confirm(self, outcome: TrialResult, key: Json, measured: Mapping[str, Measurement]) -> None:
         """Make durable what a candidate yields on what was kept aside."""
 
 
@@ -88,7 +88,7 @@ class Watcher(Protocol):
     def timing(self, on: bool) -> None:
         """Something is being timed from now on (or no more): keep still."""
 
-    def outcome(self, outcome: Outcome, best: Outcome | None, front: int) -> None:
+    def outcome(self, outcome: TrialResult, best: TrialResult | None, front: int) -> None:
         """A candidate ended."""
 
     def note(self, text: str) -> None:
@@ -103,7 +103,7 @@ class Engine:
         strategy: What to try next; it was told the outcomes on record already.
         target: Where jobs run.
         recorder: Where outcomes go.
-        workbench: Turns steps into jobs, and packages into folders.
+        job_factory: Turns steps into jobs, and packages into folders.
         evaluators: In configured order.
         objectives: In order of importance.
         constraints: As configured.
@@ -134,13 +134,13 @@ class Engine:
     strategy: Strategy
     target: Target
     recorder: Recorder
-    workbench: Workbench
+    job_factory: JobFactory
     evaluators: Sequence[EvaluatorSlot]
     objectives: Sequence[Objective]
     constraints: Sequence[Constraint]
     look: Callable[[Candidate], Foresight]
     watcher: Watcher
-    on_outcome: Callable[[Outcome, Standing], None]
+    on_outcome: Callable[[TrialResult, StudySummary], None]
     baseline: str
     prefer: str | None = None
     trials: int | None = None
@@ -153,16 +153,16 @@ class Engine:
     measure_again: int = 1
     watching: Callable[[], AbstractContextManager[Watch]] = watching
     finals_s: float = 0.0
-    on_update: Callable[[Standing], None] = lambda standing: None
+    on_update: Callable[[StudySummary], None] = lambda summary: None
     aside: Sequence[Aside] = ()
-    again: Sequence[Outcome] = ()
+    again: Sequence[TrialResult] = ()
     others_stay: bool = field(default=False, init=False)
     out_of_time: bool = field(default=False, init=False)
     _remarked: set[str] = field(default_factory=set, init=False)
     _unrecorded: int = field(default=0, init=False)
-    _derived: tuple[Any, Standings] | None = field(default=None, init=False)
+    _derived: tuple[Any, RunningSummary] | None = field(default=None, init=False)
 
-    def run(self) -> Standing:
+    def run(self) -> StudySummary:
         """Search until the space, the trials or the time are used up.
 
         Returns:
@@ -181,7 +181,7 @@ class Engine:
                 if self.finals_s <= 0:
                     break
                 self.schedule.all_for_finals()
-                Finals(self).run()
+                TopK(self).run()
                 if not self.schedule.try_again(self._fallen()):
                     break
                 self._candidates()
@@ -190,7 +190,7 @@ class Engine:
         except BaseException:
             self.target.cancel()
             raise
-        return self.standing()
+        return self.summary()
 
     @cached_property
     def schedule(self) -> Schedule:
@@ -207,7 +207,7 @@ class Engine:
             self._need_baseline()
         self.out_of_time |= self.schedule.lacked_time
 
-    def _fallen(self) -> list[Outcome]:
+    def _fallen(self) -> list[TrialResult]:
         """Return the early stops that the finals' values do not bear out.
 
         Who beat a candidate may have turned out to be infeasible or slower, or a limit that is
@@ -216,28 +216,31 @@ class Engine:
         base = self.baseline_outcome()
         known = base is not None and base.kind is OutcomeKind.OK
         specs = [spec for slot in self.evaluators for spec in slot.metrics]
-        return to_reopen(
-            self.recorder.outcomes, self.standing(), self.objectives, specs,
+        return to_reconsider(
+            self.recorder.outcomes,
+            self.summary(),
+            self.objectives,
+            specs,
             base.measurements if known and base is not None else None,
             self.slack,
             {spec.name: slot.rungs[-1] for slot in self.evaluators for spec in slot.metrics},
             self.evaluators,
-        )  # fmt: skip
+        )
 
-    def standing(self) -> Standing:
+    def summary(self) -> StudySummary:
         """Return where the study stands now."""
         return self._standings.of(self.recorder.outcomes, self.baseline_outcome())
 
     @property
-    def _standings(self) -> Standings:
+    def _standings(self) -> RunningSummary:
         asked = (tuple(self.objectives), tuple(self.constraints), self.prefer)
         if self._derived is None or self._derived[0] != asked:
-            self._derived = (asked, Standings(*asked))
+            self._derived = (asked, RunningSummary(*asked))
         return self._derived[1]
 
     def rivals(self) -> dict[int, Mapping[str, Measurement]]:
         """Return the feasible that may surely beat another, with what is sure of them."""
-        feasible, base = self.standing().feasible, self.baseline_outcome()
+        feasible, base = self.summary().feasible, self.baseline_outcome()
         return self._rivals.among(
             {o.id: o for o in self.recorder.outcomes if o.id in feasible},
             base.measurements if base is not None and base.kind is OutcomeKind.OK else None,
@@ -248,11 +251,11 @@ class Engine:
         return usual(self.recorder.outcomes)
 
     @cached_property
-    def _rivals(self) -> Rivals:
+    def _rivals(self) -> PossibleDominators:
         specs = (spec for slot in self.evaluators for spec in slot.metrics)
-        return Rivals(self.objectives, specs)
+        return PossibleDominators(self.objectives, specs)
 
-    def baseline_outcome(self) -> Outcome | None:
+    def baseline_outcome(self) -> TrialResult | None:
         """Return the baseline's outcome, once it is there."""
         return next(
             (o for o in self.recorder.outcomes if o.candidate.digest == self.baseline), None
@@ -264,9 +267,11 @@ class Engine:
             return
         limits, unresolved = resolve(self.constraints, outcome)
         for limit in limits:
-            if limit.remark is not None and not limit.odd_as_written and (
-                limit.text not in self._remarked
-            ):  # fmt: skip
+            if (
+                limit.remark is not None
+                and not limit.odd_as_written
+                and (limit.text not in self._remarked)
+            ):
                 self._remarked.add(limit.text)
                 self.watcher.note(f"note: {limit.remark}")
         if unresolved:
@@ -298,7 +303,7 @@ class Engine:
         self.watcher.candidate(id, candidate)
         start = time.monotonic()
         try:
-            outcome = Attempt(self, id, candidate).run()
+            outcome = TrialRunner(self, id, candidate).run()
         except OutOfTimeError:
             self.out_of_time = True
             self._unrecorded += 1
@@ -310,11 +315,11 @@ class Engine:
             raise
         self.recorder.record(outcome)
         self.schedule.learn(outcome)
-        standing = self.standing()
-        self.strategy.tell(candidate, outcome, violations=violations(outcome, standing.limits))
-        self.on_outcome(outcome, standing)
-        best = next((o for o in self.recorder.outcomes if o.id == standing.best), None)
-        self.watcher.outcome(outcome, best, len(standing.front))
+        summary = self.summary()
+        self.strategy.tell(candidate, outcome, violations=violations(outcome, summary.limits))
+        self.on_outcome(outcome, summary)
+        best = next((o for o in self.recorder.outcomes if o.id == summary.best), None)
+        self.watcher.outcome(outcome, best, len(summary.front))
 
     def submit(self, job: Job) -> JobResult:
         """Run a job within the job's and the study's limits.
@@ -331,7 +336,7 @@ class Engine:
             raise OutOfTimeError from error
         return _settled(job, result)
 
-    def in_turns(self, jobs: Sequence[Job], order: random.Random) -> list[JobResult]:
+    def interleave(self, jobs: Sequence[Job], order: random.Random) -> list[JobResult]:
         """Run jobs side by side, one of them working at a time (`paretune.targets.interleave`).
 
         Raises:
@@ -339,10 +344,10 @@ class Engine:
             OutOfTimeError: The study's time ran out first.
             InputChangedError: A file that one of them reads is no longer what was digested.
         """
-        assert isinstance(self.target, TakesTurns)
+        assert isinstance(self.target, Interleaves)
         limited = [self._limited(job) for job in jobs]
         try:
-            results = self.target.in_turns(limited, order, self.left())
+            results = self.target.interleave(limited, order, self.left())
         except TimeoutError as error:
             raise OutOfTimeError from error
         return [_settled(job, result) for job, result in zip(limited, results, strict=True)]

@@ -20,7 +20,7 @@ from paretune.stats.window_bounds import perplexity_bounds
 
 ROUGH_SLACK = 0.15
 """Share by which one process's speed may be off, where the device was not measured."""
-_LEAST_SLACK = 0.05
+_MIN_SLACK = 0.05
 """A quiet minute's noise floor says little about the next hour."""
 ENOUGH_PROCESSES = 3
 """A slow spell that hits one process in seven hits three of them once in three hundred times."""
@@ -36,7 +36,7 @@ def rough_slack(noise_floor: float | None) -> float:
     Args:
         noise_floor: What two processes' medians of the same work differ by; None: not known.
     """
-    return ROUGH_SLACK if noise_floor is None else max(_LEAST_SLACK, noise_floor)
+    return ROUGH_SLACK if noise_floor is None else max(_MIN_SLACK, noise_floor)
 
 
 def relied_on(
@@ -80,9 +80,7 @@ def _of_processes(measured: Measurement, slack: float, enough: int) -> Measureme
     if not measured.details.get(EARLY):  # the last word, but no process may speak against it
         if measured.low is None or measured.high is None or len(values) < 2:
             return measured
-        return replace(
-            measured, low=min(measured.low, *values), high=max(measured.high, *values)
-        )  # fmt: skip
+        return replace(measured, low=min(measured.low, *values), high=max(measured.high, *values))
     if len(values) < enough or not values:
         return replace(measured, low=None, high=None)
     ends = list(chain.from_iterable((v - slack * abs(v), v + slack * abs(v)) for v in values))
@@ -113,6 +111,7 @@ def as_recorded(
     order = list(Rung)
     return {
         name: m.noting(**{EARLY: True})
-        if order.index(stopped_at) < order.index(last.get(name, Rung.FULL)) else m
+        if order.index(stopped_at) < order.index(last.get(name, Rung.FULL))
+        else m
         for name, m in measured.items()
-    }  # fmt: skip
+    }

@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from paretune.core.candidate import Candidate, RuntimeSettings
-from paretune.core.result import Outcome, OutcomeKind, StepTime
+from paretune.core.result import OutcomeKind, StepTime, TrialResult
 from paretune.search.jobs import EvaluatorSlot
 from paretune.search.prechecks import Foresight
 
-_LEAST_ESTIMATE_S = 1.0
+_MIN_ESTIMATE_S = 1.0
 """A shorter estimate says nothing about a machine's pace: starting up is most of it."""
 _UNSEEN = 1 / 3
 """Share of a pass's estimate that it takes at the least on a machine that nothing is known of."""
@@ -73,7 +73,7 @@ class Forecast:
         self._measured: list[tuple[RuntimeSettings, dict[str, float]]] = []
         self._accurate: set[tuple[object, ...]] = set()
 
-    def learn(self, outcome: Outcome) -> None:
+    def learn(self, outcome: TrialResult) -> None:
         """Take an outcome into account."""
         steps = _built(outcome)
         estimates = self._look(outcome.candidate).estimates if steps else ()
@@ -111,7 +111,7 @@ class Forecast:
         seen = self._passes.get(name, [])[-_COUNTED:]
         if estimate is None:
             return min((took for _, took in seen), default=0.0)
-        if estimate < _LEAST_ESTIMATE_S and not seen:
+        if estimate < _MIN_ESTIMATE_S and not seen:
             return 0.0
         paces = _paces(seen)
         if paces:
@@ -119,9 +119,11 @@ class Forecast:
         if seen:  # its estimates were too short to tell a pace
             return max(estimate, min(took for _, took in seen))
         others = [
-            pace for other, found in self._passes.items() if other != name
+            pace
+            for other, found in self._passes.items()
+            if other != name
             for pace in _paces(found[-_COUNTED:])
-        ]  # fmt: skip
+        ]
         # What other passes took tells how slow a machine is, not how fast: a GPU does some of them.
         slow = max(1.0, statistics.median(others)) if others else 1.0
         return estimate * self._unseen * slow
@@ -135,9 +137,10 @@ class Forecast:
         shared = _built_from(candidate) in self._accurate
         names = {name for each in taken for name in each}
         return sum(
-            statistics.median([each[name] for each in taken if name in each]) for name in names
+            statistics.median([each[name] for each in taken if name in each])
+            for name in names
             if not (shared and self._is_shared(name))
-        )  # fmt: skip
+        )
 
     def _is_shared(self, step: str) -> bool:
         """Return whether a measurement is taken over from the same model with other threads."""
@@ -148,12 +151,13 @@ class Forecast:
 def _paces(seen: Iterable[tuple[float | None, float]]) -> list[float]:
     """Return by how much longer than estimated a pass took, each time."""
     return [
-        took / estimate for estimate, took in seen
-        if estimate is not None and estimate >= _LEAST_ESTIMATE_S
-    ]  # fmt: skip
+        took / estimate
+        for estimate, took in seen
+        if estimate is not None and estimate >= _MIN_ESTIMATE_S
+    ]
 
 
-def _built(outcome: Outcome) -> tuple[StepTime, ...]:
+def _built(outcome: TrialResult) -> tuple[StepTime, ...]:
     """Return what each pass of an outcome's recipe took; none if it was not built."""
     names = [step.name for step in outcome.candidate.recipe]
     found = [i for i in range(len(outcome.seconds)) if _starts(outcome.seconds[i:], names)]

@@ -9,18 +9,18 @@ from itertools import combinations
 
 from paretune.core.jsontools import Json
 from paretune.core.measurement import Measurement
-from paretune.core.result import Outcome
+from paretune.core.result import TrialResult
 from paretune.search.constraints import Objective
 from paretune.search.pareto import surely_dominated
-from paretune.search.summary import Standing
+from paretune.search.summary import StudySummary
 from paretune.stats.by_example import Scores, scores
 from paretune.stats.intervals import CONFIDENCE, mcnemar, student_t
 from paretune.stats.paired import in_rounds, pair_alpha, pair_sequence, rounds_of
 from paretune.stats.sequential import Verdict, least_rounds, speed_verdict
 
-_FEWEST = 20
+_MIN_COUNT = 20
 """Examples that a paired comparison of right and wrong answers needs."""
-_FEWEST_SIZES = 8
+_MIN_SIZES = 8
 """Examples that a paired comparison of scores with sizes needs."""
 Measured = Mapping[str, Measurement]
 
@@ -81,10 +81,10 @@ def _told_apart(a: Scores, b: Scores) -> bool | None:
     """
     n = len(a.rows)
     if a.binary and b.binary:
-        if n < _FEWEST:
+        if n < _MIN_COUNT:
             return None
         return mcnemar(a.values.tolist(), b.values.tolist()) <= 1 - CONFIDENCE
-    if n < _FEWEST_SIZES:
+    if n < _MIN_SIZES:
         return None
     apart = a.values - b.values
     error = float(apart.std(ddof=1)) / math.sqrt(n)
@@ -92,72 +92,74 @@ def _told_apart(a: Scores, b: Scores) -> bool | None:
 
 
 def rivals(
-    outcomes: Sequence[Outcome], standing: Standing, objectives: Sequence[Objective]
+    outcomes: Sequence[TrialResult], summary: StudySummary, objectives: Sequence[Objective]
 ) -> dict[int, list[int]]:
     """Return, for each member of the front, the feasible candidates that may beat it after all.
 
     A member is sure of its place if it is surely better than each other candidate in something.
     """
-    measured = {o.id: o.measurements or {} for o in outcomes if o.id in standing.feasible}
+    measured = {o.id: o.measurements or {} for o in outcomes if o.id in summary.feasible}
     alpha = _alpha(outcomes, objectives)
     return {
         id: [
-            other for other in sorted(measured.keys() - {id})
+            other
+            for other in sorted(measured.keys() - {id})
             if not any(surely_better(measured[id], measured[other], o, alpha) for o in objectives)
         ]
-        for id in standing.front
-    }  # fmt: skip
+        for id in summary.front
+    }
 
 
-def how_sure(
-    outcomes: Sequence[Outcome], standing: Standing, objectives: Sequence[Objective]
+def front_uncertainty(
+    outcomes: Sequence[TrialResult], summary: StudySummary, objectives: Sequence[Objective]
 ) -> dict[str, Json]:
     """Return ``groups`` and ``membership`` as ``results.json`` has them."""
     return {
-        "groups": [group.to_json() for group in groups(outcomes, standing, objectives)],
+        "groups": [group.to_json() for group in groups(outcomes, summary, objectives)],
         "membership": [
             {"id": id, "sure": not others, "rivals": others}
-            for id, others in rivals(outcomes, standing, objectives).items()
+            for id, others in rivals(outcomes, summary, objectives).items()
         ],
     }
 
 
-def _alpha(outcomes: Sequence[Outcome], objectives: Sequence[Objective]) -> float:
+def _alpha(outcomes: Sequence[TrialResult], objectives: Sequence[Objective]) -> float:
     """Return the error of each comparison in turns: as the finals share it out."""
-    in_turns = [o.measurements or {} for o in in_rounds(outcomes)]
-    metrics = [
-        o.metric for o in objectives
-        if any(rounds_of(m, o.metric) for m in in_turns)
-    ]  # fmt: skip
-    return pair_alpha(max(2, len(in_turns)), max(1, len(metrics)))
+    interleave = [o.measurements or {} for o in in_rounds(outcomes)]
+    metrics = [o.metric for o in objectives if any(rounds_of(m, o.metric) for m in interleave)]
+    return pair_alpha(max(2, len(interleave)), max(1, len(metrics)))
 
 
 def groups(
-    outcomes: Sequence[Outcome], standing: Standing, objectives: Sequence[Objective]
+    outcomes: Sequence[TrialResult], summary: StudySummary, objectives: Sequence[Objective]
 ) -> tuple[Group, ...]:
     """Return the members of the front that cannot be told apart, each with the one to take.
 
     The pick's group comes first. Being alike is not transitive; a group holds who cannot be told
     from its own pick.
     """
-    measured = {o.id: o.measurements or {} for o in outcomes if o.id in standing.front}
-    if standing.best is None:
+    measured = {o.id: o.measurements or {} for o in outcomes if o.id in summary.front}
+    if summary.best is None:
         return ()
     alpha = _alpha(outcomes, objectives)
     apart = {
         frozenset((a, b))
         for a, b in combinations(measured, 2)
-        if any(surely_better(measured[a], measured[b], o, alpha)
-               or surely_better(measured[b], measured[a], o, alpha) for o in objectives)
-    }  # fmt: skip
-    found, left = [], [standing.best, *(id for id in standing.front if id != standing.best)]
+        if any(
+            surely_better(measured[a], measured[b], o, alpha)
+            or surely_better(measured[b], measured[a], o, alpha)
+            for o in objectives
+        )
+    }
+    found, left = [], [summary.best, *(id for id in summary.front if id != summary.best)]
     while left:
         pick = left[0]
         members = [id for id in left if id == pick or frozenset((id, pick)) not in apart]
         left = [id for id in left if id not in members]
         if len(members) > 1:
-            found.append(Group(tuple(sorted(members)), pick, _why(pick, members, measured,
-                                                                  objectives)))  # fmt: skip
+            found.append(
+                Group(tuple(sorted(members)), pick, _why(pick, members, measured, objectives))
+            )
     return tuple(found)
 
 

@@ -6,10 +6,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from paretune.core.jsontools import Json, canonical
-from paretune.core.result import Outcome
+from paretune.core.result import TrialResult
 
 
-def parameters_without_effect(outcomes: Sequence[Outcome]) -> list[dict[str, Json]]:
+def parameters_without_effect(outcomes: Sequence[TrialResult]) -> list[dict[str, Json]]:
     """Return each parameter whose every tried change left the artifact byte-identical.
 
     Two candidates show something of a parameter when their recipes differ in it alone. A parameter

@@ -40,7 +40,7 @@ class EvaluatorSlot:
         return any(spec.device for spec in self.metrics)
 
 
-class Workbench(Protocol):
+class JobFactory(Protocol):
     """Turns the steps of a candidate into jobs (`paretune.study.job_factory` for real ones)."""
 
     def build(self, candidate: Candidate) -> Job:
@@ -49,7 +49,7 @@ class Workbench(Protocol):
     def built_steps(self, candidate: Candidate) -> int:
         """Return how many of the recipe's first steps need not be built any more."""
 
-    def sound(self, built: Model, *, fresh: bool) -> bool:
+    def is_intact(self, built: Model, *, fresh: bool) -> bool:
         """Return whether a built model is whole; if not, building it again makes it so.
 
         Args:

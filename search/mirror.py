@@ -11,7 +11,7 @@ from typing import Any
 
 from paretune.core.candidate import describe
 from paretune.core.jsontools import Json, canonical
-from paretune.core.result import Outcome
+from paretune.core.result import TrialResult
 from paretune.search.constraints import Objective
 from paretune.search.space import Chain, PassSlot, Space, Stage
 
@@ -39,7 +39,7 @@ class Mirror:
         self._name = name
         self._objectives = tuple(objectives)
         self._values: dict[str, list[Json]] = {}
-        self._added: list[tuple[Outcome, tuple[float, ...]]] = []
+        self._added: list[tuple[TrialResult, tuple[float, ...]]] = []
         self._study: Any = None
         if space is not None:
             for stage in space.stages:
@@ -65,8 +65,8 @@ class Mirror:
 
     def rebuild(
         self,
-        outcomes: Sequence[Outcome],
-        violations: Callable[[Outcome], Sequence[float]] = lambda outcome: (),
+        outcomes: Sequence[TrialResult],
+        violations: Callable[[TrialResult], Sequence[float]] = lambda outcome: (),
     ) -> None:
         """Have the file hold these outcomes; it may be missing, stale or damaged.
 
@@ -142,7 +142,7 @@ class Mirror:
         made.execute("PRAGMA synchronous=OFF")
         return made
 
-    def add(self, outcome: Outcome, violations: Sequence[float] = ()) -> None:
+    def add(self, outcome: TrialResult, violations: Sequence[float] = ()) -> None:
         """Add one outcome as a finished trial."""
         self._added.append((outcome, tuple(violations)))
         if self._learn({name: (value,) for name, value in _parameters(outcome).items()}):
@@ -150,7 +150,7 @@ class Mirror:
         else:
             self._study.add_trial(self._trial(outcome, violations))
 
-    def _trial(self, outcome: Outcome, violations: Sequence[float]) -> Any:
+    def _trial(self, outcome: TrialResult, violations: Sequence[float]) -> Any:
         from optuna.trial import TrialState, create_trial
 
         values = [outcome.value(o.metric) for o in self._objectives]
@@ -188,7 +188,7 @@ def _alike(a: Any, b: Any) -> bool:
     )
 
 
-def _parameters(outcome: Outcome) -> dict[str, Json]:
+def _parameters(outcome: TrialResult) -> dict[str, Json]:
     """Return what the candidate is made of, by ``pass.parameter``."""
     candidate = outcome.candidate
     params = {
@@ -213,7 +213,7 @@ def _distribution(values: Sequence[Json]) -> Any:
     return CategoricalDistribution(tuple(values))
 
 
-def _attributes(outcome: Outcome) -> dict[str, Any]:
+def _attributes(outcome: TrialResult) -> dict[str, Any]:
     attributes: dict[str, Any] = {
         "id": outcome.id,
         "outcome": outcome.kind.value,

@@ -7,18 +7,18 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from paretune.core.result import Outcome
+from paretune.core.result import TrialResult
 
-Violations = Callable[[Outcome], Sequence[float]]
+Violations = Callable[[TrialResult], Sequence[float]]
 
 
 class Mirrored(Protocol):
     """What is kept (`paretune.search.mirror.Mirror`)."""
 
-    def rebuild(self, outcomes: Sequence[Outcome], violations: Violations = ...) -> None:
+    def rebuild(self, outcomes: Sequence[TrialResult], violations: Violations = ...) -> None:
         """Write the file anew."""
 
-    def add(self, outcome: Outcome, violations: Sequence[float] = ()) -> None:
+    def add(self, outcome: TrialResult, violations: Sequence[float] = ()) -> None:
         """Add one outcome."""
 
     def close(self) -> None:
@@ -51,18 +51,18 @@ class MirrorKeeper:
         """Have it written anew at the end: outcomes that it holds have changed."""
         self._behind = True
 
-    def begin(self, outcomes: Sequence[Outcome], violations: Violations) -> None:
+    def begin(self, outcomes: Sequence[TrialResult], violations: Violations) -> None:
         """Write it anew from what a study holds."""
         self._attempt(lambda: self._rebuild(outcomes, violations))
 
-    def add(self, outcome: Outcome, violations: Sequence[float]) -> None:
+    def add(self, outcome: TrialResult, violations: Sequence[float]) -> None:
         """Add one outcome, unless the file is behind already."""
         if self._mirror is None or self._behind:
             return
         mirror = self._mirror
         self._attempt(lambda: mirror.add(outcome, violations))
 
-    def finish(self, outcomes: Sequence[Outcome], violations: Violations) -> None:
+    def finish(self, outcomes: Sequence[TrialResult], violations: Violations) -> None:
         """Write it anew if it is behind, and let it go."""
         if self._mirror is None:
             return
@@ -70,7 +70,7 @@ class MirrorKeeper:
             self._attempt(lambda: self._rebuild(outcomes, violations), last=True)
         self._attempt(self._mirror.close, last=True)
 
-    def _rebuild(self, outcomes: Sequence[Outcome], violations: Violations) -> None:
+    def _rebuild(self, outcomes: Sequence[TrialResult], violations: Violations) -> None:
         if self._mirror is not None:
             self._mirror.rebuild(outcomes, violations)
 

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Mapping
 
-from paretune.core.result import Outcome, OutcomeKind
+from paretune.core.result import OutcomeKind, TrialResult
 
 _ENDS = {OutcomeKind.TIMEOUT: "seconds", OutcomeKind.OUT_OF_MEMORY: "memory"}
 _FREE_VARIES = 1.1
@@ -19,7 +19,7 @@ _TOLD = {
 _UNIT = {"seconds": 1.0, "memory": 1e6}
 
 
-def limit_met(outcome: Outcome) -> tuple[str, float | None] | None:
+def limit_met(outcome: TrialResult) -> tuple[str, float | None] | None:
     """Return by which limit a candidate ended (``seconds`` or ``memory``), and how large it was.
 
     Returns:
@@ -34,7 +34,7 @@ def limit_met(outcome: Outcome) -> tuple[str, float | None] | None:
     return what, None if found is None else float(found[1]) * _UNIT[what]
 
 
-def has_outgrown(outcome: Outcome, today: Mapping[str, float | None], *, given: bool) -> bool:
+def has_outgrown(outcome: TrialResult, today: Mapping[str, float | None], *, given: bool) -> bool:
     """Return whether a candidate ended by a limit that is larger today.
 
     Args:

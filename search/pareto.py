@@ -127,9 +127,10 @@ def best_of(
         values = {id: _value(measured[id], objective) for id in left}
         best = min(values.values())
         left = [
-            id for id in left
+            id
+            for id in left
             if values[id] == best or objective.within.holds(values[id] - best, best)
-        ]  # fmt: skip
+        ]
     last = (order[-1], *order[:-1])
     return min(left, key=lambda id: (*(_value(measured[id], o) for o in last), id))
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from paretune.core.measurement import Measurement, MetricSpec
-from paretune.core.result import Outcome
+from paretune.core.result import TrialResult
 from paretune.search.constraints import Objective
 from paretune.search.evidence import relied_on
 from paretune.search.pareto import pessimistic
@@ -18,7 +18,7 @@ from paretune.search.pareto import pessimistic
 Measured = Mapping[str, Measurement]
 
 
-class Rivals:
+class PossibleDominators:
     """The front of the feasible candidates' worst cases.
 
     Args:
@@ -29,12 +29,12 @@ class Rivals:
     def __init__(self, objectives: Sequence[Objective], specs: Iterable[MetricSpec]) -> None:
         self._objectives = tuple(objectives)
         self._specs = {spec.name: spec for spec in specs}
-        self._held: dict[int, Outcome] = {}
+        self._held: dict[int, TrialResult] = {}
         self._reference: Measured | None = None
         self._front: dict[int, tuple[tuple[float, ...], Measured]] = {}
 
     def among(
-        self, feasible: Mapping[int, Outcome], reference: Measured | None
+        self, feasible: Mapping[int, TrialResult], reference: Measured | None
     ) -> dict[int, Measured]:
         """Return who is on that front, with what it surely measures in each objective.
 
@@ -52,13 +52,14 @@ class Rivals:
             self._add(id, feasible[id])
         return {id: measured for id, (_, measured) in sorted(self._front.items())}
 
-    def _add(self, id: int, outcome: Outcome) -> None:
+    def _add(self, id: int, outcome: TrialResult) -> None:
         self._held[id] = outcome
         measured = outcome.measurements or {}
         sure = {
             o.metric: self._surely(o.metric, measured[o.metric])
-            for o in self._objectives if o.metric in measured
-        }  # fmt: skip
+            for o in self._objectives
+            if o.metric in measured
+        }
         worst = pessimistic(sure, self._objectives)
         if worst is None or any(_no_worse(other, worst) for other, _ in self._front.values()):
             return

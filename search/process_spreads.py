@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from paretune.core.measurement import Measurement
-from paretune.core.result import Outcome, OutcomeKind
+from paretune.core.result import OutcomeKind, TrialResult
 from paretune.stats.pooling import pool, spreads_of
 from paretune.stats.process_spread import Spread
 
@@ -16,7 +16,7 @@ _FEW = 20
 """An interval that drew on fewer is computed anew at the end."""
 
 
-def usual(outcomes: Sequence[Outcome]) -> dict[str, Spread]:
+def usual(outcomes: Sequence[TrialResult]) -> dict[str, Spread]:
     """Return what is usual among the latest candidates, by metric."""
     found: list[Mapping[str, Measurement]] = []
     for outcome in reversed(outcomes):
@@ -27,7 +27,7 @@ def usual(outcomes: Sequence[Outcome]) -> dict[str, Spread]:
     return spreads_of(found)
 
 
-def refreshed(outcomes: Sequence[Outcome], floor: float | None) -> list[Outcome]:
+def refreshed(outcomes: Sequence[TrialResult], floor: float | None) -> list[TrialResult]:
     """Return the first candidates with intervals that draw on those that came after them.
 
     Args:
@@ -40,10 +40,11 @@ def refreshed(outcomes: Sequence[Outcome], floor: float | None) -> list[Outcome]
     for outcome in whole:
         measured = outcome.measurements or {}
         some = {
-            name: m for name, m in measured.items()
-            if name in spreads and m.details.get("spread", {}).get("from", 0)
-            < min(_FEW, spreads[name].candidates - 1)
-        }  # fmt: skip
+            name: m
+            for name, m in measured.items()
+            if name in spreads
+            and m.details.get("spread", {}).get("from", 0) < min(_FEW, spreads[name].candidates - 1)
+        }
         if some:  # with all that its processes measured: a tail's samples are its median's
             timed = {n: m for n, m in measured.items() if n in spreads or "processes" in m.details}
             again = {**measured, **pool([timed], floor, spreads=spreads)}

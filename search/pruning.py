@@ -59,9 +59,10 @@ def dominated(
         for o in objectives
     )
     return Stop(
-        OutcomeKind.PRUNED, f"surely beaten by candidate {winner}: {shown}",
+        OutcomeKind.PRUNED,
+        f"surely beaten by candidate {winner}: {shown}",
         metrics=tuple(o.metric for o in objectives),
-    )  # fmt: skip
+    )
 
 
 def _surely(m: Measurement) -> str:

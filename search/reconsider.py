@@ -5,26 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from paretune.core.measurement import Measurement, MetricSpec, Rung
-from paretune.core.result import Outcome, OutcomeKind
+from paretune.core.result import OutcomeKind, TrialResult
 from paretune.search.constraints import Objective
 from paretune.search.evidence import EARLY, ROUGH_SLACK, as_recorded, relied_on
 from paretune.search.jobs import EvaluatorSlot
-from paretune.search.possible_dominators import Rivals
+from paretune.search.possible_dominators import PossibleDominators
 from paretune.search.pruning import broken_limit, dominated
-from paretune.search.summary import Standing
+from paretune.search.summary import StudySummary
 from paretune.stats.finite_population import final_bounds
 
 
-def to_reopen(
-    outcomes: Sequence[Outcome],
-    standing: Standing,
+def to_reconsider(
+    outcomes: Sequence[TrialResult],
+    summary: StudySummary,
     objectives: Sequence[Objective],
     specs: Iterable[MetricSpec],
     reference: Mapping[str, Measurement] | None = None,
     slack: float = ROUGH_SLACK,
     last: Mapping[str, Rung] | None = None,
     slots: Sequence[EvaluatorSlot] = (),
-) -> list[Outcome]:
+) -> list[TrialResult]:
     """Return the outcomes whose early stop no longer holds.
 
     The same tests that stopped them are made again on what was measured then. Neither do those
@@ -32,7 +32,7 @@ def to_reopen(
 
     Args:
         outcomes: Of the study so far.
-        standing: Of the study, under today's constraints and objectives.
+        summary: Of the study, under today's constraints and objectives.
         objectives: Today's.
         specs: Of every metric.
         reference: The baseline's measurements.
@@ -43,22 +43,22 @@ def to_reopen(
     """
     by_name = {spec.name: spec for spec in specs}
     base = reference or {}
-    rivals = Rivals(objectives, by_name.values()).among(
-        {o.id: o for o in outcomes if o.id in standing.feasible}, reference
+    rivals = PossibleDominators(objectives, by_name.values()).among(
+        {o.id: o for o in outcomes if o.id in summary.feasible}, reference
     )
     found = []
     for outcome in outcomes:
-        if outcome.kind is OutcomeKind.OK and _needs_all(outcome, base, standing, objectives):
+        if outcome.kind is OutcomeKind.OK and _needs_all(outcome, base, summary, objectives):
             found.append(outcome)
         if outcome.kind not in (OutcomeKind.INFEASIBLE, OutcomeKind.PRUNED):
             continue
-        measured = as_recorded(
-            outcome.measurements or {}, outcome.rung or Rung.SMOKE, last or {}
-        )  # fmt: skip
+        measured = as_recorded(outcome.measurements or {}, outcome.rung or Rung.SMOKE, last or {})
         unfinished = {
-            spec.name for slot in slots if not _ran_whole(slot, outcome, slots)
+            spec.name
+            for slot in slots
+            if not _ran_whole(slot, outcome, slots)
             for spec in slot.metrics
-        }  # fmt: skip
+        }
         measured |= {
             name: measured[name].noting(**{EARLY: True}) for name in unfinished & measured.keys()
         }
@@ -66,7 +66,7 @@ def to_reopen(
             name: relied_on(m, by_name.get(name), slack, base.get(name))
             for name, m in measured.items()
         }
-        if broken_limit(relied, standing.limits) is not None:
+        if broken_limit(relied, summary.limits) is not None:
             continue
         known = all(o.metric in relied for o in objectives)
         if known and dominated(relied, rivals, objectives) is not None:
@@ -75,14 +75,14 @@ def to_reopen(
     return found
 
 
-def _ran_whole(slot: EvaluatorSlot, outcome: Outcome, slots: Sequence[EvaluatorSlot]) -> bool:
+def _ran_whole(slot: EvaluatorSlot, outcome: TrialResult, slots: Sequence[EvaluatorSlot]) -> bool:
     """Return whether an evaluator measured a candidate in all the processes of its last rung."""
     alike = sum(other.name == slot.name for other in slots)
     last = f"{slot.name}:{slot.rungs[-1].value}"
     return sum(step.step == last for step in outcome.seconds) >= slot.processes * alike
 
 
-def partly_measured(outcome: Outcome, reference: Mapping[str, Measurement]) -> list[str]:
+def partly_measured(outcome: TrialResult, reference: Mapping[str, Measurement]) -> list[str]:
     """Return the shares of which a candidate has looked at fewer examples than the baseline."""
     return [
         name
@@ -94,16 +94,16 @@ def partly_measured(outcome: Outcome, reference: Mapping[str, Measurement]) -> l
 
 
 def _needs_all(
-    outcome: Outcome,
+    outcome: TrialResult,
     reference: Mapping[str, Measurement],
-    standing: Standing,
+    summary: StudySummary,
     objectives: Sequence[Objective],
 ) -> bool:
     partly = partly_measured(outcome, reference)
     if any(objective.metric in partly for objective in objectives):
         return True
     measured = outcome.measurements or {}
-    for limit in standing.limits:
+    for limit in summary.limits:
         if limit.metric not in partly:
             continue
         bounds = final_bounds(measured[limit.metric], reference[limit.metric])

@@ -30,10 +30,22 @@ which costs time and no candidate."""
 
 _DENSE = frozenset(
     {
-        "gemma", "gemma2", "gemma3_text", "granite", "internlm2", "llama", "mistral", "nemotron",
-        "olmo", "phi", "phi3", "qwen2", "qwen3", "smollm3",
+        "gemma",
+        "gemma2",
+        "gemma3_text",
+        "granite",
+        "internlm2",
+        "llama",
+        "mistral",
+        "nemotron",
+        "olmo",
+        "phi",
+        "phi3",
+        "qwen2",
+        "qwen3",
+        "smollm3",
     }
-)  # fmt: skip
+)
 """Architectures that read all their matrices for every token; a mixture of experts does not."""
 _WIDTHS = {"fp32": 4.0, "fp16": 2.0, "bf16": 2.0, "int8": 1.0, "int4": 0.5}
 _QUANTIZED = ("int8", "int4")

@@ -11,12 +11,12 @@ import operator
 from collections.abc import Sequence
 from dataclasses import replace
 
-from paretune.core.result import Outcome
+from paretune.core.result import TrialResult
 from paretune.search.constraints import Constraint, Objective
-from paretune.search.summary import Standing, stand
+from paretune.search.summary import StudySummary, summarize
 
 
-class Standings:
+class RunningSummary:
     """Derives standings of one study, one after another.
 
     Args:
@@ -32,12 +32,12 @@ class Standings:
         prefer: str | None = None,
     ) -> None:
         self._asked = (tuple(objectives), tuple(constraints), prefer)
-        self._seen: list[Outcome] = []
-        self._baseline: Outcome | None = None
-        self._standing: Standing | None = None
+        self._seen: list[TrialResult] = []
+        self._baseline: TrialResult | None = None
+        self._standing: StudySummary | None = None
 
-    def of(self, outcomes: Sequence[Outcome], baseline: Outcome | None) -> Standing:
-        """Return the standing that `stand` derives from the same.
+    def of(self, outcomes: Sequence[TrialResult], baseline: TrialResult | None) -> StudySummary:
+        """Return the standing that `summarize` derives from the same.
 
         Args:
             outcomes: All of them; what was there before stands in its place, if nothing changed.
@@ -60,8 +60,8 @@ class Standings:
             kept = {*known.front, miss}
             some = [o for o in self._seen if o.id in kept] + some[count:]
             before = known
-        standing = stand(some, objectives, constraints, baseline, prefer)
+        summary = summarize(some, objectives, constraints, baseline, prefer)
         if before is not None:
-            standing = replace(standing, feasible=before.feasible | standing.feasible)
-        self._seen, self._baseline, self._standing = list(outcomes), baseline, standing
-        return standing
+            summary = replace(summary, feasible=before.feasible | summary.feasible)
+        self._seen, self._baseline, self._standing = list(outcomes), baseline, summary
+        return summary

@@ -15,7 +15,7 @@ from paretune.search.jobs import EvaluatorSlot
 
 
 @dataclass(frozen=True)
-class Look:
+class MeasurementStep:
     """One measurement in one process.
 
     Attributes:
@@ -36,7 +36,9 @@ class Look:
         return self.rung == self.slot.rungs[-1] and self.process == self.of - 1
 
 
-def ladder(evaluators: Iterable[EvaluatorSlot], *, early_stops: bool) -> list[Look]:
+def measurement_steps(
+    evaluators: Iterable[EvaluatorSlot], *, early_stops: bool
+) -> list[MeasurementStep]:
     """Return every look at a candidate, in order.
 
     Args:
@@ -45,22 +47,24 @@ def ladder(evaluators: Iterable[EvaluatorSlot], *, early_stops: bool) -> list[Lo
     """
     # Speed before the dearer accuracy.
     slots = sorted(evaluators, key=lambda slot: not slot.on_device)
-    looks: list[Look] = []
+    looks: list[MeasurementStep] = []
     for rung in Rung:
-        looks += _spread([
-            Look(rung, slot, 0, slot.processes if rung == slot.rungs[-1] else 1)
-            for slot in slots
-            if rung == slot.rungs[-1] or (rung in slot.rungs and early_stops)
-        ])  # fmt: skip
+        looks += _spread(
+            [
+                MeasurementStep(rung, slot, 0, slot.processes if rung == slot.rungs[-1] else 1)
+                for slot in slots
+                if rung == slot.rungs[-1] or (rung in slot.rungs and early_stops)
+            ]
+        )
     return looks
 
 
-def _spread(first: Sequence[Look]) -> list[Look]:
+def _spread(first: Sequence[MeasurementStep]) -> list[MeasurementStep]:
     """Return a rung's looks with the further processes of each evenly among what follows it."""
-    after: list[list[Look]] = [[] for _ in first]
+    after: list[list[MeasurementStep]] = [[] for _ in first]
     for place, look in enumerate(first):
         following = len(first) - 1 - place
         for process in range(1, look.of):
             at = place + following * process // (look.of - 1)
-            after[at].append(Look(look.rung, look.slot, process, look.of))
+            after[at].append(MeasurementStep(look.rung, look.slot, process, look.of))
     return [each for look, more in zip(first, after, strict=True) for each in (look, *more)]

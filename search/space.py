@@ -235,7 +235,7 @@ def _position(values: Sequence[Json], value: Json) -> int | None:
 
 
 _POINTS = 5
-_MOST_POINTS = 10_000
+_MAX_POINTS = 10_000
 
 
 def grid(
@@ -262,8 +262,8 @@ def grid(
         ValueError: The ends are in the wrong order, or `log` with an end that is not positive, or
             a step that never arrives.
     """
-    if points is not None and not 1 <= points <= _MOST_POINTS:
-        raise ValueError(f"{points} points; expected 1 to {_MOST_POINTS}")
+    if points is not None and not 1 <= points <= _MAX_POINTS:
+        raise ValueError(f"{points} points; expected 1 to {_MAX_POINTS}")
     if not low <= high:
         raise ValueError(f"low ({low:g}) is above high ({high:g})")
     if log and low <= 0:
@@ -275,8 +275,8 @@ def grid(
     values: list[float] = []
     if step is not None:
         count = math.log(high / low) / math.log(step) if log else (high - low) / step
-        if not count < _MOST_POINTS:
-            raise ValueError(f"a step of {step:g} gives more than {_MOST_POINTS} values")
+        if not count < _MAX_POINTS:
+            raise ValueError(f"a step of {step:g} gives more than {_MAX_POINTS} values")
         steps = range(math.floor(count + 1e-9) + 1)
         values = [low * step**i if log else low + step * i for i in steps]
     else:

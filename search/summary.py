@@ -10,13 +10,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from paretune.core.jsontools import Json
-from paretune.core.result import Outcome, OutcomeKind
+from paretune.core.result import OutcomeKind, TrialResult
 from paretune.search.constraints import Constraint, Limit, Objective
 from paretune.search.pareto import best_of, nearest_miss, pareto_front
 
 
 @dataclass(frozen=True)
-class Standing:
+class StudySummary:
     """What can be said of a study at one moment.
 
     Attributes:
@@ -37,14 +37,14 @@ class Standing:
     nearest_miss: Mapping[str, Json] | None
 
 
-def values(outcome: Outcome) -> dict[str, float]:
+def values(outcome: TrialResult) -> dict[str, float]:
     """Return an outcome's point values; metrics without one are left out."""
     measured = outcome.measurements or {}
     return {name: m.value for name, m in measured.items() if m.value is not None}
 
 
 def resolve(
-    constraints: Iterable[Constraint], baseline: Outcome | None
+    constraints: Iterable[Constraint], baseline: TrialResult | None
 ) -> tuple[tuple[Limit, ...], tuple[Constraint, ...]]:
     """Return the constraints with their numbers, and those that have none.
 
@@ -69,7 +69,7 @@ def resolve(
     return tuple(limits), tuple(unresolved)
 
 
-def violations(outcome: Outcome, limits: Sequence[Limit]) -> tuple[float, ...]:
+def violations(outcome: TrialResult, limits: Sequence[Limit]) -> tuple[float, ...]:
     """Return by how much each limit is broken, relative to it; 0 where it holds.
 
     A metric that was not measured counts as infinitely far from its limit.
@@ -77,13 +77,13 @@ def violations(outcome: Outcome, limits: Sequence[Limit]) -> tuple[float, ...]:
     return tuple(limit.violation(outcome.value(limit.metric)) for limit in limits)
 
 
-def stand(
-    outcomes: Sequence[Outcome],
+def summarize(
+    outcomes: Sequence[TrialResult],
     objectives: Sequence[Objective],
     constraints: Sequence[Constraint],
-    baseline: Outcome | None,
+    baseline: TrialResult | None,
     prefer: str | None = None,
-) -> Standing:
+) -> StudySummary:
     """Derive the standing of a study.
 
     Args:
@@ -109,4 +109,4 @@ def stand(
         whole = {o.id: values(o) for o in finished.values()}
         stopped = {o.id: values(o) for o in outcomes if o.kind is OutcomeKind.INFEASIBLE}
         miss = nearest_miss(whole, limits, stopped)
-    return Standing(limits, unresolved, frozenset(feasible), tuple(front), best, miss)
+    return StudySummary(limits, unresolved, frozenset(feasible), tuple(front), best, miss)

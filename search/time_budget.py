@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING
 
 from paretune.core.candidate import Candidate
 from paretune.core.errors import NothingFitsError
-from paretune.core.result import Outcome, OutcomeKind
-from paretune.search.confirm.topk import WORTH_S, Finals
+from paretune.core.result import OutcomeKind, TrialResult
+from paretune.search.confirm.topk import MIN_USEFUL_S, TopK
 from paretune.search.forecast import Forecast, Need, left_out
 
 if TYPE_CHECKING:
     from paretune.search.engine import Engine
 
-_MOST_FOR_FINALS = 0.25
+_MAX_FOR_FINALS = 0.25
 """Of a study's time that is kept for its finals at most."""
 _BEGUN_ANYWAY_S = 2.0
 """What takes no longer is begun while any time is left: a forecast is no surer than that."""
@@ -45,7 +45,7 @@ class Schedule:
             numbers. They stay on record until then.
     """
 
-    def __init__(self, engine: Engine, again: Sequence[Outcome] = ()) -> None:
+    def __init__(self, engine: Engine, again: Sequence[TrialResult] = ()) -> None:
         self._engine = engine
         self._again = {outcome.candidate.digest: outcome for outcome in again}
         self._ids = {digest: outcome.id for digest, outcome in self._again.items()}
@@ -82,10 +82,10 @@ class Schedule:
             return
         assert engine.time_s is not None
         kept = confirmation
-        need = Finals(engine).needed_s() if engine.finals_s > 0 else None
+        need = TopK(engine).needed_s() if engine.finals_s > 0 else None
         if need is not None:
-            most = min(engine.finals_s, _MOST_FOR_FINALS * engine.time_s)
-            kept += max(finals, min(max(need, WORTH_S), most))
+            most = min(engine.finals_s, _MAX_FOR_FINALS * engine.time_s)
+            kept += max(finals, min(max(need, MIN_USEFUL_S), most))
         self._end = self.deadline - kept
 
     def all_for_finals(self) -> None:
@@ -100,14 +100,14 @@ class Schedule:
         """Return the number that a candidate had before, if it is tried again."""
         return self._ids.get(candidate.digest)
 
-    def try_again(self, outcomes: Sequence[Outcome]) -> int:
+    def try_again(self, outcomes: Sequence[TrialResult]) -> int:
         """Have more candidates tried again; returns how many of them were not before."""
         new = [o for o in outcomes if o.candidate.digest not in self._ids]
         self._again |= {outcome.candidate.digest: outcome for outcome in new}
         self._ids |= {outcome.candidate.digest: outcome.id for outcome in new}
         return len(new)
 
-    def learn(self, outcome: Outcome) -> None:
+    def learn(self, outcome: TrialResult) -> None:
         """Take into account what a candidate has taken."""
         if self._forecast is not None:
             self._forecast.learn(outcome)
@@ -124,7 +124,7 @@ class Schedule:
                 return outcome.candidate
         return self._proposal() or self._from_aside()
 
-    def _baseline_first(self, item: tuple[str, Outcome]) -> tuple[bool, int]:
+    def _baseline_first(self, item: tuple[str, TrialResult]) -> tuple[bool, int]:
         return item[0] != self._engine.baseline, item[1].id
 
     def _proposal(self) -> Candidate | None:
@@ -186,7 +186,7 @@ class Schedule:
         foresight = self._engine.look(candidate)
         if foresight.reason is not None:  # it ends at once
             return True
-        built = self._engine.workbench.built_steps(candidate)
+        built = self._engine.job_factory.built_steps(candidate)
         need = self._forecast.need(candidate, foresight, built)
         if need.seconds <= max(left, _BEGUN_ANYWAY_S):
             self._needs.pop(candidate.digest, None)

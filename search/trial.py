@@ -11,12 +11,12 @@ from paretune.core import fidelity
 from paretune.core.candidate import Candidate
 from paretune.core.errors import StateError
 from paretune.core.measurement import Measurement, Rung, by_metric
-from paretune.core.result import Outcome, OutcomeKind, StepTime
+from paretune.core.result import OutcomeKind, StepTime, TrialResult
 from paretune.models.handle import Model
 from paretune.search.early_stops import EarlyStops
 from paretune.search.evidence import EARLY, ENOUGH_PROCESSES
 from paretune.search.jobs import EvaluatorSlot
-from paretune.search.schedule import Look, ladder
+from paretune.search.schedule import MeasurementStep, measurement_steps
 from paretune.stats.pooling import pool
 from paretune.targets.base import Job, JobResult, JobStatus
 
@@ -71,7 +71,7 @@ class _Stopped(Exception):
         self.duplicate_of = duplicate_of
 
 
-class Attempt:
+class TrialRunner:
     """What one candidate has cost and yielded so far.
 
     Args:
@@ -93,7 +93,7 @@ class Attempt:
         self._ran_job = False
         self._told_of_others = False
 
-    def run(self) -> Outcome:
+    def run(self) -> TrialResult:
         """Go as far as the candidate gets.
 
         Raises:
@@ -109,7 +109,7 @@ class Attempt:
             limit = stopped.limit
             kind, reason, transient = stopped.kind, stopped.reason, stopped.transient
             constraint, duplicate_of = stopped.constraint, stopped.duplicate_of
-        return Outcome(
+        return TrialResult(
             id=self._id,
             candidate=self._candidate,
             kind=kind,
@@ -134,12 +134,12 @@ class Attempt:
         self._refuse_duplicate(built)
         if not self._engine.schedule.can_measure(self._candidate):
             raise OutOfTimeError
-        with self._engine.workbench.packaged(built, self._candidate.runtime) as package:
+        with self._engine.job_factory.packaged(built, self._candidate.runtime) as package:
             self._smoke(package)
             self._stop_early()  # by what the build is to its source
-            looks = ladder(
+            looks = measurement_steps(
                 self._engine.evaluators, early_stops=self._engine.shortcuts.early_stops
-            )  # fmt: skip
+            )
             for look, after in zip(looks, (*looks[1:], None), strict=True):
                 last = look.rung == look.slot.rungs[-1]
                 if not (last and self._by_example(package, look.slot, look.rung)):
@@ -153,13 +153,13 @@ class Attempt:
 
     def _build(self) -> Model:
         for _ in range(_BUILDS):
-            value = self._job(self._engine.workbench.build(self._candidate))
+            value = self._job(self._engine.job_factory.build(self._candidate))
             for fault in value["faults"]:
                 self._engine.watcher.note(fault)
             steps = [StepTime(step["step"], step["s"], step["cached"]) for step in value["steps"]]
             built = Model.from_json(value["model"])
             fresh = bool(steps) and not steps[-1].cached
-            if self._engine.workbench.sound(built, fresh=fresh):
+            if self._engine.job_factory.is_intact(built, fresh=fresh):
                 self._seconds += steps
                 self._artifact = built.digest
                 self._compared(value.get("fidelity"))
@@ -196,11 +196,11 @@ class Attempt:
 
     def _smoke(self, package: Model) -> None:
         start = time.perf_counter()
-        self._job(self._engine.workbench.smoke(package, self._candidate.runtime))
+        self._job(self._engine.job_factory.smoke(package, self._candidate.runtime))
         self._seconds.append(StepTime("smoke", time.perf_counter() - start, False))
         self._rung = Rung.SMOKE
 
-    def _measure(self, package: Model, look: Look) -> None:
+    def _measure(self, package: Model, look: MeasurementStep) -> None:
         slot, rung = look.slot, look.rung
         step = f"{slot.name}:{rung.value}"
         known = self._reusable(slot, rung)
@@ -212,10 +212,15 @@ class Attempt:
         first = look.process == 0
         # Each process of several is on its own; what takes long by itself only the first measures.
         previous = {name: m for name, m in self._measured.items() if name in names and first}
-        job = self._engine.workbench.measure(
-            package, self._candidate.runtime, slot, rung, previous,
-            PROCESS_S if look.of > 1 and rung == slot.rungs[-1] else None, block=not first,
-        )  # fmt: skip
+        job = self._engine.job_factory.measure(
+            package,
+            self._candidate.runtime,
+            slot,
+            rung,
+            previous,
+            PROCESS_S if look.of > 1 and rung == slot.rungs[-1] else None,
+            block=not first,
+        )
         start = time.perf_counter()
         self._engine.watcher.timing(slot.on_device)
         try:
@@ -223,9 +228,7 @@ class Attempt:
         finally:
             self._engine.watcher.timing(False)
         self._seconds.append(StepTime(step, time.perf_counter() - start, False))
-        blocks = self._blocks[slot.index] = [
-            *([] if first else self._blocks[slot.index]), block
-        ]  # fmt: skip
+        blocks = self._blocks[slot.index] = [*([] if first else self._blocks[slot.index]), block]
         if len(blocks) > 1 or slot.processes > 1:
             floor = self._engine.noise_floor if slot.on_device else None
             # What no device matters to is the same in each process, and not pooled.
@@ -249,7 +252,7 @@ class Attempt:
         for _ in range(1, ENOUGH_PROCESSES):  # a process may yield no value: no more than these
             for slot in self._stops.doubtful(self._measured, rung):
                 # As process 1 of 2: it is on its own, and pooled with what was seen before.
-                self._measure(package, Look(rung, slot, 1, 2))
+                self._measure(package, MeasurementStep(rung, slot, 1, 2))
             self._stop_early()
 
     def _by_example(self, package: Model, slot: EvaluatorSlot, rung: Rung) -> bool:
@@ -274,7 +277,7 @@ class Attempt:
         while 2 * seen < reference.n:
             seen *= 2
             previous = {name: m for name, m in self._measured.items() if name in names}
-            job = engine.workbench.measure(
+            job = engine.job_factory.measure(
                 package, self._candidate.runtime, slot, rung, previous, examples=seen
             )
             start = time.perf_counter()
@@ -331,8 +334,9 @@ class Attempt:
             ):
                 continue
             measured = other.measurements or {}
-            known = {spec.name: measured[spec.name] for spec in slot.metrics
-                     if spec.name in measured}  # fmt: skip
+            known = {
+                spec.name: measured[spec.name] for spec in slot.metrics if spec.name in measured
+            }
             # An evaluator that went further there replaced this rung's numbers: better still.
             return known
         return None
@@ -374,9 +378,11 @@ class Attempt:
         if result.transient:
             reason = f"{reason} (tried {number} times; once more when the search goes on)"
         raise _Stopped(
-            OutcomeKind(result.status.value), reason, transient=result.transient,
+            OutcomeKind(result.status.value),
+            reason,
+            transient=result.transient,
             limit=self._limit_met(result),
-        )  # fmt: skip
+        )
 
     def _limit_met(self, result: JobResult) -> dict[str, float] | None:
         """Return the limit that ended a job, so that a larger one lets it be tried again."""

@@ -170,10 +170,10 @@ class Target(Protocol):
 
 
 @runtime_checkable
-class TakesTurns(Protocol):
+class Interleaves(Protocol):
     """A target that can also run jobs side by side, one of them working at a time."""
 
-    def in_turns(
+    def interleave(
         self, jobs: Sequence[Job], order: random.Random, seconds: float | None = None
     ) -> list[JobResult]:
-        """Run ``measure`` jobs in turns (see `paretune.targets.interleave.in_turns`)."""
+        """Run ``measure`` jobs in turns (see `paretune.targets.interleave.interleave`)."""

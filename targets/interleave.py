@@ -103,7 +103,7 @@ class Place:
 
 
 @dataclass
-class _Seat:
+class _Participant:
     """A job as the parent sees it: its future, and its connection once it is ready."""
 
     number: int
@@ -116,7 +116,7 @@ class _Seat:
         return TurnsEndedError(self.number, self.future.result())
 
 
-def in_turns(
+def interleave(
     submit: Callable[[Job], Future[JobResult]],
     jobs: Sequence[Job],
     order: random.Random,
@@ -148,10 +148,10 @@ def in_turns(
             listener.bind(short)
         listener.listen(len(jobs))
         listener.settimeout(_POLL_S)
-        seats: list[_Seat] = []
+        seats: list[_Participant] = []
         for number, job in enumerate(jobs):
             future = submit(replace(job, payload={**job.payload, "turns": address}))
-            seat = _Seat(number, future)
+            seat = _Participant(number, future)
             seats.append(seat)
             while seat.connection is None:
                 _look_at_the_clock(end)
@@ -183,7 +183,7 @@ def fit_together(sizes: Sequence[int], free: int) -> bool:
     return sum(_LOADED * size + _RUNTIME_BYTES for size in sizes) <= _ROOM_SHARE * free
 
 
-def _tell(seat: _Seat, message: bytes) -> None:
+def _tell(seat: _Participant, message: bytes) -> None:
     assert seat.connection is not None
     try:
         seat.connection.sendall(message)
@@ -191,7 +191,7 @@ def _tell(seat: _Seat, message: bytes) -> None:
         raise seat.ended() from error
 
 
-def _hear(seat: _Seat, end: float | None) -> None:
+def _hear(seat: _Participant, end: float | None) -> None:
     """Wait for a job's next word."""
     assert seat.connection is not None
     seat.connection.settimeout(_POLL_S)

@@ -51,9 +51,12 @@ def measure(tmp_path: Path) -> Measure:
         kind = find_evaluator(name)
         catalog = FakeCatalog(data or {"tone.test": tone_data(40), "wiki": tone_data(12)})
         context = Context(
-            out=tmp_path, scratch=tmp_path, data=catalog,  # type: ignore[arg-type]
-            previous=previous or {}, **flags,
-        )  # fmt: skip
+            out=tmp_path,
+            scratch=tmp_path,
+            data=catalog,  # type: ignore[arg-type]
+            previous=previous or {},
+            **flags,
+        )
         measured = kind(kind.Params(**params)).measure(model, CPU, rung, budget, context)
         return {m.metric: m for m in measured}
 

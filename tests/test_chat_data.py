@@ -25,13 +25,24 @@ def conversations(count: int = 24, share: bool = False) -> list[dict[str, Any]]:
     rows = []
     for i in range(count):
         label = ("joy", "fear")[i % 2]
-        turns = [("system", "one word"), ("user", f"day {i}"), ("assistant", "the rain"),
-                 ("user", f"the {words[label]} today {i}"), ("assistant", label)]  # fmt: skip
+        turns = [
+            ("system", "one word"),
+            ("user", f"day {i}"),
+            ("assistant", "the rain"),
+            ("user", f"the {words[label]} today {i}"),
+            ("assistant", label),
+        ]
         names = {"user": "human", "assistant": "gpt", "system": "system"}
-        rows.append({"c": [
-            {"from": names[role], "value": text} if share else {"role": role, "content": text}
-            for role, text in turns[i % 3 and 1 :]
-        ]})  # fmt: skip
+        rows.append(
+            {
+                "c": [
+                    {"from": names[role], "value": text}
+                    if share
+                    else {"role": role, "content": text}
+                    for role, text in turns[i % 3 and 1 :]
+                ]
+            }
+        )
     return rows
 
 
@@ -42,8 +53,10 @@ def data_in(folder: Path, rows: list[dict[str, Any]]) -> DataCatalog:
 
 def test_both_ways_to_write_a_conversation_are_the_same_data(tmp_path: Path) -> None:
     (tmp_path / "share").mkdir()
-    one, other = data_in(tmp_path, conversations()), data_in(tmp_path / "share",
-                                                             conversations(share=True))  # fmt: skip
+    one, other = (
+        data_in(tmp_path, conversations()),
+        data_in(tmp_path / "share", conversations(share=True)),
+    )
     assert one.load("d").examples == other.load("d").examples
     assert one.digest("d") == other.digest("d")
     assert one.labels("d") == ("fear", "joy")
@@ -59,8 +72,12 @@ def test_only_the_assistants_turns_have_a_loss(folder: Path, tmp_path: Path, bat
     assert cut == 0
     made = batch(rows)
     learned = [int(token) for token in made["shift_labels"].flatten() if token != IGNORED]
-    answers = [turn.content for example in data.examples for turn in example.turns
-               if turn.role == "assistant"]  # fmt: skip
+    answers = [
+        turn.content
+        for example in data.examples
+        for turn in example.turns
+        if turn.role == "assistant"
+    ]
     assert tokenizer.decode(learned) == "".join(f"{answer}<|im_end|>" for answer in answers)
     assert len(learned) == sum(row.targets for row in rows)
 
@@ -88,12 +105,25 @@ def test_a_search_over_conversations(folder: Path, tmp_path: Path) -> None:
     config = {
         "model": str(folder),
         "data": {"d": {"file": "d.jsonl", "messages": "c", "split": {"test": 0.3}}},
-        "passes": [{"lora": {"train": "d.train", "r": 8, "learning_rate": 1e-2, "epochs": 3,
-                             "batch_size": 4}}, "merge"],
-        "evaluate": [{"perplexity": {"data": "d.test"}}, {"classification": {"data": "d.test"}},
-                     {"exact_match": {"data": "d.test", "max_new_tokens": 8}}],
+        "passes": [
+            {
+                "lora": {
+                    "train": "d.train",
+                    "r": 8,
+                    "learning_rate": 1e-2,
+                    "epochs": 3,
+                    "batch_size": 4,
+                }
+            },
+            "merge",
+        ],
+        "evaluate": [
+            {"perplexity": {"data": "d.test"}},
+            {"classification": {"data": "d.test"}},
+            {"exact_match": {"data": "d.test", "max_new_tokens": 8}},
+        ],
         "objectives": {"minimize": "perplexity"},
-    }  # fmt: skip
+    }
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(config))
     found = optimize(tmp_path / "c.yaml", study=tmp_path / "study", store=tmp_path / "store")
     trained = found.results["candidates"][-1]["metrics"]

@@ -144,9 +144,7 @@ def test_a_dry_run_of_what_nothing_fits_ends_as_the_search_would(tmp_path: Path)
 
 def test_a_search_that_ran_out_of_time_says_what_it_did_not_look_at(tmp_path: Path) -> None:
     config = write_fake_study(tmp_path, {"x": {"low": 1, "high": 400}})
-    shown = paretune(
-        "search", config, "--time", "2s", "--store", tmp_path / "store", cwd=tmp_path
-    )  # fmt: skip
+    shown = paretune("search", config, "--time", "2s", "--store", tmp_path / "store", cwd=tmp_path)
     told = re.search(r"(\d+) of 401 candidates were not looked at", shown.stdout + shown.stderr)
     assert told is not None, shown.stdout + shown.stderr
     recorded = len(list((tmp_path / "studies" / "fake" / "candidates").iterdir()))

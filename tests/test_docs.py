@@ -22,8 +22,12 @@ from paretune.preflight.dry_run import foresee
 from tests.tiny_models import make_tiny_llama
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")),
-         ROOT / "benchmarks" / "README.md"]  # fmt: skip
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    ROOT / "benchmarks" / "README.md",
+]
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -101,9 +105,12 @@ def test_a_whole_configuration_that_is_shown_is_one(page: str, tmp_path: Path) -
 def test_the_parts_of_the_configuration_page_fit_together(tmp_path: Path) -> None:
     whole: dict[str, Any] = {
         "model": "models/tiny",
-        "evaluate": [{"classification": {"data": "tone.test"}}, "footprint",
-                     {"generation": {"prompt_tokens": [64, 512], "new_tokens": 32}}],
-    }  # fmt: skip
+        "evaluate": [
+            {"classification": {"data": "tone.test"}},
+            "footprint",
+            {"generation": {"prompt_tokens": [64, 512], "new_tokens": 32}},
+        ],
+    }
     for block in blocks(ROOT / "docs" / "configuration.md", "yaml"):
         whole.update(yaml.safe_load(block))
     tone_rows(tmp_path)
@@ -132,8 +139,11 @@ def test_the_pass_of_the_extending_page_is_found_as_another_package_brings_it(
     (info / "entry_points.txt").write_text(f"[{group}]\n{points}")
     shown = subprocess.run(
         [sys.executable, "-c", "from paretune.cli import main; main()", "passes", "prune"],
-        env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert "share" in shown.stdout
     assert "Zeroes the smallest weights." in shown.stdout
 

@@ -33,7 +33,9 @@ def write_config(folder: Path, model: Path, **changes: Any) -> Path:
         "model": str(model),
         "data": {
             "tone": {
-                "file": "tone.jsonl", "prompt": "{phrase}: ", "answer": "{tone}",
+                "file": "tone.jsonl",
+                "prompt": "{phrase}: ",
+                "answer": "{tone}",
                 "split": {"test": 0.3},
             }
         },
@@ -50,7 +52,7 @@ def write_config(folder: Path, model: Path, **changes: Any) -> Path:
         "target": {"threads": [1]},
         "objectives": {"maximize": "accuracy", "minimize": "size_mb"},
         **changes,
-    }  # fmt: skip
+    }
     file = folder / "tone.yaml"
     file.write_text(yaml.safe_dump(config, sort_keys=False))
     return file
@@ -75,17 +77,19 @@ def check_study(result: SearchResult, folder: Path, store: Path) -> None:
         assert (result.best / name).is_file(), name
     ran = subprocess.run(
         [sys.executable, result.best / "sample.py", "the sun"],
-        capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
     assert ran.returncode == 0, ran.stderr
-    again = optimize(
-        result.best / "recipe.yaml", study=folder / "again", store=store, single=True
-    )  # fmt: skip
+    again = optimize(result.best / "recipe.yaml", study=folder / "again", store=store, single=True)
     before = next(c for c in results["candidates"] if c["id"] == results["best"])
     after = next(
-        c for c in again.results["candidates"]
+        c
+        for c in again.results["candidates"]
         if c["recipe"] == before["recipe"] and c["runtime"] == before["runtime"]
-    )  # fmt: skip
+    )
     assert after["artifact"] == before["artifact"]
     assert after["metrics"]["accuracy"] == before["metrics"]["accuracy"]
 
@@ -113,9 +117,10 @@ def test_what_builds_but_does_not_load_is_invalid(tmp_path: Path) -> None:
 
     model = make_tiny_llama(tmp_path / "model")
     file = write_config(
-        tmp_path, model,
+        tmp_path,
+        model,
         passes=[{"genai": {"precision": ["fp32", "fp16"]}}],
-    )  # fmt: skip
+    )
     result = optimize(file, study=tmp_path / "study", store=tmp_path / "store")
     rows = result.results["candidates"]
     assert [row["outcome"] for row in rows] == ["ok", "skipped"]
@@ -144,7 +149,8 @@ def test_a_tokenizer_that_puts_a_token_first(
         else make_tiny_llama(tmp_path / "model", sentencepiece=True)
     )
     file = write_config(
-        tmp_path, model,
+        tmp_path,
+        model,
         passes=[{"genai": {"precision": ["fp32", "int8", "int4"]}}],
         evaluate=[
             {"classification": {"data": "tone.test"}},
@@ -152,7 +158,7 @@ def test_a_tokenizer_that_puts_a_token_first(
             {"footprint": {"loads": 1}},
         ],
         objectives={"minimize": ["perplexity", "size_mb"]},
-    )  # fmt: skip
+    )
     config = yaml.safe_load(file.read_text())
     (tmp_path / "text.txt").write_text(
         "Once upon a time, there was a little girl named Lily. " * 20

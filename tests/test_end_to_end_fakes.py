@@ -16,7 +16,7 @@ from paretune.config import load
 from paretune.core.candidate import RuntimeSettings
 from paretune.core.errors import UsageError
 from paretune.core.jsontools import read_json
-from paretune.preflight.prepared import Setting
+from paretune.preflight.prepared import PreparedSearch
 from paretune.store.artifacts import Store
 from paretune.study.folder import read_outcomes
 from paretune.targets.launchers.local import LocalTarget
@@ -64,9 +64,14 @@ def test_what_was_ruled_out_is_looked_at_again(tmp_path: Path) -> None:
 
 
 def test_shared_prefixes_are_built_once(tmp_path: Path) -> None:
-    config = write_fake_study(tmp_path, {}, passes=[
-        {"fake_train": {"x": [1, 2]}}, {"noop": {"x": [1, 2, 3]}},
-    ])  # fmt: skip
+    config = write_fake_study(
+        tmp_path,
+        {},
+        passes=[
+            {"fake_train": {"x": [1, 2]}},
+            {"noop": {"x": [1, 2, 3]}},
+        ],
+    )
     result = search(config)
     steps = [
         step
@@ -113,9 +118,11 @@ def test_relaxed_constraints_reopen_what_was_stopped_early(tmp_path: Path) -> No
 def test_a_limit_that_has_grown_lets_a_timeout_be_tried_again(tmp_path: Path) -> None:
     """Also where it was the baseline's: else the study could never go on."""
     config = write_fake_study(
-        tmp_path, {"x": [1, 2]}, baseline=[{"noop": {"x": 0, "misbehave": "slow"}}],
+        tmp_path,
+        {"x": [1, 2]},
+        baseline=[{"noop": {"x": 0, "misbehave": "slow"}}],
         search={"strategy": "exhaustive", "job_time": "1s"},
-    )  # fmt: skip
+    )
     first = search(config)
     assert [row["outcome"] for row in first.results["candidates"]] == ["timeout", "ok", "ok"]
     stamp = (tmp_path / "study/candidates/0003/outcome.json").stat().st_mtime_ns
@@ -125,8 +132,10 @@ def test_a_limit_that_has_grown_lets_a_timeout_be_tried_again(tmp_path: Path) ->
     config.write_text(config.read_text().replace("job_time: 1s", "job_time: 10m"))
     last = search(config)
     assert [(row["id"], row["outcome"]) for row in last.results["candidates"]] == [
-        (1, "ok"), (2, "ok"), (3, "ok"),
-    ]  # fmt: skip
+        (1, "ok"),
+        (2, "ok"),
+        (3, "ok"),
+    ]
     assert last.results["baseline"]["id"] == 1
     assert (tmp_path / "study/candidates/0003/outcome.json").stat().st_mtime_ns == stamp
     dropped = read_json(tmp_path / "study/candidates/0001/dropped-1.json")
@@ -202,8 +211,11 @@ def test_ended_in_the_middle_and_resumed(tmp_path: Path, ending: signal.Signals)
 def test_other_objectives_go_on_in_the_same_study(tmp_path: Path) -> None:
     config = write_fake_study(tmp_path, {"x": [1, 2], "quality": [0.8, 0.9], "speed": [5.0]})
     first = search(config, trials=3)
-    config.write_text(config.read_text().replace("maximize: accuracy\n  minimize: decode_ms_p50",
-                                                 "minimize: decode_ms_p50"))  # fmt: skip
+    config.write_text(
+        config.read_text().replace(
+            "maximize: accuracy\n  minimize: decode_ms_p50", "minimize: decode_ms_p50"
+        )
+    )
     second = search(config)
     (objective,) = second.results["objectives"]
     assert (objective["metric"], objective["direction"]) == ("decode_ms_p50", "minimize")
@@ -230,8 +242,8 @@ def test_hard_links_go_to_what_only_reads(
     big = tmp_path / "model" / "model.safetensors"
     big.write_bytes(big.read_bytes() + bytes(2 << 20))
     target = LocalTarget(preload=False)
-    setting = Setting(load(config, **switches), Store(tmp_path / "store"), target)
+    prepared = PreparedSearch(load(config, **switches), Store(tmp_path / "store"), target)
     target.close()
-    with setting.workbench().packaged(setting.model, RuntimeSettings()) as package:
+    with prepared.job_factory().packaged(prepared.model, RuntimeSettings()) as package:
         same = os.path.samefile(big, package.path / big.name)
     assert same is linked

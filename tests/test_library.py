@@ -168,7 +168,7 @@ def test_what_cannot_be_compared_is_refused_before_the_machine_is_looked_at(
     def looked(*_: Any) -> None:
         raise AssertionError("the machine was looked at")
 
-    monkeypatch.setattr("paretune.targets.device.environment.look_around", looked)
+    monkeypatch.setattr("paretune.targets.device.environment.inspect_environment", looked)
     monkeypatch.setattr("paretune.targets.launchers.local.LocalTarget.info", looked)
     with pytest.raises(paretune.UsageError, match=told) as refused:
         paretune.compare([tiny if one == "M" else one for one in given], **more)
@@ -178,10 +178,14 @@ def test_what_cannot_be_compared_is_refused_before_the_machine_is_looked_at(
 @pytest.mark.parametrize("name", ["a\0b", "a\x1b[31mb", "a\x7fb", "a\x9bb", "a\nb"])
 def test_no_message_holds_a_control_character(name: str) -> None:
     with pytest.raises(paretune.UsageError) as refused:
-        paretune.optimize({
-            "model": name, "passes": ["merge"], "evaluate": ["footprint"],
-            "objectives": {"minimize": "size_mb"},
-        })  # fmt: skip
+        paretune.optimize(
+            {
+                "model": name,
+                "passes": ["merge"],
+                "evaluate": ["footprint"],
+                "objectives": {"minimize": "size_mb"},
+            }
+        )
     told = str(refused.value)
     assert all(c.isprintable() or c == "\n" for c in told)
     assert name not in told

@@ -49,9 +49,14 @@ def test_each_way_has_its_outcome_and_the_next_candidate_is_unharmed(
     temporary.mkdir()
     monkeypatch.setenv("TMPDIR", str(temporary))
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
-    pairs = [step for n, way in enumerate(WAYS) for step in (
-        {"noop": {"misbehave": way, "x": 2 * n + 1}}, {"noop": {"x": 2 * n + 2}},
-    )]  # fmt: skip
+    pairs = [
+        step
+        for n, way in enumerate(WAYS)
+        for step in (
+            {"noop": {"misbehave": way, "x": 2 * n + 1}},
+            {"noop": {"x": 2 * n + 2}},
+        )
+    ]
     config = write_fake_study(tmp_path, {}, search=LIMITS, passes=[{"any": pairs}])
     processes = set(psutil.Process().children(recursive=True))
     result = search(config)

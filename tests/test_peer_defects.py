@@ -19,13 +19,13 @@ from paretune.core.candidate import Candidate, RuntimeSettings, Step
 from paretune.core.errors import UsageError
 from paretune.core.jsontools import read_json
 from paretune.core.measurement import Measurement
-from paretune.core.result import Outcome, OutcomeKind
+from paretune.core.result import OutcomeKind, TrialResult
 from paretune.evaluators.footprint import Footprint, FootprintParams
 from paretune.evaluators.generation.generation import Generation, GenerationParams
 from paretune.registry import find_pass
 from paretune.search.constraints import Objective, parse_constraint
 from paretune.search.space import PassSlot, Space
-from paretune.search.summary import Standing, stand
+from paretune.search.summary import StudySummary, summarize
 from paretune.stats.intervals import percentile
 from paretune.store.artifacts import Store
 from paretune.study.folder import read_outcomes
@@ -34,20 +34,20 @@ from tests.tiny_models import make_tiny_llama
 OBJECTIVES = (Objective("accuracy", "maximize"), Objective("decode_ms_p50", "minimize"))
 
 
-def ended(id: int, kind: OutcomeKind = OutcomeKind.OK, **values: float | None) -> Outcome:
+def ended(id: int, kind: OutcomeKind = OutcomeKind.OK, **values: float | None) -> TrialResult:
     measured = {
         name: Measurement(name, value, "", value, value, 100) for name, value in values.items()
     }
-    return Outcome(id, Candidate((Step("noop", {"x": id}),)), kind, measurements=measured)
+    return TrialResult(id, Candidate((Step("noop", {"x": id}),)), kind, measurements=measured)
 
 
-def standing(outcomes: list[Outcome], *constraints: str) -> Standing:
-    return stand(outcomes, OBJECTIVES, tuple(map(parse_constraint, constraints)), None)
+def summary(outcomes: list[TrialResult], *constraints: str) -> StudySummary:
+    return summarize(outcomes, OBJECTIVES, tuple(map(parse_constraint, constraints)), None)
 
 
 def test_01_a_threshold_on_every_objective_is_still_a_threshold() -> None:
     outcomes = [ended(1, accuracy=0.5, decode_ms_p50=30.0), ended(2, accuracy=0.9, decode_ms_p50=5)]
-    found = standing(outcomes, "accuracy >= 0.95", "decode_ms_p50 <= 10")
+    found = summary(outcomes, "accuracy >= 0.95", "decode_ms_p50 <= 10")
     assert found.feasible == frozenset()
     assert found.best is None
     assert found.nearest_miss is not None
@@ -57,25 +57,25 @@ def test_01_a_threshold_on_every_objective_is_still_a_threshold() -> None:
 @pytest.mark.parametrize("value", [float("nan"), None])
 def test_02_a_metric_that_is_not_a_number_is_never_on_the_front(value: float | None) -> None:
     outcomes = [ended(1, accuracy=0.9, decode_ms_p50=10), ended(2, accuracy=value, decode_ms_p50=1)]
-    found = standing(outcomes)
+    found = summary(outcomes)
     assert found.front == (1,)
     assert found.best == 1
-    assert standing(outcomes, "accuracy >= 0.1").feasible == {1}
+    assert summary(outcomes, "accuracy >= 0.1").feasible == {1}
 
 
 @pytest.mark.parametrize("kind", [k for k in OutcomeKind if k is not OutcomeKind.OK])
 def test_03_a_failed_candidate_breaks_no_sorting_and_meets_no_goal(kind: OutcomeKind) -> None:
     outcomes = [ended(1, kind), ended(2, accuracy=0.9, decode_ms_p50=10.0), ended(3, kind)]
     for constraints in ((), ("accuracy >= 0.5",)):
-        found = standing(outcomes, *constraints)
+        found = summary(outcomes, *constraints)
         assert found.feasible == {2}
         assert found.front == (2,)
 
 
 def test_04_lacking_a_metric_of_which_less_is_better_does_not_rank_best() -> None:
     outcomes = [ended(1, accuracy=0.9, decode_ms_p50=10.0), ended(2, accuracy=0.99)]
-    assert standing(outcomes).front == (1,)
-    assert standing(outcomes, "decode_ms_p50 <= 100").feasible == {1}
+    assert summary(outcomes).front == (1,)
+    assert summary(outcomes, "decode_ms_p50 <= 100").feasible == {1}
 
 
 def test_05_two_trials_are_two(tmp_path: Path) -> None:
@@ -130,9 +130,12 @@ def test_09_keys_know_package_versions_and_speeds_their_device(
 
     def key() -> str:
         return store.action_key(
-            input_digest="sha256:1", pass_=genai, params=genai.Params(precision="fp32"),
-            data={}, provider="cpu",
-        )  # fmt: skip
+            input_digest="sha256:1",
+            pass_=genai,
+            params=genai.Params(precision="fp32"),
+            data={},
+            provider="cpu",
+        )
 
     before = key()
     monkeypatch.setattr("paretune.store.artifacts.package_version", lambda name: "another")
@@ -169,12 +172,14 @@ def test_11_the_provider_is_searched_any_metric_is_an_objective_and_failure_has_
     (tmp_path / "lines.txt").write_text("one\ntwo\n")
     make_tiny_llama(tmp_path / "llama")  # one with a tokenizer, which perplexity needs
     config = write_fake_study(
-        tmp_path, {"misbehave": "raise"}, baseline=[{"noop": {"misbehave": "raise"}}],
+        tmp_path,
+        {"misbehave": "raise"},
+        baseline=[{"noop": {"misbehave": "raise"}}],
         model="llama",
         data={"lines": {"file": "lines.txt", "text": "{text}"}},
         evaluate=["readback", {"perplexity": {"data": "lines"}}],
         objectives={"minimize": ["perplexity", "decode_ms_p50"]},
-    )  # fmt: skip
+    )
     ran = paretune("run", config, cwd=tmp_path)
     assert ran.returncode == 3, ran.stderr
     assert "Traceback" not in ran.stderr

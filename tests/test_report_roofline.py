@@ -19,12 +19,18 @@ ROW: dict[str, Any] = {
     "feasible": True,
     "pareto": True,
     "metrics": {
-        "decode_ms_p50": {"value": 9.0, "low": 8.9, "high": 9.1, "n": 96, "unit": "ms",
-                          "reason": None},
+        "decode_ms_p50": {
+            "value": 9.0,
+            "low": 8.9,
+            "high": 9.1,
+            "n": 96,
+            "unit": "ms",
+            "reason": None,
+        },
     },
     "artifact": "sha256:1",
     "seconds": [],
-}  # fmt: skip
+}
 
 
 def results(*roofs: Any) -> dict[str, Any]:
@@ -33,20 +39,32 @@ def results(*roofs: Any) -> dict[str, Any]:
         for id, roof in enumerate(roofs, start=1)
     ]
     whole = {
-        "schema": 1, "study": "s", "status": "finished", "config": "sha256:c", "versions": {},
-        "device": {}, "objectives": [{"metric": "decode_ms_p50", "direction": "minimize"}],
-        "constraints": [], "baseline": None, "candidates": rows, "pareto": [1], "best": 1,
-        "nearest_miss": None, "no_difference": [],
-    }  # fmt: skip
+        "schema": 1,
+        "study": "s",
+        "status": "finished",
+        "config": "sha256:c",
+        "versions": {},
+        "device": {},
+        "objectives": [{"metric": "decode_ms_p50", "direction": "minimize"}],
+        "constraints": [],
+        "baseline": None,
+        "candidates": rows,
+        "pareto": [1],
+        "best": 1,
+        "nearest_miss": None,
+        "no_difference": [],
+    }
     checked: dict[str, Any] = Results.model_validate(whole).model_dump(mode="json", by_alias=True)
     return checked
 
 
 def test_bytes_and_share_are_shown(tmp_path: Path) -> None:
     whole = {
-        "bytes_per_token": 84_000_000, "operations_per_prompt_token": 212_400_000,
-        "decode_share": 0.4567, "ttft_share": 0.31,
-    }  # fmt: skip
+        "bytes_per_token": 84_000_000,
+        "operations_per_prompt_token": 212_400_000,
+        "decode_share": 0.4567,
+        "ttft_share": 0.31,
+    }
     unmeasured = {**whole, "decode_share": None, "ttft_share": None}
     write_report(results(whole, unmeasured, None, "absent"), tmp_path / "r.html")
     page = (tmp_path / "r.html").read_text()
@@ -66,9 +84,11 @@ def test_an_older_study_has_no_such_columns(tmp_path: Path) -> None:
 
 def test_a_device_that_was_not_measured_has_no_share_and_it_is_said(tmp_path: Path) -> None:
     unmeasured = {
-        "bytes_per_token": 84_000_000, "operations_per_prompt_token": 212_400_000,
-        "decode_share": None, "ttft_share": None,
-    }  # fmt: skip
+        "bytes_per_token": 84_000_000,
+        "operations_per_prompt_token": 212_400_000,
+        "decode_share": None,
+        "ttft_share": None,
+    }
     write_report(results(unmeasured), tmp_path / "r.html")
     page = (tmp_path / "r.html").read_text()
     assert "MB a token" in page

@@ -23,9 +23,14 @@ def shell(line: str, folder: Path, **more: str) -> subprocess.CompletedProcess[s
     """Run a line of bash in which $PT is the command."""
     quoted = " ".join(f"'{word}'" for word in COMMAND)
     return subprocess.run(
-        ["bash", "-c", f"PT=({quoted}); {line}"], cwd=folder, env=environment(folder, **more),
-        capture_output=True, text=True, errors="replace", check=False,
-    )  # fmt: skip
+        ["bash", "-c", f"PT=({quoted}); {line}"],
+        cwd=folder,
+        env=environment(folder, **more),
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
 
 
 def outcomes(folder: Path) -> int:
@@ -64,8 +69,12 @@ def test_a_descriptor_that_does_not_block(tmp_path: Path) -> None:
     """As node and ssh hand them over: a slow reader is waited for."""
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
-    process = subprocess.Popen([*COMMAND, "passes", "genai", "--json"], stdout=writing,
-                               cwd=tmp_path, env=environment(tmp_path))  # fmt: skip
+    process = subprocess.Popen(
+        [*COMMAND, "passes", "genai", "--json"],
+        stdout=writing,
+        cwd=tmp_path,
+        env=environment(tmp_path),
+    )
     os.close(writing)
     with open(reading, "rb") as pipe:
         text = pipe.read()

@@ -20,9 +20,15 @@ def shell(line: str, folder: Path, **more: str) -> subprocess.CompletedProcess[s
     environment = {**os.environ, "PYTHONPATH": PATHS, "PARETUNE_STORE": str(folder / "store")}
     command = f"PT=('{sys.executable}' -m paretune); {line}"
     seen = subprocess.run(
-        ["bash", "-c", command], cwd=folder, env={**environment, **more},
-        capture_output=True, text=True, errors="replace", timeout=300, check=False,
-    )  # fmt: skip
+        ["bash", "-c", command],
+        cwd=folder,
+        env={**environment, **more},
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=300,
+        check=False,
+    )
     assert "Traceback" not in seen.stdout + seen.stderr, seen.stderr
     assert "this is a bug" not in seen.stderr
     return seen
@@ -109,7 +115,10 @@ def test_a_locked_mirror_is_noted_and_the_search_ends_well(tmp_path: Path) -> No
 def test_what_may_not_be_written(tmp_path: Path) -> None:
     write_fake_study(tmp_path, {"x": 1})
     shell('"${PT[@]}" search fake.yaml', tmp_path)
-    seen = shell('chmod 500 studies/fake; "${PT[@]}" report studies/fake; x=$?; '
-                 "chmod 700 studies/fake; exit $x", tmp_path)  # fmt: skip
+    seen = shell(
+        'chmod 500 studies/fake; "${PT[@]}" report studies/fake; x=$?; '
+        "chmod 700 studies/fake; exit $x",
+        tmp_path,
+    )
     assert seen.returncode == 4
     assert "Permission denied" in seen.stderr

@@ -37,17 +37,21 @@ def run(studies: int) -> tuple[str, dict[str, Any]]:
                 given: list[tuple[bool, bool, float, bool]] = []
                 for samples in _SAMPLES:
                     given += simulate(
-                        _p95, [(processes, tail, spells, samples, _truth(tail, spells))] * studies,
+                        _p95,
+                        [(processes, tail, spells, samples, _truth(tail, spells))] * studies,
                         samples,
-                    )  # fmt: skip
+                    )
                 told = [one for one in given if one[0]]
                 case = {
-                    "processes": processes, "tail": tail, "spells": spells, "n": len(given),
+                    "processes": processes,
+                    "tail": tail,
+                    "spells": spells,
+                    "n": len(given),
                     "given": len(told) / len(given),
                     "covered": float(np.mean([one[1] for one in told])),
                     "median_width": statistics.median(one[2] for one in told),
                     "covered_as_one_sample": float(np.mean([one[3] for one in given])),
-                }  # fmt: skip
+                }
                 cases.append(case)
                 rows.append([processes, tail, spells, *list(case.values())[4:]])
     five = [case for case in cases if case["processes"] == 5]
@@ -56,24 +60,48 @@ def run(studies: int) -> tuple[str, dict[str, Any]]:
         "covered": statistics.fmean(c["covered"] for c in five),
         "median_width": statistics.median(c["median_width"] for c in five),
     }
-    shown = table(("processes", "tail", "slow spells", "given", "covered", "median width",
-                   "covered as one sample"), rows)  # fmt: skip
+    shown = table(
+        (
+            "processes",
+            "tail",
+            "slow spells",
+            "given",
+            "covered",
+            "median width",
+            "covered as one sample",
+        ),
+        rows,
+    )
     shown += "\n\nfive processes, all cases: " + ", ".join(f"{k} {v:.3f}" for k, v in whole.items())
     rows, spreads = [], []
     for spells in (0.0, 0.15):
         for uneven in (0.0, 0.5, 1.0):
             seen = simulate(_spread, [(spells, uneven)] * max(20, studies // 4), 3)
             parts = np.concatenate(seen)
-            case = {"spells": spells, "uneven": uneven, "n": len(parts),
-                    "covered": float(parts[:, 0].mean()), "width": float(np.median(parts[:, 1])),
-                    "widest_tenth": float(np.quantile(parts[:, 1], 0.9)),
-                    "alone_covered": float(parts[:, 2].mean()),
-                    "alone_width": float(np.median(parts[:, 3])),
-                    "alone_widest_tenth": float(np.quantile(parts[:, 3], 0.9))}  # fmt: skip
+            case = {
+                "spells": spells,
+                "uneven": uneven,
+                "n": len(parts),
+                "covered": float(parts[:, 0].mean()),
+                "width": float(np.median(parts[:, 1])),
+                "widest_tenth": float(np.quantile(parts[:, 1], 0.9)),
+                "alone_covered": float(parts[:, 2].mean()),
+                "alone_width": float(np.median(parts[:, 3])),
+                "alone_widest_tenth": float(np.quantile(parts[:, 3], 0.9)),
+            }
             spreads.append(case)
             rows.append(list(case.values()))
-    head = ("slow spells", "unevenness", "n", "covered", "median width", "widest tenth",
-            "alone: covered", "median width", "widest tenth")  # fmt: skip
+    head = (
+        "slow spells",
+        "unevenness",
+        "n",
+        "covered",
+        "median width",
+        "widest tenth",
+        "alone: covered",
+        "median width",
+        "widest tenth",
+    )
     shown += "\n\n" + table(head, rows)
     return shown, {"p95": cases, "five_processes": whole, "spread": spreads}
 
@@ -113,10 +141,12 @@ def _p95(
     for speed in _speed(rng, spells, processes):
         samples = tuple(float(v) for v in speed * _tokens(rng, tail, n))
         everything += samples
-        blocks.append({
-            _P50: Measurement(_P50, statistics.median(samples), "ms", n=n, samples=samples),
-            _P95: Measurement(_P95, None, "ms", reason="too few"),
-        })  # fmt: skip
+        blocks.append(
+            {
+                _P50: Measurement(_P50, statistics.median(samples), "ms", n=n, samples=samples),
+                _P95: Measurement(_P95, None, "ms", reason="too few"),
+            }
+        )
     m = pool(blocks)[_P95]
     naive = percentile(everything, 0.95)
     as_one = naive is not None and naive[1] <= truth <= naive[2]

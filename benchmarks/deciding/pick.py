@@ -12,11 +12,11 @@ from deciding.parallel import simulate
 from deciding.world import FORMS, World, answers, draw_world, outcomes
 
 from paretune.core.measurement import Measurement
-from paretune.core.result import Outcome
+from paretune.core.result import TrialResult
 from paretune.search.confirm.confidence import SETTLED, confidence
 from paretune.search.confirm.selection_bias import selection_bias
 from paretune.search.constraints import Objective
-from paretune.search.summary import stand
+from paretune.search.summary import summarize
 from paretune.search.tolerance import Tolerance
 from paretune.stats.intervals import wilson
 
@@ -35,44 +35,92 @@ def run(studies: int) -> tuple[str, dict[str, Any]]:
         cases.append(_case(n, "all", rows))
     whole = [case for case in cases if case["form"] == "all"]
     shown = [
-        table(("examples", "studies", "said >= 0.95", "of those truly within",
-               *(f"beyond the tolerance: {rule}" for rule in _RULES),
-               *(f"speed kept: {rule}" for rule in _RULES)),
-              [[c["n"], c["studies"], c["sure"], c["sure_and_within"],
-                *(c["rules"][rule]["beyond"] for rule in _RULES),
-                *(c["rules"][rule]["speed"] for rule in _RULES)] for c in whole]),
-        table(("examples", "form", "said >= 0.95", "of those truly within", "said on average",
-               "truly within", "too high, raw", "too high, corrected"),
-              [[c["n"], c["form"], c["sure"], c["sure_and_within"], c["said"],
-                1 - c["rules"]["within"]["beyond"], c["bias"], c["bias_left"]] for c in cases]),
-        table(("examples", "said between", "studies", "truly within"),
-              [[c["n"], f"{b['from']:g} and {min(1, b['to']):g}", b["studies"], b["within"]]
-               for c in whole for b in c["bins"]]),
-    ]  # fmt: skip
+        table(
+            (
+                "examples",
+                "studies",
+                "said >= 0.95",
+                "of those truly within",
+                *(f"beyond the tolerance: {rule}" for rule in _RULES),
+                *(f"speed kept: {rule}" for rule in _RULES),
+            ),
+            [
+                [
+                    c["n"],
+                    c["studies"],
+                    c["sure"],
+                    c["sure_and_within"],
+                    *(c["rules"][rule]["beyond"] for rule in _RULES),
+                    *(c["rules"][rule]["speed"] for rule in _RULES),
+                ]
+                for c in whole
+            ],
+        ),
+        table(
+            (
+                "examples",
+                "form",
+                "said >= 0.95",
+                "of those truly within",
+                "said on average",
+                "truly within",
+                "too high, raw",
+                "too high, corrected",
+            ),
+            [
+                [
+                    c["n"],
+                    c["form"],
+                    c["sure"],
+                    c["sure_and_within"],
+                    c["said"],
+                    1 - c["rules"]["within"]["beyond"],
+                    c["bias"],
+                    c["bias_left"],
+                ]
+                for c in cases
+            ],
+        ),
+        table(
+            ("examples", "said between", "studies", "truly within"),
+            [
+                [c["n"], f"{b['from']:g} and {min(1, b['to']):g}", b["studies"], b["within"]]
+                for c in whole
+                for b in c["bins"]
+            ],
+        ),
+    ]
     return "\n\n".join(shown), {"cases": cases}
 
 
 def _study(rng: np.random.Generator, form: str, n: int) -> dict[str, Any]:
     """Return what one study picks by each rule, what it says, and the truth."""
     tolerance = float(rng.choice(_TOLERANCES))
-    objectives = (Objective("accuracy", "maximize", Tolerance(tolerance)),
-                  Objective("decode_ms_p50", "minimize"))  # fmt: skip
+    objectives = (
+        Objective("accuracy", "maximize", Tolerance(tolerance)),
+        Objective("decode_ms_p50", "minimize"),
+    )
     world = draw_world(rng, form)
     found = outcomes(answers(world, n, rng), world.ms, seed=int(rng.integers(1 << 30)))
-    standing = stand(found, objectives, (), found[0])
-    told = confidence(found, standing, objectives, found[0], foresee=False)
+    summary = summarize(found, objectives, (), found[0])
+    told = confidence(found, summary, objectives, found[0], foresee=False)
     assert told is not None
     assert told.probability is not None
-    bias = selection_bias(found, standing, objectives, (), found[0])
+    bias = selection_bias(found, summary, objectives, (), found[0])
     assert bias is not None
-    picks = {"within": told.id, "intervals overlap": overlapping(found, standing.front),
-             "most accurate": _most_accurate(found)}  # fmt: skip
+    picks = {
+        "within": told.id,
+        "intervals overlap": overlapping(found, summary.front),
+        "most accurate": _most_accurate(found),
+    }
     truth = float(world.accuracy[told.id - 1])
     return {
-        "form": form, "said": told.probability,
+        "form": form,
+        "said": told.probability,
         "rules": {rule: _fares(world, id - 1, tolerance) for rule, id in picks.items()},
-        "bias": bias.raw - truth, "bias_left": bias.corrected - truth,
-    }  # fmt: skip
+        "bias": bias.raw - truth,
+        "bias_left": bias.corrected - truth,
+    }
 
 
 def _fares(world: World, pick: int, tolerance: float) -> tuple[bool, float]:
@@ -89,24 +137,37 @@ def _case(n: int, form: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any
     for rule in _RULES:
         fares = [row["rules"][rule] for row in rows]
         kept = [min(1.0, speed) for _, speed in fares]
-        rules[rule] = {"beyond": float(np.mean([not ok for ok, _ in fares])),
-                       "speed": float(np.mean(kept))}  # fmt: skip
+        rules[rule] = {
+            "beyond": float(np.mean([not ok for ok, _ in fares])),
+            "speed": float(np.mean(kept)),
+        }
     bins = []
     for low, high in pairwise(_BINS):
         inside = (said >= low) & (said < high)
-        bins.append({"from": low, "to": high, "studies": int(inside.sum()),
-                     "within": float(within[inside].mean()) if inside.any() else None})  # fmt: skip
+        bins.append(
+            {
+                "from": low,
+                "to": high,
+                "studies": int(inside.sum()),
+                "within": float(within[inside].mean()) if inside.any() else None,
+            }
+        )
     return {
-        "n": n, "form": form, "studies": len(rows), "sure": float(sure.mean()),
+        "n": n,
+        "form": form,
+        "studies": len(rows),
+        "sure": float(sure.mean()),
         "sure_studies": int(sure.sum()),
         "sure_and_within": float(within[sure].mean()) if sure.any() else None,
-        "said": float(said.mean()), "rules": rules, "bins": bins,
+        "said": float(said.mean()),
+        "rules": rules,
+        "bins": bins,
         "bias": float(np.mean([row["bias"] for row in rows])),
         "bias_left": float(np.mean([row["bias_left"] for row in rows])),
-    }  # fmt: skip
+    }
 
 
-def overlapping(found: Sequence[Outcome], front: Sequence[int]) -> int:
+def overlapping(found: Sequence[TrialResult], front: Sequence[int]) -> int:
     """Return the pick by the rule before: the fastest whose interval overlaps the leader's."""
     accuracy = {o.id: _accuracy(o) for o in found if o.id in front}
     leader = max(accuracy.values(), key=lambda m: m.value or 0.0)
@@ -116,11 +177,11 @@ def overlapping(found: Sequence[Outcome], front: Sequence[int]) -> int:
     return min(left, key=lambda o: o.value("decode_ms_p50") or 0.0).id
 
 
-def _most_accurate(found: Sequence[Outcome]) -> int:
+def _most_accurate(found: Sequence[TrialResult]) -> int:
     return max(
         found, key=lambda o: (o.value("accuracy") or 0.0, -(o.value("decode_ms_p50") or 0))
     ).id
 
 
-def _accuracy(outcome: Outcome) -> Measurement:
+def _accuracy(outcome: TrialResult) -> Measurement:
     return (outcome.measurements or {})["accuracy"]

@@ -42,10 +42,21 @@ def run(studies: int) -> tuple[str, dict[str, Any]]:
         for margin in _MARGINS:
             seen = simulate(_speed, [(margin, floor)] * (10 * studies), 1)
             stopped, one, looks = (float(np.mean(part)) for part in zip(*seen, strict=True))
-            speeds.append({"margin": margin, "noise_floor": floor, "n": len(seen),
-                           "stopped": stopped, "one_look": one, "looks": looks})  # fmt: skip
-            where = "at the limit" if not margin else (
-                f"{abs(margin):.0%} {'outside' if margin > 0 else 'inside'}")  # fmt: skip
+            speeds.append(
+                {
+                    "margin": margin,
+                    "noise_floor": floor,
+                    "n": len(seen),
+                    "stopped": stopped,
+                    "one_look": one,
+                    "looks": looks,
+                }
+            )
+            where = (
+                "at the limit"
+                if not margin
+                else (f"{abs(margin):.0%} {'outside' if margin > 0 else 'inside'}")
+            )
             rows.append([where, "none" if floor is None else f"{floor:.0%}", stopped, one, looks])
     shown = table(("a model", "noise floor", "stopped", "by one look", "processes looked at"), rows)
     rows, parts = [], []
@@ -53,8 +64,15 @@ def run(studies: int) -> tuple[str, dict[str, Any]]:
         look = _perplexity if metric == "perplexity" else _macro_f1
         seen = simulate(look, [(kind,)] * (5 * studies), 2)
         stopped, one = (float(np.mean(part)) for part in zip(*seen, strict=True))
-        parts.append({"metric": metric, "model": kind, "n": len(seen), "stopped": stopped,
-                      "by_its_interval": one})  # fmt: skip
+        parts.append(
+            {
+                "metric": metric,
+                "model": kind,
+                "n": len(seen),
+                "stopped": stopped,
+                "by_its_interval": one,
+            }
+        )
         rows.append([metric, kind, stopped, one])
     shown += "\n\n" + table(("metric", "a model", "stopped", "by its interval alone"), rows)
     return shown, {"speeds": speeds, "parts": parts}
@@ -77,17 +95,23 @@ def _speed(rng: np.random.Generator, margin: float, floor: float | None) -> tupl
                 ms = params["ms"] * slow * math.exp(rng.normal(0, _SIGMA))
                 if params["x"] == 2 and job.payload["rung"] == "rough":
                     drawn.append(ms)
-                value = [Measurement("decode_ms_p50", ms, "ms", 0.99 * ms, 1.01 * ms, 99,
-                                     "device-2").to_json()]  # fmt: skip
+                value = [
+                    Measurement(
+                        "decode_ms_p50", ms, "ms", 0.99 * ms, 1.01 * ms, 99, "device-2"
+                    ).to_json()
+                ]
             return value
 
     two = [noop(x=1, ms=8.0), noop(x=2, ms=_LIMIT_MS * (1 + margin), quality=0.95)]
     with tempfile.TemporaryDirectory() as folder:
-        engine = make_engine(Path(folder), two, (f"decode_ms_p50 <= {_LIMIT_MS}",),
-                             noise_floor=floor)  # fmt: skip
+        engine = make_engine(
+            Path(folder), two, (f"decode_ms_p50 <= {_LIMIT_MS}",), noise_floor=floor
+        )
         engine.target = Drawn()
-        engine.evaluators = [replace(slot, processes=3) if slot.name == "generation" else slot
-                             for slot in engine.evaluators]  # fmt: skip
+        engine.evaluators = [
+            replace(slot, processes=3) if slot.name == "generation" else slot
+            for slot in engine.evaluators
+        ]
         engine.run()
     early = engine.recorder.outcomes[1].kind is OutcomeKind.INFEASIBLE
     one = 0.99 * drawn[0] - rough_slack(floor) * drawn[0] > _LIMIT_MS
@@ -109,8 +133,10 @@ def _perplexity(rng: np.random.Generator, kind: str) -> tuple[bool, bool]:
     assert limit is not None
     spec = MetricSpec("perplexity", "", "minimize", False)
     first = _windows(mine, [0, 1, 2])  # as the rough look was before
-    return (limit.surely_broken(relied_on(look, spec, reference=reference)),
-            limit.surely_broken(first))  # fmt: skip
+    return (
+        limit.surely_broken(relied_on(look, spec, reference=reference)),
+        limit.surely_broken(first),
+    )
 
 
 def _windows(sums: Any, seen: list[int]) -> Measurement:
@@ -119,10 +145,15 @@ def _windows(sums: Any, seen: list[int]) -> Measurement:
     drawn = np.random.default_rng(0).integers(0, len(means), (500, len(means)))
     low, high = np.exp(np.quantile(np.asarray(means)[drawn].mean(axis=1), (0.025, 0.975)))
     return Measurement(
-        "perplexity", math.exp(sum(means) / len(means)), "", float(low), float(high),
-        protocol="windows-1", samples=tuple(means),
+        "perplexity",
+        math.exp(sum(means) / len(means)),
+        "",
+        float(low),
+        float(high),
+        protocol="windows-1",
+        samples=tuple(means),
         details={WINDOWS: shown, TOKENS: [_WINDOW_TOKENS] * len(shown), ORDER: seen},
-    )  # fmt: skip
+    )
 
 
 def _macro_f1(rng: np.random.Generator, kind: str) -> tuple[bool, bool]:
@@ -136,8 +167,9 @@ def _macro_f1(rng: np.random.Generator, kind: str) -> tuple[bool, bool]:
     labels = tuple("abcde")
 
     def score(some: list[int]) -> Measurement:
-        found = classified(labels, some, [int(truth[i]) for i in some],
-                           [int(told[i]) for i in some], 0)  # fmt: skip
+        found = classified(
+            labels, some, [int(truth[i]) for i in some], [int(told[i]) for i in some], 0
+        )
         return next(m for m in found if m.metric == "macro_f1")
 
     whole, look = score(rows), score(rows[:_ROUGH]).noting(early=True)

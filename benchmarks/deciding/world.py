@@ -15,7 +15,7 @@ import numpy as np
 
 from paretune.core.candidate import Candidate, RuntimeSettings, Step
 from paretune.core.measurement import Measurement
-from paretune.core.result import Outcome, OutcomeKind
+from paretune.core.result import OutcomeKind, TrialResult
 from paretune.stats.intervals import wilson
 
 _NORMAL = NormalDist()
@@ -96,8 +96,13 @@ def _alike(rng: np.random.Generator) -> Drawn:
     return 0.8 + rng.normal(0, 0.004, count), ms, np.zeros(count, int), 0.0
 
 
-FORMS = {"kinds": _kinds, "just beyond": _just_beyond, "slope": _slope, "few": _few,
-         "alike": _alike}  # fmt: skip
+FORMS = {
+    "kinds": _kinds,
+    "just beyond": _just_beyond,
+    "slope": _slope,
+    "few": _few,
+    "alike": _alike,
+}
 
 
 def answers(world: World, n: int, rng: np.random.Generator) -> np.ndarray:
@@ -114,7 +119,7 @@ def answers(world: World, n: int, rng: np.random.Generator) -> np.ndarray:
 
 def outcomes(
     right: np.ndarray, ms: np.ndarray, noise: float = 0.02, seed: int = 0
-) -> list[Outcome]:
+) -> list[TrialResult]:
     """Return what a search would have on record of these candidates; candidate 1 is the baseline.
 
     Args:
@@ -129,20 +134,33 @@ def outcomes(
         n = len(samples)
         low, high = wilson(int(samples.sum()), n)
         accuracy = Measurement(
-            "accuracy", float(samples.mean()), "fraction", low, high, n, "wilson-1",
-            tuple(samples.tolist()), details={"rows": list(range(n))},
-        )  # fmt: skip
+            "accuracy",
+            float(samples.mean()),
+            "fraction",
+            low,
+            high,
+            n,
+            "wilson-1",
+            tuple(samples.tolist()),
+            details={"rows": list(range(n))},
+        )
         processes = ms[index] * np.exp(rng.normal(0, noise, 3))
         value = float(np.median(processes))
         half = 4.303 * float(np.std(np.log(processes), ddof=1)) / np.sqrt(3)
         speed = Measurement(
-            "decode_ms_p50", value, "ms", value * float(np.exp(-half)), value * float(np.exp(half)),
-            3, "device-2", tuple(processes.tolist()),
+            "decode_ms_p50",
+            value,
+            "ms",
+            value * float(np.exp(-half)),
+            value * float(np.exp(half)),
+            3,
+            "device-2",
+            tuple(processes.tolist()),
             details={"processes": [{"n": 1, "value": float(p), "round": None} for p in processes]},
-        )  # fmt: skip
+        )
         candidate = Candidate((Step("lora", {"r": index}),), RuntimeSettings("cpu", 1))
         found.append(
-            Outcome(
+            TrialResult(
                 index + 1,
                 candidate,
                 OutcomeKind.OK,

@@ -36,9 +36,16 @@ from olive_search_defects import (
 
 OUT = HERE.parent / "out" / "olive_defects.json"
 PACKAGES = (
-    "olive-ai", "torch", "transformers", "onnxruntime", "onnxruntime-genai", "datasets", "peft",
-    "optuna", "pydantic",
-)  # fmt: skip
+    "olive-ai",
+    "torch",
+    "transformers",
+    "onnxruntime",
+    "onnxruntime-genai",
+    "datasets",
+    "peft",
+    "optuna",
+    "pydantic",
+)
 DEFECTS: dict[int, tuple[str, Callable[[], list[Part]]]] = {
     1: ("threshold goals are dropped", threshold_goals),
     2: ("NaN is on the Pareto frontier", nan_on_the_front),

@@ -185,8 +185,12 @@ def run(
     with (folder / "log.txt").open("w+", encoding="utf-8") as log:
         process = subprocess.Popen(
             [*_kept_to(cores), sys.executable, "-m", "olive", *arguments],
-            cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True,
-        )  # fmt: skip
+            cwd=folder,
+            env=environment,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
         status = _wait(process, journal, stop_after)
         log.seek(0)
         text = log.read()

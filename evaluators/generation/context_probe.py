@@ -58,8 +58,14 @@ def peak_in_a_process(payload: dict[str, Any]) -> float | str:
     """
     command = calling("paretune.evaluators.generation.context_probe:main")
     try:
-        ran = subprocess.run(command, input=json.dumps(payload), capture_output=True, text=True,
-                             timeout=_TIMEOUT_S, check=False)  # fmt: skip
+        ran = subprocess.run(
+            command,
+            input=json.dumps(payload),
+            capture_output=True,
+            text=True,
+            timeout=_TIMEOUT_S,
+            check=False,
+        )
     except subprocess.TimeoutExpired:
         return f"filling the context took more than {_TIMEOUT_S} s"
     told = told_by(ran, fills_memory=True)

@@ -47,9 +47,12 @@ from paretune.runtimes.serving import Session, open_session
 from paretune.targets.worker.measuring import vocabulary_of
 
 _OF_A_CASE = (
-    ("ttft_ms_p50", "ms"), ("ttft_ms_p95", "ms"), ("decode_ms_p50", "ms"),
-    ("decode_ms_p95", "ms"), ("decode_tokens_per_s", "tokens/s"),
-)  # fmt: skip
+    ("ttft_ms_p50", "ms"),
+    ("ttft_ms_p95", "ms"),
+    ("decode_ms_p50", "ms"),
+    ("decode_ms_p95", "ms"),
+    ("decode_tokens_per_s", "tokens/s"),
+)
 _SUSTAINED = "decode_ms_p50_sustained"
 _FIRST = "first_ttft_ms"
 _PROBE_TOKENS = 4
@@ -154,8 +157,12 @@ class Generation:
     @property
     def prompts_by_metric(self) -> dict[str, int]:
         """Tokens of the prompt of each metric that is a time to a first token; bounds it."""
-        found = {f"{name}{case.suffix}": case.prompt for case in cases_of(self.params)
-                 for name, _ in _OF_A_CASE if name.startswith("ttft")}  # fmt: skip
+        found = {
+            f"{name}{case.suffix}": case.prompt
+            for case in cases_of(self.params)
+            for name, _ in _OF_A_CASE
+            if name.startswith("ttft")
+        }
         return {**found, **({_FIRST: found["ttft_ms_p50"]} if self.params.cold_start else {})}
 
     @property
@@ -205,9 +212,10 @@ class Generation:
                 found += _without([(_SUSTAINED, "ms")], _IN_A_BLOCK)
         if self._peak_name and rung is Rung.FULL:
             found.append(
-                self._peak(model, runtime, context, vocabulary, most) if whole
+                self._peak(model, runtime, context, vocabulary, most)
+                if whole
                 else next(_without([(self._peak_name, "MB")], _IN_A_BLOCK))
-            )  # fmt: skip
+            )
         return found
 
     def _extras(self) -> list[tuple[str, str]]:
@@ -233,9 +241,13 @@ class Generation:
             return sample_together(requests, effort)
 
     def _peak(
-        self, model: Model, runtime: RuntimeSettings, context: Context, vocabulary: int,
+        self,
+        model: Model,
+        runtime: RuntimeSettings,
+        context: Context,
+        vocabulary: int,
         most: int | None,
-    ) -> Measurement:  # fmt: skip
+    ) -> Measurement:
         """Measure the memory of a process of its own that holds the largest context."""
         name, longest = self._peak_name, longest_context(self.params)
         case = replace(cases_of(self.params)[0], context=longest, new=_PROBE_TOKENS)
@@ -245,19 +257,31 @@ class Generation:
         context.progress(Progress(f"generation:{Rung.FULL}", 0, 0, f"memory at {longest} tokens"))
         tokens = trace(case.needed - 1, vocabulary)
         payload = {
-            "model": model.to_json(), "runtime": runtime.to_json(),
-            "tokens": tokens[: case.before], "decode": tokens[case.before :],
-            "streams": self.params.streams, "trust_remote_code": context.trust_remote_code,
-        }  # fmt: skip
+            "model": model.to_json(),
+            "runtime": runtime.to_json(),
+            "tokens": tokens[: case.before],
+            "decode": tokens[case.before :],
+            "streams": self.params.streams,
+            "trust_remote_code": context.trust_remote_code,
+        }
         told = peak_in_a_process(payload)
         if isinstance(told, str):
             return next(_without([(name, "MB")], told))
         return Measurement(
-            name, told, "MB", n=1, protocol=PROTOCOL, samples=(told,),
+            name,
+            told,
+            "MB",
+            n=1,
+            protocol=PROTOCOL,
+            samples=(told,),
             reason="one process tells no interval",
-            details={"context": longest, "prompt_tokens": case.prompt,
-                     "streams": self.params.streams, "threads": runtime.threads},
-        )  # fmt: skip
+            details={
+                "context": longest,
+                "prompt_tokens": case.prompt,
+                "streams": self.params.streams,
+                "threads": runtime.threads,
+            },
+        )
 
 
 def _named(case: Case) -> list[tuple[str, str]]:
@@ -272,11 +296,13 @@ def _told(runs: Sequence[Run[Request]], effort: Effort) -> dict[str, Any]:
     tokens = sum(len(request.decode) for run in runs for request in run.kept)
     told: dict[str, Any] = {
         "protocol": {"name": PROTOCOL, "samples": effort.samples, "seconds": effort.seconds},
-        "warm_up": {"requests": sum(len(run.warm_up) for run in runs),
-                    "s": round(max(run.warm_up_s for run in runs), 6)},
+        "warm_up": {
+            "requests": sum(len(run.warm_up) for run in runs),
+            "s": round(max(run.warm_up_s for run in runs), 6),
+        },
         "requests": sum(kept),
         "seconds": round(seconds, 6),
-    }  # fmt: skip
+    }
     if len(runs) > 1:
         told["requests_per_stream"] = kept
         told["cut_off"] = sum(run.cut_off for run in runs)
@@ -291,8 +317,10 @@ def _measurements(
     ttft = [request.ttft for request in requests]
     decode = _decode_times(requests, len(runs))
     # One number a request, of one stream: a request's tokens slow down together, one by one.
-    turns = {"ttft_ms": [request.ttft for request in runs[0].kept],
-             "decode_ms": [statistics.median(r.decode) for r in runs[0].kept]}  # fmt: skip
+    turns = {
+        "ttft_ms": [request.ttft for request in runs[0].kept],
+        "decode_ms": [statistics.median(r.decode) for r in runs[0].kept],
+    }
     of_turns = {name: _by_turn(values, runs[0].turns) for name, values in turns.items()}
     for name, values in (("ttft_ms", ttft), ("decode_ms", decode)):
         told = {**details, "drift": drift(turns[name]), **of_turns[name]}
@@ -310,8 +338,12 @@ def _by_turn(values: Sequence[float], sizes: Sequence[int]) -> dict[str, list[fl
     if not sizes:
         return {}
     ends = list(accumulate(sizes))
-    return {"turns": [statistics.median(values[end - size : end])
-                      for end, size in zip(ends, sizes, strict=True)]}  # fmt: skip
+    return {
+        "turns": [
+            statistics.median(values[end - size : end])
+            for end, size in zip(ends, sizes, strict=True)
+        ]
+    }
 
 
 def _decode_times(requests: Iterable[Request], streams: int) -> list[float]:
@@ -334,17 +366,29 @@ def _rate(runs: Sequence[Run[Request]], decode: Sequence[float], name: str) -> M
         time_each = median_of(name, decode, "ms", {})
         assert time_each.value is not None
         low, high = (None if end is None else 1e3 / end for end in (time_each.high, time_each.low))
-        return Measurement(name, 1e3 / time_each.value, "tokens/s", low, high, len(decode),
-                           PROTOCOL, reason=time_each.reason)  # fmt: skip
+        return Measurement(
+            name,
+            1e3 / time_each.value,
+            "tokens/s",
+            low,
+            high,
+            len(decode),
+            PROTOCOL,
+            reason=time_each.reason,
+        )
     rates = [
         1e3 * sum(len(r.decode) for r in run.kept) / sum(sum(r.decode) for r in run.kept)
         for run in runs
     ]
     return Measurement(
-        name, sum(rates), "tokens/s", n=len(decode), protocol=PROTOCOL,
+        name,
+        sum(rates),
+        "tokens/s",
+        n=len(decode),
+        protocol=PROTOCOL,
         reason="a sum over streams of one process tells no interval",
         details={"streams": rates},
-    )  # fmt: skip
+    )
 
 
 def _first(request: Request, details: dict[str, Any]) -> Measurement:
@@ -355,9 +399,15 @@ def _first(request: Request, details: dict[str, Any]) -> Measurement:
     took = request.filling + request.ttft
     kept = {key: details[key] for key in ("prompt_tokens", "context", "threads")}
     return Measurement(
-        _FIRST, took, "ms", n=1, protocol=PROTOCOL, samples=(took,),
-        reason="one process tells no interval", details=kept,
-    )  # fmt: skip
+        _FIRST,
+        took,
+        "ms",
+        n=1,
+        protocol=PROTOCOL,
+        samples=(took,),
+        reason="one process tells no interval",
+        details=kept,
+    )
 
 
 def _sustained(streams: Sequence[Stream], seconds: float, details: dict[str, Any]) -> Measurement:
@@ -376,10 +426,14 @@ def _sustained(streams: Sequence[Stream], seconds: float, details: dict[str, Any
             by_tenth[tenth] += _decode_times([request], len(runs))
     tenths = [tenth for tenth in by_tenth if tenth]  # fewer if a request took more than a tenth
     medians = [statistics.median(tenth) for tenth in tenths]
-    kept = {key: details[key] for key in
-            ("prompt_tokens", "new_tokens", "context", "streams", "threads")}  # fmt: skip
+    kept = {
+        key: details[key]
+        for key in ("prompt_tokens", "new_tokens", "context", "streams", "threads")
+    }
     return median_of(
-        _SUSTAINED, tenths[-1], "ms",
+        _SUSTAINED,
+        tenths[-1],
+        "ms",
         {
             **kept,
             "seconds": round(max(run.seconds for run in runs), 6),
@@ -389,7 +443,7 @@ def _sustained(streams: Sequence[Stream], seconds: float, details: dict[str, Any
             "relative": medians[-1] / medians[0] - 1,
             "drift": drift([statistics.median(r.decode) for r in runs[0].kept]),
         },
-    )  # fmt: skip
+    )
 
 
 def _without(named: Iterable[tuple[str, str]], why: str) -> Iterator[Measurement]:

@@ -22,7 +22,7 @@ from typing import Generic, TypeVar
 
 from paretune.core.jsontools import Json
 from paretune.core.measurement import Measurement, Rung
-from paretune.evaluators.base import Turns
+from paretune.evaluators.base import TurnClient
 from paretune.stats.intervals import CONFIDENCE, percentile, samples_needed
 
 PROTOCOL = "device-2"
@@ -107,7 +107,7 @@ def sample(once: Callable[[], T], effort: Effort) -> Run[T]:
         return _loop(once, effort, _Floors(1))
 
 
-def sample_in_turns(once: Callable[[], T], effort: Effort, turns: Turns) -> Run[T]:
+def sample_in_turns(once: Callable[[], T], effort: Effort, turns: TurnClient) -> Run[T]:
     """Call `once` in several short turns, between which others run.
 
     Where a turn has several calls, its first one is not counted: it finds the caches as another
@@ -342,9 +342,17 @@ def median_of(
     if found is not None and 0.5 ** len(samples) <= (1 - CONFIDENCE) / 2:
         low, high, reason = min(found[1], middle), max(found[2], middle), ""
     return Measurement(
-        metric, middle, unit, low, high, len(samples), PROTOCOL, tuple(samples), reason or None,
+        metric,
+        middle,
+        unit,
+        low,
+        high,
+        len(samples),
+        PROTOCOL,
+        tuple(samples),
+        reason or None,
         {**details, "outliers": classify(samples)},
-    )  # fmt: skip
+    )
 
 
 def percentile_of(metric: str, samples: Sequence[float], share: float, unit: str) -> Measurement:
@@ -352,8 +360,7 @@ def percentile_of(metric: str, samples: Sequence[float], share: float, unit: str
     found = percentile(samples, share)
     n = len(samples)
     if found is None:
-        return Measurement(metric, None, unit, n=n, protocol=PROTOCOL,
-                           reason=too_few(share, n))  # fmt: skip
+        return Measurement(metric, None, unit, n=n, protocol=PROTOCOL, reason=too_few(share, n))
     value, low, high = found
     return Measurement(metric, value, unit, low, high, n, PROTOCOL)
 

@@ -33,14 +33,23 @@ class GenerationParams(Params):
         1, "Requests that run at the same time.", unit="streams", search="none", ge=1, le=64
     )
     sustained_s: float = parameter(
-        0.0, "Goes on for so long at the full rung, and tells the end's speed apart; 0: not at "
-        "all. Must fit into search.job_time.", unit="s", search="none", ge=0, le=86400,
-    )  # fmt: skip
+        0.0,
+        "Goes on for so long at the full rung, and tells the end's speed apart; 0: not at "
+        "all. Must fit into search.job_time.",
+        unit="s",
+        search="none",
+        ge=0,
+        le=86400,
+    )
     requests: int = parameter(
-        0, "Requests of each stream that a candidate's first process times at the full rung, at "
+        0,
+        "Requests of each stream that a candidate's first process times at the full rung, at "
         "least; 0: as many as fit into its time. A 95th percentile of `ttft_ms` needs 130.",
-        unit="requests", search="none", ge=0, le=100_000,
-    )  # fmt: skip
+        unit="requests",
+        search="none",
+        ge=0,
+        le=100_000,
+    )
     cold_start: bool = parameter(
         False, "Tells the first request after the model was loaded apart.", search="none"
     )

@@ -165,11 +165,28 @@ def _measurements(
     }
     f1, f1_low, f1_high = _macro_f1(truth, predicted, len(labels))
     return [
-        Measurement("accuracy", sum(right) / n, "fraction", low, high, n, "wilson-1",
-                    tuple(right), details=details),
-        Measurement("macro_f1", f1, "fraction", f1_low, f1_high, n, "bootstrap-1",
-                    details={CLASSES: [list(each) for each in by_row]}),
-    ]  # fmt: skip
+        Measurement(
+            "accuracy",
+            sum(right) / n,
+            "fraction",
+            low,
+            high,
+            n,
+            "wilson-1",
+            tuple(right),
+            details=details,
+        ),
+        Measurement(
+            "macro_f1",
+            f1,
+            "fraction",
+            f1_low,
+            f1_high,
+            n,
+            "bootstrap-1",
+            details={CLASSES: [list(each) for each in by_row]},
+        ),
+    ]
 
 
 def _macro_f1(

@@ -86,9 +86,18 @@ class ExactMatch:
         samples = tuple(done[row] for row in rows)
         low, high = wilson(int(sum(samples)), len(samples))
         return [
-            Measurement("exact_match", sum(samples) / len(samples), "fraction", low, high,
-                        len(samples), "wilson-1", samples, details={"rows": rows})
-        ]  # fmt: skip
+            Measurement(
+                "exact_match",
+                sum(samples) / len(samples),
+                "fraction",
+                low,
+                high,
+                len(samples),
+                "wilson-1",
+                samples,
+                details={"rows": rows},
+            )
+        ]
 
     def _same(self, generated: str, right: str) -> bool:
         a, b = generated.strip(), right.strip()

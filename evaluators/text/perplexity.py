@@ -27,9 +27,13 @@ class PerplexityParams(Params):
 
     data: str = parameter(..., "Data set with the text, such as `wiki`.", search="none")
     window: int = parameter(
-        256, "Tokens that are scored together; each window begins anew. Never more than the "
-        "model's context holds.", unit="tokens", search="none", ge=2,
-    )  # fmt: skip
+        256,
+        "Tokens that are scored together; each window begins anew. Never more than the "
+        "model's context holds.",
+        unit="tokens",
+        search="none",
+        ge=2,
+    )
     max_tokens: int = parameter(
         4096, "Tokens of the text that are used at most.", unit="tokens", search="none", ge=2
     )
@@ -142,9 +146,16 @@ def _measurement(sums: Sequence[float], counts: Sequence[int]) -> Measurement:
     n, windows = sum(counts), len(sums)
     mean = sum(sums) / n if n else math.inf
     if not n or mean > math.log(1e300) or math.isnan(mean):
-        return Measurement("perplexity", None, "", n=n, protocol="windows-1",
-                           reason="the mean log-likelihood is not finite" if n else
-                           "no window of two tokens or more")  # fmt: skip
+        return Measurement(
+            "perplexity",
+            None,
+            "",
+            n=n,
+            protocol="windows-1",
+            reason="the mean log-likelihood is not finite"
+            if n
+            else "no window of two tokens or more",
+        )
     low = high = None
     if windows > 1:  # one window has no spread to tell an interval from
         beyond = sum((s - mean * c) ** 2 for s, c in zip(sums, counts, strict=True))
@@ -155,9 +166,17 @@ def _measurement(sums: Sequence[float], counts: Sequence[int]) -> Measurement:
     samples = tuple(s / c for s, c in zip(sums, counts, strict=True))
     reason = None if low is not None else "too few windows for an interval"
     return Measurement(
-        "perplexity", math.exp(mean), "", low=low, high=high, n=n, protocol="windows-1",
-        samples=samples, reason=reason, details={"windows": windows},
-    )  # fmt: skip
+        "perplexity",
+        math.exp(mean),
+        "",
+        low=low,
+        high=high,
+        n=n,
+        protocol="windows-1",
+        samples=samples,
+        reason=reason,
+        details={"windows": windows},
+    )
 
 
 def _exp(mean: float) -> float | None:

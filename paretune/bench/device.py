@@ -26,7 +26,7 @@ from paretune.core.errors import ParetuneError
 from paretune.core.interference import watching
 from paretune.core.jsontools import Json
 from paretune.targets.base import Job, JobStatus, Limits, Target, TargetInfo
-from paretune.targets.device.environment import look_around
+from paretune.targets.device.environment import inspect_environment
 from paretune.targets.device.providers import PROVIDERS, check_provider
 from paretune.targets.launchers.local import RUNTIMES, LocalTarget, worker_environment
 
@@ -60,7 +60,7 @@ def bench_device(target: Target | None = None, store_root: Path | None = None) -
     if target is None:
         with LocalTarget() as made:
             return bench_device(made, store_root)
-    around = look_around()  # first: what follows is our own load
+    around = inspect_environment()  # first: what follows is our own load
     info = target.info()
     threads = thread_counts(info)
     most = _MEMORY_SHARE * info.memory_free

@@ -129,8 +129,10 @@ def arithmetic(
     figures = []
     for count in threads:
         for rows in (side, min(_PROMPT, side)):
-            for name, unit, kind in (("MatMul", "GFLOP/s", "fp32"),
-                                     ("MatMulInteger", "GOP/s", "int8")):  # fmt: skip
+            for name, unit, kind in (
+                ("MatMul", "GFLOP/s", "fp32"),
+                ("MatMulInteger", "GOP/s", "int8"),
+            ):
                 run = _product(name, rows, side, count)
                 figures.append(_rate(kind, unit, rows, side, count, _repeat(run, each)))
         import torch
@@ -143,9 +145,14 @@ def arithmetic(
 
 
 def _rate(
-    kind: str, unit: str, rows: int, side: int, threads: int, samples: Sequence[float],
+    kind: str,
+    unit: str,
+    rows: int,
+    side: int,
+    threads: int,
+    samples: Sequence[float],
     with_: str = "",
-) -> dict[str, Json]:  # fmt: skip
+) -> dict[str, Json]:
     rates = [2 * rows * side * side / s / 1e9 for s in samples]
     shape = "" if rows == side else f", {rows} rows"
     found = figure(f"matrix product {kind}{shape}{with_}", unit, rates, threads)

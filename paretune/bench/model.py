@@ -23,7 +23,7 @@ from paretune.search.roofline import Traffic, context_of, roofline_entry, shares
 from paretune.search.trial import PROCESS_S
 from paretune.stats.pooling import pool
 from paretune.targets.base import Job, Limits, Target
-from paretune.targets.device.environment import look_around, troubles
+from paretune.targets.device.environment import inspect_environment, issues
 from paretune.targets.launchers.local import LocalTarget
 
 _EVALUATORS = ("generation", "footprint")
@@ -73,7 +73,7 @@ def bench_model(
     if target is None:
         with LocalTarget() as made:
             return bench_model(path, made, threads=threads, store_root=store_root)
-    around = look_around()  # first: what follows is our own load
+    around = inspect_environment()  # first: what follows is our own load
     info = target.info()
     profile = None if store_root is None else DeviceProfile.load(store_root, info.fingerprint)
     calm = profile if profile is not None and profile.calm else None
@@ -93,7 +93,7 @@ def bench_model(
         "noise_floor": floor,
         "roofline": needs,
         "no_roofline": _why_no_share(needs, profile, store_root),
-        "problems": [asdict(trouble) for trouble in troubles(around)],
+        "problems": [asdict(trouble) for trouble in issues(around)],
     }
 
 

@@ -13,12 +13,30 @@ from paretune.core.device_profile import Arithmetic, Bandwidth, DeviceProfile, p
 from paretune.core.errors import StateError
 from paretune.core.interference import Interference
 from paretune.core.jsontools import Json
-from paretune.targets.device.environment import Surroundings, Trouble, troubles
+from paretune.targets.device.environment import Environment, Issue, issues
 
 _T_975 = (
-    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228,
-    2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086,
-)  # fmt: skip
+    12.706,
+    4.303,
+    3.182,
+    2.776,
+    2.571,
+    2.447,
+    2.365,
+    2.306,
+    2.262,
+    2.228,
+    2.201,
+    2.179,
+    2.160,
+    2.145,
+    2.131,
+    2.120,
+    2.110,
+    2.101,
+    2.093,
+    2.086,
+)
 """Student's t at 97.5 % by degrees of freedom, from 1."""
 _MAD_TO_SD = 1.4826
 """Of a normal distribution."""
@@ -76,8 +94,9 @@ def make_profile(
         seen: What others took of the processor meanwhile.
     """
     by_name = {figure["name"]: figure for figure in figures}
-    medians = {name: tuple(float(block[name]) for block in noise)
-               for name in ("memory", "arithmetic")}  # fmt: skip
+    medians = {
+        name: tuple(float(block[name]) for block in noise) for name in ("memory", "arithmetic")
+    }
     return DeviceProfile(
         fingerprint=fingerprint,
         when=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -98,12 +117,12 @@ def make_profile(
     )
 
 
-def problems(around: Surroundings, profile: DeviceProfile) -> tuple[Trouble, ...]:
+def problems(around: Environment, profile: DeviceProfile) -> tuple[Issue, ...]:
     """Return what would spoil measurements on this device, and what spoilt this one."""
-    found = list(troubles(around))
+    found = list(issues(around))
     if not profile.calm:
         found.append(
-            Trouble(
+            Issue(
                 f"while this was measured {Interference(profile.others, profile.stolen)}",
                 "bandwidth and arithmetic came out too low, so they rule out no candidate",
                 "Run `paretune bench` again when the machine is quiet.",
@@ -111,7 +130,7 @@ def problems(around: Surroundings, profile: DeviceProfile) -> tuple[Trouble, ...
         )
     if profile.noise_floor > _NOISY_FROM:
         found.append(
-            Trouble(
+            Issue(
                 f"two processes of the same work differ by up to {profile.noise_floor:.1%}",
                 "a smaller difference between two models cannot be told from noise",
                 "Mend what is named here, or let finalists be measured for longer.",
@@ -121,7 +140,7 @@ def problems(around: Surroundings, profile: DeviceProfile) -> tuple[Trouble, ...
     if hit:
         of = sum(map(len, profile.noise.values()))
         found.append(
-            Trouble(
+            Issue(
                 f"{hit} of {of} timings were up to {furthest:.0%} off what the same work takes",
                 "something outside of this system slows it down for a second at a time",
                 "On a virtual machine nothing helps but time: give finals (`search: {finals: 5m}`) "
@@ -131,9 +150,7 @@ def problems(around: Surroundings, profile: DeviceProfile) -> tuple[Trouble, ...
     return tuple(found)
 
 
-def beside_earlier(
-    profile: DeviceProfile, store_root: Path
-) -> tuple[DeviceProfile, Trouble | None]:
+def beside_earlier(profile: DeviceProfile, store_root: Path) -> tuple[DeviceProfile, Issue | None]:
     """Return what to keep in the place of what the store has of the device, and what is said of it.
 
     The roofs are the best of both. The rest of a calm profile is not given up for a disturbed one.
@@ -147,7 +164,7 @@ def beside_earlier(
     if profile.calm or not earlier.calm:
         return profile.with_roofs_of(earlier), None
     seen = Interference(profile.others, profile.stolen)
-    return earlier.with_roofs_of(profile), Trouble(
+    return earlier.with_roofs_of(profile), Issue(
         f"while this was measured {seen}",
         f"searches go on with the figures of {earlier.when}, and the better of both rates",
         "Run `paretune bench` again when the machine is quiet; to do without the earlier figures, "

@@ -12,7 +12,7 @@ from paretune.cli.options import json_option, say, store_option
 from paretune.core import interrupts
 
 if TYPE_CHECKING:
-    from paretune.comparing.runner import Contest
+    from paretune.comparing.runner import PairwiseComparison
 
 
 @click.command()
@@ -20,9 +20,12 @@ if TYPE_CHECKING:
 @click.option("--time", default="2m", show_default=True, help="Most time: 90s, 10m.")
 @click.option("--rounds", type=click.IntRange(1), help="Most rounds.")
 @click.option(
-    "--margin", type=click.FloatRange(0.001, 0.5), default=0.02, show_default=True,
+    "--margin",
+    type=click.FloatRange(0.001, 0.5),
+    default=0.02,
+    show_default=True,
     help="Share up to which two speeds are the same.",
-)  # fmt: skip
+)
 @click.option("--threads", type=click.IntRange(1), help="Threads for all of them.")
 @click.option("--prompt-tokens", type=click.IntRange(1), default=64, show_default=True)
 @click.option("--new-tokens", type=click.IntRange(2), default=32, show_default=True)
@@ -70,7 +73,7 @@ def compare(
     say(json.dumps(found) if as_json else render(found))
 
 
-def _told(contest: Contest) -> None:
+def _told(contest: PairwiseComparison) -> None:
     """Say now and then, between rounds, that it goes on."""
     if contest.rounds % 10 == 0:
         say(f"{contest.rounds} rounds", err=True)

@@ -127,8 +127,9 @@ def import_runtime(module: str) -> dict[str, Json]:
     """Import one run-time in a worker and say what it offers."""
     imported = __import__(module)
     if module == "onnxruntime":
-        providers = [name.removesuffix("ExecutionProvider") for name in
-                     imported.get_available_providers()]  # fmt: skip
+        providers = [
+            name.removesuffix("ExecutionProvider") for name in imported.get_available_providers()
+        ]
         return {"found": f"{imported.__version__}, offers {', '.join(providers)}"}
     return {"found": str(getattr(imported, "__version__", "imported"))}
 

@@ -56,8 +56,18 @@ def app() -> None:
 
 
 for command in (
-    search, run_command, compare, report, pick, bench, doctor, passes, init, import_olive, cache
-):  # fmt: skip
+    search,
+    run_command,
+    compare,
+    report,
+    pick,
+    bench,
+    doctor,
+    passes,
+    init,
+    import_olive,
+    cache,
+):
     app.add_command(command)
 accept_everywhere(app)
 

@@ -49,16 +49,27 @@ def search(
         from paretune.preflight.dry_run import foresee, render
 
         found = foresee(
-            config, study=study, store=store, trials=trials, time=time,
-            allow_network=allow_network, trust_remote_code=trust_remote_code,
-        )  # fmt: skip
+            config,
+            study=study,
+            store=store,
+            trials=trials,
+            time=time,
+            allow_network=allow_network,
+            trust_remote_code=trust_remote_code,
+        )
         say(json.dumps(found) if as_json else render(found))
         # As the search itself would end where nothing fits.
         return 2 if found["skipped"] == found["looked_at"] else 0
     return _search(
-        config, as_json=as_json, study=study, store=store, trials=trials, time=time,
-        allow_network=allow_network, trust_remote_code=trust_remote_code,
-    )  # fmt: skip
+        config,
+        as_json=as_json,
+        study=study,
+        store=store,
+        trials=trials,
+        time=time,
+        allow_network=allow_network,
+        trust_remote_code=trust_remote_code,
+    )
 
 
 @click.command()
@@ -77,9 +88,14 @@ def run(
 ) -> int:
     """Run one fixed recipe, no search: every parameter has one value. Takes Olive's JSON too."""
     return _search(
-        config, as_json=as_json, study=study, store=store, single=True,
-        allow_network=allow_network, trust_remote_code=trust_remote_code,
-    )  # fmt: skip
+        config,
+        as_json=as_json,
+        study=study,
+        store=store,
+        single=True,
+        allow_network=allow_network,
+        trust_remote_code=trust_remote_code,
+    )
 
 
 def _search(config: Path, *, as_json: bool, **options: Any) -> int:
@@ -124,9 +140,11 @@ def report(study: Path, as_json: bool) -> None:
 @click.option("--minimize", multiple=True, help="Metric to make small (in order).")
 @click.option("--maximize", multiple=True, help="Metric to make large (in order).")
 @click.option(
-    "--within", multiple=True, metavar="[METRIC=]TOLERANCE",
+    "--within",
+    multiple=True,
+    metavar="[METRIC=]TOLERANCE",
     help="How much worse than the best by the first objective (or METRIC): 0.01, or 1%.",
-)  # fmt: skip
+)
 @click.option("--prefer", metavar="METRIC", help="Objective to choose by first.")
 @click.option("--out", type=UserPath(), help="Write the package here.")
 @store_option

@@ -11,7 +11,7 @@ from paretune.core.errors import UsageError
 from paretune.core.jsontools import Json
 
 if TYPE_CHECKING:
-    from paretune.comparing.runner import Contest, Workload
+    from paretune.comparing.runner import PairwiseComparison, Workload
 
 _MARGINS = (0.001, 0.5)
 
@@ -27,7 +27,7 @@ def compare(
     new_tokens: int = 32,
     trust_remote_code: bool = False,
     store: Path | str | None = None,
-    on_round: Callable[[Contest], None] = lambda contest: None,
+    on_round: Callable[[PairwiseComparison], None] = lambda contest: None,
     warn: Callable[[str], None] | None = None,
 ) -> dict[str, Json]:
     """Measure models in turns until it is known which one is faster.
@@ -46,7 +46,7 @@ def compare(
         warn: Given what on this machine would spoil the measurement; by default it is logged.
 
     Returns:
-        ``{"entrants", "pairs", "device", "protocol"}``, see docs/measuring.md.
+        ``{"subjects", "pairs", "device", "protocol"}``, see docs/measuring.md.
 
     Raises:
         UsageError: An entrant is no model, a number is out of its range, or the lengths are more
@@ -61,7 +61,7 @@ def compare(
     from paretune.evaluators.generation.workload import Case, does_not_fit
     from paretune.models.context_length import most_tokens
     from paretune.targets.base import TargetInfo
-    from paretune.targets.device.environment import look_around, troubles
+    from paretune.targets.device.environment import inspect_environment, issues
     from paretune.targets.device.fingerprint import physical_cores
     from paretune.targets.launchers.local import LocalTarget
 
@@ -77,29 +77,29 @@ def compare(
         raise UsageError(f"time {time!r}: {error}") from error
     workload = Workload(prompt_tokens, new_tokens)
     _check(limit, rounds, margin, threads, workload)
-    entrants = open_entrants(
+    subjects = open_entrants(
         [str(one) for one in given],
         TargetInfo("local", cores=physical_cores()),
         threads=threads,
         store=None if store is None else Path(store),
     )
-    for entrant in entrants:
+    for subject in subjects:
         case = Case(0, prompt_tokens, new_tokens, "")
-        why = does_not_fit(case, most_tokens(entrant.model))
+        why = does_not_fit(case, most_tokens(subject.model))
         if why is not None:
             raise UsageError(
                 f"prompt_tokens {prompt_tokens} and new_tokens {new_tokens}: for "
-                f"{entrant.given!r} {why}",
+                f"{subject.given!r} {why}",
                 hint="Ask for shorter ones (--prompt-tokens, --new-tokens).",
             )
     if warn is None:
         show_by_default()
         warn = LOGGER.warning
-    for trouble in troubles(look_around()):
+    for trouble in issues(inspect_environment()):
         warn(trouble.warning)
     with LocalTarget() as target:
         return measure(
-            entrants,
+            subjects,
             target,
             workload=workload,
             margin=margin,
@@ -115,9 +115,11 @@ def _check(
 ) -> None:
     """Refuse numbers with which nothing could be compared."""
     least = {
-        "rounds": (rounds, 1), "threads": (threads, 1),
-        "prompt_tokens": (workload.prompt_tokens, 1), "new_tokens": (workload.new_tokens, 2),
-    }  # fmt: skip
+        "rounds": (rounds, 1),
+        "threads": (threads, 1),
+        "prompt_tokens": (workload.prompt_tokens, 1),
+        "new_tokens": (workload.new_tokens, 2),
+    }
     for name, (given, lowest) in least.items():
         if given is not None and (type(given) is not int or given < lowest):
             raise UsageError(f"{name} {given!r}: expected a whole number from {lowest} on")

@@ -19,7 +19,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import NoReturn
 
-from paretune.comparing.subjects import Entrant
+from paretune.comparing.subjects import Subject
 from paretune.core.errors import UsageError
 from paretune.core.interference import watching
 from paretune.core.jsontools import Json
@@ -35,7 +35,7 @@ from paretune.stats.sequential import (
     Verdict,
     speed_verdict,
 )
-from paretune.targets.base import Job, JobResult, JobStatus, Limits, TakesTurns, Target
+from paretune.targets.base import Interleaves, Job, JobResult, JobStatus, Limits, Target
 from paretune.targets.interleave import TurnsEndedError, fit_together
 
 PROTOCOL = "rounds-2"
@@ -50,7 +50,7 @@ Blocks = Mapping[str, Mapping[str, Sequence[float]]]
 
 
 @dataclass
-class Contest:
+class PairwiseComparison:
     """The state of a comparison; knows nothing of where its numbers come from.
 
     Attributes:
@@ -94,10 +94,14 @@ class Contest:
     def pairs(self) -> list[dict[str, Json]]:
         """Return each pair with its verdict: the first metric's, and each metric's own."""
         return [
-            {"a": a, "b": b, **self._pair(a, b, self.metrics[0]),
-             "metrics": {metric: self._pair(a, b, metric) for metric in self.metrics}}
+            {
+                "a": a,
+                "b": b,
+                **self._pair(a, b, self.metrics[0]),
+                "metrics": {metric: self._pair(a, b, metric) for metric in self.metrics},
+            }
             for a, b in combinations(self.labels, 2)
-        ]  # fmt: skip
+        ]
 
     def _pair(self, a: str, b: str, metric: str) -> dict[str, Json]:
         """Return ratios of times: below 1, `a` is faster."""
@@ -132,7 +136,7 @@ class Workload:
 
 
 def compare(
-    entrants: Sequence[Entrant],
+    subjects: Sequence[Subject],
     target: Target,
     *,
     workload: Workload = Workload(),
@@ -140,13 +144,13 @@ def compare(
     time_s: float = 120.0,
     rounds: int | None = None,
     seed: int = 0,
-    on_round: Callable[[Contest], None] = lambda contest: None,
+    on_round: Callable[[PairwiseComparison], None] = lambda contest: None,
     trust_remote_code: bool = False,
 ) -> dict[str, Json]:
     """Measure in rounds until every pair is decided.
 
     Args:
-        entrants: What is compared.
+        subjects: What is compared.
         target: Where it runs.
         workload: What runs.
         margin: Share up to which two are the same.
@@ -157,18 +161,18 @@ def compare(
         trust_remote_code: Whether code in a model's folder may run.
 
     Returns:
-        ``entrants`` (with the pooled metrics), ``pairs`` (with verdicts), ``rounds`` (the median
-        of each process's turns), ``in_turns`` (whether the models took any, or ran one after
+        ``subjects`` (with the pooled metrics), ``pairs`` (with verdicts), ``rounds`` (the median
+        of each process's turns), ``interleave`` (whether the models took any, or ran one after
         another), ``interference`` (what others took of the processor meanwhile, as shares),
         ``device`` and ``protocol``.
 
     Raises:
         UsageError: An entrant does not load or generate.
     """
-    contest = Contest([e.label for e in entrants], margin=margin)
+    contest = PairwiseComparison([e.label for e in subjects], margin=margin)
     order, seen = random.Random(seed), list[Blocks]()
     with (
-        Arena(entrants, target, workload, trust_remote_code=trust_remote_code) as arena,
+        InterleavedRunner(subjects, target, workload, trust_remote_code=trust_remote_code) as arena,
         watching() as watch,
     ):
         end = time.monotonic() + time_s
@@ -185,7 +189,7 @@ def compare(
         "confidence": contest.confidence,
         "margin": margin,
         "workload": workload.params(),
-        "entrants": [_row(e, seen) for e in entrants],
+        "entrants": [_row(e, seen) for e in subjects],
         "pairs": contest.pairs(),
         "decided": contest.decided,
         "in_turns": arena.together,
@@ -200,14 +204,14 @@ def compare(
     }
 
 
-class Arena:
+class InterleavedRunner:
     """Packages laid out and seen to run; measures them in turns, or one alone.
 
     Attributes:
         together: Whether all can be loaded at once, and so take turns; known once entered.
 
     Args:
-        entrants: What is measured.
+        subjects: What is measured.
         target: Where it runs.
         workload: What runs.
         trust_remote_code: Whether code in a model's folder may run.
@@ -218,13 +222,13 @@ class Arena:
 
     def __init__(
         self,
-        entrants: Sequence[Entrant],
+        subjects: Sequence[Subject],
         target: Target,
         workload: Workload = Workload(),
         *,
         trust_remote_code: bool = False,
     ) -> None:
-        self._entrants, self._target, self._workload = entrants, target, workload
+        self._entrants, self._target, self._workload = subjects, target, workload
         self._shared: dict[str, Json] = {
             "evaluator": {"name": "generation", "params": workload.params()},
             "rung": Rung.FULL.value,
@@ -235,7 +239,7 @@ class Arena:
         self.together = False
         self._folder = tempfile.TemporaryDirectory(prefix="paretune-")
 
-    def __enter__(self) -> Arena:
+    def __enter__(self) -> InterleavedRunner:
         """Lay everything out, and run each once: files come into memory, faults to light."""
         for number, e in enumerate(self._entrants):
             place = Path(self._folder.name, str(number))
@@ -243,7 +247,7 @@ class Arena:
             medians(self.block(e, 0.0))  # what cannot be compared is refused before the first round
         sizes = [folder_size(model.path) for model in self._packages.values()]
         self.together = (
-            isinstance(self._target, TakesTurns)
+            isinstance(self._target, Interleaves)
             and all(e.runtime.provider == "cpu" for e in self._entrants)
             and fit_together(sizes, self._target.info().memory_free)
         )
@@ -262,36 +266,36 @@ class Arena:
         Raises:
             UsageError: One of them did not come to a good end.
         """
-        entrants = shuffled(self._entrants, order)
-        if not self.together or not isinstance(self._target, TakesTurns):
-            return {entrant.label: self.block(entrant) for entrant in entrants}
+        subjects = shuffled(self._entrants, order)
+        if not self.together or not isinstance(self._target, Interleaves):
+            return {subject.label: self.block(subject) for subject in subjects}
         try:
-            results = self._target.in_turns([self._job(e, None) for e in entrants], order)
+            results = self._target.interleave([self._job(e, None) for e in subjects], order)
         except TurnsEndedError as ended:
-            self._refuse(entrants[ended.number].label, ended.result)
+            self._refuse(subjects[ended.number].label, ended.result)
         return {
-            entrant.label: self._measured(entrant.label, result)
-            for entrant, result in zip(entrants, results, strict=True)
+            subject.label: self._measured(subject.label, result)
+            for subject, result in zip(subjects, results, strict=True)
         }
 
-    def block(self, entrant: Entrant, seconds: float | None = None) -> list[Measurement]:
+    def block(self, subject: Subject, seconds: float | None = None) -> list[Measurement]:
         """Measure one of them in a process of its own, while nothing else runs.
 
         Args:
-            entrant: Which.
+            subject: Which.
             seconds: Of sampling; None: the workload's.
 
         Raises:
             UsageError: It did not come to a good end.
         """
-        result = self._target.submit(self._job(entrant, seconds)).result()
-        return self._measured(entrant.label, result)
+        result = self._target.submit(self._job(subject, seconds)).result()
+        return self._measured(subject.label, result)
 
-    def _job(self, entrant: Entrant, seconds: float | None) -> Job:
+    def _job(self, subject: Subject, seconds: float | None) -> Job:
         payload = {
             **self._shared,
-            "model": self._packages[entrant.label].to_json(),
-            "runtime": entrant.runtime.to_json(),
+            "model": self._packages[subject.label].to_json(),
+            "runtime": subject.runtime.to_json(),
             "budget": {
                 "seconds": self._workload.block_s if seconds is None else seconds,
                 "examples": None,
@@ -314,9 +318,9 @@ class Arena:
         )
 
 
-def shuffled(entrants: Sequence[Entrant], order: random.Random) -> list[Entrant]:
+def shuffled(subjects: Sequence[Subject], order: random.Random) -> list[Subject]:
     """Return the entrants in the order of the next round."""
-    return order.sample(list(entrants), len(entrants))
+    return order.sample(list(subjects), len(subjects))
 
 
 def medians(measured: Iterable[Measurement]) -> dict[str, list[float]]:
@@ -339,25 +343,28 @@ def medians(measured: Iterable[Measurement]) -> dict[str, list[float]]:
     return found
 
 
-def _row(entrant: Entrant, seen: Sequence[Blocks]) -> dict[str, Json]:
+def _row(subject: Subject, seen: Sequence[Blocks]) -> dict[str, Json]:
     """Return what is shown of an entrant: medians of its processes' medians."""
     metrics: dict[str, Json] = {
-        name: {"value": statistics.median(statistics.median(blocks[entrant.label][name])
-                                          for blocks in seen),
-               "unit": "ms", "n": len(seen)}
-        for name in METRICS if seen
-    }  # fmt: skip
+        name: {
+            "value": statistics.median(
+                statistics.median(blocks[subject.label][name]) for blocks in seen
+            ),
+            "unit": "ms",
+            "n": len(seen),
+        }
+        for name in METRICS
+        if seen
+    }
     if seen:
         decode = metrics["decode_ms_p50"]["value"]
-        metrics["decode_tokens_per_s"] = {
-            "value": 1e3 / decode, "unit": "tokens/s", "n": len(seen)
-        }  # fmt: skip
-    metrics["size_mb"] = {"value": model_bytes(entrant.model) / 1e6, "unit": "MB", "n": 1}
+        metrics["decode_tokens_per_s"] = {"value": 1e3 / decode, "unit": "tokens/s", "n": len(seen)}
+    metrics["size_mb"] = {"value": model_bytes(subject.model) / 1e6, "unit": "MB", "n": 1}
     return {
-        "label": entrant.label,
-        "given": entrant.given,
-        "about": entrant.about,
-        "runtime": entrant.runtime.to_json(),
-        "digest": entrant.model.digest,
+        "label": subject.label,
+        "given": subject.given,
+        "about": subject.about,
+        "runtime": subject.runtime.to_json(),
+        "digest": subject.model.digest,
         "metrics": metrics,
     }

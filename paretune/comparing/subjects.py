@@ -10,7 +10,7 @@ from pathlib import Path
 from paretune.core.candidate import RuntimeSettings, describe
 from paretune.core.errors import StateError, UsageError
 from paretune.core.jsontools import read_json
-from paretune.core.result import Outcome
+from paretune.core.result import TrialResult
 from paretune.models.handle import Model, ModelKind, open_model
 from paretune.reporting.opened import lacking, open_study
 from paretune.reporting.outputs import input_model
@@ -23,7 +23,7 @@ _SERVED = (ModelKind.GENAI, ModelKind.HF)
 
 
 @dataclass(frozen=True)
-class Entrant:
+class Subject:
     """One of those compared.
 
     Attributes:
@@ -41,7 +41,7 @@ class Entrant:
     model: Model
     runtime: RuntimeSettings
     about: str
-    outcome: Outcome | None = None
+    outcome: TrialResult | None = None
     study: Path | None = None
 
 
@@ -51,7 +51,7 @@ def open_entrants(
     *,
     threads: int | None = None,
     store: Path | None = None,
-) -> tuple[Entrant, ...]:
+) -> tuple[Subject, ...]:
     """Open everything that is to be compared.
 
     Args:
@@ -90,7 +90,7 @@ def _labels(given: Sequence[str]) -> list[str]:
 
 def _open(
     text: str, label: str, device: TargetInfo, threads: int | None, store: Path | None
-) -> Entrant:
+) -> Subject:
     found = _STUDY.fullmatch(text)
     folder = Path(text if found is None else found["folder"])
     number = None if found is None or found["id"] is None else int(found["id"])
@@ -106,7 +106,7 @@ def _open(
             + (" Merge an adapter first." if model.kind is ModelKind.HF_ADAPTER else ""),
         )
     runtime = RuntimeSettings("cpu", threads or _own_threads(model) or device.cores)
-    return Entrant(label, text, model, runtime, model.kind.value)
+    return Subject(label, text, model, runtime, model.kind.value)
 
 
 def _own_threads(model: Model) -> int | None:
@@ -120,7 +120,7 @@ def _own_threads(model: Model) -> int | None:
 
 def _of_study(
     text: str, label: str, folder: Path, number: int | None, threads: int | None, store: Path | None
-) -> Entrant:
+) -> Subject:
     results, known = open_study(folder)
     id = results["best"] if number is None else number
     if id is None:
@@ -142,10 +142,10 @@ def _of_study(
     runtime = RuntimeSettings(settings.provider, threads or settings.threads)
     model = _artifact(outcome, folder, store)
     about = f"candidate {id}: {describe(outcome.candidate)}"
-    return Entrant(label, text, model, runtime, about, outcome, folder)
+    return Subject(label, text, model, runtime, about, outcome, folder)
 
 
-def _artifact(outcome: Outcome, folder: Path, store: Path | None) -> Model:
+def _artifact(outcome: TrialResult, folder: Path, store: Path | None) -> Model:
     assert outcome.artifact is not None
     if not outcome.candidate.recipe:  # the input model itself
         return input_model(resolved_config(folder), outcome)

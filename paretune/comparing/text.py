@@ -25,13 +25,21 @@ def render(found: Mapping[str, Json]) -> str:
     verdicts = sum(len(pair["metrics"]) for pair in found["pairs"])
     least = least_rounds((1 - found["confidence"]) / verdicts)
     for pair in found["pairs"]:
-        lines += [_sentence(pair["a"], pair["b"], m, found["margin"], least)
-                  for m in pair["metrics"].values()]  # fmt: skip
+        lines += [
+            _sentence(pair["a"], pair["b"], m, found["margin"], least)
+            for m in pair["metrics"].values()
+        ]
     rounds = len(found["rounds"])
-    how = ("side by side in short turns" if found["in_turns"]
-           else "one after another, as they are too large or not on the processor")  # fmt: skip
-    lines += ["", f"{rounds} rounds: in each, each model in a new process, {how}; all of this "
-              f"together holds with {found['confidence']:.0%} confidence"]  # fmt: skip
+    how = (
+        "side by side in short turns"
+        if found["in_turns"]
+        else "one after another, as they are too large or not on the processor"
+    )
+    lines += [
+        "",
+        f"{rounds} rounds: in each, each model in a new process, {how}; all of this "
+        f"together holds with {found['confidence']:.0%} confidence",
+    ]
     seen = Interference(**found["interference"])
     if seen.others + seen.stolen >= _NOTABLE:
         alike = ", and hit all models alike" if found["in_turns"] else ""
@@ -44,14 +52,14 @@ def render(found: Mapping[str, Json]) -> str:
     return "\n".join(lines)
 
 
-def _table(entrants: Sequence[Mapping[str, Json]]) -> list[str]:
+def _table(subjects: Sequence[Mapping[str, Json]]) -> list[str]:
     header = ["", *(title for _, title in _SHOWN), "threads", "what it is"]
     rows = [header]
-    for entrant in entrants:
-        values = (entrant["metrics"].get(name) for name, _ in _SHOWN)
+    for subject in subjects:
+        values = (subject["metrics"].get(name) for name, _ in _SHOWN)
         shown = ["-" if value is None else f"{value['value']:.4g}" for value in values]
         rows.append(
-            [entrant["label"], *shown, str(entrant["runtime"]["threads"]), entrant["about"]]
+            [subject["label"], *shown, str(subject["runtime"]["threads"]), subject["about"]]
         )
     widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
     return [

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 
 Path = tuple[str | int, ...]
-_MOST_DEPTH = 40
+_MAX_DEPTH = 40
 _NUMBERS = (int, float, complex)
 
 
@@ -37,7 +37,7 @@ def misplaced_in(fields: type[BaseModel], values: Any) -> Iterator[tuple[Path, s
 
 
 def _misplaced(annotation: Any, value: Any, path: Path) -> Iterator[tuple[Path, str]]:
-    if len(path) > _MOST_DEPTH or not isinstance(value, (bool, list, tuple, dict)):
+    if len(path) > _MAX_DEPTH or not isinstance(value, (bool, list, tuple, dict)):
         return
     kinds = _kinds(annotation)
     if isinstance(value, bool):
@@ -53,8 +53,11 @@ def _misplaced(annotation: Any, value: Any, path: Path) -> Iterator[tuple[Path, 
                 yield (*path, *place), expected
             return
     if isinstance(value, dict):
-        inner = [get_args(kind)[1] for kind in kinds
-                 if get_origin(kind) in (dict, Mapping) and len(get_args(kind)) == 2]  # fmt: skip
+        inner = [
+            get_args(kind)[1]
+            for kind in kinds
+            if get_origin(kind) in (dict, Mapping) and len(get_args(kind)) == 2
+        ]
         places: Any = value.items()
     else:
         inner = [item for kind in kinds if (item := _item_of(kind)) is not None]

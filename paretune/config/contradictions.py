@@ -77,10 +77,11 @@ def _between(train: Dataset, test: Dataset) -> Iterator[str]:
         known = answers.setdefault(same_text(example.prompt), {})
         known.setdefault(same_text(example.answer), example)
     against = [
-        (example, next(iter(there.values()))) for example in test.examples
+        (example, next(iter(there.values())))
+        for example in test.examples
         if (there := answers.get(same_text(example.prompt)))
         and same_text(example.answer) not in there
-    ]  # fmt: skip
+    ]
     if not against:
         return
     example, trained = against[0]

@@ -59,11 +59,13 @@ def check_data(
             catalog.check(ref)
         aside = catalog.kept_aside(ref)
         if aside is not None and ref in (aside, catalog.name_of(ref)):
-            wrong(("passes",) if ref in trained_on else ("evaluate",),
-                  f"{ref!r} holds what `split: {{confirm}}` keeps aside: nothing may be trained or "
-                  "measured on it before the choice",
-                  f"Name {aside.removesuffix('confirm')}train or "
-                  f"{aside.removesuffix('confirm')}test, or leave `confirm` out.")  # fmt: skip
+            wrong(
+                ("passes",) if ref in trained_on else ("evaluate",),
+                f"{ref!r} holds what `split: {{confirm}}` keeps aside: nothing may be trained or "
+                "measured on it before the choice",
+                f"Name {aside.removesuffix('confirm')}train or "
+                f"{aside.removesuffix('confirm')}test, or leave `confirm` out.",
+            )
             missing = True
     if missing:
         return (), evaluators
@@ -83,8 +85,9 @@ def check_data(
     overlaps = (
         catalog.overlap(train, ref)
         for used, seen in ((trained_on, measured_on | kept), (measured_on, kept))
-        for train in sorted(used) for ref in sorted(seen)
-    )  # fmt: skip
+        for train in sorted(used)
+        for ref in sorted(seen)
+    )
     by_label = {c.params["data"] for c in evaluators if c.name == "classification"}
     told = (
         *notes,

@@ -45,8 +45,9 @@ def read_config(config: Path | str | Mapping[str, Any]) -> tuple[str, Path]:
 def _plain(value: Any, path: tuple[str, ...]) -> Any:
     """Return what YAML can hold: paths as text, tuples as lists."""
     if len(path) > _MAX_DEPTH:
-        raise ConfigError(f"more than {_MAX_DEPTH} levels deep: does it contain itself?",
-                          key=".".join(path[:3]))  # fmt: skip
+        raise ConfigError(
+            f"more than {_MAX_DEPTH} levels deep: does it contain itself?", key=".".join(path[:3])
+        )
     if isinstance(value, Mapping):
         return {str(key): _plain(inner, (*path, str(key))) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):

@@ -18,13 +18,16 @@ _NUMBER = {"anyOf": [{"type": "number"}, {"type": "string"}]}  # 5e-4 is text to
 _RANGE = {
     "type": "object",
     "properties": {
-        "low": _NUMBER, "high": _NUMBER, "log": {"type": "boolean"}, "step": _NUMBER,
+        "low": _NUMBER,
+        "high": _NUMBER,
+        "log": {"type": "boolean"},
+        "step": _NUMBER,
         "points": {"type": "integer", "minimum": 1},
     },
     "required": ["low", "high"],
     "additionalProperties": False,
     "description": "A range, turned into a grid.",
-}  # fmt: skip
+}
 
 _TOLERANCE = r"^ *\+?[0-9.]+([eE][-+]?[0-9]+)? *%? *$"
 _METRICS = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
@@ -59,7 +62,7 @@ _OBJECTIVES = {
             },
         },
     ]
-}  # fmt: skip
+}
 
 
 def schema() -> dict[str, Any]:

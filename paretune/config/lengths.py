@@ -57,8 +57,9 @@ def _check_answers(
     default = "" if given is not None else " (the default)"
     hint = (
         f"Set max_new_tokens to {most - 1} or less: a prompt needs its tokens too."
-        if most > 1 else "This model cannot answer anything: use another one."
-    )  # fmt: skip
+        if most > 1
+        else "This model cannot answer anything: use another one."
+    )
     wrong(
         ("evaluate", index, choice.name, "max_new_tokens"),
         f"{new} new tokens{default} and a prompt are needed, and the model's context holds {most}",

@@ -20,7 +20,7 @@ from paretune.search.constraints import Constraint, parse_constraint
 
 Wrong = Callable[..., None]
 """Takes a key's path, what is wrong, and what to do."""
-_MOST_COMPARED = 100
+_MAX_COMPARED = 100
 """Limits on one metric that are held against each other."""
 _POSITIVE_UNITS = frozenset({"ms", "s", "MB", "tokens/s"})
 _MIRRORED = {"<=": ">", "<": ">=", ">=": "<", ">": "<="}
@@ -114,8 +114,11 @@ def read_constraints(
         if metric in specs:
             by_metric.setdefault(metric, []).append((i, constraint))
         else:
-            wrong(("constraints", i), f"no evaluator yields the metric {metric!r}",
-                  nearest(metric, specs))  # fmt: skip
+            wrong(
+                ("constraints", i),
+                f"no evaluator yields the metric {metric!r}",
+                nearest(metric, specs),
+            )
     notes = _look(by_metric, specs, strange, wrong)
     return tuple(found), notes
 
@@ -229,7 +232,7 @@ def _contradictions(
 ) -> None:
     """Refuse limits on one metric that cannot hold together; of many, those that already cannot."""
     kept = list({c.text: (place, c) for place, c in reversed(constraints)}.values())[::-1]
-    kept = kept[:_MOST_COMPARED]
+    kept = kept[:_MAX_COMPARED]
     if feasible([c for _, c in kept], values):
         return
     for one in list(kept):

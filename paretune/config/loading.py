@@ -100,8 +100,9 @@ def _what_varies(plan: Plan) -> str:
         for name, values in stage.grid.items()
         if len(values) > 1
     ]
-    several += [n for n, v in (("threads", plan.threads), ("providers", plan.providers))
-                if len(v) > 1]  # fmt: skip
+    several += [
+        n for n, v in (("threads", plan.threads), ("providers", plan.providers)) if len(v) > 1
+    ]
     return f": {', '.join(several)} have several values" if several else ""
 
 
@@ -169,21 +170,38 @@ class _Reader:
         check_lengths(base or model, evaluators, self.wrong)
         self.stop_if_wrong()
         return Plan(
-            name=self.file.stem, file=self.file, text=text, root=self.root, model=model,
-            data=config.data, space=Space(stages, providers, threads), baseline=baseline,
-            try_first=try_first, evaluators=evaluators, objectives=objectives,
-            constraints=constraints, target=config.target.name, providers=providers,
-            threads=threads, search=settings, trust_remote_code=trust_remote_code,
-            allow_network=allow_network, notes=(*model_notes, *notes, *data_notes), base=base,
+            name=self.file.stem,
+            file=self.file,
+            text=text,
+            root=self.root,
+            model=model,
+            data=config.data,
+            space=Space(stages, providers, threads),
+            baseline=baseline,
+            try_first=try_first,
+            evaluators=evaluators,
+            objectives=objectives,
+            constraints=constraints,
+            target=config.target.name,
+            providers=providers,
+            threads=threads,
+            search=settings,
+            trust_remote_code=trust_remote_code,
+            allow_network=allow_network,
+            notes=(*model_notes, *notes, *data_notes),
+            base=base,
             source=self.source,
-        )  # fmt: skip
+        )
 
     def sections(self) -> ConfigFile:
         """Validate the configuration's own keys; passes and evaluators come later."""
         value = self.source.value
         if not isinstance(value, dict):
-            raise self.source.error((), "expected keys such as model: and passes:",
-                                    "`paretune init` writes a first configuration.")  # fmt: skip
+            raise self.source.error(
+                (),
+                "expected keys such as model: and passes:",
+                "`paretune init` writes a first configuration.",
+            )
         told = self.booleans(ConfigFile, value, ())
         try:
             return ConfigFile.model_validate(value)
@@ -237,12 +255,18 @@ class _Reader:
 
     def check_target(self, target: TargetSection) -> None:
         if target.name not in names("targets"):
-            self.wrong(("target", "name"), f"no target named {target.name!r}",
-                       nearest(target.name, names("targets")))  # fmt: skip
+            self.wrong(
+                ("target", "name"),
+                f"no target named {target.name!r}",
+                nearest(target.name, names("targets")),
+            )
         for i, provider in enumerate(target.providers):
             if provider not in PROVIDERS:
-                self.wrong(("target", "providers", i), f"no execution provider {provider!r}",
-                           nearest(provider, PROVIDERS))  # fmt: skip
+                self.wrong(
+                    ("target", "providers", i),
+                    f"no execution provider {provider!r}",
+                    nearest(provider, PROVIDERS),
+                )
 
     def try_first(
         self, entries: list[Any], providers: tuple[str, ...], threads: tuple[int, ...]
@@ -284,8 +308,11 @@ class _Reader:
             if choice is None:
                 continue
             if getattr(find_evaluator(name), "runs_user_code", False) and not trust_remote_code:
-                self.wrong((*path, name), f"{name} runs code that the configuration names "
-                           "and that is off", "Allow it with --trust-remote-code.")  # fmt: skip
+                self.wrong(
+                    (*path, name),
+                    f"{name} runs code that the configuration names and that is off",
+                    "Allow it with --trust-remote-code.",
+                )
             found.append(choice)
         return tuple(found)
 
@@ -308,8 +335,11 @@ class _Reader:
                     continue
                 if detail["type"] == "extra_forbidden":
                     key = str(detail["loc"][-1])
-                    self.wrong(at, f"the evaluator {name} has no parameter {key!r}",
-                               nearest(key, kind.Params.model_fields))  # fmt: skip
+                    self.wrong(
+                        at,
+                        f"the evaluator {name} has no parameter {key!r}",
+                        nearest(key, kind.Params.model_fields),
+                    )
                 elif detail["type"] == "missing":
                     self.wrong(path, f"the evaluator {name} needs {detail['loc'][-1]!r}")
                 else:
@@ -327,8 +357,11 @@ class _Reader:
             kind = find_evaluator(choice.name)
             for spec in kind(kind.Params(**choice.params)).metrics:
                 if spec.name in found:
-                    self.wrong(("evaluate",), f"both {owner[spec.name]} and {choice.name} yield "
-                               f"the metric {spec.name}", "Leave one of them out.")  # fmt: skip
+                    self.wrong(
+                        ("evaluate",),
+                        f"both {owner[spec.name]} and {choice.name} yield the metric {spec.name}",
+                        "Leave one of them out.",
+                    )
                 found[spec.name], owner[spec.name] = spec, choice.name
         return {spec.name: spec for spec in FIDELITY} | found
 
@@ -341,12 +374,18 @@ class _Reader:
     ) -> SearchSettings:
         known = (*names("strategies"), "auto")
         if section.strategy not in known:
-            self.wrong(("search", "strategy"), f"no strategy named {section.strategy!r}",
-                       nearest(section.strategy, known))  # fmt: skip
+            self.wrong(
+                ("search", "strategy"),
+                f"no strategy named {section.strategy!r}",
+                nearest(section.strategy, known),
+            )
         wanted = [o.metric for o in objectives]
         if section.prefer is not None and section.prefer not in wanted:
-            self.wrong(("search", "prefer"), f"{section.prefer!r} is no objective",
-                       nearest(section.prefer, wanted))  # fmt: skip
+            self.wrong(
+                ("search", "prefer"),
+                f"{section.prefer!r} is no objective",
+                nearest(section.prefer, wanted),
+            )
         limit: Any = section.time
         if time is not None:
             try:
@@ -354,16 +393,25 @@ class _Reader:
             except ValueError as error:
                 raise UsageError(f"--time {time!r}: {error}") from error
         return SearchSettings(
-            section.strategy, section.trials if trials is None else trials, limit, section.seed,
-            section.prefer, section.job_time, section.job_memory, section.finals,
-        )  # fmt: skip
+            section.strategy,
+            section.trials if trials is None else trials,
+            limit,
+            section.seed,
+            section.prefer,
+            section.job_time,
+            section.job_memory,
+            section.finals,
+        )
 
     def templates(self, data: dict[str, DataSpec]) -> None:
         seen: dict[str, str] = {}
         for name, spec in data.items():
             if not name.strip() or name != name.strip() or not name.isprintable():
-                self.wrong(("data", name), f"{name!r} is no name: expected one without spaces "
-                           "around it and without control characters")  # fmt: skip
+                self.wrong(
+                    ("data", name),
+                    f"{name!r} is no name: expected one without spaces "
+                    "around it and without control characters",
+                )
             for key in ("prompt", "answer", "text"):
                 template = getattr(spec, key)
                 try:
@@ -372,8 +420,11 @@ class _Reader:
                     self.wrong(("data", name, key), str(error))
             for ref in references_of(name, spec):
                 if seen.setdefault(ref, name) != name:
-                    self.wrong(("data", name), f"the reference {ref!r} would mean the data set "
-                               f"{seen[ref]!r}, too", "Rename one of the two.")  # fmt: skip
+                    self.wrong(
+                        ("data", name),
+                        f"the reference {ref!r} would mean the data set {seen[ref]!r}, too",
+                        "Rename one of the two.",
+                    )
 
     def kinds(
         self, model: Path, stages: tuple[Stage, ...], recipes: Iterable[tuple[Step, ...]]
@@ -391,8 +442,11 @@ class _Reader:
             if why is not None:
                 self.wrong(key, f"these passes do not fit together: {why}", hint)
             elif out == {ModelKind.HF_ADAPTER}:
-                self.wrong(key, "what comes out is an adapter, which is not measured by itself",
-                           "Put `merge` or `genai_adapter` after it.")  # fmt: skip
+                self.wrong(
+                    key,
+                    "what comes out is an adapter, which is not measured by itself",
+                    "Put `merge` or `genai_adapter` after it.",
+                )
 
 
 def _of_others(evaluators: Iterable[EvaluatorChoice]) -> frozenset[str]:
@@ -405,8 +459,10 @@ def _of_others(evaluators: Iterable[EvaluatorChoice]) -> frozenset[str]:
 def _known_keys(loc: KeyPath) -> Iterable[str]:
     """Return the keys that may stand at a place of the configuration's own sections."""
     by_place: dict[tuple[str | int, ...], type[BaseModel]] = {
-        (): ConfigFile, ("target",): TargetSection, ("search",): SearchSection,
-    }  # fmt: skip
+        (): ConfigFile,
+        ("target",): TargetSection,
+        ("search",): SearchSection,
+    }
     if loc in by_place:
         return by_place[loc].model_fields
     return Split.model_fields if loc[-1:] == ("split",) else DataSpec.model_fields

@@ -38,8 +38,11 @@ def read_objectives(
         tolerance = _tolerance(within, direction, specs.get(metric), (*at, "within"), wrong)
         found[metric] = Objective(metric, direction, tolerance)
     if not found:
-        wrong(("objectives",), "names no metric",
-              "Such as: {maximize: accuracy, minimize: decode_ms_p50}.")  # fmt: skip
+        wrong(
+            ("objectives",),
+            "names no metric",
+            "Such as: {maximize: accuracy, minimize: decode_ms_p50}.",
+        )
     return tuple(found.values())
 
 
@@ -53,16 +56,22 @@ def _entries(given: Any, wrong: Wrong) -> Iterable[tuple[KeyPath, Direction, Any
             rest = {key: value for key, value in entry.items() if key != "within"}
             within = entry.get("within", _NONE)
             if within is not _NONE and len(rest) != 1:
-                wrong(("objectives", i), "`within` needs exactly one of minimize and maximize "
-                      "beside it", _LIST)  # fmt: skip
+                wrong(
+                    ("objectives", i),
+                    "`within` needs exactly one of minimize and maximize beside it",
+                    _LIST,
+                )
                 within = _NONE
             for direction, metric in rest.items():
                 yield ("objectives", i), direction, metric, within
         return
     for direction, some in given.items():
         if direction == "within":
-            wrong(("objectives", "within"), "`within` belongs to one objective: write the "
-                  "objectives as a list", _LIST)  # fmt: skip
+            wrong(
+                ("objectives", "within"),
+                "`within` belongs to one objective: write the objectives as a list",
+                _LIST,
+            )
             continue
         for metric in some if isinstance(some, list) else [some]:
             yield ("objectives", direction), direction, metric, _NONE

@@ -146,10 +146,15 @@ class Plan:
         """Return the resolved configuration: it can be run as a configuration itself."""
         search = self.search
         settings = {
-            "strategy": search.strategy, "trials": search.trials, "time": search.time_s,
-            "seed": search.seed, "prefer": search.prefer, "job_time": search.job_time_s,
-            "job_memory": search.job_memory_mb, "finals": search.finals_s,
-        }  # fmt: skip
+            "strategy": search.strategy,
+            "trials": search.trials,
+            "time": search.time_s,
+            "seed": search.seed,
+            "prefer": search.prefer,
+            "job_time": search.job_time_s,
+            "job_memory": search.job_memory_mb,
+            "finals": search.finals_s,
+        }
         config: dict[str, Json] = {
             "model": str(self.model.resolve()),
             "data": {name: self._spec(spec) for name, spec in self.data.items()},

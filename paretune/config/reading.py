@@ -9,7 +9,7 @@ from pathlib import Path
 from paretune.config.yaml_source import Source
 from paretune.core.errors import ConfigError
 
-_MOST_BYTES = 4 << 20
+_MAX_BYTES = 4 << 20
 _STRING = re.compile(r'("(?:[^"\\]|\\.)*")')
 _EXPONENT = re.compile(r"(?<![\w.])(-?\d+)(\.\d+)?[eE]([+-]?)(\d+)")
 _BEFORE_COLON = re.compile(r"(\s+):")
@@ -30,11 +30,11 @@ def read_configuration(file: Path, hint: str | None = None) -> str:
     """
     try:
         with open(file, "rb") as source:
-            content = source.read(_MOST_BYTES + 1)
+            content = source.read(_MAX_BYTES + 1)
     except OSError as error:
         raise ConfigError(f"cannot be read: {error.strerror}", file=str(file), hint=hint) from error
-    if len(content) > _MOST_BYTES:
-        raise ConfigError(f"larger than {_MOST_BYTES} bytes", file=str(file))
+    if len(content) > _MAX_BYTES:
+        raise ConfigError(f"larger than {_MAX_BYTES} bytes", file=str(file))
     try:
         # As text files are read: whatever ends a line, it is a line's end.
         return content.decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")

@@ -45,13 +45,16 @@ def as_list(value: Any) -> Any:
     return value if isinstance(value, list) else [value]
 
 
-Seconds = Annotated[float, BeforeValidator(seconds, json_schema_input_type=float | str),
-                    Field(gt=0)]  # fmt: skip
-SecondsOrNone = Annotated[float, BeforeValidator(seconds, json_schema_input_type=float | str),
-                          Field(ge=0)]  # fmt: skip
+Seconds = Annotated[
+    float, BeforeValidator(seconds, json_schema_input_type=float | str), Field(gt=0)
+]
+SecondsOrNone = Annotated[
+    float, BeforeValidator(seconds, json_schema_input_type=float | str), Field(ge=0)
+]
 """As `Seconds`; 0 turns off what it limits."""
-Megabytes = Annotated[float, BeforeValidator(megabytes, json_schema_input_type=float | str),
-                      Field(gt=0)]  # fmt: skip
+Megabytes = Annotated[
+    float, BeforeValidator(megabytes, json_schema_input_type=float | str), Field(gt=0)
+]
 
 
 class Section(BaseModel):

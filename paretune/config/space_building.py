@@ -54,8 +54,9 @@ class SpaceReader:
         steps: list[Step] = []
         for i, stage in enumerate(self.stages(entries, path)):
             if stage.size != 1 or not isinstance(stage, PassSlot):
-                self._wrong((*path, i), "expected one fixed pass here: no choice, range, any or "
-                            "optional")  # fmt: skip
+                self._wrong(
+                    (*path, i), "expected one fixed pass here: no choice, range, any or optional"
+                )
                 continue
             steps += stage.at(0)
         return tuple(steps)
@@ -140,8 +141,11 @@ class SpaceReader:
             return self._choice(adapter, value, path)
         if isinstance(value, dict) and {"low", "high"} <= value.keys():
             if search != "range":
-                self._wrong(path, "takes no range", "Give a value" + (
-                    "." if search == "none" else ", or a list of values."))  # fmt: skip
+                self._wrong(
+                    path,
+                    "takes no range",
+                    "Give a value" + ("." if search == "none" else ", or a list of values."),
+                )
                 return None
             return self._range(adapter, value, path, trains)
         self._wrong(path, why)

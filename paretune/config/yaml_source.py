@@ -18,14 +18,14 @@ from paretune.core.jsontools import Json
 Path: TypeAlias = tuple[str | int, ...]
 """Keys and positions from the top, such as ``("passes", 0, "lora", "r")``."""
 
-_MOST_BYTES = 1 << 20
-_MOST_NODES = 50_000
-_MOST_DEPTH = 40
+_MAX_BYTES = 1 << 20
+_MAX_NODES = 50_000
+_MAX_DEPTH = 40
 # Text after aliases are expanded: a few times what the file itself may hold.
-_MOST_CHARACTERS = 4 << 20
+_MAX_CHARACTERS = 4 << 20
 # Digits of a number; base 60 ("1:59:59") takes the square of them in time.
-_MOST_DIGITS = 100
-_MOST_NUMBER = 1 << 63
+_MAX_DIGITS = 100
+_MAX_NUMBER = 1 << 63
 _TEXT, _MAP, _LIST = (f"tag:yaml.org,2002:{kind}" for kind in ("str", "map", "seq"))
 
 
@@ -51,7 +51,7 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         self._depth += 1
         self._composed += 1
-        if self._depth > _MOST_DEPTH or self._composed > _MOST_NODES:
+        if self._depth > _MAX_DEPTH or self._composed > _MAX_NODES:
             mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
             raise yaml.MarkedYAMLError(problem="unreasonably large or deep", problem_mark=mark)
         try:
@@ -76,8 +76,8 @@ class Source:
         self._lines: dict[Path, int] = {}
         self._booleans: dict[Path, str] = {}
         self._nodes = self._characters = 0
-        if len(text) > _MOST_BYTES:
-            raise ConfigError(f"larger than {_MOST_BYTES} bytes", file=file)
+        if len(text) > _MAX_BYTES:
+            raise ConfigError(f"larger than {_MAX_BYTES} bytes", file=file)
         try:
             loader = _Loader(text)
             try:
@@ -97,7 +97,7 @@ class Source:
         line = node.start_mark.line + 1
         self._lines.setdefault(path, line)
         self._nodes += 1
-        if self._nodes > _MOST_NODES or len(path) > _MOST_DEPTH:
+        if self._nodes > _MAX_NODES or len(path) > _MAX_DEPTH:
             raise ConfigError("unreasonably large or deep", file=self.file, line=line)
         if node.tag == _MAP and isinstance(node, yaml.MappingNode):
             return self._mapping(loader, node, path)
@@ -106,9 +106,12 @@ class Source:
         value, why = self._scalar(loader, node)
         if why is not None:
             raise ConfigError(
-                why, file=self.file, line=line, key=key_of(path),
+                why,
+                file=self.file,
+                line=line,
+                key=key_of(path),
                 hint="Put it in quotes to make it text.",
-            )  # fmt: skip
+            )
         if isinstance(value, bool):
             self._booleans[path] = node.value
         return value
@@ -118,8 +121,8 @@ class Source:
         if not isinstance(node, yaml.ScalarNode):
             return None, f"not YAML: the tag {node.tag[:60]!r} does not fit {_kind(node)}"
         self._characters += len(node.value)
-        if self._characters > _MOST_CHARACTERS:
-            return None, f"more than {_MOST_CHARACTERS} characters with every alias expanded"
+        if self._characters > _MAX_CHARACTERS:
+            return None, f"more than {_MAX_CHARACTERS} characters with every alias expanded"
         if node.tag == _TEXT:
             # JSON escapes a character beyond U+FFFF as two halves, which PyYAML leaves apart.
             halves = node.value.encode("utf-16", "surrogatepass")
@@ -130,10 +133,10 @@ class Source:
         implied = loader.resolve(yaml.ScalarNode, node.value, (True, False))  # type: ignore[no-untyped-call]
         if node.tag != implied:
             return None, f"not YAML: the tag {node.tag[:60]!r} does not fit {node.value[:60]!r}"
-        if len(node.value) > _MOST_DIGITS:
-            return None, f"a number of more than {_MOST_DIGITS} digits"
+        if len(node.value) > _MAX_DIGITS:
+            return None, f"a number of more than {_MAX_DIGITS} digits"
         value: Any = loader.construct_object(node)
-        if isinstance(value, (int, float)) and not abs(value) < _MOST_NUMBER:
+        if isinstance(value, (int, float)) and not abs(value) < _MAX_NUMBER:
             return None, f"expected a finite number below 2^63, found {node.value}"
         if isinstance(value, (int, float, bool)) or value is None:
             return value, None
@@ -148,9 +151,11 @@ class Source:
                 scalar = isinstance(key_node, yaml.ScalarNode)
                 shown = repr(key_node.value[:60]) if scalar else _kind(key_node)
                 raise ConfigError(
-                    f"expected a name as key, found {shown}", file=self.file, line=line,
+                    f"expected a name as key, found {shown}",
+                    file=self.file,
+                    line=line,
                     key=key_of(path),
-                )  # fmt: skip
+                )
             if key in found:
                 raise ConfigError(
                     f"{key!r} is given twice", file=self.file, line=line, key=key_of((*path, key))

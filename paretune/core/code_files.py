@@ -110,9 +110,11 @@ class _FromSource(MetaPathFinder):
             return None
         inner = [str(file.parent)] if file.name == "__init__.py" else None
         return importlib.util.spec_from_file_location(
-            fullname, file, loader=_Uncompiled(fullname, str(file)),
+            fullname,
+            file,
+            loader=_Uncompiled(fullname, str(file)),
             submodule_search_locations=inner,
-        )  # fmt: skip
+        )
 
 
 class _Uncompiled(SourceFileLoader):

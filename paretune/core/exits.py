@@ -24,13 +24,26 @@ _WORDS: Mapping[str, str] = {
     "SIGHUP": "ended from outside",
     "SIGQUIT": "ended from outside",
 }
-_OWN = frozenset({
-    # A fault in the code that ran.
-    "SIGSEGV", "SIGABRT", "SIGILL", "SIGBUS", "SIGFPE", "SIGTRAP", "SIGSYS",
-    # What a process brings on itself: a pipe that it closed, a timer that it set, a limit that the
-    # same work meets again.
-    "SIGPIPE", "SIGALRM", "SIGVTALRM", "SIGPROF", "SIGXCPU", "SIGXFSZ",
-})  # fmt: skip
+_OWN = frozenset(
+    {
+        # A fault in the code that ran.
+        "SIGSEGV",
+        "SIGABRT",
+        "SIGILL",
+        "SIGBUS",
+        "SIGFPE",
+        "SIGTRAP",
+        "SIGSYS",
+        # What a process brings on itself: a pipe that it closed, a timer that it set, a limit that
+        # the same work meets again.
+        "SIGPIPE",
+        "SIGALRM",
+        "SIGVTALRM",
+        "SIGPROF",
+        "SIGXCPU",
+        "SIGXFSZ",
+    }
+)
 """Signals by which a process ends for a cause of its own; any other one was sent to it."""
 
 

@@ -171,8 +171,14 @@ def measurements(value: Mapping[str, Any] | None) -> dict[str, Measurement]:
         details |= dict(value["beside"])
     return {
         spec.name: Measurement(
-            spec.name, compared[key], spec.unit, compared[key], compared[key],
-            compared["tokens"], PROTOCOL, details=details,
+            spec.name,
+            compared[key],
+            spec.unit,
+            compared[key],
+            compared[key],
+            compared["tokens"],
+            PROTOCOL,
+            details=details,
         )
         for spec, key in zip(METRICS, ("kl", "top1"), strict=True)
-    }  # fmt: skip
+    }

@@ -19,10 +19,10 @@ from paretune.core.errors import UsageError
 Json: TypeAlias = Any
 """A value made of None, bool, int, float, str, list and dict with str keys."""
 
-MOST_DEPTH = 100
+MAX_DEPTH = 100
 """Objects and arrays inside each other that are read: whatever walks them may recurse."""
 
-_MOST_BYTES = 16 << 20
+_MAX_BYTES = 16 << 20
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -85,9 +85,10 @@ def write_atomic(path: Path, text: str, *, durable: bool = True) -> None:
 def write_json(path: Path, value: Json, *, durable: bool = True) -> None:
     """Write a value as indented JSON, atomically."""
     write_atomic(
-        path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n",
+        path,
+        json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n",
         durable=durable,
-    )  # fmt: skip
+    )
 
 
 def read_json(path: Path) -> Json:
@@ -99,7 +100,7 @@ def read_json(path: Path) -> Json:
     return parse_json(path.read_text(encoding="utf-8"))
 
 
-def read_model_json(path: Path, *, most_bytes: int = _MOST_BYTES) -> dict[str, Json]:
+def read_model_json(path: Path, *, most_bytes: int = _MAX_BYTES) -> dict[str, Json]:
     """Read a JSON object that somebody else wrote: a file of a model.
 
     Args:
@@ -158,14 +159,14 @@ def parse_json(text: str, *, unique: bool = False) -> Json:
         unique: Refuse an object that has a key twice; else the last one counts.
 
     Raises:
-        ValueError: It is no JSON, nests deeper than `MOST_DEPTH`, or holds half a character.
+        ValueError: It is no JSON, nests deeper than `MAX_DEPTH`, or holds half a character.
     """
     try:
         value = json.loads(text, object_pairs_hook=_unique if unique else None)
     except RecursionError:
-        raise ValueError(f"nested deeper than {MOST_DEPTH}") from None
-    if text.count("[") + text.count("{") > MOST_DEPTH and _deeper(value, MOST_DEPTH):
-        raise ValueError(f"nested deeper than {MOST_DEPTH}")
+        raise ValueError(f"nested deeper than {MAX_DEPTH}") from None
+    if text.count("[") + text.count("{") > MAX_DEPTH and _deeper(value, MAX_DEPTH):
+        raise ValueError(f"nested deeper than {MAX_DEPTH}")
     if _SURROGATE.search(text):
         # Half of a surrogate pair is legal JSON, and no text: it can be neither hashed nor shown.
         try:

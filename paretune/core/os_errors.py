@@ -33,13 +33,30 @@ _HINTS = {
 }
 _SURROUNDINGS = frozenset(
     {
-        *_HINTS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY,
-        errno.EIO, errno.ENXIO, errno.ENODEV, errno.EBUSY, errno.ETXTBSY, errno.EXDEV,
-        errno.EMLINK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOEXEC, errno.ETIMEDOUT,
-        *(getattr(errno, name) for name in ("ESTALE", "EREMOTEIO", "ENOMEDIUM", "EHOSTDOWN",
-                                            "ENOTCONN", "EUCLEAN") if hasattr(errno, name)),
+        *_HINTS,
+        errno.ENOENT,
+        errno.ENOTDIR,
+        errno.EISDIR,
+        errno.EEXIST,
+        errno.ENOTEMPTY,
+        errno.EIO,
+        errno.ENXIO,
+        errno.ENODEV,
+        errno.EBUSY,
+        errno.ETXTBSY,
+        errno.EXDEV,
+        errno.EMLINK,
+        errno.ENOSYS,
+        errno.EOPNOTSUPP,
+        errno.ENOEXEC,
+        errno.ETIMEDOUT,
+        *(
+            getattr(errno, name)
+            for name in ("ESTALE", "EREMOTEIO", "ENOMEDIUM", "EHOSTDOWN", "ENOTCONN", "EUCLEAN")
+            if hasattr(errno, name)
+        ),
     }
-)  # fmt: skip
+)
 _NOTHING_LEFT = frozenset({*_FULL, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
 """What a later try may find otherwise; it ends with a state's status wherever it happened."""
 

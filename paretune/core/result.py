@@ -50,7 +50,7 @@ class StepTime:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrialResult:
     """The end of one candidate.
 
     Attributes:
@@ -112,7 +112,7 @@ class Outcome:
     @classmethod
     def from_json(
         cls, value: Mapping[str, Any], measurements: Mapping[str, Measurement] | None = None
-    ) -> Outcome:
+    ) -> TrialResult:
         """Read what `to_json` wrote.
 
         Args:

@@ -20,9 +20,15 @@ from paretune.data.spec import DataSpec, Split
 from paretune.data.templates import columns_of
 
 __all__ = [
-    "DataCatalog", "DataSpec", "Dataset", "Example", "Split", "columns_of", "references_of",
+    "DataCatalog",
+    "DataSpec",
+    "Dataset",
+    "Example",
+    "Split",
+    "columns_of",
+    "references_of",
     "same_text",
-]  # fmt: skip
+]
 
 
 @dataclass(frozen=True)
@@ -83,8 +89,11 @@ class DataCatalog:
     @property
     def _places(self) -> dict[str, tuple[str, str]]:
         """Of each reference its data set's name and the part; names may hold dots themselves."""
-        return {ref: place for name, spec in self._specs.items()
-                for ref, place in references_of(name, spec).items()}  # fmt: skip
+        return {
+            ref: place
+            for name, spec in self._specs.items()
+            for ref, place in references_of(name, spec).items()
+        }
 
     def name_of(self, ref: str) -> str:
         """Return the name of the data set that a reference belongs to; the reference if to none."""
@@ -228,9 +237,14 @@ class DataCatalog:
     def _rows(self, spec: DataSpec, place: str) -> tuple[Iterator[Row], str]:
         if spec.hub is not None:
             rows = read_hub(
-                spec.hub, spec.config, spec.revision, place, self._allow_network,
-                columns=spec.columns, limit=spec.limit,
-            )  # fmt: skip
+                spec.hub,
+                spec.config,
+                spec.revision,
+                place,
+                self._allow_network,
+                columns=spec.columns,
+                limit=spec.limit,
+            )
             return rows, f"{spec.hub} ({place})"
         file = spec.files[place] if spec.files is not None else spec.file
         assert file is not None

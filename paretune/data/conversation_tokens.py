@@ -24,9 +24,11 @@ from paretune.models.chat_template import AnswerEnd, ChatTemplateError, answer_e
 
 _MARK = re.compile(r"\{%-?\s*generation\b")
 _PROBE = (
-    Turn("user", "paretune-question"), Turn("assistant", "paretune-answer"),
-    Turn("user", "paretune-question"), Turn("assistant", "paretune-answer"),
-)  # fmt: skip
+    Turn("user", "paretune-question"),
+    Turn("assistant", "paretune-answer"),
+    Turn("user", "paretune-question"),
+    Turn("assistant", "paretune-answer"),
+)
 _TWO_ROWS = (
     "Give such turns as rows of their own: each with the turns before it, thoughts left out."
 )

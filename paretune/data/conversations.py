@@ -15,9 +15,15 @@ from paretune.data.values import NotTextError, text_of
 
 ROLES = ("system", "user", "assistant", "tool")
 _SHARE_GPT = {
-    "human": "user", "gpt": "assistant", "chatgpt": "assistant", "system": "system",
-    "user": "user", "assistant": "assistant", "tool": "tool", "observation": "tool",
-}  # fmt: skip
+    "human": "user",
+    "gpt": "assistant",
+    "chatgpt": "assistant",
+    "system": "system",
+    "user": "user",
+    "assistant": "assistant",
+    "tool": "tool",
+    "observation": "tool",
+}
 OPENAI, SHARE_GPT = ("role", "content"), ("from", "value")
 _CHANGES_WHAT_IS_LEARNED = ("tool_calls", "function_call", "weight")
 _EXPECTED = (
@@ -141,9 +147,8 @@ def _content(value: Any, where: str, key: str) -> str:
             if parts is not value or part.get("type") != "text":
                 raise ConversationError(
                     f"{where}: {at} is {part.get('type') or 'an object'!r}, expected text",
-                    "Parts are {\"type\": \"text\", \"text\": \"...\"}; images and sounds are not "
-                    "used.",
-                )  # fmt: skip
+                    'Parts are {"type": "text", "text": "..."}; images and sounds are not used.',
+                )
             part = part.get("text")
         if not isinstance(part, str):
             raise ConversationError(f"{where}: {at} is {type(part).__name__}, expected text")

@@ -18,9 +18,14 @@ from paretune.models.pickles import convert_data
 Row: TypeAlias = dict[str, Any]
 
 _BY_SUFFIX = {
-    ".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "tsv",
-    ".parquet": "parquet", ".txt": "text",
-}  # fmt: skip
+    ".json": "json",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".parquet": "parquet",
+    ".txt": "text",
+}
 _DELIMITERS = {"csv": ",", "tsv": "\t"}
 _QUOTE = "Quote values that hold {}, quotes or line breaks."
 

@@ -37,8 +37,9 @@ def parquet_rows(path: Path, columns: Sequence[str] | None) -> Iterator[dict[str
         asked = set(columns or ())
         wanted = [n for n in names if n in asked] if asked and asked <= set(names) else names
         for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE, columns=wanted):
-            found = {name: _values(batch.column(batch.schema.get_field_index(name)))
-                     for name in wanted}  # fmt: skip
+            found = {
+                name: _values(batch.column(batch.schema.get_field_index(name))) for name in wanted
+            }
             for i in range(batch.num_rows):
                 yield {name: values[i] for name, values in found.items()}
 

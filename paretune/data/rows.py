@@ -12,8 +12,8 @@ from paretune.data.spec import DataSpec
 from paretune.data.templates import columns_of, fill
 from paretune.data.values import NotTextError, kind_of, text_of
 
-MOST_ROWS = 5_000_000
-MOST_CHARACTERS = 1 << 30
+MAX_ROWS = 5_000_000
+MAX_CHARACTERS = 1 << 30
 """What is kept of one file: a small one may describe far more than any memory holds."""
 
 
@@ -93,9 +93,9 @@ class _Reader:
             self._blank.append(number)
             return
         self._characters += len(example.prompt) + len(example.answer)
-        if number >= MOST_ROWS or self._characters > MOST_CHARACTERS:
+        if number >= MAX_ROWS or self._characters > MAX_CHARACTERS:
             raise DataError(
-                f"{self.file}: more than {MOST_ROWS:,} rows or {MOST_CHARACTERS:,} characters "
+                f"{self.file}: more than {MAX_ROWS:,} rows or {MAX_CHARACTERS:,} characters "
                 f"(reached at row {number + 1})",
                 hint="Say `limit:` to use its first rows only, or make a smaller file.",
             )

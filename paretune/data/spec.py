@@ -24,10 +24,12 @@ class Split(BaseModel):
     )
     seed: int = Field(0, description="Another seed gives another division.")
     confirm: float | None = Field(
-        None, gt=0, lt=1,
+        None,
+        gt=0,
+        lt=1,
         description="Share of the distinct texts that is kept aside, as `.confirm`: nothing is "
         "trained, measured or chosen on it, and at the end the pick is measured on it.",
-    )  # fmt: skip
+    )
 
     @model_validator(mode="after")
     def _something_is_left(self) -> Split:

@@ -86,8 +86,9 @@ def _described(value: Any) -> tuple[str, str]:
             )
         return f"a list of {len(value)} values", (
             f"{make} (If it is the only one, take the value out of the list.)"
-            if len(value) == 1 else make
-        )  # fmt: skip
+            if len(value) == 1
+            else make
+        )
     if isinstance(value, dict):
         keys = ", ".join(map(repr, list(value)[:_SHOWN_KEYS]))
         more = ", ..." if len(value) > _SHOWN_KEYS else ""

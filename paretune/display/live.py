@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from paretune.core.candidate import Candidate, describe, short
 from paretune.core.jsontools import Json
 from paretune.core.os_errors import readable
-from paretune.core.result import Outcome, OutcomeKind
+from paretune.core.result import OutcomeKind, TrialResult
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -78,7 +78,7 @@ class Display(Protocol):
     def timing(self, on: bool) -> None:
         """Something is being timed from now on (or no more)."""
 
-    def outcome(self, outcome: Outcome, best: Outcome | None, front: int) -> None:
+    def outcome(self, outcome: TrialResult, best: TrialResult | None, front: int) -> None:
         """A candidate ended."""
 
     def note(self, text: str) -> None:
@@ -103,7 +103,7 @@ class Quiet:
     def timing(self, on: bool) -> None:
         """Show nothing."""
 
-    def outcome(self, outcome: Outcome, best: Outcome | None, front: int) -> None:
+    def outcome(self, outcome: TrialResult, best: TrialResult | None, front: int) -> None:
         """Show nothing."""
 
     def note(self, text: str) -> None:
@@ -129,7 +129,7 @@ class Plain(Quiet):
         for line in opening.lines():
             self._say(line)
 
-    def outcome(self, outcome: Outcome, best: Outcome | None, front: int) -> None:
+    def outcome(self, outcome: TrialResult, best: TrialResult | None, front: int) -> None:
         """Say how a candidate ended, and who leads."""
         leads = "" if best is None else f"  [best so far: {best.id}; front: {front}]"
         stamp = clock(time.monotonic() - self._begin)
@@ -163,7 +163,7 @@ class Panel(Quiet):
         self._ended = 0
         self._counts: dict[str, int] = {}
         self._running = ("", "")
-        self._best: Outcome | None = None
+        self._best: TrialResult | None = None
         self._front = 0
 
     def start(self, opening: Opening) -> None:
@@ -197,7 +197,7 @@ class Panel(Quiet):
             self._draw()
         self._still = on
 
-    def outcome(self, outcome: Outcome, best: Outcome | None, front: int) -> None:
+    def outcome(self, outcome: TrialResult, best: TrialResult | None, front: int) -> None:
         """Print how a candidate ended above the panel."""
         self._ended += 1
         kind = outcome.kind.value
@@ -244,10 +244,14 @@ class Panel(Quiet):
             ("now", self._running[1]),
             ("ended", f"{self._ended}{of}" + (f" ({counts})" if counts else "")),
             ("time", f"{clock(passed)} passed{left}"),
-            ("best", "none is feasible yet" if best is None else
-             f"{best.id}: {describe(best.candidate, self._hidden)}"),
+            (
+                "best",
+                "none is feasible yet"
+                if best is None
+                else f"{best.id}: {describe(best.candidate, self._hidden)}",
+            ),
             ("", "" if best is None else f"{figures(best)}  (on the Pareto front: {self._front})"),
-        ]  # fmt: skip
+        ]
         for name, text in rows:
             table.add_row(name, Text(printable(text)))
         return table
@@ -274,7 +278,7 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"
 
 
-def figures(outcome: Outcome) -> str:
+def figures(outcome: TrialResult) -> str:
     """Return an outcome's main figures in one line."""
     shown = []
     for name in _SHOWN:
@@ -284,7 +288,7 @@ def figures(outcome: Outcome) -> str:
     return "  ".join(shown)
 
 
-def result_line(outcome: Outcome, hidden: frozenset[tuple[str, str]] = frozenset()) -> str:
+def result_line(outcome: TrialResult, hidden: frozenset[tuple[str, str]] = frozenset()) -> str:
     """Return an outcome in one line.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 
-from paretune.core.result import Outcome
+from paretune.core.result import TrialResult
 from paretune.display.live import Opening, Quiet, clock, printable, result_line
 
 LOGGER = logging.getLogger("paretune")
@@ -38,7 +38,7 @@ class Logged(Quiet):
         for line in opening.lines():
             LOGGER.info("%s", printable(line))
 
-    def outcome(self, outcome: Outcome, best: Outcome | None, front: int) -> None:
+    def outcome(self, outcome: TrialResult, best: TrialResult | None, front: int) -> None:
         """Log how a candidate ended, and which one leads."""
         leads = "" if best is None else f"  [best so far: {best.id}; front: {front}]"
         stamp = clock(time.monotonic() - self._begin)

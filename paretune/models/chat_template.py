@@ -75,9 +75,11 @@ def render(
         )
     try:
         text = tokenizer.apply_chat_template(
-            [dict(message) for message in messages], tokenize=False, add_generation_prompt=reply,
+            [dict(message) for message in messages],
+            tokenize=False,
+            add_generation_prompt=reply,
             chat_template=template,
-        )  # fmt: skip
+        )
     except Exception as error:  # a template is a program from elsewhere: it may raise anything
         roles = ", ".join(str(message.get("role")) for message in messages)
         raise ChatTemplateError(

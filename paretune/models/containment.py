@@ -23,7 +23,7 @@ WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 _INDEX_SUFFIX = ".safetensors.index.json"
 ADAPTER = "adapter_model.safetensors"
-_MOST_INDEX_BYTES = 64 << 20
+_MAX_INDEX_BYTES = 64 << 20
 
 _STAY_INSIDE = (
     "Models may not reach outside of their folder: copy the file into it, or the whole folder with "
@@ -164,7 +164,7 @@ def _named_by_hugging_face(folder: Path) -> set[Path]:
         else:
             named.add(_shard(folder, weights, where))
     for index in sorted(filter(Path.is_file, indices)):
-        shards = read_model_json(index, most_bytes=_MOST_INDEX_BYTES).get("weight_map")
+        shards = read_model_json(index, most_bytes=_MAX_INDEX_BYTES).get("weight_map")
         if not isinstance(shards, dict):
             raise UsageError(f"{index}: expected a weight_map", hint="Is the model complete?")
         named |= {

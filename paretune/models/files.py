@@ -37,10 +37,26 @@ _DOCUMENT = re.compile(
 LOADED = (".safetensors", ".json", ".model", ".jinja", ".onnx", ".data", ".tiktoken", ".py")
 """Suffixes that are loaded, whatever stands before them (``license.json`` is no licence)."""
 _OF_ITS_USER = frozenset(
-    {".py", ".yaml", ".yml", ".toml", ".cfg", ".ini", ".sh", ".csv", ".tsv", ".jsonl", ".ndjson",
-     ".parquet", ".db", ".zip", ".gz", ".tar"}
-)  # fmt: skip
-_MOST_CONFIGURATION_BYTES = 16 << 20
+    {
+        ".py",
+        ".yaml",
+        ".yml",
+        ".toml",
+        ".cfg",
+        ".ini",
+        ".sh",
+        ".csv",
+        ".tsv",
+        ".jsonl",
+        ".ndjson",
+        ".parquet",
+        ".db",
+        ".zip",
+        ".gz",
+        ".tar",
+    }
+)
+_MAX_CONFIGURATION_BYTES = 16 << 20
 _TEMPLATES = "additional_chat_templates"
 
 
@@ -155,7 +171,7 @@ def _object(text: str) -> dict[str, Json]:
 def _text(file: Path) -> str:
     """Return the text of a small file; empty where there is none."""
     try:
-        if file.stat().st_size > _MOST_CONFIGURATION_BYTES:
+        if file.stat().st_size > _MAX_CONFIGURATION_BYTES:
             return ""
         return file.read_text(encoding="utf-8", errors="replace")
     except OSError:

@@ -20,9 +20,9 @@ from paretune.models.files import candidates, whole
 from paretune.models.tied import Place, is_tied, twice_there
 
 # What the format itself allows: https://github.com/huggingface/safetensors.
-_MOST_HEADER_BYTES = 100_000_000
-_MOST_DIMENSIONS = 64
-_MOST_COUNT = 1 << 48
+_MAX_HEADER_BYTES = 100_000_000
+_MAX_DIMENSIONS = 64
+_MAX_COUNT = 1 << 48
 """Weights, layers, tokens, bytes: nothing that is counted in a model is more than this."""
 _GET_AGAIN = "Get the model again from where it came from: this file of it is damaged."
 
@@ -239,7 +239,7 @@ def safetensors_header(path: Path) -> dict[str, dict[str, Json]]:
     with open(path, "rb") as source:
         head = source.read(8)
         length = struct.unpack("<Q", head)[0] if len(head) == 8 else size
-        if length > min(_MOST_HEADER_BYTES, size - 8):
+        if length > min(_MAX_HEADER_BYTES, size - 8):
             raise UsageError(
                 f"{path}: not a safetensors file (its header would have {length} bytes)",
                 hint=_GET_AGAIN,
@@ -272,11 +272,14 @@ def tensors_of(path: Path) -> dict[str, Place]:
         first = 8 + struct.unpack("<Q", source.read(8))[0]
     return {
         name: Place(
-            path, first + tensor["data_offsets"][0], first + tensor["data_offsets"][1],
-            tuple(tensor["shape"]), tensor["dtype"],
+            path,
+            first + tensor["data_offsets"][0],
+            first + tensor["data_offsets"][1],
+            tuple(tensor["shape"]),
+            tensor["dtype"],
         )
         for name, tensor in header.items()
-    }  # fmt: skip
+    }
 
 
 def _is_tensor(entry: Json) -> bool:
@@ -287,9 +290,9 @@ def _is_tensor(entry: Json) -> bool:
     return (
         isinstance(dtype, str)
         and isinstance(shape, list)
-        and len(shape) <= _MOST_DIMENSIONS
+        and len(shape) <= _MAX_DIMENSIONS
         and all(map(_is_count, shape))
-        and math.prod(shape) <= _MOST_COUNT
+        and math.prod(shape) <= _MAX_COUNT
         and isinstance(ends, list)
         and len(ends) == 2
         and all(map(_is_count, ends))
@@ -298,7 +301,7 @@ def _is_tensor(entry: Json) -> bool:
 
 
 def _is_count(value: Json) -> bool:
-    return type(value) is int and 0 <= value <= _MOST_COUNT
+    return type(value) is int and 0 <= value <= _MAX_COUNT
 
 
 _PRECISION = {"F32": "fp32", "F16": "fp16", "BF16": "bf16"}
@@ -325,8 +328,9 @@ def inspect(folder: Path) -> ModelInfo:
     file = folder / "config.json"
     config = read_model_json(file)
     modules, precision = set(), "fp32"
-    tensors = {name: tensor for path in weights_files(folder)
-               for name, tensor in tensors_of(path).items()}  # fmt: skip
+    tensors = {
+        name: tensor for path in weights_files(folder) for name, tensor in tensors_of(path).items()
+    }
     for name, tensor in tensors.items():
         precision = _PRECISION.get(tensor.dtype, precision)
         if len(tensor.shape) == 2 and name.endswith(".weight"):

@@ -26,7 +26,7 @@ _WORDS = (
 _FIRST = re.compile(_WORDS, re.IGNORECASE)
 _INSIDE = re.compile(rf"(?<![a-z]){_WORDS}", re.IGNORECASE)
 _TEXT = ("", ".txt", ".md", ".rst", ".pdf", ".html", ".htm", ".rtf")
-_MOST_BYTES = 16 << 20
+_MAX_BYTES = 16 << 20
 """No licence is larger than this."""
 
 
@@ -99,4 +99,4 @@ def _is_here(path: Path, root: Path) -> bool:
         check_entry(path, root)
     except UsageError:
         return False
-    return path.is_file() and path.stat().st_size <= _MOST_BYTES
+    return path.is_file() and path.stat().st_size <= _MAX_BYTES

@@ -16,13 +16,13 @@ from pathlib import Path
 
 from paretune.core.errors import UsageError
 
-MOST_BYTES = (2 << 30) - 1
+MAX_BYTES = (2 << 30) - 1
 """What protobuf itself can hold; larger models keep their weights beside the file."""
 
-MOST_DEPTH = 100
+MAX_DEPTH = 100
 """Messages inside each other, protobuf's own limit: about 30 subgraphs."""
 
-_MOST_FIELDS = 4_000_000
+_MAX_FIELDS = 4_000_000
 
 INSIDE: Mapping[str, Mapping[int, str]] = {
     "ModelProto": {7: "GraphProto", 20: "TrainingInfoProto", 25: "FunctionProto"},
@@ -59,9 +59,9 @@ def external_files(path: Path) -> list[str]:
     if not path.is_file():
         raise _broken(path, "it is not a file at all")
     size = path.stat().st_size
-    if size > MOST_BYTES:
+    if size > MAX_BYTES:
         raise UsageError(
-            f"{path}: {size} bytes, and an ONNX file holds at most {MOST_BYTES}",
+            f"{path}: {size} bytes, and an ONNX file holds at most {MAX_BYTES}",
             hint="Keep its weights beside it: onnx.save_model(..., save_as_external_data=True).",
         )
     if size == 0:
@@ -100,8 +100,8 @@ class _Walk:
         Raises:
             ValueError: The message is malformed, or beyond the limits.
         """
-        if depth > MOST_DEPTH:
-            raise ValueError(f"nested deeper than {MOST_DEPTH} messages")
+        if depth > MAX_DEPTH:
+            raise ValueError(f"nested deeper than {MAX_DEPTH} messages")
         if message == "StringStringEntryProto":
             yield from self._location(start, end)
             return
@@ -126,8 +126,8 @@ class _Walk:
     def _read(self, start: int, end: int) -> Iterator[tuple[int, int, int]]:
         for field in _fields(self._data, start, end):
             self._fields += 1
-            if self._fields > _MOST_FIELDS:
-                raise ValueError(f"more than {_MOST_FIELDS} fields")
+            if self._fields > _MAX_FIELDS:
+                raise ValueError(f"more than {_MAX_FIELDS} fields")
             yield field
 
 

@@ -104,8 +104,13 @@ def _needs_head(config: Mapping[str, Any]) -> bool:
 
 
 def _find(tensors: Mapping[str, Place], names: tuple[str, ...]) -> Place | None:
-    found = (tensors[name] for name in sorted(tensors) if name.endswith(".weight")
-             and name.split(".")[-2] in names and len(tensors[name].shape) == 2)  # fmt: skip
+    found = (
+        tensors[name]
+        for name in sorted(tensors)
+        if name.endswith(".weight")
+        and name.split(".")[-2] in names
+        and len(tensors[name].shape) == 2
+    )
     return next(found, None)
 
 

@@ -45,13 +45,30 @@ _PLAIN: Mapping[str, frozenset[Json]] = {
 }
 _SIZES = frozenset(
     {
-        "architectures", "model_type", "vocab_size", "hidden_size", "intermediate_size",
-        "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim",
-        "max_position_embeddings", "bos_token_id", "eos_token_id", "pad_token_id", "dtype",
-        "torch_dtype", "transformers_version", "initializer_range", "use_cache", "rms_norm_eps",
-        "rope_theta", "attention_dropout", "_name_or_path",
+        "architectures",
+        "model_type",
+        "vocab_size",
+        "hidden_size",
+        "intermediate_size",
+        "num_hidden_layers",
+        "num_attention_heads",
+        "num_key_value_heads",
+        "head_dim",
+        "max_position_embeddings",
+        "bos_token_id",
+        "eos_token_id",
+        "pad_token_id",
+        "dtype",
+        "torch_dtype",
+        "transformers_version",
+        "initializer_range",
+        "use_cache",
+        "rms_norm_eps",
+        "rope_theta",
+        "attention_dropout",
+        "_name_or_path",
     }
-)  # fmt: skip
+)
 
 _IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 _DTYPES = (None, "float32", "float16", "bfloat16")
@@ -149,9 +166,10 @@ def _are_sizes(config: Mapping[str, Json]) -> bool:
     numbers = [config.get(key) for key in ("rms_norm_eps", "rope_theta") if key in config]
     return (
         all(type(n) is int and n > 0 for n in (heads, hidden, kv, *counts))
-        and hidden % heads == 0 and heads % kv == 0
+        and hidden % heads == 0
+        and heads % kv == 0
         and all(type(n) in (int, float) for n in numbers)
-    )  # fmt: skip
+    )
 
 
 def _is_id(value: Json) -> bool:

@@ -54,9 +54,10 @@ class ControlTokens:
         if "unk" not in unknown.lower():  # GPT-2's, say, is the end of a text at the same time
             known.add(tokenizer.unk_token_id)
         special = {
-            token.content: int(number) for number, token in tokenizer.added_tokens_decoder.items()
+            token.content: int(number)
+            for number, token in tokenizer.added_tokens_decoder.items()
             if token.special
-        }  # fmt: skip
+        }
         special |= dict(zip(tokenizer.all_special_tokens, tokenizer.all_special_ids, strict=True))
         template = str(tokenizer.chat_template or "")
         named = {t: int(i) for t, i in tokenizer.get_added_vocab().items() if t in template}

@@ -16,7 +16,7 @@ from paretune.search.strategies.exhaustive import Exhaustive
 from paretune.store.artifacts import Store, default_store
 
 if TYPE_CHECKING:
-    from paretune.preflight.prepared import Setting
+    from paretune.preflight.prepared import PreparedSearch
 
 _LOOKED_AT = 2000
 """Candidates of a large space that are looked at one by one."""
@@ -54,25 +54,28 @@ def foresee(
         UsageError: The configuration is wrong, or the study holds outcomes of something else.
     """
     from paretune.config import load
-    from paretune.preflight.prepared import Setting
+    from paretune.preflight.prepared import PreparedSearch
 
     plan = load(
-        config, trials=trials, time=time,
-        allow_network=allow_network, trust_remote_code=trust_remote_code,
-    )  # fmt: skip
+        config,
+        trials=trials,
+        time=time,
+        allow_network=allow_network,
+        trust_remote_code=trust_remote_code,
+    )
     place = study or plan.study or Path("studies") / plan.name
     root = store or plan.store or default_store()
     refuse_model_folder(plan.model, Path(place), Path(root))
-    setting = Setting(plan, Store(root))
+    prepared = PreparedSearch(plan, Store(root))
     try:
-        changed = _changed(setting, place)
-        found = _foresee(setting)
+        changed = _changed(prepared, place)
+        found = _foresee(prepared)
         return {**found, "notes": [*changed, *found["notes"]]}
     finally:
-        setting.target.close()
+        prepared.target.close()
 
 
-def _changed(setting: Setting, study: Path) -> list[str]:
+def _changed(prepared: PreparedSearch, study: Path) -> list[str]:
     """Return what would be dropped of a study that is there, a sentence each.
 
     Raises:
@@ -85,21 +88,21 @@ def _changed(setting: Setting, study: Path) -> list[str]:
     require_identity(study, outcomes)
     if not outcomes or not (study / "identity.json").is_file():
         return []
-    device = setting.device.to_json()
-    earlier = earlier_digests(setting.plan.model)
-    return changes_since(study, outcomes, setting.identity(), device, earlier).notes
+    device = prepared.device.to_json()
+    earlier = earlier_digests(prepared.plan.model)
+    return changes_since(study, outcomes, prepared.identity(), device, earlier).notes
 
 
-def _foresee(setting: Setting) -> dict[str, Json]:
-    plan = setting.plan
-    named = [setting.baseline, *plan.try_first]
+def _foresee(prepared: PreparedSearch) -> dict[str, Json]:
+    plan = prepared.plan
+    named = [prepared.baseline, *plan.try_first]
     candidates = list({c.digest: c for c in (*named, *islice(plan.space, _LOOKED_AT))}.values())
     skipped: dict[str, int] = {}
     trainings, builds = set(), set()
     memory, disk, seconds = [], 0, 0.0
     known = True
     for candidate in candidates:
-        foresight = setting.look(candidate)
+        foresight = prepared.look(candidate)
         if foresight.reason is not None:
             skipped[foresight.reason] = skipped.get(foresight.reason, 0) + 1
             continue
@@ -126,24 +129,24 @@ def _foresee(setting: Setting) -> dict[str, Json]:
         "disk_mb": round(disk / 1e6),
         "build_seconds": round(seconds),
         "build_seconds_complete": known,
-        "baseline": describe(setting.baseline),
-        "first": [describe(c) for c in _first(setting, named)],
-        "notes": [*plan.notes, *told_before(setting)],
+        "baseline": describe(prepared.baseline),
+        "first": [describe(c) for c in _first(prepared, named)],
+        "notes": [*plan.notes, *told_before(prepared)],
         "time_s": plan.search.time_s,
         "trials": plan.search.trials,
     }
 
 
-def _first(setting: Setting, named: list[Candidate]) -> list[Candidate]:
+def _first(prepared: PreparedSearch, named: list[Candidate]) -> list[Candidate]:
     """Return the candidates that the search begins with: none twice, none that is ruled out.
 
     Samplers propose by what was measured: of theirs, those that the configuration names are known.
     """
-    strategy = setting.strategy(named)
+    strategy = prepared.strategy(named)
     asked = iter(strategy.ask, None) if isinstance(strategy, Exhaustive) else iter(named)
     found: dict[str, Candidate] = {}
     for candidate in islice(asked, _LOOKED_AT):
-        if setting.look(candidate).reason is None:
+        if prepared.look(candidate).reason is None:
             found.setdefault(candidate.digest, candidate)
         if len(found) == _SHOWN:
             break

@@ -11,54 +11,58 @@ from pathlib import Path
 from paretune.core.device_profile import DeviceProfile
 from paretune.core.errors import StateError, UsageError
 from paretune.core.interference import Interference
-from paretune.preflight.prepared import Setting
+from paretune.preflight.prepared import PreparedSearch
 from paretune.stats.intervals import samples_needed
 from paretune.store.artifacts import default_store
-from paretune.targets.device.environment import Surroundings, look_around, troubles
+from paretune.targets.device.environment import Environment, inspect_environment, issues
 
 _WATCHED_S = 0.3
 _OLD_AFTER = timedelta(days=30)
 
 
-def advice(setting: Setting, look: Callable[[float], Surroundings] = look_around) -> list[str]:
+def advice(
+    prepared: PreparedSearch, look: Callable[[float], Environment] = inspect_environment
+) -> list[str]:
     """Return what a user should know before speeds are measured, a line each.
 
     Args:
-        setting: What is about to be searched; nothing is said if it times nothing.
+        prepared: What is about to be searched; nothing is said if it times nothing.
         look: Looks around for so many seconds.
     """
-    if not any(slot.on_device for slot in setting.evaluators):
+    if not any(slot.on_device for slot in prepared.evaluators):
         return []
     around = look(_WATCHED_S)
-    if all(provider == "cpu" for provider in setting.plan.providers):
+    if all(provider == "cpu" for provider in prepared.plan.providers):
         around = replace(around, gpu=())  # whoever computes there is in nobody's way
-    lines = [trouble.warning for trouble in troubles(around)]
-    lines += [f"warning: {line}" for line in unsupported(setting)]
-    about = about_profile(setting.profile, setting.store.root, datetime.now(UTC))
+    lines = [trouble.warning for trouble in issues(around)]
+    lines += [f"warning: {line}" for line in unsupported(prepared)]
+    about = about_profile(prepared.profile, prepared.store.root, datetime.now(UTC))
     return lines if about is None else [*lines, f"note: {about}"]
 
 
-def unsupported(setting: Setting) -> list[str]:
+def unsupported(prepared: PreparedSearch) -> list[str]:
     """Return which percentiles of requests are asked of candidates, and may have no value.
 
     A limit on what has no value is met by nobody.
     """
-    plan = setting.plan
+    plan = prepared.plan
     asked = dict.fromkeys(
         [o.metric for o in plan.objectives] + [c.metric for c in plan.constraints]
-    )  # fmt: skip
+    )
     needed, found = samples_needed(0.95), []
     for choice in plan.evaluators:
         params = choice.params
         if choice.name != "generation" or params.get("requests", 0) >= needed:
             continue
-        of_requests = ("ttft_ms_p95", "decode_ms_p95") if params.get("streams", 1) > 1 else (
-            "ttft_ms_p95",)  # fmt: skip
+        of_requests = (
+            ("ttft_ms_p95", "decode_ms_p95") if params.get("streams", 1) > 1 else ("ttft_ms_p95",)
+        )
         found += [
             f"{metric} needs {needed} requests, and without them has no value; "
             f"`generation: {{requests: {needed}}}` sees to it that there are so many"
-            for metric in asked if metric.startswith(of_requests)
-        ]  # fmt: skip
+            for metric in asked
+            if metric.startswith(of_requests)
+        ]
     return found
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from paretune.config import Plan
     from paretune.core.candidate import Candidate
-    from paretune.preflight.prepared import Setting
+    from paretune.preflight.prepared import PreparedSearch
 
 _VERSION = 1
 _LOOKED_AT = 10_000
@@ -61,7 +61,7 @@ class _Asked:
     given: dict[_Given, None] = field(default_factory=dict)
 
 
-def check_nodes(setting: Setting) -> tuple[str, ...]:
+def check_nodes(prepared: PreparedSearch) -> tuple[str, ...]:
     """Hold the names of nodes that passes are given against the model.
 
     Returns:
@@ -70,12 +70,12 @@ def check_nodes(setting: Setting) -> tuple[str, ...]:
     Raises:
         UsageError: A name is in none of the builds that it is given to.
     """
-    plan = setting.plan
-    asked = _asked(plan, setting.baseline)
+    plan = prepared.plan
+    asked = _asked(plan, prepared.baseline)
     folder = plan.base or plan.model
     if not asked or not (folder / "config.json").is_file() or brings_code(folder):
         return ()
-    found = _looked_up(setting, folder, [one.build for one in asked])
+    found = _looked_up(prepared, folder, [one.build for one in asked])
     where: dict[_Given, list[bool | None]] = {}
     names: dict[_Given, list[str]] = {}
     for one, graph in zip(asked, found, strict=True):
@@ -97,10 +97,11 @@ def check_nodes(setting: Setting) -> tuple[str, ...]:
         what = "matches no matrix" if given.parameter in _PATTERNS else "is no matrix"
         wrong.append(
             plan.wrong_at(
-                _key_of(plan, given), f"{given.name!r} {what} of this model's build",
+                _key_of(plan, given),
+                f"{given.name!r} {what} of this model's build",
                 _hint(given.name, names[given]),
             )
-        )  # fmt: skip
+        )
     if len(wrong) > 1:
         told = "\n".join(dict.fromkeys(map(str, wrong)))
         raise UsageError(f"{len(wrong)} things are wrong:\n{told}")
@@ -156,9 +157,10 @@ def _names_in(candidate: Candidate) -> Iterator[tuple[dict[str, Json], list[_Giv
                 ]
         else:
             given = [
-                _Given(step.name, key, pattern) for key in _PATTERNS
+                _Given(step.name, key, pattern)
+                for key in _PATTERNS
                 for pattern in getattr(params, key)
-            ]  # fmt: skip
+            ]
         if given and built is not None:
             yield {"params": relevant(built), "provider": candidate.runtime.provider}, given
 
@@ -183,15 +185,19 @@ def _texts(value: Json, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str
         yield from _texts(inner, (*path, place))
 
 
-def _looked_up(setting: Setting, folder: Path, builds: list[dict[str, Json]]) -> list[Json]:
+def _looked_up(prepared: PreparedSearch, folder: Path, builds: list[dict[str, Json]]) -> list[Json]:
     """Return the names of each build; None where they are not known."""
-    tied = setting.model_info.tied
+    tied = prepared.model_info.tied
     args: dict[str, Json] = {"builds": builds, "tied": tied}
-    key = digest({
-        "nodes": _VERSION, "config": read_model_json(folder / "config.json"), **args,
-        "versions": {name: package_version(name) for name in _PACKAGES},
-    })  # fmt: skip
-    kept = setting.store.root / "twins" / f"{key.removeprefix('sha256:')}.json"
+    key = digest(
+        {
+            "nodes": _VERSION,
+            "config": read_model_json(folder / "config.json"),
+            **args,
+            "versions": {name: package_version(name) for name in _PACKAGES},
+        }
+    )
+    kept = prepared.store.root / "twins" / f"{key.removeprefix('sha256:')}.json"
     try:
         found = read_json(kept)
         if isinstance(found, list) and len(found) == len(builds):
@@ -200,7 +206,7 @@ def _looked_up(setting: Setting, folder: Path, builds: list[dict[str, Json]]) ->
         pass
     args["folder"] = str(folder.resolve())
     call = {"function": "paretune.passes.genai.twin_nodes:look", "args": args}
-    result = setting.target.submit(Job("call", call, _LIMITS)).result()
+    result = prepared.target.submit(Job("call", call, _LIMITS)).result()
     if result.status is not JobStatus.OK or not isinstance(result.value, list):
         return [None for _ in builds]  # the build itself says it, if a name is wrong
     kept.parent.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,7 @@ from paretune.core.candidate import Candidate, RuntimeSettings, Step
 from paretune.core.device_profile import DeviceProfile
 from paretune.core.jsontools import Json
 from paretune.core.measurement import MetricSpec
-from paretune.core.result import Outcome
+from paretune.core.result import TrialResult
 from paretune.models.adapter_input import inspect_adapter
 from paretune.models.handle import Model, ModelInfo, ModelKind, inspect, open_model
 from paretune.passes.base import DataSize
@@ -26,7 +26,7 @@ from paretune.search.roofline import roofline_entry
 from paretune.store.artifacts import Store
 from paretune.study.identity import identity_of
 from paretune.study.inputs import gather
-from paretune.study.job_factory import JobWorkbench
+from paretune.study.job_factory import StudyJobFactory
 from paretune.targets.base import JOB_MEMORY_SHARE
 from paretune.targets.device.providers import check_provider
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 _EXHAUSTIVE_UP_TO = 500
 
 
-class Setting:
+class PreparedSearch:
     """Everything that a plan needs to be searched on this machine.
 
     Args:
@@ -77,10 +77,16 @@ class Setting:
         memory = plan.search.job_memory_mb
         self.job_memory = None if memory is None else int(memory * 1e6)
         self._prechecks = Prechecks(
-            self.model_info, self.device, find_pass, self.job_memory, profile=self.profile,
-            constraints=self._bounded(), prompts=prompts_of(plan.evaluators),
-            spared=frozenset({self.baseline.digest}), size=self._data_size,
-        )  # fmt: skip
+            self.model_info,
+            self.device,
+            find_pass,
+            self.job_memory,
+            profile=self.profile,
+            constraints=self._bounded(),
+            prompts=prompts_of(plan.evaluators),
+            spared=frozenset({self.baseline.digest}),
+            size=self._data_size,
+        )
 
     @property
     def noise_floor(self) -> float | None:
@@ -126,9 +132,10 @@ class Setting:
         """Return the constraints that one stream's roof bounds: a sum over streams is none."""
         several = any(choice.params.get("streams", 1) > 1 for choice in self.plan.evaluators)
         return tuple(
-            constraint for constraint in self.plan.constraints
+            constraint
+            for constraint in self.plan.constraints
             if not (several and constraint.metric.startswith("decode_tokens_per_s"))
-        )  # fmt: skip
+        )
 
     def look(self, candidate: Candidate) -> Foresight:
         """Return why a candidate cannot work on this machine, or what it is expected to cost."""
@@ -143,7 +150,7 @@ class Setting:
             self._sizes[ref] = DataSize(len(examples), characters)
         return self._sizes[ref]
 
-    def roofline(self, outcome: Outcome) -> dict[str, Json] | None:
+    def roofline(self, outcome: TrialResult) -> dict[str, Json] | None:
         """Return what a candidate needs of the device, and how near it comes to its roof."""
         info = self.look(outcome.candidate).final
         if info is None:
@@ -155,14 +162,14 @@ class Setting:
         """Return what a study's outcomes are valid for: it may not change under them."""
         return identity_of(self.plan, self.model, self.catalog, self.baseline)
 
-    def workbench(self, study: Path | None = None) -> JobWorkbench:
+    def job_factory(self, study: Path | None = None) -> StudyJobFactory:
         """Return what makes the jobs of this plan.
 
         Args:
             study: The study that artifacts are held for.
         """
         plan = self.plan
-        return JobWorkbench(
+        return StudyJobFactory(
             self.model,
             self.store,
             self.catalog.to_json(),
@@ -190,8 +197,15 @@ class Setting:
                 if slot.name == "classification" and not params.get("labels"):
                     params["labels"] = list(self.catalog.load(ref).labels)
                 share = len(self.catalog.load(part).examples) / len(self.catalog.load(ref).examples)
-                found.append(Aside(replace(slot, params=params), slot.name, part,
-                                   self.catalog.digest(part), share))  # fmt: skip
+                found.append(
+                    Aside(
+                        replace(slot, params=params),
+                        slot.name,
+                        part,
+                        self.catalog.digest(part),
+                        share,
+                    )
+                )
                 break
         return tuple(found)
 
@@ -219,7 +233,7 @@ def _slot(index: int, choice: Any) -> EvaluatorSlot:
     processes = getattr(kind, "processes", 1)
     return EvaluatorSlot(
         index, choice.name, choice.params, evaluator.metrics, kind.rungs, processes
-    )  # fmt: skip
+    )
 
 
 def prompts_of(choices: Iterable[Any]) -> dict[str, int]:

@@ -53,9 +53,11 @@ def check_tokens(
         return ()
     folder = plan.base or plan.model
     args = {
-        "folder": str(folder), "data": catalog.to_json(), "uses": uses,
+        "folder": str(folder),
+        "data": catalog.to_json(),
+        "uses": uses,
         "trust_remote_code": plan.trust_remote_code,
-    }  # fmt: skip
+    }
     call = {"function": "paretune.preflight.token_checks:looked_at", "args": args}
     result = target.submit(Job("call", call, _LIMITS)).result()
     if result.status is not JobStatus.OK:
@@ -92,9 +94,12 @@ def _trainings(plan: Plan, baseline: Candidate) -> list[dict[str, Json]]:
                 continue  # ruled out with its reason by the prechecks
             for ref in filter(None, (params.train, params.eval_data)):
                 use: dict[str, Json] = {
-                    "kind": "train", "name": step.name, "ref": ref,
-                    "max_length": params.max_length, "loss_on": params.loss_on,
-                }  # fmt: skip
+                    "kind": "train",
+                    "name": step.name,
+                    "ref": ref,
+                    "max_length": params.max_length,
+                    "loss_on": params.loss_on,
+                }
                 found[canonical(use)] = use
     return list(found.values())
 
@@ -102,11 +107,15 @@ def _trainings(plan: Plan, baseline: Candidate) -> list[dict[str, Json]]:
 def _measurements(plan: Plan) -> list[dict[str, Json]]:
     """Return what evaluators that ship with paretune do with tokens of data."""
     return [
-        {"kind": choice.name, "params": dict(choice.params), "ref": choice.params["data"],
-         "key": ["evaluate", index, choice.name]}
+        {
+            "kind": choice.name,
+            "params": dict(choice.params),
+            "ref": choice.params["data"],
+            "key": ["evaluate", index, choice.name],
+        }
         for index, choice in enumerate(plan.evaluators)
         if choice.name in _OF_EVALUATOR
-    ]  # fmt: skip
+    ]
 
 
 def looked_at(
@@ -128,18 +137,23 @@ def looked_at(
         tokenizer = hf_tokenizer(path, trust_remote_code)
     except (ParetuneError, OSError, ValueError) as error:
         hint = "Every training and scoring of this configuration needs it."
-        return {"wrong": [{"message": f"the model's tokenizer does not load: {error}",
-                           "hint": hint}], "notes": []}  # fmt: skip
-    look = _Look(tokenizer, most_tokens(Model(detect_kind(path), path, "")),
-                 DataCatalog.from_json(data))  # fmt: skip
+        return {
+            "wrong": [{"message": f"the model's tokenizer does not load: {error}", "hint": hint}],
+            "notes": [],
+        }
+    look = _Look(
+        tokenizer, most_tokens(Model(detect_kind(path), path, "")), DataCatalog.from_json(data)
+    )
     trainings = [use for use in uses if use["kind"] == "train"]
     look.templates(uses)
     look.train(trainings)
     for use in uses:
         if use["kind"] != "train":
             look.measure(use)
-    return {"wrong": list({w["message"]: w for w in look.wrong}.values()),
-            "notes": list(dict.fromkeys(look.notes))}  # fmt: skip
+    return {
+        "wrong": list({w["message"]: w for w in look.wrong}.values()),
+        "notes": list(dict.fromkeys(look.notes)),
+    }
 
 
 class _Look:
@@ -257,9 +271,10 @@ class _Look:
         most_new = ExactMatchParams(**params).max_new_tokens
         end = len(encoder.answer(dataset.examples[0], ""))
         too_long = [
-            (example.row, tokens) for example in dataset.examples
+            (example.row, tokens)
+            for example in dataset.examples
             if (tokens := len(encoder.answer(example, example.answer)) - end) > most_new
-        ]  # fmt: skip
+        ]
         if too_long:
             rows = rows_told([row for row, _ in too_long], ("has an answer", "have answers"))
             yield (
@@ -352,9 +367,10 @@ def _refuse_empty(encoder: ExampleEncoder, dataset: Dataset, ref: str) -> None:
     if dataset.form != "pairs":
         return
     empty = [
-        example.row for example in dataset.examples
+        example.row
+        for example in dataset.examples
         if not example.prompt.strip() and not encoder.prompt(example)
-    ]  # fmt: skip
+    ]
     if empty:
         raise DataError(
             f"{ref}: {rows_told(empty, ('has an empty prompt', 'have an empty prompt'))}, and the "

@@ -11,10 +11,10 @@ from paretune.preflight.training_notes import training_notes
 from paretune.preflight.uncompared import uncompared_notes
 
 if TYPE_CHECKING:
-    from paretune.preflight.prepared import Setting
+    from paretune.preflight.prepared import PreparedSearch
 
 
-def told_before(setting: Setting) -> tuple[str, ...]:
+def told_before(prepared: PreparedSearch) -> tuple[str, ...]:
     """Hold a plan against the model's tokenizer and this device.
 
     Returns:
@@ -23,24 +23,24 @@ def told_before(setting: Setting) -> tuple[str, ...]:
     Raises:
         UsageError: No candidate, or none that the configuration means, could work.
     """
-    plan, baseline, target = setting.plan, setting.baseline, setting.target
-    nodes = check_nodes(setting)
+    plan, baseline, target = prepared.plan, prepared.baseline, prepared.target
+    nodes = check_nodes(prepared)
     return (
-        *check_tokens(plan, baseline, target, setting.catalog),
-        *setting.model_notes,
+        *check_tokens(plan, baseline, target, prepared.catalog),
+        *prepared.model_notes,
         *nodes,
-        *thread_notes(setting),
+        *thread_notes(prepared),
         *training_notes(plan, baseline, target),
         *uncompared_notes(plan, baseline),
     )
 
 
-def thread_notes(setting: Setting) -> tuple[str, ...]:
+def thread_notes(prepared: PreparedSearch) -> tuple[str, ...]:
     """Return a note if candidates would run with more threads than there are cores to run them."""
-    device, plan = setting.device, setting.plan
+    device, plan = prepared.device, prepared.plan
     if not device.processor:  # a target that says nothing of its processor
         return ()
-    asked = {*plan.threads, *(c.runtime.threads for c in (setting.baseline, *plan.try_first))}
+    asked = {*plan.threads, *(c.runtime.threads for c in (prepared.baseline, *plan.try_first))}
     more = sorted(count for count in asked if count > device.logical_cores)
     if not more:
         return ()

@@ -63,9 +63,13 @@ def latency_figure(results: Mapping[str, Json], cases: Sequence[Case]) -> dict[s
     )
     traces: list[dict[str, Json]] = []
     for number, id in enumerate(shown):
-        color = _PICK if id == results["best"] else _BASE if id == baseline else (
-            _OTHERS[number % len(_OTHERS)]
-        )  # fmt: skip
+        color = (
+            _PICK
+            if id == results["best"]
+            else _BASE
+            if id == baseline
+            else (_OTHERS[number % len(_OTHERS)])
+        )
         lines = [
             _line(rows[id], metric, way, axis)
             for axis, (metric, _) in enumerate(PANELS, start=1)
@@ -76,8 +80,15 @@ def latency_figure(results: Mapping[str, Json], cases: Sequence[Case]) -> dict[s
             if line is not None:
                 # One entry of the legend a candidate: it shows and hides all of its lines.
                 seen = any(trace["legendgroup"] == str(id) for trace in traces)
-                traces.append({**line, "name": name, "legendgroup": str(id), "showlegend": not seen,
-                               "marker": {"color": color}})  # fmt: skip
+                traces.append(
+                    {
+                        **line,
+                        "name": name,
+                        "legendgroup": str(id),
+                        "showlegend": not seen,
+                        "marker": {"color": color},
+                    }
+                )
     return {"data": traces, "layout": _layout()} if traces else None
 
 
@@ -100,7 +111,10 @@ def _line(
         "x": [case.before for case, _ in points],
         "y": values,
         "error_y": {
-            "type": "data", "symmetric": False, "thickness": 1, "width": 3,
+            "type": "data",
+            "symmetric": False,
+            "thickness": 1,
+            "width": 3,
             "array": [_end(m["high"], m["value"]) for _, m in points],
             "arrayminus": [-_end(m["low"], m["value"]) for _, m in points],
         },
@@ -109,7 +123,7 @@ def _line(
         "hovertemplate": "%{text}: %{y:.4g} ms",
         "xaxis": "x" if axis == 1 else f"x{axis}",
         "yaxis": "y" if axis == 1 else f"y{axis}",
-    }  # fmt: skip
+    }
 
 
 def _end(end: float | None, value: float) -> float:
@@ -137,11 +151,18 @@ def _layout() -> dict[str, Json]:
         end = "" if number == 1 else str(number)
         left = (number - 1) * 0.54
         axes[f"xaxis{end}"] = {
-            "title": {"text": "tokens before the one that is computed"}, "rangemode": "tozero",
-            "domain": [left, left + 0.46], "anchor": f"y{end}", "zeroline": False,
-        }  # fmt: skip
-        axes[f"yaxis{end}"] = {"title": {"text": title}, "rangemode": "tozero",
-                               "anchor": f"x{end}", "zeroline": False}  # fmt: skip
+            "title": {"text": "tokens before the one that is computed"},
+            "rangemode": "tozero",
+            "domain": [left, left + 0.46],
+            "anchor": f"y{end}",
+            "zeroline": False,
+        }
+        axes[f"yaxis{end}"] = {
+            "title": {"text": title},
+            "rangemode": "tozero",
+            "anchor": f"x{end}",
+            "zeroline": False,
+        }
     return {
         **axes,
         "margin": {"l": 60, "r": 20, "t": 10, "b": 50},

@@ -13,9 +13,9 @@ from pathlib import Path
 from paretune.core.candidate import Candidate
 from paretune.core.errors import StateError, UsageError
 from paretune.core.jsontools import Json, read_json, write_atomic
-from paretune.core.result import Outcome
+from paretune.core.result import TrialResult
 from paretune.search.constraints import Objective, parse_constraint
-from paretune.search.summary import stand
+from paretune.search.summary import summarize
 from paretune.search.tolerance import parse_tolerance
 from paretune.study.folder import in_use, read_confirmed, read_outcomes
 
@@ -43,7 +43,7 @@ def open_results(study: Path) -> dict[str, Json]:
     return dict(read_results(file))
 
 
-def open_study(study: Path) -> tuple[dict[str, Json], list[Outcome]]:
+def open_study(study: Path) -> tuple[dict[str, Json], list[TrialResult]]:
     """Return a study's results document, as its outcomes have it, and the outcomes.
 
     Raises:
@@ -64,7 +64,7 @@ def _told(row: Mapping[str, Json]) -> Json:
     return row["id"], row["outcome"], row["artifact"], values
 
 
-def _anew(study: Path, old: Mapping[str, Json], outcomes: Sequence[Outcome]) -> dict[str, Json]:
+def _anew(study: Path, old: Mapping[str, Json], outcomes: Sequence[TrialResult]) -> dict[str, Json]:
     from paretune.study.results import Results
     from paretune.study.results_document import ResultsDocument
 
@@ -76,20 +76,28 @@ def _anew(study: Path, old: Mapping[str, Json], outcomes: Sequence[Outcome]) -> 
     baseline = _baseline(study, old, outcomes)
     roofs = {row["id"]: row.get("roofline") for row in old["candidates"]}
     document = ResultsDocument(
-        old["study"], old["config"], old["device"], objectives, constraints,
-        "" if baseline is None else baseline.candidate.digest, old["notes"],
-        lambda outcome: roofs.get(outcome.id), old["prefer"],
-    )  # fmt: skip
-    standing = stand(outcomes, objectives, constraints, baseline, old["prefer"])
-    pick = next((o for o in outcomes if o.id == standing.best), None)
+        old["study"],
+        old["config"],
+        old["device"],
+        objectives,
+        constraints,
+        "" if baseline is None else baseline.candidate.digest,
+        old["notes"],
+        lambda outcome: roofs.get(outcome.id),
+        old["prefer"],
+    )
+    summary = summarize(outcomes, objectives, constraints, baseline, old["prefer"])
+    pick = next((o for o in outcomes if o.id == summary.best), None)
     confirmed = None if pick is None else read_confirmed(study, pick)
     status = "running" if in_use(study) else "interrupted"
-    made = json.loads(document.render(outcomes, standing, status, confirmed))
+    made = json.loads(document.render(outcomes, summary, status, confirmed))
     checked = Results.model_validate({**made, "versions": old["versions"]})
     return checked.model_dump(mode="json", by_alias=True)
 
 
-def _baseline(study: Path, old: Mapping[str, Json], outcomes: Sequence[Outcome]) -> Outcome | None:
+def _baseline(
+    study: Path, old: Mapping[str, Json], outcomes: Sequence[TrialResult]
+) -> TrialResult | None:
     """Return the baseline's outcome: who it is stands in the document, or in the identity."""
     entry = old["baseline"]
     if entry is not None:
@@ -102,7 +110,7 @@ def _baseline(study: Path, old: Mapping[str, Json], outcomes: Sequence[Outcome])
 
 
 def lacking(
-    error: StateError, study: Path, outcome: Outcome, resolved: Mapping[str, Json]
+    error: StateError, study: Path, outcome: TrialResult, resolved: Mapping[str, Json]
 ) -> StateError:
     """Return the error to end with where a candidate's artifact is not in the store any more.
 

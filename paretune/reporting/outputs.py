@@ -16,7 +16,7 @@ from paretune.config.yaml_source import Source
 from paretune.core.candidate import Candidate
 from paretune.core.errors import ConfigError, StateError
 from paretune.core.jsontools import Json, write_atomic
-from paretune.core.result import Outcome
+from paretune.core.result import TrialResult
 from paretune.models.handle import Model, earlier_digests, open_model
 from paretune.models.legal_files import add_legal
 from paretune.reporting.csv_export import write_csv
@@ -50,7 +50,7 @@ def recipe_config(resolved: Mapping[str, Json], candidate: Candidate) -> dict[st
 
 
 def hand_over(
-    outcome: Outcome,
+    outcome: TrialResult,
     results: Mapping[str, Json],
     resolved: Mapping[str, Json],
     store: Store,
@@ -120,7 +120,7 @@ def _config(folder: Path) -> dict[str, Json]:
     return found if isinstance(found, dict) else {}
 
 
-def comparison(outcomes: Sequence[Outcome], best: int | None, baseline: int | None) -> Json:
+def comparison(outcomes: Sequence[TrialResult], best: int | None, baseline: int | None) -> Json:
     """Return paired differences of the pick from the baseline, on raw per-example samples.
 
     Args:
@@ -144,12 +144,18 @@ def comparison(outcomes: Sequence[Outcome], best: int | None, baseline: int | No
             continue
         difference, low, high = paired_bootstrap_difference(a.samples, b.samples)
         p, test = paired_p(a.samples, b.samples)
-        found[metric] = {"difference": difference, "low": low, "high": high, "n": a.n, "p": p,
-                         "test": test}  # fmt: skip
+        found[metric] = {
+            "difference": difference,
+            "low": low,
+            "high": high,
+            "n": a.n,
+            "p": p,
+            "test": test,
+        }
     return found
 
 
-def input_model(resolved: Mapping[str, Json], outcome: Outcome) -> Model:
+def input_model(resolved: Mapping[str, Json], outcome: TrialResult) -> Model:
     """Return the input model, which a candidate without any pass is.
 
     Raises:

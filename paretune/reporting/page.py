@@ -49,16 +49,20 @@ def write_report(
     from plotly.offline import get_plotlyjs
 
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES), autoescape=True,
-        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     environment.filters["num"] = number
     given = dict(extra or {})
     figure = latency_figure(results, given.get("cases", ()))
     page = environment.get_template("report.html.j2").render(
-        **view(results, dict(given.get("paired", {}))), plotly=get_plotlyjs(),
+        **view(results, dict(given.get("paired", {}))),
+        plotly=get_plotlyjs(),
         latency=None if figure is None else script_json(figure),
-    )  # fmt: skip
+    )
     write_atomic(out, page, durable=False)
 
 
@@ -180,8 +184,11 @@ def _row(candidate: Mapping[str, Json], results: Mapping[str, Json]) -> dict[str
     steps = [step["pass"] + _params(step["params"]) for step in candidate["recipe"]] or [
         "unchanged"
     ]
-    near = [n["constraint"] for n in results.get("near_limits", [])
-            if n["id"] == candidate["id"] and n["met"] is None]  # fmt: skip
+    near = [
+        n["constraint"]
+        for n in results.get("near_limits", [])
+        if n["id"] == candidate["id"] and n["met"] is None
+    ]
     broken = [
         limit["text"]
         for limit in results["constraints"]
@@ -218,8 +225,7 @@ def _without_values(results: Mapping[str, Json]) -> list[str]:
     for limit in results["constraints"]:
         lack = [c for c in whole if c["metrics"].get(limit["metric"], {}).get("value") is None]
         if limit["value"] is None:
-            told.append(f"{limit['text']} is met by nobody: the baseline has no "
-                        f"{limit['metric']}.")  # fmt: skip
+            told.append(f"{limit['text']} is met by nobody: the baseline has no {limit['metric']}.")
         elif lack:
             reasons = (c["metrics"].get(limit["metric"], {}).get("reason") for c in lack)
             why = next((reason for reason in reasons if reason), "it was not measured")
@@ -287,8 +293,11 @@ def _answer(
     ]
     sentences += chances(results) + _remarks(results)
     sentences += doubts(results, best["id"])
-    sentences += [_near(results, near, best) for near in results.get("near_limits", [])
-                  if near["id"] == best["id"] and not near["met"]]  # fmt: skip
+    sentences += [
+        _near(results, near, best)
+        for near in results.get("near_limits", [])
+        if near["id"] == best["id"] and not near["met"]
+    ]
     baseline = results["baseline"]
     if baseline is not None and baseline.get("id") != best["id"]:
         sentences += _against(best["metrics"], baseline["metrics"], paired)
@@ -341,9 +350,11 @@ def _against(
         known = not d["low"] <= 0 <= d["high"] if p is None else p <= 1 - CONFIDENCE
         sure = " surely" if known else ""
         test = _TESTS[d.get("test", "mcnemar")]
-        verdict = "cannot be told apart from" if not sure else (
-            "is higher than" if d["difference"] > 0 else "is lower than"
-        )  # fmt: skip
+        verdict = (
+            "cannot be told apart from"
+            if not sure
+            else ("is higher than" if d["difference"] > 0 else "is lower than")
+        )
         sentences.append(
             f"Its {metric}{sure} {verdict} the baseline's: difference "
             f"{d['difference']:+.3f} (95 % interval {d['low']:+.3f} to {d['high']:+.3f}, paired "
@@ -351,9 +362,12 @@ def _against(
         )
     ratios = []
     for metric, word in (
-        ("decode_ms_p50", "time per token"), ("ttft_ms_p50", "time to first token"),
-        ("latency_ms_p50", "latency"), ("size_mb", "size"), ("peak_memory_mb", "memory"),
-    ):  # fmt: skip
+        ("decode_ms_p50", "time per token"),
+        ("ttft_ms_p50", "time to first token"),
+        ("latency_ms_p50", "latency"),
+        ("size_mb", "size"),
+        ("peak_memory_mb", "memory"),
+    ):
         a, b = mine.get(metric, {}).get("value"), base.get(metric, {}).get("value")
         if a and b:
             ratios.append(f"{a / b:.2f} × the {word}")
@@ -375,11 +389,13 @@ def _constraint_costs(results: Mapping[str, Json]) -> list[dict[str, Json]]:
     costs = []
     for limit in results["constraints"]:
         measured = [
-            c for c in results["candidates"]
+            c
+            for c in results["candidates"]
             if c["metrics"].get(limit["metric"], {}).get("value") is not None
-        ]  # fmt: skip
-        broken = [c for c in measured if limit["value"] is not None
-                  and _breaks(c["metrics"], limit)]  # fmt: skip
+        ]
+        broken = [
+            c for c in measured if limit["value"] is not None and _breaks(c["metrics"], limit)
+        ]
         costs.append({**limit, "broken": len(broken), "measured": len(measured)})
     return costs
 
@@ -403,9 +419,11 @@ def _plot(
 ) -> dict[str, Any]:
     """Return what the plot's script needs."""
     objectives = [o["metric"] for o in results["objectives"]]
-    second = objectives[1] if len(objectives) > 1 else next(
-        (m for m in metrics if m != objectives[0]), objectives[0]
-    )  # fmt: skip
+    second = (
+        objectives[1]
+        if len(objectives) > 1
+        else next((m for m in metrics if m != objectives[0]), objectives[0])
+    )
     return {
         "rows": [
             {

@@ -15,15 +15,15 @@ from paretune.core.candidate import describe
 from paretune.core.errors import ConfigError, StateError, UsageError, nearest
 from paretune.core.jsontools import Json
 from paretune.core.measurement import Direction, MetricSpec
-from paretune.core.result import Outcome, OutcomeKind
+from paretune.core.result import OutcomeKind, TrialResult
 from paretune.models.legal_files import FOLDER as LEGAL
 from paretune.registry import find_evaluator, is_ours
 from paretune.reporting.opened import lacking, open_study
 from paretune.reporting.page import doubts
 from paretune.search.constraints import Objective, in_order, parse_where
-from paretune.search.front_uncertainty import how_sure
+from paretune.search.front_uncertainty import front_uncertainty
 from paretune.search.reconsider import partly_measured
-from paretune.search.summary import stand
+from paretune.search.summary import summarize
 from paretune.search.tolerance import Tolerance, parse_tolerance
 from paretune.store.artifacts import Store, default_store
 from paretune.study.example_prompt import example_of
@@ -95,20 +95,22 @@ def pick_again(
         if metric not in known:
             raise UsageError(f"no metric {metric!r} in this study", hint=nearest(metric, known))
     if prefer is not None and prefer not in {o.metric for o in objectives}:
-        raise UsageError(f"--prefer {prefer!r}: it is no objective",
-                         hint=nearest(prefer, [o.metric for o in objectives]))  # fmt: skip
+        raise UsageError(
+            f"--prefer {prefer!r}: it is no objective",
+            hint=nearest(prefer, [o.metric for o in objectives]),
+        )
     units = {name: m.unit for o in outcomes for name, m in (o.measurements or {}).items()}
     objectives = _with_tolerances(objectives, within, prefer, units)
     entry = results["baseline"]
     baseline = next((o for o in outcomes if entry is not None and o.id == entry["id"]), None)
-    standing = stand(outcomes, objectives, constraints, baseline, prefer)
-    best = next((o for o in outcomes if o.id == standing.best), None)
+    summary = summarize(outcomes, objectives, constraints, baseline, prefer)
+    best = next((o for o in outcomes if o.id == summary.best), None)
     written = None
     if best is not None and out is not None:
         written = str(_write(best, results, study, out, store))
     return {
-        "best": standing.best,
-        "front": list(standing.front),
+        "best": summary.best,
+        "front": list(summary.front),
         "candidate": None if best is None else best.candidate.to_json(),
         "metrics": {} if best is None else _summaries(best),
         "objectives": [objective.to_json() for objective in objectives],
@@ -117,14 +119,14 @@ def pick_again(
             *odd_limits(constraints, _specs(config), _of_others(config)),
             *against_the_grain(objectives, constraints, _specs(config)),
         ],
-        "unresolved": [constraint.text for constraint in standing.unresolved],
+        "unresolved": [constraint.text for constraint in summary.unresolved],
         "candidates": len(outcomes),
         "not_fully_measured": sum(_unsure(outcome, baseline) for outcome in outcomes),
-        "nearest_miss": standing.nearest_miss,
-        **how_sure(outcomes, standing, objectives),
+        "nearest_miss": summary.nearest_miss,
+        **front_uncertainty(outcomes, summary, objectives),
         "pick": pick_entry(
             outcomes,
-            standing,
+            summary,
             objectives,
             baseline,
             prefer,
@@ -134,7 +136,7 @@ def pick_again(
     }
 
 
-def _unsure(outcome: Outcome, baseline: Outcome | None) -> bool:
+def _unsure(outcome: TrialResult, baseline: TrialResult | None) -> bool:
     """Return whether a candidate was stopped, or seen to suffice, before it was fully measured."""
     reference = {} if baseline is None else baseline.measurements or {}
     return outcome.kind in (OutcomeKind.INFEASIBLE, OutcomeKind.PRUNED) or (
@@ -142,7 +144,7 @@ def _unsure(outcome: Outcome, baseline: Outcome | None) -> bool:
     )
 
 
-def _summaries(outcome: Outcome) -> dict[str, Json]:
+def _summaries(outcome: TrialResult) -> dict[str, Json]:
     return {name: m.summary() for name, m in (outcome.measurements or {}).items()}
 
 
@@ -193,12 +195,15 @@ def _with_tolerances(
         try:
             tolerance = parse_tolerance(amount)
         except ValueError as error:
-            raise UsageError(f"--within {text!r}: {error}",
-                             hint="Such as 0.01, 1% or accuracy=0.01.") from error  # fmt: skip
+            raise UsageError(
+                f"--within {text!r}: {error}", hint="Such as 0.01, 1% or accuracy=0.01."
+            ) from error
         objective = next((o for o in objectives if o.metric == metric), None)
         if objective is None:
-            raise UsageError(f"--within {text!r}: {metric!r} is no objective",
-                             hint=nearest(metric, [o.metric for o in objectives]))  # fmt: skip
+            raise UsageError(
+                f"--within {text!r}: {metric!r} is no objective",
+                hint=nearest(metric, [o.metric for o in objectives]),
+            )
         problem = too_wide(tolerance, objective.direction, units.get(metric))
         if problem is not None:
             raise UsageError(f"--within {text!r}: {problem}", hint="Give a smaller tolerance.")
@@ -230,15 +235,16 @@ def _specs(config: dict[str, Json]) -> dict[str, MetricSpec]:
 def _of_others(config: dict[str, Json]) -> frozenset[str]:
     """Return the metrics that a user's function or another package's evaluator yields."""
     entries = [
-        entry for entry in config.get("evaluate") or []
+        entry
+        for entry in config.get("evaluate") or []
         if (name := entry if isinstance(entry, str) else next(iter(entry))) == "custom"
         or not is_ours("evaluators", name)
-    ]  # fmt: skip
+    ]
     return frozenset(_specs({"evaluate": entries}))
 
 
 def _write(
-    best: Outcome, results: dict[str, Json], study: Path, out: Path, store: Path | None
+    best: TrialResult, results: dict[str, Json], study: Path, out: Path, store: Path | None
 ) -> Path:
     from paretune.reporting.outputs import hand_over
 

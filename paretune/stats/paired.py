@@ -7,14 +7,14 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from paretune.core.jsontools import Json
 from paretune.core.measurement import Measurement
-from paretune.core.result import Outcome
+from paretune.core.result import TrialResult
 from paretune.stats.pooling import last_round, log_ratio, processes_of
 from paretune.stats.sequential import JOINT_CONFIDENCE, MedianSequence, least_rounds
 
 
-def pair_alpha(entrants: int, metrics: int) -> float:
+def pair_alpha(subjects: int, metrics: int) -> float:
     """Return the error of each pair's verdict on each metric, so that all of them hold together."""
-    return (1 - JOINT_CONFIDENCE) / max(1, math.comb(entrants, 2) * metrics)
+    return (1 - JOINT_CONFIDENCE) / max(1, math.comb(subjects, 2) * metrics)
 
 
 def limit_alpha(finalists: int, limits: int) -> float:
@@ -27,7 +27,7 @@ def limit_alpha(finalists: int, limits: int) -> float:
     return (1 - JOINT_CONFIDENCE) / max(1, finalists * limits)
 
 
-def in_rounds(outcomes: Iterable[Outcome]) -> list[Outcome]:
+def in_rounds(outcomes: Iterable[TrialResult]) -> list[TrialResult]:
     """Return who was measured in rounds, now or before, often enough for any answer.
 
     All of them share the error among them, so that an answer means the same to whoever asks.

@@ -171,9 +171,15 @@ def _pooled(
             f"{most:.0%} of the processor"
         )
     return replace(
-        first, value=value, low=low, high=high, n=len(samples) or len(values),
-        samples=tuple(samples), details=details, reason=reason,
-    )  # fmt: skip
+        first,
+        value=value,
+        low=low,
+        high=high,
+        n=len(samples) or len(values),
+        samples=tuple(samples),
+        details=details,
+        reason=reason,
+    )
 
 
 def _of_all(details: Sequence[Mapping[str, Json]]) -> dict[str, Json]:

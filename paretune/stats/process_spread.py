@@ -17,11 +17,11 @@ from dataclasses import dataclass
 
 from paretune.stats.intervals import student_t
 
-FEWEST = 5
+MIN_COUNT = 5
 """Candidates below which nothing is learnt from others."""
-_MOST_FREEDOM = 10.0
+_MAX_FREEDOM = 10.0
 """However well the variances agree, others count no more than so many own processes."""
-_LEAST_VARIANCE = 1e-8
+_MIN_VARIANCE = 1e-8
 """Two processes that agree to a ten-thousandth say nothing of the logarithm of a variance."""
 
 
@@ -48,12 +48,13 @@ def learnt(groups: Iterable[Sequence[float]]) -> Spread | None:
     """
     known = [
         (statistics.variance(list(map(math.log, values))), len(values) - 1)
-        for values in groups if len(values) > 1 and min(values) > 0
-    ]  # fmt: skip
-    if len(known) < FEWEST:
+        for values in groups
+        if len(values) > 1 and min(values) > 0
+    ]
+    if len(known) < MIN_COUNT:
         return None
     logs = [
-        math.log(max(variance, _LEAST_VARIANCE)) - digamma(freedom / 2) + math.log(freedom / 2)
+        math.log(max(variance, _MIN_VARIANCE)) - digamma(freedom / 2) + math.log(freedom / 2)
         for variance, freedom in known
     ]
     beyond = statistics.variance(logs) - statistics.fmean(trigamma(f / 2) for _, f in known)
@@ -61,10 +62,10 @@ def learnt(groups: Iterable[Sequence[float]]) -> Spread | None:
     if beyond <= 0:  # they differ by no more than chance: all have the same
         whole = sum(freedom for _, freedom in known)
         pooled = sum(variance * freedom for variance, freedom in known) / whole
-        return Spread(max(pooled, _LEAST_VARIANCE), _MOST_FREEDOM, len(known))
+        return Spread(max(pooled, _MIN_VARIANCE), _MAX_FREEDOM, len(known))
     freedom = 2 * inverse_trigamma(beyond)
     variance = math.exp(middle + digamma(freedom / 2) - math.log(freedom / 2))
-    return Spread(variance, min(freedom, _MOST_FREEDOM), len(known))
+    return Spread(variance, min(freedom, _MAX_FREEDOM), len(known))
 
 
 def half_width(numbers: Sequence[float], spread: Spread | None) -> float:

@@ -41,9 +41,11 @@ def log_fortune(above: int, below: int) -> float:
     n = above + below
     return (
         n * math.log(2)
-        + math.lgamma(above + 0.5) + math.lgamma(below + 0.5) - math.lgamma(n + 1)
+        + math.lgamma(above + 0.5)
+        + math.lgamma(below + 0.5)
+        - math.lgamma(n + 1)
         - math.log(math.pi)
-    )  # fmt: skip
+    )
 
 
 @lru_cache(maxsize=65536)

@@ -64,8 +64,9 @@ def tail(
     needed = own_needed(share)
     told = [
         {**p.told, "value": _interpolated(p.samples, share)}
-        for p in processes if len(p.samples) >= needed
-    ]  # fmt: skip
+        for p in processes
+        if len(p.samples) >= needed
+    ]
     details = {k: v for k, v in measured.details.items() if k not in ("processes", "spread")}
     if told:
         details["processes"] = told
@@ -79,14 +80,10 @@ def tail(
     n = len(shape)
     if found is None:
         few = too_few(share, n)
-        return replace(
-            measured, value=None, low=None, high=None, n=n, reason=few, details=details
-        )  # fmt: skip
+        return replace(measured, value=None, low=None, high=None, n=n, reason=few, details=details)
     middle = statistics.median(m * p.level for m, p in zip(medians, counted, strict=True))
     value = found[0] * middle
-    known = replace(
-        measured, value=value, low=None, high=None, n=n, reason=None, details=details
-    )  # fmt: skip
+    known = replace(measured, value=value, low=None, high=None, n=n, reason=None, details=details)
     if len(counted) == 1:  # one process: the interval of its samples
         return replace(known, low=found[1] * middle, high=found[2] * middle)
     own = [p for p in counted if len(p.samples) >= needed]

@@ -27,7 +27,7 @@ WINDOWS = "windows_seen"
 TOKENS = "tokens_scored"
 ORDER = "order"
 """Detail of a look at some windows: the same numbers in the order of looking."""
-_MOST_LOG = 700.0
+_MAX_LOG = 700.0
 
 
 def perplexity_bounds(
@@ -58,7 +58,7 @@ def perplexity_bounds(
 
 
 def _exp(mean: float) -> float:
-    return math.exp(min(mean, _MOST_LOG))
+    return math.exp(min(mean, _MAX_LOG))
 
 
 def least_total(pairs: Sequence[tuple[float, float]], left: Sequence[float], alpha: float) -> float:

@@ -171,7 +171,7 @@ class Store:
     def lookup(self, key: str) -> Model | None:
         """Return the artifact of a key whose lock is held, or None if it must be built.
 
-        Sizes are compared here, contents by `sound`. What is wrong is set aside.
+        Sizes are compared here, contents by `is_intact`. What is wrong is set aside.
         """
         action = self.action(key)
         if action is None:
@@ -227,7 +227,7 @@ class Store:
         """Return when an action was made or found last, in seconds since the epoch."""
         return self._action_file(key).stat().st_mtime
 
-    def sound(self, name: str) -> bool:
+    def is_intact(self, name: str) -> bool:
         """Return whether an artifact's content is that of its digest; if not, it is set aside.
 
         The content is read at its first use in a process, and again when a file has changed.
@@ -305,7 +305,7 @@ class Store:
         size = folder_bytes(folder)
         with self.lock_object(name):
             self._hold(name)
-            if not self.sound(name):
+            if not self.is_intact(name):
                 self._keep(folder, name)
             # Still under the object's lock: one without an action may be removed.
             write_json(
@@ -344,7 +344,7 @@ class Store:
         """
         folder = self.object_path(name)
         there = folder.is_dir()
-        if not self.sound(name):
+        if not self.is_intact(name):
             what = "was damaged and set aside in" if there else "is not any more in"
             raise StateError(
                 f"artifact {name[:19]} {what} the store {str(self.root)!r}",
@@ -363,7 +363,7 @@ class Store:
             with self.lock(action.key), self.lock_object(action.digest):
                 if self.action(action.key) is None:  # removed meanwhile
                     continue
-                if self._find(action) is not None and not self.sound(action.digest):
+                if self._find(action) is not None and not self.is_intact(action.digest):
                     self._action_file(action.key).unlink(missing_ok=True)
         return self.faults[before:]
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from paretune.core.errors import StateError
-from paretune.core.result import Outcome
-from paretune.search.jobs import Workbench
+from paretune.core.result import TrialResult
+from paretune.search.jobs import JobFactory
 from paretune.store.artifacts import Store
 from paretune.targets.base import JobStatus, Target
 
 
 def build_again(
-    pick: Outcome, store: Store, target: Target, workbench: Workbench, note: Callable[[str], None]
+    pick: TrialResult,
+    store: Store,
+    target: Target,
+    job_factory: JobFactory,
+    note: Callable[[str], None],
 ) -> None:
     """Build a candidate again if its artifact was cleaned, damaged or left behind.
 
@@ -20,7 +24,7 @@ def build_again(
         pick: The candidate's outcome.
         store: Where its artifact should lie.
         target: What builds it.
-        workbench: Makes the job.
+        job_factory: Makes the job.
         note: Told that it takes place.
 
     Raises:
@@ -28,11 +32,11 @@ def build_again(
         KeyboardInterrupt: The job was cancelled.
     """
     name = pick.artifact
-    if not pick.candidate.recipe or name is None or store.sound(name):
+    if not pick.candidate.recipe or name is None or store.is_intact(name):
         return
     gone = f"candidate {pick.id}, the pick, is not in the store {str(store.root)!r} any more"
     note(f"{gone}: it is built again")
-    result = target.submit(workbench.build(pick.candidate)).result()
+    result = target.submit(job_factory.build(pick.candidate)).result()
     if result.status is JobStatus.CANCELLED:
         raise KeyboardInterrupt
     problem = None

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from paretune.core.candidate import counted
 from paretune.core.jsontools import Json, canonical
-from paretune.core.result import Outcome, OutcomeKind
+from paretune.core.result import OutcomeKind, TrialResult
 from paretune.registry import find_evaluator, names
 from paretune.study.identity import SCHEMA, data_read_by
 
@@ -30,21 +30,47 @@ _NOT_OF_OLD = (
 )
 """What the first identities did not have."""
 _VERSIONS_OF_OLD = {
-    "measured_by": {"classification": 1, "exact_match": 1, "perplexity": 1, "generation": 2,
-                    "footprint": 1, "custom": 1},
-    "passes": {"lora": 2, "qlora": 1, "merge": 1, "genai": 1, "genai_adapter": 1,
-               "matmul_nbits": 1},
-}  # fmt: skip
+    "measured_by": {
+        "classification": 1,
+        "exact_match": 1,
+        "perplexity": 1,
+        "generation": 2,
+        "footprint": 1,
+        "custom": 1,
+    },
+    "passes": {
+        "lora": 2,
+        "qlora": 1,
+        "merge": 1,
+        "genai": 1,
+        "genai_adapter": 1,
+        "matmul_nbits": 1,
+    },
+}
 """Those of ours when identities began to hold them."""
 _LOOKED_AT_OF_OLD = frozenset(
-    {"numpy", "onnxruntime", "onnxruntime-genai", "peft", "torch", "transformers",
-     "onnxruntime-genai-cuda", "onnxruntime-genai-directml", "onnxruntime-gpu",
-     "onnxruntime-directml"}
-)  # fmt: skip
+    {
+        "numpy",
+        "onnxruntime",
+        "onnxruntime-genai",
+        "peft",
+        "torch",
+        "transformers",
+        "onnxruntime-genai-cuda",
+        "onnxruntime-genai-directml",
+        "onnxruntime-gpu",
+        "onnxruntime-directml",
+    }
+)
 _BROKEN = frozenset(
-    {OutcomeKind.FAILED, OutcomeKind.CRASHED, OutcomeKind.INVALID, OutcomeKind.TIMEOUT,
-     OutcomeKind.OUT_OF_MEMORY}
-)  # fmt: skip
+    {
+        OutcomeKind.FAILED,
+        OutcomeKind.CRASHED,
+        OutcomeKind.INVALID,
+        OutcomeKind.TIMEOUT,
+        OutcomeKind.OUT_OF_MEMORY,
+    }
+)
 
 
 @dataclass
@@ -61,7 +87,7 @@ class Changes:
     """
 
     refused: list[str] = field(default_factory=list)
-    dropped: list[Outcome] = field(default_factory=list)
+    dropped: list[TrialResult] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     remeasured: set[str] = field(default_factory=set)
     rebuilt: set[str] = field(default_factory=set)
@@ -71,7 +97,7 @@ class Changes:
 def compare(
     known: Mapping[str, Json],
     now: Mapping[str, Json],
-    outcomes: Sequence[Outcome],
+    outcomes: Sequence[TrialResult],
     devices: tuple[Mapping[str, Json], Mapping[str, Json]] = ({}, {}),
     earlier_digests: Iterable[str] = (),
 ) -> Changes:
@@ -163,7 +189,7 @@ def _of_data(
     found: Changes,
     known: Mapping[str, Json],
     now: Mapping[str, Json],
-    outcomes: Sequence[Outcome],
+    outcomes: Sequence[TrialResult],
 ) -> None:
     rows = (known.get("rows", {}), now.get("rows", {}))
     for key, kind in (("data", "data"), ("training", "training data")):
@@ -187,7 +213,7 @@ def _of_data(
             found.refused.append(f"data {ref}: the labels of its other parts differ")
 
 
-def _trained_on(outcome: Outcome) -> set[str]:
+def _trained_on(outcome: TrialResult) -> set[str]:
     if not outcome.ran_job:
         return set()
     known = set(names("passes"))
@@ -223,7 +249,7 @@ def _of_evaluators(
     found: Changes,
     known: Mapping[str, Json],
     now: Mapping[str, Json],
-    outcomes: Sequence[Outcome],
+    outcomes: Sequence[TrialResult],
 ) -> None:
     today = now.get("measured_by")
     before = known.get("measured_by", _of_old(now, "measured_by"))
@@ -234,10 +260,11 @@ def _of_evaluators(
         metrics = {spec.name for spec in kind(kind.Params(**choice["params"])).metrics}
         why = list(_of_maker(old, new))
         hit = [
-            o for o in outcomes
+            o
+            for o in outcomes
             if metrics & (o.measurements or {}).keys()
             or (o.kind in _BROKEN and o.artifact is not None)
-        ]  # fmt: skip
+        ]
         if not why:  # each outcome says which protocol it was measured by
             protocol = new.get("protocol")
             hit = [o for o in hit if protocol is not None and _by_another(o, metrics, protocol)]
@@ -245,9 +272,13 @@ def _of_evaluators(
         if not why:
             continue
         found.remeasured.add(choice["name"])
-        _drop(found, hit, f"evaluator {choice['name']} changed: {'; '.join(why)}",
-              f"its values ({', '.join(sorted(metrics))}) do not count any more: {{}} measured "
-              "again; their builds are kept")  # fmt: skip
+        _drop(
+            found,
+            hit,
+            f"evaluator {choice['name']} changed: {'; '.join(why)}",
+            f"its values ({', '.join(sorted(metrics))}) do not count any more: {{}} measured "
+            "again; their builds are kept",
+        )
 
 
 def _of_old(now: Mapping[str, Json], key: str) -> Json:
@@ -261,7 +292,7 @@ def _of_old(now: Mapping[str, Json], key: str) -> Json:
     ]
 
 
-def _by_another(outcome: Outcome, metrics: set[str], protocol: str) -> bool:
+def _by_another(outcome: TrialResult, metrics: set[str], protocol: str) -> bool:
     """Return whether one of these was measured by an earlier form of a protocol (``device-1``)."""
     stem = protocol.rpartition("-")[0]
     measured = (outcome.measurements or {}).items()
@@ -276,7 +307,7 @@ def _of_passes(
     found: Changes,
     known: Mapping[str, Json],
     now: Mapping[str, Json],
-    outcomes: Sequence[Outcome],
+    outcomes: Sequence[TrialResult],
 ) -> None:
     today = now.get("passes", {})
     before = known.get("passes", _of_old(now, "passes"))
@@ -286,12 +317,16 @@ def _of_passes(
             continue
         hit = [o for o in outcomes if o.ran_job and any(s.name == name for s in o.candidate.recipe)]
         found.rebuilt.add(name)
-        _drop(found, hit, f"pass {name} changed: {'; '.join(why)}",
-              "what it built before is not mixed with what it builds now: {} built and measured "
-              "again")  # fmt: skip
+        _drop(
+            found,
+            hit,
+            f"pass {name} changed: {'; '.join(why)}",
+            "what it built before is not mixed with what it builds now: {} built and measured "
+            "again",
+        )
 
 
-def _drop(found: Changes, hit: Sequence[Outcome], why: str, what: str) -> None:
+def _drop(found: Changes, hit: Sequence[TrialResult], why: str, what: str) -> None:
     already = {outcome.id for outcome in found.dropped}
     found.dropped += [outcome for outcome in hit if outcome.id not in already]
     if hit:

@@ -14,7 +14,7 @@ from typing import Any
 
 from paretune.core.errors import StateError
 from paretune.core.jsontools import fsync_folder, read_json, write_json
-from paretune.core.result import Outcome
+from paretune.core.result import TrialResult
 
 _OUTCOME, _MEASURED, _SPENT = "outcome.json", "measurements.json", "spent.json"
 
@@ -34,15 +34,15 @@ class Dropped:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self.outcomes: list[Outcome] = []
+        self.outcomes: list[TrialResult] = []
         for file in sorted(folder.glob("candidates/*/dropped-*.json")):
-            self.outcomes.append(_read(file, lambda value: Outcome.from_json(value)))
+            self.outcomes.append(_read(file, lambda value: TrialResult.from_json(value)))
         self._unrecorded = 0.0
         spent = folder / _SPENT
         if spent.is_file():
             self._unrecorded = _read(spent, lambda value: max(0.0, float(value["unrecorded_s"])))
 
-    def drop(self, outcome: Outcome) -> None:
+    def drop(self, outcome: TrialResult) -> None:
         """Set an outcome aside, and remove its measurements: its number gets new ones.
 
         What ran no job has used nothing, and is removed.

@@ -22,7 +22,7 @@ from paretune.core.candidate import Candidate
 from paretune.core.errors import StateError, UsageError
 from paretune.core.jsontools import Json, canonical, read_json, write_atomic, write_json
 from paretune.core.measurement import Measurement
-from paretune.core.result import Outcome
+from paretune.core.result import TrialResult
 from paretune.study.changes import Changes, compare, joined, told
 from paretune.study.dropped import Dropped
 
@@ -132,7 +132,7 @@ class Study:
         write_json(self.folder / "device.json", dict(device))
         return changes
 
-    def set_aside(self, outcome: Outcome) -> None:
+    def set_aside(self, outcome: TrialResult) -> None:
         """Take an outcome back as `forget` does, and keep what it said in ``superseded.json``."""
         folder = self.candidate_folder(outcome.id)
         shutil.copyfile(folder / "outcome.json", folder / "superseded.json")
@@ -155,7 +155,7 @@ class Study:
         write_json(folder / "recipe.json", candidate.to_json(), durable=False)
         return folder
 
-    def record(self, outcome: Outcome) -> None:
+    def record(self, outcome: TrialResult) -> None:
         """Make an outcome durable: measurements first, then ``outcome.json``.
 
         An earlier one of the same number is dropped: its candidate was tried again.
@@ -166,13 +166,13 @@ class Study:
         self._write(outcome)
         bisect.insort(self.outcomes, outcome, key=lambda known: known.id)
 
-    def update(self, outcome: Outcome) -> None:
+    def update(self, outcome: TrialResult) -> None:
         """Put an outcome in the place of the one with its id, as durably: more was measured."""
         place = next(i for i, known in enumerate(self.outcomes) if known.id == outcome.id)
         self._write(outcome)
         self.outcomes[place] = outcome
 
-    def confirm(self, outcome: Outcome, key: Json, measured: Mapping[str, Measurement]) -> None:
+    def confirm(self, outcome: TrialResult, key: Json, measured: Mapping[str, Measurement]) -> None:
         """Make durable what a candidate yields on the data that was kept aside.
 
         Args:
@@ -180,15 +180,19 @@ class Study:
             key: What the result is valid for, beside its artifact.
             measured: By metric.
         """
-        content = {"schema": 1, "artifact": outcome.artifact, "key": key,
-                   "measurements": {name: m.to_json() for name, m in measured.items()}}  # fmt: skip
+        content = {
+            "schema": 1,
+            "artifact": outcome.artifact,
+            "key": key,
+            "measurements": {name: m.to_json() for name, m in measured.items()},
+        }
         write_atomic(self.candidate_folder(outcome.id) / CONFIRM, canonical(content) + "\n")
 
-    def confirmed(self, outcome: Outcome, key: Json) -> dict[str, Measurement] | None:
+    def confirmed(self, outcome: TrialResult, key: Json) -> dict[str, Measurement] | None:
         """Return what `confirm` made durable; None where it was not, or is of something else."""
         return read_confirmed(self.folder, outcome, key)
 
-    def _write(self, outcome: Outcome) -> None:
+    def _write(self, outcome: TrialResult) -> None:
         folder = self.candidate_folder(outcome.id)
         measured = outcome.measurements or {}
         if measured:
@@ -198,7 +202,7 @@ class Study:
             (folder / "measurements.json").unlink(missing_ok=True)
         write_json(folder / "outcome.json", outcome.to_json())
 
-    def forget(self, outcome: Outcome) -> None:
+    def forget(self, outcome: TrialResult) -> None:
         """Drop an outcome, so that its candidate is tried again under its number.
 
         What it has used stays used (`spent`, `trials`).
@@ -206,7 +210,7 @@ class Study:
         self._dropped.drop(outcome)
         self.outcomes.remove(outcome)
 
-    def unfinished(self) -> list[Outcome]:
+    def unfinished(self) -> list[TrialResult]:
         """Return the last dropped outcome of each candidate that has no other one now."""
         there = {outcome.id for outcome in self.outcomes}
         last = {o.id: o for o in self._dropped.outcomes if o.id not in there}
@@ -227,7 +231,7 @@ class Study:
 
 
 def read_confirmed(
-    folder: Path, outcome: Outcome, key: Json = None
+    folder: Path, outcome: TrialResult, key: Json = None
 ) -> dict[str, Measurement] | None:
     """Return what a candidate yielded on the data that was kept aside.
 
@@ -277,7 +281,7 @@ def _read_object(file: Path) -> dict[str, Json]:
     )
 
 
-def require_identity(folder: Path, outcomes: Sequence[Outcome]) -> None:
+def require_identity(folder: Path, outcomes: Sequence[TrialResult]) -> None:
     """Refuse a study whose numbers are of nobody knows what.
 
     Raises:
@@ -295,7 +299,7 @@ def require_identity(folder: Path, outcomes: Sequence[Outcome]) -> None:
 
 def changes_since(
     folder: Path,
-    outcomes: Sequence[Outcome],
+    outcomes: Sequence[TrialResult],
     identity: Mapping[str, Json],
     device: Mapping[str, Json],
     earlier_digests: Iterable[str] = (),
@@ -314,9 +318,12 @@ def changes_since(
     """
     facts = folder / "device.json"
     changes = compare(
-        _read_object(folder / "identity.json"), {**identity, "device": device["fingerprint"]},
-        outcomes, (_read_object(facts) if facts.is_file() else {}, device), earlier_digests,
-    )  # fmt: skip
+        _read_object(folder / "identity.json"),
+        {**identity, "device": device["fingerprint"]},
+        outcomes,
+        (_read_object(facts) if facts.is_file() else {}, device),
+        earlier_digests,
+    )
     if not any(outcome.ran_job for outcome in outcomes):
         # Nothing was measured yet (a provider that is not here, say): nothing is mixed.
         gone = list(outcomes) if changes.refused or changes.dropped else []
@@ -344,7 +351,7 @@ def in_use(folder: Path) -> bool:
         return True
 
 
-def read_outcomes(folder: Path, *, samples: bool = True) -> list[Outcome]:
+def read_outcomes(folder: Path, *, samples: bool = True) -> list[TrialResult]:
     """Read every outcome of a study, by id.
 
     Args:
@@ -361,7 +368,7 @@ def read_outcomes(folder: Path, *, samples: bool = True) -> list[Outcome]:
             raw = file.with_name("measurements.json")
             if samples and raw.is_file():
                 measured = {k: Measurement.from_json(v) for k, v in read_json(raw).items()}
-            outcome = Outcome.from_json(read_json(file), measured)
+            outcome = TrialResult.from_json(read_json(file), measured)
             if file.parent.name != f"{outcome.id:04d}":
                 raise ValueError(f"it is the outcome of candidate {outcome.id}, of another folder")
             found.append(outcome)

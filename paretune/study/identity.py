@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 SCHEMA = 2
 """Version of ``identity.json``: the first did not know training data, code and versions."""
 _WRITTEN = re.compile(r"(^|_)(out|output|log|journal|trace|dump|save|cache|report)(_|$)")
-_MOST_WAYS = 256
+_MAX_WAYS = 256
 """Ways through one pass's parameters that are looked at together; of more, each value alone."""
 
 
@@ -96,7 +96,7 @@ def steps_of(space: Space, candidates: Iterable[Candidate]) -> Iterator[Step]:
         yield from candidate.recipe
     for slot in slots_of(Chain(space.stages)):
         ways = slot.size - slot.optional
-        if ways <= _MOST_WAYS:
+        if ways <= _MAX_WAYS:
             yield from (slot.at(index)[0] for index in range(ways))
             continue
         first = slot.at(0)[0]

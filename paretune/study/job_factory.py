@@ -19,7 +19,7 @@ from paretune.study.inputs import MODEL, Inputs, check
 from paretune.targets.base import Job
 
 
-class JobWorkbench:
+class StudyJobFactory:
     """Makes the payloads that ``targets/worker/main.py`` reads.
 
     Args:
@@ -84,18 +84,22 @@ class JobWorkbench:
         if self._catalog is None:  # kept: it keeps the digests that it has computed
             self._catalog = DataCatalog.from_json(self._shared["data"])
         return built_steps(
-            self._store, self._catalog, candidate.runtime.provider, candidate.recipe, self._model,
+            self._store,
+            self._catalog,
+            candidate.runtime.provider,
+            candidate.recipe,
+            self._model,
             root=Path(self._shared["data"].get("root", ".")),
             trust_remote_code=self._shared["trust_remote_code"],
-        )  # fmt: skip
+        )
 
-    def sound(self, built: Model, *, fresh: bool) -> bool:
+    def is_intact(self, built: Model, *, fresh: bool) -> bool:
         """Return whether an artifact is what its digest says; if not, it was set aside."""
         if built.digest == self._model.digest:  # the input model is no artifact of the store
             return True
         if fresh:
             self._store.trust(built.digest)
-        return self._store.sound(built.digest)
+        return self._store.is_intact(built.digest)
 
     @contextmanager
     def packaged(self, built: Model, runtime: RuntimeSettings) -> Iterator[Model]:

@@ -7,8 +7,8 @@ from paretune.core.measurement import Measurement
 from paretune.evaluators.generation.timing import PROTOCOL
 
 
-def summary(m: Measurement) -> dict[str, Json]:
-    """Return what ``results.json`` shows of a metric; `remarks` only where there are any."""
+def measurement_entry(m: Measurement) -> dict[str, Json]:
+    """Return a metric's entry in ``results.json``, with its notes if there are any."""
     told = remarks(m)
     return {**m.summary(), "remarks": told} if told else m.summary()
 
@@ -29,9 +29,9 @@ def _counted(m: Measurement) -> list[str]:
     if not processes:
         return []
     rounds = sum(process["round"] is not None for process in processes)
-    in_turns = f", {rounds} of them in the finals" if rounds else ""
+    interleave = f", {rounds} of them in the finals" if rounds else ""
     count = "1 process" if len(processes) == 1 else f"{len(processes)} processes"
-    return [f"{m.n:,} samples of {count}{in_turns}" if m.samples else f"{count}{in_turns}"]
+    return [f"{m.n:,} samples of {count}{interleave}" if m.samples else f"{count}{interleave}"]
 
 
 def _outliers(m: Measurement) -> list[str]:

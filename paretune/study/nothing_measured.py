@@ -28,8 +28,11 @@ def nothing_measured(candidates: Sequence[Json]) -> list[str]:
     ends = Counter((c["outcome"], _first_line(c["reason"])) for c in candidates)
     told = [_whole(len(candidates), {outcome for outcome, _ in ends})]
     for (outcome, reason), n in ends.most_common(_SHOWN):
-        one = next(c["id"] for c in candidates
-                   if (c["outcome"], _first_line(c["reason"])) == (outcome, reason))  # fmt: skip
+        one = next(
+            c["id"]
+            for c in candidates
+            if (c["outcome"], _first_line(c["reason"])) == (outcome, reason)
+        )
         which = f"candidate {one}" if n == 1 else f"{n} candidates (such as {one})"
         told.append(f"{which} {_ENDED.get(outcome, outcome)}" + (f": {reason}" if reason else "."))
     if len(ends) > _SHOWN:

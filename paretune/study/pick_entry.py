@@ -6,19 +6,19 @@ from collections.abc import Mapping, Sequence
 
 from paretune.core.jsontools import Json
 from paretune.core.measurement import Measurement
-from paretune.core.result import Outcome
+from paretune.core.result import TrialResult
 from paretune.search.confirm.confidence import confidence
 from paretune.search.confirm.selection_bias import selection_bias
 from paretune.search.constraints import Objective
-from paretune.search.summary import Standing
-from paretune.study.measurement_notes import summary
+from paretune.search.summary import StudySummary
+from paretune.study.measurement_notes import measurement_entry
 
 
 def pick_entry(
-    outcomes: Sequence[Outcome],
-    standing: Standing,
+    outcomes: Sequence[TrialResult],
+    summary: StudySummary,
     objectives: Sequence[Objective],
-    baseline: Outcome | None,
+    baseline: TrialResult | None,
     prefer: str | None = None,
     confirmed: Mapping[str, Measurement] | None = None,
 ) -> dict[str, Json] | None:
@@ -26,23 +26,26 @@ def pick_entry(
 
     Args:
         outcomes: All of a study's, with raw samples.
-        standing: Derived from them.
+        summary: Derived from them.
         objectives: In order of importance.
         baseline: The one that limits are relative to.
         prefer: Metric that the pick was chosen by first.
         confirmed: What the pick yields on the data that was kept aside, if it was measured.
     """
-    told = confidence(outcomes, standing, objectives, baseline, prefer)
+    told = confidence(outcomes, summary, objectives, baseline, prefer)
     if told is None:
         return None
-    bias = selection_bias(outcomes, standing, objectives, standing.limits, baseline, prefer)
+    bias = selection_bias(outcomes, summary, objectives, summary.limits, baseline, prefer)
     return {
         **told.to_json(),
         "selection_bias": None if bias is None else bias.to_json(),
-        "confirmed": None if confirmed is None else {
-            name: {**summary(m), "data": m.details.get("data")} for name, m in confirmed.items()
+        "confirmed": None
+        if confirmed is None
+        else {
+            name: {**measurement_entry(m), "data": m.details.get("data")}
+            for name, m in confirmed.items()
         },
-    }  # fmt: skip
+    }
 
 
 def sentences(results: Mapping[str, Json]) -> list[str]:
@@ -71,19 +74,22 @@ def _chances(entry: Mapping[str, Json], tolerance: Mapping[str, Json]) -> list[s
     within = [
         f"{_chance(p['probability'])} that its {p['metric']} truly is within "
         f"{tolerance[p['metric']]} of the best's"
-        for p in entry["within"] if p["probability"] is not None
-    ]  # fmt: skip
+        for p in entry["within"]
+        if p["probability"] is not None
+    ]
     limits = [
         f"{_chance(p['probability'])} that it meets {p['constraint']}"
-        for p in entry["limits"] if p["probability"] is not None
-    ]  # fmt: skip
+        for p in entry["limits"]
+        if p["probability"] is not None
+    ]
     if within or limits:
         whole = f"; {_chance(entry['probability'])} for all together" * (len(within + limits) > 1)
         told.append(f"The probability is {', '.join(within + limits)}{whole}.")
     unknown = [
         f"{p.get('constraint', p.get('metric'))} ({p['reason']})"
-        for p in (*entry["within"], *entry["limits"]) if p["probability"] is None
-    ]  # fmt: skip
+        for p in (*entry["within"], *entry["limits"])
+        if p["probability"] is None
+    ]
     if unknown:
         told.append(f"How sure it is of these is not known: {', '.join(unknown)}.")
     return told

@@ -16,11 +16,19 @@ from paretune.core.jsontools import Json, parse_json
 from paretune.search.tolerance import parse_tolerance
 
 SCHEMA_FILE = Path(__file__).resolve().parent.parent / "schemas" / "results.schema.json"
-_MOST_BYTES = 512 << 20
+_MAX_BYTES = 512 << 20
 OutcomeWord = Literal[
-    "ok", "infeasible", "pruned", "invalid", "failed", "crashed", "timeout", "out_of_memory",
-    "duplicate", "skipped",
-]  # fmt: skip
+    "ok",
+    "infeasible",
+    "pruned",
+    "invalid",
+    "failed",
+    "crashed",
+    "timeout",
+    "out_of_memory",
+    "duplicate",
+    "skipped",
+]
 
 
 class _Part(BaseModel):
@@ -120,9 +128,10 @@ class ObjectiveEntry(_Part):
     metric: str
     direction: Literal["minimize", "maximize"]
     within: float | str = Field(
-        "1%", description="How much worse than the best the pick may be: in the metric's unit, or "
-        "as a share of the best."
-    )  # fmt: skip
+        "1%",
+        description="How much worse than the best the pick may be: in the metric's unit, or "
+        "as a share of the best.",
+    )
 
     @field_validator("within")
     @classmethod
@@ -272,7 +281,7 @@ class Results(_Part):
     no_difference: list[NoDifference] = []
     groups: list[GroupEntry] = []
     membership: list[MembershipEntry] = []
-    near_limits: list[NearLimitEntry] = []
+    borderline: list[NearLimitEntry] = []
     pick: PickEntry | None = None
 
 
@@ -284,8 +293,8 @@ def read_results(path: Path) -> dict[str, Json]:
     """
     hint = "Run the same `paretune search` again: it is rebuilt from the outcomes."
     try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise StateError(f"{path}: larger than {_MOST_BYTES} bytes", hint=hint)
+        if path.stat().st_size > _MAX_BYTES:
+            raise StateError(f"{path}: larger than {_MAX_BYTES} bytes", hint=hint)
         content = parse_json(path.read_text(encoding="utf-8"))
         checked = Results.model_validate(content).model_dump(mode="json", by_alias=True)
     except OSError as error:

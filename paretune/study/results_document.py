@@ -9,19 +9,25 @@ from paretune.core.candidate import recipe_to_json
 from paretune.core.distributions import package_version
 from paretune.core.jsontools import Json
 from paretune.core.measurement import Measurement
-from paretune.core.result import Outcome
-from paretune.search.borderline import near_limits
+from paretune.core.result import TrialResult
+from paretune.search.borderline import borderline
 from paretune.search.constraints import Constraint, Objective
-from paretune.search.front_uncertainty import how_sure
+from paretune.search.front_uncertainty import front_uncertainty
 from paretune.search.ineffective_parameters import parameters_without_effect
-from paretune.search.summary import Standing
-from paretune.study.measurement_notes import summary
+from paretune.search.summary import StudySummary
+from paretune.study.measurement_notes import measurement_entry
 from paretune.study.pick_entry import pick_entry
 
 SCHEMA = 1
 _PACKAGES = (
-    "paretune", "torch", "transformers", "peft", "onnxruntime", "onnxruntime-genai", "optuna",
-)  # fmt: skip
+    "paretune",
+    "torch",
+    "transformers",
+    "peft",
+    "onnxruntime",
+    "onnxruntime-genai",
+    "optuna",
+)
 
 
 class ResultsDocument:
@@ -48,7 +54,7 @@ class ResultsDocument:
         constraints: Sequence[Constraint],
         baseline: str,
         notes: Sequence[str] = (),
-        roofline: Callable[[Outcome], Json] = lambda outcome: None,
+        roofline: Callable[[TrialResult], Json] = lambda outcome: None,
         prefer: str | None = None,
     ) -> None:
         self._head: dict[str, Json] = {
@@ -66,12 +72,12 @@ class ResultsDocument:
         self._constraints = constraints
         self._roofline = roofline
         self._baseline = baseline
-        self._rows: dict[tuple[int, bool, bool], tuple[Outcome, str]] = {}
+        self._rows: dict[tuple[int, bool, bool], tuple[TrialResult, str]] = {}
 
     def render(
         self,
-        outcomes: Sequence[Outcome],
-        standing: Standing,
+        outcomes: Sequence[TrialResult],
+        summary: StudySummary,
         status: str,
         confirmed: Mapping[str, Measurement] | None = None,
     ) -> str:
@@ -79,65 +85,69 @@ class ResultsDocument:
 
         Args:
             outcomes: By id.
-            standing: Derived from them.
+            summary: Derived from them.
             status: ``running``, ``finished`` or ``interrupted``.
             confirmed: What the pick yields on the data that was kept aside, if it was measured.
         """
-        head = {**self._head, "status": status, "constraints": self._limits(standing)}
+        head = {**self._head, "status": status, "constraints": self._limits(summary)}
         head["baseline"] = self._baseline_entry(outcomes)
         tail: dict[str, Json] = {
-            "pareto": list(standing.front),
-            "best": standing.best,
-            "nearest_miss": None if standing.nearest_miss is None else dict(standing.nearest_miss),
+            "pareto": list(summary.front),
+            "best": summary.best,
+            "nearest_miss": None if summary.nearest_miss is None else dict(summary.nearest_miss),
             "no_difference": parameters_without_effect(outcomes) if status != "running" else [],
         }
         if status != "running":
-            tail |= how_sure(outcomes, standing, self._objectives)
+            tail |= front_uncertainty(outcomes, summary, self._objectives)
             base = self._baseline_of(outcomes)
             tail["pick"] = pick_entry(
-                outcomes, standing, self._objectives, base, self._head["prefer"], confirmed
+                outcomes, summary, self._objectives, base, self._head["prefer"], confirmed
             )
-            tail["near_limits"] = [n.to_json() for n in near_limits(outcomes, standing, base)]
-        rows = ",\n  ".join(self._row(outcome, standing) for outcome in outcomes)
+            tail["near_limits"] = [n.to_json() for n in borderline(outcomes, summary, base)]
+        rows = ",\n  ".join(self._row(outcome, summary) for outcome in outcomes)
         lines = [f" {json.dumps(k)}: {_text(v)}" for k, v in head.items()]
         lines.append(f' "candidates": [\n  {rows}\n ]' if rows else ' "candidates": []')
         lines += [f" {json.dumps(k)}: {_text(v)}" for k, v in tail.items()]
         return "{\n" + ",\n".join(lines) + "\n}\n"
 
-    def _row(self, outcome: Outcome, standing: Standing) -> str:
-        key = (outcome.id, outcome.id in standing.feasible, outcome.id in standing.front)
+    def _row(self, outcome: TrialResult, summary: StudySummary) -> str:
+        key = (outcome.id, outcome.id in summary.feasible, outcome.id in summary.front)
         known = self._rows.get(key)
         if known is None or known[0] is not outcome:  # finals measure on
             row = outcome.to_json()
             del row["schema"], row["ran_job"]
             measured = (outcome.measurements or {}).items()
-            row["metrics"] = {name: summary(m) for name, m in measured}
+            row["metrics"] = {name: measurement_entry(m) for name, m in measured}
             row |= {"feasible": key[1], "pareto": key[2], "roofline": self._roofline(outcome)}
             known = (outcome, _text(row))
             self._rows[key] = known
         return known[1]
 
-    def _limits(self, standing: Standing) -> list[Json]:
+    def _limits(self, summary: StudySummary) -> list[Json]:
         resolved: list[Json] = [
             {"metric": limit.metric, "op": limit.op, "value": limit.value, "text": limit.text}
             | ({} if limit.remark is None else {"remark": limit.remark})
-            for limit in standing.limits
+            for limit in summary.limits
         ]
         return resolved + [
             {"metric": c.metric, "op": c.op, "value": None, "text": c.text}
-            for c in standing.unresolved
+            for c in summary.unresolved
         ]
 
-    def _baseline_of(self, outcomes: Sequence[Outcome]) -> Outcome | None:
+    def _baseline_of(self, outcomes: Sequence[TrialResult]) -> TrialResult | None:
         return next((o for o in outcomes if o.candidate.digest == self._baseline), None)
 
-    def _baseline_entry(self, outcomes: Sequence[Outcome]) -> Json:
+    def _baseline_entry(self, outcomes: Sequence[TrialResult]) -> Json:
         found = self._baseline_of(outcomes)
         if found is None:
             return None
-        metrics = {name: summary(m) for name, m in (found.measurements or {}).items()}
-        return {"id": found.id, "recipe": recipe_to_json(found.candidate.recipe),
-                "runtime": found.candidate.runtime.to_json(), "metrics": metrics}  # fmt: skip
+        metrics = {name: measurement_entry(m) for name, m in (found.measurements or {}).items()}
+        return {
+            "id": found.id,
+            "recipe": recipe_to_json(found.candidate.recipe),
+            "runtime": found.candidate.runtime.to_json(),
+            "metrics": metrics,
+        }
 
 
 def _text(value: Json) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 _PACKAGE = "onnxruntime_genai"
 _NO_KEY = re.compile(r"'\w*Config' object has no attribute '(\w+)'")
-_MOST_SIGNS = 200
+_MAX_SIGNS = 200
 
 
 def told(error: BaseException, folder: Path, *hidden: Path) -> str:
@@ -70,4 +70,4 @@ def _plain(error: BaseException, *folders: Path) -> str:
     text = lines[0] if lines else "no message"
     for folder in sorted({*folders, *(f.resolve() for f in folders)}, key=lambda f: -len(str(f))):
         text = text.replace(str(folder), "model")
-    return text if len(text) <= _MOST_SIGNS else f"{text[:_MOST_SIGNS]}..."
+    return text if len(text) <= _MAX_SIGNS else f"{text[:_MAX_SIGNS]}..."

@@ -48,7 +48,7 @@ _WINDOWED_BY_DEFAULT = ("gemma2", "gemma3", "gpt_oss", "mistral", "phi3")
 _HEAD_DIM_STEP = 16
 _GRAPH_BYTES_A_LAYER = 8_000
 # A large tokenizer. What a folder holds beyond (the same weights in other formats) is not built.
-_MOST_BESIDE_WEIGHTS = 50_000_000
+_MAX_BESIDE_WEIGHTS = 50_000_000
 
 Algorithm = Literal["default", "rtn", "rtn_last", "k_quant", "k_quant_last", "k_quant_mixed"]
 MixedPrecision = Literal[
@@ -239,7 +239,7 @@ def expected_bytes(model: ModelInfo, params: GenaiParams) -> int | None:
     if not model.parameters:
         return None
     width = 4 if model.precision == "fp32" else 2
-    beside = min(max(0, model.bytes - width * model.parameters), _MOST_BESIDE_WEIGHTS)
+    beside = min(max(0, model.bytes - width * model.parameters), _MAX_BESIDE_WEIGHTS)
     return _expected_weights(model, params) + beside + _GRAPH_BYTES_A_LAYER * model.layers
 
 

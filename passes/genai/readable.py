@@ -12,11 +12,15 @@ from pathlib import Path
 from paretune.core.distributions import package_version
 from paretune.core.jsontools import Json, read_model_json
 
-_MOST_SIGNS = 300
+_MAX_SIGNS = 300
 _FIELD = re.compile(r"Validation error for (?:field|validator) '(\w+)'", re.IGNORECASE)
 _COUNTS = (
-    "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads",
-)  # fmt: skip
+    "vocab_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+)
 
 
 def refused(folder: Path) -> str | None:
@@ -106,4 +110,4 @@ def _line(error: Exception) -> str:
     text = lines[-1] if lines and _FIELD.search(lines[0]) else " ".join(lines)
     text = re.sub(r"^\w+Error: ", "", text).split(". Errors: ")[0].strip('"')
     text = text or type(error).__name__
-    return text if len(text) <= _MOST_SIGNS else f"{text[:_MOST_SIGNS]}..."
+    return text if len(text) <= _MAX_SIGNS else f"{text[:_MAX_SIGNS]}..."

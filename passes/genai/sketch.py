@@ -20,7 +20,7 @@ from paretune.passes.hugging_face import note_tying
 from paretune.passes.lora.merge import copy_companions
 
 LAYERS = 2
-_MOST_LAYERS = 8
+_MAX_LAYERS = 8
 """A model with more layers before its last kind of layer has come is not sketched."""
 VOCABULARY = 512
 WINDOW = 64
@@ -84,9 +84,13 @@ def write_sketch(model: Model, out: Path, context: Context) -> str | None:
     try:
         with explained(source, trusted, PassError):
             network = AutoModelForCausalLM.from_pretrained(
-                source, config=config, dtype=torch.float32, use_safetensors=True,
-                local_files_only=True, trust_remote_code=trusted,
-            )  # fmt: skip
+                source,
+                config=config,
+                dtype=torch.float32,
+                use_safetensors=True,
+                local_files_only=True,
+                trust_remote_code=trusted,
+            )
     finally:
         logging.set_verbosity(before)
     note_tying(network)
@@ -107,8 +111,8 @@ def cut(config: Any) -> str | None:
     layers = min(LAYERS, whole)
     while kinds and set(kinds[:layers]) != set(kinds):
         layers += 1
-    if layers > _MOST_LAYERS:
-        return f"its first {_MOST_LAYERS} layers are not of every kind that it has"
+    if layers > _MAX_LAYERS:
+        return f"its first {_MAX_LAYERS} layers are not of every kind that it has"
     for name, value in list(vars(config).items()):
         if isinstance(value, list) and len(value) == whole and whole > layers:
             setattr(config, name, value[:layers])

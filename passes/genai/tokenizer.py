@@ -27,7 +27,7 @@ from paretune.passes.base import Context
 
 NOTE = "paretune_tokenizer.json"
 """The file's name, beside ``genai_config.json``."""
-_MOST_ADDED = 200
+_MAX_ADDED = 200
 """Added tokens that are compared, each with and without spaces around it."""
 
 TEXTS = (
@@ -142,7 +142,7 @@ def _around(reference: Any) -> list[str]:
     added = sorted({*known, *reference.all_special_tokens})
     return [
         text
-        for token in added[:_MOST_ADDED]
+        for token in added[:_MAX_ADDED]
         for text in (f"{token} and text", f"a text {token} inside", f"a{token}b")
     ]
 

@@ -29,10 +29,10 @@ _LENGTH = 96
 _WINDOW = 24
 _POSITIONS = 512
 _LAYERS = 2
-_MOST_LAYERS = 12
-_MOST_HEADS_A_GROUP = 4
-_MOST_EXPERTS = 4
-_MOST_TRIES = 24
+_MAX_LAYERS = 12
+_MAX_HEADS_A_GROUP = 4
+_MAX_EXPERTS = 4
+_MAX_TRIES = 24
 DIFFERENT = 1e-5
 """Mean KL divergence per token, in nats, from which on two fp32 models are not the same: other
 forms of the same function (gelu by tanh, a norm's epsilon) give up to 2e-6, what is left out at
@@ -41,14 +41,36 @@ _ROPE = ("rope_parameters", "rope_scaling")
 # Sizes and names: no key of these is a variant of the architecture.
 _SIZES = frozenset(
     {
-        "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "head_dim",
-        "num_attention_heads", "num_key_value_heads", "max_position_embeddings", "model_type",
-        "architectures", "bos_token_id", "eos_token_id", "pad_token_id", "unk_token_id",
-        "transformers_version", "torch_dtype", "dtype", "initializer_range", "use_cache",
-        "rope_theta", "rms_norm_eps", "layer_norm_eps", "tie_word_embeddings", "_name_or_path",
-        "layer_types", "attention_dropout", "hidden_dropout", "auto_map",
+        "vocab_size",
+        "hidden_size",
+        "intermediate_size",
+        "num_hidden_layers",
+        "head_dim",
+        "num_attention_heads",
+        "num_key_value_heads",
+        "max_position_embeddings",
+        "model_type",
+        "architectures",
+        "bos_token_id",
+        "eos_token_id",
+        "pad_token_id",
+        "unk_token_id",
+        "transformers_version",
+        "torch_dtype",
+        "dtype",
+        "initializer_range",
+        "use_cache",
+        "rope_theta",
+        "rms_norm_eps",
+        "layer_norm_eps",
+        "tie_word_embeddings",
+        "_name_or_path",
+        "layer_types",
+        "attention_dropout",
+        "hidden_dropout",
+        "auto_map",
     }
-)  # fmt: skip
+)
 
 
 def look(folder: str, build: bool = True) -> dict[str, Json]:
@@ -86,9 +108,12 @@ def _look(config: dict[str, Json], twin: dict[str, Json], tries: _Tries) -> dict
         if tries.difference(without(twin, key)) is None:
             window = config.get(key) if key == "sliding_window" else None
             return {
-                "same": False, "key": key, "value": _shown(config, key), "why": why,
+                "same": False,
+                "key": key,
+                "value": _shown(config, key),
+                "why": why,
                 "window": window if type(window) is int else None,
-            }  # fmt: skip
+            }
     return {"same": False, "key": None, "value": None, "why": why, "window": None}
 
 
@@ -117,7 +142,7 @@ def shrunk(config: dict[str, Json], source: Path, *, whole: bool = False) -> dic
     groups = getattr(known, "num_key_value_heads", None) or heads
     head = getattr(known, "head_dim", None) or known.hidden_size // heads
     few = 1 if groups == 1 or whole else 2
-    most = 2 if whole else _MOST_HEADS_A_GROUP
+    most = 2 if whole else _MAX_HEADS_A_GROUP
     small["num_attention_heads"] = few * min(most, heads // groups)
     if "num_key_value_heads" in config or groups != heads:
         small["num_key_value_heads"] = few
@@ -128,7 +153,7 @@ def shrunk(config: dict[str, Json], source: Path, *, whole: bool = False) -> dic
         elif type(value) is int and "intermediate_size" in key:
             small[key] = 2 * hidden
         elif type(value) is int and "experts" in key:
-            small[key] = min(value, 2 if "per_tok" in key else _MOST_EXPERTS)
+            small[key] = min(value, 2 if "per_tok" in key else _MAX_EXPERTS)
     small |= {"hidden_size": hidden, "vocab_size": _TOKENS}
     small |= {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": None}
     if not whole:
@@ -141,16 +166,17 @@ def shrunk(config: dict[str, Json], source: Path, *, whole: bool = False) -> dic
 def _few_layers(small: dict[str, Json], known: dict[str, Any], layers: int) -> None:
     """Keep the first layers, as many as it takes until one of each kind is among them."""
     lists = {
-        key: value for key, value in {**known, **small}.items()
+        key: value
+        for key, value in {**known, **small}.items()
         if isinstance(value, list) and len(value) == layers
-    }  # fmt: skip
+    }
     kept = min(_LAYERS, layers)
     for value in lists.values():
         kinds = {json.dumps(kind) for kind in value}
         while len({json.dumps(kind) for kind in value[:kept]}) < len(kinds) and kept < layers:
             kept += 1
-    if kept > _MOST_LAYERS:
-        raise ValueError(f"its first {_MOST_LAYERS} layers are not of every kind that it has")
+    if kept > _MAX_LAYERS:
+        raise ValueError(f"its first {_MAX_LAYERS} layers are not of every kind that it has")
     small["num_hidden_layers"] = kept
     for key, value in lists.items():
         if not key.startswith("_"):
@@ -179,13 +205,17 @@ def suspects(config: dict[str, Json]) -> list[str]:
 
     usual = AutoConfig.for_model(config["model_type"]).to_dict()
     found = [
-        key for key, value in config.items()
-        if key not in _SIZES and key not in _ROPE and "_size" not in key
-        and not key.startswith("num_") and value != usual.get(key)
-    ]  # fmt: skip
+        key
+        for key, value in config.items()
+        if key not in _SIZES
+        and key not in _ROPE
+        and "_size" not in key
+        and not key.startswith("num_")
+        and value != usual.get(key)
+    ]
     rope = [key for key in _ROPE if isinstance(config.get(key), dict)]
     first = [k for k in found if any(w in k for w in ("window", "rope", "rotary", "cap", "bias"))]
-    return [*rope, *first, *(k for k in found if k not in first)][:_MOST_TRIES]
+    return [*rope, *first, *(k for k in found if k not in first)][:_MAX_TRIES]
 
 
 def without(config: dict[str, Json], key: str) -> dict[str, Json]:

@@ -18,9 +18,9 @@ from typing import Any
 _TOKENS, _WIDTH = 512, 768
 _REPEATS = 7
 # Below this a training gains nothing that one would notice, and noise must not choose.
-_WORTH_IT = 1.25
+_MIN_GAIN = 1.25
 # Smaller products are dispatch more than arithmetic.
-_LEAST_ROWS = 16
+_MIN_ROWS = 16
 
 
 @contextmanager
@@ -38,7 +38,7 @@ def quickest_products(gain: Callable[[], float] | None = None) -> Iterator[bool]
     """
     import torch
 
-    if not torch.backends.mkldnn.is_available() or (gain or one_dnn_gain)() < _WORTH_IT:
+    if not torch.backends.mkldnn.is_available() or (gain or one_dnn_gain)() < _MIN_GAIN:
         yield False
         return
     library = torch.library.Library("aten", "IMPL")
@@ -85,7 +85,7 @@ def _suits(left: Any, right: Any) -> bool:
     import torch
 
     fp32 = left.dtype is right.dtype is torch.float32
-    return fp32 and left.shape[0] >= _LEAST_ROWS and left.numel() > 0 and right.numel() > 0
+    return fp32 and left.shape[0] >= _MIN_ROWS and left.numel() > 0 and right.numel() > 0
 
 
 # The variants with `out` keep PyTorch's own kernels: through them goes what oneDNN is not for.

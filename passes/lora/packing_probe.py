@@ -13,7 +13,7 @@ from typing import Any
 from paretune.core.errors import PassError
 from paretune.passes.lora.rows import Row, joined
 
-_MOST_TOKENS = 48
+_MAX_TOKENS = 48
 _APART_FP32 = 1e-3
 _APART = 3e-2
 """Largest difference of two logits, as a share of the largest logit: rounding is below it."""
@@ -74,7 +74,7 @@ def leak(network: Any, rows: Sequence[Row]) -> str | None:
 
 
 def _cut(row: Row) -> Row:
-    return Row(row.ids[:_MOST_TOKENS], 1)
+    return Row(row.ids[:_MAX_TOKENS], 1)
 
 
 def _logits(network: Any, rows: Sequence[Row]) -> Any:

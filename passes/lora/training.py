@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from paretune.passes.lora.params import LoraParams
     from paretune.passes.lora.trainer import Losses
 
-_MOST_LABELS = 100
+_MAX_LABELS = 100
 _LAST_STEPS = 10
 """Steps whose mean is the final loss: one batch's says little."""
 
@@ -172,7 +172,7 @@ def _record(material: _Material, losses: Losses, logging_steps: int) -> dict[str
         "examples": len(material.rows),
         "tokens": sum(len(row.ids) for row in material.rows),
         "prompts_cut": material.prompts_cut,
-        "labels": list(material.labels) if len(material.labels) <= _MOST_LABELS else None,
+        "labels": list(material.labels) if len(material.labels) <= _MAX_LABELS else None,
         "steps": len(losses.training),
         "first_loss": round(losses.training[0], 4),
         "final_loss": round(sum(last) / len(last), 4),

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from paretune.core.jsontools import Json
-from paretune.core.result import Outcome, OutcomeKind
+from paretune.core.result import OutcomeKind, TrialResult
 from paretune.search.borderline import side_of
-from paretune.search.confirm.joint import FEWEST, Draws, Errors, errors_of
+from paretune.search.confirm.joint import MIN_COUNT, Draws, Errors, errors_of
 from paretune.search.constraints import Limit, Objective, in_order
-from paretune.search.summary import Standing
+from paretune.search.summary import StudySummary
 from paretune.stats.paired import in_rounds, limit_alpha
 
 if TYPE_CHECKING:
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 SETTLED = 0.95
 """Probability from which on nothing more needs to be measured."""
 _DRAWS = 4000
-_MOST_RIVALS = 120
-_MOST_COMPARED = 400
+_MAX_RIVALS = 120
+_MAX_COMPARED = 400
 _FAR = 8.0
 """Standard errors beyond the tolerance from which on a candidate cannot be the best."""
-_MOST_TIMES = 1000.0
+_MAX_TIMES = 1000.0
 """More examples than so many times today's are nobody's."""
 
 
@@ -113,16 +113,16 @@ class _Question:
         e = self.errors[metric]
         if self.pick in e.unknown:
             return f"{metric} has no interval"
-        if 0 < e.examples < FEWEST:
+        if 0 < e.examples < MIN_COUNT:
             return f"{metric} was measured on {e.examples} examples only"
         return None
 
 
 def confidence(
-    outcomes: Sequence[Outcome],
-    standing: Standing,
+    outcomes: Sequence[TrialResult],
+    summary: StudySummary,
     objectives: Sequence[Objective],
-    baseline: Outcome | None,
+    baseline: TrialResult | None,
     prefer: str | None = None,
     *,
     foresee: bool = True,
@@ -131,63 +131,67 @@ def confidence(
 
     Args:
         outcomes: All of a study's, with raw samples.
-        standing: Derived from them.
+        summary: Derived from them.
         objectives: In order of importance.
         baseline: The one that limits are relative to.
         prefer: Metric that the pick was chosen by first.
         foresee: Whether to look for the number of examples that would settle it.
     """
-    if standing.best is None:
+    if summary.best is None:
         return None
-    question = _question(outcomes, standing, objectives, baseline, prefer)
+    question = _question(outcomes, summary, objectives, baseline, prefer)
     answer = _Answer(question, _DRAWS)
     within, limits, whole = answer.parts()
     examples = max((e.examples for e in question.errors.values()), default=0)
     needed, note = None, None
     if foresee and whole is not None and whole < SETTLED:
         needed, note = _needed(question, examples)
-    return PickConfidence(standing.best, whole, within, limits, examples, needed, note)
+    return PickConfidence(summary.best, whole, within, limits, examples, needed, note)
 
 
 def _question(
-    outcomes: Sequence[Outcome],
-    standing: Standing,
+    outcomes: Sequence[TrialResult],
+    summary: StudySummary,
     objectives: Sequence[Objective],
-    baseline: Outcome | None,
+    baseline: TrialResult | None,
     prefer: str | None,
 ) -> _Question:
-    assert standing.best is not None
+    assert summary.best is not None
     order = in_order(objectives, prefer)
     filters = order[:-1] or order
     ok = [o for o in outcomes if o.kind is OutcomeKind.OK]
-    pick = next(o for o in ok if o.id == standing.best)
+    pick = next(o for o in ok if o.id == summary.best)
     rivals = _rivals(ok, pick, filters[0], baseline)
-    metrics = dict.fromkeys([o.metric for o in filters] + [x.metric for x in standing.limits])
+    metrics = dict.fromkeys([o.metric for o in filters] + [x.metric for x in summary.limits])
     errors = {metric: errors_of(rivals, metric) for metric in metrics}
     return _Question(
-        pick.id, [o.id for o in rivals], filters, list(standing.limits),
-        None if baseline is None else baseline.id, errors,
-        dict(_settled(outcomes, standing, pick, baseline)),
-    )  # fmt: skip
+        pick.id,
+        [o.id for o in rivals],
+        filters,
+        list(summary.limits),
+        None if baseline is None else baseline.id,
+        errors,
+        dict(_settled(outcomes, summary, pick, baseline)),
+    )
 
 
 def _rivals(
-    ok: Sequence[Outcome], pick: Outcome, first: Objective, baseline: Outcome | None
-) -> list[Outcome]:
+    ok: Sequence[TrialResult], pick: TrialResult, first: Objective, baseline: TrialResult | None
+) -> list[TrialResult]:
     """Return the pick, the baseline, and who may be the best by the first objective."""
     own = pick.value(first.metric)
     assert own is not None
 
-    def gap(outcome: Outcome) -> float:
+    def gap(outcome: TrialResult) -> float:
         """By how much it is worse than the pick."""
         value = outcome.value(first.metric)
         return math.inf if value is None else first.shortfall(value, own)
 
     # The nearest first: of thousands the covariance would not fit into memory.
-    leading = sorted((o for o in ok if o.id != pick.id), key=gap)[:_MOST_COMPARED]
+    leading = sorted((o for o in ok if o.id != pick.id), key=gap)[:_MAX_COMPARED]
     errors = errors_of([pick, *leading], first.metric)
 
-    def may_be_best(outcome: Outcome) -> bool:
+    def may_be_best(outcome: TrialResult) -> bool:
         if outcome.id not in errors.column:
             return False
         i, j = errors.column[outcome.id], errors.column[pick.id]
@@ -198,7 +202,7 @@ def _rivals(
             spread = abs(own) * math.hypot(errors.scale[i], errors.scale[j])
         return gap(outcome) <= first.within.reach(own) + _FAR * spread
 
-    near = [o for o in leading if may_be_best(o)][:_MOST_RIVALS]
+    near = [o for o in leading if may_be_best(o)][:_MAX_RIVALS]
     wanted = {o.id for o in near} | {pick.id}
     if baseline is not None:
         wanted.add(baseline.id)
@@ -206,15 +210,18 @@ def _rivals(
 
 
 def _settled(
-    outcomes: Sequence[Outcome], standing: Standing, pick: Outcome, baseline: Outcome | None
+    outcomes: Sequence[TrialResult],
+    summary: StudySummary,
+    pick: TrialResult,
+    baseline: TrialResult | None,
 ) -> Iterator[tuple[str, bool]]:
-    """Yield the limits that the rounds of the finals answer for the pick, as `near_limits` does."""
+    """Yield the limits that the rounds of the finals answer for the pick, as `borderline` does."""
     finalists = in_rounds(outcomes)
     if not any(o.id == pick.id for o in finalists):
         return
-    alpha = limit_alpha(len(finalists), max(1, len(standing.limits)))
+    alpha = limit_alpha(len(finalists), max(1, len(summary.limits)))
     reference = {} if baseline is None else baseline.measurements or {}
-    for limit in standing.limits:
+    for limit in summary.limits:
         met = side_of(limit, pick.measurements or {}, reference, alpha)
         if met is not None:
             yield limit.text, met
@@ -327,8 +334,9 @@ class _Answer:
             base = values[:, [self._q.ids.index(self._q.baseline)]]
             sign, amount = limit.relative
             bound = {"+": base + amount, "-": base - amount, "*": base * amount}[sign]
-        compare = {"<=": np.less_equal, "<": np.less,
-                   ">=": np.greater_equal, ">": np.greater}[limit.op]  # fmt: skip
+        compare = {"<=": np.less_equal, "<": np.less, ">=": np.greater_equal, ">": np.greater}[
+            limit.op
+        ]
         # The baseline itself differs from its own value by rounding only.
         slack = 1e-12 * np.maximum(1.0, np.abs(bound))
         slack = slack if limit.op in ("<=", ">=") else 0.0
@@ -352,10 +360,10 @@ def _needed(question: _Question, examples: int) -> tuple[int | None, str | None]
     doubtful = "what is doubtful does not depend on the number of examples"
     if not examples:
         return None, doubtful
-    if _Answer(question, 1000, 1 / _MOST_TIMES).whole() < SETTLED:
+    if _Answer(question, 1000, 1 / _MAX_TIMES).whole() < SETTLED:
         elsewhere = _Answer(question, 1000, 0.0).whole() < SETTLED
         return None, doubtful if elsewhere else (
-            f"by the measured values it is so near to the edge that {_MOST_TIMES:g} times as many "
+            f"by the measured values it is so near to the edge that {_MAX_TIMES:g} times as many "
             "examples would not settle it"
         )
     low, high = 1.0, 2.0

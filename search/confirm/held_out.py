@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from paretune.core.jsontools import Json
 from paretune.core.measurement import Measurement, by_metric
-from paretune.core.result import Outcome, StepTime
+from paretune.core.result import StepTime, TrialResult
 from paretune.models.handle import Model
 from paretune.search.jobs import EvaluatorSlot
 from paretune.search.trial import OutOfTimeError
@@ -44,8 +44,11 @@ class Aside:
 
     def key(self) -> dict[str, Json]:
         """Return what a result is valid for, beside the artifact."""
-        return {"evaluator": self.slot.name, "params": dict(self.slot.params),
-                "digest": self.digest}  # fmt: skip
+        return {
+            "evaluator": self.slot.name,
+            "params": dict(self.slot.params),
+            "digest": self.digest,
+        }
 
 
 class Confirmation:
@@ -65,7 +68,7 @@ class Confirmation:
             KeyboardInterrupt: As it came; nothing is recorded.
         """
         engine = self._engine
-        best = engine.standing().best
+        best = engine.summary().best
         if best is None or not engine.aside:
             return
         outcome = next(o for o in engine.recorder.outcomes if o.id == best)
@@ -74,35 +77,39 @@ class Confirmation:
             return
         left = engine.left()
         if left is not None and left < seconds_of(engine):
-            self._note(f"no time is left to measure the pick (candidate {best}) on what was kept "
-                       "aside; the same command with a larger --time does")  # fmt: skip
+            self._note(
+                f"no time is left to measure the pick (candidate {best}) on what was kept "
+                "aside; the same command with a larger --time does"
+            )
             return
         start = time.perf_counter()
         try:
             measured = self._measure(outcome)
         except OutOfTimeError:
             engine.target.cancel()
-            self._note(f"the time ran out while the pick (candidate {best}) was measured on what "
-                       "was kept aside; the same command with a larger --time does it")  # fmt: skip
+            self._note(
+                f"the time ran out while the pick (candidate {best}) was measured on what "
+                "was kept aside; the same command with a larger --time does it"
+            )
             return
         if measured is None:
             return
         spent = StepTime("confirm", time.perf_counter() - start, False)
         engine.recorder.confirm(outcome, key, measured)
         engine.recorder.update(replace(outcome, seconds=(*outcome.seconds, spent)))
-        engine.on_update(engine.standing())
+        engine.on_update(engine.summary())
 
-    def _measure(self, outcome: Outcome) -> dict[str, Measurement] | None:
+    def _measure(self, outcome: TrialResult) -> dict[str, Measurement] | None:
         """Return what the pick yields, by metric; None if a job failed, which is told."""
         engine, candidate = self._engine, outcome.candidate
-        built = self._well(engine.submit(engine.workbench.build(candidate)))
+        built = self._well(engine.submit(engine.job_factory.build(candidate)))
         if built is None:
             return None
         found: dict[str, Measurement] = {}
         model = Model.from_json(built.value["model"])
-        with engine.workbench.packaged(model, candidate.runtime) as package:
+        with engine.job_factory.packaged(model, candidate.runtime) as package:
             for aside in engine.aside:
-                job = engine.workbench.measure(
+                job = engine.job_factory.measure(
                     package, candidate.runtime, aside.slot, aside.slot.rungs[-1], {}
                 )
                 done = self._well(self._submit(job))
@@ -110,9 +117,10 @@ class Confirmation:
                     return None
                 speeds = {spec.name for spec in aside.slot.metrics if spec.device}
                 found |= {
-                    name: m.noting(data=aside.ref) for name, m in by_metric(done.value).items()
+                    name: m.noting(data=aside.ref)
+                    for name, m in by_metric(done.value).items()
                     if name not in speeds
-                }  # fmt: skip
+                }
         return found
 
     def _submit(self, job: Job) -> JobResult:
@@ -129,8 +137,10 @@ class Confirmation:
             raise KeyboardInterrupt
         if result.status is JobStatus.OK:
             return result
-        self._note(f"the pick could not be measured on what was kept aside: {result.status}: "
-                   f"{result.reason}")  # fmt: skip
+        self._note(
+            f"the pick could not be measured on what was kept aside: {result.status}: "
+            f"{result.reason}"
+        )
         return None
 
     def _note(self, text: str) -> None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from paretune.core.measurement import Measurement
-from paretune.core.result import Outcome
+from paretune.core.result import TrialResult
 from paretune.stats.by_example import Scores, scores
 from paretune.stats.intervals import student_t
 from paretune.stats.pooling import processes_of
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 ONE_SIDED = 0.95
 """With which a candidate is surely on one side of a limit."""
-FEWEST = 20
+MIN_COUNT = 20
 """Examples below which the errors' distribution is not known well enough."""
 _SPREADS = 9
 _IMPLAUSIBLE = 3.0
@@ -63,7 +63,7 @@ class Errors:
     unknown: frozenset[int]
 
 
-def errors_of(outcomes: Sequence[Outcome], metric: str) -> Errors:
+def errors_of(outcomes: Sequence[TrialResult], metric: str) -> Errors:
     """Return how far off a metric may be for each candidate that has a value of it."""
     import numpy as np
 
@@ -89,9 +89,10 @@ def errors_of(outcomes: Sequence[Outcome], metric: str) -> Errors:
     unknown = set()
     covariance = None
     joined = [
-        i for i, (id, _) in enumerate(kept)
-        if id in by_example and by_example[id].rows == rows and len(rows) >= FEWEST
-    ]  # fmt: skip
+        i
+        for i, (id, _) in enumerate(kept)
+        if id in by_example and by_example[id].rows == rows and len(rows) >= MIN_COUNT
+    ]
     if joined:
         covariance = np.zeros((len(kept), len(kept)))
         found = [by_example[kept[i][0]] for i in joined]
@@ -107,9 +108,15 @@ def errors_of(outcomes: Sequence[Outcome], metric: str) -> Errors:
         else:
             scale[i], freedom[i] = told[:2]
     return Errors(
-        tuple(column), column, values, covariance, scale, freedom,
-        len(rows) if joined else 0, frozenset(unknown),
-    )  # fmt: skip
+        tuple(column),
+        column,
+        values,
+        covariance,
+        scale,
+        freedom,
+        len(rows) if joined else 0,
+        frozenset(unknown),
+    )
 
 
 def covariance_of(found: Sequence[Scores]) -> Array:
@@ -159,7 +166,7 @@ def against(mine: Scores, base: Scores, relative: tuple[str, float]) -> tuple[fl
     return float(a.mean() - factor * b.mean()) - shift, spread
 
 
-def _measured(outcome: Outcome, metric: str) -> Measurement | None:
+def _measured(outcome: TrialResult, metric: str) -> Measurement | None:
     m = (outcome.measurements or {}).get(metric)
     return m if m is not None and m.value is not None and math.isfinite(m.value) else None
 

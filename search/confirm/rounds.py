@@ -16,7 +16,7 @@ from paretune.core.interference import Interference
 from paretune.core.measurement import Measurement, by_metric
 from paretune.models.handle import Model, folder_size
 from paretune.search.jobs import EvaluatorSlot
-from paretune.targets.base import Job, JobResult, JobStatus, TakesTurns
+from paretune.targets.base import Interleaves, Job, JobResult, JobStatus
 from paretune.targets.interleave import TurnsEndedError, fit_together
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ Blocks = dict[str, Measurement]
 
 
 @dataclass(frozen=True)
-class Finalist:
+class Subject:
     """Who takes part.
 
     Attributes:
@@ -42,7 +42,7 @@ class Finalist:
     package: Model
 
 
-class Rounds:
+class InterleavedRounds:
     """Measures finalists, round after round.
 
     Args:
@@ -52,7 +52,7 @@ class Rounds:
     """
 
     def __init__(
-        self, engine: Engine, slots: Sequence[EvaluatorSlot], finalists: Sequence[Finalist]
+        self, engine: Engine, slots: Sequence[EvaluatorSlot], finalists: Sequence[Subject]
     ) -> None:
         self._engine = engine
         self._slots = slots
@@ -64,7 +64,7 @@ class Rounds:
         target = self._engine.target
         sizes = [folder_size(finalist.package.path) for finalist in self._finalists]
         return (
-            isinstance(target, TakesTurns)
+            isinstance(target, Interleaves)
             and all(f.candidate.runtime.provider == "cpu" for f in self._finalists)
             and fit_together(sizes, target.info().memory_free)
         )
@@ -89,16 +89,21 @@ class Rounds:
                 found[finalist.id] |= seen.noted(block) if hit else block
         return found
 
-    def _job(self, finalist: Finalist, slot: EvaluatorSlot) -> Job:
-        return self._engine.workbench.measure(
-            finalist.package, finalist.candidate.runtime, slot, slot.rungs[-1], {}, BLOCK_S,
+    def _job(self, finalist: Subject, slot: EvaluatorSlot) -> Job:
+        return self._engine.job_factory.measure(
+            finalist.package,
+            finalist.candidate.runtime,
+            slot,
+            slot.rungs[-1],
+            {},
+            BLOCK_S,
             block=True,
-        )  # fmt: skip
+        )
 
     def _in_turns(self, jobs: Sequence[Job]) -> list[tuple[JobResult, Interference]] | None:
         with self._engine.watching() as watch:
             try:
-                results = self._engine.in_turns(jobs, self._order)
+                results = self._engine.interleave(jobs, self._order)
             except TurnsEndedError as ended:
                 results = [ended.result]
         well = all(map(self._well, results))

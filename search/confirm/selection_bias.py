@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from paretune.core.jsontools import Json
-from paretune.core.result import Outcome, OutcomeKind
-from paretune.search.confirm.joint import FEWEST, Draws, errors_of
+from paretune.core.result import OutcomeKind, TrialResult
+from paretune.search.confirm.joint import MIN_COUNT, Draws, errors_of
 from paretune.search.constraints import Limit, Objective, in_order
-from paretune.search.summary import Standing
+from paretune.search.summary import StudySummary
 from paretune.stats.by_example import scores
 
 if TYPE_CHECKING:
@@ -47,23 +47,27 @@ class SelectionBias:
 
     def to_json(self) -> dict[str, Json]:
         """Return the four fields by name."""
-        return {"metric": self.metric, "raw": self.raw, "bias": self.bias,
-                "corrected": self.corrected}  # fmt: skip
+        return {
+            "metric": self.metric,
+            "raw": self.raw,
+            "bias": self.bias,
+            "corrected": self.corrected,
+        }
 
 
 def selection_bias(
-    outcomes: Sequence[Outcome],
-    standing: Standing,
+    outcomes: Sequence[TrialResult],
+    summary: StudySummary,
     objectives: Sequence[Objective],
     limits: Sequence[Limit],
-    baseline: Outcome | None,
+    baseline: TrialResult | None,
     prefer: str | None = None,
 ) -> SelectionBias | None:
     """Return the bias of the metric that the pick is chosen by on examples; None if there is none.
 
     Args:
         outcomes: All of a study's, with raw samples.
-        standing: Derived from them.
+        summary: Derived from them.
         objectives: In order of importance.
         limits: In force.
         baseline: The one that limits are relative to.
@@ -71,22 +75,25 @@ def selection_bias(
     """
     import numpy as np
 
-    if standing.best is None:
+    if summary.best is None:
         return None
     order = in_order(objectives, prefer)
-    ok = [o for o in outcomes if o.kind is OutcomeKind.OK
-          and all(o.value(one.metric) is not None for one in order)]  # fmt: skip
-    mine = next(o for o in ok if o.id == standing.best)
+    ok = [
+        o
+        for o in outcomes
+        if o.kind is OutcomeKind.OK and all(o.value(one.metric) is not None for one in order)
+    ]
+    mine = next(o for o in ok if o.id == summary.best)
     metric = _by_example(mine, order, limits)
     if metric is None:
         return None
-    ok = _nearest(ok, metric, order, standing.best, baseline)
+    ok = _nearest(ok, metric, order, summary.best, baseline)
     errors = errors_of(ok, metric)
     raw = mine.value(metric)
     assert raw is not None
     if len(ok) == 1 and not limits:
         return SelectionBias(metric, raw, 0.0, raw)  # nothing was selected
-    if standing.best not in errors.column or errors.covariance is None:
+    if summary.best not in errors.column or errors.covariance is None:
         return None
     columns = [errors.column[o.id] for o in ok]
     noise = np.random.default_rng(11).standard_normal((_DRAWS, len(errors.values) + 1))
@@ -102,19 +109,24 @@ def selection_bias(
     return SelectionBias(metric, raw, bias, raw - bias)
 
 
-def _by_example(pick: Outcome, order: Sequence[Objective], limits: Sequence[Limit]) -> str | None:
+def _by_example(
+    pick: TrialResult, order: Sequence[Objective], limits: Sequence[Limit]
+) -> str | None:
     """Return the first metric in the choice that is measured on enough examples."""
     for metric in dict.fromkeys([o.metric for o in order] + [x.metric for x in limits]):
         found = scores((pick.measurements or {}).get(metric))
-        if found is not None and len(found.rows) >= FEWEST:
+        if found is not None and len(found.rows) >= MIN_COUNT:
             return metric
     return None
 
 
 def _nearest(
-    ok: Sequence[Outcome], metric: str, order: Sequence[Objective], pick: int,
-    baseline: Outcome | None,
-) -> list[Outcome]:  # fmt: skip
+    ok: Sequence[TrialResult],
+    metric: str,
+    order: Sequence[Objective],
+    pick: int,
+    baseline: TrialResult | None,
+) -> list[TrialResult]:
     """Return the candidates that a choice may fall on, if there are very many."""
     direction = next((o.direction for o in order if o.metric == metric), "maximize")
     sign = 1.0 if direction == "minimize" else -1.0
@@ -124,12 +136,12 @@ def _nearest(
 
 
 def _choose(
-    ok: Sequence[Outcome],
+    ok: Sequence[TrialResult],
     metric: str,
     seen: Array,
     order: Sequence[Objective],
     limits: Sequence[Limit],
-    baseline: Outcome | None,
+    baseline: TrialResult | None,
 ) -> tuple[Any, Mask]:
     """Return whom the rule picks in each draw, and in which draws anybody is feasible."""
     import numpy as np
@@ -149,8 +161,9 @@ def _choose(
         if limit.relative is not None and limit.metric == metric and base is not None:
             sign, amount = limit.relative
             reference = seen[:, [base]]
-            bound = {"+": reference + amount, "-": reference - amount,
-                     "*": reference * amount}[sign]  # fmt: skip
+            bound = {"+": reference + amount, "-": reference - amount, "*": reference * amount}[
+                sign
+            ]
         left &= compare[limit.op](of(limit.metric), bound)
     there: Mask = np.asarray(left.any(axis=1))
     for objective in order[:-1]:

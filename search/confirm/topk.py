@@ -19,15 +19,15 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 from paretune.core.measurement import Measurement
-from paretune.core.result import Outcome, OutcomeKind, StepTime
+from paretune.core.result import OutcomeKind, StepTime, TrialResult
 from paretune.models.handle import Model
 from paretune.search.borderline import reaches_over, side_of
 from paretune.search.confirm.closeness import likeliest_first, nearest_to_limits
 from paretune.search.confirm.held_out import seconds_of
-from paretune.search.confirm.rounds import BLOCK_S, Finalist, Rounds
+from paretune.search.confirm.rounds import BLOCK_S, InterleavedRounds, Subject
 from paretune.search.constraints import Limit
 from paretune.search.pareto import surely_dominated
-from paretune.search.summary import Standing
+from paretune.search.summary import StudySummary
 from paretune.search.trial import OutOfTimeError
 from paretune.stats.paired import (
     in_rounds,
@@ -47,12 +47,12 @@ from paretune.targets.base import JobStatus
 if TYPE_CHECKING:
     from paretune.search.engine import Engine
 
-_MOST_FINALISTS = 6
-WORTH_S = 5.0
+_MAX_FINALISTS = 6
+MIN_USEFUL_S = 5.0
 """Less time than this is not worth beginning with."""
 
 
-class Finals:
+class TopK:
     """The last part of a search.
 
     Args:
@@ -82,7 +82,7 @@ class Finals:
             end = min(end, time.monotonic() + left - seconds_of(self._engine))
         if self.decided(ids):
             return
-        if end - time.monotonic() < WORTH_S:
+        if end - time.monotonic() < MIN_USEFUL_S:
             self._engine.watcher.note(
                 f"no finals: no time is left to measure candidates {', '.join(map(str, ids))} in "
                 "turns; the same command with a larger --time does"
@@ -121,10 +121,10 @@ class Finals:
             return None
         return least_rounds(min(questions)) * sum(map(self._block_s, first))
 
-    def _rounds(self, finalists: Sequence[Finalist], end: float) -> None:
+    def _rounds(self, finalists: Sequence[Subject], end: float) -> None:
         """Measure round after round; after the first one it is known what a round takes."""
         ids = [finalist.id for finalist in finalists]
-        rounds, first = Rounds(self._engine, self._slots, finalists), True
+        rounds, first = InterleavedRounds(self._engine, self._slots, finalists), True
         while ids and time.monotonic() < end and not self.decided(ids):
             start = time.monotonic()
             if not self._round(rounds):
@@ -136,16 +136,17 @@ class Finals:
                 fewer, first = self._affordable(ids, end - now, pace), False
                 if len(fewer) < len(ids):
                     ids = fewer
-                    rounds = Rounds(
+                    rounds = InterleavedRounds(
                         self._engine, self._slots, [f for f in finalists if f.id in ids]
-                    )  # fmt: skip
+                    )
 
     def _keep_answerable(self, ids: Sequence[int]) -> None:
         """Forget the questions about metrics that a short process does not yield."""
         yielded = {
-            metric for metric in self._speeds
+            metric
+            for metric in self._speeds
             if all(rounds_of(self._outcome(id).measurements or {}, metric) for id in ids)
-        }  # fmt: skip
+        }
         limits = self._limits()
         asked = {o.metric for o in self._objectives}
         asked |= {limits[text].metric for _, text in self._asked}
@@ -161,21 +162,22 @@ class Finals:
     def finalists(self) -> list[int]:
         """Return the front, what may be on it for all one knows, and the baseline."""
         engine = self._engine
-        standing = engine.standing()
+        summary = engine.summary()
         outcomes = {o.id: o for o in engine.recorder.outcomes if o.kind is OutcomeKind.OK}
-        front = {id: outcomes[id].measurements or {} for id in standing.front}
+        front = {id: outcomes[id].measurements or {} for id in summary.front}
         near = [
-            id for id in sorted((standing.feasible | self._may_be_feasible(standing)) - set(front))
+            id
+            for id in sorted((summary.feasible | self._may_be_feasible(summary)) - set(front))
             if surely_dominated(outcomes[id].measurements or {}, front, engine.objectives) is None
-        ]  # fmt: skip
+        ]
         measured = {id: o.measurements or {} for id, o in outcomes.items()}
         base = [o.id for o in outcomes.values() if o.candidate.digest == engine.baseline]
-        some = {*standing.front, *near}
-        pick = standing.best
+        some = {*summary.front, *near}
+        pick = summary.best
         if pick is None:
-            pick = nearest_to_limits(some, measured, standing.limits)
+            pick = nearest_to_limits(some, measured, summary.limits)
         chosen = [] if pick is None else likeliest_first(pick, some, measured, engine.objectives)
-        chosen = chosen[:_MOST_FINALISTS]
+        chosen = chosen[:_MAX_FINALISTS]
         return list(dict.fromkeys((*chosen, *base))) if len(chosen) > 1 else chosen
 
     def _affordable(self, ids: Sequence[int], seconds: float, pace: float = 1.0) -> list[int]:
@@ -230,24 +232,32 @@ class Finals:
         measured = {id: self._outcome(id).measurements or {} for id in (*base, *others)}
         return all(
             surely_dominated(measured[id], {other: measured[other]}, [objective]) is not None
-            for id in base for other in others for objective in self._objectives
-        )  # fmt: skip
+            for id in base
+            for other in others
+            for objective in self._objectives
+        )
 
     def _block_s(self, id: int) -> float:
         """Return about how long one process of a candidate takes: to load, and to be measured."""
         loading = [step.s for step in self._outcome(id).seconds if step.step == "smoke"]
         return sum(loading[-1:]) + 2 * BLOCK_S
 
-    def _may_be_feasible(self, standing: Standing) -> set[int]:
+    def _may_be_feasible(self, summary: StudySummary) -> set[int]:
         """Return who breaks nothing but speeds' limits that its intervals still reach over."""
         return {
-            o.id for o in self._engine.recorder.outcomes
-            if o.kind is OutcomeKind.OK and o.id not in standing.feasible and standing.limits
-            and all(self._near(o, limit) for limit in standing.limits
-                    if not limit.holds(o.value(limit.metric)))
-        }  # fmt: skip
+            o.id
+            for o in self._engine.recorder.outcomes
+            if o.kind is OutcomeKind.OK
+            and o.id not in summary.feasible
+            and summary.limits
+            and all(
+                self._near(o, limit)
+                for limit in summary.limits
+                if not limit.holds(o.value(limit.metric))
+            )
+        }
 
-    def _near(self, outcome: Outcome, limit: Limit) -> bool:
+    def _near(self, outcome: TrialResult, limit: Limit) -> bool:
         """Return whether a speed is on both sides of a limit for all one knows."""
         is_baseline = outcome.candidate.digest == self._engine.baseline
         return limit.metric in self._speeds and reaches_over(
@@ -256,10 +266,8 @@ class Finals:
 
     def _near_limits(self, ids: Sequence[int]) -> list[tuple[int, str]]:
         """Return who is near which limit; by its text, as one relative to the baseline moves."""
-        limits = self._engine.standing().limits
-        return [
-            (id, x.text) for id in ids for x in limits if self._near(self._outcome(id), x)
-        ]  # fmt: skip
+        limits = self._engine.summary().limits
+        return [(id, x.text) for id in ids for x in limits if self._near(self._outcome(id), x)]
 
     def decided(self, ids: Sequence[int]) -> bool:
         """Return whether all that is asked of the finalists is answered."""
@@ -282,7 +290,7 @@ class Finals:
 
     def _limits(self) -> dict[str, Limit]:
         """Return the limits in force by their texts."""
-        return {limit.text: limit for limit in self._engine.standing().limits}
+        return {limit.text: limit for limit in self._engine.summary().limits}
 
     def _alpha(self, ids: Sequence[int]) -> float:
         return pair_alpha(self._entrants(ids), len(self._objectives))
@@ -295,7 +303,7 @@ class Finals:
         """Return among how many the error is shared: those of earlier finals count, too."""
         return len({*ids, *(o.id for o in in_rounds(self._engine.recorder.outcomes))})
 
-    def _round(self, rounds: Rounds) -> bool:
+    def _round(self, rounds: InterleavedRounds) -> bool:
         """Measure every finalist once, and record it; False if one of them could not be."""
         engine = self._engine
         start = time.perf_counter()
@@ -314,14 +322,16 @@ class Finals:
             outcome = self._outcome(id)
             measured = dict(outcome.measurements or {})
             known = {name: measured[name] for name in block if name in measured}
-            here = {name: m.noting(level=levels[name]) if name in levels else m
-                    for name, m in block.items()}  # fmt: skip
+            here = {
+                name: m.noting(level=levels[name]) if name in levels else m
+                for name, m in block.items()
+            }
             parts, of = ((known, here), (None, number)) if known else ((here,), (number,))
             measured |= pool(parts, engine.noise_floor, of, spreads)
             engine.recorder.update(
                 replace(outcome, measurements=measured, seconds=(*outcome.seconds, spent))
             )
-        engine.on_update(engine.standing())
+        engine.on_update(engine.summary())
         return True
 
     def _levels(self, found: Mapping[int, Mapping[str, Measurement]]) -> dict[str, float]:
@@ -339,8 +349,9 @@ class Finals:
             logs = []
             for id, block in found.items():
                 m = (self._outcome(id).measurements or {}).get(name)
-                own = [] if m is None else [p["value"] for p in processes_of(m)
-                                            if p["round"] is None]  # fmt: skip
+                own = (
+                    [] if m is None else [p["value"] for p in processes_of(m) if p["round"] is None]
+                )
                 now = block[name].value if name in block else None
                 if own and now and min(own) > 0:
                     logs.append(math.log(statistics.median(own) / now))
@@ -348,18 +359,18 @@ class Finals:
                 levels[name] = math.exp(statistics.median(logs))
         return levels
 
-    def _finalist(self, id: int, stack: ExitStack) -> Finalist | None:
+    def _finalist(self, id: int, stack: ExitStack) -> Subject | None:
         """Return a finalist with its package, from the store."""
         engine, candidate = self._engine, self._outcome(id).candidate
-        result = engine.submit(engine.workbench.build(candidate))
+        result = engine.submit(engine.job_factory.build(candidate))
         if result.status is JobStatus.CANCELLED:
             raise KeyboardInterrupt
         if result.status is not JobStatus.OK:
             engine.watcher.note(f"no finals: {result.status}: {result.reason}")
             return None
         built = Model.from_json(result.value["model"])
-        package = stack.enter_context(engine.workbench.packaged(built, candidate.runtime))
-        return Finalist(id, candidate, package)
+        package = stack.enter_context(engine.job_factory.packaged(built, candidate.runtime))
+        return Subject(id, candidate, package)
 
-    def _outcome(self, id: int) -> Outcome:
+    def _outcome(self, id: int) -> TrialResult:
         return next(o for o in self._engine.recorder.outcomes if o.id == id)

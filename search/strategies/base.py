@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 from paretune.core.candidate import Candidate
-from paretune.core.result import Outcome
+from paretune.core.result import TrialResult
 from paretune.search.constraints import Objective
 from paretune.search.space import Space
 
@@ -39,7 +39,7 @@ class Strategy(Protocol):
         """Return the next candidate; None once the space is exhausted."""
 
     def tell(
-        self, candidate: Candidate, outcome: Outcome, violations: Sequence[float] = ()
+        self, candidate: Candidate, outcome: TrialResult, violations: Sequence[float] = ()
     ) -> None:
         """Report what became of a candidate.
 

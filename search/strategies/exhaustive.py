@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from paretune.core.candidate import Candidate
-from paretune.core.result import Outcome
+from paretune.core.result import TrialResult
 from paretune.search.constraints import Objective
 from paretune.search.space import Space
 
@@ -56,7 +56,7 @@ class Exhaustive:
         return None
 
     def tell(
-        self, candidate: Candidate, outcome: Outcome, violations: Sequence[float] = ()
+        self, candidate: Candidate, outcome: TrialResult, violations: Sequence[float] = ()
     ) -> None:
         """Note that a candidate is done with."""
         del outcome, violations

@@ -120,8 +120,10 @@ def _retrace(space: Space, candidate: Candidate, decided: _Trace) -> Iterator[_T
 def _plausible(fork: _Fork, candidate: Candidate) -> Iterator[int]:
     """Yield the labels that the candidate does not rule out at once."""
     param = fork.name.rpartition(".")[2]
-    runtime = {"runtime.provider": candidate.runtime.provider,
-               "runtime.threads": str(candidate.runtime.threads)}  # fmt: skip
+    runtime = {
+        "runtime.provider": candidate.runtime.provider,
+        "runtime.threads": str(candidate.runtime.threads),
+    }
     if fork.name in runtime:
         yield fork.labels.index(runtime[fork.name])
         return

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from paretune.core.candidate import Candidate
-from paretune.core.result import Outcome, OutcomeKind
+from paretune.core.result import OutcomeKind, TrialResult
 from paretune.search.constraints import Objective
 from paretune.search.space import Space
 from paretune.search.strategies.proposing import choices_of, propose
@@ -117,7 +117,7 @@ class _Sampled:
         return None
 
     def tell(
-        self, candidate: Candidate, outcome: Outcome, violations: Sequence[float] = ()
+        self, candidate: Candidate, outcome: TrialResult, violations: Sequence[float] = ()
     ) -> None:
         """Report what became of a candidate; one outside of the space teaches nothing."""
         from optuna.distributions import CategoricalDistribution

@@ -19,7 +19,7 @@ _CPUS = Path("/sys/devices/system/cpu")
 _BUSY_FROM = 0.05
 """Share of one core from which a program is worth naming."""
 _STOLEN_FROM = 0.01
-_MOST_NAMED = 5
+_MAX_NAMED = 5
 _STEADY_GOVERNORS = ("performance",)
 _SMI = ("nvidia-smi", "--query-compute-apps=pid,used_memory", "--format=csv,noheader,nounits")
 
@@ -40,7 +40,7 @@ class Process:
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class Environment:
     """What else there is beside the measurement.
 
     Attributes:
@@ -72,7 +72,7 @@ class Surroundings:
 
 
 @dataclass(frozen=True)
-class Trouble:
+class Issue:
     """Something that would spoil a measurement.
 
     Attributes:
@@ -94,7 +94,7 @@ class Trouble:
         return f"warning: {self.what}. {self.mend}"
 
 
-def look_around(seconds: float = 1.0) -> Surroundings:
+def inspect_environment(seconds: float = 1.0) -> Environment:
     """Look for what would spoil a measurement.
 
     Args:
@@ -113,7 +113,7 @@ def look_around(seconds: float = 1.0) -> Surroundings:
         if used is not None and now is not None and now - used >= _BUSY_FROM * passed:
             busy.append(Process(process.pid, _name(process), (now - used) / passed))
     battery = psutil.sensors_battery() if hasattr(psutil, "sensors_battery") else None
-    return Surroundings(
+    return Environment(
         governors=governors(),
         load=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         cores=psutil.cpu_count() or 1,
@@ -124,12 +124,12 @@ def look_around(seconds: float = 1.0) -> Surroundings:
     )
 
 
-def troubles(around: Surroundings) -> tuple[Trouble, ...]:
+def issues(around: Environment) -> tuple[Issue, ...]:
     """Return what of the surroundings would spoil a measurement, the worst first."""
     found = []
     if around.busy:
         found.append(
-            Trouble(
+            Issue(
                 f"other programs use the processor: {_named(around.busy)}",
                 "they take cores, caches and memory bandwidth from what is timed",
                 "End them, or measure when they are done.",
@@ -137,7 +137,7 @@ def troubles(around: Surroundings) -> tuple[Trouble, ...]:
         )
     elif around.load is not None and around.load > 0.5 * around.cores:
         found.append(
-            Trouble(
+            Issue(
                 f"the load average is {around.load:.1f} on {around.cores} cores",
                 "something kept the processor busy within the last minute",
                 "Wait a minute and measure again.",
@@ -145,7 +145,7 @@ def troubles(around: Surroundings) -> tuple[Trouble, ...]:
         )
     if around.interference.stolen >= _STOLEN_FROM:
         found.append(
-            Trouble(
+            Issue(
                 f"the hypervisor took {around.interference.stolen:.0%} of the processor for "
                 "other machines",
                 "this virtual machine shares its cores, and its speed changes with its neighbours",
@@ -156,7 +156,7 @@ def troubles(around: Surroundings) -> tuple[Trouble, ...]:
     unsteady = [name for name in around.governors if name not in _STEADY_GOVERNORS]
     if unsteady:
         found.append(
-            Trouble(
+            Issue(
                 f"the frequency governor is {' and '.join(unsteady)}",
                 "cores change their clock while something is timed, and the first samples are slow",
                 "As root: cpupower frequency-set -g performance.",
@@ -164,7 +164,7 @@ def troubles(around: Surroundings) -> tuple[Trouble, ...]:
         )
     if around.on_battery:
         found.append(
-            Trouble(
+            Issue(
                 "the machine runs on its battery",
                 "most processors are slower then",
                 "Plug it in.",
@@ -172,7 +172,7 @@ def troubles(around: Surroundings) -> tuple[Trouble, ...]:
         )
     if around.gpu:
         found.append(
-            Trouble(
+            Issue(
                 f"other programs use the GPU: {_named(around.gpu, 'MB')}",
                 "they take its memory and its time from what is timed",
                 "End them, or choose another GPU with CUDA_VISIBLE_DEVICES.",
@@ -244,7 +244,7 @@ def _named(processes: Sequence[Process], unit: str = "") -> str:
     shown = [
         f"{p.name} (process {p.pid}, "
         + (f"{p.share:.0f} {unit})" if unit else f"{p.share:.0%} of a core)")
-        for p in processes[:_MOST_NAMED]
+        for p in processes[:_MAX_NAMED]
     ]
     more = len(processes) - len(shown)
     return ", ".join(shown) + (f" and {more} more" if more else "")

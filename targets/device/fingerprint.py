@@ -20,10 +20,25 @@ from paretune.targets.device.providers import PROVIDER_PACKAGES, providers_found
 # What a speed or a scored answer may depend on.
 _PACKAGES = ("numpy", "onnxruntime", "onnxruntime-genai", "peft", "torch", "transformers")
 _FLAGS = (
-    "avx", "avx2", "f16c", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16",
-    "avx_vnni", "amx_bf16", "amx_int8", "amx_tile",
-    "asimd", "asimddp", "i8mm", "sve", "sve2", "bf16",
-)  # fmt: skip
+    "avx",
+    "avx2",
+    "f16c",
+    "fma",
+    "avx512f",
+    "avx512_vnni",
+    "avx512_bf16",
+    "avx512_fp16",
+    "avx_vnni",
+    "amx_bf16",
+    "amx_int8",
+    "amx_tile",
+    "asimd",
+    "asimddp",
+    "i8mm",
+    "sve",
+    "sve2",
+    "bf16",
+)
 _SMI = ("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
 
 

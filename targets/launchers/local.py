@@ -20,7 +20,7 @@ from paretune.registry import BUILTIN, find_evaluator
 from paretune.store.staging import Staging
 from paretune.targets.base import JOB_MEMORY_SHARE, Job, JobResult, TargetInfo
 from paretune.targets.device.fingerprint import device, free_memory, gpu_names, total_memory
-from paretune.targets.interleave import in_turns
+from paretune.targets.interleave import interleave
 from paretune.targets.launchers.fork_server import ForkServer
 from paretune.targets.launchers.process import JobRun, Spawner
 
@@ -184,7 +184,7 @@ class LocalTarget:
                 raise
         return future
 
-    def in_turns(
+    def interleave(
         self, jobs: Sequence[Job], order: random.Random, seconds: float | None = None
     ) -> list[JobResult]:
         """Run ``measure`` jobs side by side, one of them working at a time.
@@ -193,7 +193,7 @@ class LocalTarget:
             StateError: The target is closed.
             TimeoutError: More than `seconds` were needed; see `cancel`.
         """
-        return in_turns(self.submit, jobs, order, seconds)
+        return interleave(self.submit, jobs, order, seconds)
 
     def _scratch(self) -> AbstractContextManager[Path]:
         """Return a context with a folder for one job's temporary files.

@@ -238,7 +238,7 @@ class _Builder:
     def _check(self, model: Model) -> None:
         """Read an input that comes from the store before a pass builds on it."""
         in_store = self.store.object_path(model.digest) == model.path
-        if in_store and not self.store.sound(model.digest):
+        if in_store and not self.store.is_intact(model.digest):
             raise _DamagedInputError
         if model.base is not None:
             self._check(model.base)
@@ -252,8 +252,9 @@ class _Builder:
             scratch.mkdir()
             context = self._context(out, scratch)
             self.report(Progress(step.name, 0, 0))
-            pass_.run(model if is_ours("passes", step.name) else _copied(model, stage), params,
-                      context)  # fmt: skip
+            pass_.run(
+                model if is_ours("passes", step.name) else _copied(model, stage), params, context
+            )
             if not any(out.iterdir()):
                 raise PassError(f"pass {step.name!r} ended without writing a model")
             check_model(out)

@@ -211,9 +211,12 @@ def _structure(
     if sketch is None:
         return None, None
     key = cache.key(
-        input_digest(origin.direct), pass_.name, pass_.version, context.provider,
+        input_digest(origin.direct),
+        pass_.name,
+        pass_.version,
+        context.provider,
         pass_.sketched(params, context.provider),  # type: ignore[attr-defined]
-    )  # fmt: skip
+    )
     kept = cache.value(key)
     if kept is None:
         try:

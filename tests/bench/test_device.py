@@ -18,7 +18,7 @@ from paretune.core.device_profile import DeviceProfile
 from paretune.core.errors import ParetuneError
 from paretune.core.interference import Interference
 from paretune.targets.base import Job, TargetInfo
-from paretune.targets.device.environment import Surroundings
+from paretune.targets.device.environment import Environment
 from paretune.targets.launchers.local import LocalTarget
 
 
@@ -74,14 +74,18 @@ def test_the_kernels_run_in_a_worker() -> None:
     assert len(profile.bandwidth) == 4
     assert not profile.calm
     calm = {"memory": (1.0, 1.01), "arithmetic": (1.0, 1.0)}
-    told = problems(Surroundings(), replace(profile, noise_floor=0.01, noise=calm))
+    told = problems(Environment(), replace(profile, noise_floor=0.01, noise=calm))
     assert [problem.what for problem in told] == [
         "while this was measured other programs used 20% of the processor"
     ]
     measured = {
-        "device": TargetInfo("local").to_json(), "figures": figures, "providers": {"cpu": None},
-        "profile": profile.to_json(), "problems": [asdict(told[0])], "kept": None,
-    }  # fmt: skip
+        "device": TargetInfo("local").to_json(),
+        "figures": figures,
+        "providers": {"cpu": None},
+        "profile": profile.to_json(),
+        "problems": [asdict(told[0])],
+        "kept": None,
+    }
     text = bench.render(measured)
     assert re.search(r"working set +64 KiB +[\d.]+ +[\d.]+$", text, re.MULTILINE)
     assert "warning: while this was measured other programs used 20%" in text
@@ -100,8 +104,10 @@ def test_the_noise_floor_is_the_spread_of_a_ratio() -> None:
 
 
 def test_a_disturbed_profile_does_not_take_a_calm_ones_place(tmp_path: Path) -> None:
-    figures = [figure_of("job start and end", "ms", [30.0, 40.0]),
-               figure_of("timer resolution", "ns", [50.0, 50.0])]  # fmt: skip
+    figures = [
+        figure_of("job start and end", "ms", [30.0, 40.0]),
+        figure_of("timer resolution", "ns", [50.0, 50.0]),
+    ]
     noise = [{"memory": 1.0, "arithmetic": 1.0}, {"memory": 1.01, "arithmetic": 1.0}]
     calm = make_profile("sha256:1", figures, noise, Interference(0.0, 0.0))
     busy = make_profile("sha256:1", figures, noise[::-1] * 2, Interference(0.5, 0.0))

@@ -50,14 +50,18 @@ def build(tiny: Model, tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 def profile_of(fingerprint: str) -> DeviceProfile:
     """The profile of a device that was measured on a quiet machine."""
-    figures = [{"name": "timer resolution", "value": 30.0},
-               {"name": "job start and end", "value": 90.0}]  # fmt: skip
+    figures = [
+        {"name": "timer resolution", "value": 30.0},
+        {"name": "job start and end", "value": 90.0},
+    ]
     noise = [{"memory": 0.01, "arithmetic": 0.02}, {"memory": 0.0101, "arithmetic": 0.0201}]
     made = make_profile(fingerprint, figures, noise, Interference())
     return replace(
-        made, noise_floor=FLOOR, bandwidth=(Bandwidth(1, 1 << 20, 1e9),),
+        made,
+        noise_floor=FLOOR,
+        bandwidth=(Bandwidth(1, 1 << 20, 1e9),),
         arithmetic=(Arithmetic("fp32", 1, 64, 1e9),),
-    )  # fmt: skip
+    )
 
 
 def test_a_model_is_measured_in_several_processes(build: Any, tmp_path: Path) -> None:
@@ -119,11 +123,15 @@ def test_a_built_model_reads_what_was_predicted(build: Any, tiny: Model, precisi
 def write_graph(folder: Path, *nodes: onnx.NodeProto, **weights: tuple[int, ...]) -> str:
     """Write a GenAI folder around a graph of some nodes and empty weights."""
     graph = helper.make_graph(
-        list(nodes), "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 4])],
+        list(nodes),
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 4])],
         [helper.make_tensor_value_info("logits", TensorProto.FLOAT, None)],
-        [TensorProto(name=name, dims=dims, data_type=TensorProto.FLOAT)
-         for name, dims in weights.items()],
-    )  # fmt: skip
+        [
+            TensorProto(name=name, dims=dims, data_type=TensorProto.FLOAT)
+            for name, dims in weights.items()
+        ],
+    )
     onnx.save(helper.make_model(graph), folder / "model.onnx")
     config: Mapping[str, Any] = {"model": {"decoder": {"filename": "model.onnx"}}}
     (folder / "genai_config.json").write_text(json.dumps(config))
@@ -137,12 +145,16 @@ def test_a_matrix_that_is_used_twice_is_read_once(tmp_path: Path) -> None:
         helper.make_node("MatMul", ["y", "w"], ["z"]),
         helper.make_node("MatMul", ["z", "head"], ["logits"]),
         helper.make_node("Add", ["z", "w"], ["other"]),
-        w=(4, 4), head=(4, 10),
-    )  # fmt: skip
+        w=(4, 4),
+        head=(4, 10),
+    )
     assert count(folder) == {
-        "bytes_per_token": 4 * (16 + 40), "operations_per_prompt_token": 2 * 2 * 16,
-        "operations_per_prompt": 2 * 40, "arithmetic": "fp32", "cache_bytes": 0,
-    }  # fmt: skip
+        "bytes_per_token": 4 * (16 + 40),
+        "operations_per_prompt_token": 2 * 2 * 16,
+        "operations_per_prompt": 2 * 40,
+        "arithmetic": "fp32",
+        "cache_bytes": 0,
+    }
 
 
 def test_a_mixture_of_experts_is_not_counted(tmp_path: Path) -> None:
@@ -182,16 +194,42 @@ def test_a_model_is_rendered_with_and_without_values() -> None:
         "model": {"path": "m"},
         "runtime": {"provider": "cpu", "threads": 2},
         "measurements": [
-            {"metric": "a", "value": 1.5, "unit": "ms", "low": 1.0, "high": 2.0, "n": 9,
-             "reason": None, "details": {}},
-            {"metric": "b", "value": None, "unit": "ms", "low": None, "high": None, "n": 0,
-             "reason": "too few", "details": {}},
-            {"metric": "c", "value": 3.0, "unit": "x", "low": 2.0, "high": 4.0, "n": 2,
-             "reason": None, "details": {"processes": [{}, {}]}},
+            {
+                "metric": "a",
+                "value": 1.5,
+                "unit": "ms",
+                "low": 1.0,
+                "high": 2.0,
+                "n": 9,
+                "reason": None,
+                "details": {},
+            },
+            {
+                "metric": "b",
+                "value": None,
+                "unit": "ms",
+                "low": None,
+                "high": None,
+                "n": 0,
+                "reason": "too few",
+                "details": {},
+            },
+            {
+                "metric": "c",
+                "value": 3.0,
+                "unit": "x",
+                "low": 2.0,
+                "high": 4.0,
+                "n": 2,
+                "reason": None,
+                "details": {"processes": [{}, {}]},
+            },
         ],
-        "noise_floor": None, "roofline": None, "no_roofline": "run `paretune bench` first",
+        "noise_floor": None,
+        "roofline": None,
+        "no_roofline": "run `paretune bench` first",
         "problems": [{"what": "it is loud", "why": "it disturbs", "mend": "Be quiet."}],
-    }  # fmt: skip
+    }
     text = render_model(measured)
     assert "1.5 ms  [1, 2], n=9" in text
     assert "no value  (too few)" in text

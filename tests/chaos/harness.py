@@ -145,9 +145,10 @@ class Chaos:
         assert list((store.root / "staging").iterdir()) == []
         assert [*study.rglob("*.tmp"), *store.root.rglob("*.tmp"), *study.rglob("*.part")] == []
         built = Counter(
-            line.split()[1] for line in self._every_journal.splitlines()
+            line.split()[1]
+            for line in self._every_journal.splitlines()
             if line.startswith("action:after ")
-        )  # fmt: skip
+        )
         # Once by the study that is killed, once by the one that is not.
         again = {key: times for key, times in built.items() if times > 2}
         assert not again, f"built although it was in the store: {again}"
@@ -156,8 +157,18 @@ class Chaos:
     def _result_of(self, folder: Path) -> list[Json]:
         results: dict[str, Any] = read_json(folder / "study" / "results.json")
         assert results["status"] == "finished"
-        kept = ("id", "recipe", "runtime", "outcome", "rung", "reason", "artifact", "pareto",
-                "feasible", "duplicate_of")  # fmt: skip
+        kept = (
+            "id",
+            "recipe",
+            "runtime",
+            "outcome",
+            "rung",
+            "reason",
+            "artifact",
+            "pareto",
+            "feasible",
+            "duplicate_of",
+        )
         return [
             {key: row[key] for key in kept}
             | {m: row["metrics"].get(m, {}).get("value") for m in self._metrics}

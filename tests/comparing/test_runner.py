@@ -14,7 +14,7 @@ from fake_study import write_fake_study
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paretune.comparing.runner import Contest, Workload, compare
+from paretune.comparing.runner import PairwiseComparison, Workload, compare
 from paretune.comparing.subjects import open_entrants
 from paretune.comparing.text import render
 from paretune.core.errors import UsageError
@@ -24,15 +24,17 @@ from paretune.targets.launchers.local import LocalTarget
 from tests.tiny_models import make_tiny_llama
 
 
-def _contest(speeds: dict[str, float], rounds: int, noise: float = 0.01) -> Contest:
+def _contest(speeds: dict[str, float], rounds: int, noise: float = 0.01) -> PairwiseComparison:
     draw = random.Random(5)
-    contest = Contest(list(speeds), metrics=("decode_ms_p50",))
+    contest = PairwiseComparison(list(speeds), metrics=("decode_ms_p50",))
     for _ in range(rounds):
         hour = draw.uniform(1, 3)  # hits all of a round alike
-        contest.add({
-            label: {"decode_ms_p50": [hour * ms * draw.lognormvariate(0, noise)]}
-            for label, ms in speeds.items()
-        })  # fmt: skip
+        contest.add(
+            {
+                label: {"decode_ms_p50": [hour * ms * draw.lognormvariate(0, noise)]}
+                for label, ms in speeds.items()
+            }
+        )
     return contest
 
 
@@ -60,7 +62,7 @@ def test_the_order_of_the_entrants_changes_nothing_but_the_side(labels: list[str
     assert other == ordered
 
 
-def _verdicts(contest: Contest) -> set[tuple[str, str]]:
+def _verdicts(contest: PairwiseComparison) -> set[tuple[str, str]]:
     """Return (faster, slower) of each pair."""
     sides = {"faster": lambda p: (p["a"], p["b"]), "slower": lambda p: (p["b"], p["a"])}
     return {sides[p["verdict"]](p) for p in contest.pairs()}
@@ -69,8 +71,8 @@ def _verdicts(contest: Contest) -> set[tuple[str, str]]:
 def test_real_models_in_processes_of_their_own(tmp_path: Path) -> None:
     small = make_tiny_llama(tmp_path / "small")
     with LocalTarget() as target:
-        entrants = open_entrants([str(small), str(small)], target.info(), threads=1)
-        found = compare(entrants, target, workload=Workload(8, 4, block_s=0.02), rounds=2)
+        subjects = open_entrants([str(small), str(small)], target.info(), threads=1)
+        found = compare(subjects, target, workload=Workload(8, 4, block_s=0.02), rounds=2)
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert len(found["rounds"]) == 2
     (pair,) = found["pairs"]
@@ -93,13 +95,22 @@ def test_real_models_in_processes_of_their_own(tmp_path: Path) -> None:
 def test_a_sentence_for_each_verdict() -> None:
     def told(speeds: dict[str, float], rounds: int) -> str:
         contest = _contest(speeds, rounds)
-        entrants = [{"label": label, "metrics": {}, "runtime": {"threads": 1}, "about": "x"}
-                    for label in speeds]  # fmt: skip
-        return render({
-            "entrants": entrants, "pairs": contest.pairs(), "margin": 0.02, "confidence": 0.99,
-            "rounds": [{}] * rounds, "decided": contest.decided, "in_turns": True,
-            "interference": {"others": 0.0, "stolen": 0.0},
-        })  # fmt: skip
+        subjects = [
+            {"label": label, "metrics": {}, "runtime": {"threads": 1}, "about": "x"}
+            for label in speeds
+        ]
+        return render(
+            {
+                "entrants": subjects,
+                "pairs": contest.pairs(),
+                "margin": 0.02,
+                "confidence": 0.99,
+                "rounds": [{}] * rounds,
+                "decided": contest.decided,
+                "in_turns": True,
+                "interference": {"others": 0.0, "stolen": 0.0},
+            }
+        )
 
     assert "faster than b" in told({"a": 10.0, "b": 11.0}, 30)
     assert "slower than b" in told({"a": 11.0, "b": 10.0}, 30)
@@ -111,9 +122,14 @@ def test_what_cannot_be_compared_is_refused_with_the_way_out(tmp_path: Path) -> 
     small = make_tiny_llama(tmp_path / "small")
     study = tmp_path / "study"
     assert paretune(
-        "search", write_fake_study(tmp_path / "fake", {"x": [1]}), "--study", study,
-        "--store", tmp_path / "store", cwd=tmp_path,
-    ).returncode in (0, 3)  # fmt: skip
+        "search",
+        write_fake_study(tmp_path / "fake", {"x": [1]}),
+        "--study",
+        study,
+        "--store",
+        tmp_path / "store",
+        cwd=tmp_path,
+    ).returncode in (0, 3)
     cases = [
         ([small], "needs two or more"),
         ([small, tmp_path / "absent"], "absent"),

@@ -72,23 +72,47 @@ def plan_of(folder: Path, **parts: str) -> Plan:
         ("LORA", ", r: {low: 1, high: 8, points: on}", "passes[0].lora.r.points", "found on"),
         ("LORA", ", alpha: no", "passes[0].lora.alpha", "a number, found no"),
         ("LORA", ", dropout: off", "passes[0].lora.dropout", "a number, found off"),
-        ("LORA", ", target_modules: [q_proj, yes]", "passes[0].lora.target_modules[1]",
-         "text, found yes"),
-        ("GENAI", ", accuracy_level: [0, yes]", "passes[2].genai.accuracy_level[1]",
-         "one of 0, 1, 2, 3, 4, found yes"),
+        (
+            "LORA",
+            ", target_modules: [q_proj, yes]",
+            "passes[0].lora.target_modules[1]",
+            "text, found yes",
+        ),
+        (
+            "GENAI",
+            ", accuracy_level: [0, yes]",
+            "passes[2].genai.accuracy_level[1]",
+            "one of 0, 1, 2, 3, 4, found yes",
+        ),
         ("GENAI", ", algorithm: no", "passes[2].genai.algorithm", "one of default, rtn"),
-        ("CLASSES", ", labels: [yes, no]", "evaluate[0].classification.labels[0]",
-         'quotes to make it text: "yes"'),
-        ("CLASSES", ", rough_examples: true", "evaluate[0].classification.rough_examples",
-         "a number, found true"),
-        ("GENERATION", ", prompt_tokens: [8, yes]", "evaluate[1].generation.prompt_tokens[1]",
-         "a number, found yes"),
-        ("GENERATION", ", prompt_tokens: yes", "evaluate[1].generation.prompt_tokens",
-         "a number, found yes"),
+        (
+            "CLASSES",
+            ", labels: [yes, no]",
+            "evaluate[0].classification.labels[0]",
+            'quotes to make it text: "yes"',
+        ),
+        (
+            "CLASSES",
+            ", rough_examples: true",
+            "evaluate[0].classification.rough_examples",
+            "a number, found true",
+        ),
+        (
+            "GENERATION",
+            ", prompt_tokens: [8, yes]",
+            "evaluate[1].generation.prompt_tokens[1]",
+            "a number, found yes",
+        ),
+        (
+            "GENERATION",
+            ", prompt_tokens: yes",
+            "evaluate[1].generation.prompt_tokens",
+            "a number, found yes",
+        ),
         ("GENERATION", ", streams: on", "evaluate[1].generation.streams", "a number, found on"),
         ("LIMITS", ", yes", "constraints[1]", "text, found yes"),
     ],
-)  # fmt: skip
+)
 def test_a_boolean_is_refused_at_its_key(
     folder: Path, part: str, value: str, key: str, told: str
 ) -> None:
@@ -111,9 +135,12 @@ def test_each_label_is_named(folder: Path) -> None:
 
 def test_in_quotes_they_are_labels_and_booleans_stay_booleans(folder: Path) -> None:
     plan = plan_of(
-        folder, CLASSES=', labels: ["yes", "no"]', GENERATION=", cold_start: yes",
-        LORA=", use_dora: [yes, no]", GENAI=", is_symmetric: [on, off]",
-    )  # fmt: skip
+        folder,
+        CLASSES=', labels: ["yes", "no"]',
+        GENERATION=", cold_start: yes",
+        LORA=", use_dora: [yes, no]",
+        GENAI=", is_symmetric: [on, off]",
+    )
     assert plan.evaluators[0].params["labels"] == ["yes", "no"]
     assert plan.evaluators[1].params["cold_start"] is True
     assert plan.space.size == 4
@@ -132,20 +159,34 @@ class Inner(BaseModel):
 @pytest.mark.parametrize(
     ("annotation", "value", "paths"),
     [
-        (int, True, [()]), (float, False, [()]), (int | None, True, [()]), (str, True, [()]),
-        (bool, True, []), (bool | int, True, []), (int | bool | None, False, []), (Any, True, []),
-        (Literal[0, 1], True, [()]), (Literal[True, "auto"], True, []),
+        (int, True, [()]),
+        (float, False, [()]),
+        (int | None, True, [()]),
+        (str, True, [()]),
+        (bool, True, []),
+        (bool | int, True, []),
+        (int | bool | None, False, []),
+        (Any, True, []),
+        (Literal[0, 1], True, [()]),
+        (Literal[True, "auto"], True, []),
         (Annotated[int, Field(ge=1)], True, [()]),
         (list[Annotated[int, Field(ge=1)]], [True], [(0,)]),
-        (list[int] | None, True, [()]), (list[bool], [True], []), (list[bool], True, []),
-        (tuple[int, ...], [1, True], [(1,)]), (list[list[int]], [[1], [True]], [(1, 0)]),
+        (list[int] | None, True, [()]),
+        (list[bool], [True], []),
+        (list[bool], True, []),
+        (tuple[int, ...], [1, True], [(1,)]),
+        (list[list[int]], [[1], [True]], [(1, 0)]),
         (dict[str, int], {"a": True, "b": 1}, [("a",)]),
         (Mapping[str, float], {"a": True}, [("a",)]),
-        (dict[str, Any], {"a": True}, []), (dict, {"a": True}, []), (list, [True], []),
+        (dict[str, Any], {"a": True}, []),
+        (dict, {"a": True}, []),
+        (list, [True], []),
         (Inner, {"count": True, "switch": True}, [("count",)]),
         (list[Inner], [{"count": 1}, {"count": False}], [(1, "count")]),
-        (int | list[int], [1, 2], []), (int, 1, []), (int, "yes", []),
+        (int | list[int], [1, 2], []),
+        (int, 1, []),
+        (int, "yes", []),
     ],
-)  # fmt: skip
+)
 def test_where_a_type_takes_no_boolean(annotation: Any, value: Any, paths: list[Any]) -> None:
     assert [path for path, _ in misplaced(annotation, value)] == paths

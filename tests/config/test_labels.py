@@ -81,10 +81,15 @@ def test_only_one_label_is_left(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("one", "other", "how"),
-    [("joy", "joy ", "spaces"), ("a b", "a  b", "spaces"), ("a b", "a\u00a0b", "spaces"),
-     ("joy", "joy\u200b", "unseen"), ("joy", "\ufeffjoy", "unseen"),
-     ("é", "e\u0301", "Unicode form")],
-)  # fmt: skip
+    [
+        ("joy", "joy ", "spaces"),
+        ("a b", "a  b", "spaces"),
+        ("a b", "a\u00a0b", "spaces"),
+        ("joy", "joy\u200b", "unseen"),
+        ("joy", "\ufeffjoy", "unseen"),
+        ("é", "e\u0301", "Unicode form"),
+    ],
+)
 def test_labels_that_nobody_can_tell_apart(tmp_path: Path, one: str, other: str, how: str) -> None:
     with pytest.raises(DataError, match=rf"row \d.*row \d.*{how}"):
         notes(catalog(tmp_path, test=[one, other, "x"]))
@@ -92,10 +97,16 @@ def test_labels_that_nobody_can_tell_apart(tmp_path: Path, one: str, other: str,
 
 @pytest.mark.parametrize(
     ("one", "other", "told"),
-    [("Joy", "joy", "but for case"), ("STRASSE", "straße", "but for case"), ("ﬁn", "fin", "form"),
-     ("1", "1.0", "as numbers"), ("0.5", ".50", "as numbers"), ("nan", "x", "missing value"),
-     ("None", "x", "missing value")],
-)  # fmt: skip
+    [
+        ("Joy", "joy", "but for case"),
+        ("STRASSE", "straße", "but for case"),
+        ("ﬁn", "fin", "form"),
+        ("1", "1.0", "as numbers"),
+        ("0.5", ".50", "as numbers"),
+        ("nan", "x", "missing value"),
+        ("None", "x", "missing value"),
+    ],
+)
 def test_labels_that_somebody_may_have_meant_as_one(
     tmp_path: Path, one: str, other: str, told: str
 ) -> None:
@@ -118,8 +129,9 @@ def test_labels_that_are_given(tmp_path: Path) -> None:
     assert notes(found, given=["b", "a", "c"]) == []
     for given_, told in (
         (["a", "x"], "row 2 has the answer 'b', which is none of the labels 'a', 'x'"),
-        (["a", "b", "a"], "'a' is given twice"), (["a", "b", " "], "' ' is empty"),
-    ):  # fmt: skip
+        (["a", "b", "a"], "'a' is given twice"),
+        (["a", "b", " "], "' ' is empty"),
+    ):
         with pytest.raises(DataError, match=told):
             notes(found, given=given_)
 

@@ -43,10 +43,13 @@ def test_what_fits_is_let_pass(folder: Path) -> None:
         ({"new_tokens": 192}, "new_tokens", "Set new_tokens to 191 or less"),
         ({"context": [0, 4096], "prompt_tokens": 8}, "context[1]", "needed (4096 held, 8 of the p"),
         ({"context": 240, "prompt_tokens": 8}, "context", "Set context to 239 or less"),
-        ({"context": 250, "prompt_tokens": 300}, "prompt_tokens",
-         "Together they may be 255 tokens: make new_tokens and context smaller, too"),
+        (
+            {"context": 250, "prompt_tokens": 300},
+            "prompt_tokens",
+            "Together they may be 255 tokens: make new_tokens and context smaller, too",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_does_not_is_refused_with_the_sum_and_the_largest_value(
     folder: Path, generation: dict[str, Any], key: str, told: str
 ) -> None:
@@ -59,9 +62,12 @@ def test_what_does_not_is_refused_with_the_sum_and_the_largest_value(
 
 @pytest.mark.parametrize(
     ("generation", "largest"),
-    [({"prompt_tokens": 248}, {"prompt_tokens": 247}), ({"context": 192}, {"context": 183}),
-     ({"new_tokens": 250}, {"new_tokens": 191})],
-)  # fmt: skip
+    [
+        ({"prompt_tokens": 248}, {"prompt_tokens": 247}),
+        ({"context": 192}, {"context": 183}),
+        ({"new_tokens": 250}, {"new_tokens": 191}),
+    ],
+)
 def test_the_largest_value_that_is_told_works(
     folder: Path, generation: dict[str, Any], largest: dict[str, Any]
 ) -> None:
@@ -74,11 +80,12 @@ def test_the_largest_value_that_is_told_works(
 def test_answers_beside_which_no_prompt_fits(folder: Path, new: int, refused: bool) -> None:
     (folder / "q.jsonl").write_text('{"q": "one", "a": "two"}\n{"q": "three", "a": "four"}\n')
     config = {
-        "model": "tiny", "data": {"q": {"file": "q.jsonl", "prompt": "{q}", "answer": "{a}"}},
+        "model": "tiny",
+        "data": {"q": {"file": "q.jsonl", "prompt": "{q}", "answer": "{a}"}},
         "passes": [{"genai": {"precision": "fp32"}}],
         "evaluate": ["footprint", {"exact_match": {"data": "q", "max_new_tokens": new}}],
         "objectives": {"maximize": "exact_match"},
-    }  # fmt: skip
+    }
     (folder / "q.yaml").write_text(yaml.safe_dump(config))
     if not refused:
         assert load(folder / "q.yaml")
@@ -101,9 +108,12 @@ def test_a_model_that_does_not_say_how_much_it_holds(tmp_path: Path, text: str) 
 
 @pytest.mark.parametrize(
     ("content", "held"),
-    [('{"n_positions": 64}', 64), ('{"text_config": {"max_position_embeddings": 32}}', 32),
-     ('{"max_position_embeddings": 16, "text_config": {"max_position_embeddings": 32}}', 16)],
-)  # fmt: skip
+    [
+        ('{"n_positions": 64}', 64),
+        ('{"text_config": {"max_position_embeddings": 32}}', 32),
+        ('{"max_position_embeddings": 16, "text_config": {"max_position_embeddings": 32}}', 16),
+    ],
+)
 def test_where_a_model_says_how_much_it_holds(tmp_path: Path, content: str, held: int) -> None:
     from paretune.models.context_length import most_tokens
     from paretune.models.handle import Model, ModelKind
@@ -115,11 +125,12 @@ def test_where_a_model_says_how_much_it_holds(tmp_path: Path, content: str, held
 def test_a_window_that_is_longer_than_the_context(folder: Path) -> None:
     (folder / "w.txt").write_text("some text\n")
     config = {
-        "model": "tiny", "data": {"w": {"file": "w.txt", "text": "{text}"}},
+        "model": "tiny",
+        "data": {"w": {"file": "w.txt", "text": "{text}"}},
         "passes": [{"genai": {"precision": "fp32"}}],
         "evaluate": [{"perplexity": {"data": "w", "window": 257}}],
         "objectives": {"minimize": "perplexity"},
-    }  # fmt: skip
+    }
     (folder / "w.yaml").write_text(yaml.safe_dump(config))
     with pytest.raises(ConfigError, match="257 tokens, and the model's context holds 256"):
         load(folder / "w.yaml")

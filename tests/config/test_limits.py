@@ -100,14 +100,27 @@ def test_what_nothing_can_break_is_a_note(text: str, told: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "accuracy >= 0.9", "accuracy >= 1", "accuracy <= 0", "accuracy >= baseline - 0.02",
-        "accuracy >= baseline + 0.5", "accuracy >= baseline + 1", "accuracy >= baseline * 1.1",
-        "accuracy >= baseline", "size_mb <= baseline", "size_mb < baseline * 0.5",
-        "size_mb <= 0.001", "size_mb <= baseline - 1000", "perplexity <= 1", "kl_per_token <= 0",
-        "reward >= -5", "reward <= 0", "delay <= -3", "delay <= 0",
+        "accuracy >= 0.9",
+        "accuracy >= 1",
+        "accuracy <= 0",
+        "accuracy >= baseline - 0.02",
+        "accuracy >= baseline + 0.5",
+        "accuracy >= baseline + 1",
+        "accuracy >= baseline * 1.1",
+        "accuracy >= baseline",
+        "size_mb <= baseline",
+        "size_mb < baseline * 0.5",
+        "size_mb <= 0.001",
+        "size_mb <= baseline - 1000",
+        "perplexity <= 1",
+        "kl_per_token <= 0",
+        "reward >= -5",
+        "reward <= 0",
+        "delay <= -3",
+        "delay <= 0",
         "decode_ms_p50 < baseline * 1e-9",
     ],
-)  # fmt: skip
+)
 def test_what_can_be_met_and_broken_is_let_pass(text: str) -> None:
     assert looked_at(text) == ([], ())
 
@@ -138,8 +151,12 @@ def test_two_that_contradict_each_other(texts: Sequence[str]) -> None:
 def test_three_of_which_no_two_contradict_each_other() -> None:
     three = ("accuracy >= baseline + 0.2", "accuracy <= 0.5", "accuracy >= baseline * 2")
     assert looked_at(*three) == ([], ())
-    ((key, what, _),), _ = looked_at("reward <= baseline * 0.5", "reward >= baseline - 1",
-                                     "reward >= baseline * -1 ", "reward >= 3")  # fmt: skip
+    ((key, what, _),), _ = looked_at(
+        "reward <= baseline * 0.5",
+        "reward >= baseline - 1",
+        "reward >= baseline * -1 ",
+        "reward >= 3",
+    )
     assert key == ("constraints", 3)
     assert "all of them" in what
     assert "constraints[2]" not in what
@@ -148,23 +165,27 @@ def test_three_of_which_no_two_contradict_each_other() -> None:
 @pytest.mark.parametrize(
     "texts",
     [
-        ("size_mb <= 200", "size_mb >= 100"), ("size_mb <= 100", "size_mb >= 100"),
-        ("size_mb <= 100", "size_mb <= 100"), ("size_mb <= 100", "size_mb <= 200"),
+        ("size_mb <= 200", "size_mb >= 100"),
+        ("size_mb <= 100", "size_mb >= 100"),
+        ("size_mb <= 100", "size_mb <= 100"),
+        ("size_mb <= 100", "size_mb <= 200"),
         ("accuracy >= 0.8", "accuracy >= baseline - 0.02"),
-        ("size_mb <= baseline", "size_mb >= baseline"), ("size_mb <= 100", "reward >= 200"),
+        ("size_mb <= baseline", "size_mb >= baseline"),
+        ("size_mb <= 100", "reward >= 200"),
     ],
-)  # fmt: skip
+)
 def test_limits_that_go_together(texts: Sequence[str]) -> None:
     assert looked_at(*texts) == ([], ())
 
 
 _TENTHS = st.integers(-20, 20).map(lambda n: f"{n / 10:g}")
 _REFERENCES = st.one_of(
-    _TENTHS, st.just("baseline"),
+    _TENTHS,
+    st.just("baseline"),
     st.tuples(st.sampled_from(["+", "-", "*"]), _TENTHS.filter(lambda t: t[0] != "-")).map(
         lambda one: f"baseline {one[0]} {one[1]}"
     ),
-)  # fmt: skip
+)
 _TEXTS = st.tuples(st.sampled_from(["<=", "<", ">=", ">"]), _REFERENCES).map(
     lambda one: f"accuracy {one[0]} {one[1]}"
 )
@@ -190,10 +211,12 @@ def test_what_is_refused_is_met_nowhere_on_a_grid(text: str) -> None:
     constraint = parse_constraint(text)
     grid = [n / 40 for n in range(41)]
     met = [
-        limit.holds(v) for b in grid for v in grid
+        limit.holds(v)
+        for b in grid
+        for v in grid
         if (limit := constraint.resolve({"accuracy": b})) is not None
         and abs(limit.value - v) > 1e-9
-    ]  # fmt: skip
+    ]
     if not feasible([constraint], range_of(SPECS["accuracy"], True)):
         assert not any(met)
     if not feasible([constraint], range_of(SPECS["accuracy"], True), negated=True):
@@ -219,11 +242,18 @@ def test_thousands_of_limits_take_no_time() -> None:
 def test_a_configuration_is_refused_at_its_line(tmp_path: Path) -> None:
     make_tiny_llama(tmp_path / "m")
     config = {
-        "model": "m", "passes": [{"genai": {"precision": "fp32"}}], "evaluate": ["footprint"],
+        "model": "m",
+        "passes": [{"genai": {"precision": "fp32"}}],
+        "evaluate": ["footprint"],
         "objectives": {"minimize": "load_s"},
-        "constraints": ["size_mb >= 0", "size_mb <= -1", "top1_agreement >= 99",
-                        "size_mb <= 300MB", "top1_agreement >= 99%"],
-    }  # fmt: skip
+        "constraints": [
+            "size_mb >= 0",
+            "size_mb <= -1",
+            "top1_agreement >= 99",
+            "size_mb <= 300MB",
+            "top1_agreement >= 99%",
+        ],
+    }
     file = tmp_path / "c.yaml"
     file.write_text(yaml.safe_dump(config))
     with pytest.raises(UsageError) as refused:

@@ -62,9 +62,10 @@ def test_a_list_that_is_a_value_stays_one(tmp_path: Path) -> None:
 
 def test_try_first_and_baseline(tmp_path: Path) -> None:
     plan = plan_of(
-        tmp_path, {"x": [1, 2]},
+        tmp_path,
+        {"x": [1, 2]},
         try_first=[[{"noop": {"x": 7}}], {"recipe": [{"noop": {"x": 8}}], "threads": 2}],
-    )  # fmt: skip
+    )
     assert [c.recipe[0].params["x"] for c in plan.try_first] == [7, 8]
     assert [c.runtime for c in plan.try_first] == [
         RuntimeSettings("cpu", 1),
@@ -94,9 +95,12 @@ def test_times_and_sizes(tmp_path: Path) -> None:
 
 def test_the_resolved_configuration_is_a_configuration(tmp_path: Path) -> None:
     plan = plan_of(
-        tmp_path, {"x": [1, 2]}, try_first=[[{"noop": {"x": 7}}]], constraints=["accuracy >= 0.5"],
+        tmp_path,
+        {"x": [1, 2]},
+        try_first=[[{"noop": {"x": 7}}]],
+        constraints=["accuracy >= 0.5"],
         passes=[{"noop": {"x": [1, 2]}, "optional": True}, {"any": ["noop", ["noop", "noop"]]}],
-    )  # fmt: skip
+    )
     again = tmp_path / "resolved.yaml"
     again.write_text(yaml.safe_dump(plan.to_json(), sort_keys=False))
     assert load(again).to_json() == plan.to_json()
@@ -145,7 +149,7 @@ WRONG: list[tuple[str, str]] = [
     ("data: {d: {fil: x, text: a}}", "Did you mean 'file'"),
     ("evaluate: [readback, {classification: {data: nothing}}]", "no data set 'nothing'|both"),
     ("modell: x", "unknown key 'modell'\n.*Did you mean 'model'"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("line", "told"), WRONG)
@@ -211,12 +215,18 @@ def test_texts_that_are_trained_on_and_measured_on_are_told(tmp_path: Path) -> N
     (tmp_path / "test.jsonl").write_text('{"p": "one ", "a": "x"}\n{"p": "3", "a": "y"}\n')
     plan = plan_of(
         tmp_path,
-        data={"t": {"files": {"train": "train.jsonl", "test": "test.jsonl"},
-                    "prompt": "{p}", "answer": "{a}"}},
+        data={
+            "t": {
+                "files": {"train": "train.jsonl", "test": "test.jsonl"},
+                "prompt": "{p}",
+                "answer": "{a}",
+            }
+        },
         passes=[{"lora": {"train": "t.train"}}, "merge"],
         baseline=[{"lora": {"train": "t.train"}}, "merge"],
-        evaluate=[{"classification": {"data": "t.test"}}], objectives={"maximize": "accuracy"},
-    )  # fmt: skip
+        evaluate=[{"classification": {"data": "t.test"}}],
+        objectives={"maximize": "accuracy"},
+    )
     (note,) = plan.notes
     assert note.startswith("1 of 2 rows of t.test have a text that t.train has too")
 
@@ -224,9 +234,12 @@ def test_texts_that_are_trained_on_and_measured_on_are_told(tmp_path: Path) -> N
 def test_broken_data_is_told_before_anything_runs(tmp_path: Path) -> None:
     (tmp_path / "d.jsonl").write_text('{"a": "1"}\n{')
     config = write_fake_study(
-        tmp_path, {"x": 1}, objectives={"minimize": "perplexity"},
-        data={"d": {"file": "d.jsonl", "text": "{a}"}}, evaluate=[{"perplexity": {"data": "d"}}],
-    )  # fmt: skip
+        tmp_path,
+        {"x": 1},
+        objectives={"minimize": "perplexity"},
+        data={"d": {"file": "d.jsonl", "text": "{a}"}},
+        evaluate=[{"perplexity": {"data": "d"}}],
+    )
     with pytest.raises(DataError, match="line 2 is not JSON"):
         load(config)
 
@@ -240,9 +253,27 @@ def test_any_text_is_a_plan_or_a_clean_error(tmp_path: Path, text: str) -> None:
 
 
 keys = st.sampled_from(
-    ["model", "data", "passes", "evaluate", "objectives", "constraints", "search", "target",
-     "baseline", "try_first", "noop", "x", "any", "optional", "low", "high", "file", "split"]
-)  # fmt: skip
+    [
+        "model",
+        "data",
+        "passes",
+        "evaluate",
+        "objectives",
+        "constraints",
+        "search",
+        "target",
+        "baseline",
+        "try_first",
+        "noop",
+        "x",
+        "any",
+        "optional",
+        "low",
+        "high",
+        "file",
+        "split",
+    ]
+)
 trees = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(-3, 3), st.floats(), keys),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=3),
@@ -259,8 +290,12 @@ def test_any_tree_of_our_own_keys_is_a_plan_or_a_clean_error(
     config = place / "fake.yaml"
     if not place.exists():
         write_fake_study(place, {"x": 1})
-    base = {"model": "model", "passes": ["noop"], "evaluate": ["readback"],
-            "objectives": {"maximize": "accuracy"}}  # fmt: skip
+    base = {
+        "model": "model",
+        "passes": ["noop"],
+        "evaluate": ["readback"],
+        "objectives": {"maximize": "accuracy"},
+    }
     config.write_text(yaml.safe_dump({**base, **tree}))
     try:
         assert load(config).space.size >= 0

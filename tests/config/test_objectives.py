@@ -15,26 +15,39 @@ from paretune.search.tolerance import DEFAULT, Tolerance
 
 def read(tmp_path: Path, objectives: Json, **more: Json) -> Any:
     config = write_fake_study(tmp_path, {"x": 1}, objectives=objectives, **more)
-    jsonschema.validate({"objectives": objectives}["objectives"],
-                        schema()["properties"]["objectives"])  # fmt: skip
+    jsonschema.validate(
+        {"objectives": objectives}["objectives"], schema()["properties"]["objectives"]
+    )
     return load(config)
 
 
 VALID: list[tuple[Json, list[tuple[str, str, Tolerance]]]] = [
-    ({"maximize": "accuracy", "minimize": "decode_ms_p50"},
-     [("accuracy", "maximize", DEFAULT), ("decode_ms_p50", "minimize", DEFAULT)]),
-    ({"minimize": ["decode_ms_p50"], "maximize": "accuracy"},
-     [("decode_ms_p50", "minimize", DEFAULT), ("accuracy", "maximize", DEFAULT)]),
-    ([{"maximize": "accuracy"}, {"minimize": "decode_ms_p50"}],
-     [("accuracy", "maximize", DEFAULT), ("decode_ms_p50", "minimize", DEFAULT)]),
-    ([{"maximize": "accuracy", "minimize": "decode_ms_p50"}],
-     [("accuracy", "maximize", DEFAULT), ("decode_ms_p50", "minimize", DEFAULT)]),
-    ([{"maximize": "accuracy", "within": 0.02}, {"minimize": "decode_ms_p50", "within": "5%"}],
-     [("accuracy", "maximize", Tolerance(0.02)),
-      ("decode_ms_p50", "minimize", Tolerance(0.05, True))]),
+    (
+        {"maximize": "accuracy", "minimize": "decode_ms_p50"},
+        [("accuracy", "maximize", DEFAULT), ("decode_ms_p50", "minimize", DEFAULT)],
+    ),
+    (
+        {"minimize": ["decode_ms_p50"], "maximize": "accuracy"},
+        [("decode_ms_p50", "minimize", DEFAULT), ("accuracy", "maximize", DEFAULT)],
+    ),
+    (
+        [{"maximize": "accuracy"}, {"minimize": "decode_ms_p50"}],
+        [("accuracy", "maximize", DEFAULT), ("decode_ms_p50", "minimize", DEFAULT)],
+    ),
+    (
+        [{"maximize": "accuracy", "minimize": "decode_ms_p50"}],
+        [("accuracy", "maximize", DEFAULT), ("decode_ms_p50", "minimize", DEFAULT)],
+    ),
+    (
+        [{"maximize": "accuracy", "within": 0.02}, {"minimize": "decode_ms_p50", "within": "5%"}],
+        [
+            ("accuracy", "maximize", Tolerance(0.02)),
+            ("decode_ms_p50", "minimize", Tolerance(0.05, True)),
+        ],
+    ),
     ([{"within": "1e-3", "maximize": "accuracy"}], [("accuracy", "maximize", Tolerance(0.001))]),
     ([{"minimize": "decode_ms_p50", "within": 2}], [("decode_ms_p50", "minimize", Tolerance(2.0))]),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("objectives", "expected"), VALID)
@@ -75,8 +88,11 @@ def test_what_is_refused(tmp_path: Path, objectives: Json, told: str) -> None:
 
 
 def test_what_asks_for_the_worse_end_is_told(tmp_path: Path) -> None:
-    plan = read(tmp_path, {"minimize": "accuracy", "maximize": "decode_ms_p50"},
-                constraints=["accuracy <= 0.9", "decode_ms_p50 <= 9"])  # fmt: skip
+    plan = read(
+        tmp_path,
+        {"minimize": "accuracy", "maximize": "decode_ms_p50"},
+        constraints=["accuracy <= 0.9", "decode_ms_p50 <= 9"],
+    )
     first, second, third = plan.notes
     assert "minimize accuracy, though more is better" in first
     assert "maximize decode_ms_p50, though less is better" in second

@@ -14,11 +14,10 @@ from paretune.core.errors import ConfigError
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**62), 2**62) | TEXT
-    | st.floats(-1e18, 1e18),
+    st.none() | st.booleans() | st.integers(-(2**62), 2**62) | TEXT | st.floats(-1e18, 1e18),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
     max_leaves=12,
-)  # fmt: skip
+)
 
 
 @given(

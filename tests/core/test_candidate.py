@@ -33,8 +33,9 @@ def test_the_order_of_parameters_does_not_count(step: Step) -> None:
 
 @given(candidates, candidates)
 def test_digests_tell_candidates_apart(a: Candidate, b: Candidate) -> None:
-    assert (a.digest == b.digest) == (json.dumps(a.to_json(), sort_keys=True)
-                                      == json.dumps(b.to_json(), sort_keys=True))  # fmt: skip
+    assert (a.digest == b.digest) == (
+        json.dumps(a.to_json(), sort_keys=True) == json.dumps(b.to_json(), sort_keys=True)
+    )
 
 
 def test_one_line_says_it() -> None:

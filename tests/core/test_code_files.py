@@ -48,8 +48,16 @@ def test_modules_beside_it_count(place: Path, line: str) -> None:
 
 
 @pytest.mark.parametrize("init", [True, False])
-@pytest.mark.parametrize("line", ["from . import b", "from .b import x", "import pack.inner.b",
-                                  "from pack.inner import b", "from ..inner import b"])  # fmt: skip
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from . import b",
+        "from .b import x",
+        "import pack.inner.b",
+        "from pack.inner import b",
+        "from ..inner import b",
+    ],
+)
 def test_the_rest_of_its_package_counts(place: Path, line: str, init: bool) -> None:
     (place / "pack" / "inner").mkdir(parents=True)
     for name, text in (("a", line), ("b", "")):

@@ -82,11 +82,14 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "damage",
     [
-        "", "[]", '{"schema": 1}', json.dumps({**PROFILE.to_json(), "schema": 2}),
+        "",
+        "[]",
+        '{"schema": 1}',
+        json.dumps({**PROFILE.to_json(), "schema": 2}),
         json.dumps({**PROFILE.to_json(), "when": "yesterday"}),
         json.dumps({**PROFILE.to_json(), "when": "2026-01-02T03:04:05"}),
     ],
-)  # fmt: skip
+)
 def test_a_damaged_profile_is_told(tmp_path: Path, damage: str) -> None:
     file = profile_file(tmp_path, PROFILE.fingerprint)
     file.parent.mkdir()
@@ -128,9 +131,7 @@ def test_a_roof_once_shown_is_not_lowered(
 
 
 def test_what_is_not_a_roof_is_the_newer_ones() -> None:
-    slower = replace(
-        PROFILE, noise_floor=0.2, arithmetic=(Arithmetic("fp32", 2, 1024, 90e9),)
-    )  # fmt: skip
+    slower = replace(PROFILE, noise_floor=0.2, arithmetic=(Arithmetic("fp32", 2, 1024, 90e9),))
     both = slower.with_roofs_of(PROFILE)
     assert both.noise_floor == 0.2
     assert both.peak("fp32", 2) == 190e9

@@ -19,7 +19,7 @@ from paretune.core.fidelity import (
     Verdict,
     measurements,
     verdict_from,
-)  # fmt: skip
+)
 from paretune.passes.base import Fidelity
 from paretune.runtimes.next_tokens import divergence, sequences
 
@@ -91,8 +91,9 @@ def test_a_verdict_is_read_back_and_one_of_another_version_is_not() -> None:
 
 def test_metrics_of_a_verdict() -> None:
     assert {name: m.value for name, m in measurements(UNCHANGED.to_json()).items()} == {
-        KL: 0.0, TOP1: 1.0,
-    }  # fmt: skip
+        KL: 0.0,
+        TOP1: 1.0,
+    }
     unknown = measurements(Verdict(None, "nobody says").to_json())
     assert {(m.value, m.reason) for m in unknown.values()} == {(None, "nobody says")}
     assert measurements(None) == {}

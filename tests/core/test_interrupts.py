@@ -47,8 +47,13 @@ def interrupted(
     }
     return subprocess.run(
         [sys.executable, "-P", "-c", DRIVER, json.dumps(told)],
-        cwd=cwd, env=environment, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
 
 
 @pytest.mark.parametrize("number", SIGNALS)
@@ -76,7 +81,7 @@ def test_while_a_search_that_has_begun_imports(tmp_path: Path, module: str, numb
     config = write_fake_study(tmp_path, {"x": 1})
     seen = interrupted(
         f"import {module}", arguments=["search", str(config)], cwd=tmp_path, number=number
-    )  # fmt: skip
+    )
     assert (seen.returncode, seen.stderr) == (130, f"{LINE}\n")
     assert not list(tmp_path.glob("studies/fake/candidates/*/outcome.json"))
 
@@ -86,7 +91,7 @@ def test_while_a_search_runs(tmp_path: Path, number: int) -> None:
     config = write_fake_study(tmp_path, {"x": [1, 2, 3]})
     seen = interrupted(
         "os.rename outcome.json", arguments=["search", str(config)], cwd=tmp_path, number=number
-    )  # fmt: skip
+    )
     assert (seen.returncode, seen.stderr) == (130, f"{LINE}\n")
     results = json.loads((tmp_path / "studies" / "fake" / "results.json").read_text())
     assert results["status"] == "interrupted"
@@ -120,8 +125,11 @@ def test_what_was_ignored_stays_ignored(tmp_path: Path) -> None:
     seen = subprocess.run(
         [sys.executable, "-c", code, "-P", "-c", DRIVER, json.dumps(told)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        cwd=tmp_path, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert seen.returncode == 0
     assert "Commands:" in seen.stdout
 
@@ -149,8 +157,12 @@ def test_one_that_a_destructor_swallows_comes_again(tmp_path: Path) -> None:
     seen = subprocess.run(
         [sys.executable, "-c", SWALLOWED],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     assert (seen.stdout, seen.stderr) == ("came all the same\n", "")
 
 
@@ -173,6 +185,10 @@ def test_code_in_the_working_folder_is_none_of_the_commands(tmp_path: Path, name
     }
     seen = subprocess.run(
         [sys.executable, "-m", "paretune", "search", str(config), "--dry-run"],
-        cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert seen.returncode == 0, seen.stderr

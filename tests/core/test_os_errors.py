@@ -12,9 +12,20 @@ from paretune.core.os_errors import explained, readable
 
 @pytest.mark.parametrize(
     "number",
-    [errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR,
-     errno.ENAMETOOLONG, errno.EIO, errno.ELOOP, errno.ENOLCK, errno.EBUSY],
-)  # fmt: skip
+    [
+        errno.EACCES,
+        errno.EPERM,
+        errno.EROFS,
+        errno.ENOENT,
+        errno.ENOTDIR,
+        errno.EISDIR,
+        errno.ENAMETOOLONG,
+        errno.EIO,
+        errno.ELOOP,
+        errno.ENOLCK,
+        errno.EBUSY,
+    ],
+)
 def test_what_a_place_refuses_is_told_with_its_path_and_reason(number: int, tmp_path: Path) -> None:
     error = explained(OSError(number, os.strerror(number), str(tmp_path / "x")))
     assert isinstance(error, UsageError)
@@ -31,9 +42,18 @@ def test_what_has_run_out_is_a_state(number: int) -> None:
     assert error.hint is not None
 
 
-@pytest.mark.parametrize("error", [OSError(errno.EBADF, "x"), OSError("x"), ValueError("x"),
-                                   OSError(errno.EINVAL, "x"), RuntimeError("x"), KeyError("x"),
-                                   UnicodeDecodeError("utf-8", b"\xff", 0, 1, "x")])  # fmt: skip
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.EBADF, "x"),
+        OSError("x"),
+        ValueError("x"),
+        OSError(errno.EINVAL, "x"),
+        RuntimeError("x"),
+        KeyError("x"),
+        UnicodeDecodeError("utf-8", b"\xff", 0, 1, "x"),
+    ],
+)
 def test_a_mistake_in_the_code_stays_one(error: Exception) -> None:
     assert explained(error) is None
 

@@ -76,8 +76,10 @@ def test_no_text_is_on_both_sides_and_none_is_lost(
 
 @given(
     st.lists(st.sampled_from([*"abcdefghijklmnop"]), min_size=1, max_size=40),
-    st.floats(0.05, 0.6), st.floats(0.05, 0.35), st.integers(0, 5),
-)  # fmt: skip
+    st.floats(0.05, 0.6),
+    st.floats(0.05, 0.35),
+    st.integers(0, 5),
+)
 def test_what_is_kept_aside_shares_no_text_with_the_other_sides_and_leaves_test_as_it_was(
     texts: list[str], test: float, confirm: float, seed: int
 ) -> None:
@@ -252,9 +254,12 @@ def test_a_conversation_is_an_example(tmp_path: Path) -> None:
     turns = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]
     for value in (turns, json.dumps(turns)):
         data = made(
-            tmp_path, json.dumps({"c": value}) + '\n{"c": null}\n',
-            prompt=None, answer=None, messages="c",
-        )  # fmt: skip
+            tmp_path,
+            json.dumps({"c": value}) + '\n{"c": null}\n',
+            prompt=None,
+            answer=None,
+            messages="c",
+        )
         (example,) = data.load("d").examples
         assert (example.prompt, example.answer) == ("user: hi", "hello")
         assert [turn.to_json() for turn in example.turns] == turns

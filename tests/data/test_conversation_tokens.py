@@ -81,8 +81,9 @@ def learned(made: Any, conversation: tuple[Turn, ...]) -> list[str]:
 def test_the_answers_and_their_ends_are_learned(folder: Path, template: str) -> None:
     made = tokenizer(folder, template)
     assert learned(made, turns("hi", "hello you", "and?", "the sun")) == [
-        "hello you<|im_end|>", "the sun<|im_end|>"
-    ]  # fmt: skip
+        "hello you<|im_end|>",
+        "the sun<|im_end|>",
+    ]
 
 
 def test_a_template_that_puts_a_space_before_an_answer(folder: Path) -> None:

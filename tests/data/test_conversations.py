@@ -19,7 +19,7 @@ TURNS = (Turn("user", "hi"), Turn("assistant", "hello"))
         [{**USER, "content": [{"type": "text", "text": part} for part in "hi"]}, REPLY],
         [{**USER, "name": None, "tool_calls": None}, {**REPLY, "weight": 1}],
     ],
-)  # fmt: skip
+)
 def test_the_ways_in_which_a_conversation_is_written(value: Any) -> None:
     assert turns_of(value)[:2] == (TURNS, frozenset())
 
@@ -28,8 +28,14 @@ def test_a_system_turn_tools_and_several_turns() -> None:
     tool = {"role": "tool", "content": "42"}
     turns, unused, _ = turns_of([SYSTEM, USER, REPLY, tool, {**REPLY, "name": "x"}, USER, REPLY])
     assert [turn.role for turn in turns] == [
-        "system", "user", "assistant", "tool", "assistant", "user", "assistant"
-    ]  # fmt: skip
+        "system",
+        "user",
+        "assistant",
+        "tool",
+        "assistant",
+        "user",
+        "assistant",
+    ]
     assert unused == {"name"}
 
 
@@ -50,8 +56,10 @@ def test_a_system_turn_tools_and_several_turns() -> None:
         ([{"role": "system", "content": ""}, USER, REPLY], r"turn 1 \(system\) is empty"),
         ([USER, {"role": "assistant", "content": 5}], "the content is int, expected text"),
         ([USER, {"role": "assistant", "content": float("nan")}], "has no 'content'"),
-        ([{"role": "user", "content": [{"type": "image_url", "image_url": "x"}]}, REPLY],
-         "part 1 of the content is 'image_url', expected text"),
+        (
+            [{"role": "user", "content": [{"type": "image_url", "image_url": "x"}]}, REPLY],
+            "part 1 of the content is 'image_url', expected text",
+        ),
         ([USER, REPLY, REPLY], "turns 2 and 3 are both the assistant's"),
         ([USER], r"the last turn \(user\) is not the assistant's"),
         ([USER, REPLY, USER], r"the last turn \(user\) is not the assistant's"),
@@ -62,7 +70,7 @@ def test_a_system_turn_tools_and_several_turns() -> None:
         ([USER, {**REPLY, "weight": 0}], "turn 2 has 'weight'"),
         ([USER, {"role": "assistant", "content": "a\0b"}], "text with a NUL character"),
     ],
-)  # fmt: skip
+)
 def test_a_row_of_another_shape_is_told_by_its_turn(value: Any, told: str) -> None:
     with pytest.raises(ConversationError, match=told):
         turns_of(value)

@@ -99,9 +99,12 @@ def test_random_lines_are_the_same_for_the_same_seed() -> None:
 
 def test_random_lines_are_drawn_again_while_they_are_too_short() -> None:
     drawn = made(
-        strategy="line-by-line-random", max_length=3, max_samples=1, random_seed=0,
+        strategy="line-by-line-random",
+        max_length=3,
+        max_samples=1,
+        random_seed=0,
         drop_short_sequences=True,
-    )  # fmt: skip
+    )
     assert drawn == [([10, 11, 12], 0)]
 
 

@@ -43,9 +43,12 @@ def test_a_long_field_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize("format", ["csv", "tsv", "txt", "jsonl", "json"])
 def test_line_ends_and_encodings(tmp_path: Path, format: str, encoding: str, end: str) -> None:
     lines = {
-        "csv": ["text,n", "é,1", "b,2"], "tsv": ["text\tn", "é\t1", "b\t2"], "txt": ["é", "b"],
-        "jsonl": ['{"text": "é"}', '{"text": "b"}'], "json": ['[{"text": "é"},', '{"text": "b"}]'],
-    }[format]  # fmt: skip
+        "csv": ["text,n", "é,1", "b,2"],
+        "tsv": ["text\tn", "é\t1", "b\t2"],
+        "txt": ["é", "b"],
+        "jsonl": ['{"text": "é"}', '{"text": "b"}'],
+        "json": ['[{"text": "é"},', '{"text": "b"}]'],
+    }[format]
     path = tmp_path / f"d.{format}"
     path.write_bytes((end.join(lines) + end).encode(encoding))
     if format == "jsonl" and end == "\r":
@@ -110,9 +113,13 @@ def test_one_object_over_the_whole_file_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("value", "what"),
-    [(["a"], "a list of 1 values"), ({"a": 1}, "an object with the keys 'a'"),
-     (float("inf"), "an infinity"), ("a\0b", "text with a NUL character")],
-)  # fmt: skip
+    [
+        (["a"], "a list of 1 values"),
+        ({"a": 1}, "an object with the keys 'a'"),
+        (float("inf"), "an infinity"),
+        ("a\0b", "text with a NUL character"),
+    ],
+)
 @pytest.mark.parametrize("column", ["t", "y"])
 def test_a_value_that_is_no_text_is_told_by_row_and_column(
     tmp_path: Path, column: str, value: Any, what: str
@@ -225,7 +232,7 @@ def test_more_than_can_be_held_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
     import paretune.data.rows as module
 
     (tmp_path / "d.jsonl").write_text('{"t": "a", "y": "b"}\n' * 6)
-    monkeypatch.setattr(module, "MOST_ROWS", 5)
+    monkeypatch.setattr(module, "MAX_ROWS", 5)
     with pytest.raises(DataError, match=r"more than 5 rows.*row 6.*\n.*limit"):
         catalog(tmp_path, "d.jsonl").load("d")
     assert len(catalog(tmp_path, "d.jsonl", limit=5).load("d").examples) == 5

@@ -23,10 +23,22 @@ def test_a_number_is_written_so_that_it_comes_back(number: float) -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(7, "7"), (True, "True"), (False, "False"), (1.0, "1.0"), (0.1, "0.1"), (np.int64(3), "3"),
-     (np.float64(0.5), "0.5"), (np.bool_(True), "True"), (Decimal("1.10"), "1.10"),
-     (Decimal("1E+3"), "1000"), ("", ""), ("nan", "nan"), ("null", "null")],
-)  # fmt: skip
+    [
+        (7, "7"),
+        (True, "True"),
+        (False, "False"),
+        (1.0, "1.0"),
+        (0.1, "0.1"),
+        (np.int64(3), "3"),
+        (np.float64(0.5), "0.5"),
+        (np.bool_(True), "True"),
+        (Decimal("1.10"), "1.10"),
+        (Decimal("1E+3"), "1000"),
+        ("", ""),
+        ("nan", "nan"),
+        ("null", "null"),
+    ],
+)
 def test_the_one_way_in_which_a_value_is_written(value: Any, text: str) -> None:
     assert text_of(value) == text
 
@@ -38,14 +50,24 @@ def test_what_is_missing(value: Any) -> None:
 
 @pytest.mark.parametrize(
     ("value", "what"),
-    [(["a", "b"], "a list of 2 values"), ((), "a list of 0 values"),
-     ({"a": 1}, "an object with the keys 'a'"), (b"ab", "2 bytes"), (math.inf, "an infinity"),
-     (-math.inf, "an infinity"), (Decimal("Infinity"), "an infinity"),
-     (datetime.date(2020, 1, 2), r"a date \(2020-01-02\)"),
-     (datetime.datetime(2020, 1, 2), "a datetime"), (datetime.timedelta(1), "a timedelta"),
-     ("a\0b", "NUL"), ("\ud800", "surrogate"), ({1}, "a set"), (1j, "a complex"),
-     ([{"role": "user", "content": "x"}], "a list of 1 turns")],
-)  # fmt: skip
+    [
+        (["a", "b"], "a list of 2 values"),
+        ((), "a list of 0 values"),
+        ({"a": 1}, "an object with the keys 'a'"),
+        (b"ab", "2 bytes"),
+        (math.inf, "an infinity"),
+        (-math.inf, "an infinity"),
+        (Decimal("Infinity"), "an infinity"),
+        (datetime.date(2020, 1, 2), r"a date \(2020-01-02\)"),
+        (datetime.datetime(2020, 1, 2), "a datetime"),
+        (datetime.timedelta(1), "a timedelta"),
+        ("a\0b", "NUL"),
+        ("\ud800", "surrogate"),
+        ({1}, "a set"),
+        (1j, "a complex"),
+        ([{"role": "user", "content": "x"}], "a list of 1 turns"),
+    ],
+)
 def test_what_is_no_text_is_named(value: Any, what: str) -> None:
     with pytest.raises(NotTextError, match=what):
         text_of(value)

@@ -20,8 +20,14 @@ def test_the_panel_shows_what_runs_and_keeps_still_while_timing() -> None:
     panel.outcome(OUTCOMES[1], OUTCOMES[1], 1)
     panel.finish(["the end"])
     shown = screen.getvalue()
-    for told in ("searching tone", "going on after 3", "4: genai(precision=int8)", "9:59 left",
-                 "accuracy 0.89", "the end"):  # fmt: skip
+    for told in (
+        "searching tone",
+        "going on after 3",
+        "4: genai(precision=int8)",
+        "9:59 left",
+        "accuracy 0.89",
+        "the end",
+    ):
         assert told in shown
 
 

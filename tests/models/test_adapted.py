@@ -55,13 +55,15 @@ def test_what_the_file_holds_is_in_the_network(base: Path, adapter: Path) -> Non
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (lambda t: {n.replace("model.layers", "module.layers"): v for n, v in t.items()},
-         "have no place in the base"),
+        (
+            lambda t: {n.replace("model.layers", "module.layers"): v for n, v in t.items()},
+            "have no place in the base",
+        ),
         (lambda t: {n: v for n, v in t.items() if "layers.1." not in n}, "lacks"),
         (lambda t: {n: v for n, v in t.items() if "lora_B" not in n}, "lacks"),
         (lambda t: {n: v[:-1] if "lora_B" in n else v for n, v in t.items()}, "does not load"),
     ],
-)  # fmt: skip
+)
 def test_what_would_be_left_out_is_refused(
     base: Path, adapter: Path, change: Callable[[dict[str, Any]], dict[str, Any]], told: str
 ) -> None:

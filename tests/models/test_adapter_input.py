@@ -89,7 +89,7 @@ def test_what_is_merged_is_what_the_passes_would_have_made(
 def test_the_default_baseline_of_an_adapter_is_the_merged_one(
     adapter: Adapter, tmp_path: Path
 ) -> None:
-    from paretune.preflight.prepared import Setting
+    from paretune.preflight.prepared import PreparedSearch
     from paretune.store.artifacts import Store
 
     adapter()
@@ -98,14 +98,14 @@ def test_the_default_baseline_of_an_adapter_is_the_merged_one(
         (["merge", {"genai": {"precision": "int8"}}], ["merge", "genai"]),
         ([{"genai_adapter": {"precision": "int8"}}], ["merge", "genai"]),
     ):
-        setting = Setting(plan(tmp_path, *passes), Store(tmp_path / "store"))
+        prepared = PreparedSearch(plan(tmp_path, *passes), Store(tmp_path / "store"))
         try:
-            assert [step.name for step in setting.baseline.recipe] == expected
-            assert setting.look(setting.baseline).reason is None
-            assert setting.model.base is not None
-            assert setting.identity()["base"]["model"] == setting.model.base.digest
+            assert [step.name for step in prepared.baseline.recipe] == expected
+            assert prepared.look(prepared.baseline).reason is None
+            assert prepared.model.base is not None
+            assert prepared.identity()["base"]["model"] == prepared.model.base.digest
         finally:
-            setting.target.close()
+            prepared.target.close()
 
 
 def test_an_adapters_facts_are_its_bases(adapter: Adapter, tmp_path: Path) -> None:

@@ -40,8 +40,10 @@ def test_what_belongs_together_passes(settings: dict[str, Any]) -> None:
     assert told(WHOLE, **settings) == []
     named = {name.replace(".weight", ".default.weight"): shape for name, shape in WHOLE.items()}
     assert told(named, **settings) == []
-    embedding = {f"base_model.model.model.embed_tokens.lora_embedding_{side}": shape
-                 for side, shape in (("A", (4, 320)), ("B", (64, 4)))}  # fmt: skip
+    embedding = {
+        f"base_model.model.model.embed_tokens.lora_embedding_{side}": shape
+        for side, shape in (("A", (4, 320)), ("B", (64, 4)))
+    }
     assert told({**WHOLE, **embedding}, target_modules=None, rank_pattern={"x": 4}) == []
 
 
@@ -50,8 +52,11 @@ def test_what_belongs_together_passes(settings: dict[str, Any]) -> None:
     [
         ({}, {}, "holds no LoRA matrices"),
         ({"base_model.model.model.norm.weight": (64,)}, {}, "holds no LoRA matrices"),
-        ({n.removeprefix("base_model.model."): s for n, s in WHOLE.items()}, {},
-         "does not begin with 'base_model.model.'"),
+        (
+            {n.removeprefix("base_model.model."): s for n, s in WHOLE.items()},
+            {},
+            "does not begin with 'base_model.model.'",
+        ),
         ({n.removeprefix("base_"): s for n, s in WHOLE.items()}, {}, "does not begin with"),
         ({n: s for n, s in WHOLE.items() if "lora_B" not in n}, {}, "its lora_B is not"),
         ({n: s for n, s in WHOLE.items() if n != f"{_V}.lora_A.weight"}, {}, "its lora_A is not"),
@@ -61,7 +66,7 @@ def test_what_belongs_together_passes(settings: dict[str, Any]) -> None:
         (WHOLE, {"r": 8}, "has rank 4, and adapter_config.json says r = 8"),
         ({**WHOLE, f"{_Q}.lora_B.weight": (64, 2)}, {}, "has rank 4, and its lora_B 2"),
     ],
-)  # fmt: skip
+)
 def test_what_peft_would_leave_out_is_refused(
     tensors: dict[str, tuple[int, ...]], settings: dict[str, Any], expected: str
 ) -> None:
@@ -72,12 +77,15 @@ def test_what_peft_would_leave_out_is_refused(
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        ({"r": "4"}, "r is '4'"), ({"r": 0}, "r is 0"), ({"r": None}, "r is None"),
-        ({"r": True}, "r is True"), ({"lora_alpha": "16"}, "lora_alpha is '16'"),
+        ({"r": "4"}, "r is '4'"),
+        ({"r": 0}, "r is 0"),
+        ({"r": None}, "r is None"),
+        ({"r": True}, "r is True"),
+        ({"lora_alpha": "16"}, "lora_alpha is '16'"),
         ({"rank_pattern": {"q_proj": "8"}}, "rank_pattern: 'q_proj' is '8'"),
         ({"alpha_pattern": {"q_proj": None}}, "alpha_pattern: 'q_proj' is None"),
     ],
-)  # fmt: skip
+)
 def test_numbers_that_are_none_are_refused(settings: dict[str, Any], expected: str) -> None:
     (finding,) = check_settings(Path("adapter_config.json"), {**SETTINGS, **settings})
     assert finding.fatal

@@ -18,22 +18,56 @@ from tests.security.hostile import write_genai
 from tests.tiny_models import make_tiny_llama
 
 NO_PART = (
-    "README.md", "LICENSE", "LICENSE.txt", "NOTICE", ".git/objects/ab/cd", ".DS_Store",
-    ".ipynb_checkpoints/x.json", "Thumbs.db", "notes.txt~", ".config.json.swp", "x.safetensors.bak",
-    "picture.png", "USE_POLICY.md", "__pycache__/x.pyc", "run.log",
-    "studies/tone/identity.json", "studies/tone/candidates/0001/outcome.json",
-    "study/.lock", "study/candidates/0001/recipe.json", "study/best/config.json",
-)  # fmt: skip
+    "README.md",
+    "LICENSE",
+    "LICENSE.txt",
+    "NOTICE",
+    ".git/objects/ab/cd",
+    ".DS_Store",
+    ".ipynb_checkpoints/x.json",
+    "Thumbs.db",
+    "notes.txt~",
+    ".config.json.swp",
+    "x.safetensors.bak",
+    "picture.png",
+    "USE_POLICY.md",
+    "__pycache__/x.pyc",
+    "run.log",
+    "studies/tone/identity.json",
+    "studies/tone/candidates/0001/outcome.json",
+    "study/.lock",
+    "study/candidates/0001/recipe.json",
+    "study/best/config.json",
+)
 NO_PART_WITHOUT_CODE = (
-    "search.yaml", "train.py", "tone.jsonl", "tone.csv", "data/tone.json", "pytorch_model.bin",
-    "optimizer.pt", "venv/lib/x.py", "checkpoint-10/model.safetensors",
-)  # fmt: skip
+    "search.yaml",
+    "train.py",
+    "tone.jsonl",
+    "tone.csv",
+    "data/tone.json",
+    "pytorch_model.bin",
+    "optimizer.pt",
+    "venv/lib/x.py",
+    "checkpoint-10/model.safetensors",
+)
 PART = (
-    "config.json", "generation_config.json", "model.safetensors", "tokenizer.json",
-    "tokenizer_config.json", "vocab.txt", "merges.txt", "tokenizer.model", "chat_template.jinja",
-    "chat_template.json", "additional_chat_templates/tool.jinja", "qwen.tiktoken",
-    "preprocessor_config.json", "model.safetensors.index.json", "unheard-of.bpe", "license.json",
-)  # fmt: skip
+    "config.json",
+    "generation_config.json",
+    "model.safetensors",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.txt",
+    "merges.txt",
+    "tokenizer.model",
+    "chat_template.jinja",
+    "chat_template.json",
+    "additional_chat_templates/tool.jinja",
+    "qwen.tiktoken",
+    "preprocessor_config.json",
+    "model.safetensors.index.json",
+    "unheard-of.bpe",
+    "license.json",
+)
 
 
 def write(folder: Path, name: str, text: str = "x") -> None:

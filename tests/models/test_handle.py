@@ -22,8 +22,14 @@ def write_safetensors(path: Path, shapes: dict[str, list[int]]) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    config = {"model_type": "llama", "hidden_size": 64, "num_attention_heads": 4,
-              "num_hidden_layers": 2, "vocab_size": 10, "tie_word_embeddings": True}  # fmt: skip
+    config = {
+        "model_type": "llama",
+        "hidden_size": 64,
+        "num_attention_heads": 4,
+        "num_hidden_layers": 2,
+        "vocab_size": 10,
+        "tie_word_embeddings": True,
+    }
     (tmp_path / "config.json").write_text(json.dumps(config))
     write_safetensors(
         tmp_path / "model.safetensors",

@@ -14,16 +14,31 @@ from paretune.reporting.picking import pick_again
 @pytest.mark.parametrize(
     ("name", "legal"),
     [
-        ("LICENSE", True), ("LICENSE.txt", True), ("License.MIT", True), ("LICENCE-2.0", True),
-        ("UNLICENSE", True), ("MODEL_LICENSE", True), ("THIRD_PARTY_NOTICES.txt", True),
-        ("NOTICE", True), ("Notice.md", True), ("USE_POLICY.md", True), ("COPYING", True),
-        ("COPYING.LESSER", True), ("Gemma_Terms_of_Use.pdf", True),
-        ("Community License for Some Model.pdf", True), ("ACCEPTABLE_USE_POLICY.md", True),
-        ("README.md", False), ("license.json", False), ("license.py", False),
-        ("licensed.txt", False), ("model.license.safetensors", False), ("unnoticed.txt", False),
-        ("vocab.txt", False), (".license", False),
+        ("LICENSE", True),
+        ("LICENSE.txt", True),
+        ("License.MIT", True),
+        ("LICENCE-2.0", True),
+        ("UNLICENSE", True),
+        ("MODEL_LICENSE", True),
+        ("THIRD_PARTY_NOTICES.txt", True),
+        ("NOTICE", True),
+        ("Notice.md", True),
+        ("USE_POLICY.md", True),
+        ("COPYING", True),
+        ("COPYING.LESSER", True),
+        ("Gemma_Terms_of_Use.pdf", True),
+        ("Community License for Some Model.pdf", True),
+        ("ACCEPTABLE_USE_POLICY.md", True),
+        ("README.md", False),
+        ("license.json", False),
+        ("license.py", False),
+        ("licensed.txt", False),
+        ("model.license.safetensors", False),
+        ("unnoticed.txt", False),
+        ("vocab.txt", False),
+        (".license", False),
     ],
-)  # fmt: skip
+)
 def test_which_files_are_legal_ones(tmp_path: Path, name: str, legal: bool) -> None:
     (tmp_path / name).write_text("x")
     assert [file.name for file in legal_files(tmp_path)] == ([name] if legal else [])
@@ -66,8 +81,9 @@ def test_a_package_has_them_and_its_figures_do_not(tmp_path: Path) -> None:
         if place.name == "legal":
             (model / "LICENSE").write_text("terms " * 100_000)
         result = search(config)
-        found.append([(r["artifact"], r["metrics"].get("size_mb")) for r in
-                      result.results["candidates"]])  # fmt: skip
+        found.append(
+            [(r["artifact"], r["metrics"].get("size_mb")) for r in result.results["candidates"]]
+        )
         assert result.best is not None
         assert (result.best / "LICENSE").is_file() == (place.name == "legal")
         told = "beside this: LICENSE" in (result.best / "model_card.md").read_text()

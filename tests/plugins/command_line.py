@@ -14,5 +14,9 @@ def paretune(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[s
     env = {**os.environ, "PYTHONPATH": plugins, "PARETUNE_STORE": str(cwd / "store")}
     return subprocess.run(
         [sys.executable, "-m", "paretune", *map(str, arguments)],
-        cwd=cwd, env=env, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=cwd,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )

@@ -15,7 +15,7 @@ from paretune.core.candidate import Candidate, RuntimeSettings, Step
 from paretune.core.interference import Interference
 from paretune.core.jsontools import digest
 from paretune.core.measurement import Measurement, MetricSpec, Rung
-from paretune.core.result import Outcome
+from paretune.core.result import TrialResult
 from paretune.models.handle import Model, ModelKind
 from paretune.search.constraints import Objective, parse_constraint
 from paretune.search.engine import Engine
@@ -23,17 +23,27 @@ from paretune.search.jobs import EvaluatorSlot
 from paretune.search.prechecks import Foresight
 from paretune.search.space import PassSlot, Space
 from paretune.search.strategies.exhaustive import Exhaustive
-from paretune.search.summary import Standing, stand, violations
+from paretune.search.summary import StudySummary, summarize, violations
 from paretune.search.trial import Shortcuts
 from paretune.targets.base import Job, JobResult, JobStatus, TargetInfo
 
 OBJECTIVES = (Objective("accuracy", "maximize"), Objective("decode_ms_p50", "minimize"))
 SLOTS = (
-    EvaluatorSlot(0, "classification", {}, (MetricSpec("accuracy", "fraction", "maximize", False),),
-                  (Rung.ROUGH, Rung.FULL)),
-    EvaluatorSlot(1, "generation", {}, (MetricSpec("decode_ms_p50", "ms", "minimize", True),),
-                  (Rung.ROUGH, Rung.FULL)),
-)  # fmt: skip
+    EvaluatorSlot(
+        0,
+        "classification",
+        {},
+        (MetricSpec("accuracy", "fraction", "maximize", False),),
+        (Rung.ROUGH, Rung.FULL),
+    ),
+    EvaluatorSlot(
+        1,
+        "generation",
+        {},
+        (MetricSpec("decode_ms_p50", "ms", "minimize", True),),
+        (Rung.ROUGH, Rung.FULL),
+    ),
+)
 
 
 class FakeWorkbench:
@@ -51,7 +61,7 @@ class FakeWorkbench:
     def built_steps(self, candidate: Candidate) -> int:
         return 0
 
-    def sound(self, built: Model, *, fresh: bool) -> bool:
+    def is_intact(self, built: Model, *, fresh: bool) -> bool:
         return True
 
     @contextmanager
@@ -74,8 +84,12 @@ class FakeWorkbench:
         block: bool = False,
     ) -> Job:
         candidate = replace(self.built[package.digest], runtime=runtime)
-        payload = {**candidate.to_json(), "evaluator": slot.name, "rung": rung.value,
-                   "examples": examples}  # fmt: skip
+        payload = {
+            **candidate.to_json(),
+            "evaluator": slot.name,
+            "rung": rung.value,
+            "examples": examples,
+        }
         return Job("measure", payload)
 
 
@@ -128,9 +142,11 @@ class FakeTarget:
             if self.jobs.count(name) > params.get("times", 1 << 30):
                 return JobResult(JobStatus.OK, self._value(job, params))
             return JobResult(
-                JobStatus(params["status"]), reason="as asked for", seconds=1.0,
+                JobStatus(params["status"]),
+                reason="as asked for",
+                seconds=1.0,
                 transient=params.get("transient", False),
-            )  # fmt: skip
+            )
         return JobResult(JobStatus.OK, self._value(job, params))
 
     def _value(self, job: Job, params: dict[str, Any]) -> Any:
@@ -148,12 +164,23 @@ class FakeTarget:
         if job.payload["evaluator"] == "classification":
             value = params.get("quality", 0.9)
             ends = (value - wide, value + wide)
-            measured = Measurement("accuracy", value, "fraction", *ends, 100, "fake-1", (value,),
-                                   details={"final": list(ends)})  # fmt: skip
+            measured = Measurement(
+                "accuracy",
+                value,
+                "fraction",
+                *ends,
+                100,
+                "fake-1",
+                (value,),
+                details={"final": list(ends)},
+            )
             return [measured.to_json()]
         value = params.get("ms", 10.0) / job.payload["runtime"]["threads"]
-        return [Measurement("decode_ms_p50", value, "ms", value - wide, value + wide,
-                            10, "fake-1").to_json()]  # fmt: skip
+        return [
+            Measurement(
+                "decode_ms_p50", value, "ms", value - wide, value + wide, 10, "fake-1"
+            ).to_json()
+        ]
 
     def cancel(self) -> None:
         self.cancelled = True
@@ -166,8 +193,8 @@ class Memory:
     """A recorder that keeps everything in memory."""
 
     def __init__(self, folder: Path) -> None:
-        self.outcomes: list[Outcome] = []
-        self.dropped: list[Outcome] = []
+        self.outcomes: list[TrialResult] = []
+        self.dropped: list[TrialResult] = []
         self.wasted = 0.0
         self.folder = folder
 
@@ -177,13 +204,13 @@ class Memory:
     def begin(self, id: int, candidate: Candidate) -> Path:
         return self.folder
 
-    def record(self, outcome: Outcome) -> None:
+    def record(self, outcome: TrialResult) -> None:
         self.dropped += [known for known in self.outcomes if known.id == outcome.id]
         self.outcomes = [known for known in self.outcomes if known.id != outcome.id]
         self.outcomes.append(outcome)
         self.outcomes.sort(key=lambda known: known.id)
 
-    def update(self, outcome: Outcome) -> None:
+    def update(self, outcome: TrialResult) -> None:
         place = next(i for i, o in enumerate(self.outcomes) if o.id == outcome.id)
         self.outcomes[place] = outcome
 
@@ -203,7 +230,7 @@ class Silent:
     def candidate(self, id: int, candidate: Candidate) -> None: ...
     def step(self, progress: Any) -> None: ...
     def timing(self, on: bool) -> None: ...
-    def outcome(self, outcome: Outcome, best: Outcome | None, front: int) -> None: ...
+    def outcome(self, outcome: TrialResult, best: TrialResult | None, front: int) -> None: ...
     def note(self, text: str) -> None: ...
 
 
@@ -224,7 +251,7 @@ def make_engine(
     constraints: tuple[str, ...] = (),
     *,
     shortcuts: Shortcuts = Shortcuts(),
-    told: list[Outcome] | None = None,
+    told: list[TrialResult] | None = None,
     look: Any = lambda candidate: Foresight(None),
     **settings: Any,
 ) -> Engine:
@@ -234,20 +261,29 @@ def make_engine(
     strategy = Exhaustive(space=empty, objectives=OBJECTIVES, seed=0, first=candidates)
     recorder = Memory(folder)
     recorder.outcomes += told or []
-    limits = stand(recorder.outcomes, OBJECTIVES, (), None).limits
+    limits = summarize(recorder.outcomes, OBJECTIVES, (), None).limits
     for outcome in recorder.outcomes:
         strategy.tell(outcome.candidate, outcome, violations=violations(outcome, limits))
     settings.setdefault("trials", len(candidates))
     settings.setdefault("watching", undisturbed)
 
-    def after(outcome: Outcome, standing: Standing) -> None: ...
+    def after(outcome: TrialResult, summary: StudySummary) -> None: ...
 
     return Engine(
-        strategy=strategy, target=FakeTarget(), recorder=recorder, workbench=FakeWorkbench(),
-        evaluators=SLOTS, objectives=OBJECTIVES, constraints=parsed, look=look,
-        watcher=Silent(), on_outcome=after, baseline=candidates[0].digest,
-        shortcuts=shortcuts, **settings,
-    )  # fmt: skip
+        strategy=strategy,
+        target=FakeTarget(),
+        recorder=recorder,
+        job_factory=FakeWorkbench(),
+        evaluators=SLOTS,
+        objectives=OBJECTIVES,
+        constraints=parsed,
+        look=look,
+        watcher=Silent(),
+        on_outcome=after,
+        baseline=candidates[0].digest,
+        shortcuts=shortcuts,
+        **settings,
+    )
 
 
 IN_TURNS = (SLOTS[0], replace(SLOTS[1], processes=3))
@@ -266,6 +302,9 @@ class NoisyTarget(FakeTarget):
         if job.kind == "measure" and job.payload["evaluator"] == "generation":
             self.hour *= 1 + self.drift
             ms = value[0]["value"] * self.hour * self.draw.lognormvariate(0, self.noise)
-            value = [Measurement("decode_ms_p50", ms, "ms", ms * 0.999, ms * 1.001, 2, "fake-1",
-                                 (ms, ms)).to_json()]  # fmt: skip
+            value = [
+                Measurement(
+                    "decode_ms_p50", ms, "ms", ms * 0.999, ms * 1.001, 2, "fake-1", (ms, ms)
+                ).to_json()
+            ]
         return value

@@ -15,11 +15,11 @@ from paretune.config import load
 from paretune.core.candidate import RuntimeSettings
 from paretune.display.live import make_display
 from paretune.models.handle import Model
-from paretune.preflight.prepared import Setting
+from paretune.preflight.prepared import PreparedSearch
 from paretune.search.trial import Shortcuts
 from paretune.store.artifacts import Store
 from paretune.study.folder import Study
-from paretune.study.job_factory import JobWorkbench
+from paretune.study.job_factory import StudyJobFactory
 from paretune.targets.base import Job
 from paretune.targets.launchers.local import LocalTarget
 
@@ -51,15 +51,18 @@ def write_fake_study(folder: Path, noop: Mapping[str, Any], **changes: Any) -> P
     return file
 
 
-class FakeSmokeWorkbench(JobWorkbench):
+class FakeSmokeWorkbench(StudyJobFactory):
     """The real jobs, but for loading: a stub folder has nothing to load."""
 
     @classmethod
-    def of(cls, setting: Setting, study: Path | None = None) -> FakeSmokeWorkbench:
+    def of(cls, prepared: PreparedSearch, study: Path | None = None) -> FakeSmokeWorkbench:
         return cls(
-            setting.model, setting.store, setting.catalog.to_json(), study=study,
-            inputs=setting.inputs,
-        )  # fmt: skip
+            prepared.model,
+            prepared.store,
+            prepared.catalog.to_json(),
+            study=study,
+            inputs=prepared.inputs,
+        )
 
     def smoke(self, package: Model, runtime: RuntimeSettings) -> Job:
         return Job("call", {"function": "paretune_fakes:nothing", "args": {}})
@@ -83,13 +86,16 @@ def search(
     folder = config.parent
     store = Store(folder / "store")
     target = LocalTarget(store_root=store.root, preload=False)
-    setting = Setting(load(config, **overrides), store, target)
+    prepared = PreparedSearch(load(config, **overrides), store, target)
     study = Study(folder / "study")
     try:
         made = Search(
-            setting, study, make_display(quiet=True), shortcuts,
-            workbench=FakeSmokeWorkbench.of(setting, study.folder),
-        )  # fmt: skip
+            prepared,
+            study,
+            make_display(quiet=True),
+            shortcuts,
+            job_factory=FakeSmokeWorkbench.of(prepared, study.folder),
+        )
         made.engine.retry_waits_s = retry_waits_s
         made.engine.run()
         return made.finish("finished")

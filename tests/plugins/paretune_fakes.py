@@ -176,11 +176,19 @@ class ReadBack:
         if self.params.data:
             n = len(context.data.load(self.params.data).examples)
         return [
-            Measurement("accuracy", quality, "fraction", quality - wide, quality + wide,
-                        n, "fake-1", (quality,),
-                        details={"final": [quality - wide, quality + wide]}),
+            Measurement(
+                "accuracy",
+                quality,
+                "fraction",
+                quality - wide,
+                quality + wide,
+                n,
+                "fake-1",
+                (quality,),
+                details={"final": [quality - wide, quality + wide]},
+            ),
             timed,
-        ]  # fmt: skip
+        ]
 
 
 def nothing() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from paretune.core.candidate import Candidate, RuntimeSettings, Step
 from paretune.core.measurement import Measurement
-from paretune.core.result import Outcome, OutcomeKind
+from paretune.core.result import OutcomeKind, TrialResult
 from paretune.stats.intervals import wilson
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
@@ -29,27 +29,50 @@ def answers(truth: Sequence[float], n: int, rng: np.random.Generator, shared: fl
 def accuracy(samples: Sequence[float]) -> Measurement:
     n = len(samples)
     low, high = wilson(int(sum(samples)), n)
-    return Measurement("accuracy", sum(samples) / n, "fraction", low, high, n, "wilson-1",
-                       tuple(samples), details={"rows": list(range(n))})  # fmt: skip
+    return Measurement(
+        "accuracy",
+        sum(samples) / n,
+        "fraction",
+        low,
+        high,
+        n,
+        "wilson-1",
+        tuple(samples),
+        details={"rows": list(range(n))},
+    )
 
 
 def speed(ms: float, off: float = 0.01) -> Measurement:
     processes = [ms * (1 - off), ms, ms * (1 + off)]
-    return Measurement("decode_ms_p50", ms, "ms", ms * (1 - 2.5 * off), ms * (1 + 2.5 * off), 3,
-                       "device-2", details={"processes": [
-                           {"n": 1, "value": p, "round": None} for p in processes]})  # fmt: skip
+    return Measurement(
+        "decode_ms_p50",
+        ms,
+        "ms",
+        ms * (1 - 2.5 * off),
+        ms * (1 + 2.5 * off),
+        3,
+        "device-2",
+        details={"processes": [{"n": 1, "value": p, "round": None} for p in processes]},
+    )
 
 
-def outcome(id: int, *measured: Measurement, artifact: str | None = None) -> Outcome:
+def outcome(id: int, *measured: Measurement, artifact: str | None = None) -> TrialResult:
     candidate = Candidate((Step("lora", {"r": id}),), RuntimeSettings("cpu", 1))
-    return Outcome(id, candidate, OutcomeKind.OK, artifact=artifact or f"sha256:{id}",
-                   measurements={m.metric: m for m in measured})  # fmt: skip
+    return TrialResult(
+        id,
+        candidate,
+        OutcomeKind.OK,
+        artifact=artifact or f"sha256:{id}",
+        measurements={m.metric: m for m in measured},
+    )
 
 
 def study(
     truth: Sequence[float], ms: Sequence[float], n: int, rng: np.random.Generator
-) -> list[Outcome]:
+) -> list[TrialResult]:
     """Return a study's outcomes, the first being the baseline's."""
     right = answers(truth, n, rng)
-    return [outcome(i + 1, accuracy(row.tolist()), speed(t))
-            for i, (row, t) in enumerate(zip(right, ms, strict=True))]  # fmt: skip
+    return [
+        outcome(i + 1, accuracy(row.tolist()), speed(t))
+        for i, (row, t) in enumerate(zip(right, ms, strict=True))
+    ]

@@ -11,7 +11,7 @@ import yaml
 
 from paretune.config import load
 from paretune.preflight.dry_run import foresee
-from paretune.preflight.prepared import Setting
+from paretune.preflight.prepared import PreparedSearch
 from paretune.store.artifacts import Store
 from tests.tiny_models import make_tiny_llama
 
@@ -49,14 +49,16 @@ def test_the_pass_is_refused_with_key_and_value_and_the_rest_runs(tmp_path: Path
     kept = list((store / "twins").iterdir())
     assert len(kept) == 1
     kept[0].write_text(json.dumps(json.loads(kept[0].read_text()) | {"why": "KEPT"}))
-    setting = Setting(load(file), Store(store))  # as the search makes it: from what was kept
+    prepared = PreparedSearch(
+        load(file), Store(store)
+    )  # as the search makes it: from what was kept
     try:
-        reasons = [setting.look(candidate).reason for candidate in setting.plan.space]
+        reasons = [prepared.look(candidate).reason for candidate in prepared.plan.space]
         assert sum(reason is not None for reason in reasons) == 1
         assert any("KEPT" in str(reason) for reason in reasons)
-        assert setting.look(setting.baseline).reason is None
+        assert prepared.look(prepared.baseline).reason is None
     finally:
-        setting.target.close()
+        prepared.target.close()
 
 
 @pytest.mark.parametrize(("window", "refused"), [(8, True), (64, False)])

@@ -20,20 +20,22 @@ from paretune.core.interference import Interference
 from paretune.display.live import Quiet
 from paretune.preflight.dry_run import foresee, render
 from paretune.preflight.measuring_conditions import about_profile, advice, unsupported
-from paretune.preflight.prepared import Setting
+from paretune.preflight.prepared import PreparedSearch
 from paretune.search.constraints import parse_constraint
 from paretune.store.artifacts import Store
-from paretune.targets.device.environment import Process, Surroundings
+from paretune.targets.device.environment import Environment, Process
 from paretune.targets.launchers.local import LocalTarget
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
-QUIET = Surroundings(governors=("performance",))
+QUIET = Environment(governors=("performance",))
 
 
 def profile_of(fingerprint: str) -> DeviceProfile:
     """A profile that was measured just now, on a quiet machine."""
-    figures = [{"name": "timer resolution", "value": 30.0},
-               {"name": "job start and end", "value": 90.0}]  # fmt: skip
+    figures = [
+        {"name": "timer resolution", "value": 30.0},
+        {"name": "job start and end", "value": 90.0},
+    ]
     noise = [{"memory": 0.01, "arithmetic": 0.02}, {"memory": 0.0101, "arithmetic": 0.0201}]
     return make_profile(fingerprint, figures, noise, Interference())
 
@@ -54,11 +56,11 @@ class Listener(Quiet):
 
 
 @pytest.fixture
-def setting(tmp_path: Path) -> Iterator[Setting]:
+def prepared(tmp_path: Path) -> Iterator[PreparedSearch]:
     config = write_fake_study(tmp_path, {"x": [1]})
     store = Store(tmp_path / "store")
     with LocalTarget(store_root=store.root, preload=False) as target:
-        yield Setting(load(config), store, target)
+        yield PreparedSearch(load(config), store, target)
 
 
 def test_a_search_says_that_the_device_was_not_measured(tmp_path: Path) -> None:
@@ -75,29 +77,31 @@ def test_a_search_says_that_the_device_was_not_measured(tmp_path: Path) -> None:
     assert "not measured yet" not in render(foresee(config, store=store))
 
 
-def test_what_is_around_is_told_with_how_to_mend_it(setting: Setting) -> None:
+def test_what_is_around_is_told_with_how_to_mend_it(prepared: PreparedSearch) -> None:
     around = replace(
-        QUIET, busy=(Process(7, "chrome", 0.5),), gpu=(Process(8, "python", 512.0),),
+        QUIET,
+        busy=(Process(7, "chrome", 0.5),),
+        gpu=(Process(8, "python", 512.0),),
         governors=("powersave",),
-    )  # fmt: skip
-    setting.profile = replace(
-        profile_of(setting.device.fingerprint), when=datetime.now(UTC).isoformat()
     )
-    assert advice(setting, lambda seconds: around) == [
+    prepared.profile = replace(
+        profile_of(prepared.device.fingerprint), when=datetime.now(UTC).isoformat()
+    )
+    assert advice(prepared, lambda seconds: around) == [
         "warning: other programs use the processor: chrome (process 7, 50% of a core). "
         "End them, or measure when they are done.",
         "warning: the frequency governor is powersave. "
         "As root: cpupower frequency-set -g performance.",
     ]
-    assert advice(setting, lambda seconds: QUIET) == []
+    assert advice(prepared, lambda seconds: QUIET) == []
 
 
-def test_a_search_that_times_nothing_is_told_nothing(setting: Setting) -> None:
-    setting.evaluators = tuple(
+def test_a_search_that_times_nothing_is_told_nothing(prepared: PreparedSearch) -> None:
+    prepared.evaluators = tuple(
         replace(slot, metrics=tuple(replace(spec, device=False) for spec in slot.metrics))
-        for slot in setting.evaluators
+        for slot in prepared.evaluators
     )
-    assert advice(setting, lambda seconds: replace(QUIET, on_battery=True)) == []
+    assert advice(prepared, lambda seconds: replace(QUIET, on_battery=True)) == []
 
 
 def test_a_profile_that_is_new_and_calm_needs_no_word(tmp_path: Path) -> None:
@@ -136,13 +140,15 @@ def test_a_profile_that_is_old_or_was_disturbed(
     ],
 )
 def test_a_limit_that_nobody_can_meet_for_want_of_requests_is_warned_of(
-    setting: Setting, params: dict[str, Any], asked: list[str], warned: list[str]
+    prepared: PreparedSearch, params: dict[str, Any], asked: list[str], warned: list[str]
 ) -> None:
     plan = replace(
-        setting.plan, evaluators=(EvaluatorChoice("generation", params),), objectives=(),
+        prepared.plan,
+        evaluators=(EvaluatorChoice("generation", params),),
+        objectives=(),
         constraints=tuple(parse_constraint(f"{metric} <= 100") for metric in asked),
-    )  # fmt: skip
-    setting.plan = plan
-    told = unsupported(setting)
+    )
+    prepared.plan = plan
+    told = unsupported(prepared)
     assert [line.split()[0] for line in told] == warned
     assert all("`generation: {requests: 130}`" in line for line in told)

@@ -28,9 +28,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def configured(folder: Path, genai: dict[str, Any], *after: Any, **more: Any) -> Path:
     config = {
-        "model": "m", "passes": [{"genai": {"precision": "int4", **genai}}, *after],
-        "evaluate": ["footprint"], "objectives": {"minimize": "size_mb"}, **more,
-    }  # fmt: skip
+        "model": "m",
+        "passes": [{"genai": {"precision": "int4", **genai}}, *after],
+        "evaluate": ["footprint"],
+        "objectives": {"minimize": "size_mb"},
+        **more,
+    }
     (folder / "c.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     return folder / "c.yaml"
 
@@ -95,9 +98,11 @@ def test_a_name_that_some_builds_have_is_a_note(folder: Path) -> None:
 
 def test_baseline_and_first_candidates_count_and_all_is_told_at_once(folder: Path) -> None:
     file = configured(
-        folder, {}, baseline=[{"genai": {"precision": "int4", **exclude("first")}}],
+        folder,
+        {},
+        baseline=[{"genai": {"precision": "int4", **exclude("first")}}],
         try_first=[[{"genai": {"precision": "int8", **exclude("other")}}]],
-    )  # fmt: skip
+    )
     with pytest.raises(UsageError) as refused:
         foresee(file, store=folder / "store")
     told = str(refused.value)
@@ -129,11 +134,15 @@ def test_patterns_of_matmul_nbits(folder: Path, params: dict[str, Any], key: str
 def test_of_a_build_with_its_adapter_apart(folder: Path, name: str, refused: bool) -> None:
     (folder / "d.jsonl").write_text('{"t": "one", "y": "a"}\n{"t": "two", "y": "b"}\n')
     config = {
-        "model": "m", "data": {"d": {"file": "d.jsonl", "prompt": "{t}", "answer": "{y}"}},
-        "passes": [{"lora": {"train": "d", "max_steps": 1}},
-                   {"genai_adapter": {"precision": "int4", **exclude(name)}}],
-        "evaluate": ["footprint"], "objectives": {"minimize": "size_mb"},
-    }  # fmt: skip
+        "model": "m",
+        "data": {"d": {"file": "d.jsonl", "prompt": "{t}", "answer": "{y}"}},
+        "passes": [
+            {"lora": {"train": "d", "max_steps": 1}},
+            {"genai_adapter": {"precision": "int4", **exclude(name)}},
+        ],
+        "evaluate": ["footprint"],
+        "objectives": {"minimize": "size_mb"},
+    }
     (folder / "a.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     if not refused:
         assert foresee(folder / "a.yaml", store=folder / "store")["skipped"] == 0

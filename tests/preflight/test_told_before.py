@@ -12,7 +12,7 @@ from fake_study import search, write_fake_study
 from paretune.config import load
 from paretune.core.candidate import describe
 from paretune.preflight.dry_run import foresee, render
-from paretune.preflight.prepared import Setting
+from paretune.preflight.prepared import PreparedSearch
 from paretune.store.artifacts import Store
 from paretune.targets.device.fingerprint import logical_cores
 
@@ -27,9 +27,11 @@ def of(x: int, **more: int) -> list[Any]:
 
 def test_first_lists_nothing_that_is_ruled_out_and_nothing_twice(tmp_path: Path) -> None:
     found = foreseen(
-        tmp_path, {"x": [99, 0, 1, 2, 3, 4, 5]}, baseline=of(0),
+        tmp_path,
+        {"x": [99, 0, 1, 2, 3, 4, 5]},
+        baseline=of(0),
         try_first=[of(99), of(0), of(3), of(3), {"recipe": of(3), "threads": 1}],
-    )  # fmt: skip
+    )
     assert found["first"] == [f"noop(x={x}) @ cpu x1" for x in (0, 3, 1, 2, 4)]
     assert (found["looked_at"], found["skipped"]) == (7, 1)
     assert "99" not in render(found).split("first: ")[1]
@@ -38,19 +40,20 @@ def test_first_lists_nothing_that_is_ruled_out_and_nothing_twice(tmp_path: Path)
 def test_first_is_what_the_search_begins_with(tmp_path: Path) -> None:
     """What shares its beginning with the first candidates comes before the space's own order."""
     config = write_fake_study(
-        tmp_path, {},
+        tmp_path,
+        {},
         passes=[{"fake_train": {"x": [1, 2, 99, 3]}}, {"noop": {"x": [3, 99]}}],
         baseline=[{"fake_train": {"x": 3}}, {"noop": {"x": 0}}],
-    )  # fmt: skip
+    )
     found = foresee(config, store=tmp_path / "store")
     search(config)
     rows = json.loads((tmp_path / "study" / "results.json").read_text())["candidates"]
     ran = [row for row in sorted(rows, key=lambda row: row["id"]) if row["outcome"] != "skipped"]
-    setting = Setting(load(config), Store(tmp_path / "store"))
+    prepared = PreparedSearch(load(config), Store(tmp_path / "store"))
     try:
-        known = {c.digest: describe(c) for c in (setting.baseline, *setting.plan.space)}
+        known = {c.digest: describe(c) for c in (prepared.baseline, *prepared.plan.space)}
     finally:
-        setting.target.close()
+        prepared.target.close()
     assert len(found["first"]) == len(ran) == 4
     assert set(found["first"]) <= set(known.values())
     shown = [
@@ -67,8 +70,10 @@ def test_of_a_sampler_only_what_is_named_is_first(tmp_path: Path) -> None:
     assert found["first"] == ["noop(x=0) @ cpu x1", "noop(x=7) @ cpu x1"]
 
 
-@pytest.mark.parametrize("more", [{"target": {"threads": [1, 1000]}}, {
-    "try_first": [{"recipe": of(1), "threads": 1000}]}])  # fmt: skip
+@pytest.mark.parametrize(
+    "more",
+    [{"target": {"threads": [1, 1000]}}, {"try_first": [{"recipe": of(1), "threads": 1000}]}],
+)
 def test_more_threads_than_cores_are_noted_by_dry_run_and_search(
     tmp_path: Path, more: dict[str, Any]
 ) -> None:

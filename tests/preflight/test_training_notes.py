@@ -28,14 +28,18 @@ def _plan(folder: Path, *passes: Any) -> Plan:
         make_tiny_llama(folder / "model")
     (folder / "texts.jsonl").write_text('{"text": "once upon a time"}\n' * 4)
     file = folder / "study.yaml"
-    file.write_text(yaml.safe_dump({
-        "model": "model",
-        "data": {"texts": {"file": "texts.jsonl", "text": "{text}"}},
-        "passes": [*passes],
-        "evaluate": ["footprint"],
-        "objectives": {"minimize": "size_mb"},
-        "search": {"trials": 1},
-    }))  # fmt: skip
+    file.write_text(
+        yaml.safe_dump(
+            {
+                "model": "model",
+                "data": {"texts": {"file": "texts.jsonl", "text": "{text}"}},
+                "passes": [*passes],
+                "evaluate": ["footprint"],
+                "objectives": {"minimize": "size_mb"},
+                "search": {"trials": 1},
+            }
+        )
+    )
     return load(file)
 
 

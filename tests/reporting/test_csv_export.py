@@ -11,10 +11,17 @@ from paretune.reporting.csv_export import write_csv
 
 def row(**changes: Any) -> dict[str, Any]:
     return {
-        "id": 1, "outcome": "ok", "feasible": True, "pareto": True, "recipe": [],
-        "runtime": {"provider": "cpu", "threads": 1}, "metrics": {}, "seconds": [], "reason": None,
+        "id": 1,
+        "outcome": "ok",
+        "feasible": True,
+        "pareto": True,
+        "recipe": [],
+        "runtime": {"provider": "cpu", "threads": 1},
+        "metrics": {},
+        "seconds": [],
+        "reason": None,
         **changes,
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize("sign", ["=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠"])  # noqa: RUF001

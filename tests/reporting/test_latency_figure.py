@@ -13,13 +13,13 @@ import yaml
 
 from paretune.core.candidate import Candidate, RuntimeSettings, Step
 from paretune.core.measurement import Measurement, Rung
-from paretune.core.result import Outcome, OutcomeKind
+from paretune.core.result import OutcomeKind, TrialResult
 from paretune.evaluators.generation.workload import GenerationParams, cases_of
 from paretune.reporting.latency_figure import latency_figure, measured_cases
 from paretune.reporting.outputs import write_views
 from paretune.reporting.page import write_report
 from paretune.search.constraints import Objective
-from paretune.search.summary import stand
+from paretune.search.summary import summarize
 from paretune.study.results_document import ResultsDocument
 
 PARAMS = {"prompt_tokens": [64, 512], "context": [0, 1024, 4096], "new_tokens": 32}
@@ -27,7 +27,7 @@ CASES = cases_of(GenerationParams(**PARAMS))  # type: ignore[arg-type]
 OBJECTIVES = (Objective("decode_ms_p50", "minimize"), Objective("size_mb", "minimize"))
 
 
-def outcome(id: int, ms: float, size: float, precision: str, missing: str = "") -> Outcome:
+def outcome(id: int, ms: float, size: float, precision: str, missing: str = "") -> TrialResult:
     values = {"size_mb": Measurement("size_mb", size, "MB", size, size, 1, "exact-1")}
     for case in CASES:
         for base, value in (
@@ -36,22 +36,28 @@ def outcome(id: int, ms: float, size: float, precision: str, missing: str = "") 
         ):
             name = f"{base}{case.suffix}"
             values[name] = (
-                Measurement(name, None, "ms", reason="too long") if name == missing
+                Measurement(name, None, "ms", reason="too long")
+                if name == missing
                 else Measurement(name, value, "ms", 0.95 * value, 1.08 * value, 9, "device-2")
-            )  # fmt: skip
-    return Outcome(
-        id, Candidate((Step("genai", {"precision": precision}),), RuntimeSettings("cpu", 2)),
-        OutcomeKind.OK, Rung.FULL, None, measurements=values, artifact=f"sha256:{id}",
-    )  # fmt: skip
+            )
+    return TrialResult(
+        id,
+        Candidate((Step("genai", {"precision": precision}),), RuntimeSettings("cpu", 2)),
+        OutcomeKind.OK,
+        Rung.FULL,
+        None,
+        measurements=values,
+        artifact=f"sha256:{id}",
+    )
 
 
-def results(*outcomes: Outcome) -> dict[str, Any]:
+def results(*outcomes: TrialResult) -> dict[str, Any]:
     base = outcomes[0]
     document = ResultsDocument(
         "tone", "sha256:0", {"memory": 1}, OBJECTIVES, (), base.candidate.digest
     )
-    standing = stand(list(outcomes), OBJECTIVES, (), base, None)
-    found: dict[str, Any] = json.loads(document.render(outcomes, standing, "finished"))
+    summary = summarize(list(outcomes), OBJECTIVES, (), base, None)
+    found: dict[str, Any] = json.loads(document.render(outcomes, summary, "finished"))
     return found
 
 
@@ -95,12 +101,16 @@ def test_a_point_without_a_value_is_left_out() -> None:
 @pytest.mark.parametrize(
     "config",
     [
-        {}, {"evaluate": None}, {"evaluate": ["generation"]}, {"evaluate": {"generation": {}}},
+        {},
+        {"evaluate": None},
+        {"evaluate": ["generation"]},
+        {"evaluate": {"generation": {}}},
         {"evaluate": [{"generation": {"prompt_tokens": 64}}]},
         {"evaluate": [{"generation": {"of_another_version": 1}}]},
-        {"evaluate": [{"generation": {1: 2}}]}, {"evaluate": [[1], 2, None]},
+        {"evaluate": [{"generation": {1: 2}}]},
+        {"evaluate": [[1], 2, None]},
     ],
-)  # fmt: skip
+)
 def test_no_picture_of_a_single_length_or_of_none(config: dict[str, Any]) -> None:
     assert latency_figure(results(*WHOLE), measured_cases(config)) is None
 

@@ -40,10 +40,22 @@ def outdate(study: Path) -> None:
     base = content["baseline"]["id"]
     first = [{**row, "pareto": row["id"] == base} for row in content["candidates"]][:1]
     assert first[0]["id"] == base
-    file.write_text(json.dumps({
-        **content, "candidates": first, "pareto": [base], "best": base, "status": "running",
-        "baseline": None, "groups": [], "membership": [], "near_limits": [], "pick": None,
-    }))  # fmt: skip
+    file.write_text(
+        json.dumps(
+            {
+                **content,
+                "candidates": first,
+                "pareto": [base],
+                "best": base,
+                "status": "running",
+                "baseline": None,
+                "groups": [],
+                "membership": [],
+                "near_limits": [],
+                "pick": None,
+            }
+        )
+    )
 
 
 def test_a_document_that_says_what_the_outcomes_say_is_taken_as_it_is(study: Path) -> None:
@@ -76,9 +88,9 @@ def test_what_looks_at_it_goes_by_the_outcomes(study: Path, tmp_path: Path) -> N
     assert (tmp_path / "out" / "model_card.md").is_file()
     rewrite_report(study)
     assert len((study / "results.csv").read_text().splitlines()) == 4
-    (entrant, _) = open_entrants([str(study)] * 2, device("local", None), store=tmp_path / "store")
-    assert entrant.outcome is not None
-    assert entrant.outcome.id == best
+    (subject, _) = open_entrants([str(study)] * 2, device("local", None), store=tmp_path / "store")
+    assert subject.outcome is not None
+    assert subject.outcome.id == best
 
 
 def test_a_study_without_its_document_is_no_other_folder(study: Path, tmp_path: Path) -> None:
@@ -91,9 +103,10 @@ def test_a_study_without_its_document_is_no_other_folder(study: Path, tmp_path: 
 
 def test_outcomes_of_nobody_knows_what_are_refused(study: Path, tmp_path: Path) -> None:
     (study / "identity.json").unlink()
-    for again in (lambda: search(tmp_path / "fake.yaml"), lambda: foresee(
-        tmp_path / "fake.yaml", study=study, store=tmp_path / "store"
-    )):  # fmt: skip
+    for again in (
+        lambda: search(tmp_path / "fake.yaml"),
+        lambda: foresee(tmp_path / "fake.yaml", study=study, store=tmp_path / "store"),
+    ):
         with pytest.raises(StateError, match=r"identity\.json is missing") as refused:
             again()
         assert "3 outcomes" in str(refused.value)

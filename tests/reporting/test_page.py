@@ -11,26 +11,27 @@ import pytest
 from paretune.core.candidate import Candidate, RuntimeSettings, Step
 from paretune.core.errors import StateError
 from paretune.core.measurement import Measurement, Rung
-from paretune.core.result import Outcome, OutcomeKind, StepTime
+from paretune.core.result import OutcomeKind, StepTime, TrialResult
 from paretune.reporting.csv_export import write_csv
 from paretune.reporting.model_card import write_model_card
 from paretune.reporting.page import plain_answer, script_json, view, write_report
 from paretune.runtimes.sample_program import write_sample
 from paretune.search.constraints import Objective, parse_constraint
-from paretune.search.summary import stand
+from paretune.search.summary import summarize
 from paretune.search.tolerance import Tolerance
 from paretune.study.results import SCHEMA_FILE, Results, read_results, schema_text
 from paretune.study.results_document import ResultsDocument
 
 OBJECTIVES = (
-    Objective("accuracy", "maximize", Tolerance(0.03)), Objective("decode_ms_p50", "minimize"),
-)  # fmt: skip
+    Objective("accuracy", "maximize", Tolerance(0.03)),
+    Objective("decode_ms_p50", "minimize"),
+)
 EVIL = "</script><script>alert(1)</script> =HYPERLINK(1) | *x* \x1b[31m"
 
 
 def outcome(
     id: int, kind: OutcomeKind, accuracy: float | None, ms: float, **params: Any
-) -> Outcome:
+) -> TrialResult:
     measured = {
         "decode_ms_p50": Measurement("decode_ms_p50", ms, "ms", ms - 0.1, ms + 0.1, 9, "t-1")
     }
@@ -38,7 +39,7 @@ def outcome(
         measured["accuracy"] = Measurement(
             "accuracy", accuracy, "fraction", accuracy - 0.02, accuracy + 0.02, 100, "wilson-1"
         )
-    return Outcome(
+    return TrialResult(
         id,
         Candidate((Step("genai", params),), RuntimeSettings("cpu", 2)),
         kind,
@@ -59,14 +60,14 @@ OUTCOMES = [
 
 
 def document(
-    outcomes: list[Outcome], *constraints: str, status: str = "finished"
+    outcomes: list[TrialResult], *constraints: str, status: str = "finished"
 ) -> dict[str, Any]:
     parsed = tuple(parse_constraint(text) for text in constraints)
     base = outcomes[0] if outcomes else None
-    standing = stand(outcomes, OBJECTIVES, parsed, base)
+    summary = summarize(outcomes, OBJECTIVES, parsed, base)
     digest = OUTCOMES[0].candidate.digest
     made = ResultsDocument("s", "sha256:c", {"processor": "P"}, OBJECTIVES, parsed, digest)
-    found: dict[str, Any] = json.loads(made.render(outcomes, standing, status))
+    found: dict[str, Any] = json.loads(made.render(outcomes, summary, status))
     return found
 
 
@@ -75,9 +76,13 @@ def test_the_document_keeps_the_contract() -> None:
     Results.model_validate(results)
     assert results["schema"] == 1
     assert results["constraints"] == [
-        {"metric": "accuracy", "op": ">=", "value": pytest.approx(0.85),
-         "text": "accuracy >= baseline - 0.05"}
-    ]  # fmt: skip
+        {
+            "metric": "accuracy",
+            "op": ">=",
+            "value": pytest.approx(0.85),
+            "text": "accuracy >= baseline - 0.05",
+        }
+    ]
     assert results["baseline"]["metrics"]["accuracy"]["value"] == 0.90
     assert (results["pareto"], results["best"]) == ([1, 2], 2)
     row = results["candidates"][1]
@@ -157,8 +162,11 @@ def test_what_each_constraint_cost_and_where_time_went() -> None:
     assert (cost["broken"], cost["measured"]) == (1, 3)
     assert shown["spent"]["saved"] == 9.0
     assert shown["spent"]["steps"][0] == {
-        "step": "generation:full", "s": 8.0, "share": 8 / 11, "saved": 0,
-    }  # fmt: skip
+        "step": "generation:full",
+        "s": 8.0,
+        "share": 8 / 11,
+        "saved": 0,
+    }
 
 
 @pytest.mark.parametrize("kind", ["genai", "hf"])
@@ -208,8 +216,10 @@ def test_a_pick_that_may_miss_a_limit_after_all_says_so() -> None:
 def test_a_row_says_what_it_does_not_surely_meet_or_break() -> None:
     results = document(OUTCOMES, "accuracy >= 0.8")
     rows = view(results, {})["rows"]
-    broken, met = (next(r for r in rows if bool(r["broken"]) is said and r["feasible"] is not said)
-                   for said in (True, False))  # fmt: skip
+    broken, met = (
+        next(r for r in rows if bool(r["broken"]) is said and r["feasible"] is not said)
+        for said in (True, False)
+    )
     results["near_limits"] = [
         {"id": row["id"], "constraint": "accuracy >= 0.8", "met": None} for row in (broken, met)
     ]
@@ -235,8 +245,13 @@ def test_the_table_shows_what_is_asked_first_and_no_empty_column() -> None:
     none = {**entry, "value": None, "reason": few}
     results = document(OUTCOMES[:3], "size_mb <= 9")
     for row, value in zip(results["candidates"], (none, entry, none), strict=True):
-        row["metrics"] |= {"load_s": value, long: entry, "ttft_ms_p95": none, "size_mb": entry,
-                           "ttft_ms_p99": none}  # fmt: skip
+        row["metrics"] |= {
+            "load_s": value,
+            long: entry,
+            "ttft_ms_p95": none,
+            "size_mb": entry,
+            "ttft_ms_p99": none,
+        }
     shown = view(results, {})
     assert shown["columns"] == (["accuracy", "decode_ms_p50", "size_mb"], ["load_s"], [long])
     assert shown["valueless"] == {few: ["ttft_ms_p95", "ttft_ms_p99"]}
@@ -263,9 +278,15 @@ def test_a_limit_on_what_has_no_value_is_not_called_met(tmp_path: Path) -> None:
         for row in results["candidates"]:
             del row["metrics"]["accuracy"]
             if metrics:
-                row["metrics"]["accuracy"] = {"value": None, "low": None, "high": None, "n": 3,
-                                              "unit": "", "reason": "130 samples are needed",
-                                              "remarks": []}  # fmt: skip
+                row["metrics"]["accuracy"] = {
+                    "value": None,
+                    "low": None,
+                    "high": None,
+                    "n": 3,
+                    "unit": "",
+                    "reason": "130 samples are needed",
+                    "remarks": [],
+                }
             row["feasible"] = row["pareto"] = False
         results |= {"best": None, "pareto": [], "nearest_miss": None, "pick": None}
         answer = " ".join(plain_answer(results))

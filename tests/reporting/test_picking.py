@@ -10,7 +10,7 @@ from paretune.core.errors import StateError, UsageError
 from paretune.core.jsontools import read_json
 from paretune.reporting.picking import pick_again, render
 from paretune.search.constraints import Objective
-from paretune.search.summary import stand
+from paretune.search.summary import summarize
 from paretune.search.tolerance import parse_tolerance
 from paretune.study.folder import read_outcomes
 
@@ -28,24 +28,29 @@ def change(study: Path, **keys: object) -> None:
 
 
 def chosen(study: Path, within: str, prefer: str | None = None) -> int | None:
-    objectives = (Objective("accuracy", "maximize", parse_tolerance(within)),
-                  Objective("decode_ms_p50", "minimize"))  # fmt: skip
-    return stand(read_outcomes(study), objectives, (), None, prefer).best
+    objectives = (
+        Objective("accuracy", "maximize", parse_tolerance(within)),
+        Objective("decode_ms_p50", "minimize"),
+    )
+    return summarize(read_outcomes(study), objectives, (), None, prefer).best
 
 
 def test_the_rule_is_the_searchs_own(study: Path) -> None:
     two = ([], ["accuracy"])
     for within in ("0", "1%", "0.03", "30%"):
-        picked = pick_again(study, "", ["decode_ms_p50"], two[1], within=[within],
-                            prefer="accuracy")  # fmt: skip
+        picked = pick_again(
+            study, "", ["decode_ms_p50"], two[1], within=[within], prefer="accuracy"
+        )
         assert picked["best"] == chosen(study, within)
         assert picked["objectives"][1]["within"] == parse_tolerance(within).to_json()
     assert chosen(study, "0") != chosen(study, "30%")
 
 
 def test_the_studys_tolerances_and_preference_hold_unless_others_are_given(study: Path) -> None:
-    objectives = [{"metric": "accuracy", "direction": "maximize", "within": "30%"},
-                  {"metric": "decode_ms_p50", "direction": "minimize", "within": 0}]  # fmt: skip
+    objectives = [
+        {"metric": "accuracy", "direction": "maximize", "within": "30%"},
+        {"metric": "decode_ms_p50", "direction": "minimize", "within": 0},
+    ]
     change(study, objectives=objectives)
     assert pick_again(study, "", [], [])["best"] == chosen(study, "30%")
     assert pick_again(study, "", [], [], within=["0"])["best"] == chosen(study, "0")
@@ -54,8 +59,9 @@ def test_the_studys_tolerances_and_preference_hold_unless_others_are_given(study
     change(study, objectives=objectives, prefer="decode_ms_p50")
     fastest = pick_again(study, "", [], [])
     assert (fastest["best"], fastest["prefer"]) == (
-        chosen(study, "0", "decode_ms_p50"), "decode_ms_p50",
-    )  # fmt: skip
+        chosen(study, "0", "decode_ms_p50"),
+        "decode_ms_p50",
+    )
     assert pick_again(study, "", [], [], prefer="accuracy")["best"] == chosen(study, "30%")
     own_order = pick_again(study, "", ["size_mb"], ["accuracy"])
     assert own_order["prefer"] is None

@@ -63,10 +63,20 @@ def fed(
 ) -> list[list[int]]:
     """Run a package's program with each prompt (None: its own); return the ids that it fed."""
     ran = subprocess.run(
-        [sys.executable, "-c", _RUN, program, "with" if transformers else "alone",
-         json.dumps(prompts)],
-        capture_output=True, text=True, timeout=300, check=False, cwd=program.parent.parent,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-c",
+            _RUN,
+            program,
+            "with" if transformers else "alone",
+            json.dumps(prompts),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        cwd=program.parent.parent,
+    )
     assert ran.returncode == 0, ran.stderr
     return [json.loads(line[2:]) for line in ran.stdout.splitlines() if line.startswith("@@")]
 
@@ -94,10 +104,17 @@ def added_token(content: Any) -> None:
     last = max(vocabulary, key=vocabulary.__getitem__)
     number = vocabulary["<added>"] = vocabulary.pop(last)
     content["model"]["merges"] = [m for m in content["model"]["merges"] if "".join(m) != last]
-    content["added_tokens"].append({
-        "id": number, "content": "<added>", "single_word": False, "lstrip": True, "rstrip": True,
-        "normalized": False, "special": False,
-    })  # fmt: skip
+    content["added_tokens"].append(
+        {
+            "id": number,
+            "content": "<added>",
+            "single_word": False,
+            "lstrip": True,
+            "rstrip": True,
+            "normalized": False,
+            "special": False,
+        }
+    )
 
 
 @pytest.mark.parametrize(
@@ -130,8 +147,11 @@ def test_without_transformers_it_feeds_the_same_or_says_that_it_cannot(
     write_sample(out / "sample.py", "genai", "x", False, 2)
     ran = subprocess.run(
         [sys.executable, "-c", _RUN, out / "sample.py", "alone", '["A Text"]'],
-        capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
     assert ran.returncode == 1
     assert "other tokens than this model was measured with; install transformers" in ran.stderr
     assert "Traceback" not in ran.stderr
@@ -148,16 +168,22 @@ def test_what_cannot_be_fed_is_said(bench: Bench, tmp_path: Path) -> None:
         for prompt, expected in told.items():
             ran = subprocess.run(
                 [sys.executable, folder / "sample.py", prompt],
-                capture_output=True, text=True, timeout=300, check=False,
-            )  # fmt: skip
+                capture_output=True,
+                text=True,
+                timeout=300,
+                check=False,
+            )
             assert ran.returncode == 1
             assert expected in ran.stderr
             assert "Traceback" not in ran.stderr
     for prompt in (b"\xff is no UTF-8", b"word " * 10):  # the last one: fewer than 32 may follow
         ran = subprocess.run(
             [sys.executable, built / "sample.py", prompt],
-            capture_output=True, text=True, timeout=300, check=False,
-        )  # fmt: skip
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
         assert ran.returncode == 0, ran.stderr
 
 
@@ -180,10 +206,14 @@ def test_a_model_in_pytorch(tmp_path: Path, chat: bool) -> None:
 
 
 def test_the_example_is_the_first_prompt_that_is_measured_on(tmp_path: Path) -> None:
-    catalog: Any = FakeCatalog({
-        "text": FakeDataset((FakeExample("", "only text", 0),)),
-        "tone": FakeDataset((FakeExample("Say: ", "a", 0), FakeExample("b", "b", 1)), chat=True),
-    })  # fmt: skip
+    catalog: Any = FakeCatalog(
+        {
+            "text": FakeDataset((FakeExample("", "only text", 0),)),
+            "tone": FakeDataset(
+                (FakeExample("Say: ", "a", 0), FakeExample("b", "b", 1)), chat=True
+            ),
+        }
+    )
     assert first_prompt(["text", "tone"], catalog) == ExamplePrompt("Say: ", True)
     assert first_prompt(["text"], catalog) == GENERAL
     keep_example(tmp_path, ExamplePrompt("Say: ", True))
@@ -191,9 +221,13 @@ def test_the_example_is_the_first_prompt_that_is_measured_on(tmp_path: Path) -> 
 
 
 def test_a_conversation_is_fed_with_the_turns_before_it(bench: Bench, tmp_path: Path) -> None:
-    turns = [{"role": "system", "content": "one 'word'"}, {"role": "user", "content": "hi"},
-             {"role": "assistant", "content": "hello"}, {"role": "user", "content": "and {now}?"},
-             {"role": "assistant", "content": "rain"}]  # fmt: skip
+    turns = [
+        {"role": "system", "content": "one 'word'"},
+        {"role": "user", "content": "hi"},
+        {"role": "assistant", "content": "hello"},
+        {"role": "user", "content": "and {now}?"},
+        {"role": "assistant", "content": "rain"},
+    ]
     (tmp_path / "d.jsonl").write_text(json.dumps({"c": turns}))
     catalog = DataCatalog({"d": DataSpec(file="d.jsonl", messages="c")}, tmp_path)
     keep_example(tmp_path, first_prompt(["d"], catalog))

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from paretune.core.candidate import Candidate, RuntimeSettings, Step
 from paretune.core.measurement import Measurement
-from paretune.core.result import Outcome, OutcomeKind
-from paretune.search.borderline import NearLimit, near_limits, side_of
+from paretune.core.result import OutcomeKind, TrialResult
+from paretune.search.borderline import Borderline, borderline, side_of
 from paretune.search.constraints import Objective, parse_constraint
-from paretune.search.summary import stand
+from paretune.search.summary import summarize
 from paretune.stats.paired import limit_alpha
 from paretune.stats.sequential import least_rounds
 
@@ -30,24 +30,33 @@ def process(value: float, round: int | None, **more: Any) -> dict[str, Any]:
 def measured(value: float, half: float, rounds: Sequence[float] = (), **more: Any) -> Measurement:
     processes = [process(value, None)] * 3
     processes += [process(v, i + 1, **more) for i, v in enumerate(rounds)]
-    return Measurement("decode_ms_p50", value, "ms", value - half, value + half, 9,
-                       details={"processes": processes})  # fmt: skip
+    return Measurement(
+        "decode_ms_p50",
+        value,
+        "ms",
+        value - half,
+        value + half,
+        9,
+        details={"processes": processes},
+    )
 
 
 def outcome(
     id: int, ms: Measurement, accuracy: float = 0.5, kind: OutcomeKind = OutcomeKind.OK
-) -> Outcome:
+) -> TrialResult:
     exact = Measurement("accuracy", accuracy, "fraction", accuracy, accuracy, 9)
     candidate = Candidate((Step("noop", {"x": id}),), RuntimeSettings("cpu", 1))
-    return Outcome(id, candidate, kind, measurements={"decode_ms_p50": ms, "accuracy": exact})
+    return TrialResult(id, candidate, kind, measurements={"decode_ms_p50": ms, "accuracy": exact})
 
 
 def near(
-    *outcomes: Outcome, limits: Sequence[str] = ("decode_ms_p50 <= 10",), base: int | None = None
-) -> list[NearLimit]:
+    *outcomes: TrialResult,
+    limits: Sequence[str] = ("decode_ms_p50 <= 10",),
+    base: int | None = None,
+) -> list[Borderline]:
     baseline = None if base is None else outcomes[base]
-    standing = stand(outcomes, OBJECTIVES, tuple(map(parse_constraint, limits)), baseline)
-    return list(near_limits(outcomes, standing, baseline))
+    summary = summarize(outcomes, OBJECTIVES, tuple(map(parse_constraint, limits)), baseline)
+    return list(borderline(outcomes, summary, baseline))
 
 
 def test_who_reaches_over_a_limit_is_named_on_either_side() -> None:
@@ -59,7 +68,7 @@ def test_who_reaches_over_a_limit_is_named_on_either_side() -> None:
         outcome(4, measured(12.0, 0.5), 0.99),  # surely too slow
         outcome(5, measured(10.1, 0.5), 0.99, OutcomeKind.PRUNED),
     )
-    assert found == [NearLimit(1, text, None), NearLimit(3, text, None)]
+    assert found == [Borderline(1, text, None), Borderline(3, text, None)]
     assert found[0].to_json() == {"id": 1, "constraint": text, "met": None}
 
 
@@ -90,7 +99,7 @@ def test_the_error_is_shared_among_all_who_are_measured_in_rounds() -> None:
 
 def test_an_accuracy_is_what_it_is_on_its_examples() -> None:
     unsure = Measurement("accuracy", 0.8, "fraction", 0.7, 0.9, 100, "wilson-1")
-    one = Outcome(1, CANDIDATE, OutcomeKind.OK, measurements={"accuracy": unsure})
+    one = TrialResult(1, CANDIDATE, OutcomeKind.OK, measurements={"accuracy": unsure})
     assert near(one, limits=["accuracy >= 0.75"]) == []
 
 
@@ -144,9 +153,10 @@ def test_a_side_of_a_limit_is_not_sure_by_few_rounds(values: list[float]) -> Non
 
 
 @given(
-    st.lists(st.floats(8.0, 12.0), min_size=1, max_size=40), st.floats(8.0, 12.0),
+    st.lists(st.floats(8.0, 12.0), min_size=1, max_size=40),
+    st.floats(8.0, 12.0),
     st.sampled_from(["decode_ms_p50 <= 10", "decode_ms_p50 <= baseline", "decode_ms_p50 < 9.9"]),
-)  # fmt: skip
+)
 def test_what_is_said_of_a_limit_never_contradicts_what_is_feasible(
     values: list[float], value: float, text: str
 ) -> None:

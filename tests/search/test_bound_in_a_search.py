@@ -27,9 +27,15 @@ def profile(rate: float, store: Path) -> DeviceProfile:
     with LocalTarget(store) as target:
         fingerprint = target.info().fingerprint
     return DeviceProfile(
-        fingerprint, "2026-01-02T03:04:05+00:00", 0.05, (Bandwidth(1, 1 << 20, rate),),
-        (Arithmetic("fp32", 1, 1024, 1e12),), 1e-8, 0.1, {},
-    )  # fmt: skip
+        fingerprint,
+        "2026-01-02T03:04:05+00:00",
+        0.05,
+        (Bandwidth(1, 1 << 20, rate),),
+        (Arithmetic("fp32", 1, 1024, 1e12),),
+        1e-8,
+        0.1,
+        {},
+    )
 
 
 @pytest.mark.slow

@@ -15,8 +15,8 @@ from paretune.core.result import OutcomeKind
 from paretune.search.constraints import Objective, parse_constraint
 from paretune.search.early_stops import EarlyStops
 from paretune.search.engine import Engine
-from paretune.search.reconsider import partly_measured, to_reopen
-from paretune.search.summary import stand
+from paretune.search.reconsider import partly_measured, to_reconsider
+from paretune.search.summary import summarize
 from paretune.search.trial import Shortcuts
 from paretune.targets.base import Job
 
@@ -44,9 +44,16 @@ class ByExample(FakeTarget):
         right = [float(self.hardness[row] + noise[row] < params["quality"]) for row in rows]
         share = sum(right) / len(rows)
         measured = Measurement(
-            "accuracy", share, "fraction", share - 0.1, share + 0.1, len(rows), "wilson-1",
-            tuple(right), details={"rows": rows},
-        )  # fmt: skip
+            "accuracy",
+            share,
+            "fraction",
+            share - 0.1,
+            share + 0.1,
+            len(rows),
+            "wilson-1",
+            tuple(right),
+            details={"rows": rows},
+        )
         return [measured.to_json()]
 
 
@@ -54,9 +61,11 @@ def _searched(folder: Path, whole: bool, slope: float = 1.0, **changes: Any) -> 
     qualities = [0.9, 0.91, 0.6, 0.89, 0.75, 0.885, 0.5, 0.905, 0.7, 0.84, 0.8, 0.65]
     candidates = [noop(x=x, quality=q, ms=30.0 + slope * x) for x, q in enumerate(qualities)]
     engine = make_engine(
-        folder, candidates, ("accuracy >= baseline - 0.03",),
+        folder,
+        candidates,
+        ("accuracy >= baseline - 0.03",),
         shortcuts=Shortcuts(early_stops=not whole),
-    )  # fmt: skip
+    )
     engine.target = ByExample()
     for name, value in changes.items():
         setattr(engine, name, value)
@@ -70,8 +79,8 @@ def _examples(engine: Engine) -> int:
 
 def test_the_same_front_for_a_fraction_of_the_examples(tmp_path: Path) -> None:
     cheap, whole = _searched(tmp_path, whole=False), _searched(tmp_path, whole=True)
-    assert cheap.standing().front == whole.standing().front
-    assert cheap.standing().best == whole.standing().best
+    assert cheap.summary().front == whole.summary().front
+    assert cheap.summary().best == whole.summary().best
     assert _examples(whole) == 12 * TOTAL
     assert _examples(cheap) < 0.6 * _examples(whole)
 
@@ -116,8 +125,11 @@ class TwoMetrics(ByExample):
         if job.kind == "measure" and job.payload["evaluator"] == "classification":
             n = value[0]["n"]
             score = 0.3 if ROUGH < n < TOTAL else 0.8
-            value.append(Measurement("macro_f1", score, "fraction", score - 0.05, score + 0.05,
-                                     n, "bootstrap-1").to_json())  # fmt: skip
+            value.append(
+                Measurement(
+                    "macro_f1", score, "fraction", score - 0.05, score + 0.05, n, "bootstrap-1"
+                ).to_json()
+            )
         return value
 
 
@@ -125,8 +137,12 @@ def test_many_looks_decide_only_by_bounds_that_hold_at_every_look(tmp_path: Path
     candidates = [noop(x=0, quality=0.9, ms=30.0), noop(x=1, quality=0.9, ms=20.0)]
     engine = make_engine(tmp_path, candidates, ("macro_f1 >= 0.7", "accuracy >= 0.3"))
     engine.target = TwoMetrics()
-    slots = [replace(s, metrics=(*s.metrics, MetricSpec("macro_f1", "fraction", "maximize", False)))
-             if s.name == "classification" else s for s in engine.evaluators]  # fmt: skip
+    slots = [
+        replace(s, metrics=(*s.metrics, MetricSpec("macro_f1", "fraction", "maximize", False)))
+        if s.name == "classification"
+        else s
+        for s in engine.evaluators
+    ]
     engine.evaluators = slots
     engine.run()
     second = engine.recorder.outcomes[1]
@@ -160,8 +176,8 @@ def test_what_was_enough_for_a_laxer_limit_is_looked_at_again(tmp_path: Path) ->
 
     def reopened(*constraints: str, objectives: list[Objective] = only_speed) -> set[int]:
         parsed = [parse_constraint(text) for text in constraints]
-        standing = stand(outcomes, objectives, parsed, outcomes[0])
-        return {o.id for o in to_reopen(outcomes, standing, objectives, specs, base)} & partly
+        summary = summarize(outcomes, objectives, parsed, outcomes[0])
+        return {o.id for o in to_reconsider(outcomes, summary, objectives, specs, base)} & partly
 
     assert reopened("accuracy >= baseline - 0.03") == set()
     assert reopened("accuracy >= baseline + 0.05") == partly

@@ -80,10 +80,14 @@ def test_no_value_never_holds(value: float | None) -> None:
 @pytest.mark.parametrize(
     ("op", "low", "high", "sure"),
     [
-        (">=", 0.1, 0.4, True), (">=", 0.1, 0.5, False), (">=", 0.6, 0.9, False),
-        ("<=", 0.6, 0.9, True), ("<=", 0.5, 0.9, False), ("<", 0.5, 0.9, True),
+        (">=", 0.1, 0.4, True),
+        (">=", 0.1, 0.5, False),
+        (">=", 0.6, 0.9, False),
+        ("<=", 0.6, 0.9, True),
+        ("<=", 0.5, 0.9, False),
+        ("<", 0.5, 0.9, True),
     ],
-)  # fmt: skip
+)
 def test_sure_means_the_whole_interval(op: str, low: float, high: float, sure: bool) -> None:
     m = Measurement("m", (low + high) / 2, "", low, high)
     assert Limit("m", op, 0.5, "t").surely_broken(m) is sure

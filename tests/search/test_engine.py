@@ -23,14 +23,18 @@ def jobs(engine: object) -> list[str]:
 
 def test_an_ok_candidate_goes_all_the_way_cheap_things_first(tmp_path: Path) -> None:
     engine = make_engine(tmp_path, [noop(x=1)])
-    standing = engine.run()
+    summary = engine.run()
     (outcome,) = engine.recorder.outcomes
     assert outcome.kind is OutcomeKind.OK
-    assert (outcome.rung, outcome.id, standing.best) == (Rung.FULL, 1, 1)
+    assert (outcome.rung, outcome.id, summary.best) == (Rung.FULL, 1, 1)
     assert jobs(engine) == [
-        "build", "smoke", "generation:rough", "classification:rough",
-        "generation:full", "classification:full",
-    ]  # fmt: skip
+        "build",
+        "smoke",
+        "generation:rough",
+        "classification:rough",
+        "generation:full",
+        "classification:full",
+    ]
 
 
 @pytest.mark.parametrize("at", ["build", "smoke", "measure"])
@@ -82,9 +86,9 @@ def test_a_surely_broken_constraint_stops_early_and_is_named(tmp_path: Path) -> 
 def test_a_constraint_that_may_still_hold_does_not_stop(tmp_path: Path) -> None:
     # 0.85 +- 0.1 may be above 0.88 after the rough look; the full look decides, and that is ok.
     engine = make_engine(tmp_path, [noop(x=1), noop(quality=0.85)], ("accuracy >= 0.88",))
-    standing = engine.run()
+    summary = engine.run()
     assert engine.recorder.outcomes[1].kind is OutcomeKind.OK
-    assert standing.feasible == {1}
+    assert summary.feasible == {1}
 
 
 def test_a_surely_beaten_candidate_is_pruned(tmp_path: Path) -> None:
@@ -104,18 +108,20 @@ def test_an_infeasible_winner_prunes_nobody(tmp_path: Path) -> None:
 
 def test_the_baseline_is_measured_whole_even_if_it_breaks_a_constraint(tmp_path: Path) -> None:
     engine = make_engine(tmp_path, [noop(quality=0.1)], ("accuracy >= 0.9",))
-    standing = engine.run()
+    summary = engine.run()
     assert engine.recorder.outcomes[0].kind is OutcomeKind.OK
-    assert standing.best is None
-    assert standing.nearest_miss is not None
-    assert standing.nearest_miss["id"] == 1
+    assert summary.best is None
+    assert summary.nearest_miss is not None
+    assert summary.nearest_miss["id"] == 1
 
 
 def test_without_early_stops_only_full_rungs_are_measured(tmp_path: Path) -> None:
     engine = make_engine(
-        tmp_path, [noop(x=1), noop(quality=0.1)], ("accuracy >= 0.9",),
+        tmp_path,
+        [noop(x=1), noop(quality=0.1)],
+        ("accuracy >= 0.9",),
         shortcuts=Shortcuts(early_stops=False),
-    )  # fmt: skip
+    )
     engine.run()
     assert not any("rough" in name for name in jobs(engine))
     assert engine.recorder.outcomes[1].kind is OutcomeKind.OK
@@ -138,8 +144,9 @@ def test_under_other_settings_accuracy_is_reused_and_speed_measured(tmp_path: Pa
     second = jobs(engine)[6:]
     assert second == ["build", "smoke", "generation:rough", "generation:full"]
     assert [s.step for s in outcome.seconds if s.cached] == [
-        "classification:rough", "classification:full",
-    ]  # fmt: skip
+        "classification:rough",
+        "classification:full",
+    ]
 
 
 def test_without_the_duplicate_check_everything_is_measured(tmp_path: Path) -> None:
@@ -240,12 +247,12 @@ def test_a_damaged_artifact_is_built_again_and_a_failing_disk_ends_the_search(
 ) -> None:
     engine = make_engine(tmp_path, [noop(x=0)])
     answers = iter([False, True])
-    engine.workbench.sound = lambda built, *, fresh: next(answers)  # type: ignore[method-assign]
+    engine.job_factory.is_intact = lambda built, *, fresh: next(answers)  # type: ignore[method-assign]
     engine.run()
     assert engine.recorder.outcomes[0].kind.value == "ok"
     assert engine.target.jobs.count("build") == 2  # type: ignore[attr-defined]
     engine = make_engine(tmp_path, [noop(x=0)])
-    engine.workbench.sound = lambda built, *, fresh: False  # type: ignore[method-assign]
+    engine.job_factory.is_intact = lambda built, *, fresh: False  # type: ignore[method-assign]
     with pytest.raises(StateError, match="damaged 3 times"):
         engine.run()
 
@@ -277,7 +284,7 @@ def test_on_a_busy_machine_nothing_is_measured_twice_for_long(
 def test_what_a_build_is_to_its_source_is_a_metric_without_any_evaluator(tmp_path: Path) -> None:
     candidates = [noop(x=1, kl=0.0), noop(kl=0.4), noop(kl=0.1), noop(kl=None)]
     engine = make_engine(tmp_path, candidates, ("kl_per_token <= 0.3",))
-    standing = engine.run()
+    summary = engine.run()
     first, far, near, unknown = engine.recorder.outcomes
     assert far.kind is OutcomeKind.INFEASIBLE
     assert (far.rung, far.constraint) == (Rung.SMOKE, "kl_per_token <= 0.3")
@@ -287,7 +294,7 @@ def test_what_a_build_is_to_its_source_is_a_metric_without_any_evaluator(tmp_pat
     assert unknown.kind is OutcomeKind.OK
     assert unknown.value("kl_per_token") is None
     assert (unknown.measurements or {})["kl_per_token"].reason == "nobody says"
-    assert standing.feasible == {first.id, near.id}
+    assert summary.feasible == {first.id, near.id}
 
 
 def test_it_can_be_an_objective(tmp_path: Path) -> None:

@@ -12,8 +12,16 @@ SCORE, PPL = Objective("score", "maximize"), Objective("perplexity", "minimize")
 
 
 def score(samples: list[float]) -> Measurement:
-    return Measurement("score", sum(samples) / len(samples), "fraction", 0.0, 1.0, len(samples),
-                       "custom-1", tuple(samples))  # fmt: skip
+    return Measurement(
+        "score",
+        sum(samples) / len(samples),
+        "fraction",
+        0.0,
+        1.0,
+        len(samples),
+        "custom-1",
+        tuple(samples),
+    )
 
 
 def test_scores_with_sizes_are_compared_by_their_sizes_not_by_their_signs() -> None:

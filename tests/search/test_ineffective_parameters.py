@@ -1,11 +1,11 @@
 from paretune.core.candidate import Candidate, RuntimeSettings, Step
-from paretune.core.result import Outcome, OutcomeKind
+from paretune.core.result import OutcomeKind, TrialResult
 from paretune.search.ineffective_parameters import parameters_without_effect
 
 
-def built(id: int, artifact: str | None, threads: int = 1, **params: object) -> Outcome:
+def built(id: int, artifact: str | None, threads: int = 1, **params: object) -> TrialResult:
     candidate = Candidate((Step("p", params), Step("q")), RuntimeSettings("cpu", threads))
-    return Outcome(id, candidate, OutcomeKind.OK, artifact=artifact)
+    return TrialResult(id, candidate, OutcomeKind.OK, artifact=artifact)
 
 
 def test_a_parameter_whose_every_change_gives_the_same_bytes_is_named() -> None:
@@ -17,9 +17,11 @@ def test_a_parameter_whose_every_change_gives_the_same_bytes_is_named() -> None:
 
 def test_one_difference_is_enough_to_clear_it() -> None:
     outcomes = [
-        built(1, "A", x=1, y=1), built(2, "A", x=2, y=1),
-        built(3, "B", x=1, y=2), built(4, "C", x=2, y=2),
-    ]  # fmt: skip
+        built(1, "A", x=1, y=1),
+        built(2, "A", x=2, y=1),
+        built(3, "B", x=1, y=2),
+        built(4, "C", x=2, y=2),
+    ]
     assert parameters_without_effect(outcomes) == []
 
 

@@ -10,22 +10,23 @@ import pytest
 
 from paretune.core.candidate import Candidate, RuntimeSettings, Step
 from paretune.core.measurement import Measurement
-from paretune.core.result import Outcome, OutcomeKind
+from paretune.core.result import OutcomeKind, TrialResult
 from paretune.search.constraints import Objective
 from paretune.search.mirror import Mirror
 
 OBJECTIVES = (Objective("accuracy", "maximize"), Objective("size_mb", "minimize"))
 
 
-def outcome(id: int, kind: OutcomeKind = OutcomeKind.OK, **params: object) -> Outcome:
+def outcome(id: int, kind: OutcomeKind = OutcomeKind.OK, **params: object) -> TrialResult:
     candidate = Candidate((Step("genai", params),), RuntimeSettings("cpu", id % 2 + 1))
     measured = {
         "accuracy": Measurement("accuracy", 0.9, "fraction"),
         "size_mb": Measurement("size_mb", 90.0, "MB"),
     }
     full = kind is OutcomeKind.OK
-    return Outcome(id, candidate, kind, reason=None if full else "why",
-                   measurements=measured if full else None)  # fmt: skip
+    return TrialResult(
+        id, candidate, kind, reason=None if full else "why", measurements=measured if full else None
+    )
 
 
 OUTCOMES = [
@@ -95,8 +96,10 @@ def test_a_file_that_says_something_else_is_written_anew(tmp_path: Path, change:
     mirror.close()
     outcomes, broken, objectives, name = list(OUTCOMES), (0.5,), OBJECTIVES, "s"
     if change == "value":
-        better = {**(outcomes[1].measurements or {}),
-                  "accuracy": Measurement("accuracy", 0.95, "fraction")}  # fmt: skip
+        better = {
+            **(outcomes[1].measurements or {}),
+            "accuracy": Measurement("accuracy", 0.95, "fraction"),
+        }
         outcomes[1] = replace(outcomes[1], measurements=better)
     elif change == "order":
         outcomes.reverse()
@@ -115,8 +118,11 @@ def test_a_file_that_says_something_else_is_written_anew(tmp_path: Path, change:
     expected = optuna.load_study(study_name=name, storage=f"sqlite:///{tmp_path / 'fresh.db'}")
     for a, b in zip(_trials(tmp_path, name), expected.trials, strict=True):
         assert (a.state, a.values, a.params, a.user_attrs) == (
-            b.state, b.values, b.params, b.user_attrs,
-        )  # fmt: skip
+            b.state,
+            b.values,
+            b.params,
+            b.user_attrs,
+        )
         assert dict(a.constraints or {}) == dict(b.constraints or {})
 
 
@@ -128,10 +134,17 @@ def test_optuna_dashboard_opens_it(tmp_path: Path) -> None:
     mirror.close()
     port = "18765"
     server = subprocess.Popen(
-        [Path(sys.executable).with_name("optuna-dashboard"), f"sqlite:///{tmp_path}/study.db",
-         "--host", "127.0.0.1", "--port", port],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        [
+            Path(sys.executable).with_name("optuna-dashboard"),
+            f"sqlite:///{tmp_path}/study.db",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            port,
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     try:
         deadline = time.monotonic() + 60
         while True:

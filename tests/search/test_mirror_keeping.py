@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from paretune.core.candidate import Candidate, RuntimeSettings, Step
-from paretune.core.result import Outcome, OutcomeKind
+from paretune.core.result import OutcomeKind, TrialResult
 from paretune.search.constraints import Objective
 from paretune.search.mirror import Mirror
 from paretune.search.mirror_keeping import Mirrored, MirrorKeeper
@@ -20,12 +20,12 @@ from paretune.search.mirror_keeping import Mirrored, MirrorKeeper
 OBJECTIVES = (Objective("accuracy", "maximize"),)
 
 
-def outcome(id: int) -> Outcome:
+def outcome(id: int) -> TrialResult:
     candidate = Candidate((Step("genai", {"x": 1}),), RuntimeSettings("cpu", 1))
-    return Outcome(id, candidate, OutcomeKind.FAILED, reason="why")
+    return TrialResult(id, candidate, OutcomeKind.FAILED, reason="why")
 
 
-def nothing(_: Outcome) -> Sequence[float]:
+def nothing(_: TrialResult) -> Sequence[float]:
     return ()
 
 
@@ -40,9 +40,23 @@ def kept(file: Path, notes: list[str]) -> MirrorKeeper:
 
 
 @pytest.mark.parametrize(
-    "name", ["50%20off", "why?", "#1", "a;b", "it's", 'a"b', "new\nline", "日本 語", "-x", "~",
-             ":memory:", "file:x?mode=ro", os.fsdecode(b"caf\xe9")],
-)  # fmt: skip
+    "name",
+    [
+        "50%20off",
+        "why?",
+        "#1",
+        "a;b",
+        "it's",
+        'a"b',
+        "new\nline",
+        "日本 語",
+        "-x",
+        "~",
+        ":memory:",
+        "file:x?mode=ro",
+        os.fsdecode(b"caf\xe9"),
+    ],
+)
 def test_whatever_the_folder_is_called(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:

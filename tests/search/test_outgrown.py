@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from fake_search import noop
 
-from paretune.core.result import Outcome, OutcomeKind
+from paretune.core.result import OutcomeKind, TrialResult
 from paretune.search.outgrown import has_outgrown, limit_met
 
 TIMEOUT, MEMORY = OutcomeKind.TIMEOUT, OutcomeKind.OUT_OF_MEMORY
@@ -13,8 +13,8 @@ OLD_TIMEOUT = "still running after its time limit of 4 s"
 OLD_MEMORY = "held 512 MB of memory, more than its limit of 400 MB"
 
 
-def _ended(kind: OutcomeKind, limit: dict[str, float] | None, reason: str = "") -> Outcome:
-    return Outcome(1, noop(x=1), kind, reason=reason, limit=limit)
+def _ended(kind: OutcomeKind, limit: dict[str, float] | None, reason: str = "") -> TrialResult:
+    return TrialResult(1, noop(x=1), kind, reason=reason, limit=limit)
 
 
 @pytest.mark.parametrize(
@@ -53,5 +53,5 @@ def test_only_a_limit_that_grew_lets_it_be_tried_again(
 
 def test_the_limit_survives_the_file() -> None:
     ended = _ended(TIMEOUT, {"seconds": 4.5})
-    assert limit_met(Outcome.from_json(ended.to_json())) == ("seconds", 4.5)
+    assert limit_met(TrialResult.from_json(ended.to_json())) == ("seconds", 4.5)
     assert "limit" not in _ended(OutcomeKind.OK, None).to_json()

@@ -18,9 +18,13 @@ BOTH = (Objective("acc", "maximize"), Objective("ms", "minimize"))
 #     +------------------ ms
 #        1  2  3  4  5
 DRAWN = {
-    1: {"acc": 0.8, "ms": 1.0}, 2: {"acc": 0.9, "ms": 3.0}, 3: {"acc": 0.8, "ms": 3.0},
-    4: {"acc": 0.9, "ms": 5.0}, 5: {"acc": 0.7, "ms": 2.0}, 6: {"acc": 0.8, "ms": 4.0},
-}  # fmt: skip
+    1: {"acc": 0.8, "ms": 1.0},
+    2: {"acc": 0.9, "ms": 3.0},
+    3: {"acc": 0.8, "ms": 3.0},
+    4: {"acc": 0.9, "ms": 5.0},
+    5: {"acc": 0.7, "ms": 2.0},
+    6: {"acc": 0.8, "ms": 4.0},
+}
 
 
 def test_the_drawn_front() -> None:
@@ -28,8 +32,12 @@ def test_the_drawn_front() -> None:
 
 
 def test_equals_are_all_kept_and_what_lacks_a_value_is_not() -> None:
-    rows = {1: {"acc": 0.9, "ms": 1.0}, 2: {"acc": 0.9, "ms": 1.0}, 3: {"acc": 1.0},
-            4: {"acc": math.nan, "ms": 0.1}}  # fmt: skip
+    rows = {
+        1: {"acc": 0.9, "ms": 1.0},
+        2: {"acc": 0.9, "ms": 1.0},
+        3: {"acc": 1.0},
+        4: {"acc": math.nan, "ms": 0.1},
+    }
     assert pareto_front(rows, BOTH) == [1, 2]
 
 
@@ -51,8 +59,9 @@ def test_the_front_is_what_nobody_beats(
         found = [row.get(o.metric, math.nan) for o in objectives]
         if any(math.isnan(v) for v in found):
             return None
-        return [v if o.direction == "minimize" else -v
-                for v, o in zip(found, objectives, strict=True)]  # fmt: skip
+        return [
+            v if o.direction == "minimize" else -v for v, o in zip(found, objectives, strict=True)
+        ]
 
     points = {id: p for id, row in rows.items() if (p := point(row)) is not None}
     expected = [
@@ -105,14 +114,20 @@ def test_intervals_do_not_let_a_surely_worse_one_through() -> None:
 
 
 def test_without_intervals_the_values_decide_alike() -> None:
-    bare = {i: {"acc": Measurement("acc", a, ""), "ms": m(s)} for i, a, s in
-            ((1, 0.92, 9.0), (2, 0.915, 5.0), (3, 0.90, 1.0))}  # fmt: skip
+    bare = {
+        i: {"acc": Measurement("acc", a, ""), "ms": m(s)}
+        for i, a, s in ((1, 0.92, 9.0), (2, 0.915, 5.0), (3, 0.90, 1.0))
+    }
     assert best_of([1, 2, 3], bare, BOTH) == 2
 
 
 def test_with_three_objectives_the_tolerances_apply_in_order() -> None:
-    rows = {1: row(0.90, 10.0, 1.0), 2: row(0.90, 10.05, 5.0), 3: row(0.895, 9.0, 9.0),
-            4: row(0.80, 1.0, 2.0)}  # fmt: skip
+    rows = {
+        1: row(0.90, 10.0, 1.0),
+        2: row(0.90, 10.05, 5.0),
+        3: row(0.895, 9.0, 9.0),
+        4: row(0.80, 1.0, 2.0),
+    }
     mb = Objective("mb", "minimize", parse_tolerance("10%"))
     assert best_of([1, 2, 3, 4], rows, within(0.01, mb)) == 1  # 3 and 2 are beyond 10% of 1 MB
     ms, last = Objective("ms", "minimize", parse_tolerance(2.0)), Objective("mb", "minimize")
@@ -131,8 +146,10 @@ def test_ties_in_the_last_objective_go_to_the_better_then_to_the_lower_id() -> N
 
 @given(
     st.dictionaries(st.integers(1, 9), st.tuples(*[st.floats(-1e3, 1e3)] * 3), min_size=1),
-    st.tuples(*[st.floats(0, 50)] * 3), st.booleans(), st.permutations(["acc", "ms", "mb"]),
-)  # fmt: skip
+    st.tuples(*[st.floats(0, 50)] * 3),
+    st.booleans(),
+    st.permutations(["acc", "ms", "mb"]),
+)
 def test_the_pick_is_within_the_first_tolerance_and_a_wider_one_never_slows_it(
     drawn: dict[int, tuple[float, float, float]],
     reach: tuple[float, float, float],
@@ -141,10 +158,13 @@ def test_the_pick_is_within_the_first_tolerance_and_a_wider_one_never_slows_it(
 ) -> None:
     measured = {id: row(*values) for id, values in drawn.items()}
     objectives = tuple(
-        Objective(name, "maximize" if name == "acc" else "minimize",
-                  Tolerance(amount / 100 if relative else amount, relative))
+        Objective(
+            name,
+            "maximize" if name == "acc" else "minimize",
+            Tolerance(amount / 100 if relative else amount, relative),
+        )
         for name, amount in zip(names, reach, strict=True)
-    )  # fmt: skip
+    )
     best = best_of(list(measured), measured, objectives)
     assert best is not None
     first = objectives[0]
@@ -153,9 +173,11 @@ def test_the_pick_is_within_the_first_tolerance_and_a_wider_one_never_slows_it(
     assert first.allows(found[best], top)
     two = objectives[:2]
     wider = (Objective(first.metric, first.direction, Tolerance(1e9)), two[1])
-    ends = [measured[id][two[1].metric].value or 0.0
-            for id in (best_of(list(measured), measured, o) for o in (wider, two))
-            if id is not None]  # fmt: skip
+    ends = [
+        measured[id][two[1].metric].value or 0.0
+        for id in (best_of(list(measured), measured, o) for o in (wider, two))
+        if id is not None
+    ]
     assert two[1].shortfall(ends[1], ends[0]) >= 0
 
 
@@ -163,7 +185,10 @@ def test_the_nearest_miss_has_the_smallest_largest_violation() -> None:
     limits = (Limit("acc", ">=", 0.8, "acc >= 0.8"), Limit("ms", "<=", 2.0, "ms <= 2"))
     rows = {1: {"acc": 0.4, "ms": 1.0}, 2: {"acc": 0.8, "ms": 2.2}, 3: {"acc": 0.9}}
     assert nearest_miss(rows, limits) == {
-        "id": 2, "constraint": "ms <= 2", "value": 2.2, "limit": 2.0,
-    }  # fmt: skip
+        "id": 2,
+        "constraint": "ms <= 2",
+        "value": 2.2,
+        "limit": 2.0,
+    }
     assert nearest_miss({}, limits) is None
     assert nearest_miss({3: {"acc": 0.9}}, limits) is None

@@ -170,9 +170,18 @@ def test_a_candidate_is_ruled_out_exactly_if_it_cannot_fit(
 
 
 LLAMA = ModelInfo(
-    ModelKind.HF, model_type="llama", bytes=550_000_000, parameters=134_515_008, hidden_size=576,
-    layers=30, vocab_size=49152, head_dim=64, kv_heads=3, tied=True, precision="fp32",
-)  # fmt: skip
+    ModelKind.HF,
+    model_type="llama",
+    bytes=550_000_000,
+    parameters=134_515_008,
+    hidden_size=576,
+    layers=30,
+    vocab_size=49152,
+    head_dim=64,
+    kv_heads=3,
+    tied=True,
+    precision="fp32",
+)
 SLOW = DeviceProfile("sha256:1", "", 0.02, (Bandwidth(2, 1 << 28, 10e9),), (), 0.0, 0.0, {})
 FP32, INT4 = (
     Candidate((Step("genai", {"precision": p}),), RuntimeSettings("cpu", 2))

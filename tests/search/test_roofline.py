@@ -33,17 +33,33 @@ from tests.tiny_models import make_tiny_llama
 
 MB = 1 << 20
 PROFILE = DeviceProfile(
-    "sha256:1", "2026-01-02T03:04:05+00:00", 0.02,
-    tuple(Bandwidth(n, size, n * rate) for n in (1, 2)
-          for size, rate in ((MB, 100e9), (32 * MB, 60e9), (256 * MB, 20e9))),
+    "sha256:1",
+    "2026-01-02T03:04:05+00:00",
+    0.02,
+    tuple(
+        Bandwidth(n, size, n * rate)
+        for n in (1, 2)
+        for size, rate in ((MB, 100e9), (32 * MB, 60e9), (256 * MB, 20e9))
+    ),
     (Arithmetic("fp32", 2, 1024, 400e9), Arithmetic("int8", 2, 1024, 1600e9)),
-    3e-8, 0.1, {},
-)  # fmt: skip
+    3e-8,
+    0.1,
+    {},
+)
 # As SmolLM2-135M is: 30 layers, a shared embedding.
 INFO = ModelInfo(
-    ModelKind.GENAI, model_type="llama", bytes=10**9, parameters=134_515_008, hidden_size=576,
-    layers=30, vocab_size=49152, head_dim=64, kv_heads=3, tied=True, precision="fp32",
-)  # fmt: skip
+    ModelKind.GENAI,
+    model_type="llama",
+    bytes=10**9,
+    parameters=134_515_008,
+    hidden_size=576,
+    layers=30,
+    vocab_size=49152,
+    head_dim=64,
+    kv_heads=3,
+    tied=True,
+    precision="fp32",
+)
 EMBEDDING = 49152 * 576
 
 
@@ -85,12 +101,18 @@ def test_quantized_weights_bring_their_scales() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"model_type": "phimoe"}, {"model_type": ""}, {"kind": ModelKind.HF_ADAPTER},
-        {"kind": ModelKind.ONNX}, {"precision": "int3"}, {"parameters": 0}, {"vocab_size": 0},
-        {"hidden_size": 0}, {"parameters": EMBEDDING},
+        {"model_type": "phimoe"},
+        {"model_type": ""},
+        {"kind": ModelKind.HF_ADAPTER},
+        {"kind": ModelKind.ONNX},
+        {"precision": "int3"},
+        {"parameters": 0},
+        {"vocab_size": 0},
+        {"hidden_size": 0},
+        {"parameters": EMBEDDING},
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_what_is_not_known_has_no_roof(change: dict[str, Any]) -> None:
     info = replace(INFO, **change)
     assert traffic(info) is None
@@ -131,23 +153,23 @@ def test_without_figures_or_from_a_busy_machine_there_is_no_bound() -> None:
     assert Roof(needs(INFO), replace(PROFILE, others=0.5), 2).decode_ms() is not None
 
 
-LEAST = CAUTION * 1e3 * 4 * 134_515_008 / 40e9
+MINIMUM = CAUTION * 1e3 * 4 * 134_515_008 / 40e9
 
 
 @pytest.mark.parametrize(
     ("limit", "hopeless"),
     [
-        (f"decode_ms_p50 <= {LEAST * 0.99}", True),
-        (f"decode_ms_p50 < {LEAST * 0.99}", True),
-        (f"decode_ms_p95 <= {LEAST * 0.99}", True),
-        (f"decode_ms_p50@512 <= {LEAST * 0.99}", True),
-        (f"decode_tokens_per_s >= {1e3 / LEAST * 1.01}", True),
-        (f"decode_tokens_per_s > {1e3 / LEAST * 1.01}", True),
-        (f"decode_ms_p50 <= {LEAST * 1.01}", False),
-        (f"decode_tokens_per_s >= {1e3 / LEAST * 0.99}", False),
+        (f"decode_ms_p50 <= {MINIMUM * 0.99}", True),
+        (f"decode_ms_p50 < {MINIMUM * 0.99}", True),
+        (f"decode_ms_p95 <= {MINIMUM * 0.99}", True),
+        (f"decode_ms_p50@512 <= {MINIMUM * 0.99}", True),
+        (f"decode_tokens_per_s >= {1e3 / MINIMUM * 1.01}", True),
+        (f"decode_tokens_per_s > {1e3 / MINIMUM * 1.01}", True),
+        (f"decode_ms_p50 <= {MINIMUM * 1.01}", False),
+        (f"decode_tokens_per_s >= {1e3 / MINIMUM * 0.99}", False),
         # Somebody wants it slow, or asks for something else, or for what is not known yet.
-        (f"decode_ms_p50 >= {LEAST * 0.5}", False),
-        (f"decode_tokens_per_s <= {1e3 / LEAST * 2}", False),
+        (f"decode_ms_p50 >= {MINIMUM * 0.5}", False),
+        (f"decode_tokens_per_s <= {1e3 / MINIMUM * 2}", False),
         ("ttft_ms_p50 <= 0.001", False),
         ("accuracy >= 0.9", False),
         ("decode_ms_p50 <= baseline * 0.0001", False),
@@ -166,11 +188,14 @@ def test_only_a_limit_that_cannot_hold_rules_out(limit: str, hopeless: bool) -> 
 @pytest.mark.parametrize(
     ("metric", "limit", "hopeless"),
     [
-        ("ttft_ms_p50", "<= 189", True), ("ttft_ms_p50", "<= 192", False),
-        ("ttft_ms_p95@512", "< 189", True), ("ttft_ms_p50", ">= 1", False),
-        ("first_ttft_ms", "<= 189", False), ("accuracy", "<= 0.001", False),
+        ("ttft_ms_p50", "<= 189", True),
+        ("ttft_ms_p50", "<= 192", False),
+        ("ttft_ms_p95@512", "< 189", True),
+        ("ttft_ms_p50", ">= 1", False),
+        ("first_ttft_ms", "<= 189", False),
+        ("accuracy", "<= 0.001", False),
     ],
-)  # fmt: skip
+)
 def test_a_prompt_has_a_bound_of_its_own(metric: str, limit: str, hopeless: bool) -> None:
     prompts = {"ttft_ms_p50": 512, "ttft_ms_p95@512": 512, "first_ttft_ms": 8}
     assert Roof(needs(INFO), PROFILE, 2).least_ttft_ms(512) == pytest.approx(190.4, abs=0.1)
@@ -196,8 +221,10 @@ def device(rates: list[float], threads: int = 1) -> DeviceProfile:
 @given(BANDWIDTHS, SIZES, SIZES, st.integers(1, 8), st.integers(1, 8))
 def test_laws_of_the_bound(rates: list[float], one: int, two: int, threads: int, more: int) -> None:
     """More bytes take no less time, more threads no more; no bound lies above the roof's time."""
-    profile = replace(device(rates), bandwidth=device(rates).bandwidth + device(
-        [3 * r for r in rates], 4).bandwidth)  # fmt: skip
+    profile = replace(
+        device(rates),
+        bandwidth=device(rates).bandwidth + device([3 * r for r in rates], 4).bandwidth,
+    )
     small, large = (Traffic(size, size, size) for size in sorted((one, two)))
     least = sure(Roof(small, profile, threads).least_decode_ms())
     assert least <= sure(Roof(large, profile, threads).least_decode_ms()) * (1 + 1e-12)
@@ -209,9 +236,12 @@ def test_laws_of_the_bound(rates: list[float], one: int, two: int, threads: int,
 
 
 @given(
-    BANDWIDTHS, st.floats(0, 0.42), st.floats(1, 3), st.floats(0.9, 1.1),
+    BANDWIDTHS,
+    st.floats(0, 0.42),
+    st.floats(1, 3),
+    st.floats(0.9, 1.1),
     st.sampled_from(["fp32", "int8", "int4"]),
-)  # fmt: skip
+)
 def test_a_feasible_candidate_is_never_ruled_out(
     rates: list[float], quicker: float, overhead: float, limit: float, precision: str
 ) -> None:
@@ -230,9 +260,13 @@ def test_a_feasible_candidate_is_never_ruled_out(
 
 
 @given(
-    st.floats(1e10, 1e13), st.floats(1, 4), st.floats(0, 0.42), st.floats(1, 3),
-    st.integers(1, 4096), st.sampled_from(["fp32", "int8", "int4"]),
-)  # fmt: skip
+    st.floats(1e10, 1e13),
+    st.floats(1, 4),
+    st.floats(0, 0.42),
+    st.floats(1, 3),
+    st.integers(1, 4096),
+    st.sampled_from(["fp32", "int8", "int4"]),
+)
 def test_a_feasible_prompt_is_never_ruled_out(
     rate: float, integers: float, quicker: float, overhead: float, tokens: int, precision: str
 ) -> None:
@@ -258,10 +292,15 @@ def test_a_feasible_prompt_is_never_ruled_out(
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize(
     "params",
-    [{}, {"precision": "int8"}, {"precision": "int4"}, {"precision": "int4", "block_size": 128},
-     {"precision": "int4", "nodes_to_exclude": ["/lm_head/MatMul"]}],
+    [
+        {},
+        {"precision": "int8"},
+        {"precision": "int4"},
+        {"precision": "int4", "block_size": 128},
+        {"precision": "int4", "nodes_to_exclude": ["/lm_head/MatMul"]},
+    ],
     ids=str,
-)  # fmt: skip
+)
 def test_a_real_build_holds_what_is_said_to_be_read(
     tmp_path: Path, params: dict[str, Any], tied: bool
 ) -> None:

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paretune.core.measurement import Measurement
-from paretune.core.result import Outcome, OutcomeKind
+from paretune.core.result import OutcomeKind, TrialResult
 from paretune.search.constraints import parse_constraint
-from paretune.search.running_summary import Standings
-from paretune.search.summary import stand
+from paretune.search.running_summary import RunningSummary
+from paretune.search.summary import summarize
 
 KINDS = st.sampled_from(
     [OutcomeKind.OK] * 4 + [OutcomeKind.INFEASIBLE, OutcomeKind.FAILED, OutcomeKind.PRUNED]
@@ -21,17 +21,21 @@ KINDS = st.sampled_from(
 ROWS = st.lists(
     st.tuples(KINDS, st.integers(0, 8), st.one_of(st.none(), st.integers(1, 8))), max_size=25
 )
-CONSTRAINTS = st.sampled_from([
-    (), ("accuracy >= 0.4",), ("accuracy >= 0.9", "decode_ms_p50 <= 1"),
-    ("decode_ms_p50 <= baseline * 0.9",),
-])  # fmt: skip
+CONSTRAINTS = st.sampled_from(
+    [
+        (),
+        ("accuracy >= 0.4",),
+        ("accuracy >= 0.9", "decode_ms_p50 <= 1"),
+        ("decode_ms_p50 <= baseline * 0.9",),
+    ]
+)
 
 
-def _outcome(id: int, kind: OutcomeKind, tenths: int, ms: int | None) -> Outcome:
+def _outcome(id: int, kind: OutcomeKind, tenths: int, ms: int | None) -> TrialResult:
     measured = {"accuracy": Measurement("accuracy", tenths / 10, "fraction")}
     if ms is not None:
         measured["decode_ms_p50"] = Measurement("decode_ms_p50", float(ms), "ms", ms - 1, ms + 1)
-    return Outcome(id, noop(x=id), kind, measurements=measured)
+    return TrialResult(id, noop(x=id), kind, measurements=measured)
 
 
 @given(ROWS, CONSTRAINTS, st.data())
@@ -39,7 +43,7 @@ def test_it_is_the_same_however_the_study_came_to_be(
     rows: list[Any], texts: tuple[str, ...], data: st.DataObject
 ) -> None:
     constraints = tuple(map(parse_constraint, texts))
-    standings, outcomes = Standings(OBJECTIVES, constraints), list[Outcome]()
+    standings, outcomes = RunningSummary(OBJECTIVES, constraints), list[TrialResult]()
     for id, row in enumerate(rows, start=1):
         change = data.draw(st.sampled_from(["add", "add", "add", "replace", "forget"]))
         if change != "add" and outcomes:
@@ -50,6 +54,6 @@ def test_it_is_the_same_however_the_study_came_to_be(
                 del outcomes[place]
         outcomes.append(_outcome(id, *row))
         base = next((o for o in outcomes if o.id == 1), None)
-        whole = stand(outcomes, OBJECTIVES, constraints, base)
+        whole = summarize(outcomes, OBJECTIVES, constraints, base)
         assert standings.of(outcomes, base) == whole
         assert standings.of(outcomes, base) is standings.of(outcomes, base)

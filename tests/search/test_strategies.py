@@ -9,7 +9,7 @@ import pytest
 
 from paretune.core.candidate import Candidate, RuntimeSettings, Step
 from paretune.core.measurement import Measurement
-from paretune.core.result import Outcome, OutcomeKind
+from paretune.core.result import OutcomeKind, TrialResult
 from paretune.registry import find, names
 from paretune.search.constraints import Objective
 from paretune.search.space import AnyOf, Chain, PassSlot, Space
@@ -21,20 +21,25 @@ SMALL = Space(
     (
         PassSlot("lora", {"r": (4, 8, 16)}),
         PassSlot("merge", optional=True),
-        AnyOf((
-            PassSlot("genai", {"precision": ("fp32", "int8")}),
-            Chain((
-                PassSlot("genai", {"precision": ("fp32",)}), PassSlot("nbits", {"bits": (4, 8)}),
-            )),
-        )),
+        AnyOf(
+            (
+                PassSlot("genai", {"precision": ("fp32", "int8")}),
+                Chain(
+                    (
+                        PassSlot("genai", {"precision": ("fp32",)}),
+                        PassSlot("nbits", {"bits": (4, 8)}),
+                    )
+                ),
+            )
+        ),
     ),
     ("cpu",),
     (1, 2),
-)  # fmt: skip
+)
 LARGE = Space((PassSlot("p", {f"x{i}": tuple(range(10)) for i in range(12)}),))
 
 
-def outcome_of(candidate: Candidate, id: int) -> Outcome:
+def outcome_of(candidate: Candidate, id: int) -> TrialResult:
     r = candidate.recipe[0].params.get("r", 0) if candidate.recipe else 0
     accuracy = 0.5 + r / 100 - 0.1 * ("nbits" in [s.name for s in candidate.recipe])
     measured = {
@@ -42,11 +47,11 @@ def outcome_of(candidate: Candidate, id: int) -> Outcome:
         "size_mb": Measurement("size_mb", 100.0 * len(candidate.recipe), "MB"),
     }
     if id % 5 == 3:
-        return Outcome(id, candidate, OutcomeKind.FAILED, reason="as it happens")
-    return Outcome(id, candidate, OutcomeKind.OK, measurements=measured)
+        return TrialResult(id, candidate, OutcomeKind.FAILED, reason="as it happens")
+    return TrialResult(id, candidate, OutcomeKind.OK, measurements=measured)
 
 
-def drive(strategy: Strategy, asks: int, already: int = 0) -> list[tuple[Candidate, Outcome]]:
+def drive(strategy: Strategy, asks: int, already: int = 0) -> list[tuple[Candidate, TrialResult]]:
     done = []
     for id in range(already + 1, already + asks + 1):
         candidate = strategy.ask()
@@ -137,7 +142,7 @@ def test_a_sampler_learns(name: str) -> None:
         value = -sum(abs(v - 3) for v in candidate.recipe[0].params.values())
         values.append(value)
         measured = {"accuracy": Measurement("accuracy", float(value), "fraction")}
-        strategy.tell(candidate, Outcome(id, candidate, OutcomeKind.OK, measurements=measured))
+        strategy.tell(candidate, TrialResult(id, candidate, OutcomeKind.OK, measurements=measured))
     assert sum(values[-30:]) / 30 > sum(values[:12]) / 12 + 2
 
 
@@ -159,7 +164,7 @@ def _too_large(stopped_as: OutcomeKind) -> int:
             measured["accuracy"] = Measurement("accuracy", accuracy, "fraction")
         kind = stopped_as if broken else OutcomeKind.OK
         unknown = float("inf") if broken else 0.0  # its accuracy was not looked at
-        outcome = Outcome(id, candidate, kind, measurements=measured)
+        outcome = TrialResult(id, candidate, kind, measurements=measured)
         strategy.tell(candidate, outcome, violations=(broken, unknown))
         count += bool(broken) and id > 30
     return count
@@ -176,7 +181,9 @@ def test_who_has_no_value_at_all_is_taken(name: str, kind: OutcomeKind) -> None:
     strategy = find("strategies", name)(space=TOO_LARGE, objectives=OBJECTIVES, seed=2)
     for id in range(1, 40):
         candidate = strategy.ask()
-        strategy.tell(candidate, Outcome(id, candidate, kind, measurements={}), violations=(0.4,))
+        strategy.tell(
+            candidate, TrialResult(id, candidate, kind, measurements={}), violations=(0.4,)
+        )
     assert strategy.ask() is not None
 
 

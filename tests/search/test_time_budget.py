@@ -21,7 +21,7 @@ from fake_search import (
 from paretune.core.candidate import Candidate, RuntimeSettings, Step
 from paretune.core.errors import NothingFitsError
 from paretune.core.measurement import Measurement, MetricSpec
-from paretune.core.result import Outcome, OutcomeKind, StepTime
+from paretune.core.result import OutcomeKind, StepTime, TrialResult
 from paretune.passes.base import Estimate
 from paretune.search.confirm import topk as finals
 from paretune.search.engine import Engine
@@ -32,9 +32,12 @@ from paretune.stats.pooling import last_round
 
 def _foresee(candidate: Candidate) -> Foresight:
     """Each step's estimate is what its parameter ``needs`` says."""
-    return Foresight(None, tuple(
-        Estimate(seconds=float(str(step.params.get("needs", 0)))) for step in candidate.recipe
-    ))  # fmt: skip
+    return Foresight(
+        None,
+        tuple(
+            Estimate(seconds=float(str(step.params.get("needs", 0)))) for step in candidate.recipe
+        ),
+    )
 
 
 class Prefixes(FakeWorkbench):
@@ -46,7 +49,7 @@ class Prefixes(FakeWorkbench):
 
 def _engine(folder: Path, candidates: list[Candidate], **settings: Any) -> Engine:
     engine = make_engine(folder, candidates, look=_foresee, **settings)
-    engine.workbench = Prefixes()
+    engine.job_factory = Prefixes()
     return engine
 
 
@@ -114,7 +117,7 @@ def test_what_was_set_aside_is_begun_once_a_prefix_of_it_is_there(tmp_path: Path
     late = Candidate((Step("other", {"needs": 9_000}),), RuntimeSettings())
     first = noop(x=0, needs=1)
     engine = _engine(tmp_path, [first, late, noop(x=2)], time_s=600.0, trials=9)
-    engine.workbench.built_steps = (  # type: ignore[method-assign]
+    engine.job_factory.built_steps = (  # type: ignore[method-assign]
         lambda candidate: int(candidate == late and len(engine.recorder.outcomes) > 1)
     )
     engine.run()
@@ -124,11 +127,13 @@ def test_what_was_set_aside_is_begun_once_a_prefix_of_it_is_there(tmp_path: Path
 
 
 def test_measuring_that_cannot_end_is_not_begun(tmp_path: Path) -> None:
-    told = Outcome(
-        1, noop(x=0), OutcomeKind.OK,
-        measurements={}, seconds=(StepTime("noop", 1.0, False), StepTime("generation:full", 900.0,
-                                                                          False)),
-    )  # fmt: skip
+    told = TrialResult(
+        1,
+        noop(x=0),
+        OutcomeKind.OK,
+        measurements={},
+        seconds=(StepTime("noop", 1.0, False), StepTime("generation:full", 900.0, False)),
+    )
     engine = _engine(tmp_path, [noop(x=0), noop(x=1)], told=[told], time_s=600.0)
     engine.run()
     assert _tried(engine) == [noop(x=0)]
@@ -141,8 +146,11 @@ def test_the_finals_time_is_kept_from_what_runs_in_the_search(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A job that never ends is cut at the share of the finals, and these are held."""
-    three = [noop(x=1, ms=10.0, quality=0.9), noop(x=2, ms=10.5, quality=0.95),
-             noop(x=3, status="hang")]  # fmt: skip
+    three = [
+        noop(x=1, ms=10.0, quality=0.9),
+        noop(x=2, ms=10.5, quality=0.95),
+        noop(x=3, status="hang"),
+    ]
     monkeypatch.setattr(finals, "BLOCK_S", 0.05)
     engine = make_engine(tmp_path, three, time_s=100.0, finals_s=10.0)
     engine.recorder.waste(87.0)  # 13 s are left, and 10 of them are kept
@@ -183,8 +191,10 @@ def test_trials_count_what_was_dropped_and_ids_stay(tmp_path: Path) -> None:
     after.recorder.outcomes.append(old)
     after.run()
     assert [(o.id, o.candidate) for o in after.recorder.outcomes] == [
-        (1, candidates[0]), (2, candidates[1]), (3, candidates[2]),
-    ]  # fmt: skip
+        (1, candidates[0]),
+        (2, candidates[1]),
+        (3, candidates[2]),
+    ]
     assert after.recorder.outcomes[1].kind is OutcomeKind.OK
     assert after.recorder.trials() == 4
 
@@ -194,9 +204,12 @@ def test_what_is_tried_again_stays_on_record_until_then(tmp_path: Path) -> None:
     before = make_engine(tmp_path, candidates, ("accuracy >= 0.8",))
     before.run()
     after = make_engine(
-        tmp_path, candidates, trials=2, told=before.recorder.outcomes,
+        tmp_path,
+        candidates,
+        trials=2,
+        told=before.recorder.outcomes,
         again=before.recorder.outcomes[1:],
-    )  # fmt: skip
+    )
     after.run()
     assert after.recorder.outcomes == before.recorder.outcomes
     assert "to be tried again" in after.schedule.left_out()[0]
@@ -230,15 +243,21 @@ class TwoSpeeds(NoisyTarget):
         if job.kind == "measure" and job.payload["evaluator"] == "generation":
             late = 1.3 if self.jobs.count("generation:full") > 6 and params.get("x") == 1 else 1.0
             ms = params.get("ttft", 300) * late * self.draw.lognormvariate(0, 0.02)
-            value.append(Measurement("ttft_ms_p50", ms, "ms", ms * 0.99, ms * 1.01, 2, "fake-1",
-                                     (ms, ms)).to_json())  # fmt: skip
+            value.append(
+                Measurement(
+                    "ttft_ms_p50", ms, "ms", ms * 0.99, ms * 1.01, 2, "fake-1", (ms, ms)
+                ).to_json()
+            )
         return value
 
 
 def test_what_was_beaten_by_a_fallen_one_is_tried_again(tmp_path: Path) -> None:
     """In turns the winner turns out to break a limit; who was pruned for it meets all of them."""
-    three = [noop(x=0, ttft=200, ms=20.0), noop(x=1, ttft=97, ms=5.0, quality=0.95),
-             noop(x=2, ttft=50, ms=10.0, quality=0.5)]  # fmt: skip
+    three = [
+        noop(x=0, ttft=200, ms=20.0),
+        noop(x=1, ttft=97, ms=5.0, quality=0.95),
+        noop(x=2, ttft=50, ms=10.0, quality=0.5),
+    ]
     engine = make_engine(tmp_path, three, ("ttft_ms_p50 <= 100",), finals_s=60.0, trials=9)
     speed = replace(
         IN_TURNS[1],
@@ -248,13 +267,13 @@ def test_what_was_beaten_by_a_fallen_one_is_tried_again(tmp_path: Path) -> None:
     engine.target = TwoSpeeds(noise=0.005, drift=0.0)
     kinds: list[list[str]] = []
     engine.on_update = (
-        lambda standing: kinds.append(  # type: ignore[method-assign]
+        lambda summary: kinds.append(  # type: ignore[method-assign]
             [o.kind.value for o in engine.recorder.outcomes[:3]]
         )
     )
-    standing = engine.run()
+    summary = engine.run()
     assert kinds[0] == ["ok", "ok", "pruned"]
     assert [o.kind.value for o in engine.recorder.outcomes[:3]] == ["ok", "ok", "ok"]
-    assert standing.feasible >= {3}
-    assert 2 not in standing.feasible
+    assert summary.feasible >= {3}
+    assert 2 not in summary.feasible
     assert engine.recorder.trials() == 3 + 1 + 1, "the other try of it, and the space's own"

@@ -11,21 +11,40 @@ from paretune.search.tolerance import Tolerance, parse_tolerance
 @pytest.mark.parametrize(
     ("given_as", "expected"),
     [
-        (0, Tolerance(0.0)), (0.01, Tolerance(0.01)), ("0.01", Tolerance(0.01)),
-        ("1e-2", Tolerance(0.01)), ("1%", Tolerance(0.01, True)),
+        (0, Tolerance(0.0)),
+        (0.01, Tolerance(0.01)),
+        ("0.01", Tolerance(0.01)),
+        ("1e-2", Tolerance(0.01)),
+        ("1%", Tolerance(0.01, True)),
         (" 0.5 % ", Tolerance(0.005, True)),
-        ("+2", Tolerance(2.0)), (".5%", Tolerance(0.005, True)),
+        ("+2", Tolerance(2.0)),
+        (".5%", Tolerance(0.005, True)),
     ],
-)  # fmt: skip
+)
 def test_what_is_read(given_as: Json, expected: Tolerance) -> None:
     assert parse_tolerance(given_as) == expected
 
 
 @pytest.mark.parametrize(
     "wrong",
-    [-0.1, "-1%", True, None, [], {}, "", "%", "much", "1%%", "1 ms", math.nan, math.inf, "1e999",
-     10**400],
-)  # fmt: skip
+    [
+        -0.1,
+        "-1%",
+        True,
+        None,
+        [],
+        {},
+        "",
+        "%",
+        "much",
+        "1%%",
+        "1 ms",
+        math.nan,
+        math.inf,
+        "1e999",
+        10**400,
+    ],
+)
 def test_what_is_refused(wrong: Json) -> None:
     with pytest.raises(ValueError, match="expected a number in the metric's unit"):
         parse_tolerance(wrong)

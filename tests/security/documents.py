@@ -16,8 +16,12 @@ def document(text: str, name: str = "") -> dict[str, Any]:
     """
     metric = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 3, "unit": text, "reason": None}
     none = {**metric, "value": None, "reason": text}
-    metrics = {f"accuracy{name}": metric, f"ms{name}": metric, f"mb{name}": none,
-               f"never{name}": none}  # fmt: skip
+    metrics = {
+        f"accuracy{name}": metric,
+        f"ms{name}": metric,
+        f"mb{name}": none,
+        f"never{name}": none,
+    }
     recipe = [{"pass": f"genai{text}x", "params": {f"k{text}": text, "l": [text, {text: text}]}}]
     runtime = {"provider": f"cpu{name}", "threads": 2}
     candidate = {
@@ -34,8 +38,13 @@ def document(text: str, name: str = "") -> dict[str, Any]:
         "artifact": f"sha256:{text}",
         "seconds": [{"step": f"genai{text}x", "s": 1.0, "cached": False}],
     }
-    failed = {"outcome": "failed", "reason": text, "feasible": False, "pareto": False,
-              "metrics": {**metrics, f"mb{name}": metric}}  # fmt: skip
+    failed = {
+        "outcome": "failed",
+        "reason": text,
+        "feasible": False,
+        "pareto": False,
+        "metrics": {**metrics, f"mb{name}": metric},
+    }
     names = ("processor", "os", "python", "fingerprint")
     limit = {"metric": f"accuracy{name}", "op": ">=", "value": 0.9, "text": f"accuracy {text}"}
     found: dict[str, Any] = {
@@ -44,8 +53,15 @@ def document(text: str, name: str = "") -> dict[str, Any]:
         "status": "finished",
         "config": text,
         "versions": {f"torch{name}": f"1.0{name}"},
-        "device": {**dict.fromkeys(names, text), "cores": 2, "logical_cores": 2, "memory": 1,
-                   "providers": [text], "flags": [text], "gpus": [text]},
+        "device": {
+            **dict.fromkeys(names, text),
+            "cores": 2,
+            "logical_cores": 2,
+            "memory": 1,
+            "providers": [text],
+            "flags": [text],
+            "gpus": [text],
+        },
         "objectives": [{"metric": f"accuracy{name}", "direction": "maximize"}],
         "notes": [text],
         "constraints": [limit],
@@ -55,6 +71,6 @@ def document(text: str, name: str = "") -> dict[str, Any]:
         "best": 1,
         "nearest_miss": {"id": 2, "constraint": text, "value": 1.0, "limit": 2.0},
         "no_difference": [{"pass": text, "param": text, "values": [text, text], "groups": 2}],
-    }  # fmt: skip
+    }
     Results.model_validate(found)
     return found

@@ -51,9 +51,15 @@ def json_values(words: Sequence[str] = ()) -> st.SearchStrategy[Any]:
     texts = st.text(max_size=8)
     named = texts | st.sampled_from(words) if words else texts
     scalars = st.one_of(
-        st.none(), st.booleans(), st.integers(), st.integers(-3, 20), st.floats(),
-        named, named, st.sampled_from(EDGES),
-    )  # fmt: skip
+        st.none(),
+        st.booleans(),
+        st.integers(),
+        st.integers(-3, 20),
+        st.floats(),
+        named,
+        named,
+        st.sampled_from(EDGES),
+    )
     return st.recursive(
         scalars,
         lambda inner: st.lists(inner, max_size=3) | st.dictionaries(named, inner, max_size=3),

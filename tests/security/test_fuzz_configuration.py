@@ -21,8 +21,13 @@ VALID: dict[str, Any] = {
     "model": "model",
     "data": {
         "tone": {
-            "file": "tone.jsonl", "format": "jsonl", "prompt": "{p}: ", "answer": "{t}",
-            "split": {"test": 0.5, "seed": 0, "group": "p"}, "limit": 8, "chat": False,
+            "file": "tone.jsonl",
+            "format": "jsonl",
+            "prompt": "{p}: ",
+            "answer": "{t}",
+            "split": {"test": 0.5, "seed": 0, "group": "p"},
+            "limit": 8,
+            "chat": False,
         }
     },
     "passes": [
@@ -47,12 +52,40 @@ VALID: dict[str, Any] = {
     "objectives": {"maximize": "accuracy", "minimize": ["size_mb"]},
     "constraints": ["accuracy >= 0.5", "size_mb <= baseline * 2"],
     "search": {"time": "10m", "trials": 5, "seed": 0, "prefer": "accuracy", "job_memory": "8GB"},
-}  # fmt: skip
+}
 WORDS = (
-    "model", "tone", "tone.train", "lora", "merge", "genai", "any", "optional", "low", "high",
-    "log", "step", "precision", "fp32", "accuracy", "baseline", "cpu", "maximize", "10m", "-1",
-    "{p}", "{", "}", "{p!r}", "{0}", "{p:99}", "custom", "hub", "files", "test", "nan",
-)  # fmt: skip
+    "model",
+    "tone",
+    "tone.train",
+    "lora",
+    "merge",
+    "genai",
+    "any",
+    "optional",
+    "low",
+    "high",
+    "log",
+    "step",
+    "precision",
+    "fp32",
+    "accuracy",
+    "baseline",
+    "cpu",
+    "maximize",
+    "10m",
+    "-1",
+    "{p}",
+    "{",
+    "}",
+    "{p!r}",
+    "{0}",
+    "{p:99}",
+    "custom",
+    "hub",
+    "files",
+    "test",
+    "nan",
+)
 
 
 @pytest.fixture(scope="module")

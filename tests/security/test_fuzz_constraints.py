@@ -10,10 +10,41 @@ from paretune.search.constraints import Constraint, parse_constraint, parse_wher
 from tests.security.fuzzing import fuzz
 
 PARTS = (
-    "accuracy", "size_mb", "decode_ms_p50@64", "baseline", "<=", "<", ">=", ">", "=", "==", "+",
-    "-", "*", "/", "0.5", "1e3", "1e999", "-1e-999", ".", "5.", "\u0663", "inf", "nan", "0x10",
-    " ", "\t", "\n", "\0", ",", "(", ")", "__import__('os')", "and", "1" * 250,
-)  # fmt: skip
+    "accuracy",
+    "size_mb",
+    "decode_ms_p50@64",
+    "baseline",
+    "<=",
+    "<",
+    ">=",
+    ">",
+    "=",
+    "==",
+    "+",
+    "-",
+    "*",
+    "/",
+    "0.5",
+    "1e3",
+    "1e999",
+    "-1e-999",
+    ".",
+    "5.",
+    "\u0663",
+    "inf",
+    "nan",
+    "0x10",
+    " ",
+    "\t",
+    "\n",
+    "\0",
+    ",",
+    "(",
+    ")",
+    "__import__('os')",
+    "and",
+    "1" * 250,
+)
 texts = st.lists(st.sampled_from(PARTS), max_size=8).map("".join) | st.text(max_size=40)
 
 

@@ -22,9 +22,15 @@ HEADER = {
     "b.weight": {"dtype": "BF16", "shape": [4], "data_offsets": [16, 24]},
 }
 CONFIG = {
-    "model_type": "llama", "hidden_size": 8, "num_attention_heads": 2, "num_hidden_layers": 1,
-    "vocab_size": 9, "head_dim": None, "tie_word_embeddings": True, "architectures": ["A"],
-}  # fmt: skip
+    "model_type": "llama",
+    "hidden_size": 8,
+    "num_attention_heads": 2,
+    "num_hidden_layers": 1,
+    "vocab_size": 9,
+    "head_dim": None,
+    "tie_word_embeddings": True,
+    "architectures": ["A"],
+}
 INDEX = {"metadata": {"total_size": 4}, "weight_map": {"w": "model.safetensors"}}
 GENAI = {
     "model": {
@@ -41,10 +47,23 @@ GENAI = {
     "search": {"max_length": 9, "do_sample": False},
 }
 WORDS = (
-    "filename", "config_filename", "custom_ops_library", "tokenizer_dir", "session_options",
-    "model.onnx", "../x", "weight_map", "model.safetensors", "dtype", "shape", "data_offsets",
-    "F32", "transformers_weights", "auto_map", "hidden_size",
-)  # fmt: skip
+    "filename",
+    "config_filename",
+    "custom_ops_library",
+    "tokenizer_dir",
+    "session_options",
+    "model.onnx",
+    "../x",
+    "weight_map",
+    "model.safetensors",
+    "dtype",
+    "shape",
+    "data_offsets",
+    "F32",
+    "transformers_weights",
+    "auto_map",
+    "hidden_size",
+)
 
 
 def model() -> bytes:

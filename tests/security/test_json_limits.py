@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from paretune.core.errors import UsageError
-from paretune.core.jsontools import MOST_DEPTH, canonical, parse_json, read_json, read_model_json
+from paretune.core.jsontools import MAX_DEPTH, canonical, parse_json, read_json, read_model_json
 from paretune.models.handle import inspect, open_model, safetensors_header
 from tests.security.hostile import safetensors, write_genai, write_hugging_face
 
@@ -20,7 +20,7 @@ NO_JSON: dict[str, str | bytes] = {
     "half": '{"a": ',
     "deep": DEEP,
     "deep objects": '{"a":' * 100_000,
-    "just too deep": "[" * (MOST_DEPTH + 1) + "]" * (MOST_DEPTH + 1),
+    "just too deep": "[" * (MAX_DEPTH + 1) + "]" * (MAX_DEPTH + 1),
     "not UTF-8": b"\xff\xfe{}",
     "a mark": b"\xef\xbb\xbf{}",
     "half a character": '{"a": "\\ud800"}',
@@ -70,7 +70,7 @@ def test_a_file_that_is_too_large_is_refused_unparsed(tmp_path: Path) -> None:
 def test_depth_is_counted_where_a_text_only_looks_deep() -> None:
     assert parse_json(json.dumps("[" * 1000)) == "[" * 1000
     assert len(parse_json("[" + "[]," * 1000 + "[]]")) == 1001
-    assert parse_json("[" * MOST_DEPTH + "]" * MOST_DEPTH)
+    assert parse_json("[" * MAX_DEPTH + "]" * MAX_DEPTH)
 
 
 @pytest.mark.parametrize("content", [c for c in NO_JSON.values() if isinstance(c, str)])

@@ -10,7 +10,7 @@ from onnx import TensorProto, helper
 from paretune.core.errors import UsageError
 from paretune.models import onnx_files
 from paretune.models.handle import open_model
-from paretune.models.onnx_files import INSIDE, MOST_BYTES, external_files
+from paretune.models.onnx_files import INSIDE, MAX_BYTES, external_files
 
 
 def test_the_table_of_fields_is_that_of_the_installed_onnx() -> None:
@@ -145,7 +145,7 @@ def _field(number: int, content: bytes) -> bytes:
 
 def test_a_model_that_is_larger_than_protobuf_can_be_is_refused_unread(tmp_path: Path) -> None:
     with open(tmp_path / "m.onnx", "wb") as file:
-        file.truncate(MOST_BYTES + 1)  # takes no space on disk
+        file.truncate(MAX_BYTES + 1)  # takes no space on disk
     with pytest.raises(UsageError, match=r"at most 2147483647\n.*save_as_external_data=True"):
         open_model(tmp_path)
 
@@ -153,7 +153,7 @@ def test_a_model_that_is_larger_than_protobuf_can_be_is_refused_unread(tmp_path:
 def test_a_model_of_countless_parts_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(onnx_files, "_MOST_FIELDS", 1000)
+    monkeypatch.setattr(onnx_files, "_MAX_FIELDS", 1000)
     (tmp_path / "m.onnx").write_bytes(b"\x08\x01" * 1001)
     with pytest.raises(UsageError, match="more than 1000 fields"):
         external_files(tmp_path / "m.onnx")

@@ -69,9 +69,11 @@ def test_merge_does_not_fall_back_to_a_pickled_adapter(run_job: Run, tmp_path: P
     write_pickle(folder / "adapter_model.bin", tmp_path / "sign")
     model = Model(ModelKind.HF_ADAPTER, folder, "sha256:x", base)
     ended = run_job(
-        "build", input=model.to_json(), recipe=[{"pass": "merge", "params": {}}],
+        "build",
+        input=model.to_json(),
+        recipe=[{"pass": "merge", "params": {}}],
         store=str(tmp_path / "store"),
-    )  # fmt: skip
+    )
     assert ended.status == "failed"
     assert "found only pickled ones (adapter_model.bin)" in (ended.reason or "")
     assert not (tmp_path / "sign").exists()
@@ -85,9 +87,11 @@ def test_the_model_builder_does_not_fall_back_to_pickled_weights(
     (tmp_path / "model" / "model.safetensors").rename(tmp_path / "model" / "decoy.safetensors")
     write_pickle(tmp_path / "model" / "pytorch_model.bin", tmp_path / "sign")
     ended = run_job(
-        "build", input=Model(ModelKind.HF, tmp_path / "model", "sha256:x").to_json(),
-        recipe=[{"pass": "genai", "params": {"precision": "fp32"}}], store=str(tmp_path / "store"),
-    )  # fmt: skip
+        "build",
+        input=Model(ModelKind.HF, tmp_path / "model", "sha256:x").to_json(),
+        recipe=[{"pass": "genai", "params": {"precision": "fp32"}}],
+        store=str(tmp_path / "store"),
+    )
     assert ended.status == "failed"
     assert not (tmp_path / "sign").exists()
     assert "found only pickled ones (pytorch_model.bin)" in (ended.reason or "")
@@ -109,9 +113,12 @@ def test_weights_of_an_onnx_model_may_be_called_bin(tmp_path: Path) -> None:
 
     graph = helper.make_graph([], "g", [], [], [numpy_helper.from_array(_ones(), "w")])
     onnx.save_model(
-        helper.make_model(graph), tmp_path / "m.onnx", save_as_external_data=True,
-        location="weights.bin", size_threshold=0,
-    )  # fmt: skip
+        helper.make_model(graph),
+        tmp_path / "m.onnx",
+        save_as_external_data=True,
+        location="weights.bin",
+        size_threshold=0,
+    )
     folder = write_genai(tmp_path / "model", (tmp_path / "m.onnx").read_bytes())
     (tmp_path / "weights.bin").rename(folder / "weights.bin")
     write_pickle(folder / "pytorch_model.bin", tmp_path / "sign")

@@ -24,8 +24,11 @@ FLAG = "--trust-remote-code"
 def rows(tmp_path: Path) -> Any:
     """A data set to train on."""
     (tmp_path / "d.txt").write_text("one text\n")
-    return {"specs": {"d": {"file": "d.txt", "text": "{text}"}}, "root": str(tmp_path),
-            "allow_network": False}  # fmt: skip
+    return {
+        "specs": {"d": {"file": "d.txt", "text": "{text}"}},
+        "root": str(tmp_path),
+        "allow_network": False,
+    }
 
 
 def hostile(llama: Path, folder: Path, *, needed: bool) -> dict[str, Any]:
@@ -78,9 +81,13 @@ def test_code_that_is_needed_is_refused_with_what_to_do(
 def test_with_the_flag_it_runs(run_job: Run, llama: Path, tmp_path: Path, rows: Any) -> None:
     model = hostile(llama, tmp_path, needed=True)
     built = run_job(
-        "build", input=model, recipe=[LORA], store=str(tmp_path / "store"), data=rows,
+        "build",
+        input=model,
+        recipe=[LORA],
+        store=str(tmp_path / "store"),
+        data=rows,
         trust_remote_code=True,
-    )  # fmt: skip
+    )
     assert built.status == "ok", built.reason
     assert (tmp_path / "sign").exists()
 
@@ -91,9 +98,10 @@ def test_the_flag_reaches_what_loads_a_model(
 ) -> None:
     hostile(llama, tmp_path, needed=True)
     ended = run_job(
-        "call", function="tests.security.hostile:generate",
+        "call",
+        function="tests.security.hostile:generate",
         args={"folder": str(tmp_path / "model"), "trust_remote_code": trusted},
-    )  # fmt: skip
+    )
     assert ended.status == ("ok" if trusted else "invalid"), ended.reason
     assert (tmp_path / "sign").exists() is trusted
 

@@ -47,7 +47,7 @@ def test_what_is_too_much_is_refused(text: str, told: str) -> None:
 
 @pytest.mark.parametrize("text", ["- a\n" * 600, "".join(f"a{i}: 1\n" for i in range(600))])
 def test_a_text_of_countless_parts_is_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(yaml_source, "_MOST_NODES", 500)
+    monkeypatch.setattr(yaml_source, "_MAX_NODES", 500)
     with pytest.raises(ConfigError, match=r"c\.yaml:\d+: not YAML: unreasonably large"):
         Source(text, "c.yaml")
 

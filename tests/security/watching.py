@@ -49,8 +49,12 @@ def watched(
     with tempfile.NamedTemporaryFile() as seen:
         ran = subprocess.run(
             [strace, *_OPTIONS, "-e", _CALLS, "-o", seen.name, *command],
-            capture_output=True, text=True, check=False, env=dict(env), cwd=cwd,
-        )  # fmt: skip
+            capture_output=True,
+            text=True,
+            check=False,
+            env=dict(env),
+            cwd=cwd,
+        )
         calls = Path(seen.name).read_text(encoding="utf-8", errors="replace")
     return ran, [
         f"{found['address']}:{found['port']}"

@@ -12,8 +12,11 @@ from paretune.stats.window_bounds import TOKENS, WINDOWS
 
 
 def test_a_share_is_the_mean_of_its_samples() -> None:
-    found = scores(Measurement("a", 0.75, "fraction", n=4, samples=(1.0, 1.0, 0.0, 1.0),
-                               details={"rows": [0, 2, 3, 9]}))  # fmt: skip
+    found = scores(
+        Measurement(
+            "a", 0.75, "fraction", n=4, samples=(1.0, 1.0, 0.0, 1.0), details={"rows": [0, 2, 3, 9]}
+        )
+    )
     assert found is not None
     assert found.rows == (0, 2, 3, 9)
     assert found.binary

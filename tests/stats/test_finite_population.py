@@ -13,8 +13,14 @@ from paretune.stats.finite_population import count_bounds, final_bounds
 
 
 def _share(rows: list[int], answers: list[float]) -> Measurement:
-    return Measurement("accuracy", sum(answers) / len(rows), "fraction", n=len(rows),
-                       samples=tuple(answers), details={"rows": rows})  # fmt: skip
+    return Measurement(
+        "accuracy",
+        sum(answers) / len(rows),
+        "fraction",
+        n=len(rows),
+        samples=tuple(answers),
+        details={"rows": rows},
+    )
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=80), st.data())

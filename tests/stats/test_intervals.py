@@ -23,10 +23,12 @@ samples = st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=60)
     ("successes", "n", "low", "high"),
     # Newcombe, "Two-sided confidence intervals for the single proportion", 1998, table I, method 3.
     [
-        (81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605),
-        (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718),
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
     ],
-)  # fmt: skip
+)
 def test_wilson_gives_the_published_values(successes: int, n: int, low: float, high: float) -> None:
     assert wilson(successes, n) == pytest.approx((low, high), abs=5e-5)
 

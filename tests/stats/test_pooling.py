@@ -84,12 +84,25 @@ def test_percentiles_come_from_all_samples() -> None:
         none = Measurement("decode_ms_p95@64", None, "ms", reason="too few")
         return {**_block(values, "decode_ms_p50@64"), "decode_ms_p95@64": none}
 
-    alone = pool([{**_block([1.0, 2.0], "decode_ms_p50@64"),
-                   "decode_ms_p95@64": block(0)["decode_ms_p95@64"]}])  # fmt: skip
+    alone = pool(
+        [
+            {
+                **_block([1.0, 2.0], "decode_ms_p50@64"),
+                "decode_ms_p95@64": block(0)["decode_ms_p95@64"],
+            }
+        ]
+    )
     assert alone["decode_ms_p95@64"].value is None
     assert "too few samples: 2 of the 130" in str(alone["decode_ms_p95@64"].reason)
-    several = pool([{**_block([1.0, 2.0], "decode_ms_p50@64"),
-                     "decode_ms_p95@64": block(0)["decode_ms_p95@64"]}] * 3)  # fmt: skip
+    several = pool(
+        [
+            {
+                **_block([1.0, 2.0], "decode_ms_p50@64"),
+                "decode_ms_p95@64": block(0)["decode_ms_p95@64"],
+            }
+        ]
+        * 3
+    )
     assert "too few samples: 6 of the 130" in str(several["decode_ms_p95@64"].reason)
     pooled = pool([block(100), block(100)])
     assert pooled["decode_ms_p95@64"].value == pytest.approx(194.0)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from paretune.core.measurement import Measurement
 from paretune.stats.pooling import interval, pool, spreads_of
 from paretune.stats.process_spread import (
-    FEWEST,
+    MIN_COUNT,
     Spread,
     digamma,
     inverse_trigamma,
@@ -65,8 +65,8 @@ def test_the_interval_covers_and_is_narrower(uneven: float, spells: bool) -> Non
 
 
 def test_few_candidates_teach_nothing() -> None:
-    assert learnt([[10.0, 11.0, 12.0]] * (FEWEST - 1)) is None
-    assert learnt([[10.0, 11.0, 12.0]] * FEWEST) is not None
+    assert learnt([[10.0, 11.0, 12.0]] * (MIN_COUNT - 1)) is None
+    assert learnt([[10.0, 11.0, 12.0]] * MIN_COUNT) is not None
     assert learnt([[10.0]] * 50) is None
     assert learnt([[0.0, 1.0, 2.0]] * 50) is None
 

@@ -20,10 +20,11 @@ P50, P95 = "decode_ms_p50", "decode_ms_p95"
 def block(samples: list[float], **details: object) -> dict[str, Measurement]:
     middle = statistics.median(samples)
     return {
-        P50: Measurement(P50, middle, "ms", middle, middle, len(samples), "x", tuple(samples),
-                         details=details),
+        P50: Measurement(
+            P50, middle, "ms", middle, middle, len(samples), "x", tuple(samples), details=details
+        ),
         P95: Measurement(P95, None, "ms", reason="too few"),
-    }  # fmt: skip
+    }
 
 
 def _samples(draw: random.Random, n: int, tail: float = 0.08) -> list[float]:

@@ -27,10 +27,14 @@ def measured(sums: list[float], tokens: int = 10, seen: list[int] | None = None)
     shown = sorted(order)
     mean = sum(sums[i] for i in shown) / (tokens * len(shown))
     return Measurement(
-        "perplexity", math.exp(mean), "", n=tokens * len(shown), protocol="windows-1",
+        "perplexity",
+        math.exp(mean),
+        "",
+        n=tokens * len(shown),
+        protocol="windows-1",
         samples=tuple(sums[i] / tokens for i in shown),
         details={WINDOWS: shown, TOKENS: [tokens] * len(shown), ORDER: order},
-    )  # fmt: skip
+    )
 
 
 @given(st.lists(st.tuples(NATS, NATS), min_size=1, max_size=12), st.data())

@@ -66,19 +66,19 @@ def test_a_flipped_bit_is_noticed_at_the_first_use_in_a_process(tmp_path: Path) 
     file.write_bytes(bytes([file.read_bytes()[0] ^ 1]) + file.read_bytes()[1:])
     store = Store(tmp_path)
     assert store.lookup("k") is not None  # the sizes are right
-    assert not store.sound(digest)
+    assert not store.is_intact(digest)
     assert "does not match its digest" in store.faults[0]
     assert store.lookup("k") is None  # its object is set aside, and so is the action
     assert put(store, "k", "{}") == digest
-    assert store.sound(digest)
+    assert store.is_intact(digest)
 
 
 def test_a_file_that_changes_after_it_was_checked_is_checked_again(tmp_path: Path) -> None:
     store = Store(tmp_path)
     digest = put(store, "k", "{}")
-    assert store.sound(digest)
+    assert store.is_intact(digest)
     (store.object_path(digest) / "config.json").write_text("[]")
-    assert not store.sound(digest)
+    assert not store.is_intact(digest)
 
 
 def test_content_is_read_once_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,7 +90,7 @@ def test_content_is_read_once_a_process(tmp_path: Path, monkeypatch: pytest.Monk
         return folder_digest(folder)
 
     monkeypatch.setattr("paretune.store.artifacts.folder_digest", counted)
-    assert [store.sound(digest) for _ in range(3)] == [True] * 3
+    assert [store.is_intact(digest) for _ in range(3)] == [True] * 3
     assert len(read) == 1
 
 
@@ -185,8 +185,15 @@ print(build(payload, lambda progress: None)["model"]["digest"])
 def test_four_processes_at_once_build_each_key_once(tmp_path: Path) -> None:
     write_stub_model(tmp_path / "model")
     journal, flag = tmp_path / "built", tmp_path / "go"
-    command = [sys.executable, "-c", _BUILD, str(tmp_path / "store"), str(tmp_path / "model"),
-               str(journal), str(flag)]  # fmt: skip
+    command = [
+        sys.executable,
+        "-c",
+        _BUILD,
+        str(tmp_path / "store"),
+        str(tmp_path / "model"),
+        str(journal),
+        str(flag),
+    ]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests" / "plugins")}
     processes = [
         subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)

@@ -153,10 +153,15 @@ def test_cleaners_beside_each_other_and_beside_builds_never_fail(tmp_path: Path)
     command = [sys.executable, "-c", CLEANER, str(tmp_path / "store"), "15"]
     store = Store(tmp_path / "store", tmp_path / "gone study")
     cleaners = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE,
-                         stdout=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         for _ in range(2)
-    ]  # fmt: skip
+    ]
     for process in cleaners:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
@@ -170,10 +175,14 @@ def test_cleaners_beside_each_other_and_beside_builds_never_fail(tmp_path: Path)
                 made = store.lookup(f"k{n}") or Model(
                     ModelKind.HF, tmp_path, put(store, f"k{n}", "x" * n)
                 )
-            store.sound(made.digest)
+            store.is_intact(made.digest)
             try:
-                lay_out(replace(made, path=store.object_path(made.digest)), RuntimeSettings(),
-                        tmp_path / "package", link=True)  # fmt: skip
+                lay_out(
+                    replace(made, path=store.object_path(made.digest)),
+                    RuntimeSettings(),
+                    tmp_path / "package",
+                    link=True,
+                )
             except StateError as error:  # copied outside of a study that is searched: said, exit 4
                 assert "Was the store cleaned" in str(error)
             shutil.rmtree(tmp_path / "package", ignore_errors=True)

@@ -12,18 +12,19 @@ from hypothesis import strategies as st
 from paretune.core.candidate import Candidate, RuntimeSettings, Step
 from paretune.core.errors import StateError
 from paretune.core.measurement import Measurement
-from paretune.core.result import Outcome, OutcomeKind, StepTime
+from paretune.core.result import OutcomeKind, StepTime, TrialResult
 from paretune.study.folder import Study, read_outcomes
 
 
-def _outcome(id: int, seconds: float = 1.5, *, measured: bool = True) -> Outcome:
+def _outcome(id: int, seconds: float = 1.5, *, measured: bool = True) -> TrialResult:
     accuracy = Measurement("accuracy", id / 10, "fraction", 0.0, 1.0, 2, "p", (0.0, 1.0))
-    return Outcome(
-        id, Candidate((Step("noop", {"x": id}),), RuntimeSettings("cpu", 1)),
+    return TrialResult(
+        id,
+        Candidate((Step("noop", {"x": id}),), RuntimeSettings("cpu", 1)),
         OutcomeKind.OK if measured else OutcomeKind.CRASHED,
         measurements={"accuracy": accuracy} if measured else {},
         seconds=(StepTime("noop", seconds, False),),
-    )  # fmt: skip
+    )
 
 
 def test_a_dropped_outcome_keeps_its_time_its_trial_and_its_number(tmp_path: Path) -> None:
@@ -82,8 +83,11 @@ def test_what_is_used_and_cannot_be_read_is_told(tmp_path: Path) -> None:
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.lists(st.tuples(st.sampled_from(["record", "forget", "waste"]), st.integers(1, 4)),
-                max_size=12))  # fmt: skip
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["record", "forget", "waste"]), st.integers(1, 4)), max_size=12
+    )
+)
 def test_what_is_spent_never_falls(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int]]
 ) -> None:

@@ -8,13 +8,13 @@ import pytest
 from paretune.core.candidate import Candidate, RuntimeSettings, Step
 from paretune.core.errors import StateError, UsageError
 from paretune.core.measurement import Measurement, Rung
-from paretune.core.result import Outcome, OutcomeKind, StepTime
+from paretune.core.result import OutcomeKind, StepTime, TrialResult
 from paretune.study.folder import Study, in_use, read_outcomes
 
 DEVICE = {"fingerprint": "sha256:d"}
 
 
-def outcome(id: int, **changes: object) -> Outcome:
+def outcome(id: int, **changes: object) -> TrialResult:
     values = {
         "id": id,
         "candidate": Candidate((Step("noop", {"x": id}),), RuntimeSettings("cpu", 2)),
@@ -26,7 +26,7 @@ def outcome(id: int, **changes: object) -> Outcome:
         "artifact": "sha256:a",
         "seconds": (StepTime("noop", 1.5, False), StepTime("old", 9.0, True)),
     }
-    return Outcome(**{**values, **changes})  # type: ignore[arg-type]
+    return TrialResult(**{**values, **changes})  # type: ignore[arg-type]
 
 
 def test_an_outcome_is_read_back_whole(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from paretune.models.handle import open_model
 from paretune.store.artifacts import Store
 from paretune.study.folder import read_outcomes
 from paretune.study.inputs import MODEL, Inputs, check, renewed
-from paretune.study.job_factory import JobWorkbench
+from paretune.study.job_factory import StudyJobFactory
 from tests.tiny_models import make_tiny_llama
 
 ROWS = [{"t": f"text {n}", "y": "good" if n % 2 else "bad"} for n in range(20)]
@@ -82,7 +82,7 @@ def test_a_package_that_links_to_the_input_changes_nothing(model: Path, tmp_path
     with open(model / "model.safetensors", "ab") as file:
         file.truncate(2 << 20)  # large enough to be linked: its inode's time changes
     opened, store = open_model(model), Store(tmp_path / "store")
-    bench = JobWorkbench(opened, store, {}, links=True)
+    bench = StudyJobFactory(opened, store, {}, links=True)
     with bench.packaged(opened, RuntimeSettings()) as package:
         assert (package.path / "model.safetensors").stat().st_nlink == 2
         job = bench.smoke(package, RuntimeSettings())
@@ -163,8 +163,8 @@ def test_what_was_replaced_between_two_candidates_ends_the_search(
 
     after = Search._after
 
-    def meddle(self: Search, outcome: Any, standing: Any) -> None:
-        after(self, outcome, standing)
+    def meddle(self: Search, outcome: Any, summary: Any) -> None:
+        after(self, outcome, summary)
         if outcome.id == 2:
             replace(config.parent / which, in_place=False)
 

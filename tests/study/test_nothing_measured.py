@@ -8,15 +8,30 @@ from paretune.study.nothing_measured import nothing_measured
 
 def row(id: int, outcome: str, reason: str | None = None) -> dict[str, Any]:
     return {
-        "id": id, "outcome": outcome, "reason": reason, "recipe": [], "metrics": {},
-        "runtime": {"provider": "cpu", "threads": 1}, "seconds": [], "feasible": False,
-        "pareto": False, "duplicate_of": None, "rung": None,
-    }  # fmt: skip
+        "id": id,
+        "outcome": outcome,
+        "reason": reason,
+        "recipe": [],
+        "metrics": {},
+        "runtime": {"provider": "cpu", "threads": 1},
+        "seconds": [],
+        "feasible": False,
+        "pareto": False,
+        "duplicate_of": None,
+        "rung": None,
+    }
 
 
 def results(*candidates: dict[str, Any]) -> dict[str, Any]:
-    return {"candidates": list(candidates), "best": None, "nearest_miss": None, "baseline": None,
-            "constraints": [], "objectives": [], "status": "finished"}  # fmt: skip
+    return {
+        "candidates": list(candidates),
+        "best": None,
+        "nearest_miss": None,
+        "baseline": None,
+        "constraints": [],
+        "objectives": [],
+        "status": "finished",
+    }
 
 
 def test_all_failed_of_one_cause() -> None:

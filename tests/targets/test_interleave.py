@@ -18,8 +18,14 @@ import pytest
 
 from paretune.data.catalog import DataCatalog
 from paretune.models.handle import open_model
-from paretune.targets.base import Job, JobResult, JobStatus, TakesTurns
-from paretune.targets.interleave import ClosedError, Place, TurnsEndedError, fit_together, in_turns
+from paretune.targets.base import Interleaves, Job, JobResult, JobStatus
+from paretune.targets.interleave import (
+    ClosedError,
+    Place,
+    TurnsEndedError,
+    fit_together,
+    interleave,
+)
 from paretune.targets.launchers.local import LocalTarget
 from tests.tiny_models import make_tiny_llama
 
@@ -69,7 +75,7 @@ def _jobs(names: str) -> list[Job]:
 
 def test_one_works_at_a_time_and_all_before_any_works_again() -> None:
     threads = Threads(turns=6)
-    assert in_turns(threads.submit, _jobs("abc"), random.Random(0)) == [WELL] * 3
+    assert interleave(threads.submit, _jobs("abc"), random.Random(0)) == [WELL] * 3
     worked = sorted(threads.worked)
     assert all(end <= start for (_, end, _), (start, _, _) in pairwise(worked))
     names = [name for _, _, name in worked]
@@ -83,7 +89,7 @@ def test_one_works_at_a_time_and_all_before_any_works_again() -> None:
 def test_a_death_is_told_and_ends_the_others(when: int) -> None:
     threads = Threads(dies=lambda name, turn: name == "b" and turn == when)
     with pytest.raises(TurnsEndedError) as ended:
-        in_turns(threads.submit, _jobs("abc"), random.Random(0))
+        interleave(threads.submit, _jobs("abc"), random.Random(0))
     assert ended.value.number == 1
     assert ended.value.result.status is JobStatus.CRASHED
     threads.pool.shutdown(wait=True)  # nobody waits for the dead
@@ -94,7 +100,7 @@ def test_one_that_hangs_is_waited_for_until_the_time_is_up() -> None:
     hold = threading.Event()
     threads = Threads(dies=lambda name, turn: name == "b" and turn == 2 and not hold.wait(20))
     with pytest.raises(TimeoutError):
-        in_turns(threads.submit, _jobs("ab"), random.Random(0), seconds=0.3)
+        interleave(threads.submit, _jobs("ab"), random.Random(0), seconds=0.3)
     hold.set()
     threads.pool.shutdown(wait=True)
 
@@ -107,20 +113,25 @@ def test_models_that_fill_half_of_the_memory_do_not_go_together() -> None:
 
 def _measuring(folder: Path, evaluator: str, seconds: float = 0.05) -> Job:
     params = {"prompt_tokens": 8, "new_tokens": 4} if evaluator == "generation" else {}
-    return Job("measure", {
-        "model": open_model(folder).to_json(), "runtime": {"provider": "cpu", "threads": 1},
-        "evaluator": {"name": evaluator, "params": params}, "rung": "full",
-        "budget": {"seconds": seconds, "examples": None, "block": True},
-        "data": DataCatalog({}, folder).to_json(),
-    })  # fmt: skip
+    return Job(
+        "measure",
+        {
+            "model": open_model(folder).to_json(),
+            "runtime": {"provider": "cpu", "threads": 1},
+            "evaluator": {"name": evaluator, "params": params},
+            "rung": "full",
+            "budget": {"seconds": seconds, "examples": None, "block": True},
+            "data": DataCatalog({}, folder).to_json(),
+        },
+    )
 
 
 def test_real_processes_take_turns_and_others_get_one(target: LocalTarget, tmp_path: Path) -> None:
-    assert isinstance(target, TakesTurns)
+    assert isinstance(target, Interleaves)
     model = make_tiny_llama(tmp_path / "model")
     (model / "fake.txt").write_text("x 0.5 10.0\n")
     jobs = [_measuring(model, "generation"), _measuring(model, "readback")]
-    timed, other = target.in_turns(jobs, random.Random(0))
+    timed, other = target.interleave(jobs, random.Random(0))
     assert (timed.status, other.status) == (JobStatus.OK, JobStatus.OK)
     decode = next(m for m in timed.value if m["metric"] == "decode_ms_p50")
     assert len(decode["details"]["turns"]) == 4
@@ -137,7 +148,7 @@ def test_turns_are_taken_where_the_temporary_folder_has_a_long_name(
     model = make_tiny_llama(tmp_path / "model")
     (model / "fake.txt").write_text("x 0.5 10.0\n")
     jobs = [_measuring(model, "readback"), _measuring(model, "readback")]
-    results = target.in_turns(jobs, random.Random(0))
+    results = target.interleave(jobs, random.Random(0))
     assert [result.status for result in results] == [JobStatus.OK, JobStatus.OK]
     assert not list(long.glob("paretune-*"))
 
@@ -154,7 +165,7 @@ def test_a_process_that_is_killed_is_told(target: LocalTarget, tmp_path: Path) -
 
     def run() -> None:
         try:
-            target.in_turns(jobs, random.Random(0))
+            target.interleave(jobs, random.Random(0))
         except TurnsEndedError as error:
             found.append(error)
 

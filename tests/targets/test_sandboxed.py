@@ -62,8 +62,12 @@ def test_jobs_run_where_prctl_is_refused(tmp_path: Path) -> None:
     paths = os.pathsep.join([str(PLUGINS), *filter(None, sys.path)])
     seen = subprocess.run(
         [sys.executable, "-P", "-c", REFUSES + JOBS],
-        env={**os.environ, "PYTHONPATH": paths}, cwd=tmp_path,
-        capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+        env={**os.environ, "PYTHONPATH": paths},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
     assert seen.returncode == 0, seen.stderr
     assert json.loads(seen.stdout) == [3, "ok", "done", []]

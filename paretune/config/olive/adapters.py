@@ -52,9 +52,10 @@ _EVERYWHERE: dict[str, Rule] = {
 _LORA: dict[str, Rule] = {
     **_EVERYWHERE,
     "target_modules": takes("target_modules", texts),
-    **dict.fromkeys(("double_quant", "quant_type", "compute_dtype", "save_quant_config"),
-                    _NOT_QUANTIZED),
-}  # fmt: skip
+    **dict.fromkeys(
+        ("double_quant", "quant_type", "compute_dtype", "save_quant_config"), _NOT_QUANTIZED
+    ),
+}
 _QLORA: dict[str, Rule] = {
     **_EVERYWHERE,
     "target_modules": ignores("Olive's QLoRA trains every quantized layer, whatever it says"),
@@ -74,7 +75,7 @@ _SEARCHED_RANKS = [16, 32, 64]
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class Environment:
     """What a pass's translation may look at.
 
     Attributes:
@@ -90,59 +91,68 @@ class Surroundings:
     searching: bool
 
 
-def lora(config: PassConfig, at: Path, around: Surroundings) -> dict[str, Json]:
+def lora(config: PassConfig, at: Path, around: Environment) -> dict[str, Json]:
     """Return the parameters of ``lora``."""
     found = _adapter(config, at, around, _LORA)
     if "target_modules" not in found:
         found["target_modules"] = "all-linear"
         around.ledger.absent(
-            (*config.settings.path, "target_modules"), (*at, "target_modules"),
+            (*config.settings.path, "target_modules"),
+            (*at, "target_modules"),
             "Olive leaves the choice to PEFT, by the architecture; here every linear layer but "
-            "the head gets an adapter", Status.APPROXIMATED,
-        )  # fmt: skip
+            "the head gets an adapter",
+            Status.APPROXIMATED,
+        )
     return found
 
 
-def dora(config: PassConfig, at: Path, around: Surroundings) -> dict[str, Json]:
+def dora(config: PassConfig, at: Path, around: Environment) -> dict[str, Json]:
     """Return the parameters of ``lora`` that make it DoRA."""
     return {**lora(config, at, around), "use_dora": True}
 
 
-def qlora(config: PassConfig, at: Path, around: Surroundings) -> dict[str, Json]:
+def qlora(config: PassConfig, at: Path, around: Environment) -> dict[str, Json]:
     """Return the parameters of ``qlora``; what Olive would fill in is written out."""
     found = _adapter(config, at, around, _QLORA)
     for name, value in {**_QUANTIZED, "compute_dtype": found["dtype"]}.items():
         if name not in found:
             found[name] = value
-            around.ledger.absent((*config.settings.path, name), (*at, name),
-                                 f"Olive's default: {value}")  # fmt: skip
+            around.ledger.absent(
+                (*config.settings.path, name), (*at, name), f"Olive's default: {value}"
+            )
     return found
 
 
 def _adapter(
-    config: PassConfig, at: Path, around: Surroundings, rules: dict[str, Rule]
+    config: PassConfig, at: Path, around: Environment, rules: dict[str, Rule]
 ) -> dict[str, Json]:
     ledger, settings = around.ledger, config.settings
     found: dict[str, Json] = {}
     train = settings.take("train_data_config")
     if train is None:
-        ledger.absent((*settings.path, "train_data_config"), None,
-                      "Olive needs data to train on", Status.UNSUPPORTED)  # fmt: skip
+        ledger.absent(
+            (*settings.path, "train_data_config"),
+            None,
+            "Olive needs data to train on",
+            Status.UNSUPPORTED,
+        )
     else:
         reference = around.data.reference(train, (*at, "train"))
         found |= {} if reference is None else {"train": reference}
     held_out = _held_out(settings, at, around)
     arguments = Fields.of(
-        settings.take("training_args"), ledger, nested="extra_args",
+        settings.take("training_args"),
+        ledger,
+        nested="extra_args",
         otherwise=(*settings.path, "training_args"),
-    )  # fmt: skip
+    )
     found |= apply(rules, settings, ledger, at, of=_type(config), searching=around.searching)
     _fill(found, settings, at, around)
     found |= training(arguments, at, around.generation, ledger, held_out)
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _held_out(settings: Fields, at: Path, around: Surroundings) -> dict[str, Json]:
+def _held_out(settings: Fields, at: Path, around: Environment) -> dict[str, Json]:
     """Return what the loss is measured on while training."""
     ledger = around.ledger
     data, size = settings.take("eval_data_config"), settings.take("eval_dataset_size")
@@ -177,7 +187,7 @@ def _size(value: Json) -> float | None:
     return size if size < 1 else int(size)
 
 
-def _fill(found: dict[str, Json], settings: Fields, at: Path, around: Surroundings) -> None:
+def _fill(found: dict[str, Json], settings: Fields, at: Path, around: Environment) -> None:
     """Write out Olive's defaults where ours are others."""
     ledger = around.ledger
     defaults = dict(_DEFAULTS[around.generation])
@@ -190,8 +200,9 @@ def _fill(found: dict[str, Json], settings: Fields, at: Path, around: Surroundin
             ledger.absent((*settings.path, name), (*at, name), f"{what}: {value}")
     if "dtype" not in found:
         found["dtype"] = "fp32"
-        ledger.absent((*settings.path, "torch_dtype"), (*at, "dtype"), _SLOW_BF16,
-                      Status.APPROXIMATED)  # fmt: skip
+        ledger.absent(
+            (*settings.path, "torch_dtype"), (*at, "dtype"), _SLOW_BF16, Status.APPROXIMATED
+        )
 
 
 def _type(config: PassConfig) -> str:

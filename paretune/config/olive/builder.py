@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, get_args
 
-from paretune.config.olive.adapters import Surroundings
+from paretune.config.olive.adapters import Environment
 from paretune.config.olive.entries import Status
 from paretune.config.olive.fields import (
     Fields,
@@ -53,11 +53,13 @@ _OPTIONS: dict[str, Rule] = {
     "algo_config": takes("algorithm", _named(Algorithm), searched=True),
     "nodes_to_exclude": takes("nodes_to_exclude", _names),
     "op_types_to_quantize": only(
-        ["MatMul"], "MatMul", why="what the builder quantizes by default",
+        ["MatMul"],
+        "MatMul",
+        why="what the builder quantizes by default",
         otherwise="paretune builds with matrix products quantized, nothing else: builds with "
         "others did not load",
     ),
-}  # fmt: skip
+}
 _OFF = "paretune builds a whole model of plain operators"
 _EXTRA: dict[str, Rule] = {
     **_OPTIONS,
@@ -68,11 +70,19 @@ _EXTRA: dict[str, Rule] = {
     "filename": nearly("the model's file in the package is named as paretune names it"),
     "hf_token": ignores("a model is fetched before it is built; the builder sends no token"),
     **dict.fromkeys(
-        ("use_qdq", "use_8bits_moe", "use_webgpu_fp32", "use_cuda_bf16", "include_hidden_states",
-         "exclude_embeds", "exclude_lm_head", "enable_cuda_graph"),
+        (
+            "use_qdq",
+            "use_8bits_moe",
+            "use_webgpu_fp32",
+            "use_cuda_bf16",
+            "include_hidden_states",
+            "exclude_embeds",
+            "exclude_lm_head",
+            "enable_cuda_graph",
+        ),
         only(False, "false", "0", why="the builder's default", otherwise=_OFF),
     ),
-}  # fmt: skip
+}
 _RULES: dict[str, Rule] = {
     **{name: rule for name, rule in _EXTRA.items() if name.startswith(("int4_", "use_", "excl"))},
     "include_hidden_states": _EXTRA["include_hidden_states"],
@@ -81,9 +91,10 @@ _RULES: dict[str, Rule] = {
     "metadata_only": only(
         False, why="Olive's default", otherwise="paretune builds the model; metadata alone is none"
     ),
-    "search": nearly("how the package generates is left as the model says: change it in its "
-                     "genai_config.json"),
-}  # fmt: skip
+    "search": nearly(
+        "how the package generates is left as the model says: change it in its genai_config.json"
+    ),
+}
 _SEARCHED: Mapping[str, list[Json]] = {
     "block_size": [32, 64, 128],
     "is_symmetric": [True, False],
@@ -92,7 +103,7 @@ _SEARCHED: Mapping[str, list[Json]] = {
 """What Olive searches over since 0.12 where nothing else is said; before, it did not."""
 
 
-def genai(config: PassConfig, at: Path, around: Surroundings) -> dict[str, Json]:
+def genai(config: PassConfig, at: Path, around: Environment) -> dict[str, Json]:
     """Return the parameters of ``genai``; the provider is the target's, not the pass's."""
     ledger, settings = around.ledger, config.settings
     extra = Fields.of(settings.take("extra_options"), ledger)
@@ -100,17 +111,27 @@ def genai(config: PassConfig, at: Path, around: Surroundings) -> dict[str, Json]
     if remote is not None:
         remote_code(remote, ledger)
     precision = apply(
-        {"precision": _RULES["precision"]}, settings.split(frozenset({"precision"})), ledger, at,
+        {"precision": _RULES["precision"]},
+        settings.split(frozenset({"precision"})),
+        ledger,
+        at,
         of="ModelBuilder",
-    )  # fmt: skip
+    )
     if not precision:
         if not ledger.covers((*settings.path, "precision")):
-            ledger.absent((*settings.path, "precision"), None, "Olive needs the precision",
-                          Status.UNSUPPORTED)  # fmt: skip
+            ledger.absent(
+                (*settings.path, "precision"), None, "Olive needs the precision", Status.UNSUPPORTED
+            )
         precision = {"precision": "fp32"}
     quantized = precision["precision"] in _QUANTIZED
-    found = apply(_fitting(_EXTRA, quantized), extra, ledger, at, of="the model builder",
-                  searching=around.searching)  # fmt: skip
+    found = apply(
+        _fitting(_EXTRA, quantized),
+        extra,
+        ledger,
+        at,
+        of="the model builder",
+        searching=around.searching,
+    )
     rules = {
         name: ignores("extra_options says otherwise") if rule.into in found else rule
         for name, rule in _fitting(_RULES, quantized).items()

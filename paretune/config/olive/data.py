@@ -47,13 +47,14 @@ _LOADING: dict[str, Rule] = {
     "token": ignores(_OWN_TOKEN),
     "use_auth_token": ignores(_OWN_TOKEN),
     "type": only(
-        "huggingface_dataset", why="how Olive loads by default",
+        "huggingface_dataset",
+        why="how Olive loads by default",
         otherwise="loads by another component; paretune reads files and data sets of the hub",
     ),
     "name": ignores("a component's name for itself"),
     "col_filters": refused("paretune does not choose rows by their columns"),
     "data_dir": refused("paretune takes files by name, not by folder"),
-}  # fmt: skip
+}
 
 
 @dataclass
@@ -138,8 +139,12 @@ class DataSets:
         elif not valid:
             self.ledger.absent((*config.own.path, "name"), None, wrong, Status.UNSUPPORTED)
         if kind is None:
-            self.ledger.absent((*config.own.path, "type"), None, "Olive needs a container's type",
-                               Status.UNSUPPORTED)  # fmt: skip
+            self.ledger.absent(
+                (*config.own.path, "type"),
+                None,
+                "Olive needs a container's type",
+                Status.UNSUPPORTED,
+            )
         elif isinstance(kind.value, str) and kind.value.lower() == _CONTAINER:
             self.ledger.translated(kind.path, at)
         else:

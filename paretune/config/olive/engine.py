@@ -87,8 +87,11 @@ def read_folders(workflow: Workflow, ledger: Ledger) -> Folders:
         ledger: Told of every key.
     """
     cache = Fields.of(workflow.engine.take("cache_config"), ledger)
-    rules = {"clean_cache": _FRESH, "clean_evaluation_cache": _FRESH,
-             "enable_shared_cache": _LOCAL_ONLY}  # fmt: skip
+    rules = {
+        "clean_cache": _FRESH,
+        "clean_evaluation_cache": _FRESH,
+        "enable_shared_cache": _LOCAL_ONLY,
+    }
     beside, inner = workflow.engine.take("cache_dir"), cache.take("cache_dir")
     if beside is not None and inner is not None:
         ledger.no_effect(beside.path, "cache_config comes first")

@@ -30,9 +30,16 @@ from paretune.core.jsontools import Json
 _DECODE, _DECODE_95 = ("generation", "decode_ms_p50"), ("generation", "decode_ms_p95")
 _RATE = ("generation", "decode_tokens_per_s")
 _OF_LATENCY = {
-    "avg": _DECODE, "p50": _DECODE, "min": _DECODE, "p75": _DECODE,
-    "p90": _DECODE_95, "p95": _DECODE_95, "p99": _DECODE_95, "p999": _DECODE_95, "max": _DECODE_95,
-}  # fmt: skip
+    "avg": _DECODE,
+    "p50": _DECODE,
+    "min": _DECODE,
+    "p75": _DECODE,
+    "p90": _DECODE_95,
+    "p95": _DECODE_95,
+    "p99": _DECODE_95,
+    "p999": _DECODE_95,
+    "max": _DECODE_95,
+}
 _OF_ACCURACY = {
     **dict.fromkeys(("accuracy_score", "accuracy"), ("classification", "accuracy")),
     **dict.fromkeys(("f1_score", "f1"), ("classification", "macro_f1")),
@@ -51,9 +58,12 @@ LOWER = frozenset({"decode_ms_p50", "decode_ms_p95", "perplexity", "size_mb"})
 """Our metrics of these that are better when they are lower."""
 
 FIRST_METRIC = {
-    "generation": "decode_ms_p50", "classification": "accuracy", "exact_match": "exact_match",
-    "perplexity": "perplexity", "footprint": "size_mb",
-}  # fmt: skip
+    "generation": "decode_ms_p50",
+    "classification": "accuracy",
+    "exact_match": "exact_match",
+    "perplexity": "perplexity",
+    "footprint": "size_mb",
+}
 """What an evaluator is asked for where no priority says so."""
 _HOW = {
     "decode_ms_p50": "median time of one token decoded, not the mean of whole calls",
@@ -96,13 +106,14 @@ _NO_CODE = refused("names a function of a user's script; paretune runs none")
 _USER_RULES: dict[str, Rule] = {
     "io_bind": ignores("the run-time that generates binds its own inputs and outputs"),
     "shared_kv_buffer": ignores("the run-time that generates shares it by itself"),
-    "batch_size": only(1, why="one request at a time", otherwise="paretune times one request at a "
-                       "time"),
+    "batch_size": only(
+        1, why="one request at a time", otherwise="paretune times one request at a time"
+    ),
     "inference_settings": Rule(
         _no_settings, None, Status.NO_EFFECT, "nothing is set but that nothing is profiled"
     ),
     **dict.fromkeys(("dataloader_func", "evaluate_func", "metric_func", "func_kwargs"), _NO_CODE),
-}  # fmt: skip
+}
 
 
 @dataclass
@@ -282,13 +293,15 @@ class _Reader:
         for name in sorted(wanted):
             if name != "perplexity" and not self._data.is_pair(reference):
                 self._ledger.refuse(
-                    node.path, f"{name} needs prompts with answers (dataset_type: pair); running "
-                    "text has no right answer"
-                )  # fmt: skip
+                    node.path,
+                    f"{name} needs prompts with answers (dataset_type: pair); running "
+                    "text has no right answer",
+                )
             params = self._found.evaluators[name]
             if params.setdefault("data", reference) != reference:
-                self._ledger.refuse(node.path, f"{name} is measured on one data set, "
-                                    f"{params['data']} already")  # fmt: skip
+                self._ledger.refuse(
+                    node.path, f"{name} is measured on one data set, {params['data']} already"
+                )
 
     def _judge(self, parts: list[_Part]) -> None:
         """Turn priorities into objectives and goals into constraints."""

@@ -17,7 +17,7 @@ Reader: TypeAlias = Callable[[Json], Json]
 
 NULL = "null is the same as leaving it out"
 _LONGEST_NAME = 60
-_MOST_NAMES = 100
+_MAX_NAMES = 100
 
 
 @dataclass(frozen=True)
@@ -94,8 +94,9 @@ class Fields:
 
     def joined(self, other: Fields) -> Fields:
         """Return both together; where both have a key, this one's stays and the other is left."""
-        mine = {name: other._nodes.pop(name) for name in list(other._nodes)
-                if name not in self._nodes}  # fmt: skip
+        mine = {
+            name: other._nodes.pop(name) for name in list(other._nodes) if name not in self._nodes
+        }
         path = other.path if mine and not self._nodes else self.path
         return Fields(path, self._nodes | mine)
 
@@ -264,7 +265,7 @@ def near(name: Json, known: Collection[str]) -> str:
 
     Nor is there a hint among so many names that looking for it would take long.
     """
-    if not isinstance(name, str) or len(name) > _LONGEST_NAME or len(known) > _MOST_NAMES:
+    if not isinstance(name, str) or len(name) > _LONGEST_NAME or len(known) > _MAX_NAMES:
         return ""
     hint = nearest(name, known)
     return f". {hint}" if hint.startswith("Did") else ""

@@ -37,7 +37,8 @@ _LOAD_RULES: dict[str, Rule] = {
     **dict.fromkeys(
         ("attn_implementation", "_attn_implementation"),
         only(
-            "eager", "sdpa",
+            "eager",
+            "sdpa",
             why="the same attention, computed in another way: it decides how Olive exports it",
             otherwise="only the attentions eager and sdpa compute the same everywhere",
         ),
@@ -46,7 +47,7 @@ _LOAD_RULES: dict[str, Rule] = {
         ("quantization_method", "quantization_config"),
         refused("paretune takes a model that is not quantized yet; QLoRA quantizes it itself"),
     ),
-}  # fmt: skip
+}
 
 
 def translate_model(workflow: Workflow, ledger: Ledger, placed: Callable[[str], str]) -> str | None:
@@ -63,8 +64,10 @@ def translate_model(workflow: Workflow, ledger: Ledger, placed: Callable[[str], 
             fields.rest(ledger, Status.NO_EFFECT, "belongs to a model that is not supported")
         return None
     for args in (
-        hf.take("from_pretrained_args"), hf.take("model_loading_args"), model.take("load_kwargs"),
-    ):  # fmt: skip
+        hf.take("from_pretrained_args"),
+        hf.take("model_loading_args"),
+        model.take("load_kwargs"),
+    ):
         _loading(Fields.of(args, ledger, nested="extra_args"), ledger)
     _task(hf.take("task") or model.take("task"), ledger)
     named, path = hf.take("model_name"), model.take("model_path")
@@ -93,9 +96,11 @@ def _place(
 ) -> str | None:
     if node is None:
         ledger.absent(
-            (*workflow.model.path, "model_path"), None, "the model's folder or name is missing",
+            (*workflow.model.path, "model_path"),
+            None,
+            "the model's folder or name is missing",
             Status.UNSUPPORTED,
-        )  # fmt: skip
+        )
         return None
     if isinstance(node.value, dict):
         ledger.unsupported(
@@ -152,9 +157,10 @@ def remote_code(node: Node, ledger: Ledger) -> None:
         ledger.translated(node.path, None, "off unless --trust-remote-code is given")
     elif node.value is True:
         ledger.approximated(
-            node.path, "--trust-remote-code",
+            node.path,
+            "--trust-remote-code",
             "needs --trust-remote-code: what a file says never lets code run",
-        )  # fmt: skip
+        )
     else:
         ledger.unsupported(node.path, f"expected true or false, found {shown(node.value)}")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from paretune.config.olive.adapters import Surroundings, dora, lora, qlora
+from paretune.config.olive.adapters import Environment, dora, lora, qlora
 from paretune.config.olive.builder import genai
 from paretune.config.olive.entries import Status, children
 from paretune.config.olive.fields import Rule, apply, ignores, near, nearly, shown
@@ -14,7 +14,7 @@ from paretune.config.yaml_source import Path
 from paretune.core.jsontools import Json
 from paretune.models.handle import ModelKind
 
-Translator = Callable[[PassConfig, Path, Surroundings], dict[str, Json]]
+Translator = Callable[[PassConfig, Path, Environment], dict[str, Json]]
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Counterpart:
     translate: Translator
 
 
-def _none(config: PassConfig, at: Path, around: Surroundings) -> dict[str, Json]:
+def _none(config: PassConfig, at: Path, around: Environment) -> dict[str, Json]:
     return apply({}, config.settings, around.ledger, at, of=shown(config.name))
 
 
@@ -91,7 +91,7 @@ class Chain:
         steps: Each pass once.
     """
 
-    def __init__(self, workflow: Workflow, around: Surroundings, searching: bool) -> None:
+    def __init__(self, workflow: Workflow, around: Environment, searching: bool) -> None:
         self._workflow, self._around, self._ledger = workflow, around, around.ledger
         self._searching = searching
         self._evaluator = workflow.engine.peek("evaluator")
@@ -101,8 +101,12 @@ class Chain:
         self.first: list[Json] = []
         flows = self._flows()
         if not workflow.passes:
-            self._ledger.absent(("passes",), ("passes",), "paretune needs passes: it picks none "
-                                "by itself", Status.UNSUPPORTED)  # fmt: skip
+            self._ledger.absent(
+                ("passes",),
+                ("passes",),
+                "paretune needs passes: it picks none by itself",
+                Status.UNSUPPORTED,
+            )
         for name in workflow.passes.keys() - {name for flow in flows for name in flow}:
             self._unused(name)
         several = len(flows) > 1
@@ -124,10 +128,11 @@ class Chain:
             return [everything]
         flows: Json = node.value
         names_only = isinstance(flows, list) and all(
-            isinstance(flow, list) and flow
+            isinstance(flow, list)
+            and flow
             and all(isinstance(name, str) and name in everything for name in flow)
             for flow in flows
-        )  # fmt: skip
+        )
         if not names_only:
             self._ledger.unsupported(node.path, "expected lists of the passes' names")
             return [everything]
@@ -153,8 +158,11 @@ class Chain:
             entries = [step.entry for step in steps]
             found += [{"any": entries}] if len(entries) > 1 else entries
         if kind is _ADAPTER:
-            self._ledger.absent(("passes",), (*at, len(found)), "an adapter alone is neither "
-                                "measured nor packaged: it is merged into its model")  # fmt: skip
+            self._ledger.absent(
+                ("passes",),
+                (*at, len(found)),
+                "an adapter alone is neither measured nor packaged: it is merged into its model",
+            )
             found.append("merge")
         return found
 
@@ -172,8 +180,10 @@ class Chain:
             used = configs if self._searching else configs[:1]
             for config in configs[len(used) :]:
                 self._aside(config, "without a search strategy Olive takes the first of them")
-            found = [self._step(config, (*at, "any", i) if len(used) > 1 else at, kind)
-                     for i, config in enumerate(used)]  # fmt: skip
+            found = [
+                self._step(config, (*at, "any", i) if len(used) > 1 else at, kind)
+                for i, config in enumerate(used)
+            ]
             self._done[name] = [step for step in found if step is not None]
         return self._done[name]
 
@@ -208,17 +218,18 @@ class Chain:
         for fields in (config.settings, config.beside):
             fields.rest(self._ledger, Status.NO_EFFECT, "belongs to a pass that is not supported")
 
-    def _beside(self, config: PassConfig) -> Surroundings:
+    def _beside(self, config: PassConfig) -> Environment:
         """Speak for what is said of a pass's run; returns what its translation may look at."""
         around, beside = self._around, config.beside
         fixed, evaluator = beside.take("disable_search"), beside.take("evaluator")
         if fixed is not None and isinstance(fixed.value, bool):
             self._ledger.translated(fixed.path, ("passes",))
             searching = around.searching and not fixed.value
-            around = Surroundings(around.ledger, around.generation, around.data, searching)
+            around = Environment(around.ledger, around.generation, around.data, searching)
         elif fixed is not None:
-            self._ledger.unsupported(fixed.path, f"expected true or false, found "
-                                     f"{shown(fixed.value)}")  # fmt: skip
+            self._ledger.unsupported(
+                fixed.path, f"expected true or false, found {shown(fixed.value)}"
+            )
         if evaluator is not None:
             if evaluator.value in (None, self._evaluator):
                 self._ledger.translated(evaluator.path, ("evaluate",), "the workflow's own")
@@ -232,8 +243,10 @@ class Chain:
                 "clean_run_cache": ignores("the store is never stale: it is keyed by content"),
                 "output_name": nearly("`best/` in the study's folder is what comes out"),
             },
-            beside, self._ledger, of="a pass",
-        )  # fmt: skip
+            beside,
+            self._ledger,
+            of="a pass",
+        )
         return around
 
     def _local(self, value: Json) -> Json:

@@ -31,23 +31,29 @@ from paretune.core.jsontools import Json
 from paretune.data.catalog import columns_of
 
 _STRATEGIES = (
-    "line-by-line", "line-by-line-random", "join", "join-random", "join-sliding-window",
-)  # fmt: skip
+    "line-by-line",
+    "line-by-line-random",
+    "join",
+    "join-random",
+    "join-sliding-window",
+)
 _PAIRS = {"default": ("input", "output"), "self_instruct": ("prompt", "completion")}
 _NO_CODE = "names a function of a user's script; paretune runs none"
 
 _COMMON: dict[str, Rule] = {
     "type": only(
-        "text_generation_huggingface_pre_process", why="how Olive prepares text by default",
+        "text_generation_huggingface_pre_process",
+        why="how Olive prepares text by default",
         otherwise="prepares rows by another component; paretune makes text",
     ),
     "task": only(
-        *TASKS, why="what paretune prepares data for",
+        *TASKS,
+        why="what paretune prepares data for",
         otherwise="paretune prepares data for text generation only",
     ),
     "model_name": nearly("the input model's own tokenizer is used"),
     "name": ignores("a component's name for itself"),
-}  # fmt: skip
+}
 _CORPUS: dict[str, Rule] = {
     **_COMMON,
     **dict.fromkeys(("max_seq_len", "source_max_len"), takes("max_length", whole)),
@@ -67,12 +73,16 @@ _CORPUS: dict[str, Rule] = {
     "chat_template": refused("paretune takes prompts, no lists of messages"),
     "message_col": ignores("only a chat_template reads it"),
     "text_formatting_func": refused(_NO_CODE),
-}  # fmt: skip
+}
 _READ_WITH = {
-    "joiner": "join", "pad_to_max_len": "line", "drop_short_sequences": "line",
-    "use_attention_mask": "line", "stride": "sliding", "random_seed": "random",
+    "joiner": "join",
+    "pad_to_max_len": "line",
+    "drop_short_sequences": "line",
+    "use_attention_mask": "line",
+    "stride": "sliding",
+    "random_seed": "random",
     "random_retries": "random",
-}  # fmt: skip
+}
 """Olive reads these with the strategies that have that word in their name."""
 
 _NEEDED_WITH = {"stride": "sliding", "random_seed": "random", "max_samples": "random"}

@@ -21,17 +21,30 @@ _CODE = frozenset({"user_script", "script_dir", "model_script", "model_loader"})
 
 _OF_WORKFLOW = frozenset(
     {
-        "$schema", "workflow_id", "workflow_host", "azureml_client", "data_root", "pass_flows",
+        "$schema",
+        "workflow_id",
+        "workflow_host",
+        "azureml_client",
+        "data_root",
+        "pass_flows",
         "auto_optimizer_config",
     }
-)  # fmt: skip
+)
 _BESIDE_PASS = frozenset({"host", "evaluator", "disable_search", "clean_run_cache", "output_name"})
 _OF_LOADING = frozenset(
     {
-        "data_name", "subset", "split", "data_dir", "data_files", "col_filters", "streaming",
-        "revision", "token", "use_auth_token",
+        "data_name",
+        "subset",
+        "split",
+        "data_dir",
+        "data_files",
+        "col_filters",
+        "streaming",
+        "revision",
+        "token",
+        "use_auth_token",
     }
-)  # fmt: skip
+)
 _OF_DATALOADER = frozenset({"batch_size", "shuffle", "drop_last", "num_workers"})
 
 

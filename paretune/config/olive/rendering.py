@@ -13,8 +13,12 @@ from paretune.core.jsontools import Json
 from paretune.display.live import printable
 
 _ORDER = (
-    Status.UNSUPPORTED, Status.APPROXIMATED, Status.ADDED, Status.NO_EFFECT, Status.TRANSLATED,
-)  # fmt: skip
+    Status.UNSUPPORTED,
+    Status.APPROXIMATED,
+    Status.ADDED,
+    Status.NO_EFFECT,
+    Status.TRANSLATED,
+)
 
 
 class _Dumper(yaml.SafeDumper):

@@ -23,8 +23,11 @@ from paretune.config.olive.reading import Workflow
 from paretune.core.jsontools import Json
 
 _SAMPLERS = {
-    "sequential": "exhaustive", "exhaustive": "exhaustive", "random": "random", "tpe": "tpe",
-}  # fmt: skip
+    "sequential": "exhaustive",
+    "exhaustive": "exhaustive",
+    "random": "random",
+    "tpe": "tpe",
+}
 _ORDERS = ("joint", "pass-by-pass")
 _SEED = 1
 _OLD_SAMPLES = 1
@@ -102,8 +105,11 @@ def _order(node: Node | None, ledger: Ledger) -> None:
     if node.value == "joint":
         ledger.translated(node.path, ("passes",), "all passes are searched together")
     elif node.value == "pass-by-pass":
-        ledger.approximated(node.path, ("passes",), "all passes are searched together, which "
-                            "tries every combination that Olive would")  # fmt: skip
+        ledger.approximated(
+            node.path,
+            ("passes",),
+            "all passes are searched together, which tries every combination that Olive would",
+        )
     else:
         ledger.unsupported(node.path, f"expected {' or '.join(_ORDERS)}")
 
@@ -129,11 +135,20 @@ def _limits(fields: Fields, old: bool, strategy: str, ledger: Ledger) -> dict[st
         trials.append(_trials(samples, Status.TRANSLATED, _BESIDE, ledger))
     elif sampled and old:
         trials.append(_OLD_SAMPLES)
-        ledger.absent((*fields.path, "num_samples"), (*at, "trials"),
-                      f"Olive's default: {_OLD_SAMPLES}, {_BESIDE}")  # fmt: skip
+        ledger.absent(
+            (*fields.path, "num_samples"),
+            (*at, "trials"),
+            f"Olive's default: {_OLD_SAMPLES}, {_BESIDE}",
+        )
     if most is not None:
-        trials.append(_trials(most, Status.APPROXIMATED, "those ruled out before any job do not "
-                              f"count; {_BESIDE}", ledger))  # fmt: skip
+        trials.append(
+            _trials(
+                most,
+                Status.APPROXIMATED,
+                f"those ruled out before any job do not count; {_BESIDE}",
+                ledger,
+            )
+        )
     limits = [limit for limit in trials if limit is not None]
     return found | ({"trials": min(limits) + 1} if limits else {})
 

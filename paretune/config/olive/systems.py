@@ -45,8 +45,11 @@ def translate_systems(workflow: Workflow, ledger: Ledger) -> list[str]:
     if not providers:
         providers = list(systems.default or ("cpu",))
         if not systems.default:
-            ledger.absent((*workflow.engine.path, "execution_providers"), _INTO,
-                          "Olive takes what its run-time offers; cpu here")  # fmt: skip
+            ledger.absent(
+                (*workflow.engine.path, "execution_providers"),
+                _INTO,
+                "Olive takes what its run-time offers; cpu here",
+            )
     systems.close()
     return list(dict.fromkeys(providers))
 
@@ -151,10 +154,11 @@ class _Systems:
             return []
         provider = _DEFAULT_OF_DEVICE[kind]
         self.ledger.absent(
-            (*fields.path, "execution_providers"), _INTO,
+            (*fields.path, "execution_providers"),
+            _INTO,
             f"Olive takes what its run-time offers for a {kind}; {provider} here",
             Status.APPROXIMATED,
-        )  # fmt: skip
+        )
         return [provider]
 
 

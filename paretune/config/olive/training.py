@@ -57,11 +57,15 @@ _RULES: dict[str, Rule] = {
     ),
     "logging_steps": takes("logging_steps", whole),
     "optim": only(
-        *_ADAMW, why="paretune trains with AdamW; paging moves its memory only",
+        *_ADAMW,
+        why="paretune trains with AdamW; paging moves its memory only",
         otherwise="paretune trains with AdamW in 32 bits",
     ),
     "report_to": only(
-        "none", ["none"], [], why="nothing is reported elsewhere",
+        "none",
+        ["none"],
+        [],
+        why="nothing is reported elsewhere",
         otherwise="paretune reports to no other service",
     ),
     "output_dir": nearly("paretune keeps no checkpoints; the adapter is in the store"),
@@ -82,7 +86,7 @@ _RULES: dict[str, Rule] = {
     "dataloader_num_workers": ignores("examples are in memory before the training begins"),
     "remove_unused_columns": ignores("paretune hands over token ids only"),
     "use_module_with_loss": ignores("only read with use_ort_trainer"),
-}  # fmt: skip
+}
 _DEFAULTS: dict[Generation, dict[str, tuple[str, Json]]] = {
     Generation.NESTED: {
         "seed": ("seed", 42),
@@ -147,8 +151,9 @@ class _Arguments:
 
     def added(self, olives: str, ours: str, value: Json) -> None:
         """Take down a default of Olive's that is written out."""
-        self._ledger.absent((*self._fields.path, olives), (*self._at, ours),
-                            f"Olive's default: {value}")  # fmt: skip
+        self._ledger.absent(
+            (*self._fields.path, olives), (*self._at, ours), f"Olive's default: {value}"
+        )
 
     def _read(self, node: Node, rule: Rule) -> Json:
         return one(rule, node, self._ledger, self._at, of="training_args")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from paretune.config.olive.adapters import Surroundings
+from paretune.config.olive.adapters import Environment
 from paretune.config.olive.checking import data_faults, pass_faults
 from paretune.config.olive.data import DataSets
 from paretune.config.olive.engine import Folders, evaluates_input, read_folders, translate_rest
@@ -59,8 +59,10 @@ class Translation:
             ConfigError: One key is unsupported.
             UsageError: Several are; each is named, with its line.
         """
-        errors = [self.source.error(entry.path, f"not supported: {entry.why}")
-                  for entry in self.of(Status.UNSUPPORTED)]  # fmt: skip
+        errors = [
+            self.source.error(entry.path, f"not supported: {entry.why}")
+            for entry in self.of(Status.UNSUPPORTED)
+        ]
         if len(errors) == 1:
             (error,) = errors
             raise ConfigError(
@@ -92,16 +94,17 @@ def translate(source: Source, placed: Callable[[str], str] = str) -> Translation
     """
     if not is_olive(source.value):
         raise source.error(
-            (), "no Olive configuration: it has no input_model",
+            (),
+            "no Olive configuration: it has no input_model",
             "A configuration of paretune's own needs no import.",
-        )  # fmt: skip
+        )
     ledger = Ledger(source.value)
     workflow = read_workflow(source.value, ledger)
     folders = read_folders(workflow, ledger)
     search = translate_strategy(workflow, ledger)
     data = DataSets(workflow.data, ledger, workflow.generation, folders.data, placed)
     searching = search.on and search.parameters
-    chain = Chain(workflow, Surroundings(ledger, workflow.generation, data, searching), search.on)
+    chain = Chain(workflow, Environment(ledger, workflow.generation, data, searching), search.on)
     measured = translate_evaluators(workflow, data, search.on, ledger)
     model = translate_model(workflow, ledger, placed)
     config: dict[str, Json] = {"model": model}
@@ -149,8 +152,11 @@ def _baseline(
         if node is not None and wanted:
             ledger.translated(path, None, "the input model is the baseline")
         elif node is not None:
-            ledger.approximated(path, None, "the input model is measured all the same: it is "
-                                "what candidates are compared with")  # fmt: skip
+            ledger.approximated(
+                path,
+                None,
+                "the input model is measured all the same: it is what candidates are compared with",
+            )
         return {}
     if measured is not None and wanted is not False:
         why = "the input model is the baseline; it is the pick where the objectives say so"

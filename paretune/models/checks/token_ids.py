@@ -15,7 +15,7 @@ from paretune.models.checks.vocabulary import Vocabulary
 
 _KEYS = ("bos_token_id", "eos_token_id", "pad_token_id", "unk_token_id")
 _FILES = ("config.json", "generation_config.json")
-_MOST_SHOWN = 5
+_MAX_SHOWN = 5
 _ADD_ROWS = (
     "Resize the model's embedding to its tokenizer (transformers: resize_token_embeddings) and "
     "train the new rows, or take the added tokens out of the tokenizer."
@@ -121,9 +121,9 @@ def _check_tokenizer(
     shown = sorted(beyond.items(), key=lambda item: item[1])
     some = ", ".join(
         f"{token!r} ({number}{', its ' + names[token] if token in names else ''})"
-        for token, number in shown[:_MOST_SHOWN]
+        for token, number in shown[:_MAX_SHOWN]
     )
-    more = f" and {len(shown) - _MOST_SHOWN} more" if len(shown) > _MOST_SHOWN else ""
+    more = f" and {len(shown) - _MAX_SHOWN} more" if len(shown) > _MAX_SHOWN else ""
     told = (
         f"{folder}: the tokenizer has tokens that the model's embedding has no row for: {some}"
         f"{more}; the model has {rows} tokens (0 to {rows - 1}; {place})"

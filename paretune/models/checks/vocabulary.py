@@ -8,7 +8,7 @@ from pathlib import Path
 
 from paretune.core.jsontools import Json, read_model_json
 
-_MOST_TOKENIZER_BYTES = 256 << 20
+_MAX_TOKENIZER_BYTES = 256 << 20
 SPECIAL = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token")
 _SETTINGS = ("special_tokens_map.json", "tokenizer_config.json")
 
@@ -64,7 +64,7 @@ def read_vocabulary(folder: Path) -> Vocabulary | None:
     complete = False
     file = folder / "tokenizer.json"
     if file.is_file():
-        value = read_model_json(file, most_bytes=_MOST_TOKENIZER_BYTES)
+        value = read_model_json(file, most_bytes=_MAX_TOKENIZER_BYTES)
         ids |= _trained(value.get("model"))
         complete = bool(ids)
         for entry in value.get("added_tokens") or []:
@@ -72,7 +72,7 @@ def read_vocabulary(folder: Path) -> Vocabulary | None:
                 ids[str(entry.get("content"))] = entry["id"]
                 added.add(entry["id"])
     elif (folder / "vocab.json").is_file():
-        value = read_model_json(folder / "vocab.json", most_bytes=_MOST_TOKENIZER_BYTES)
+        value = read_model_json(folder / "vocab.json", most_bytes=_MAX_TOKENIZER_BYTES)
         ids |= {token: i for token, i in value.items() if _is_id(i)}
         complete = bool(ids)
     elif not any(folder.glob("*.model")) and not special and not any(folder.glob("*.tiktoken")):

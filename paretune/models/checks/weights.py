@@ -12,19 +12,37 @@ from paretune.models.checks.finding import Finding
 
 _GET_AGAIN = "Get the model again from where it came from."
 _BYTES = {
-    "F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2,
-    "U16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1, "I8": 1, "U8": 1, "BOOL": 1,
-}  # fmt: skip
+    "F64": 8,
+    "I64": 8,
+    "U64": 8,
+    "F32": 4,
+    "I32": 4,
+    "U32": 4,
+    "F16": 2,
+    "BF16": 2,
+    "I16": 2,
+    "U16": 2,
+    "F8_E4M3": 1,
+    "F8_E5M2": 1,
+    "F8_E8M0": 1,
+    "I8": 1,
+    "U8": 1,
+    "BOOL": 1,
+}
 FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
 _LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks)\.(\d+)\.")
 # What the embedding of a language model is called; a vision tower's has another name.
 _EMBEDDINGS = (
-    "embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight",
-    "tok_embeddings.weight", "embeddings.weight",
-)  # fmt: skip
+    "embed_tokens.weight",
+    "wte.weight",
+    "word_embeddings.weight",
+    "embed_in.weight",
+    "tok_embeddings.weight",
+    "embeddings.weight",
+)
 _POINTER = b"version https://git-lfs.github.com/spec/"
 _POINTED_AT = (".safetensors", ".json", ".model", ".jinja", ".txt", ".tiktoken", ".onnx", ".data")
-_MOST_POINTER_BYTES = 1024
+_MAX_POINTER_BYTES = 1024
 
 Tensors = Mapping[str, dict[str, Json]]
 
@@ -37,7 +55,7 @@ def check_pointers(folder: Path) -> Iterator[Finding]:
         size = file.stat().st_size
         if size == 0 and file.suffix != ".txt":
             yield Finding(f"{file} is empty", _GET_AGAIN)
-        elif size <= _MOST_POINTER_BYTES:
+        elif size <= _MAX_POINTER_BYTES:
             with open(file, "rb") as source:
                 begin = source.read(len(_POINTER))
             if begin == _POINTER:
@@ -126,9 +144,13 @@ def embedding_rows(files: Mapping[str, Tensors]) -> tuple[int, str] | None:
         (name, entry["shape"][0], file)
         for file, tensors in files.items()
         for name, entry in tensors.items()
-        if name.endswith(_EMBEDDINGS) and len(entry["shape"]) == 2 and entry["dtype"] in FLOATS
-        and "vision" not in name and "visual" not in name and "audio" not in name
-    ]  # fmt: skip
+        if name.endswith(_EMBEDDINGS)
+        and len(entry["shape"]) == 2
+        and entry["dtype"] in FLOATS
+        and "vision" not in name
+        and "visual" not in name
+        and "audio" not in name
+    ]
     if not found:
         return None
     name, rows, file = min(found, key=lambda entry: len(entry[0]))

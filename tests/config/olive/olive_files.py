@@ -26,7 +26,9 @@ _FLAT: dict[str, Any] = {
             "name": "tone",
             "type": "HuggingfaceContainer",
             "load_dataset_config": {
-                "data_name": "json", "data_files": "tone.json", "split": "train",
+                "data_name": "json",
+                "data_files": "tone.json",
+                "split": "train",
             },
             "pre_process_data_config": {"text_template": "{phrase}\n{tone}", "max_seq_len": 64},
         }
@@ -36,7 +38,7 @@ _FLAT: dict[str, Any] = {
         "m": {"type": "MergeAdapterWeights"},
         "b": {"type": "ModelBuilder", "precision": "int4"},
     },
-}  # fmt: skip
+}
 _NESTED: dict[str, Any] = {
     "input_model": {
         "type": "PyTorchModel",
@@ -47,10 +49,13 @@ _NESTED: dict[str, Any] = {
             "name": "tone",
             "type": "HuggingfaceContainer",
             "params_config": {
-                "data_name": "json", "data_files": "tone.json", "split": "train",
+                "data_name": "json",
+                "data_files": "tone.json",
+                "split": "train",
                 "component_kwargs": {
                     "pre_process_data": {
-                        "text_template": "{phrase}\n{tone}", "corpus_strategy": "join",
+                        "text_template": "{phrase}\n{tone}",
+                        "corpus_strategy": "join",
                         "source_max_len": 64,
                     }
                 },
@@ -66,7 +71,7 @@ _NESTED: dict[str, Any] = {
         "b": {"type": "ModelBuilder", "config": {"precision": "int4"}},
     },
     "engine": {"search_strategy": False},
-}  # fmt: skip
+}
 
 
 def flat(**changes: Any) -> dict[str, Any]:
@@ -82,8 +87,11 @@ def nested(**changes: Any) -> dict[str, Any]:
 def build_only(**changes: Any) -> dict[str, Any]:
     """Return a flat configuration that builds and nothing else."""
     passes = {"b": {"type": "ModelBuilder", "precision": "int4"}}
-    return {"input_model": {"type": "HfModel", "model_path": "models/tiny"}, "passes": passes,
-            **changes}  # fmt: skip
+    return {
+        "input_model": {"type": "HfModel", "model_path": "models/tiny"},
+        "passes": passes,
+        **changes,
+    }
 
 
 def translation(value: Any) -> Translation:

@@ -23,8 +23,9 @@ from tests.config.olive.vocabulary import unknown_names
 def lora(training: Any = None, form: Any = nested, **parameters: Any) -> dict[str, Any]:
     """Return a configuration that trains with those arguments and parameters."""
     value: dict[str, Any] = form()
-    settings = value["passes"]["l"].setdefault("config", {}) if form is nested else (
-        value["passes"]["l"])  # fmt: skip
+    settings = (
+        value["passes"]["l"].setdefault("config", {}) if form is nested else (value["passes"]["l"])
+    )
     settings |= parameters
     if training is not None:
         settings["training_args"] = training
@@ -88,20 +89,50 @@ def test_the_old_and_the_new_names_of_the_adapters_own_parameters() -> None:
 # leaves to the Trainer, in transformers' TrainingArguments.
 OLIVES = {
     nested: {
-        "r": 64, "alpha": 16, "dropout": 0.0, "seed": 42, "data_seed": 42, "batch_size": 1,
-        "gradient_accumulation_steps": 16, "max_steps": 10000, "weight_decay": 0.0,
-        "learning_rate": 2e-4, "gradient_checkpointing": True, "lr_scheduler_type": "constant",
-        "batching": "length_grouped", "max_grad_norm": 1.0, "adam_beta1": 0.9, "adam_beta2": 0.999,
-        "adam_epsilon": 1e-8, "warmup_ratio": None, "warmup_steps": None, "epochs": None,
+        "r": 64,
+        "alpha": 16,
+        "dropout": 0.0,
+        "seed": 42,
+        "data_seed": 42,
+        "batch_size": 1,
+        "gradient_accumulation_steps": 16,
+        "max_steps": 10000,
+        "weight_decay": 0.0,
+        "learning_rate": 2e-4,
+        "gradient_checkpointing": True,
+        "lr_scheduler_type": "constant",
+        "batching": "length_grouped",
+        "max_grad_norm": 1.0,
+        "adam_beta1": 0.9,
+        "adam_beta2": 0.999,
+        "adam_epsilon": 1e-8,
+        "warmup_ratio": None,
+        "warmup_steps": None,
+        "epochs": None,
     },
     flat: {
-        "r": 64, "alpha": 16, "dropout": 0.05, "seed": 42, "data_seed": None, "batch_size": 8,
-        "gradient_accumulation_steps": 1, "max_steps": None, "epochs": 3, "weight_decay": 0.0,
-        "learning_rate": 2e-4, "gradient_checkpointing": True, "lr_scheduler_type": "constant",
-        "batching": "plain", "max_grad_norm": 1.0, "adam_beta1": 0.9, "adam_beta2": 0.999,
-        "adam_epsilon": 1e-8, "warmup_ratio": None, "warmup_steps": None,
+        "r": 64,
+        "alpha": 16,
+        "dropout": 0.05,
+        "seed": 42,
+        "data_seed": None,
+        "batch_size": 8,
+        "gradient_accumulation_steps": 1,
+        "max_steps": None,
+        "epochs": 3,
+        "weight_decay": 0.0,
+        "learning_rate": 2e-4,
+        "gradient_checkpointing": True,
+        "lr_scheduler_type": "constant",
+        "batching": "plain",
+        "max_grad_norm": 1.0,
+        "adam_beta1": 0.9,
+        "adam_beta2": 0.999,
+        "adam_epsilon": 1e-8,
+        "warmup_ratio": None,
+        "warmup_steps": None,
     },
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("form", [nested, flat])
@@ -117,8 +148,11 @@ def test_olives_defaults_of_each_generation_hold(form: Any) -> None:
 @pytest.mark.parametrize("form", [nested, flat])
 def test_an_absent_type_is_fp32_and_says_so_and_an_explicit_one_is_kept(form: Any) -> None:
     assert params(lora(form=form))["dtype"] == "fp32"
-    (told,) = [e for e in translation(lora(form=form)).of(Status.APPROXIMATED)
-               if e.key.endswith("torch_dtype")]  # fmt: skip
+    (told,) = [
+        e
+        for e in translation(lora(form=form)).of(Status.APPROXIMATED)
+        if e.key.endswith("torch_dtype")
+    ]
     assert "bfloat16 is many times slower" in str(told.why)
     for olives, ours in (("bfloat16", "bf16"), ("float16", "fp16"), ("float32", "fp32")):
         assert params(lora(form=form, torch_dtype=olives))["dtype"] == ours
@@ -151,22 +185,45 @@ def test_a_constant_schedule_has_no_warm_up() -> None:
 
 EVALUATION: list[tuple[Any, Any, dict[str, Any], dict[str, Any]]] = [
     (nested, {}, {"eval_dataset_size": 0.3}, {"eval_dataset_size": 0.3}),
-    (nested, {"evaluation_strategy": "no", "eval_steps": 5}, {"eval_dataset_size": 0.3},
-     {"eval_dataset_size": 0.3}),
-    (nested, {"evaluation_strategy": "steps"}, {"eval_dataset_size": 100.0},
-     {"eval_dataset_size": 100, "eval_steps": 10}),
-    (nested, {"evaluation_strategy": "steps", "logging_steps": 7}, {"eval_dataset_size": 0.3},
-     {"eval_dataset_size": 0.3, "eval_steps": 7}),
-    (nested, {"evaluation_strategy": "steps", "eval_steps": 5, "per_device_eval_batch_size": 2},
-     {"eval_data_config": "tone", "eval_dataset_size": 0.3},
-     {"eval_data": "tone", "eval_steps": 5, "eval_batch_size": 2}),
-    (nested, {"evaluation_strategy": "steps", "eval_steps": 5, "per_device_eval_batch_size": 2},
-     {}, {}),
+    (
+        nested,
+        {"evaluation_strategy": "no", "eval_steps": 5},
+        {"eval_dataset_size": 0.3},
+        {"eval_dataset_size": 0.3},
+    ),
+    (
+        nested,
+        {"evaluation_strategy": "steps"},
+        {"eval_dataset_size": 100.0},
+        {"eval_dataset_size": 100, "eval_steps": 10},
+    ),
+    (
+        nested,
+        {"evaluation_strategy": "steps", "logging_steps": 7},
+        {"eval_dataset_size": 0.3},
+        {"eval_dataset_size": 0.3, "eval_steps": 7},
+    ),
+    (
+        nested,
+        {"evaluation_strategy": "steps", "eval_steps": 5, "per_device_eval_batch_size": 2},
+        {"eval_data_config": "tone", "eval_dataset_size": 0.3},
+        {"eval_data": "tone", "eval_steps": 5, "eval_batch_size": 2},
+    ),
+    (
+        nested,
+        {"evaluation_strategy": "steps", "eval_steps": 5, "per_device_eval_batch_size": 2},
+        {},
+        {},
+    ),
     (flat, {}, {"eval_data_config": "tone"}, {"eval_data": "tone", "eval_steps": 500}),
-    (flat, {"eval_strategy": "no", "eval_steps": 9}, {"eval_data_config": "tone"},
-     {"eval_data": "tone", "eval_steps": 9}),
+    (
+        flat,
+        {"eval_strategy": "no", "eval_steps": 9},
+        {"eval_data_config": "tone"},
+        {"eval_data": "tone", "eval_steps": 9},
+    ),
     (flat, {}, {"eval_dataset_size": 0.3}, {}),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("form", "training", "given", "expected"), EVALUATION)
@@ -178,11 +235,17 @@ def test_what_is_held_out_and_when_it_is_looked_at(
 
 
 NO_EFFECT = [
-    ("double_quant", True), ("quant_type", "nf4"), ("compute_dtype", "bfloat16"),
-    ("save_quant_config", True), ("bias", "none"), ("modules_to_save", []),
-    ("use_ort_trainer", False), ("ephemeral_gpu_offload", False), ("r", None),
+    ("double_quant", True),
+    ("quant_type", "nf4"),
+    ("compute_dtype", "bfloat16"),
+    ("save_quant_config", True),
+    ("bias", "none"),
+    ("modules_to_save", []),
+    ("use_ort_trainer", False),
+    ("ephemeral_gpu_offload", False),
+    ("r", None),
     ("alpha", "DEFAULT_VALUE"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("name", "value"), NO_EFFECT)
@@ -210,9 +273,13 @@ REFUSED: list[tuple[dict[str, Any], dict[str, Any], str, str]] = [
     ({}, {"bf16": True}, "training_args.bf16", "torch_dtype: bfloat16"),
     ({}, {"deepspeed": True}, "training_args.deepspeed", "one device"),
     ({}, {"lr_scheduler_type": "greedy"}, "training_args.lr_scheduler_type", "expected linear"),
-    ({"eval_dataset_size": 0.3}, {"evaluation_strategy": "epoch"},
-     "training_args.evaluation_strategy", "by steps"),
-]  # fmt: skip
+    (
+        {"eval_dataset_size": 0.3},
+        {"evaluation_strategy": "epoch"},
+        "training_args.evaluation_strategy",
+        "by steps",
+    ),
+]
 
 
 @pytest.mark.parametrize(("given", "training", "key", "told"), REFUSED)
@@ -243,9 +310,9 @@ def test_what_paretune_does_in_its_own_way_is_a_note(training: Any, status: Stat
 def test_all_that_is_wrong_is_told_at_once() -> None:
     found = refused(lora({"optim": "sgd", "max_steps": "x"}, lora_r=-1, bias="all", foo=1))
     assert set(found) == {
-        f"{NESTED}{key}" for key in
-        ("training_args.optim", "training_args.max_steps", "lora_r", "bias", "foo")
-    }  # fmt: skip
+        f"{NESTED}{key}"
+        for key in ("training_args.optim", "training_args.max_steps", "lora_r", "bias", "foo")
+    }
 
 
 def test_without_target_modules_every_linear_layer_is_trained_and_that_is_said() -> None:
@@ -309,15 +376,25 @@ def built(**parameters: Any) -> dict[str, Any]:
 
 def test_the_builders_options_by_our_names() -> None:
     given = built(
-        int4_block_size=64, int4_accuracy_level=4, int4_is_symmetric=False,
-        int4_algo_config="rtn", int4_nodes_to_exclude=["/lm_head/MatMul"],
-        int4_op_types_to_quantize=["MatMul"], metadata_only=False, exclude_embeds=False,
+        int4_block_size=64,
+        int4_accuracy_level=4,
+        int4_is_symmetric=False,
+        int4_algo_config="rtn",
+        int4_nodes_to_exclude=["/lm_head/MatMul"],
+        int4_op_types_to_quantize=["MatMul"],
+        metadata_only=False,
+        exclude_embeds=False,
         extra_options={"shared_embeddings": "false", "int4_block_size": 128},
-    )  # fmt: skip
+    )
     assert params(given) == {
-        "precision": "int4", "shared_embeddings": False, "block_size": 128, "accuracy_level": 4,
-        "is_symmetric": False, "algorithm": "rtn", "nodes_to_exclude": ["/lm_head/MatMul"],
-    }  # fmt: skip
+        "precision": "int4",
+        "shared_embeddings": False,
+        "block_size": 128,
+        "accuracy_level": 4,
+        "is_symmetric": False,
+        "algorithm": "rtn",
+        "nodes_to_exclude": ["/lm_head/MatMul"],
+    }
     assert entry(given, "passes.b.int4_block_size").status is Status.NO_EFFECT
 
 
@@ -340,15 +417,18 @@ def test_options_of_quantization_have_no_effect_without_it() -> None:
     assert entry(given, "passes.b.int4_block_size").status is Status.NO_EFFECT
 
 
-@pytest.mark.parametrize(("given", "told"), [
-    ({"precision": "nf4"}, "expected fp32"),
-    ({"int4_block_size": 48}, "16, 32, 64"),
-    ({"int4_algo_config": "hqq"}, "expected default"),
-    ({"int4_op_types_to_quantize": ["Gather"]}, "did not load"),
-    ({"exclude_lm_head": True}, "whole model"),
-    ({"metadata_only": True}, "metadata alone"),
-    ({"extra_options": {"no_such": 1}}, "takes no 'no_such'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"precision": "nf4"}, "expected fp32"),
+        ({"int4_block_size": 48}, "16, 32, 64"),
+        ({"int4_algo_config": "hqq"}, "expected default"),
+        ({"int4_op_types_to_quantize": ["Gather"]}, "did not load"),
+        ({"exclude_lm_head": True}, "whole model"),
+        ({"metadata_only": True}, "metadata alone"),
+        ({"extra_options": {"no_such": 1}}, "takes no 'no_such'"),
+    ],
+)
 def test_what_the_builder_cannot_do(given: Any, told: str) -> None:
     (why,) = refused(built(**given)).values()
     assert told in why

@@ -53,8 +53,10 @@ def test_both_generations_and_the_one_between_say_the_same() -> None:
     by_name = nested()
     by_name["data_configs"] = {"tone": by_name["data_configs"][0]}
     assert whole(by_name) == whole(nested())
-    assert spec(nested()) == {**spec(flat()), "corpus": {
-        "strategy": "join", "max_length": 64, "joiner": ""}}  # fmt: skip
+    assert spec(nested()) == {
+        **spec(flat()),
+        "corpus": {"strategy": "join", "max_length": 64, "joiner": ""},
+    }
 
 
 def test_olives_defaults_of_each_generation_hold() -> None:
@@ -63,29 +65,69 @@ def test_olives_defaults_of_each_generation_hold() -> None:
     assert spec(new)["text"] == "{text}"
     old = data({}, {"corpus_strategy": None}, nested)
     assert spec(old)["corpus"] == {
-        "strategy": "line-by-line", "max_length": 64, "pad_to_max_length": True,
-    }  # fmt: skip
+        "strategy": "line-by-line",
+        "max_length": 64,
+        "pad_to_max_length": True,
+    }
     del old["data_configs"][0]["params_config"]["component_kwargs"]["pre_process_data"][
-        "source_max_len"]  # fmt: skip
+        "source_max_len"
+    ]
     assert "length of a piece" in "".join(refused(old).values())
 
 
 STRATEGIES: list[tuple[dict[str, Any], dict[str, Any]]] = [
-    ({"strategy": "join", "pad_to_max_len": True, "use_attention_mask": False, "stride": 3,
-      "random_seed": 1, "joiner": "\n"}, {"strategy": "join", "joiner": "\n"}),
-    ({"strategy": "join-sliding-window", "stride": 16},
-     {"strategy": "join-sliding-window", "stride": 16}),
-    ({"strategy": "join-random", "max_samples": 5, "random_seed": 1, "random_retries": 3},
-     {"strategy": "join-random", "max_samples": 5, "random_seed": 1, "random_retries": 3}),
-    ({"strategy": "line-by-line", "pad_to_max_len": False, "drop_short_sequences": True,
-      "joiner": "x", "max_samples": 7},
-     {"strategy": "line-by-line", "pad_to_max_length": False, "drop_short_sequences": True,
-      "max_samples": 7}),
-    ({"strategy": "line-by-line-random", "max_samples": 5, "random_seed": 1,
-      "use_attention_mask": True, "add_special_tokens": False},
-     {"strategy": "line-by-line-random", "max_samples": 5, "random_seed": 1,
-      "use_attention_mask": True, "add_special_tokens": False, "pad_to_max_length": True}),
-]  # fmt: skip
+    (
+        {
+            "strategy": "join",
+            "pad_to_max_len": True,
+            "use_attention_mask": False,
+            "stride": 3,
+            "random_seed": 1,
+            "joiner": "\n",
+        },
+        {"strategy": "join", "joiner": "\n"},
+    ),
+    (
+        {"strategy": "join-sliding-window", "stride": 16},
+        {"strategy": "join-sliding-window", "stride": 16},
+    ),
+    (
+        {"strategy": "join-random", "max_samples": 5, "random_seed": 1, "random_retries": 3},
+        {"strategy": "join-random", "max_samples": 5, "random_seed": 1, "random_retries": 3},
+    ),
+    (
+        {
+            "strategy": "line-by-line",
+            "pad_to_max_len": False,
+            "drop_short_sequences": True,
+            "joiner": "x",
+            "max_samples": 7,
+        },
+        {
+            "strategy": "line-by-line",
+            "pad_to_max_length": False,
+            "drop_short_sequences": True,
+            "max_samples": 7,
+        },
+    ),
+    (
+        {
+            "strategy": "line-by-line-random",
+            "max_samples": 5,
+            "random_seed": 1,
+            "use_attention_mask": True,
+            "add_special_tokens": False,
+        },
+        {
+            "strategy": "line-by-line-random",
+            "max_samples": 5,
+            "random_seed": 1,
+            "use_attention_mask": True,
+            "add_special_tokens": False,
+            "pad_to_max_length": True,
+        },
+    ),
+]
 
 
 @pytest.mark.parametrize(("given", "expected"), STRATEGIES)
@@ -112,8 +154,9 @@ def test_columns_without_a_template_have_a_space_between_them() -> None:
 def test_files_alone_and_by_split() -> None:
     assert spec(flat())["file"] == "tone.json"
     assert spec(data({"data_files": ["one.json"]}))["file"] == "one.json"
-    parts = data({"data_files": {"train": "a.csv", "more": ["b.csv"]}, "data_name": "csv",
-                  "split": "more"})  # fmt: skip
+    parts = data(
+        {"data_files": {"train": "a.csv", "more": ["b.csv"]}, "data_name": "csv", "split": "more"}
+    )
     assert spec(parts)["files"] == {"train": "a.csv", "more": "b.csv"}
     assert spec(parts)["format"] == "csv"
     assert reference(parts) == "tone.more"
@@ -125,9 +168,13 @@ def test_hub_data_sets_their_splits_and_first_rows() -> None:
     hub = {"data_name": "org/set", "subset": "small", "data_files": None, "revision": "abc"}
     value = data({**hub, "split": "train[:4096]"})
     assert spec(value) | {"corpus": 0} == {
-        "hub": "org/set", "config": "small", "revision": "abc", "limit": 4096,
-        "text": "{phrase}\n{tone}", "corpus": 0,
-    }  # fmt: skip
+        "hub": "org/set",
+        "config": "small",
+        "revision": "abc",
+        "limit": 4096,
+        "text": "{phrase}\n{tone}",
+        "corpus": 0,
+    }
     assert reference(value) == "tone.train"
     assert entry(value, LOAD + "data_name").why == "needs --allow-network"
     default = data({**hub, "split": None})
@@ -147,7 +194,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"data_name": "audiofolder"}, "data_name", "audiofolder"),
     ({"col_filters": {"a": 1}}, "col_filters", "does not choose rows"),
     ({"type": "my_loader"}, "type", "another component"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("given", "key", "told"), REFUSED)
@@ -157,19 +204,22 @@ def test_what_cannot_be_loaded(given: dict[str, Any], key: str, told: str) -> No
     assert told in found[LOAD + key]
 
 
-@pytest.mark.parametrize(("given", "key", "told"), [
-    ({"text_template": "{a{b}"}, "text_template", "column's name"),
-    ({"text_template": "{a"}, "text_template", ""),
-    ({"text_formatting_func": "f"}, "text_formatting_func", "paretune runs none"),
-    ({"chat_template": True}, "chat_template", "lists of messages"),
-    ({"dataset_type": "tables"}, "dataset_type", "corpus or pair"),
-    ({"strategy": "shuffle"}, "strategy", "expected line-by-line"),
-    ({"padding_side": "left"}, "padding_side", "on the right"),
-    ({"max_seq_len": 0}, "max_seq_len", "greater than or equal to 2"),
-    ({"max_seq_length": 9}, "max_seq_length", "Did you mean 'max_seq_len'?"),
-    ({"strategy": "join-sliding-window"}, "stride", "Olive needs it"),
-    ({"type": "my_preparation"}, "type", "another component"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("given", "key", "told"),
+    [
+        ({"text_template": "{a{b}"}, "text_template", "column's name"),
+        ({"text_template": "{a"}, "text_template", ""),
+        ({"text_formatting_func": "f"}, "text_formatting_func", "paretune runs none"),
+        ({"chat_template": True}, "chat_template", "lists of messages"),
+        ({"dataset_type": "tables"}, "dataset_type", "corpus or pair"),
+        ({"strategy": "shuffle"}, "strategy", "expected line-by-line"),
+        ({"padding_side": "left"}, "padding_side", "on the right"),
+        ({"max_seq_len": 0}, "max_seq_len", "greater than or equal to 2"),
+        ({"max_seq_length": 9}, "max_seq_length", "Did you mean 'max_seq_len'?"),
+        ({"strategy": "join-sliding-window"}, "stride", "Olive needs it"),
+        ({"type": "my_preparation"}, "type", "another component"),
+    ],
+)
 def test_what_cannot_be_prepared(given: dict[str, Any], key: str, told: str) -> None:
     found = refused(data({}, given))
     assert found.keys() == {PREPARE + key}
@@ -182,13 +232,25 @@ def test_pairs_become_prompts_and_answers() -> None:
     prepare = value["data_configs"][0]["pre_process_data_config"]
     del prepare["text_template"], prepare["max_seq_len"]
     assert spec(value) == {
-        "file": "tone.json", "format": "json", "prompt": "{input}", "answer": "{output}",
-    }  # fmt: skip
-    prepare |= {"pair_format": "custom", "input_template": "Q: {q}", "output_col": "a",
-                "max_samples": 5, "source_max_len": 9}  # fmt: skip
+        "file": "tone.json",
+        "format": "json",
+        "prompt": "{input}",
+        "answer": "{output}",
+    }
+    prepare |= {
+        "pair_format": "custom",
+        "input_template": "Q: {q}",
+        "output_col": "a",
+        "max_samples": 5,
+        "source_max_len": 9,
+    }
     assert spec(value) == {
-        "file": "tone.json", "format": "json", "prompt": "Q: {q}", "answer": "{a}", "limit": 5,
-    }  # fmt: skip
+        "file": "tone.json",
+        "format": "json",
+        "prompt": "Q: {q}",
+        "answer": "{a}",
+        "limit": 5,
+    }
     assert entry(value, PREPARE + "source_max_len").status is Status.APPROXIMATED
     prepare["pair_format"] = "alpaca"
     assert refused(value).keys() == {PREPARE + "pair_format"}
@@ -209,16 +271,36 @@ def test_batches_are_our_own() -> None:
     assert spec(value) == spec(flat())
 
 
-NAMES = ["a.b", "v0.02", ".", "..", "a.train", "{x}", "{", "%s", "a b", "", "a[0]", "1", "é",
-         "a\nb", "x.y.z", "tone.train.test"]  # fmt: skip
+NAMES = [
+    "a.b",
+    "v0.02",
+    ".",
+    "..",
+    "a.train",
+    "{x}",
+    "{",
+    "%s",
+    "a b",
+    "",
+    "a[0]",
+    "1",
+    "é",
+    "a\nb",
+    "x.y.z",
+    "tone.train.test",
+]
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("form", [flat, nested])
 def test_whatever_a_data_set_is_called_it_is_told_and_nothing_crashes(name: str, form: Any) -> None:
     value = form()
-    metric = {"name": "m", "type": "accuracy", "data_config": name,
-              "sub_types": [{"name": "accuracy_score", "priority": 1}]}  # fmt: skip
+    metric = {
+        "name": "m",
+        "type": "accuracy",
+        "data_config": name,
+        "sub_types": [{"name": "accuracy_score", "priority": 1}],
+    }
     value["data_configs"][0]["name"] = name
     lora = value["passes"]["l"]
     (lora.get("config") or lora)["train_data_config"] = name
@@ -269,9 +351,21 @@ def test_columns_with_spaces_and_names_with_dots(
         assert found.examples[0].answer.split() == (
             ["Q:", "Why?", "A:", "Because."] if prepare is templates else ["Why?", "Because."]
         )
-    dotted = flat(evaluators={"e": {"metrics": [{
-        "name": "a", "type": "accuracy", "data_config": "tone.v0.02",
-        "sub_types": [{"name": "accuracy_score"}],
-    }]}}, evaluator="e", search_strategy={"sampler": "random"})  # fmt: skip
+    dotted = flat(
+        evaluators={
+            "e": {
+                "metrics": [
+                    {
+                        "name": "a",
+                        "type": "accuracy",
+                        "data_config": "tone.v0.02",
+                        "sub_types": [{"name": "accuracy_score"}],
+                    }
+                ]
+            }
+        },
+        evaluator="e",
+        search_strategy={"sampler": "random"},
+    )
     dotted["data_configs"][0]["name"] = "tone.v0.02"
     assert "data_configs[0].name" in refused(dotted)

@@ -58,8 +58,13 @@ def test_the_command_writes_our_yaml_and_lists_every_key(tmp_path: Path) -> None
     written(tmp_path, value)
     seen = paretune("import-olive", "olive.json", cwd=tmp_path)
     assert seen.returncode == 0, seen.stderr
-    for line in ("approximated (1)", "translated (", "added (", "passes.l.config.torch_dtype",
-                 "  passes.b.config.precision -> passes[2].genai.precision"):  # fmt: skip
+    for line in (
+        "approximated (1)",
+        "translated (",
+        "added (",
+        "passes.l.config.torch_dtype",
+        "  passes.b.config.precision -> passes[2].genai.precision",
+    ):
         assert line in seen.stdout
     command = "paretune run olive.yaml --study models/out --store 'my cache'"
     assert seen.stdout.endswith(f"wrote olive.yaml; next: {command}\n")
@@ -76,8 +81,11 @@ def test_what_is_unsupported_is_named_all_at_once_and_nothing_is_written(tmp_pat
     value = build_only(evaluator={"type": "LMEvaluator"}, foo=1)
     value["passes"] |= {"c": {"type": "OnnxConversion"}, "a": {"type": "AutoAWQQuantizer"}}
     written(tmp_path, value)
-    for command in (("import-olive", "olive.json"), ("run", "olive.json"),
-                    ("search", "olive.json", "--dry-run")):  # fmt: skip
+    for command in (
+        ("import-olive", "olive.json"),
+        ("run", "olive.json"),
+        ("search", "olive.json", "--dry-run"),
+    ):
         seen = paretune(*command, cwd=tmp_path)
         assert seen.returncode == 2
         assert "4 things in this Olive configuration are not supported" in seen.stderr
@@ -95,8 +103,11 @@ def test_what_is_unsupported_is_named_all_at_once_and_nothing_is_written(tmp_pat
     told = json.loads(shown.stdout)
     assert told["written"] is None
     assert {e["key"] for e in told["entries"] if e["status"] == "unsupported"} == {
-        "passes.c.type", "passes.a.type", "evaluator.type", "foo",
-    }  # fmt: skip
+        "passes.c.type",
+        "passes.a.type",
+        "evaluator.type",
+        "foo",
+    }
 
 
 def test_json_lists_the_same(tmp_path: Path) -> None:
@@ -105,8 +116,12 @@ def test_json_lists_the_same(tmp_path: Path) -> None:
     told = json.loads(shown.stdout)
     assert told["written"] == "x.yaml"
     assert (tmp_path / "x.yaml").is_file()
-    assert {"key": "passes.b.precision", "status": "translated",
-            "into": "passes[0].genai.precision", "why": None} in told["entries"]  # fmt: skip
+    assert {
+        "key": "passes.b.precision",
+        "status": "translated",
+        "into": "passes[0].genai.precision",
+        "why": None,
+    } in told["entries"]
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"", b"[1]", b"{", b'{"model": "x"}', b"x: ["])
@@ -173,8 +188,11 @@ def test_the_jsons_folders_are_the_defaults(tmp_path: Path) -> None:
 def test_config_may_stand_behind_its_switch_as_in_olive(tmp_path: Path) -> None:
     make_tiny_llama(tmp_path / "models" / "tiny")
     written(tmp_path, build_only(target={"type": "LocalSystem", "accelerators": ["gpu"]}))
-    for words in (("run", "olive.json"), ("run", "--config", "olive.json"),
-                  ("search", "--config", "olive.json", "--dry-run")):  # fmt: skip
+    for words in (
+        ("run", "olive.json"),
+        ("run", "--config", "olive.json"),
+        ("search", "--config", "olive.json", "--dry-run"),
+    ):
         seen = paretune(*words, cwd=tmp_path)
         assert seen.returncode == 2
         assert "cuda" in seen.stdout + seen.stderr
@@ -211,8 +229,9 @@ def test_a_strangers_file_has_limits_and_writes_nothing_between_the_lines(tmp_pa
     with pytest.raises(ConfigError, match="given twice"):
         open_source('{"input_model": 1, "input_model": 2}', "x.json")
     sly = "b\nmodel: stolen\n\x1b[31m"
-    value = build_only(passes={sly: {"type": "ModelBuilder", "precision": "int4",
-                                     "output_name": "x"}})  # fmt: skip
+    value = build_only(
+        passes={sly: {"type": "ModelBuilder", "precision": "int4", "output_name": "x"}}
+    )
     found = read_import(written(tmp_path, value), None)
     found.write()
     text = (tmp_path / "olive.yaml").read_text()

@@ -54,8 +54,13 @@ KNOWN = [json.loads(file.read_text()) for file in FILES] + [flat(), nested()]
 
 
 def places(value: Any, path: KeyPath = ()) -> list[KeyPath]:
-    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(
-        value, list) else ()  # fmt: skip
+    inside = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
     return [path, *(p for key, inner in inside for p in places(inner, (*path, key)))]
 
 
@@ -68,11 +73,31 @@ def at(value: Any, path: KeyPath) -> Any:
 NAMES = sorted({key for known in KNOWN for p in places(known) for key in p if isinstance(key, str)})
 SEARCHED = {"olive_parameter_type": "SearchParameter", "type": "Categorical", "support": [1, "x"]}
 values = st.one_of(
-    st.none(), st.booleans(), st.integers(-3, 10**18), st.floats(allow_nan=False),
+    st.none(),
+    st.booleans(),
+    st.integers(-3, 10**18),
+    st.floats(allow_nan=False),
     st.text(max_size=6),
-    st.sampled_from(["join", "line-by-line-random", "pair", "train[:5]", "DEFAULT_VALUE", "1e-4",
-                     [], {}, ["a"], [[1]], [{}], {"type": "LoRA"}, SEARCHED, "steps", "int8"]),
-)  # fmt: skip
+    st.sampled_from(
+        [
+            "join",
+            "line-by-line-random",
+            "pair",
+            "train[:5]",
+            "DEFAULT_VALUE",
+            "1e-4",
+            [],
+            {},
+            ["a"],
+            [[1]],
+            [{}],
+            {"type": "LoRA"},
+            SEARCHED,
+            "steps",
+            "int8",
+        ]
+    ),
+)
 
 
 @st.composite
@@ -103,9 +128,12 @@ def test_a_mutated_configuration_is_translated_or_refused_cleanly(value: Any) ->
 
 
 trees = st.recursive(
-    values, lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.sampled_from(NAMES), inner, max_size=4), max_leaves=20,
-)  # fmt: skip
+    values,
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=4)
+    ),
+    max_leaves=20,
+)
 
 
 @settings(max_examples=200, deadline=None)

@@ -30,32 +30,47 @@ UNSUPPORTED: dict[str, list[str]] = {
     PHI2: [],
     "olive-config.local": [],
     "olive-config.azureml": [
-        "input_model.config.model_path", "input_model.config.model_file_format",
+        "input_model.config.model_path",
+        "input_model.config.model_file_format",
         "data_configs[0].load_dataset_config.params.data_files",
         "systems.aml.type",
     ],
     "olive-recipes__Qwen-Qwen3-0.6B__cpu__Qwen-Qwen3-0.6B_cpu_int4": [
-        "passes.s.type", "passes.g.type", "passes.r.type", "passes.t.type",
+        "passes.s.type",
+        "passes.g.type",
+        "passes.r.type",
+        "passes.t.type",
     ],
     "olive-recipes__intel-bert-base-uncased-mrpc__oci__cpu__ptq": [
-        "input_model.task", "data_configs[0].pre_process_data_config.input_cols",
-        "evaluators.common_evaluator.metrics[0].data_config", "passes.conversion.type",
-        "passes.transformers_optimization.type", "passes.quantization.type",
+        "input_model.task",
+        "data_configs[0].pre_process_data_config.input_cols",
+        "evaluators.common_evaluator.metrics[0].data_config",
+        "passes.conversion.type",
+        "passes.transformers_optimization.type",
+        "passes.quantization.type",
     ],
     "olive-recipes__meta-llama-Llama-3.2-1B-Instruct__olive__qlora": [
         "data_configs[1].load_dataset_config.split",
-        "passes.c.type", "passes.o.type", "passes.m.metadata_only",
+        "passes.c.type",
+        "passes.o.type",
+        "passes.m.metadata_only",
     ],
     "olive-recipes__meta-llama-Llama-3.2-1B-Instruct__olive__rtn": ["passes.q.type"],
     "olive-v0.5.0__bert__bert_ptq_cpu": [
-        "input_model.config.hf_config.task", "input_model.config.hf_config.dataset",
-        "passes.conversion.type", "passes.transformers_optimization.type",
-        "passes.quantization.type", "passes.perf_tuning.type", "engine.execution_providers",
+        "input_model.config.hf_config.task",
+        "input_model.config.hf_config.dataset",
+        "passes.conversion.type",
+        "passes.transformers_optimization.type",
+        "passes.quantization.type",
+        "passes.perf_tuning.type",
+        "engine.execution_providers",
         "evaluators.common_evaluator.metrics[0].data_config",
     ],
     "olive-v0.5.0__llama2__llama2_qlora": [
-        "input_model.config.model_script", "input_model.config.io_config",
-        "input_model.config.dummy_inputs_func", "data_configs.tiny_codes_train.user_script",
+        "input_model.config.model_script",
+        "input_model.config.io_config",
+        "input_model.config.dummy_inputs_func",
+        "data_configs.tiny_codes_train.user_script",
         "data_configs.tiny_codes_train.components.load_dataset.type",
         "data_configs.tiny_codes_train.params_config.component_kwargs.load_dataset.language",
         "evaluators.merged_evaluator.metrics[0].user_config.user_script",
@@ -63,59 +78,79 @@ UNSUPPORTED: dict[str, list[str]] = {
         "evaluators.merged_evaluator.metrics[0].user_config.func_kwargs",
         "evaluators.merged_evaluator.metrics[0].user_config.batch_size",
         "passes.conversion.type",
-        "passes.transformers_optimization.type", "passes.bnb_quantization.type",
+        "passes.transformers_optimization.type",
+        "passes.bnb_quantization.type",
     ],
     "olive-v0.7.0__bert__bert_ptq_cpu": [
-        "input_model.task", "systems.local_system.accelerators[0].execution_providers",
+        "input_model.task",
+        "systems.local_system.accelerators[0].execution_providers",
         "data_configs[0].pre_process_data_config.input_cols",
-        "evaluators.common_evaluator.metrics[0].data_config", "passes.conversion.type",
-        "passes.transformers_optimization.type", "passes.quantization.type",
+        "evaluators.common_evaluator.metrics[0].data_config",
+        "passes.conversion.type",
+        "passes.transformers_optimization.type",
+        "passes.quantization.type",
         "passes.session_params_tuning.type",
     ],
     "olive-v0.9.1__bert__bert_ptq_cpu": [
-        "input_model.task", "systems.local_system.accelerators[0].execution_providers",
+        "input_model.task",
+        "systems.local_system.accelerators[0].execution_providers",
         "data_configs[0].pre_process_data_config.input_cols",
-        "evaluators.common_evaluator.metrics[0].data_config", "passes.conversion.type",
-        "passes.transformers_optimization.type", "passes.quantization.type",
+        "evaluators.common_evaluator.metrics[0].data_config",
+        "passes.conversion.type",
+        "passes.transformers_optimization.type",
+        "passes.quantization.type",
         "passes.session_params_tuning.type",
     ],
     "olive-v0.9.1__llama2__llama2_lmeval_onnx": ["evaluators.evaluator.type"],
     "olive-v0.9.1__llama2__llama2_qlora": [
         "data_configs[1].load_dataset_config.split",
-        "passes.c.type", "passes.o.type", "passes.e.type", "passes.m.metadata_only",
+        "passes.c.type",
+        "passes.o.type",
+        "passes.e.type",
+        "passes.m.metadata_only",
     ],
     "olive-v0.9.1__opt_125m__gptq_onnx": [
-        "passes.gptq_quant_int4.type", "passes.conversion_merged.type",
+        "passes.gptq_quant_int4.type",
+        "passes.conversion_merged.type",
         "passes.transformers_optimization_fp16.type",
     ],
     "olive-v0.9.1__phi3__phi3_template": [
         "data_configs[0].load_dataset_config.split",
         "data_configs[0].load_dataset_config.col_filters",
         "data_configs[1].load_dataset_config.split",
-        "data_configs[1].load_dataset_config.col_filters", "passes.qlora.type",
-        "passes.awq.type", "passes.builder.precision", "passes.fp32_logits.type",
+        "data_configs[1].load_dataset_config.col_filters",
+        "passes.qlora.type",
+        "passes.awq.type",
+        "passes.builder.precision",
+        "passes.fp32_logits.type",
         "passes.tune_session_params.type",
     ],
     "olive-v0.9.1__resnet__resnet_multiple_ep": [
-        "input_model.task", "systems.python_system.type", "data_configs[0].user_script",
+        "input_model.task",
+        "systems.python_system.type",
+        "data_configs[0].user_script",
         "data_configs[0].pre_process_data_config.type",
         "data_configs[0].pre_process_data_config.size",
         "data_configs[0].pre_process_data_config.cache_key",
         "data_configs[0].post_process_data_config.type",
-        "evaluators.common_evaluator.metrics[0].data_config", "passes.onnx_quantization.type",
+        "evaluators.common_evaluator.metrics[0].data_config",
+        "passes.onnx_quantization.type",
         "passes.session_params_tuning.type",
     ],
     "olive-v0.9.1__resnet__resnet_ptq_cpu": [
-        "input_model.task", "data_configs[0].user_script",
+        "input_model.task",
+        "data_configs[0].user_script",
         "data_configs[0].load_dataset_config.split",
         "data_configs[0].pre_process_data_config.type",
         "data_configs[0].pre_process_data_config.size",
         "data_configs[0].pre_process_data_config.cache_key",
         "data_configs[0].post_process_data_config.type",
-        "evaluators.common_evaluator.metrics[0].data_config", "passes.onnx_conversion.type",
-        "passes.onnx_quantization.type", "passes.session_params_tuning.type",
+        "evaluators.common_evaluator.metrics[0].data_config",
+        "passes.onnx_conversion.type",
+        "passes.onnx_quantization.type",
+        "passes.session_params_tuning.type",
     ],
-}  # fmt: skip
+}
 
 
 def read(stem: str) -> Any:
@@ -148,12 +183,24 @@ def test_the_tutorials_configuration_is_translated_key_by_key() -> None:
                     "lora": {
                         "train": "dataset_default_train",
                         "target_modules": ["o_proj", "qkv_proj"],
-                        "r": 64, "alpha": 64, "dropout": 0.1, "dtype": "fp32",
-                        "lr_scheduler_type": "constant", "learning_rate": 0.0001, "max_steps": 10,
-                        "seed": 0, "data_seed": 42, "batch_size": 1,
-                        "gradient_accumulation_steps": 4, "gradient_checkpointing": False,
-                        "logging_steps": 10, "batching": "length_grouped", "adam_beta2": 0.999,
-                        "max_grad_norm": 0.3, "eval_dataset_size": 0.3, "eval_steps": 187,
+                        "r": 64,
+                        "alpha": 64,
+                        "dropout": 0.1,
+                        "dtype": "fp32",
+                        "lr_scheduler_type": "constant",
+                        "learning_rate": 0.0001,
+                        "max_steps": 10,
+                        "seed": 0,
+                        "data_seed": 42,
+                        "batch_size": 1,
+                        "gradient_accumulation_steps": 4,
+                        "gradient_checkpointing": False,
+                        "logging_steps": 10,
+                        "batching": "length_grouped",
+                        "adam_beta2": 0.999,
+                        "max_grad_norm": 0.3,
+                        "eval_dataset_size": 0.3,
+                        "eval_steps": 187,
                         "eval_batch_size": 1,
                     }
                 },
@@ -165,7 +212,7 @@ def test_the_tutorials_configuration_is_translated_key_by_key() -> None:
         "evaluate": ["generation", "footprint"],
         "objectives": [{"minimize": "decode_ms_p50"}],
         "target": {"providers": ["cpu"]},
-    }  # fmt: skip
+    }
 
 
 @pytest.fixture(scope="module")
@@ -188,15 +235,22 @@ def placed(stem: str, folder: Path, model: Path, data: Path) -> Path:
     return file
 
 
-@pytest.mark.parametrize(("stem", "passes", "providers"), [
-    ("olive-config.local", ["lora", "merge", "genai"], ("cpu",)),
-    (PHRASES, ["lora", "merge", "genai"], ("cuda",)),
-    (PHI2, ["genai"], ("cpu", "cuda")),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("stem", "passes", "providers"),
+    [
+        ("olive-config.local", ["lora", "merge", "genai"], ("cpu",)),
+        (PHRASES, ["lora", "merge", "genai"], ("cuda",)),
+        (PHI2, ["genai"], ("cpu", "cuda")),
+    ],
+)
 def test_what_imports_whole_loads_with_only_its_paths_changed(
-    tmp_path: Path, phi3: Path, public_data: Path, stem: str, passes: list[str],
+    tmp_path: Path,
+    phi3: Path,
+    public_data: Path,
+    stem: str,
+    passes: list[str],
     providers: tuple[str, ...],
-) -> None:  # fmt: skip
+) -> None:
     plan = load(placed(stem, tmp_path, phi3, public_data))
     slots = [stage for stage in plan.space.stages if isinstance(stage, PassSlot)]
     assert [slot.name for slot in slots] == passes
@@ -237,5 +291,6 @@ def test_the_table_of_names_holds_what_data_sets_take() -> None:
     assert set(DataSpec.model_fields) >= DATA
     assert set(CorpusSpec.model_fields) >= CORPUS
     assert unknown_names({"model": "m", "passes": [{"lora": {"rank": 1}}, "prune"]}) == [
-        "rank", "prune",
-    ]  # fmt: skip
+        "rank",
+        "prune",
+    ]

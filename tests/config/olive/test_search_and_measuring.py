@@ -21,8 +21,9 @@ def latency(**sub: Any) -> dict[str, Any]:
 
 
 def searched(strategy: Any = TPE, evaluator: Any = None, **changes: Any) -> dict[str, Any]:
-    return build_only(search_strategy=strategy, evaluators={"e": evaluator or latency()},
-                      evaluator="e", **changes)  # fmt: skip
+    return build_only(
+        search_strategy=strategy, evaluators={"e": evaluator or latency()}, evaluator="e", **changes
+    )
 
 
 @pytest.mark.parametrize("strategy", [False, None, {}])
@@ -36,9 +37,15 @@ def test_with_one_the_passes_parameters_are_the_space(tmp_path: Path) -> None:
     value = searched({"execution_order": "joint", "sampler": "sequential"})
     value["passes"]["b"] |= {"int4_block_size": [32, 64], "int4_is_symmetric": True}
     config = whole(value)
-    assert config["passes"] == [{"genai": {
-        "precision": "int4", "block_size": [32, 64], "is_symmetric": True,
-    }}]  # fmt: skip
+    assert config["passes"] == [
+        {
+            "genai": {
+                "precision": "int4",
+                "block_size": [32, 64],
+                "is_symmetric": True,
+            }
+        }
+    ]
     # What only Olive 0.12 and later also searches over is named, and not searched over.
     (told,) = [e for e in translation(value).entries if e.key == "passes.b.int4_algo_config"]
     assert told.status is Status.APPROXIMATED
@@ -55,8 +62,10 @@ def test_ranks_are_searched_over_where_none_is_given() -> None:
     value = flat(search_strategy=TPE, evaluators={"e": latency()}, evaluator="e")
     assert whole(value)["passes"][0]["lora"]["r"] == [16, 32, 64]
     value["passes"]["l"]["r"] = {
-        "olive_parameter_type": "SearchParameter", "type": "Categorical", "support": [4, 8],
-    }  # fmt: skip
+        "olive_parameter_type": "SearchParameter",
+        "type": "Categorical",
+        "support": [4, 8],
+    }
     assert whole(value)["passes"][0]["lora"]["r"] == [4, 8]
     value["passes"]["l"]["r"]["type"] = "Conditional"
     assert "depend on other" in refused(value)["passes.l.r"]
@@ -73,12 +82,16 @@ SAMPLERS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"sampler": "sequential", "max_samples": 2}, {"strategy": "exhaustive", "trials": 3}),
     ({"search_algorithm": "exhaustive"}, {"strategy": "exhaustive"}),
     ({"search_algorithm": "tpe", "num_samples": 3}, {"strategy": "tpe", "trials": 4, "seed": 1}),
-    ({"search_algorithm": "tpe", "search_algorithm_config": {"num_samples": 3, "seed": 0}},
-     {"strategy": "tpe", "trials": 4, "seed": 0}),
+    (
+        {"search_algorithm": "tpe", "search_algorithm_config": {"num_samples": 3, "seed": 0}},
+        {"strategy": "tpe", "trials": 4, "seed": 0},
+    ),
     ({"search_algorithm": "random"}, {"strategy": "random", "trials": 2, "seed": 1}),
-    ({"sampler": "tpe", "sampler_config": {"max_samples": 9}, "max_iter": 5, "max_time": 600},
-     {"strategy": "tpe", "trials": 6, "seed": 1, "time": 600}),
-]  # fmt: skip
+    (
+        {"sampler": "tpe", "sampler_config": {"max_samples": 9}, "max_iter": 5, "max_time": 600},
+        {"strategy": "tpe", "trials": 6, "seed": 1, "time": 600},
+    ),
+]
 
 
 @pytest.mark.parametrize(("strategy", "expected"), SAMPLERS)
@@ -95,16 +108,19 @@ def test_the_order_of_execution() -> None:
     assert whole(by_pass) == whole(searched())
 
 
-@pytest.mark.parametrize(("strategy", "key"), [
-    ("yes", "search_strategy"),
-    (1, "search_strategy"),
-    ({**TPE, "sampler": "grid"}, "search_strategy.sampler"),
-    ({**TPE, "max_samples": -1}, "search_strategy.max_samples"),
-    ({**TPE, "max_time": 0}, "search_strategy.max_time"),
-    ({**TPE, "execution_order": "random"}, "search_strategy.execution_order"),
-    ({**TPE, "stop_when_goals_met": True}, "search_strategy.stop_when_goals_met"),
-    ({**TPE, "sede": 1}, "search_strategy.sede"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("strategy", "key"),
+    [
+        ("yes", "search_strategy"),
+        (1, "search_strategy"),
+        ({**TPE, "sampler": "grid"}, "search_strategy.sampler"),
+        ({**TPE, "max_samples": -1}, "search_strategy.max_samples"),
+        ({**TPE, "max_time": 0}, "search_strategy.max_time"),
+        ({**TPE, "execution_order": "random"}, "search_strategy.execution_order"),
+        ({**TPE, "stop_when_goals_met": True}, "search_strategy.stop_when_goals_met"),
+        ({**TPE, "sede": 1}, "search_strategy.sede"),
+    ],
+)
 def test_what_a_search_cannot_do(strategy: Any, key: str) -> None:
     assert refused(searched(strategy)).keys() == {key}
 
@@ -128,8 +144,10 @@ def test_pass_flows_are_orders_and_several_are_alternatives() -> None:
     ((first, second),) = [entry["any"] for entry in two]
     assert first == [{"genai": {"precision": "int4"}}]
     assert [[*step] if isinstance(step, dict) else step for step in second] == [
-        ["lora"], "merge", ["genai"],
-    ]  # fmt: skip
+        ["lora"],
+        "merge",
+        ["genai"],
+    ]
     assert refused(flat(pass_flows=[["nothing"]])).keys() == {"pass_flows"}
 
 
@@ -157,19 +175,23 @@ def accuracy(*subs: dict[str, Any], data: str = "tone") -> dict[str, Any]:
 
 def paired(*metrics: dict[str, Any], strategy: Any = TPE) -> dict[str, Any]:
     """Return a search over data with prompts and answers."""
-    value = flat(search_strategy=strategy, evaluators={"e": {"metrics": list(metrics)}},
-                 evaluator="e")  # fmt: skip
+    value = flat(
+        search_strategy=strategy, evaluators={"e": {"metrics": list(metrics)}}, evaluator="e"
+    )
     value["data_configs"][0]["pre_process_data_config"] = {"dataset_type": "pair"}
     return value
 
 
-@pytest.mark.parametrize(("kind", "value", "expected"), [
-    ("threshold", 0.8, "accuracy >= 0.8"),
-    ("max-degradation", 0.02, "accuracy >= baseline - 0.02"),
-    ("min-improvement", 0.02, "accuracy >= baseline + 0.02"),
-    ("percent-max-degradation", 5, "accuracy >= baseline * 0.95"),
-    ("percent-min-improvement", 5, "accuracy >= baseline * 1.05"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("kind", "value", "expected"),
+    [
+        ("threshold", 0.8, "accuracy >= 0.8"),
+        ("max-degradation", 0.02, "accuracy >= baseline - 0.02"),
+        ("min-improvement", 0.02, "accuracy >= baseline + 0.02"),
+        ("percent-max-degradation", 5, "accuracy >= baseline * 0.95"),
+        ("percent-min-improvement", 5, "accuracy >= baseline * 1.05"),
+    ],
+)
 def test_goals_of_what_is_better_higher(kind: str, value: float, expected: str) -> None:
     goal = {"type": kind, "value": value}
     config = whole(paired(accuracy({"name": "accuracy_score", "priority": 1, "goal": goal})))
@@ -177,28 +199,53 @@ def test_goals_of_what_is_better_higher(kind: str, value: float, expected: str) 
 
 
 def test_priorities_order_the_objectives() -> None:
-    config = whole(paired(
-        {"name": "t", "type": "throughput", "sub_types": [{"name": "avg", "priority": 3}]},
-        {"name": "l", "type": "latency", "sub_types": [{"name": "avg", "priority": 2},
-                                                       {"name": "max"}]},
-        accuracy({"name": "accuracy_score", "priority": 1}, {"name": "f1_score", "priority": -1}),
-        {"name": "s", "type": "size_on_disk", "sub_types": [{"name": "bytes", "priority": 4}]},
-    ))  # fmt: skip
+    config = whole(
+        paired(
+            {"name": "t", "type": "throughput", "sub_types": [{"name": "avg", "priority": 3}]},
+            {
+                "name": "l",
+                "type": "latency",
+                "sub_types": [{"name": "avg", "priority": 2}, {"name": "max"}],
+            },
+            accuracy(
+                {"name": "accuracy_score", "priority": 1}, {"name": "f1_score", "priority": -1}
+            ),
+            {"name": "s", "type": "size_on_disk", "sub_types": [{"name": "bytes", "priority": 4}]},
+        )
+    )
     assert config["evaluate"] == [
-        "generation", {"classification": {"data": "tone"}}, "footprint",
-    ]  # fmt: skip
+        "generation",
+        {"classification": {"data": "tone"}},
+        "footprint",
+    ]
     assert config["objectives"] == [
-        {"maximize": "accuracy"}, {"minimize": "decode_ms_p50"},
-        {"maximize": "decode_tokens_per_s"}, {"minimize": "size_mb"},
-    ]  # fmt: skip
+        {"maximize": "accuracy"},
+        {"minimize": "decode_ms_p50"},
+        {"maximize": "decode_tokens_per_s"},
+        {"minimize": "size_mb"},
+    ]
 
 
 def test_perplexity_and_exact_match_and_a_size_in_bytes() -> None:
-    value = flat(search_strategy=TPE, evaluator={"metrics": [
-        accuracy({"name": "perplexity", "priority": 1}),
-        {"name": "s", "type": "size_on_disk", "sub_types": [
-            {"name": "bytes", "priority": 2, "goal": {"type": "threshold", "value": 300e6}}]},
-    ]})  # fmt: skip
+    value = flat(
+        search_strategy=TPE,
+        evaluator={
+            "metrics": [
+                accuracy({"name": "perplexity", "priority": 1}),
+                {
+                    "name": "s",
+                    "type": "size_on_disk",
+                    "sub_types": [
+                        {
+                            "name": "bytes",
+                            "priority": 2,
+                            "goal": {"type": "threshold", "value": 300e6},
+                        }
+                    ],
+                },
+            ]
+        },
+    )
     config = whole(value)
     assert config["evaluate"] == [{"perplexity": {"data": "tone"}}, "footprint"]
     assert config["constraints"] == ["size_mb <= 300"]
@@ -216,21 +263,52 @@ def test_how_each_measurement_differs_is_said() -> None:
 METRICS = "evaluators.e.metrics[0]."
 
 
-@pytest.mark.parametrize(("metric", "key", "told"), [
-    (accuracy({"name": "accuracy_score"}), "data_config", "dataset_type: pair"),
-    (accuracy({"name": "perplexity"}, data="tune"), "data_config", "Did you mean 'tone'?"),
-    (accuracy({"name": "auroc"}), "sub_types[0].name", "paretune measures"),
-    ({"name": "c", "type": "custom", "user_config": {"user_script": "x.py"}},
-     "user_config.user_script", "runs none"),
-    ({"name": "l", "type": "latency", "sub_types": [{"name": "avg", "higher_is_better": True}]},
-     "sub_types[0].higher_is_better", "the other way"),
-    ({"name": "l", "type": "latency", "sub_types": [{"name": "avg"}],
-      "user_config": {"inference_settings": {"onnx": {"session_options": {"intra_op": 2}}}}},
-     "user_config.inference_settings", "the target's"),
-    ({"name": "l", "type": "latency", "sub_types": [{"name": "avg"}],
-      "user_config": {"inference_settings": {"onnx": {"session_options": {
-          "enable_profiling": True}}}}}, "user_config.inference_settings", "the target's"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("metric", "key", "told"),
+    [
+        (accuracy({"name": "accuracy_score"}), "data_config", "dataset_type: pair"),
+        (accuracy({"name": "perplexity"}, data="tune"), "data_config", "Did you mean 'tone'?"),
+        (accuracy({"name": "auroc"}), "sub_types[0].name", "paretune measures"),
+        (
+            {"name": "c", "type": "custom", "user_config": {"user_script": "x.py"}},
+            "user_config.user_script",
+            "runs none",
+        ),
+        (
+            {
+                "name": "l",
+                "type": "latency",
+                "sub_types": [{"name": "avg", "higher_is_better": True}],
+            },
+            "sub_types[0].higher_is_better",
+            "the other way",
+        ),
+        (
+            {
+                "name": "l",
+                "type": "latency",
+                "sub_types": [{"name": "avg"}],
+                "user_config": {
+                    "inference_settings": {"onnx": {"session_options": {"intra_op": 2}}}
+                },
+            },
+            "user_config.inference_settings",
+            "the target's",
+        ),
+        (
+            {
+                "name": "l",
+                "type": "latency",
+                "sub_types": [{"name": "avg"}],
+                "user_config": {
+                    "inference_settings": {"onnx": {"session_options": {"enable_profiling": True}}}
+                },
+            },
+            "user_config.inference_settings",
+            "the target's",
+        ),
+    ],
+)
 def test_what_cannot_be_measured(metric: dict[str, Any], key: str, told: str) -> None:
     value = flat(search_strategy=TPE, evaluators={"e": {"metrics": [metric]}}, evaluator="e")
     assert told in refused(value)[METRICS + key]
@@ -252,8 +330,9 @@ def test_a_strategy_that_is_true_is_every_combination() -> None:
 
 
 def test_lm_eval_is_unsupported() -> None:
-    value = build_only(evaluators={"e": {"type": "LMEvaluator", "tasks": ["hellaswag"]}},
-                       evaluator="e")  # fmt: skip
+    value = build_only(
+        evaluators={"e": {"type": "LMEvaluator", "tasks": ["hellaswag"]}}, evaluator="e"
+    )
     assert refused(value).keys() == {"evaluators.e.type"}
 
 

@@ -27,19 +27,24 @@ def on(device: Any, *providers: str) -> dict[str, Any]:
     return {"device": device, **({"execution_providers": names} if names else {})}
 
 
-@pytest.mark.parametrize(("accelerator", "expected"), [
-    (on("cpu", "CPU"), ["cpu"]),
-    (on("GPU", "CPU", "CUDA"), ["cpu", "cuda"]),
-    (on("gpu", "Dml", "CUDA"), ["dml", "cuda"]),
-    (on("gpu"), ["cuda"]),
-    (on("cpu"), ["cpu"]),
-    (on("cpu", "CUDA"), ["cpu"]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("accelerator", "expected"),
+    [
+        (on("cpu", "CPU"), ["cpu"]),
+        (on("GPU", "CPU", "CUDA"), ["cpu", "cuda"]),
+        (on("gpu", "Dml", "CUDA"), ["dml", "cuda"]),
+        (on("gpu"), ["cuda"]),
+        (on("cpu"), ["cpu"]),
+        (on("cpu", "CUDA"), ["cpu"]),
+    ],
+)
 def test_providers_are_a_choice_of_the_space(accelerator: Any, expected: list[str]) -> None:
     value = build_only(systems=local(accelerator), target="s", host="s")
     assert whole(value)["target"] == {"providers": expected}
-    older = nested(systems={"s": {"type": "LocalSystem", "config": {
-        "accelerators": [accelerator]}}}, engine={"target": "s"})  # fmt: skip
+    older = nested(
+        systems={"s": {"type": "LocalSystem", "config": {"accelerators": [accelerator]}}},
+        engine={"target": "s"},
+    )
     assert whole(older)["target"] == {"providers": expected}
 
 
@@ -65,15 +70,18 @@ def test_a_target_may_stand_where_it_is_named_and_a_host_does_not_choose_provide
     assert whole(build_only())["target"] == {"providers": ["cpu"]}
 
 
-@pytest.mark.parametrize(("systems", "key"), [
-    ({"s": {"type": "AzureML", "config": {"aml_compute": "x"}}}, "systems.s.type"),
-    ({"s": {"type": "Docker"}}, "systems.s.type"),
-    ({"s": {"type": "PythonEnvironment"}}, "systems.s.type"),
-    (local(on("npu", "QNN")), "systems.s.accelerators[0].device"),
-    (local(on("cpu", "OpenVINO")), "systems.s.accelerators[0].execution_providers"),
-    (local(on("gpu", "CUDA") | {"memory": "4GB"}), "systems.s.accelerators[0].memory"),
-    ({"t": {}}, "target"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("systems", "key"),
+    [
+        ({"s": {"type": "AzureML", "config": {"aml_compute": "x"}}}, "systems.s.type"),
+        ({"s": {"type": "Docker"}}, "systems.s.type"),
+        ({"s": {"type": "PythonEnvironment"}}, "systems.s.type"),
+        (local(on("npu", "QNN")), "systems.s.accelerators[0].device"),
+        (local(on("cpu", "OpenVINO")), "systems.s.accelerators[0].execution_providers"),
+        (local(on("gpu", "CUDA") | {"memory": "4GB"}), "systems.s.accelerators[0].memory"),
+        ({"t": {}}, "target"),
+    ],
+)
 def test_what_paretune_does_not_run_on(systems: Any, key: str) -> None:
     assert refused(build_only(systems=systems, target="s")).keys() == {key}
 
@@ -105,23 +113,26 @@ def test_a_cache_config_says_it_too() -> None:
     assert refused(shared).keys() == {"cache_config.account_name", "cache_dir"}
 
 
-@pytest.mark.parametrize(("key", "value", "status"), [
-    ("log_severity_level", 0, Status.NO_EFFECT),
-    ("clean_cache", True, Status.NO_EFFECT),
-    ("plot_pareto_frontier", True, Status.NO_EFFECT),
-    ("no_artifacts", True, Status.APPROXIMATED),
-    ("workflow_id", "w", Status.NO_EFFECT),
-    ("$schema", "https://example.org", Status.NO_EFFECT),
-    ("enable_shared_cache", True, Status.UNSUPPORTED),
-    ("packaging_config", {"type": "Zipfile"}, Status.APPROXIMATED),
-    ("packaging_config", [{"type": "Zipfile", "name": "x"}], Status.APPROXIMATED),
-    ("packaging_config", {"type": "AzureMLModels"}, Status.UNSUPPORTED),
-    ("packaging_config", [{"type": "Zipfile"}, {"type": "Dockerfile"}], Status.UNSUPPORTED),
-    ("packaging_config", "zip", Status.UNSUPPORTED),
-    ("azureml_client", {"a": 1}, Status.UNSUPPORTED),
-    ("auto_optimizer_config", {}, Status.UNSUPPORTED),
-    ("no_such_key", 1, Status.UNSUPPORTED),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("key", "value", "status"),
+    [
+        ("log_severity_level", 0, Status.NO_EFFECT),
+        ("clean_cache", True, Status.NO_EFFECT),
+        ("plot_pareto_frontier", True, Status.NO_EFFECT),
+        ("no_artifacts", True, Status.APPROXIMATED),
+        ("workflow_id", "w", Status.NO_EFFECT),
+        ("$schema", "https://example.org", Status.NO_EFFECT),
+        ("enable_shared_cache", True, Status.UNSUPPORTED),
+        ("packaging_config", {"type": "Zipfile"}, Status.APPROXIMATED),
+        ("packaging_config", [{"type": "Zipfile", "name": "x"}], Status.APPROXIMATED),
+        ("packaging_config", {"type": "AzureMLModels"}, Status.UNSUPPORTED),
+        ("packaging_config", [{"type": "Zipfile"}, {"type": "Dockerfile"}], Status.UNSUPPORTED),
+        ("packaging_config", "zip", Status.UNSUPPORTED),
+        ("azureml_client", {"a": 1}, Status.UNSUPPORTED),
+        ("auto_optimizer_config", {}, Status.UNSUPPORTED),
+        ("no_such_key", 1, Status.UNSUPPORTED),
+    ],
+)
 def test_every_other_key_of_the_engine_has_its_line(key: str, value: Any, status: Status) -> None:
     told = entry(build_only(**{key: value}), key)
     assert told.status is status
@@ -143,10 +154,14 @@ def model(**config: Any) -> dict[str, Any]:
 def test_a_models_name_its_task_and_how_it_is_loaded() -> None:
     value = model(
         task="text-generation-with-past",
-        load_kwargs={"torch_dtype": "float16", "attn_implementation": "eager",
-                     "trust_remote_code": True, "extra_args": {"use_cache": False}},
+        load_kwargs={
+            "torch_dtype": "float16",
+            "attn_implementation": "eager",
+            "trust_remote_code": True,
+            "extra_args": {"use_cache": False},
+        },
         io_config={"input_names": ["x"]},
-    )  # fmt: skip
+    )
     assert whole(value)["model"] == "org/name"
     trust = entry(value, "input_model.load_kwargs.trust_remote_code")
     assert (trust.status, trust.into) == (Status.APPROXIMATED, "--trust-remote-code")
@@ -157,20 +172,25 @@ def test_a_models_name_its_task_and_how_it_is_loaded() -> None:
     assert whole(older)["model"] == "weights"
 
 
-@pytest.mark.parametrize(("config", "key"), [
-    ({"type": "ONNXModel"}, "type"),
-    ({"type": "PyTorchModel", "model_path": "model.pt"}, "type"),
-    ({"task": "text-classification"}, "task"),
-    ({"load_kwargs": {"quantization_method": "gptq"}}, "load_kwargs.quantization_method"),
-    ({"load_kwargs": {"attn_implementation": "flash_attention_2"}},
-     "load_kwargs.attn_implementation"),
-    ({"load_kwargs": {"revision": "abc"}}, "load_kwargs.revision"),
-    ({"adapter_path": "a"}, "adapter_path"),
-    ({"io_config": "get_io_config"}, "io_config"),
-    ({"model_script": "user_script.py"}, "model_script"),
-    ({"model_path": {"type": "azureml_model", "config": {"name": "x"}}}, "model_path"),
-    ({"model_path": None}, "model_path"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("config", "key"),
+    [
+        ({"type": "ONNXModel"}, "type"),
+        ({"type": "PyTorchModel", "model_path": "model.pt"}, "type"),
+        ({"task": "text-classification"}, "task"),
+        ({"load_kwargs": {"quantization_method": "gptq"}}, "load_kwargs.quantization_method"),
+        (
+            {"load_kwargs": {"attn_implementation": "flash_attention_2"}},
+            "load_kwargs.attn_implementation",
+        ),
+        ({"load_kwargs": {"revision": "abc"}}, "load_kwargs.revision"),
+        ({"adapter_path": "a"}, "adapter_path"),
+        ({"io_config": "get_io_config"}, "io_config"),
+        ({"model_script": "user_script.py"}, "model_script"),
+        ({"model_path": {"type": "azureml_model", "config": {"name": "x"}}}, "model_path"),
+        ({"model_path": None}, "model_path"),
+    ],
+)
 def test_models_that_are_not_taken(config: dict[str, Any], key: str) -> None:
     assert refused(model(**config)).keys() == {f"input_model.{key}"}
 
@@ -186,7 +206,10 @@ def test_code_is_refused_wherever_it_stands_and_what_is_around_it_still_has_its_
     value = build_only(foo={"a": 1, "b": [{"user_script": "x.py", "c": 2}]})
     value["passes"]["b"]["extra"] = {"script_dir": "d", "e": 3}
     assert refused(value).keys() == {
-        "foo.a", "foo.b[0].user_script", "foo.b[0].c", "passes.b.extra.script_dir",
+        "foo.a",
+        "foo.b[0].user_script",
+        "foo.b[0].c",
+        "passes.b.extra.script_dir",
         "passes.b.extra.e",
-    }  # fmt: skip
+    }
     assert entry(build_only(user_script=None), "user_script").status is Status.UNSUPPORTED

@@ -9,16 +9,46 @@ from collections.abc import Iterator
 from typing import Any
 
 _TRAINED = {
-    "train", "r", "alpha", "dropout", "target_modules", "learning_rate", "lr_scheduler_type",
-    "warmup_ratio", "warmup_steps", "weight_decay", "epochs", "max_steps", "batch_size",
-    "gradient_accumulation_steps", "max_grad_norm", "seed", "gradient_checkpointing", "batching",
-    "data_seed", "adam_beta1", "adam_beta2", "adam_epsilon", "eval_data", "eval_dataset_size",
-    "eval_steps", "eval_batch_size", "logging_steps", "dtype",
-}  # fmt: skip
+    "train",
+    "r",
+    "alpha",
+    "dropout",
+    "target_modules",
+    "learning_rate",
+    "lr_scheduler_type",
+    "warmup_ratio",
+    "warmup_steps",
+    "weight_decay",
+    "epochs",
+    "max_steps",
+    "batch_size",
+    "gradient_accumulation_steps",
+    "max_grad_norm",
+    "seed",
+    "gradient_checkpointing",
+    "batching",
+    "data_seed",
+    "adam_beta1",
+    "adam_beta2",
+    "adam_epsilon",
+    "eval_data",
+    "eval_dataset_size",
+    "eval_steps",
+    "eval_batch_size",
+    "logging_steps",
+    "dtype",
+}
 _BUILT = {
-    "precision", "block_size", "is_symmetric", "algorithm", "accuracy_level",
-    "matmul_mixed_precision", "nodes_to_exclude", "shared_embeddings", "fuse_qkv",
-}  # fmt: skip
+    "precision",
+    "block_size",
+    "is_symmetric",
+    "algorithm",
+    "accuracy_level",
+    "matmul_mixed_precision",
+    "nodes_to_exclude",
+    "shared_embeddings",
+    "fuse_qkv",
+}
 PASSES: dict[str, set[str]] = {
     "lora": {*_TRAINED, "use_dora"},
     "qlora": {*_TRAINED, "quant_type", "double_quant", "compute_dtype"},
@@ -26,15 +56,43 @@ PASSES: dict[str, set[str]] = {
     "genai": _BUILT,
     "genai_adapter": _BUILT,
 }
-DATA = {"file", "files", "hub", "config", "revision", "format", "prompt", "answer", "text",
-        "corpus", "limit"}  # fmt: skip
+DATA = {
+    "file",
+    "files",
+    "hub",
+    "config",
+    "revision",
+    "format",
+    "prompt",
+    "answer",
+    "text",
+    "corpus",
+    "limit",
+}
 CORPUS = {
-    "strategy", "max_length", "joiner", "add_special_tokens", "max_samples", "stride",
-    "drop_short_sequences", "pad_to_max_length", "use_attention_mask", "random_seed",
+    "strategy",
+    "max_length",
+    "joiner",
+    "add_special_tokens",
+    "max_samples",
+    "stride",
+    "drop_short_sequences",
+    "pad_to_max_length",
+    "use_attention_mask",
+    "random_seed",
     "random_retries",
-}  # fmt: skip
-TOP = {"model", "data", "passes", "baseline", "evaluate", "objectives", "constraints", "target",
-       "search"}  # fmt: skip
+}
+TOP = {
+    "model",
+    "data",
+    "passes",
+    "baseline",
+    "evaluate",
+    "objectives",
+    "constraints",
+    "target",
+    "search",
+}
 
 
 def unknown_names(config: dict[str, Any]) -> list[str]:

@@ -80,8 +80,9 @@ def test_no_two_metrics_share_a_name_and_each_can_be_constrained(
         assert parse_constraint(f"{name} <= 10").metric == name
     cases = cases_of(GenerationParams(prompt_tokens=prompts, context=contexts))
     assert {(case.prompt, case.context) for case in cases} == {
-        *((prompt, contexts[0]) for prompt in prompts), *((prompts[0], held) for held in contexts)
-    }  # fmt: skip
+        *((prompt, contexts[0]) for prompt in prompts),
+        *((prompts[0], held) for held in contexts),
+    }
 
 
 @pytest.mark.parametrize(
@@ -112,8 +113,11 @@ def test_samples_are_kept_and_what_they_cannot_carry_is_withheld(
     assert decode.value == pytest.approx(1e3 / rate.value)
     assert decode.details["warm_up"]["requests"] >= 1
     assert decode.details["outliers"].keys() == {
-        "mild_low", "severe_low", "mild_high", "severe_high"
-    }  # fmt: skip
+        "mild_low",
+        "severe_low",
+        "mild_high",
+        "severe_high",
+    }
     assert decode.details["drift"].keys() == {"relative", "p", "drifts"}
     assert decode.details["protocol"]["name"] == "device-2"
     assert {m.protocol for m in found.values()} == {"device-2"}

@@ -131,8 +131,14 @@ def test_outliers_by_tukeys_fences() -> None:
     values = [1.0, 2.0, 3.0, 4.0, 5.0]
     assert not any(classify(values).values())
     spread = [*[2.0] * 50, *[4.0] * 50, 3.0]
-    for value, kind in ((7.5, "mild_high"), (10.5, "severe_high"), (-1.5, "mild_low"),
-                        (-4.5, "severe_low"), (7.0, None), (-1.0, None)):  # fmt: skip
+    for value, kind in (
+        (7.5, "mild_high"),
+        (10.5, "severe_high"),
+        (-1.5, "mild_low"),
+        (-4.5, "severe_low"),
+        (7.0, None),
+        (-1.0, None),
+    ):
         counts = classify([*spread, value])
         assert [name for name, n in counts.items() if n] == ([kind] if kind else [])
 

@@ -93,9 +93,16 @@ def test_no_end_token_is_told_with_what_it_means(broken: Broken, change: Change)
 def add(token: str, number: int) -> Change:
     def change(content: dict[str, Any]) -> None:
         content["added_tokens"].append(
-            {"id": number, "content": token, "special": True, "single_word": False,
-             "lstrip": False, "rstrip": False, "normalized": False}
-        )  # fmt: skip
+            {
+                "id": number,
+                "content": token,
+                "special": True,
+                "single_word": False,
+                "lstrip": False,
+                "rstrip": False,
+                "normalized": False,
+            }
+        )
 
     return change
 

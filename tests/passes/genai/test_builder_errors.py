@@ -30,21 +30,31 @@ def test_the_builders_own_names_are_known() -> None:
 @pytest.mark.parametrize(
     ("config", "words"),
     [
-        ({"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2"},
-         ("does not build GPT2LMHeadModel", "'gpt2'", "it builds", "Llama, ", "PyTorch")),
+        (
+            {"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2"},
+            ("does not build GPT2LMHeadModel", "'gpt2'", "it builds", "Llama, ", "PyTorch"),
+        ),
         ({"architectures": ["LlamaModel"], "model_type": "llama"}, ("LlamaModel",)),
         ({}, ("architectures of config.json, which is missing", '["LlamaForCausalLM"]')),
         ({"architectures": None}, ("which is None, expected a list",)),
         ({"architectures": []}, ("which is [], expected a list",)),
         ({"architectures": "LlamaForCausalLM"}, ("which is 'LlamaForCausalLM', expected a list",)),
         ({"architectures": [None]}, ("which is [None]",)),
-        ({"architectures": ["Phi3ForCausalLM"], "max_position_embeddings": 256},
-         ("max_position_embeddings is 256", "4096 by default: the key is missing", "to 256")),
-        ({"architectures": ["Phi3ForCausalLM"], "max_position_embeddings": 256,
-          "original_max_position_embeddings": 64, "rope_scaling": None},
-         ("original_max_position_embeddings 64, so that it expects rope_scaling",)),
+        (
+            {"architectures": ["Phi3ForCausalLM"], "max_position_embeddings": 256},
+            ("max_position_embeddings is 256", "4096 by default: the key is missing", "to 256"),
+        ),
+        (
+            {
+                "architectures": ["Phi3ForCausalLM"],
+                "max_position_embeddings": 256,
+                "original_max_position_embeddings": 64,
+                "rope_scaling": None,
+            },
+            ("original_max_position_embeddings 64, so that it expects rope_scaling",),
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_is_not_built_is_told_from_its_keys(
     config: dict[str, Any], words: tuple[str, ...]
 ) -> None:
@@ -60,12 +70,18 @@ def test_what_is_not_built_is_told_from_its_keys(
     [
         {"architectures": ["LlamaForCausalLM"]},
         {"architectures": ["Phi3ForCausalLM"], "max_position_embeddings": 4096},
-        {"architectures": ["Phi3ForCausalLM"], "max_position_embeddings": 256,
-         "original_max_position_embeddings": 256},
-        {"architectures": ["Phi3ForCausalLM"], "max_position_embeddings": 8192,
-         "rope_scaling": {"type": "longrope"}},
+        {
+            "architectures": ["Phi3ForCausalLM"],
+            "max_position_embeddings": 256,
+            "original_max_position_embeddings": 256,
+        },
+        {
+            "architectures": ["Phi3ForCausalLM"],
+            "max_position_embeddings": 8192,
+            "rope_scaling": {"type": "longrope"},
+        },
     ],
-)  # fmt: skip
+)
 def test_what_is_built_is_let_pass(config: dict[str, Any]) -> None:
     assert unsupported(Path("config.json"), config, BUILDER) is None
 

@@ -14,10 +14,18 @@ from paretune.preflight.buildable import is_plain
 from tests.tiny_models import make_tiny_llama
 
 _SIZES = {
-    "vocab_size": 320, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 4,
-    "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16,
-    "max_position_embeddings": 256, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2,
-}  # fmt: skip
+    "vocab_size": 320,
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "max_position_embeddings": 256,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "pad_token_id": 2,
+}
 
 
 def configuration(folder: Path, kind: str, raw: dict[str, Any], **settings: Any) -> Path:
@@ -76,13 +84,26 @@ def test_what_is_built_right_is_let_pass(
         ),
         ("llama", rope(rope_type="default", partial_rotary_factor=0.5), {}, "rope_parameters"),
         ("qwen2", rope(rope_type="yarn", **YARN), {}, "rope_parameters"),
-        ("mistral", rope(rope_type="dynamic", factor=2.0), {"sliding_window": None},
-         "rope_parameters"),
+        (
+            "mistral",
+            rope(rope_type="dynamic", factor=2.0),
+            {"sliding_window": None},
+            "rope_parameters",
+        ),
         ("llama", {"attn_logit_softcapping": 5.0}, {}, "attn_logit_softcapping"),
-        ("phi", {}, {"partial_rotary_factor": 0.5, "head_dim": 32, "hidden_size": 128,
-                     "qk_layernorm": True}, "qk_layernorm"),
+        (
+            "phi",
+            {},
+            {
+                "partial_rotary_factor": 0.5,
+                "head_dim": 32,
+                "hidden_size": 128,
+                "qk_layernorm": True,
+            },
+            "qk_layernorm",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_is_left_out_is_named(
     tmp_path: Path, kind: str, raw: dict[str, Any], settings: dict[str, Any], key: str
 ) -> None:
@@ -105,8 +126,13 @@ def test_a_plain_llama_is_not_asked_about(tmp_path: Path) -> None:
     config = read_json(make_tiny_llama(tmp_path) / "config.json")
     assert is_plain(config)
     for changes in (
-        {"sliding_window": 16}, {"rope_scaling": {"type": "linear"}}, {"model_type": "mistral"},
-        {"partial_rotary_factor": 0.5}, {"hidden_act": "gelu"}, {"anything_new": 1},
-        rope(rope_type="yarn"), rope(rope_type="default", partial_rotary_factor=0.5),
-    ):  # fmt: skip
+        {"sliding_window": 16},
+        {"rope_scaling": {"type": "linear"}},
+        {"model_type": "mistral"},
+        {"partial_rotary_factor": 0.5},
+        {"hidden_act": "gelu"},
+        {"anything_new": 1},
+        rope(rope_type="yarn"),
+        rope(rope_type="default", partial_rotary_factor=0.5),
+    ):
         assert not is_plain({**config, **changes}), changes

@@ -198,9 +198,15 @@ def test_architectures(architecture: str) -> None:
     import transformers
 
     small = {
-        "vocab_size": 97, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
-        "intermediate_size": 64, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
-    }  # fmt: skip
+        "vocab_size": 97,
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+        "pad_token_id": 0,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+    }
     more = {
         "Gemma2": {"num_key_value_heads": 1, "head_dim": 16},
         "Granite": {"logits_scaling": 8.0},

@@ -188,8 +188,14 @@ def test_a_corpus_trains_on_whole_sequences(tmp_path: Path, tiny: Model) -> None
     examples = tuple(FakeExample("", " ".join(words[i % 4 :]), i) for i in range(80))
     corpus = CorpusSpec(strategy="join", max_length=256)
     catalog = FakeCatalog({"tone.train": FakeDataset(examples, corpus=corpus)})
-    params = {"train": "tone.train", "r": 4, "batch_size": 1, "max_steps": 4,
-              "learning_rate": 2e-2, "gradient_accumulation_steps": 2}  # fmt: skip
+    params = {
+        "train": "tone.train",
+        "r": 4,
+        "batch_size": 1,
+        "max_steps": 4,
+        "learning_rate": 2e-2,
+        "gradient_accumulation_steps": 2,
+    }
     record = _record(Bench(tmp_path, catalog).run(Lora(), tiny, params, "corpus"))
     assert record["examples"] >= 4
     assert record["tokens"] == 256 * record["examples"]

@@ -52,11 +52,14 @@ def test_what_it_is_not_for_is_as_before() -> None:
 
     def work() -> list[Any]:
         return [
-            wide.double() @ tall.double(), wide.bfloat16() @ tall.bfloat16(), wide[:2] @ tall,
-            torch.zeros(20, 0) @ torch.zeros(0, 20), torch.zeros(0, 30) @ tall,
+            wide.double() @ tall.double(),
+            wide.bfloat16() @ tall.bfloat16(),
+            wide[:2] @ tall,
+            torch.zeros(20, 0) @ torch.zeros(0, 20),
+            torch.zeros(0, 30) @ tall,
             torch.addmm(torch.ones(20, 20), wide, tall, beta=0.5, alpha=2),
             torch.addmm(torch.ones(20).double(), wide.double(), tall.double()),
-        ]  # fmt: skip
+        ]
 
     own = work()
     with quickest_products(_always):

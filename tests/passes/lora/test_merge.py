@@ -106,10 +106,18 @@ _TIED = {
 }
 
 
-@pytest.mark.parametrize("targets", [
-    ["lm_head"], ["embed_tokens"], ["lm_head", "embed_tokens", "q_proj"], ["q_proj"], "saved head",
-    "saved embedding",
-], ids=str)  # fmt: skip
+@pytest.mark.parametrize(
+    "targets",
+    [
+        ["lm_head"],
+        ["embed_tokens"],
+        ["lm_head", "embed_tokens", "q_proj"],
+        ["q_proj"],
+        "saved head",
+        "saved embedding",
+    ],
+    ids=str,
+)
 @pytest.mark.parametrize("kind", list(_TIED))
 @pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`:UserWarning")
 @pytest.mark.filterwarnings("ignore:Model with `tie_word_embeddings=True`:UserWarning")
@@ -131,10 +139,12 @@ def test_an_adapter_of_embedding_or_head_is_merged_into_that_one_alone(
     network = get_peft_model(
         AutoModelForCausalLM.from_pretrained(folder),
         LoraConfig(
-            task_type="CAUSAL_LM", r=4, target_modules=["q_proj"] if saved else targets,
+            task_type="CAUSAL_LM",
+            r=4,
+            target_modules=["q_proj"] if saved else targets,
             modules_to_save=saved,
         ),
-    )  # fmt: skip
+    )
     torch.manual_seed(0)
     for name, weight in network.named_parameters():
         if "lora_" in name or "modules_to_save" in name:

@@ -16,11 +16,18 @@ from tests.pass_bench import Bench
 from tests.tiny_models import _tokenizer
 
 _SIZES = {
-    "vocab_size": 320, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
-    "num_attention_heads": 4, "num_key_value_heads": 4, "max_position_embeddings": 256,
+    "vocab_size": 320,
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 4,
+    "max_position_embeddings": 256,
     "initializer_range": 0.1,
-    "pad_token_id": 2, "bos_token_id": 1, "eos_token_id": 2,
-}  # fmt: skip
+    "pad_token_id": 2,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
 _OPT = {"ffn_dim": 128, "word_embed_proj_dim": 64}
 ROW = Row(tuple(range(40, 60)), 1)
 

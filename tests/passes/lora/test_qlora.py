@@ -89,8 +89,10 @@ def test_the_base_is_quantized_and_near_the_full_one(bench: Bench, tiny: Model) 
     """Losses of the first step: without a trained adapter they are the bases' own."""
     first = {}
     for name, pass_, params in (
-        ("full", Lora(), {}), ("int8", QLora(), {"quant_type": "int8"}), ("nf4", QLora(), {}),
-    ):  # fmt: skip
+        ("full", Lora(), {}),
+        ("int8", QLora(), {"quant_type": "int8"}),
+        ("nf4", QLora(), {}),
+    ):
         out = bench.run(pass_, tiny, {**FAST, **params}, name)
         first[name] = json.loads((out / "training.json").read_text())["first_loss"]
     assert first["nf4"] != first["full"]

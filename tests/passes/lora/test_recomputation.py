@@ -20,10 +20,11 @@ def _counts(model: Model, checkpointing: dict[str, Any] | None) -> tuple[dict[st
 
     seen = {"product": 0, "attention": 0, "activation": 0, "dropout": 0}
     kinds = {
-        "aten.mm.default": "product", "aten.silu.default": "activation",
+        "aten.mm.default": "product",
+        "aten.silu.default": "activation",
         "aten.bernoulli_.float": "dropout",
         "aten._scaled_dot_product_flash_attention_for_cpu.default": "attention",
-    }  # fmt: skip
+    }
 
     class Count(TorchDispatchMode):
         def __torch_dispatch__(
@@ -38,8 +39,13 @@ def _counts(model: Model, checkpointing: dict[str, Any] | None) -> tuple[dict[st
 
     network = AutoModelForCausalLM.from_pretrained(model.path, dtype=torch.float32)
     torch.manual_seed(0)
-    config = LoraConfig(task_type="CAUSAL_LM", r=4, lora_dropout=0.2, init_lora_weights=False,
-                        target_modules="all-linear")  # fmt: skip
+    config = LoraConfig(
+        task_type="CAUSAL_LM",
+        r=4,
+        lora_dropout=0.2,
+        init_lora_weights=False,
+        target_modules="all-linear",
+    )
     network = get_peft_model(network, config).train()
     network.enable_input_require_grads()  # as checkpointing does: the same products in each case
     if checkpointing is not None:

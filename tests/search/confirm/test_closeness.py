@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paretune.core.measurement import Measurement
-from paretune.core.result import Outcome, OutcomeKind
+from paretune.core.result import OutcomeKind, TrialResult
 from paretune.search.confirm.closeness import likeliest_first, nearest_to_limits
-from paretune.search.confirm.topk import Finals
+from paretune.search.confirm.topk import TopK
 from paretune.search.constraints import parse_constraint
 from paretune.search.process_spreads import refreshed, usual
 from paretune.stats.pooling import spreads_of
@@ -21,9 +21,10 @@ def measured(accuracy: float, ms: float, half: float = 0.2) -> dict[str, Measure
     processes = [{"n": 1, "value": ms + d * half, "round": None} for d in (-0.2, 0.0, 0.3)]
     return {
         "accuracy": Measurement("accuracy", accuracy, "fraction", accuracy - 0.02, accuracy + 0.02),
-        "decode_ms_p50": Measurement("decode_ms_p50", ms, "ms", ms - half, ms + half,
-                                     details={"processes": processes}),
-    }  # fmt: skip
+        "decode_ms_p50": Measurement(
+            "decode_ms_p50", ms, "ms", ms - half, ms + half, details={"processes": processes}
+        ),
+    }
 
 
 def test_the_only_two_within_the_noise_of_the_pick_are_in_the_finals(tmp_path: Path) -> None:
@@ -31,15 +32,15 @@ def test_the_only_two_within_the_noise_of_the_pick_are_in_the_finals(tmp_path: P
     outcomes = []
     for id in range(1, 10):
         m = measured(0.5 + id / 50, 2.0 + id / 2)
-        outcomes.append(Outcome(id, noop(x=id), OutcomeKind.OK, measurements=m))
+        outcomes.append(TrialResult(id, noop(x=id), OutcomeKind.OK, measurements=m))
     for id, ms in ((10, 10.0), (11, 10.1), (12, 10.05)):
         m = measured(0.9 + id / 1000, ms)
-        outcomes.append(Outcome(id, noop(x=id), OutcomeKind.OK, measurements=m))
+        outcomes.append(TrialResult(id, noop(x=id), OutcomeKind.OK, measurements=m))
     candidates = [o.candidate for o in outcomes]
     engine = make_engine(tmp_path, candidates, told=outcomes)
-    pick = engine.standing().best
+    pick = engine.summary().best
     assert pick in (10, 11, 12)
-    chosen = Finals(engine).finalists()
+    chosen = TopK(engine).finalists()
     assert chosen[0] == pick
     assert set(chosen[:3]) == {10, 11, 12}
 
@@ -82,7 +83,7 @@ def test_where_nobody_is_feasible_the_nearest_to_its_limits_leads() -> None:
 
 def test_the_first_candidates_draw_on_those_after_them() -> None:
     outcomes = [
-        Outcome(id, noop(x=id), OutcomeKind.OK, measurements=measured(0.5, 10.0 + id, 0.1))
+        TrialResult(id, noop(x=id), OutcomeKind.OK, measurements=measured(0.5, 10.0 + id, 0.1))
         for id in range(1, 31)
     ]
     again = refreshed(outcomes, None)

@@ -9,28 +9,29 @@ import pytest
 from simulated import accuracy, outcome, speed, study
 
 from paretune.core.measurement import Measurement
-from paretune.core.result import Outcome
+from paretune.core.result import TrialResult
 from paretune.search.confirm.confidence import PickConfidence, confidence
 from paretune.search.constraints import Objective, parse_constraint
-from paretune.search.summary import stand
+from paretune.search.summary import summarize
 from paretune.search.tolerance import Tolerance
 
 OBJECTIVES = (
-    Objective("accuracy", "maximize", Tolerance(0.02)), Objective("decode_ms_p50", "minimize"),
-)  # fmt: skip
+    Objective("accuracy", "maximize", Tolerance(0.02)),
+    Objective("decode_ms_p50", "minimize"),
+)
 
 
 def told(
-    outcomes: list[Outcome],
+    outcomes: list[TrialResult],
     *limits: str,
     objectives: tuple[Objective, ...] = OBJECTIVES,
     prefer: str | None = None,
 ) -> PickConfidence:
     parsed = [parse_constraint(text) for text in limits]
-    standing = stand(outcomes, objectives, parsed, outcomes[0], prefer)
-    found = confidence(outcomes, standing, objectives, outcomes[0], prefer)
+    summary = summarize(outcomes, objectives, parsed, outcomes[0], prefer)
+    found = confidence(outcomes, summary, objectives, outcomes[0], prefer)
     assert found is not None
-    assert found.id == standing.best
+    assert found.id == summary.best
     return found
 
 
@@ -60,7 +61,7 @@ def test_one_at_the_edge_of_the_tolerance_is_a_coin_that_no_more_examples_settle
 
 
 def test_more_examples_make_it_surer_as_foreseen() -> None:
-    def apart(n: int) -> list[Outcome]:
+    def apart(n: int) -> list[TrialResult]:
         # One in twenty differs, each way alike but for one in a hundred.
         a = [1.0] * round(0.8 * n) + [1.0] * round(0.03 * n) + [0.0] * round(0.02 * n)
         b = [1.0] * round(0.8 * n) + [0.0] * round(0.03 * n) + [1.0] * round(0.02 * n)
@@ -81,8 +82,10 @@ def test_more_examples_make_it_surer_as_foreseen() -> None:
 
 def test_the_same_artifact_is_no_rival_of_itself() -> None:
     same = right(300, 0.8)
-    outcomes = [outcome(1, same, speed(20), artifact="sha256:a"),
-                outcome(2, same, speed(10), artifact="sha256:a")]  # fmt: skip
+    outcomes = [
+        outcome(1, same, speed(20), artifact="sha256:a"),
+        outcome(2, same, speed(10), artifact="sha256:a"),
+    ]
     assert told(outcomes).probability == 1.0
     other = [outcomes[0], replace(outcomes[1], artifact="sha256:b")]
     assert told(other).probability is not None
@@ -108,9 +111,10 @@ def test_limits_are_paired_with_the_baseline_and_all_hold_together() -> None:
 
 def test_a_rival_that_misses_a_limit_is_no_rival() -> None:
     outcomes = [
-        outcome(1, right(400, 0.8), speed(20)), outcome(2, right(400, 0.95), speed(90)),
+        outcome(1, right(400, 0.8), speed(20)),
+        outcome(2, right(400, 0.95), speed(90)),
         outcome(3, right(400, 0.8), speed(9)),
-    ]  # fmt: skip
+    ]
     found = told(outcomes, "decode_ms_p50 <= 30")
     assert found.id == 3
     alone = told([outcomes[0], outcomes[2]], "decode_ms_p50 <= 30")
@@ -130,10 +134,15 @@ def test_what_has_no_interval_is_said_not_to_be_known() -> None:
 
 def test_three_objectives_and_a_preferred_speed() -> None:
     size = [Measurement("size_mb", v, "MB", protocol="exact-1") for v in (400.0, 200.0, 100.0)]
-    outcomes = [outcome(i + 1, right(400, a), speed(ms), size[i])
-                for i, (a, ms) in enumerate(((0.9, 20), (0.895, 10), (0.89, 9.9)))]  # fmt: skip
-    three = (OBJECTIVES[0], Objective("decode_ms_p50", "minimize", Tolerance(0.3, True)),
-             Objective("size_mb", "minimize"))  # fmt: skip
+    outcomes = [
+        outcome(i + 1, right(400, a), speed(ms), size[i])
+        for i, (a, ms) in enumerate(((0.9, 20), (0.895, 10), (0.89, 9.9)))
+    ]
+    three = (
+        OBJECTIVES[0],
+        Objective("decode_ms_p50", "minimize", Tolerance(0.3, True)),
+        Objective("size_mb", "minimize"),
+    )
     found = told(outcomes, objectives=three)
     assert [part.what for part in found.within] == ["accuracy", "decode_ms_p50"]
     first, second = (part.probability for part in found.within)
@@ -162,8 +171,8 @@ def test_who_says_that_it_is_sure_is_right() -> None:
     for _ in range(30):
         truth = 0.8 - rng.exponential(0.02, 8)
         outcomes = study(truth.tolist(), (10 * np.exp(rng.normal(0, 0.3, 8))).tolist(), 400, rng)
-        standing = stand(outcomes, OBJECTIVES, (), outcomes[0])
-        found = confidence(outcomes, standing, OBJECTIVES, outcomes[0], foresee=False)
+        summary = summarize(outcomes, OBJECTIVES, (), outcomes[0])
+        found = confidence(outcomes, summary, OBJECTIVES, outcomes[0], foresee=False)
         assert found is not None
         assert found.probability is not None
         if found.probability >= 0.95:

@@ -30,8 +30,9 @@ def write(folder: Path, split: Json, **changes: Any) -> Path:
     (folder / "d.jsonl").write_text(rows)
     data = {"d": {"file": "d.jsonl", "prompt": "{p}", "answer": "{a}", "split": split}}
     given = {"evaluate": [{"readback": {"data": "d.test"}}], "data": data, **changes}
-    return write_fake_study(folder, {"x": [1, 2], "quality": [0.8, 0.9], "speed": [5.0, 9.0]},
-                            **given)  # fmt: skip
+    return write_fake_study(
+        folder, {"x": [1, 2], "quality": [0.8, 0.9], "speed": [5.0, 9.0]}, **given
+    )
 
 
 def confirms(folder: Path) -> dict[int, int]:
@@ -51,8 +52,11 @@ def test_the_pick_alone_is_measured_once_and_is_chosen_as_without(tmp_path: Path
         assert told.keys() == {"accuracy"}  # a speed was measured in the finals
         assert (told["accuracy"]["n"], told["accuracy"]["data"]) == (10, "d.confirm")
         assert confirms(tmp_path / "b" / "study") == {results["best"]: 1}
-    rows = {c["id"]: c["metrics"]["accuracy"]["n"] for c in results["candidates"]
-            if c["outcome"] == "ok"}  # fmt: skip
+    rows = {
+        c["id"]: c["metrics"]["accuracy"]["n"]
+        for c in results["candidates"]
+        if c["outcome"] == "ok"
+    }
     assert set(rows.values()) == {12}  # what candidates are compared by is as it was
     assert "On the 10 examples of d.confirm, which no choice has seen" in " ".join(
         sentences(results)
@@ -157,8 +161,10 @@ def test_what_is_kept_aside_in_vain_and_texts_that_other_data_shares_are_told(
     given["passes"] = [{"noop": {"x": 1, "train": "more"}}]
     given["data"]["more"] = {"file": "d.jsonl", "prompt": "{p}", "answer": "{a}"}
     config.write_text(yaml.safe_dump(given))
-    assert any(note.startswith("10 of 10 rows of d.confirm have a text that more has too")
-               for note in load(config).notes)  # fmt: skip
+    assert any(
+        note.startswith("10 of 10 rows of d.confirm have a text that more has too")
+        for note in load(config).notes
+    )
     given["passes"] = [{"noop": {"x": 1, "train": "d.train"}}]
     given["evaluate"] = ["readback"]
     config.write_text(yaml.safe_dump(given))

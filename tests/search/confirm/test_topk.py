@@ -25,7 +25,7 @@ from fake_search import (
 from paretune.core.interference import Interference
 from paretune.core.measurement import Measurement
 from paretune.search.borderline import side_of
-from paretune.search.confirm.topk import Finals
+from paretune.search.confirm.topk import TopK
 from paretune.search.constraints import parse_constraint
 from paretune.search.engine import Engine
 from paretune.search.front_uncertainty import groups, rivals
@@ -55,34 +55,33 @@ def test_close_candidates_are_told_apart_though_the_machine_slows_down(tmp_path:
     """5 % apart, while the machine becomes slower by 10 % and more on the way."""
     pair = [noop(x=1, ms=10.0, quality=0.9), noop(x=2, ms=10.5, quality=0.95)]
     engine = _engine(tmp_path, pair, NoisyTarget(drift=0.004))
-    standing = engine.run()
-    assert standing.front == (1, 2)
+    summary = engine.run()
+    assert summary.front == (1, 2)
     outcomes = engine.recorder.outcomes
     alpha = pair_alpha(2, 1)
     a, b = (o.measurements or {} for o in outcomes)
     assert last_round(a) == last_round(b) >= least_rounds(alpha)
     assert pair_sequence(a, b, "decode_ms_p50", alpha).high < 0
-    assert rivals(outcomes, standing, OBJECTIVES) == {1: [], 2: []}
-    assert groups(outcomes, standing, OBJECTIVES) == ()
+    assert rivals(outcomes, summary, OBJECTIVES) == {1: [], 2: []}
+    assert groups(outcomes, summary, OBJECTIVES) == ()
     assert all(any(step.step == "finals" for step in o.seconds) for o in outcomes)
 
 
 def test_those_that_cannot_be_told_apart_are_a_group_with_a_pick(tmp_path: Path) -> None:
     alike = [noop(x=1, ms=10.0, quality=0.9), noop(x=2, ms=10.0, quality=0.905)]
     engine = _engine(tmp_path, alike, NoisyTarget())
-    standing = engine.run()
-    assert Finals(engine).decided([1, 2])  # found the same within the margin
-    if len(standing.front) == 2:  # by the points one of them may have beaten the other
-        (group,) = groups(engine.recorder.outcomes, standing, OBJECTIVES)
+    summary = engine.run()
+    assert TopK(engine).decided([1, 2])  # found the same within the margin
+    if len(summary.front) == 2:  # by the points one of them may have beaten the other
+        (group,) = groups(engine.recorder.outcomes, summary, OBJECTIVES)
         assert group.members == (1, 2)
-        assert group.pick == standing.best
+        assert group.pick == summary.best
         assert group.reason
-    assert any(others for others in rivals(engine.recorder.outcomes, standing, OBJECTIVES).values())
+    assert any(others for others in rivals(engine.recorder.outcomes, summary, OBJECTIVES).values())
 
 
 def test_what_is_surely_beaten_is_no_finalist(tmp_path: Path) -> None:
-    three = [noop(x=1, ms=10.0), noop(x=2, ms=10.2, quality=0.95),
-             noop(x=3, ms=30.0, quality=0.5)]  # fmt: skip
+    three = [noop(x=1, ms=10.0), noop(x=2, ms=10.2, quality=0.95), noop(x=3, ms=30.0, quality=0.5)]
     engine = _engine(tmp_path, three, NoisyTarget())
     engine.run()
     rounds = {o.id: last_round(o.measurements or {}) for o in engine.recorder.outcomes}
@@ -142,8 +141,8 @@ def test_a_finalist_that_does_not_run_any_more_ends_the_finals_and_no_search(
 
     pair = [noop(x=1, ms=10.0), noop(x=2, ms=10.5, quality=0.95)]
     engine = _engine(tmp_path, pair, Breaks())
-    standing = engine.run()
-    assert standing.best is not None
+    summary = engine.run()
+    assert summary.best is not None
     assert all(last_round(o.measurements or {}) == 0 for o in engine.recorder.outcomes)
 
 
@@ -202,7 +201,7 @@ class InTurns(NoisyTarget):
     def info(self) -> TargetInfo:
         return TargetInfo("fake", memory_free=8_000_000_000)
 
-    def in_turns(
+    def interleave(
         self, jobs: list[Job], order: random.Random, seconds: float | None = None
     ) -> list[JobResult]:
         self.rounds.append([job.payload["recipe"][-1]["params"]["x"] for job in jobs])
@@ -221,10 +220,10 @@ def test_turn_is_set_against_turn(tmp_path: Path) -> None:
     pair = [noop(x=1, ms=10.0, quality=0.9), noop(x=2, ms=10.4, quality=0.95)]
     target = InTurns()
     engine = _engine(tmp_path, pair, target)
-    standing = engine.run()
+    summary = engine.run()
     a, b = (o.measurements or {} for o in engine.recorder.outcomes)
     assert pair_sequence(a, b, "decode_ms_p50", pair_alpha(2, 1)).high < 0
-    assert rivals(engine.recorder.outcomes, standing, OBJECTIVES) == {1: [], 2: []}
+    assert rivals(engine.recorder.outcomes, summary, OBJECTIVES) == {1: [], 2: []}
     assert least_rounds(pair_alpha(2, 1)) <= len(target.rounds) <= 40
     assert all(sorted(ids) == [1, 2] for ids in target.rounds)
     assert len({tuple(ids) for ids in target.rounds}) == 2, "the order is drawn"
@@ -250,10 +249,10 @@ def test_who_seems_to_miss_a_limit_by_a_little_gets_another_look(tmp_path: Path)
     engine.finals_s = 0.0
     assert 2 not in engine.run().feasible
     engine.finals_s = before
-    standing = engine.run()
+    summary = engine.run()
     measured = engine.recorder.outcomes[1].measurements or {}
-    assert side_of(standing.limits[0], measured, {}, 0.01) is True
-    assert standing.front == (1, 2)
+    assert side_of(summary.limits[0], measured, {}, 0.01) is True
+    assert summary.front == (1, 2)
 
 
 def test_too_little_time_for_an_answer_is_not_spent(tmp_path: Path) -> None:
@@ -282,12 +281,15 @@ def test_the_time_is_spent_on_as_many_as_it_is_enough_for(tmp_path: Path) -> Non
 
 def test_who_takes_part_is_seen_anew_once_it_is_known_what_a_round_takes(tmp_path: Path) -> None:
     """The baseline is surely beaten: it is the first to be left out."""
-    three = [noop(x=0, ms=30.0, quality=0.5), noop(x=1, ms=10.0, quality=0.9),
-             noop(x=2, ms=10.1, quality=0.95)]  # fmt: skip
+    three = [
+        noop(x=0, ms=30.0, quality=0.5),
+        noop(x=1, ms=10.0, quality=0.9),
+        noop(x=2, ms=10.1, quality=0.95),
+    ]
     engine = _engine(tmp_path, three, NoisyTarget())
     engine.finals_s = 0.0
     engine.run()
-    finals = Finals(engine)
+    finals = TopK(engine)
     ids = finals.finalists()
     assert sorted(ids) == [1, 2, 3]
     with_it = 0.8 * 3 * least_rounds(pair_alpha(3, 1))
@@ -308,9 +310,9 @@ def test_too_few_rounds_do_not_hide_what_intervals_tell(tmp_path: Path) -> None:
     pair = [noop(x=1, ms=10.0, quality=0.9), noop(x=2, ms=15.0, quality=0.95)]
     engine = _engine(tmp_path, pair, NoisyTarget())
     engine.finals_s = 0.0
-    standing = engine.run()
+    summary = engine.run()
     outcomes = engine.recorder.outcomes
-    assert groups(outcomes, standing, OBJECTIVES) == ()
+    assert groups(outcomes, summary, OBJECTIVES) == ()
     few = []
     for outcome in outcomes:
         measured = dict(outcome.measurements or {})
@@ -319,8 +321,8 @@ def test_too_few_rounds_do_not_hide_what_intervals_tell(tmp_path: Path) -> None:
         measured["decode_ms_p50"] = replace(m, details={"processes": processes})
         few.append(replace(outcome, measurements=measured))
     assert all(last_round(o.measurements or {}) == 3 for o in few)
-    assert groups(few, standing, OBJECTIVES) == ()
-    assert rivals(few, standing, OBJECTIVES) == {1: [], 2: []}
+    assert groups(few, summary, OBJECTIVES) == ()
+    assert rivals(few, summary, OBJECTIVES) == {1: [], 2: []}
 
 
 def test_finalists_are_not_made_slower_by_the_hour_of_their_finals(tmp_path: Path) -> None:
@@ -334,28 +336,38 @@ def test_finalists_are_not_made_slower_by_the_hour_of_their_finals(tmp_path: Pat
                 value = [Measurement("decode_ms_p50", ms, "ms", ms, ms, 2, "fake-1").to_json()]
             return value
 
-    three = [noop(x=1, ms=10.0, quality=0.9), noop(x=2, ms=10.3, quality=0.95),
-             noop(x=3, ms=11.0, quality=0.89)]  # fmt: skip
+    three = [
+        noop(x=1, ms=10.0, quality=0.9),
+        noop(x=2, ms=10.3, quality=0.95),
+        noop(x=3, ms=11.0, quality=0.89),
+    ]
     engine = _engine(tmp_path, three, SlowFinals(drift=0.0))
-    standing = engine.run()
+    summary = engine.run()
     outcomes = engine.recorder.outcomes
     assert [last_round(o.measurements or {}) > 0 for o in outcomes] == [True, True, False]
-    assert standing.front == (1, 2)
+    assert summary.front == (1, 2)
     for outcome, ms in zip(outcomes, (10.0, 10.3, 11.0), strict=True):
         assert outcome.value("decode_ms_p50") == pytest.approx(ms, rel=0.03)
-    rounds = [p for p in processes_of((outcomes[0].measurements or {})["decode_ms_p50"])
-              if p["round"] is not None]  # fmt: skip
+    rounds = [
+        p
+        for p in processes_of((outcomes[0].measurements or {})["decode_ms_p50"])
+        if p["round"] is not None
+    ]
     assert all(p["value"] > 11.5 and p["level"] < 0.9 for p in rounds), "kept as measured"
 
 
 def test_one_alone_is_measured_on_if_it_is_near_its_limit(tmp_path: Path) -> None:
-    engine = _engine(tmp_path, [noop(x=1, ms=9.95)], NoisyTarget(noise=0.02, drift=0.0),
-                     constraints=("decode_ms_p50 <= 10",))  # fmt: skip
+    engine = _engine(
+        tmp_path,
+        [noop(x=1, ms=9.95)],
+        NoisyTarget(noise=0.02, drift=0.0),
+        constraints=("decode_ms_p50 <= 10",),
+    )
     engine.objectives = OBJECTIVES[:1]
-    standing = engine.run()
+    summary = engine.run()
     measured = (engine.recorder.outcomes[0].measurements or {})["decode_ms_p50"]
     assert last_round({"decode_ms_p50": measured}) >= least_rounds(0.01)
-    assert standing.limits[0].holds(measured.value)
+    assert summary.limits[0].holds(measured.value)
 
 
 def test_what_a_round_does_not_yield_is_not_waited_for(tmp_path: Path) -> None:

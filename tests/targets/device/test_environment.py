@@ -11,12 +11,12 @@ import pytest
 
 from paretune.core.interference import Interference
 from paretune.targets.device.environment import (
+    Environment,
     Process,
-    Surroundings,
     governors,
-    look_around,
+    inspect_environment,
+    issues,
     parse_gpu_users,
-    troubles,
 )
 
 BUSY = Process(7, "chrome", 0.5)
@@ -28,42 +28,44 @@ def test_a_program_that_is_busy_is_found_and_oneself_is_not() -> None:
     shell = 'nohup "$0" -c "$1" >/dev/null 2>&1 & echo $!'
     started = subprocess.run(
         ["setsid", "sh", "-c", shell, sys.executable, program],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     rival = int(started.stdout)
     try:
         time.sleep(0.2)
-        around = look_around(0.5)
+        around = inspect_environment(0.5)
     finally:
         os.kill(rival, 9)
     assert rival in {process.pid for process in around.busy}
     assert os.getpid() not in {process.pid for process in around.busy}
     assert around.interference.others > 0
     assert json.loads(json.dumps(around.to_json())) == around.to_json()
-    assert str(rival) in str(troubles(around)[0]) or len(around.busy) > 5
+    assert str(rival) in str(issues(around)[0]) or len(around.busy) > 5
 
 
 def test_a_quiet_machine_has_no_troubles() -> None:
-    assert troubles(Surroundings(governors=("performance",), load=0.1, cores=2)) == ()
-    assert troubles(Surroundings()) == ()
+    assert issues(Environment(governors=("performance",), load=0.1, cores=2)) == ()
+    assert issues(Environment()) == ()
 
 
 @pytest.mark.parametrize(
     ("around", "what", "mend"),
     [
-        (Surroundings(busy=(BUSY,)), "chrome (process 7, 50% of a core)", "End them"),
-        (Surroundings(load=1.9, cores=2), "load average is 1.9 on 2 cores", "Wait"),
-        (Surroundings(interference=Interference(0, 0.1)), "took 10%", "cores of its own"),
-        (Surroundings(governors=("powersave",)), "governor is powersave", "cpupower"),
-        (Surroundings(on_battery=True), "battery", "Plug it in"),
-        (Surroundings(gpu=(Process(8, "python", 512),)), "python (process 8, 512 MB)", "CUDA"),
-        (Surroundings(busy=(BUSY,) * 7), "and 2 more", "End them"),
+        (Environment(busy=(BUSY,)), "chrome (process 7, 50% of a core)", "End them"),
+        (Environment(load=1.9, cores=2), "load average is 1.9 on 2 cores", "Wait"),
+        (Environment(interference=Interference(0, 0.1)), "took 10%", "cores of its own"),
+        (Environment(governors=("powersave",)), "governor is powersave", "cpupower"),
+        (Environment(on_battery=True), "battery", "Plug it in"),
+        (Environment(gpu=(Process(8, "python", 512),)), "python (process 8, 512 MB)", "CUDA"),
+        (Environment(busy=(BUSY,) * 7), "and 2 more", "End them"),
     ],
 )
 def test_each_trouble_says_what_why_and_what_to_do(
-    around: Surroundings, what: str, mend: str
+    around: Environment, what: str, mend: str
 ) -> None:
-    (trouble,) = troubles(around)
+    (trouble,) = issues(around)
     assert what in trouble.what
     assert trouble.why
     assert mend in trouble.mend

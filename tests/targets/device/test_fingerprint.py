@@ -100,18 +100,23 @@ DOCKER_V1 = V1.replace(" / /sys", " /docker/abc /sys")
         # A container that sees its host's paths, and one whose group lies beside its own root.
         ("0::/kube/pod/x\n", V2.replace(" / /sys", " /kube/pod/x /sys"), ["."]),
         ("0::/../other\n", V2, ["."]),
-        ("4:memory:/m\n3:cpu,cpuacct:/c/d\n", V1,
-         ["cpu,cpuacct/c/d", "cpu,cpuacct/c", "cpu,cpuacct"]),
+        (
+            "4:memory:/m\n3:cpu,cpuacct:/c/d\n",
+            V1,
+            ["cpu,cpuacct/c/d", "cpu,cpuacct/c", "cpu,cpuacct"],
+        ),
         ("3:cpu,cpuacct:/docker/abc\n", DOCKER_V1, ["cpu,cpuacct"]),
         ("3:cpu,cpuacct:/docker/abc/in\n", DOCKER_V1, ["cpu,cpuacct/in", "cpu,cpuacct"]),
-        ("3:cpu,cpuacct:/c\n0::/u\n",
-         V1 + V2.replace("/sys/fs/cgroup", "/sys/fs/cgroup/unified"),
-         ["cpu,cpuacct/c", "cpu,cpuacct", "unified/u", "unified"]),
+        (
+            "3:cpu,cpuacct:/c\n0::/u\n",
+            V1 + V2.replace("/sys/fs/cgroup", "/sys/fs/cgroup/unified"),
+            ["cpu,cpuacct/c", "cpu,cpuacct", "unified/u", "unified"],
+        ),
         ("5:cpuset:/x\n", V1, []),
         ("1:name=systemd:/x\n", V1, []),
         ("", "", []),
     ],
-)  # fmt: skip
+)
 def test_where_the_limits_stand(groups: str, mounts: str, folders: list[str]) -> None:
     found = fingerprint.cgroup_folders("cpu", groups, mounts)
     assert [str(f.relative_to("/sys/fs/cgroup")) for f in found] == folders

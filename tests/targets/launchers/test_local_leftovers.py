@@ -137,9 +137,14 @@ def test_temporary_files_are_gone_with_their_job(
 ) -> None:
     with LocalTarget(store_root=tmp_path / "store", preload=False, start=start) as target:
         result = run(target, "leave_temporary_files", limits=Limits(seconds=5.0), then=then)
-        assert result.status is {
-            "return": JobStatus.OK, "die": JobStatus.CRASHED, "hang": JobStatus.TIMEOUT,
-        }[then]  # fmt: skip
+        assert (
+            result.status
+            is {
+                "return": JobStatus.OK,
+                "die": JobStatus.CRASHED,
+                "hang": JobStatus.TIMEOUT,
+            }[then]
+        )
         if then == "return":
             assert (tmp_path / "store" / "staging") in Path(result.value).parents
     left = [*(tmp_path / "store" / "staging").iterdir(), *(tmp_path / "store" / "locks").iterdir()]

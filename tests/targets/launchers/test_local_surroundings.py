@@ -37,9 +37,16 @@ def test_workers_are_offline_unless_allowed() -> None:
 
 @pytest.mark.parametrize(
     ("visible", "there", "seen"),
-    [(None, 0, None), (None, 1, None), (None, 2, "0"), ("1,0", 2, "1"), ("0", 2, None),
-     ("", 2, None), (" GPU-a , GPU-b", 8, "GPU-a")],
-)  # fmt: skip
+    [
+        (None, 0, None),
+        (None, 1, None),
+        (None, 2, "0"),
+        ("1,0", 2, "1"),
+        ("0", 2, None),
+        ("", 2, None),
+        (" GPU-a , GPU-b", 8, "GPU-a"),
+    ],
+)
 def test_jobs_see_one_gpu(
     monkeypatch: pytest.MonkeyPatch, visible: str | None, there: int, seen: str | None
 ) -> None:

@@ -29,9 +29,12 @@ from tests.tiny_models import make_tiny_llama
 
 YARN = {"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 128}
 LLAMA3 = {
-    "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+    "rope_type": "llama3",
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
     "original_max_position_embeddings": 64,
-}  # fmt: skip
+}
 INT4 = {"precision": "int4"}
 
 
@@ -67,9 +70,14 @@ def model(folder: Path, rope: dict[str, Any] | None = None, **how: Any) -> Model
 
 
 def held(
-    tmp_path: Path, pass_: Any, params: dict[str, Any], made: Path, source: Model,
-    kind: ModelKind = ModelKind.GENAI, cache: ComparedCache | None = None,
-) -> Any:  # fmt: skip
+    tmp_path: Path,
+    pass_: Any,
+    params: dict[str, Any],
+    made: Path,
+    source: Model,
+    kind: ModelKind = ModelKind.GENAI,
+    cache: ComparedCache | None = None,
+) -> Any:
     scratch = tmp_path / f"scratch-{made.parent.name}"
     scratch.mkdir()
     context = Context(out=scratch, scratch=scratch, data=None)  # type: ignore[arg-type]
@@ -92,9 +100,12 @@ def held(
 )
 @pytest.mark.parametrize("rope", [None, LLAMA3], ids=["plain", "llama3"])
 def test_a_right_build_is_valid(
-    bench: Bench, tmp_path: Path, cache: ComparedCache, params: dict[str, Any],
+    bench: Bench,
+    tmp_path: Path,
+    cache: ComparedCache,
+    params: dict[str, Any],
     rope: dict[str, Any] | None,
-) -> None:  # fmt: skip
+) -> None:
     source = model(tmp_path / "model", rope)
     made = bench.run(Genai(), source, params, "b")
     verdict = held(tmp_path, Genai(), params, made, source, cache=cache)
@@ -158,9 +169,13 @@ def other_tokenizer(source: Path, out: Path) -> None:
     ("wrong", "said"), [(other_weights, "computes something else"), (other_tokenizer, "")]
 )
 def test_another_models_weights_or_tokenizer(
-    bench: Bench, tmp_path: Path, cache: ComparedCache, params: dict[str, Any],
-    wrong: Callable[..., None], said: str,
-) -> None:  # fmt: skip
+    bench: Bench,
+    tmp_path: Path,
+    cache: ComparedCache,
+    params: dict[str, Any],
+    wrong: Callable[..., None],
+    said: str,
+) -> None:
     source = model(tmp_path / "model")
     shutil.copytree(source.path, tmp_path / "wrong")
     wrong(source.path, tmp_path / "wrong")
@@ -229,10 +244,12 @@ class Breaks(Same):
 
 def job(tmp_path: Path, source: Model) -> dict[str, Any]:
     return {
-        "input": source.to_json(), "recipe": [{"pass": "copy", "params": {}}], "provider": "cpu",
+        "input": source.to_json(),
+        "recipe": [{"pass": "copy", "params": {}}],
+        "provider": "cpu",
         "store": str(tmp_path / "store"),
         "data": {"specs": {}, "root": str(tmp_path), "allow_network": False},
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize("kind", [Copy, Same, Breaks])

@@ -65,9 +65,11 @@ def test_exits_are_put_in_words(
     [
         *((-number, True) for number in (1, 2, 3, 9, 10, 12, 15, 40)),
         *((-number, False) for number in (4, 5, 6, 7, 8, 11, 13, 14, 24, 25, 26, 27, 31)),
-        (0, False), (3, False), (None, True),
+        (0, False),
+        (3, False),
+        (None, True),
     ],
-)  # fmt: skip
+)
 def test_who_ended_a_worker(code: int | None, outside: bool) -> None:
     assert is_from_outside(code) is outside
 
