@@ -22,11 +22,12 @@ from verdicts import build
 from paretune.api import Search
 from paretune.config import load
 from paretune.core.device_profile import DeviceProfile
+from paretune.core.user_paths import default_store
 from paretune.display.live import make_display
 from paretune.preflight.prepared import PreparedSearch
 from paretune.search.trial import Shortcuts
 from paretune.stats.pooling import interval, processes_of
-from paretune.store.artifacts import Store, default_store
+from paretune.store.artifacts import Store
 from paretune.study.folder import Study
 from paretune.targets.device.fingerprint import device
 

@@ -23,9 +23,10 @@ from typing import Any
 from common import PACKAGES, ROOT, public_data, table
 
 from paretune.core.distributions import package_version
-from paretune.core.fidelity import BOUNDS, Verdict
-from paretune.models.handle import Model, ModelKind, open_model
-from paretune.passes.base import Context, Fidelity
+from paretune.core.fidelity import BOUNDS, Fidelity, Verdict
+from paretune.core.model import Model, ModelKind
+from paretune.data.context import Context
+from paretune.models.handle import open_model
 from paretune.passes.genai.genai import Genai
 from paretune.registry import find_pass
 from paretune.targets.worker.compared import Origin, compare

@@ -31,12 +31,13 @@ import psutil
 from common import ROOT, public_data, save, table
 
 from paretune.core.candidate import Candidate, Step, recipe_to_json
+from paretune.core.device import TargetInfo
+from paretune.core.job import Job, JobStatus
 from paretune.data.catalog import DataCatalog, DataSpec
 from paretune.models.handle import inspect, open_model
 from paretune.registry import find_pass
 from paretune.search.prechecks import Prechecks
 from paretune.store.artifacts import Store
-from paretune.targets.base import Job, JobStatus, TargetInfo
 from paretune.targets.launchers.local import LocalTarget
 from paretune.targets.process_tree import memory_of
 

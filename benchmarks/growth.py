@@ -34,15 +34,15 @@ from paretune import api  # noqa: E402
 from paretune.api import PreparedSearch, Search  # noqa: E402
 from paretune.config import load  # noqa: E402
 from paretune.core.candidate import Candidate, RuntimeSettings  # noqa: E402
+from paretune.core.job import Job, JobResult, JobStatus  # noqa: E402
 from paretune.core.jsontools import digest  # noqa: E402
 from paretune.core.measurement import Measurement, MetricSpec, Rung  # noqa: E402
+from paretune.core.model import Model, ModelKind  # noqa: E402
 from paretune.display.live import make_display  # noqa: E402
-from paretune.models.handle import Model, ModelKind  # noqa: E402
 from paretune.search.jobs import EvaluatorSlot  # noqa: E402
 from paretune.store.artifacts import Store  # noqa: E402
 from paretune.study.folder import Study  # noqa: E402
 from paretune.study.job_factory import StudyJobFactory  # noqa: E402
-from paretune.targets.base import Job, JobResult, JobStatus  # noqa: E402
 from paretune.targets.launchers.local import LocalTarget  # noqa: E402
 
 _EXAMPLES, _ROUGH, _SAMPLES = 400, 48, 100

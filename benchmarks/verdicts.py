@@ -87,7 +87,7 @@ Round = dict[str, dict[str, Any]]
 
 def build(folder: Path) -> dict[str, str]:
     """Build the packages that are not there yet; returns their folders by name."""
-    from paretune.passes.base import Context
+    from paretune.data.context import Context
     from paretune.passes.genai.genai import Genai
 
     for name, params in _BUILDS.items():

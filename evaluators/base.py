@@ -8,8 +8,9 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from paretune.core.candidate import RuntimeSettings
 from paretune.core.measurement import Measurement, MetricSpec, Rung
-from paretune.models.handle import Model, ModelKind
-from paretune.passes.base import Context, Params
+from paretune.core.model import Model, ModelKind
+from paretune.core.params import Params
+from paretune.data.context import Context
 
 
 class TurnClient(Protocol):

@@ -12,9 +12,10 @@ from paretune.core.candidate import RuntimeSettings
 from paretune.core.code_files import code_of, from_source
 from paretune.core.errors import UsageError
 from paretune.core.measurement import Direction, Measurement, MetricSpec, Rung
+from paretune.core.model import Model, ModelKind
+from paretune.core.params import Params, parameter
+from paretune.data.context import Context
 from paretune.evaluators.base import Budget
-from paretune.models.handle import Model, ModelKind
-from paretune.passes.base import Context, Params, parameter
 from paretune.runtimes.serving import open_session
 from paretune.stats.intervals import bootstrap_mean
 

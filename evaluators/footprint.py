@@ -10,10 +10,13 @@ from paretune.core.candidate import RuntimeSettings
 from paretune.core.child_interpreter import calling
 from paretune.core.errors import InvalidArtifactError
 from paretune.core.measurement import Measurement, MetricSpec, Rung
+from paretune.core.model import Model, ModelKind
+from paretune.core.params import Params, parameter
+from paretune.core.progress import Progress
+from paretune.data.context import Context
 from paretune.evaluators.base import Budget
 from paretune.evaluators.footprint_probe import told_by
-from paretune.models.handle import Model, ModelKind, folder_bytes
-from paretune.passes.base import Context, Params, Progress, parameter
+from paretune.models.handle import folder_bytes
 from paretune.stats.pooling import interval
 
 _TIMEOUT_S = 600

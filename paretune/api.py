@@ -17,7 +17,7 @@ from paretune.core.jsontools import Json, write_atomic
 from paretune.core.measurement import Measurement
 from paretune.core.pace import Pace
 from paretune.core.result import OutcomeKind, TrialResult
-from paretune.core.user_paths import refuse_model_folder, user_path
+from paretune.core.user_paths import default_store, refuse_model_folder, user_path
 from paretune.display.log import Logged
 from paretune.models.handle import earlier_digests
 from paretune.models.legal_files import FOLDER as LEGAL
@@ -33,7 +33,7 @@ from paretune.search.outgrown import has_outgrown
 from paretune.search.reconsider import to_reconsider
 from paretune.search.summary import StudySummary, summarize, violations
 from paretune.search.trial import Shortcuts
-from paretune.store.artifacts import Store, default_store
+from paretune.store.artifacts import Store
 from paretune.study.built_again import build_again
 from paretune.study.example_prompt import first_prompt, keep_example
 from paretune.study.folder import Study

@@ -2,151 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from enum import StrEnum
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
-from pydantic import BaseModel, ConfigDict, Field
-
-from paretune.models.handle import Model, ModelInfo, ModelKind
+from paretune.core.estimate import Estimate
+from paretune.core.model import Model, ModelInfo, ModelKind
+from paretune.core.params import Params
+from paretune.data.context import Context
 
 if TYPE_CHECKING:
-    from paretune.data.catalog import DataCatalog
-    from paretune.targets.base import TargetInfo
-
-Searchable = Literal["range", "choice", "none"]
-
-
-class Fidelity(StrEnum):
-    """What a pass's output is to its input; each build is held to it (`paretune.core.fidelity`).
-
-    ``fp32``, ``fp16``, ``bf16``: the same function, computed in that precision. ``quantized``: an
-    approximation of it. ``changed``: another function on purpose (it was trained, pruned).
-    """
-
-    FP32 = "fp32"
-    FP16 = "fp16"
-    BF16 = "bf16"
-    QUANTIZED = "quantized"
-    CHANGED = "changed"
-
-
-def parameter(
-    default: Any,
-    description: str,
-    *,
-    unit: str | None = None,
-    search: Searchable = "choice",
-    writes: bool = False,
-    **constraints: Any,
-) -> Any:
-    """Declare one parameter of a pass.
-
-    Args:
-        default: Its default; ``...`` for a required one.
-        description: What it means.
-        unit: Its unit, if it has one.
-        search: ``range``: a choice or a range (numbers); ``choice``: a list of values only;
-            ``none``: one fixed value.
-        writes: It names a file that is written. The content of a file that a parameter names
-            counts as a part of the parameter otherwise.
-        **constraints: pydantic's own (``ge``, ``le``, ...).
-
-    Returns:
-        A pydantic field whose JSON Schema carries ``unit`` and ``search``.
-    """
-    extra: dict[str, Any] = {"search": search}
-    if unit is not None:
-        extra["unit"] = unit
-    if writes:
-        extra["writes"] = True
-    return Field(default, description=description, json_schema_extra=extra, **constraints)
-
-
-class Params(BaseModel):
-    """Base of every pass's parameters: unknown keys are refused, values never change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
-
-
-class NoParams(Params):
-    """A pass without parameters."""
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """What a pass is expected to cost; None means unknown.
-
-    Attributes:
-        bytes_out: Size of what it writes, in bytes.
-        peak_memory: Peak resident memory of the job, in bytes.
-        seconds: Wall time.
-    """
-
-    bytes_out: int | None = None
-    peak_memory: int | None = None
-    seconds: float | None = None
-
-
-@dataclass(frozen=True)
-class DataSize:
-    """How much there is in a data set.
-
-    Attributes:
-        examples: Number of examples.
-        characters: Of all their texts together (prompts, answers).
-    """
-
-    examples: int
-    characters: int
-
-
-@dataclass(frozen=True)
-class Progress:
-    """A sign of life from a worker.
-
-    Attributes:
-        step: What runs (``lora``, ``classification:full``).
-        done: Units done.
-        total: Units in all; 0 if unknown.
-        note: One short line, such as ``loss 1.23``.
-    """
-
-    step: str
-    done: int
-    total: int
-    note: str = ""
-
-
-def _silent(progress: Progress) -> None:
-    del progress
-
-
-@dataclass(frozen=True)
-class Context:
-    """A pass's surroundings in the worker.
-
-    Attributes:
-        out: An empty folder; what the pass leaves there is the new model.
-        scratch: A folder for temporary files, removed afterwards.
-        data: The configuration's data sets, by reference (``tone.train``).
-        provider: The execution provider that the candidate will run on.
-        progress: Call it now and then; at most about twice a second is shown.
-        allow_network: False: nothing may be fetched.
-        trust_remote_code: False: no code from a model's folder may run.
-        previous: For evaluators: this evaluator's measurements of the rung before, by metric.
-    """
-
-    out: Path
-    scratch: Path
-    data: DataCatalog
-    provider: str = "cpu"
-    progress: Callable[[Progress], None] = _silent
-    allow_network: bool = False
-    trust_remote_code: bool = False
-    previous: Mapping[str, Any] = field(default_factory=dict)
+    from paretune.core.device import TargetInfo
 
 
 @runtime_checkable

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from paretune.core.errors import PassError
+from paretune.data.context import Context
 from paretune.models.causal_lm import load_whole
 from paretune.models.containment import check_model
 from paretune.models.remote_code import explained
-from paretune.passes.base import Context
 
 
 def use_all_cores() -> None:
@@ -19,7 +19,7 @@ def use_all_cores() -> None:
     """
     import torch
 
-    from paretune.targets.device.fingerprint import physical_cores
+    from paretune.core.cores import physical_cores
 
     torch.set_num_threads(physical_cores())
 

@@ -18,9 +18,12 @@ from typing import Any, Protocol
 from paretune.core.candidate import Candidate
 from paretune.core.errors import InputTouchedError, NothingFeasibleError, NothingFitsError
 from paretune.core.interference import Watch, watching
+from paretune.core.job import Job, JobResult, JobStatus, Limits
 from paretune.core.jsontools import Json
 from paretune.core.measurement import Measurement
 from paretune.core.result import OutcomeKind, TrialResult
+from paretune.core.target import Interleaves, Target
+from paretune.models.inputs import check, renewed
 from paretune.search.confirm.held_out import Aside, Confirmation, seconds_of
 from paretune.search.confirm.topk import TopK
 from paretune.search.constraints import Constraint, Objective
@@ -36,8 +39,6 @@ from paretune.search.summary import StudySummary, resolve, violations
 from paretune.search.time_budget import Schedule
 from paretune.search.trial import OutOfTimeError, Shortcuts, TrialRunner
 from paretune.stats.process_spread import Spread
-from paretune.study.inputs import check, renewed
-from paretune.targets.base import Interleaves, Job, JobResult, JobStatus, Limits, Target
 
 _FINALS_SHARE = 0.1
 """Of a study's time that is kept for its finals."""

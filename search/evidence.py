@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from itertools import chain
 
-from paretune.core.measurement import Measurement, MetricSpec, Rung
+from paretune.core.measurement import EARLY, FINAL, Measurement, MetricSpec, Rung
 from paretune.stats.finite_population import final_bounds
 from paretune.stats.pooling import processes_of
 from paretune.stats.window_bounds import perplexity_bounds
@@ -24,10 +24,6 @@ _MIN_SLACK = 0.05
 """A quiet minute's noise floor says little about the next hour."""
 ENOUGH_PROCESSES = 3
 """A slow spell that hits one process in seven hits three of them once in three hundred times."""
-EARLY = "early"
-"""Detail of a measurement that is not its evaluator's last word."""
-FINAL = "final"
-"""Detail by which an evaluator bounds its own last value: ``[low, high]``, at every look of it."""
 
 
 def rough_slack(noise_floor: float | None) -> float:

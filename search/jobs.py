@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from paretune.core.candidate import Candidate, RuntimeSettings
+from paretune.core.job import Job
 from paretune.core.jsontools import Json
 from paretune.core.measurement import Measurement, MetricSpec, Rung
-from paretune.models.handle import Model
-from paretune.targets.base import Job
+from paretune.core.model import Model
 
 
 @dataclass(frozen=True)

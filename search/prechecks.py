@@ -12,12 +12,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from paretune.core.candidate import Candidate
+from paretune.core.device import TargetInfo
 from paretune.core.device_profile import DeviceProfile
-from paretune.models.handle import ModelInfo
-from paretune.passes.base import DataSize, Estimate, Pass
+from paretune.core.estimate import DataSize, Estimate
+from paretune.core.model import ModelInfo
+from paretune.passes.base import Pass
 from paretune.search.constraints import Constraint
 from paretune.search.roofline import is_plausible, too_slow
-from paretune.targets.base import TargetInfo
 
 _GB, _MB = 1e9, 1e6
 

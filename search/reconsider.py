@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from paretune.core.measurement import Measurement, MetricSpec, Rung
+from paretune.core.measurement import EARLY, Measurement, MetricSpec, Rung
 from paretune.core.result import OutcomeKind, TrialResult
 from paretune.search.constraints import Objective
-from paretune.search.evidence import EARLY, ROUGH_SLACK, as_recorded, relied_on
+from paretune.search.evidence import ROUGH_SLACK, as_recorded, relied_on
 from paretune.search.jobs import EvaluatorSlot
 from paretune.search.possible_dominators import PossibleDominators
 from paretune.search.pruning import broken_limit, dominated

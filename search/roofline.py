@@ -17,7 +17,7 @@ from paretune.core.candidate import RuntimeSettings, counted
 from paretune.core.device_profile import DeviceProfile
 from paretune.core.jsontools import Json
 from paretune.core.measurement import Measurement
-from paretune.models.handle import ModelInfo, ModelKind
+from paretune.core.model import ModelInfo, ModelKind
 from paretune.search.constraints import Constraint
 
 CAUTION = 0.7

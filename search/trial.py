@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 from paretune.core import fidelity
 from paretune.core.candidate import Candidate
 from paretune.core.errors import StateError
-from paretune.core.measurement import Measurement, Rung, by_metric
+from paretune.core.job import Job, JobResult, JobStatus
+from paretune.core.measurement import EARLY, Measurement, Rung, by_metric
+from paretune.core.model import Model
 from paretune.core.result import OutcomeKind, StepTime, TrialResult
-from paretune.models.handle import Model
 from paretune.search.early_stops import EarlyStops
-from paretune.search.evidence import EARLY, ENOUGH_PROCESSES
+from paretune.search.evidence import ENOUGH_PROCESSES
 from paretune.search.jobs import EvaluatorSlot
 from paretune.search.schedule import MeasurementStep, measurement_steps
 from paretune.stats.pooling import pool
-from paretune.targets.base import Job, JobResult, JobStatus
 
 if TYPE_CHECKING:
     from paretune.search.engine import Engine

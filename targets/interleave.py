@@ -18,7 +18,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from paretune.targets.base import Job, JobResult
+from paretune.core.job import Job, JobResult, TurnsEndedError
 
 _READY, _DONE, _GO, _END = b"r", b"d", b"g", b"e"
 _POLL_S = 0.05
@@ -26,28 +26,10 @@ _LONGEST_ADDRESS = 100
 """Bytes; Linux takes 107, other systems 103."""
 _SETTLE_S = 0.01
 """Between two turns: ONNX Runtime's threads spin for some milliseconds after they ran."""
-_ROOM_SHARE = 0.5
-"""Share of the free memory that models which take turns may fill together."""
-_LOADED, _RUNTIME_BYTES = 1.5, 400_000_000
-"""A loaded model's size over its files' (prepacked weights lie beside them), and the rest."""
 
 
 class ClosedError(Exception):
     """The other side of the turns is gone."""
-
-
-class TurnsEndedError(Exception):
-    """A job ended before it had its turns.
-
-    Attributes:
-        number: Which of the jobs, from 0.
-        result: How it ended.
-    """
-
-    def __init__(self, number: int, result: JobResult) -> None:
-        super().__init__(f"job {number} ended: {result.status}: {result.reason}")
-        self.number = number
-        self.result = result
 
 
 @contextmanager
@@ -171,16 +153,6 @@ def interleave(
             _tell(seat, _END)
         left = None if end is None else max(0.0, end - time.monotonic())
         return [seat.future.result(timeout=left) for seat in seats]
-
-
-def fit_together(sizes: Sequence[int], free: int) -> bool:
-    """Return whether models can all be loaded at the same time.
-
-    Args:
-        sizes: Bytes of each model's files.
-        free: Bytes of memory that are free.
-    """
-    return sum(_LOADED * size + _RUNTIME_BYTES for size in sizes) <= _ROOM_SHARE * free
 
 
 def _tell(seat: _Participant, message: bytes) -> None:

@@ -10,9 +10,10 @@ import pytest
 
 from paretune.core.candidate import RuntimeSettings
 from paretune.core.measurement import Measurement, Rung
+from paretune.core.model import Model
+from paretune.data.context import Context
 from paretune.evaluators.base import Budget
-from paretune.models.handle import Model, open_model
-from paretune.passes.base import Context
+from paretune.models.handle import open_model
 from paretune.registry import find_evaluator
 from tests.pass_bench import Bench, FakeCatalog, tone_data
 from tests.tiny_models import make_tiny_llama

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from paretune.core.model import Model
+from paretune.core.progress import Progress
 from paretune.data.catalog import Example
+from paretune.data.context import Context
 from paretune.data.corpus import CorpusSpec
-from paretune.models.handle import Model
-from paretune.passes.base import Context, Progress
 
 FakeExample = Example
 

@@ -15,8 +15,8 @@ from typing import Any
 from paretune.core.candidate import RuntimeSettings
 from paretune.core.child_interpreter import calling
 from paretune.core.errors import CandidateError
+from paretune.core.model import Model
 from paretune.evaluators.footprint_probe import peak_bytes, told_by
-from paretune.models.handle import Model
 from paretune.runtimes.serving import open_session
 
 _TIMEOUT_S = 600

@@ -19,10 +19,13 @@ from typing import Any, ClassVar
 
 from paretune.core.candidate import RuntimeSettings
 from paretune.core.measurement import Measurement, MetricSpec, Rung
+from paretune.core.model import Model, ModelKind
+from paretune.core.params import Params
+from paretune.core.progress import Progress
+from paretune.data.context import Context
 from paretune.evaluators.base import Budget
 from paretune.evaluators.generation.context_probe import peak_in_a_process
 from paretune.evaluators.generation.timing import (
-    PROTOCOL,
     Effort,
     Run,
     drift,
@@ -41,10 +44,9 @@ from paretune.evaluators.generation.workload import (
     trace,
 )
 from paretune.models.context_length import most_tokens
-from paretune.models.handle import Model, ModelKind
-from paretune.passes.base import Context, Params, Progress
+from paretune.models.handle import vocabulary_of
 from paretune.runtimes.serving import Session, open_session
-from paretune.targets.worker.measuring import vocabulary_of
+from paretune.stats.pooling import PROTOCOL
 
 _OF_A_CASE = (
     ("ttft_ms_p50", "ms"),

@@ -23,13 +23,12 @@ from typing import Generic, TypeVar
 from paretune.core.jsontools import Json
 from paretune.core.measurement import Measurement, Rung
 from paretune.evaluators.base import TurnClient
-from paretune.stats.intervals import CONFIDENCE, percentile, samples_needed
+from paretune.stats.intervals import CONFIDENCE, percentile, too_few
+from paretune.stats.pooling import DRIFT_LEVEL, PROTOCOL
 
-PROTOCOL = "device-2"
 T = TypeVar("T")
 TURNS = 4
 """Turns of a process in a round of a comparison."""
-DRIFT_LEVEL = 0.01
 _EXACT_UP_TO = 20
 """Halves of so many samples are compared by the exact distribution; larger ones by its limit."""
 _SWITCH_S = 1e-4
@@ -363,13 +362,3 @@ def percentile_of(metric: str, samples: Sequence[float], share: float, unit: str
         return Measurement(metric, None, unit, n=n, protocol=PROTOCOL, reason=too_few(share, n))
     value, low, high = found
     return Measurement(metric, value, unit, low, high, n, PROTOCOL)
-
-
-def too_few(share: float, n: int) -> str:
-    """Return why so few samples carry no such percentile."""
-    needed = samples_needed(share)
-    rest = f"{'largest' if share > 0.5 else 'smallest'} {100 * min(share, 1 - share):.3g} %"
-    return (
-        f"too few samples: {n} of the {needed} that the {100 * share:.4g}th percentile needs, so "
-        f"that with 99 % confidence two or more are among the {rest} of all there could be"
-    )

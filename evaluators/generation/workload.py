@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pydantic import field_validator
 
-from paretune.passes.base import Params, parameter
+from paretune.core.params import Params, parameter
 
 _FIRST_TOKEN = 100
 """Token ids below are often special ones; the trace leaves them out where it can."""

@@ -8,11 +8,13 @@ from typing import ClassVar
 
 from paretune.core.candidate import RuntimeSettings
 from paretune.core.measurement import Measurement, MetricSpec, Rung
+from paretune.core.model import Model, ModelKind
+from paretune.core.params import Params, parameter
+from paretune.core.progress import Progress
+from paretune.data.context import Context
 from paretune.data.example_tokens import ExampleEncoder
 from paretune.evaluators.base import Budget
 from paretune.models.context_length import most_tokens
-from paretune.models.handle import Model, ModelKind
-from paretune.passes.base import Context, Params, Progress, parameter
 from paretune.runtimes.serving import open_session
 from paretune.stats.intervals import wilson
 

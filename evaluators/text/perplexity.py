@@ -9,12 +9,14 @@ from typing import Any, ClassVar
 
 from paretune.core.candidate import RuntimeSettings
 from paretune.core.measurement import Measurement, MetricSpec, Rung
+from paretune.core.model import Model, ModelKind
+from paretune.core.params import Params, parameter
+from paretune.core.progress import Progress
+from paretune.data.context import Context
 from paretune.data.example_tokens import ExampleEncoder
 from paretune.data.prompts import prompt_ids
 from paretune.evaluators.base import Budget
 from paretune.models.context_length import most_tokens
-from paretune.models.handle import Model, ModelKind
-from paretune.passes.base import Context, Params, Progress, parameter
 from paretune.runtimes.serving import log_softmax, open_session
 from paretune.stats.intervals import student_t
 from paretune.stats.window_bounds import ORDER, TOKENS, WINDOWS

@@ -22,10 +22,12 @@ from paretune.bench.profile import (
     render_profile,
 )
 from paretune.core.child_interpreter import importing
+from paretune.core.device import TargetInfo
 from paretune.core.errors import ParetuneError
 from paretune.core.interference import watching
+from paretune.core.job import Job, JobStatus, Limits
 from paretune.core.jsontools import Json
-from paretune.targets.base import Job, JobStatus, Limits, Target, TargetInfo
+from paretune.core.target import Target
 from paretune.targets.device.environment import inspect_environment
 from paretune.targets.device.providers import PROVIDERS, check_provider
 from paretune.targets.launchers.local import RUNTIMES, LocalTarget, worker_environment

@@ -12,17 +12,19 @@ from paretune.bench.device import device_line, value_of
 from paretune.core.candidate import RuntimeSettings
 from paretune.core.device_profile import DeviceProfile
 from paretune.core.errors import UsageError
+from paretune.core.job import Job, Limits
 from paretune.core.jsontools import Json
 from paretune.core.measurement import Measurement, Rung, by_metric
+from paretune.core.model import Model, ModelKind
+from paretune.core.target import Target
 from paretune.data.catalog import DataCatalog
-from paretune.models.handle import Model, ModelKind, inspect, open_model
+from paretune.models.handle import inspect, open_model
 from paretune.preflight.measuring_conditions import about_profile, bench_command
 from paretune.registry import find_evaluator
 from paretune.runtimes.package import lay_out
 from paretune.search.roofline import Traffic, context_of, roofline_entry, shares
 from paretune.search.trial import PROCESS_S
 from paretune.stats.pooling import pool
-from paretune.targets.base import Job, Limits, Target
 from paretune.targets.device.environment import inspect_environment, issues
 from paretune.targets.launchers.local import LocalTarget
 

@@ -81,7 +81,8 @@ def cache(ctx: click.Context, store: Path | None, as_json: bool) -> None:
 
 def _open(ctx: click.Context) -> Store:
     """Return the store that is named behind the command, else behind the group, else the usual."""
-    from paretune.store.artifacts import Store, default_store
+    from paretune.core.user_paths import default_store
+    from paretune.store.artifacts import Store
 
     group = ctx.parent
     said = ctx.get_parameter_source("store") is ParameterSource.COMMANDLINE

@@ -9,11 +9,12 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from paretune.core.device import TargetInfo
 from paretune.core.errors import ParetuneError, StateError, UsageError
+from paretune.core.job import Job, JobStatus, Limits
 from paretune.core.jsontools import Json
+from paretune.core.user_paths import default_store
 from paretune.registry import find, names
-from paretune.store.artifacts import default_store
-from paretune.targets.base import Job, JobStatus, Limits, TargetInfo
 from paretune.targets.device.fingerprint import device, free_disk
 from paretune.targets.device.providers import FLAVOURS, PROVIDERS, check_provider, clashes
 from paretune.targets.launchers.local import RUNTIMES, LocalTarget

@@ -22,7 +22,7 @@ def bench(model: Path | None, store: Path | None, as_json: bool) -> None:
     """
     from paretune.bench.device import bench_device, render
     from paretune.bench.model import bench_model, render_model
-    from paretune.store.artifacts import default_store
+    from paretune.core.user_paths import default_store
 
     interrupts.at_stake()
     root = store or default_store()

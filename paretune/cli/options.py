@@ -43,7 +43,7 @@ def say(text: str, *, err: bool = False) -> None:
         text: Any number of lines.
         err: To standard error.
     """
-    from paretune.display.live import printable
+    from paretune.core.os_errors import printable
 
     print("\n".join(map(printable, text.split("\n"))), file=sys.stderr if err else None, flush=True)
 

@@ -57,12 +57,12 @@ def compare(
     from paretune.comparing.runner import compare as measure
     from paretune.comparing.subjects import open_entrants
     from paretune.config.schema import seconds
+    from paretune.core.cores import physical_cores
+    from paretune.core.device import TargetInfo
     from paretune.display.log import LOGGER, show_by_default
     from paretune.evaluators.generation.workload import Case, does_not_fit
     from paretune.models.context_length import most_tokens
-    from paretune.targets.base import TargetInfo
     from paretune.targets.device.environment import inspect_environment, issues
-    from paretune.targets.device.fingerprint import physical_cores
     from paretune.targets.launchers.local import LocalTarget
 
     if isinstance(given, (str, Path)):

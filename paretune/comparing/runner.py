@@ -21,11 +21,15 @@ from typing import NoReturn
 
 from paretune.comparing.subjects import Subject
 from paretune.core.errors import UsageError
+from paretune.core.folders import folder_size
 from paretune.core.interference import watching
+from paretune.core.job import Job, JobResult, JobStatus, Limits, TurnsEndedError, fit_together
 from paretune.core.jsontools import Json
 from paretune.core.measurement import Measurement, Rung
+from paretune.core.model import Model
+from paretune.core.target import Interleaves, Target
 from paretune.data.catalog import DataCatalog
-from paretune.models.handle import Model, folder_size, model_bytes
+from paretune.models.handle import model_bytes
 from paretune.runtimes.package import lay_out
 from paretune.stats.pooling import log_ratio
 from paretune.stats.sequential import (
@@ -35,8 +39,6 @@ from paretune.stats.sequential import (
     Verdict,
     speed_verdict,
 )
-from paretune.targets.base import Interleaves, Job, JobResult, JobStatus, Limits, Target
-from paretune.targets.interleave import TurnsEndedError, fit_together
 
 PROTOCOL = "rounds-2"
 BLOCK_S = 0.4

@@ -8,15 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from paretune.core.candidate import RuntimeSettings, describe
+from paretune.core.device import TargetInfo
 from paretune.core.errors import StateError, UsageError
 from paretune.core.jsontools import read_json
+from paretune.core.model import Model, ModelKind
 from paretune.core.result import TrialResult
-from paretune.models.handle import Model, ModelKind, open_model
+from paretune.core.user_paths import default_store
+from paretune.models.handle import open_model
 from paretune.reporting.opened import lacking, open_study
 from paretune.reporting.outputs import input_model
 from paretune.reporting.picking import resolved_config
-from paretune.store.artifacts import Store, default_store
-from paretune.targets.base import TargetInfo
+from paretune.store.artifacts import Store
 
 _STUDY = re.compile(r"(?P<folder>.+?)(?:#(?P<id>\d+))?")
 _SERVED = (ModelKind.GENAI, ModelKind.HF)

@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from paretune.config.plan import EvaluatorChoice
+from paretune.core.model import Model
 from paretune.evaluators.generation.workload import Case, GenerationParams, cases_of, does_not_fit
 from paretune.evaluators.text.exact_match import ExactMatchParams
 from paretune.models.context_length import most_tokens
-from paretune.models.handle import Model, detect_kind
+from paretune.models.handle import detect_kind
 from paretune.registry import find_evaluator
 
 _LEAST = {"prompt_tokens": 1, "new_tokens": 2, "context": 0}

@@ -24,17 +24,18 @@ from paretune.config.space_building import SpaceReader, fitting_kinds
 from paretune.config.yaml_source import Path as KeyPath
 from paretune.config.yaml_source import Source
 from paretune.core.candidate import Candidate, RuntimeSettings, Step
+from paretune.core.cores import physical_cores
 from paretune.core.errors import ConfigError, UsageError, nearest
 from paretune.core.fidelity import METRICS as FIDELITY
 from paretune.core.jsontools import Json
 from paretune.core.measurement import MetricSpec
+from paretune.core.model import ModelKind
 from paretune.core.user_paths import expanded
 from paretune.data.catalog import DataCatalog, DataSpec, Split, columns_of, references_of
-from paretune.models.handle import ModelKind, detect_kind
+from paretune.models.handle import detect_kind
 from paretune.registry import find_evaluator, is_ours, names
 from paretune.search.constraints import Objective
 from paretune.search.space import PassSlot, Space, Stage
-from paretune.targets.device.fingerprint import physical_cores
 from paretune.targets.device.providers import PROVIDERS
 
 

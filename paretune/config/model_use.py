@@ -6,10 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from paretune.core.errors import UsageError
+from paretune.core.model import ModelKind
 from paretune.models.adapter_input import base_of, check_adapter
 from paretune.models.checks import check_folder, check_pointers
 from paretune.models.containment import check_model
-from paretune.models.handle import ModelKind, detect_kind
+from paretune.models.handle import detect_kind
 
 Wrong = Callable[..., None]
 """Takes a key's path, what is wrong, and what to do."""

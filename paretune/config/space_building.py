@@ -14,7 +14,7 @@ from paretune.config.yaml_source import Path, Source
 from paretune.core.candidate import Step
 from paretune.core.errors import ConfigError, UsageError, nearest
 from paretune.core.jsontools import Json, canonical
-from paretune.models.handle import ModelKind
+from paretune.core.model import ModelKind
 from paretune.passes.base import Pass
 from paretune.registry import find_pass
 from paretune.search.space import AnyOf, Chain, PassSlot, Stage, grid

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from paretune.targets.base import JobStatus
+from paretune.core.job import JobStatus
 
 _MB = 1e6
 _WORDS: Mapping[str, str] = {

@@ -18,11 +18,26 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from paretune.core.jsontools import Json
 from paretune.core.measurement import Measurement, MetricSpec
-from paretune.passes.base import Fidelity
+
+
+class Fidelity(StrEnum):
+    """What a pass's output is to its input; each build is held to it (`paretune.core.fidelity`).
+
+    ``fp32``, ``fp16``, ``bf16``: the same function, computed in that precision. ``quantized``: an
+    approximation of it. ``changed``: another function on purpose (it was trained, pruned).
+    """
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+    BF16 = "bf16"
+    QUANTIZED = "quantized"
+    CHANGED = "changed"
+
 
 VERSION = 1
 """Of how it is compared: what an older one said of an artifact is not taken for an answer."""

@@ -110,3 +110,11 @@ class Measurement:
 def by_metric(values: Iterable[Mapping[str, Any]]) -> dict[str, Measurement]:
     """Read what a job measured: the JSON of measurements, to be found by their metrics."""
     return {m.metric: m for m in map(Measurement.from_json, values)}
+
+
+EARLY = "early"
+"""Detail of a measurement that is not its evaluator's last word."""
+
+
+FINAL = "final"
+"""Detail by which an evaluator bounds its own last value: ``[low, high]``, at every look of it."""

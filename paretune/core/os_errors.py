@@ -136,3 +136,13 @@ def readable(text: str) -> str:
         return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     except UnicodeEncodeError:  # half of a character that is no byte of a name either
         return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def printable(text: str) -> str:
+    """Return a text without control characters: it may come from a model, a log or a loader.
+
+    Bytes of a file name that are not UTF-8 are shown as escapes.
+    """
+    if not text.isascii():
+        text = readable(text)
+    return "".join(c if c.isprintable() else " " for c in text)

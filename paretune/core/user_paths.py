@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from paretune.core.errors import UsageError
+from paretune.core.errors import StateError, UsageError
 from paretune.core.os_errors import readable
 
 
@@ -88,3 +88,22 @@ def home_cache() -> Path | None:
         return Path(named)
     home = os.path.expanduser("~")
     return Path(home) / ".cache" if os.path.isabs(home) else None
+
+
+def default_store() -> Path:
+    """Return ``$PARETUNE_STORE``, else ``paretune`` in the user's cache folder.
+
+    Raises:
+        StateError: Neither is known: the user has no home folder.
+    """
+    named = os.environ.get("PARETUNE_STORE")
+    if named:
+        return user_path(named)
+    cache = home_cache()
+    if cache is None:
+        raise StateError(
+            "there is no folder for artifacts: this user has no home folder ($HOME is not set, or "
+            "no absolute path, and there is no entry in /etc/passwd)",
+            hint="Name a folder with --store DIR or $PARETUNE_STORE.",
+        )
+    return user_path(cache / "paretune")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from paretune.core.candidate import Candidate, describe, short
 from paretune.core.jsontools import Json
-from paretune.core.os_errors import readable
+from paretune.core.os_errors import printable
 from paretune.core.result import OutcomeKind, TrialResult
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rich.live import Live
     from rich.table import Table
 
-    from paretune.passes.base import Progress
+    from paretune.core.progress import Progress
 
 _REDRAWN_EVERY_S = 0.5
 
@@ -259,16 +259,6 @@ class Panel(Quiet):
 
 _STYLE = {OutcomeKind.OK: "green", OutcomeKind.SKIPPED: "dim", OutcomeKind.DUPLICATE: "dim"}
 _SHOWN = ("accuracy", "exact_match", "perplexity", "decode_ms_p50", "latency_ms_p50", "size_mb")
-
-
-def printable(text: str) -> str:
-    """Return a text without control characters: it may come from a model, a log or a loader.
-
-    Bytes of a file name that are not UTF-8 are shown as escapes.
-    """
-    if not text.isascii():
-        text = readable(text)
-    return "".join(c if c.isprintable() else " " for c in text)
 
 
 def clock(seconds: float) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import time
 
+from paretune.core.os_errors import printable
 from paretune.core.result import TrialResult
-from paretune.display.live import Opening, Quiet, clock, printable, result_line
+from paretune.display.live import Opening, Quiet, clock, result_line
 
 LOGGER = logging.getLogger("paretune")
 

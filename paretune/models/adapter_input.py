@@ -9,17 +9,11 @@ from typing import Any
 
 from paretune.core.errors import UsageError
 from paretune.core.jsontools import Json, read_model_json
+from paretune.core.model import ModelInfo, ModelKind
 from paretune.models.adapter_weights import check_matrices, check_settings
 from paretune.models.checks.finding import Finding
 from paretune.models.containment import ADAPTER
-from paretune.models.handle import (
-    ModelInfo,
-    ModelKind,
-    detect_kind,
-    inspect,
-    safetensors_header,
-    weights_files,
-)
+from paretune.models.handle import detect_kind, inspect, safetensors_header, weights_files
 from paretune.models.hub import fetch_model, is_hub_name
 from paretune.models.tied import EMBEDDINGS, HEADS
 

@@ -9,11 +9,11 @@ the folder. Imports nothing heavy.
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from paretune.core.errors import UsageError
+from paretune.core.folders import _stays, check_entry
 from paretune.core.jsontools import Json, read_model_json
 from paretune.models.files import candidates
 from paretune.models.onnx_files import external_files
@@ -68,37 +68,6 @@ def check_model(folder: Path) -> set[Path]:
     if (folder / "config.json").is_file():
         return _named_by_hugging_face(folder)
     return set().union(*map(_named_by_onnx, folder.glob("*.onnx")))
-
-
-def check_entry(path: Path, root: Path) -> None:
-    """Refuse a link that leads out of a model's folder or stands for a folder, and a broken name.
-
-    Args:
-        path: A file or folder in the model.
-        root: The model's folder, resolved.
-
-    Raises:
-        UsageError: It is one of these.
-    """
-    try:
-        path.name.encode()
-    except UnicodeEncodeError as error:
-        raise UsageError(
-            f"{path.parent}: the file name {path.name!r} is not UTF-8", hint="Rename the file."
-        ) from error
-    if not path.is_symlink():
-        return
-    if not _stays(path, root):
-        gone = "" if path.exists() else ", to a file that is not there"
-        plain = f"{root}-plain"
-        raise UsageError(
-            f"{path} is a link that leads out of its model's folder{gone}",
-            hint="Models may not reach outside of their folder. Make a plain folder of it: "
-            f"cp -rL {shlex.quote(str(root))} {shlex.quote(plain)}; or, of a model of the hub: "
-            "hf download NAME --local-dir FOLDER.",
-        )
-    if path.is_dir():  # what is below it would be neither hashed nor copied
-        raise UsageError(f"{path} is a link to a folder", hint="Put the folder itself there.")
 
 
 def inside(folder: Path, name: Json, where: str, *, or_folder: bool = False) -> Path:
@@ -253,27 +222,6 @@ def _leads_out(name: str) -> bool:
     windows = PureWindowsPath(name)
     parts = {*PurePosixPath(name).parts, *windows.parts}
     return bool(windows.anchor) or name.startswith("/") or ".." in parts or "\0" in name
-
-
-def _stays(path: Path, root: Path) -> bool:
-    """Return whether a path leads to a place in the model's folder, or among the hub's own blobs.
-
-    The hub's tools keep a model as ``models--ORG--NAME/snapshots/REVISION``, a folder of links to
-    files in ``models--ORG--NAME/blobs``.
-    """
-    try:
-        target = path.resolve()
-        if target.is_relative_to(root):
-            return True
-        hubs = (
-            place.parent
-            for place in root.parents
-            if place.name == "snapshots" and place.parent.name.startswith("models--")
-        )
-        hub = next(hubs, None)
-        return hub is not None and target.parent == hub / "blobs" and target.is_file()
-    except (OSError, RuntimeError):  # links in a circle
-        return False
 
 
 def _is(kind: Callable[[], bool]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from paretune.core.errors import UsageError
 from paretune.core.jsontools import Json, read_model_json
-from paretune.models.handle import Model, ModelKind
+from paretune.core.model import Model, ModelKind
 
 _KEYS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "max_sequence_length")
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 
 from paretune.core.errors import UsageError
-from paretune.core.jsontools import Json, model_object, read_model_json
-from paretune.core.stamps import Stamped, joint_digest, take_all
-from paretune.models.containment import check_entry, check_model
+from paretune.core.folders import folder_files
+from paretune.core.jsontools import Json, model_object, read_json, read_model_json
+from paretune.core.model import Model, ModelInfo, ModelKind
+from paretune.core.stamps import joint_digest, take_all
+from paretune.models.containment import check_model
 from paretune.models.files import candidates, whole
 from paretune.models.tied import Place, is_tied, twice_there
 
@@ -25,128 +25,6 @@ _MAX_DIMENSIONS = 64
 _MAX_COUNT = 1 << 48
 """Weights, layers, tokens, bytes: nothing that is counted in a model is more than this."""
 _GET_AGAIN = "Get the model again from where it came from: this file of it is damaged."
-
-
-class ModelKind(StrEnum):
-    """What a model folder is.
-
-    ``hf``: Hugging Face folder with safetensors. ``hf-adapter``: a PEFT adapter, with its base
-    beside it. ``genai``: an ONNX Runtime GenAI folder. ``onnx``: one ONNX file.
-    """
-
-    HF = "hf"
-    HF_ADAPTER = "hf-adapter"
-    GENAI = "genai"
-    ONNX = "onnx"
-
-
-@dataclass(frozen=True)
-class Model:
-    """A model on disk.
-
-    Attributes:
-        kind: What the folder is.
-        path: The folder; never written to once it has a digest.
-        digest: ``sha256:`` of its files' names and contents.
-        base: For an adapter, the model it was trained on.
-        files: Which files of the folder are the model, as they were when the digest was taken;
-            None: all of them (what paretune wrote itself).
-    """
-
-    kind: ModelKind
-    path: Path
-    digest: str
-    base: Model | None = None
-    files: tuple[Stamped, ...] | None = None
-
-    @property
-    def parts(self) -> list[Path]:
-        """The files that are the model, in a fixed order."""
-        if self.files is None:
-            return folder_files(self.path)
-        return [self.path / file.name for file in self.files]
-
-    def to_json(self) -> dict[str, Json]:
-        """Return the handle by name, the base inside it."""
-        files = {} if self.files is None else {"files": [file.to_json() for file in self.files]}
-        return {
-            "kind": self.kind.value,
-            "path": str(self.path),
-            "digest": self.digest,
-            "base": None if self.base is None else self.base.to_json(),
-            **files,
-        }
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Json]) -> Model:
-        """Read what `to_json` wrote."""
-        base, files = value.get("base"), value.get("files")
-        return cls(
-            ModelKind(value["kind"]),
-            Path(value["path"]),
-            value["digest"],
-            None if base is None else cls.from_json(base),
-            None if files is None else tuple(map(Stamped.from_json, files)),
-        )
-
-
-@dataclass(frozen=True)
-class ModelInfo:
-    """What passes may know of a model before it exists or without loading it.
-
-    Attributes:
-        kind: What it is.
-        model_type: ``config.json``'s architecture family, such as ``llama``.
-        bytes: Size of its files.
-        parameters: Number of weights (shared ones once); 0 if unknown.
-        hidden_size: Width of the residual stream; 0 if unknown.
-        layers: Number of decoder layers; 0 if unknown.
-        vocab_size: Tokens in the vocabulary; 0 if unknown.
-        head_dim: Width of one attention head; 0 if unknown.
-        kv_heads: Heads of keys and values in a layer; 0 if unknown.
-        tied: True if the embedding and the head share their weights.
-        modules: Last names of the modules with a 2-D weight (``q_proj``, ``lm_head``, ...).
-        precision: ``fp32``, ``fp16``, ``bf16``, ``int8``, ``int4`` or another pass's word.
-        chat_template: True if the tokenizer brings one.
-        built_with: Parameters of the pass that built it, for checks that depend on them.
-        quantized: How a checkpoint says that its weights are quantized already; empty: not at all.
-        unbuildable: What the model builder does not do as the model does it; empty: nothing known.
-    """
-
-    kind: ModelKind
-    model_type: str = ""
-    bytes: int = 0
-    parameters: int = 0
-    hidden_size: int = 0
-    layers: int = 0
-    vocab_size: int = 0
-    head_dim: int = 0
-    kv_heads: int = 0
-    tied: bool = False
-    modules: frozenset[str] = frozenset()
-    precision: str = "fp32"
-    chat_template: bool = False
-    built_with: Mapping[str, Json] = field(default_factory=dict)
-    quantized: str = ""
-    unbuildable: str = ""
-
-
-def folder_files(folder: Path) -> list[Path]:
-    """Return every regular file below a folder, in a fixed order.
-
-    Raises:
-        UsageError: A link leads out of the folder, or a name is not UTF-8.
-    """
-    root = folder.resolve()
-    found = sorted(folder.rglob("*"))
-    for path in found:
-        check_entry(path, root)
-    return [path for path in found if path.is_file()]
-
-
-def folder_size(folder: Path) -> int:
-    """Return the bytes of all files in a folder; of a link, those of what it leads to."""
-    return sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
 
 
 def folder_digest(folder: Path) -> str:
@@ -395,3 +273,13 @@ def _unexpected(file: Path, key: str, expected: str, found: Json) -> UsageError:
         f"{file}: {key}: expected {expected}, found {repr(found)[:60]}",
         hint="Expected what transformers' save_pretrained writes.",
     )
+
+
+def vocabulary_of(model: Model) -> int:
+    """Return the number of tokens that a model knows; 0 if its folder does not say."""
+    if model.kind is ModelKind.GENAI:
+        size: int = read_json(model.path / "genai_config.json")["model"].get("vocab_size", 0)
+        return size
+    if model.kind is ModelKind.HF_ADAPTER and model.base is not None:
+        return vocabulary_of(model.base)
+    return inspect(model.path).vocab_size

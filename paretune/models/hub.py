@@ -8,8 +8,8 @@ from pathlib import Path
 
 from paretune.core.errors import StateError, UsageError
 from paretune.core.jsontools import read_json, write_json
+from paretune.core.user_paths import default_store
 from paretune.models.files import names_code
-from paretune.store.artifacts import default_store
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 # What a model is read from. No pickles, and no code: neither is ever needed.

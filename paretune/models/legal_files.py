@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from paretune.core.errors import UsageError
-from paretune.models.containment import check_entry
+from paretune.core.folders import check_entry
 from paretune.models.files import LOADED
 
 FOLDER = "legal"

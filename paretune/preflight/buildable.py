@@ -15,18 +15,18 @@ from typing import TYPE_CHECKING, Any
 
 from paretune.core.distributions import package_version
 from paretune.core.errors import UsageError
+from paretune.core.job import Job, JobStatus, Limits
 from paretune.core.jsontools import Json, digest, read_json, read_model_json, write_json
 from paretune.evaluators.generation.workload import GenerationParams, cases_of
 from paretune.models.remote_code import brings_code
 from paretune.passes.genai.builder_support import INSTEAD, unsupported
 from paretune.registry import find_evaluator
-from paretune.targets.base import Job, JobStatus, Limits
 
 if TYPE_CHECKING:
     from paretune.config import Plan
     from paretune.core.candidate import Candidate
+    from paretune.core.target import Target
     from paretune.store.artifacts import Store
-    from paretune.targets.base import Target
 
 _VERSION = 2
 _BUILDS = frozenset({"genai", "genai_adapter"})

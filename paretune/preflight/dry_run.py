@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from paretune.core.candidate import Candidate, describe, recipe_to_json
 from paretune.core.jsontools import Json, canonical
-from paretune.core.user_paths import refuse_model_folder
+from paretune.core.user_paths import default_store, refuse_model_folder
 from paretune.passes.base import Pass
 from paretune.preflight.told_before import told_before
 from paretune.registry import find_pass
 from paretune.search.strategies.exhaustive import Exhaustive
-from paretune.store.artifacts import Store, default_store
+from paretune.store.artifacts import Store
 
 if TYPE_CHECKING:
     from paretune.preflight.prepared import PreparedSearch

@@ -11,9 +11,9 @@ from pathlib import Path
 from paretune.core.device_profile import DeviceProfile
 from paretune.core.errors import StateError, UsageError
 from paretune.core.interference import Interference
+from paretune.core.user_paths import default_store
 from paretune.preflight.prepared import PreparedSearch
 from paretune.stats.intervals import samples_needed
-from paretune.store.artifacts import default_store
 from paretune.targets.device.environment import Environment, inspect_environment, issues
 
 _WATCHED_S = 0.3

@@ -16,10 +16,10 @@ from pydantic import ValidationError
 
 from paretune.core.distributions import package_version
 from paretune.core.errors import UsageError, nearest
+from paretune.core.job import Job, JobStatus, Limits
 from paretune.core.jsontools import Json, canonical, digest, read_json, read_model_json, write_json
 from paretune.models.remote_code import brings_code
 from paretune.registry import find_pass
-from paretune.targets.base import Job, JobStatus, Limits
 
 if TYPE_CHECKING:
     from pathlib import Path

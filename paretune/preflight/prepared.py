@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from paretune.core.candidate import Candidate, RuntimeSettings, Step
 from paretune.core.device_profile import DeviceProfile
+from paretune.core.estimate import DataSize
+from paretune.core.job import JOB_MEMORY_SHARE
 from paretune.core.jsontools import Json
 from paretune.core.measurement import MetricSpec
+from paretune.core.model import Model, ModelInfo, ModelKind
 from paretune.core.result import TrialResult
 from paretune.models.adapter_input import inspect_adapter
-from paretune.models.handle import Model, ModelInfo, ModelKind, inspect, open_model
-from paretune.passes.base import DataSize
+from paretune.models.handle import inspect, open_model
 from paretune.preflight.buildable import ask
 from paretune.registry import find, find_evaluator, find_pass, is_ours
 from paretune.search.confirm.held_out import Aside
@@ -27,13 +29,13 @@ from paretune.store.artifacts import Store
 from paretune.study.identity import identity_of
 from paretune.study.inputs import gather
 from paretune.study.job_factory import StudyJobFactory
-from paretune.targets.base import JOB_MEMORY_SHARE
 from paretune.targets.device.providers import check_provider
 
 if TYPE_CHECKING:
     from paretune.config import Plan
+    from paretune.core.device import TargetInfo
+    from paretune.core.target import Target
     from paretune.search.strategies.base import Strategy
-    from paretune.targets.base import Target, TargetInfo
 
 _EXHAUSTIVE_UP_TO = 500
 

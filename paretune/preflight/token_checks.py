@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from paretune.core.errors import DataError, ParetuneError, PassError, UsageError
+from paretune.core.job import Job, JobStatus, Limits
 from paretune.core.jsontools import Json, canonical
 from paretune.data.rows import rows_told
 from paretune.preflight.rows_too_long import ParameterTooLargeError, RowsTooLongError, all_of
-from paretune.targets.base import Job, JobStatus, Limits
 
 if TYPE_CHECKING:
     from paretune.config import Plan
     from paretune.core.candidate import Candidate
+    from paretune.core.target import Target
     from paretune.data.catalog import DataCatalog, Dataset
     from paretune.data.example_tokens import ExampleEncoder
-    from paretune.targets.base import Target
 
 _LOOKED_AT = 10_000
 _LIMITS = Limits(seconds=900.0)
@@ -127,9 +127,10 @@ def looked_at(
         ``{"wrong": [{"message", "hint"}, ...], "notes": [...]}``, each once; where a key of the
         configuration is to blame, with its path as ``key``.
     """
+    from paretune.core.model import Model
     from paretune.data.catalog import DataCatalog
     from paretune.models.context_length import most_tokens
-    from paretune.models.handle import Model, detect_kind
+    from paretune.models.handle import detect_kind
     from paretune.runtimes.serving import hf_tokenizer
 
     path = Path(folder)

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from paretune.core.job import Job, JobStatus, Limits
 from paretune.registry import find_pass
-from paretune.targets.base import Job, JobStatus, Limits
 
 if TYPE_CHECKING:
     from paretune.config import Plan
     from paretune.core.candidate import Candidate
-    from paretune.targets.base import Target
+    from paretune.core.target import Target
 
 _LOOKED_AT = 10_000
 _LIMITS = Limits(seconds=120.0)

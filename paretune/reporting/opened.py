@@ -17,7 +17,8 @@ from paretune.core.result import TrialResult
 from paretune.search.constraints import Objective, parse_constraint
 from paretune.search.summary import summarize
 from paretune.search.tolerance import parse_tolerance
-from paretune.study.folder import in_use, read_confirmed, read_outcomes
+from paretune.store.gc import in_use
+from paretune.study.folder import read_confirmed, read_outcomes
 
 
 def open_results(study: Path) -> dict[str, Json]:

@@ -16,8 +16,9 @@ from paretune.config.yaml_source import Source
 from paretune.core.candidate import Candidate
 from paretune.core.errors import ConfigError, StateError
 from paretune.core.jsontools import Json, write_atomic
+from paretune.core.model import Model
 from paretune.core.result import TrialResult
-from paretune.models.handle import Model, earlier_digests, open_model
+from paretune.models.handle import earlier_digests, open_model
 from paretune.models.legal_files import add_legal
 from paretune.reporting.csv_export import write_csv
 from paretune.reporting.latency_figure import measured_cases

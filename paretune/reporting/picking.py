@@ -16,6 +16,7 @@ from paretune.core.errors import ConfigError, StateError, UsageError, nearest
 from paretune.core.jsontools import Json
 from paretune.core.measurement import Direction, MetricSpec
 from paretune.core.result import OutcomeKind, TrialResult
+from paretune.core.user_paths import default_store
 from paretune.models.legal_files import FOLDER as LEGAL
 from paretune.registry import find_evaluator, is_ours
 from paretune.reporting.opened import lacking, open_study
@@ -25,7 +26,7 @@ from paretune.search.front_uncertainty import front_uncertainty
 from paretune.search.reconsider import partly_measured
 from paretune.search.summary import summarize
 from paretune.search.tolerance import Tolerance, parse_tolerance
-from paretune.store.artifacts import Store, default_store
+from paretune.store.artifacts import Store
 from paretune.study.example_prompt import example_of
 from paretune.study.folder import read_confirmed
 from paretune.study.pick_entry import pick_entry, sentences

@@ -9,10 +9,10 @@ from typing import Any
 from paretune.core.candidate import RuntimeSettings
 from paretune.core.errors import InvalidArtifactError
 from paretune.core.fidelity import Compared
+from paretune.core.model import Model, ModelKind
 from paretune.models.adapted import load_adapted
 from paretune.models.comparison_text import TEXT
 from paretune.models.containment import check_model
-from paretune.models.handle import Model, ModelKind
 from paretune.runtimes.serving import Logits, Session, TorchSession, hf_tokenizer, open_session
 
 LENGTHS = (16, 144)

@@ -13,8 +13,8 @@ from typing import Any
 
 from paretune.core.candidate import RuntimeSettings
 from paretune.core.errors import StateError
+from paretune.core.model import Model, ModelKind
 from paretune.models.containment import check_model
-from paretune.models.handle import Model, ModelKind
 from paretune.models.pickles import SUFFIXES as PICKLED
 
 _LINK_FROM_BYTES = 1 << 20

@@ -15,9 +15,9 @@ from typing import Any, Protocol
 from paretune.core.candidate import RuntimeSettings
 from paretune.core.errors import InvalidArtifactError, UsageError
 from paretune.core.jsontools import read_json
+from paretune.core.model import Model, ModelKind
 from paretune.models.causal_lm import load_whole
 from paretune.models.containment import check_model
-from paretune.models.handle import Model, ModelKind
 from paretune.models.remote_code import explained
 from paretune.runtimes.genai_adapters import Switch
 

@@ -247,3 +247,13 @@ def _order_statistic(n: int, share: float, tail: float) -> int:
         index = k
         log += math.log((n - k) / (k + 1)) + odds
     return max(0, index)
+
+
+def too_few(share: float, n: int) -> str:
+    """Return why so few samples carry no such percentile."""
+    needed = samples_needed(share)
+    rest = f"{'largest' if share > 0.5 else 'smallest'} {100 * min(share, 1 - share):.3g} %"
+    return (
+        f"too few samples: {n} of the {needed} that the {100 * share:.4g}th percentile needs, so "
+        f"that with 99 % confidence two or more are among the {rest} of all there could be"
+    )

@@ -18,9 +18,14 @@ from typing import Any
 
 from paretune.core.jsontools import Json
 from paretune.core.measurement import Measurement
-from paretune.evaluators.generation.timing import DRIFT_LEVEL, PROTOCOL
 from paretune.stats.process_spread import Spread, half_width, learnt
 from paretune.stats.tails import Process, tail
+
+PROTOCOL = "device-2"
+
+
+DRIFT_LEVEL = 0.01
+
 
 _OF_ONE = ("turns", "level", "interference")
 """Details that are one process's alone."""

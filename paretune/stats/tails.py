@@ -16,8 +16,7 @@ from dataclasses import dataclass, replace
 
 from paretune.core.jsontools import Json
 from paretune.core.measurement import Measurement
-from paretune.evaluators.generation.timing import too_few
-from paretune.stats.intervals import CONFIDENCE, percentile
+from paretune.stats.intervals import CONFIDENCE, percentile, too_few
 from paretune.stats.process_spread import Spread, half_width
 
 

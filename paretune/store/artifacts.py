@@ -28,16 +28,10 @@ from filelock import FileLock, Timeout
 
 from paretune.core.distributions import package_version
 from paretune.core.errors import StateError, UsageError
+from paretune.core.folders import folder_files
 from paretune.core.jsontools import Json, digest, fsync_folder, read_json, write_json
-from paretune.core.user_paths import home_cache, user_path
-from paretune.models.handle import (
-    Model,
-    ModelKind,
-    detect_kind,
-    folder_bytes,
-    folder_digest,
-    folder_files,
-)
+from paretune.core.model import Model, ModelKind
+from paretune.models.handle import detect_kind, folder_bytes, folder_digest
 from paretune.store.staging import Staging
 
 if TYPE_CHECKING:
@@ -49,25 +43,6 @@ _FOLDERS = ("objects", "actions", "held", "locks", "staging", "damaged")
 Stamp = tuple[tuple[str, int, int, int], ...]
 """Of each file: its name, size, time of change in ns, and inode: a write changes it. Not the time
 of the inode's own change, which each package's hard link sets."""
-
-
-def default_store() -> Path:
-    """Return ``$PARETUNE_STORE``, else ``paretune`` in the user's cache folder.
-
-    Raises:
-        StateError: Neither is known: the user has no home folder.
-    """
-    named = os.environ.get("PARETUNE_STORE")
-    if named:
-        return user_path(named)
-    cache = home_cache()
-    if cache is None:
-        raise StateError(
-            "there is no folder for artifacts: this user has no home folder ($HOME is not set, or "
-            "no absolute path, and there is no entry in /etc/passwd)",
-            hint="Name a folder with --store DIR or $PARETUNE_STORE.",
-        )
-    return user_path(cache / "paretune")
 
 
 @dataclass(frozen=True)

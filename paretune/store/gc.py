@@ -9,14 +9,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import Timeout
+from filelock import FileLock, Timeout
 
 from paretune.core.candidate import Step, describe_step
 from paretune.core.errors import UsageError
+from paretune.core.folders import folder_size
 from paretune.core.jsontools import Json, read_json
-from paretune.models.handle import folder_size
 from paretune.store.artifacts import Action, Store, held_in
-from paretune.study.folder import in_use
 
 _UNRECORDED = "not recorded how"
 
@@ -227,3 +226,15 @@ def _forget_gone_studies(store: Store) -> None:
         if not study.is_dir() or not held_in(listed) & there:
             listed.unlink(missing_ok=True)
             holder.unlink(missing_ok=True)
+
+
+def in_use(folder: Path) -> bool:
+    """Return whether a process holds a study now."""
+    lock = folder / ".lock"
+    if not lock.is_file():
+        return False
+    try:
+        with FileLock(lock, blocking=False):
+            return False
+    except Timeout:
+        return True

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from paretune.core.errors import StateError
+from paretune.core.job import JobStatus
 from paretune.core.result import TrialResult
+from paretune.core.target import Target
 from paretune.search.jobs import JobFactory
 from paretune.store.artifacts import Store
-from paretune.targets.base import JobStatus, Target
 
 
 def build_again(

@@ -339,18 +339,6 @@ def changes_since(
     return changes
 
 
-def in_use(folder: Path) -> bool:
-    """Return whether a process holds a study now."""
-    lock = folder / ".lock"
-    if not lock.is_file():
-        return False
-    try:
-        with FileLock(lock, blocking=False):
-            return False
-    except Timeout:
-        return True
-
-
 def read_outcomes(folder: Path, *, samples: bool = True) -> list[TrialResult]:
     """Read every outcome of a study, by id.
 

@@ -7,16 +7,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from paretune.core.candidate import Candidate, RuntimeSettings, recipe_to_json
+from paretune.core.job import Job
 from paretune.core.jsontools import Json
 from paretune.core.measurement import Measurement, Rung
+from paretune.core.model import Model
 from paretune.data.catalog import DataCatalog
-from paretune.models.handle import Model
+from paretune.models.inputs import MODEL, Inputs, check
 from paretune.runtimes.package import lay_out
 from paretune.search.jobs import EvaluatorSlot
 from paretune.store.artifacts import Store
 from paretune.study.identity import data_of_evaluator, data_read_by
-from paretune.study.inputs import MODEL, Inputs, check
-from paretune.targets.base import Job
 
 
 class StudyJobFactory:

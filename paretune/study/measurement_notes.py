@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from paretune.core.jsontools import Json
 from paretune.core.measurement import Measurement
-from paretune.evaluators.generation.timing import PROTOCOL
+from paretune.stats.pooling import PROTOCOL
 
 
 def measurement_entry(m: Measurement) -> dict[str, Json]:

@@ -13,18 +13,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from paretune.core import params as declared
 from paretune.core.errors import PassError
+from paretune.core.estimate import Estimate
+from paretune.core.fidelity import Fidelity
 from paretune.core.jsontools import Json
-from paretune.models.handle import Model, ModelInfo, ModelKind
-from paretune.passes import base
-from paretune.passes.base import Context, Estimate, Fidelity, Progress
+from paretune.core.model import Model, ModelInfo, ModelKind
+from paretune.core.progress import Progress
+from paretune.data.context import Context
 from paretune.passes.genai.genai import Genai, build, sketch
 from paretune.passes.genai.options import GenaiParams, expected_bytes
 from paretune.passes.lora.lora import widths_of_layers
 from paretune.runtimes.genai_adapters import add_adapter
 
 if TYPE_CHECKING:
-    from paretune.targets.base import TargetInfo
+    from paretune.core.device import TargetInfo
 
 NAME = "tuned"
 """What the adapter is called in its package."""
@@ -41,7 +44,7 @@ class GenaiAdapter:
     version: ClassVar[int] = 2
     accepts: ClassVar[frozenset[ModelKind]] = frozenset({ModelKind.HF_ADAPTER})
     produces: ClassVar[ModelKind] = ModelKind.GENAI
-    Params: ClassVar[type[base.Params]] = GenaiParams
+    Params: ClassVar[type[declared.Params]] = GenaiParams
     packages: ClassVar[tuple[str, ...]] = (*Genai.packages, "peft")
     provider_matters: ClassVar[bool] = True
     trains: ClassVar[bool] = False

@@ -11,20 +11,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from paretune.core import params as declared
 from paretune.core.distributions import package_version
 from paretune.core.errors import PassError, nearest
+from paretune.core.estimate import Estimate
+from paretune.core.fidelity import Fidelity
 from paretune.core.jsontools import Json, read_model_json
+from paretune.core.model import Model, ModelInfo, ModelKind
+from paretune.core.progress import Progress
+from paretune.data.context import Context
 from paretune.models.checks.quantized import refusal
 from paretune.models.containment import check_model
-from paretune.models.handle import Model, ModelInfo, ModelKind, inspect
-from paretune.passes import base
-from paretune.passes.base import Context, Estimate, Fidelity, Progress
+from paretune.models.handle import inspect
 from paretune.passes.genai.builder_errors import told
 from paretune.passes.genai.builder_support import unsupported
 from paretune.passes.genai.options import GenaiParams, expected_bytes, options_for, why_not
 
 if TYPE_CHECKING:
-    from paretune.targets.base import TargetInfo
+    from paretune.core.device import TargetInfo
 
 # Measured by benchmarks/foresight.py with two cores, on Llamas of 0.3, 47, 135 and 362 million
 # weights. The libraries are imported already where jobs are forked; half of their pages count.
@@ -47,7 +51,7 @@ class Genai:
     version: ClassVar[int] = 2
     accepts: ClassVar[frozenset[ModelKind]] = frozenset({ModelKind.HF})
     produces: ClassVar[ModelKind] = ModelKind.GENAI
-    Params: ClassVar[type[base.Params]] = GenaiParams
+    Params: ClassVar[type[declared.Params]] = GenaiParams
     packages: ClassVar[tuple[str, ...]] = (
         "onnxruntime-genai",
         "onnxruntime",

@@ -9,15 +9,19 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from paretune.core import params as declared
 from paretune.core.errors import PassError
+from paretune.core.estimate import Estimate
+from paretune.core.fidelity import Fidelity
 from paretune.core.jsontools import read_json
-from paretune.models.handle import Model, ModelInfo, ModelKind
-from paretune.passes import base
-from paretune.passes.base import Context, Estimate, Fidelity, Progress, parameter
+from paretune.core.model import Model, ModelInfo, ModelKind
+from paretune.core.params import parameter
+from paretune.core.progress import Progress
+from paretune.data.context import Context
 from paretune.passes.genai.options import quantized_width
 
 if TYPE_CHECKING:
-    from paretune.targets.base import TargetInfo
+    from paretune.core.device import TargetInfo
 
 # Measured by benchmarks/foresight.py with two cores, on Llamas of 0.3, 47, 135 and 362 million
 # weights. The libraries are imported already where jobs are forked; half of their pages count.
@@ -35,7 +39,7 @@ _HEAD = "/lm_head/MatMul"
 _ALWAYS_WITH_ZERO_POINTS = ("k_quant", "hqq")
 
 
-class MatMulNBitsParams(base.Params):
+class MatMulNBitsParams(declared.Params):
     """Parameters of `MatMulNBits`; names and meanings are onnxruntime's."""
 
     bits: Literal[4, 8] = parameter(4, "Bits of a weight.", unit="bits")
@@ -71,7 +75,7 @@ class MatMulNBits:
     version: ClassVar[int] = 1
     accepts: ClassVar[frozenset[ModelKind]] = frozenset({ModelKind.GENAI})
     produces: ClassVar[ModelKind] = ModelKind.GENAI
-    Params: ClassVar[type[base.Params]] = MatMulNBitsParams
+    Params: ClassVar[type[declared.Params]] = MatMulNBitsParams
     packages: ClassVar[tuple[str, ...]] = ("onnxruntime", "onnx", "onnx-ir", "torch")
     provider_matters: ClassVar[bool] = True  # the default accuracy_level
     trains: ClassVar[bool] = False

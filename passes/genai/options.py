@@ -10,9 +10,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from paretune.core.fidelity import Fidelity
 from paretune.core.jsontools import Json, read_model_json
-from paretune.models.handle import ModelInfo
-from paretune.passes.base import Fidelity, Params, parameter
+from paretune.core.model import ModelInfo
+from paretune.core.params import Params, parameter
 
 PRECISIONS = {
     "cpu": ("fp32", "int8", "int4"),

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from paretune.core.jsontools import read_json
+from paretune.core.model import Model
+from paretune.data.context import Context
 from paretune.models.containment import check_model
-from paretune.models.handle import Model
 from paretune.models.remote_code import explained
-from paretune.passes.base import Context
 from paretune.passes.hugging_face import note_tying
 from paretune.passes.lora.merge import copy_companions
 

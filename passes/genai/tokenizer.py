@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from paretune.core.jsontools import Json, write_json
-from paretune.passes.base import Context
+from paretune.data.context import Context
 
 NOTE = "paretune_tokenizer.json"
 """The file's name, beside ``genai_config.json``."""

@@ -6,15 +6,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
+from paretune.core import params as declared
 from paretune.core.errors import nearest
+from paretune.core.estimate import DataSize, Estimate
+from paretune.core.fidelity import Fidelity
+from paretune.core.model import Model, ModelInfo, ModelKind
+from paretune.data.context import Context
 from paretune.models.checks.quantized import refusal
-from paretune.models.handle import Model, ModelInfo, ModelKind
-from paretune.passes import base
-from paretune.passes.base import Context, DataSize, Estimate, Fidelity
 from paretune.passes.lora.params import LoraParams
 
 if TYPE_CHECKING:
-    from paretune.targets.base import TargetInfo
+    from paretune.core.device import TargetInfo
 
 __all__ = ["Lora", "LoraParams"]
 
@@ -46,7 +48,7 @@ class Lora:
     version: ClassVar[int] = 4
     accepts: ClassVar[frozenset[ModelKind]] = frozenset({ModelKind.HF})
     produces: ClassVar[ModelKind] = ModelKind.HF_ADAPTER
-    Params: ClassVar[type[base.Params]] = LoraParams
+    Params: ClassVar[type[declared.Params]] = LoraParams
     packages: ClassVar[tuple[str, ...]] = ("torch", "transformers", "peft", "accelerate")
     provider_matters: ClassVar[bool] = False
     trains: ClassVar[bool] = True

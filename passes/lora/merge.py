@@ -8,15 +8,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from paretune.core import params as declared
 from paretune.core.errors import PassError
+from paretune.core.estimate import Estimate
+from paretune.core.fidelity import Fidelity
+from paretune.core.model import Model, ModelInfo, ModelKind
+from paretune.core.params import NoParams
+from paretune.core.progress import Progress
+from paretune.data.context import Context
 from paretune.models.checks.quantized import refusal
 from paretune.models.containment import check_model
-from paretune.models.handle import Model, ModelInfo, ModelKind
-from paretune.passes import base
-from paretune.passes.base import Context, Estimate, Fidelity, NoParams, Progress
 
 if TYPE_CHECKING:
-    from paretune.targets.base import TargetInfo
+    from paretune.core.device import TargetInfo
 
 # Measured by benchmarks/foresight.py with two cores, on Llamas of 0.3, 47, 135 and 362 million
 # weights. The libraries are imported already where jobs are forked; half of their pages count.
@@ -35,7 +39,7 @@ class Merge:
     version: ClassVar[int] = 2
     accepts: ClassVar[frozenset[ModelKind]] = frozenset({ModelKind.HF_ADAPTER})
     produces: ClassVar[ModelKind] = ModelKind.HF
-    Params: ClassVar[type[base.Params]] = NoParams
+    Params: ClassVar[type[declared.Params]] = NoParams
     packages: ClassVar[tuple[str, ...]] = ("torch", "transformers", "peft", "safetensors")
     provider_matters: ClassVar[bool] = False
     trains: ClassVar[bool] = False

@@ -6,8 +6,8 @@ from typing import ClassVar, Literal
 
 from pydantic import model_validator
 
-from paretune.passes import base
-from paretune.passes.base import parameter
+from paretune.core import params as declared
+from paretune.core.params import parameter
 
 Dtype = Literal["fp32", "bf16", "fp16"]
 """A number format to compute in."""
@@ -31,7 +31,7 @@ _ONE_OF = (
 )
 
 
-class LoraParams(base.Params):
+class LoraParams(declared.Params):
     """What `lora` learns from, how, and in which precision."""
 
     precision_fields: ClassVar[tuple[str, ...]] = ("dtype",)

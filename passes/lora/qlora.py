@@ -12,14 +12,17 @@ import importlib.util
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from paretune.models.handle import Model, ModelInfo, ModelKind
-from paretune.passes import base
-from paretune.passes.base import Context, Estimate, Fidelity, parameter
+from paretune.core import params as declared
+from paretune.core.estimate import Estimate
+from paretune.core.fidelity import Fidelity
+from paretune.core.model import Model, ModelInfo, ModelKind
+from paretune.core.params import parameter
+from paretune.data.context import Context
 from paretune.passes.lora.lora import Lora, weights_of_layers
 from paretune.passes.lora.params import Dtype, LoraParams
 
 if TYPE_CHECKING:
-    from paretune.targets.base import TargetInfo
+    from paretune.core.device import TargetInfo
 
 _BYTES_A_WEIGHT = {"nf4": 0.55, "fp4": 0.55, "int8": 1.1}
 
@@ -51,7 +54,7 @@ class QLora:
     version: ClassVar[int] = 3
     accepts: ClassVar[frozenset[ModelKind]] = frozenset({ModelKind.HF})
     produces: ClassVar[ModelKind] = ModelKind.HF_ADAPTER
-    Params: ClassVar[type[base.Params]] = QLoraParams
+    Params: ClassVar[type[declared.Params]] = QLoraParams
     packages: ClassVar[tuple[str, ...]] = (*Lora.packages, "bitsandbytes")
     provider_matters: ClassVar[bool] = False
     trains: ClassVar[bool] = True

@@ -17,7 +17,8 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
 from paretune.core.errors import PassError
-from paretune.passes.base import Context, Progress
+from paretune.core.progress import Progress
+from paretune.data.context import Context
 from paretune.passes.lora.chunked_loss import find_chunked_loss
 from paretune.passes.lora.packing_probe import require_rows_apart
 from paretune.passes.lora.params import LoraParams

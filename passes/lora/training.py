@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from paretune.core.errors import PassError
 from paretune.core.jsontools import Json, write_json
+from paretune.core.model import Model
+from paretune.core.progress import Progress
+from paretune.data.context import Context
 from paretune.models.context_length import most_tokens
-from paretune.models.handle import Model
-from paretune.passes.base import Context, Progress
 from paretune.passes.lora.rows import Row, encode, hold_out
 
 if TYPE_CHECKING:

@@ -12,13 +12,13 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from paretune.core.job import Job, JobResult, JobStatus
 from paretune.core.jsontools import Json
 from paretune.core.measurement import Measurement, by_metric
+from paretune.core.model import Model
 from paretune.core.result import StepTime, TrialResult
-from paretune.models.handle import Model
 from paretune.search.jobs import EvaluatorSlot
 from paretune.search.trial import OutOfTimeError
-from paretune.targets.base import Job, JobResult, JobStatus
 
 if TYPE_CHECKING:
     from paretune.search.engine import Engine

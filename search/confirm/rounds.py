@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from paretune.core.candidate import Candidate
+from paretune.core.folders import folder_size
 from paretune.core.interference import Interference
+from paretune.core.job import Job, JobResult, JobStatus, TurnsEndedError, fit_together
 from paretune.core.measurement import Measurement, by_metric
-from paretune.models.handle import Model, folder_size
+from paretune.core.model import Model
+from paretune.core.target import Interleaves
 from paretune.search.jobs import EvaluatorSlot
-from paretune.targets.base import Interleaves, Job, JobResult, JobStatus
-from paretune.targets.interleave import TurnsEndedError, fit_together
 
 if TYPE_CHECKING:
     from paretune.search.engine import Engine

@@ -18,9 +18,10 @@ from dataclasses import replace
 from itertools import combinations
 from typing import TYPE_CHECKING
 
+from paretune.core.job import JobStatus
 from paretune.core.measurement import Measurement
+from paretune.core.model import Model
 from paretune.core.result import OutcomeKind, StepTime, TrialResult
-from paretune.models.handle import Model
 from paretune.search.borderline import reaches_over, side_of
 from paretune.search.confirm.closeness import likeliest_first, nearest_to_limits
 from paretune.search.confirm.held_out import seconds_of
@@ -42,7 +43,6 @@ from paretune.stats.sequential import (
     least_rounds,
     speed_verdict,
 )
-from paretune.targets.base import JobStatus
 
 if TYPE_CHECKING:
     from paretune.search.engine import Engine

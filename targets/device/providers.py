@@ -5,8 +5,8 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterable, Mapping
 
+from paretune.core.device import TargetInfo
 from paretune.core.errors import UsageError, nearest
-from paretune.targets.base import TargetInfo
 
 PROVIDERS = ("cpu", "cuda", "dml")
 """Every name that a configuration may use."""

@@ -15,10 +15,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
+from paretune.core.device import TargetInfo
 from paretune.core.errors import StateError, UsageError
+from paretune.core.job import JOB_MEMORY_SHARE, Job, JobResult
 from paretune.registry import BUILTIN, find_evaluator
 from paretune.store.staging import Staging
-from paretune.targets.base import JOB_MEMORY_SHARE, Job, JobResult, TargetInfo
 from paretune.targets.device.fingerprint import device, free_memory, gpu_names, total_memory
 from paretune.targets.interleave import interleave
 from paretune.targets.launchers.fork_server import ForkServer

@@ -19,9 +19,9 @@ from typing import Any, Protocol
 from paretune.core import interrupts
 from paretune.core.errors import StateError
 from paretune.core.exits import explain_exit, is_from_outside, oom_kills
+from paretune.core.job import Job, JobResult, JobStatus
 from paretune.core.jsontools import Json
-from paretune.passes.base import Progress
-from paretune.targets.base import Job, JobResult, JobStatus
+from paretune.core.progress import Progress
 from paretune.targets.launchers.fork_server import worker_command
 from paretune.targets.process_tree import Child, ProcessTree
 

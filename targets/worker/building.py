@@ -11,17 +11,20 @@ from typing import Any
 
 from paretune.core.candidate import Step, recipe_from_json
 from paretune.core.errors import InvalidArtifactError, PassError
-from paretune.core.fidelity import UNCHANGED, Verdict, verdict_from
+from paretune.core.fidelity import UNCHANGED, Fidelity, Verdict, verdict_from
 from paretune.core.jsontools import Json
+from paretune.core.model import Model, ModelKind
+from paretune.core.progress import Progress
 from paretune.core.result import StepTime
 from paretune.data.catalog import DataCatalog
+from paretune.data.context import Context
 from paretune.models.containment import check_model
-from paretune.models.handle import Model, ModelKind, model_bytes
-from paretune.passes.base import Context, Fidelity, Pass, Progress
+from paretune.models.handle import model_bytes
+from paretune.models.inputs import check
+from paretune.passes.base import Pass
+from paretune.plugin_identity import pass_key
 from paretune.registry import find_pass, is_ours
 from paretune.store.artifacts import Store
-from paretune.study.identity import pass_key
-from paretune.study.inputs import check
 from paretune.targets.worker.compared import Origin, compare, fidelity_of, input_digest
 from paretune.targets.worker.compared_cache import ComparedCache
 

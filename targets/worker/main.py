@@ -40,10 +40,10 @@ from paretune.core.errors import (
     UsageError,
     nearest,
 )
+from paretune.core.job import JobStatus
 from paretune.core.jsontools import Json
-from paretune.passes.base import Progress
-from paretune.study.inputs import check, renewed
-from paretune.targets.base import JobStatus
+from paretune.core.progress import Progress
+from paretune.models.inputs import check, renewed
 
 Report = Callable[[Progress], None]
 

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from paretune.core.candidate import RuntimeSettings
 from paretune.core.errors import EvaluatorError, InvalidArtifactError
-from paretune.core.jsontools import Json, read_json
-from paretune.core.measurement import Measurement, Rung
-from paretune.models.handle import Model, ModelKind, inspect
-from paretune.passes.base import Context, Progress
+from paretune.core.jsontools import Json
+from paretune.core.measurement import FINAL, Measurement, Rung
+from paretune.core.model import Model
+from paretune.core.progress import Progress
+from paretune.data.context import Context
+from paretune.models.handle import vocabulary_of
 from paretune.registry import find_evaluator
-from paretune.search.evidence import FINAL
 from paretune.targets.interleave import Place
 
 if TYPE_CHECKING:
@@ -154,16 +155,6 @@ def use_threads(threads: int) -> None:
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.set_num_threads(threads)
-
-
-def vocabulary_of(model: Model) -> int:
-    """Return the number of tokens that a model knows; 0 if its folder does not say."""
-    if model.kind is ModelKind.GENAI:
-        size: int = read_json(model.path / "genai_config.json")["model"].get("vocab_size", 0)
-        return size
-    if model.kind is ModelKind.HF_ADAPTER and model.base is not None:
-        return vocabulary_of(model.base)
-    return inspect(model.path).vocab_size
 
 
 def finite(measured: Measurement) -> Measurement:

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from paretune.bench import device as bench
 from paretune.bench.figures import figure as figure_of
 from paretune.bench.profile import beside_earlier, bursts, make_profile, noise_floor, problems
+from paretune.core.device import TargetInfo
 from paretune.core.device_profile import DeviceProfile
 from paretune.core.errors import ParetuneError
 from paretune.core.interference import Interference
-from paretune.targets.base import Job, TargetInfo
+from paretune.core.job import Job
 from paretune.targets.device.environment import Environment
 from paretune.targets.launchers.local import LocalTarget
 

@@ -16,14 +16,15 @@ from onnx import TensorProto, helper
 
 from paretune.bench.model import _why_no_share, bench_model, render_model
 from paretune.bench.profile import make_profile
+from paretune.core.device import TargetInfo
 from paretune.core.device_profile import Arithmetic, Bandwidth, DeviceProfile
 from paretune.core.errors import UsageError
 from paretune.core.interference import Interference
-from paretune.models.handle import Model, inspect, open_model
+from paretune.core.model import Model
+from paretune.models.handle import inspect, open_model
 from paretune.models.onnx_traffic import count
 from paretune.passes.genai.genai import Genai
 from paretune.search.roofline import traffic
-from paretune.targets.base import TargetInfo
 from paretune.targets.launchers.local import LocalTarget
 from tests.pass_bench import Bench, FakeCatalog
 from tests.tiny_models import make_tiny_llama

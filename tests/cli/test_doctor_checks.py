@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from paretune.cli import doctor_checks as doctor
+from paretune.core.device import TargetInfo
 from paretune.registry import names
-from paretune.targets.base import TargetInfo
 
 
 @pytest.fixture(scope="module")

@@ -99,8 +99,8 @@ def test_answers_beside_which_no_prompt_fits(folder: Path, new: int, refused: bo
 
 @pytest.mark.parametrize("text", ["[]", "{}", '{"max_position_embeddings": "many"}'])
 def test_a_model_that_does_not_say_how_much_it_holds(tmp_path: Path, text: str) -> None:
+    from paretune.core.model import Model, ModelKind
     from paretune.models.context_length import most_tokens
-    from paretune.models.handle import Model, ModelKind
 
     (tmp_path / "config.json").write_text(text)
     assert most_tokens(Model(ModelKind.HF, tmp_path, "")) is None
@@ -115,8 +115,8 @@ def test_a_model_that_does_not_say_how_much_it_holds(tmp_path: Path, text: str) 
     ],
 )
 def test_where_a_model_says_how_much_it_holds(tmp_path: Path, content: str, held: int) -> None:
+    from paretune.core.model import Model, ModelKind
     from paretune.models.context_length import most_tokens
-    from paretune.models.handle import Model, ModelKind
 
     (tmp_path / "config.json").write_text(content)
     assert most_tokens(Model(ModelKind.HF, tmp_path, "")) == held

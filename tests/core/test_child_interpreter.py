@@ -8,10 +8,10 @@ import pytest
 from paretune.core.candidate import RuntimeSettings
 from paretune.core.child_interpreter import calling, importing
 from paretune.core.measurement import Rung
+from paretune.data.context import Context
 from paretune.evaluators.base import Budget
 from paretune.evaluators.footprint import Footprint, FootprintParams
 from paretune.models.handle import open_model
-from paretune.passes.base import Context
 from tests.tiny_models import make_tiny_llama
 
 

@@ -16,11 +16,11 @@ from paretune.core.fidelity import (
     UNCHANGED,
     VERSION,
     Compared,
+    Fidelity,
     Verdict,
     measurements,
     verdict_from,
 )
-from paretune.passes.base import Fidelity
 from paretune.runtimes.next_tokens import divergence, sequences
 
 

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from paretune.core.errors import StateError, UsageError
-from paretune.core.user_paths import expanded, user_path
-from paretune.store.artifacts import default_store
+from paretune.core.user_paths import default_store, expanded, user_path
 
 
 def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,8 +2,9 @@ import io
 
 from rich.console import Console
 
-from paretune.display.live import Opening, Panel, Plain, clock, printable
-from paretune.passes.base import Progress
+from paretune.core.os_errors import printable
+from paretune.core.progress import Progress
+from paretune.display.live import Opening, Panel, Plain, clock
 from tests.reporting.test_page import OUTCOMES
 
 

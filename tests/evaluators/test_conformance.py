@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from paretune.core.measurement import Measurement, Rung
+from paretune.core.model import Model
 from paretune.evaluators.base import Evaluator
-from paretune.models.handle import Model
 from paretune.registry import find_evaluator, names
 from tests.model_fixtures import Measure
 

@@ -8,8 +8,9 @@ import pytest
 from paretune.core.candidate import RuntimeSettings
 from paretune.core.errors import UsageError
 from paretune.core.measurement import Rung
+from paretune.core.model import Model
 from paretune.data.prompts import prompt_ids
-from paretune.models.handle import Model, folder_bytes
+from paretune.models.handle import folder_bytes
 from paretune.runtimes.serving import log_softmax, open_session
 from tests.model_fixtures import Measure
 from tests.pass_bench import FakeDataset, FakeExample

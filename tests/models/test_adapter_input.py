@@ -13,8 +13,9 @@ import yaml
 
 from paretune.config import Plan, load
 from paretune.core.errors import UsageError
+from paretune.core.model import Model, ModelKind
 from paretune.models.adapter_input import base_of, check_adapter, inspect_adapter
-from paretune.models.handle import Model, ModelKind, open_model
+from paretune.models.handle import open_model
 from paretune.passes.lora.lora import Lora
 from paretune.passes.lora.merge import Merge
 from tests.pass_bench import Bench, FakeCatalog, tone_data

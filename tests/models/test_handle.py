@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from paretune.core.errors import UsageError
-from paretune.models.handle import ModelKind, detect_kind, folder_digest, inspect, open_model
+from paretune.core.model import ModelKind
+from paretune.models.handle import detect_kind, folder_digest, inspect, open_model
 
 
 def write_safetensors(path: Path, shapes: dict[str, list[int]]) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from paretune.models.handle import Model, open_model
+from paretune.core.model import Model
+from paretune.models.handle import open_model
 from tests.pass_bench import Bench, FakeCatalog, tone_data
 from tests.tiny_models import make_tiny_llama
 

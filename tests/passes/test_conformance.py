@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
-from paretune.models.handle import ModelInfo, ModelKind
-from paretune.passes.base import Estimate, Params, Pass
+from paretune.core.device import TargetInfo
+from paretune.core.estimate import Estimate
+from paretune.core.model import ModelInfo, ModelKind
+from paretune.core.params import Params
+from paretune.passes.base import Pass
 from paretune.registry import find_pass, names
-from paretune.targets.base import TargetInfo
 
 PASSES = names("passes")
 TARGET = TargetInfo("local", cores=2, memory=16 << 30, memory_free=8 << 30)
@@ -116,9 +118,9 @@ def test_estimates(name: str) -> None:
 def test_parent_imports_nothing_heavy(name: str) -> None:
     program = f"""
 import sys
-from paretune.models.handle import ModelInfo
+from paretune.core.model import ModelInfo
 from paretune.registry import find_pass
-from paretune.targets.base import TargetInfo
+from paretune.core.device import TargetInfo
 pass_ = find_pass({name!r})
 needed = pass_.Params.model_json_schema().get("required", [])
 params = pass_.Params(**{{name: {REQUIRED!r}[name] for name in needed}})

@@ -12,11 +12,13 @@ from types import SimpleNamespace
 from typing import Any
 
 from paretune.core.candidate import Candidate, RuntimeSettings, Step
+from paretune.core.device import TargetInfo
 from paretune.core.interference import Interference
+from paretune.core.job import Job, JobResult, JobStatus
 from paretune.core.jsontools import digest
 from paretune.core.measurement import Measurement, MetricSpec, Rung
+from paretune.core.model import Model, ModelKind
 from paretune.core.result import TrialResult
-from paretune.models.handle import Model, ModelKind
 from paretune.search.constraints import Objective, parse_constraint
 from paretune.search.engine import Engine
 from paretune.search.jobs import EvaluatorSlot
@@ -25,7 +27,6 @@ from paretune.search.space import PassSlot, Space
 from paretune.search.strategies.exhaustive import Exhaustive
 from paretune.search.summary import StudySummary, summarize, violations
 from paretune.search.trial import Shortcuts
-from paretune.targets.base import Job, JobResult, JobStatus, TargetInfo
 
 OBJECTIVES = (Objective("accuracy", "maximize"), Objective("decode_ms_p50", "minimize"))
 SLOTS = (

@@ -13,14 +13,14 @@ import yaml
 from paretune.api import Search, SearchResult
 from paretune.config import load
 from paretune.core.candidate import RuntimeSettings
+from paretune.core.job import Job
+from paretune.core.model import Model
 from paretune.display.live import make_display
-from paretune.models.handle import Model
 from paretune.preflight.prepared import PreparedSearch
 from paretune.search.trial import Shortcuts
 from paretune.store.artifacts import Store
 from paretune.study.folder import Study
 from paretune.study.job_factory import StudyJobFactory
-from paretune.targets.base import Job
 from paretune.targets.launchers.local import LocalTarget
 
 

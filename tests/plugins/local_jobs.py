@@ -8,7 +8,7 @@ from typing import Any
 
 import psutil
 
-from paretune.targets.base import Job, JobResult, Limits
+from paretune.core.job import Job, JobResult, Limits
 from paretune.targets.launchers.local import LocalTarget
 
 MB = 1_000_000

@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from paretune.core.candidate import RuntimeSettings
+from paretune.core.estimate import Estimate
 from paretune.core.measurement import Measurement, MetricSpec, Rung
-from paretune.models.handle import Model, ModelInfo, ModelKind
-from paretune.passes.base import Context, Estimate, Params, parameter
+from paretune.core.model import Model, ModelInfo, ModelKind
+from paretune.core.params import Params, parameter
+from paretune.data.context import Context
 
 
 class NoopParams(Params):

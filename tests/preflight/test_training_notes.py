@@ -13,10 +13,10 @@ import yaml
 from paretune.api import optimize
 from paretune.config import Plan, load
 from paretune.core.candidate import Candidate, RuntimeSettings
+from paretune.core.job import Job, JobResult, JobStatus
 from paretune.passes.lora import precision as training_precision
 from paretune.preflight.dry_run import foresee
 from paretune.preflight.training_notes import precisions, training_notes
-from paretune.targets.base import Job, JobResult, JobStatus
 from paretune.targets.launchers.local import LocalTarget
 from tests.tiny_models import make_tiny_llama
 

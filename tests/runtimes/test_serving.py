@@ -6,7 +6,7 @@ import pytest
 
 from paretune.core.candidate import RuntimeSettings
 from paretune.core.errors import InvalidArtifactError
-from paretune.models.handle import Model, ModelKind
+from paretune.core.model import Model, ModelKind
 from paretune.runtimes.serving import log_softmax, open_session, score_continuations
 
 CPU = RuntimeSettings("cpu", 1)

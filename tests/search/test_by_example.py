@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from fake_search import FakeTarget, make_engine, noop
 
+from paretune.core.job import Job
 from paretune.core.measurement import Measurement, MetricSpec
 from paretune.core.result import OutcomeKind
 from paretune.search.constraints import Objective, parse_constraint
@@ -18,7 +19,6 @@ from paretune.search.engine import Engine
 from paretune.search.reconsider import partly_measured, to_reconsider
 from paretune.search.summary import summarize
 from paretune.search.trial import Shortcuts
-from paretune.targets.base import Job
 
 TOTAL, ROUGH = 400, 48
 

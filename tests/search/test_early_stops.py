@@ -12,6 +12,7 @@ from fake_search import FakeTarget, make_engine, noop
 from hypothesis import given
 from hypothesis import strategies as st
 
+from paretune.core.job import Job
 from paretune.core.measurement import Measurement, MetricSpec, Rung
 from paretune.core.result import OutcomeKind, TrialResult
 from paretune.search.constraints import Objective, parse_constraint
@@ -22,7 +23,6 @@ from paretune.search.pruning import dominated
 from paretune.search.reconsider import to_reconsider
 from paretune.search.summary import resolve, summarize
 from paretune.stats.pooling import processes_of
-from paretune.targets.base import Job
 
 SPEED = MetricSpec("decode_ms_p50", "ms", "minimize", True)
 PERPLEXITY = MetricSpec("perplexity", "", "minimize", False)

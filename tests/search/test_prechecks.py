@@ -8,13 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paretune.core.candidate import Candidate, RuntimeSettings, Step
+from paretune.core.device import TargetInfo
 from paretune.core.device_profile import Arithmetic, Bandwidth, DeviceProfile
-from paretune.models.handle import ModelInfo, ModelKind
-from paretune.passes.base import Estimate, NoParams, Params
+from paretune.core.estimate import Estimate
+from paretune.core.model import ModelInfo, ModelKind
+from paretune.core.params import NoParams, Params
 from paretune.registry import find_pass
 from paretune.search.constraints import parse_constraint
 from paretune.search.prechecks import Foresight, Prechecks
-from paretune.targets.base import TargetInfo
 
 MODEL = ModelInfo(ModelKind.HF, bytes=10**9)
 ROOMY = TargetInfo("t", memory_free=10**10, disk_free=10**10)

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from paretune.core.candidate import RuntimeSettings
 from paretune.core.device_profile import Arithmetic, Bandwidth, DeviceProfile
 from paretune.core.measurement import Measurement
-from paretune.models.handle import ModelInfo, ModelKind, inspect, open_model
+from paretune.core.model import ModelInfo, ModelKind
+from paretune.models.handle import inspect, open_model
 from paretune.passes.genai.genai import Genai
 from paretune.passes.genai.matmul_nbits import MatMulNBits, MatMulNBitsParams
 from paretune.passes.genai.options import GenaiParams

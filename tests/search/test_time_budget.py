@@ -20,9 +20,9 @@ from fake_search import (
 
 from paretune.core.candidate import Candidate, RuntimeSettings, Step
 from paretune.core.errors import NothingFitsError
+from paretune.core.estimate import Estimate
 from paretune.core.measurement import Measurement, MetricSpec
 from paretune.core.result import OutcomeKind, StepTime, TrialResult
-from paretune.passes.base import Estimate
 from paretune.search.confirm import topk as finals
 from paretune.search.engine import Engine
 from paretune.search.prechecks import Foresight

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from paretune.core.job import Job, JobResult, Limits
 from paretune.data.catalog import DataCatalog
-from paretune.targets.base import Job, JobResult, Limits
 from paretune.targets.launchers.local import LocalTarget
 
 Run = Callable[..., JobResult]

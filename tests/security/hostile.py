@@ -150,7 +150,7 @@ def write_llama(folder: str) -> None:
 def generate(folder: str, trust_remote_code: bool) -> list[int]:
     """Load a Hugging Face model and generate with it; for workers."""
     from paretune.core.candidate import RuntimeSettings
-    from paretune.models.handle import Model, ModelKind
+    from paretune.core.model import Model, ModelKind
     from paretune.runtimes.serving import open_session
 
     model = Model(ModelKind.HF, Path(folder), "")

@@ -12,8 +12,9 @@ import pytest
 from paretune.core.candidate import RuntimeSettings
 from paretune.core.child_interpreter import calling
 from paretune.core.errors import InvalidArtifactError, UsageError
+from paretune.core.model import Model, ModelKind
 from paretune.models.containment import check_model, inside
-from paretune.models.handle import Model, ModelKind, open_model
+from paretune.models.handle import open_model
 from paretune.runtimes.package import lay_out
 from paretune.runtimes.serving import open_session
 from tests.security.hostile import write_genai, write_hugging_face, write_pickle

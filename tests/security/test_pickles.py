@@ -10,8 +10,9 @@ import pytest
 from paretune.config import load
 from paretune.core.candidate import RuntimeSettings
 from paretune.core.errors import DataError, InvalidArtifactError, UsageError
+from paretune.core.model import Model, ModelKind
 from paretune.data.files import read_rows
-from paretune.models.handle import Model, ModelKind, open_model
+from paretune.models.handle import open_model
 from paretune.runtimes.package import lay_out
 from paretune.runtimes.serving import open_session
 from tests.security.conftest import Run

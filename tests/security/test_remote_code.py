@@ -10,7 +10,8 @@ from fake_study import write_fake_study
 
 from paretune.config import load
 from paretune.core.errors import UsageError
-from paretune.models.handle import Model, ModelKind, inspect, open_model
+from paretune.core.model import Model, ModelKind
+from paretune.models.handle import inspect, open_model
 from tests.security.conftest import Run
 from tests.security.hostile import add_code, write_pickle
 

@@ -9,7 +9,8 @@ import pytest
 from fake_study import write_stub_model
 
 from paretune.core.errors import StateError
-from paretune.models.handle import ModelKind, folder_digest
+from paretune.core.model import ModelKind
+from paretune.models.handle import folder_digest
 from paretune.registry import find_pass
 from paretune.store.artifacts import Store
 

@@ -10,7 +10,7 @@ import pytest
 
 from paretune.core.candidate import RuntimeSettings
 from paretune.core.errors import StateError, UsageError
-from paretune.models.handle import Model, ModelKind
+from paretune.core.model import Model, ModelKind
 from paretune.runtimes.package import lay_out
 from paretune.store.artifacts import Store
 from paretune.store.gc import artifacts, clean

@@ -16,10 +16,10 @@ from pydantic import create_model
 from paretune.api import SearchResult
 from paretune.core.errors import UsageError
 from paretune.core.jsontools import read_json
-from paretune.passes.base import parameter
+from paretune.core.params import parameter
+from paretune.plugin_identity import files_named
 from paretune.preflight.dry_run import foresee
 from paretune.study.folder import read_outcomes
-from paretune.study.identity import files_named
 
 ROWS = [{"t": f"text {n}", "y": "good" if n % 2 else "bad"} for n in range(20)]
 

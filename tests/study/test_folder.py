@@ -9,7 +9,8 @@ from paretune.core.candidate import Candidate, RuntimeSettings, Step
 from paretune.core.errors import StateError, UsageError
 from paretune.core.measurement import Measurement, Rung
 from paretune.core.result import OutcomeKind, StepTime, TrialResult
-from paretune.study.folder import Study, in_use, read_outcomes
+from paretune.store.gc import in_use
+from paretune.study.folder import Study, read_outcomes
 
 DEVICE = {"fingerprint": "sha256:d"}
 

@@ -15,9 +15,9 @@ from paretune.core.errors import InputChangedError, InputTouchedError
 from paretune.core.stamps import take
 from paretune.data.catalog import DataCatalog, DataSpec
 from paretune.models.handle import open_model
+from paretune.models.inputs import MODEL, Inputs, check, renewed
 from paretune.store.artifacts import Store
 from paretune.study.folder import read_outcomes
-from paretune.study.inputs import MODEL, Inputs, check, renewed
 from paretune.study.job_factory import StudyJobFactory
 from tests.tiny_models import make_tiny_llama
 

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
+from paretune.core.job import Job, JobResult, JobStatus, Limits
 from paretune.core.jsontools import canonical
-from paretune.passes.base import Progress
+from paretune.core.progress import Progress
+from paretune.core.target import Target
 from paretune.registry import find, names
-from paretune.targets.base import Job, JobResult, JobStatus, Limits, Target
 
 
 @pytest.fixture(params=names("targets"))

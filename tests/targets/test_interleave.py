@@ -16,16 +16,11 @@ from typing import Any
 import psutil
 import pytest
 
+from paretune.core.job import Job, JobResult, JobStatus, TurnsEndedError, fit_together
+from paretune.core.target import Interleaves
 from paretune.data.catalog import DataCatalog
 from paretune.models.handle import open_model
-from paretune.targets.base import Interleaves, Job, JobResult, JobStatus
-from paretune.targets.interleave import (
-    ClosedError,
-    Place,
-    TurnsEndedError,
-    fit_together,
-    interleave,
-)
+from paretune.targets.interleave import ClosedError, Place, interleave
 from paretune.targets.launchers.local import LocalTarget
 from tests.tiny_models import make_tiny_llama
 

@@ -39,7 +39,7 @@ assert libc.prctl(36, 1, 0, 0, 0) == -1 and ctypes.get_errno() == 1
 
 JOBS = """
 import json, os, psutil
-from paretune.targets.base import Job
+from paretune.core.job import Job
 from paretune.targets.launchers.local import LocalTarget
 def run(target, function, **arguments):
     return target.submit(Job("call", {"function": function, "args": arguments})).result()

@@ -12,7 +12,7 @@ from paretune.config.olive.fields import Rule, apply, ignores, near, nearly, sho
 from paretune.config.olive.reading import PassConfig, Workflow
 from paretune.config.yaml_source import Path
 from paretune.core.jsontools import Json
-from paretune.models.handle import ModelKind
+from paretune.core.model import ModelKind
 
 Translator = Callable[[PassConfig, Path, Environment], dict[str, Json]]
 

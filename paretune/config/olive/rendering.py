@@ -10,7 +10,7 @@ import yaml
 from paretune.config.olive.entries import Entry, Status
 from paretune.config.olive.translating import Translation
 from paretune.core.jsontools import Json
-from paretune.display.live import printable
+from paretune.core.os_errors import printable
 
 _ORDER = (
     Status.UNSUPPORTED,

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from paretune.core.candidate import RuntimeSettings
 from paretune.core.measurement import Measurement, Rung
+from paretune.core.model import Model
 from paretune.evaluators.base import Budget
 from paretune.evaluators.generation.generation import Generation, Stream
 from paretune.evaluators.generation.timing import TURNS
@@ -28,7 +29,6 @@ from paretune.evaluators.generation.workload import (
     trace,
 )
 from paretune.models.context_length import most_tokens
-from paretune.models.handle import Model
 from paretune.runtimes.serving import open_session
 from paretune.search.constraints import parse_constraint
 from tests.model_fixtures import Measure

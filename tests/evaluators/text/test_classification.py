@@ -2,7 +2,7 @@ import pytest
 
 from paretune.core.errors import DataError
 from paretune.core.measurement import Rung
-from paretune.models.handle import Model
+from paretune.core.model import Model
 from tests.model_fixtures import Measure
 from tests.pass_bench import FakeDataset, FakeExample, tone_data
 

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 
 from paretune.core.candidate import RuntimeSettings
+from paretune.core.device import TargetInfo
 from paretune.core.errors import PassError, UsageError
-from paretune.models.handle import Model, ModelInfo, ModelKind, open_model
+from paretune.core.model import Model, ModelInfo, ModelKind
+from paretune.models.handle import open_model
 from paretune.passes.genai.adapter import GenaiAdapter
 from paretune.passes.genai.options import GenaiParams
 from paretune.runtimes.genai_adapters import FILE, add_adapter, read_adapters
 from paretune.runtimes.serving import GenaiSession
-from paretune.targets.base import TargetInfo
 from tests.pass_bench import Bench
 
 TOKENS = [1, 40, 41, 50, 7, 99]

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
+from paretune.core.device import TargetInfo
 from paretune.core.errors import PassError
-from paretune.models.handle import Model, inspect, open_model
+from paretune.core.model import Model
+from paretune.models.handle import inspect, open_model
 from paretune.passes.genai.genai import Genai
 from paretune.passes.genai.options import GenaiParams
 from paretune.passes.genai.tokenizer import NOTE, TEXTS, compare
-from paretune.targets.base import TargetInfo
 from tests.pass_bench import Bench, generate, logits
 from tests.tiny_models import make_tiny_llama
 
@@ -97,7 +98,7 @@ CHANGES: list[dict[str, Any]] = [
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory, tiny: Model) -> dict[str, bytes]:
     """Weights of each precision's default build."""
-    from paretune.passes.base import Context
+    from paretune.data.context import Context
 
     found = {}
     for precision in ("fp32", "int8", "int4"):

@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
+from paretune.core.device import TargetInfo
 from paretune.core.errors import PassError
-from paretune.models.handle import Model, ModelInfo, ModelKind, folder_digest, inspect, open_model
-from paretune.passes.base import Context
+from paretune.core.model import Model, ModelInfo, ModelKind
+from paretune.data.context import Context
+from paretune.models.handle import folder_digest, inspect, open_model
 from paretune.passes.genai.genai import Genai
 from paretune.passes.genai.matmul_nbits import MatMulNBits, MatMulNBitsParams
 from paretune.passes.genai.options import GenaiParams
-from paretune.targets.base import TargetInfo
 from tests.pass_bench import Bench, generate, logits
 
 # onnxruntime's HQQ hands numpy's read-only view of a protobuf to torch, and only reads it.

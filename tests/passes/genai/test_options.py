@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from paretune.models.handle import ModelInfo, ModelKind
+from paretune.core.device import TargetInfo
+from paretune.core.model import ModelInfo, ModelKind
 from paretune.passes.genai.genai import Genai
 from paretune.passes.genai.options import GenaiParams
-from paretune.targets.base import TargetInfo
 
 SMOLLM2 = ModelInfo(
     ModelKind.HF,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paretune.models.handle import Model
+from paretune.core.model import Model
 from paretune.passes.lora import chunked_loss
 from paretune.passes.lora.chunked_loss import chunked_cross_entropy, find_chunked_loss
 from paretune.passes.lora.rows import IGNORED, Row, joined, left_padded

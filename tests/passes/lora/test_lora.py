@@ -14,10 +14,12 @@ import pytest
 from pydantic import ValidationError
 from safetensors import safe_open
 
+from paretune.core.device import TargetInfo
 from paretune.core.errors import PassError
+from paretune.core.model import Model, ModelInfo, ModelKind
+from paretune.core.progress import Progress
 from paretune.data.catalog import Example
-from paretune.models.handle import Model, ModelInfo, ModelKind, inspect
-from paretune.passes.base import Progress
+from paretune.models.handle import inspect
 from paretune.passes.lora.lora import Lora, LoraParams
 from paretune.passes.lora.rows import (
     IGNORED,
@@ -27,7 +29,6 @@ from paretune.passes.lora.rows import (
     joined,
     left_padded,
 )
-from paretune.targets.base import TargetInfo
 from tests.pass_bench import Bench, FakeCatalog, tone_data
 
 # peft 0.21 asks for a property that transformers 5.23 renamed.

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from paretune.core.errors import PassError
+from paretune.core.model import Model
+from paretune.core.progress import Progress
 from paretune.data.corpus import CorpusSpec
-from paretune.models.handle import Model
-from paretune.passes.base import Progress
 from paretune.passes.lora.lora import Lora, LoraParams
 from paretune.passes.lora.rows import Row, hold_out
 from tests.pass_bench import Bench, FakeCatalog, FakeDataset, FakeExample, tone_data

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
+from paretune.core.device import TargetInfo
 from paretune.core.errors import PassError
-from paretune.models.handle import Model, ModelKind, inspect, open_model, safetensors_header
-from paretune.passes.base import NoParams
+from paretune.core.model import Model, ModelKind
+from paretune.core.params import NoParams
+from paretune.models.handle import inspect, open_model, safetensors_header
 from paretune.passes.lora.lora import Lora
 from paretune.passes.lora.merge import Merge
-from paretune.targets.base import TargetInfo
 from tests.pass_bench import Bench
 from tests.tiny_models import make_tiny_llama
 

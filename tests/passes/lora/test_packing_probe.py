@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from paretune.core.errors import PassError
-from paretune.models.handle import Model, open_model
+from paretune.core.model import Model
+from paretune.models.handle import open_model
 from paretune.passes.lora.lora import Lora
 from paretune.passes.lora.packing_probe import leak, require_rows_apart
 from paretune.passes.lora.rows import Row

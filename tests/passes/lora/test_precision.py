@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from paretune.models.handle import Model, ModelInfo, ModelKind
-from paretune.passes.base import Progress
+from paretune.core.device import TargetInfo
+from paretune.core.model import Model, ModelInfo, ModelKind
+from paretune.core.progress import Progress
 from paretune.passes.lora import precision as training_precision
 from paretune.passes.lora.lora import Lora, LoraParams
 from paretune.passes.lora.precision import precision_note, slowness
-from paretune.targets.base import TargetInfo
 from tests.pass_bench import Bench
 
 # peft 0.21 asks for a property that transformers 5.23 renamed.

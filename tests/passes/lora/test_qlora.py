@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 from safetensors import safe_open
 
-from paretune.models.handle import Model, ModelInfo, ModelKind, inspect
+from paretune.core.device import TargetInfo
+from paretune.core.model import Model, ModelInfo, ModelKind
+from paretune.models.handle import inspect
 from paretune.passes.genai.genai import Genai
 from paretune.passes.lora.lora import Lora
 from paretune.passes.lora.merge import Merge
 from paretune.passes.lora.qlora import QLora, QLoraParams
-from paretune.targets.base import TargetInfo
 from tests.pass_bench import Bench, generate
 
 pytestmark = [
@@ -64,7 +65,7 @@ def test_gradients_are_those_of_the_weights_that_are_computed_with(tiny: Model) 
     """After a look in eval mode, too, as the loss by chunks takes one (see `_hold_still`)."""
     import torch
 
-    from paretune.passes.base import Context
+    from paretune.data.context import Context
     from paretune.passes.lora.qlora import _load
 
     context = Context(tiny.path, tiny.path, None)  # type: ignore[arg-type]

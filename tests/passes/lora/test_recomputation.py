@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from paretune.models.handle import Model
+from paretune.core.model import Model
 from paretune.passes.lora import recomputation
 from paretune.passes.lora.recomputation import keep_products
 

@@ -22,7 +22,9 @@ from fake_search import (
     noop,
 )
 
+from paretune.core.device import TargetInfo
 from paretune.core.interference import Interference
+from paretune.core.job import Job, JobResult, JobStatus
 from paretune.core.measurement import Measurement
 from paretune.search.borderline import side_of
 from paretune.search.confirm.topk import TopK
@@ -32,7 +34,6 @@ from paretune.search.front_uncertainty import groups, rivals
 from paretune.stats.paired import pair_alpha, pair_sequence
 from paretune.stats.pooling import last_round, processes_of
 from paretune.stats.sequential import least_rounds
-from paretune.targets.base import Job, JobResult, JobStatus, TargetInfo
 
 
 def _engine(folder: Path, candidates: list[Any], target: FakeTarget, **settings: Any) -> Engine:

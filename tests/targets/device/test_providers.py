@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from paretune.core.device import TargetInfo
 from paretune.core.errors import UsageError
-from paretune.targets.base import TargetInfo
 from paretune.targets.device.providers import check_provider, clashes, providers_found
 
 LAPTOP = TargetInfo("local", os="Linux 6.8", packages={"onnxruntime-genai": "0.18.0"})

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from local_jobs import MB, run
 
-from paretune.targets.base import JobStatus, Limits
+from paretune.core.job import JobStatus, Limits
 from paretune.targets.launchers.local import LocalTarget
 
 # --- how a job can end -----------------------------------------------------------------------

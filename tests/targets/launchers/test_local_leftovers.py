@@ -14,7 +14,7 @@ import pytest
 from local_jobs import gone, run, wait_for
 
 from paretune.core.errors import StateError
-from paretune.targets.base import Job, JobStatus, Limits
+from paretune.core.job import Job, JobStatus, Limits
 from paretune.targets.launchers.local import LocalTarget
 
 # --- nothing stays behind --------------------------------------------------------------------
@@ -67,7 +67,7 @@ def test_closing_ends_running_jobs_and_the_server(tmp_path: Path) -> None:
 
 _OWNER = """
 import os, sys, time
-from paretune.targets.base import Job
+from paretune.core.job import Job
 from paretune.targets.launchers.local import LocalTarget
 target = LocalTarget(preload=False)
 arguments = {"pid_file": sys.argv[1], "seconds": 600}

@@ -13,7 +13,7 @@ import psutil
 import pytest
 from local_jobs import MB, run
 
-from paretune.targets.base import Job, JobStatus, Limits
+from paretune.core.job import Job, JobStatus, Limits
 from paretune.targets.launchers import local
 from paretune.targets.launchers.local import PRELOADED, LocalTarget, worker_environment
 

@@ -7,8 +7,11 @@ import pytest
 
 from paretune.core.errors import PassError
 from paretune.core.jsontools import Json, read_json
-from paretune.models.handle import Model, ModelKind, folder_digest
-from paretune.passes.base import Context, Params, Progress, parameter
+from paretune.core.model import Model, ModelKind
+from paretune.core.params import Params, parameter
+from paretune.core.progress import Progress
+from paretune.data.context import Context
+from paretune.models.handle import folder_digest
 from paretune.store.artifacts import Store
 from paretune.targets.worker import building
 

@@ -12,9 +12,12 @@ from typing import Any, ClassVar
 import pytest
 
 from paretune.core.errors import InvalidArtifactError
-from paretune.core.fidelity import KL, TOP1, measurements
-from paretune.models.handle import Model, ModelKind, open_model
-from paretune.passes.base import Context, Fidelity, NoParams, Progress
+from paretune.core.fidelity import KL, TOP1, Fidelity, measurements
+from paretune.core.model import Model, ModelKind
+from paretune.core.params import NoParams
+from paretune.core.progress import Progress
+from paretune.data.context import Context
+from paretune.models.handle import open_model
 from paretune.passes.genai.adapter import GenaiAdapter
 from paretune.passes.genai.genai import Genai
 from paretune.passes.genai.matmul_nbits import MatMulNBits

@@ -8,8 +8,8 @@ import pytest
 
 from paretune.core.errors import InvalidArtifactError, PassError, UsageError
 from paretune.core.exits import explain_exit, is_from_outside, oom_kills
-from paretune.passes.base import Progress
-from paretune.targets.base import JobStatus
+from paretune.core.job import JobStatus
+from paretune.core.progress import Progress
 from paretune.targets.worker.main import _reporter, classify, find_job
 
 

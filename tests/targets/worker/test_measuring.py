@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from paretune.core.measurement import Measurement
-from paretune.models.handle import Model, ModelKind
-from paretune.targets.worker.measuring import finite, use_threads, vocabulary_of
+from paretune.core.model import Model, ModelKind
+from paretune.models.handle import vocabulary_of
+from paretune.targets.worker.measuring import finite, use_threads
 
 
 def test_a_finite_measurement_stays_as_it_is() -> None:

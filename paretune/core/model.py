@@ -1,0 +1,116 @@
+"""A model on disk as a value: its kind, its digest, and its facts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from paretune.core.folders import folder_files
+from paretune.core.jsontools import Json
+from paretune.core.stamps import Stamped
+
+
+class ModelKind(StrEnum):
+    """What a model folder is.
+
+    ``hf``: Hugging Face folder with safetensors. ``hf-adapter``: a PEFT adapter, with its base
+    beside it. ``genai``: an ONNX Runtime GenAI folder. ``onnx``: one ONNX file.
+    """
+
+    HF = "hf"
+    HF_ADAPTER = "hf-adapter"
+    GENAI = "genai"
+    ONNX = "onnx"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model on disk.
+
+    Attributes:
+        kind: What the folder is.
+        path: The folder; never written to once it has a digest.
+        digest: ``sha256:`` of its files' names and contents.
+        base: For an adapter, the model it was trained on.
+        files: Which files of the folder are the model, as they were when the digest was taken;
+            None: all of them (what paretune wrote itself).
+    """
+
+    kind: ModelKind
+    path: Path
+    digest: str
+    base: Model | None = None
+    files: tuple[Stamped, ...] | None = None
+
+    @property
+    def parts(self) -> list[Path]:
+        """The files that are the model, in a fixed order."""
+        if self.files is None:
+            return folder_files(self.path)
+        return [self.path / file.name for file in self.files]
+
+    def to_json(self) -> dict[str, Json]:
+        """Return the handle by name, the base inside it."""
+        files = {} if self.files is None else {"files": [file.to_json() for file in self.files]}
+        return {
+            "kind": self.kind.value,
+            "path": str(self.path),
+            "digest": self.digest,
+            "base": None if self.base is None else self.base.to_json(),
+            **files,
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Json]) -> Model:
+        """Read what `to_json` wrote."""
+        base, files = value.get("base"), value.get("files")
+        return cls(
+            ModelKind(value["kind"]),
+            Path(value["path"]),
+            value["digest"],
+            None if base is None else cls.from_json(base),
+            None if files is None else tuple(map(Stamped.from_json, files)),
+        )
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What passes may know of a model before it exists or without loading it.
+
+    Attributes:
+        kind: What it is.
+        model_type: ``config.json``'s architecture family, such as ``llama``.
+        bytes: Size of its files.
+        parameters: Number of weights (shared ones once); 0 if unknown.
+        hidden_size: Width of the residual stream; 0 if unknown.
+        layers: Number of decoder layers; 0 if unknown.
+        vocab_size: Tokens in the vocabulary; 0 if unknown.
+        head_dim: Width of one attention head; 0 if unknown.
+        kv_heads: Heads of keys and values in a layer; 0 if unknown.
+        tied: True if the embedding and the head share their weights.
+        modules: Last names of the modules with a 2-D weight (``q_proj``, ``lm_head``, ...).
+        precision: ``fp32``, ``fp16``, ``bf16``, ``int8``, ``int4`` or another pass's word.
+        chat_template: True if the tokenizer brings one.
+        built_with: Parameters of the pass that built it, for checks that depend on them.
+        quantized: How a checkpoint says that its weights are quantized already; empty: not at all.
+        unbuildable: What the model builder does not do as the model does it; empty: nothing known.
+    """
+
+    kind: ModelKind
+    model_type: str = ""
+    bytes: int = 0
+    parameters: int = 0
+    hidden_size: int = 0
+    layers: int = 0
+    vocab_size: int = 0
+    head_dim: int = 0
+    kv_heads: int = 0
+    tied: bool = False
+    modules: frozenset[str] = frozenset()
+    precision: str = "fp32"
+    chat_template: bool = False
+    built_with: Mapping[str, Json] = field(default_factory=dict)
+    quantized: str = ""
+    unbuildable: str = ""

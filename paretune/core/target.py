@@ -1,0 +1,41 @@
+"""The contract of a target: what it is, and how it runs jobs."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from concurrent.futures import Future
+from typing import Protocol, runtime_checkable
+
+from paretune.core.device import TargetInfo
+from paretune.core.job import Job, JobResult
+
+
+@runtime_checkable
+class Target(Protocol):
+    """A place where candidates run."""
+
+    def info(self) -> TargetInfo:
+        """Return what the device is; may be slow the first time."""
+
+    def submit(self, job: Job) -> Future[JobResult]:
+        """Run a job in a process of its own; a crash, hang or overrun comes back as a result.
+
+        The future's exception is a bug of ours, never something that the job did.
+        """
+
+    def cancel(self) -> None:
+        """End every running job within a few seconds; their results are ``cancelled``."""
+
+    def close(self) -> None:
+        """Release what the target holds; no process of its own stays behind."""
+
+
+@runtime_checkable
+class Interleaves(Protocol):
+    """A target that can also run jobs side by side, one of them working at a time."""
+
+    def interleave(
+        self, jobs: Sequence[Job], order: random.Random, seconds: float | None = None
+    ) -> list[JobResult]:
+        """Run ``measure`` jobs in turns (see `paretune.targets.interleave.interleave`)."""

@@ -1,0 +1,42 @@
+"""What a pass or an evaluator gets in the worker: data, progress, permissions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from paretune.core.progress import Progress
+
+if TYPE_CHECKING:
+    from paretune.data.catalog import DataCatalog
+
+
+def _silent(progress: Progress) -> None:
+    del progress
+
+
+@dataclass(frozen=True)
+class Context:
+    """A pass's surroundings in the worker.
+
+    Attributes:
+        out: An empty folder; what the pass leaves there is the new model.
+        scratch: A folder for temporary files, removed afterwards.
+        data: The configuration's data sets, by reference (``tone.train``).
+        provider: The execution provider that the candidate will run on.
+        progress: Call it now and then; at most about twice a second is shown.
+        allow_network: False: nothing may be fetched.
+        trust_remote_code: False: no code from a model's folder may run.
+        previous: For evaluators: this evaluator's measurements of the rung before, by metric.
+    """
+
+    out: Path
+    scratch: Path
+    data: DataCatalog
+    provider: str = "cpu"
+    progress: Callable[[Progress], None] = _silent
+    allow_network: bool = False
+    trust_remote_code: bool = False
+    previous: Mapping[str, Any] = field(default_factory=dict)

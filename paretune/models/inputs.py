@@ -1,0 +1,139 @@
+"""Files that a search reads: stamped once, checked around each use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from paretune.core.errors import InputChangedError, InputTouchedError, UsageError
+from paretune.core.jsontools import Json
+from paretune.core.model import Model
+from paretune.core.stamps import Stamp, Stamped, stamp, take
+from paretune.models.files import candidates
+
+MODEL = "model"
+
+
+class Inputs:
+    """The files behind a search, by what they are.
+
+    Args:
+        model: The input model; an adapter's base belongs to it.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self._known: dict[str, list[Json]] = {}
+        found, what = [], f"model {str(model.path)!r}"
+        inner: Model | None = model
+        while inner is not None:
+            if inner.files is not None:
+                found.append(_entry(what, inner.files, inner.path))
+            inner, what = inner.base, f"{what}'s base"
+        self._known[MODEL] = found
+
+    def add(self, name: str, what: str, files: Iterable[Stamped]) -> None:
+        """Take files over, as they were digested.
+
+        Args:
+            name: Under which `entries` finds them.
+            what: What they are, for messages.
+            files: With their digests.
+        """
+        found = list(files)
+        if found:
+            self._known[name] = [_entry(what, found)]
+
+    def entries(self, *names: str) -> list[Json]:
+        """Return what a job that reads these is told: stamps as they are now.
+
+        Raises:
+            InputChangedError: The content of one of them is not what was digested.
+        """
+        for name in names:
+            self._known[name] = renewed(self._known.get(name, []))
+        return [entry for name in names for entry in self._known[name]]
+
+
+def _entry(what: str, files: Sequence[Stamped], folder: Path | None = None) -> Json:
+    entry: dict[str, Json] = {"what": what, "files": [file.to_json() for file in files]}
+    return entry if folder is None else {**entry, "model": str(folder)}
+
+
+def renewed(entries: Iterable[Mapping[str, Any]]) -> list[Json]:
+    """Return the same files as they look now; those that look otherwise are read again.
+
+    Raises:
+        InputChangedError: The content of one of them is not what was digested.
+    """
+    return [_now(entry, strict=False) for entry in entries]
+
+
+def check(entries: Iterable[Mapping[str, Any]]) -> None:
+    """Refuse what was made of files that may not have been the same all the time.
+
+    Args:
+        entries: The files, as they looked before they were used.
+
+    Raises:
+        InputChangedError: The content of one of them is not what was digested.
+        InputTouchedError: One was written, and holds what it held before.
+    """
+    for entry in entries:
+        _now(entry, strict=True)
+
+
+def _now(entry: Mapping[str, Any], *, strict: bool) -> Json:
+    files = [_file(entry["what"], Stamped.from_json(file), strict) for file in entry["files"]]
+    folder = entry.get("model")
+    if folder is not None:
+        known = {file.path for file in files}
+        new = sorted(path for path in _there(Path(folder)) if path not in known)
+        if new:
+            raise _changed(entry["what"], new[0], "is new, and is read with the model")
+    return {**entry, "files": [file.to_json() for file in files]}
+
+
+def _there(folder: Path) -> Iterator[Path]:
+    try:
+        yield from (path for path in candidates(folder) if path.is_file())
+    except OSError:  # the folder is gone: its files say so
+        return
+
+
+def _file(what: str, known: Stamped, strict: bool) -> Stamped:
+    try:
+        now = stamp(known.path)
+    except OSError as error:
+        raise _changed(what, known.path, f"cannot be read: {error.strerror}") from error
+    if now == known.stamp:
+        return known
+    try:
+        read = take(known.path, known.name)
+    except UsageError as error:
+        raise _changed(what, known.path, "is being written") from error
+    if read.sha256 != known.sha256:
+        raise _changed(what, known.path, _difference(known.stamp, read.stamp))
+    if strict and not read.stamp.same_but_for_links(known.stamp):
+        raise InputTouchedError(
+            f"{what}: {known.path} was written while it was in use, and holds what it held before"
+        )
+    return read
+
+
+def _difference(before: Stamp, now: Stamp) -> str:
+    size = f"{before.size} bytes before, {now.size} now"
+    if before.size == now.size:
+        size = f"{now.size} bytes as before"
+    when = datetime.fromtimestamp(now.ctime_ns / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return f"has another content ({size}; replaced or written at {when})"
+
+
+def _changed(what: str, path: Path, how: str) -> InputChangedError:
+    return InputChangedError(
+        f"{what} changed during the search: {path} {how}",
+        hint="What was measured before stays on record, what was under way is not kept. Put the "
+        "file back and give the same command to go on; or give a folder of its own (--study DIR) "
+        "to a search of what is there now.",
+    )

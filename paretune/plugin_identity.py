@@ -1,0 +1,148 @@
+"""What identifies a pass or an evaluator: its version, code, packages and the files it names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from pydantic import BaseModel
+
+from paretune.core.code_files import Code, code_of
+from paretune.core.distributions import brought_by, normal
+from paretune.core.jsontools import Json
+from paretune.core.stamps import Stamped, take
+from paretune.registry import find_evaluator, is_ours
+
+if TYPE_CHECKING:
+    from paretune.passes.base import Pass
+
+
+_WRITTEN = re.compile(r"(^|_)(out|output|log|journal|trace|dump|save|cache|report)(_|$)")
+
+
+def pass_key(pass_: Pass, params: Mapping[str, Json], root: Path) -> dict[str, Json]:
+    """Return what joins a build's key beside the pass's version and packages; ours: nothing.
+
+    Args:
+        pass_: The pass.
+        params: As configured.
+        root: Where relative paths start.
+    """
+    found: dict[str, Json] = {}
+    if not is_ours("passes", pass_.name):
+        found["code"] = _told(code_of_pass(pass_))
+        found["distribution"] = _distribution("passes", pass_.name, type(pass_).__module__)
+    files = files_named(pass_.Params, params, root)
+    if files:
+        found["files"] = {file.name: file.sha256 for file in files}
+    return found
+
+
+def code_of_evaluator(name: str, params: Mapping[str, Json]) -> Code:
+    """Return the code from elsewhere that an evaluator runs: its own, and its user's function."""
+    found = _NOTHING
+    if not is_ours("evaluators", name):
+        found = _joined(found, code_of(find_evaluator(name).__module__))
+    if getattr(find_evaluator(name), "runs_user_code", False):
+        for value in params.values():
+            if isinstance(value, str) and ":" in value:
+                found = _joined(found, code_of(value.partition(":")[0]))
+    return found
+
+
+def code_of_pass(pass_: Pass) -> Code:
+    """Return the code of a pass that comes from elsewhere; nothing for ours."""
+    return _NOTHING if is_ours("passes", pass_.name) else code_of(type(pass_).__module__)
+
+
+_NOTHING = Code((), {})
+
+
+def _joined(one: Code, other: Code) -> Code:
+    files = {file.name: file for file in (*one.files, *other.files)}
+    return Code(tuple(files[name] for name in sorted(files)), one.installed | other.installed)
+
+
+def _told(code: Code) -> dict[str, Json]:
+    found: dict[str, Json] = {}
+    if code.files:
+        found["code"] = {file.name: file.sha256 for file in code.files}
+    if code.installed:
+        found["imports"] = dict(sorted(code.installed.items()))
+    return found
+
+
+@cache
+def _distribution(group: str, name: str, module: str) -> dict[str, str]:
+    """Return the distributions behind a plug-in: that of its entry, and those of its module."""
+    found = brought_by(module.partition(".")[0])
+    for entry in entry_points(group=f"paretune.{group}", name=name):
+        if entry.dist is not None:
+            found = {**found, normal(entry.dist.name): entry.dist.version}
+    return found
+
+
+def files_named(
+    kind: type[BaseModel], params: Mapping[str, Json], root: Path
+) -> tuple[Stamped, ...]:
+    """Return the files that parameters name: templates, word lists, whatever will be read.
+
+    A text that is the path of a file, from the configuration's folder or the working folder, names
+    it; so does an entry of a list. A parameter that names what is written says so, by
+    ``parameter(..., writes=True)`` or by its name (``log``, ``out_file``). A folder counts with all
+    its files, where the text has a separator in it.
+
+    Args:
+        kind: The parameters' class.
+        params: As configured.
+        root: The configuration's folder.
+    """
+    found: dict[str, Stamped] = {}
+    for name, value in params.items():
+        field = kind.model_fields.get(name)
+        extra = None if field is None else field.json_schema_extra
+        writes = _WRITTEN.search(name) or (isinstance(extra, dict) and extra.get("writes"))
+        if field is None or writes or _is_closed(field.annotation):
+            continue
+        for text in _texts(value):
+            for file in _named(text, root):
+                found[file.name] = file
+    return tuple(found[name] for name in sorted(found))
+
+
+def _is_closed(annotation: Any) -> bool:
+    """Return whether a parameter's values are listed: then none of them is a path."""
+    inner = get_args(annotation)
+    return bool(inner) and all(isinstance(each, (str, int, type(None))) for each in inner)
+
+
+def _texts(value: Json) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (list, tuple)):
+        for inner in value:
+            yield from _texts(inner)
+    elif isinstance(value, dict):
+        for inner in value.values():
+            yield from _texts(inner)
+
+
+def _named(text: str, root: Path) -> Iterator[Stamped]:
+    if not text.strip() or len(text) > 4096 or "\0" in text or "\n" in text:
+        return
+    for place in (root / text, Path(text)):
+        try:
+            if place.is_file():
+                yield take(place, text)
+                return
+            if ("/" in text or "\\" in text) and place.is_dir():
+                for file in sorted(place.rglob("*")):
+                    if file.is_file():
+                        yield take(file, f"{text.rstrip('/')}/{file.relative_to(place)}")
+                return
+        except OSError:  # too long for a name
+            return
