@@ -23,7 +23,6 @@ from paretune.core.jsontools import Json
 from paretune.core.measurement import Measurement
 from paretune.core.result import OutcomeKind, TrialResult
 from paretune.core.target import Interleaves, Target
-from paretune.models.inputs import check, renewed
 from paretune.search.confirm.held_out import Aside, Confirmation, seconds_of
 from paretune.search.confirm.topk import TopK
 from paretune.search.constraints import Constraint, Objective
@@ -335,7 +334,7 @@ class Engine:
             result = future.result(timeout=self.left())
         except FutureTimeout as error:
             raise OutOfTimeError from error
-        return _settled(job, result)
+        return self._settled(job, result)
 
     def interleave(self, jobs: Sequence[Job], order: random.Random) -> list[JobResult]:
         """Run jobs side by side, one of them working at a time (`paretune.targets.interleave`).
@@ -351,13 +350,24 @@ class Engine:
             results = self.target.interleave(limited, order, self.left())
         except TimeoutError as error:
             raise OutOfTimeError from error
-        return [_settled(job, result) for job, result in zip(limited, results, strict=True)]
+        return [self._settled(job, result) for job, result in zip(limited, results, strict=True)]
 
     def _limited(self, job: Job) -> Job:
         limits = Limits(self.job_time_s, self.job_memory)
-        inputs = job.payload.get("inputs")
-        payload = job.payload if not inputs else {**job.payload, "inputs": renewed(inputs)}
-        return replace(job, payload=payload, limits=limits, on_progress=self.watcher.step)
+        refreshed = self.job_factory.refresh(job)
+        return replace(refreshed, limits=limits, on_progress=self.watcher.step)
+
+    def _settled(self, job: Job, result: JobResult) -> JobResult:
+        """Return what became of a job: nothing, if a file that it reads was written meanwhile.
+
+        Raises:
+            InputChangedError: ... and holds something else now.
+        """
+        try:
+            self.job_factory.verify_inputs(job)
+        except InputTouchedError as error:
+            return JobResult(JobStatus.FAILED, None, str(error), result.seconds, transient=True)
+        return result
 
     @cached_property
     def cores(self) -> int:
@@ -383,16 +393,3 @@ class Engine:
     def left(self) -> float | None:
         """Return the seconds that what runs now may take; None: no limit."""
         return self.schedule.left()
-
-
-def _settled(job: Job, result: JobResult) -> JobResult:
-    """Return what became of a job: nothing, if a file that it reads was written meanwhile.
-
-    Raises:
-        InputChangedError: ... and holds something else now.
-    """
-    try:
-        check(job.payload.get("inputs", ()))
-    except InputTouchedError as error:
-        return JobResult(JobStatus.FAILED, None, str(error), result.seconds, transient=True)
-    return result

@@ -60,6 +60,21 @@ class JobFactory(Protocol):
     def packaged(self, built: Model, runtime: RuntimeSettings) -> AbstractContextManager[Model]:
         """Yield the packaged layout of a built model; it is gone afterwards."""
 
+    def refresh(self, job: Job) -> Job:
+        """Return a job with the stamps of the files that it reads as they are now.
+
+        Raises:
+            InputChangedError: One of them is not what the search began with.
+        """
+
+    def verify_inputs(self, job: Job) -> None:
+        """Refuse the result of a job if a file that it reads was written meanwhile.
+
+        Raises:
+            InputChangedError: A file holds something else now.
+            InputTouchedError: A file was written anew with the same content.
+        """
+
     def smoke(self, package: Model, runtime: RuntimeSettings) -> Job:
         """Return the job that loads the package and generates."""
 

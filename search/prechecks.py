@@ -14,9 +14,8 @@ from pydantic import ValidationError
 from paretune.core.candidate import Candidate
 from paretune.core.device import TargetInfo
 from paretune.core.device_profile import DeviceProfile
-from paretune.core.estimate import DataSize, Estimate
+from paretune.core.estimate import DataSize, Estimate, Planned
 from paretune.core.model import ModelInfo
-from paretune.passes.base import Pass
 from paretune.search.constraints import Constraint
 from paretune.search.roofline import is_plausible, too_slow
 
@@ -58,7 +57,7 @@ class Prechecks:
         self,
         model: ModelInfo,
         target: TargetInfo,
-        find_pass: Callable[[str], Pass],
+        find_pass: Callable[[str], Planned],
         memory_limit: int | None = None,
         *,
         profile: DeviceProfile | None = None,
@@ -107,7 +106,7 @@ class Prechecks:
         why = self._too_slow(candidate, model)
         return Foresight(why, tuple(estimates), model)
 
-    def _estimate(self, pass_: Pass, model: ModelInfo, params: Any) -> Estimate:
+    def _estimate(self, pass_: Planned, model: ModelInfo, params: Any) -> Estimate:
         """Return what a pass is expected to cost; its time by the data that it reads."""
         estimate = pass_.estimate(model, params, self._target)
         by_data: Callable[..., float | None] | None = getattr(pass_, "seconds_on", None)

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+from paretune.core.device import TargetInfo
+from paretune.core.model import ModelInfo, ModelKind
+from paretune.core.params import Params
 
 
 @dataclass(frozen=True)
@@ -31,3 +36,24 @@ class DataSize:
 
     examples: int
     characters: int
+
+
+class Planned(Protocol):
+    """What the search knows of a pass: enough to check and estimate it, nothing that runs it.
+
+    Attributes:
+        accepts: Kinds of model that it takes.
+        Params: Its parameters.
+    """
+
+    accepts: ClassVar[frozenset[ModelKind]]
+    Params: ClassVar[type[Params]]
+
+    def check(self, model: ModelInfo, params: Any, target: TargetInfo, provider: str) -> str | None:
+        """Return why it cannot work on that model and provider, or None."""
+
+    def estimate(self, model: ModelInfo, params: Any, target: TargetInfo) -> Estimate:
+        """Return the expected cost."""
+
+    def predict(self, model: ModelInfo, params: Any) -> ModelInfo:
+        """Return what the model will be afterwards."""

@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from filelock import FileLock, Timeout
 
@@ -37,12 +37,26 @@ from paretune.store.staging import Staging
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from paretune.passes.base import Pass
-
 _FOLDERS = ("objects", "actions", "held", "locks", "staging", "damaged")
 Stamp = tuple[tuple[str, int, int, int], ...]
 """Of each file: its name, size, time of change in ns, and inode: a write changes it. Not the time
 of the inode's own change, which each package's hard link sets."""
+
+
+class Builder(Protocol):
+    """What of a pass is part of a key.
+
+    Attributes:
+        name: As in the configuration.
+        version: Another one builds something else from the same input.
+        provider_matters: Whether the build depends on the execution provider.
+        packages: Distributions whose versions count.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int]
+    provider_matters: ClassVar[bool]
+    packages: ClassVar[tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -104,7 +118,7 @@ class Store:
         self,
         *,
         input_digest: str,
-        pass_: Pass,
+        pass_: Builder,
         params: BaseModel,
         data: Mapping[str, str],
         provider: str,

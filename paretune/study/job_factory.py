@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from paretune.core.candidate import Candidate, RuntimeSettings, recipe_to_json
@@ -12,7 +13,7 @@ from paretune.core.jsontools import Json
 from paretune.core.measurement import Measurement, Rung
 from paretune.core.model import Model
 from paretune.data.catalog import DataCatalog
-from paretune.models.inputs import MODEL, Inputs, check
+from paretune.models.inputs import MODEL, Inputs, check, renewed
 from paretune.runtimes.package import lay_out
 from paretune.search.jobs import EvaluatorSlot
 from paretune.store.artifacts import Store
@@ -109,6 +110,15 @@ class StudyJobFactory:
             package = lay_out(built, runtime, stage / "package", link=self._links)
             check(before)
             yield package
+
+    def refresh(self, job: Job) -> Job:
+        """Return a job with the stamps of the files that it reads as they are now."""
+        inputs = job.payload.get("inputs")
+        return replace(job, payload={**job.payload, "inputs": renewed(inputs)}) if inputs else job
+
+    def verify_inputs(self, job: Job) -> None:
+        """Refuse the result of a job if a file that it reads was written meanwhile."""
+        check(job.payload.get("inputs", ()))
 
     def smoke(self, package: Model, runtime: RuntimeSettings) -> Job:
         """Return the job that loads the package and generates a few tokens."""

@@ -69,6 +69,12 @@ class FakeWorkbench:
     def packaged(self, built: Model, runtime: RuntimeSettings) -> Iterator[Model]:
         yield built
 
+    def refresh(self, job: Job) -> Job:
+        return job
+
+    def verify_inputs(self, job: Job) -> None:
+        pass
+
     def smoke(self, package: Model, runtime: RuntimeSettings) -> Job:
         assert self.candidate is not None
         return Job("smoke", self.candidate.to_json())
