@@ -25,7 +25,7 @@ from paretune.core.device_profile import DeviceProfile
 from paretune.core.user_paths import default_store
 from paretune.display.live import make_display
 from paretune.preflight.prepared import PreparedSearch
-from paretune.search.trial import Shortcuts
+from paretune.search.run import Shortcuts
 from paretune.stats.pooling import interval, processes_of
 from paretune.store.artifacts import Store
 from paretune.study.folder import Study

@@ -21,7 +21,7 @@ from paretune.api import Search, SearchResult
 from paretune.config import load
 from paretune.display.live import make_display
 from paretune.preflight.prepared import PreparedSearch
-from paretune.search.trial import Shortcuts
+from paretune.search.run import Shortcuts
 from paretune.store.artifacts import Store
 from paretune.study.folder import Study
 

@@ -25,14 +25,14 @@ from paretune.models.legal_files import keep_legal
 from paretune.preflight.measuring_conditions import advice
 from paretune.preflight.prepared import PreparedSearch, references
 from paretune.preflight.told_before import told_before
-from paretune.search.engine import Engine, Watcher
+from paretune.search.engine import Engine
 from paretune.search.evidence import rough_slack
 from paretune.search.jobs import JobFactory
 from paretune.search.mirror_keeping import Mirrored, MirrorKeeper
 from paretune.search.outgrown import has_outgrown
 from paretune.search.reconsider import to_reconsider
+from paretune.search.run import Shortcuts, Watcher
 from paretune.search.summary import StudySummary, summarize, violations
-from paretune.search.trial import Shortcuts
 from paretune.store.artifacts import Store
 from paretune.study.built_again import build_again
 from paretune.study.example_prompt import first_prompt, keep_example
@@ -239,7 +239,7 @@ class Search:
                 f"note: the time was used up; {most - looked_at} of {most} candidates were not "
                 "looked at. The same command with a larger --time goes on with them"
             )
-        lines += [f"note: {line}" for line in self.engine.schedule.left_out()]
+        lines += [f"note: {line}" for line in self.engine.time_budget.left_out()]
         return "\n".join(lines) or None
 
     def opening(self) -> Opening:

@@ -14,7 +14,7 @@ from paretune.search.pruning import Stop, broken_limit, dominated
 from paretune.stats.finite_population import final_bounds
 
 if TYPE_CHECKING:
-    from paretune.search.engine import Engine
+    from paretune.search.run import SearchRun
 
 Measured = Mapping[str, Measurement]
 
@@ -28,7 +28,7 @@ class EarlyStops:
             against it.
     """
 
-    def __init__(self, engine: Engine, candidate: Candidate) -> None:
+    def __init__(self, engine: SearchRun, candidate: Candidate) -> None:
         self._engine = engine
         self.off = not engine.shortcuts.early_stops or candidate.digest == engine.baseline
         self._specs = {spec.name: spec for slot in engine.evaluators for spec in slot.metrics}

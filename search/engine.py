@@ -6,161 +6,32 @@ nothing else of ours runs while something is timed, and blocks on each job.
 
 from __future__ import annotations
 
-import random
 import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import TimeoutError as FutureTimeout
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol
 
 from paretune.core.candidate import Candidate
-from paretune.core.errors import InputTouchedError, NothingFeasibleError, NothingFitsError
-from paretune.core.interference import Watch, watching
-from paretune.core.job import Job, JobResult, JobStatus, Limits
-from paretune.core.jsontools import Json
-from paretune.core.measurement import Measurement
+from paretune.core.errors import NothingFeasibleError, NothingFitsError
 from paretune.core.result import OutcomeKind, TrialResult
-from paretune.core.target import Interleaves, Target
-from paretune.search.confirm.held_out import Aside, Confirmation, seconds_of
+from paretune.search.confirm.held_out import Confirmation, seconds_of
 from paretune.search.confirm.topk import TopK
-from paretune.search.constraints import Constraint, Objective
-from paretune.search.evidence import rough_slack
-from paretune.search.jobs import EvaluatorSlot, JobFactory
-from paretune.search.possible_dominators import PossibleDominators
-from paretune.search.prechecks import Foresight
-from paretune.search.process_spreads import refreshed, usual
+from paretune.search.process_spreads import refreshed
 from paretune.search.reconsider import to_reconsider
-from paretune.search.running_summary import RunningSummary
-from paretune.search.strategies.base import Strategy
+from paretune.search.run import OutOfTimeError, SearchRun
 from paretune.search.summary import StudySummary, resolve, violations
-from paretune.search.time_budget import Schedule
-from paretune.search.trial import OutOfTimeError, Shortcuts, TrialRunner
-from paretune.stats.process_spread import Spread
+from paretune.search.time_budget import TimeBudget
+from paretune.search.trial import TrialRunner
 
 _FINALS_SHARE = 0.1
 """Of a study's time that is kept for its finals."""
 
 
-class Recorder(Protocol):
-    """Where outcomes become durable (a `paretune.study.folder.Study`, or a list in a test)."""
-
-    outcomes: list[TrialResult]
-
-    def next_id(self) -> int:
-        """Return the next candidate's number."""
-
-    def begin(self, id: int, candidate: Candidate) -> Any:
-        """Note what is about to be tried; returns the candidate's folder."""
-
-    def record(self, outcome: TrialResult) -> None:
-        """Make an outcome durable before it returns; an earlier one of its number is dropped."""
-
-    def update(self, outcome: TrialResult) -> None:
-        """Put an outcome in the place of the one with its id, as durably."""
-
-    def spent(self) -> float:
-        """Return the seconds of work so far, that of dropped and unrecorded outcomes included."""
-
-    def trials(self) -> int:
-        """Return how often a candidate ran a job so far, dropped outcomes included."""
-
-    def waste(self, seconds: float) -> None:
-        """Add work that ended without an outcome to what is spent."""
-
-    def confirmed(self, outcome: TrialResult, key: Json) -> dict[str, Measurement] | None:
-        """Return what a candidate yielded on what was kept aside; None: it was not measured."""
-
-    def confirm(self, outcome: TrialResult, key: Json, measured: Mapping[str, Measurement]) -> None:
-        """Make durable what a candidate yields on what was kept aside."""
-
-
-class Watcher(Protocol):
-    """What is told of a search as it goes (the live display)."""
-
-    def candidate(self, id: int, candidate: Candidate) -> None:
-        """A candidate begins."""
-
-    def step(self, progress: Any) -> None:
-        """A sign of life from the worker."""
-
-    def timing(self, on: bool) -> None:
-        """Something is being timed from now on (or no more): keep still."""
-
-    def outcome(self, outcome: TrialResult, best: TrialResult | None, front: int) -> None:
-        """A candidate ended."""
-
-    def note(self, text: str) -> None:
-        """One line for the user."""
-
-
 @dataclass
-class Engine:
-    """Searches one space on one target.
+class Engine(SearchRun):
+    """Searches one space on one target (`SearchRun` has what it takes)."""
 
-    Attributes:
-        strategy: What to try next; it was told the outcomes on record already.
-        target: Where jobs run.
-        recorder: Where outcomes go.
-        job_factory: Turns steps into jobs, and packages into folders.
-        evaluators: In configured order.
-        objectives: In order of importance.
-        constraints: As configured.
-        look: A candidate's prechecks.
-        watcher: The display.
-        on_outcome: Called after each outcome is durable (results.json, the mirror).
-        on_update: Called after each round of the finals is durable.
-        baseline: Digest of the baseline candidate.
-        prefer: Metric to choose the best by first.
-        trials: Most candidates that may run a job, in the whole study; None: no limit.
-        time_s: Seconds of the whole study; None: no limit.
-        job_time_s: Most seconds of one job.
-        job_memory: Most bytes of one job; None: what the target allows.
-        shortcuts: What may be saved.
-        retry_waits_s: Seconds to wait before each new try of a job that failed for a cause outside
-            of it.
-        noise_floor: What two processes' medians of the same work differ by on this device, as a
-            share; None: it was not measured.
-        measure_again: How often a measurement is made again because others had its cores.
-        watching: Sees what others take of the processor.
-        finals_s: Most seconds of the finals (`search/confirm/topk.py`); 0: none.
-        aside: What the pick is measured on at the end (`search/confirm/held_out.py`).
-        again: Outcomes that do not stand today: their candidates are tried again.
-        others_stay: Whether others had the cores in both of the last two measurements.
-        out_of_time: Whether the time, and not the space or the trials, ended the search.
-    """
-
-    strategy: Strategy
-    target: Target
-    recorder: Recorder
-    job_factory: JobFactory
-    evaluators: Sequence[EvaluatorSlot]
-    objectives: Sequence[Objective]
-    constraints: Sequence[Constraint]
-    look: Callable[[Candidate], Foresight]
-    watcher: Watcher
-    on_outcome: Callable[[TrialResult, StudySummary], None]
-    baseline: str
-    prefer: str | None = None
-    trials: int | None = None
-    time_s: float | None = None
-    job_time_s: float | None = None
-    job_memory: int | None = None
-    shortcuts: Shortcuts = Shortcuts()
-    retry_waits_s: tuple[float, ...] = (1.0, 10.0)
-    noise_floor: float | None = None
-    measure_again: int = 1
-    watching: Callable[[], AbstractContextManager[Watch]] = watching
-    finals_s: float = 0.0
-    on_update: Callable[[StudySummary], None] = lambda summary: None
-    aside: Sequence[Aside] = ()
-    again: Sequence[TrialResult] = ()
-    others_stay: bool = field(default=False, init=False)
-    out_of_time: bool = field(default=False, init=False)
     _remarked: set[str] = field(default_factory=set, init=False)
     _unrecorded: int = field(default=0, init=False)
-    _derived: tuple[Any, RunningSummary] | None = field(default=None, init=False)
 
     def run(self) -> StudySummary:
         """Search until the space, the trials or the time are used up.
@@ -180,12 +51,12 @@ class Engine:
                     self.recorder.update(outcome)
                 if self.finals_s <= 0:
                     break
-                self.schedule.all_for_finals()
+                self.time_budget.all_for_finals()
                 TopK(self).run()
-                if not self.schedule.try_again(self._fallen()):
+                if not self.time_budget.try_again(self._fallen()):
                     break
                 self._candidates()
-            self.schedule.all()
+            self.time_budget.all()
             Confirmation(self).run()
         except BaseException:
             self.target.cancel()
@@ -193,19 +64,19 @@ class Engine:
         return self.summary()
 
     @cached_property
-    def schedule(self) -> Schedule:
+    def time_budget(self) -> TimeBudget:
         """What is begun, and when; its clock starts at its first use."""
-        return Schedule(self, self.again)
+        return TimeBudget(self, self.again)
 
     def _candidates(self) -> None:
         """Try one candidate after another while there is one that fits into what is left."""
         while not self._spent():
-            candidate = self.schedule.next()
+            candidate = self.time_budget.next()
             if candidate is None:
                 break
             self._try(candidate)
             self._need_baseline()
-        self.out_of_time |= self.schedule.lacked_time
+        self.out_of_time |= self.time_budget.lacked_time
 
     def _fallen(self) -> list[TrialResult]:
         """Return the early stops that the finals' values do not bear out.
@@ -225,40 +96,6 @@ class Engine:
             self.slack,
             {spec.name: slot.rungs[-1] for slot in self.evaluators for spec in slot.metrics},
             self.evaluators,
-        )
-
-    def summary(self) -> StudySummary:
-        """Return where the study stands now."""
-        return self._standings.of(self.recorder.outcomes, self.baseline_outcome())
-
-    @property
-    def _standings(self) -> RunningSummary:
-        asked = (tuple(self.objectives), tuple(self.constraints), self.prefer)
-        if self._derived is None or self._derived[0] != asked:
-            self._derived = (asked, RunningSummary(*asked))
-        return self._derived[1]
-
-    def rivals(self) -> dict[int, Mapping[str, Measurement]]:
-        """Return the feasible that may surely beat another, with what is sure of them."""
-        feasible, base = self.summary().feasible, self.baseline_outcome()
-        return self._rivals.among(
-            {o.id: o for o in self.recorder.outcomes if o.id in feasible},
-            base.measurements if base is not None and base.kind is OutcomeKind.OK else None,
-        )
-
-    def spreads(self) -> dict[str, Spread]:
-        """Return what processes usually differ by in this study, by metric."""
-        return usual(self.recorder.outcomes)
-
-    @cached_property
-    def _rivals(self) -> PossibleDominators:
-        specs = (spec for slot in self.evaluators for spec in slot.metrics)
-        return PossibleDominators(self.objectives, specs)
-
-    def baseline_outcome(self) -> TrialResult | None:
-        """Return the baseline's outcome, once it is there."""
-        return next(
-            (o for o in self.recorder.outcomes if o.candidate.digest == self.baseline), None
         )
 
     def _need_baseline(self) -> None:
@@ -289,7 +126,7 @@ class Engine:
         return min(self.finals_s, _FINALS_SHARE * (self.time_s or 0.0))
 
     def _spent(self) -> bool:
-        self.schedule.keep(self._for_finals, seconds_of(self))
+        self.time_budget.keep(self._for_finals, seconds_of(self))
         left = self.left()
         if left is not None and left <= 0:
             self.out_of_time = True
@@ -299,7 +136,7 @@ class Engine:
 
     def _try(self, candidate: Candidate) -> None:
         """Run one candidate to its outcome; if the time runs out before that there is none."""
-        id = self.schedule.id_of(candidate) or self.recorder.next_id()
+        id = self.time_budget.id_of(candidate) or self.recorder.next_id()
         self.watcher.candidate(id, candidate)
         start = time.monotonic()
         try:
@@ -314,82 +151,17 @@ class Engine:
             self.recorder.waste(time.monotonic() - start)
             raise
         self.recorder.record(outcome)
-        self.schedule.learn(outcome)
+        self.time_budget.learn(outcome)
         summary = self.summary()
         self.strategy.tell(candidate, outcome, violations=violations(outcome, summary.limits))
         self.on_outcome(outcome, summary)
         best = next((o for o in self.recorder.outcomes if o.id == summary.best), None)
         self.watcher.outcome(outcome, best, len(summary.front))
 
-    def submit(self, job: Job) -> JobResult:
-        """Run a job within the job's and the study's limits.
-
-        Raises:
-            OutOfTimeError: The study's time ran out first.
-            InputChangedError: A file that it reads is no longer what was digested.
-        """
-        job = self._limited(job)
-        future = self.target.submit(job)
-        try:
-            result = future.result(timeout=self.left())
-        except FutureTimeout as error:
-            raise OutOfTimeError from error
-        return self._settled(job, result)
-
-    def interleave(self, jobs: Sequence[Job], order: random.Random) -> list[JobResult]:
-        """Run jobs side by side, one of them working at a time (`paretune.targets.interleave`).
-
-        Raises:
-            TurnsEndedError: One of them ended too early.
-            OutOfTimeError: The study's time ran out first.
-            InputChangedError: A file that one of them reads is no longer what was digested.
-        """
-        assert isinstance(self.target, Interleaves)
-        limited = [self._limited(job) for job in jobs]
-        try:
-            results = self.target.interleave(limited, order, self.left())
-        except TimeoutError as error:
-            raise OutOfTimeError from error
-        return [self._settled(job, result) for job, result in zip(limited, results, strict=True)]
-
-    def _limited(self, job: Job) -> Job:
-        limits = Limits(self.job_time_s, self.job_memory)
-        refreshed = self.job_factory.refresh(job)
-        return replace(refreshed, limits=limits, on_progress=self.watcher.step)
-
-    def _settled(self, job: Job, result: JobResult) -> JobResult:
-        """Return what became of a job: nothing, if a file that it reads was written meanwhile.
-
-        Raises:
-            InputChangedError: ... and holds something else now.
-        """
-        try:
-            self.job_factory.verify_inputs(job)
-        except InputTouchedError as error:
-            return JobResult(JobStatus.FAILED, None, str(error), result.seconds, transient=True)
-        return result
-
-    @cached_property
-    def cores(self) -> int:
-        """Physical cores of the device."""
-        return self.target.info().cores
-
-    @property
-    def slack(self) -> float:
-        """Share by which a rough speed's interval is widened here."""
-        return rough_slack(self.noise_floor)
-
-    def pause(self, seconds: float) -> None:
-        """Wait before a job is tried again.
-
-        Raises:
-            OutOfTimeError: The study's time runs out first.
-        """
-        left = self.left()
-        if left is not None and left <= seconds:
-            raise OutOfTimeError
-        time.sleep(seconds)
-
     def left(self) -> float | None:
         """Return the seconds that what runs now may take; None: no limit."""
-        return self.schedule.left()
+        return self.time_budget.left()
+
+    def can_measure(self, candidate: Candidate) -> bool:
+        """Return whether a built candidate can be measured in the time that is left."""
+        return self.time_budget.can_measure(candidate)

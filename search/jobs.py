@@ -101,3 +101,30 @@ class JobFactory(Protocol):
             examples: How many examples it looks at, those of `previous` included; None: all.
             block: Whether it is one of many processes that are set against each other.
         """
+
+
+@dataclass(frozen=True)
+class Aside:
+    """One measurement on what was kept aside.
+
+    Attributes:
+        slot: The evaluator, with the data that was kept aside in the place of its own.
+        of: Name of the same evaluator's step on its own data.
+        ref: The data.
+        digest: Of the data.
+        share: Its examples over those that the evaluator measures otherwise.
+    """
+
+    slot: EvaluatorSlot
+    of: str
+    ref: str
+    digest: str
+    share: float
+
+    def key(self) -> dict[str, Json]:
+        """Return what a result is valid for, beside the artifact."""
+        return {
+            "evaluator": self.slot.name,
+            "params": dict(self.slot.params),
+            "digest": self.digest,
+        }

@@ -20,7 +20,7 @@ from paretune.search.confirm.topk import MIN_USEFUL_S, TopK
 from paretune.search.forecast import Forecast, Need, left_out
 
 if TYPE_CHECKING:
-    from paretune.search.engine import Engine
+    from paretune.search.run import SearchRun
 
 _MAX_FOR_FINALS = 0.25
 """Of a study's time that is kept for its finals at most."""
@@ -36,7 +36,7 @@ _SCANNED, _SCANNED_S = 10_000, 30.0
 """How many more are looked at, without a record, for one that fits."""
 
 
-class Schedule:
+class TimeBudget:
     """Chooses what is begun, for one run of a search.
 
     Args:
@@ -45,7 +45,7 @@ class Schedule:
             numbers. They stay on record until then.
     """
 
-    def __init__(self, engine: Engine, again: Sequence[TrialResult] = ()) -> None:
+    def __init__(self, engine: SearchRun, again: Sequence[TrialResult] = ()) -> None:
         self._engine = engine
         self._again = {outcome.candidate.digest: outcome for outcome in again}
         self._ids = {digest: outcome.id for digest, outcome in self._again.items()}

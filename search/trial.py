@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from paretune.core import fidelity
@@ -17,36 +17,18 @@ from paretune.core.result import OutcomeKind, StepTime, TrialResult
 from paretune.search.early_stops import EarlyStops
 from paretune.search.evidence import ENOUGH_PROCESSES
 from paretune.search.jobs import EvaluatorSlot
+from paretune.search.run import OutOfTimeError
 from paretune.search.schedule import MeasurementStep, measurement_steps
 from paretune.stats.pooling import pool
 
 if TYPE_CHECKING:
-    from paretune.search.engine import Engine
-
-
-@dataclass(frozen=True)
-class Shortcuts:
-    """What the engine saves work with; each can be turned off to see what it saves.
-
-    Attributes:
-        early_stops: Measure cheaply first, and stop a candidate when a constraint is surely
-            broken or it is surely beaten.
-        duplicates: Do not measure the same artifact under the same settings twice, and reuse
-            its accuracy under other settings.
-    """
-
-    early_stops: bool = True
-    duplicates: bool = True
+    from paretune.search.run import SearchRun
 
 
 PROCESS_S = 1.5
 """Seconds of sampling in each of the processes that measure an evaluator's last rung."""
 _BUILDS = 3
 """How often an artifact is built before its store is given up."""
-
-
-class OutOfTimeError(Exception):
-    """The study's time ran out while a job was running."""
 
 
 class _Stopped(Exception):
@@ -80,7 +62,7 @@ class TrialRunner:
         candidate: What is tried.
     """
 
-    def __init__(self, engine: Engine, id: int, candidate: Candidate) -> None:
+    def __init__(self, engine: SearchRun, id: int, candidate: Candidate) -> None:
         self._engine = engine
         self._id = id
         self._candidate = candidate
@@ -132,7 +114,7 @@ class TrialRunner:
         self._log = self._engine.recorder.begin(self._id, self._candidate) / "worker.log"
         built = self._build()
         self._refuse_duplicate(built)
-        if not self._engine.schedule.can_measure(self._candidate):
+        if not self._engine.can_measure(self._candidate):
             raise OutOfTimeError
         with self._engine.job_factory.packaged(built, self._candidate.runtime) as package:
             self._smoke(package)

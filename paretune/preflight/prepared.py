@@ -20,9 +20,8 @@ from paretune.models.adapter_input import inspect_adapter
 from paretune.models.handle import inspect, open_model
 from paretune.preflight.buildable import ask
 from paretune.registry import find, find_evaluator, find_pass, is_ours
-from paretune.search.confirm.held_out import Aside
 from paretune.search.constraints import Constraint
-from paretune.search.jobs import EvaluatorSlot
+from paretune.search.jobs import Aside, EvaluatorSlot
 from paretune.search.prechecks import Foresight, Prechecks
 from paretune.search.roofline import roofline_entry
 from paretune.store.artifacts import Store

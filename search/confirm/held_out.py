@@ -9,46 +9,17 @@ picks another one, that one is measured, too.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from paretune.core.job import Job, JobResult, JobStatus
-from paretune.core.jsontools import Json
 from paretune.core.measurement import Measurement, by_metric
 from paretune.core.model import Model
 from paretune.core.result import StepTime, TrialResult
-from paretune.search.jobs import EvaluatorSlot
-from paretune.search.trial import OutOfTimeError
+from paretune.search.run import OutOfTimeError
 
 if TYPE_CHECKING:
-    from paretune.search.engine import Engine
-
-
-@dataclass(frozen=True)
-class Aside:
-    """One measurement on what was kept aside.
-
-    Attributes:
-        slot: The evaluator, with the data that was kept aside in the place of its own.
-        of: Name of the same evaluator's step on its own data.
-        ref: The data.
-        digest: Of the data.
-        share: Its examples over those that the evaluator measures otherwise.
-    """
-
-    slot: EvaluatorSlot
-    of: str
-    ref: str
-    digest: str
-    share: float
-
-    def key(self) -> dict[str, Json]:
-        """Return what a result is valid for, beside the artifact."""
-        return {
-            "evaluator": self.slot.name,
-            "params": dict(self.slot.params),
-            "digest": self.digest,
-        }
+    from paretune.search.run import SearchRun
 
 
 class Confirmation:
@@ -58,7 +29,7 @@ class Confirmation:
         engine: The search.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: SearchRun) -> None:
         self._engine = engine
 
     def run(self) -> None:
@@ -147,7 +118,7 @@ class Confirmation:
         self._engine.watcher.note(text)
 
 
-def seconds_of(engine: Engine) -> float:
+def seconds_of(engine: SearchRun) -> float:
     """Return about how long the pick takes on what was kept aside; 0 if nothing was.
 
     As long as the slowest candidate took on the evaluator's own data, in proportion.

@@ -21,7 +21,7 @@ from paretune.core.target import Interleaves
 from paretune.search.jobs import EvaluatorSlot
 
 if TYPE_CHECKING:
-    from paretune.search.engine import Engine
+    from paretune.search.run import SearchRun
 
 BLOCK_S = 0.4
 """Seconds of sampling in a process, all its turns together."""
@@ -53,7 +53,7 @@ class InterleavedRounds:
     """
 
     def __init__(
-        self, engine: Engine, slots: Sequence[EvaluatorSlot], finalists: Sequence[Subject]
+        self, engine: SearchRun, slots: Sequence[EvaluatorSlot], finalists: Sequence[Subject]
     ) -> None:
         self._engine = engine
         self._slots = slots

@@ -28,8 +28,8 @@ from paretune.search.confirm.held_out import seconds_of
 from paretune.search.confirm.rounds import BLOCK_S, InterleavedRounds, Subject
 from paretune.search.constraints import Limit
 from paretune.search.pareto import surely_dominated
+from paretune.search.run import OutOfTimeError
 from paretune.search.summary import StudySummary
-from paretune.search.trial import OutOfTimeError
 from paretune.stats.paired import (
     in_rounds,
     limit_alpha,
@@ -45,7 +45,7 @@ from paretune.stats.sequential import (
 )
 
 if TYPE_CHECKING:
-    from paretune.search.engine import Engine
+    from paretune.search.run import SearchRun
 
 _MAX_FINALISTS = 6
 MIN_USEFUL_S = 5.0
@@ -59,7 +59,7 @@ class TopK:
         engine: The search.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: SearchRun) -> None:
         self._engine = engine
         self._slots = [slot for slot in engine.evaluators if slot.on_device and slot.processes > 1]
         specs = {spec.name: spec for slot in self._slots for spec in slot.metrics}

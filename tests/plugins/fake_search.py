@@ -23,10 +23,10 @@ from paretune.search.constraints import Objective, parse_constraint
 from paretune.search.engine import Engine
 from paretune.search.jobs import EvaluatorSlot
 from paretune.search.prechecks import Foresight
+from paretune.search.run import Shortcuts
 from paretune.search.space import PassSlot, Space
 from paretune.search.strategies.exhaustive import Exhaustive
 from paretune.search.summary import StudySummary, summarize, violations
-from paretune.search.trial import Shortcuts
 
 OBJECTIVES = (Objective("accuracy", "maximize"), Objective("decode_ms_p50", "minimize"))
 SLOTS = (

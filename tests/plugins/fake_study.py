@@ -17,7 +17,7 @@ from paretune.core.job import Job
 from paretune.core.model import Model
 from paretune.display.live import make_display
 from paretune.preflight.prepared import PreparedSearch
-from paretune.search.trial import Shortcuts
+from paretune.search.run import Shortcuts
 from paretune.store.artifacts import Store
 from paretune.study.folder import Study
 from paretune.study.job_factory import StudyJobFactory

@@ -17,8 +17,8 @@ from paretune.search.constraints import Objective, parse_constraint
 from paretune.search.early_stops import EarlyStops
 from paretune.search.engine import Engine
 from paretune.search.reconsider import partly_measured, to_reconsider
+from paretune.search.run import Shortcuts
 from paretune.search.summary import summarize
-from paretune.search.trial import Shortcuts
 
 TOTAL, ROUGH = 400, 48
 

@@ -12,7 +12,7 @@ from paretune.core.measurement import Rung
 from paretune.core.result import OutcomeKind
 from paretune.search.constraints import Objective
 from paretune.search.prechecks import Foresight
-from paretune.search.trial import Shortcuts
+from paretune.search.run import Shortcuts
 
 
 def jobs(engine: object) -> list[str]:

@@ -26,7 +26,7 @@ from paretune.core.result import OutcomeKind, StepTime, TrialResult
 from paretune.search.confirm import topk as finals
 from paretune.search.engine import Engine
 from paretune.search.prechecks import Foresight
-from paretune.search.time_budget import Schedule
+from paretune.search.time_budget import TimeBudget
 from paretune.stats.pooling import last_round
 
 
@@ -65,7 +65,7 @@ def test_what_cannot_end_is_not_begun_and_what_is_built_already_is(tmp_path: Pat
     assert _tried(engine)[:3] == [noop(x=0), short, built]
     assert long not in _tried(engine)
     assert engine.out_of_time
-    (line,) = engine.schedule.left_out()
+    (line,) = engine.time_budget.left_out()
     assert line.startswith("1 candidate was not begun, as it could not end in the time left: about")
     assert "most of it for noop" in line
 
@@ -75,7 +75,7 @@ def test_without_a_time_everything_is_begun(tmp_path: Path) -> None:
     engine = _engine(tmp_path, candidates)
     engine.run()
     assert _tried(engine) == candidates
-    assert not engine.schedule.left_out()
+    assert not engine.time_budget.left_out()
 
 
 def test_what_the_study_saw_corrects_a_passs_own_estimate(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_what_was_set_aside_is_begun_once_a_prefix_of_it_is_there(tmp_path: Path
     engine.run()
     assert late in _tried(engine)
     assert _tried(engine)[:2] == [first, noop(x=2)]
-    assert not engine.schedule.left_out()
+    assert not engine.time_budget.left_out()
 
 
 def test_measuring_that_cannot_end_is_not_begun(tmp_path: Path) -> None:
@@ -137,9 +137,9 @@ def test_measuring_that_cannot_end_is_not_begun(tmp_path: Path) -> None:
     engine = _engine(tmp_path, [noop(x=0), noop(x=1)], told=[told], time_s=600.0)
     engine.run()
     assert _tried(engine) == [noop(x=0)]
-    assert "most of it for measuring" in engine.schedule.left_out()[0]
-    assert not engine.schedule.can_measure(noop(x=1))
-    assert engine.schedule.can_measure(noop(x=0)), "others are measured against it"
+    assert "most of it for measuring" in engine.time_budget.left_out()[0]
+    assert not engine.time_budget.can_measure(noop(x=1))
+    assert engine.time_budget.can_measure(noop(x=0)), "others are measured against it"
 
 
 def test_the_finals_time_is_kept_from_what_runs_in_the_search(
@@ -169,14 +169,14 @@ def test_the_finals_time_is_kept_from_what_runs_in_the_search(
 def test_nothing_is_kept_while_there_is_nothing_to_decide(tmp_path: Path) -> None:
     engine = make_engine(tmp_path, [noop(x=1), noop(x=2)], time_s=600.0, finals_s=60.0)
     engine.evaluators, engine.target = IN_TURNS, NoisyTarget()
-    schedule = Schedule(engine)
-    schedule.keep(60.0)
-    left = schedule.left()
+    budget = TimeBudget(engine)
+    budget.keep(60.0)
+    left = budget.left()
     assert left is not None
     assert left > 570
     engine.run()
-    schedule.keep(0.0)
-    assert schedule.left() is not None
+    budget.keep(0.0)
+    assert budget.left() is not None
 
 
 def test_trials_count_what_was_dropped_and_ids_stay(tmp_path: Path) -> None:
@@ -212,7 +212,7 @@ def test_what_is_tried_again_stays_on_record_until_then(tmp_path: Path) -> None:
     )
     after.run()
     assert after.recorder.outcomes == before.recorder.outcomes
-    assert "to be tried again" in after.schedule.left_out()[0]
+    assert "to be tried again" in after.time_budget.left_out()[0]
 
 
 def test_trials_bound_a_space_where_nothing_fits(tmp_path: Path) -> None:
@@ -222,7 +222,7 @@ def test_trials_bound_a_space_where_nothing_fits(tmp_path: Path) -> None:
     )
     engine.run()
     assert len(engine.recorder.outcomes) <= 1 + 50 + 1
-    assert "ruled out before any job, and are not listed" in engine.schedule.left_out()[0]
+    assert "ruled out before any job, and are not listed" in engine.time_budget.left_out()[0]
 
 
 def test_one_that_fits_is_found_behind_many_that_do_not(tmp_path: Path) -> None:

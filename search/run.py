@@ -1,0 +1,280 @@
+"""A search under way: what it is made of, where it stands, and how its parts run jobs."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import TimeoutError as FutureTimeout
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Protocol
+
+from paretune.core.candidate import Candidate
+from paretune.core.errors import InputTouchedError
+from paretune.core.interference import Watch, watching
+from paretune.core.job import Job, JobResult, JobStatus, Limits
+from paretune.core.jsontools import Json
+from paretune.core.measurement import Measurement
+from paretune.core.result import OutcomeKind, TrialResult
+from paretune.core.target import Interleaves, Target
+from paretune.search.constraints import Constraint, Objective
+from paretune.search.evidence import rough_slack
+from paretune.search.jobs import Aside, EvaluatorSlot, JobFactory
+from paretune.search.possible_dominators import PossibleDominators
+from paretune.search.prechecks import Foresight
+from paretune.search.process_spreads import usual
+from paretune.search.running_summary import RunningSummary
+from paretune.search.strategies.base import Strategy
+from paretune.search.summary import StudySummary
+from paretune.stats.process_spread import Spread
+
+
+@dataclass(frozen=True)
+class Shortcuts:
+    """What the engine saves work with; each can be turned off to see what it saves.
+
+    Attributes:
+        early_stops: Measure cheaply first, and stop a candidate when a constraint is surely
+            broken or it is surely beaten.
+        duplicates: Do not measure the same artifact under the same settings twice, and reuse
+            its accuracy under other settings.
+    """
+
+    early_stops: bool = True
+    duplicates: bool = True
+
+
+class OutOfTimeError(Exception):
+    """The study's time ran out while a job was running."""
+
+
+class Recorder(Protocol):
+    """Where outcomes become durable (a `paretune.study.folder.Study`, or a list in a test)."""
+
+    outcomes: list[TrialResult]
+
+    def next_id(self) -> int:
+        """Return the next candidate's number."""
+
+    def begin(self, id: int, candidate: Candidate) -> Any:
+        """Note what is about to be tried; returns the candidate's folder."""
+
+    def record(self, outcome: TrialResult) -> None:
+        """Make an outcome durable before it returns; an earlier one of its number is dropped."""
+
+    def update(self, outcome: TrialResult) -> None:
+        """Put an outcome in the place of the one with its id, as durably."""
+
+    def spent(self) -> float:
+        """Return the seconds of work so far, that of dropped and unrecorded outcomes included."""
+
+    def trials(self) -> int:
+        """Return how often a candidate ran a job so far, dropped outcomes included."""
+
+    def waste(self, seconds: float) -> None:
+        """Add work that ended without an outcome to what is spent."""
+
+    def confirmed(self, outcome: TrialResult, key: Json) -> dict[str, Measurement] | None:
+        """Return what a candidate yielded on what was kept aside; None: it was not measured."""
+
+    def confirm(self, outcome: TrialResult, key: Json, measured: Mapping[str, Measurement]) -> None:
+        """Make durable what a candidate yields on what was kept aside."""
+
+
+class Watcher(Protocol):
+    """What is told of a search as it goes (the live display)."""
+
+    def candidate(self, id: int, candidate: Candidate) -> None:
+        """A candidate begins."""
+
+    def step(self, progress: Any) -> None:
+        """A sign of life from the worker."""
+
+    def timing(self, on: bool) -> None:
+        """Something is being timed from now on (or no more): keep still."""
+
+    def outcome(self, outcome: TrialResult, best: TrialResult | None, front: int) -> None:
+        """A candidate ended."""
+
+    def note(self, text: str) -> None:
+        """One line for the user."""
+
+
+@dataclass
+class SearchRun:
+    """What a search is made of, and where it stands; its parts get this, not the loop.
+
+    Attributes:
+        strategy: What to try next; it was told the outcomes on record already.
+        target: Where jobs run.
+        recorder: Where outcomes go.
+        job_factory: Turns steps into jobs, and packages into folders.
+        evaluators: In configured order.
+        objectives: In order of importance.
+        constraints: As configured.
+        look: A candidate's prechecks.
+        watcher: The display.
+        on_outcome: Called after each outcome is durable (results.json, the mirror).
+        on_update: Called after each round of the finals is durable.
+        baseline: Digest of the baseline candidate.
+        prefer: Metric to choose the best by first.
+        trials: Most candidates that may run a job, in the whole study; None: no limit.
+        time_s: Seconds of the whole study; None: no limit.
+        job_time_s: Most seconds of one job.
+        job_memory: Most bytes of one job; None: what the target allows.
+        shortcuts: What may be saved.
+        retry_waits_s: Seconds to wait before each new try of a job that failed for a cause outside
+            of it.
+        noise_floor: What two processes' medians of the same work differ by on this device, as a
+            share; None: it was not measured.
+        measure_again: How often a measurement is made again because others had its cores.
+        watching: Sees what others take of the processor.
+        finals_s: Most seconds of the finals (`search/confirm/topk.py`); 0: none.
+        aside: What the pick is measured on at the end (`search/confirm/held_out.py`).
+        again: Outcomes that do not stand today: their candidates are tried again.
+        others_stay: Whether others had the cores in both of the last two measurements.
+        out_of_time: Whether the time, and not the space or the trials, ended the search.
+    """
+
+    strategy: Strategy
+    target: Target
+    recorder: Recorder
+    job_factory: JobFactory
+    evaluators: Sequence[EvaluatorSlot]
+    objectives: Sequence[Objective]
+    constraints: Sequence[Constraint]
+    look: Callable[[Candidate], Foresight]
+    watcher: Watcher
+    on_outcome: Callable[[TrialResult, StudySummary], None]
+    baseline: str
+    prefer: str | None = None
+    trials: int | None = None
+    time_s: float | None = None
+    job_time_s: float | None = None
+    job_memory: int | None = None
+    shortcuts: Shortcuts = Shortcuts()
+    retry_waits_s: tuple[float, ...] = (1.0, 10.0)
+    noise_floor: float | None = None
+    measure_again: int = 1
+    watching: Callable[[], AbstractContextManager[Watch]] = watching
+    finals_s: float = 0.0
+    on_update: Callable[[StudySummary], None] = lambda summary: None
+    aside: Sequence[Aside] = ()
+    again: Sequence[TrialResult] = ()
+    others_stay: bool = field(default=False, init=False)
+    out_of_time: bool = field(default=False, init=False)
+    _derived: tuple[Any, RunningSummary] | None = field(default=None, init=False)
+
+    def summary(self) -> StudySummary:
+        """Return where the study stands now."""
+        return self._standings.of(self.recorder.outcomes, self.baseline_outcome())
+
+    @property
+    def _standings(self) -> RunningSummary:
+        asked = (tuple(self.objectives), tuple(self.constraints), self.prefer)
+        if self._derived is None or self._derived[0] != asked:
+            self._derived = (asked, RunningSummary(*asked))
+        return self._derived[1]
+
+    def rivals(self) -> dict[int, Mapping[str, Measurement]]:
+        """Return the feasible that may surely beat another, with what is sure of them."""
+        feasible, base = self.summary().feasible, self.baseline_outcome()
+        return self._rivals.among(
+            {o.id: o for o in self.recorder.outcomes if o.id in feasible},
+            base.measurements if base is not None and base.kind is OutcomeKind.OK else None,
+        )
+
+    def spreads(self) -> dict[str, Spread]:
+        """Return what processes usually differ by in this study, by metric."""
+        return usual(self.recorder.outcomes)
+
+    @cached_property
+    def _rivals(self) -> PossibleDominators:
+        specs = (spec for slot in self.evaluators for spec in slot.metrics)
+        return PossibleDominators(self.objectives, specs)
+
+    def baseline_outcome(self) -> TrialResult | None:
+        """Return the baseline's outcome, once it is there."""
+        return next(
+            (o for o in self.recorder.outcomes if o.candidate.digest == self.baseline), None
+        )
+
+    def submit(self, job: Job) -> JobResult:
+        """Run a job within the job's and the study's limits.
+
+        Raises:
+            OutOfTimeError: The study's time ran out first.
+            InputChangedError: A file that it reads is no longer what was digested.
+        """
+        job = self._limited(job)
+        future = self.target.submit(job)
+        try:
+            result = future.result(timeout=self.left())
+        except FutureTimeout as error:
+            raise OutOfTimeError from error
+        return self._settled(job, result)
+
+    def interleave(self, jobs: Sequence[Job], order: random.Random) -> list[JobResult]:
+        """Run jobs side by side, one of them working at a time (`paretune.targets.interleave`).
+
+        Raises:
+            TurnsEndedError: One of them ended too early.
+            OutOfTimeError: The study's time ran out first.
+            InputChangedError: A file that one of them reads is no longer what was digested.
+        """
+        assert isinstance(self.target, Interleaves)
+        limited = [self._limited(job) for job in jobs]
+        try:
+            results = self.target.interleave(limited, order, self.left())
+        except TimeoutError as error:
+            raise OutOfTimeError from error
+        return [self._settled(job, result) for job, result in zip(limited, results, strict=True)]
+
+    def _limited(self, job: Job) -> Job:
+        limits = Limits(self.job_time_s, self.job_memory)
+        refreshed = self.job_factory.refresh(job)
+        return replace(refreshed, limits=limits, on_progress=self.watcher.step)
+
+    def _settled(self, job: Job, result: JobResult) -> JobResult:
+        """Return what became of a job: nothing, if a file that it reads was written meanwhile.
+
+        Raises:
+            InputChangedError: ... and holds something else now.
+        """
+        try:
+            self.job_factory.verify_inputs(job)
+        except InputTouchedError as error:
+            return JobResult(JobStatus.FAILED, None, str(error), result.seconds, transient=True)
+        return result
+
+    @cached_property
+    def cores(self) -> int:
+        """Physical cores of the device."""
+        return self.target.info().cores
+
+    @property
+    def slack(self) -> float:
+        """Share by which a rough speed's interval is widened here."""
+        return rough_slack(self.noise_floor)
+
+    def pause(self, seconds: float) -> None:
+        """Wait before a job is tried again.
+
+        Raises:
+            OutOfTimeError: The study's time runs out first.
+        """
+        left = self.left()
+        if left is not None and left <= seconds:
+            raise OutOfTimeError
+        time.sleep(seconds)
+
+    def left(self) -> float | None:
+        """Return the seconds that what runs now may take; None: no limit."""
+        return None
+
+    def can_measure(self, candidate: Candidate) -> bool:
+        """Return whether a built candidate can be measured in the time that is left."""
+        del candidate
+        return True
