@@ -22,7 +22,7 @@ test-slow: $(VENV)/.installed $(MODEL)/config.json
 check: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(PYTEST) -q tests/test_layout.py
+	$(PYTEST) -q tests/test_layout.py tests/test_layers.py
 
 $(VENV)/.installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \

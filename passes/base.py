@@ -4,13 +4,32 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
-from paretune.core.estimate import Estimate
+from paretune.core.estimate import DataSize, Estimate
+from paretune.core.fidelity import Fidelity
 from paretune.core.model import Model, ModelInfo, ModelKind
-from paretune.core.params import Params
+from paretune.core.params import NoParams, Params, Searchable, parameter
+from paretune.core.progress import Progress
 from paretune.data.context import Context
 
 if TYPE_CHECKING:
     from paretune.core.device import TargetInfo
+
+# What an author of a pass needs, from one place.
+__all__ = [
+    "Context",
+    "DataSize",
+    "Estimate",
+    "Fidelity",
+    "Model",
+    "ModelInfo",
+    "ModelKind",
+    "NoParams",
+    "Params",
+    "Pass",
+    "Progress",
+    "Searchable",
+    "parameter",
+]
 
 
 @runtime_checkable

@@ -1,5 +1,18 @@
-"""The contract of a target: what it is, and how it runs jobs."""
+"""The contract of a target, from one place for the author of one."""
 
 from __future__ import annotations
 
-from paretune.core.target import Interleaves, Target  # noqa: F401
+from paretune.core.device import TargetInfo
+from paretune.core.job import Job, JobResult, JobStatus, Limits, TurnsEndedError
+from paretune.core.target import Interleaves, Target
+
+__all__ = [
+    "Interleaves",
+    "Job",
+    "JobResult",
+    "JobStatus",
+    "Limits",
+    "Target",
+    "TargetInfo",
+    "TurnsEndedError",
+]
