@@ -164,7 +164,7 @@ def test_every_test_that_the_olive_table_names_is_there() -> None:
             file = path or file
             if not path and not name:
                 continue
-            source = ROOT / "tests" / "olive" / file
+            source = ROOT / "tests" / "config" / "olive" / file
             assert source.is_file(), row
             if name:
                 assert f"def {name}(" in source.read_text(), name
