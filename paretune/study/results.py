@@ -281,7 +281,7 @@ class Results(_Part):
     no_difference: list[NoDifference] = []
     groups: list[GroupEntry] = []
     membership: list[MembershipEntry] = []
-    borderline: list[NearLimitEntry] = []
+    near_limits: list[NearLimitEntry] = []
     pick: PickEntry | None = None
 
 
