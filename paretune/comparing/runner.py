@@ -163,7 +163,7 @@ def compare(
         trust_remote_code: Whether code in a model's folder may run.
 
     Returns:
-        ``subjects`` (with the pooled metrics), ``pairs`` (with verdicts), ``rounds`` (the median
+        ``entrants`` (with the pooled metrics), ``pairs`` (with verdicts), ``rounds`` (the median
         of each process's turns), ``interleave`` (whether the models took any, or ran one after
         another), ``interference`` (what others took of the processor meanwhile, as shares),
         ``device`` and ``protocol``.
