@@ -19,7 +19,7 @@ def use_all_cores() -> None:
     """
     import torch
 
-    from paretune.core.cores import physical_cores
+    from paretune.core.resources import physical_cores
 
     torch.set_num_threads(physical_cores())
 

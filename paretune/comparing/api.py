@@ -57,8 +57,8 @@ def compare(
     from paretune.comparing.runner import compare as measure
     from paretune.comparing.subjects import open_entrants
     from paretune.config.schema import seconds
-    from paretune.core.cores import physical_cores
     from paretune.core.device import TargetInfo
+    from paretune.core.resources import physical_cores
     from paretune.display.log import LOGGER, show_by_default
     from paretune.evaluators.generation.workload import Case, does_not_fit
     from paretune.models.context_length import most_tokens

@@ -24,12 +24,12 @@ from paretune.config.space_building import SpaceReader, fitting_kinds
 from paretune.config.yaml_source import Path as KeyPath
 from paretune.config.yaml_source import Source
 from paretune.core.candidate import Candidate, RuntimeSettings, Step
-from paretune.core.cores import physical_cores
 from paretune.core.errors import ConfigError, UsageError, nearest
 from paretune.core.fidelity import METRICS as FIDELITY
 from paretune.core.jsontools import Json
 from paretune.core.measurement import MetricSpec
 from paretune.core.model import ModelKind
+from paretune.core.resources import physical_cores
 from paretune.core.user_paths import expanded
 from paretune.data.catalog import DataCatalog, DataSpec, Split, columns_of, references_of
 from paretune.models.handle import detect_kind

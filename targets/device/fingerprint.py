@@ -9,11 +9,14 @@ import subprocess
 from functools import cache
 from pathlib import Path
 
-import psutil
-
-from paretune.core.cores import _cgroup_folders, _number, logical_cores, physical_cores
 from paretune.core.device import TargetInfo
 from paretune.core.distributions import variants
+from paretune.core.resources import (
+    free_memory,
+    logical_cores,
+    physical_cores,
+    total_memory,
+)
 from paretune.targets.device.providers import PROVIDER_PACKAGES, providers_found
 
 # What a speed or a scored answer may depend on.
@@ -83,38 +86,12 @@ def _processor() -> tuple[str, tuple[str, ...]]:
     )
 
 
-def total_memory() -> int:
-    """Return the memory that may be used, in bytes: the machine's, or its container's limit."""
-    limit = _memory_limit()
-    total = psutil.virtual_memory().total
-    return total if limit is None else min(total, limit)
-
-
-def free_memory() -> int:
-    """Return the memory that is free now, in bytes: the machine's, or its container's."""
-    free = psutil.virtual_memory().available
-    for folder in _cgroup_folders("memory"):
-        limit = _number(folder, "memory.max", "memory.limit_in_bytes")
-        used = _number(folder, "memory.current", "memory.usage_in_bytes")
-        if limit is not None:
-            free = min(free, limit - (used or 0))
-    return max(0, free)
-
-
 def free_disk(folder: Path) -> int:
     """Return the disk that is free where a folder lies or will lie, in bytes."""
     folder = folder.absolute()
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     return shutil.disk_usage(folder).free
-
-
-def _memory_limit() -> int | None:
-    found = (
-        _number(folder, "memory.max", "memory.limit_in_bytes")
-        for folder in _cgroup_folders("memory")
-    )
-    return min((limit for limit in found if limit is not None), default=None)
 
 
 @cache

@@ -18,9 +18,10 @@ from typing import Literal, Self
 from paretune.core.device import TargetInfo
 from paretune.core.errors import StateError, UsageError
 from paretune.core.job import JOB_MEMORY_SHARE, Job, JobResult
+from paretune.core.resources import free_memory, total_memory
 from paretune.registry import BUILTIN, find_evaluator
 from paretune.store.staging import Staging
-from paretune.targets.device.fingerprint import device, free_memory, gpu_names, total_memory
+from paretune.targets.device.fingerprint import device, gpu_names
 from paretune.targets.interleave import interleave
 from paretune.targets.launchers.fork_server import ForkServer
 from paretune.targets.launchers.process import JobRun, Spawner

@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from paretune.core.candidate import RuntimeSettings
-from paretune.core.cores import physical_cores
 from paretune.core.errors import InvalidArtifactError, ParetuneError
 from paretune.core.fidelity import Compared, Fidelity, Verdict, bound
 from paretune.core.jsontools import Json, digest, read_json
 from paretune.core.model import Model, ModelKind
 from paretune.core.progress import Progress
+from paretune.core.resources import physical_cores
 from paretune.data.context import Context
 from paretune.passes.base import Pass
 from paretune.targets.worker.compared_cache import ComparedCache

@@ -11,7 +11,7 @@ from fake_study import search, write_fake_study
 
 from paretune.config import load
 from paretune.core.candidate import describe
-from paretune.core.cores import logical_cores
+from paretune.core.resources import logical_cores
 from paretune.preflight.dry_run import foresee, render
 from paretune.preflight.prepared import PreparedSearch
 from paretune.store.artifacts import Store

@@ -1,4 +1,4 @@
-"""How many processor cores this process may use: affinity and the container's quota count."""
+"""How many cores and how much memory this process may use: affinity and container limits count."""
 
 from __future__ import annotations
 
@@ -116,3 +116,29 @@ def cgroup_folders(controller: str, groups: str, mounts: str) -> list[Path]:
 def _unescaped(text: str) -> str:
     r"""Return a field of mountinfo, in which spaces stand as ``\040``."""
     return re.sub(r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), text)
+
+
+def total_memory() -> int:
+    """Return the memory that may be used, in bytes: the machine's, or its container's limit."""
+    limit = _memory_limit()
+    total = psutil.virtual_memory().total
+    return total if limit is None else min(total, limit)
+
+
+def free_memory() -> int:
+    """Return the memory that is free now, in bytes: the machine's, or its container's."""
+    free = psutil.virtual_memory().available
+    for folder in _cgroup_folders("memory"):
+        limit = _number(folder, "memory.max", "memory.limit_in_bytes")
+        used = _number(folder, "memory.current", "memory.usage_in_bytes")
+        if limit is not None:
+            free = min(free, limit - (used or 0))
+    return max(0, free)
+
+
+def _memory_limit() -> int | None:
+    found = (
+        _number(folder, "memory.max", "memory.limit_in_bytes")
+        for folder in _cgroup_folders("memory")
+    )
+    return min((limit for limit in found if limit is not None), default=None)
