@@ -143,7 +143,7 @@ def test_09_keys_know_package_versions_and_speeds_their_device(
     monkeypatch.undo()
     config = write_fake_study(tmp_path, {"x": 1})
     search(config)
-    monkeypatch.setattr("paretune.core.resources.physical_cores", lambda: 77)
+    monkeypatch.setattr("paretune.targets.device.fingerprint.physical_cores", lambda: 77)
     with pytest.raises(UsageError, match="device was"):
         search(config)
 
