@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
+from paretune.core import params as declared
 from paretune.core.candidate import RuntimeSettings
 from paretune.core.measurement import Measurement, MetricSpec, Rung
-from paretune.core.model import Model, ModelKind
-from paretune.core.params import Params
+from paretune.core.model import Model
+from paretune.core.params import NoParams, Params
 from paretune.data.context import Context
 
 
@@ -49,7 +51,6 @@ class Evaluator(Protocol):
         name: As in the configuration.
         version: Raise it whenever the same model gives other numbers.
         Params: Its parameters.
-        accepts: Kinds of model it can measure.
         rungs: The rungs it can measure at, cheapest first; the last one is its final word.
         params: This instance's parameters.
         metrics: What this instance yields (may depend on the parameters).
@@ -67,7 +68,6 @@ class Evaluator(Protocol):
     name: ClassVar[str]
     version: ClassVar[int]
     Params: ClassVar[type[Params]]
-    accepts: ClassVar[frozenset[ModelKind]]
     rungs: ClassVar[tuple[Rung, ...]]
     fresh_process: ClassVar[bool]
     params: Any
@@ -100,3 +100,37 @@ class Evaluator(Protocol):
         Raises:
             InvalidArtifactError: The model does not load or generate.
         """
+
+
+class EvaluatorBase(ABC):
+    """What most evaluators have in common; a subclass declares the rest (see `Evaluator`).
+
+    A subclass sets `name` and `metrics` and writes `measure`. Without more it has no parameters,
+    reads no data set, and measures once, at the last rung.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+    Params: ClassVar[type[declared.Params]] = NoParams
+    rungs: ClassVar[tuple[Rung, ...]] = (Rung.FULL,)
+    fresh_process: ClassVar[bool] = False
+
+    def __init__(self, params: Any) -> None:
+        self.params = params
+
+    @property
+    @abstractmethod
+    def metrics(self) -> tuple[MetricSpec, ...]:
+        """What this instance yields; a tuple in the class where parameters do not change it."""
+
+    @property
+    def data(self) -> tuple[str, ...]:
+        """The data set that its parameter `data` names, if it has one."""
+        named = getattr(self.params, "data", None)
+        return (named,) if named else ()
+
+    @abstractmethod
+    def measure(
+        self, model: Model, runtime: RuntimeSettings, rung: Rung, budget: Budget, context: Context
+    ) -> list[Measurement]:
+        """Measure; see `Evaluator.measure`."""

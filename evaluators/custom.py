@@ -12,10 +12,10 @@ from paretune.core.candidate import RuntimeSettings
 from paretune.core.code_files import code_of, from_source
 from paretune.core.errors import UsageError
 from paretune.core.measurement import Direction, Measurement, MetricSpec, Rung
-from paretune.core.model import Model, ModelKind
+from paretune.core.model import Model
 from paretune.core.params import Params, parameter
 from paretune.data.context import Context
-from paretune.evaluators.base import Budget
+from paretune.evaluators.base import Budget, EvaluatorBase
 from paretune.runtimes.serving import open_session
 from paretune.stats.intervals import bootstrap_mean
 
@@ -37,30 +37,19 @@ class CustomParams(Params):
     data: str | None = parameter(None, "Data set that the function is given.", search="none")
 
 
-class Custom:
+class Custom(EvaluatorBase):
     """Calls the user's function; only with --trust-remote-code."""
 
-    name: ClassVar[str] = "custom"
-    version: ClassVar[int] = 1
-    Params: ClassVar[type[Params]] = CustomParams
-    accepts: ClassVar[frozenset[ModelKind]] = frozenset({ModelKind.GENAI, ModelKind.HF})
-    rungs: ClassVar[tuple[Rung, ...]] = (Rung.FULL,)
-    fresh_process: ClassVar[bool] = False
+    name = "custom"
+    Params = CustomParams
+    params: CustomParams
     runs_user_code: ClassVar[bool] = True
-
-    def __init__(self, params: CustomParams) -> None:
-        self.params = params
 
     @property
     def metrics(self) -> tuple[MetricSpec, ...]:
         """The one that the configuration names."""
         p = self.params
         return (MetricSpec(p.metric, p.unit, p.direction, p.device),)
-
-    @property
-    def data(self) -> tuple[str, ...]:
-        """The data set that the function is given."""
-        return () if self.params.data is None else (self.params.data,)
 
     def measure(
         self, model: Model, runtime: RuntimeSettings, rung: Rung, budget: Budget, context: Context

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import statistics
 import subprocess
-from typing import ClassVar
 
 from paretune.core.candidate import RuntimeSettings
 from paretune.core.child_interpreter import calling
 from paretune.core.errors import InvalidArtifactError
 from paretune.core.measurement import Measurement, MetricSpec, Rung
-from paretune.core.model import Model, ModelKind
+from paretune.core.model import Model
 from paretune.core.params import Params, parameter
 from paretune.core.progress import Progress
 from paretune.data.context import Context
-from paretune.evaluators.base import Budget
+from paretune.evaluators.base import Budget, EvaluatorBase
 from paretune.evaluators.footprint_probe import told_by
 from paretune.models.handle import folder_bytes
 from paretune.stats.pooling import interval
@@ -30,35 +29,21 @@ class FootprintParams(Params):
     )
 
 
-class Footprint:
+class Footprint(EvaluatorBase):
     """Size on disk, peak memory and load time, the last two in processes of their own.
 
     The size is known at the first rung: it is exact, and rules a candidate out at once.
     """
 
-    name: ClassVar[str] = "footprint"
-    version: ClassVar[int] = 1
-    Params: ClassVar[type[Params]] = FootprintParams
-    accepts: ClassVar[frozenset[ModelKind]] = frozenset({ModelKind.GENAI, ModelKind.HF})
-    rungs: ClassVar[tuple[Rung, ...]] = (Rung.SMOKE, Rung.FULL)
-    fresh_process: ClassVar[bool] = False
-
-    def __init__(self, params: FootprintParams) -> None:
-        self.params = params
-
-    @property
-    def metrics(self) -> tuple[MetricSpec, ...]:
-        """Size, peak memory, load time."""
-        return (
-            MetricSpec("size_mb", "MB", "minimize", device=False),
-            MetricSpec("peak_memory_mb", "MB", "minimize", device=True),
-            MetricSpec("load_s", "s", "minimize", device=True),
-        )
-
-    @property
-    def data(self) -> tuple[str, ...]:
-        """None."""
-        return ()
+    name = "footprint"
+    Params = FootprintParams
+    params: FootprintParams
+    rungs = (Rung.SMOKE, Rung.FULL)
+    metrics = (
+        MetricSpec("size_mb", "MB", "minimize", device=False),
+        MetricSpec("peak_memory_mb", "MB", "minimize", device=True),
+        MetricSpec("load_s", "s", "minimize", device=True),
+    )
 
     def measure(
         self, model: Model, runtime: RuntimeSettings, rung: Rung, budget: Budget, context: Context

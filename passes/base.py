@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
+from paretune.core import params as declared
 from paretune.core.estimate import DataSize, Estimate
 from paretune.core.fidelity import Fidelity
 from paretune.core.model import Model, ModelInfo, ModelKind
@@ -26,6 +29,7 @@ __all__ = [
     "NoParams",
     "Params",
     "Pass",
+    "PassBase",
     "Progress",
     "Searchable",
     "parameter",
@@ -85,3 +89,41 @@ class Pass(Protocol):
             PassError: The parameters ask for what cannot be done.
             InvalidArtifactError: What was built does not load.
         """
+
+
+class PassBase(ABC):
+    """What most passes have in common; a subclass declares the rest (see `Pass`).
+
+    A subclass sets `name`, `accepts`, `produces` and writes `run`. Without more it has no
+    parameters, reads no data set, refuses nothing, costs an unknown amount, and its output has the
+    facts of its input.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+    accepts: ClassVar[frozenset[ModelKind]]
+    produces: ClassVar[ModelKind]
+    Params: ClassVar[type[declared.Params]] = NoParams
+    packages: ClassVar[tuple[str, ...]] = ()
+    provider_matters: ClassVar[bool] = False
+    trains: ClassVar[bool] = False
+
+    def data(self, params: Any) -> tuple[str, ...]:
+        """Return no data set: it reads none."""
+        return ()
+
+    def check(self, model: ModelInfo, params: Any, target: TargetInfo, provider: str) -> str | None:
+        """Return None: it works on every model of the kinds that it accepts."""
+        return None
+
+    def estimate(self, model: ModelInfo, params: Any, target: TargetInfo) -> Estimate:
+        """Return that the cost is unknown."""
+        return Estimate()
+
+    def predict(self, model: ModelInfo, params: Any) -> ModelInfo:
+        """Return the facts of the input, with the new kind and the parameters."""
+        return replace(model, kind=self.produces, built_with=params.model_dump(mode="json"))
+
+    @abstractmethod
+    def run(self, model: Model, params: Any, context: Context) -> None:
+        """Write the new model into ``context.out``; see `Pass.run`."""

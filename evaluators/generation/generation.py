@@ -19,11 +19,10 @@ from typing import Any, ClassVar
 
 from paretune.core.candidate import RuntimeSettings
 from paretune.core.measurement import Measurement, MetricSpec, Rung
-from paretune.core.model import Model, ModelKind
-from paretune.core.params import Params
+from paretune.core.model import Model
 from paretune.core.progress import Progress
 from paretune.data.context import Context
-from paretune.evaluators.base import Budget
+from paretune.evaluators.base import Budget, EvaluatorBase
 from paretune.evaluators.generation.context_probe import peak_in_a_process
 from paretune.evaluators.generation.timing import (
     Effort,
@@ -119,21 +118,17 @@ class Stream:
         return Request(ttft / 1e6, tuple(decode), filling / 1e6)
 
 
-class Generation:
+class Generation(EvaluatorBase):
     """Time to first token, decode latency and tokens per second, under the use that is asked of."""
 
-    name: ClassVar[str] = "generation"
-    version: ClassVar[int] = 2
-    Params: ClassVar[type[Params]] = GenerationParams
-    accepts: ClassVar[frozenset[ModelKind]] = frozenset({ModelKind.GENAI, ModelKind.HF})
-    rungs: ClassVar[tuple[Rung, ...]] = (Rung.ROUGH, Rung.FULL)
-    fresh_process: ClassVar[bool] = False
+    name = "generation"
+    version = 2
+    Params = GenerationParams
+    params: GenerationParams
+    rungs = (Rung.ROUGH, Rung.FULL)
     processes: ClassVar[int] = 3
     takes_turns: ClassVar[bool] = True
     protocol: ClassVar[str] = PROTOCOL
-
-    def __init__(self, params: GenerationParams) -> None:
-        self.params = params
 
     @property
     def metrics(self) -> tuple[MetricSpec, ...]:
@@ -166,11 +161,6 @@ class Generation:
             if name.startswith("ttft")
         }
         return {**found, **({_FIRST: found["ttft_ms_p50"]} if self.params.cold_start else {})}
-
-    @property
-    def data(self) -> tuple[str, ...]:
-        """None: the trace is made from numbers."""
-        return ()
 
     def measure(
         self, model: Model, runtime: RuntimeSettings, rung: Rung, budget: Budget, context: Context

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from paretune.core.candidate import RuntimeSettings
 from paretune.core.errors import DataError
-from paretune.core.measurement import Measurement, MetricSpec, Rung
-from paretune.core.model import Model, ModelKind
+from paretune.core.measurement import Measurement, MetricSpec
+from paretune.core.model import Model
 from paretune.core.params import Params, parameter
-from paretune.core.progress import Progress
+from paretune.data.catalog import Dataset, Example
 from paretune.data.context import Context
 from paretune.data.example_tokens import ExampleEncoder
-from paretune.evaluators.base import Budget
+from paretune.evaluators.examples import ExampleEvaluator, share
 from paretune.models.context_length import most_tokens
 from paretune.runtimes.serving import Session, open_session, score_continuations
 from paretune.stats.by_example import CLASSES
-from paretune.stats.intervals import CONFIDENCE, wilson
+from paretune.stats.intervals import CONFIDENCE
 
 _RESAMPLES = 1000
 
@@ -35,7 +34,7 @@ class ClassificationParams(Params):
     )
 
 
-class Classification:
+class Classification(ExampleEvaluator[int]):
     """Share of examples whose most likely label is the right one.
 
     A label's score is the summed log-probability of all its tokens and the end token, tokenized
@@ -43,60 +42,48 @@ class Classification:
     sample, and the full look goes on where the rough one stopped.
     """
 
-    name: ClassVar[str] = "classification"
-    version: ClassVar[int] = 2
-    Params: ClassVar[type[Params]] = ClassificationParams
-    accepts: ClassVar[frozenset[ModelKind]] = frozenset({ModelKind.GENAI, ModelKind.HF})
-    rungs: ClassVar[tuple[Rung, ...]] = (Rung.ROUGH, Rung.FULL)
-    fresh_process: ClassVar[bool] = False
+    name = "classification"
+    version = 2
+    Params = ClassificationParams
+    params: ClassificationParams
+    metrics = (
+        MetricSpec("accuracy", "fraction", "maximize", device=False),
+        MetricSpec("macro_f1", "fraction", "maximize", device=False),
+    )
 
-    def __init__(self, params: ClassificationParams) -> None:
-        self.params = params
+    def judge(
+        self, model: Model, runtime: RuntimeSettings, dataset: Dataset, context: Context
+    ) -> _Scorer:
+        """Return what finds the position of the most likely label."""
+        session = open_session(model, runtime, trust_remote_code=context.trust_remote_code)
+        labels = self._labels(dataset)
+        return _Scorer(session, labels, dataset, self.params.data, most_tokens(model))
 
-    @property
-    def metrics(self) -> tuple[MetricSpec, ...]:
-        """Accuracy and macro F1."""
-        return (
-            MetricSpec("accuracy", "fraction", "maximize", device=False),
-            MetricSpec("macro_f1", "fraction", "maximize", device=False),
-        )
+    def known(self, dataset: Dataset, previous: Mapping[str, Measurement]) -> dict[int, int]:
+        """Return what the rung before found, if it chose from the same labels."""
+        before = previous.get("accuracy")
+        if before is None or before.details.get("labels") != list(self._labels(dataset)):
+            return {}
+        return dict(zip(before.details["rows"], before.details["predictions"], strict=True))
 
-    @property
-    def data(self) -> tuple[str, ...]:
-        """The data set it measures on."""
-        return (self.params.data,)
-
-    def measure(
-        self, model: Model, runtime: RuntimeSettings, rung: Rung, budget: Budget, context: Context
+    def measurements(
+        self, dataset: Dataset, verdicts: Mapping[int, int], judge: _Scorer | None
     ) -> list[Measurement]:
-        """Classify; returns accuracy with Wilson's interval and macro F1 with a bootstrap's."""
-        dataset = context.data.load(self.params.data)
-        labels = tuple(self.params.labels or dataset.labels)
-        order = list(range(len(dataset.examples)))
-        random.Random(0).shuffle(order)
-        if rung is Rung.ROUGH:
-            order = order[: self.params.rough_examples]
-        order = order[: budget.examples]
-        done = _known(context.previous.get("accuracy"), labels)
-        mismatches = 0
-        if any(index not in done for index in order):
-            session = open_session(model, runtime, trust_remote_code=context.trust_remote_code)
-            scorer = _Scorer(session, labels, dataset, self.params.data, most_tokens(model))
-            for n, index in enumerate(order):
-                if index not in done:
-                    done[index] = scorer.best(dataset.examples[index])
-                if n % 8 == 0:
-                    context.progress(Progress(f"classification:{rung}", n, len(order)))
-            mismatches = scorer.mismatches
-        truth = [_position(labels, dataset.examples[i].answer, self.params.data) for i in order]
-        return _measurements(labels, order, truth, [done[i] for i in order], mismatches)
+        """Return accuracy with Wilson's interval and macro F1 with a bootstrap's."""
+        labels, rows = self._labels(dataset), list(verdicts)
+        truth = [_position(labels, dataset.examples[i].answer, self.params.data) for i in rows]
+        mismatches = 0 if judge is None else judge.mismatches
+        return _measurements(labels, rows, truth, list(verdicts.values()), mismatches)
+
+    def _labels(self, dataset: Dataset) -> tuple[str, ...]:
+        return tuple(self.params.labels or dataset.labels)
 
 
 class _Scorer:
     """Scores prompts against labels that are tokenized once."""
 
     def __init__(
-        self, session: Session, labels: Sequence[str], dataset: Any, ref: str, most: int | None
+        self, session: Session, labels: Sequence[str], dataset: Dataset, ref: str, most: int | None
     ) -> None:
         self._session = session
         self._encoder = ExampleEncoder(session.tokenizer(), dataset.chat, ref)
@@ -105,7 +92,7 @@ class _Scorer:
         self._own = getattr(session, "own_ids", None)
         self.mismatches = 0
 
-    def best(self, example: Any) -> int:
+    def __call__(self, example: Example) -> int:
         ids, fitted = self._encoder.fitted(example, self._room)
         if self._own is not None:
             self.mismatches += self._own(*self._encoder.rendered(fitted)) != ids
@@ -149,8 +136,6 @@ def _measurements(
     n = len(truth)
     # Samples in data order, so that two models can be paired whatever the order of measuring.
     by_row = sorted(zip(rows, truth, predicted, strict=True))
-    right = [float(t == p) for _, t, p in by_row]
-    low, high = wilson(int(sum(right)), n)
     confusion = [[0] * len(labels) for _ in labels]
     for t, p in zip(truth, predicted, strict=True):
         confusion[t][p] += 1
@@ -167,17 +152,7 @@ def _measurements(
     }
     f1, f1_low, f1_high = _macro_f1(truth, predicted, len(labels))
     return [
-        Measurement(
-            "accuracy",
-            sum(right) / n,
-            "fraction",
-            low,
-            high,
-            n,
-            "wilson-1",
-            tuple(right),
-            details=details,
-        ),
+        share("accuracy", [t == p for _, t, p in by_row], details),
         Measurement(
             "macro_f1",
             f1,

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from paretune.core.candidate import RuntimeSettings
 from paretune.core.measurement import Measurement, MetricSpec, Rung
-from paretune.core.model import Model, ModelKind
+from paretune.core.model import Model
 from paretune.core.params import Params, parameter
 from paretune.core.progress import Progress
 from paretune.data.context import Context
 from paretune.data.example_tokens import ExampleEncoder
 from paretune.data.prompts import prompt_ids
-from paretune.evaluators.base import Budget
+from paretune.evaluators.base import Budget, EvaluatorBase
+from paretune.evaluators.examples import shuffled
 from paretune.models.context_length import most_tokens
 from paretune.runtimes.serving import log_softmax, open_session
 from paretune.stats.intervals import student_t
@@ -41,7 +41,7 @@ class PerplexityParams(Params):
     )
 
 
-class Perplexity:
+class Perplexity(EvaluatorBase):
     """Exponential of the mean negative log-likelihood per token.
 
     Plain text is joined and cut into windows; the first token of each is context only. Of data
@@ -49,25 +49,12 @@ class Perplexity:
     each example is a window.
     """
 
-    name: ClassVar[str] = "perplexity"
-    version: ClassVar[int] = 2
-    Params: ClassVar[type[Params]] = PerplexityParams
-    accepts: ClassVar[frozenset[ModelKind]] = frozenset({ModelKind.GENAI, ModelKind.HF})
-    rungs: ClassVar[tuple[Rung, ...]] = (Rung.ROUGH, Rung.FULL)
-    fresh_process: ClassVar[bool] = False
-
-    def __init__(self, params: PerplexityParams) -> None:
-        self.params = params
-
-    @property
-    def metrics(self) -> tuple[MetricSpec, ...]:
-        """Perplexity."""
-        return (MetricSpec("perplexity", "", "minimize", device=False),)
-
-    @property
-    def data(self) -> tuple[str, ...]:
-        """The data set with the text."""
-        return (self.params.data,)
+    name = "perplexity"
+    version = 2
+    Params = PerplexityParams
+    params: PerplexityParams
+    rungs = (Rung.ROUGH, Rung.FULL)
+    metrics = (MetricSpec("perplexity", "", "minimize", device=False),)
 
     def measure(
         self, model: Model, runtime: RuntimeSettings, rung: Rung, budget: Budget, context: Context
@@ -76,12 +63,9 @@ class Perplexity:
         session = open_session(model, runtime, trust_remote_code=context.trust_remote_code)
         dataset = context.data.load(self.params.data)
         windows = list(self.windows(session.tokenizer(), dataset, most_tokens(model)))
-        order = list(range(len(windows)))
         # The first windows of a text are no sample of it: the rough look is at some at random.
-        random.Random(0).shuffle(order)
-        if rung is Rung.ROUGH:
-            order = order[:_ROUGH_WINDOWS]
-        order = order[: budget.examples]
+        most = _ROUGH_WINDOWS if rung is Rung.ROUGH else None
+        order = shuffled(len(windows), most, budget.examples)
         done = _known(context.previous.get("perplexity"))
         for n, index in enumerate(order):
             if index in done:

@@ -66,7 +66,7 @@ def bench_model(
         StateError: The device's profile is damaged.
     """
     model = open_model(path)
-    if model.kind not in find_evaluator("generation").accepts:
+    if model.kind not in (ModelKind.GENAI, ModelKind.HF):
         kind = "an adapter" if model.kind is ModelKind.HF_ADAPTER else f"of kind {model.kind.value}"
         raise UsageError(
             f"model {str(path)!r} is {kind}, which cannot be served by itself",

@@ -11,18 +11,15 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
-from paretune.core import params as declared
 from paretune.core.errors import PassError
 from paretune.core.estimate import Estimate
-from paretune.core.fidelity import Fidelity
-from paretune.core.jsontools import Json
 from paretune.core.model import Model, ModelInfo, ModelKind
 from paretune.core.progress import Progress
 from paretune.data.context import Context
 from paretune.passes.genai.genai import Genai, build, sketch
-from paretune.passes.genai.options import GenaiParams, expected_bytes
+from paretune.passes.genai.options import GenaiParams
 from paretune.passes.lora.lora import widths_of_layers
 from paretune.runtimes.genai_adapters import add_adapter
 
@@ -37,29 +34,13 @@ _SMALL = 1024
 """Tensors below so many bytes stay in the graph's file, as the builder has them."""
 
 
-class GenaiAdapter:
+class GenaiAdapter(Genai):
     """Builds an ONNX Runtime GenAI model with its adapter in a file of its own."""
 
-    name: ClassVar[str] = "genai_adapter"
-    version: ClassVar[int] = 2
-    accepts: ClassVar[frozenset[ModelKind]] = frozenset({ModelKind.HF_ADAPTER})
-    produces: ClassVar[ModelKind] = ModelKind.GENAI
-    Params: ClassVar[type[declared.Params]] = GenaiParams
-    packages: ClassVar[tuple[str, ...]] = (*Genai.packages, "peft")
-    provider_matters: ClassVar[bool] = True
-    trains: ClassVar[bool] = False
-
-    def data(self, params: GenaiParams) -> tuple[str, ...]:
-        """Return no data set: it reads none."""
-        return ()
-
-    def fidelity(self, params: GenaiParams) -> Fidelity:
-        """Return that it computes what base and adapter do, or approximates it."""
-        return params.fidelity
-
-    def sketched(self, params: GenaiParams, provider: str) -> Json:
-        """Return what a sketch depends on beside the model."""
-        return params.sketched(provider)
+    name = "genai_adapter"
+    version = 2
+    accepts = frozenset({ModelKind.HF_ADAPTER})
+    packages = (*Genai.packages, "peft")
 
     def sketch(
         self, model: Model, params: GenaiParams, context: Context
@@ -75,25 +56,15 @@ class GenaiAdapter:
             return "fuse_qkv: with an adapter apart, the three projections stay apart too"
         if model.built_with.get("use_dora"):
             return "an adapter apart cannot be a DoRA one: its base would have to be rescaled"
-        return Genai().check(replace(model, kind=ModelKind.HF), params, target, provider)
+        return super().check(replace(model, kind=ModelKind.HF), params, target, provider)
 
     def estimate(self, model: ModelInfo, params: GenaiParams, target: TargetInfo) -> Estimate:
         """Return what the build of the base costs; the adapter stands beside it."""
-        base_alone = Genai().estimate(model, params, target)
+        base_alone = super().estimate(model, params, target)
         if base_alone.bytes_out is None:
             return base_alone
         adapter = 4 * model.built_with.get("r", 0) * widths_of_layers(model)
         return replace(base_alone, bytes_out=int(base_alone.bytes_out + adapter))
-
-    def predict(self, model: ModelInfo, params: GenaiParams) -> ModelInfo:
-        """Return the build's facts."""
-        return replace(
-            model,
-            kind=ModelKind.GENAI,
-            bytes=expected_bytes(model, params) or 0,
-            precision=params.precision,
-            built_with=params.model_dump(mode="json"),
-        )
 
     def run(self, model: Model, params: GenaiParams, context: Context) -> None:
         """Write the base's ONNX model, the adapter beside it, and the tokenizer.

@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from paretune.core import params as declared
 from paretune.core.distributions import package_version
 from paretune.core.errors import PassError, nearest
 from paretune.core.estimate import Estimate
@@ -23,6 +22,7 @@ from paretune.data.context import Context
 from paretune.models.checks.quantized import refusal
 from paretune.models.containment import check_model
 from paretune.models.handle import inspect
+from paretune.passes.base import PassBase
 from paretune.passes.genai.builder_errors import told
 from paretune.passes.genai.builder_support import unsupported
 from paretune.passes.genai.options import GenaiParams, expected_bytes, options_for, why_not
@@ -44,14 +44,14 @@ _WORKING_COPIES_RTN = 5.0
 _WORKING_COPIES_K_QUANT = 10.5
 
 
-class Genai:
+class Genai(PassBase):
     """Builds an ONNX Runtime GenAI model, quantized to 8 or 4 bits if asked for."""
 
-    name: ClassVar[str] = "genai"
-    version: ClassVar[int] = 2
-    accepts: ClassVar[frozenset[ModelKind]] = frozenset({ModelKind.HF})
-    produces: ClassVar[ModelKind] = ModelKind.GENAI
-    Params: ClassVar[type[declared.Params]] = GenaiParams
+    name = "genai"
+    version = 2
+    accepts = frozenset({ModelKind.HF})
+    produces = ModelKind.GENAI
+    Params = GenaiParams
     packages: ClassVar[tuple[str, ...]] = (
         "onnxruntime-genai",
         "onnxruntime",
@@ -60,12 +60,7 @@ class Genai:
         "torch",
         "transformers",
     )
-    provider_matters: ClassVar[bool] = True
-    trains: ClassVar[bool] = False
-
-    def data(self, params: GenaiParams) -> tuple[str, ...]:
-        """Return no data set: it reads none."""
-        return ()
+    provider_matters = True
 
     def fidelity(self, params: GenaiParams) -> Fidelity:
         """Return that it computes the same, in its precision, or approximates it."""
@@ -119,11 +114,9 @@ class Genai:
     def predict(self, model: ModelInfo, params: GenaiParams) -> ModelInfo:
         """Return the build's facts."""
         return replace(
-            model,
-            kind=ModelKind.GENAI,
+            super().predict(model, params),
             bytes=expected_bytes(model, params) or 0,
             precision=params.precision,
-            built_with=params.model_dump(mode="json"),
         )
 
     def run(self, model: Model, params: GenaiParams, context: Context) -> None:

@@ -7,17 +7,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from paretune.core import params as declared
 from paretune.core.errors import PassError
 from paretune.core.estimate import Estimate
 from paretune.core.fidelity import Fidelity
 from paretune.core.jsontools import read_json
 from paretune.core.model import Model, ModelInfo, ModelKind
-from paretune.core.params import parameter
+from paretune.core.params import Params, parameter
 from paretune.core.progress import Progress
 from paretune.data.context import Context
+from paretune.passes.base import PassBase
 from paretune.passes.genai.options import quantized_width
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ _HEAD = "/lm_head/MatMul"
 _ALWAYS_WITH_ZERO_POINTS = ("k_quant", "hqq")
 
 
-class MatMulNBitsParams(declared.Params):
+class MatMulNBitsParams(Params):
     """Parameters of `MatMulNBits`; names and meanings are onnxruntime's."""
 
     bits: Literal[4, 8] = parameter(4, "Bits of a weight.", unit="bits")
@@ -68,21 +68,15 @@ class MatMulNBitsParams(declared.Params):
     )
 
 
-class MatMulNBits:
+class MatMulNBits(PassBase):
     """Quantizes the matrices of an fp32 build to 4 or 8 bits, some of them as an exception."""
 
-    name: ClassVar[str] = "matmul_nbits"
-    version: ClassVar[int] = 1
-    accepts: ClassVar[frozenset[ModelKind]] = frozenset({ModelKind.GENAI})
-    produces: ClassVar[ModelKind] = ModelKind.GENAI
-    Params: ClassVar[type[declared.Params]] = MatMulNBitsParams
-    packages: ClassVar[tuple[str, ...]] = ("onnxruntime", "onnx", "onnx-ir", "torch")
-    provider_matters: ClassVar[bool] = True  # the default accuracy_level
-    trains: ClassVar[bool] = False
-
-    def data(self, params: MatMulNBitsParams) -> tuple[str, ...]:
-        """Return no data set: it reads none."""
-        return ()
+    name = "matmul_nbits"
+    accepts = frozenset({ModelKind.GENAI})
+    produces = ModelKind.GENAI
+    Params = MatMulNBitsParams
+    packages = ("onnxruntime", "onnx", "onnx-ir", "torch")
+    provider_matters = True  # the default accuracy_level
 
     def fidelity(self, params: MatMulNBitsParams) -> Fidelity:
         """Return that it approximates."""
@@ -129,10 +123,9 @@ class MatMulNBits:
     def predict(self, model: ModelInfo, params: MatMulNBitsParams) -> ModelInfo:
         """Return the facts of the quantized build."""
         return replace(
-            model,
+            super().predict(model, params),
             bytes=_expected_bytes(model, params),
             precision=f"int{params.bits}",
-            built_with=params.model_dump(mode="json"),
         )
 
     def run(self, model: Model, params: MatMulNBitsParams, context: Context) -> None:

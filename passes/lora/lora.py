@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
-from paretune.core import params as declared
 from paretune.core.errors import nearest
 from paretune.core.estimate import DataSize, Estimate
 from paretune.core.fidelity import Fidelity
 from paretune.core.model import Model, ModelInfo, ModelKind
 from paretune.data.context import Context
 from paretune.models.checks.quantized import refusal
+from paretune.passes.base import PassBase
 from paretune.passes.lora.params import LoraParams
 
 if TYPE_CHECKING:
@@ -41,17 +40,12 @@ _KEPT_WITH_CHECKPOINTING = 1.0
 _SHARED_WHEN_TIED = frozenset({"embed_tokens", "lm_head", "wte", "embed_in", "embed_out"})
 
 
-class Lora:
-    """Fine-tunes a low-rank adapter (LoRA, DoRA) on a data set."""
+class TrainsAdapter(PassBase):
+    """What passes that train an adapter have in common."""
 
-    name: ClassVar[str] = "lora"
-    version: ClassVar[int] = 4
-    accepts: ClassVar[frozenset[ModelKind]] = frozenset({ModelKind.HF})
-    produces: ClassVar[ModelKind] = ModelKind.HF_ADAPTER
-    Params: ClassVar[type[declared.Params]] = LoraParams
-    packages: ClassVar[tuple[str, ...]] = ("torch", "transformers", "peft", "accelerate")
-    provider_matters: ClassVar[bool] = False
-    trains: ClassVar[bool] = True
+    accepts = frozenset({ModelKind.HF})
+    produces = ModelKind.HF_ADAPTER
+    trains = True
 
     def data(self, params: LoraParams) -> tuple[str, ...]:
         """Return the references of the data sets that a run reads."""
@@ -60,6 +54,15 @@ class Lora:
     def fidelity(self, params: LoraParams) -> Fidelity:
         """Return that what it trains is another model."""
         return Fidelity.CHANGED
+
+
+class Lora(TrainsAdapter):
+    """Fine-tunes a low-rank adapter (LoRA, DoRA) on a data set."""
+
+    name = "lora"
+    version = 4
+    Params = LoraParams
+    packages = ("torch", "transformers", "peft", "accelerate")
 
     def check(
         self, model: ModelInfo, params: LoraParams, target: TargetInfo, provider: str
@@ -131,10 +134,6 @@ class Lora:
         else:
             trained = examples * (1.0 if params.epochs is None else params.epochs)
         return _seconds(trained * tokens, model, params)
-
-    def predict(self, model: ModelInfo, params: LoraParams) -> ModelInfo:
-        """Return the adapter with its base's facts."""
-        return replace(model, kind=ModelKind.HF_ADAPTER, built_with=params.model_dump(mode="json"))
 
     def run(self, model: Model, params: LoraParams, context: Context) -> None:
         """Train, and write ``adapter_model.safetensors``, its config and ``training.json``.

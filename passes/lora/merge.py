@@ -6,9 +6,8 @@ import shutil
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
-from paretune.core import params as declared
 from paretune.core.errors import PassError
 from paretune.core.estimate import Estimate
 from paretune.core.fidelity import Fidelity
@@ -18,6 +17,7 @@ from paretune.core.progress import Progress
 from paretune.data.context import Context
 from paretune.models.checks.quantized import refusal
 from paretune.models.containment import check_model
+from paretune.passes.base import PassBase
 
 if TYPE_CHECKING:
     from paretune.core.device import TargetInfo
@@ -32,21 +32,14 @@ _COPIED = frozenset({".json", ".jinja", ".txt", ".model", ".tiktoken"})
 _NOT_COPIED = frozenset({"config.json", "model.safetensors.index.json"})
 
 
-class Merge:
+class Merge(PassBase):
     """Adds an adapter into its base model's weights, in fp32."""
 
-    name: ClassVar[str] = "merge"
-    version: ClassVar[int] = 2
-    accepts: ClassVar[frozenset[ModelKind]] = frozenset({ModelKind.HF_ADAPTER})
-    produces: ClassVar[ModelKind] = ModelKind.HF
-    Params: ClassVar[type[declared.Params]] = NoParams
-    packages: ClassVar[tuple[str, ...]] = ("torch", "transformers", "peft", "safetensors")
-    provider_matters: ClassVar[bool] = False
-    trains: ClassVar[bool] = False
-
-    def data(self, params: NoParams) -> tuple[str, ...]:
-        """Return no data set: it reads none."""
-        return ()
+    name = "merge"
+    version = 2
+    accepts = frozenset({ModelKind.HF_ADAPTER})
+    produces = ModelKind.HF
+    packages = ("torch", "transformers", "peft", "safetensors")
 
     def fidelity(self, params: NoParams) -> Fidelity:
         """Return that the merged model computes what base and adapter do."""
@@ -80,11 +73,9 @@ class Merge:
     def predict(self, model: ModelInfo, params: NoParams) -> ModelInfo:
         """Return the base's facts, in fp32."""
         return replace(
-            model,
-            kind=ModelKind.HF,
+            super().predict(model, params),
             bytes=4 * model.parameters or model.bytes,
             precision="fp32",
-            built_with={},
         )
 
     def run(self, model: Model, params: NoParams, context: Context) -> None:

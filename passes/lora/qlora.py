@@ -12,13 +12,11 @@ import importlib.util
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from paretune.core import params as declared
 from paretune.core.estimate import Estimate
-from paretune.core.fidelity import Fidelity
-from paretune.core.model import Model, ModelInfo, ModelKind
+from paretune.core.model import Model, ModelInfo
 from paretune.core.params import parameter
 from paretune.data.context import Context
-from paretune.passes.lora.lora import Lora, weights_of_layers
+from paretune.passes.lora.lora import Lora, TrainsAdapter, weights_of_layers
 from paretune.passes.lora.params import Dtype, LoraParams
 
 if TYPE_CHECKING:
@@ -47,25 +45,13 @@ class QLoraParams(LoraParams):
         return (self.dtype,) if self.quant_type == "int8" else (self.dtype, self.compute_dtype)
 
 
-class QLora:
+class QLora(TrainsAdapter):
     """Fine-tunes a low-rank adapter on a quantized base (QLoRA)."""
 
-    name: ClassVar[str] = "qlora"
-    version: ClassVar[int] = 3
-    accepts: ClassVar[frozenset[ModelKind]] = frozenset({ModelKind.HF})
-    produces: ClassVar[ModelKind] = ModelKind.HF_ADAPTER
-    Params: ClassVar[type[declared.Params]] = QLoraParams
-    packages: ClassVar[tuple[str, ...]] = (*Lora.packages, "bitsandbytes")
-    provider_matters: ClassVar[bool] = False
-    trains: ClassVar[bool] = True
-
-    def data(self, params: QLoraParams) -> tuple[str, ...]:
-        """Return the references of the data sets that a run reads."""
-        return Lora().data(params)
-
-    def fidelity(self, params: QLoraParams) -> Fidelity:
-        """Return that what it trains is another model."""
-        return Fidelity.CHANGED
+    name = "qlora"
+    version = 3
+    Params = QLoraParams
+    packages = (*Lora.packages, "bitsandbytes")
 
     def check(
         self, model: ModelInfo, params: QLoraParams, target: TargetInfo, provider: str
@@ -95,10 +81,6 @@ class QLora:
             a_weight -= 4 if params.dtype == "fp32" else 2
         peak = full.peak_memory + a_weight * weights_of_layers(model)
         return replace(full, peak_memory=int(peak), seconds=None)
-
-    def predict(self, model: ModelInfo, params: QLoraParams) -> ModelInfo:
-        """Return the adapter with its base's facts."""
-        return replace(model, kind=ModelKind.HF_ADAPTER, built_with=params.model_dump(mode="json"))
 
     def run(self, model: Model, params: QLoraParams, context: Context) -> None:
         """Train, and write ``adapter_model.safetensors``, its config and ``training.json``.

@@ -1,0 +1,119 @@
+"""What evaluators that judge one example after another have in common."""
+
+from __future__ import annotations
+
+import random
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Generic, TypeVar
+
+from paretune.core.candidate import RuntimeSettings
+from paretune.core.jsontools import Json
+from paretune.core.measurement import Measurement, Rung
+from paretune.core.model import Model
+from paretune.core.progress import Progress
+from paretune.data.catalog import Dataset, Example
+from paretune.data.context import Context
+from paretune.evaluators.base import Budget, EvaluatorBase
+from paretune.stats.intervals import wilson
+
+Verdict = TypeVar("Verdict")
+
+
+class ExampleEvaluator(EvaluatorBase, Generic[Verdict]):
+    """Judges the examples of a data set one by one.
+
+    A subclass writes `judge` and declares parameters with `data` (the data set's reference) and
+    `rough_examples` (how many examples the rough rung takes). Examples are taken in one fixed
+    shuffled order, so that the rough rung is a fair sample; the full rung goes on where the rough
+    one stopped. Where a verdict is right or wrong and there is one metric, that is all; otherwise
+    a subclass replaces `known` and `measurements` too.
+    """
+
+    rungs = (Rung.ROUGH, Rung.FULL)
+
+    @abstractmethod
+    def judge(
+        self, model: Model, runtime: RuntimeSettings, dataset: Dataset, context: Context
+    ) -> Callable[[Example], Verdict]:
+        """Load the model, and return the function that judges an example.
+
+        It is not called where the rung before has judged every example already.
+
+        Args:
+            model: The packaged model.
+            runtime: Provider and threads to run it with.
+            dataset: Whose examples will be judged.
+            context: Data, progress, flags.
+        """
+
+    def known(self, dataset: Dataset, previous: Mapping[str, Measurement]) -> dict[int, Any]:
+        """Return the verdicts of the rung before, by the number of the example.
+
+        Args:
+            dataset: Whose examples were judged.
+            previous: What was measured at the rung before, by metric.
+        """
+        before = previous.get(self.metrics[0].name)
+        return (
+            {} if before is None else dict(zip(before.details["rows"], before.samples, strict=True))
+        )
+
+    def measurements(
+        self, dataset: Dataset, verdicts: Mapping[int, Verdict], judge: Any
+    ) -> list[Measurement]:
+        """Return the share of right verdicts, with Wilson's interval.
+
+        Samples are 0 or 1 in the order of the data, so that two models can be paired.
+
+        Args:
+            dataset: Whose examples were judged.
+            verdicts: By the number of the example, in the order of judging.
+            judge: What `judge` returned; None if no example was left to judge.
+        """
+        rows = sorted(verdicts)
+        right = [bool(verdicts[row]) for row in rows]
+        return [share(self.metrics[0].name, right, {"rows": rows})]
+
+    def measure(
+        self, model: Model, runtime: RuntimeSettings, rung: Rung, budget: Budget, context: Context
+    ) -> list[Measurement]:
+        """Judge the examples of a rung that no rung before has judged, and measure over all."""
+        dataset = context.data.load(self.params.data)
+        most = self.params.rough_examples if rung is Rung.ROUGH else None
+        order = shuffled(len(dataset.examples), most, budget.examples)
+        done, judge = self.known(dataset, context.previous), None
+        for n, index in enumerate(order):
+            if index not in done:
+                judge = judge or self.judge(model, runtime, dataset, context)
+                context.progress(Progress(f"{self.name}:{rung}", n, len(order)))
+                done[index] = judge(dataset.examples[index])
+        return self.measurements(dataset, {index: done[index] for index in order}, judge)
+
+
+def share(metric: str, right: Sequence[bool], details: Mapping[str, Json]) -> Measurement:
+    """Return a share of right answers, with Wilson's interval.
+
+    Args:
+        metric: Its name.
+        right: Of each example, in the order of the data.
+        details: Which examples they are (`rows`), and what else to keep.
+    """
+    count, n = sum(right), len(right)
+    low, high = wilson(count, n)
+    samples = tuple(map(float, right))
+    return Measurement(
+        metric, count / n, "fraction", low, high, n, "wilson-1", samples, details=details
+    )
+
+
+def shuffled(count: int, *most: int | None) -> list[int]:
+    """Return the numbers of examples in the fixed order in which they are taken.
+
+    Args:
+        count: How many there are.
+        *most: Each a limit on how many are taken; None: no limit.
+    """
+    order = list(range(count))
+    random.Random(0).shuffle(order)
+    return order[: min((count, *(limit for limit in most if limit is not None)))]
