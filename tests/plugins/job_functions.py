@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import subprocess
@@ -12,9 +11,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from paretune.testing.jobs import add, fail, raise_memory_error, segfault, sleep, spin
 
-def add(a: float, b: float) -> float:
-    return a + b
+__all__ = ["add", "fail", "raise_memory_error", "segfault", "sleep", "spin"]
 
 
 def echo(value: Any) -> Any:
@@ -39,10 +38,6 @@ def not_a_number() -> dict[str, float]:
     return {"value": float("nan"), "low": float("-inf")}
 
 
-def fail(message: str) -> None:
-    raise ValueError(message)
-
-
 def raise_from(module: str, name: str, message: str) -> None:
     raise getattr(__import__(module, fromlist=[name]), name)(message)
 
@@ -54,10 +49,6 @@ def leave(status: int) -> None:
 def drop_dead(status: int) -> None:
     print("last words")
     os._exit(status)
-
-
-def segfault() -> None:
-    ctypes.string_at(0)
 
 
 def kill_self(number: int) -> None:
@@ -90,16 +81,6 @@ def kill_server() -> None:
     time.sleep(900)
 
 
-def sleep(seconds: float) -> float:
-    time.sleep(seconds)
-    return seconds
-
-
-def spin() -> None:
-    while True:
-        pass
-
-
 def ignore_sigterm(ready: str) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     Path(ready).touch()
@@ -118,10 +99,6 @@ def hold(megabytes: int, seconds: float) -> int:
     held = bytearray(b"x") * (megabytes * 1_000_000)
     time.sleep(seconds)
     return len(held)
-
-
-def raise_memory_error() -> None:
-    raise MemoryError
 
 
 def chatter(lines: int) -> str:
