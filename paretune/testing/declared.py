@@ -65,7 +65,7 @@ def keeps_parameters(params: Params) -> None:
             continue
         raise AssertionError(f"{key} can be changed: parameters are frozen")
     try:
-        type(params)(**params.model_dump(), no_such_parameter=1)
+        type(params)(**params.model_dump(), **{"no_such_parameter": 1})
     except ValidationError:
         return
     raise AssertionError("a parameter that does not exist is taken")
