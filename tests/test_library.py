@@ -135,7 +135,7 @@ def test_arguments_are_checked_as_switches_are(call: dict[str, Any], told: str) 
 
 
 def test_a_comparison_of_one_name_is_said() -> None:
-    with pytest.raises(paretune.UsageError, match="two or more, as a list"):
+    with pytest.raises(paretune.UsageError, match="a list of two or more"):
         paretune.compare("models/a")
 
 
@@ -151,14 +151,14 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
         (["M"], {}, "1 to compare"),
         (["M", "nowhere"], {}, "no such folder"),
         (["M", "a\0b"], {}, r"a\\x00b"),
-        (["M", "M"], {"rounds": 0}, "rounds 0: expected a whole number from 1 on"),
+        (["M", "M"], {"rounds": 0}, "rounds 0: expected a whole number of at least 1"),
         (["M", "M"], {"rounds": True}, "rounds True"),
         (["M", "M"], {"threads": 0}, "threads 0"),
         (["M", "M"], {"time": -1}, "time -1: expected a time above 0"),
         (["M", "M"], {"time": math.nan}, "time nan"),
         (["M", "M"], {"time": True}, "time True"),
         (["M", "M"], {"margin": 2}, "margin 2: expected a share"),
-        (["M", "M"], {"new_tokens": 1}, "new_tokens 1: expected a whole number from 2 on"),
+        (["M", "M"], {"new_tokens": 1}, "new_tokens 1: expected a whole number of at least 2"),
         (["M", "M"], {"prompt_tokens": 40, "new_tokens": 30}, "71 tokens are needed"),
     ],
 )

@@ -68,7 +68,7 @@ def test_bytes_and_share_are_shown(tmp_path: Path) -> None:
     unmeasured = {**whole, "decode_share": None, "ttft_share": None}
     write_report(results(whole, unmeasured, None, "absent"), tmp_path / "r.html")
     page = (tmp_path / "r.html").read_text()
-    assert "MB a token" in page
+    assert "MB per token" in page
     cells = re.findall(r'<td class="n" data-v="84000000"[^>]*>(.*?)</td>\s*(<td.*?</td>)', page)
     assert cells[0] == ("84", '<td class="n" data-v="0.4567">46<small>prompt 31</small></td>')
     assert cells[1] == ("84", '<td class="n" data-v=""></td>')
@@ -79,7 +79,7 @@ def test_bytes_and_share_are_shown(tmp_path: Path) -> None:
 
 def test_an_older_study_has_no_such_columns(tmp_path: Path) -> None:
     write_report(results("absent", None), tmp_path / "r.html")
-    assert "MB a token" not in (tmp_path / "r.html").read_text()
+    assert "MB per token" not in (tmp_path / "r.html").read_text()
 
 
 def test_a_device_that_was_not_measured_has_no_share_and_it_is_said(tmp_path: Path) -> None:
@@ -91,6 +91,6 @@ def test_a_device_that_was_not_measured_has_no_share_and_it_is_said(tmp_path: Pa
     }
     write_report(results(unmeasured), tmp_path / "r.html")
     page = (tmp_path / "r.html").read_text()
-    assert "MB a token" in page
-    assert "roof, %" not in page
-    assert "is shown once <code>paretune bench</code> has measured it" in page
+    assert "MB per token" in page
+    assert "roofline, %" not in page
+    assert "Run <code>paretune bench</code> to measure this" in page

@@ -1,7 +1,7 @@
 """The device's own figures: memory bandwidth, matrix speed, start-up, noise.
 
 A decode step reads the whole model once, so ``bandwidth / bytes`` bounds the tokens per second. A
-prefill is bound by matrix speed. Both depend on threads, hence one figure a thread count.
+prefill is bound by matrix speed. Both depend on threads, so there is one figure per thread count.
 """
 
 from __future__ import annotations
@@ -133,13 +133,13 @@ def thread_counts(info: TargetInfo) -> list[int]:
 
 
 def _start_up(target: Target) -> list[Json]:
-    """Measure what a job's process costs, and an interpreter that imports the run-time."""
+    """Measure the time of a job's process, and of an interpreter that imports the runtime."""
     call = Job("call", {"function": "paretune.bench.figures:nothing", "args": {}}, _LIMITS)
     value_of(target, call)  # the first one waits for the fork server's imports
     jobs = [_seconds(lambda: value_of(target, call)) * 1e3 for _ in range(_STARTS)]
     return [
         figure("job start and end", "ms", jobs),
-        _spawned("new process, run-time", ("onnxruntime_genai",), 3),
+        _spawned("new process, runtime", ("onnxruntime_genai",), 3),
         _spawned("new process, all imports", RUNTIMES, 2),
     ]
 
@@ -165,7 +165,7 @@ def value_of(target: Target, job: Job) -> Any:
     """Run a job and return its value.
 
     Raises:
-        ParetuneError: It did not come to a good end.
+        ParetuneError: The job did not end normally.
     """
     result = target.submit(job).result()
     if result.status is not JobStatus.OK:

@@ -51,11 +51,11 @@ def timer() -> list[Json]:
 def bandwidth(
     threads: Sequence[int], sets: Sequence[int] = SETS, seconds: float = _BANDWIDTH_S
 ) -> list[Json]:
-    """Measure how fast working sets of several sizes are read over and over.
+    """Measure how fast working sets of several sizes are read repeatedly.
 
-    In two ways, since neither is the quicker everywhere: one sum that PyTorch shares out among its
-    threads, and threads that each sum up a part of their own and do not wait for each other. A
-    matrix-vector product is not used: MKL's reads memory at half the speed on AMD's processors.
+    Two methods are used, because neither is always the faster: one sum that PyTorch divides among
+    its threads, and independent threads that each sum their own part. A matrix-vector product is
+    not used, because MKL's reads memory at half the speed on AMD processors.
 
     Args:
         threads: How many read; one figure each.
@@ -81,7 +81,7 @@ def bandwidth(
 
 
 def _apart(part: Any, count: int, window: float) -> list[float]:
-    """Return the bytes a second that threads read who do not wait for each other, by window."""
+    """Return the bytes per second that independent threads read, by time window."""
     import torch
 
     rounds = [
@@ -173,7 +173,7 @@ def noise(
         seconds: In all, about.
         side: Of the matrix that is read for one row: bound by memory.
         small_side: Of the matrix that is multiplied by many rows: bound by arithmetic.
-        warm_up_s: For each kind, before what counts.
+        warm_up_s: Warm-up of each kind.
 
     Returns:
         ``{"memory": seconds, "arithmetic": seconds, "n": repetitions of the last}``.

@@ -1,4 +1,4 @@
-"""A model's speed, footprint and share of the device's roof, measured as a search measures them."""
+"""A model's speed, footprint and share of the device's roofline, measured as in a search."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ _LIMITS = Limits(seconds=600.0)
 _SHARES = {"decode_ms_p50": "decode_share", "ttft_ms_p50": "ttft_share"}
 _HINTS = {
     ModelKind.HF_ADAPTER: "Merge it into its base model first (pass `merge`).",
-    ModelKind.ONNX: "Build a Hugging Face folder with the pass `genai`: the folder it writes has "
-    "the genai_config.json that generating needs.",
+    ModelKind.ONNX: "Build the model from its Hugging Face folder with the pass `genai`: the "
+    "folder it writes has the genai_config.json that text generation needs.",
 }
 
 
@@ -51,8 +51,8 @@ def bench_model(
         path: A model folder of a kind that can be served (a GenAI or a Hugging Face folder).
         target: Where to measure; None: this machine.
         threads: Threads to run it with; None: the physical cores.
-        store_root: The store with the device's profile, which counts if it is calm; None: go
-            without one.
+        store_root: The store with the device's profile, which is used if it was not disturbed;
+            None: use no profile.
 
     Returns:
         ``{"device", "model", "runtime", "measurements": [...], "noise_floor": share or None,
@@ -69,7 +69,7 @@ def bench_model(
     if model.kind not in (ModelKind.GENAI, ModelKind.HF):
         kind = "an adapter" if model.kind is ModelKind.HF_ADAPTER else f"of kind {model.kind.value}"
         raise UsageError(
-            f"model {str(path)!r} is {kind}, which cannot be served by itself",
+            f"model {str(path)!r} is {kind}, which cannot be run by itself",
             hint=_HINTS.get(model.kind, "Give a GenAI or a Hugging Face folder."),
         )
     if target is None:
@@ -129,7 +129,7 @@ def _needs(
     profile: DeviceProfile | None,
     measured: Mapping[str, Measurement],
 ) -> dict[str, Json] | None:
-    """Return what the model needs of the device, and how near it comes to the roof."""
+    """Return what the model needs of the device, and which share of the roofline it reaches."""
     if model.kind is not ModelKind.GENAI:
         return roofline_entry(inspect(model.path), runtime, profile, measured)
     call = {"function": "paretune.models.onnx_traffic:count", "args": {"folder": str(model.path)}}
@@ -145,10 +145,10 @@ def _why_no_share(
     needs: Mapping[str, Json] | None, profile: DeviceProfile | None, store_root: Path | None
 ) -> str | None:
     if needs is None:
-        return "what this model reads for a token is not known"
+        return "the number of bytes that this model reads per token is not known"
     if profile is None or store_root is None:
         command = "paretune bench" if store_root is None else bench_command(store_root)
-        return f"run `{command}` first (a minute): this device was not measured yet"
+        return f"this device was not measured yet; run `{command}` first (takes a minute)"
     return None if profile.calm else about_profile(profile, store_root, datetime.now(UTC))
 
 
@@ -165,19 +165,19 @@ def render_model(measured: Mapping[str, Json]) -> str:
         spread = "" if m["low"] is None else f"  [{m['low']:.4g}, {m['high']:.4g}], {_counted(m)}"
         reason = f"  ({m['reason']})" if m["reason"] and m["value"] is None else ""
         share = roof.get(_SHARES.get(m["metric"], ""))
-        shown = "" if share is None else f"  {share:.0%} of the roof"
+        shown = "" if share is None else f"  {share:.0%} of the roofline"
         lines.append(f"  {m['metric']:<22}{value:>20}{spread}{shown}{reason}")
     lines.append("")
     if roof:
         lines.append(
-            f"  a decoded token reads {roof['bytes_per_token'] / 1e6:.4g} MB; the roof is the "
-            "time that takes at the bandwidth of this device"
+            f"  bytes read per decoded token: {roof['bytes_per_token'] / 1e6:.4g} MB; the roofline "
+            "is the time to read them at the bandwidth of this device"
         )
     if measured["no_roofline"] is not None:
-        lines.append(f"  no share of the roof: {measured['no_roofline']}")
+        lines.append(f"  no share of the roofline: {measured['no_roofline']}")
     if measured["noise_floor"] is not None:
         lines.append(
-            f"  no interval is narrower than this device's noise floor allows "
+            f"  intervals are at least as wide as this device's noise floor "
             f"({measured['noise_floor']:.1%} between two processes)"
         )
     for problem in measured["problems"]:
@@ -186,8 +186,8 @@ def render_model(measured: Mapping[str, Json]) -> str:
 
 
 def _counted(measurement: Mapping[str, Json]) -> str:
-    """Return what is behind an interval: samples, and the processes that they come from."""
+    """Return the numbers of samples and of processes that an interval is computed from."""
     n, processes = measurement["n"], len(measurement["details"].get("processes", ()))
-    if n == processes:  # each told one number
+    if n == processes:  # one value per process
         return f"{n} processes"
     return f"n={n}" + (f" in {processes} processes" if processes > 1 else "")

@@ -46,17 +46,17 @@ _GIGA = 1e9
 
 
 def noise_floor(medians: Sequence[float]) -> float:
-    """Return how far the medians of two processes of the same work lie apart, 95 times of 100.
+    """Return the 95 % bound of the difference between the medians of two processes of equal work.
 
-    As the logarithm of their ratio, and without bursts: on a shared machine some processes run half
-    as slow again for a second. A few of those shall not widen every interval; they are told apart
-    (`bursts`). So the spread is the median absolute deviation, which half of the values may be off
-    without spoiling it. It knows as much as a standard deviation of 0.37 times as many values does
-    (Rousseeuw and Croux, "Alternatives to the median absolute deviation", 1993), hence Student's t
-    of so many degrees of freedom.
+    It is the logarithm of their ratio, without bursts: on a shared machine some processes are up to
+    50 % slower for a second. A few of those must not widen every interval; they are counted
+    separately (`bursts`). So the spread is the median absolute deviation, which is robust against
+    up to half of the values. Its efficiency is that of a standard deviation of 0.37 times as many
+    values (Rousseeuw and Croux, "Alternatives to the median absolute deviation", 1993), hence
+    Student's t with that number of degrees of freedom.
 
     Args:
-        medians: One a process, two at least.
+        medians: One per process, at least two.
     """
     logs = [math.log(median) for median in medians]
     middle = statistics.median(logs)
@@ -66,7 +66,7 @@ def noise_floor(medians: Sequence[float]) -> float:
 
 
 def bursts(noise: Mapping[str, Sequence[float]]) -> tuple[int, float]:
-    """Return how many of the processes lay beyond the floor of their work, and the furthest share.
+    """Return how many processes exceeded the noise floor of their work, and the largest excess.
 
     Args:
         noise: Each process's median seconds, by work.
@@ -90,8 +90,8 @@ def make_profile(
     Args:
         fingerprint: The device's.
         figures: What `paretune.bench.figures` measured.
-        noise: Of each process of the A/A run, its medians.
-        seen: What others took of the processor meanwhile.
+        noise: The medians of each process of the A/A run.
+        seen: CPU time used by other processes during the measurement.
     """
     by_name = {figure["name"]: figure for figure in figures}
     medians = {
@@ -118,13 +118,14 @@ def make_profile(
 
 
 def problems(around: Environment, profile: DeviceProfile) -> tuple[Issue, ...]:
-    """Return what would spoil measurements on this device, and what spoilt this one."""
+    """Return what would disturb measurements on this device, and what disturbed this one."""
     found = list(issues(around))
     if not profile.calm:
         found.append(
             Issue(
                 f"while this was measured {Interference(profile.others, profile.stolen)}",
-                "bandwidth and arithmetic came out too low, so they rule out no candidate",
+                "the measured bandwidth and arithmetic are too low, so no candidate is ruled out "
+                "by them",
                 "Run `paretune bench` again when the machine is quiet.",
             )
         )
@@ -132,8 +133,9 @@ def problems(around: Environment, profile: DeviceProfile) -> tuple[Issue, ...]:
         found.append(
             Issue(
                 f"two processes of the same work differ by up to {profile.noise_floor:.1%}",
-                "a smaller difference between two models cannot be told from noise",
-                "Mend what is named here, or let finalists be measured for longer.",
+                "a smaller difference between two models cannot be distinguished from noise",
+                "Fix the causes listed here, or give the finalists more time "
+                "(`search: {finals: 5m}`).",
             )
         )
     hit, furthest = bursts(profile.noise)
@@ -141,23 +143,29 @@ def problems(around: Environment, profile: DeviceProfile) -> tuple[Issue, ...]:
         of = sum(map(len, profile.noise.values()))
         found.append(
             Issue(
-                f"{hit} of {of} timings were up to {furthest:.0%} off what the same work takes",
-                "something outside of this system slows it down for a second at a time",
-                "On a virtual machine nothing helps but time: give finals (`search: {finals: 5m}`) "
-                "and comparisons (--time 10m) more of it; what they compare is hit alike.",
+                f"{hit} of {of} timings differ by up to {furthest:.0%} from the median of the same "
+                "work",
+                "something outside of this system slows it down for about a second at a time",
+                "On a virtual machine, only longer measurements help: give the re-measurement of "
+                "the finalists (`search: {finals: 5m}`) and comparisons (--time 10m) more time; "
+                "they are interleaved, so all models are affected equally.",
             )
         )
     return tuple(found)
 
 
 def beside_earlier(profile: DeviceProfile, store_root: Path) -> tuple[DeviceProfile, Issue | None]:
-    """Return what to keep in the place of what the store has of the device, and what is said of it.
+    """Merge a new profile with the stored one.
 
-    The roofs are the best of both. The rest of a calm profile is not given up for a disturbed one.
+    The highest rates of both are kept. A disturbed profile does not replace the other figures of
+    an undisturbed one.
+
+    Returns:
+        The profile to save, and an optional warning.
     """
     try:
         earlier = DeviceProfile.load(store_root, profile.fingerprint)
-    except StateError:  # a damaged one is what measuring again mends
+    except StateError:  # measuring again replaces a damaged profile
         earlier = None
     if earlier is None:
         return profile, None
@@ -166,8 +174,8 @@ def beside_earlier(profile: DeviceProfile, store_root: Path) -> tuple[DeviceProf
     seen = Interference(profile.others, profile.stolen)
     return earlier.with_roofs_of(profile), Issue(
         f"while this was measured {seen}",
-        f"searches go on with the figures of {earlier.when}, and the better of both rates",
-        "Run `paretune bench` again when the machine is quiet; to do without the earlier figures, "
+        f"searches continue to use the figures of {earlier.when}, and the higher rates of both",
+        "Run `paretune bench` again when the machine is quiet; to discard the earlier figures, "
         f"remove {profile_file(store_root, profile.fingerprint)}.",
     )
 
@@ -198,8 +206,8 @@ def render_profile(measured: Mapping[str, Json]) -> list[str]:
     """Return the noise, the warnings and where the profile is kept as lines."""
     profile = measured["profile"]
     lines = [
-        f"  noise floor: but for bursts, the medians of two processes of the same work lie within "
-        f"{profile['noise_floor']:.1%} of each other, 95 times of 100 "
+        f"  noise floor: the medians of two processes of the same work differ by less than "
+        f"{profile['noise_floor']:.1%} in 95 of 100 pairs, bursts excluded "
         f"({len(profile['noise']['memory'])} processes)"
     ]
     for problem in measured["problems"]:

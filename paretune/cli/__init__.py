@@ -1,4 +1,4 @@
-"""The command line: one function a command; what they need is imported when they run."""
+"""The command line: one function per command; what a command needs is imported when it runs."""
 
 from paretune.core import interrupts
 

@@ -74,13 +74,13 @@ def cache(ctx: click.Context, store: Path | None, as_json: bool) -> None:
             f"{'; '.join(artifact.made_by)}"
         )
         for study in artifact.studies:
-            say(f"{'':>14}held by {study}{' (being searched)' if artifact.live else ''}")
+            say(f"{'':>14}used by {study}{' (search running)' if artifact.live else ''}")
     total = sum(a.bytes for a in found)
     say(f"{len(found)} artifacts, {total / 1e6:.0f} MB in {opened.root}")
 
 
 def _open(ctx: click.Context) -> Store:
-    """Return the store that is named behind the command, else behind the group, else the usual."""
+    """Return the store of the command's option, else of the group's option, else the default."""
     from paretune.core.user_paths import default_store
     from paretune.store.artifacts import Store
 
@@ -103,7 +103,7 @@ def _age(seconds: float) -> str:
 @json_option
 @click.pass_context
 def verify(ctx: click.Context, store: Path | None, as_json: bool) -> int:
-    """Compare every artifact with its digest; what is wrong is set aside, to be built again."""
+    """Compare every artifact with its digest; a damaged artifact is moved and built again later."""
     del store
     opened = _open(ctx)
     as_json = as_json or bool(ctx.parent and ctx.parent.params["as_json"])
@@ -121,10 +121,10 @@ def verify(ctx: click.Context, store: Path | None, as_json: bool) -> int:
 
 @cache.command()
 @store_option
-@click.option("--older-than", type=Age(), help="Only what was not used for so long: 30d, 12h.")
-@click.option("--max-size", type=Size(), help="Only until the store holds at most this: 5GB.")
-@click.option("--study", type=UserPath(), help="Only what no other study uses.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--older-than", type=Age(), help="Only artifacts unused for this long: 30d, 12h.")
+@click.option("--max-size", type=Size(), help="Only until the store is not larger than this: 5GB.")
+@click.option("--study", type=UserPath(), help="Only artifacts that no study but this one uses.")
+@click.option("--yes", is_flag=True, help="Remove without asking for confirmation.")
 @json_option
 @click.pass_context
 def clean(
@@ -138,7 +138,7 @@ def clean(
 ) -> None:
     """Remove artifacts, all or some; studies keep their results.
 
-    What a study that is being searched uses always stays.
+    Artifacts of a study whose search is running are always kept.
     """
     from paretune.store.gc import clean as remove
 
@@ -150,7 +150,7 @@ def clean(
         conditions = (older_than, max_size, study)
         which = "artifacts" if any(c is not None for c in conditions) else "all artifacts"
         click.confirm(
-            f"Remove {which} from {opened.root} ({objects} there, {size / 1e6:.0f} MB)?",
+            f"Remove {which} from {opened.root} ({objects} in all, {size / 1e6:.0f} MB)?",
             abort=True,
         )
     done = remove(opened, older_than_s=older_than, size_budget=max_size, study=study)
@@ -158,7 +158,7 @@ def clean(
         shown = {"removed": done.artifacts, "bytes": done.bytes, "kept_live": done.kept_live}
         say(json.dumps(shown))
         return
-    kept = f"; {done.kept_live} stay: a study that is being searched uses them"
+    kept = f"; {done.kept_live} kept: a study whose search is running uses them"
     say(
         f"removed {done.artifacts} artifacts, {done.bytes / 1e6:.0f} MB"
         + (kept if done.kept_live else "")

@@ -17,19 +17,21 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("given", nargs=-1, metavar="A B [C ...]")
-@click.option("--time", default="2m", show_default=True, help="Most time: 90s, 10m.")
-@click.option("--rounds", type=click.IntRange(1), help="Most rounds.")
+@click.option("--time", default="2m", show_default=True, help="Maximum time: 90s, 10m.")
+@click.option("--rounds", type=click.IntRange(1), help="Maximum number of rounds.")
 @click.option(
     "--margin",
     type=click.FloatRange(0.001, 0.5),
     default=0.02,
     show_default=True,
-    help="Share up to which two speeds are the same.",
+    help="Relative difference up to which two speeds are the same.",
 )
-@click.option("--threads", type=click.IntRange(1), help="Threads for all of them.")
+@click.option("--threads", type=click.IntRange(1), help="Number of threads for all models.")
 @click.option("--prompt-tokens", type=click.IntRange(1), default=64, show_default=True)
 @click.option("--new-tokens", type=click.IntRange(2), default=32, show_default=True)
-@click.option("--trust-remote-code", is_flag=True, help="Let code that a model brings run.")
+@click.option(
+    "--trust-remote-code", is_flag=True, help="Allow Python code in a model's folder to run."
+)
 @store_option
 @json_option
 def compare(
@@ -44,7 +46,7 @@ def compare(
     store: Path | None,
     as_json: bool,
 ) -> None:
-    """Measure models, packages or studies side by side, until it is known which is faster.
+    """Measure models, packages or studies interleaved, until it is known which is faster.
 
     A, B, ...: model folders, packages, studies (their pick), or STUDY#7 for candidate 7.
     """
@@ -74,6 +76,6 @@ def compare(
 
 
 def _told(contest: PairwiseComparison) -> None:
-    """Say now and then, between rounds, that it goes on."""
+    """Report progress between rounds."""
     if contest.rounds % 10 == 0:
         say(f"{contest.rounds} rounds", err=True)

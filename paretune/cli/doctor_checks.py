@@ -25,7 +25,7 @@ _LITTLE_DISK = 5e9
 
 
 def report(store_root: Path | None = None) -> dict[str, Json]:
-    """Look at this machine; takes some seconds, as a worker imports the run-times.
+    """Check this machine; takes some seconds, because a worker imports the runtimes.
 
     Args:
         store_root: The store to check; None: the default one.
@@ -84,16 +84,14 @@ def _machine(info: TargetInfo, store_root: Path | None) -> list[Json]:
     python_fits = sys.version_info[:2] >= first
     tested = first <= sys.version_info[:2] <= last
     items = [
-        _item(
-            "system", info.os + ("" if sys.platform == "linux" else " (Linux is what is tested)")
-        ),
+        _item("system", info.os + ("" if sys.platform == "linux" else " (only Linux is tested)")),
         _item(
             "python",
-            info.python + ("" if tested else " (newer than what is tested)"),
+            info.python + ("" if tested else " (newer than the tested versions)"),
             None if python_fits else "Python 3.11 or later",
         ),
         _item("processor", info.processor),
-        _item("cores", f"{info.cores} physical, {info.logical_cores} logical may be used"),
+        _item("cores", f"{info.cores} physical, {info.logical_cores} logical available"),
         _item("instructions", ", ".join(info.flags) or "unknown"),
         _item(
             "memory",
@@ -108,7 +106,7 @@ def _machine(info: TargetInfo, store_root: Path | None) -> list[Json]:
 
 
 def _store(root: Path | None) -> dict[str, Json]:
-    """Say whether the store can be written, without making it."""
+    """Check whether the store can be written, without creating it."""
     if root is None:
         needs = "a folder: --store DIR or $PARETUNE_STORE (this user has no home folder)"
         return _item("store", "none", needs)
@@ -120,12 +118,16 @@ def _store(root: Path | None) -> dict[str, Json]:
     if not os.access(folder, os.W_OK | os.X_OK):
         return _item("store", shown, "a folder that can be written: --store DIR or $PARETUNE_STORE")
     if free < _LITTLE_DISK:
-        return _item("store", shown, f"{_LITTLE_DISK / 1e9:.0f} GB of disk, or --store elsewhere")
+        return _item(
+            "store",
+            shown,
+            f"{_LITTLE_DISK / 1e9:.0f} GB of free disk space, or --store DIR on another disk",
+        )
     return _item("store", shown)
 
 
 def import_runtime(module: str) -> dict[str, Json]:
-    """Import one run-time in a worker and say what it offers."""
+    """Import one runtime in a worker and return its version and providers."""
     imported = __import__(module)
     if module == "onnxruntime":
         providers = [
@@ -136,7 +138,7 @@ def import_runtime(module: str) -> dict[str, Json]:
 
 
 def _ask_worker(target: LocalTarget) -> list[Json]:
-    """Import each run-time in a worker of its own: a broken one takes down nothing else."""
+    """Import each runtime in its own worker, so that a broken one affects nothing else."""
     items = []
     for module in RUNTIMES:
         call = {"function": "paretune.cli.doctor_checks:import_runtime", "args": {"module": module}}
@@ -179,7 +181,7 @@ def _requirements() -> Iterable[str]:
 
 
 def _flavours() -> dict[str, Json]:
-    """Say whether one flavour of each run-time is installed, and which."""
+    """Check that exactly one variant of each runtime is installed, and which."""
     every = [name for group in FLAVOURS for name in group if _installed(name)]
     clashing = clashes(every)
     if not clashing:
@@ -205,7 +207,7 @@ def _providers(info: TargetInfo) -> list[Json]:
 
 
 def _plug_in(group: str, name: str) -> dict[str, Json]:
-    """Say whether a plug-in can be imported and has the packages that it names."""
+    """Check whether a plug-in can be imported and its packages are installed."""
     try:
         found = find(group, name)
     except (ImportError, ParetuneError) as error:

@@ -12,12 +12,12 @@ from paretune.cli.options import UserPath, json_option, say
 
 @click.command("import-olive")
 @click.argument("file", type=UserPath())
-@click.option("--out", type=UserPath(), help="Default: beside FILE, as .yaml.")
+@click.option("--out", type=UserPath(), help="Default: FILE with the ending .yaml.")
 @json_option
 def import_olive(file: Path, out: Path | None, as_json: bool) -> None:
-    """Translate a configuration of Microsoft Olive; lists what became of each key.
+    """Translate a configuration of Microsoft Olive; lists the result for each key.
 
-    Nothing is written if a part of it is not supported: each such part is named.
+    Nothing is written if a part of it is not supported; each such part is listed.
     """
     from paretune.config.olive.importing import read_import
     from paretune.config.olive.rendering import entries_text

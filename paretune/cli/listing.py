@@ -10,7 +10,7 @@ from paretune.core.jsontools import Json
 from paretune.registry import find_pass, names
 
 FIRST = """\
-# A first configuration. Edit the lines marked with (*), then look before you run:
+# A first configuration. Edit the lines marked with (*), then check it before you run it:
 #   paretune search {name} --dry-run
 #   paretune search {name}
 
@@ -23,7 +23,7 @@ data:
     answer: "{{label}}"             # (*)
     split: {{test: 0.3, seed: 0}}   # the same prompt is never on both sides
 
-passes:                           # `paretune passes` lists them, `paretune passes lora` one
+passes:                           # `paretune passes` lists them, `paretune passes lora` shows one
   - lora: {{train: task.train, r: [8, 16], epochs: 1}}     # a list is a choice
     optional: true                # also try without it
   - merge:
@@ -44,7 +44,7 @@ search: {{time: 30m, seed: 0}}
 
 
 def all_passes() -> dict[str, Json]:
-    """Return each pass's first sentence and the kinds of model it takes and makes."""
+    """Return each pass's first sentence and the kinds of model it accepts and produces."""
     listed = {}
     for name in names("passes"):
         found = find_pass(name)
@@ -89,7 +89,7 @@ def render_one(shown: dict[str, Json]) -> str:
     """Return one pass as text."""
     lines = [
         f"{shown['name']}: {shown['does']}",
-        f"takes {' or '.join(shown['accepts'])}, makes {shown['produces']}",
+        f"takes {' or '.join(shown['accepts'])}, produces {shown['produces']}",
     ]
     how = {"range": "value, list or range", "choice": "value or list", "none": "one value"}
     for key, p in shown["parameters"].items():
@@ -103,10 +103,10 @@ def write_first_configuration(file: Path) -> None:
     """Write a commented configuration.
 
     Raises:
-        UsageError: The file is there already, or its folder is not.
+        UsageError: The file exists already, or its folder does not exist.
     """
     if file.exists():
-        raise UsageError(f"{file} is there already", hint="Name another file, or remove it.")
+        raise UsageError(f"{file} already exists", hint="Name another file, or remove it.")
     if not file.parent.is_dir():
-        raise UsageError(f"no folder {file.parent}", hint="Make it, or name another place.")
+        raise UsageError(f"no folder {file.parent}", hint="Create it, or name another file.")
     file.write_text(FIRST.format(name=file.name), encoding="utf-8")

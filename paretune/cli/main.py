@@ -49,9 +49,9 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="paretune")
 def app() -> None:
-    """Finds the model to ship: tries combinations of passes, measures them on this device.
+    """Find the model to deploy: try combinations of passes and measure them on this device.
 
-    Begin with `paretune init` for a first configuration, then `paretune search FILE`.
+    `paretune init` writes a first configuration; `paretune search FILE` runs it.
     """
 
 
@@ -88,7 +88,7 @@ def run() -> None:
 
 
 def _use_utf8() -> None:
-    """Start anew where file names have another encoding than UTF-8 (POSIX locales of old).
+    """Restart the process if file names have an encoding other than UTF-8 (old POSIX locales).
 
     Models, data and configurations name files in UTF-8, whatever the locale is.
     """
@@ -115,21 +115,21 @@ def call(arguments: list[str]) -> int:
 
 
 def _ended(error: BaseException) -> int:
-    """Say why a command ended; returns the exit status."""
+    """Print why a command ended; returns the exit status."""
     if isinstance(error, click.ClickException):
         told = io.StringIO()
         error.show(told)
         say(told.getvalue().rstrip("\n"), err=True)
         return UsageError.exit_status
     if isinstance(error, click.Abort):
-        say("error: nobody answered the question", err=True)
-        say("  Where there is no terminal, say --yes.", err=True)
+        say("error: the question was not answered, so nothing was done", err=True)
+        say("  To skip the question, pass --yes.", err=True)
         return UsageError.exit_status
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else BUG
     known = error if isinstance(error, ParetuneError) else explained(error)
     if known is None:
-        # The outermost frame of the program: whatever comes here is ours to mend.
+        # The outermost frame of the program: an error that reaches it is a bug.
         say("".join(traceback.format_exception(error)).rstrip("\n"), err=True)
         say("this is a bug of paretune; please report it with the text above", err=True)
         return BUG
@@ -140,15 +140,15 @@ def _ended(error: BaseException) -> int:
 
 
 def _check_working_folder() -> None:
-    """Refuse to start in a folder that was removed: no relative path leads anywhere from it.
+    """Refuse to start in a folder that was removed, where no relative path works.
 
     Raises:
-        UsageError: It was, or its name is not UTF-8.
+        UsageError: The folder was removed, or its name is not UTF-8.
     """
     try:
         check_encoding(Path.cwd())
     except OSError as error:
         raise UsageError(
             f"the working folder cannot be used: {error.strerror}",
-            hint="Change to a folder that is there: cd.",
+            hint="Change to an existing folder with cd.",
         ) from error

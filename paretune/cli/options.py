@@ -37,7 +37,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON i
 
 
 def say(text: str, *, err: bool = False) -> None:
-    """Print what may hold text from files: its lines stay, control characters do not.
+    """Print text that may come from files, without control characters other than line breaks.
 
     Args:
         text: Any number of lines.
@@ -49,10 +49,10 @@ def say(text: str, *, err: bool = False) -> None:
 
 
 def accept_everywhere(command: click.Command) -> None:
-    """Let every command take the switches that are the same everywhere.
+    """Add the switches that every command accepts.
 
-    A command to which one of them means nothing takes it all the same and does not show it, so
-    that a script can put the same switches behind each call.
+    A command that a switch does not affect accepts it and does not show it in its help, so
+    that a script can pass the same switches to each call.
     """
     if isinstance(command, click.Group):
         for inner in command.commands.values():
@@ -70,9 +70,9 @@ def accept_everywhere(command: click.Command) -> None:
 
 
 def config_argument(function: F) -> F:
-    """Add the configuration: as an argument, or behind ``--config`` as Olive's users are used to.
+    """Add the configuration: as an argument, or with ``--config`` as in Olive.
 
-    The function is handed it as ``config``.
+    The function gets it as ``config``.
     """
 
     @wraps(function)
@@ -89,13 +89,13 @@ def config_argument(function: F) -> F:
 
 
 def trust_options(function: F) -> F:
-    """Add the two switches that lift a protection; both are off whatever a file says."""
+    """Add the two switches that turn off a protection; no file can turn it off."""
     network = click.option(
-        "--allow-network", is_flag=True, help="Let data sets and models be fetched."
+        "--allow-network", is_flag=True, help="Allow downloads of data sets and models."
     )
     remote = click.option(
         "--trust-remote-code",
         is_flag=True,
-        help="Run code that a model or configuration brings (custom metrics too).",
+        help="Allow Python code of a model or configuration to run (custom metrics too).",
     )
     return network(remote(function))

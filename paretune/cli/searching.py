@@ -1,4 +1,4 @@
-"""Commands that search, and that look at what was searched: search, run, report, pick."""
+"""Commands that search, and that use a finished search: search, run, report, pick."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _STUDY = click.argument("study", type=UserPath())
 
 @click.command()
 @config_argument
-@click.option("--study", type=UserPath(), help="Default: studies/ and the name.")
-@click.option("--trials", type=click.IntRange(1), help="Most candidates that run, in all.")
-@click.option("--time", help="Most time in all: 90s, 10m, 2h.")
-@click.option("--dry-run", is_flag=True, help="Show what would be tried and what it costs.")
+@click.option("--study", type=UserPath(), help="Default: studies/NAME, by the file's name.")
+@click.option("--trials", type=click.IntRange(1), help="Maximum number of candidates that run.")
+@click.option("--time", help="Maximum time of the whole study: 90s, 10m, 2h.")
+@click.option("--dry-run", is_flag=True, help="Show what would be tried and its estimated cost.")
 @store_option
 @trust_options
 @json_option
@@ -44,7 +44,7 @@ def search(
     trust_remote_code: bool,
     as_json: bool,
 ) -> int:
-    """Search for the best model; the same command again goes on where it stopped."""
+    """Search for the best model; the same command again continues where it stopped."""
     if dry_run:
         from paretune.preflight.dry_run import foresee, render
 
@@ -74,7 +74,7 @@ def search(
 
 @click.command()
 @config_argument
-@click.option("--study", type=UserPath(), help="Default: studies/ and the name.")
+@click.option("--study", type=UserPath(), help="Default: studies/NAME, by the file's name.")
 @store_option
 @trust_options
 @json_option
@@ -114,7 +114,7 @@ def _search(config: Path, *, as_json: bool, **options: Any) -> int:
 
 
 def closing(result: SearchResult) -> list[str]:
-    """Return what a search ends with on the screen: the answer, and where everything is."""
+    """Return the last lines of a search: the answer, and the paths of report and package."""
     from paretune.reporting.page import plain_answer
 
     lines = ["", *plain_answer(result.results), "", f"report:  {result.study / 'report.html'}"]
@@ -127,7 +127,7 @@ def closing(result: SearchResult) -> list[str]:
 @_STUDY
 @json_option
 def report(study: Path, as_json: bool) -> None:
-    """Write report.html and results.csv again from what was measured."""
+    """Write report.html and results.csv again from the existing measurements."""
     from paretune.reporting.reopened import rewrite_report
 
     written = rewrite_report(study)
@@ -136,17 +136,17 @@ def report(study: Path, as_json: bool) -> None:
 
 @click.command()
 @_STUDY
-@click.option("--where", default="", help="Constraints: 'size_mb<=120, accuracy>=0.9'.")
-@click.option("--minimize", multiple=True, help="Metric to make small (in order).")
-@click.option("--maximize", multiple=True, help="Metric to make large (in order).")
+@click.option("--where", default="", help="Constraints, such as 'size_mb<=120, accuracy>=0.9'.")
+@click.option("--minimize", multiple=True, help="Metric to minimize; repeatable, in order.")
+@click.option("--maximize", multiple=True, help="Metric to maximize; repeatable, in order.")
 @click.option(
     "--within",
     multiple=True,
     metavar="[METRIC=]TOLERANCE",
-    help="How much worse than the best by the first objective (or METRIC): 0.01, or 1%.",
+    help="Tolerance of the first objective (or METRIC) from the best value: 0.01, or 1%.",
 )
-@click.option("--prefer", metavar="METRIC", help="Objective to choose by first.")
-@click.option("--out", type=UserPath(), help="Write the package here.")
+@click.option("--prefer", metavar="METRIC", help="Objective that comes first in the choice.")
+@click.option("--out", type=UserPath(), help="Folder to write the package to.")
 @store_option
 @json_option
 def pick(
@@ -160,7 +160,7 @@ def pick(
     store: Path | None,
     as_json: bool,
 ) -> int:
-    """Choose again from what was measured; nothing is run."""
+    """Make another choice from the existing measurements; nothing is run."""
     from paretune.reporting.picking import pick_again, render
 
     interrupts.at_stake()

@@ -1,4 +1,4 @@
-"""Standard streams that a command can rely on: open, and never the reason why it ends."""
+"""Standard streams that are always open, and whose errors never end a command."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ import sys
 from typing import TextIO
 
 _GONE = (errno.EPIPE, errno.EIO, errno.ECONNRESET, errno.ENXIO)
-"""Whoever read is gone: a closed pager, `head`, a terminal that hung up."""
+"""The reader disconnected: a closed pager, `head`, a terminal that hung up."""
 
 
 class Output(io.FileIO):
-    """A standard stream that takes everything, whether it can still be written or not.
+    """A standard stream that accepts every write, whether it can still be written or not.
 
-    A search goes on without its output when the reader goes away; see `lost` for what else may
-    have gone wrong.
+    A search continues without its output when the reader disconnects; `lost` has other errors.
 
     Args:
         descriptor: 1 or 2.
@@ -28,7 +27,7 @@ class Output(io.FileIO):
         self.lost: OSError | None = None
 
     def write(self, data: object) -> int:
-        """Write, or drop what cannot be written; returns the bytes that were taken."""
+        """Write, or drop what cannot be written; returns the number of bytes accepted."""
         view = memoryview(data).cast("B")  # type: ignore[arg-type]
         if self.lost is not None:
             return len(view)
@@ -48,8 +47,8 @@ class Output(io.FileIO):
 def open_standard_streams() -> Output:
     """Make the three standard streams usable, however the process was started.
 
-    A closed descriptor becomes the null device: else the next file that is opened would take its
-    number, and be written to. What an encoding has no sign for is written as an escape.
+    A closed descriptor becomes the null device; otherwise the next file that is opened would get
+    its number, and be written to. A character that the encoding lacks is written as an escape.
 
     Returns:
         The standard output.
@@ -83,7 +82,7 @@ def _stream(descriptor: int, before: TextIO | None) -> tuple[io.TextIOWrapper, O
 
 
 def what_was_lost(output: Output) -> str | None:
-    """Return why standard output is incomplete, unless its reader went away of its own accord."""
+    """Return why standard output is incomplete, unless its reader disconnected."""
     error = output.lost
     if error is None or error.errno in _GONE:
         return None

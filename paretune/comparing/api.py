@@ -30,12 +30,12 @@ def compare(
     on_round: Callable[[PairwiseComparison], None] = lambda contest: None,
     warn: Callable[[str], None] | None = None,
 ) -> dict[str, Json]:
-    """Measure models in turns until it is known which one is faster.
+    """Measure models interleaved until it is known which one is faster.
 
     Args:
         given: Model folders, packages, studies (their pick), or ``STUDY#7`` for candidate 7.
-        time: Most time: seconds, or ``90s``, ``10m``.
-        rounds: Most rounds; None: as many as the time allows.
+        time: Maximum time: seconds, or ``90s``, ``10m``.
+        rounds: Maximum number of rounds; None: as many as the time allows.
         margin: Share up to which two speeds are the same.
         threads: Threads for all of them; None: each one's own.
         prompt_tokens: Length of the prompt.
@@ -43,15 +43,15 @@ def compare(
         trust_remote_code: Let code that a model brings run.
         store: Where artifacts are kept; by default the user's store.
         on_round: Called after each round.
-        warn: Given what on this machine would spoil the measurement; by default it is logged.
+        warn: Called with each disturbance of measurements on this machine; logged by default.
 
     Returns:
-        ``{"subjects", "pairs", "device", "protocol"}``, see docs/measuring.md.
+        ``{"entrants", "pairs", "device", "protocol"}``, see docs/measuring.md.
 
     Raises:
-        UsageError: An entrant is no model, a number is out of its range, or the lengths are more
-            than a model's context holds; nothing was measured.
-        StateError: An artifact is not in the store any more.
+        UsageError: One of them is not a model, a number is out of its range, or the lengths exceed
+            a model's context; nothing was measured.
+        StateError: An artifact is no longer in the store.
     """
     from paretune.comparing.runner import Workload
     from paretune.comparing.runner import compare as measure
@@ -67,7 +67,7 @@ def compare(
 
     if isinstance(given, (str, Path)):
         raise UsageError(
-            f"{str(given)!r} alone to compare; a comparison needs two or more, as a list"
+            f"only {str(given)!r} to compare; a comparison needs a list of two or more"
         )
     try:
         if isinstance(time, bool):
@@ -90,7 +90,7 @@ def compare(
             raise UsageError(
                 f"prompt_tokens {prompt_tokens} and new_tokens {new_tokens}: for "
                 f"{subject.given!r} {why}",
-                hint="Ask for shorter ones (--prompt-tokens, --new-tokens).",
+                hint="Use smaller --prompt-tokens or --new-tokens.",
             )
     if warn is None:
         show_by_default()
@@ -113,7 +113,7 @@ def compare(
 def _check(
     time_s: float, rounds: int | None, margin: float, threads: int | None, workload: Workload
 ) -> None:
-    """Refuse numbers with which nothing could be compared."""
+    """Refuse numbers that are out of their range."""
     least = {
         "rounds": (rounds, 1),
         "threads": (threads, 1),
@@ -122,7 +122,7 @@ def _check(
     }
     for name, (given, lowest) in least.items():
         if given is not None and (type(given) is not int or given < lowest):
-            raise UsageError(f"{name} {given!r}: expected a whole number from {lowest} on")
+            raise UsageError(f"{name} {given!r}: expected a whole number of at least {lowest}")
     if not 0 < time_s < math.inf:
         raise UsageError(f"time {time_s:g}: expected a time above 0, such as 90s or 10m")
     if isinstance(margin, bool) or not _MARGINS[0] <= margin <= _MARGINS[1]:

@@ -1,9 +1,9 @@
-"""`paretune compare`: models side by side, measured in turns until it is known which is faster.
+"""`paretune compare`: models measured interleaved until it is known which is faster.
 
-Each round runs every model in a new process of its own. The processes live side by side and take
-short turns in a random order; what the machine does meanwhile hits all of them alike. Of a round,
-each pair gives one ratio. Rounds go on until a verdict about every pair is sure, or the time is
-used up (`paretune/stats/sequential.py`).
+Each round runs every model in a new process. The processes of a round are alive at the same time
+and run alternately for a fraction of a second each, in random order, so disturbances of the machine
+affect all of them equally. Each round gives one ratio per pair. Rounds continue until there is a
+verdict about every pair, or the time is used up (`paretune/stats/sequential.py`).
 """
 
 from __future__ import annotations
@@ -42,25 +42,25 @@ from paretune.stats.sequential import (
 
 PROTOCOL = "rounds-2"
 BLOCK_S = 0.4
-"""Seconds of sampling in one process, after it has warmed up; all its turns together."""
+"""Seconds of sampling in one process, after its warm-up, summed over its blocks."""
 _LIMITS = Limits(seconds=600.0)
 METRICS = ("decode_ms_p50", "ttft_ms_p50")
-"""What is compared; a pair's verdict is the first one's."""
+"""The compared metrics; a pair's verdict is that of the first one."""
 
 Blocks = Mapping[str, Mapping[str, Sequence[float]]]
-"""Of one round: entrant to metric to the medians of its process's turns, in order."""
+"""One round: label to metric to the medians of the process's blocks, in order."""
 
 
 @dataclass
 class PairwiseComparison:
-    """The state of a comparison; knows nothing of where its numbers come from.
+    """The state of a comparison; it does not depend on where the numbers come from.
 
     Attributes:
-        labels: The entrants.
+        labels: Names of the compared models.
         metrics: Times; less is better.
-        margin: Share up to which two are the same.
-        confidence: With which all verdicts hold together.
-        rounds: How many there were.
+        margin: Relative difference up to which two models are the same.
+        confidence: Joint confidence of all verdicts.
+        rounds: Number of rounds so far.
     """
 
     labels: Sequence[str]
@@ -76,13 +76,13 @@ class PairwiseComparison:
         self._sequences = {key: MedianSequence(alpha) for key in keys}
 
     def add(self, blocks: Blocks) -> None:
-        """Take one round into account."""
+        """Add one round."""
         self.rounds += 1
         for (a, b, metric), sequence in self._sequences.items():
             sequence.add(log_ratio(blocks[a][metric], blocks[b][metric]))
 
     def verdict(self, a: str, b: str, metric: str) -> Verdict:
-        """Return what is known of `a` against `b`."""
+        """Return the current verdict about `a` compared with `b`."""
         return speed_verdict(self._sequences[a, b, metric], self.margin)
 
     @property
@@ -125,7 +125,7 @@ class Workload:
     Attributes:
         prompt_tokens: Length of the prompt.
         new_tokens: Tokens decoded after it.
-        block_s: Seconds of sampling in a process, all its turns together.
+        block_s: Seconds of sampling in a process, summed over its blocks.
     """
 
     prompt_tokens: int = 64
@@ -155,21 +155,21 @@ def compare(
         subjects: What is compared.
         target: Where it runs.
         workload: What runs.
-        margin: Share up to which two are the same.
+        margin: Relative difference up to which two models are the same.
         time_s: Seconds after which no further round begins.
-        rounds: Most rounds; None: as many as the time allows.
-        seed: Of the order within rounds.
-        on_round: Told after each round.
+        rounds: Maximum number of rounds; None: as many as the time allows.
+        seed: Seed of the order within rounds.
+        on_round: Called after each round.
         trust_remote_code: Whether code in a model's folder may run.
 
     Returns:
-        ``entrants`` (with the pooled metrics), ``pairs`` (with verdicts), ``rounds`` (the median
-        of each process's turns), ``interleave`` (whether the models took any, or ran one after
-        another), ``interference`` (what others took of the processor meanwhile, as shares),
+        ``entrants`` (with the pooled metrics), ``pairs`` (with verdicts), ``rounds`` (the medians
+        of each process's blocks), ``in_turns`` (whether the models were interleaved, or ran one
+        after another), ``interference`` (shares of the CPU time used by other processes),
         ``device`` and ``protocol``.
 
     Raises:
-        UsageError: An entrant does not load or generate.
+        UsageError: One of them does not load or generate.
     """
     contest = PairwiseComparison([e.label for e in subjects], margin=margin)
     order, seen = random.Random(seed), list[Blocks]()
@@ -207,10 +207,10 @@ def compare(
 
 
 class InterleavedRunner:
-    """Packages laid out and seen to run; measures them in turns, or one alone.
+    """Writes the packages, checks that each runs, and measures them interleaved or one alone.
 
     Attributes:
-        together: Whether all can be loaded at once, and so take turns; known once entered.
+        together: Whether all fit into memory at once, and so are interleaved; set on entering.
 
     Args:
         subjects: What is measured.
@@ -219,7 +219,7 @@ class InterleavedRunner:
         trust_remote_code: Whether code in a model's folder may run.
 
     Raises:
-        UsageError: On entering: an entrant does not load or generate.
+        UsageError: On entering: one of them does not load or generate.
     """
 
     def __init__(
@@ -242,7 +242,7 @@ class InterleavedRunner:
         self._folder = tempfile.TemporaryDirectory(prefix="paretune-")
 
     def __enter__(self) -> InterleavedRunner:
-        """Lay everything out, and run each once: files come into memory, faults to light."""
+        """Write all packages and run each once, to fill the file cache and to show errors early."""
         for number, e in enumerate(self._entrants):
             place = Path(self._folder.name, str(number))
             self._packages[e.label] = lay_out(e.model, e.runtime, place, link=True)
@@ -260,13 +260,13 @@ class InterleavedRunner:
         self._folder.cleanup()
 
     def round(self, order: random.Random) -> dict[str, list[Measurement]]:
-        """Measure each of them in a new process: in turns, or one after another.
+        """Measure each of them in a new process: interleaved, or one after another.
 
         Args:
-            order: Draws who goes when.
+            order: Draws the order.
 
         Raises:
-            UsageError: One of them did not come to a good end.
+            UsageError: One of them did not end normally.
         """
         subjects = shuffled(self._entrants, order)
         if not self.together or not isinstance(self._target, Interleaves):
@@ -288,7 +288,7 @@ class InterleavedRunner:
             seconds: Of sampling; None: the workload's.
 
         Raises:
-            UsageError: It did not come to a good end.
+            UsageError: It did not end normally.
         """
         result = self._target.submit(self._job(subject, seconds)).result()
         return self._measured(subject.label, result)
@@ -316,17 +316,17 @@ class InterleavedRunner:
             raise KeyboardInterrupt
         raise UsageError(
             f"{what} could not be measured: {result.status}: {result.reason}",
-            hint="`paretune bench FOLDER` measures one alone.",
+            hint="`paretune bench FOLDER` measures this model alone.",
         )
 
 
 def shuffled(subjects: Sequence[Subject], order: random.Random) -> list[Subject]:
-    """Return the entrants in the order of the next round."""
+    """Return the models in the order of the next round."""
     return order.sample(list(subjects), len(subjects))
 
 
 def medians(measured: Iterable[Measurement]) -> dict[str, list[float]]:
-    """Return one process's medians of each compared metric: of each turn, or of all as one.
+    """Return one process's medians of each compared metric: of each block, or of all samples.
 
     Raises:
         UsageError: One of them has no value.
@@ -338,15 +338,15 @@ def medians(measured: Iterable[Measurement]) -> dict[str, list[float]]:
         if m is None or m.value is None:
             why = "" if m is None or m.reason is None else f": {m.reason}"
             raise UsageError(
-                f"this workload has no {name}{why}",
-                hint="Give other --prompt-tokens or --new-tokens.",
+                f"this workload gives no value of {name}{why}",
+                hint="Use other --prompt-tokens or --new-tokens.",
             )
         found[name] = list(m.details.get("turns") or [m.value])
     return found
 
 
 def _row(subject: Subject, seen: Sequence[Blocks]) -> dict[str, Json]:
-    """Return what is shown of an entrant: medians of its processes' medians."""
+    """Return one model's row: the medians of the medians of its processes."""
     metrics: dict[str, Json] = {
         name: {
             "value": statistics.median(

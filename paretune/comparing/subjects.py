@@ -79,14 +79,14 @@ def open_entrants(
 
 
 def _labels(given: Sequence[str]) -> list[str]:
-    """Return the last parts of the paths where they tell the entrants apart, else the paths."""
+    """Return the last parts of the paths if they are distinct, else the paths."""
     short = [Path(text).name or text for text in given]
     distinct = len(set(given))
     if len(set(short)) < distinct:
         short = list(given)
     if distinct == len(given):
         return short
-    # The same thing twice is what one compares to see a machine's noise.
+    # The same model twice shows a machine's noise.
     return [f"{name} ({n})" for n, name in enumerate(short, start=1)]
 
 
@@ -112,7 +112,7 @@ def _open(
 
 
 def _own_threads(model: Model) -> int | None:
-    """Return the threads that a package is written to run with."""
+    """Return the thread count in a package's settings."""
     if model.kind is not ModelKind.GENAI:
         return None
     settings = read_json(model.path / "genai_config.json")["model"]["decoder"]
@@ -127,18 +127,20 @@ def _of_study(
     id = results["best"] if number is None else number
     if id is None:
         raise UsageError(
-            f"{text!r}: this study has no pick, as nothing in it is feasible",
+            f"{text!r}: this study has no pick, because no candidate is feasible",
             hint=f"Name one of its candidates: {text}#1.",
         )
     outcomes = {o.id: o for o in known}
     if id not in outcomes:
         ids = ", ".join(map(str, sorted(outcomes)[:20]))
-        raise UsageError(f"{text!r}: no candidate {id} in this study", hint=f"It has: {ids}.")
+        raise UsageError(
+            f"{text!r}: no candidate {id} in this study", hint=f"Its candidates: {ids}."
+        )
     outcome = outcomes[id]
     if outcome.artifact is None:
         raise UsageError(
             f"{text!r}: candidate {id} has no model to run: it ended as {outcome.kind.value}",
-            hint=None if outcome.reason is None else f"Its reason: {outcome.reason}",
+            hint=None if outcome.reason is None else f"The reason: {outcome.reason}",
         )
     settings = outcome.candidate.runtime
     runtime = RuntimeSettings(settings.provider, threads or settings.threads)

@@ -15,12 +15,12 @@ _SHOWN = (
     ("size_mb", "size MB"),
 )
 _NOTABLE = 0.05
-"""Share of the processor that others took from which on it is said."""
+"""Share of the CPU time used by other processes from which it is reported."""
 _WHAT = {"decode_ms_p50": "decoding", "ttft_ms_p50": "first token"}
 
 
 def render(found: Mapping[str, Json]) -> str:
-    """Return what was found: a table of the entrants, and a sentence a pair and metric."""
+    """Return a table of the compared models, and a sentence per pair and metric."""
     lines = [*_table(found["entrants"]), ""]
     verdicts = sum(len(pair["metrics"]) for pair in found["pairs"])
     least = least_rounds((1 - found["confidence"]) / verdicts)
@@ -31,22 +31,22 @@ def render(found: Mapping[str, Json]) -> str:
         ]
     rounds = len(found["rounds"])
     how = (
-        "side by side in short turns"
+        "interleaved with the others"
         if found["in_turns"]
-        else "one after another, as they are too large or not on the processor"
+        else "one after another, because they do not fit into memory together or run on a GPU"
     )
     lines += [
         "",
-        f"{rounds} rounds: in each, each model in a new process, {how}; all of this "
-        f"together holds with {found['confidence']:.0%} confidence",
+        f"{rounds} rounds; in each round, each model runs in a new process, {how}; "
+        f"confidence {found['confidence']:.0%} for all statements together",
     ]
     seen = Interference(**found["interference"])
     if seen.others + seen.stolen >= _NOTABLE:
-        alike = ", and hit all models alike" if found["in_turns"] else ""
-        lines.append(f"meanwhile {seen}{alike}")
+        alike = ", which affected all models equally" if found["in_turns"] else ""
+        lines.append(f"during the comparison {seen}{alike}")
     if not found["decided"]:
         lines.append(
-            "what is not known needs more rounds: a longer --time (10m) or more --rounds, or a "
+            "an undecided pair needs more rounds: a longer --time (10m) or more --rounds, or a "
             "quieter machine"
         )
     return "\n".join(lines)
@@ -72,18 +72,18 @@ def _table(subjects: Sequence[Mapping[str, Json]]) -> list[str]:
 
 
 def _sentence(a: str, b: str, pair: Mapping[str, Json], margin: float, least: int) -> str:
-    """Return one verdict in words; `least` is how many rounds can say anything at all."""
+    """Return one verdict as text; `least` is the smallest number of rounds for a verdict."""
     what, verdict = _WHAT.get(pair["metric"], pair["metric"]), pair["verdict"]
     ratio, low, high = pair["ratio"], pair["low"], pair["high"]
     if verdict == "undecided":
         if low is None or high is None:
-            return f"{what}: nothing can be said of {a} and {b} before {least} rounds"
+            return f"{what}: undecided; comparing {a} with {b} needs at least {least} rounds"
         if low > high:
-            return f"{what}: {a} against {b} changed while it was measured; measure again"
-        return f"{what}: not known yet; {a} takes {low:.3f} to {high:.3f} of {b}'s time"
+            return f"{what}: the ratio of {a} to {b} changed during the comparison; measure again"
+        return f"{what}: undecided; {a} takes {low:.3f} to {high:.3f} of {b}'s time"
     interval = f"({low:.3f} to {high:.3f} of its time)"
     if verdict == "same":
-        return f"{what}: {a} and {b} are the same within {margin:.0%} {interval}"
+        return f"{what}: {a} and {b} are equal within {margin:.0%} {interval}"
     less = verdict == "faster"
     share = (1 / ratio if less else ratio) - 1
     return f"{what}: {a} is {share:.1%} {verdict} than {b} {interval}"

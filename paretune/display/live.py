@@ -1,6 +1,6 @@
 """What a user sees while a search runs: a live panel on a terminal, plain lines elsewhere.
 
-Nothing here ticks by itself: the panel is drawn when something happens, and not at all while
+Nothing is redrawn by a clock: the panel is drawn when something happens, and never while
 something is timed.
 """
 
@@ -29,14 +29,14 @@ _REDRAWN_EVERY_S = 0.5
 
 @dataclass(frozen=True)
 class Opening:
-    """What a display is told when a search begins.
+    """What a display shows when a search begins.
 
     Attributes:
         name: The study's name.
-        total: Candidates that may be tried at most, as far as that is known.
+        total: Maximum number of candidates, if known.
         time_s: Seconds that are left; None: no limit.
-        resumed: Outcomes that are there already.
-        in_common: ``(pass, parameter)`` to the value that every candidate has: said once, not in
+        resumed: Number of existing outcomes.
+        in_common: ``(pass, parameter)`` to the value that every candidate has: shown once, not in
             every line.
     """
 
@@ -54,13 +54,15 @@ class Opening:
         if self.time_s is not None:
             parts.append(f"{clock(self.time_s)} left")
         if self.resumed:
-            parts.append(f"going on after {self.resumed} outcomes")
+            parts.append(f"continuing after {self.resumed} outcomes")
         shown = [
             f"{name}.{param}={short(value)}"
             for (name, param), value in self.in_common.items()
             if param != "train"
         ]
-        return [", ".join(parts)] + ([f"the same in all: {', '.join(shown)}"] if shown else [])
+        return [", ".join(parts)] + (
+            [f"the same in all candidates: {', '.join(shown)}"] if shown else []
+        )
 
 
 class Display(Protocol):
@@ -114,7 +116,7 @@ class Quiet:
 
 
 class Plain(Quiet):
-    """One line an event, at once: for logs and pipes."""
+    """Prints one line per event at once: for logs and pipes."""
 
     def __init__(self) -> None:
         self._begin = time.monotonic()
@@ -124,23 +126,23 @@ class Plain(Quiet):
         print(printable(text), flush=True)
 
     def start(self, opening: Opening) -> None:
-        """Say what begins."""
+        """Print the opening lines."""
         self._hidden = frozenset(opening.in_common)
         for line in opening.lines():
             self._say(line)
 
     def outcome(self, outcome: TrialResult, best: TrialResult | None, front: int) -> None:
-        """Say how a candidate ended, and who leads."""
+        """Print how a candidate ended, and the best candidate so far."""
         leads = "" if best is None else f"  [best so far: {best.id}; front: {front}]"
         stamp = clock(time.monotonic() - self._begin)
         self._say(f"{stamp}  {result_line(outcome, self._hidden)}{leads}")
 
     def note(self, text: str) -> None:
-        """Say it."""
+        """Print a note."""
         self._say(text)
 
     def finish(self, lines: list[str]) -> None:
-        """Say what came of it."""
+        """Print the last lines."""
         for line in lines:
             self._say(line)
 
@@ -184,16 +186,16 @@ class Panel(Quiet):
         self._draw()
 
     def step(self, progress: Progress) -> None:
-        """Show how far it is, unless something is timed."""
+        """Show the progress, unless something is timed."""
         share = f" {progress.done}/{progress.total}" if progress.total else ""
         self._running = (self._running[0], f"{progress.step}{share} {progress.note}".rstrip())
         if not self._still and time.monotonic() - self._drawn > _REDRAWN_EVERY_S:
             self._draw()
 
     def timing(self, on: bool) -> None:
-        """Keep still from now on, or no more."""
+        """Stop or resume redrawing."""
         if on and not self._still:
-            self._running = (self._running[0], "timing (the display keeps still)")
+            self._running = (self._running[0], "timing (the display is paused)")
             self._draw()
         self._still = on
 
@@ -211,7 +213,7 @@ class Panel(Quiet):
         self._print(text, "dim")
 
     def finish(self, lines: list[str]) -> None:
-        """Take the panel away and say what came of it."""
+        """Remove the panel and print the last lines."""
         if self._live is not None:
             self._live.stop()
             self._live = None

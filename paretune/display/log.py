@@ -13,7 +13,7 @@ LOGGER = logging.getLogger("paretune")
 
 
 def show_by_default() -> None:
-    """Let lines appear on the standard error stream if nobody configured logging.
+    """Print records on the standard error stream if logging is not configured.
 
     `logging.getLogger("paretune").setLevel(logging.WARNING)` keeps a search silent.
     """
@@ -26,7 +26,7 @@ def show_by_default() -> None:
 
 
 class Logged(Quiet):
-    """One log record an event; notes and warnings at level WARNING."""
+    """Writes one log record per event; notes and warnings have the level WARNING."""
 
     def __init__(self) -> None:
         show_by_default()
@@ -40,7 +40,7 @@ class Logged(Quiet):
             LOGGER.info("%s", printable(line))
 
     def outcome(self, outcome: TrialResult, best: TrialResult | None, front: int) -> None:
-        """Log how a candidate ended, and which one leads."""
+        """Log how a candidate ended, and the best candidate so far."""
         leads = "" if best is None else f"  [best so far: {best.id}; front: {front}]"
         stamp = clock(time.monotonic() - self._begin)
         LOGGER.info("%s  %s%s", stamp, printable(result_line(outcome, self._hidden)), leads)
@@ -50,6 +50,6 @@ class Logged(Quiet):
         LOGGER.warning("%s", printable(text))
 
     def finish(self, lines: list[str]) -> None:
-        """Log what came of it."""
+        """Log the last lines."""
         for line in lines:
             LOGGER.info("%s", printable(line))

@@ -1,9 +1,10 @@
-"""Whether an input model's configuration is taken, and built as it is meant, before anything runs.
+"""Checks, before anything runs, that an input model's configuration is valid and built correctly.
 
-What the builder knows of by name is told from its source (`paretune.passes.genai.builder_support`).
-The rest is asked of a twin (`paretune.passes.genai.twin`), in a job; the answer is kept in the
-store, under the configuration and the versions that it depends on. A model whose every setting is
-known to be built right is not asked about.
+The names that the builder supports are read from its source
+(`paretune.passes.genai.builder_support`). Everything else is tested on a small model of the same
+configuration (`paretune.passes.genai.twin`), in a job; the result is kept in the store, under the
+configuration and the versions that it depends on. A model whose settings are all known to be built
+correctly is not tested.
 """
 
 from __future__ import annotations
@@ -77,11 +78,11 @@ _COUNTS = ("vocab_size", "intermediate_size", "num_hidden_layers", "max_position
 
 @dataclass(frozen=True)
 class Buildable:
-    """What is known of an input model's builds.
+    """Whether an input model can be built.
 
     Attributes:
-        why_not: Why none is the model; empty: nothing is known against it.
-        note: What should be known of them all.
+        why_not: Why every build differs from the model; empty if no reason is known.
+        note: A note about all builds; may be empty.
     """
 
     why_not: str = ""
@@ -129,8 +130,8 @@ def ask(plan: Plan, baseline: Candidate, target: Target, store: Store) -> Builda
     if found.get("refused"):
         raise UsageError(
             f"model {str(folder)!r}: {file.name}: {found['refused']}",
-            hint="Correct the key, or get the model again from where it came from; nothing can be "
-            "trained, built or measured with it so.",
+            hint="Correct the key, or download the model again; with this value it cannot be "
+            "trained, built or measured.",
         )
     if why_not is not None:
         return Buildable(why_not)
@@ -138,7 +139,7 @@ def ask(plan: Plan, baseline: Candidate, target: Target, store: Store) -> Builda
 
 
 def is_plain(config: Mapping[str, Json]) -> bool:
-    """Return whether every setting of a model is known to be built as it is meant."""
+    """Return whether every setting of a model is known to be built correctly."""
     rope = config.get("rope_parameters")
     usual = rope is None or (
         isinstance(rope, dict)
@@ -211,17 +212,17 @@ def _read(
     named = f"{file.name}: {key} ({found.get('value')!r})"
     if isinstance(window, int) and needed <= window:
         return Buildable(
-            note=f"{builder} leaves out {named}: what is built computes what the model does up to "
+            note=f"{builder} leaves out {named}: a build computes the same as the model up to "
             f"{window} tokens, and something else beyond"
         )
     if key:
         return Buildable(
-            f"{builder} does not do {named}: of a small model of this configuration, "
+            f"{builder} does not support {named}: for a small model of this configuration, "
             f"{found.get('why')}; use a checkpoint without it, or measure the model without this "
             "pass"
         )
     (name, *_) = config["architectures"]
     return Buildable(
-        f"{builder} does not build {name} right ({file.name}: architectures): of a small model of "
-        f"this configuration, {found.get('why')}; {INSTEAD}"
+        f"{builder} does not build {name} correctly ({file.name}: architectures): for a small "
+        f"model of this configuration, {found.get('why')}; {INSTEAD}"
     )

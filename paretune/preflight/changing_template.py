@@ -19,7 +19,7 @@ _RANDOM = re.compile(r"\|\s*random\b|\blipsum\s*\(")
 
 
 def what_changes(tokenizer: Any, prompts: Sequence[Sequence[Message]]) -> str | None:
-    """Return what is to be told of a template whose prompts change by themselves; None: nothing.
+    """Return a note if a template's prompts depend on the date or on chance, else None.
 
     Args:
         tokenizer: A transformers tokenizer with a chat template.
@@ -30,16 +30,16 @@ def what_changes(tokenizer: Any, prompts: Sequence[Sequence[Message]]) -> str | 
         formats = dict.fromkeys(found[2] for found in _FORMAT.finditer(template))
         shown = ", ".join(f"{_CLOCK}({form!r})" for form in formats) or _CLOCK
         return (
-            f"the model's chat template writes the current date into prompts ({shown}): on another "
-            "day they are other prompts, so that what is trained and measured cannot be repeated "
-            "exactly, and a package's prompts change daily. Write a fixed date into the template "
-            "in the model's folder if that matters"
+            f"the model's chat template writes the current date into prompts ({shown}): the "
+            "prompts are different on another day, so training and measuring cannot be repeated "
+            "exactly, and the prompts of a package change every day. To avoid this, write a fixed "
+            "date into the template in the model's folder"
         )
     if prompts and _RANDOM.search(template):
         return (
-            "the model's chat template draws at random: a prompt is another one each time, and "
-            "what is trained and measured cannot be repeated exactly. Take that out of the "
-            "template in the model's folder"
+            "the model's chat template makes random choices: prompts are different each time, so "
+            "training and measuring cannot be repeated exactly. To avoid this, remove the random "
+            "choice from the template in the model's folder"
         )
     return None
 

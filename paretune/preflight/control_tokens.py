@@ -1,8 +1,9 @@
-"""Texts that hold the model's own control tokens, such as ``<|im_end|>`` within a user's turn.
+"""Texts that contain the model's own control tokens, such as ``<|im_end|>`` within a user's turn.
 
-A tokenizer makes of these signs the token itself, wherever they stand: a turn then ends in its
-middle, and what follows is read as another's. In what a model is given that is told, for somebody
-may want it. In what it is trained to answer it is refused: it would learn to go on after its end.
+A tokenizer converts these characters to the control token wherever they are in a text: a turn then
+ends early, and the rest is read as another turn. In the input of a model this is reported in a
+note, because it may be intended. In an answer that is trained on it is refused: the model would
+learn to continue after the end of its answer.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ class Control:
 
     Attributes:
         row: 0-based row in its file.
-        turn: Of a conversation, which turn from 1 on; else 0.
-        role: Whose turn; of a pair ``prompt`` or ``answer``.
-        token: Its signs.
+        turn: The turn of a conversation, counted from 1; else 0.
+        role: The role of the turn; for a pair ``prompt`` or ``answer``.
+        token: Its text.
     """
 
     row: int
@@ -81,9 +82,9 @@ class ControlTokens:
         return frozenset(i for i in found if i is not None)
 
     def find(self, dataset: Dataset) -> Iterator[Control]:
-        """Yield every control token in a text, once a turn.
+        """Yield every control token in a text, once per turn.
 
-        Where no chat template is applied, that is the end token in an answer.
+        If no chat template is applied, only the end token in an answer counts.
         """
         chat = dataset.chat or dataset.form == "conversations"
         given = _Signs(self._given if chat else {})
@@ -123,7 +124,7 @@ def _texts(example: Example) -> Iterator[tuple[int, str, str]]:
 def control_notes(
     tokens: ControlTokens, catalog: DataCatalog, ref: str, *, trained: bool
 ) -> Iterator[str]:
-    """Yield what is to be told of the control tokens in a data set.
+    """Yield a note for each kind of control token in a data set.
 
     Args:
         tokens: Finds them.
@@ -132,7 +133,7 @@ def control_notes(
         trained: Whether its answers are trained on.
 
     Raises:
-        DataError: What is trained on as an answer of a chat holds some.
+        DataError: An answer of a chat that is trained on contains one.
     """
     dataset = catalog.load(ref)
     if dataset.form == "text":
@@ -142,9 +143,9 @@ def control_notes(
     answers = [control for control in found if control.role in _ANSWERS]
     if given:
         yield (
-            f"{ref}: {_rows(given)} the model's own special tokens in what it is given, such as "
-            f"{_place(catalog, ref, given[0])}: they are read as the tokens themselves, so that "
-            "a turn ends or begins there"
+            f"{ref}: {_rows(given)} the model's own special tokens in the input, such as "
+            f"{_place(catalog, ref, given[0])}: the tokenizer reads them as special tokens, not as "
+            "text, so a turn ends or begins there"
         )
     if not answers:
         return
@@ -152,27 +153,27 @@ def control_notes(
     first = _place(catalog, ref, answers[0])
     if chat and trained:
         rows = dict.fromkeys(control.row for control in answers)
-        more = "" if len(rows) == 1 else f"; so in {len(rows)} rows ({_shown(list(rows))})"
+        more = "" if len(rows) == 1 else f"; this concerns {len(rows)} rows ({_shown(list(rows))})"
         raise DataError(
-            f"{ref}: {first}: the answer holds the model's own special token, expected text: it "
-            f"would be trained to go on after the end of its turn{more}",
+            f"{ref}: {first}: the answer contains the model's own special token, expected text: "
+            f"the model would be trained to continue after the end of its turn{more}",
             hint="Remove the token: the chat template ends each answer itself. If it is meant as "
-            "text, write it otherwise.",
+            "text, write it in another way.",
         )
     if chat:
         yield (
             f"{ref}: {_rows(answers)} the model's own special tokens in an answer, such as "
-            f"{first}: the model has ended its answer there, so that it never matches"
+            f"{first}: a model ends its answer at this token, so its answer never matches"
         )
     else:
         yield (
-            f"{ref}: {_rows(answers)} the end token in an answer, such as {first}: each answer is "
-            "followed by it anyway, so that it is learned and scored twice"
+            f"{ref}: {_rows(answers)} the end token in an answer, such as {first}: the end token "
+            "is added to each answer automatically, so it is trained and scored twice"
         )
 
 
 def _rows(found: Sequence[Control]) -> str:
-    return rows_told(list(dict.fromkeys(c.row for c in found)), ("holds", "hold"))
+    return rows_told(list(dict.fromkeys(c.row for c in found)), ("contains", "contain"))
 
 
 def _shown(rows: Sequence[int]) -> str:
@@ -180,7 +181,7 @@ def _shown(rows: Sequence[int]) -> str:
 
 
 def _place(catalog: DataCatalog, ref: str, control: Control) -> str:
-    """Return where a token stands: the row, its column and the turn."""
+    """Return the place of a token: the row, its column and the turn."""
     spec = catalog.spec_of(ref)
     place = f"row {control.row + 1}"
     if control.turn:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from paretune.preflight.prepared import PreparedSearch
 
 _LOOKED_AT = 2000
-"""Candidates of a large space that are looked at one by one."""
+"""Maximum number of candidates that are checked one by one."""
 _SHOWN = 5
 
 
@@ -33,25 +33,25 @@ def foresee(
     allow_network: bool = False,
     trust_remote_code: bool = False,
 ) -> dict[str, Json]:
-    """Check a configuration whole and say what its search would cost; nothing is built.
+    """Check a whole configuration and estimate the cost of its search; nothing is built.
 
     Args:
         config: The configuration.
-        study: The study that the search would go on with; by default as the search finds it.
-        store: The store; likewise.
-        trials: Most candidates.
-        time: Most time.
-        allow_network: Whether jobs may reach out.
+        study: The study that the search would continue; by default that of the configuration.
+        store: The store; by default that of the configuration.
+        trials: Maximum number of candidates.
+        time: Maximum time.
+        allow_network: Whether jobs may use the network.
         trust_remote_code: Whether code that models or configurations bring may run.
 
     Returns:
         ``candidates`` in the space, how many were ``looked_at`` and how many of those are ruled
         out (``skipped``, with reasons), distinct ``trainings`` and ``builds``, and the largest
         ``memory_mb`` and the sum of ``disk_mb`` and ``seconds`` that the passes estimate (null
-        where a pass cannot tell).
+        where a pass gives no estimate).
 
     Raises:
-        UsageError: The configuration is wrong, or the study holds outcomes of something else.
+        UsageError: The configuration is wrong, or the study has outcomes of another model or data.
     """
     from paretune.config import load
     from paretune.preflight.prepared import PreparedSearch
@@ -76,10 +76,10 @@ def foresee(
 
 
 def _changed(prepared: PreparedSearch, study: Path) -> list[str]:
-    """Return what would be dropped of a study that is there, a sentence each.
+    """Return which outcomes of an existing study would be dropped, one sentence each.
 
     Raises:
-        UsageError: It holds outcomes of something else, as the search would say.
+        UsageError: It has outcomes of another model or data; the search refuses it too.
     """
     from paretune.models.handle import earlier_digests
     from paretune.study.folder import changes_since, read_outcomes, require_identity
@@ -138,9 +138,10 @@ def _foresee(prepared: PreparedSearch) -> dict[str, Json]:
 
 
 def _first(prepared: PreparedSearch, named: list[Candidate]) -> list[Candidate]:
-    """Return the candidates that the search begins with: none twice, none that is ruled out.
+    """Return the candidates that the search begins with, without duplicates and excluded ones.
 
-    Samplers propose by what was measured: of theirs, those that the configuration names are known.
+    A sampler proposes by measurements, so only the candidates that the configuration names are
+    known in advance.
     """
     strategy = prepared.strategy(named)
     asked = iter(strategy.ask, None) if isinstance(strategy, Exhaustive) else iter(named)
@@ -154,15 +155,15 @@ def _first(prepared: PreparedSearch, named: list[Candidate]) -> list[Candidate]:
 
 
 def render(found: dict[str, Json]) -> str:
-    """Return the foresight as text."""
+    """Return the result of a dry run as text."""
     lines = [
         f"candidates   {found['candidates']} in the space"
         + (f", {found['skipped']} ruled out on this machine" if found["skipped"] else ""),
         f"baseline     {found['baseline']}",
-        f"trainings    {found['trainings']} (each is done once, however many builds follow it)",
-        f"builds       {found['builds']}, training included",
-        f"time         about {found['build_seconds']} s for them"
-        + ("" if found["build_seconds_complete"] else " (some passes cannot tell theirs)")
+        f"trainings    {found['trainings']} (each is done once and shared by its builds)",
+        f"builds       {found['builds']}, trainings included",
+        f"time         about {found['build_seconds']} s for all builds"
+        + ("" if found["build_seconds_complete"] else " (some passes give no estimate)")
         + ", measuring not included",
         f"memory       about {found['memory_mb']} MB at most",
         f"disk         about {found['disk_mb']} MB in the store",

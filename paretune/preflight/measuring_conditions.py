@@ -23,17 +23,17 @@ _OLD_AFTER = timedelta(days=30)
 def advice(
     prepared: PreparedSearch, look: Callable[[float], Environment] = inspect_environment
 ) -> list[str]:
-    """Return what a user should know before speeds are measured, a line each.
+    """Return warnings and notes for the user before speeds are measured, one per line.
 
     Args:
-        prepared: What is about to be searched; nothing is said if it times nothing.
-        look: Looks around for so many seconds.
+        prepared: The search; there are no lines if it measures no speed.
+        look: Observes the machine for a number of seconds.
     """
     if not any(slot.on_device for slot in prepared.evaluators):
         return []
     around = look(_WATCHED_S)
     if all(provider == "cpu" for provider in prepared.plan.providers):
-        around = replace(around, gpu=())  # whoever computes there is in nobody's way
+        around = replace(around, gpu=())  # programs on the GPU do not disturb the processor
     lines = [trouble.warning for trouble in issues(around)]
     lines += [f"warning: {line}" for line in unsupported(prepared)]
     about = about_profile(prepared.profile, prepared.store.root, datetime.now(UTC))
@@ -41,9 +41,9 @@ def advice(
 
 
 def unsupported(prepared: PreparedSearch) -> list[str]:
-    """Return which percentiles of requests are asked of candidates, and may have no value.
+    """Return the configured percentiles that have too few requests for a value.
 
-    A limit on what has no value is met by nobody.
+    No candidate can meet a limit on a metric without a value.
     """
     plan = prepared.plan
     asked = dict.fromkeys(
@@ -58,8 +58,8 @@ def unsupported(prepared: PreparedSearch) -> list[str]:
             ("ttft_ms_p95", "decode_ms_p95") if params.get("streams", 1) > 1 else ("ttft_ms_p95",)
         )
         found += [
-            f"{metric} needs {needed} requests, and without them has no value; "
-            f"`generation: {{requests: {needed}}}` sees to it that there are so many"
+            f"{metric} has a value only with {needed} requests or more; "
+            f"set `generation: {{requests: {needed}}}`"
             for metric in asked
             if metric.startswith(of_requests)
         ]
@@ -77,20 +77,20 @@ def about_profile(profile: DeviceProfile | None, store_root: Path, now: datetime
     command = bench_command(store_root)
     if profile is None:
         return (
-            f"this device was not measured yet; `{command}` (a minute) lets a search use the "
-            "device's own noise floor and roof"
+            f"this device was not measured yet; run `{command}` (takes a minute), so that searches "
+            "use the device's own noise floor and roofline"
         )
     if not profile.calm:
         return (
             f"the device's own figures are not used: while they were measured "
-            f"{Interference(profile.others, profile.stolen)}; run `{command}` (a minute) when "
-            "the machine is quiet"
+            f"{Interference(profile.others, profile.stolen)}; run `{command}` (takes a minute) "
+            "when the machine is quiet"
         )
     age = now - profile.measured_at
     if age > _OLD_AFTER:
         return (
-            f"the device's own figures are {age.days} days old; `{command}` (a minute) "
-            "measures them again"
+            f"the device's own figures are {age.days} days old; run `{command}` (takes a minute) "
+            "to measure them again"
         )
     return None
 

@@ -1,7 +1,8 @@
-"""Names of nodes that a configuration gives: held against the model's, before anything is built.
+"""Checks the names of nodes in a configuration against the model's, before anything is built.
 
-The names are those of a twin (`paretune.passes.genai.twin_nodes`), built in a job; what it found is
-kept in the store, under all that it depends on.
+The model's names are those of a small model of the same configuration
+(`paretune.passes.genai.twin_nodes`), built in a job; the result is kept in the store, under all
+that it depends on.
 """
 
 from __future__ import annotations
@@ -44,8 +45,8 @@ class _Given:
 
     Attributes:
         step: The pass.
-        parameter: Where it is given.
-        name: The name, or of `matmul_nbits` a pattern.
+        parameter: The parameter that names it.
+        name: The name, or a pattern for `matmul_nbits`.
     """
 
     step: str
@@ -62,13 +63,13 @@ class _Asked:
 
 
 def check_nodes(prepared: PreparedSearch) -> tuple[str, ...]:
-    """Hold the names of nodes that passes are given against the model.
+    """Check the names of nodes that passes are given against the model.
 
     Returns:
-        Notes on names that some of the builds have only, that they are given to.
+        Notes on names that only some of the affected builds have.
 
     Raises:
-        UsageError: A name is in none of the builds that it is given to.
+        UsageError: A name is in none of the builds that use it.
     """
     plan = prepared.plan
     asked = _asked(plan, prepared.baseline)
@@ -89,12 +90,12 @@ def check_nodes(prepared: PreparedSearch) -> tuple[str, ...]:
             continue
         if any(held):
             notes.append(
-                f"{given.step}: {given.parameter} names {given.name!r}, which "
-                f"{held.count(False)} of the {len(held)} kinds of build that it is given to do not "
-                "have: those cannot be built"
+                f"{given.step}: {given.parameter} names {given.name!r}, which does not exist in "
+                f"{held.count(False)} of the {len(held)} kinds of build that use it: those cannot "
+                "be built"
             )
             continue
-        what = "matches no matrix" if given.parameter in _PATTERNS else "is no matrix"
+        what = "matches no matrix" if given.parameter in _PATTERNS else "is not a matrix"
         wrong.append(
             plan.wrong_at(
                 _key_of(plan, given),
@@ -104,7 +105,7 @@ def check_nodes(prepared: PreparedSearch) -> tuple[str, ...]:
         )
     if len(wrong) > 1:
         told = "\n".join(dict.fromkeys(map(str, wrong)))
-        raise UsageError(f"{len(wrong)} things are wrong:\n{told}")
+        raise UsageError(f"{len(wrong)} errors:\n{told}")
     if wrong:
         raise wrong[0]
     return tuple(notes)
@@ -114,7 +115,9 @@ def _hint(name: str, known: Sequence[str]) -> str:
     told = nearest(name, known)
     if told.startswith("Did"):
         return told
-    return f"Some that there are: {', '.join(list(dict.fromkeys([*known[:_SHOWN], *known[-1:]])))}."
+    return (
+        f"Existing names include: {', '.join(list(dict.fromkeys([*known[:_SHOWN], *known[-1:]])))}."
+    )
 
 
 def _is_in(given: _Given, graph: Mapping[str, Sequence[str]]) -> bool:
@@ -124,7 +127,7 @@ def _is_in(given: _Given, graph: Mapping[str, Sequence[str]]) -> bool:
 
 
 def _asked(plan: Plan, baseline: Candidate) -> list[_Asked]:
-    """Return each kind of build that names of nodes are given to, once."""
+    """Return each kind of build that uses names of nodes, once."""
     asked: dict[str, _Asked] = {}
     for candidate in (baseline, *plan.try_first, *islice(plan.space, _LOOKED_AT)):
         for build, given in _names_in(candidate):
@@ -166,7 +169,7 @@ def _names_in(candidate: Candidate) -> Iterator[tuple[dict[str, Json], list[_Giv
 
 
 def _key_of(plan: Plan, given: _Given) -> tuple[str | int, ...]:
-    """Return where a name stands in the configuration."""
+    """Return the key of a name in the configuration."""
     value = None if plan.source is None else plan.source.value
     key = (given.step, given.parameter)
     for section in ("passes", "baseline", "try_first"):

@@ -91,19 +91,19 @@ class PreparedSearch:
 
     @property
     def noise_floor(self) -> float | None:
-        """What two processes differ by on this device, as a share; None: not measured yet."""
+        """Relative difference of two processes on this device; None: not measured yet."""
         return None if self._calm_profile is None else self._calm_profile.noise_floor
 
     @property
     def memory_of_a_job(self) -> int | None:
-        """Bytes that a job may use now: as configured, else of what is free; None: not known."""
+        """Bytes that a job may use: as configured, else most of the free memory; None: unknown."""
         if self.job_memory is not None:
             return self.job_memory
         return int(JOB_MEMORY_SHARE * self.device.memory_free) or None
 
     @property
     def _calm_profile(self) -> DeviceProfile | None:
-        """The device's profile if its figures are what the device can do."""
+        """The device's profile, unless it was disturbed while it was measured."""
         return self.profile if self.profile is not None and self.profile.calm else None
 
     @property
@@ -130,7 +130,7 @@ class PreparedSearch:
         return max((t for t in self.plan.threads if t <= cores), default=min(self.plan.threads))
 
     def _bounded(self) -> tuple[Constraint, ...]:
-        """Return the constraints that one stream's roof bounds: a sum over streams is none."""
+        """Return the constraints that the roofline of one stream bounds."""
         several = any(choice.params.get("streams", 1) > 1 for choice in self.plan.evaluators)
         return tuple(
             constraint
@@ -152,7 +152,7 @@ class PreparedSearch:
         return self._sizes[ref]
 
     def roofline(self, outcome: TrialResult) -> dict[str, Json] | None:
-        """Return what a candidate needs of the device, and how near it comes to its roof."""
+        """Return what a candidate needs of the device, and its share of the roofline."""
         info = self.look(outcome.candidate).final
         if info is None:
             return None
@@ -160,14 +160,14 @@ class PreparedSearch:
         return roofline_entry(info, runtime, self._calm_profile, measured)
 
     def identity(self) -> dict[str, Json]:
-        """Return what a study's outcomes are valid for: it may not change under them."""
+        """Return the identity of a study: what its outcomes are valid for."""
         return identity_of(self.plan, self.model, self.catalog, self.baseline)
 
     def job_factory(self, study: Path | None = None) -> StudyJobFactory:
-        """Return what makes the jobs of this plan.
+        """Return the factory of this plan's jobs.
 
         Args:
-            study: The study that artifacts are held for.
+            study: The study that uses the artifacts.
         """
         plan = self.plan
         return StudyJobFactory(
@@ -183,7 +183,7 @@ class PreparedSearch:
 
     @cached_property
     def aside(self) -> tuple[Aside, ...]:
-        """What the pick is measured on at the end: parts that `split: {confirm}` keeps aside."""
+        """Held-out parts (`split: {confirm}`) that the pick is measured on at the end."""
         found = []
         for slot, choice in zip(self.evaluators, self.plan.evaluators, strict=True):
             params, refs = dict(slot.params), references(choice)
@@ -211,7 +211,7 @@ class PreparedSearch:
         return tuple(found)
 
     def strategy(self, first: list[Candidate]) -> Strategy:
-        """Return the configured strategy; ``auto`` is exhaustive where the space is small."""
+        """Return the configured strategy; ``auto`` is exhaustive if the space is small."""
         plan = self.plan
         name = plan.search.strategy
         if name == "auto":
@@ -223,7 +223,7 @@ class PreparedSearch:
 
 
 def _only_reads(choice: Any) -> bool:
-    """Return whether an evaluator is ours, and so known not to write to the model it is given."""
+    """Return whether an evaluator ships with paretune, and so never writes to a model."""
     kind = find_evaluator(choice.name)
     return is_ours("evaluators", choice.name) and not getattr(kind, "runs_user_code", False)
 

@@ -1,4 +1,4 @@
-"""Rows that do not fit a model's context: told together, with what is to blame for it."""
+"""Errors about rows that do not fit a model's context: all rows in one error, with the cause."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _UNKNOWN = 1 << 60
 
 
 class RowsTooLongError(DataError):
-    """Prompts do not fit, however much of them is cut.
+    """Prompts do not fit, even after cutting.
 
     Attributes:
-        needed: Tokens that the longest of them has at least.
-        told: Which rows need how many.
+        needed: Minimum number of tokens of the longest of them.
+        told: Text with the rows and the tokens that they need.
 
     Args:
         wrong: Each row with its error.
@@ -32,7 +32,7 @@ class RowsTooLongError(DataError):
 
 
 class ParameterTooLargeError(UsageError):
-    """A parameter of an evaluator is too large beside the prompts.
+    """A parameter of an evaluator leaves too little of the context for the prompts.
 
     Args:
         parameter: Its name.
@@ -48,7 +48,7 @@ class ParameterTooLargeError(UsageError):
 def all_of(wrong: Sequence[tuple[int, UsageError | PassError]]) -> DataError:
     """Return one error of several rows': the first in full, the others by their numbers."""
     _, first = wrong[0]
-    more = "" if len(wrong) == 1 else f"; so with {len(wrong)} rows in all ({_numbers(wrong)})"
+    more = "" if len(wrong) == 1 else f"; this concerns {len(wrong)} rows ({_numbers(wrong)})"
     return DataError(first.message + more, hint=first.hint)
 
 

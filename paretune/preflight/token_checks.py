@@ -1,6 +1,6 @@
-"""What the model's tokenizer says of the data, before the first job: lengths, labels, templates.
+"""Checks the data with the model's tokenizer, before the first job: lengths, labels, templates.
 
-It runs as a job, in a worker: the tokenizer is a stranger's, and its library is heavy.
+The check runs as a job, in a worker: the tokenizer is not trusted, and its library is heavy.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _PROMPTS_RENDERED = 100
 def check_tokens(
     plan: Plan, baseline: Candidate, target: Target, catalog: DataCatalog
 ) -> tuple[str, ...]:
-    """Hold the data against the model's tokenizer, its chat template and its context.
+    """Check the data with the model's tokenizer, its chat template and its context.
 
     Args:
         plan: A checked configuration.
@@ -43,10 +43,10 @@ def check_tokens(
         catalog: The plan's data sets.
 
     Returns:
-        What should be known.
+        Notes.
 
     Raises:
-        DataError: A row cannot be used in any candidate; all that is wrong is told at once.
+        DataError: A row cannot be used in any candidate; all errors are reported together.
     """
     uses = [*_trainings(plan, baseline), *_measurements(plan)]
     if not uses:
@@ -61,18 +61,18 @@ def check_tokens(
     call = {"function": "paretune.preflight.token_checks:looked_at", "args": args}
     result = target.submit(Job("call", call, _LIMITS)).result()
     if result.status is not JobStatus.OK:
-        return (f"the data could not be held against the model's tokenizer: {result.reason}",)
+        return (f"the data could not be checked with the model's tokenizer: {result.reason}",)
     wrong = [_error_of(plan, found) for found in result.value["wrong"]]
     if len(wrong) == 1:
         raise wrong[0]
     if wrong:
         told = "\n".join(map(str, wrong))
-        raise DataError(f"{len(wrong)} things are wrong with the data:\n{told}")
+        raise DataError(f"{len(wrong)} errors in the data:\n{told}")
     return tuple(result.value["notes"])
 
 
 def _error_of(plan: Plan, found: Mapping[str, Json]) -> UsageError:
-    """Return an error at the configuration's key that is to blame, or about the data."""
+    """Return an error at the key that causes it, or about the data."""
     key, message, hint = found.get("key"), found["message"], found["hint"]
     return plan.wrong_at(tuple(key), message, hint) if key else DataError(message, hint=hint)
 
@@ -105,7 +105,7 @@ def _trainings(plan: Plan, baseline: Candidate) -> list[dict[str, Json]]:
 
 
 def _measurements(plan: Plan) -> list[dict[str, Json]]:
-    """Return what evaluators that ship with paretune do with tokens of data."""
+    """Return how the evaluators that ship with paretune use tokens of data."""
     return [
         {
             "kind": choice.name,
@@ -121,11 +121,11 @@ def _measurements(plan: Plan) -> list[dict[str, Json]]:
 def looked_at(
     folder: str, data: Json, uses: Sequence[Mapping[str, Json]], trust_remote_code: bool
 ) -> Json:
-    """Look at each use of a data set; for workers only.
+    """Check each use of a data set; for workers only.
 
     Returns:
-        ``{"wrong": [{"message", "hint"}, ...], "notes": [...]}``, each once; where a key of the
-        configuration is to blame, with its path as ``key``.
+        ``{"wrong": [{"message", "hint"}, ...], "notes": [...]}``, each once; if a key of the
+        configuration is the cause, with its path as ``key``.
     """
     from paretune.core.model import Model
     from paretune.data.catalog import DataCatalog
@@ -172,7 +172,7 @@ class _Look:
         return ExampleEncoder(self.tokenizer, dataset.chat, ref)
 
     def templates(self, uses: Sequence[Mapping[str, Json]]) -> None:
-        """Look at what the texts and the chat template do to each other, once a data set."""
+        """Check the texts together with the chat template, once per data set."""
         from paretune.preflight.changing_template import what_changes
         from paretune.preflight.control_tokens import ControlTokens, control_notes
 
@@ -190,7 +190,7 @@ class _Look:
             self.notes.append(told)
 
     def train(self, uses: Sequence[Mapping[str, Json]]) -> None:
-        """Look at all trainings: what none of them can use is refused, what some cannot is told."""
+        """Check all trainings: refuse a data set that none can use; note each that cannot."""
         failed: list[tuple[Mapping[str, Json], PassError | DataError]] = []
         for use in uses:
             try:
@@ -232,7 +232,7 @@ class _Look:
         if cut:
             limit = f"max_length {length}" if room == length else f"the context of {room} tokens"
             yield (
-                f"{ref}: {rows_told(cut)} longer than {limit}, and trained on shortened "
+                f"{ref}: {rows_told(cut)} longer than {limit}, and shortened for training "
                 f"({_how_cut(dataset)})"
             )
 
@@ -258,8 +258,8 @@ class _Look:
         if room is not None and room < 1:
             label, most = max(zip(labels, map(len, ids), strict=True), key=lambda one: one[1])
             raise DataError(
-                f"{ref}: the label {label!r:.60} has {most} tokens, the end included: no prompt "
-                f"fits beside it into the model's context of {self.most}",
+                f"{ref}: the label {label!r:.60} has {most} tokens, the end token included: this "
+                f"leaves no room for a prompt in the model's context of {self.most} tokens",
                 hint="Use shorter labels, or a model with a longer context.",
             )
         yield from self._prompts(encoder, dataset, ref, room)
@@ -279,14 +279,14 @@ class _Look:
         if too_long:
             rows = rows_told([row for row, _ in too_long], ("has an answer", "have answers"))
             yield (
-                f"exact_match: {rows} of {ref} of more than max_new_tokens {most_new} (up to "
+                f"exact_match: {rows} of {ref} longer than max_new_tokens {most_new} (up to "
                 f"{max(tokens for _, tokens in too_long)} tokens): they can never match "
-                f"({len(too_long)} of {len(dataset.examples)})"
+                f"({len(too_long)} of {len(dataset.examples)} rows)"
             )
         if not end:
             yield (
-                "exact_match: the model has no end token, so that it generates max_new_tokens "
-                f"{most_new} for each answer of {ref}: a shorter one hardly ever matches"
+                "exact_match: the model has no end token, so it always generates max_new_tokens "
+                f"{most_new} tokens: an answer of {ref} that is shorter hardly ever matches"
             )
         room = None if self.most is None else self.most - most_new
         try:
@@ -298,8 +298,8 @@ class _Look:
                 raise  # they would not fit beside an answer of one token either
             raise ParameterTooLargeError(
                 "max_new_tokens",
-                f"{most_new} new tokens leave {max(0, self.most - most_new)} of the model's "
-                f"context of {self.most} for a prompt, and of {ref} {error.told}",
+                f"{most_new} new tokens leave {max(0, self.most - most_new)} tokens of the model's "
+                f"context of {self.most} for a prompt; in {ref}, {error.told}",
                 f"Set max_new_tokens to {largest} or less, or shorten the rows.",
             ) from error
 
@@ -312,8 +312,8 @@ class _Look:
         found = Perplexity(PerplexityParams(**params)).windows(self.tokenizer, dataset, self.most)
         if sum(1 for _ in found) == 0:  # all of them are made: each may be what does not fit
             raise DataError(
-                f"perplexity: {ref} makes no window of two tokens or more",
-                hint="Give it more text.",
+                f"perplexity: {ref} has no window of two tokens or more",
+                hint="Use a data set with more text.",
             )
         yield from ()
 
@@ -338,8 +338,8 @@ class _Look:
             raise RowsTooLongError(wrong)
         if cut:
             yield (
-                f"{ref}: {rows_told(cut)} longer than the model's context (which holds {self.most} "
-                f"tokens, answer included), and measured shortened ({_how_cut(dataset)})"
+                f"{ref}: {rows_told(cut)} longer than the model's context ({self.most} tokens, "
+                f"answer included), and shortened for measuring ({_how_cut(dataset)})"
             )
 
 
@@ -356,11 +356,11 @@ def _some_prompts(dataset: Dataset) -> list[list[dict[str, str]]]:
 def _how_cut(dataset: Dataset) -> str:
     if dataset.form == "conversations":
         return "the last turns are left out"
-    return "the longest column's text loses its beginning"
+    return "the longest column is cut at its beginning"
 
 
 def _refuse_empty(encoder: ExampleEncoder, dataset: Dataset, ref: str) -> None:
-    """Refuse rows whose prompt has no token: nothing can be scored after nothing.
+    """Refuse rows whose prompt has no token, because scoring needs at least one.
 
     Raises:
         DataError: There are some.
@@ -375,32 +375,33 @@ def _refuse_empty(encoder: ExampleEncoder, dataset: Dataset, ref: str) -> None:
     if empty:
         raise DataError(
             f"{ref}: {rows_told(empty, ('has an empty prompt', 'have an empty prompt'))}, and the "
-            "model's tokenizer puts no token before a text: there is nothing to answer after",
-            hint="Give it a prompt, remove the row, or put words into the template.",
+            "model's tokenizer puts no token before a text: the model needs at least one token "
+            "before an answer",
+            hint="Give the row a prompt, remove it, or add fixed text to the prompt template.",
         )
 
 
 def _tell_labels(
     ref: str, labels: Sequence[str], ids: Sequence[Sequence[int]], ended: bool
 ) -> Iterator[str]:
-    """Yield what should be known of labels as tokens.
+    """Yield notes on the tokens of labels.
 
     Raises:
-        DataError: A label has none, two have the same, or one can never win.
+        DataError: A label has none, two have the same, or one can never be chosen.
     """
     known: dict[tuple[int, ...], str] = {}
     for label, tokens in zip(labels, ids, strict=True):
         if not tokens or (ended and len(tokens) < 2):
             raise DataError(
                 f"{ref}: the label {label!r} has no token in the model's vocabulary",
-                hint="Write it with other signs.",
+                hint="Write the label with other characters.",
             )
         other = known.setdefault(tuple(tokens), label)
         if other != label:
             raise DataError(
-                f"{ref}: the labels {other!r} and {label!r} are the same tokens: no model can tell "
-                "them apart",
-                hint="Write one of them otherwise.",
+                f"{ref}: the labels {other!r} and {label!r} are the same tokens: no model can "
+                "distinguish them",
+                hint="Change one of them.",
             )
     if ended:
         return
@@ -414,16 +415,16 @@ def _tell_labels(
         short, long = pairs[0]
         more = f" ({len(pairs)} such pairs)" if len(pairs) > 1 else ""
         raise DataError(
-            f"{ref}: the label {short!r} begins with the same tokens as {long!r}, which goes on, "
-            f"and the model has no end token: {long!r} can never win{more}",
-            hint="Name an eos_token in tokenizer_config.json, or labels none of which is the "
+            f"{ref}: the tokens of the label {short!r} are the beginning of those of {long!r}, "
+            f"and the model has no end token: {long!r} can never be chosen{more}",
+            hint="Set eos_token in tokenizer_config.json, or use labels none of which is the "
             "beginning of another.",
         )
     begins = [f"{a!r} of {b!r}" for a in labels for b in labels if a != b and b.startswith(a)]
     if begins:
         yield (
             f"{ref}: the model has no end token, and a label is the beginning of another "
-            f"({', '.join(begins[:_LABELS_SHOWN])}): the longer one is at a disadvantage"
+            f"({', '.join(begins[:_LABELS_SHOWN])}): the longer one tends to get a lower score"
         )
 
 

@@ -1,4 +1,4 @@
-"""What is told before the first job of a search, by the dry run and the search alike."""
+"""Errors and notes before the first job of a search; the dry run and the search share them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 def told_before(prepared: PreparedSearch) -> tuple[str, ...]:
-    """Hold a plan against the model's tokenizer and this device.
+    """Check a plan with the model's tokenizer and on this device.
 
     Returns:
-        What should be known; what the configuration alone tells (`Plan.notes`) is not repeated.
+        Notes, without those on the configuration alone (`Plan.notes`).
 
     Raises:
-        UsageError: No candidate, or none that the configuration means, could work.
+        UsageError: No candidate could work, or no candidate as the configuration intends it.
     """
     plan, baseline, target = prepared.plan, prepared.baseline, prepared.target
     nodes = check_nodes(prepared)
@@ -38,7 +38,7 @@ def told_before(prepared: PreparedSearch) -> tuple[str, ...]:
 def thread_notes(prepared: PreparedSearch) -> tuple[str, ...]:
     """Return a note if candidates would run with more threads than there are cores to run them."""
     device, plan = prepared.device, prepared.plan
-    if not device.processor:  # a target that says nothing of its processor
+    if not device.processor:  # a target that does not describe its processor
         return ()
     asked = {*plan.threads, *(c.runtime.threads for c in (prepared.baseline, *plan.try_first))}
     more = sorted(count for count in asked if count > device.logical_cores)
@@ -46,6 +46,6 @@ def thread_notes(prepared: PreparedSearch) -> tuple[str, ...]:
         return ()
     cores = counted(device.logical_cores, "core")
     return (
-        f"threads: {', '.join(map(str, more))}: this machine gives a process {cores}; more threads "
-        "than cores wait for each other, and their times say little",
+        f"threads: {', '.join(map(str, more))}: a process can use {cores} here; more threads than "
+        "cores wait for each other, so their times are not meaningful",
     )

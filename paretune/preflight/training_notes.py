@@ -1,4 +1,4 @@
-"""What is said of a training precision that this device is slow at, before anything is trained."""
+"""Notes on training precisions that are slow on this device, before anything is trained."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LIMITS = Limits(seconds=120.0)
 def training_notes(plan: Plan, baseline: Candidate, target: Target) -> tuple[str, ...]:
     """Return a note if the plan trains in a precision that is many times slower here than fp32.
 
-    Nothing is measured where all that is trained computes in fp32.
+    Nothing is measured if all trainings compute in fp32.
 
     Args:
         plan: A checked configuration.
@@ -35,7 +35,10 @@ def training_notes(plan: Plan, baseline: Candidate, target: Target) -> tuple[str
     call = {"function": "paretune.passes.lora.precision:notes", "args": {"dtypes": dtypes}}
     result = target.submit(Job("call", call, _LIMITS)).result()
     if result.status is not JobStatus.OK:
-        return (f"how fast {', '.join(dtypes)} trains here could not be timed: {result.reason}",)
+        return (
+            f"the speed of training in {', '.join(dtypes)} could not be measured here: "
+            f"{result.reason}",
+        )
     return tuple(result.value)
 
 

@@ -1,4 +1,4 @@
-"""What is said of passes whose builds cannot be compared with what they are built from."""
+"""Notes on passes whose builds cannot be compared with their source."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def uncompared_notes(plan: Plan, baseline: Candidate) -> tuple[str, ...]:
-    """Return a note a pass that does not say what its output is to its input.
+    """Return a note for each pass that does not declare how its output relates to its input.
 
     Args:
         plan: A checked configuration.
@@ -21,8 +21,8 @@ def uncompared_notes(plan: Plan, baseline: Candidate) -> tuple[str, ...]:
     first = (baseline, *plan.try_first)
     used = {*plan.space.pass_names, *(step.name for c in first for step in c.recipe)}
     return tuple(
-        f"what the pass {name!r} builds is not compared with what it is built from: it does not "
-        "say what the one is to the other (a method `fidelity`: docs/extending.md)"
+        f"the builds of the pass {name!r} are not compared with their source, because the pass "
+        "does not declare how they relate to it (a method `fidelity`: docs/extending.md)"
         for name in sorted(used)
         if getattr(find_pass(name), "fidelity", None) is None
     )

@@ -1,4 +1,4 @@
-"""A study as CSV: one row a candidate, for spreadsheets and data frames."""
+"""A study as CSV: one row per candidate, for spreadsheets and data frames."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  #
 
 
 def write_csv(results: Mapping[str, Json], out: Path) -> None:
-    """Write one row a candidate; parameters are columns such as ``lora.r``.
+    """Write one row per candidate; parameters are columns such as ``lora.r``.
 
     A metric has three columns: its value, and the ends of its 95 % interval.
 
@@ -52,7 +52,7 @@ def _row(candidate: Mapping[str, Json]) -> dict[str, Json]:
 
 
 def _cell(value: Json) -> Json:
-    """Return a cell that a spreadsheet takes for text where it is text, never for a formula."""
+    """Return a cell that a spreadsheet reads as text and never as a formula."""
     if isinstance(value, str) and value.startswith(_FORMULA):
         return "'" + value
     return value

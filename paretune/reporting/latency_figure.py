@@ -1,4 +1,4 @@
-"""The report's picture of latency against length: what a long prompt or conversation costs."""
+"""The report's plot of latency against length: the cost of a long prompt or conversation."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def measured_cases(config: Mapping[str, Json]) -> list[Case]:
     """Return the lengths that a resolved configuration measures; none if it times no generation.
 
     Args:
-        config: As in ``STUDY/config.yaml``; it may come from anywhere.
+        config: As in ``STUDY/config.yaml``; it is not trusted.
     """
     entries = config.get("evaluate")
     for entry in entries if isinstance(entries, list) else []:
@@ -38,9 +38,9 @@ def measured_cases(config: Mapping[str, Json]) -> list[Case]:
 
 
 def latency_figure(results: Mapping[str, Json], cases: Sequence[Case]) -> dict[str, Json] | None:
-    """Return a Plotly figure: one line a candidate of the front, and the baseline's.
+    """Return a Plotly figure: one line per candidate of the front, and one for the baseline.
 
-    Prompts of growing length are solid lines, a growing context before a prompt dashed ones.
+    Solid lines show growing prompts, dashed lines a growing context before a prompt.
 
     Args:
         results: The results document.
@@ -119,7 +119,9 @@ def _line(
             "arrayminus": [-_end(m["low"], m["value"]) for _, m in points],
         },
         "line": {"dash": dash, "width": 1.6},
-        "text": [f"{case.context} tokens held, {case.prompt} of the prompt" for case, _ in points],
+        "text": [
+            f"context {case.context} tokens, prompt {case.prompt} tokens" for case, _ in points
+        ],
         "hovertemplate": "%{text}: %{y:.4g} ms",
         "xaxis": "x" if axis == 1 else f"x{axis}",
         "yaxis": "y" if axis == 1 else f"y{axis}",
@@ -131,7 +133,7 @@ def _end(end: float | None, value: float) -> float:
 
 
 def _name(row: Mapping[str, Any], best: int | None, baseline: int | None) -> str:
-    """Return a line's name; Plotly reads elements in it, so that texts are escaped."""
+    """Return a line's name; texts are escaped, because Plotly reads HTML elements in it."""
     steps = " › ".join(step["pass"] + _shown(step["params"]) for step in row["recipe"])
     threads = row["runtime"]["threads"]
     words = f"{row['id']} {steps or 'unchanged'}, {threads} thread{'s' * (threads > 1)}"
@@ -151,7 +153,7 @@ def _layout() -> dict[str, Json]:
         end = "" if number == 1 else str(number)
         left = (number - 1) * 0.54
         axes[f"xaxis{end}"] = {
-            "title": {"text": "tokens before the one that is computed"},
+            "title": {"text": "number of preceding tokens"},
             "rangemode": "tozero",
             "domain": [left, left + 0.46],
             "anchor": f"y{end}",

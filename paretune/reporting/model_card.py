@@ -13,7 +13,7 @@ _SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|<>~&])")
 
 
 def escaped(text: str) -> str:
-    """Return text that comes from elsewhere as plain Markdown: no markup, no control characters."""
+    """Return untrusted text as plain Markdown: no markup, no control characters."""
     printable = "".join(c if c.isprintable() else " " for c in text)
     return _SPECIAL.sub(r"\\\1", printable)
 
@@ -47,7 +47,7 @@ def write_model_card(
         "## Measured",
         "On " + escaped(str(device.get("processor", ""))) + f", {device.get('cores')} cores, "
         f"{escaped(str(device.get('os', '')))}; provider {provider}, "
-        f"{candidate['runtime']['threads']} threads. Speeds hold for this device only.",
+        f"{candidate['runtime']['threads']} threads. Speeds are valid for this device only.",
         "",
         "| metric | value | 95 % interval | samples |",
         "|---|---|---|---|",
@@ -67,14 +67,14 @@ def write_model_card(
         lines.append("The input model, unchanged.")
     lines += ["", "`paretune run recipe.yaml` builds and measures it again.", ""]
     if results["constraints"]:
-        lines += ["## Constraints it was held to", ""]
+        lines += ["## Constraints it meets", ""]
         lines += [f"- {escaped(c['text'])}" for c in results["constraints"]]
         lines.append("")
     lines += [
         "## Limits",
-        "Its accuracy was measured on the data named in `recipe.yaml` and on nothing else. Its "
-        "licence is that of the model it was made from, and of the data it was trained on"
-        + (f" (beside this: {', '.join(map(escaped, legal))})." if legal else "."),
+        "The accuracy was measured only on the data named in `recipe.yaml`. The licences of the "
+        "input model and of the training data apply to this model"
+        + (f" (files in this folder: {', '.join(map(escaped, legal))})." if legal else "."),
         "",
         "Versions: "
         + ", ".join(f"{escaped(k)} {escaped(v)}" for k, v in results["versions"].items()),

@@ -1,7 +1,7 @@
-"""A study that is looked at: its outcomes, and a results document that says the same.
+"""Reads a study: its outcomes, and a results document that agrees with them.
 
-``results.json`` is written every few seconds only, so what a killed search left is older than its
-outcomes. Those are the truth: where the two differ the document is made again, in memory.
+``results.json`` is written every few seconds only, so after a kill it is older than the outcomes.
+The outcomes are the truth: if the two differ, the document is made again, in memory.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ def open_results(study: Path) -> dict[str, Json]:
     if not file.is_file():
         if next(study.glob("candidates/*/outcome.json"), None) is not None:
             raise StateError(
-                f"study {str(study)!r} has outcomes and no results.json",
-                hint="Run the same `paretune search` again: it is written anew.",
+                f"study {str(study)!r} has outcomes but no results.json",
+                hint="Run the same `paretune search` again: it writes the file again.",
             )
         raise UsageError(
             f"{str(study)!r} is not a study: it has no results.json",
-            hint="Give the folder that `paretune search` wrote, such as studies/tone.",
+            hint="Name a folder that `paretune search` wrote, such as studies/tone.",
         )
     return dict(read_results(file))
 
 
 def open_study(study: Path) -> tuple[dict[str, Json], list[TrialResult]]:
-    """Return a study's results document, as its outcomes have it, and the outcomes.
+    """Return a study's results document, made from its outcomes if older, and the outcomes.
 
     Raises:
         UsageError: There is no study.
@@ -60,7 +60,7 @@ def open_study(study: Path) -> tuple[dict[str, Json], list[TrialResult]]:
 
 
 def _told(row: Mapping[str, Json]) -> Json:
-    """Return what a document's row and an outcome both say."""
+    """Return the part of a document's row that must agree with its outcome."""
     values = {name: (m["value"], m["n"]) for name, m in row["metrics"].items()}
     return row["id"], row["outcome"], row["artifact"], values
 
@@ -99,7 +99,7 @@ def _anew(study: Path, old: Mapping[str, Json], outcomes: Sequence[TrialResult])
 def _baseline(
     study: Path, old: Mapping[str, Json], outcomes: Sequence[TrialResult]
 ) -> TrialResult | None:
-    """Return the baseline's outcome: who it is stands in the document, or in the identity."""
+    """Return the baseline's outcome; the document or the identity names the baseline."""
     entry = old["baseline"]
     if entry is not None:
         return next((o for o in outcomes if o.id == entry["id"]), None)
@@ -113,12 +113,12 @@ def _baseline(
 def lacking(
     error: StateError, study: Path, outcome: TrialResult, resolved: Mapping[str, Json]
 ) -> StateError:
-    """Return the error to end with where a candidate's artifact is not in the store any more.
+    """Return the error to report if a candidate's artifact is no longer in the store.
 
-    What builds it again is written into the candidate's folder, for the error to name.
+    A configuration that builds it again is written into the candidate's folder; the error names it.
 
     Args:
-        error: What the store says.
+        error: The store's error.
         study: The study's folder.
         outcome: The candidate's.
         resolved: The study's resolved configuration.

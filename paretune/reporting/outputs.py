@@ -1,6 +1,6 @@
-"""What a study leaves for people: ``results.json``, ``report.html``, ``results.csv`` and ``best/``.
+"""The output files of a study: ``results.json``, ``report.html``, ``results.csv`` and ``best/``.
 
-All of it is rebuilt from the outcomes; none of it is read back as truth.
+All of them are rebuilt from the outcomes.
 """
 
 from __future__ import annotations
@@ -59,19 +59,19 @@ def hand_over(
     example_prompt: ExamplePrompt,
     legal: Sequence[Path] = (),
 ) -> None:
-    """Write the deployable package of one candidate; whole, or not at all.
+    """Write the complete deployable package of one candidate, or nothing.
 
     Args:
         outcome: The candidate's outcome; its artifact must be in the store.
         results: The study's results document.
         resolved: The study's resolved configuration.
-        store: Where the artifact lies.
-        out: The folder to write; replaced if it is there.
-        example_prompt: What ``sample.py`` is given when it is started without a prompt.
-        legal: Folders whose licences and notices go with it.
+        store: The store with the artifact.
+        out: The folder to write; replaced if it exists.
+        example_prompt: The prompt that ``sample.py`` uses when it is started without one.
+        legal: Folders whose licences and notices are copied into it.
 
     Raises:
-        StateError: The artifact is not in the store any more.
+        StateError: The artifact is no longer in the store.
     """
     assert outcome.artifact is not None
     row = next(c for c in results["candidates"] if c["id"] == outcome.id)
@@ -112,7 +112,7 @@ def write_views(folder: Path, results: Mapping[str, Json], extra: Mapping[str, J
 
 
 def _config(folder: Path) -> dict[str, Json]:
-    """Return a study's resolved configuration; empty where it cannot be read."""
+    """Return a study's resolved configuration; empty if it cannot be read."""
     file = folder / "config.yaml"
     try:
         found = Source(file.read_text(encoding="utf-8"), str(file)).value
@@ -157,10 +157,10 @@ def comparison(outcomes: Sequence[TrialResult], best: int | None, baseline: int 
 
 
 def input_model(resolved: Mapping[str, Json], outcome: TrialResult) -> Model:
-    """Return the input model, which a candidate without any pass is.
+    """Return the input model, which is the model of a candidate without passes.
 
     Raises:
-        StateError: It is not the one that was measured.
+        StateError: It is not the model that was measured.
     """
     model = open_model(Path(str(resolved["model"])))
     digests = chain([model.digest], earlier_digests(model.path))

@@ -21,15 +21,15 @@ _MEASURED = ("ok", "infeasible", "pruned", "duplicate")
 _TEMPLATES = Path(__file__).with_name("templates")
 _TESTS = {"mcnemar": "McNemar", "permutation": "permutation test"}
 _FATES = {
-    "ok": "measured whole",
-    "infeasible": "stopped: a constraint is surely broken",
-    "pruned": "stopped: another is surely better in everything",
-    "invalid": "built, but does not load or generate",
+    "ok": "measured completely",
+    "infeasible": "stopped early: breaks a constraint",
+    "pruned": "stopped early: another candidate is better in every objective",
+    "invalid": "built, but does not load, generate, or compute what its source computes",
     "failed": "a step raised an error",
     "crashed": "the process died",
     "timeout": "took too long",
     "out_of_memory": "needed too much memory",
-    "duplicate": "same bytes and settings as another",
+    "duplicate": "same model bytes and settings as another candidate",
     "skipped": "ruled out before any job",
 }
 
@@ -73,25 +73,27 @@ def plain_answer(results: Mapping[str, Json]) -> list[str]:
 
 
 def doubts(results: Mapping[str, Json], best: int) -> list[str]:
-    """Return what is said of members of the front that may be no better than others."""
+    """Return sentences on members of the front that may not be better than others."""
     told = []
     for group in results.get("groups", []):
         others = [str(id) for id in group["members"] if id != group["pick"]]
         if group["pick"] == best:
             told.append(
-                f"It cannot be told apart from candidate{'s' * (len(others) > 1)} "
-                f"{', '.join(others)}; it is the one because it {group['reason']}."
+                f"The measurements cannot distinguish it from candidate{'s' * (len(others) > 1)} "
+                f"{', '.join(others)}; it was chosen because it {group['reason']}."
             )
     own = next((m for m in results.get("membership", []) if m["id"] == best), None)
     if own is not None and not own["sure"] and not told:
         told.append(
-            f"Measured for longer, candidate {_either(own['rivals'])} may turn out to be the "
-            "better choice: what they differ by is within what measuring here can tell."
+            f"With longer measurements, candidate {_either(own['rivals'])} may be the better "
+            "choice: their difference is smaller than the measurement uncertainty."
         )
     unsure = [m for m in results.get("membership", []) if not m["sure"] and m["id"] != best]
     if unsure:
-        shown = ", ".join(f"{m['id']} (to {_either(m['rivals'])})" for m in unsure)
-        told.append(f"Measured for longer, some of the front may lose their place: {shown}.")
+        shown = ", ".join(f"{m['id']} (by {_either(m['rivals'])})" for m in unsure)
+        told.append(
+            f"With longer measurements, some candidates of the front may be dominated: {shown}."
+        )
     return told
 
 
@@ -164,7 +166,7 @@ def _columns(
 
 
 def _valueless(metrics: list[str], rows: list[dict[str, Any]]) -> dict[str, list[str]]:
-    """Return the metrics that no candidate has a value of, by the reason of the first one."""
+    """Return the metrics without a value for any candidate, by the reason of the first one."""
     found: dict[str, list[str]] = {}
     for metric in metrics:
         entries = [row["metrics"][metric] for row in rows if metric in row["metrics"]]
@@ -197,7 +199,7 @@ def _row(candidate: Mapping[str, Json], results: Mapping[str, Json]) -> dict[str
     return {
         **candidate,
         "described": " › ".join(steps),
-        "broken": [f"{text}, not surely" if text in near else text for text in broken],
+        "broken": [f"{text} (uncertain)" if text in near else text for text in broken],
         "unsure": [text for text in near if text not in broken],
         "unjudged": _unjudged(candidate, results),
         "spent": sum(s["s"] for s in candidate["seconds"] if not s["cached"]),
@@ -206,7 +208,7 @@ def _row(candidate: Mapping[str, Json], results: Mapping[str, Json]) -> dict[str
 
 
 def _unjudged(candidate: Mapping[str, Json], results: Mapping[str, Json]) -> list[str]:
-    """Return the limits that a candidate cannot meet, as it or the baseline has no such value."""
+    """Return the limits that a candidate cannot meet because a value is missing."""
     told = []
     for limit in results["constraints"]:
         m = candidate["metrics"].get(limit["metric"], {})
@@ -219,19 +221,21 @@ def _unjudged(candidate: Mapping[str, Json], results: Mapping[str, Json]) -> lis
 
 
 def _without_values(results: Mapping[str, Json]) -> list[str]:
-    """Return what is said of limits that candidates measured to their end cannot be judged by."""
+    """Return sentences on limits that completely measured candidates have no value for."""
     whole = [c for c in results["candidates"] if c["outcome"] == "ok"]
     told = []
     for limit in results["constraints"]:
         lack = [c for c in whole if c["metrics"].get(limit["metric"], {}).get("value") is None]
         if limit["value"] is None:
-            told.append(f"{limit['text']} is met by nobody: the baseline has no {limit['metric']}.")
+            told.append(
+                f"No candidate can meet {limit['text']}: the baseline has no {limit['metric']}."
+            )
         elif lack:
             reasons = (c["metrics"].get(limit["metric"], {}).get("reason") for c in lack)
             why = next((reason for reason in reasons if reason), "it was not measured")
             told.append(
                 f"{len(lack)} of {counted(len(whole), 'measured candidate')} cannot meet "
-                f"{limit['text']}: without a value of {limit['metric']} ({why})."
+                f"{limit['text']}, because they have no value of {limit['metric']} ({why})."
             )
     return told
 
@@ -251,7 +255,7 @@ def _breaks(metrics: Mapping[str, Json], limit: Mapping[str, Json]) -> bool:
 
 
 def _remarks(results: Mapping[str, Json]) -> list[str]:
-    """Return what is odd about a limit in force."""
+    """Return notes on limits in force."""
     remarks = (limit.get("remark") for limit in results["constraints"])
     return [f"Note that {remark}." for remark in remarks if remark]
 
@@ -262,9 +266,9 @@ def _answer(
     """Return the answer in plain sentences."""
     if not results["candidates"]:
         why = {
-            "finished": " The time was used up before the first candidate was done: the same "
-            "command with a longer --time goes on from what was built.",
-            "interrupted": " The same command goes on.",
+            "finished": " The time was used up before the first candidate was done. Run the same "
+            "command with a longer --time; it continues with the existing builds.",
+            "interrupted": " Run the same command again to continue.",
         }
         return ["Nothing has been measured yet." + why.get(results["status"], "")]
     if best is None and not any(c["outcome"] in _MEASURED for c in results["candidates"]):
@@ -274,16 +278,16 @@ def _answer(
         told = ["No candidate meets every constraint."]
         if miss is not None:
             told.append(
-                f"The nearest miss is candidate {miss['id']}: {miss['constraint']} asks for "
-                f"{number(miss['limit'])}, it has {number(miss['value'])}."
+                f"The nearest miss is candidate {miss['id']}: the limit of {miss['constraint']} is "
+                f"{number(miss['limit'])}, its value is {number(miss['value'])}."
             )
         told += _without_values(results) + _remarks(results)
         near = results.get("near_limits", [])
         hopeful = {n["id"] for n in near} - {n["id"] for n in near if n["met"] is False}
         if hopeful:
             told.append(
-                f"Measured for longer, candidate {_either(sorted(hopeful))} may meet every "
-                "constraint: what is missing is within what measuring here can tell."
+                f"With longer measurements, candidate {_either(sorted(hopeful))} may meet every "
+                "constraint: it misses by less than the measurement uncertainty."
             )
         return told
     sentences = [
@@ -305,33 +309,34 @@ def _answer(
 
 
 def _why_it(results: Mapping[str, Json]) -> str:
-    """Return by which rule the pick came out of the front."""
+    """Return the rule by which the pick was chosen from the front."""
     front, prefer = len(results["pareto"]), results.get("prefer")
     if front == 1:
         return (
-            "It is the whole Pareto front: no other feasible candidate has a better value in any "
-            "objective."
+            "It is the only candidate of the Pareto front: no other feasible candidate has a "
+            "better value in any objective."
         )
     *before, last = sorted(results["objectives"], key=lambda o: o["metric"] != prefer)
     filters = ", then those whose ".join(
-        f"{o['metric']} is within {o.get('within', '1%')} of the best's" for o in before
+        f"{o['metric']} is within {o.get('within', '1%')} of the best value" for o in before
     )
     least = "lowest" if last["direction"] == "minimize" else "highest"
     of = f"Of those whose {filters}, it" if before else "It"
     return (
-        f"{front} candidates meet every constraint and are beaten by none in everything (the "
+        f"{front} candidates meet every constraint and are not dominated by another (the "
         f"Pareto front). {of} has the {least} {last['metric']}."
     )
 
 
 def _near(results: Mapping[str, Json], near: Mapping[str, Json], best: Mapping[str, Any]) -> str:
-    """Return how near the pick comes to a limit that it may miss after all."""
+    """Return a sentence on a limit that the pick may miss."""
     limit = next(x for x in results["constraints"] if x["text"] == near["constraint"])
     m = best["metrics"][limit["metric"]]
-    doubt = "but not surely" if near["met"] is None else "but surely misses it in the finals"
+    doubt = "may miss it" if near["met"] is None else "missed it when it was measured again"
     return (
-        f"It meets {limit['text']} by the measured value, {doubt}: {number(m['value'])} "
-        f"({number(m['low'])} to {number(m['high'])}), the limit is {number(limit['value'])}."
+        f"It meets {limit['text']} by the measured value, but {doubt}: {number(m['value'])} "
+        f"(95 % interval {number(m['low'])} to {number(m['high'])}), "
+        f"the limit is {number(limit['value'])}."
     )
 
 
@@ -348,15 +353,14 @@ def _against(
     for metric, d in paired.items():
         p = d.get("p")  # reports of older versions have none
         known = not d["low"] <= 0 <= d["high"] if p is None else p <= 1 - CONFIDENCE
-        sure = " surely" if known else ""
         test = _TESTS[d.get("test", "mcnemar")]
         verdict = (
-            "cannot be told apart from"
-            if not sure
-            else ("is higher than" if d["difference"] > 0 else "is lower than")
+            "is not significantly different from"
+            if not known
+            else f"is significantly {'higher' if d['difference'] > 0 else 'lower'} than"
         )
         sentences.append(
-            f"Its {metric}{sure} {verdict} the baseline's: difference "
+            f"Its {metric} {verdict} the baseline's: difference "
             f"{d['difference']:+.3f} (95 % interval {d['low']:+.3f} to {d['high']:+.3f}, paired "
             f"over {d['n']} examples{'' if p is None else f'; {test} p = {p:.2g}'})."
         )
@@ -372,7 +376,7 @@ def _against(
         if a and b:
             ratios.append(f"{a / b:.2f} × the {word}")
     if ratios:
-        sentences.append(f"Against the baseline it takes {', '.join(ratios)}.")
+        sentences.append(f"Compared with the baseline it has {', '.join(ratios)}.")
     return sentences
 
 

@@ -1,4 +1,4 @@
-"""Another choice from what was measured; nothing is run."""
+"""Makes another choice from the existing measurements; nothing is run."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def resolved_config(study: Path) -> dict[str, Json]:
     except (ConfigError, OSError, ValueError) as error:
         raise StateError(
             f"{file} cannot be read: {error}",
-            hint="Run the same `paretune search` again: it is written anew.",
+            hint="Run the same `paretune search` again: it writes the file again.",
         ) from error
     if not isinstance(config, dict):
         raise StateError(
             f"{file} holds no configuration",
-            hint="Run the same `paretune search` again: it is written anew.",
+            hint="Run the same `paretune search` again: it writes the file again.",
         )
     return config
 
@@ -83,7 +83,7 @@ def pick_again(
 
     Raises:
         UsageError: No such study, metric, or malformed constraint.
-        StateError: The package was asked for, and its artifact is not in the store any more.
+        StateError: The package was asked for, and its artifact is no longer in the store.
     """
     study = Path(study)
     results, outcomes = open_study(study)
@@ -97,7 +97,7 @@ def pick_again(
             raise UsageError(f"no metric {metric!r} in this study", hint=nearest(metric, known))
     if prefer is not None and prefer not in {o.metric for o in objectives}:
         raise UsageError(
-            f"--prefer {prefer!r}: it is no objective",
+            f"--prefer {prefer!r} is not an objective",
             hint=nearest(prefer, [o.metric for o in objectives]),
         )
     units = {name: m.unit for o in outcomes for name, m in (o.measurements or {}).items()}
@@ -138,7 +138,7 @@ def pick_again(
 
 
 def _unsure(outcome: TrialResult, baseline: TrialResult | None) -> bool:
-    """Return whether a candidate was stopped, or seen to suffice, before it was fully measured."""
+    """Return whether a candidate's measurement ended before it was complete."""
     reference = {} if baseline is None else baseline.measurements or {}
     return outcome.kind in (OutcomeKind.INFEASIBLE, OutcomeKind.PRUNED) or (
         outcome.kind is OutcomeKind.OK and bool(partly_measured(outcome, reference))
@@ -164,7 +164,9 @@ def _objectives(
     asked = tuple(dict.fromkeys(asked))
     both = sorted(set(minimize) & set(maximize))
     if both:
-        raise UsageError(f"{both[0]} is to be made small and large", hint="Leave one of them out.")
+        raise UsageError(
+            f"{both[0]} is given for both --minimize and --maximize", hint="Remove one of them."
+        )
     return tuple(
         own[m] if m in own and own[m].direction == d else Objective(m, d) for m, d in asked
     )
@@ -197,12 +199,12 @@ def _with_tolerances(
             tolerance = parse_tolerance(amount)
         except ValueError as error:
             raise UsageError(
-                f"--within {text!r}: {error}", hint="Such as 0.01, 1% or accuracy=0.01."
+                f"--within {text!r}: {error}", hint="Examples: 0.01, 1% or accuracy=0.01."
             ) from error
         objective = next((o for o in objectives if o.metric == metric), None)
         if objective is None:
             raise UsageError(
-                f"--within {text!r}: {metric!r} is no objective",
+                f"--within {text!r}: {metric!r} is not an objective",
                 hint=nearest(metric, [o.metric for o in objectives]),
             )
         problem = too_wide(tolerance, objective.direction, units.get(metric))
@@ -213,7 +215,7 @@ def _with_tolerances(
 
 
 def _config_or_none(study: Path) -> dict[str, Json]:
-    """Return the study's configuration; empty where it cannot be read: a choice needs none."""
+    """Return the study's configuration; empty if it cannot be read, because it is optional here."""
     try:
         return resolved_config(study)
     except StateError:
@@ -221,7 +223,7 @@ def _config_or_none(study: Path) -> dict[str, Json]:
 
 
 def _specs(config: dict[str, Json]) -> dict[str, MetricSpec]:
-    """Return what the study's evaluators say of their metrics, as far as they are to be found."""
+    """Return the metrics of the study's evaluators that are installed."""
     found: dict[str, MetricSpec] = {}
     for entry in config.get("evaluate") or []:
         name, params = (entry, {}) if isinstance(entry, str) else next(iter(entry.items()))
@@ -262,7 +264,7 @@ def _write(
 
 
 def _check_place(out: Path) -> None:
-    """Refuse a place where no package can be written, before anything is.
+    """Refuse a folder that no package can be written to, before anything is written.
 
     Raises:
         UsageError: It is a file, lies below one, is not empty, or may not be written.
@@ -274,16 +276,17 @@ def _check_place(out: Path) -> None:
         filled = out.is_dir() and any(out.iterdir())
     except OSError as error:
         raise UsageError(
-            f"no package can be written to {str(out)!r}: {error.strerror}",
+            f"the package cannot be written to {str(out)!r}: {error.strerror}",
             hint="Name a new folder for the package.",
         ) from error
     if filled:
         raise UsageError(
-            f"{str(out)!r} is not empty", hint="Name a new folder: a package is written whole."
+            f"{str(out)!r} is not empty",
+            hint="Name a new or empty folder: existing files are never mixed with a package.",
         )
     if not os.access(out.parent, os.W_OK | os.X_OK):
         raise UsageError(
-            f"no package can be written to {str(out)!r}: {os.strerror(errno.EACCES)}",
+            f"the package cannot be written to {str(out)!r}: {os.strerror(errno.EACCES)}",
             hint="Name a folder that this user may write to.",
         )
 
@@ -291,9 +294,9 @@ def _check_place(out: Path) -> None:
 def render(picked: dict[str, Json]) -> str:
     """Return the choice as text for the terminal."""
     if picked["best"] is None:
-        lines = ["nothing that was measured meets this"]
+        lines = ["no measured candidate meets these constraints"]
         lines += [
-            f"{text!r} has no number: the baseline has no such metric"
+            f"{text!r} cannot be evaluated: the baseline has no value of this metric"
             for text in picked["unresolved"]
         ]
         miss = picked["nearest_miss"]
@@ -315,9 +318,9 @@ def render(picked: dict[str, Json]) -> str:
     lines += [f"note: {note}" for note in picked["notes"]]
     if picked["not_fully_measured"]:
         lines.append(
-            f"{picked['not_fully_measured']} of {picked['candidates']} candidates were not fully "
-            "measured, as less was enough for the search's own constraints: those that it stopped "
-            "are not considered here; search again with other constraints to have them measured"
+            f"{picked['not_fully_measured']} of {picked['candidates']} candidates were not "
+            "completely measured, because the search stopped them by its own constraints; they are "
+            "not considered here. To measure them, search again with other constraints"
         )
     if picked["out"] is not None:
         lines.append(f"package: {picked['out']}")

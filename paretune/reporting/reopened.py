@@ -1,4 +1,4 @@
-"""A study opened again to be looked at: its report written from what is on disk."""
+"""Writes the report of an existing study again, from the files on disk."""
 
 from __future__ import annotations
 

@@ -88,8 +88,8 @@ def test_a_model_is_measured_in_several_processes(build: Any, tmp_path: Path) ->
     assert measured["no_roofline"] is None
     text = render_model(measured)
     assert "in 3 processes" in text
-    assert f"{roof['decode_share']:.0%} of the roof" in text
-    assert "noise floor allows (30.0% between two processes)" in text
+    assert f"{roof['decode_share']:.0%} of the roofline" in text
+    assert "noise floor (30.0% between two processes)" in text
 
 
 @pytest.mark.parametrize(
@@ -235,6 +235,6 @@ def test_a_model_is_rendered_with_and_without_values() -> None:
     assert "1.5 ms  [1, 2], n=9" in text
     assert "no value  (too few)" in text
     assert "[2, 4], 2 processes" in text
-    assert "no share of the roof: run `paretune bench` first" in text
+    assert "no share of the roofline: run `paretune bench` first" in text
     assert "warning: it is loud: it disturbs. Be quiet." in text
     assert "noise floor" not in text

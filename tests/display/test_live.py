@@ -23,7 +23,7 @@ def test_the_panel_shows_what_runs_and_keeps_still_while_timing() -> None:
     shown = screen.getvalue()
     for told in (
         "searching tone",
-        "going on after 3",
+        "continuing after 3",
         "4: genai(precision=int8)",
         "9:59 left",
         "accuracy 0.89",
@@ -40,7 +40,7 @@ def test_plain_lines_carry_no_control_characters(capsys: object) -> None:
     assert "\x1b" not in shown
     assert "invalid" in shown
     assert "because" in shown
-    assert "the same in all: genai.precision=int8" in shown
+    assert "the same in all candidates: genai.precision=int8" in shown
     assert "genai @ cpu x2" in shown
 
 

@@ -54,7 +54,7 @@ def test_a_users_turn_with_a_token_is_told_once_by_row_column_turn(
     assert found["wrong"] == []
     (note,) = found["notes"]
     assert note.startswith(
-        "d: 2 rows (2, 3) hold the model's own special tokens in what it is given, such as row 2, "
+        "d: 2 rows (2, 3) contain the model's own special tokens in the input, such as row 2, "
         "column 'talk', turn 1 (user): '<|im_end|>'"
     )
 
@@ -65,11 +65,11 @@ def test_an_answer_with_a_token_is_not_trained_on(folder: Path, tmp_path: Path, 
     found = look(folder, tmp_path, data, TRAIN, use("perplexity"), **TALK)
     (wrong,) = found["wrong"]
     assert f"row 2, column 'talk', turn 2 (assistant): {token!r}" in wrong["message"]
-    assert "so in 2 rows (2, 3)" in wrong["message"]
+    assert "this concerns 2 rows (2, 3)" in wrong["message"]
     assert found["notes"] == []
     found = look(folder, tmp_path, data, use("exact_match", max_new_tokens=64), **TALK)
     assert found["wrong"] == []
-    assert "2 rows (2, 3) hold the model's own special tokens in an answer" in found["notes"][0]
+    assert "2 rows (2, 3) contain the model's own special tokens in an answer" in found["notes"][0]
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_a_token_in_the_template_is_told_as_its_own(folder: Path, tmp_path: Path
     data = [{"a": "1", "b": "2", "y": "3"}] * 5
     spec = PAIRS | {"prompt": "<s>{a}"}
     (note,) = look(folder, tmp_path, data, TRAIN, **spec)["notes"]
-    assert "5 rows (1, 2, 3, ...) hold" in note
+    assert "5 rows (1, 2, 3, ...) contain" in note
     assert "row 1, the template of the prompt itself: '<s>'" in note
 
 
@@ -131,7 +131,7 @@ def test_tokens_that_belong_into_answers_are_let_pass(tmp_path: Path) -> None:
     found = look(made, tmp_path, data, TRAIN, **TALK)
     assert found["wrong"] == []
     (note,) = found["notes"]
-    assert "2 rows (2, 3) hold" in note
+    assert "2 rows (2, 3) contain" in note
 
 
 def test_an_unknown_token_that_ends_texts_too_is_one(tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ CHAT = (
         ("{% if strftime_now is defined %}" + DATED + "{% endif %}" + CHAT, "the current date"),
         ("{% if messages[0]['role'] == 'system' %}" + DATED + "{% endif %}" + CHAT, None),
         (CHAT + "{# strftime_now('%Y') #}", None),
-        ("{{ ['a', 'b'] | random }}" + CHAT, "draws at random"),
+        ("{{ ['a', 'b'] | random }}" + CHAT, "makes random choices"),
         (CHAT, None),
     ],
 )

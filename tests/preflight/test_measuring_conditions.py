@@ -71,8 +71,8 @@ def test_a_search_says_that_the_device_was_not_measured(tmp_path: Path) -> None:
     assert listener.candidates > 0
     told = [note for note in listener.notes if "not measured yet" in note]
     assert told == [
-        f"note: this device was not measured yet; `paretune bench --store '{store}'` (a minute) "
-        "lets a search use the device's own noise floor and roof"
+        f"note: this device was not measured yet; run `paretune bench --store '{store}'` (takes a "
+        "minute), so that searches use the device's own noise floor and roofline"
     ]
     assert "not measured yet" not in render(foresee(config, store=store))
 
@@ -112,7 +112,7 @@ def test_a_profile_that_is_new_and_calm_needs_no_word(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("days", "others", "said"),
     [
-        (31, 0.0, "31 days old; `paretune bench`"),
+        (31, 0.0, "31 days old; run `paretune bench`"),
         (0, 0.4, "other programs used 40% of the processor"),
     ],
 )

@@ -48,7 +48,7 @@ def exclude(*names: Any) -> dict[str, Any]:
         (exclude("/lm_head/Matmul"), "[0]", "Did you mean '/lm_head/MatMul'?"),
         (exclude(HEAD, "lm_head"), "[1]", "Did you mean '/lm_head/MatMul'?"),
         (exclude("/model/layers.2/mlp/up_proj/MatMul"), "[0]", "/mlp/up_proj/MatMul'?"),
-        (exclude([HEAD], ["xyzzy"]), "[1][0]", "Some that there are: /model/layers.0/attn/"),
+        (exclude([HEAD], ["xyzzy"]), "[1][0]", "Existing names include: /model/layers.0/attn/"),
         ({**exclude("q_proj"), "precision": "int8", "fuse_qkv": False}, "[0]", "/attn/q_proj/"),
     ],
 )
@@ -106,8 +106,8 @@ def test_baseline_and_first_candidates_count_and_all_is_told_at_once(folder: Pat
     with pytest.raises(UsageError) as refused:
         foresee(file, store=folder / "store")
     told = str(refused.value)
-    assert "baseline[0].genai.nodes_to_exclude[0]: 'first' is no matrix" in told
-    assert "try_first[0][0].genai.nodes_to_exclude[0]: 'other' is no matrix" in told
+    assert "baseline[0].genai.nodes_to_exclude[0]: 'first' is not a matrix" in told
+    assert "try_first[0][0].genai.nodes_to_exclude[0]: 'other' is not a matrix" in told
 
 
 @pytest.mark.parametrize(

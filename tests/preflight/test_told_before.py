@@ -79,7 +79,7 @@ def test_more_threads_than_cores_are_noted_by_dry_run_and_search(
 ) -> None:
     config = write_fake_study(tmp_path, {"x": [1]}, **more)
     (note,) = (n for n in foresee(config, store=tmp_path / "store")["notes"] if "threads" in n)
-    assert note.startswith("threads: 1000: this machine gives a process ")
+    assert note.startswith("threads: 1000: a process can use ")
     assert str(logical_cores()) in note
     search(config)
     told = json.loads((tmp_path / "study" / "results.json").read_text())["notes"]

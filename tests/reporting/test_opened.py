@@ -95,7 +95,7 @@ def test_what_looks_at_it_goes_by_the_outcomes(study: Path, tmp_path: Path) -> N
 
 def test_a_study_without_its_document_is_no_other_folder(study: Path, tmp_path: Path) -> None:
     (study / "results.json").unlink()
-    with pytest.raises(StateError, match=r"has outcomes and no results\.json"):
+    with pytest.raises(StateError, match=r"has outcomes but no results\.json"):
         open_study(study)
     with pytest.raises(UsageError, match="is not a study"):
         open_study(tmp_path / "model")

@@ -83,10 +83,10 @@ def test_the_preference_of_an_older_study_is_read_from_its_configuration(study: 
     ("within", "prefer", "told"),
     [
         (["much"], None, "expected a number in the metric's unit"),
-        (["acuracy=1%"], None, "is no objective"),
+        (["acuracy=1%"], None, "is not an objective"),
         (["1"], None, "write 0.01"),
         (["accuracy=100%"], None, "every value down to 0"),
-        ([], "size_mb", "is no objective"),
+        ([], "size_mb", "is not an objective"),
     ],
 )
 def test_what_is_refused(study: Path, within: list[str], prefer: str | None, told: str) -> None:
@@ -96,7 +96,7 @@ def test_what_is_refused(study: Path, within: list[str], prefer: str | None, tol
 
 
 def test_contradictions_are_refused_and_the_worse_end_is_told(study: Path) -> None:
-    with pytest.raises(UsageError, match="small and large"):
+    with pytest.raises(UsageError, match="both --minimize and --maximize"):
         pick_again(study, "", ["accuracy"], ["accuracy"])
     picked = pick_again(study, "", ["accuracy"], [])
     assert "note: objectives: minimize accuracy, though more is better" in render(picked)
@@ -106,7 +106,7 @@ def test_a_limit_without_a_number_is_told(study: Path) -> None:
     change(study, baseline=None)
     picked = pick_again(study, "accuracy >= baseline - 0.1", [], [])
     assert picked["best"] is None
-    assert "'accuracy >= baseline - 0.1' has no number" in render(picked)
+    assert "'accuracy >= baseline - 0.1' cannot be evaluated" in render(picked)
 
 
 def test_a_tolerance_that_is_none_is_a_damaged_document(study: Path) -> None:
