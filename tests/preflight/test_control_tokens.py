@@ -104,7 +104,9 @@ def test_without_a_chat_template_only_a_second_end_counts(folder: Path, tmp_path
     found = look(folder, tmp_path, data, TRAIN, use("classification"), **spec)
     assert found["wrong"] == []
     (note,) = found["notes"]
-    assert note.startswith("d: row 2 holds the end token in an answer, such as row 2, column 'y'")
+    assert note.startswith(
+        "d: row 2 contains the end token in an answer, such as row 2, column 'y'"
+    )
     text = {"text": "{a} {y}"}
     assert look(folder, tmp_path, data, TRAIN, **text) == {"wrong": [], "notes": []}
 
