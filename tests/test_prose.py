@@ -48,6 +48,7 @@ TO_COME = (
     "paretune/stats",
     "paretune/store",
     "paretune/study",
+    "paretune/testing",
     "evaluators",
     "passes",
     "search",
