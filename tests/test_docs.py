@@ -123,29 +123,61 @@ def test_the_parts_of_the_configuration_page_fit_together(tmp_path: Path) -> Non
     assert plan.search.job_memory_mb == 8000
 
 
-def test_the_pass_of_the_extending_page_is_found_as_another_package_brings_it(
-    tmp_path: Path,
-) -> None:
+@pytest.fixture(scope="module")
+def another_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the package that the extending page shows, with its entry points and tests."""
+    folder = tmp_path_factory.mktemp("another")
     page = ROOT / "docs" / "extending.md"
-    (code,), (project,) = blocks(page, "python"), blocks(page, "toml")
-    (tmp_path / "my_package").mkdir()
-    (tmp_path / "my_package" / "__init__.py").write_text("")
-    (tmp_path / "my_package" / "prune.py").write_text(code)
-    info = tmp_path / "my_package-1.dist-info"
+    for code in blocks(page, "python"):
+        file = folder / code.partition("\n")[0].removeprefix("# ")
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(code)
+    (folder / "my_package" / "__init__.py").touch()
+    info = folder / "my_package-1.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1\n")
-    ((group, entries),) = tomllib.loads(project)["project"]["entry-points"].items()
-    points = "".join(f"{name} = {place}\n" for name, place in entries.items())
-    (info / "entry_points.txt").write_text(f"[{group}]\n{points}")
-    shown = subprocess.run(
-        [sys.executable, "-c", "from paretune.cli import main; main()", "passes", "prune"],
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    (project,) = blocks(page, "toml")
+    groups = tomllib.loads(project)["project"]["entry-points"]
+    (info / "entry_points.txt").write_text(
+        "".join(
+            f"[{group}]\n" + "".join(f"{name} = {place}\n" for name, place in entries.items())
+            for group, entries in groups.items()
+        )
+    )
+    make_tiny_llama(folder / "tests" / "tiny-model")
+    tone_rows(folder / "tests")
+    return folder
+
+
+def beside(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    """Run Python where another package is installed in a folder."""
+    return subprocess.run(
+        [sys.executable, *command],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(folder)},
         capture_output=True,
         text=True,
-        check=True,
+        check=False,
     )
-    assert "share" in shown.stdout
+
+
+def test_the_pass_of_the_extending_page_is_found_as_another_package_brings_it(
+    another_package: Path,
+) -> None:
+    listing = "from paretune.cli import main; main()"
+    shown = beside(another_package, "-c", listing, "passes", "prune")
+    assert "share" in shown.stdout, shown.stderr
     assert "Zeroes the smallest weights." in shown.stdout
+
+
+@pytest.mark.parametrize("kind", ["prune", "first_word", "fresh", "backwards"])
+def test_what_the_extending_page_shows_passes_its_own_tests(
+    another_package: Path, kind: str
+) -> None:
+    shown = f"tests/test_my_package.py::test_{kind}"
+    ran = beside(another_package, "-m", "pytest", "-q", "-p", "no:cacheprovider", shown)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "1 passed" in ran.stdout
 
 
 def test_every_link_between_pages_leads_somewhere() -> None:
