@@ -9,13 +9,14 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
+from paretune.core.candidate import Step
 from paretune.core.code_files import Code, code_of
 from paretune.core.distributions import brought_by, normal
 from paretune.core.jsontools import Json
 from paretune.core.stamps import Stamped, take
-from paretune.registry import find_evaluator, is_ours
+from paretune.registry import find_evaluator, find_pass, is_ours
 
 if TYPE_CHECKING:
     from paretune.passes.base import Pass
@@ -40,6 +41,16 @@ def pass_key(pass_: Pass, params: Mapping[str, Json], root: Path) -> dict[str, J
     if files:
         found["files"] = {file.name: file.sha256 for file in files}
     return found
+
+
+def data_read_by(step: Step) -> tuple[str, ...]:
+    """Return the data sets that a pass reads; none if its parameters do not go together."""
+    pass_ = find_pass(step.name)
+    references = getattr(pass_, "data", None)  # a plug-in that reads none need not say so
+    try:
+        return () if references is None else tuple(references(pass_.Params(**step.params)))
+    except ValidationError:  # values that do not go together: the prechecks say so, candidate wise
+        return ()
 
 
 def code_of_evaluator(name: str, params: Mapping[str, Json]) -> Code:

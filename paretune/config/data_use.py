@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from pydantic import ValidationError
-
 from paretune.config.contradictions import contradictions
 from paretune.config.labels import check_labels, labels_of
 from paretune.config.plan import EvaluatorChoice
@@ -15,7 +13,8 @@ from paretune.config.yaml_source import Path as KeyPath
 from paretune.core.candidate import Step
 from paretune.core.errors import DataError, nearest
 from paretune.data.catalog import DataCatalog
-from paretune.registry import find_evaluator, find_pass
+from paretune.plugin_identity import data_read_by
+from paretune.registry import find_evaluator
 from paretune.search.space import Chain, Stage, slots_of
 
 
@@ -42,8 +41,8 @@ def check_data(
     Raises:
         DataError: A data set is broken, empty, or holds a label that is never trained on.
     """
-    trained_on = {ref for slot in slots_of(Chain(stages)) for ref in _data_of(slot.at(0)[0])}
-    trained_on |= {ref for recipe in recipes for step in recipe for ref in _data_of(step)}
+    trained_on = {ref for slot in slots_of(Chain(stages)) for ref in data_read_by(slot.at(0)[0])}
+    trained_on |= {ref for recipe in recipes for step in recipe for ref in data_read_by(step)}
     measured_on = set()
     for choice in evaluators:
         kind = find_evaluator(choice.name)
@@ -135,11 +134,3 @@ def _named(name: str) -> Iterator[None]:
         yield
     except DataError as error:
         raise DataError(f"data set {name!r}: {error.message}", hint=error.hint) from error
-
-
-def _data_of(step: Step) -> tuple[str, ...]:
-    pass_ = find_pass(step.name)
-    try:
-        return pass_.data(pass_.Params(**step.params))
-    except ValidationError:  # values that do not go together: the prechecks say so, candidate wise
-        return ()

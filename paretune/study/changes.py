@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from paretune.core.candidate import counted
 from paretune.core.jsontools import Json, canonical
 from paretune.core.result import OutcomeKind, TrialResult
+from paretune.plugin_identity import data_read_by
 from paretune.registry import find_evaluator, names
-from paretune.study.identity import SCHEMA, data_read_by
+from paretune.study.identity import SCHEMA
 
 _SHOWN = 4
 """Changes that are told one by one."""

@@ -11,8 +11,6 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
-
 from paretune.core.candidate import Candidate, Step
 from paretune.core.distributions import package_version
 from paretune.core.jsontools import Json, digest
@@ -22,6 +20,7 @@ from paretune.plugin_identity import (
     _told,
     code_of_evaluator,
     code_of_pass,
+    data_read_by,
     files_named,
 )
 from paretune.registry import find_evaluator, find_pass, is_ours
@@ -104,16 +103,6 @@ def steps_of(space: Space, candidates: Iterable[Candidate]) -> Iterator[Step]:
         for name, values in slot.grid.items():
             for value in islice(values, 1, None):
                 yield Step(slot.name, {**first.params, name: value})
-
-
-def data_read_by(step: Step) -> tuple[str, ...]:
-    """Return the data sets that a pass reads; none if its parameters do not go together."""
-    pass_ = find_pass(step.name)
-    try:
-        references = getattr(pass_, "data", None)
-        return () if references is None else tuple(references(pass_.Params(**step.params)))
-    except ValidationError:
-        return ()
 
 
 def data_of_evaluator(choice: EvaluatorChoice | EvaluatorSlot) -> tuple[str, ...]:

@@ -32,9 +32,9 @@ def gather(
         catalog: Its data sets.
         candidates: Those beside the space.
     """
-    from paretune.plugin_identity import code_of_evaluator, code_of_pass, files_named
+    from paretune.plugin_identity import code_of_evaluator, code_of_pass, data_read_by, files_named
     from paretune.registry import find_evaluator, find_pass
-    from paretune.study.identity import data_of_evaluator, data_read_by, steps_of
+    from paretune.study.identity import data_of_evaluator, steps_of
 
     found = Inputs(model)
     steps = tuple(steps_of(plan.space, candidates))

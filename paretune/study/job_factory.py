@@ -14,10 +14,11 @@ from paretune.core.measurement import Measurement, Rung
 from paretune.core.model import Model
 from paretune.data.catalog import DataCatalog
 from paretune.models.inputs import MODEL, Inputs, check, renewed
+from paretune.plugin_identity import data_read_by
 from paretune.runtimes.package import lay_out
 from paretune.search.jobs import EvaluatorSlot
 from paretune.store.artifacts import Store
-from paretune.study.identity import data_of_evaluator, data_read_by
+from paretune.study.identity import data_of_evaluator
 
 
 class StudyJobFactory:

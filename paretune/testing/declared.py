@@ -42,10 +42,9 @@ def declares(plugin: Any) -> None:
     json.dumps(schema, allow_nan=False)
     assert schema["additionalProperties"] is False, "unknown parameters are refused"
     for key, field in schema.get("properties", {}).items():
-        said = field.get("description", "")
-        assert said.endswith((".", ")", "`")), f"{key}: its description is a sentence, not {said!r}"
-        search = field.get("search")
+        search, said = field.get("search"), field.get("description", "")
         assert search in ("range", "choice", "none"), f"{key} is declared through `parameter`"
+        assert said.endswith((".", ")", "`")), f"{key}: its description is a sentence, not {said!r}"
         assert search != "range" or _numeric(field), f"{key}: only numbers have a range"
 
 

@@ -156,7 +156,7 @@ def takes_missing_values(make: Make) -> None:
         strategy = make(LARGE, seed=2)
         for id in range(1, 40):
             candidate = strategy.ask()
-            assert candidate is not None, f"it ends after {id} trials that are {kind}"
+            assert candidate is not None, f"it ends after {id - 1} trials that are {kind}"
             strategy.tell(candidate, TrialResult(id, candidate, kind), violations=(0.4,))
 
 
