@@ -84,12 +84,12 @@ def result_of(candidate: Candidate, id: int) -> TrialResult:
 
 
 def drive(strategy: Strategy, asks: int, already: int = 0) -> list[tuple[Candidate, TrialResult]]:
-    """Ask, and tell how it ended, until there is nothing left.
+    """Ask for candidates and report a result of each, until none is left.
 
     Args:
         strategy: Which one.
         asks: How often at most.
-        already: How many trials it was told before.
+        already: How many trials were reported to it before.
     """
     done = []
     for id in range(already + 1, already + asks + 1):
@@ -113,13 +113,15 @@ def proposes_all_once(make: Make) -> None:
     assert set(_proposed(make())) == set(SMALL), "what is proposed is not the whole space"
 
 
-def knows_what_was_told(make: Make) -> None:
-    """Require that what was told without having been asked for is not proposed."""
+def remembers_results(make: Make) -> None:
+    """Require that a candidate whose result was reported first is not proposed."""
     strategy = make()
     told = [SMALL.at(0), SMALL.at(7)]
     for id, candidate in enumerate(told, start=1):
         strategy.tell(candidate, result_of(candidate, id))
-    assert set(_proposed(strategy)) == set(SMALL) - set(told), "what was told is proposed again"
+    assert set(_proposed(strategy)) == set(SMALL) - set(told), (
+        "a candidate whose result was reported is proposed again"
+    )
 
 
 def begins_with_the_first(make: Make) -> None:
@@ -162,7 +164,7 @@ def takes_missing_values(make: Make) -> None:
 
 STRATEGY_LAWS = (
     proposes_all_once,
-    knows_what_was_told,
+    remembers_results,
     begins_with_the_first,
     resumes,
     lists_no_huge_space,

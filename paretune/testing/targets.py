@@ -125,7 +125,7 @@ def needs_no_progress(target: Target) -> None:
 
 
 def closes_twice(target: Target) -> None:
-    """Require that closing it again is no error."""
+    """Require that it can be closed twice."""
     _still_works(target)
     target.close()
     target.close()

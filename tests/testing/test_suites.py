@@ -283,7 +283,7 @@ class Forgets(Exhaustive):
     [
         (Twice, "proposes_all_once", "proposed twice"),
         (Short, "proposes_all_once", "not the whole space"),
-        (Deaf, "knows_what_was_told", "proposed again"),
+        (Deaf, "remembers_results", "proposed again"),
         (Ignores, "begins_with_the_first", "it began with"),
         (Short, "lists_no_huge_space", "ends early"),
         (Needy, "takes_missing_values", "it ends after 21"),
