@@ -23,7 +23,7 @@ from paretune.models.handle import earlier_digests
 from paretune.models.legal_files import FOLDER as LEGAL
 from paretune.models.legal_files import keep_legal
 from paretune.preflight.measuring_conditions import advice
-from paretune.preflight.prepared import PreparedSearch, references
+from paretune.preflight.prepared import PreparedSearch
 from paretune.preflight.told_before import told_before
 from paretune.search.engine import Engine
 from paretune.search.evidence import rough_slack
@@ -37,6 +37,7 @@ from paretune.store.artifacts import Store
 from paretune.study.built_again import build_again
 from paretune.study.example_prompt import first_prompt, keep_example
 from paretune.study.folder import Study
+from paretune.study.identity import data_of_evaluator
 from paretune.study.results_document import ResultsDocument
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ class Search:
             earlier_digests(plan.model),
         )
         self.notes = (*changes.notes, *plan.notes, *told)
-        read = [ref for choice in plan.evaluators for ref in references(choice)]
+        read = [ref for choice in plan.evaluators for ref in data_of_evaluator(choice)]
         self._example = first_prompt(read, prepared.catalog)
         keep_example(study.folder, self._example)
         keep_legal(study.folder, [f for f in (plan.model, plan.base) if f is not None])

@@ -53,10 +53,6 @@ class Objective:
         """Return by how much a value is worse than the best; in the metric's unit."""
         return value - best if self.direction == "minimize" else best - value
 
-    def allows(self, value: float, best: float) -> bool:
-        """Return whether a value is within the tolerance of the best."""
-        return value == best or self.within.holds(self.shortfall(value, best), best)
-
     def to_json(self) -> dict[str, Json]:
         """Return it as ``results.json`` has it."""
         return {

@@ -13,31 +13,9 @@ from paretune.core.device_profile import Arithmetic, Bandwidth, DeviceProfile, p
 from paretune.core.errors import StateError
 from paretune.core.interference import Interference
 from paretune.core.jsontools import Json
+from paretune.stats.intervals import student_t
 from paretune.targets.device.environment import Environment, Issue, issues
 
-_T_975 = (
-    12.706,
-    4.303,
-    3.182,
-    2.776,
-    2.571,
-    2.447,
-    2.365,
-    2.306,
-    2.262,
-    2.228,
-    2.201,
-    2.179,
-    2.160,
-    2.145,
-    2.131,
-    2.120,
-    2.110,
-    2.101,
-    2.093,
-    2.086,
-)
-"""Student's t at 97.5 % by degrees of freedom, from 1."""
 _MAD_TO_SD = 1.4826
 """Of a normal distribution."""
 _MAD_EFFICIENCY = 0.37
@@ -61,8 +39,8 @@ def noise_floor(medians: Sequence[float]) -> float:
     logs = [math.log(median) for median in medians]
     middle = statistics.median(logs)
     spread = _MAD_TO_SD * statistics.median(abs(x - middle) for x in logs)
-    freedom = min(max(1, round(_MAD_EFFICIENCY * (len(logs) - 1))), len(_T_975))
-    return _T_975[freedom - 1] * math.sqrt(2) * spread
+    freedom = max(1, round(_MAD_EFFICIENCY * (len(logs) - 1)))
+    return student_t(freedom) * math.sqrt(2) * spread
 
 
 def bursts(noise: Mapping[str, Sequence[float]]) -> tuple[int, float]:

@@ -20,13 +20,12 @@ from paretune.config.objectives import against_the_grain, read_objectives
 from paretune.config.plan import Aside, EvaluatorChoice, Plan, SearchSettings
 from paretune.config.reading import read_source
 from paretune.config.schema import ConfigFile, SearchSection, TargetSection, seconds
-from paretune.config.space_building import SpaceReader, fitting_kinds
+from paretune.config.space_building import SpaceReader, fitting_kinds, shown
 from paretune.config.yaml_source import Path as KeyPath
 from paretune.config.yaml_source import Source
 from paretune.core.candidate import Candidate, RuntimeSettings, Step
 from paretune.core.errors import ConfigError, UsageError, nearest
 from paretune.core.fidelity import METRICS as FIDELITY
-from paretune.core.jsontools import Json
 from paretune.core.measurement import MetricSpec
 from paretune.core.model import ModelKind
 from paretune.core.resources import physical_cores
@@ -230,7 +229,7 @@ class _Reader:
             self.wrong(loc[:-1], f"the key {loc[-1]!r} is missing")
         else:
             told = detail["msg"].removeprefix("Value error, ")
-            self.wrong(loc, f"{told[0].lower()}{told[1:]}, found {_shown(detail['input'])}")
+            self.wrong(loc, f"{told[0].lower()}{told[1:]}, found {shown(detail['input'])}")
 
     def model(self, name: str, allow_network: bool, trust_remote_code: bool) -> Path:
         try:
@@ -303,7 +302,7 @@ class _Reader:
             elif isinstance(entry, dict) and len(entry) == 1:
                 ((name, params),) = entry.items()
             else:
-                self.wrong(path, f"expected an evaluator's name, found {_shown(entry)}")
+                self.wrong(path, f"expected an evaluator's name, found {shown(entry)}")
                 continue
             choice = self._evaluator(name, params or {}, (*path, name))
             if choice is None:
@@ -324,7 +323,7 @@ class _Reader:
             self.wrong(path, error.message, error.hint)
             return None
         if not isinstance(params, dict):
-            self.wrong(path, f"expected parameters by name, found {_shown(params)}")
+            self.wrong(path, f"expected parameters by name, found {shown(params)}")
             return None
         told = self.booleans(kind.Params, params, path)
         try:
@@ -344,7 +343,7 @@ class _Reader:
                 elif detail["type"] == "missing":
                     self.wrong(path, f"the evaluator {name} needs {detail['loc'][-1]!r}")
                 else:
-                    self.wrong(at, f"{detail['msg']}, found {_shown(detail['input'])}")
+                    self.wrong(at, f"{detail['msg']}, found {shown(detail['input'])}")
             return None
         if told:
             return None
@@ -467,8 +466,3 @@ def _known_keys(loc: KeyPath) -> Iterable[str]:
     if loc in by_place:
         return by_place[loc].model_fields
     return Split.model_fields if loc[-1:] == ("split",) else DataSpec.model_fields
-
-
-def _shown(value: Json) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

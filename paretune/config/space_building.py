@@ -49,7 +49,7 @@ class SpaceReader:
     def recipe(self, entries: Any, path: Path) -> tuple[Step, ...]:
         """Read a list of entries that must be one recipe: every parameter has one value."""
         if not isinstance(entries, list):
-            self._wrong(path, f"expected a list of passes, found {_shown(entries)}")
+            self._wrong(path, f"expected a list of passes, found {shown(entries)}")
             return ()
         steps: list[Step] = []
         for i, stage in enumerate(self.stages(entries, path)):
@@ -67,13 +67,11 @@ class SpaceReader:
         if isinstance(entry, list):
             return Chain(self.stages(entry, path))
         if not isinstance(entry, dict):
-            self._wrong(
-                path, f"expected a pass's name or `name: parameters`, found {_shown(entry)}"
-            )
+            self._wrong(path, f"expected a pass's name or `name: parameters`, found {shown(entry)}")
             return None
         optional = entry.get("optional", False)
         if not isinstance(optional, bool):
-            self._wrong((*path, "optional"), f"expected true or false, found {_shown(optional)}")
+            self._wrong((*path, "optional"), f"expected true or false, found {shown(optional)}")
         names = [key for key in entry if key != "optional"]
         if len(names) != 1:
             self._wrong(
@@ -89,7 +87,7 @@ class SpaceReader:
 
     def _any(self, options: Any, optional: bool, path: Path) -> Stage | None:
         if not isinstance(options, list) or not options:
-            self._wrong(path, f"expected a list of alternatives, found {_shown(options)}")
+            self._wrong(path, f"expected a list of alternatives, found {shown(options)}")
             return None
         return AnyOf(self.stages(options, path), optional)
 
@@ -102,7 +100,7 @@ class SpaceReader:
         if params is None:
             params = {}
         if not isinstance(params, dict):
-            self._wrong((*path, name), f"expected parameters by name, found {_shown(params)}")
+            self._wrong((*path, name), f"expected parameters by name, found {shown(params)}")
             return None
         fields = pass_.Params.model_fields
         values: dict[str, tuple[Json, ...]] = {}
@@ -176,13 +174,13 @@ class SpaceReader:
                 self._no_boolean((*path, key), "a number")
                 return None
         if not isinstance(value.get("log", False), bool):
-            self._wrong((*path, "log"), f"expected true or false, found {_shown(value['log'])}")
+            self._wrong((*path, "log"), f"expected true or false, found {shown(value['log'])}")
             return None
         ends = []
         for key in ("low", "high"):
             converted, why = _converted(adapter, value[key])
             if why is not None or isinstance(converted, (bool, str)):
-                self._wrong((*path, key), why or f"expected a number, found {_shown(value[key])}")
+                self._wrong((*path, key), why or f"expected a number, found {shown(value[key])}")
                 return None
             ends.append(converted)
         try:
@@ -219,14 +217,15 @@ def _converted(adapter: TypeAdapter[Any], value: Any) -> tuple[Json, str | None]
     try:
         converted: Json = adapter.dump_python(adapter.validate_python(value), mode="json")
         if isinstance(converted, float) and not math.isfinite(converted):
-            return None, f"expected a finite number, found {_shown(value)}"
+            return None, f"expected a finite number, found {shown(value)}"
         return converted, None
     except ValidationError as error:
         told = error.errors()[0]["msg"].removeprefix("Value error, ")
-        return None, f"{told[0].lower()}{told[1:]}, found {_shown(value)}"
+        return None, f"{told[0].lower()}{told[1:]}, found {shown(value)}"
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """Return a value as a message shows it, at most 60 characters of it."""
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 

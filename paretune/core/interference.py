@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 import psutil
 
 from paretune.core.measurement import Measurement
+from paretune.core.resources import usable_cores
 
 _TICK_S = 0.01
 """The counters' step on Linux; what is smaller than a step a processor is not seen."""
@@ -97,10 +98,10 @@ def counters(pid: int | None = None) -> Counters:
     Args:
         pid: The process whose tree is the job's; None: this one. One that is gone has used nothing.
     """
-    usable = _usable()
+    usable = usable_cores()
     job = _used_by_tree(os.getpid() if pid is None else pid)
     times = psutil.cpu_times(percpu=True)
-    if max(usable, default=0) < len(times):  # else some are switched off, and numbers shift
+    if max(usable) < len(times):  # else some are switched off, and numbers shift
         times = [times[number] for number in usable] or times
     working = ("user", "nice", "system", "irq", "softirq")
     return Counters(
@@ -110,11 +111,6 @@ def counters(pid: int | None = None) -> Counters:
         job=job,
         processors=len(times),
     )
-
-
-def _usable() -> list[int]:
-    """Return the numbers of the processors that this process may run on; empty: unknown."""
-    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 
 
 def _used_by_tree(pid: int) -> float:

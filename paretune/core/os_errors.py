@@ -89,11 +89,6 @@ def explained(error: BaseException) -> ParetuneError | None:
     return StateError(told, hint=hint) if ours or place is None else UsageError(told, hint=hint)
 
 
-def disk_is_full(error: BaseException) -> bool:
-    """Return whether a disk, or the user's share of one, is full."""
-    return isinstance(error, OSError) and error.errno in _FULL
-
-
 def _shown(place: Path) -> str:
     return "the working folder" if place == Path(".") else f"'{readable(str(place))}'"
 

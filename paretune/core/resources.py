@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 
 
-def _usable() -> list[int]:
+def usable_cores() -> list[int]:
     """Return the numbers of the logical cores that this process may run on."""
     if hasattr(os, "sched_getaffinity"):
         return sorted(os.sched_getaffinity(0))
@@ -21,14 +21,14 @@ def _usable() -> list[int]:
 def logical_cores() -> int:
     """Return how many logical cores may be used: affinity and the container's quota count."""
     quota = _cpu_quota()
-    usable = len(_usable())
+    usable = len(usable_cores())
     return usable if quota is None else max(1, min(usable, math.ceil(quota)))
 
 
 def physical_cores() -> int:
     """Return how many physical cores may be used: two threads of one core count once."""
     siblings = set()
-    for core in _usable():
+    for core in usable_cores():
         path = Path(f"/sys/devices/system/cpu/cpu{core}/topology/thread_siblings_list")
         try:
             siblings.add(path.read_text(encoding="ascii").strip())

@@ -30,17 +30,6 @@ _DELIMITERS = {"csv": ",", "tsv": "\t"}
 _QUOTE = "Quote values that hold {}, quotes or line breaks."
 
 
-def read_rows(
-    path: Path,
-    format: str | None = None,
-    *,
-    columns: Sequence[str] | None = None,
-    limit: int | None = None,
-) -> list[Row]:
-    """Read a file's rows; see `iter_rows`."""
-    return list(iter_rows(path, format, columns=columns, limit=limit))
-
-
 def iter_rows(
     path: Path,
     format: str | None = None,

@@ -25,7 +25,7 @@ from paretune.search.jobs import Aside, EvaluatorSlot
 from paretune.search.prechecks import Foresight, Prechecks
 from paretune.search.roofline import roofline_entry
 from paretune.store.artifacts import Store
-from paretune.study.identity import identity_of
+from paretune.study.identity import data_of_evaluator, identity_of
 from paretune.study.inputs import gather
 from paretune.study.job_factory import StudyJobFactory
 from paretune.targets.device.providers import check_provider
@@ -186,7 +186,7 @@ class PreparedSearch:
         """Held-out parts (`split: {confirm}`) that the pick is measured on at the end."""
         found = []
         for slot, choice in zip(self.evaluators, self.plan.evaluators, strict=True):
-            params, refs = dict(slot.params), references(choice)
+            params, refs = dict(slot.params), data_of_evaluator(choice)
             if all(spec.device for spec in slot.metrics):
                 continue
             for ref in refs:
@@ -248,9 +248,3 @@ def prompts_of(choices: Iterable[Any]) -> dict[str, int]:
         prompts = getattr(kind(kind.Params(**choice.params)), "prompts_by_metric", {})
         found |= {name: min(tokens, found.get(name, tokens)) for name, tokens in prompts.items()}
     return found
-
-
-def references(choice: Any) -> tuple[str, ...]:
-    """Return the data sets that a configured evaluator reads."""
-    kind = find_evaluator(choice.name)
-    return kind(kind.Params(**choice.params)).data
