@@ -118,7 +118,7 @@ def test_init_writes_yaml_and_never_over_a_file(tmp_path: Path) -> None:
     assert set(config) >= {"model", "data", "passes", "evaluate", "objectives"}
     again = paretune("init", "a.yaml", cwd=tmp_path)
     assert again.returncode == 2
-    assert "there already" in again.stderr
+    assert "already exists" in again.stderr
 
 
 def test_the_store_is_verified_and_cleaned(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Booleans where a number or text is meant: `yes`, `no`, `on` and `off` are booleans in YAML.
 
-The library that checks values takes true for 1 and false for 0. A configuration with `trials: yes`
-is one that somebody meant otherwise.
+The library that checks values accepts true as 1 and false as 0. A configuration with `trials: yes`
+is a mistake, so it is refused.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def _kinds(annotation: Any) -> list[Any]:
 
 
 def _item_of(kind: Any) -> Any:
-    """Return the type of a list's items; None: it is no list's."""
+    """Return the type of a list's items; None if it is not a list type."""
     origin, args = get_origin(kind), get_args(kind)
     if isinstance(origin, type) and not issubclass(origin, Mapping) and args:
         return args[0] if len(args) == 1 or args[1:] == (...,) else Union[args]  # noqa: UP007
@@ -110,4 +110,4 @@ def _expected(kinds: list[Any]) -> str:
     numbers = any(kind in _NUMBERS for kind in kinds)
     if str in kinds:
         return "a number or text" if numbers else "text"
-    return "a number" if numbers else "no boolean"
+    return "a number" if numbers else "a value that is not a boolean"

@@ -1,7 +1,7 @@
-"""Rows that contradict each other: one text with several answers, of which one at most is right.
+"""Rows that contradict each other: one text with several answers, of which at most one is right.
 
-Nothing is refused: free answers may differ, and labels are never free of noise. But what is trained
-on such rows learns neither answer, and what is measured on them cannot be all right.
+Nothing is refused: free answers may differ, and labels contain noise. But a model trained on such
+rows learns neither answer, and a model measured on them cannot reach full accuracy.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ _SHOWN = 40
 def contradictions(
     catalog: DataCatalog, trained_on: Iterable[str], measured_on: Iterable[str], by_label: set[str]
 ) -> Iterator[str]:
-    """Yield what is to be told of texts with several answers, within data sets and between them.
+    """Yield notes on texts with several answers, within data sets and between them.
 
     Args:
         catalog: The configuration's data sets.
-        trained_on: References of what is trained on.
-        measured_on: References of what is measured on.
+        trained_on: References of the training data.
+        measured_on: References of the test data.
         by_label: Those of them that are classified by their answers. Of conversations only these
             count, and those that share an answer with them: the same words may be answered freely.
     """
@@ -58,7 +58,7 @@ def _within(data: Dataset) -> Iterator[str]:
     rows = sorted(example.row for pair in torn for example in by_text[same_text(pair[0].prompt)])
     texts = "one text" if len(torn) == 1 else f"{len(torn)} texts"
     yield (
-        f"{data.ref}: {texts} with more than one answer: {rows_told(rows)} concerned, such as row "
+        f"{data.ref}: {texts} with more than one answer: {rows_told(rows)} affected, such as row "
         f"{one.row + 1} ({_short(one.answer)}) and row {other.row + 1} ({_short(other.answer)}) "
         f"with the text {_short(one.prompt)}: at most one of them can be right"
     )
@@ -87,10 +87,10 @@ def _between(train: Dataset, test: Dataset) -> Iterator[str]:
     example, trained = against[0]
     rows = rows_told([example.row for example, _ in against], ("has", "have"))
     yield (
-        f"{test.ref}: {rows} another answer than {train.ref} has for the same text, such as row "
+        f"{test.ref}: {rows} a different answer than {train.ref} for the same text, such as row "
         f"{example.row + 1} ({_short(example.answer)}; {train.ref}: row {trained.row + 1}, "
-        f"{_short(trained.answer)}) with the text {_short(example.prompt)}: what is learned there "
-        "is wrong here"
+        f"{_short(trained.answer)}) with the text {_short(example.prompt)}: a model that learns "
+        f"the answer of {train.ref} is counted wrong"
     )
 
 

@@ -1,4 +1,4 @@
-"""What a configuration does with its data: everything it refers to is loaded and looked at."""
+"""Loads and checks every data set that a configuration refers to."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ def check_data(
     evaluators: tuple[EvaluatorChoice, ...],
     wrong: Callable[[KeyPath, str, str], None],
 ) -> tuple[tuple[str, ...], tuple[EvaluatorChoice, ...]]:
-    """Load every data set that is referred to, for what is wrong with it.
+    """Load and check every data set that is referred to.
 
     Args:
         catalog: The configuration's data sets.
         stages: The space.
-        recipes: The baseline and what is tried first.
-        evaluators: What is measured.
-        wrong: Told of each reference that leads nowhere: key, message and hint.
+        recipes: The baseline and the recipes of `try_first`.
+        evaluators: The configured evaluators.
+        wrong: Called with each reference to a missing data set: key, message and hint.
 
     Returns:
-        What is not wrong, but should be known; and the evaluators, where `classification` has the
-        labels that its data set's own part does not show.
+        Notes; and the evaluators, in which `classification` also has the labels that do not occur
+        in the test part of its data set.
 
     Raises:
-        DataError: A data set is broken, empty, or holds a label that is never trained on.
+        DataError: A data set is broken, empty, or has a label that is never trained on.
     """
     trained_on = {ref for slot in slots_of(Chain(stages)) for ref in data_read_by(slot.at(0)[0])}
     trained_on |= {ref for recipe in recipes for step in recipe for ref in data_read_by(step)}
@@ -60,8 +60,8 @@ def check_data(
         if aside is not None and ref in (aside, catalog.name_of(ref)):
             wrong(
                 ("passes",) if ref in trained_on else ("evaluate",),
-                f"{ref!r} holds what `split: {{confirm}}` keeps aside: nothing may be trained or "
-                "measured on it before the choice",
+                f"{ref!r} contains the data that `split: {{confirm}}` holds out: it may not be "
+                "used for training or measuring before the choice",
                 f"Name {aside.removesuffix('confirm')}train or "
                 f"{aside.removesuffix('confirm')}test, or leave `confirm` out.",
             )
@@ -99,7 +99,7 @@ def check_data(
 def _kept_aside(
     catalog: DataCatalog, used: set[str], measured_on: set[str]
 ) -> tuple[set[str], list[str]]:
-    """Return what is kept aside for the pick, and what is to be told of it."""
+    """Return the parts that are held out for the pick, and notes on them."""
     found, notes = set(), []
     for ref in sorted(used):
         aside = catalog.kept_aside(ref)
@@ -111,8 +111,8 @@ def _kept_aside(
         test = f"{catalog.name_of(ref)}.test"
         if test not in measured_on:
             notes.append(
-                f"{aside} is kept aside, but no evaluator measures on {test}: the pick is not "
-                "measured on it either"
+                f"{aside} is held out, but no evaluator measures on {test}, so the pick is not "
+                f"measured on {aside} either"
             )
     return found, notes
 
@@ -120,7 +120,7 @@ def _kept_aside(
 def _with_labels(
     catalog: DataCatalog, ref: str, trained_on: list[str], choice: EvaluatorChoice
 ) -> EvaluatorChoice:
-    """Return an evaluator with all labels written out, if its own data does not show them all."""
+    """Return an evaluator with all labels written out, if some do not occur in its own data."""
     labels = labels_of(catalog, ref, trained_on)
     if choice.params.get("labels") or labels == catalog.load(ref).labels:
         return choice
@@ -129,7 +129,7 @@ def _with_labels(
 
 @contextmanager
 def _named(name: str) -> Iterator[None]:
-    """Say of what is wrong which data set it is in."""
+    """Add the name of the data set to errors."""
     try:
         yield
     except DataError as error:

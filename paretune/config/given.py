@@ -18,14 +18,14 @@ NAME = "search"
 
 
 def read_config(config: Path | str | Mapping[str, Any]) -> tuple[str, Path]:
-    """Return a configuration's text and the file that it stands for.
+    """Return a configuration's text and its file.
 
     Args:
         config: A file; or YAML or JSON text, which has a line break or begins with ``{``; or a
-            mapping. Relative paths in text and mappings are looked for in the working folder.
+            mapping. Relative paths in text and mappings start at the working folder.
 
     Raises:
-        ConfigError: The file cannot be read, or a value of the mapping is no plain value.
+        ConfigError: The file cannot be read, or a value of the mapping is not a plain value.
     """
     if not isinstance(config, (Mapping, str, PurePath)):
         raise ConfigError(
@@ -46,7 +46,8 @@ def _plain(value: Any, path: tuple[str, ...]) -> Any:
     """Return what YAML can hold: paths as text, tuples as lists."""
     if len(path) > _MAX_DEPTH:
         raise ConfigError(
-            f"more than {_MAX_DEPTH} levels deep: does it contain itself?", key=".".join(path[:3])
+            f"nested more than {_MAX_DEPTH} levels deep: does the value contain itself?",
+            key=".".join(path[:3]),
         )
     if isinstance(value, Mapping):
         return {str(key): _plain(inner, (*path, str(key))) for key, inner in value.items()}
@@ -60,5 +61,5 @@ def _plain(value: Any, path: tuple[str, ...]) -> Any:
         f"expected text, a number, true, false, a list or a mapping, found a "
         f"{type(value).__name__}",
         key=".".join(path),
-        hint="Functions are taken as `evaluate: [{custom: {function: ...}}]` only.",
+        hint="Functions are allowed only in `evaluate: [{custom: {function: ...}}]`.",
     )

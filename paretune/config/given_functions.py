@@ -1,7 +1,7 @@
-"""Functions given as objects (a notebook's metric), written out so that workers import them.
+"""Functions given as objects (a notebook's metric), written to a module that workers import.
 
-A metric runs in another process, and nothing is pickled: the function's source goes into a module
-of its own, with the imports, the constants and the other functions that it uses.
+A metric runs in another process, and nothing is pickled: the function's source is written to a
+module, with the imports, the constants and the other functions that it uses.
 """
 
 from __future__ import annotations
@@ -21,9 +21,7 @@ from typing import Any
 
 from paretune.core.errors import UsageError
 
-_HINT = (
-    "Move it into the function, or put both into a file and name the metric as `module:function`."
-)
+_HINT = "Move it into the function, or put both into a file and write `function: module:function`."
 
 
 def place_of(function: Callable[..., Any], folder: Path) -> str:
@@ -36,7 +34,7 @@ def place_of(function: Callable[..., Any], folder: Path) -> str:
             the workers' path.
 
     Raises:
-        UsageError: It is no such function, or it uses something that has no source.
+        UsageError: It is not such a function, or it uses something that has no source.
     """
     name = getattr(function, "__name__", repr(function))
     if not isinstance(function, FunctionType) or name == "<lambda>" or function.__closure__:
@@ -70,7 +68,7 @@ def _collect(function: FunctionType, parts: dict[str, str]) -> None:
         source = textwrap.dedent(inspect.getsource(function))
     except (OSError, TypeError) as error:
         raise UsageError(
-            f"the source of {function.__name__} is not to be found: {error}", hint=_HINT
+            f"the source of the function {function.__name__} was not found: {error}", hint=_HINT
         ) from error
     parts[function.__name__] = ""  # a function that calls itself is met again
     for used in _globals_of(source):
@@ -90,13 +88,17 @@ def _add(name: str, value: Any, user: FunctionType, parts: dict[str, str]) -> No
         return
     if isinstance(value, FunctionType):
         if value.__name__ != name or value.__closure__:
-            raise UsageError(f"{user.__name__} uses {name}, a function made by another", hint=_HINT)
+            raise UsageError(
+                f"{user.__name__} uses {name}, a function that another function created (a closure "
+                "or decorator), so its source cannot be written out",
+                hint=_HINT,
+            )
         _collect(value, parts)
         return
     if not _is_plain(value):
         raise UsageError(
-            f"{user.__name__} uses {name}, a {type(value).__name__} of this session, which the "
-            "process that measures does not have",
+            f"{user.__name__} uses {name}, a {type(value).__name__} that exists only in this "
+            "session; the process that measures cannot access it",
             hint=_HINT,
         )
     parts[name] = f"{name} = {value!r}"
@@ -152,14 +154,14 @@ def _globals_of(source: str) -> list[str]:
 
 
 def without_functions(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Return a configuration in which each function object is the name that workers find it by.
+    """Return a configuration in which each function object is replaced by its import name.
 
     Args:
-        config: A configuration; ``evaluate: [{custom: {function: ...}}]`` may hold functions.
+        config: A configuration; ``evaluate: [{custom: {function: ...}}]`` may have functions.
         folder: Where their modules are written.
 
     Raises:
-        UsageError: A function stands elsewhere, or cannot be written out.
+        UsageError: A function is at another key, or cannot be written out.
     """
     entries = config.get("evaluate")
     if not isinstance(entries, (list, tuple)):

@@ -53,9 +53,9 @@ _OBJECTIVES = {
                             {"type": "string", "pattern": _TOLERANCE},
                         ],
                         "default": "1%",
-                        "description": "How much worse than the best a candidate may be and still "
-                        "be chosen by the next objective: in the metric's unit, or as 1% of the "
-                        "best.",
+                        "description": "How much worse than the best value a candidate may be and "
+                        "still be considered for the next objective: in the metric's unit, or "
+                        "relative, such as 1%.",
                     },
                 },
                 "additionalProperties": False,

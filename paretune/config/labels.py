@@ -1,7 +1,7 @@
-"""What can be told of the labels of a classification before anything runs.
+"""Checks the labels of a classification before anything runs.
 
-Labels that nobody can tell apart are refused; those that somebody might have meant to be one are
-told, for a model is counted wrong where it gives the other.
+Labels that cannot be distinguished are refused. Labels that are probably meant to be the same are
+reported in a note, because a model is counted wrong if it gives the other one.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ _SHOWN = 20
 def check_labels(
     catalog: DataCatalog, ref: str, trained_on: Sequence[str], given: Sequence[str] | None
 ) -> Iterator[str]:
-    """Look at the labels that a data set is classified by.
+    """Check the labels of a data set that is classified.
 
     Args:
         catalog: The configuration's data sets.
-        ref: What is measured on.
-        trained_on: References of what is trained on.
+        ref: The test data.
+        trained_on: References of the training data.
         given: The labels that the evaluator names; None: the answers in the data.
 
     Yields:
-        What is not wrong, but should be known.
+        Notes.
 
     Raises:
-        DataError: Two labels cannot be told apart, one is never trained on, an answer is none of
-            those that are given, or there is only one.
+        DataError: Two labels cannot be distinguished, one is never trained on, an answer is not
+            one of the given labels, or there is only one label.
     """
     data = catalog.load(ref)
     if data.form == "text":
         raise DataError(
-            f"{ref} is plain text, and classification needs answers",
+            f"{ref} is plain text without answers, which classification needs",
             hint="Give the data set `prompt:` and `answer:`, or `messages:`.",
         )
     if given is not None:
@@ -49,8 +49,8 @@ def check_labels(
     where = _places(catalog, ref, trained_on)
     if len(labels) < 2:
         raise DataError(
-            f"{ref}: {labels[0]!r} is the only label: every model would be right",
-            hint="Expected two or more different answers in the data, or `labels:`.",
+            f"{ref}: {labels[0]!r} is the only label, so every model has an accuracy of 1",
+            hint="Expected two or more different answers in the data, or in `labels:`.",
         )
     _refuse_twins(ref, labels, where)
     yield from _likely_twins(ref, labels, where)
@@ -62,8 +62,8 @@ def check_labels(
             )
     if len(labels) > _MANY:
         yield (
-            f"{ref}: {len(labels)} labels: each example is scored against all of them; for free "
-            "answers there is exact_match"
+            f"{ref}: {len(labels)} labels: each example is scored with each of them; for free "
+            "answers use exact_match"
         )
     if given is None:
         yield from _one_sided(catalog, data, trained_on)
@@ -72,13 +72,13 @@ def check_labels(
 def labels_of(catalog: DataCatalog, ref: str, trained_on: Iterable[str]) -> tuple[str, ...]:
     """Return every label that an example of a data set may have, sorted.
 
-    These are the answers of all its parts, and those of what is trained on for the same task: a
-    training set that has answers, some of which the data has too.
+    These are the answers of all its parts, and those of the training sets of the same task: the
+    training sets that share an answer with the data.
 
     Args:
         catalog: The configuration's data sets.
-        ref: What is measured on.
-        trained_on: References of what is trained on.
+        ref: The test data.
+        trained_on: References of the training data.
     """
     found = set(catalog.labels(ref))
     for train in trained_on:
@@ -102,13 +102,13 @@ def _check_given(data: Dataset, given: Sequence[str]) -> None:
         if example.answer not in given:
             raise DataError(
                 f"{data.ref}: row {example.row + 1} has the answer {example.answer!r}, which is "
-                f"none of the labels {', '.join(map(repr, given[:_SHOWN]))}",
-                hint="Add it to `labels:`, or leave `labels:` out.",
+                f"not in `labels:` ({', '.join(map(repr, given[:_SHOWN]))})",
+                hint="Add it to `labels:`, or remove `labels:`.",
             )
 
 
 def _places(catalog: DataCatalog, ref: str, trained_on: Sequence[str]) -> Callable[[str], str]:
-    """Return a function that says where a label is seen first."""
+    """Return a function that returns the first place of a label."""
     first: dict[str, str] = {}
     for known in (ref, *trained_on):
         for example in catalog.load(known).examples:
@@ -117,22 +117,25 @@ def _places(catalog: DataCatalog, ref: str, trained_on: Sequence[str]) -> Callab
 
 
 def _refuse_twins(ref: str, labels: Sequence[str], where: Callable[[str], str]) -> None:
-    for form, how in ((_spaced, "spaces or unseen characters"), (_composed, "their Unicode form")):
+    for form, how in (
+        (_spaced, "spaces or invisible characters"),
+        (_composed, "their Unicode form"),
+    ):
         for twins in _alike(labels, form):
             shown = ", ".join(f"{label!r} ({where(label)})" for label in twins)
             raise DataError(
-                f"{ref}: the labels {shown} differ in {how} only: no model can tell them apart",
-                hint="Write them in one way in the data.",
+                f"{ref}: the labels {shown} differ only in {how}: no model can distinguish them",
+                hint="Write them in the same way in the data.",
             )
 
 
 def _likely_twins(ref: str, labels: Sequence[str], where: Callable[[str], str]) -> Iterator[str]:
-    for form, how in ((_folded, "but for case or form"), (_as_number, "as numbers")):
+    for form, how in ((_folded, "except for case or Unicode form"), (_as_number, "as numbers")):
         for twins in _alike(labels, form):
             shown = " and ".join(f"{label!r} ({where(label)})" for label in twins)
             yield (
-                f"{ref}: the labels {shown} are equal {how}: they count as different, so a model "
-                "that gives one for the other is wrong"
+                f"{ref}: the labels {shown} are equal {how}, but count as different labels: a "
+                "model that answers one instead of the other is counted wrong"
             )
 
 
@@ -165,11 +168,11 @@ def _as_number(label: str) -> str | None:
 
 
 def _one_sided(catalog: DataCatalog, data: Dataset, trained_on: Sequence[str]) -> Iterator[str]:
-    """Compare what is measured with what is trained on."""
+    """Compare the labels of the test data with those of the training data."""
     if len(data.labels) == 1:
         yield (
-            f"{data.ref}: every row has the answer {data.labels[0]!r}: a model that always gives "
-            "it is right"
+            f"{data.ref}: every row has the answer {data.labels[0]!r}, so a model that always "
+            "gives this answer has an accuracy of 1"
         )
     mine = _rows_by_label(data)
     for train in trained_on:
@@ -179,25 +182,25 @@ def _one_sided(catalog: DataCatalog, data: Dataset, trained_on: Sequence[str]) -
         theirs = _rows_by_label(trained)
         if not mine.keys() & theirs.keys() and catalog.name_of(train) != catalog.name_of(data.ref):
             yield (
-                f"{train} shows no label of {data.ref} (its answers: "
-                f"{_listed(sorted(theirs))}): it is taken for another task's"
+                f"{train} has no label of {data.ref} (its answers: "
+                f"{_listed(sorted(theirs))}), so it is treated as data of another task"
             )
             continue
         unseen = sorted(mine.keys() - theirs.keys())
         if unseen:
             row = mine[unseen[0]][0]
             near = [label for label in theirs if _folded(label) == _folded(unseen[0])]
-            told = f"It shows {near[0]!r}. " if near else ""
+            told = f"It has {near[0]!r}. " if near else ""
             raise DataError(
-                f"{data.ref}: row {row + 1} has the answer {unseen[0]!r}, which {train} never "
-                "shows",
+                f"{data.ref}: row {row + 1} has the answer {unseen[0]!r}, which does not occur in "
+                f"{train}",
                 hint=f"{told}Answers in {train}: {_listed(sorted(theirs))}.",
             )
         for label in sorted(theirs.keys() - mine.keys())[:_SHOWN]:
             yield (
                 f"{data.ref} has no row with the label {label!r} ({train}: "
-                f"{rows_told(theirs[label], ('has it', 'have it'))}): it can be chosen, and never "
-                "is right"
+                f"{rows_told(theirs[label], ('has it', 'have it'))}): a model can choose this "
+                "label, but it is never right"
             )
 
 

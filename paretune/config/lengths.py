@@ -1,4 +1,4 @@
-"""Uses that are longer than the model's context: refused before anything is built."""
+"""Refuses lengths that exceed the model's context, before anything is built."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _LEAST = {"prompt_tokens": 1, "new_tokens": 2, "context": 0}
 def check_lengths(
     model: Path, evaluators: Sequence[EvaluatorChoice], wrong: Callable[..., None]
 ) -> None:
-    """Refuse lengths that an evaluator could not measure of any candidate.
+    """Refuse lengths that an evaluator could not measure for any candidate.
 
     Args:
-        model: The input model's folder; one that does not say how much it holds is let pass.
+        model: The input model's folder; if its context length is unknown, nothing is refused.
         evaluators: As configured.
-        wrong: Takes the key's path, what is wrong, and what to do.
+        wrong: Called with the key's path, the error, and what to do.
     """
     most = most_tokens(Model(detect_kind(model), model, ""))
     for index, choice in enumerate(evaluators):
@@ -33,7 +33,7 @@ def check_lengths(
             if most is not None and window > most:
                 wrong(
                     ("evaluate", index, choice.name, "window"),
-                    f"{window} tokens, and the model's context holds {most}",
+                    f"{window} tokens exceed the model's context of {most}",
                     f"Set window to {most} or less.",
                 )
         if choice.name == "exact_match":
@@ -50,26 +50,26 @@ def check_lengths(
 def _check_answers(
     choice: EvaluatorChoice, index: int, most: int | None, wrong: Callable[..., None]
 ) -> None:
-    """Refuse answers beside which no prompt of a single token would fit."""
+    """Refuse answers that leave no room for a prompt of one token."""
     given = choice.params.get("max_new_tokens")
     new = ExactMatchParams(**choice.params).max_new_tokens
     if most is None or new < most:
         return
     default = "" if given is not None else " (the default)"
     hint = (
-        f"Set max_new_tokens to {most - 1} or less: a prompt needs its tokens too."
+        f"Set max_new_tokens to {most - 1} or less, to leave room for a prompt."
         if most > 1
-        else "This model cannot answer anything: use another one."
+        else "This model has no room for an answer: use another one."
     )
     wrong(
         ("evaluate", index, choice.name, "max_new_tokens"),
-        f"{new} new tokens{default} and a prompt are needed, and the model's context holds {most}",
+        f"{new} new tokens{default} and a prompt exceed the model's context of {most}",
         hint,
     )
 
 
 def _to_blame(choice: EvaluatorChoice, case: Case, most: int) -> tuple[tuple[str | int, ...], str]:
-    """Return the key whose value is the largest of a sum that is too long, and what to do."""
+    """Return the key with the largest value of a sum that is too long, and what to do."""
     parts = {"prompt_tokens": case.prompt, "new_tokens": case.new, "context": case.context}
     name = max(parts, key=lambda part: parts[part])
     room = most - (case.needed - parts[name])
@@ -78,4 +78,4 @@ def _to_blame(choice: EvaluatorChoice, case: Case, most: int) -> tuple[tuple[str
     if room >= _LEAST[name]:
         return key, f"Set {name} to {room} or less."
     others = " and ".join(part for part in parts if part != name)
-    return key, f"Together they may be {most - 1} tokens: make {others} smaller, too."
+    return key, f"The sum may be at most {most - 1} tokens: reduce {others}, too."

@@ -1,8 +1,8 @@
-"""Limits that cannot be met, cannot be broken, or contradict each other: told before anything runs.
+"""Limits that cannot be met or broken, or contradict each other, found before anything runs.
 
-A metric has a natural range. A limit in numbers is held against it, one that is relative to the
+A metric has a natural range. A numeric limit is checked against this range, a limit relative to the
 baseline for every value that the baseline may have, and all limits on one metric against each
-other: of every lower bound ``l`` and upper bound ``u``, both linear in the baseline's value ``b``,
+other: for every lower bound ``l`` and upper bound ``u``, both linear in the baseline's value ``b``,
 ``l(b) <= u(b)`` must have a solution for one ``b`` of the range (Fourier-Motzkin elimination of the
 candidate's value).
 """
@@ -21,7 +21,7 @@ from paretune.search.constraints import Constraint, parse_constraint
 Wrong = Callable[..., None]
 """Takes a key's path, what is wrong, and what to do."""
 _MAX_COMPARED = 100
-"""Limits on one metric that are held against each other."""
+"""Maximum number of limits on one metric that are compared with each other."""
 _POSITIVE_UNITS = frozenset({"ms", "s", "MB", "tokens/s"})
 _MIRRORED = {"<=": ">", "<": ">=", ">=": "<", ">": "<="}
 
@@ -31,9 +31,9 @@ class Range:
     """The values that a metric can have.
 
     Attributes:
-        low: The least; None: any.
-        high: The largest; None: any.
-        above_low: Whether the least itself cannot be had.
+        low: The lower bound; None: any value.
+        high: The upper bound; None: any value.
+        above_low: Whether the lower bound itself is excluded.
     """
 
     low: Fraction | None = None
@@ -57,8 +57,8 @@ def range_of(spec: MetricSpec, ours: bool) -> Range:
 
     Args:
         spec: The metric.
-        ours: Whether an evaluator that ships with paretune yields it. Of others' only a fraction
-            has a known range: a time may be a difference of times.
+        ours: Whether an evaluator that ships with paretune yields it. For other evaluators only a
+            fraction has a known range: a time may be a difference of times.
     """
     if spec.unit == "fraction":
         return _FRACTION
@@ -72,10 +72,10 @@ class _Bound:
     """A bound on a value: ``slope * baseline + offset``.
 
     Attributes:
-        slope: Of the baseline's value.
-        offset: Added to it.
-        upper: Whether it bounds from above.
-        strict: Whether the bound itself is out.
+        slope: Factor of the baseline's value.
+        offset: Added to the product.
+        upper: Whether it is an upper bound.
+        strict: Whether the bound itself is excluded.
     """
 
     slope: Fraction
@@ -90,13 +90,13 @@ def read_constraints(
     strange: Container[str],
     wrong: Wrong,
 ) -> tuple[tuple[Constraint, ...], tuple[str, ...]]:
-    """Read what must hold, and refuse limits that no candidate can meet, alone or together.
+    """Read the constraints, and refuse limits that no candidate can meet, alone or together.
 
     Args:
         given: As configured.
         specs: Every metric that is measured, by name.
-        strange: Those of them that no evaluator of ours yields as its own (a user's function).
-        wrong: Told of each mistake: key, message and hint.
+        strange: Those of them that no built-in evaluator defines (a user's function).
+        wrong: Called with each error: key, message and hint.
 
     Returns:
         The constraints, and notes on those that nothing can break.
@@ -126,12 +126,12 @@ def read_constraints(
 def odd_limits(
     constraints: Iterable[Constraint], specs: Mapping[str, MetricSpec], strange: Container[str]
 ) -> tuple[str, ...]:
-    """Return what is odd about limits on what was measured already, each in a sentence.
+    """Return notes on limits on existing measurements, one sentence each.
 
     Args:
-        constraints: What must hold.
-        specs: Every metric that is known, by name.
-        strange: Those of them that no evaluator of ours yields as its own.
+        constraints: The constraints.
+        specs: Every known metric, by name.
+        strange: Those of them that no built-in evaluator defines.
     """
     by_metric: dict[str, list[tuple[int, Constraint]]] = {}
     for i, constraint in enumerate(constraints):
@@ -151,7 +151,7 @@ def _look(
     strange: Container[str],
     wrong: Wrong,
 ) -> tuple[str, ...]:
-    """Tell `wrong` of what cannot be met; return notes on what cannot be broken."""
+    """Call `wrong` with limits that cannot be met; return notes on those that cannot be broken."""
     notes: list[str] = []
     for metric, some in by_metric.items():
         values = range_of(specs[metric], metric not in strange)
@@ -170,26 +170,27 @@ def _look(
 def _impossible(constraint: Constraint, values: Range) -> tuple[str, str | None] | None:
     if feasible([constraint], values):
         return None
-    return f"{constraint.text!r} can be met by no candidate: {_why(constraint, values)}", (
+    return f"no candidate can meet {constraint.text!r}: {_why(constraint, values)}", (
         _hint(constraint, values)
     )
 
 
 def _unbreakable(constraint: Constraint, values: Range) -> Iterator[str]:
-    """Yield a note if nothing can break a limit, or if its factor says nothing of the baseline."""
+    """Yield a note if nothing can break a limit, or if its factor makes it meaningless."""
     sign, amount = constraint.relative or ("", 0.0)
     if not feasible([constraint], values, negated=True):
         hint = _hint(constraint, values)
         if hint is not None and hint.startswith("Expected"):
             hint = None  # it is in the range already, or at its end
         yield (
-            f"constraints: {constraint.text!r} can be broken by no candidate: "
+            f"constraints: no candidate can break {constraint.text!r}: "
             f"{_why(constraint, values)}" + ("" if hint is None else f". {hint.rstrip('.')}")
         )
     elif sign == "*" and amount <= 0:
         yield (
-            f"constraints: {constraint.text!r}: a factor of {amount:g} says nothing of the "
-            "baseline; write `baseline + NUMBER`, `baseline - NUMBER` or a number"
+            f"constraints: {constraint.text!r}: with a factor of {amount:g} the limit does not "
+            "depend on the baseline in a useful way; write `baseline + NUMBER`, "
+            "`baseline - NUMBER` or a number"
         )
 
 
@@ -201,17 +202,17 @@ def _why(constraint: Constraint, values: Range) -> str:
     if sign == "*" and amount <= 0:
         what = "0 whatever the baseline is" if amount == 0 else "negative for a positive baseline"
         return f"baseline * {amount:g} is {what}" + (f", and {is_what}" if is_what else "")
-    return f"{is_what}, that of the baseline too" if is_what else "it refers to the baseline itself"
+    return f"{is_what}, for the baseline too" if is_what else "the baseline is compared with itself"
 
 
 def _hint(constraint: Constraint, values: Range) -> str | None:
-    """Return what was probably meant: percent of a fraction, or another place for the number."""
+    """Return the form that was probably meant, such as a fraction instead of percent."""
     number = constraint.number
     if constraint.relative is not None:
         sign, amount = constraint.relative
         if sign == "*":
             factor = "1.1" if constraint.op[0] == "<" else "0.9"
-            return f"Such as: {constraint.metric} {constraint.op} baseline * {factor}."
+            return f"Example: {constraint.metric} {constraint.op} baseline * {factor}."
         number = abs(amount)
         if values.high is not None and 1 <= number <= 100:
             return (
@@ -230,7 +231,7 @@ def _hint(constraint: Constraint, values: Range) -> str | None:
 def _contradictions(
     constraints: Sequence[tuple[int, Constraint]], values: Range, wrong: Wrong
 ) -> None:
-    """Refuse limits on one metric that cannot hold together; of many, those that already cannot."""
+    """Refuse limits on one metric that contradict each other; report a smallest such set."""
     kept = list({c.text: (place, c) for place, c in reversed(constraints)}.values())[::-1]
     kept = kept[:_MAX_COMPARED]
     if feasible([c for _, c in kept], values):
@@ -245,7 +246,7 @@ def _contradictions(
         ("constraints", place),
         f"{last.text!r} contradicts {named}: no candidate can meet "
         + ("both" if len(kept) == 2 else "all of them"),
-        f"Leave one of them out, or change it{_of(last.metric, values)}.",
+        f"Remove or change one of them{_of(last.metric, values)}.",
     )
 
 
@@ -257,9 +258,9 @@ def feasible(constraints: Iterable[Constraint], values: Range, *, negated: bool 
     """Return whether a candidate's value and a baseline's exist that meet all constraints.
 
     Args:
-        constraints: On one metric.
+        constraints: Constraints on one metric.
         values: The metric's range.
-        negated: Of the opposite of each constraint instead.
+        negated: Whether the opposite of each constraint is meant.
     """
     bounds = [_bound(c, negated) for c in constraints]
     zero = Fraction(0)

@@ -63,7 +63,7 @@ def load(
 
     Raises:
         ConfigError: One thing is wrong, at a line and a key.
-        UsageError: Several things are wrong; all of them are told.
+        UsageError: There are several errors; all of them are reported.
         DataError: A data set is broken, empty or unlabelled.
     """
     text, file = read_config(config)
@@ -74,7 +74,7 @@ def load(
     plan = replace(plan, notes=notes, study=aside.study, store=aside.store)
     if single and plan.space.size != 1:
         raise ConfigError(
-            f"describes {plan.space.size} candidates, expected one fixed recipe"
+            f"the configuration describes {plan.space.size} candidates, expected one fixed recipe"
             + _what_varies(plan),
             file=str(file),
             hint="Give every parameter one value, or use `paretune search`.",
@@ -83,7 +83,7 @@ def load(
 
 
 def _source(text: str, file: str) -> tuple[Source, Aside]:
-    """Return a configuration's source; Olive's is translated, and errors point at its own keys."""
+    """Return a configuration's source; Olive's is translated, and errors name Olive's keys."""
     if "input_model" not in text:
         return read_source(text, file), Aside()
     # Here, because a translation is a source itself, and so imports this package.
@@ -107,7 +107,7 @@ def _what_varies(plan: Plan) -> str:
 
 
 class _Reader:
-    """One configuration on its way to a plan; collects what is wrong."""
+    """Converts one configuration into a plan, and collects errors."""
 
     def __init__(self, source: Source, file: Path) -> None:
         self.source = source
@@ -120,14 +120,14 @@ class _Reader:
         self.errors.append(self.source.error(path, message, hint))
 
     def stop_if_wrong(self) -> None:
-        """Raise what was collected: one error as it is, several together."""
+        """Raise the collected errors: one error unchanged, several as one."""
         if len(self.errors) == 1:
             raise self.errors[0]
         if self.errors:
             ordered = sorted(self.errors, key=lambda e: e.line or 0)
             # A recipe that is its own baseline (Olive's) has each of its faults twice.
             lines = list(dict.fromkeys(str(error) for error in ordered))
-            raise UsageError(f"{len(lines)} things are wrong:\n" + "\n".join(lines))
+            raise UsageError(f"{len(lines)} errors:\n" + "\n".join(lines))
 
     def plan(
         self,
@@ -310,8 +310,9 @@ class _Reader:
             if getattr(find_evaluator(name), "runs_user_code", False) and not trust_remote_code:
                 self.wrong(
                     (*path, name),
-                    f"{name} runs code that the configuration names and that is off",
-                    "Allow it with --trust-remote-code.",
+                    f"{name} runs code that the configuration names, which is not allowed by "
+                    "default",
+                    "If you trust this code, allow it with --trust-remote-code.",
                 )
             found.append(choice)
         return tuple(found)
@@ -350,7 +351,7 @@ class _Reader:
         return EvaluatorChoice(name, read.model_dump(mode="json", exclude_unset=True))
 
     def metrics(self, evaluators: Iterable[EvaluatorChoice]) -> dict[str, MetricSpec]:
-        """Return what is measured, by name; no two evaluators may yield the same metric."""
+        """Return all metrics by name; refuse a metric that two evaluators yield."""
         found: dict[str, MetricSpec] = {}
         owner: dict[str, str] = {}
         for choice in evaluators:
@@ -360,7 +361,7 @@ class _Reader:
                     self.wrong(
                         ("evaluate",),
                         f"both {owner[spec.name]} and {choice.name} yield the metric {spec.name}",
-                        "Leave one of them out.",
+                        "Remove one of them.",
                     )
                 found[spec.name], owner[spec.name] = spec, choice.name
         return {spec.name: spec for spec in FIDELITY} | found
@@ -383,7 +384,7 @@ class _Reader:
         if section.prefer is not None and section.prefer not in wanted:
             self.wrong(
                 ("search", "prefer"),
-                f"{section.prefer!r} is no objective",
+                f"{section.prefer!r} is not an objective",
                 nearest(section.prefer, wanted),
             )
         limit: Any = section.time
@@ -409,8 +410,8 @@ class _Reader:
             if not name.strip() or name != name.strip() or not name.isprintable():
                 self.wrong(
                     ("data", name),
-                    f"{name!r} is no name: expected one without spaces "
-                    "around it and without control characters",
+                    f"{name!r} is not a valid name: expected a name without spaces at its ends "
+                    "and without control characters",
                 )
             for key in ("prompt", "answer", "text"):
                 template = getattr(spec, key)
@@ -422,16 +423,17 @@ class _Reader:
                 if seen.setdefault(ref, name) != name:
                     self.wrong(
                         ("data", name),
-                        f"the reference {ref!r} would mean the data set {seen[ref]!r}, too",
-                        "Rename one of the two.",
+                        f"the reference {ref!r} is ambiguous: it also means a part of the data set "
+                        f"{seen[ref]!r}",
+                        "Rename one of the two data sets.",
                     )
 
     def kinds(
         self, model: Path, stages: tuple[Stage, ...], recipes: Iterable[tuple[Step, ...]]
     ) -> None:
-        """Refuse a chain of passes that no model can go through, or that ends with an adapter."""
+        """Refuse passes whose kinds do not fit together, and recipes that end with an adapter."""
         begin = frozenset({detect_kind(model)})
-        first = "An adapter is merged into its base first: put `merge` at the beginning."
+        first = "The input model is an adapter: put `merge` first, to merge it into its base."
         hint = first if begin == {ModelKind.HF_ADAPTER} else None
         chains: list[tuple[KeyPath, tuple[Stage, ...]]] = [(("passes",), stages)]
         for recipe in recipes:
@@ -444,8 +446,8 @@ class _Reader:
             elif out == {ModelKind.HF_ADAPTER}:
                 self.wrong(
                     key,
-                    "what comes out is an adapter, which is not measured by itself",
-                    "Put `merge` or `genai_adapter` after it.",
+                    "the last pass produces an adapter, which cannot be measured by itself",
+                    "Add `merge` or `genai_adapter` after it.",
                 )
 
 
@@ -457,7 +459,7 @@ def _of_others(evaluators: Iterable[EvaluatorChoice]) -> frozenset[str]:
 
 
 def _known_keys(loc: KeyPath) -> Iterable[str]:
-    """Return the keys that may stand at a place of the configuration's own sections."""
+    """Return the valid keys at a place of the configuration's own sections."""
     by_place: dict[tuple[str | int, ...], type[BaseModel]] = {
         (): ConfigFile,
         ("target",): TargetSection,

@@ -1,4 +1,4 @@
-"""Where a configuration's model is: a folder beside it, in the working folder, or on the hub."""
+"""Finds a configuration's model: beside the configuration, in the working folder, or on the hub."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def find_model(
         name: As configured: a path, or a name on the Hugging Face hub.
         root: The configuration's folder, where relative paths start.
         allow_network: Whether it may be fetched from the hub.
-        trust_remote_code: Whether its Python files are wanted too.
+        trust_remote_code: Whether its Python files are fetched too.
 
     Raises:
-        UsageError: There is no such model, or it is none that paretune knows.
+        UsageError: There is no such model, or it is not of a known kind.
     """
     named = expanded(name)
     places = [root / named, Path(named)]

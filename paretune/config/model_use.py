@@ -1,4 +1,4 @@
-"""What a configuration's model is, as its files tell: an adapter's base, and what cannot work."""
+"""Checks a configuration's model by its files: an adapter's base, and errors."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _KEY = ("model",)
 def base_model(
     model: Path, root: Path, wrong: Wrong, allow_network: bool, trust_remote_code: bool
 ) -> Path | None:
-    """Return the folder of an adapter's base; None: the model is no adapter, or has none.
+    """Return the folder of an adapter's base; None if the model is not an adapter or has no base.
 
     Args:
         model: The input model's folder.
-        root: The configuration's.
-        wrong: Told where an adapter's base cannot be found or used.
+        root: The configuration's folder.
+        wrong: Called if an adapter's base cannot be found or used.
         allow_network: Whether the base may be fetched from the hub.
-        trust_remote_code: Whether its Python files are wanted too.
+        trust_remote_code: Whether its Python files are fetched too.
     """
     if detect_kind(model) is not ModelKind.HF_ADAPTER:
         return None
@@ -41,15 +41,15 @@ def base_model(
 
 
 def look_at_model(model: Path, base: Path | None, wrong: Wrong) -> tuple[str, ...]:
-    """Look at the files of the input model, and of its base where it is an adapter.
+    """Check the files of the input model, and of its base if it is an adapter.
 
     Args:
         model: The input model's folder.
-        base: Its base's.
-        wrong: Told of each thing that cannot work.
+        base: The base's folder.
+        wrong: Called with each error.
 
     Returns:
-        What is only worth knowing.
+        Notes.
     """
     folders = [folder for folder in (base, model) if folder is not None]
     try:

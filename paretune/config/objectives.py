@@ -1,4 +1,4 @@
-"""Reads ``objectives``, and says what of them and of the constraints goes against the grain."""
+"""Reads ``objectives``; notes objectives and constraints that ask for the worse end of a metric."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def read_objectives(
         given: A mapping of ``minimize`` and ``maximize`` to metrics, or a list of entries, each
             with an optional ``within``.
         specs: Every metric that is measured, by name.
-        wrong: Told of each mistake: key, message and hint.
+        wrong: Called with each error: key, message and hint.
     """
     found: dict[str, Objective] = {}
     for at, direction, metric, within in _entries(given, wrong):
@@ -34,14 +34,14 @@ def read_objectives(
         if metric not in specs:
             wrong(at, f"no evaluator yields the metric {metric!r}", nearest(metric, specs))
         if metric in found:
-            wrong(at, f"{metric} is an objective already", None)
+            wrong(at, f"{metric} is given as an objective twice", None)
         tolerance = _tolerance(within, direction, specs.get(metric), (*at, "within"), wrong)
         found[metric] = Objective(metric, direction, tolerance)
     if not found:
         wrong(
             ("objectives",),
-            "names no metric",
-            "Such as: {maximize: accuracy, minimize: decode_ms_p50}.",
+            "there is no metric, expected at least one",
+            "Example: {maximize: accuracy, minimize: decode_ms_p50}.",
         )
     return tuple(found.values())
 
@@ -58,7 +58,7 @@ def _entries(given: Any, wrong: Wrong) -> Iterable[tuple[KeyPath, Direction, Any
             if within is not _NONE and len(rest) != 1:
                 wrong(
                     ("objectives", i),
-                    "`within` needs exactly one of minimize and maximize beside it",
+                    "expected exactly one of minimize and maximize beside `within`",
                     _LIST,
                 )
                 within = _NONE
@@ -94,19 +94,19 @@ def _tolerance(
 
 
 def too_wide(tolerance: Tolerance, direction: Direction, unit: str | None) -> str | None:
-    """Return why a tolerance leaves every candidate in; None if it does not.
+    """Return why a tolerance excludes no candidate; None if it does.
 
     Args:
         tolerance: The tolerance.
-        direction: Of its objective.
-        unit: Of its metric; None if unknown.
+        direction: The objective's direction.
+        unit: The metric's unit; None if unknown.
     """
     if tolerance.relative and direction == "maximize" and tolerance.amount >= 1:
-        return f"within {tolerance} of the best lies every value down to 0"
+        return f"every value down to 0 is within {tolerance} of the best value"
     if not tolerance.relative and unit == "fraction" and tolerance.amount >= 1:
         return (
-            f"the metric is a fraction between 0 and 1, and within {tolerance} of the best lies "
-            f"every value; for {tolerance} percentage points write {tolerance.amount / 100:g}"
+            f"the metric is a fraction between 0 and 1, so every value is within {tolerance} of "
+            f"the best value; for {tolerance} percentage points write {tolerance.amount / 100:g}"
         )
     return None
 
@@ -116,7 +116,7 @@ def against_the_grain(
     constraints: Iterable[Constraint],
     specs: Mapping[str, MetricSpec],
 ) -> tuple[str, ...]:
-    """Return notes on what asks for the worse end of a metric: most often it is a slip.
+    """Return notes on objectives and constraints that ask for the worse end of a metric.
 
     Args:
         objectives: As configured.
@@ -129,8 +129,8 @@ def against_the_grain(
         if spec is not None and spec.direction != objective.direction:
             notes.append(
                 f"objectives: {objective.direction} {objective.metric}, though {_better(spec)} is "
-                f"better: the worst model by it is looked for; {spec.direction} {objective.metric} "
-                "asks for the best"
+                f"better: this searches for the worst model; write {spec.direction} "
+                f"{objective.metric} to search for the best"
             )
     for constraint in constraints:
         spec = specs.get(constraint.metric)

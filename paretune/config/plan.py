@@ -37,13 +37,13 @@ class SearchSettings:
 
     Attributes:
         strategy: A strategy's name, or ``auto``.
-        trials: Most candidates that run a job.
-        time_s: Most seconds.
-        seed: Of sampled strategies.
-        prefer: Objective to choose by first.
-        job_time_s: Most seconds of one job.
-        job_memory_mb: Most MB of one job.
-        finals_s: Most seconds of the finals.
+        trials: Maximum number of candidates that run a job.
+        time_s: Maximum seconds.
+        seed: Seed of sampled strategies.
+        prefer: Objective that comes first in the choice.
+        job_time_s: Maximum seconds of one job.
+        job_memory_mb: Maximum MB of one job.
+        finals_s: Maximum seconds of the re-measurement of the finalists.
     """
 
     strategy: str = "auto"
@@ -58,12 +58,12 @@ class SearchSettings:
 
 @dataclass(frozen=True)
 class Aside:
-    """What another tool's configuration says that ours has no key for.
+    """Parts of another tool's configuration for which there is no key here.
 
     Attributes:
-        notes: What became of it that the user should know.
-        study: Folder of the study; None: the usual.
-        store: Folder of the store; None: the usual.
+        notes: Notes for the user.
+        study: Folder of the study; None: the default.
+        store: Folder of the store; None: the default.
     """
 
     notes: tuple[str, ...] = ()
@@ -94,11 +94,11 @@ class Plan:
         search: How long, and how.
         trust_remote_code: From the command line only.
         allow_network: From the command line only.
-        notes: What the user should know of it, though nothing is wrong.
-        study: Folder of the study that the configuration names (Olive's does); None: the usual.
-        store: Folder of the store that it names; None: the usual.
-        base: Where the input model is an adapter, the folder of its base.
-        source: Where its keys stand in the text.
+        notes: Notes for the user; they are not errors.
+        study: Folder of the study, if the configuration names it (Olive's does); None: the default.
+        store: Folder of the store, if it names it; None: the default.
+        base: The folder of the base, if the input model is an adapter.
+        source: The lines of its keys in the text.
     """
 
     name: str
@@ -126,10 +126,10 @@ class Plan:
     source: Source | None = field(default=None, repr=False, compare=False)
 
     def wrong_at(self, path: KeyPath, message: str, hint: str | None = None) -> ConfigError:
-        """Return an error at a key that only more than the configuration shows to be wrong.
+        """Return an error at a key that was found by more than the configuration alone.
 
         Args:
-            path: The key's.
+            path: The key's path.
             message: What is wrong, and what was expected.
             hint: What to do.
         """

@@ -1,4 +1,4 @@
-"""A configuration's text from its file, and the source that it is: YAML, or JSON of any layout."""
+"""Reads a configuration's text from its file: YAML, or JSON of any layout."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def read_source(text: str, file: str) -> Source:
     """Return a configuration's source, whether it is YAML or JSON.
 
     PyYAML does not read all JSON: tabs between its tokens, characters beyond U+FFFF in two halves,
-    numbers such as ``1e-4``, a colon on a line of its own. So JSON is put into the form that it
-    reads, line by line as it was.
+    numbers such as ``1e-4``, a colon on a line of its own. So JSON is rewritten in a form that
+    PyYAML reads, with the same lines.
 
     Args:
         text: The configuration.

@@ -36,7 +36,7 @@ def megabytes(value: Any) -> Any:
 
 def _finite(number: float) -> float:
     if not math.isfinite(number):
-        raise ValueError("beyond every number")
+        raise ValueError("expected a finite number")
     return number
 
 
@@ -64,7 +64,7 @@ class Section(BaseModel):
 
 
 class TargetSection(Section):
-    """Where candidates run, and with which run-time settings."""
+    """Where candidates run, and with which runtime settings."""
 
     name: str = Field("local", description="The target: this machine.")
     providers: Annotated[
@@ -75,7 +75,7 @@ class TargetSection(Section):
         BeforeValidator(as_list, json_schema_input_type=int | list[int]),
     ] = Field(
         [],
-        description="Thread counts to try; by default one for each physical core that may be used.",
+        description="Thread counts to try; by default the number of available physical cores.",
     )
 
 
@@ -87,21 +87,23 @@ class SearchSection(Section):
         description="exhaustive, random, nsga2 or tpe; auto is exhaustive for a small space.",
     )
     trials: int | None = Field(
-        None, ge=1, description="Most candidates that run, in the whole study."
+        None, ge=1, description="Maximum number of candidates that run, in the whole study."
     )
-    time: Seconds | None = Field(None, description="Most time of the whole study: 90s, 10m, 2h.")
-    seed: int = Field(0, description="Makes the order of a sampled search repeatable.")
+    time: Seconds | None = Field(None, description="Maximum time of the study: 90s, 10m, 2h.")
+    seed: int = Field(0, description="Seed of a sampled search, which makes its order repeatable.")
     prefer: str | None = Field(
-        None, description="Objective to choose the best by first, instead of the first one."
+        None, description="Objective that comes first in the choice, instead of the first one."
     )
-    job_time: Seconds = Field(3600.0, description="Most time of one job (a build, a measurement).")
+    job_time: Seconds = Field(
+        3600.0, description="Maximum time of one job (a build, a measurement)."
+    )
     job_memory: Megabytes | None = Field(
-        None, description="Most memory of one job: 800MB, 8GB; by default most of what is free."
+        None, description="Maximum memory of one job: 800MB, 8GB; by default most free memory."
     )
     finals: SecondsOrNone = Field(
         60.0,
-        description="Most time in which those that the choice is between are measured in turns, at "
-        "the end; 0: not at all.",
+        description="Maximum time at the end in which the finalists are measured again, "
+        "interleaved; 0: none.",
     )
 
 
@@ -113,7 +115,7 @@ class ConfigFile(Section):
         {}, description="Data sets by name; `tone.train` refers to a split of `tone`."
     )
     passes: list[Any] = Field(
-        [], description="Passes in order. A list of values is a choice, {low, high} a range."
+        [], description="Passes in order. A list of values is a choice; {low, high} is a range."
     )
     baseline: list[Any] | None = Field(
         None, description="Recipe that is measured first and that constraints may refer to."
@@ -124,6 +126,8 @@ class ConfigFile(Section):
     objectives: (
         dict[Literal["minimize", "maximize", "within"], Any]
         | list[dict[Literal["minimize", "maximize", "within"], Any]]
-    ) = Field(min_length=1, description="What is better, most important first.")
-    constraints: list[str] = Field([], description="What must hold: `size_mb <= 300`.")
+    ) = Field(min_length=1, description="Metrics to optimize, most important first.")
+    constraints: list[str] = Field(
+        [], description="Limits that a candidate must meet: `size_mb <= 300`."
+    )
     search: SearchSection = SearchSection()

@@ -1,4 +1,4 @@
-"""Turns what stands under ``passes:``, ``baseline:``, ``try_first:`` into a space and recipes."""
+"""Turns ``passes:``, ``baseline:`` and ``try_first:`` into a space and recipes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _RANGE_KEYS = {"low", "high", "log", "step", "points"}
 
 
 class SpaceReader:
-    """Reads entries; what is wrong is collected, so that all of it can be told at once.
+    """Reads entries and collects errors, so that all of them can be reported together.
 
     Args:
         source: Where the lines are.
@@ -42,7 +42,7 @@ class SpaceReader:
         self._wrong(path, message, hint)
 
     def stages(self, entries: list[Any], path: Path) -> tuple[Stage, ...]:
-        """Read a list of entries; faulty ones are left out."""
+        """Read a list of entries, without those that have errors."""
         read = (self._stage(entry, (*path, i)) for i, entry in enumerate(entries))
         return tuple(stage for stage in read if stage is not None)
 
@@ -77,7 +77,7 @@ class SpaceReader:
             self._wrong(
                 path,
                 f"expected one pass here, found {', '.join(names) or 'none'}",
-                "Parameters stand below the pass's name, and each pass begins with a dash.",
+                "Indent parameters below the pass's name, and begin each pass with a dash.",
             )
             return None
         (name,) = names
@@ -134,15 +134,15 @@ class SpaceReader:
             return (as_one,)
         if isinstance(value, list) and value:
             if search == "none":
-                self._wrong(path, f"takes one value, found a list of {len(value)}")
+                self._wrong(path, f"expected one value, found a list of {len(value)}")
                 return None
             return self._choice(adapter, value, path)
         if isinstance(value, dict) and {"low", "high"} <= value.keys():
             if search != "range":
                 self._wrong(
                     path,
-                    "takes no range",
-                    "Give a value" + ("." if search == "none" else ", or a list of values."),
+                    "a range is not allowed here",
+                    "Write a value" + ("." if search == "none" else ", or a list of values."),
                 )
                 return None
             return self._range(adapter, value, path, trains)
@@ -198,7 +198,7 @@ class SpaceReader:
 
 
 def _booleans(annotation: Any, value: Any, *, one: bool) -> Iterator[tuple[Path, str]]:
-    """Yield booleans where none belong, in a parameter's value or in the values to choose from."""
+    """Yield booleans that are not allowed, in a parameter's value or in a list of values."""
     if one or not isinstance(value, list):
         yield from misplaced(annotation, value)
         return
@@ -213,7 +213,7 @@ def _search_of(field: FieldInfo) -> str:
 
 
 def _converted(adapter: TypeAdapter[Any], value: Any) -> tuple[Json, str | None]:
-    """Return a value as the parameter holds it, or why it does not fit."""
+    """Return a value converted to the parameter's type, or why it does not fit."""
     try:
         converted: Json = adapter.dump_python(adapter.validate_python(value), mode="json")
         if isinstance(converted, float) and not math.isfinite(converted):
@@ -233,12 +233,12 @@ def shown(value: Any) -> str:
 def fitting_kinds(
     stages: tuple[Stage, ...], begin: frozenset[ModelKind], where: str
 ) -> tuple[frozenset[ModelKind], str | None]:
-    """Return the kinds of model that can come out, or why none can.
+    """Return the kinds of model that a chain of passes can produce, or why it produces none.
 
     Args:
         stages: In order.
-        begin: Kinds that may come in.
-        where: What gives them, for the message.
+        begin: Kinds of its input.
+        where: Name of the input, for the message.
     """
     kinds = begin
     for stage in stages:

@@ -1,8 +1,8 @@
 """YAML (and so JSON) read safely, with the line of every key.
 
-PyYAML's safe loader builds no objects, and still recurses as deep as a text nests, expands aliases
-without end and trips over tags that do not fit their value. Whatever it is given here ends in plain
-values or in a `ConfigError`.
+PyYAML's safe loader builds no objects, but it recurses as deep as a text nests, expands aliases
+without a limit and fails on tags that do not fit their value. Here, every text gives plain values
+or a `ConfigError`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ Path: TypeAlias = tuple[str | int, ...]
 _MAX_BYTES = 1 << 20
 _MAX_NODES = 50_000
 _MAX_DEPTH = 40
+_TOO_LARGE = f"more than {_MAX_NODES} values, or nested more than {_MAX_DEPTH} levels deep"
 # Text after aliases are expanded: a few times what the file itself may hold.
 _MAX_CHARACTERS = 4 << 20
 # Digits of a number; base 60 ("1:59:59") takes the square of them in time.
@@ -34,7 +35,7 @@ def _kind(node: yaml.Node) -> str:
 
 
 def key_of(path: Path) -> str:
-    """Return a path as people read it: ``passes[0].lora.r``."""
+    """Return a path as text: ``passes[0].lora.r``."""
     text = ""
     for part in path:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
@@ -53,7 +54,7 @@ class _Loader(yaml.SafeLoader):
         self._composed += 1
         if self._depth > _MAX_DEPTH or self._composed > _MAX_NODES:
             mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
-            raise yaml.MarkedYAMLError(problem="unreasonably large or deep", problem_mark=mark)
+            raise yaml.MarkedYAMLError(problem=_TOO_LARGE, problem_mark=mark)
         try:
             return super().compose_node(parent, index)
         finally:
@@ -61,7 +62,7 @@ class _Loader(yaml.SafeLoader):
 
 
 class Source:
-    """A configuration's text: its value, and where each part of it stands.
+    """A configuration's text: its value, and the line of each part.
 
     Args:
         text: YAML or JSON.
@@ -98,7 +99,7 @@ class Source:
         self._lines.setdefault(path, line)
         self._nodes += 1
         if self._nodes > _MAX_NODES or len(path) > _MAX_DEPTH:
-            raise ConfigError("unreasonably large or deep", file=self.file, line=line)
+            raise ConfigError(_TOO_LARGE, file=self.file, line=line)
         if node.tag == _MAP and isinstance(node, yaml.MappingNode):
             return self._mapping(loader, node, path)
         if node.tag == _LIST and isinstance(node, yaml.SequenceNode):
@@ -117,24 +118,24 @@ class Source:
         return value
 
     def _scalar(self, loader: _Loader, node: yaml.Node) -> tuple[Json, str | None]:
-        """Return a plain value, or why it is none."""
+        """Return a plain value, or why it is not one."""
         if not isinstance(node, yaml.ScalarNode):
             return None, f"not YAML: the tag {node.tag[:60]!r} does not fit {_kind(node)}"
         self._characters += len(node.value)
         if self._characters > _MAX_CHARACTERS:
-            return None, f"more than {_MAX_CHARACTERS} characters with every alias expanded"
+            return None, f"more than {_MAX_CHARACTERS} characters after expanding all aliases"
         if node.tag == _TEXT:
             # JSON escapes a character beyond U+FFFF as two halves, which PyYAML leaves apart.
             halves = node.value.encode("utf-16", "surrogatepass")
             try:
                 return halves.decode("utf-16"), None
             except UnicodeDecodeError:
-                return None, "half of a surrogate pair is no text"
+                return None, "half of a surrogate pair is not valid text"
         implied = loader.resolve(yaml.ScalarNode, node.value, (True, False))  # type: ignore[no-untyped-call]
         if node.tag != implied:
             return None, f"not YAML: the tag {node.tag[:60]!r} does not fit {node.value[:60]!r}"
         if len(node.value) > _MAX_DIGITS:
-            return None, f"a number of more than {_MAX_DIGITS} digits"
+            return None, f"a number has more than {_MAX_DIGITS} digits"
         value: Any = loader.construct_object(node)
         if isinstance(value, (int, float)) and not abs(value) < _MAX_NUMBER:
             return None, f"expected a finite number below 2^63, found {node.value}"
@@ -165,18 +166,18 @@ class Source:
         return found
 
     def line(self, path: Path) -> int | None:
-        """Return the line of a key, or of the nearest key above it that is there."""
+        """Return the line of a key, or of the nearest existing key above it."""
         for length in range(len(path), -1, -1):
             if path[:length] in self._lines:
                 return self._lines[path[:length]]
         return None
 
     def no_boolean(self, path: Path, expected: str) -> tuple[str, str | None]:
-        """Return what is wrong with a boolean that stands where none belongs, and what to do.
+        """Return the error about a boolean where another value is expected, and what to do.
 
         Args:
             path: Its key.
-            expected: What belongs there.
+            expected: The expected value.
         """
         word = self._booleans.get(path, "true or false")
         told = f"expected {expected}, found {word}, which is a boolean"

@@ -312,7 +312,7 @@ class _Look:
         found = Perplexity(PerplexityParams(**params)).windows(self.tokenizer, dataset, self.most)
         if sum(1 for _ in found) == 0:  # all of them are made: each may be what does not fit
             raise DataError(
-                f"perplexity: {ref} has no window of two tokens or more",
+                f"perplexity: no text of {ref} has two tokens or more",
                 hint="Use a data set with more text.",
             )
         yield from ()

@@ -128,7 +128,7 @@ def test_a_boolean_is_refused_at_its_key(
 def test_each_label_is_named(folder: Path) -> None:
     with pytest.raises(UsageError) as refused:
         plan_of(folder, CLASSES=", labels: [yes, no]")
-    assert "2 things are wrong" in str(refused.value)
+    assert "2 errors" in str(refused.value)
     assert '"no"' in str(refused.value)
     assert "labels[1]" in str(refused.value)
 

@@ -37,18 +37,18 @@ def test_texts_with_several_labels_are_counted_with_rows(tmp_path: Path) -> None
     train = rows("one:a", "two:b", "one:b", "  one :a", "three:a", "two:a")
     (note,) = told(tmp_path, train, rows("four:a", "five:b"))
     assert note.startswith(
-        "d.train: 2 texts with more than one answer: 5 rows (1, 2, 3, ...) are concerned, such as "
+        "d.train: 2 texts with more than one answer: 5 rows (1, 2, 3, ...) are affected, such as "
         "row 1 ('a') and row 3 ('b') with the text 'Say: one'"
     )
     (note,) = told(tmp_path, rows("x:a", "y:b"), rows("one:a", "one:b"))
-    assert "d.test: one text with more than one answer: 2 rows (1, 2) are concerned" in note
+    assert "d.test: one text with more than one answer: 2 rows (1, 2) are affected" in note
 
 
 def test_train_and_test_that_differ_are_told_with_both_rows(tmp_path: Path) -> None:
     train = rows("one:a", "two:b", "three:a")
     (note,) = told(tmp_path, train, rows("zero:a", "two:a", "three:a"))
     assert note.startswith(
-        "d.test: row 2 has another answer than d.train has for the same text, such as row 2 ('a'; "
+        "d.test: row 2 has a different answer than d.train for the same text, such as row 2 ('a'; "
         "d.train: row 2, 'b') with the text 'Say: two'"
     )
     # An answer that training has too, beside another, is one of those that were learned.

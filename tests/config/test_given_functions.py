@@ -126,7 +126,7 @@ def test_what_is_no_function_at_the_top_is_refused(function: Any, tmp_path: Path
 
 
 def test_what_the_worker_does_not_have_is_named() -> None:
-    with pytest.raises(UsageError, match="uses _CACHE, a object of this session"):
+    with pytest.raises(UsageError, match="uses _CACHE, a object that exists only in this session"):
         module_source(uses_the_session)  # type: ignore[arg-type]
 
 

@@ -49,16 +49,18 @@ def test_another_data_set_that_is_trained_on_for_the_same_task(tmp_path: Path) -
     found = catalog(tmp_path, test=["a", "b"], more=["a", "b", "c"], other=["x", "y"])
     assert labels_of(found, "d.test", ["more", "other"]) == ("a", "b", "c")
     told = " ".join(notes(found, "more", "other"))
-    assert "other shows no label of d.test (its answers: 'x', 'y')" in told
+    assert "other has no label of d.test (its answers: 'x', 'y')" in told
 
 
 def test_a_label_that_training_never_shows(tmp_path: Path) -> None:
     found = catalog(tmp_path, train=["a", "b"], test=["a", "B"])
-    with pytest.raises(DataError, match=r"row 2 has the answer 'B', which d\.train never shows"):
+    with pytest.raises(
+        DataError, match=r"row 2 has the answer 'B', which does not occur in d\.train"
+    ):
         notes(found, "d.train")
     with pytest.raises(DataError, match="It shows 'b'"):
         notes(found, "d.train")
-    assert any("equal but for case" in note for note in notes(found))
+    assert any("equal except for case" in note for note in notes(found))
 
 
 def test_plain_text_that_is_trained_on_has_no_labels(tmp_path: Path) -> None:
@@ -66,7 +68,7 @@ def test_plain_text_that_is_trained_on_has_no_labels(tmp_path: Path) -> None:
     found = catalog(tmp_path, test=["a", "b"])
     both = DataCatalog({**found._specs, "w": DataSpec(file="w.txt", text="{text}")}, tmp_path)
     assert notes(both, "w") == []
-    with pytest.raises(DataError, match="plain text, and classification needs answers"):
+    with pytest.raises(DataError, match="plain text without answers"):
         list(check_labels(both, "w", [], None))
 
 
@@ -98,8 +100,8 @@ def test_labels_that_nobody_can_tell_apart(tmp_path: Path, one: str, other: str,
 @pytest.mark.parametrize(
     ("one", "other", "told"),
     [
-        ("Joy", "joy", "but for case"),
-        ("STRASSE", "straße", "but for case"),
+        ("Joy", "joy", "except for case"),
+        ("STRASSE", "straße", "except for case"),
         ("ﬁn", "fin", "form"),
         ("1", "1.0", "as numbers"),
         ("0.5", ".50", "as numbers"),
@@ -128,7 +130,7 @@ def test_labels_that_are_given(tmp_path: Path) -> None:
     found = catalog(tmp_path, test=["a", "b"])
     assert notes(found, given=["b", "a", "c"]) == []
     for given_, told in (
-        (["a", "x"], "row 2 has the answer 'b', which is none of the labels 'a', 'x'"),
+        (["a", "x"], "row 2 has the answer 'b', which is not in `labels:`"),
         (["a", "b", "a"], "'a' is given twice"),
         (["a", "b", " "], "' ' is empty"),
     ):

@@ -46,7 +46,7 @@ def test_what_fits_is_let_pass(folder: Path) -> None:
         (
             {"context": 250, "prompt_tokens": 300},
             "prompt_tokens",
-            "Together they may be 255 tokens: make new_tokens and context smaller, too",
+            "The sum may be at most 255 tokens: reduce new_tokens and context, too",
         ),
     ],
 )
@@ -90,7 +90,7 @@ def test_answers_beside_which_no_prompt_fits(folder: Path, new: int, refused: bo
     if not refused:
         assert load(folder / "q.yaml")
         return
-    with pytest.raises(ConfigError, match="the model's context holds 256") as told:
+    with pytest.raises(ConfigError, match="the model's context of 256") as told:
         load(folder / "q.yaml")
     assert told.value.key == "evaluate[1].exact_match.max_new_tokens"
     assert "Set max_new_tokens to 255 or less" in str(told.value)
@@ -132,7 +132,7 @@ def test_a_window_that_is_longer_than_the_context(folder: Path) -> None:
         "objectives": {"minimize": "perplexity"},
     }
     (folder / "w.yaml").write_text(yaml.safe_dump(config))
-    with pytest.raises(ConfigError, match="257 tokens, and the model's context holds 256"):
+    with pytest.raises(ConfigError, match="257 tokens exceed the model's context of 256"):
         load(folder / "w.yaml")
 
 

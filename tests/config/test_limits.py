@@ -69,7 +69,7 @@ def looked_at(*texts: str) -> tuple[list[tuple[Any, str, str | None]], tuple[str
 def test_what_nothing_can_meet(text: str, told: str) -> None:
     ((key, what, hint),), notes = looked_at("size_mb <= 300", text)
     assert key == ("constraints", 1)
-    assert "can be met by no candidate" in what
+    assert what.startswith("no candidate can meet ")
     assert told in what + str(hint)
     assert notes == ()
 
@@ -87,8 +87,8 @@ def test_what_nothing_can_meet(text: str, told: str) -> None:
         ("size_mb >= baseline * 0", "baseline * 0 is 0"),
         ("size_mb >= baseline * -2", "negative"),
         ("perplexity >= 1", "never below 1"),
-        ("reward >= baseline * 0", "says nothing of the baseline"),
-        ("reward <= baseline * -1", "says nothing of the baseline"),
+        ("reward >= baseline * 0", "does not depend on the baseline"),
+        ("reward <= baseline * -1", "does not depend on the baseline"),
     ],
 )
 def test_what_nothing_can_break_is_a_note(text: str, told: str) -> None:
@@ -144,7 +144,7 @@ def test_two_that_contradict_each_other(texts: Sequence[str]) -> None:
     assert key == ("constraints", 2)
     assert f"{texts[1]!r} contradicts {texts[0]!r} (constraints[1])" in what
     assert "both" in what
-    assert "Leave one of them out" in str(hint)
+    assert "Remove or change one of them" in str(hint)
     assert notes == ()
 
 
@@ -228,7 +228,7 @@ def test_of_a_study_that_is_there_it_is_told_in_sentences() -> None:
     broken, percent, contradiction = odd_limits(
         map(parse_constraint, texts), SPECS, ("reward", "delay")
     )
-    assert "'size_mb >= 0' can be broken by no candidate" in broken
+    assert "no candidate can break 'size_mb >= 0'" in broken
     assert percent.endswith("write: accuracy >= 0.9")
     assert "'reward <= 1' contradicts 'reward >= 2'" in contradiction
 
@@ -259,10 +259,10 @@ def test_a_configuration_is_refused_at_its_line(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as refused:
         load(file)
     told = str(refused.value)
-    assert "4 things are wrong" in told
-    assert "constraints[1]: 'size_mb <= -1' can be met by no candidate: size_mb is above 0" in told
+    assert "4 errors" in told
+    assert "constraints[1]: no candidate can meet 'size_mb <= -1': size_mb is above 0" in told
     assert "write: top1_agreement >= 0.99" in told
     assert "without 'MB' after it" in told
     assert "0.99 for 99 % of a metric" in told
     file.write_text(yaml.safe_dump(config | {"constraints": ["size_mb >= 0"]}))
-    assert any("can be broken by no candidate" in note for note in load(file).notes)
+    assert any("no candidate can break" in note for note in load(file).notes)

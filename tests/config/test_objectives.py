@@ -76,8 +76,8 @@ def test_every_form(
         ([{"maximize": "accuracy", "within": "100%"}], "every value down to 0"),
         ([{"maximize": 3}], "expected a metric's name"),
         ({"maximize": [["accuracy"]]}, "expected a metric's name"),
-        ([{"maximize": "accuracy"}, {"minimize": "accuracy"}], "an objective already"),
-        ([{}], "names no metric"),
+        ([{"maximize": "accuracy"}, {"minimize": "accuracy"}], "as an objective twice"),
+        ([{}], "there is no metric"),
     ],
 )
 def test_what_is_refused(tmp_path: Path, objectives: Json, told: str) -> None:

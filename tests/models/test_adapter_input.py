@@ -176,14 +176,14 @@ def test_passes_that_take_full_models_are_told_to_merge_first(
     adapter()
     with pytest.raises(UsageError, match=told) as refused:
         plan(tmp_path, *passes)
-    assert "put `merge` at the beginning" in str(refused.value)
+    assert "put `merge` first" in str(refused.value)
 
 
 def test_a_chain_that_ends_with_an_adapter_is_refused(adapter: Adapter, tmp_path: Path) -> None:
     adapter()
-    with pytest.raises(UsageError, match="what comes out is an adapter"):
+    with pytest.raises(UsageError, match="the last pass produces an adapter"):
         plan(tmp_path)
-    with pytest.raises(UsageError, match="what comes out is an adapter"):
+    with pytest.raises(UsageError, match="the last pass produces an adapter"):
         plan(tmp_path, {"lora": {"train": "d"}}, model="base")
 
 

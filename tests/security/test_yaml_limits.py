@@ -20,18 +20,18 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("[" * MEGABYTE, "unreasonably large or deep"),
-        ("{a: " * (MEGABYTE // 4), "unreasonably large or deep"),
-        ("? " * (MEGABYTE // 2), "unreasonably large or deep"),
-        ("- " * (MEGABYTE // 2), "unreasonably large or deep"),
-        (BOMB, "unreasonably large or deep"),
-        ("a: &a {k: [*a, *a, *a]}", "unreasonably large or deep"),
-        ("a: &a '" + "x" * 10_000 + "'\nb: [" + "*a, " * 1000 + "]", "with every alias expanded"),
+        ("[" * MEGABYTE, "nested more than 40 levels deep"),
+        ("{a: " * (MEGABYTE // 4), "nested more than 40 levels deep"),
+        ("? " * (MEGABYTE // 2), "nested more than 40 levels deep"),
+        ("- " * (MEGABYTE // 2), "nested more than 40 levels deep"),
+        (BOMB, "nested more than 40 levels deep"),
+        ("a: &a {k: [*a, *a, *a]}", "nested more than 40 levels deep"),
+        ("a: &a '" + "x" * 10_000 + "'\nb: [" + "*a, " * 1000 + "]", "after expanding all aliases"),
         ("x" * (MEGABYTE + 1), "larger than 1048576 bytes"),
-        ("a: " + "1:" * 100_000 + "1", "a number of more than 100 digits"),
-        ("a: 0x" + "f" * 100_000, "a number of more than 100 digits"),
-        ("a: " + "9" * 100_000, "a number of more than 100 digits"),
-        ("a: 1." + "9" * 100_000, "a number of more than 100 digits"),
+        ("a: " + "1:" * 100_000 + "1", "a number has more than 100 digits"),
+        ("a: 0x" + "f" * 100_000, "a number has more than 100 digits"),
+        ("a: " + "9" * 100_000, "a number has more than 100 digits"),
+        ("a: 1." + "9" * 100_000, "a number has more than 100 digits"),
         ("a: 9223372036854775808", "below 2.63"),
         ("a: 1.0e+99", "below 2.63"),
         ("a: .inf", "below 2.63"),
@@ -48,7 +48,7 @@ def test_what_is_too_much_is_refused(text: str, told: str) -> None:
 @pytest.mark.parametrize("text", ["- a\n" * 600, "".join(f"a{i}: 1\n" for i in range(600))])
 def test_a_text_of_countless_parts_is_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(yaml_source, "_MAX_NODES", 500)
-    with pytest.raises(ConfigError, match=r"c\.yaml:\d+: not YAML: unreasonably large"):
+    with pytest.raises(ConfigError, match=r"c\.yaml:\d+: not YAML: more than 50000 values"):
         Source(text, "c.yaml")
 
 

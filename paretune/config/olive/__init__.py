@@ -1,4 +1,4 @@
-"""Olive's configurations, translated into ours: key by key, and nothing in silence."""
+"""Translates Olive's configurations into paretune's; the result of each key is reported."""
 
 from paretune.config.olive.entries import Entry, Status
 from paretune.config.olive.translating import Translation, is_olive, translate

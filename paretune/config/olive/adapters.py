@@ -38,7 +38,7 @@ _EVERYWHERE: dict[str, Rule] = {
     "lora_dropout": takes("dropout", number),
     "torch_dtype": takes("dtype", _TYPES),
     "modules_to_save": only(
-        [], why="the adapter alone is trained", otherwise="paretune trains the adapter alone"
+        [], why="only the adapter is trained", otherwise="paretune trains only the adapter"
     ),
     "bias": only("none", why="no bias is trained", otherwise="paretune trains no biases"),
     "device_map": nearly("paretune places the model itself"),
@@ -47,7 +47,7 @@ _EVERYWHERE: dict[str, Rule] = {
         False, why="Olive's default", otherwise="nothing is offloaded while training"
     ),
     "use_ort_trainer": only(False, why="Olive's default", otherwise="paretune trains with PyTorch"),
-    "ortmodule_onnx_opset_version": ignores("only read with use_ort_trainer"),
+    "ortmodule_onnx_opset_version": ignores("Olive reads this key only with use_ort_trainer"),
 }
 _LORA: dict[str, Rule] = {
     **_EVERYWHERE,
@@ -58,11 +58,11 @@ _LORA: dict[str, Rule] = {
 }
 _QLORA: dict[str, Rule] = {
     **_EVERYWHERE,
-    "target_modules": ignores("Olive's QLoRA trains every quantized layer, whatever it says"),
+    "target_modules": ignores("Olive's QLoRA ignores this key and trains every quantized layer"),
     "double_quant": takes("double_quant", flag),
     "quant_type": takes("quant_type", one_of(nf4="nf4", fp4="fp4")),
     "compute_dtype": takes("compute_dtype", _TYPES),
-    "save_quant_config": nearly("the base model stays as it was beside the adapter"),
+    "save_quant_config": nearly("the base model is kept unchanged beside the adapter"),
 }
 _DEFAULTS: dict[Generation, dict[str, Json]] = {
     Generation.NESTED: {"r": 64, "alpha": 16},
@@ -76,11 +76,11 @@ _SEARCHED_RANKS = [16, 32, 64]
 
 @dataclass(frozen=True)
 class Environment:
-    """What a pass's translation may look at.
+    """The context of a pass's translation.
 
     Attributes:
-        ledger: Told of every key.
-        generation: Decides what is meant by what is not written.
+        ledger: Records the result for each key.
+        generation: Determines the defaults of missing keys.
         data: The data sets.
         searching: Whether there is a search strategy.
     """
@@ -153,7 +153,7 @@ def _adapter(
 
 
 def _held_out(settings: Fields, at: Path, around: Environment) -> dict[str, Json]:
-    """Return what the loss is measured on while training."""
+    """Return the data on which the loss is measured during training."""
     ledger = around.ledger
     data, size = settings.take("eval_data_config"), settings.take("eval_dataset_size")
     reference = None
@@ -164,11 +164,11 @@ def _held_out(settings: Fields, at: Path, around: Environment) -> dict[str, Json
     if size is not None:
         share = _size(size.value)
         if around.generation is Generation.FLAT:
-            ledger.no_effect(size.path, "Olive has no such parameter since 0.7: no effect there")
+            ledger.no_effect(size.path, "Olive removed this key in 0.7, so it has no effect there")
         elif reference is not None:
-            ledger.no_effect(size.path, "eval_data_config comes first")
+            ledger.no_effect(size.path, "eval_data_config takes precedence")
         elif size.value in (None, 0):
-            ledger.no_effect(size.path, "nothing is held out")
+            ledger.no_effect(size.path, "there is no held-out data")
         elif share is None:
             ledger.unsupported(size.path, "expected a share below 1 or a number of examples")
         else:
@@ -188,7 +188,7 @@ def _size(value: Json) -> float | None:
 
 
 def _fill(found: dict[str, Json], settings: Fields, at: Path, around: Environment) -> None:
-    """Write out Olive's defaults where ours are others."""
+    """Write out Olive's defaults if they differ from paretune's."""
     ledger = around.ledger
     defaults = dict(_DEFAULTS[around.generation])
     if around.searching and around.generation is Generation.FLAT:
@@ -196,7 +196,11 @@ def _fill(found: dict[str, Json], settings: Fields, at: Path, around: Environmen
     for name, value in defaults.items():
         if name not in found:
             found[name] = value
-            what = "what Olive searches over" if isinstance(value, list) else "Olive's default"
+            what = (
+                "the values that Olive searches over"
+                if isinstance(value, list)
+                else "Olive's default"
+            )
             ledger.absent((*settings.path, name), (*at, name), f"{what}: {value}")
     if "dtype" not in found:
         found["dtype"] = "fp32"

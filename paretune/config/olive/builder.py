@@ -32,12 +32,12 @@ _QUANTIZED = ("int8", "int4")
 
 
 def _named(kind: Any) -> Reader:
-    """Return a reader of the names that a parameter of ours takes."""
+    """Return a reader of the names that a parameter of paretune accepts."""
     return one_of(**{name: name for name in get_args(kind)})
 
 
 def _switch(value: Json) -> bool:
-    """Read what the builder takes for true and false."""
+    """Read what the builder accepts as true and false."""
     known = {"true": True, "1": True, "false": False, "0": False}
     return flag(known.get(str(value).lower(), value))
 
@@ -55,7 +55,7 @@ _OPTIONS: dict[str, Rule] = {
     "op_types_to_quantize": only(
         ["MatMul"],
         "MatMul",
-        why="what the builder quantizes by default",
+        why="the builder's default",
         otherwise="paretune builds with matrix products quantized, nothing else: builds with "
         "others did not load",
     ),
@@ -89,10 +89,10 @@ _RULES: dict[str, Rule] = {
     "enable_cuda_graph": _EXTRA["enable_cuda_graph"],
     "precision": takes("precision", one_of(**{name: name for name in _PRECISIONS})),
     "metadata_only": only(
-        False, why="Olive's default", otherwise="paretune builds the model; metadata alone is none"
+        False, why="Olive's default", otherwise="paretune builds a model; metadata alone is not one"
     ),
     "search": nearly(
-        "how the package generates is left as the model says: change it in its genai_config.json"
+        "generation settings are the model's; change them in the package's genai_config.json"
     ),
 }
 _SEARCHED: Mapping[str, list[Json]] = {
@@ -100,7 +100,7 @@ _SEARCHED: Mapping[str, list[Json]] = {
     "is_symmetric": [True, False],
     "algorithm": ["default", "rtn", "k_quant_mixed", "k_quant_last"],
 }
-"""What Olive searches over since 0.12 where nothing else is said; before, it did not."""
+"""What Olive searches over by default since 0.12; earlier versions did not."""
 
 
 def genai(config: PassConfig, at: Path, around: Environment) -> dict[str, Json]:
@@ -147,7 +147,7 @@ def genai(config: PassConfig, at: Path, around: Environment) -> dict[str, Json]:
 
 
 def _fitting(rules: Mapping[str, Rule], quantized: bool) -> dict[str, Rule]:
-    """Return the rules with those of quantization set aside where nothing is quantized."""
+    """Return the rules, without an effect of quantization keys if nothing is quantized."""
     if quantized:
         return dict(rules)
     aside = ignores("nothing is quantized at this precision: no effect in Olive either")

@@ -1,4 +1,4 @@
-"""Translated passes and data sets against what ours take: the same that `load` would say."""
+"""Checks translated passes and data sets, with the same errors as `load`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from paretune.registry import find_pass
 
 
 def data_faults(spec: Mapping[str, Json]) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Yield what a data set's entry would not take: keys from its name down, and what is wrong."""
+    """Yield the errors of a data set's entry: the keys from its name down, and the error."""
     try:
         DataSpec(**spec)
     except ValidationError as error:
@@ -22,14 +22,14 @@ def data_faults(spec: Mapping[str, Json]) -> Iterator[tuple[tuple[str, ...], str
 
 
 def pass_faults(name: str, params: Mapping[str, Json]) -> Iterator[tuple[str | None, str]]:
-    """Yield what a pass would not take.
+    """Yield the errors of a pass's parameters.
 
     Args:
-        name: Our pass.
+        name: The pass in paretune.
         params: Its parameters; a list where it takes one value is a choice.
 
     Yields:
-        A parameter and what is wrong with it; None for several that do not go together.
+        A parameter and its error; None for several that contradict each other.
     """
     kind = find_pass(name).Params
     fixed: dict[str, Json] = {}

@@ -38,7 +38,7 @@ _SPLIT = re.compile(r"(?P<name>\w+)(?:\[:(?P<first>[1-9]\d{0,14})\])?")
 _HUB_SPLITS = ("train", "validation", "test")
 _LOADERS = ("default_dataloader", "no_auto_batch_dataloader")
 """Olive's own, which only make batches."""
-_OWN_TOKEN = "the token that Hugging Face's tools have stored is used, if there is one"
+_OWN_TOKEN = "the access token stored by Hugging Face's tools is used, if there is one"
 
 _LOADING: dict[str, Rule] = {
     "subset": takes("config", text),
@@ -48,10 +48,10 @@ _LOADING: dict[str, Rule] = {
     "use_auth_token": ignores(_OWN_TOKEN),
     "type": only(
         "huggingface_dataset",
-        why="how Olive loads by default",
+        why="Olive's default loader",
         otherwise="loads by another component; paretune reads files and data sets of the hub",
     ),
-    "name": ignores("a component's name for itself"),
+    "name": ignores("the name of a component, which changes nothing"),
     "col_filters": refused("paretune does not choose rows by their columns"),
     "data_dir": refused("paretune takes files by name, not by folder"),
 }
@@ -62,12 +62,12 @@ class DataSets:
     """The data configurations of a workflow, translated one by one.
 
     Attributes:
-        waiting: Those that nothing referred to yet.
-        ledger: Told of every key.
-        generation: Decides what is meant by what is not written.
-        root: What relative paths start from; None: the configuration's folder.
-        placed: Gives a path as our configuration has to name it.
-        specs: What they became, by name.
+        waiting: Those without a reference so far.
+        ledger: Records the result for each key.
+        generation: Determines the defaults of missing keys.
+        root: The folder that relative paths start from; None: the configuration's folder.
+        placed: Converts a path to the form that paretune's configuration needs.
+        specs: The translated data sets, by name.
     """
 
     waiting: dict[str, Node]
@@ -80,11 +80,11 @@ class DataSets:
     _passed_over: dict[str, str] = field(default_factory=dict)
 
     def reference(self, node: Node, into: Path) -> str | None:
-        """Return our reference to the data set that a key names; None if there is none.
+        """Return paretune's reference to the data set that a key names; None if there is none.
 
         Args:
             node: The key.
-            into: Where the reference will stand with us.
+            into: The key of the reference in paretune's configuration.
         """
         name = node.value
         known = isinstance(name, str) and (name in self.waiting or name in self._references)
@@ -99,7 +99,7 @@ class DataSets:
         return self._references[name]
 
     def pass_over(self, node: Node, why: str) -> None:
-        """Speak for a key that names a data set that is not needed with us."""
+        """Record a key that names a data set which paretune does not need."""
         self.ledger.approximated(node.path, None, why)
         if isinstance(node.value, str):
             self._passed_over.setdefault(node.value, why)
@@ -111,9 +111,9 @@ class DataSets:
         return "prompt" in self.specs[max(names, key=len)]
 
     def close(self) -> None:
-        """Speak for the data configurations that nothing referred to."""
+        """Record the data configurations without a reference."""
         for name, node in self.waiting.items():
-            status, why = Status.NO_EFFECT, "nothing that is translated refers to it"
+            status, why = Status.NO_EFFECT, "no translated key refers to it"
             if name in self._passed_over:
                 status, why = Status.APPROXIMATED, self._passed_over[name]
             self.ledger.record(node.path, status, None, why)
@@ -128,7 +128,7 @@ class DataSets:
         return reference
 
     def _own(self, config: DataConfig, at: Path) -> None:
-        """Speak for a data configuration's own keys: its name and its container."""
+        """Record a data configuration's own keys: its name and its container."""
         name, kind = config.own.take("name"), config.own.take("type")
         wrong = f"expected letters, digits and _ as its name, found {shown(config.name)}"
         valid = _NAME.fullmatch(config.name) is not None
@@ -154,7 +154,7 @@ class DataSets:
         apply({}, config.own, self.ledger, of="a data configuration")
 
     def _unread(self, post: Fields, loader: Fields) -> None:
-        """Speak for what only Olive's evaluators read: post-processing, and how rows are batched.
+        """Record the keys that only Olive's evaluators read: post-processing, and batching of rows.
 
         Each of the two is a component of its own, and may name its type.
         """
@@ -163,15 +163,15 @@ class DataSets:
         if kind is not None and kind.value in _LOADERS:
             self.ledger.no_effect(kind.path, why)
         elif kind is not None:
-            self.ledger.unsupported(kind.path, "another component; paretune runs none")
+            self.ledger.unsupported(kind.path, "paretune does not run other components")
         kind = post.take("type")
         if kind is not None:
-            self.ledger.unsupported(kind.path, "another component; paretune runs none")
+            self.ledger.unsupported(kind.path, "paretune does not run other components")
         for fields in (post, loader):
             fields.rest(self.ledger, Status.NO_EFFECT, why)
 
     def _source(self, config: DataConfig, at: Path) -> tuple[dict[str, Json], str]:
-        """Return where the rows come from, and the reference to those that are meant."""
+        """Return the source of the rows, and the reference to the selected ones."""
         load, ledger = config.load, self.ledger
         name, files, split, remote = (
             load.take(key) for key in ("data_name", "data_files", "split", "trust_remote_code")
@@ -187,7 +187,7 @@ class DataSets:
                 ledger.unsupported(name.path, why)
             for node in (files, split):
                 if node is not None:
-                    ledger.no_effect(node.path, "of no data set")
+                    ledger.no_effect(node.path, "it belongs to no data set")
             return spec, config.name
         if files is None or files.value is None:
             if files is not None:
@@ -241,7 +241,7 @@ class DataSets:
     def _split(
         self, node: Node | None, parts: Iterable[str], load: Fields, at: Path
     ) -> tuple[str, dict[str, Json]]:
-        """Return the split that is meant and its limit; ``train[:4096]`` can be said with us."""
+        """Return the split and its limit; ``train[:4096]`` can be expressed in paretune."""
         known = tuple(parts)
         if node is None or node.value is None:
             default = "validation" if "validation" in known else known[0]
@@ -249,7 +249,7 @@ class DataSets:
             if default == "validation":
                 status, why = Status.ADDED, "Olive's default: validation"
             else:
-                why = "Olive's default, validation, is not in a file: all of its rows are meant"
+                why = "a file has no split validation, Olive's default: all of its rows are used"
                 status = Status.APPROXIMATED
             if node is None:
                 self.ledger.absent(path, at, why, status)

@@ -1,4 +1,4 @@
-"""What is left of Olive's engine and workflow: folders, logs, caches, packages."""
+"""Translates the other keys of Olive's engine and workflow: folders, logs, caches, packages."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from paretune.config.olive.reading import Workflow
 from paretune.core.jsontools import Json
 
 _OF = "a workflow"
-_FRESH = ignores("nothing stale is ever taken: the store is keyed by content")
+_FRESH = ignores("no outdated artifact is ever used: the store's keys are content digests")
 _LOGS = ignores("paretune shows progress on the screen and keeps a log of each candidate")
 _AZURE = refused("paretune runs on this machine; nothing goes to Azure")
 
@@ -47,9 +47,9 @@ _ENGINE: dict[str, Rule] = {
     "ort_log_severity_level": _LOGS,
     "ort_py_log_severity_level": _LOGS,
     "log_to_file": _LOGS,
-    "plot_pareto_frontier": ignores("the report always draws it"),
-    "no_artifacts": nearly("`best/` in the study's folder is written all the same"),
-    "output_name": nearly("`best/` in the study's folder is what comes out"),
+    "plot_pareto_frontier": ignores("the report always contains this plot"),
+    "no_artifacts": nearly("`best/` in the study's folder is always written"),
+    "output_name": nearly("the result is in `best/` in the study's folder"),
     "packaging_config": Rule(
         _packed, None, Status.APPROXIMATED, "the package is the folder `best/` in the study"
     ),
@@ -57,7 +57,7 @@ _ENGINE: dict[str, Rule] = {
 }
 _WORKFLOW: dict[str, Rule] = {
     "$schema": ignores("for editors"),
-    "workflow_id": ignores("the study bears the file's name, or its folder's"),
+    "workflow_id": ignores("the study has the name of the file, or of its folder"),
     "workflow_host": _AZURE,
     "azureml_client": _AZURE,
     "auto_optimizer_config": refused("paretune picks no passes by itself"),
@@ -66,7 +66,7 @@ _WORKFLOW: dict[str, Rule] = {
 
 @dataclass(frozen=True)
 class Folders:
-    """Where Olive would put things, as the JSON names it.
+    """The folders that Olive would use, as the JSON names them.
 
     Attributes:
         store: Its cache.
@@ -80,11 +80,11 @@ class Folders:
 
 
 def read_folders(workflow: Workflow, ledger: Ledger) -> Folders:
-    """Return the folders that a configuration names, and speak for them.
+    """Return the folders that a configuration names, and record their keys.
 
     Args:
         workflow: The configuration.
-        ledger: Told of every key.
+        ledger: Records the result for each key.
     """
     cache = Fields.of(workflow.engine.take("cache_config"), ledger)
     rules = {
@@ -94,7 +94,7 @@ def read_folders(workflow: Workflow, ledger: Ledger) -> Folders:
     }
     beside, inner = workflow.engine.take("cache_dir"), cache.take("cache_dir")
     if beside is not None and inner is not None:
-        ledger.no_effect(beside.path, "cache_config comes first")
+        ledger.no_effect(beside.path, "cache_config takes precedence")
         beside = None
     apply(rules, cache, ledger, of="cache_config")
     return Folders(
@@ -105,7 +105,7 @@ def read_folders(workflow: Workflow, ledger: Ledger) -> Folders:
 
 
 def _folder(node: Node | None, switch: str, ledger: Ledger) -> str | None:
-    """Return one folder; a list of one is that one, and an address on the net is none."""
+    """Return one folder; a list of one folder is accepted, an address on the network is not."""
     if node is None:
         return None
     value = node.value[0] if isinstance(node.value, list) and len(node.value) == 1 else node.value
@@ -124,18 +124,18 @@ def _folder(node: Node | None, switch: str, ledger: Ledger) -> str | None:
 
 
 def translate_rest(workflow: Workflow, ledger: Ledger) -> None:
-    """Speak for every key of the engine and the workflow that is left.
+    """Record every remaining key of the engine and the workflow.
 
     Args:
         workflow: The configuration.
-        ledger: Told of every key.
+        ledger: Records the result for each key.
     """
     apply(_ENGINE, workflow.engine, ledger, of=_OF)
     apply(_WORKFLOW, workflow.own, ledger, of=_OF)
 
 
 def evaluates_input(workflow: Workflow, ledger: Ledger) -> tuple[bool | None, Node | None]:
-    """Return whether the input model is to be measured (None: not said), and where that is said."""
+    """Return whether the input model is to be measured (None: not given), and the key of that."""
     node = workflow.engine.take("evaluate_input_model")
     if node is None or node.value is None:
         if node is not None:

@@ -1,4 +1,4 @@
-"""What became of each key of an Olive configuration, and a ledger that no key escapes."""
+"""The result for each key of an Olive configuration, in a ledger that covers every key."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from paretune.core.jsontools import Json
 
 
 class Status(StrEnum):
-    """What became of a key."""
+    """The result for a key."""
 
     TRANSLATED = "translated"
     APPROXIMATED = "approximated"
@@ -24,13 +24,13 @@ class Status(StrEnum):
 class Entry:
     """One line of the list that `paretune import-olive` prints.
 
-    An entry speaks for its key and for everything below it.
+    An entry covers its key and everything below it.
 
     Attributes:
-        path: Where in the JSON; for what is added, where Olive would have it.
-        status: What became of it.
-        into: Key of our configuration, or switch of our command line.
-        why: The reason, or what is different.
+        path: Path in the JSON; for an added key, the path that Olive would use.
+        status: The result.
+        into: Key of paretune's configuration, or switch of its command line.
+        why: The reason, or the difference.
     """
 
     path: Path
@@ -40,7 +40,7 @@ class Entry:
 
     @property
     def key(self) -> str:
-        """The path as people read it: ``passes.lora.config.lora_r``."""
+        """The path as text: ``passes.lora.config.lora_r``."""
         return key_of(self.path)
 
     def to_json(self) -> dict[str, Json]:
@@ -49,13 +49,13 @@ class Entry:
 
 
 class Ledger:
-    """Takes down what became of each key; whatever nobody spoke for is unsupported.
+    """Records the result for each key; a key without a record is unsupported.
 
     Args:
         value: The whole JSON.
 
     Attributes:
-        origins: A key of our configuration to the key of the JSON that it came from.
+        origins: A key of paretune's configuration to the key of the JSON that it came from.
     """
 
     def __init__(self, value: Json) -> None:
@@ -67,35 +67,35 @@ class Ledger:
         self.origins: dict[Path, Path] = {}
 
     def translated(self, path: Path, into: Path | str | None, why: str | None = None) -> None:
-        """Take down a key that means the same with us."""
+        """Record a key that has the same meaning in paretune."""
         self.record(path, Status.TRANSLATED, into, why)
 
     def approximated(self, path: Path, into: Path | str | None, why: str) -> None:
-        """Take down a key that means nearly the same with us."""
+        """Record a key that has nearly the same meaning in paretune."""
         self.record(path, Status.APPROXIMATED, into, why)
 
     def no_effect(self, path: Path, why: str) -> None:
-        """Take down a key that changes nothing."""
+        """Record a key that changes nothing."""
         self.record(path, Status.NO_EFFECT, None, why)
 
     def unsupported(self, path: Path, why: str) -> None:
-        """Take down a key that cannot be honoured."""
+        """Record a key that cannot be translated."""
         self.record(path, Status.UNSUPPORTED, None, why)
 
     def record(
         self, path: Path, status: Status, into: Path | str | None = None, why: str | None = None
     ) -> None:
-        """Take down what became of a key of the JSON, and of all below it.
+        """Record the result for a key of the JSON, and for all keys below it.
 
-        What was spoken for below it keeps its own line.
+        Keys below it that have a record keep it.
 
         Args:
             path: The key.
-            status: What became of it.
-            into: A path of our configuration, or a switch of our command line.
+            status: The result.
+            into: A path of paretune's configuration, or a switch of its command line.
             why: The reason.
         """
-        assert not self.covers(path), f"{key_of(path)} is spoken for already"
+        assert not self.covers(path), f"{key_of(path)} has a record already"
         for free, _ in self._uncovered(path, self._at(path)):
             self._entries[free] = self._made(free, status, into, why)
             self._above.update(free[:length] for length in range(len(free)))
@@ -103,33 +103,33 @@ class Ledger:
     def absent(
         self, path: Path, into: Path | str | None, why: str, status: Status = Status.ADDED
     ) -> None:
-        """Take down what is not in the JSON: added, or missing there.
+        """Record a key that is not in the JSON: added, or missing there.
 
-        A key that is there and wrong is not missing too: it, or what is below it, is spoken for
+        An existing key with an error is not missing too: it, or a key below it, has a record
         already.
 
         Args:
-            path: Where Olive would have it.
-            into: Where it stands with us.
+            path: The path that Olive would use.
+            into: Its key in paretune's configuration.
             why: The reason.
-            status: Added, approximated, or unsupported where Olive needs it.
+            status: Added, approximated, or unsupported if Olive requires it.
         """
         if status is Status.ADDED or not (self.covers(path) or path in self._above):
             self._absent.append(self._made(path, status, into, why))
 
     def came_from(self, ours: Path, path: Path) -> None:
-        """Remember where a part of our configuration came from, for later errors."""
+        """Record where a part of paretune's configuration came from, for later errors."""
         self.origins.setdefault(ours, path)
 
     def origin(self, ours: Path) -> Path:
-        """Return where a key of ours, or the nearest above it, came from."""
+        """Return where a key of paretune's configuration, or the nearest above it, came from."""
         return nearest_origin(self.origins, ours)
 
     def refuse(self, path: Path, why: str) -> None:
-        """Make what was taken down of a key unsupported: it turned out not to fit.
+        """Change the record of a key to unsupported, because its value does not fit.
 
         Args:
-            path: The key; what speaks for it is changed.
+            path: The key.
             why: The reason.
         """
         for length in range(len(path), -1, -1):
@@ -144,22 +144,22 @@ class Ledger:
         return path in self._refused
 
     def covers(self, path: Path) -> bool:
-        """Return whether an entry speaks for a key."""
+        """Return whether an entry covers a key."""
         return any(path[:length] in self._entries for length in range(len(path) + 1))
 
     def entries(self) -> tuple[Entry, ...]:
-        """Return every entry in the order of the JSON, what is not in it last.
+        """Return every entry in the order of the JSON; keys that are not in it come last.
 
-        What nobody spoke for becomes unsupported; what is empty has no effect.
+        A key without a record becomes unsupported; an empty one has no effect.
         """
         told = {entry.path for entry in self._absent if entry.status is not Status.ADDED}
         for free, inner in self._uncovered((), self._value):
             if free in told:
                 continue
             if inner in ({}, []):
-                self.no_effect(free, "it is empty")
+                self.no_effect(free, "the value is empty")
             else:
-                self.unsupported(free, "paretune knows no such key of Olive's here")
+                self.unsupported(free, "paretune does not know this key of Olive at this place")
         return (*self._in_order((), self._value), *self._absent)
 
     def _at(self, path: Path) -> Json:
@@ -169,7 +169,7 @@ class Ledger:
         return value
 
     def _uncovered(self, path: Path, value: Json) -> list[tuple[Path, Json]]:
-        """Return the largest parts that no entry speaks for or stands in."""
+        """Return the largest parts that no entry covers or is inside of."""
         if self.covers(path):
             return []
         if path not in self._above and path:
@@ -193,7 +193,7 @@ class Ledger:
 
 
 def nearest_origin(origins: Mapping[Path, Path], ours: Path) -> Path:
-    """Return where a key of ours came from; where its nearest parent did, if that is not known."""
+    """Return where a key of paretune's configuration, or else its nearest parent, came from."""
     for length in range(len(ours), -1, -1):
         if ours[:length] in origins:
             return origins[ours[:length]]
@@ -201,7 +201,7 @@ def nearest_origin(origins: Mapping[Path, Path], ours: Path) -> Path:
 
 
 def children(path: Path, value: Json) -> list[tuple[Path, Json]]:
-    """Return what lies directly inside, with its path; a list of plain values is one value."""
+    """Return the direct children, with their paths; a list of plain values is one value."""
     if isinstance(value, dict):
         return [((*path, name), inner) for name, inner in value.items()]
     if isinstance(value, list) and any(isinstance(inner, (dict, list)) for inner in value):

@@ -72,7 +72,7 @@ _HOW = {
     "accuracy": "share of examples whose likeliest label, over all its tokens, is right",
     "macro_f1": "mean of the labels' F1, each label scored over all its tokens",
     "exact_match": "share of generated answers that are the right ones",
-    "perplexity": "over windows of the text, each begun anew",
+    "perplexity": "over windows of the text, each scored independently",
     "size_mb": "10^6 bytes of all files to deploy",
 }
 _OWN_TRACE = "paretune times a trace of its own, the same for every candidate"
@@ -84,33 +84,33 @@ _METRIC_RULES: dict[str, Rule] = {
 _SUB_RULES: dict[str, Rule] = {
     "warmup_num": nearly(_SAMPLES),
     "repeat_test_num": nearly(_SAMPLES),
-    "sleep_num": only(0, why="Olive's default", otherwise="nothing is waited for between samples"),
+    "sleep_num": only(0, why="Olive's default", otherwise="paretune does not wait between samples"),
     "task": nearly("paretune takes the labels from the data"),
     "num_classes": nearly("paretune takes the labels from the data"),
 }
 
 
 def _no_settings(value: Json) -> Json:
-    """Read a metric's run-time settings, of which none may change what is run."""
+    """Read a metric's runtime settings, none of which may change what is run."""
     left = value
     while isinstance(left, dict) and len(left) == 1:  # {"onnx": {"session_options": {...}}}
         (name, left) = next(iter(left.items()))
         if name == "enable_profiling" and left is False:
             return value
     if left not in ({}, None):
-        raise ValueError("run-time settings are the target's, not a metric's")
+        raise ValueError("runtime settings belong to the target, not to a metric")
     return value
 
 
 _NO_CODE = refused("names a function of a user's script; paretune runs none")
 _USER_RULES: dict[str, Rule] = {
-    "io_bind": ignores("the run-time that generates binds its own inputs and outputs"),
-    "shared_kv_buffer": ignores("the run-time that generates shares it by itself"),
+    "io_bind": ignores("the runtime that generates binds its own inputs and outputs"),
+    "shared_kv_buffer": ignores("the runtime that generates shares it automatically"),
     "batch_size": only(
         1, why="one request at a time", otherwise="paretune times one request at a time"
     ),
     "inference_settings": Rule(
-        _no_settings, None, Status.NO_EFFECT, "nothing is set but that nothing is profiled"
+        _no_settings, None, Status.NO_EFFECT, "these settings only turn off profiling"
     ),
     **dict.fromkeys(("dataloader_func", "evaluate_func", "metric_func", "func_kwargs"), _NO_CODE),
 }
@@ -118,12 +118,12 @@ _USER_RULES: dict[str, Rule] = {
 
 @dataclass
 class Measured:
-    """What is measured, and what for.
+    """The evaluators, objectives and constraints.
 
     Attributes:
         evaluators: Name to parameters.
         objectives: Rank and metric, most important first.
-        constraints: As our configuration writes them.
+        constraints: As in paretune's configuration.
     """
 
     evaluators: dict[str, dict[str, Json]] = field(default_factory=dict)
@@ -133,7 +133,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class _Part:
-    """One part of a metric, not judged yet: its priority decides what it counts for."""
+    """One part of a metric; its priority decides whether it is an objective."""
 
     metric: str
     evaluator: str
@@ -145,13 +145,13 @@ class _Part:
 def translate_evaluators(
     workflow: Workflow, data: DataSets, searching: bool, ledger: Ledger
 ) -> Measured | None:
-    """Return what is measured; None where Olive measures nothing.
+    """Return what is measured; None if Olive measures nothing.
 
     Args:
         workflow: The configuration.
         data: The data sets.
         searching: Whether there is a search: without one, goals change nothing in Olive.
-        ledger: Told of every key.
+        ledger: Records the result for each key.
     """
     waiting = dict(workflow.evaluators)
     node = workflow.engine.take("evaluator")
@@ -168,12 +168,12 @@ def translate_evaluators(
             node.path, f"no evaluator {shown(node.value)}{near(node.value, waiting)}"
         )
     for other in waiting.values():
-        ledger.no_effect(other.path, "nothing measures by it")
+        ledger.no_effect(other.path, "no metric uses it")
     return found
 
 
 class _Reader:
-    """One of Olive's evaluators on its way to ours."""
+    """Translates one of Olive's evaluators."""
 
     def __init__(self, data: DataSets, searching: bool, ledger: Ledger) -> None:
         self._data, self._searching, self._ledger = data, searching, ledger
@@ -192,7 +192,7 @@ class _Reader:
             ledger.no_effect(kind.path, "Olive's own evaluator")
         name = fields.take("name")
         if name is not None:
-            ledger.no_effect(name.path, "a name for itself")
+            ledger.no_effect(name.path, "the name of a metric, which changes nothing")
         apply({}, fields, ledger, of="an evaluator")
         parts: list[_Part] = []
         if metrics is not None and isinstance(metrics.value, list):
@@ -222,7 +222,7 @@ class _Reader:
                 ledger.unsupported(kind.path, why)
             for left in (data, subs):
                 if left is not None:
-                    ledger.no_effect(left.path, "of no metric of ours")
+                    ledger.no_effect(left.path, "it belongs to no metric of paretune")
             fields.rest(ledger, Status.NO_EFFECT, "of a metric that is not supported")
             return []
         ledger.translated(kind.path, ("evaluate",))
@@ -264,13 +264,13 @@ class _Reader:
                 ledger.unsupported(name.path, why)
             for left in (priority, goal, better):
                 if left is not None:
-                    ledger.no_effect(left.path, "of no metric of ours")
+                    ledger.no_effect(left.path, "it belongs to no metric of paretune")
             return None
         evaluator, metric = found
         if better is not None:
             right = metric not in LOWER
-            other = f"{metric} is better the other way"
-            rule = only(right, why=f"so it is of {metric}", otherwise=other)
+            other = f"the better values of {metric} are at the other end"
+            rule = only(right, why=f"the direction of {metric}", otherwise=other)
             one(rule, better, ledger, of="a part of a metric")
         ledger.approximated(name.path, ("evaluate", evaluator), f"{metric}: {_HOW[metric]}")
         self._found.evaluators.setdefault(evaluator, {})
@@ -307,7 +307,11 @@ class _Reader:
         """Turn priorities into objectives and goals into constraints."""
         ranked = any(part.priority is not None for part in parts)
         alone = len(parts) == 1
-        why = "Olive's default for the only one: 1" if alone else "no priorities: in their order"
+        why = (
+            "Olive's default for the only one: 1"
+            if alone
+            else "without priorities, the order of the metrics counts"
+        )
         for place, part in enumerate(parts):
             rank: int | None = None
             if part.priority is not None:
@@ -331,7 +335,7 @@ class _Reader:
         if rank > 0:
             self._ledger.translated(node.path, ("objectives",))
             return rank
-        self._ledger.no_effect(node.path, "it is measured, and no objective")
+        self._ledger.no_effect(node.path, "it is measured, but is not an objective")
         return None
 
     def _goal(self, part: _Part, node: Node, counts: bool) -> None:
@@ -339,9 +343,9 @@ class _Reader:
             self._ledger.no_effect(node.path, NULL)
             return
         if not (counts and self._searching):
-            why = "Olive looks at the goals of objectives only"
+            why = "Olive uses only the goals of objectives"
             if not self._searching:
-                why = "without a search strategy Olive does not look at goals"
+                why = "without a search strategy Olive ignores goals"
             self._ledger.no_effect(node.path, why)
             return
         fields = Fields.of(node, self._ledger)
@@ -353,7 +357,7 @@ class _Reader:
             self._ledger.absent(missing, None, why, Status.UNSUPPORTED)
             for left in (kind, value):
                 if left is not None:
-                    self._ledger.no_effect(left.path, "of no whole goal")
+                    self._ledger.no_effect(left.path, "it belongs to an incomplete goal")
             return
         amount = one(takes("amount", number), value, self._ledger, of="a goal")
         constraint = None if amount is None else _constraint(part.metric, kind.value, amount)
@@ -363,7 +367,7 @@ class _Reader:
         elif amount is None:
             self._ledger.no_effect(kind.path, "its value is wrong")
         else:
-            self._ledger.unsupported(kind.path, f"no kind of goal: {shown(kind.value)}")
+            self._ledger.unsupported(kind.path, f"unknown kind of goal: {shown(kind.value)}")
 
 
 def _constraint(metric: str, kind: Json, amount: float) -> str | None:

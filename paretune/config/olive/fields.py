@@ -1,4 +1,4 @@
-"""Keys of Olive's objects taken one by one, and tables of what each of them becomes."""
+"""Reads the keys of Olive's objects one by one, by tables of rules."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from paretune.core.jsontools import Json
 Reader: TypeAlias = Callable[[Json], Json]
 """Turns a value of Olive's into ours; raises ValueError with what is wrong about it."""
 
-NULL = "null is the same as leaving it out"
+NULL = "null has the same meaning as a missing key"
 _LONGEST_NAME = 60
 _MAX_NAMES = 100
 
 
 @dataclass(frozen=True)
 class Node:
-    """A value of the JSON and where it stands."""
+    """A value of the JSON and its path."""
 
     path: Path
     value: Json
@@ -32,7 +32,7 @@ class Fields:
     """The keys of one object, each of which is taken once.
 
     Args:
-        path: Where the object stands.
+        path: The object's path.
         nodes: Its values by name.
     """
 
@@ -44,14 +44,14 @@ class Fields:
     def of(
         cls, node: Node | None, ledger: Ledger, nested: str | None = None, otherwise: Path = ()
     ) -> Fields:
-        """Return the keys of an object that somebody has not spoken for yet.
+        """Return the keys of an object that have no record yet.
 
         Args:
             node: The object; None: there is none.
-            ledger: Told if it is no object.
-            nested: A key below which more of its keys may stand, as in Olive's older form. What
-                stands there counts; the same key beside it is told as given twice.
-            otherwise: Where the object would stand, if there is none.
+            ledger: Records an error if it is not an object.
+            nested: A key that may contain more of its keys, as in Olive's older form. The nested
+                value is used; the same key beside it is reported as given twice.
+            otherwise: The path that the object would have, if there is none.
         """
         if node is None:
             return cls(otherwise)
@@ -77,14 +77,14 @@ class Fields:
         return cls(inner.path, nodes | inner._nodes)
 
     def take(self, *names: str) -> Node | None:
-        """Return the first of the keys that is there; whoever takes it has to speak for it."""
+        """Return the first of the keys that exists; the caller has to record it."""
         for name in names:
             if name in self._nodes:
                 return self._nodes.pop(name)
         return None
 
     def peek(self, name: str) -> Json:
-        """Return a key's value without taking it; None if it is not there."""
+        """Return a key's value without taking it; None if it does not exist."""
         return self._nodes[name].value if name in self._nodes else None
 
     def split(self, names: Mapping[str, object] | frozenset[str]) -> Fields:
@@ -101,13 +101,13 @@ class Fields:
         return Fields(path, self._nodes | mine)
 
     def drain(self) -> Iterator[tuple[str, Node]]:
-        """Yield all that is left."""
+        """Yield all remaining keys."""
         while self._nodes:
             name = next(iter(self._nodes))
             yield name, self._nodes.pop(name)
 
     def rest(self, ledger: Ledger, status: Status, why: str) -> None:
-        """Speak for all that is left at once."""
+        """Record all remaining keys at once."""
         for _, node in self.drain():
             ledger.record(node.path, status, None, why)
 
@@ -117,12 +117,12 @@ class Fields:
 
 @dataclass(frozen=True)
 class Rule:
-    """What becomes of a key.
+    """The translation of a key.
 
     Attributes:
-        read: Turns its value into ours.
-        into: Our name of it; None: it has none.
-        status: What it is listed as.
+        read: Converts its value.
+        into: Its name in paretune; None: it has none.
+        status: The status that is listed.
         why: The reason that is listed.
         searched: Olive takes a list as values to search over.
         same: Values that change nothing: they are listed as having no effect.
@@ -137,12 +137,12 @@ class Rule:
 
 
 def takes(into: str, read: Reader, *, nearly: str | None = None, searched: bool = False) -> Rule:
-    """Return the rule of a key that we have too.
+    """Return the rule of a key that paretune has too.
 
     Args:
-        into: Our name.
-        read: Turns its value into ours.
-        nearly: What is different, if something is.
+        into: Its name in paretune.
+        read: Converts its value.
+        nearly: The difference, if there is one.
         searched: Olive takes a list as values to search over.
     """
     status = Status.TRANSLATED if nearly is None else Status.APPROXIMATED
@@ -155,11 +155,11 @@ def ignores(why: str) -> Rule:
 
 
 def nearly(why: str, *, same: tuple[Json, ...] = ()) -> Rule:
-    """Return the rule of a key that has no counterpart, where ours comes near it.
+    """Return the rule of a key without a counterpart, if paretune does nearly the same.
 
     Args:
-        why: What differs.
-        same: Values at which nothing differs.
+        why: The difference.
+        same: Values at which there is no difference.
     """
     return Rule(_as_it_is, None, Status.APPROXIMATED, why, same=same)
 
@@ -168,9 +168,9 @@ def only(*values: Json, why: str, otherwise: str) -> Rule:
     """Return the rule of a key that changes nothing at some values, and is refused at others.
 
     Args:
-        *values: Those that change nothing.
+        *values: Values that change nothing.
         why: Why they do not.
-        otherwise: Why others cannot be honoured.
+        otherwise: Why other values cannot be translated.
     """
 
     def read(value: Json) -> Json:
@@ -182,7 +182,7 @@ def only(*values: Json, why: str, otherwise: str) -> Rule:
 
 
 def refused(why: str) -> Rule:
-    """Return the rule of a key that cannot be honoured."""
+    """Return the rule of a key that cannot be translated."""
 
     def read(value: Json) -> Json:
         raise ValueError(why)
@@ -199,18 +199,18 @@ def apply(
     of: str,
     searching: bool = False,
 ) -> dict[str, Json]:
-    """Turn all that is left of an object into ours, and speak for each of its keys.
+    """Translate all remaining keys of an object, and record each of them.
 
     Args:
-        rules: What becomes of each key.
+        rules: The rule of each key.
         fields: The object.
-        ledger: Where it is taken down.
-        at: Where it stands in our configuration.
+        ledger: Records the results.
+        at: Its place in paretune's configuration.
         of: What the object is, for messages.
         searching: Whether values to search over may be given.
 
     Returns:
-        Our parameters by name; a list where there are several values to search over.
+        Parameters by name; a list if there are several values to search over.
     """
     found: dict[str, Json] = {}
     for name, node in fields.drain():
@@ -220,7 +220,7 @@ def apply(
         elif node.value is None:
             ledger.no_effect(node.path, NULL)
         elif node.value == "DEFAULT_VALUE":
-            ledger.no_effect(node.path, "Olive's word for leaving it out")
+            ledger.no_effect(node.path, "in Olive this value has the same meaning as a missing key")
         elif rule.into in found:
             ledger.unsupported(node.path, "given twice, under another name too")
         else:
@@ -231,7 +231,7 @@ def apply(
                 continue
             into = None if rule.into is None else (*at, rule.into)
             if any(value == known and type(value) is type(known) for known in rule.same):
-                ledger.no_effect(node.path, "it is so with paretune too")
+                ledger.no_effect(node.path, "paretune always does this")
             else:
                 ledger.record(node.path, rule.status, into, rule.why)
             if rule.into is not None:
@@ -240,7 +240,7 @@ def apply(
 
 
 def one(rule: Rule, node: Node, ledger: Ledger, at: Path = (), *, of: str) -> Json:
-    """Turn one key into ours, and speak for it; returns None if its value is wrong."""
+    """Translate and record one key; returns None if its value is wrong."""
     found = apply({"": rule}, Fields((), {"": node}), ledger, at, of=of)
     return None if rule.into is None else found.get(rule.into)
 
@@ -333,7 +333,7 @@ def texts(value: Json) -> list[str]:
 
 
 def one_of(**known: Json) -> Reader:
-    """Return a reader of names, each with what it is called by us."""
+    """Return a reader of names, each with its name in paretune."""
 
     def read(value: Json) -> Json:
         if not isinstance(value, str) or value not in known:

@@ -19,12 +19,12 @@ from paretune.models.hub import is_hub_name
 
 @dataclass(frozen=True)
 class Import:
-    """An Olive file on its way to ours.
+    """The translation of an Olive file.
 
     Attributes:
         file: Olive's file.
-        out: Where ours is to be written.
-        translation: What it became.
+        out: The file to write.
+        translation: The translated configuration.
     """
 
     file: Path
@@ -37,7 +37,7 @@ class Import:
         return not self.translation.of(Status.UNSUPPORTED)
 
     def command(self, folder: Path) -> str:
-        """Return the command that runs what is written, in Olive's folders, typed in a folder."""
+        """Return the command that runs the written file with Olive's folders, from a folder."""
         words = ["paretune", "run" if self.translation.is_one_recipe else "search"]
         words.append(os.path.relpath(self.out, folder))
         named = self.translation.folders
@@ -47,10 +47,10 @@ class Import:
         return shlex.join(words)
 
     def write(self) -> None:
-        """Write our configuration.
+        """Write paretune's configuration.
 
         Raises:
-            UsageError: Something is not supported, or the file is there or cannot be written.
+            UsageError: Something is not supported, or the file exists or cannot be written.
         """
         self.translation.require_whole()
         text = file_text(self.translation, self.file.name, self.command(self.out.parent))
@@ -59,7 +59,7 @@ class Import:
                 written.write(text)
         except FileExistsError as error:
             raise UsageError(
-                f"{self.out} is there already", hint="Name another file with --out."
+                f"{self.out} already exists", hint="Name another file with --out."
             ) from error
         except OSError as error:
             raise UsageError(
@@ -73,10 +73,10 @@ def read_import(file: Path, out: Path | None) -> Import:
 
     Args:
         file: Olive's configuration.
-        out: Where ours is to be written; None: beside it, as YAML.
+        out: The file to write; None: beside it, as YAML.
 
     Raises:
-        ConfigError: It cannot be read, or is none of Olive's.
+        ConfigError: It cannot be read, or is not a configuration of Olive.
     """
     text = read_configuration(file)
     out = file.with_suffix(".yaml") if out is None else out
@@ -84,9 +84,9 @@ def read_import(file: Path, out: Path | None) -> Import:
 
 
 def _placed(file: Path, out: Path) -> Callable[[str], str]:
-    """Return what gives a path of Olive's file as ours has to name it, where ours lies elsewhere.
+    """Return a function that converts paths for a configuration in another folder.
 
-    Both are looked for beside the file that names them first, in the working folder then.
+    A path is looked up beside the file that names it first, then in the working folder.
     """
     here, there = file.parent.resolve(), out.parent.resolve()
 

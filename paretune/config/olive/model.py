@@ -27,10 +27,10 @@ _LOAD_RULES: dict[str, Rule] = {
     "torch_dtype": ignores(_LOADED_BY_PASS),
     "dtype": ignores(_LOADED_BY_PASS),
     "device_map": ignores("each pass of paretune places the model itself"),
-    "low_cpu_mem_usage": ignores("transformers does so by itself today"),
+    "low_cpu_mem_usage": ignores("transformers does this automatically today"),
     "use_cache": ignores("each pass of paretune sets it as it needs it"),
-    "token": ignores("the token that Hugging Face's tools have stored is used, if there is one"),
-    "use_auth_token": ignores("the token that Hugging Face's tools have stored is used"),
+    "token": ignores("the access token stored by Hugging Face's tools is used, if there is one"),
+    "use_auth_token": ignores("the access token stored by Hugging Face's tools is used"),
     "use_safetensors": only(
         True, why="paretune reads nothing else", otherwise="weights are read from safetensors only"
     ),
@@ -55,8 +55,8 @@ def translate_model(workflow: Workflow, ledger: Ledger, placed: Callable[[str], 
 
     Args:
         workflow: The configuration.
-        ledger: Told of every key.
-        placed: Gives a path as our configuration has to name it.
+        ledger: Records the result for each key.
+        placed: Converts a path to the form that paretune's configuration needs.
     """
     model, hf = workflow.model, workflow.hf
     if not _right_type(workflow, ledger):
@@ -86,7 +86,7 @@ def translate_model(workflow: Workflow, ledger: Ledger, placed: Callable[[str], 
         "adapter_path": refused("paretune starts from a model without an adapter"),
     }
     apply(rules, model, ledger, of="a model")
-    of_hf = {"dataset": refused("say it under data_configs: paretune reads data sets there")}
+    of_hf = {"dataset": refused("write it under data_configs, where paretune reads data sets")}
     apply(of_hf, hf, ledger, of="hf_config")
     return _place(path or named, workflow, ledger, placed)
 
@@ -152,14 +152,14 @@ def _loading(fields: Fields, ledger: Ledger) -> None:
 
 
 def remote_code(node: Node, ledger: Ledger) -> None:
-    """Speak for a ``trust_remote_code``: a file alone never lets code run."""
+    """Record a ``trust_remote_code``: a file alone never allows code to run."""
     if node.value in (None, False):
         ledger.translated(node.path, None, "off unless --trust-remote-code is given")
     elif node.value is True:
         ledger.approximated(
             node.path,
             "--trust-remote-code",
-            "needs --trust-remote-code: what a file says never lets code run",
+            "needs --trust-remote-code: a file alone never allows code to run",
         )
     else:
         ledger.unsupported(node.path, f"expected true or false, found {shown(node.value)}")

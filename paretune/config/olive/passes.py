@@ -19,13 +19,13 @@ Translator = Callable[[PassConfig, Path, Environment], dict[str, Json]]
 
 @dataclass(frozen=True)
 class Counterpart:
-    """Our pass for one of Olive's.
+    """The pass of paretune that corresponds to one of Olive's.
 
     Attributes:
-        name: Our pass.
-        takes: What it makes a model of.
-        gives: What it makes.
-        translate: Turns Olive's parameters into ours.
+        name: The pass in paretune.
+        takes: The kind of its input.
+        gives: The kind of its output.
+        translate: Translates Olive's parameters.
     """
 
     name: str
@@ -59,9 +59,9 @@ class Step:
     """One pass, translated.
 
     Attributes:
-        type: Where the JSON says which pass it is.
-        at: Where its parameters stand with us.
-        counterpart: Our pass.
+        type: The key that names the pass's type.
+        at: The place of its parameters in paretune's configuration.
+        counterpart: The pass in paretune.
         params: Its parameters.
     """
 
@@ -82,11 +82,11 @@ class Chain:
 
     Args:
         workflow: The configuration.
-        around: What translations may look at.
+        around: The context of translations.
         searching: Whether there is a search strategy; its alternatives are then tried.
 
     Attributes:
-        entries: What stands under ``passes:``.
+        entries: The entries of ``passes:``.
         first: The one recipe, or the first one.
         steps: Each pass once.
     """
@@ -145,7 +145,7 @@ class Chain:
         return [list(flow) for flow in flows]
 
     def _flow(self, names: list[str], at: Path) -> list[Json]:
-        """Return the entries of one flow; what its passes make and take has to fit."""
+        """Return the entries of one flow; the kinds of its passes have to fit together."""
         found: list[Json] = []
         kind: ModelKind | None = _HF
         for name in names:
@@ -161,7 +161,7 @@ class Chain:
             self._ledger.absent(
                 ("passes",),
                 (*at, len(found)),
-                "an adapter alone is neither measured nor packaged: it is merged into its model",
+                "an adapter alone cannot be measured or packaged, so it is merged into its model",
             )
             found.append("merge")
         return found
@@ -188,7 +188,7 @@ class Chain:
         return self._done[name]
 
     def _step(self, config: PassConfig, at: Path, given: ModelKind | None) -> Step | None:
-        """Return one pass, translated; None if we have none of its type."""
+        """Return one pass, translated; None if paretune has none of its type."""
         node = config.type
         value = None if node is None else node.value
         counterpart = _BY_TYPE.get(value.lower()) if isinstance(value, str) else None
@@ -219,7 +219,7 @@ class Chain:
             fields.rest(self._ledger, Status.NO_EFFECT, "belongs to a pass that is not supported")
 
     def _beside(self, config: PassConfig) -> Environment:
-        """Speak for what is said of a pass's run; returns what its translation may look at."""
+        """Record the keys about a pass's run; returns the context of its translation."""
         around, beside = self._around, config.beside
         fixed, evaluator = beside.take("disable_search"), beside.take("evaluator")
         if fixed is not None and isinstance(fixed.value, bool):
@@ -232,7 +232,7 @@ class Chain:
             )
         if evaluator is not None:
             if evaluator.value in (None, self._evaluator):
-                self._ledger.translated(evaluator.path, ("evaluate",), "the workflow's own")
+                self._ledger.translated(evaluator.path, ("evaluate",), "the workflow's evaluator")
             else:
                 self._ledger.unsupported(
                     evaluator.path, "paretune measures every candidate by the same evaluators"
@@ -240,8 +240,10 @@ class Chain:
         apply(
             {
                 "host": Rule(self._local, None, Status.TRANSLATED, "passes run on this machine"),
-                "clean_run_cache": ignores("the store is never stale: it is keyed by content"),
-                "output_name": nearly("`best/` in the study's folder is what comes out"),
+                "clean_run_cache": ignores(
+                    "no outdated artifact is ever used: the store's keys are content digests"
+                ),
+                "output_name": nearly("the result is in `best/` in the study's folder"),
             },
             beside,
             self._ledger,
@@ -250,7 +252,7 @@ class Chain:
         return around
 
     def _local(self, value: Json) -> Json:
-        """Read a host of a pass: it has to be this machine."""
+        """Read a pass's host, which has to be this machine."""
         systems = self._workflow.systems
         named = isinstance(value, str) and value in systems
         system = systems[value].value if named else value
@@ -261,7 +263,7 @@ class Chain:
 
     def _unused(self, name: str) -> None:
         for config in self._workflow.passes[name]:
-            self._aside(config, "no flow runs it")
+            self._aside(config, "no flow contains this pass")
 
     def _aside(self, config: PassConfig, why: str) -> None:
         if config.type is not None:

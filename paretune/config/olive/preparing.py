@@ -52,7 +52,7 @@ _COMMON: dict[str, Rule] = {
         otherwise="paretune prepares data for text generation only",
     ),
     "model_name": nearly("the input model's own tokenizer is used"),
-    "name": ignores("a component's name for itself"),
+    "name": ignores("the name of a component, which changes nothing"),
 }
 _CORPUS: dict[str, Rule] = {
     **_COMMON,
@@ -70,7 +70,7 @@ _CORPUS: dict[str, Rule] = {
     "padding_side": only(
         "right", why="where paretune pads too", otherwise="paretune pads on the right"
     ),
-    "chat_template": refused("paretune takes prompts, no lists of messages"),
+    "chat_template": refused("paretune reads prompts here, not lists of messages"),
     "message_col": ignores("only a chat_template reads it"),
     "text_formatting_func": refused(_NO_CODE),
 }
@@ -111,9 +111,9 @@ def prepared(prepare: Fields, generation: Generation, at: Path, ledger: Ledger) 
 
     Args:
         prepare: Olive's parameters.
-        generation: Decides what is meant by what is not written.
-        at: Where the data set stands with us.
-        ledger: Told of every key.
+        generation: Determines the defaults of missing keys.
+        at: The place of the data set in paretune's configuration.
+        ledger: Records the result for each key.
     """
     remote = prepare.take("trust_remote_code")
     if remote is not None:
@@ -131,10 +131,10 @@ def prepared(prepare: Fields, generation: Generation, at: Path, ledger: Ledger) 
 
 
 def _corpus(prepare: Fields, generation: Generation, at: Path, ledger: Ledger) -> dict[str, Json]:
-    """Return how a text is cut, with Olive's defaults where ours are others."""
+    """Return how a text is cut, with Olive's defaults if paretune's differ."""
     nested = generation is Generation.NESTED
     strategy = _strategy(prepare, nested, at, ledger)
-    aside = ignores(f"Olive does not read it with the strategy {strategy}")
+    aside = ignores(f"Olive ignores this key with the strategy {strategy}")
     rules = {
         name: aside if _READ_WITH.get(name, "") not in strategy else rule
         for name, rule in _CORPUS.items()
@@ -185,7 +185,7 @@ def _row_text(prepare: Fields, generation: Generation, at: Path, ledger: Ledger)
     into = (*at, "text")
     if template is not None and template.value is not None:
         if columns is not None:
-            ledger.no_effect(columns.path, "text_template comes first")
+            ledger.no_effect(columns.path, "text_template takes precedence")
         return _template(template, text, into, ledger)
     if template is not None:
         ledger.no_effect(template.path, NULL)
@@ -232,7 +232,7 @@ def _pair(prepare: Fields, at: Path, ledger: Ledger) -> dict[str, Json]:
         elif custom:
             _missing(ledger, (*prepare.path, f"{side}_template"), f"it, or {side}_col")
         for node in there:
-            ledger.no_effect(node.path, "Olive does not read it with this pair_format")
+            ledger.no_effect(node.path, "Olive ignores this key with this pair_format")
     return spec | apply(_PAIR, prepare, ledger, at, of="preparing pairs")
 
 

@@ -62,9 +62,9 @@ class PassConfig:
     Attributes:
         name: Olive's name of it in this workflow.
         path: Where it stands.
-        type: Which pass it is; None where that is wrong.
+        type: The pass's type; None if it is wrong.
         settings: Its parameters.
-        beside: What is said of its run.
+        beside: Keys about its run.
     """
 
     name: str
@@ -127,7 +127,7 @@ def read_workflow(value: dict[str, Json], ledger: Ledger) -> Workflow:
 
     Args:
         value: The JSON's object.
-        ledger: Told of what is not as it should be.
+        ledger: Records errors.
     """
     _refuse_code(value, ledger)
     top = Fields.of(Node((), value), ledger)
@@ -152,7 +152,7 @@ def read_data(name: str, node: Node, ledger: Ledger) -> DataConfig:
     Args:
         name: Its name.
         node: The configuration.
-        ledger: Told of what is not as it should be.
+        ledger: Records errors.
     """
     own = Fields.of(node, ledger)
     found = {
@@ -180,7 +180,7 @@ def read_data(name: str, node: Node, ledger: Ledger) -> DataConfig:
 
 
 def _left_over(fields: Fields, ledger: Ledger) -> None:
-    """Speak for keys that another place of the same data configuration gives already."""
+    """Record keys that another place of the same data configuration has already."""
     for name, node in fields.drain():
         why = f"{name!r} is given twice, in another form too"
         ledger.unsupported(node.path, why)
@@ -225,7 +225,7 @@ def _named(node: Node | None, ledger: Ledger) -> dict[str, Node]:
 
 
 def _refuse_code(value: Json, ledger: Ledger) -> None:
-    """Speak for every key that names code to run, wherever it stands: none of it ever runs."""
+    """Record every key that names code to run, at any place: none of it ever runs."""
     waiting: list[Node] = [Node((), value)]
     while waiting:
         node = waiting.pop()

@@ -1,4 +1,4 @@
-"""A translation as people read it: our YAML with its header, and the list of keys by status."""
+"""A translation as text: paretune's YAML with its header, and the list of keys by status."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _Dumper.add_representer(str, _text)
 
 
 def config_text(config: dict[str, Json]) -> str:
-    """Return our configuration as YAML."""
+    """Return paretune's configuration as YAML."""
     dumped: str = yaml.dump(
         config, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100, indent=2
     )
@@ -59,14 +59,14 @@ def file_text(translation: Translation, name: str, command: str) -> str:
     ]
     approximated = translation.of(Status.APPROXIMATED)
     if approximated:
-        lines += ["", "Not quite the same as in Olive:"]
+        lines += ["", "Differences from Olive:"]
         lines += [f"- {entry.key}: {entry.why}" for entry in approximated]
     header = "".join(f"# {printable(line)}".rstrip() + "\n" for line in lines)
     return f"{header}\n{config_text(translation.config)}"
 
 
 def entries_text(entries: Iterable[Entry]) -> str:
-    """Return the list of keys, grouped by what became of them; what matters most comes first."""
+    """Return the list of keys, grouped by status; the most important status comes first."""
     listed = list(entries)
     lines: list[str] = []
     for status in _ORDER:

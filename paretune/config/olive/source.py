@@ -1,4 +1,4 @@
-"""Olive's file as it is read: its text, and the same as a source of our own configuration."""
+"""Reads Olive's file as a source of paretune's configuration."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class TranslatedSource(Source):
         super().__init__(config_text(translation.config), translation.source.file)
 
     def line(self, path: Path) -> int | None:
-        """Return the line of the JSON that a key of ours came from."""
+        """Return the line of the JSON that a key of paretune's configuration came from."""
         return self._translation.source.line(self._origin(path))
 
     def error(self, path: Path, message: str, hint: str | None = None) -> ConfigError:
-        """Return an error at the key of the JSON that a key of ours came from."""
+        """Return an error at the key of the JSON that a key of the configuration came from."""
         return self._translation.source.error(self._origin(path), message, hint)
 
     def _origin(self, path: Path) -> Path:
@@ -38,11 +38,11 @@ class TranslatedSource(Source):
 
 
 def open_source(text: str, file: str) -> tuple[Source, Aside]:
-    """Return a configuration's source, and what it says beside; Olive's is translated into ours.
+    """Return a configuration's source, and notes and folders; Olive's is translated.
 
     Args:
         text: The configuration.
-        file: Its name; folders that Olive's names start where it lies.
+        file: Its name; the folders in Olive's configuration start at the file's folder.
 
     Raises:
         UsageError: A part of Olive's configuration is not supported.
@@ -63,5 +63,5 @@ def _notes(translation: Translation) -> tuple[str, ...]:
     keys = [entry.key for entry in translation.of(Status.APPROXIMATED)]
     if not keys:
         return ()
-    told = f"translated from Olive, not quite the same: {', '.join(keys)}"
-    return (f"{told} (`paretune import-olive` says how)",)
+    told = f"translated from Olive with differences: {', '.join(keys)}"
+    return (f"{told} (`paretune import-olive` lists the differences)",)

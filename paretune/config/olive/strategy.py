@@ -37,7 +37,9 @@ _OF = "a search strategy"
 _RULES: dict[str, Rule] = {
     "seed": takes("seed", whole),
     "max_time": takes("time", count, nearly="seconds of work in the whole study"),
-    "output_model_num": nearly("the best is packaged; `paretune pick` packages others"),
+    "output_model_num": nearly(
+        "only the best model is packaged; `paretune pick` packages another one"
+    ),
     "stop_when_goals_met": only(
         False, why="Olive's default", otherwise="a search goes on after its goals are met"
     ),
@@ -49,12 +51,12 @@ _RULES: dict[str, Rule] = {
 
 @dataclass(frozen=True)
 class Search:
-    """How is searched.
+    """The search.
 
     Attributes:
         on: Whether anything is searched.
-        parameters: Whether the passes' parameters are, or their alternatives only.
-        settings: What stands under ``search:``.
+        parameters: Whether the passes' parameters are searched, or only their alternatives.
+        settings: The settings of ``search:``.
     """
 
     on: bool
@@ -63,11 +65,11 @@ class Search:
 
 
 def translate_strategy(workflow: Workflow, ledger: Ledger) -> Search:
-    """Return how is searched.
+    """Return the search.
 
     Args:
         workflow: The configuration.
-        ledger: Told of every key.
+        ledger: Records the result for each key.
     """
     node = workflow.engine.take("search_strategy")
     if node is None:

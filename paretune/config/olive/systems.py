@@ -20,7 +20,7 @@ _DEFAULT_OF_DEVICE = {"cpu": "cpu", "gpu": "cuda"}
 _INTO = ("target", "providers")
 _SEVERAL = "several providers are a choice: `paretune search` tries each"
 _RUNS_HERE = "passes run on this machine, each in a process of its own"
-_STORED_TOKEN = ignores("the token that Hugging Face's tools have stored is used")
+_STORED_TOKEN = ignores("the access token stored by Hugging Face's tools is used")
 
 
 def translate_systems(workflow: Workflow, ledger: Ledger) -> list[str]:
@@ -28,7 +28,7 @@ def translate_systems(workflow: Workflow, ledger: Ledger) -> list[str]:
 
     Args:
         workflow: The configuration.
-        ledger: Told of every key.
+        ledger: Records the result for each key.
     """
     systems = _Systems(dict(workflow.systems), ledger)
     target, host = workflow.engine.take("target"), workflow.engine.take("host")
@@ -48,7 +48,7 @@ def translate_systems(workflow: Workflow, ledger: Ledger) -> list[str]:
             ledger.absent(
                 (*workflow.engine.path, "execution_providers"),
                 _INTO,
-                "Olive takes what its run-time offers; cpu here",
+                "Olive uses what its runtime offers; cpu here",
             )
     systems.close()
     return list(dict.fromkeys(providers))
@@ -82,15 +82,15 @@ class _Systems:
         return self._read[name]
 
     def host(self, node: Node) -> None:
-        """Speak for the system that passes run on; its accelerators are not the target's."""
+        """Record the system that passes run on; its accelerators are not the target's."""
         default = self.default
         self.providers(node, "the host")
         self.default = default
 
     def close(self) -> None:
-        """Speak for the systems that nothing names."""
+        """Record the systems without a reference."""
         for node in self.waiting.values():
-            self.ledger.no_effect(node.path, "nothing runs on it")
+            self.ledger.no_effect(node.path, "no pass runs on it")
 
     def _system(self, node: Node) -> list[str]:
         fields = Fields.of(node, self.ledger, nested="config")
@@ -124,13 +124,13 @@ class _Systems:
         return [provider for one in each for provider in self._accelerator(one)]
 
     def _devices(self, node: Node) -> None:
-        """Read the oldest form: the names of devices, their providers standing elsewhere."""
+        """Read the oldest form: the names of devices, with their providers at another key."""
         wrong = [one for one in node.value if str(one).lower() not in _OF_DEVICE]
         if wrong:
             self.ledger.unsupported(node.path, _no_device(wrong[0]))
             return
         self.default = tuple(_DEFAULT_OF_DEVICE[str(one).lower()] for one in node.value)
-        self.ledger.translated(node.path, ("target",), "the providers say it")
+        self.ledger.translated(node.path, ("target",), "the providers determine the device")
 
     def _accelerator(self, node: Node) -> list[str]:
         fields = Fields.of(node, self.ledger)
@@ -145,25 +145,25 @@ class _Systems:
                     self.ledger.no_effect(listed.path, "of a device that is not supported")
                 return []
         if device is not None:
-            self.ledger.translated(device.path, ("target",), "the providers say it")
+            self.ledger.translated(device.path, ("target",), "the providers determine the device")
         if listed is not None and listed.value:
             return _provider_list(listed, kind, self.ledger)
         if listed is not None:
-            self.ledger.no_effect(listed.path, "it is empty")
+            self.ledger.no_effect(listed.path, "the value is empty")
         if kind is None:
             return []
         provider = _DEFAULT_OF_DEVICE[kind]
         self.ledger.absent(
             (*fields.path, "execution_providers"),
             _INTO,
-            f"Olive takes what its run-time offers for a {kind}; {provider} here",
+            f"Olive uses what its runtime offers for a {kind}; {provider} here",
             Status.APPROXIMATED,
         )
         return [provider]
 
 
 def _provider_list(node: Node, device: str | None, ledger: Ledger) -> list[str]:
-    """Return our names of a list of execution providers."""
+    """Return paretune's names of a list of execution providers."""
     names: Json = node.value if isinstance(node.value, list) else [node.value]
     unknown = [one for one in names if not isinstance(one, str) or one not in _PROVIDERS]
     if unknown:

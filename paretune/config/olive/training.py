@@ -69,13 +69,17 @@ _RULES: dict[str, Rule] = {
         otherwise="paretune reports to no other service",
     ),
     "output_dir": nearly("paretune keeps no checkpoints; the adapter is in the store"),
-    "resume_from_checkpoint": refused("paretune starts each training anew"),
+    "resume_from_checkpoint": refused("paretune starts each training from the beginning"),
     "load_best_model_at_end": nearly(
         "the adapter is the training's last state; no earlier one is chosen", same=(False,)
     ),
     "deepspeed": only(False, why="not used", otherwise="paretune trains on one device"),
-    "fp16": ignores("Olive drops it too: torch_dtype says it"),
-    "bf16": only(False, why="torch_dtype says it", otherwise="say torch_dtype: bfloat16 instead"),
+    "fp16": ignores("Olive ignores it too; torch_dtype determines the type"),
+    "bf16": only(
+        False,
+        why="torch_dtype determines the type",
+        otherwise="write torch_dtype: bfloat16 instead",
+    ),
     "save_steps": _TEMPORARY,
     "save_strategy": _TEMPORARY,
     "save_total_limit": _TEMPORARY,
@@ -85,7 +89,7 @@ _RULES: dict[str, Rule] = {
     "disable_tqdm": _SHOWN,
     "dataloader_num_workers": ignores("examples are in memory before the training begins"),
     "remove_unused_columns": ignores("paretune hands over token ids only"),
-    "use_module_with_loss": ignores("only read with use_ort_trainer"),
+    "use_module_with_loss": ignores("Olive reads this key only with use_ort_trainer"),
 }
 _DEFAULTS: dict[Generation, dict[str, tuple[str, Json]]] = {
     Generation.NESTED: {
@@ -117,9 +121,9 @@ def training(
     Args:
         arguments: Olive's ``training_args``.
         at: Where the pass's parameters stand with us.
-        generation: Decides what is meant by what is not written.
-        ledger: Told of every key.
-        held_out: What the loss is measured on while training; may be nothing.
+        generation: Determines the defaults of missing keys.
+        ledger: Records the result for each key.
+        held_out: The data on which the loss is measured during training; may be empty.
     """
     reader = _Arguments(arguments, at, generation, ledger)
     found = reader.schedule() | reader.length()
@@ -142,7 +146,7 @@ class _Arguments:
         self._nested = generation is Generation.NESTED
 
     def take(self, *names: str) -> Node | None:
-        """Return a key that is there and not null."""
+        """Return a key that exists and is not null."""
         node = self._fields.take(*names)
         if node is not None and node.value is None:
             self._ledger.no_effect(node.path, NULL)
@@ -150,7 +154,7 @@ class _Arguments:
         return node
 
     def added(self, olives: str, ours: str, value: Json) -> None:
-        """Take down a default of Olive's that is written out."""
+        """Record a default of Olive that is written out."""
         self._ledger.absent(
             (*self._fields.path, olives), (*self._at, ours), f"Olive's default: {value}"
         )
@@ -176,17 +180,17 @@ class _Arguments:
             return found
         if steps is not None and steps.value not in (0, "0"):
             if ratio is not None:
-                self._ledger.no_effect(ratio.path, "warmup_steps comes first")
+                self._ledger.no_effect(ratio.path, "warmup_steps takes precedence")
             return found | {"warmup_steps": self._read(steps, takes("warmup_steps", whole))}
         if steps is not None:
-            self._ledger.no_effect(steps.path, "warmup_ratio says it")
+            self._ledger.no_effect(steps.path, "warmup_ratio takes precedence")
         if ratio is not None:
             return found | {"warmup_ratio": self._read(ratio, takes("warmup_ratio", number))}
         self.added("warmup_ratio", "warmup_ratio", _WARMUP)
         return found | {"warmup_ratio": _WARMUP}
 
     def length(self) -> dict[str, Json]:
-        """Return how long is trained; steps come before epochs."""
+        """Return the length of the training; steps take precedence over epochs."""
         steps, epochs = self.take("max_steps"), self.take("num_train_epochs")
         most: Json = 10000 if self._nested else -1
         if steps is not None:
@@ -195,7 +199,7 @@ class _Arguments:
             self.added("max_steps", "max_steps", most)
         if most is None or most > 0:
             if epochs is not None:
-                self._ledger.no_effect(epochs.path, f"max_steps comes first ({most})")
+                self._ledger.no_effect(epochs.path, f"max_steps takes precedence ({most})")
             return {"max_steps": most}
         if epochs is not None:
             return {"epochs": self._read(epochs, takes("epochs", number))}
@@ -203,7 +207,7 @@ class _Arguments:
         return {"epochs": _EPOCHS}
 
     def _positive_or_none(self, node: Node) -> Json:
-        """Return max_steps; -1 says that the epochs count; None if it is wrong."""
+        """Return max_steps; -1 means that the epochs are used; None if it is wrong."""
         try:
             most = whole(node.value)
         except ValueError as error:
@@ -212,7 +216,9 @@ class _Arguments:
         if most > 0:
             self._ledger.translated(node.path, (*self._at, "max_steps"))
         else:
-            self._ledger.translated(node.path, None, "the epochs say it")
+            self._ledger.translated(
+                node.path, None, "num_train_epochs determines the length of the training"
+            )
         return most
 
     def evaluation(
@@ -223,7 +229,7 @@ class _Arguments:
         held_out: dict[str, Json],
         logging: Json,
     ) -> dict[str, Json]:
-        """Return when the loss on what is held out is measured."""
+        """Return when the loss on the held-out data is measured."""
         if not held_out:
             for node in (when, steps, batch):
                 if node is not None:

@@ -1,4 +1,4 @@
-"""One Olive configuration as a whole: ours, and what became of every key of it."""
+"""Translates a whole Olive configuration, with the result for every key."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _HINT = "docs/from-olive.md lists what is translated, and into what."
 
 @dataclass(frozen=True)
 class Translation:
-    """What an Olive configuration became.
+    """A translated Olive configuration.
 
     Attributes:
         source: The JSON.
-        config: Our configuration; only of use if nothing is unsupported.
-        entries: What became of each key.
-        folders: Where Olive would keep its cache and its output.
-        origins: A key of ours to the key of the JSON that it came from.
+        config: Paretune's configuration; valid only if nothing is unsupported.
+        entries: The result for each key.
+        folders: The folders of Olive's cache and output.
+        origins: A key of paretune's configuration to the key of the JSON that it came from.
     """
 
     source: Source
@@ -53,11 +53,11 @@ class Translation:
         return not (choices or several or "search" in self.config)
 
     def require_whole(self) -> None:
-        """Refuse a configuration of which a part cannot be honoured.
+        """Refuse a configuration with unsupported keys.
 
         Raises:
             ConfigError: One key is unsupported.
-            UsageError: Several are; each is named, with its line.
+            UsageError: Several are; each is listed, with its line.
         """
         errors = [
             self.source.error(entry.path, f"not supported: {entry.why}")
@@ -72,13 +72,13 @@ class Translation:
             ordered = sorted(errors, key=lambda error: error.line or 0)
             told = "\n".join(str(error) for error in ordered)
             raise UsageError(
-                f"{len(errors)} things in this Olive configuration are not supported:\n{told}",
+                f"{len(errors)} keys of this Olive configuration are not supported:\n{told}",
                 hint=_HINT,
             )
 
 
 def is_olive(value: Json) -> bool:
-    """Return whether a configuration is Olive's: ours names no ``input_model``."""
+    """Return whether a configuration is Olive's, which has the key ``input_model``."""
     return isinstance(value, dict) and "input_model" in value
 
 
@@ -87,16 +87,16 @@ def translate(source: Source, placed: Callable[[str], str] = str) -> Translation
 
     Args:
         source: The JSON.
-        placed: Gives a path of the JSON as our configuration has to name it.
+        placed: Converts a path to the form that paretune's configuration needs.
 
     Raises:
-        ConfigError: It is no Olive configuration.
+        ConfigError: It is not an Olive configuration.
     """
     if not is_olive(source.value):
         raise source.error(
             (),
-            "no Olive configuration: it has no input_model",
-            "A configuration of paretune's own needs no import.",
+            "this is not a configuration of Olive: it has no input_model",
+            "A configuration of paretune needs no import.",
         )
     ledger = Ledger(source.value)
     workflow = read_workflow(source.value, ledger)
@@ -124,9 +124,9 @@ def translate(source: Source, placed: Callable[[str], str] = str) -> Translation
 
 
 def _check(chain: Chain, data: DataSets, ledger: Ledger) -> None:
-    """Make unsupported what our passes and data sets would not take.
+    """Mark keys as unsupported that paretune's passes and data sets do not accept.
 
-    Whether values go together is asked only where each of them is right.
+    Whether values fit together is checked only if each of them is valid.
     """
     for step in chain.steps:
         for parameter, why in pass_faults(step.counterpart.name, step.params):
@@ -145,7 +145,7 @@ def _check(chain: Chain, data: DataSets, ledger: Ledger) -> None:
 def _baseline(
     workflow: Workflow, chain: Chain, measured: Measured | None, search: Search, ledger: Ledger
 ) -> dict[str, Json]:
-    """Return the baseline: the input model where Olive measures it, else the recipe itself."""
+    """Return the baseline: the input model if Olive measures it, else the recipe itself."""
     wanted, node = evaluates_input(workflow, ledger)
     path = (*workflow.engine.path, "evaluate_input_model") if node is None else node.path
     if search.on:
@@ -155,7 +155,7 @@ def _baseline(
             ledger.approximated(
                 path,
                 None,
-                "the input model is measured all the same: it is what candidates are compared with",
+                "the input model is measured anyway, because candidates are compared with it",
             )
         return {}
     if measured is not None and wanted is not False:
@@ -179,7 +179,7 @@ def _baseline(
 
 
 def _measured(workflow: Workflow, measured: Measured | None, ledger: Ledger) -> dict[str, Json]:
-    """Return what is measured and what for; something has to be."""
+    """Return the evaluators and objectives; there is at least one of each."""
     found = measured or Measured()
     objectives = list(dict.fromkeys(metric for _, metric in found.objectives))
     evaluators = found.evaluators

@@ -261,7 +261,7 @@ REFUSED: list[tuple[dict[str, Any], dict[str, Any], str, str]] = [
     ({"lora_r": -1}, {}, "lora_r", "greater than or equal to 1"),
     ({"lora_alpha": 0.5}, {}, "lora_alpha", "whole number"),
     ({"lora_r": [8, 16]}, {}, "lora_r", "without a search strategy"),
-    ({"modules_to_save": ["lm_head"]}, {}, "modules_to_save", "the adapter alone"),
+    ({"modules_to_save": ["lm_head"]}, {}, "modules_to_save", "only the adapter"),
     ({"bias": "all"}, {}, "bias", "no biases"),
     ({"eval_dataset_size": -1}, {}, "eval_dataset_size", "share below 1"),
     ({"train_data_config": "tones"}, {}, "train_data_config", "Did you mean 'tone'?"),

@@ -11,7 +11,7 @@ from paretune.config.olive.entries import Ledger, Status
 def test_a_key_that_is_there_is_not_missing_too(rest: bool) -> None:
     """Though what is below it was spoken for piece by piece."""
     ledger = Ledger({"length": {"a": 1, "b": 2}})
-    ledger.unsupported(("length", "a"), "no such key")
+    ledger.unsupported(("length", "a"), "does not know this key")
     if rest:
         ledger.unsupported(("length",), "expected a number")
     ledger.absent(("length",), None, "Olive needs it", Status.UNSUPPORTED)

@@ -73,7 +73,7 @@ def test_the_command_writes_our_yaml_and_lists_every_key(tmp_path: Path) -> None
     assert "# - passes.l.config.torch_dtype: Olive's default is bfloat16" in text
     again = paretune("import-olive", "olive.json", cwd=tmp_path)
     assert again.returncode == 2
-    assert "olive.yaml is there already" in again.stderr
+    assert "olive.yaml already exists" in again.stderr
     assert "--out" in again.stderr
 
 
@@ -88,7 +88,7 @@ def test_what_is_unsupported_is_named_all_at_once_and_nothing_is_written(tmp_pat
     ):
         seen = paretune(*command, cwd=tmp_path)
         assert seen.returncode == 2
-        assert "4 things in this Olive configuration are not supported" in seen.stderr
+        assert "4 keys of this Olive configuration are not supported" in seen.stderr
         for place in (
             ":12: passes.c.type:",
             ":15: passes.a.type:",

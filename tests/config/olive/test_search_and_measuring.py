@@ -293,7 +293,7 @@ METRICS = "evaluators.e.metrics[0]."
                 },
             },
             "user_config.inference_settings",
-            "the target's",
+            "belong to the target",
         ),
         (
             {
@@ -305,7 +305,7 @@ METRICS = "evaluators.e.metrics[0]."
                 },
             },
             "user_config.inference_settings",
-            "the target's",
+            "belong to the target",
         ),
     ],
 )
