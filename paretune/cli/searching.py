@@ -145,7 +145,9 @@ def report(study: Path, as_json: bool) -> None:
     metavar="[METRIC=]TOLERANCE",
     help="Tolerance of the first objective (or METRIC) from the best value: 0.01, or 1%.",
 )
-@click.option("--prefer", metavar="METRIC", help="Objective that comes first in the choice.")
+@click.option(
+    "--prefer", metavar="METRIC", help="Objective that decides first which candidate is best."
+)
 @click.option("--out", type=UserPath(), help="Folder to write the package to.")
 @store_option
 @json_option

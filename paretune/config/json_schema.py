@@ -77,7 +77,10 @@ def schema() -> dict[str, Any]:
         found = kind.Params.model_json_schema()
         definitions.update(found.pop("$defs", {}))
         evaluators[name] = {**found, "description": _first_line(kind.__doc__)}
-    optional = {"type": "boolean", "description": "Also try without it."}
+    optional = {
+        "type": "boolean",
+        "description": "Whether recipes without this pass are tried, too.",
+    }
     definitions["entry"] = {
         "anyOf": [
             {"enum": sorted(passes)},

@@ -78,4 +78,7 @@ def _to_blame(choice: EvaluatorChoice, case: Case, most: int) -> tuple[tuple[str
     if room >= _LEAST[name]:
         return key, f"Set {name} to {room} or less."
     others = " and ".join(part for part in parts if part != name)
-    return key, f"The sum may be at most {most - 1} tokens: reduce {others}, too."
+    return (
+        key,
+        f"{', '.join(parts)} may be at most {most - 1} tokens together: reduce {others}, too.",
+    )

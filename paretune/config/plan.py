@@ -40,7 +40,7 @@ class SearchSettings:
         trials: Maximum number of candidates that run a job.
         time_s: Maximum seconds.
         seed: Seed of sampled strategies.
-        prefer: Objective that comes first in the choice.
+        prefer: Objective that decides first which candidate is best.
         job_time_s: Maximum seconds of one job.
         job_memory_mb: Maximum MB of one job.
         finals_s: Maximum seconds of the re-measurement of the finalists.

@@ -92,7 +92,8 @@ class SearchSection(Section):
     time: Seconds | None = Field(None, description="Maximum time of the study: 90s, 10m, 2h.")
     seed: int = Field(0, description="Seed of a sampled search, which makes its order repeatable.")
     prefer: str | None = Field(
-        None, description="Objective that comes first in the choice, instead of the first one."
+        None,
+        description="Objective that decides first which candidate is best; default: the first one.",
     )
     job_time: Seconds = Field(
         3600.0, description="Maximum time of one job (a build, a measurement)."

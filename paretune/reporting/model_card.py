@@ -67,7 +67,7 @@ def write_model_card(
         lines.append("The input model, unchanged.")
     lines += ["", "`paretune run recipe.yaml` builds and measures it again.", ""]
     if results["constraints"]:
-        lines += ["## Constraints it meets", ""]
+        lines += ["## Constraints of the search", ""]
         lines += [f"- {escaped(c['text'])}" for c in results["constraints"]]
         lines.append("")
     lines += [

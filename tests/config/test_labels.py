@@ -58,7 +58,7 @@ def test_a_label_that_training_never_shows(tmp_path: Path) -> None:
         DataError, match=r"row 2 has the answer 'B', which does not occur in d\.train"
     ):
         notes(found, "d.train")
-    with pytest.raises(DataError, match="It shows 'b'"):
+    with pytest.raises(DataError, match="It has 'b'"):
         notes(found, "d.train")
     assert any("equal except for case" in note for note in notes(found))
 
@@ -87,8 +87,8 @@ def test_only_one_label_is_left(tmp_path: Path) -> None:
         ("joy", "joy ", "spaces"),
         ("a b", "a  b", "spaces"),
         ("a b", "a\u00a0b", "spaces"),
-        ("joy", "joy\u200b", "unseen"),
-        ("joy", "\ufeffjoy", "unseen"),
+        ("joy", "joy\u200b", "invisible"),
+        ("joy", "\ufeffjoy", "invisible"),
         ("é", "e\u0301", "Unicode form"),
     ],
 )

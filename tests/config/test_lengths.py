@@ -46,7 +46,7 @@ def test_what_fits_is_let_pass(folder: Path) -> None:
         (
             {"context": 250, "prompt_tokens": 300},
             "prompt_tokens",
-            "The sum may be at most 255 tokens: reduce new_tokens and context, too",
+            "may be at most 255 tokens together: reduce new_tokens and context, too",
         ),
     ],
 )

@@ -144,7 +144,7 @@ def test_the_largest_number_of_new_tokens_that_leaves_room_is_told(
     assert (
         "60 new tokens leave 4 tokens of the model's context of 64 for a prompt" in wrong["message"]
     )
-    assert "of d 3 rows (1, 2, 3) need up to" in wrong["message"]
+    assert "in d, 3 rows (1, 2, 3) need up to" in wrong["message"]
     largest = int(wrong["hint"].split("max_new_tokens to ")[1].split()[0])
     assert 1 <= largest < 60
     for new, fits in ((largest, True), (largest + 1, False)):

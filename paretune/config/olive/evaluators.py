@@ -269,8 +269,8 @@ class _Reader:
         evaluator, metric = found
         if better is not None:
             right = metric not in LOWER
-            other = f"the better values of {metric} are at the other end"
-            rule = only(right, why=f"the direction of {metric}", otherwise=other)
+            other = f"{'higher' if right else 'lower'} values of {metric} are better"
+            rule = only(right, why=f"{metric} has this direction", otherwise=other)
             one(rule, better, ledger, of="a part of a metric")
         ledger.approximated(name.path, ("evaluate", evaluator), f"{metric}: {_HOW[metric]}")
         self._found.evaluators.setdefault(evaluator, {})

@@ -222,7 +222,7 @@ def test_json_that_pyyaml_alone_would_not_read(tmp_path: Path) -> None:
 
 def test_a_strangers_file_has_limits_and_writes_nothing_between_the_lines(tmp_path: Path) -> None:
     deep = '{"input_model": ' + "[" * 60 + "]" * 60 + "}"
-    with pytest.raises(ConfigError, match="large or deep"):
+    with pytest.raises(ConfigError, match="levels deep"):
         open_source(deep, "x.json")
     with pytest.raises(ConfigError, match="larger than"):
         open_source('{"input_model": "' + "x" * (1 << 20) + '"}', "x.json")

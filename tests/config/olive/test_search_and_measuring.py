@@ -281,7 +281,7 @@ METRICS = "evaluators.e.metrics[0]."
                 "sub_types": [{"name": "avg", "higher_is_better": True}],
             },
             "sub_types[0].higher_is_better",
-            "the other way",
+            "are better",
         ),
         (
             {
