@@ -51,6 +51,9 @@ class Evaluator(Protocol):
         name: As in the configuration.
         version: Raise it whenever the same model gives other numbers.
         Params: Its parameters.
+        needs: Optional. What a session must do for it, of `paretune.runtimes.base.CAPABILITIES`
+            (``("scores",)``); ``()``: nothing but that the model loads. Without it the search does
+            not check this before it runs.
         rungs: The rungs it can measure at, cheapest first; the last one is its final word.
         params: This instance's parameters.
         metrics: What this instance yields (may depend on the parameters).
@@ -112,6 +115,7 @@ class EvaluatorBase(ABC):
     name: ClassVar[str]
     version: ClassVar[int] = 1
     Params: ClassVar[type[declared.Params]] = NoParams
+    needs: ClassVar[tuple[str, ...] | None] = None
     rungs: ClassVar[tuple[Rung, ...]] = (Rung.FULL,)
     fresh_process: ClassVar[bool] = False
 

@@ -36,6 +36,7 @@ class Footprint(EvaluatorBase):
     """
 
     name = "footprint"
+    needs = ()
     Params = FootprintParams
     params: FootprintParams
     rungs = (Rung.SMOKE, Rung.FULL)

@@ -9,18 +9,16 @@ from __future__ import annotations
 import json
 import signal
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paretune.core.errors import TransientError, UsageError
+from paretune.core.model import ModelKind
 from paretune.models.containment import check_model
-from paretune.runtimes.genai_adapters import Switch
+from paretune.runtimes.serving import required_runtime
 
 if TYPE_CHECKING:
     import subprocess
-
-_TOKENS = 16
 
 
 def told_by(
@@ -65,7 +63,7 @@ def probe(folder: Path, kind: str, threads: int) -> dict[str, float]:
         check_model(folder)
     except UsageError as error:
         sys.exit(error.message)  # the last line is what is told of a process that failed
-    load_s = _genai(folder, threads) if kind == "genai" else _torch(folder, threads)
+    load_s = required_runtime(ModelKind(kind)).load_s(folder, threads)
     return {"load_s": load_s, "peak_memory_mb": peak_bytes() / 1e6}
 
 
@@ -84,49 +82,6 @@ def peak_bytes() -> int:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
-
-
-def _genai(folder: Path, threads: int) -> float:
-    from paretune.runtimes.serving import import_genai
-
-    og = import_genai()
-    start = time.perf_counter()
-    config = og.Config(str(folder))
-    options = {"intra_op_num_threads": threads, "inter_op_num_threads": 1}
-    config.overlay(json.dumps({"model": {"decoder": {"session_options": options}}}))
-    model = og.Model(config)
-    adapters = Switch(og, model, folder)
-    load_s = time.perf_counter() - start
-    params = og.GeneratorParams(model)
-    params.set_search_options(max_length=2 * _TOKENS, do_sample=False)
-    generator = adapters.apply(og.Generator(model, params))
-    generator.append_tokens([1] * _TOKENS)
-    for _ in range(_TOKENS - 1):
-        if generator.is_done():
-            break
-        generator.generate_next_token()
-    return load_s
-
-
-def _torch(folder: Path, threads: int) -> float:
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    torch.set_num_threads(threads)
-    start = time.perf_counter()
-    model = AutoModelForCausalLM.from_pretrained(
-        folder,
-        dtype=torch.float32,
-        use_safetensors=True,
-        local_files_only=True,
-        trust_remote_code=False,
-    )
-    load_s = time.perf_counter() - start
-    with torch.inference_mode():
-        model.generate(
-            torch.ones((1, _TOKENS), dtype=torch.long), max_new_tokens=_TOKENS, do_sample=False
-        )
-    return load_s
 
 
 def main() -> None:

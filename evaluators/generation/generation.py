@@ -44,7 +44,8 @@ from paretune.evaluators.generation.workload import (
 )
 from paretune.models.context_length import most_tokens
 from paretune.models.handle import vocabulary_of
-from paretune.runtimes.serving import Session, open_session
+from paretune.runtimes.base import Session
+from paretune.runtimes.serving import open_session
 from paretune.stats.pooling import PROTOCOL
 
 _OF_A_CASE = (
@@ -123,6 +124,7 @@ class Generation(EvaluatorBase):
 
     name = "generation"
     version = 2
+    needs = ("scores",)
     Params = GenerationParams
     params: GenerationParams
     rungs = (Rung.ROUGH, Rung.FULL)

@@ -15,7 +15,8 @@ from paretune.data.context import Context
 from paretune.data.example_tokens import ExampleEncoder
 from paretune.evaluators.examples import ExampleEvaluator, share
 from paretune.models.context_length import most_tokens
-from paretune.runtimes.serving import Session, open_session, score_continuations
+from paretune.runtimes.base import Session, score_continuations
+from paretune.runtimes.serving import open_session
 from paretune.stats.by_example import CLASSES
 from paretune.stats.intervals import CONFIDENCE
 
@@ -44,6 +45,7 @@ class Classification(ExampleEvaluator[int]):
 
     name = "classification"
     version = 2
+    needs = ("scores",)
     Params = ClassificationParams
     params: ClassificationParams
     metrics = (

@@ -34,6 +34,7 @@ class ExactMatch(ExampleEvaluator[bool]):
 
     name = "exact_match"
     version = 2
+    needs = ("generates",)
     Params = ExactMatchParams
     params: ExactMatchParams
     metrics = (MetricSpec("exact_match", "fraction", "maximize", device=False),)

@@ -17,7 +17,8 @@ from paretune.data.prompts import prompt_ids
 from paretune.evaluators.base import Budget, EvaluatorBase
 from paretune.evaluators.examples import shuffled
 from paretune.models.context_length import most_tokens
-from paretune.runtimes.serving import log_softmax, open_session
+from paretune.runtimes.base import log_softmax
+from paretune.runtimes.serving import open_session
 from paretune.stats.intervals import student_t
 from paretune.stats.window_bounds import ORDER, TOKENS, WINDOWS
 
@@ -51,6 +52,7 @@ class Perplexity(EvaluatorBase):
 
     name = "perplexity"
     version = 2
+    needs = ("scores",)
     Params = PerplexityParams
     params: PerplexityParams
     rungs = (Rung.ROUGH, Rung.FULL)

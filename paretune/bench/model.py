@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from paretune.bench.device import device_line, value_of
+from paretune.config.measurable import misfits, need_of
 from paretune.core.candidate import RuntimeSettings
 from paretune.core.device_profile import DeviceProfile
 from paretune.core.errors import UsageError
@@ -31,11 +32,6 @@ from paretune.targets.launchers.local import LocalTarget
 _EVALUATORS = ("generation", "footprint")
 _LIMITS = Limits(seconds=600.0)
 _SHARES = {"decode_ms_p50": "decode_share", "ttft_ms_p50": "ttft_share"}
-_HINTS = {
-    ModelKind.HF_ADAPTER: "Merge it into its base model first (pass `merge`).",
-    ModelKind.ONNX: "Build the model from its Hugging Face folder with the pass `genai`: the "
-    "folder it writes has the genai_config.json that text generation needs.",
-}
 
 
 def bench_model(
@@ -66,12 +62,9 @@ def bench_model(
         StateError: The device's profile is damaged.
     """
     model = open_model(path)
-    if model.kind not in (ModelKind.GENAI, ModelKind.HF):
-        kind = "an adapter" if model.kind is ModelKind.HF_ADAPTER else f"of kind {model.kind.value}"
-        raise UsageError(
-            f"model {str(path)!r} is {kind}, which cannot be run by itself",
-            hint=_HINTS.get(model.kind, "Give a GenAI or a Hugging Face folder."),
-        )
+    needs = [need_of(name, {}) for name in _EVALUATORS]
+    for misfit in misfits(model.kind, needs, f"model {str(path)!r}"):
+        raise UsageError(misfit.message, hint=misfit.hint)
     if target is None:
         with LocalTarget() as made:
             return bench_model(path, made, threads=threads, store_root=store_root)
@@ -86,15 +79,15 @@ def bench_model(
         package = lay_out(model, runtime, Path(folder, "package"), link=True)
         for name in _EVALUATORS:
             measured |= _measured(target, package, runtime, name, floor)
-    needs = _needs(target, model, runtime, calm, measured)
+    roof = _needs(target, model, runtime, calm, measured)
     return {
         "device": info.to_json(),
         "model": model.to_json(),
         "runtime": runtime.to_json(),
         "measurements": [m.to_json() for m in measured.values()],
         "noise_floor": floor,
-        "roofline": needs,
-        "no_roofline": _why_no_share(needs, profile, store_root),
+        "roofline": roof,
+        "no_roofline": _why_no_share(roof, profile, store_root),
         "problems": [asdict(trouble) for trouble in issues(around)],
     }
 

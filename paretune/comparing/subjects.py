@@ -7,21 +7,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from paretune.config.measurable import misfits, need_of
 from paretune.core.candidate import RuntimeSettings, describe
 from paretune.core.device import TargetInfo
 from paretune.core.errors import StateError, UsageError
-from paretune.core.jsontools import read_json
-from paretune.core.model import Model, ModelKind
+from paretune.core.model import Model
 from paretune.core.result import TrialResult
 from paretune.core.user_paths import default_store
 from paretune.models.handle import open_model
 from paretune.reporting.opened import lacking, open_study
 from paretune.reporting.outputs import input_model
 from paretune.reporting.picking import resolved_config
+from paretune.runtimes.serving import runtime_of
 from paretune.store.artifacts import Store
 
 _STUDY = re.compile(r"(?P<folder>.+?)(?:#(?P<id>\d+))?")
-_SERVED = (ModelKind.GENAI, ModelKind.HF)
 
 
 @dataclass(frozen=True)
@@ -101,23 +101,16 @@ def _open(
     if number is not None or (folder / "candidates").is_dir():
         return _of_study(text, label, folder, number, threads, store)
     model = open_model(folder)
-    if model.kind not in _SERVED:
-        raise UsageError(
-            f"{text!r} is a model of kind {model.kind.value}, which cannot be run by itself",
-            hint="Compare models that generate: a Hugging Face folder, or a GenAI package."
-            + (" Merge an adapter first." if model.kind is ModelKind.HF_ADAPTER else ""),
-        )
+    for misfit in misfits(model.kind, [need_of("generation", {})], repr(text)):
+        raise UsageError(misfit.message, hint=misfit.hint)
     runtime = RuntimeSettings("cpu", threads or _own_threads(model) or device.cores)
     return Subject(label, text, model, runtime, model.kind.value)
 
 
 def _own_threads(model: Model) -> int | None:
-    """Return the thread count in a package's settings."""
-    if model.kind is not ModelKind.GENAI:
-        return None
-    settings = read_json(model.path / "genai_config.json")["model"]["decoder"]
-    own = settings.get("session_options", {}).get("intra_op_num_threads")
-    return own if isinstance(own, int) and own > 0 else None
+    """Return the threads that a package is written to run with."""
+    served = runtime_of(model.kind)
+    return None if served is None else served.configured_threads(model.path)
 
 
 def _of_study(

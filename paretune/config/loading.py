@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from paretune.config.booleans import misplaced_in
 from paretune.config.data_use import check_data
 from paretune.config.given import read_config
+from paretune.config.kinds import check_kinds
 from paretune.config.lengths import check_lengths
 from paretune.config.limits import read_constraints
 from paretune.config.model_source import find_model
@@ -20,21 +21,19 @@ from paretune.config.objectives import against_the_grain, read_objectives
 from paretune.config.plan import Aside, EvaluatorChoice, Plan, SearchSettings
 from paretune.config.reading import read_source
 from paretune.config.schema import ConfigFile, SearchSection, TargetSection, seconds
-from paretune.config.space_building import SpaceReader, fitting_kinds, shown
+from paretune.config.space_building import SpaceReader, shown
 from paretune.config.yaml_source import Path as KeyPath
 from paretune.config.yaml_source import Source
-from paretune.core.candidate import Candidate, RuntimeSettings, Step
+from paretune.core.candidate import Candidate, RuntimeSettings
 from paretune.core.errors import ConfigError, UsageError, nearest
 from paretune.core.fidelity import METRICS as FIDELITY
 from paretune.core.measurement import MetricSpec
-from paretune.core.model import ModelKind
 from paretune.core.resources import physical_cores
 from paretune.core.user_paths import expanded
 from paretune.data.catalog import DataCatalog, DataSpec, Split, columns_of, references_of
-from paretune.models.handle import detect_kind
 from paretune.registry import find_evaluator, is_ours, names
 from paretune.search.constraints import Objective
-from paretune.search.space import PassSlot, Space, Stage
+from paretune.search.space import PassSlot, Space
 from paretune.targets.device.providers import PROVIDERS
 
 
@@ -162,7 +161,7 @@ class _Reader:
         recipes = [baseline or (), *(c.recipe for c in try_first)]
         base = base_model(model, self.root, self.wrong, allow_network, trust_remote_code)
         self.stop_if_wrong()
-        self.kinds(model, stages, recipes)
+        check_kinds(model, stages, baseline, try_first, evaluators, self.wrong)
         model_notes = look_at_model(model, base, self.wrong)
         catalog = DataCatalog(config.data, self.root, allow_network)
         notes = (*limit_notes, *against_the_grain(objectives, constraints, metrics))
@@ -427,28 +426,6 @@ class _Reader:
                         f"{seen[ref]!r}",
                         "Rename one of the two data sets.",
                     )
-
-    def kinds(
-        self, model: Path, stages: tuple[Stage, ...], recipes: Iterable[tuple[Step, ...]]
-    ) -> None:
-        """Refuse passes whose kinds do not fit together, and recipes that end with an adapter."""
-        begin = frozenset({detect_kind(model)})
-        first = "The input model is an adapter: put `merge` first, to merge it into its base."
-        hint = first if begin == {ModelKind.HF_ADAPTER} else None
-        chains: list[tuple[KeyPath, tuple[Stage, ...]]] = [(("passes",), stages)]
-        for recipe in recipes:
-            if recipe:
-                chains.append((("baseline",), tuple(PassSlot(step.name) for step in recipe)))
-        for key, chain in chains:
-            out, why = fitting_kinds(chain, begin, "the input model")
-            if why is not None:
-                self.wrong(key, f"these passes do not fit together: {why}", hint)
-            elif out == {ModelKind.HF_ADAPTER}:
-                self.wrong(
-                    key,
-                    "the last pass produces an adapter, which cannot be measured by itself",
-                    "Add `merge` or `genai_adapter` after it.",
-                )
 
 
 def _of_others(evaluators: Iterable[EvaluatorChoice]) -> frozenset[str]:

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from paretune.config.measurable import misfits, need_of
 from paretune.core.candidate import Candidate, RuntimeSettings, Step
 from paretune.core.device_profile import DeviceProfile
 from paretune.core.estimate import DataSize
@@ -67,6 +68,7 @@ class PreparedSearch:
         self.baseline = self._baseline()
         self.inputs = gather(plan, self.model, self.catalog, (self.baseline, *plan.try_first))
         self._sizes: dict[str, DataSize] = {}
+        self._reasons: dict[ModelKind, str | None] = {}
         try:
             asked = ask(plan, self.baseline, self.target, store)
         except BaseException:
@@ -141,7 +143,21 @@ class PreparedSearch:
     def look(self, candidate: Candidate) -> Foresight:
         """Return why a candidate cannot work on this machine, or what it is expected to cost."""
         why = check_provider(candidate.runtime.provider, self.device)
-        return Foresight(why) if why is not None else self._prechecks.look(candidate)
+        if why is not None:
+            return Foresight(why)
+        foresight = self._prechecks.look(candidate)
+        if foresight.reason is not None:
+            return foresight
+        recipe = candidate.recipe
+        kind = find_pass(recipe[-1].name).produces if recipe else self.model.kind
+        return replace(foresight, reason=self._unmeasurable(kind))
+
+    def _unmeasurable(self, kind: ModelKind) -> str | None:
+        """Return why a model of some kind cannot be measured, and what to do; None if it can."""
+        if kind not in self._reasons:
+            found = misfits(kind, [need_of(e.name, e.params) for e in self.plan.evaluators])
+            self._reasons[kind] = f"{found[0].message}. {found[0].hint}" if found else None
+        return self._reasons[kind]
 
     def _data_size(self, ref: str) -> DataSize:
         """Return how much there is in a data set."""

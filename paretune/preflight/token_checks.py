@@ -131,7 +131,7 @@ def looked_at(
     from paretune.data.catalog import DataCatalog
     from paretune.models.context_length import most_tokens
     from paretune.models.handle import detect_kind
-    from paretune.runtimes.serving import hf_tokenizer
+    from paretune.runtimes.base import hf_tokenizer
 
     path = Path(folder)
     try:

@@ -13,7 +13,9 @@ from paretune.core.model import Model, ModelKind
 from paretune.models.adapted import load_adapted
 from paretune.models.comparison_text import TEXT
 from paretune.models.containment import check_model
-from paretune.runtimes.serving import Logits, Session, TorchSession, hf_tokenizer, open_session
+from paretune.runtimes.base import Logits, Session, hf_tokenizer
+from paretune.runtimes.serving import open_session
+from paretune.runtimes.torch import TorchSession
 
 LENGTHS = (16, 144)
 """Tokens of the sequences; a context that is shorter cuts them."""

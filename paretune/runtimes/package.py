@@ -5,20 +5,18 @@ What is measured is what is shipped: evaluators are given the folder that `lay_o
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any
 
 from paretune.core.candidate import RuntimeSettings
 from paretune.core.errors import StateError
-from paretune.core.model import Model, ModelKind
+from paretune.core.model import Model
 from paretune.models.containment import check_model
 from paretune.models.pickles import SUFFIXES as PICKLED
+from paretune.runtimes.serving import runtime_of
 
 _LINK_FROM_BYTES = 1 << 20
-_GENAI_PROVIDERS = {"cuda": "cuda", "dml": "dml"}
 
 
 def lay_out(model: Model, runtime: RuntimeSettings, out: Path, *, link: bool) -> Model:
@@ -26,7 +24,7 @@ def lay_out(model: Model, runtime: RuntimeSettings, out: Path, *, link: bool) ->
 
     Args:
         model: The built artifact; it is not changed.
-        runtime: Provider and threads to write into ``genai_config.json``.
+        runtime: Provider and threads to write into it, where its format holds them.
         out: The folder to make; it must not exist.
         link: True: large files become hard links (for measuring; nothing writes there).
             False: everything is copied (for handing over).
@@ -43,10 +41,9 @@ def lay_out(model: Model, runtime: RuntimeSettings, out: Path, *, link: bool) ->
             hint="Was the store cleaned, or the model moved? The same search once more builds what "
             "is missing.",
         ) from error
-    if model.kind is ModelKind.GENAI:
-        config = out / "genai_config.json"
-        settings = with_runtime(json.loads(config.read_text(encoding="utf-8")), runtime)
-        config.write_text(json.dumps(settings, indent=4) + "\n", encoding="utf-8")
+    served = runtime_of(model.kind)
+    if served is not None:
+        served.configure(out, runtime)
     return Model(model.kind, out, model.digest, model.base)
 
 
@@ -77,19 +74,3 @@ def _link(source: Path, target: Path) -> None:
         os.link(source.resolve(), target)  # a link in a model becomes a file in a package
     except OSError:  # another file system, or one without hard links
         shutil.copyfile(source, target)
-
-
-def with_runtime(config: dict[str, Any], runtime: RuntimeSettings) -> dict[str, Any]:
-    """Return a ``genai_config.json`` with provider and threads in its session options.
-
-    Args:
-        config: The file's content; changed in place.
-        runtime: What to write.
-    """
-    options = config["model"]["decoder"].setdefault("session_options", {})
-    options["intra_op_num_threads"] = runtime.threads
-    options["inter_op_num_threads"] = 1
-    name = _GENAI_PROVIDERS.get(runtime.provider)
-    # The processor is what runs where no provider is listed.
-    options["provider_options"] = [] if name is None else [{name: {}}]
-    return config

@@ -339,7 +339,7 @@ def _run(folder: Path, ids: Sequence[int]) -> list[Any]:
     """Return a build's logits of all tokens: appended at once, and the last ones one by one."""
     import numpy as np
 
-    from paretune.runtimes.serving import import_genai
+    from paretune.runtimes.genai import import_genai
 
     genai = import_genai()
     model = genai.Model(str(folder))
@@ -365,7 +365,7 @@ def _run(folder: Path, ids: Sequence[int]) -> list[Any]:
 def _divergence(source: Any, built: Any) -> float:
     import numpy as np
 
-    from paretune.runtimes.serving import log_softmax
+    from paretune.runtimes.base import log_softmax
 
     p = log_softmax(source[:, : built.shape[1]])
     found = float((np.exp(p) * (p - log_softmax(built))).sum(-1).mean())

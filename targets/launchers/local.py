@@ -20,6 +20,7 @@ from paretune.core.errors import StateError, UsageError
 from paretune.core.job import JOB_MEMORY_SHARE, Job, JobResult
 from paretune.core.resources import free_memory, total_memory
 from paretune.registry import BUILTIN, find_evaluator
+from paretune.runtimes.serving import RUNTIMES as SERVED_BY
 from paretune.store.staging import Staging
 from paretune.targets.device.fingerprint import device, gpu_names
 from paretune.targets.interleave import interleave
@@ -42,7 +43,7 @@ PRELOADED = (
     *WORKER,
     *RUNTIMES,
     "onnxruntime_genai.models.builder",
-    "paretune.runtimes.serving",
+    *sorted({place.partition(":")[0] for place in SERVED_BY.values()}),
     *sorted(
         {
             place.partition(":")[0]

@@ -11,7 +11,8 @@ from paretune.core.measurement import Rung
 from paretune.core.model import Model
 from paretune.data.prompts import prompt_ids
 from paretune.models.handle import folder_bytes
-from paretune.runtimes.serving import log_softmax, open_session
+from paretune.runtimes.base import log_softmax
+from paretune.runtimes.serving import open_session
 from tests.model_fixtures import Measure
 from tests.pass_bench import FakeDataset, FakeExample
 

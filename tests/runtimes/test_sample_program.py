@@ -18,8 +18,8 @@ from paretune.models.handle import open_model
 from paretune.passes.genai.adapter import GenaiAdapter
 from paretune.passes.genai.genai import Genai
 from paretune.passes.genai.tokenizer import NOTE
+from paretune.runtimes.base import hf_tokenizer
 from paretune.runtimes.sample_program import write_sample
-from paretune.runtimes.serving import hf_tokenizer
 from paretune.study.example_prompt import (
     FILE,
     GENERAL,

@@ -7,7 +7,23 @@ import pytest
 from paretune.core.candidate import RuntimeSettings
 from paretune.core.errors import InvalidArtifactError
 from paretune.core.model import Model, ModelKind
-from paretune.runtimes.serving import log_softmax, open_session, score_continuations
+from paretune.models.handle import open_model
+from paretune.runtimes.base import (
+    CAPABILITIES,
+    Generates,
+    Runs,
+    Scores,
+    log_softmax,
+    score_continuations,
+)
+from paretune.runtimes.serving import (
+    RUNTIMES,
+    load_session,
+    open_session,
+    required_runtime,
+    runtime_of,
+)
+from tests.onnx_networks import write_network
 
 CPU = RuntimeSettings("cpu", 1)
 PROMPT = [1, 40, 77, 12, 99]
@@ -86,3 +102,29 @@ def test_a_context_that_is_too_small_is_said(tiny_genai: Model) -> None:
     ]
     with pytest.raises(InvalidArtifactError, match="context holds"):
         open_session(tiny_genai, CPU).begin([1] * (size + 1), 1)
+
+
+@pytest.mark.parametrize("kind", ["tiny", "tiny_genai"])
+def test_a_session_does_what_its_runtime_offers(kind: str, request: pytest.FixtureRequest) -> None:
+    model = request.getfixturevalue(kind)
+    runtime = required_runtime(model.kind)
+    assert model.kind in runtime.kinds
+    session = load_session(model, CPU)
+    protocols = {"generates": Generates, "scores": Scores, "runs": Runs}
+    assert set(protocols) == set(CAPABILITIES)
+    for word, protocol in protocols.items():
+        assert isinstance(session, protocol) == (word in runtime.offers)
+    assert len(runtime.smoke(model, session)["tokens"]) >= 1
+
+
+def test_each_kind_has_the_runtime_that_runs_it_or_none() -> None:
+    for kind in ModelKind:
+        runtime = runtime_of(kind)
+        assert (runtime is None) == (kind not in RUNTIMES)
+        assert runtime is None or kind in runtime.kinds
+
+
+def test_what_no_runtime_runs_is_refused_and_never_taken_for_another(tmp_path: Path) -> None:
+    model = open_model(write_network(tmp_path / "network"))
+    with pytest.raises(InvalidArtifactError, match="kind onnx cannot be run"):
+        open_session(model, CPU)

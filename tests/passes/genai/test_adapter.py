@@ -15,8 +15,8 @@ from paretune.core.model import Model, ModelInfo, ModelKind
 from paretune.models.handle import open_model
 from paretune.passes.genai.adapter import GenaiAdapter
 from paretune.passes.genai.options import GenaiParams
+from paretune.runtimes.genai import GenaiSession
 from paretune.runtimes.genai_adapters import FILE, add_adapter, read_adapters
-from paretune.runtimes.serving import GenaiSession
 from tests.pass_bench import Bench
 
 TOKENS = [1, 40, 41, 50, 7, 99]

@@ -1,0 +1,81 @@
+"""Kinds of model along a recipe: each pass takes what comes in, and what comes out is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from paretune.config.measurable import Need, misfits, need_of
+from paretune.config.plan import EvaluatorChoice
+from paretune.config.space_building import fitting_kinds
+from paretune.config.yaml_source import Path as KeyPath
+from paretune.core.candidate import Candidate, Step
+from paretune.core.errors import UsageError
+from paretune.core.model import ModelKind
+from paretune.models.handle import detect_kind
+from paretune.search.space import PassSlot, Stage
+
+Wrong = Callable[[KeyPath, str, str | None], None]
+_MERGE_FIRST = "An adapter is merged into its base first: put `merge` at the beginning."
+
+
+def check_kinds(
+    model: Path,
+    stages: tuple[Stage, ...],
+    baseline: tuple[Step, ...] | None,
+    try_first: Sequence[Candidate],
+    evaluators: Sequence[EvaluatorChoice],
+    wrong: Wrong,
+) -> None:
+    """Refuse a chain of passes that no model goes through, or whose results cannot be measured.
+
+    Where some of the results can be measured, the other candidates are skipped one by one
+    (`paretune.preflight.prepared`).
+
+    Args:
+        model: The input model.
+        stages: The space.
+        baseline: Its recipe, if one is named.
+        try_first: Candidates to try first.
+        evaluators: What is measured.
+        wrong: Told of each mistake: key, message and hint.
+    """
+    begin = frozenset({detect_kind(model)})
+    needs = _needs(evaluators, wrong)
+    chains: list[tuple[KeyPath, tuple[Stage, ...]]] = [(("passes",), stages)]
+    if baseline is not None:
+        chains.append((("baseline",), _slots(baseline)))
+    chains += [(("try_first", i), _slots(c.recipe)) for i, c in enumerate(try_first)]
+    for key, chain in chains:
+        out, why = fitting_kinds(chain, begin, "the input model")
+        if why is not None:
+            hint = _MERGE_FIRST if begin == {ModelKind.HF_ADAPTER} else None
+            wrong(key, f"these passes do not fit together: {why}", hint)
+            continue
+        what = "what comes out" if chain else "the input model"
+        found = [misfits(kind, needs, what) for kind in sorted(out)]
+        if not all(found):
+            continue
+        for misfit in (misfit for each in found for misfit in each):
+            if misfit.position is not None:
+                name = needs[misfit.position].evaluator
+                wrong(("evaluate", misfit.position, name), misfit.message, misfit.hint)
+            else:
+                at = ("model",) if key == ("passes",) and not chain else key
+                wrong(at, misfit.message, misfit.hint)
+
+
+def _needs(evaluators: Iterable[EvaluatorChoice], wrong: Wrong) -> list[Need]:
+    """Return what the evaluators need of a session; what is wrong with that is told."""
+    found = []
+    for i, choice in enumerate(evaluators):
+        try:
+            found.append(need_of(choice.name, choice.params))
+        except UsageError as error:
+            wrong(("evaluate", i, choice.name), error.message, error.hint)
+            found.append(Need(choice.name, None))
+    return found
+
+
+def _slots(recipe: tuple[Step, ...]) -> tuple[Stage, ...]:
+    return tuple(PassSlot(step.name) for step in recipe)

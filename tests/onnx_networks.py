@@ -1,0 +1,33 @@
+"""Small real ONNX networks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+
+def write_network(folder: Path, width: int = 8, classes: int = 3, seed: int = 0) -> Path:
+    """Write a classifier of two layers, ``x`` (any number of rows) to ``y``; returns the folder."""
+    draw = np.random.default_rng(seed)
+    weights = {
+        "w1": draw.normal(size=(width, 16)).astype(np.float32),
+        "w2": draw.normal(size=(16, classes)).astype(np.float32),
+    }
+    graph = helper.make_graph(
+        [
+            helper.make_node("MatMul", ["x", "w1"], ["h"]),
+            helper.make_node("Relu", ["h"], ["r"]),
+            helper.make_node("MatMul", ["r", "w2"], ["y"]),
+        ],
+        "network",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["rows", width])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["rows", classes])],
+        [numpy_helper.from_array(value, name) for name, value in weights.items()],
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    opset = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=10), folder / "model.onnx")
+    return folder
