@@ -16,7 +16,7 @@ from paretune.core.model import Model
 from paretune.core.params import Params, parameter
 from paretune.data.context import Context
 from paretune.evaluators.base import Budget, EvaluatorBase
-from paretune.runtimes.serving import open_session
+from paretune.runtimes.serving import load_session
 from paretune.stats.intervals import bootstrap_mean
 
 
@@ -70,7 +70,7 @@ class Custom(EvaluatorBase):
             examples = context.data.load(self.params.data).examples[: budget.examples]
         with from_source(code_of(self.params.function.partition(":")[0])):
             function = _find(self.params.function)
-            session = open_session(model, runtime, trust_remote_code=context.trust_remote_code)
+            session = load_session(model, runtime, trust_remote_code=context.trust_remote_code)
             returned = function(session, list(examples))
         return [self._measurement(returned)]
 

@@ -16,6 +16,7 @@ _LONGEST_ROUTE = 3
 """Passes that a hint names one after another."""
 _FOLDERS = {
     ModelKind.GENAI: "an ONNX Runtime GenAI folder (with genai_config.json)",
+    ModelKind.ONNX: "a folder with one ONNX file",
     ModelKind.HF: "a Hugging Face folder (with config.json and safetensors)",
 }
 

@@ -11,6 +11,7 @@ from paretune.models.adapter_input import base_of, check_adapter
 from paretune.models.checks import check_folder, check_pointers
 from paretune.models.containment import check_model
 from paretune.models.handle import detect_kind
+from paretune.models.onnx_files import network_file
 
 Wrong = Callable[..., None]
 """Takes a key's path, what is wrong, and what to do."""
@@ -59,6 +60,8 @@ def look_at_model(model: Path, base: Path | None, wrong: Wrong) -> tuple[str, ..
                 check_model(folder)
             if detect_kind(folders[0]) is ModelKind.HF:
                 found += check_folder(folders[0])
+            if detect_kind(folders[0]) is ModelKind.ONNX:
+                network_file(folders[0])
             if base is not None:
                 found += check_adapter(model, base)
     except UsageError as error:

@@ -42,19 +42,22 @@ class RuntimeSettings:
     Attributes:
         provider: Execution provider: ``cpu``, ``cuda`` or ``dml``.
         threads: Intra-op threads (inter-op is 1).
+        options: Further settings of the runtime, as pairs of name and value.
     """
 
     provider: str = "cpu"
     threads: int = 1
+    options: tuple[tuple[str, Json], ...] = ()
 
     def to_json(self) -> dict[str, Json]:
-        """Return both settings by name."""
-        return {"provider": self.provider, "threads": self.threads}
+        """Return all settings by name."""
+        return {"provider": self.provider, "threads": self.threads, **dict(self.options)}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Json]) -> RuntimeSettings:
         """Read what `to_json` wrote."""
-        return cls(value["provider"], value["threads"])
+        further = tuple((k, v) for k, v in value.items() if k not in ("provider", "threads"))
+        return cls(value["provider"], value["threads"], further)
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,8 @@ def describe(candidate: Candidate, hidden: Set[tuple[str, str]] = frozenset()) -
     """
     parts = [describe_step(step, hidden) for step in candidate.recipe]
     runtime = candidate.runtime
-    return f"{' > '.join(parts) or 'unchanged'} @ {runtime.provider} x{runtime.threads}"
+    further = "".join(f" {name}={short(value)}" for name, value in runtime.options)
+    return f"{' > '.join(parts) or 'unchanged'} @ {runtime.provider} x{runtime.threads}{further}"
 
 
 def describe_step(step: Step, hidden: Set[tuple[str, str]] = frozenset()) -> str:

@@ -77,6 +77,23 @@ def external_files(path: Path) -> list[str]:
             raise _broken(path, str(error)) from error
 
 
+def network_file(folder: Path) -> Path:
+    """Return the network of a plain ONNX folder: ``model.onnx``, or the only ONNX file in it.
+
+    Raises:
+        UsageError: There is none, or there are several.
+    """
+    found = sorted(path for path in folder.glob("*.onnx") if path.is_file())
+    named = [path for path in found if path.name == "model.onnx"] or found
+    if len(named) != 1:
+        raise UsageError(
+            f"model {str(folder)!r}: {len(found)} ONNX files in it: "
+            f"{', '.join(path.name for path in found[:5]) or 'none'}",
+            hint="Expected one, or one that is called model.onnx.",
+        )
+    return named[0]
+
+
 def _broken(path: Path, why: str) -> UsageError:
     return UsageError(
         f"{path}: not an ONNX file: {why}", hint="Export the model again; this file is damaged."

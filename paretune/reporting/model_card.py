@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from paretune.core.jsontools import Json, canonical
+from paretune.core.model import ModelKind
+from paretune.runtimes.serving import required_runtime
 from paretune.study.pick_entry import sentences
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|<>~&])")
@@ -33,7 +35,7 @@ def write_model_card(
         candidate: The candidate's entry in it.
         out: The file.
         model_name: Name of the input model.
-        kind: ``genai`` or ``hf``.
+        kind: Of the model.
         legal: Names of the licences and notices that lie beside it.
     """
     device, provider = results["device"], escaped(candidate["runtime"]["provider"])
@@ -41,8 +43,7 @@ def write_model_card(
         f"# {escaped(model_name)}, as chosen by paretune",
         "",
         f"Candidate {candidate['id']} of the study *{escaped(results['study'])}*. Run it: "
-        '`python sample.py "a prompt"`'
-        + (" (needs `onnxruntime-genai`)." if kind == "genai" else " (needs `transformers`)."),
+        f"{required_runtime(ModelKind(kind)).usage}.",
         "",
         "## Measured",
         "On " + escaped(str(device.get("processor", ""))) + f", {device.get('cores')} cores, "

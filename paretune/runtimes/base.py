@@ -116,11 +116,13 @@ class Runtime(ABC):
         name: As in messages.
         kinds: Kinds of model that it runs.
         offers: What its sessions can do, of `CAPABILITIES`.
+        usage: How a package's program is run, and what it needs, in Markdown.
     """
 
     name: ClassVar[str]
     kinds: ClassVar[frozenset[ModelKind]]
     offers: ClassVar[frozenset[str]]
+    usage: ClassVar[str]
 
     @abstractmethod
     def load(self, model: Model, settings: RuntimeSettings, trust_remote_code: bool) -> Any:

@@ -35,6 +35,7 @@ class GenaiRuntime(Runtime):
     name: ClassVar[str] = "genai"
     kinds: ClassVar[frozenset[ModelKind]] = frozenset({ModelKind.GENAI})
     offers: ClassVar[frozenset[str]] = frozenset({GENERATES, SCORES})
+    usage: ClassVar[str] = '`python sample.py "a prompt"` (needs `onnxruntime-genai`)'
 
     def load(
         self, model: Model, settings: RuntimeSettings, trust_remote_code: bool

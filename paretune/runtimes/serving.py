@@ -14,11 +14,12 @@ from paretune.core.candidate import RuntimeSettings
 from paretune.core.errors import InvalidArtifactError, UsageError
 from paretune.core.model import Model, ModelKind
 from paretune.models.containment import check_model
-from paretune.runtimes.base import Runtime, Session
+from paretune.runtimes.base import GENERATES, SCORES, Runtime, Session
 
 RUNTIMES = {
     ModelKind.GENAI: "paretune.runtimes.genai:GenaiRuntime",
     ModelKind.HF: "paretune.runtimes.torch:TorchRuntime",
+    ModelKind.ONNX: "paretune.runtimes.onnxruntime:OnnxruntimeRuntime",
 }
 """The runtime of each kind that one runs, as ``module:class``."""
 
@@ -71,6 +72,17 @@ def load_session(
 def open_session(
     model: Model, runtime: RuntimeSettings, *, trust_remote_code: bool = False
 ) -> Session:
-    """Load a language model, as `load_session` does."""
+    """Load a language model, as `load_session` does.
+
+    Raises:
+        InvalidArtifactError: Its runtime offers nothing on tokens.
+    """
+    served = required_runtime(model.kind)
+    if not served.offers & {GENERATES, SCORES}:
+        raise InvalidArtifactError(
+            f"a model of kind {model.kind} is run by {served.name}, which neither generates tokens "
+            "nor scores them",
+            hint="An evaluator of such models uses load_session.",
+        )
     session: Session = load_session(model, runtime, trust_remote_code=trust_remote_code)
     return session

@@ -23,6 +23,7 @@ class TorchRuntime(Runtime):
     name: ClassVar[str] = "torch"
     kinds: ClassVar[frozenset[ModelKind]] = frozenset({ModelKind.HF})
     offers: ClassVar[frozenset[str]] = frozenset({GENERATES, SCORES})
+    usage: ClassVar[str] = '`python sample.py "a prompt"` (needs `transformers`)'
 
     def load(
         self, model: Model, settings: RuntimeSettings, trust_remote_code: bool

@@ -14,6 +14,8 @@ from paretune_fakes import ReadBack
 
 from paretune.config import load
 from paretune.core.errors import UsageError
+from paretune.core.model import ModelKind
+from paretune.runtimes.serving import RUNTIMES, runtime_of
 from tests.onnx_networks import write_network
 
 LORA = {"lora": {"train": "t.train"}}
@@ -64,13 +66,45 @@ def test_where_something_can_be_measured_the_space_stands(tmp_path: Path, passes
 
 
 @pytest.mark.parametrize("passes", [[], [{"noop": {}, "optional": True}]])
-def test_a_network_that_no_runtime_runs_is_refused(tmp_path: Path, passes: Any) -> None:
-    config = onnx_input(tmp_path, passes=passes, baseline=[])
-    with pytest.raises(UsageError, match="is of kind onnx, which no runtime runs") as caught:
+def test_a_network_that_generates_nothing_is_refused(tmp_path: Path, passes: Any) -> None:
+    config = onnx_input(
+        tmp_path,
+        passes=passes,
+        baseline=[],
+        evaluate=["footprint", "generation"],
+        objectives={"minimize": "size_mb"},
+    )
+    told = (
+        r"evaluate\[1\]\.generation: .* needs .* of kind onnx, which the runtime onnxruntime runs"
+    )
+    with pytest.raises(UsageError, match=told):
         load(config)
-    key = "passes" if passes else "model"
-    assert f" {key}: " in str(caught.value)
+
+
+def test_a_network_that_no_runtime_runs_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(RUNTIMES, ModelKind.ONNX)
+    runtime_of.cache_clear()
+    config = onnx_input(tmp_path, passes=[], baseline=[])
+    try:
+        with pytest.raises(UsageError, match="is of kind onnx, which no runtime runs") as caught:
+            load(config)
+    finally:
+        runtime_of.cache_clear()
+    assert " model: " in str(caught.value)
     assert " baseline: " in str(caught.value)
+
+
+def test_several_networks_in_a_folder_are_refused(tmp_path: Path) -> None:
+    config = onnx_input(tmp_path, passes=[], baseline=[])
+    network = tmp_path / "network" / "model.onnx"
+    for name in ("a", "b"):
+        (network.parent / f"{name}.onnx").write_bytes(network.read_bytes())
+    load(config)
+    network.unlink()
+    with pytest.raises(UsageError, match=r"model: .*2 ONNX files in it: a\.onnx, b\.onnx"):
+        load(config)
 
 
 def test_needs_are_refused_at_the_evaluator(

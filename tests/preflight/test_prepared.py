@@ -12,13 +12,13 @@ from paretune_fakes import Noop
 from paretune.core.model import ModelKind
 from paretune.preflight.dry_run import foresee
 
-NONE_RUNS = "of kind onnx, which no runtime runs"
+NONE_RUNS = "an adapter (kind hf-adapter), which no runtime runs"
 
 
 def test_a_candidate_that_no_runtime_runs_is_skipped_with_the_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Noop, "produces", ModelKind.ONNX)
+    monkeypatch.setattr(Noop, "produces", ModelKind.HF_ADAPTER)
     config = write_fake_study(
         tmp_path,
         {},

@@ -7,7 +7,6 @@ import pytest
 from paretune.core.candidate import RuntimeSettings
 from paretune.core.errors import InvalidArtifactError
 from paretune.core.model import Model, ModelKind
-from paretune.models.handle import open_model
 from paretune.runtimes.base import (
     CAPABILITIES,
     Generates,
@@ -23,7 +22,6 @@ from paretune.runtimes.serving import (
     required_runtime,
     runtime_of,
 )
-from tests.onnx_networks import write_network
 
 CPU = RuntimeSettings("cpu", 1)
 PROMPT = [1, 40, 77, 12, 99]
@@ -125,6 +123,6 @@ def test_each_kind_has_the_runtime_that_runs_it_or_none() -> None:
 
 
 def test_what_no_runtime_runs_is_refused_and_never_taken_for_another(tmp_path: Path) -> None:
-    model = open_model(write_network(tmp_path / "network"))
-    with pytest.raises(InvalidArtifactError, match="kind onnx cannot be run"):
+    model = Model(ModelKind.HF_ADAPTER, tmp_path, "")
+    with pytest.raises(InvalidArtifactError, match="kind hf-adapter cannot be run"):
         open_session(model, CPU)
