@@ -1,4 +1,4 @@
-"""Kinds of model along a recipe: each pass takes what comes in, and what comes out is measured."""
+"""Kinds of model along a recipe: what each pass accepts and produces, and what can be measured."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def check_kinds(
         baseline: Its recipe, if one is named.
         try_first: Candidates to try first.
         evaluators: What is measured.
-        wrong: Told of each mistake: key, message and hint.
+        wrong: Called for each mistake with its key, message and hint.
     """
     begin = frozenset({detect_kind(model)})
     needs = _needs(evaluators, wrong)
@@ -52,7 +52,7 @@ def check_kinds(
             hint = _MERGE_FIRST if begin == {ModelKind.HF_ADAPTER} else None
             wrong(key, f"these passes do not fit together: {why}", hint)
             continue
-        what = "what comes out" if chain else "the input model"
+        what = "the resulting model" if chain else "the input model"
         found = [misfits(kind, needs, what) for kind in sorted(out)]
         if not all(found):
             continue
@@ -66,7 +66,7 @@ def check_kinds(
 
 
 def _needs(evaluators: Iterable[EvaluatorChoice], wrong: Wrong) -> list[Need]:
-    """Return what the evaluators need of a session; what is wrong with that is told."""
+    """Return what the evaluators need of a session; unknown needs are reported as mistakes."""
     found = []
     for i, choice in enumerate(evaluators):
         try:

@@ -130,5 +130,5 @@ def test_search_and_dry_run_end_with_the_same_sentence(tmp_path: Path, more: lis
     config = written(tmp_path, passes=[LORA])
     ended = paretune("search", config, "--study", "study", *more, cwd=tmp_path)
     assert ended.returncode == 2
-    assert "passes: what comes out is an adapter (kind hf-adapter)" in ended.stderr
+    assert "passes: the resulting model is an adapter (kind hf-adapter)" in ended.stderr
     assert not (tmp_path / "study").exists()
