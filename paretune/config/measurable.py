@@ -75,7 +75,9 @@ def need_of(name: str, params: Any) -> Need:
     return Need(name, frozenset(wanted))
 
 
-def misfits(kind: ModelKind, needs: Sequence[Need], what: str = "the resulting model") -> list[Misfit]:
+def misfits(
+    kind: ModelKind, needs: Sequence[Need], what: str = "the resulting model"
+) -> list[Misfit]:
     """Return why a model of some kind cannot be measured; empty if it can.
 
     Args:
