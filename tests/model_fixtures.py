@@ -11,6 +11,7 @@ import pytest
 from paretune.core.candidate import RuntimeSettings
 from paretune.core.measurement import Measurement, Rung
 from paretune.core.model import Model
+from paretune.core.permissions import Permissions
 from paretune.data.context import Context
 from paretune.evaluators.base import Budget
 from paretune.models.handle import open_model
@@ -47,7 +48,7 @@ def measure(tmp_path: Path) -> Measure:
         previous: dict[str, Measurement] | None = None,
         budget: Budget = Budget(),
         data: dict[str, Any] | None = None,
-        **flags: Any,
+        trust_remote_code: bool = False,
     ) -> dict[str, Measurement]:
         kind = find_evaluator(name)
         catalog = FakeCatalog(data or {"tone.test": tone_data(40), "wiki": tone_data(12)})
@@ -56,7 +57,7 @@ def measure(tmp_path: Path) -> Measure:
             scratch=tmp_path,
             data=catalog,  # type: ignore[arg-type]
             previous=previous or {},
-            **flags,
+            permissions=Permissions(remote_code=trust_remote_code),
         )
         measured = kind(kind.Params(**params)).measure(model, CPU, rung, budget, context)
         return {m.metric: m for m in measured}

@@ -28,6 +28,7 @@ from paretune.core.candidate import Candidate, RuntimeSettings
 from paretune.core.errors import ConfigError, UsageError, nearest
 from paretune.core.fidelity import METRICS as FIDELITY
 from paretune.core.measurement import MetricSpec
+from paretune.core.permissions import Permissions
 from paretune.core.resources import physical_cores
 from paretune.core.user_paths import expanded
 from paretune.data.catalog import DataCatalog, DataSpec, Split, columns_of, references_of
@@ -68,7 +69,7 @@ def load(
     text, file = read_config(config)
     source, aside = _source(text, str(file))
     reader = _Reader(source, file)
-    plan = reader.plan(text, trials, time, allow_network, trust_remote_code)
+    plan = reader.plan(text, trials, time, Permissions(allow_network, trust_remote_code))
     notes = (*aside.notes, *plan.notes)
     plan = replace(plan, notes=notes, study=aside.study, store=aside.store)
     if single and plan.space.size != 1:
@@ -133,12 +134,11 @@ class _Reader:
         text: str,
         trials: int | None,
         time: str | float | None,
-        allow_network: bool,
-        trust_remote_code: bool,
+        permissions: Permissions,
     ) -> Plan:
         config = self.sections()
         config = config.model_copy(update={"data": self.data_at_home(config.data)})
-        model = self.model(config.model, allow_network, trust_remote_code)
+        model = self.model(config.model, permissions)
         stages = self.spaces.stages(config.passes, ("passes",))
         baseline = None
         if config.baseline is not None:
@@ -147,7 +147,7 @@ class _Reader:
         providers = tuple(dict.fromkeys(config.target.providers))
         self.check_target(config.target)
         try_first = self.try_first(config.try_first, providers, threads)
-        evaluators = self.evaluators(config.evaluate, trust_remote_code)
+        evaluators = self.evaluators(config.evaluate, permissions)
         if len(evaluators) < len(config.evaluate):
             self.stop_if_wrong()  # what a wrong evaluator would yield is not known
         metrics = self.metrics(evaluators)
@@ -159,11 +159,11 @@ class _Reader:
         self.templates(config.data)
         self.stop_if_wrong()
         recipes = [baseline or (), *(c.recipe for c in try_first)]
-        base = base_model(model, self.root, self.wrong, allow_network, trust_remote_code)
+        base = base_model(model, self.root, self.wrong, permissions)
         self.stop_if_wrong()
         check_kinds(model, stages, baseline, try_first, evaluators, self.wrong)
         model_notes = look_at_model(model, base, self.wrong)
-        catalog = DataCatalog(config.data, self.root, allow_network)
+        catalog = DataCatalog(config.data, self.root, permissions.network)
         notes = (*limit_notes, *against_the_grain(objectives, constraints, metrics))
         data_notes, evaluators = check_data(catalog, stages, recipes, evaluators, self.wrong)
         check_lengths(base or model, evaluators, self.wrong)
@@ -185,8 +185,7 @@ class _Reader:
             providers=providers,
             threads=threads,
             search=settings,
-            trust_remote_code=trust_remote_code,
-            allow_network=allow_network,
+            permissions=permissions,
             notes=(*model_notes, *notes, *data_notes),
             base=base,
             source=self.source,
@@ -230,11 +229,9 @@ class _Reader:
             told = detail["msg"].removeprefix("Value error, ")
             self.wrong(loc, f"{told[0].lower()}{told[1:]}, found {shown(detail['input'])}")
 
-    def model(self, name: str, allow_network: bool, trust_remote_code: bool) -> Path:
+    def model(self, name: str, permissions: Permissions) -> Path:
         try:
-            return find_model(
-                name, self.root, allow_network=allow_network, trust_remote_code=trust_remote_code
-            )
+            return find_model(name, self.root, permissions)
         except UsageError as error:
             self.wrong(("model",), error.message, error.hint)
             return self.root / name
@@ -290,7 +287,7 @@ class _Reader:
         return tuple(found)
 
     def evaluators(
-        self, entries: list[Any], trust_remote_code: bool
+        self, entries: list[Any], permissions: Permissions
     ) -> tuple[EvaluatorChoice, ...]:
         found = []
         for i, entry in enumerate(entries):
@@ -306,7 +303,10 @@ class _Reader:
             choice = self._evaluator(name, params or {}, (*path, name))
             if choice is None:
                 continue
-            if getattr(find_evaluator(name), "runs_user_code", False) and not trust_remote_code:
+            if (
+                getattr(find_evaluator(name), "runs_user_code", False)
+                and not permissions.remote_code
+            ):
                 self.wrong(
                     (*path, name),
                     f"{name} runs code that the configuration names, which is not allowed by "

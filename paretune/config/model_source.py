@@ -5,21 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 from paretune.core.errors import UsageError
+from paretune.core.permissions import Permissions
 from paretune.core.user_paths import expanded
 from paretune.models.handle import detect_kind
 from paretune.models.hub import fetch_model, is_hub_name
 
 
-def find_model(
-    name: str, root: Path, *, allow_network: bool = False, trust_remote_code: bool = False
-) -> Path:
+def find_model(name: str, root: Path, permissions: Permissions = Permissions()) -> Path:
     """Return the folder of a model.
 
     Args:
         name: As configured: a path, or a name on the Hugging Face hub.
         root: The configuration's folder, where relative paths start.
-        allow_network: Whether it may be fetched from the hub.
-        trust_remote_code: Whether its Python files are fetched too.
+        permissions: Whether it may be fetched from the hub, and with its Python files.
 
     Raises:
         UsageError: There is no such model, or it is not of a known kind.
@@ -37,7 +35,7 @@ def find_model(
             hint="Give a folder with config.json and *.safetensors.",
         )
     try:
-        return fetch_model(name, allow_network=allow_network, trust_remote_code=trust_remote_code)
+        return fetch_model(name, permissions)
     except UsageError as error:
         raise UsageError(
             f"no model folder {name!r} (looked for {looked}): {error.message}", hint=error.hint

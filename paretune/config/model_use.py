@@ -7,6 +7,7 @@ from pathlib import Path
 
 from paretune.core.errors import UsageError
 from paretune.core.model import ModelKind
+from paretune.core.permissions import Permissions
 from paretune.models.adapter_input import base_of, check_adapter
 from paretune.models.checks import check_folder, check_pointers
 from paretune.models.containment import check_model
@@ -18,24 +19,19 @@ Wrong = Callable[..., None]
 _KEY = ("model",)
 
 
-def base_model(
-    model: Path, root: Path, wrong: Wrong, allow_network: bool, trust_remote_code: bool
-) -> Path | None:
+def base_model(model: Path, root: Path, wrong: Wrong, permissions: Permissions) -> Path | None:
     """Return the folder of an adapter's base; None if the model is not an adapter or has no base.
 
     Args:
         model: The input model's folder.
         root: The configuration's folder.
         wrong: Called if an adapter's base cannot be found or used.
-        allow_network: Whether the base may be fetched from the hub.
-        trust_remote_code: Whether its Python files are fetched too.
+        permissions: Whether the base may be fetched from the hub, and with its Python files.
     """
     if detect_kind(model) is not ModelKind.HF_ADAPTER:
         return None
     try:
-        return base_of(
-            model, root, allow_network=allow_network, trust_remote_code=trust_remote_code
-        )
+        return base_of(model, root, permissions)
     except UsageError as error:
         wrong(_KEY, error.message, error.hint)
         return None

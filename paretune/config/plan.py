@@ -12,6 +12,7 @@ from paretune.config.yaml_source import Source, key_of
 from paretune.core.candidate import Candidate, Step
 from paretune.core.errors import ConfigError
 from paretune.core.jsontools import Json, digest
+from paretune.core.permissions import Permissions
 from paretune.data.catalog import DataSpec
 from paretune.search.constraints import Constraint, Objective
 from paretune.search.space import Chain, PassSlot, Space, Stage
@@ -92,8 +93,7 @@ class Plan:
         providers: Execution providers to try.
         threads: Thread counts to try.
         search: How long, and how.
-        trust_remote_code: From the command line only.
-        allow_network: From the command line only.
+        permissions: From the command line only.
         notes: Notes for the user; they are not errors.
         study: Folder of the study, if the configuration names it (Olive's does); None: the default.
         store: Folder of the store, if it names it; None: the default.
@@ -117,8 +117,7 @@ class Plan:
     providers: tuple[str, ...]
     threads: tuple[int, ...]
     search: SearchSettings
-    trust_remote_code: bool = False
-    allow_network: bool = False
+    permissions: Permissions = Permissions()
     notes: tuple[str, ...] = ()
     study: Path | None = None
     store: Path | None = None

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from paretune.core.permissions import Permissions
 from paretune.core.progress import Progress
 
 if TYPE_CHECKING:
@@ -27,8 +28,7 @@ class Context:
         data: The configuration's data sets, by reference (``tone.train``).
         provider: The execution provider that the candidate will run on.
         progress: Call it now and then; at most about twice a second is shown.
-        allow_network: False: nothing may be fetched.
-        trust_remote_code: False: no code from a model's folder may run.
+        permissions: Whether anything may be fetched, and code of a model's folder may run.
         previous: For evaluators: this evaluator's measurements of the rung before, by metric.
     """
 
@@ -37,6 +37,15 @@ class Context:
     data: DataCatalog
     provider: str = "cpu"
     progress: Callable[[Progress], None] = _silent
-    allow_network: bool = False
-    trust_remote_code: bool = False
+    permissions: Permissions = Permissions()
     previous: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def allow_network(self) -> bool:
+        """False: nothing may be fetched."""
+        return self.permissions.network
+
+    @property
+    def trust_remote_code(self) -> bool:
+        """False: no code from a model's folder may run."""
+        return self.permissions.remote_code

@@ -10,6 +10,7 @@ from typing import Any
 from paretune.core.errors import UsageError
 from paretune.core.jsontools import Json, read_model_json
 from paretune.core.model import ModelInfo, ModelKind
+from paretune.core.permissions import Permissions
 from paretune.models.adapter_weights import check_matrices, check_settings
 from paretune.models.checks.finding import Finding
 from paretune.models.containment import ADAPTER
@@ -26,17 +27,14 @@ _WRITE_BASE = (
 )
 
 
-def base_of(
-    adapter: Path, root: Path, *, allow_network: bool = False, trust_remote_code: bool = False
-) -> Path:
+def base_of(adapter: Path, root: Path, permissions: Permissions = Permissions()) -> Path:
     """Return the folder of the model that an adapter was trained on.
 
     Args:
         adapter: The adapter's folder.
         root: The configuration's folder; a relative path may start there, in the adapter's folder
             or in the working folder.
-        allow_network: Whether it may be fetched from the hub.
-        trust_remote_code: Whether its Python files are wanted too.
+        permissions: Whether it may be fetched from the hub, and with its Python files.
 
     Raises:
         UsageError: It names none, there is no such model, it is no full model, or the adapter is
@@ -59,7 +57,7 @@ def base_of(
             hint="Move adapter_config.json and the adapter's weights into a folder of their own "
             f"to use it, with {_KEY} naming this one; or remove them to use the full model.",
         )
-    base = _find(name, adapter, root, allow_network, trust_remote_code, file)
+    base = _find(name, adapter, root, permissions, file)
     kind = detect_kind(base)
     if kind is not ModelKind.HF:
         raise UsageError(
@@ -87,7 +85,7 @@ def _require_lora(file: Path, settings: Mapping[str, Json]) -> None:
         )
 
 
-def _find(name: str, adapter: Path, root: Path, network: bool, trusted: bool, file: Path) -> Path:
+def _find(name: str, adapter: Path, root: Path, permissions: Permissions, file: Path) -> Path:
     places = [adapter / name, root / name, Path(name)]
     for place in places:
         try:
@@ -98,7 +96,7 @@ def _find(name: str, adapter: Path, root: Path, network: bool, trusted: bool, fi
             continue
     if is_hub_name(name):
         try:
-            return fetch_model(name, allow_network=network, trust_remote_code=trusted)
+            return fetch_model(name, permissions)
         except UsageError as error:
             raise UsageError(
                 f"{file}: {_KEY}: {error.message}",

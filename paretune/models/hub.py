@@ -8,6 +8,7 @@ from pathlib import Path
 
 from paretune.core.errors import StateError, UsageError
 from paretune.core.jsontools import read_json, write_json
+from paretune.core.permissions import Permissions
 from paretune.core.user_paths import default_store
 from paretune.models.files import names_code
 
@@ -23,15 +24,14 @@ def is_hub_name(name: str) -> bool:
     return _NAME.fullmatch(name) is not None
 
 
-def fetch_model(name: str, *, allow_network: bool, trust_remote_code: bool = False) -> Path:
+def fetch_model(name: str, permissions: Permissions) -> Path:
     """Return the folder of a hub model; fetched if it is not here yet.
 
     The files are real ones, not links into a cache: a model may not reach out of its folder.
 
     Args:
         name: Such as ``HuggingFaceTB/SmolLM2-135M-Instruct``.
-        allow_network: Whether it may be fetched.
-        trust_remote_code: Whether its Python files are wanted too.
+        permissions: Whether it may be fetched, and with its Python files.
 
     Raises:
         UsageError: The network is off, or there is no such model.
@@ -43,20 +43,20 @@ def fetch_model(name: str, *, allow_network: bool, trust_remote_code: bool = Fal
             f"model {name!r} is no folder here, and {error.message}", hint=error.hint
         ) from error
     done = place.with_name(f"{place.name}.complete")
-    wanted: tuple[str, ...] = _WITH_CODE if trust_remote_code else _FILES
+    wanted: tuple[str, ...] = _WITH_CODE if permissions.remote_code else _FILES
     revision: str | None = None
     if done.is_file() and (place / "config.json").is_file():
         has_code, revision = _fetched(done)
-        if has_code or not trust_remote_code or not names_code(place):
+        if has_code or not permissions.remote_code or not names_code(place):
             return place
-        if not allow_network:
+        if not permissions.network:
             raise UsageError(
                 f"model {name!r} names Python files, and was fetched without them",
                 hint="Fetch them once: add --allow-network to --trust-remote-code.",
             )
         if revision is not None:
             wanted = _CODE
-    if not allow_network:
+    if not permissions.network:
         raise UsageError(
             f"model {name!r} is no folder here, and the network is off",
             hint="If it is a model on the Hugging Face hub, allow it with --allow-network.",
@@ -73,7 +73,7 @@ def fetch_model(name: str, *, allow_network: bool, trust_remote_code: bool = Fal
             f"model {name!r} cannot be fetched: {str(error).splitlines()[0]}",
             hint="Check its name, the network, and for a gated model `hf auth login`.",
         ) from error
-    said = {"code": trust_remote_code, "revision": revision or _revision(place)}
+    said = {"code": permissions.remote_code, "revision": revision or _revision(place)}
     shutil.rmtree(place / ".cache", ignore_errors=True)  # the hub's own notes are no model files
     write_json(done, said)
     return place

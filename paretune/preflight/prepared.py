@@ -58,10 +58,10 @@ class PreparedSearch:
         self.model_info: ModelInfo = (
             inspect(plan.model) if plan.base is None else inspect_adapter(plan.model, plan.base)
         )
-        self.catalog = DataCatalog(plan.data, plan.root, plan.allow_network)
+        self.catalog = DataCatalog(plan.data, plan.root, plan.permissions.network)
         self.evaluators = tuple(_slot(i, e) for i, e in enumerate(plan.evaluators))
         self.target: Target = target or find("targets", plan.target)(
-            store_root=store.root, allow_network=plan.allow_network
+            store_root=store.root, allow_network=plan.permissions.network
         )
         self.device: TargetInfo = self.target.info()
         self.profile = DeviceProfile.load(store.root, self.device.fingerprint)
@@ -192,9 +192,8 @@ class PreparedSearch:
             self.catalog.to_json(),
             study=study,
             inputs=self.inputs,
-            links=not plan.trust_remote_code and all(map(_only_reads, plan.evaluators)),
-            allow_network=plan.allow_network,
-            trust_remote_code=plan.trust_remote_code,
+            links=not plan.permissions.remote_code and all(map(_only_reads, plan.evaluators)),
+            permissions=plan.permissions,
         )
 
     @cached_property

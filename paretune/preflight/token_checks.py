@@ -56,7 +56,7 @@ def check_tokens(
         "folder": str(folder),
         "data": catalog.to_json(),
         "uses": uses,
-        "trust_remote_code": plan.trust_remote_code,
+        "trust_remote_code": plan.permissions.remote_code,
     }
     call = {"function": "paretune.preflight.token_checks:looked_at", "args": args}
     result = target.submit(Job("call", call, _LIMITS)).result()

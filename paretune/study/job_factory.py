@@ -12,6 +12,7 @@ from paretune.core.job import Job
 from paretune.core.jsontools import Json
 from paretune.core.measurement import Measurement, Rung
 from paretune.core.model import Model
+from paretune.core.permissions import Permissions
 from paretune.data.catalog import DataCatalog
 from paretune.models.inputs import MODEL, Inputs, check, renewed
 from paretune.plugin_identity import data_read_by
@@ -32,8 +33,7 @@ class StudyJobFactory:
         inputs: What the jobs read, to be checked around each; by default the model alone.
         links: Whether packages may be hard links of artifacts: only if nothing that is given one
             could write there.
-        allow_network: Whether jobs may reach out.
-        trust_remote_code: Whether jobs may run code that models or configurations bring.
+        permissions: Whether jobs may use the network and run code of models or configurations.
     """
 
     def __init__(
@@ -45,8 +45,7 @@ class StudyJobFactory:
         study: Path | None = None,
         inputs: Inputs | None = None,
         links: bool = False,
-        allow_network: bool = False,
-        trust_remote_code: bool = False,
+        permissions: Permissions = Permissions(),
     ) -> None:
         self._model = model
         self._store = store
@@ -54,11 +53,7 @@ class StudyJobFactory:
         self._inputs = inputs or Inputs(model)
         self._links = links
         self._catalog: DataCatalog | None = None
-        self._shared: dict[str, Json] = {
-            "data": data,
-            "allow_network": allow_network,
-            "trust_remote_code": trust_remote_code,
-        }
+        self._shared: dict[str, Json] = {"data": data, **permissions.to_json()}
 
     def build(self, candidate: Candidate) -> Job:
         """Return the job that takes each prefix of the recipe from the store, or runs its pass."""

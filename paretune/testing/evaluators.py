@@ -11,6 +11,7 @@ from typing import Any
 from paretune.core.candidate import RuntimeSettings
 from paretune.core.jsontools import Json
 from paretune.core.measurement import Measurement, MetricSpec, Rung
+from paretune.core.permissions import Permissions
 from paretune.data.catalog import DataCatalog
 from paretune.data.context import Context
 from paretune.data.spec import DataSpec
@@ -105,13 +106,12 @@ def measures(
     specs = {spec.name: spec for spec in evaluator.metrics}
     measured: dict[str, Measurement] = {}
     catalog = DataCatalog({name: DataSpec(**spec) for name, spec in data.items()}, root)
+    allowed = Permissions(remote_code=trust_remote_code)
     with tempfile.TemporaryDirectory(prefix="paretune-") as folder:
         for rung in evaluator.rungs:
             place = Path(folder, rung)
             place.mkdir()
-            context = Context(
-                *(place, place, catalog), previous=measured, trust_remote_code=trust_remote_code
-            )
+            context = Context(place, place, catalog, permissions=allowed, previous=measured)
             runtime = RuntimeSettings("cpu", 1)
             found = evaluator.measure(open_model(model), runtime, rung, Budget(), context)
             for m in found:

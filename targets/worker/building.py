@@ -14,6 +14,7 @@ from paretune.core.errors import InvalidArtifactError, PassError
 from paretune.core.fidelity import UNCHANGED, Fidelity, Verdict, verdict_from
 from paretune.core.jsontools import Json
 from paretune.core.model import Model, ModelKind
+from paretune.core.permissions import Permissions
 from paretune.core.progress import Progress
 from paretune.core.result import StepTime
 from paretune.data.catalog import DataCatalog
@@ -56,8 +57,7 @@ def build(payload: Mapping[str, Any], report: Callable[[Progress], None]) -> Jso
         inputs=payload.get("inputs", []),
         provider=payload["provider"],
         report=report,
-        allow_network=payload.get("allow_network", False),
-        trust_remote_code=payload.get("trust_remote_code", False),
+        permissions=Permissions.from_json(payload),
     )
     model, steps, verdict = builder.walk(
         recipe_from_json(payload["recipe"]), Model.from_json(payload["input"])
@@ -160,8 +160,7 @@ class _Builder:
     inputs: Json
     provider: str
     report: Callable[[Progress], None]
-    allow_network: bool
-    trust_remote_code: bool
+    permissions: Permissions
 
     def walk(self, recipe: Sequence[Step], start: Model) -> tuple[Model, list[StepTime], Verdict]:
         """Return the model after the whole recipe, what each step cost, and what it came out as.
@@ -187,7 +186,7 @@ class _Builder:
         self, step: Step, origin: Origin, before: Verdict
     ) -> tuple[Model, StepTime, Verdict]:
         model = origin.direct
-        more = more_of(step, self.root, trust_remote_code=self.trust_remote_code)
+        more = more_of(step, self.root, trust_remote_code=self.permissions.remote_code)
         pass_, params, key = action_of(self.store, self.data, self.provider, step, model, more)
         with self.store.lock(key):
             start = time.perf_counter()
@@ -234,8 +233,7 @@ class _Builder:
             data=self.data,
             provider=self.provider,
             progress=self.report,
-            allow_network=self.allow_network,
-            trust_remote_code=self.trust_remote_code,
+            permissions=self.permissions,
         )
 
     def _check(self, model: Model) -> None:

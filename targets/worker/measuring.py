@@ -17,6 +17,7 @@ from paretune.core.errors import EvaluatorError
 from paretune.core.jsontools import Json
 from paretune.core.measurement import FINAL, Measurement, Rung
 from paretune.core.model import Model
+from paretune.core.permissions import Permissions
 from paretune.core.progress import Progress
 from paretune.data.context import Context
 from paretune.registry import find_evaluator
@@ -56,8 +57,7 @@ def measure(payload: Mapping[str, Any], report: Callable[[Progress], None]) -> J
             data=DataCatalog.from_json(payload["data"]),
             provider=runtime.provider,
             progress=report,
-            allow_network=payload.get("allow_network", False),
-            trust_remote_code=payload.get("trust_remote_code", False),
+            permissions=Permissions.from_json(payload),
             previous={
                 name: Measurement.from_json(value)
                 for name, value in payload.get("previous", {}).items()
@@ -127,7 +127,7 @@ def smoke(payload: Mapping[str, Any], report: Callable[[Progress], None]) -> Jso
     runtime = RuntimeSettings.from_json(payload["runtime"])
     use_threads(runtime.threads)
     report(Progress("smoke", 0, 0))
-    trusted = payload.get("trust_remote_code", False)
+    trusted = Permissions.from_json(payload).remote_code
     session = load_session(model, runtime, trust_remote_code=trusted)
     return required_runtime(model.kind).smoke(model, session)
 
