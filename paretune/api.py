@@ -63,10 +63,10 @@ class Search:
     """A plan being searched in a study.
 
     Args:
-        prepared: The plan and its surroundings.
-        study: The study, held by this process.
+        prepared: The plan and everything it needs on this machine.
+        study: The study, locked by this process.
         watcher: The display.
-        shortcuts: What the engine may save.
+        shortcuts: Which work the engine may skip.
         job_factory: Makes the jobs; by default those of ``targets/worker/main.py``.
         mirror: Also keep ``study.db`` for optuna-dashboard.
     """
@@ -157,10 +157,10 @@ class Search:
         return next((o for o in self._study.outcomes if o.candidate.digest == digest), None)
 
     def _reopened(self) -> list[TrialResult]:
-        """Return ends that would be others today: by the limits, by what is free, by chance.
+        """Return results that no longer hold, such as transient failures.
 
-        They stay on record until their candidates were tried again. What was measured in part only
-        and would count as whole is dropped at once.
+        They stay on record until their candidates were tried again. A partial measurement that
+        would count as a complete one is dropped at once.
         """
         plan, study, prepared = self._setting.plan, self._study, self._setting
         if plan.search.time_s is not None and study.spent() >= plan.search.time_s:
@@ -215,13 +215,13 @@ class Search:
             self._mirror.add(outcome, violations(outcome, summary.limits))
 
     def _updated(self, summary: StudySummary) -> None:
-        """Rewrite what is read while a search runs; the mirror is written anew at the end."""
+        """Rewrite the files that are read during a search; the mirror is rewritten at its end."""
         self.write_results(summary, "running")
         if self._mirror is not None:
             self._mirror.outdate()
 
     def most(self) -> int:
-        """Return the most candidates that the study can come to hold."""
+        """Return the maximum number of candidates of the study."""
         plan = self._setting.plan
         outside = {
             c.digest
@@ -232,19 +232,19 @@ class Search:
         return whole if plan.search.trials is None else min(whole, plan.search.trials)
 
     def untried(self) -> str | None:
-        """Return what the time did not suffice for, in a sentence; None: for all there was."""
+        """Return a note on candidates for which the time was too short; None if there are none."""
         most, looked_at = self.most(), len(self._study.outcomes)
         lines = []
         if self.engine.out_of_time and looked_at < most:
             lines.append(
                 f"note: the time was used up; {most - looked_at} of {most} candidates were not "
-                "looked at. The same command with a larger --time goes on with them"
+                "tried. The same command with a larger --time continues with them"
             )
         lines += [f"note: {line}" for line in self.engine.time_budget.left_out()]
         return "\n".join(lines) or None
 
     def opening(self) -> Opening:
-        """Return what a display is told at the beginning."""
+        """Return what a display shows at the beginning."""
         from paretune.display.live import Opening
 
         plan, first = self._setting.plan, (self._setting.baseline, *self._setting.plan.try_first)
@@ -277,13 +277,13 @@ class Search:
         return content
 
     def _confirmed(self, summary: StudySummary) -> dict[str, Measurement] | None:
-        """Return what the pick yields on the data that was kept aside, if it was measured."""
+        """Return the pick's metrics on the held-out data, if they were measured."""
         pick = next((o for o in self._study.outcomes if o.id == summary.best), None)
         key = [aside.key() for aside in self._setting.aside]
         return None if pick is None or not key else self._study.confirmed(pick, key)
 
     def finish(self, status: str) -> SearchResult:
-        """Write everything that people read, and the package of the pick.
+        """Write the output files and the package of the pick.
 
         Args:
             status: ``finished`` or ``interrupted``.
@@ -322,7 +322,7 @@ class Search:
 
 
 def why_nothing(outcomes: list[TrialResult]) -> NothingFitsError | None:
-    """Return the error to end with if no candidate ran a job at all."""
+    """Return the error to report if no candidate ran a job."""
     if not outcomes or any(outcome.kind is not OutcomeKind.SKIPPED for outcome in outcomes):
         return None
     reasons: dict[str, int] = {}
@@ -349,21 +349,21 @@ def optimize(
     allow_network: bool = False,
     trust_remote_code: bool = False,
 ) -> SearchResult:
-    """Search for the best model that meets the constraints; the same call again goes on.
+    """Search for the best model that meets the constraints; the same call again continues.
 
     Args:
         config: A configuration: a file, YAML or JSON text, or a mapping. In a mapping the function
             of a ``custom`` evaluator may be the function itself, also one defined in a notebook.
         study: Folder of the study; by default the one that the configuration names (Olive's
             does), else ``studies/`` and the file's stem (``studies/search`` without a file).
-        store: Folder of the artifact store; by default likewise, else the user's.
-        trials: Most candidates that run a job, in place of the configuration's.
-        time: Most time (``10m``, or seconds), in place of the configuration's.
-        watcher: Told of the search as it goes; by default each event is logged to the logger
+        store: Folder of the artifact store; by default that of the configuration, else the user's.
+        trials: Maximum number of candidates that run a job, instead of the configuration's.
+        time: Maximum time (``10m``, or seconds), instead of the configuration's.
+        watcher: Receives the events of the search; by default each event is logged to the logger
             ``paretune``, which writes to the standard error stream unless it is configured.
         single: The configuration must be one fixed recipe.
-        allow_network: Let jobs reach out.
-        trust_remote_code: Let code that models or configurations bring run.
+        allow_network: Allow jobs to use the network.
+        trust_remote_code: Allow Python code of models or configurations to run.
 
     Returns:
         The study's folder, its results, and the package if anything is feasible.
@@ -371,7 +371,7 @@ def optimize(
     Raises:
         UsageError: The configuration is wrong, or nothing in the space fits this machine.
         StateError: The study is in use or damaged.
-        KeyboardInterrupt: As it came, after what was found so far was written.
+        KeyboardInterrupt: The search was interrupted; the results so far were written.
     """
     if trials is not None and (type(trials) is not int or trials < 1):
         raise UsageError(f"trials: expected a whole number from 1, found {trials!r}")

@@ -145,7 +145,7 @@ def test_a_dry_run_of_what_nothing_fits_ends_as_the_search_would(tmp_path: Path)
 def test_a_search_that_ran_out_of_time_says_what_it_did_not_look_at(tmp_path: Path) -> None:
     config = write_fake_study(tmp_path, {"x": {"low": 1, "high": 400}})
     shown = paretune("search", config, "--time", "2s", "--store", tmp_path / "store", cwd=tmp_path)
-    told = re.search(r"(\d+) of 401 candidates were not looked at", shown.stdout + shown.stderr)
+    told = re.search(r"(\d+) of 401 candidates were not tried", shown.stdout + shown.stderr)
     assert told is not None, shown.stdout + shown.stderr
     recorded = len(list((tmp_path / "studies" / "fake" / "candidates").iterdir()))
     assert 401 - recorded <= int(told[1]) <= 401 - recorded + 1  # one may have been in flight

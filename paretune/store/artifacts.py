@@ -65,7 +65,7 @@ class Action:
 
     Attributes:
         key: See `Store.action_key`.
-        digest: The object that came out.
+        digest: The object that was built.
         bytes: Size of the object's files.
         kind: What the object is.
         note: How it was made (pass, parameters, seconds).
@@ -334,7 +334,7 @@ class Store:
         folder = self.object_path(name)
         there = folder.is_dir()
         if not self.is_intact(name):
-            what = "was damaged and set aside in" if there else "is not any more in"
+            what = "was damaged and set aside in" if there else "is no longer in"
             raise StateError(
                 f"artifact {name[:19]} {what} the store {str(self.root)!r}",
                 hint="Build it again: paretune run RECIPE.yaml, or the same search once more.",

@@ -168,8 +168,8 @@ def clean(
         place = str(study.resolve())
         if not any(place == holder.study for holder in _holders(store)):
             raise UsageError(
-                f"store {str(store.root)!r} holds nothing for a study {place!r}",
-                hint="`paretune cache` lists which studies hold what.",
+                f"store {str(store.root)!r} has no artifacts of the study {place!r}",
+                hint="`paretune cache` lists the studies and their artifacts.",
             )
         chosen = [a for a in chosen if a.studies == (place,)]
     if older_than_s is not None:

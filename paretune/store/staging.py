@@ -1,8 +1,7 @@
-"""Folders that are being written: each under a lock, so that what a killed process left is found.
+"""Folders that are being written, each under a lock, so that leftovers are found.
 
-A folder is in use as long as somebody holds its lock, and the kernel lets go of a lock when its
-holder dies. Whoever comes next can therefore tell what was left behind, at once and without
-guessing by age.
+A folder is in use as long as a process holds its lock, and the kernel releases a lock when its
+process ends. Another process can therefore detect leftovers at once, without guessing by age.
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ _SUFFIX = ".stage"
 
 
 class Staging:
-    """Hands out empty folders on one file system, and removes those that nobody holds any more.
+    """Hands out empty folders on one file system, and removes those that no process holds.
 
     Args:
-        folders: Where the folders lie; made if absent.
-        locks: Where their locks lie; made if absent.
+        folders: Parent of the folders; created if missing.
+        locks: Folder of their locks; created if missing.
     """
 
     def __init__(self, folders: Path, locks: Path) -> None:
@@ -50,7 +49,7 @@ class Staging:
         return self._locks / f"{name}{_SUFFIX}"
 
     def sweep(self) -> None:
-        """Remove the folders whose lock nobody holds."""
+        """Remove the folders whose lock no process holds."""
         for file in self._locks.glob(f"*{_SUFFIX}"):
             try:
                 with FileLock(file, blocking=False):

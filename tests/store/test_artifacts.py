@@ -141,7 +141,7 @@ def test_an_artifact_that_is_gone_or_damaged_cannot_be_opened(tmp_path: Path) ->
     (store.object_path(digest) / "config.json").write_text("[]")
     with pytest.raises(StateError, match="was damaged and set aside"):
         store.open_object(digest)
-    with pytest.raises(StateError, match="is not any more in the store"):
+    with pytest.raises(StateError, match="is no longer in the store"):
         store.open_object(digest)
 
 

@@ -70,7 +70,7 @@ def test_by_study_what_another_uses_stays(tmp_path: Path) -> None:
     assert clean(one, study=tmp_path / "study1").artifacts == 1
     assert names(one) == {shared}
     assert own not in names(one)
-    with pytest.raises(UsageError, match="holds nothing for a study"):
+    with pytest.raises(UsageError, match="has no artifacts of the study"):
         clean(one, study=tmp_path / "study3")
 
 
