@@ -27,6 +27,7 @@ from paretune.evaluators.generation.context_probe import peak_in_a_process
 from paretune.evaluators.generation.timing import (
     Effort,
     Run,
+    by_turn,
     drift,
     effort_of,
     median_of,
@@ -315,7 +316,7 @@ def _measurements(
         "ttft_ms": [request.ttft for request in runs[0].kept],
         "decode_ms": [statistics.median(r.decode) for r in runs[0].kept],
     }
-    of_turns = {name: _by_turn(values, runs[0].turns) for name, values in turns.items()}
+    of_turns = {name: by_turn(values, runs[0].turns) for name, values in turns.items()}
     for name, values in (("ttft_ms", ttft), ("decode_ms", decode)):
         told = {**details, "drift": drift(turns[name]), **of_turns[name]}
         yield median_of(f"{name}_p50{suffix}", values, "ms", told)
@@ -325,19 +326,6 @@ def _measurements(
         rates = [1e3 / value for value in of_turns["decode_ms"]["turns"]]
         rate = rate.noting(turns=rates)
     yield rate
-
-
-def _by_turn(values: Sequence[float], sizes: Sequence[int]) -> dict[str, list[float]]:
-    """Return ``{"turns": [median of each turn]}``; nothing where there were none."""
-    if not sizes:
-        return {}
-    ends = list(accumulate(sizes))
-    return {
-        "turns": [
-            statistics.median(values[end - size : end])
-            for end, size in zip(ends, sizes, strict=True)
-        ]
-    }
 
 
 def _decode_times(requests: Iterable[Request], streams: int) -> list[float]:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Generic, TypeVar
 
 from paretune.core.jsontools import Json
@@ -362,3 +363,16 @@ def percentile_of(metric: str, samples: Sequence[float], share: float, unit: str
         return Measurement(metric, None, unit, n=n, protocol=PROTOCOL, reason=too_few(share, n))
     value, low, high = found
     return Measurement(metric, value, unit, low, high, n, PROTOCOL)
+
+
+def by_turn(values: Sequence[float], sizes: Sequence[int]) -> dict[str, list[float]]:
+    """Return ``{"turns": [median of each turn]}``; nothing where there were none."""
+    if not sizes:
+        return {}
+    ends = list(accumulate(sizes))
+    return {
+        "turns": [
+            statistics.median(values[end - size : end])
+            for end, size in zip(ends, sizes, strict=True)
+        ]
+    }

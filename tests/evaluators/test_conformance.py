@@ -9,6 +9,7 @@ import pytest
 from paretune.core.model import Model
 from paretune.registry import names
 from paretune.testing import check_evaluator
+from tests.onnx_networks import write_network
 from tests.pass_bench import tone_data
 
 PARAMS: dict[str, dict[str, Any]] = {
@@ -22,6 +23,7 @@ PARAMS: dict[str, dict[str, Any]] = {
         "cold_start": True,
     },
     "footprint": {"loads": 1},
+    "latency": {"shapes": {"x": [4, 8]}},
     "custom": {"function": "tests.evaluators.test_conformance:half", "metric": "half"},
 }
 OURS = [name for name in names("evaluators") if name in PARAMS]
@@ -45,10 +47,11 @@ def test_it_keeps_the_contract(name: str, tiny_genai: Model, tmp_path: Path) -> 
         "tone": {"files": {"test": "tone.jsonl"}, **columns},
         "wiki": {"file": "wiki.jsonl", **columns},
     }
+    network = write_network(tmp_path / "network")
     check_evaluator(
         name,
         PARAMS[name],
-        model=tiny_genai.path,
+        model=network if name == "latency" else tiny_genai.path,
         data=data,
         root=tmp_path,
         trust_remote_code=True,
