@@ -16,7 +16,7 @@ from paretune.models.handle import detect_kind
 from paretune.search.space import PassSlot, Stage
 
 Wrong = Callable[[KeyPath, str, str | None], None]
-_MERGE_FIRST = "An adapter is merged into its base first: put `merge` at the beginning."
+_MERGE_FIRST = "The input model is an adapter: put `merge` first, to merge it into its base."
 
 
 def check_kinds(

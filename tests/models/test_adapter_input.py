@@ -181,9 +181,9 @@ def test_passes_that_take_full_models_are_told_to_merge_first(
 
 def test_a_chain_that_ends_with_an_adapter_is_refused(adapter: Adapter, tmp_path: Path) -> None:
     adapter()
-    with pytest.raises(UsageError, match="the last pass produces an adapter"):
+    with pytest.raises(UsageError, match="the input model is an adapter"):
         plan(tmp_path)
-    with pytest.raises(UsageError, match="the last pass produces an adapter"):
+    with pytest.raises(UsageError, match="the resulting model is an adapter"):
         plan(tmp_path, {"lora": {"train": "d"}}, model="base")
 
 
