@@ -202,7 +202,7 @@ class _Reader:
                 yield f"{self.file}: column {column!r} holds {found}; each is used as it is written"
         if len(self._forms) > 1:
             # The rarer way first: most likely it is the one that nobody knew of.
-            ways = sorted(self._forms.items(), key=lambda way: len(way[1]))
+            ways = sorted(self._forms.items(), key=lambda way: (len(way[1]), way[0]))
             told = "; ".join(
                 f"{rows_told(rows, ('has', 'have'))} {role!r} and {content!r}"
                 for (role, content), rows in ways

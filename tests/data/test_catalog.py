@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from paretune.core.errors import DataError, UsageError
 from paretune.data.catalog import DataCatalog, DataSpec, Example, Split, _divide
-from paretune.data.files import read_rows
 from paretune.data.rows import ReadData
+from tests.rows import read_rows
 
 ROWS = [{"phrase": f"phrase {i}", "tone": "ab"[i % 2]} for i in range(10)]
 TEMPLATES = {"prompt": "Text: {phrase}\n", "answer": "{tone}"}

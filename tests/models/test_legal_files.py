@@ -86,7 +86,7 @@ def test_a_package_has_them_and_its_figures_do_not(tmp_path: Path) -> None:
         )
         assert result.best is not None
         assert (result.best / "LICENSE").is_file() == (place.name == "legal")
-        told = "beside this: LICENSE" in (result.best / "model_card.md").read_text()
+        told = "files in this folder: LICENSE" in (result.best / "model_card.md").read_text()
         assert told == (place.name == "legal")
     assert found[0] == found[1]
     (tmp_path / "legal" / "model" / "LICENSE").unlink()  # what is picked later has it all the same

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from paretune.core.errors import DataError
 from paretune.data.catalog import DataCatalog, DataSpec
-from paretune.data.files import read_rows
+from tests.rows import read_rows
 from tests.security.fuzzing import damaged, fuzz
 
 ROWS = [{"text": f"text {i}", "label": "ab"[i % 2], "n": i} for i in range(4)]

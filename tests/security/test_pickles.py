@@ -11,10 +11,10 @@ from paretune.config import load
 from paretune.core.candidate import RuntimeSettings
 from paretune.core.errors import DataError, InvalidArtifactError, UsageError
 from paretune.core.model import Model, ModelKind
-from paretune.data.files import read_rows
 from paretune.models.handle import open_model
 from paretune.runtimes.package import lay_out
 from paretune.runtimes.serving import open_session
+from tests.rows import read_rows
 from tests.security.conftest import Run
 from tests.security.hostile import safetensors, write_genai, write_hugging_face, write_pickle
 

@@ -149,7 +149,7 @@ def test_nothing_is_trained_or_measured_on_it_before(tmp_path: Path, ref: str, w
     else:
         given["evaluate"] = [{"readback": {"data": ref}}]
     config.write_text(yaml.safe_dump(given))
-    with pytest.raises(UsageError, match="keeps aside"):
+    with pytest.raises(UsageError, match="holds out"):
         load(config)
 
 
