@@ -97,8 +97,9 @@ def test_what_is_being_built_stays(tmp_path: Path) -> None:
 
 def orphan(store: Store, text: str) -> str:
     """Leave an object as a process does that is killed before it writes the action."""
-    digest = put(store, "killed", text)
-    (store.root / "actions" / "killed.json").unlink()
+    with store.lock("killed"):  # as whoever puts: a sweep takes a half-written action otherwise
+        digest = put(store, "killed", text)
+        (store.root / "actions" / "killed.json").unlink()
     return digest
 
 
