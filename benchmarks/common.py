@@ -10,19 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from paretune.core.distributions import package_version
+from paretune.study.results_document import PACKAGES
 from paretune.targets.device.fingerprint import device
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "benchmarks" / "out"
-PACKAGES = (
-    "paretune",
-    "torch",
-    "transformers",
-    "peft",
-    "onnxruntime",
-    "onnxruntime-genai",
-    "optuna",
-)
 
 
 def public_data(name: str) -> Path:

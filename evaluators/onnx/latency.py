@@ -23,6 +23,7 @@ from paretune.evaluators.generation.timing import (
     sample,
     sample_in_turns,
 )
+from paretune.runtimes.base import Runs
 from paretune.runtimes.serving import load_session
 from paretune.stats.pooling import PROTOCOL
 
@@ -63,7 +64,7 @@ class Latency(EvaluatorBase):
             InvalidArtifactError: The network does not load, or does not run on these arrays.
         """
         context.progress(Progress(f"{self.name}:{rung}", 0, 0))
-        session = load_session(model, runtime, trust_remote_code=context.trust_remote_code)
+        session: Runs = load_session(model, runtime, trust_remote_code=context.trust_remote_code)
         arrays = _arrays(session.inputs, self.params)
         once = _timed(session.run, arrays)
         effort, turns = effort_of(rung, budget.seconds), budget.turns

@@ -77,7 +77,14 @@ class Session(Generates, Scores, Protocol):
 
 @runtime_checkable
 class Runs(Protocol):
-    """A loaded network of any kind."""
+    """A loaded network of any kind.
+
+    Attributes:
+        inputs: Of each input, its type as numpy calls it and its shape, with None for a size that
+            is not fixed.
+    """
+
+    inputs: Mapping[str, tuple[str, tuple[int | None, ...]]]
 
     def run(self, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
         """Compute the outputs of a network.

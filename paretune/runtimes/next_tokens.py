@@ -13,7 +13,7 @@ from paretune.core.model import Model, ModelKind
 from paretune.models.adapted import load_adapted
 from paretune.models.comparison_text import TEXT
 from paretune.models.containment import check_model
-from paretune.runtimes.base import Logits, Session, hf_tokenizer
+from paretune.runtimes.base import Logits, Session, hf_tokenizer, log_softmax
 from paretune.runtimes.serving import open_session
 from paretune.runtimes.torch import TorchSession
 
@@ -122,7 +122,7 @@ def divergence(source: Sequence[Logits], build: Sequence[Logits]) -> Compared:
     mean = np.zeros(width)
     count = 0
     for a, b in _pairs(source, build, width):
-        p, q = _log_softmax(a), _log_softmax(b)
+        p, q = log_softmax(a), log_softmax(b)
         weight = np.exp(p)
         kl += float((weight * (p - q)).sum())
         entropy -= float((weight * p).sum())
@@ -146,11 +146,3 @@ def _pairs(
     for a, b in zip(source, build, strict=True):
         for start in range(0, min(len(a), len(b)), _ROWS):
             yield a[start : start + _ROWS, :width], b[start : start + _ROWS, :width]
-
-
-def _log_softmax(logits: Any) -> Any:
-    import numpy as np
-
-    wide = np.asarray(logits, dtype=np.float64)
-    shifted = wide - wide.max(axis=-1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))

@@ -131,7 +131,7 @@ class OnnxruntimeSession:
             self._session = onnxruntime.InferenceSession(str(file), options, providers=providers)
         except Exception as error:  # its own classes derive from Exception alone
             raise InvalidArtifactError(f"does not load: {error}") from error
-        self.inputs: dict[str, tuple[str, tuple[int | None, ...]]] = {
+        self.inputs: Mapping[str, tuple[str, tuple[int | None, ...]]] = {
             each.name: (
                 _TYPES.get(each.type, each.type),
                 tuple(size if isinstance(size, int) else None for size in each.shape),

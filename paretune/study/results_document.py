@@ -19,7 +19,7 @@ from paretune.study.measurement_notes import measurement_entry
 from paretune.study.pick_entry import pick_entry
 
 SCHEMA = 1
-_PACKAGES = (
+PACKAGES = (
     "paretune",
     "torch",
     "transformers",
@@ -62,7 +62,7 @@ class ResultsDocument:
             "study": study,
             "status": "running",
             "config": config,
-            "versions": {name: package_version(name) for name in _PACKAGES},
+            "versions": {name: package_version(name) for name in PACKAGES},
             "device": dict(device),
             "objectives": [objective.to_json() for objective in objectives],
             "prefer": prefer,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from paretune.core import params as declared
 from paretune.core.errors import PassError
@@ -73,7 +73,8 @@ class OnnxDynamicInt8(PassBase):
                 hint=f"It has {len(names)} nodes, such as {', '.join(sorted(names)[:5])}.",
             )
         root = logging.getLogger()
-        before, root.level = root.level, logging.ERROR  # it advises other tools of its own
+        before = root.level
+        root.setLevel(logging.ERROR)  # it advises other tools of its own
         try:
             quantize_dynamic(
                 str(file),
@@ -82,12 +83,12 @@ class OnnxDynamicInt8(PassBase):
                 per_channel=params.per_channel,
                 reduce_range=params.reduce_range,
                 nodes_to_exclude=list(params.nodes_to_exclude),
-                use_external_data_format=model_is_large(source, file.stat().st_size),
+                use_external_data_format=_is_large(source, file.stat().st_size),
             )
         except Exception as error:  # the quantizer raises whatever its many parts do
             raise PassError(f"{self.name}: ONNX Runtime's quantizer fails: {error}") from error
         finally:
-            root.level = before
+            root.setLevel(before)
         built = onnx.load(str(out), load_external_data=False)
         if not {node.op_type for node in built.graph.node} - {n.op_type for n in source.graph.node}:
             raise PassError(
@@ -100,7 +101,6 @@ class OnnxDynamicInt8(PassBase):
         context.progress(Progress(self.name, 1, 1))
 
 
-def model_is_large(network: object, size: int) -> bool:
+def _is_large(network: Any, size: int) -> bool:
     """Return whether the weights must lie beside the file: a message holds less than 2 GB."""
-    graph = network.graph  # type: ignore[attr-defined]
-    return size > 1 << 30 or any(tensor.data_location == 1 for tensor in graph.initializer)
+    return size > 1 << 30 or any(t.data_location == 1 for t in network.graph.initializer)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -14,6 +12,7 @@ import psutil
 
 from paretune.core.interference import Interference, watching
 from paretune.core.jsontools import Json
+from paretune.targets.device.nvidia_smi import ask_nvidia_smi
 
 _CPUS = Path("/sys/devices/system/cpu")
 _BUSY_FROM = 0.05
@@ -21,7 +20,7 @@ _BUSY_FROM = 0.05
 _STOLEN_FROM = 0.01
 _MAX_NAMED = 5
 _STEADY_GOVERNORS = ("performance",)
-_SMI = ("nvidia-smi", "--query-compute-apps=pid,used_memory", "--format=csv,noheader,nounits")
+_SMI = ("--query-compute-apps=pid,used_memory", "--format=csv,noheader,nounits")
 
 
 @dataclass(frozen=True)
@@ -198,13 +197,7 @@ def gpu_users(own: frozenset[int] = frozenset()) -> tuple[Process, ...]:
     Args:
         own: Processes that do not count.
     """
-    if shutil.which(_SMI[0]) is None:
-        return ()
-    try:
-        asked = subprocess.run(_SMI, capture_output=True, text=True, timeout=10, check=True)
-    except (subprocess.SubprocessError, OSError):  # a driver that does not answer runs nothing
-        return ()
-    return parse_gpu_users(asked.stdout, own)
+    return parse_gpu_users(ask_nvidia_smi(*_SMI), own)
 
 
 def parse_gpu_users(table: str, own: frozenset[int] = frozenset()) -> tuple[Process, ...]:

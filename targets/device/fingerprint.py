@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 import re
 import shutil
-import subprocess
 from functools import cache
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from paretune.core.resources import (
     physical_cores,
     total_memory,
 )
+from paretune.targets.device.nvidia_smi import ask_nvidia_smi
 from paretune.targets.device.providers import PROVIDER_PACKAGES, providers_found
 
 # What a speed or a scored answer may depend on.
@@ -41,7 +41,7 @@ _FLAGS = (
     "sve2",
     "bf16",
 )
-_SMI = ("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
+_SMI = ("--query-gpu=name", "--format=csv,noheader")
 
 
 def device(name: str, store_root: Path | None = None) -> TargetInfo:
@@ -116,10 +116,4 @@ def gpu_names() -> tuple[str, ...]:
             for card in cards
         )
         return tuple(name[1].strip() for name in names if name)
-    if shutil.which(_SMI[0]) is None:
-        return ()
-    try:
-        asked = subprocess.run(_SMI, capture_output=True, text=True, timeout=10, check=True)
-    except (subprocess.SubprocessError, OSError):  # a driver that does not answer runs nothing
-        return ()
-    return tuple(line.strip() for line in asked.stdout.splitlines() if line.strip())
+    return tuple(line.strip() for line in ask_nvidia_smi(*_SMI).splitlines() if line.strip())

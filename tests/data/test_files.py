@@ -18,16 +18,13 @@ import pytest
 from paretune.core.errors import DataError
 from paretune.data.catalog import DataCatalog, DataSpec
 from paretune.data.files import iter_rows
+from tests.rows import read_rows
 
 PAIR = {"prompt": "Say: {t}", "answer": "{y}"}
 
 
 def catalog(folder: Path, file: str, **spec: Any) -> DataCatalog:
     return DataCatalog({"d": DataSpec(**{"file": file, **PAIR, **spec})}, folder)
-
-
-def read_rows(path: Path, format: str | None = None, **how: Any) -> list[dict[str, Any]]:
-    return [dict(row) for row in iter_rows(path, format, **how)]
 
 
 def parquet(path: Path, **columns: Any) -> Path:
