@@ -58,7 +58,7 @@ def measured(folder: Path, number: int, package: str) -> dict[str, Any]:
         search.engine.run()
         (outcome,) = study.outcomes
         m = (outcome.measurements or {})[_METRIC]
-        return {"low": m.low, "high": m.high, "processes": [p["value"] for p in processes_of(m)]}
+        return {"low": m.low, "high": m.high, "processes": [p.value for p in processes_of(m)]}
     finally:
         prepared.target.close()
         study.close()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 from paretune.core.candidate import RuntimeSettings
+from paretune.core.details import Details
 from paretune.core.jsontools import Json
 from paretune.core.measurement import Measurement, Rung
 from paretune.core.model import Model
@@ -55,9 +56,9 @@ class ExampleEvaluator(EvaluatorBase, Generic[Verdict]):
             previous: What was measured at the rung before, by metric.
         """
         before = previous.get(self.metrics[0].name)
-        return (
-            {} if before is None else dict(zip(before.details["rows"], before.samples, strict=True))
-        )
+        if before is None or before.details.rows is None:
+            return {}
+        return dict(zip(before.details.rows, before.samples, strict=True))
 
     def measurements(
         self, dataset: Dataset, verdicts: Mapping[int, Verdict], judge: Any
@@ -73,7 +74,7 @@ class ExampleEvaluator(EvaluatorBase, Generic[Verdict]):
         """
         rows = sorted(verdicts)
         right = [bool(verdicts[row]) for row in rows]
-        return [share(self.metrics[0].name, right, {"rows": rows})]
+        return [share(self.metrics[0].name, right, Details(rows=tuple(rows)))]
 
     def measure(
         self, model: Model, runtime: RuntimeSettings, rung: Rung, budget: Budget, context: Context
@@ -103,7 +104,7 @@ def share(metric: str, right: Sequence[bool], details: Mapping[str, Json]) -> Me
     low, high = wilson(count, n)
     samples = tuple(map(float, right))
     return Measurement(
-        metric, count / n, "fraction", low, high, n, "wilson-1", samples, details=details
+        metric, count / n, "fraction", low, high, n, "wilson-1", samples, None, details
     )
 
 

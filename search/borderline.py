@@ -22,7 +22,6 @@ from paretune.stats.paired import (
     rounds_of,
     shared_rounds,
 )
-from paretune.stats.pooling import disturbed
 from paretune.stats.sequential import MedianSequence
 
 Measured = Mapping[str, Measurement]
@@ -60,7 +59,7 @@ def reaches_over(outcome: TrialResult, limit: Limit, *, is_baseline: bool) -> bo
     m = (outcome.measurements or {}).get(limit.metric)
     if m is None or m.low is None or m.high is None:
         return False
-    if "processes" not in m.details and not m.protocol.startswith("fresh-process-"):
+    if m.details.processes is None and not m.protocol.startswith("fresh-process-"):
         return False
     return limit.holds(m.low) != limit.holds(m.high)
 
@@ -117,11 +116,11 @@ def side_of(limit: Limit, mine: Measured, baseline: Measured, alpha: float) -> b
     sequence, bound = MedianSequence(alpha), limit.value
     if limit.relative is None:
         rounds = rounds_of(mine, limit.metric).values()
-        if any("level" in process for process in rounds):
+        if any(process.level is not None for process in rounds):
             return None
         for process in rounds:
-            if not disturbed(process):
-                sequence.add(process["value"])
+            if not process.disturbed:
+                sequence.add(process.value)
     elif limit.relative[0] == "*":
         if limit.relative[1] <= 0:
             return None
@@ -131,7 +130,7 @@ def side_of(limit: Limit, mine: Measured, baseline: Measured, alpha: float) -> b
         sign, amount = limit.relative
         bound = amount if sign == "+" else -amount
         for own, other in shared_rounds(mine, baseline, limit.metric):
-            sequence.add(own["value"] - other["value"])
+            sequence.add(own.value - other.value)
     beside = replace(limit, value=bound)
     low, high = beside.holds(sequence.low), beside.holds(sequence.high)
     # What is feasible goes by the value: while the rounds say otherwise, it is not known.

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from itertools import chain
 
-from paretune.core.measurement import EARLY, FINAL, Measurement, MetricSpec, Rung
+from paretune.core.measurement import Measurement, MetricSpec, Rung
 from paretune.stats.finite_population import final_bounds
 from paretune.stats.pooling import processes_of
 from paretune.stats.window_bounds import perplexity_bounds
@@ -61,19 +61,19 @@ def relied_on(
     bounds = _bounds(measured, reference)
     if bounds is not None:
         return replace(measured, low=bounds[0], high=bounds[1])
-    return replace(measured, low=None, high=None) if measured.details.get(EARLY) else measured
+    return replace(measured, low=None, high=None) if measured.details.early else measured
 
 
 def processes_behind(measured: Measurement) -> list[float]:
     """Return what each process behind a speed measured; one value if nothing is known of them."""
     if measured.protocol.startswith("fresh-process-"):
         return list(measured.samples)
-    return [process["value"] for process in processes_of(measured)]
+    return [process.value for process in processes_of(measured)]
 
 
 def _of_processes(measured: Measurement, slack: float, enough: int) -> Measurement:
     values = processes_behind(measured)
-    if not measured.details.get(EARLY):  # the last word, but no process may speak against it
+    if not measured.details.early:  # the last word, but no process may speak against it
         if measured.low is None or measured.high is None or len(values) < 2:
             return measured
         return replace(measured, low=min(measured.low, *values), high=max(measured.high, *values))
@@ -84,11 +84,9 @@ def _of_processes(measured: Measurement, slack: float, enough: int) -> Measureme
 
 
 def _bounds(measured: Measurement, reference: Measurement | None) -> tuple[float, float] | None:
-    declared = measured.details.get(FINAL)
-    if declared is not None:
-        return float(declared[0]), float(declared[1])
-    if reference is None:
-        return None
+    declared = measured.details.final
+    if declared is not None or reference is None:
+        return declared
     return final_bounds(measured, reference) or perplexity_bounds(measured, reference)
 
 
@@ -106,7 +104,7 @@ def as_recorded(
     """
     order = list(Rung)
     return {
-        name: m.noting(**{EARLY: True})
+        name: m.noting(early=True)
         if order.index(stopped_at) < order.index(last.get(name, Rung.FULL))
         else m
         for name, m in measured.items()

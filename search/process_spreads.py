@@ -42,11 +42,15 @@ def refreshed(outcomes: Sequence[TrialResult], floor: float | None) -> list[Tria
         some = {
             name: m
             for name, m in measured.items()
-            if name in spreads
-            and m.details.get("spread", {}).get("from", 0) < min(_FEW, spreads[name].candidates - 1)
+            if name in spreads and _drawn_from(m) < min(_FEW, spreads[name].candidates - 1)
         }
         if some:  # with all that its processes measured: a tail's samples are its median's
-            timed = {n: m for n, m in measured.items() if n in spreads or "processes" in m.details}
+            timed = {n: m for n, m in measured.items() if n in spreads or m.details.processes}
             again = {**measured, **pool([timed], floor, spreads=spreads)}
             found.append(replace(outcome, measurements=again))
     return found
+
+
+def _drawn_from(measured: Measurement) -> int:
+    """Return the number of candidates whose spread the interval draws on."""
+    return 0 if measured.details.spread is None else measured.details.spread.candidates

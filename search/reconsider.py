@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from paretune.core.measurement import EARLY, Measurement, MetricSpec, Rung
+from paretune.core.measurement import Measurement, MetricSpec, Rung
 from paretune.core.result import OutcomeKind, TrialResult
 from paretune.search.constraints import Objective
 from paretune.search.evidence import ROUGH_SLACK, as_recorded, relied_on
@@ -60,7 +60,7 @@ def to_reconsider(
             for spec in slot.metrics
         }
         measured |= {
-            name: measured[name].noting(**{EARLY: True}) for name in unfinished & measured.keys()
+            name: measured[name].noting(early=True) for name in unfinished & measured.keys()
         }
         relied = {
             name: relied_on(m, by_name.get(name), slack, base.get(name))
@@ -88,8 +88,8 @@ def partly_measured(outcome: TrialResult, reference: Mapping[str, Measurement]) 
         name
         for name, m in (outcome.measurements or {}).items()
         if name in reference
-        and "rows" in m.details
-        and len(m.details["rows"]) < len(reference[name].details.get("rows", ()))
+        and m.details.rows is not None
+        and len(m.details.rows) < len(reference[name].details.rows or ())
     ]
 
 

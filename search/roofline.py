@@ -303,7 +303,7 @@ def share(roof_ms: float | None, measured: Measurement | None) -> float | None:
 def _trace(measured: Mapping[str, Measurement]) -> tuple[int, int]:
     """Return the tokens of the prompt that was timed, and of those after it; 0 if unknown."""
     for name in ("ttft_ms_p50", "decode_ms_p50"):
-        details = measured[name].details if name in measured else {}
-        if "prompt_tokens" in details:
-            return int(details["prompt_tokens"]), int(details.get("new_tokens", 0))
+        details = measured[name].details if name in measured else None
+        if details is not None and details.prompt_tokens is not None:
+            return details.prompt_tokens, details.new_tokens or 0
     return 0, 0

@@ -11,7 +11,7 @@ from paretune.core import fidelity
 from paretune.core.candidate import Candidate
 from paretune.core.errors import StateError
 from paretune.core.job import Job, JobResult, JobStatus
-from paretune.core.measurement import EARLY, Measurement, Rung, by_metric
+from paretune.core.measurement import Measurement, Rung, by_metric
 from paretune.core.model import Model
 from paretune.core.result import OutcomeKind, StepTime, TrialResult
 from paretune.search.early_stops import EarlyStops
@@ -326,7 +326,7 @@ class TrialRunner:
     def _keep(self, measured: Mapping[str, Measurement], *, early: bool) -> None:
         """Take over what was measured; `early` if its evaluator has not had its last word."""
         for name, m in measured.items():
-            self._measured[name] = m.noting(**{EARLY: True}) if early else m
+            self._measured[name] = m.noting(early=True) if early else m
 
     def _stop_early(self) -> None:
         """End here if a constraint is surely broken or another candidate surely better."""

@@ -25,7 +25,6 @@ from paretune.core.result import OutcomeKind
 from paretune.evaluators.text.classification import _measurements as classified
 from paretune.search.constraints import parse_constraint
 from paretune.search.evidence import relied_on, rough_slack
-from paretune.stats.window_bounds import ORDER, TOKENS, WINDOWS
 
 _LIMIT_MS = 10.0
 _SIGMA, _SPELLS, _SLOWER = 0.03, 0.15, 1.2
@@ -152,7 +151,11 @@ def _windows(sums: Any, seen: list[int]) -> Measurement:
         float(high),
         protocol="windows-1",
         samples=tuple(means),
-        details={WINDOWS: shown, TOKENS: [_WINDOW_TOKENS] * len(shown), ORDER: seen},
+        details={
+            "windows_seen": shown,
+            "tokens_scored": [_WINDOW_TOKENS] * len(shown),
+            "order": seen,
+        },
     )
 
 

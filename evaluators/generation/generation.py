@@ -15,25 +15,27 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from paretune.core.candidate import RuntimeSettings
+from paretune.core.details import Details
 from paretune.core.measurement import Measurement, MetricSpec, Rung
 from paretune.core.model import Model
 from paretune.core.progress import Progress
 from paretune.data.context import Context
 from paretune.evaluators.base import Budget, EvaluatorBase
+from paretune.evaluators.generation.conditions import Conditions, Course, Sampled
 from paretune.evaluators.generation.context_probe import peak_in_a_process
 from paretune.evaluators.generation.timing import (
     Effort,
     Run,
-    by_turn,
     drift,
     effort_of,
     median_of,
     percentile_of,
     sample_in_turns,
     sample_together,
+    turn_medians,
 )
 from paretune.evaluators.generation.workload import (
     Case,
@@ -187,22 +189,15 @@ class Generation(EvaluatorBase):
             if whole and self.params.requests > effort.samples:
                 effort = replace(effort, samples=self.params.requests, at_most_s=math.inf)
             runs = self._sampled(streams, effort, budget)
-            details = {
-                "prompt_tokens": case.prompt,
-                "new_tokens": case.new,
-                "context": case.context,
-                "streams": len(streams),
-                "threads": runtime.threads,
-                **_told(runs, effort),
-            }
-            found += _measurements(runs, case.suffix, details)
+            settings = self._settings(case, runtime)
+            found += _measurements(runs, case.suffix, settings.adding(_sampled(runs, effort)))
             if index > 0:
                 continue
             if self.params.cold_start:
-                found.append(_first(first or runs[0].warm_up[0], details))
+                found.append(_first(first or runs[0].warm_up[0], settings))
             if self.params.sustained_s and whole:
                 context.progress(Progress(f"generation:{rung}", 0, 0, "sustained"))
-                found.append(_sustained(streams, self.params.sustained_s, details))
+                found.append(_sustained(streams, self.params.sustained_s, settings))
             elif self.params.sustained_s and rung is Rung.FULL:
                 found += _without([(_SUSTAINED, "ms")], _IN_A_BLOCK)
         if self._peak_name and rung is Rung.FULL:
@@ -270,13 +265,12 @@ class Generation(EvaluatorBase):
             protocol=PROTOCOL,
             samples=(told,),
             reason="one process tells no interval",
-            details={
-                "context": longest,
-                "prompt_tokens": case.prompt,
-                "streams": self.params.streams,
-                "threads": runtime.threads,
-            },
+            details=self._settings(case, runtime),
         )
+
+    def _settings(self, case: Case, runtime: RuntimeSettings) -> Details:
+        conditions = Conditions(case.context, self.params.streams, runtime.threads)
+        return Details(prompt_tokens=case.prompt, new_tokens=case.new).adding(conditions)
 
 
 def _named(case: Case) -> list[tuple[str, str]]:
@@ -284,48 +278,49 @@ def _named(case: Case) -> list[tuple[str, str]]:
     return [(f"{name}{case.suffix}", unit) for name, unit in _OF_A_CASE]
 
 
-def _told(runs: Sequence[Run[Request]], effort: Effort) -> dict[str, Any]:
-    """Return what the details hold of how the runs went."""
-    kept = [len(run.kept) for run in runs]
+def _sampled(runs: Sequence[Run[Request]], effort: Effort) -> Sampled:
+    """Return how the runs went."""
+    kept = tuple(len(run.kept) for run in runs)
     seconds = max(run.seconds for run in runs)
-    tokens = sum(len(request.decode) for run in runs for request in run.kept)
-    told: dict[str, Any] = {
-        "protocol": {"name": PROTOCOL, "samples": effort.samples, "seconds": effort.seconds},
-        "warm_up": {
-            "requests": sum(len(run.warm_up) for run in runs),
-            "s": round(max(run.warm_up_s for run in runs), 6),
-        },
-        "requests": sum(kept),
-        "seconds": round(seconds, 6),
+    warm_up = {
+        "requests": sum(len(run.warm_up) for run in runs),
+        "s": round(max(run.warm_up_s for run in runs), 6),
     }
-    if len(runs) > 1:
-        told["requests_per_stream"] = kept
-        told["cut_off"] = sum(run.cut_off for run in runs)
-        told["tokens_per_s_with_prompts"] = tokens / seconds
-    return told
+    found = Sampled(effort.protocol, warm_up, sum(kept), round(seconds, 6))
+    if len(runs) == 1:
+        return found
+    tokens = sum(len(request.decode) for run in runs for request in run.kept)
+    cut_off = sum(run.cut_off for run in runs)
+    return replace(
+        found,
+        requests_per_stream=kept,
+        cut_off=cut_off,
+        tokens_per_s_with_prompts=tokens / seconds,
+    )
 
 
 def _measurements(
-    runs: Sequence[Run[Request]], suffix: str, details: dict[str, Any]
+    runs: Sequence[Run[Request]], suffix: str, details: Details
 ) -> Iterator[Measurement]:
     requests = [request for run in runs for request in run.kept]
-    ttft = [request.ttft for request in requests]
     decode = _decode_times(requests, len(runs))
-    # One number a request, of one stream: a request's tokens slow down together, one by one.
-    turns = {
+    times = {"ttft_ms": [request.ttft for request in requests], "decode_ms": decode}
+    # One number per request, of one stream: the tokens of a request slow down together.
+    by_request = {
         "ttft_ms": [request.ttft for request in runs[0].kept],
-        "decode_ms": [statistics.median(r.decode) for r in runs[0].kept],
+        "decode_ms": [_median_ms(request) for request in runs[0].kept],
     }
-    of_turns = {name: by_turn(values, runs[0].turns) for name, values in turns.items()}
-    for name, values in (("ttft_ms", ttft), ("decode_ms", decode)):
-        told = {**details, "drift": drift(turns[name]), **of_turns[name]}
+    turns = {name: turn_medians(values, runs[0].turns) for name, values in by_request.items()}
+    for name, values in times.items():
+        told = replace(details, drift=drift(by_request[name]), turns=turns[name])
         yield median_of(f"{name}_p50{suffix}", values, "ms", told)
         yield percentile_of(f"{name}_p95{suffix}", values, 0.95, "ms")
     rate = _rate(runs, decode, f"decode_tokens_per_s{suffix}")
-    if "turns" in of_turns["decode_ms"]:
-        rates = [1e3 / value for value in of_turns["decode_ms"]["turns"]]
-        rate = rate.noting(turns=rates)
-    yield rate
+    yield rate.noting(turns=tuple(1e3 / value for value in turns["decode_ms"]))
+
+
+def _median_ms(request: Request) -> float:
+    return statistics.median(request.decode)
 
 
 def _decode_times(requests: Iterable[Request], streams: int) -> list[float]:
@@ -345,7 +340,7 @@ def _rate(runs: Sequence[Run[Request]], decode: Sequence[float], name: str) -> M
     A stream among several counts by its tokens and all the time it decoded, waits included.
     """
     if len(runs) == 1:
-        time_each = median_of(name, decode, "ms", {})
+        time_each = median_of(name, decode, "ms")
         assert time_each.value is not None
         low, high = (None if end is None else 1e3 / end for end in (time_each.high, time_each.low))
         return Measurement(
@@ -369,17 +364,16 @@ def _rate(runs: Sequence[Run[Request]], decode: Sequence[float], name: str) -> M
         n=len(decode),
         protocol=PROTOCOL,
         reason="a sum over streams of one process tells no interval",
-        details={"streams": rates},
+        details=Details(extra={"streams": rates}),
     )
 
 
-def _first(request: Request, details: dict[str, Any]) -> Measurement:
+def _first(request: Request, settings: Details) -> Measurement:
     """Return the time to first token of the first request that the loaded model ran.
 
     A cold model does not hold the context yet: filling it is part of that time.
     """
     took = request.filling + request.ttft
-    kept = {key: details[key] for key in ("prompt_tokens", "context", "threads")}
     return Measurement(
         _FIRST,
         took,
@@ -388,11 +382,11 @@ def _first(request: Request, details: dict[str, Any]) -> Measurement:
         protocol=PROTOCOL,
         samples=(took,),
         reason="one process tells no interval",
-        details=kept,
+        details=settings,
     )
 
 
-def _sustained(streams: Sequence[Stream], seconds: float, details: dict[str, Any]) -> Measurement:
+def _sustained(streams: Sequence[Stream], seconds: float, settings: Details) -> Measurement:
     """Go on without a break, and return the median token of the last tenth.
 
     The first tenth is in the details: what the two differ by is what the device lost as it grew
@@ -407,25 +401,16 @@ def _sustained(streams: Sequence[Stream], seconds: float, details: dict[str, Any
             tenth = min(9, int(10 * (end - ms / 2) / ends[-1]))  # of the time, not of the requests
             by_tenth[tenth] += _decode_times([request], len(runs))
     tenths = [tenth for tenth in by_tenth if tenth]  # fewer if a request took more than a tenth
-    medians = [statistics.median(tenth) for tenth in tenths]
-    kept = {
-        key: details[key]
-        for key in ("prompt_tokens", "new_tokens", "context", "streams", "threads")
-    }
-    return median_of(
-        _SUSTAINED,
-        tenths[-1],
-        "ms",
-        {
-            **kept,
-            "seconds": round(max(run.seconds for run in runs), 6),
-            "requests": sum(len(run.kept) for run in runs),
-            "tenths_ms": medians,
-            "first_tenth_ms": medians[0],
-            "relative": medians[-1] / medians[0] - 1,
-            "drift": drift([statistics.median(r.decode) for r in runs[0].kept]),
-        },
+    medians = tuple(statistics.median(tenth) for tenth in tenths)
+    course = Course(
+        seconds=round(max(run.seconds for run in runs), 6),
+        requests=sum(len(run.kept) for run in runs),
+        tenths_ms=medians,
+        first_tenth_ms=medians[0],
+        relative=medians[-1] / medians[0] - 1,
     )
+    drifted = replace(settings, drift=drift([_median_ms(r) for r in runs[0].kept]))
+    return median_of(_SUSTAINED, tenths[-1], "ms", drifted.adding(course))
 
 
 def _without(named: Iterable[tuple[str, str]], why: str) -> Iterator[Measurement]:

@@ -17,10 +17,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import Generic, TypeVar
 
+from paretune.core.details import Details, Drift, Outliers
 from paretune.core.jsontools import Json
 from paretune.core.measurement import Measurement, Rung
 from paretune.evaluators.base import TurnClient
@@ -53,6 +54,11 @@ class Effort:
     samples: int
     seconds: float
     at_most_s: float
+
+    @property
+    def protocol(self) -> dict[str, Json]:
+        """What a measurement's details hold of it."""
+        return {"name": PROTOCOL, "samples": self.samples, "seconds": self.seconds}
 
 
 _EFFORTS = {
@@ -237,48 +243,43 @@ def quiet_collector() -> Iterator[None]:
             gc.enable()
 
 
-def classify(samples: Sequence[float]) -> dict[str, int]:
+def classify(samples: Sequence[float]) -> Outliers:
     """Count outliers by Tukey's fences; none is dropped.
 
     A sample is a mild one beyond 1.5 times the interquartile range from the quartiles, a severe one
     beyond 3 times ("Exploratory Data Analysis", 1977). High ones tell of disturbances, low ones of
-    a clock or a cache that was in a better state than usual.
-
-    Returns:
-        ``mild_low``, ``severe_low``, ``mild_high``, ``severe_high``; no sample is in two of them.
+    a clock or a cache that was in a better state than usual. No sample is counted twice.
     """
     counts = {"severe_low": 0, "mild_low": 0, "mild_high": 0, "severe_high": 0}
     if len(samples) < 4:
-        return counts
+        return Outliers(**counts)
     low, _, high = statistics.quantiles(samples, n=4, method="inclusive")
     width = high - low
     for value in samples:
         beyond, side = max((low - value, "low"), (value - high, "high"))
         if beyond > 1.5 * width:
             counts[f"{'severe' if beyond > 3 * width else 'mild'}_{side}"] += 1
-    return counts
+    return Outliers(**counts)
 
 
-def drift(samples: Sequence[float]) -> dict[str, Json]:
-    """Compare the second half of a run with its first.
+def drift(samples: Sequence[float]) -> Drift:
+    """Compare the second half of a run with its first (Mann and Whitney's test, two-sided).
 
     Args:
         samples: In order of measurement, and such that each could have come at any other's place:
-            one number a request, not one a token.
+            one number per request, not one per token.
 
     Returns:
-        ``relative``: change of the second half's median against the first's, None where there are
-        too few samples; ``p``: how often chance alone would part the halves so far (Mann and
-        Whitney's test, two-sided); ``drifts``: whether that is less than 1 %.
+        It drifts if chance alone makes such a difference in less than 1 % of runs.
     """
     half = len(samples) // 2
     first, second = samples[:half], samples[half:]
     before = statistics.median(first) if first else 0.0
     if not before:
-        return {"relative": None, "p": 1.0, "drifts": False}
+        return Drift(None, 1.0, drifts=False)
     p = mann_whitney(first, second)
     change = statistics.median(second) / before - 1
-    return {"relative": round(change, 6), "p": float(f"{p:.3g}"), "drifts": p < DRIFT_LEVEL}
+    return Drift(round(change, 6), float(f"{p:.3g}"), p < DRIFT_LEVEL)
 
 
 def mann_whitney(a: Sequence[float], b: Sequence[float]) -> float:
@@ -325,7 +326,7 @@ def _rank_sums(m: int, n: int) -> list[int]:
 
 
 def median_of(
-    metric: str, samples: Sequence[float], unit: str, details: dict[str, Json]
+    metric: str, samples: Sequence[float], unit: str, details: Details | None = None
 ) -> Measurement:
     """Return a median with its interval by order statistics, which no less than six samples have.
 
@@ -351,7 +352,7 @@ def median_of(
         PROTOCOL,
         tuple(samples),
         reason or None,
-        {**details, "outliers": classify(samples)},
+        replace(details or Details(), outliers=classify(samples)),
     )
 
 
@@ -365,14 +366,14 @@ def percentile_of(metric: str, samples: Sequence[float], share: float, unit: str
     return Measurement(metric, value, unit, low, high, n, PROTOCOL)
 
 
-def by_turn(values: Sequence[float], sizes: Sequence[int]) -> dict[str, list[float]]:
-    """Return ``{"turns": [median of each turn]}``; nothing where there were none."""
-    if not sizes:
-        return {}
-    ends = list(accumulate(sizes))
-    return {
-        "turns": [
-            statistics.median(values[end - size : end])
-            for end, size in zip(ends, sizes, strict=True)
-        ]
-    }
+def turn_medians(values: Sequence[float], sizes: Sequence[int]) -> tuple[float, ...]:
+    """Return the median of each turn; empty if the run had none.
+
+    Args:
+        values: One number per sample, in order.
+        sizes: Samples of each turn.
+    """
+    ends = accumulate(sizes)
+    return tuple(
+        statistics.median(values[end - size : end]) for end, size in zip(ends, sizes, strict=True)
+    )

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from paretune.core.candidate import RuntimeSettings
+from paretune.core.details import Details, Part
 from paretune.core.errors import InvalidArtifactError
+from paretune.core.jsontools import Json
 from paretune.core.measurement import Measurement, MetricSpec, Rung
 from paretune.core.model import Model
 from paretune.core.params import Params, parameter
@@ -15,13 +18,13 @@ from paretune.core.progress import Progress
 from paretune.data.context import Context
 from paretune.evaluators.base import Budget, EvaluatorBase
 from paretune.evaluators.generation.timing import (
-    by_turn,
     drift,
     effort_of,
     median_of,
     percentile_of,
     sample,
     sample_in_turns,
+    turn_medians,
 )
 from paretune.runtimes.base import Runs
 from paretune.runtimes.serving import load_session
@@ -37,6 +40,21 @@ class LatencyParams(Params):
         search="none",
     )
     seed: int = parameter(0, "Of the random numbers in float inputs.", search="none")
+
+
+@dataclass(frozen=True)
+class Conditions(Part):
+    """What was timed.
+
+    Attributes:
+        shapes: Of each input, by name.
+        threads: Of the runtime.
+        protocol: How much was sampled.
+    """
+
+    shapes: Mapping[str, list[int]]
+    threads: int
+    protocol: Mapping[str, Json]
 
 
 class Latency(EvaluatorBase):
@@ -69,13 +87,9 @@ class Latency(EvaluatorBase):
         once = _timed(session.run, arrays)
         effort, turns = effort_of(rung, budget.seconds), budget.turns
         seen = sample(once, effort) if turns is None else sample_in_turns(once, effort, turns)
-        details = {
-            "shapes": {name: list(array.shape) for name, array in arrays.items()},
-            "threads": runtime.threads,
-            "protocol": {"name": PROTOCOL, "samples": effort.samples, "seconds": effort.seconds},
-            "drift": drift(seen.kept),
-            **by_turn(seen.kept, seen.turns),
-        }
+        shapes = {name: list(array.shape) for name, array in arrays.items()}
+        details = Details(drift=drift(seen.kept), turns=turn_medians(seen.kept, seen.turns))
+        details = details.adding(Conditions(shapes, runtime.threads, effort.protocol))
         return [
             median_of("latency_ms_p50", seen.kept, "ms", details),
             percentile_of("latency_ms_p95", seen.kept, 0.95, "ms"),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from paretune.core.candidate import RuntimeSettings
+from paretune.core.details import Details, Part
 from paretune.core.errors import DataError
 from paretune.core.measurement import Measurement, MetricSpec
 from paretune.core.model import Model
@@ -17,7 +19,6 @@ from paretune.evaluators.examples import ExampleEvaluator, share
 from paretune.models.context_length import most_tokens
 from paretune.runtimes.base import Session, score_continuations
 from paretune.runtimes.serving import open_session
-from paretune.stats.by_example import CLASSES
 from paretune.stats.intervals import CONFIDENCE
 
 _RESAMPLES = 1000
@@ -33,6 +34,25 @@ class ClassificationParams(Params):
     rough_examples: int = parameter(
         48, "Examples of the first, rough look.", unit="examples", search="none", ge=8
     )
+
+
+@dataclass(frozen=True)
+class Answers(Part):
+    """What is kept with an accuracy.
+
+    Attributes:
+        labels: What was chosen from.
+        confusion: Counts, by right label and then by predicted label.
+        recall: Share of right answers of each label; None where no example has it.
+        predictions: Number of the predicted label of each example.
+        tokenizer_mismatches: Prompts that the package's own tokenizer turns into other tokens.
+    """
+
+    labels: list[str]
+    confusion: list[list[int]]
+    recall: Mapping[str, float | None]
+    predictions: list[int]
+    tokenizer_mismatches: int
 
 
 class Classification(ExampleEvaluator[int]):
@@ -64,9 +84,10 @@ class Classification(ExampleEvaluator[int]):
     def known(self, dataset: Dataset, previous: Mapping[str, Measurement]) -> dict[int, int]:
         """Return what the rung before found, if it chose from the same labels."""
         before = previous.get("accuracy")
-        if before is None or before.details.get("labels") != list(self._labels(dataset)):
+        answers = None if before is None else before.details.part(Answers)
+        if before is None or answers is None or answers.labels != list(self._labels(dataset)):
             return {}
-        return dict(zip(before.details["rows"], before.details["predictions"], strict=True))
+        return dict(zip(before.details.rows or (), answers.predictions, strict=True))
 
     def measurements(
         self, dataset: Dataset, verdicts: Mapping[int, int], judge: _Scorer | None
@@ -112,13 +133,6 @@ def room_for_prompt(most: int | None, labels: Sequence[Sequence[int]]) -> int | 
     return None if most is None else most - max(map(len, labels)) - 1
 
 
-def _known(before: Measurement | None, labels: tuple[str, ...]) -> dict[int, int]:
-    """Return example to predicted label of the rung before."""
-    if before is None or tuple(before.details.get("labels", ())) != labels:
-        return {}
-    return dict(zip(before.details["rows"], before.details["predictions"], strict=True))
-
-
 def _position(labels: Sequence[str], answer: str, ref: str) -> int:
     if answer not in labels:
         raise DataError(
@@ -141,17 +155,12 @@ def _measurements(
     confusion = [[0] * len(labels) for _ in labels]
     for t, p in zip(truth, predicted, strict=True):
         confusion[t][p] += 1
-    details: Mapping[str, Any] = {
-        "labels": list(labels),
-        "confusion": confusion,
-        "recall": {
-            label: row[i] / sum(row) if sum(row) else None
-            for i, (label, row) in enumerate(zip(labels, confusion, strict=True))
-        },
-        "rows": [row for row, _, _ in by_row],
-        "predictions": [p for _, _, p in by_row],
-        "tokenizer_mismatches": mismatches,
+    recall = {
+        label: row[i] / sum(row) if sum(row) else None
+        for i, (label, row) in enumerate(zip(labels, confusion, strict=True))
     }
+    answers = Answers(list(labels), confusion, recall, [p for _, _, p in by_row], mismatches)
+    details = Details(rows=tuple(row for row, _, _ in by_row)).adding(answers)
     f1, f1_low, f1_high = _macro_f1(truth, predicted, len(labels))
     return [
         share("accuracy", [t == p for _, t, p in by_row], details),
@@ -163,7 +172,7 @@ def _measurements(
             f1_high,
             n,
             "bootstrap-1",
-            details={CLASSES: [list(each) for each in by_row]},
+            details=Details(of_rows=tuple(by_row)),
         ),
     ]
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from paretune.core.candidate import RuntimeSettings
+from paretune.core.details import Details
 from paretune.core.measurement import Measurement, MetricSpec, Rung
 from paretune.core.model import Model
 from paretune.core.params import Params, parameter
@@ -20,7 +21,6 @@ from paretune.models.context_length import most_tokens
 from paretune.runtimes.base import log_softmax
 from paretune.runtimes.serving import open_session
 from paretune.stats.intervals import student_t
-from paretune.stats.window_bounds import ORDER, TOKENS, WINDOWS
 
 _ROUGH_WINDOWS = 8
 
@@ -81,7 +81,11 @@ class Perplexity(EvaluatorBase):
         seen = sorted(order)
         counts = [len(windows[index][1]) for index in seen]
         measured = _measurement([done[index] for index in seen], counts)
-        return [measured.noting(**{WINDOWS: seen, TOKENS: counts, ORDER: order})]
+        return [
+            measured.noting(
+                windows_seen=tuple(seen), tokens_scored=tuple(counts), order=tuple(order)
+            )
+        ]
 
     def windows(
         self, tokenizer: Any, dataset: Any, most: int | None
@@ -119,9 +123,10 @@ class Perplexity(EvaluatorBase):
 
 def _known(before: Measurement | None) -> dict[int, float]:
     """Return window to summed negative log-likelihood of the rung before."""
-    if before is None or WINDOWS not in before.details:
+    if before is None or before.details.windows_seen is None:
         return {}
-    parts = zip(before.details[WINDOWS], before.samples, before.details[TOKENS], strict=True)
+    seen, counts = before.details.windows_seen, before.details.tokens_scored or ()
+    parts = zip(seen, before.samples, counts, strict=True)
     return {window: mean * count for window, mean, count in parts}
 
 
@@ -163,7 +168,7 @@ def _measurement(sums: Sequence[float], counts: Sequence[int]) -> Measurement:
         protocol="windows-1",
         samples=samples,
         reason=reason,
-        details={"windows": windows},
+        details=Details(extra={"windows": windows}),
     )
 
 

@@ -341,7 +341,7 @@ def medians(measured: Iterable[Measurement]) -> dict[str, list[float]]:
                 f"this workload gives no value of {name}{why}",
                 hint="Use other --prompt-tokens or --new-tokens.",
             )
-        found[name] = list(m.details.get("turns") or [m.value])
+        found[name] = list(m.details.turns or (m.value,))
     return found
 
 

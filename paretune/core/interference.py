@@ -11,10 +11,11 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import psutil
 
+from paretune.core.details import CpuTaken
 from paretune.core.measurement import Measurement
 from paretune.core.resources import usable_cores
 
@@ -70,7 +71,8 @@ class Interference:
 
     def noted(self, measured: Mapping[str, Measurement]) -> dict[str, Measurement]:
         """Return measurements, by metric, that say what others took while they were made."""
-        return {name: m.noting(interference=asdict(self)) for name, m in measured.items()}
+        taken = CpuTaken(self.others, self.stolen)
+        return {name: m.noting(interference=taken) for name, m in measured.items()}
 
     def __str__(self) -> str:
         stolen = f", other virtual machines {self.stolen:.0%}" if self.stolen >= 0.005 else ""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Literal
 
+from paretune.core.details import Details
 from paretune.core.jsontools import Json
 
 Direction = Literal["minimize", "maximize"]
@@ -37,6 +38,19 @@ class MetricSpec:
     device: bool
 
 
+class _DetailsField:
+    """The field `details`: takes typed details or a plug-in's mapping, and holds typed ones."""
+
+    def __get__(self, measurement: Measurement | None, owner: type) -> Details:
+        if measurement is None:  # the default value
+            return Details()
+        found: Details = measurement.__dict__["details"]
+        return found
+
+    def __set__(self, measurement: Measurement, value: Mapping[str, Json]) -> None:
+        measurement.__dict__["details"] = Details.from_json(value)
+
+
 @dataclass(frozen=True)
 class Measurement:
     """One value with its interval.
@@ -51,7 +65,8 @@ class Measurement:
         protocol: Name and version of how it was measured, such as ``wilson-1``.
         samples: Raw samples in order of measurement, in `unit` (per example for a proportion).
         reason: Why there is no value or no interval, or what disturbed it.
-        details: What else the evaluator keeps (confusion matrix, settings), JSON-able.
+        details: What else is known of it. A plug-in may give a JSON-able mapping, with keys of
+            its own.
     """
 
     metric: str
@@ -63,7 +78,7 @@ class Measurement:
     protocol: str = ""
     samples: tuple[float, ...] = ()
     reason: str | None = None
-    details: Mapping[str, Json] = field(default_factory=dict)
+    details: _DetailsField = _DetailsField()
 
     def summary(self) -> dict[str, Json]:
         """Return what ``results.json`` shows: everything but samples and details."""
@@ -76,9 +91,9 @@ class Measurement:
             "reason": self.reason,
         }
 
-    def noting(self, **details: Json) -> Measurement:
-        """Return the same measurement with more details."""
-        return replace(self, details={**self.details, **details})
+    def noting(self, **changes: Any) -> Measurement:
+        """Return the same measurement with other values in fields of its details."""
+        return replace(self, details=replace(self.details, **changes))
 
     def to_json(self) -> dict[str, Json]:
         """Return everything, raw samples included."""
@@ -87,7 +102,7 @@ class Measurement:
             **self.summary(),
             "protocol": self.protocol,
             "samples": list(self.samples),
-            "details": dict(self.details),
+            "details": self.details.to_json(),
         }
 
     @classmethod
@@ -110,11 +125,3 @@ class Measurement:
 def by_metric(values: Iterable[Mapping[str, Any]]) -> dict[str, Measurement]:
     """Read what a job measured: the JSON of measurements, to be found by their metrics."""
     return {m.metric: m for m in map(Measurement.from_json, values)}
-
-
-EARLY = "early"
-"""Detail of a measurement that is not its evaluator's last word."""
-
-
-FINAL = "final"
-"""Detail by which an evaluator bounds its own last value: ``[low, high]``, at every look of it."""

@@ -13,13 +13,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from paretune.core.measurement import Measurement
-from paretune.stats.window_bounds import TOKENS, WINDOWS
 
 if TYPE_CHECKING:
     import numpy as np
-
-CLASSES = "of_rows"
-"""Detail of a macro F1: ``[row, right class, predicted class]`` of each example."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,19 +42,22 @@ def scores(measured: Measurement | None) -> Scores | None:
     import numpy as np
 
     m = measured
-    if m is None or m.value is None or not math.isfinite(m.value) or "processes" in m.details:
+    if m is None or m.value is None or not math.isfinite(m.value):
         return None
-    if CLASSES in m.details:
-        return _macro_f1(m)
+    details = m.details
+    if details.processes is not None:
+        return None
+    if details.of_rows is not None:
+        return _macro_f1(m.value, details.of_rows)
     if len(m.samples) < 2:
         return None
     samples = np.asarray(m.samples, dtype=float)
-    if TOKENS in m.details and WINDOWS in m.details:
-        counts = np.asarray(m.details[TOKENS], dtype=float)
+    if details.tokens_scored is not None and details.windows_seen is not None:
+        counts = np.asarray(details.tokens_scored, dtype=float)
         mean = float((samples * counts).sum() / counts.sum())
         values = m.value + m.value * counts / counts.mean() * (samples - mean)
-        return Scores(tuple(m.details[WINDOWS]), values)
-    rows = tuple(m.details.get("rows", range(len(samples))))
+        return Scores(details.windows_seen, values)
+    rows = tuple(range(len(samples))) if details.rows is None else details.rows
     # Samples of another kind (times of requests, say) do not have the value as their mean.
     if len(rows) != len(samples) or not math.isclose(
         float(samples.mean()), m.value, rel_tol=1e-6, abs_tol=1e-9
@@ -67,12 +66,11 @@ def scores(measured: Measurement | None) -> Scores | None:
     return Scores(rows, samples, bool(np.isin(samples, (0.0, 1.0)).all()))
 
 
-def _macro_f1(m: Measurement) -> Scores:
+def _macro_f1(value: float, of_rows: tuple[tuple[int, int, int], ...]) -> Scores:
     """Return the scores of a macro F1: its derivative by each example's weight."""
     import numpy as np
 
-    assert m.value is not None
-    table = np.asarray(m.details[CLASSES], dtype=int)
+    table = np.asarray(of_rows, dtype=int)
     truth, predicted, n = table[:, 1], table[:, 2], len(table)
     classes = int(table[:, 1:].max()) + 1
     hit = np.bincount(truth[truth == predicted], minlength=classes).astype(float)
@@ -84,5 +82,5 @@ def _macro_f1(m: Measurement) -> Scores:
     for c in there:
         of = (truth == c).astype(float) + (predicted == c)
         change += (2.0 * ((truth == c) & (predicted == c)) - f1[c] * of) / total[c]
-    values = m.value + n * change / len(there)
+    values = value + n * change / len(there)
     return Scores(tuple(int(row) for row in table[:, 0]), values)

@@ -66,7 +66,7 @@ def final_bounds(
     Returns:
         Low and high; None where the two cannot be paired.
     """
-    rows, all_rows = measured.details.get("rows"), reference.details.get("rows")
+    rows, all_rows = measured.details.rows, reference.details.rows
     if rows is None or all_rows is None or not all_rows:
         return None
     known = dict(zip(all_rows, reference.samples, strict=True))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 
-from paretune.core.jsontools import Json
+from paretune.core.details import ProcessValue
 from paretune.core.measurement import Measurement
 from paretune.core.result import TrialResult
 from paretune.stats.pooling import last_round, log_ratio, processes_of
@@ -36,20 +36,20 @@ def in_rounds(outcomes: Iterable[TrialResult]) -> list[TrialResult]:
     return [o for o in outcomes if last_round(o.measurements or {}) >= fewest]
 
 
-def rounds_of(measured: Mapping[str, Measurement], metric: str) -> dict[int, dict[str, Json]]:
+def rounds_of(measured: Mapping[str, Measurement], metric: str) -> dict[int, ProcessValue]:
     """Return the processes of a metric that were measured in rounds, by round."""
     processes = processes_of(measured[metric]) if metric in measured else []
-    return {process["round"]: process for process in processes if process["round"] is not None}
+    return {process.round: process for process in processes if process.round is not None}
 
 
 def shared_rounds(
     a: Mapping[str, Measurement], b: Mapping[str, Measurement], metric: str
-) -> Iterator[tuple[dict[str, Json], dict[str, Json]]]:
+) -> Iterator[tuple[ProcessValue, ProcessValue]]:
     """Yield both processes of each round in which two have a positive value of a metric."""
     of_b = rounds_of(b, metric)
     for number, process in rounds_of(a, metric).items():
         other = of_b.get(number)
-        if other is not None and process["value"] > 0 and other["value"] > 0:
+        if other is not None and process.value > 0 and other.value > 0:
             yield process, other
 
 
@@ -66,9 +66,5 @@ def pair_sequence(
     """
     sequence = MedianSequence(alpha)
     for process, other in shared_rounds(a, b, metric):
-        sequence.add(log_ratio(_turns(process), _turns(other)))
+        sequence.add(log_ratio(*(p.turns or (p.value,) for p in (process, other))))
     return sequence
-
-
-def _turns(process: Mapping[str, Json]) -> list[float]:
-    return list(process.get("turns") or [process["value"]])

@@ -13,10 +13,17 @@ import math
 import re
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import astuple, replace
 
-from paretune.core.jsontools import Json
+from paretune.core.details import (
+    OF_ONE_PROCESS,
+    CpuTaken,
+    Details,
+    Drift,
+    Outliers,
+    ProcessValue,
+    SpreadUsed,
+)
 from paretune.core.measurement import Measurement
 from paretune.stats.process_spread import Spread, half_width, learnt
 from paretune.stats.tails import Process, tail
@@ -25,10 +32,6 @@ PROTOCOL = "device-2"
 
 
 DRIFT_LEVEL = 0.01
-
-
-_OF_ONE = ("turns", "level", "interference")
-"""Details that are one process's alone."""
 _PERCENTILE = re.compile(r"(?P<name>.+)_p(?P<share>9\d)(?P<suffix>(?:_context)?@.*)?")
 
 
@@ -69,25 +72,15 @@ def pool(
     return found
 
 
-def processes_of(measurement: Measurement) -> list[dict[str, Json]]:
-    """Return ``{"n", "value", "round", ...}`` of each process behind a measurement.
-
-    Some have more: ``turns``, the medians of its turns; ``level``, what its value is multiplied by
-    to be compared with values of another hour; ``interference``, what others took meanwhile.
-    """
-    known = measurement.details.get("processes")
-    if known is not None:
-        return [dict(process) for process in known]
+def processes_of(measurement: Measurement) -> list[ProcessValue]:
+    """Return what each process behind a measurement measured; the one that it is itself of."""
+    details = measurement.details
+    if details.processes is not None:
+        return list(details.processes)
     if measurement.value is None:
         return []
-    process = {"n": len(measurement.samples), "value": measurement.value, "round": None}
-    own = {key: measurement.details[key] for key in _OF_ONE if key in measurement.details}
-    return [{**process, **own}]
-
-
-def disturbed(process: Mapping[str, Json]) -> bool:
-    """Return whether others disturbed a round of the finals: it says nothing of a speed itself."""
-    return process["round"] is not None and "interference" in process
+    own = {name: getattr(details, name) for name in OF_ONE_PROCESS}
+    return [ProcessValue(len(measurement.samples), measurement.value, None, **own)]
 
 
 def spreads_of(measured: Sequence[Mapping[str, Measurement]]) -> dict[str, Spread]:
@@ -99,8 +92,8 @@ def spreads_of(measured: Sequence[Mapping[str, Measurement]]) -> dict[str, Sprea
     groups: dict[str, list[list[float]]] = {}
     for of_one in measured:
         for name, m in of_one.items():
-            if "processes" in m.details:
-                own = [p["value"] for p in processes_of(m) if p["round"] is None]
+            if m.details.processes is not None:
+                own = [p.value for p in m.details.processes if p.round is None]
                 groups.setdefault(name, []).append(own)
     found = {name: learnt(values) for name, values in groups.items()}
     return {name: spread for name, spread in found.items() if spread is not None}
@@ -109,7 +102,7 @@ def spreads_of(measured: Sequence[Mapping[str, Measurement]]) -> dict[str, Sprea
 def last_round(measured: Mapping[str, Measurement]) -> int:
     """Return the number of the last round that a candidate was measured in; 0: none."""
     return max(
-        (process["round"] or 0 for m in measured.values() for process in processes_of(m)),
+        (process.round or 0 for m in measured.values() for process in processes_of(m)),
         default=0,
     )
 
@@ -133,31 +126,32 @@ def _pooled(
     parts: Sequence[tuple[Measurement, int | None]], floor: float | None, spread: Spread | None
 ) -> Measurement:
     first = next((m for m, _ in parts if m.value is not None), parts[0][0])
-    processes: list[dict[str, Json]] = []
+    processes: list[ProcessValue] = []
     samples: list[float] = []
     for measurement, round in parts:
-        for process in processes_of(measurement):
-            if process["round"] is None:
-                process["round"] = round
-            processes.append(process)
+        processes += [
+            replace(p, round=round) if p.round is None else p for p in processes_of(measurement)
+        ]
         samples += measurement.samples
-    kept = {k: v for k, v in first.details.items() if k not in (*_OF_ONE, "spread")}
-    details: dict[str, Any] = {**kept, "processes": processes}
-    counted = [process for process in processes if not disturbed(process)] or processes
-    values = [process["value"] * process.get("level", 1.0) for process in counted]
+    counted = [process for process in processes if not process.disturbed] or processes
+    values = [process.rescaled for process in counted]
     if not values:
         return first
-    if spread is not None:
-        details["spread"] = {"from": spread.candidates}
-    details |= _of_all([m.details for m, _ in parts if m.protocol == PROTOCOL])
-    hit = [process["interference"] for process in processes if "interference" in process]
-    if hit:
-        details["interference"] = {
-            "processes": len(hit),
-            **{key: max(seen[key] for seen in hit) for key in ("others", "stolen")},
-        }
+    hit = [process.interference for process in processes if process.interference is not None]
+    others, stolen = ([getattr(h, name) for h in hit] for name in ("others", "stolen"))
+    timed = [m.details for m, _ in parts if m.protocol == PROTOCOL]
+    details = replace(
+        first.details,
+        turns=(),
+        level=None,
+        interference=CpuTaken(max(others), max(stolen), len(hit)) if hit else None,
+        processes=tuple(processes),
+        spread=None if spread is None else SpreadUsed(spread.candidates),
+        outliers=_outliers(timed) or first.details.outliers,
+        drift=_drift(timed) or first.details.drift,
+    )
     value = statistics.median(values)
-    own = [process["value"] for process in counted if "level" not in process]
+    own = [process.value for process in counted if process.level is None]
     if 1 < len(own) < len(values):  # a level is no surer than the processes that it is taken from
         low, high = interval(own, floor, spread)
         if low is not None and high is not None:
@@ -170,7 +164,7 @@ def _pooled(
             low, high = _no_narrower(value, low, high, floor)
     reason = None if low is not None else first.reason or "one process tells no interval"
     if hit:
-        most = max(seen["others"] + seen["stolen"] for seen in hit)
+        most = max(seen.others + seen.stolen for seen in hit)
         reason = (
             f"{len(hit)} of {len(processes)} processes were measured while others used up to "
             f"{most:.0%} of the processor"
@@ -187,20 +181,22 @@ def _pooled(
     )
 
 
-def _of_all(details: Sequence[Mapping[str, Json]]) -> dict[str, Json]:
-    """Return what processes say together: their outliers added up, and the surest drift of all.
+def _outliers(details: Sequence[Details]) -> Outliers | None:
+    """Return the outliers of all processes, added up."""
+    counts = [astuple(one.outliers) for one in details if one.outliers is not None]
+    return Outliers(*map(sum, zip(*counts, strict=True))) if counts else None
+
+
+def _drift(details: Sequence[Details]) -> Drift | None:
+    """Return the surest drift of all processes.
 
     Of many processes one drifts by chance: its `p` counts as often as there are processes (`of`).
     """
-    found: dict[str, Json] = {}
-    outliers = [one["outliers"] for one in details if "outliers" in one]
-    if outliers:
-        found["outliers"] = {kind: sum(one[kind] for one in outliers) for kind in outliers[0]}
-    drifts = [one["drift"] for one in details if "drift" in one]
-    if drifts:
-        of, surest = sum(one.get("of", 1) for one in drifts), min(drifts, key=lambda one: one["p"])
-        found["drift"] = {**surest, "of": of, "drifts": of * surest["p"] < DRIFT_LEVEL}
-    return found
+    drifts = [one.drift for one in details if one.drift is not None]
+    if not drifts:
+        return None
+    of, surest = sum(one.of for one in drifts), min(drifts, key=lambda one: one.p)
+    return replace(surest, of=of, drifts=of * surest.p < DRIFT_LEVEL)
 
 
 def interval(
@@ -238,14 +234,13 @@ def _tail(
 ) -> Measurement:
     """Return a percentile of the processes whose samples the median `of` holds."""
     processes, start = processes_of(of), 0
-    if sum(process["n"] for process in processes) != len(of.samples):
+    if sum(process.n for process in processes) != len(of.samples):
         return measured  # of an earlier version: nobody knows which samples are whose
     parts = []
-    counted = [process for process in processes if not disturbed(process)] or processes
+    counted = [process for process in processes if not process.disturbed] or processes
     for process in processes:
-        end = start + process["n"]
-        told = {key: value for key, value in process.items() if key != "turns"}
-        parts.append(Process(told, of.samples[start:end], process in counted))
+        end = start + process.n
+        parts.append(Process(process, of.samples[start:end], process in counted))
         start = end
     found = tail(measured, parts, share, spread)
     if found.value is None or found.low is None or found.high is None or floor is None:

@@ -14,7 +14,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from paretune.core.jsontools import Json
+from paretune.core.details import ProcessValue, SpreadUsed
 from paretune.core.measurement import Measurement
 from paretune.stats.intervals import CONFIDENCE, percentile, too_few
 from paretune.stats.process_spread import Spread, half_width
@@ -25,19 +25,19 @@ class Process:
     """One process's part in a measurement.
 
     Attributes:
-        told: What `processes_of` says of it.
+        known: What `processes_of` says of it.
         samples: Its own.
         counts: Whether it counts in the value.
     """
 
-    told: dict[str, Json]
+    known: ProcessValue
     samples: tuple[float, ...]
     counts: bool
 
     @property
     def level(self) -> float:
         """What its values are multiplied by."""
-        return float(self.told.get("level", 1.0))
+        return 1.0 if self.known.level is None else self.known.level
 
 
 def own_needed(share: float) -> int:
@@ -61,16 +61,13 @@ def tail(
     """
     counted = [p for p in processes if p.counts and p.samples and statistics.median(p.samples) > 0]
     needed = own_needed(share)
-    told = [
-        {**p.told, "value": _interpolated(p.samples, share)}
+    long = [
+        replace(p.known, value=_interpolated(p.samples, share), turns=())
         for p in processes
         if len(p.samples) >= needed
     ]
-    details = {k: v for k, v in measured.details.items() if k not in ("processes", "spread")}
-    if told:
-        details["processes"] = told
-    if spread is not None:
-        details["spread"] = {"from": spread.candidates}
+    used = None if spread is None else SpreadUsed(spread.candidates)
+    details = replace(measured.details, processes=tuple(long) or None, spread=used)
     medians = [statistics.median(p.samples) for p in counted]
     shape = [
         sample / median for p, median in zip(counted, medians, strict=True) for sample in p.samples
@@ -86,7 +83,7 @@ def tail(
     if len(counted) == 1:  # one process: the interval of its samples
         return replace(known, low=found[1] * middle, high=found[2] * middle)
     own = [p for p in counted if len(p.samples) >= needed]
-    unlevelled = [p for p in own if "level" not in p.told]
+    unlevelled = [p for p in own if p.known.level is None]
     # A level is no surer than the processes that it is taken from.
     some = unlevelled if len(unlevelled) > 1 else own
     if len(some) < 2:

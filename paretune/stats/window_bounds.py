@@ -22,11 +22,6 @@ ALPHA = 0.01
 _STAKES = (0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.95)
 """Shares of the largest stake that cannot lose everything; the fortune is split among them."""
 _HALVINGS = 60
-WINDOWS = "windows_seen"
-"""Detail of a perplexity: which windows, by number; `TOKENS` says how many tokens each scores."""
-TOKENS = "tokens_scored"
-ORDER = "order"
-"""Detail of a look at some windows: the same numbers in the order of looking."""
 _MAX_LOG = 700.0
 
 
@@ -50,7 +45,7 @@ def perplexity_bounds(
     if len(mine) == len(base):
         whole = _exp(sum(total for total, _ in mine.values()) / tokens)
         return whole, whole
-    order = measured.details.get(ORDER, list(mine))
+    order = measured.details.order or tuple(mine)
     pairs = [(mine[window][0], base[window][0]) for window in order]
     left = [base[window][0] for window in base if window not in mine]
     least = least_total(pairs, left, alpha)
@@ -106,7 +101,7 @@ def _log_fortune(
 
 def _sums(measured: Measurement) -> dict[int, tuple[float, int]]:
     """Return each window's summed negative log-likelihood and its tokens, in the order of data."""
-    windows, tokens = measured.details.get(WINDOWS), measured.details.get(TOKENS)
+    windows, tokens = measured.details.windows_seen, measured.details.tokens_scored
     if windows is None or tokens is None or len(windows) != len(measured.samples):
         return {}
     return {

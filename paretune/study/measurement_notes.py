@@ -25,30 +25,28 @@ def remarks(m: Measurement) -> list[str]:
 
 
 def _counted(m: Measurement) -> list[str]:
-    processes = m.details.get("processes")
+    processes = m.details.processes
     if not processes:
         return []
-    rounds = sum(process["round"] is not None for process in processes)
+    rounds = sum(process.round is not None for process in processes)
     interleave = f", {rounds} of them in the finals" if rounds else ""
     count = "1 process" if len(processes) == 1 else f"{len(processes)} processes"
     return [f"{m.n:,} samples of {count}{interleave}" if m.samples else f"{count}{interleave}"]
 
 
 def _outliers(m: Measurement) -> list[str]:
-    kinds: dict[str, Json] = m.details.get("outliers", {})
-    count = sum(kinds.values())
-    if not count:
+    found = m.details.outliers
+    if found is None or not found.count:
         return []
-    severe = kinds["severe_low"] + kinds["severe_high"]
-    word = "outlier" if count == 1 else "outliers"
-    return [f"{count:,} {word} ({severe:,} severe), none left out"]
+    word = "outlier" if found.count == 1 else "outliers"
+    return [f"{found.count:,} {word} ({found.severe:,} severe), none left out"]
 
 
 def _drift(m: Measurement) -> list[str]:
-    drift = m.details.get("drift", {})
-    if not drift.get("drifts"):
+    drift = m.details.drift
+    if drift is None or not drift.drifts or drift.relative is None:
         return []
-    change = drift["relative"]
+    change = drift.relative
     return [
         f"drifted: the second half of a process took {abs(change):.1%} "
         f"{'longer' if change > 0 else 'less'} than its first"

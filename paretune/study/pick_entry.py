@@ -42,8 +42,7 @@ def pick_entry(
         "confirmed": None
         if confirmed is None
         else {
-            name: {**measurement_entry(m), "data": m.details.get("data")}
-            for name, m in confirmed.items()
+            name: {**measurement_entry(m), "data": m.details.data} for name, m in confirmed.items()
         },
     }
 

@@ -21,7 +21,6 @@ from paretune.core.measurement import Measurement
 from paretune.core.result import TrialResult
 from paretune.stats.by_example import Scores, scores
 from paretune.stats.intervals import student_t
-from paretune.stats.pooling import processes_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -185,7 +184,7 @@ def _own_scale(m: Measurement) -> tuple[float, int, bool] | None:
         return (0.0, 0, False) if m.protocol.startswith("exact") else None
     if m.low == m.high:
         return 0.0, 0, False
-    freedom = max(0, len(processes_of(m)) - 1) if "processes" in m.details else 0
+    freedom = max(0, len(m.details.processes or ()) - 1)
     reach = student_t(freedom) if freedom else _NORMAL_95
     if m.low > 0:
         return math.log(m.high / m.low) / 2 / reach, freedom, True

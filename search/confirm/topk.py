@@ -349,9 +349,7 @@ class TopK:
             logs = []
             for id, block in found.items():
                 m = (self._outcome(id).measurements or {}).get(name)
-                own = (
-                    [] if m is None else [p["value"] for p in processes_of(m) if p["round"] is None]
-                )
+                own = [] if m is None else [p.value for p in processes_of(m) if p.round is None]
                 now = block[name].value if name in block else None
                 if own and now and min(own) > 0:
                     logs.append(math.log(statistics.median(own) / now))

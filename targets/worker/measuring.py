@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from paretune.core.candidate import RuntimeSettings
 from paretune.core.errors import EvaluatorError
 from paretune.core.jsontools import Json
-from paretune.core.measurement import FINAL, Measurement, Rung
+from paretune.core.measurement import Measurement, Rung
 from paretune.core.model import Model
 from paretune.core.permissions import Permissions
 from paretune.core.progress import Progress
@@ -159,11 +159,9 @@ def finite(measured: Measurement) -> Measurement:
             changes.setdefault("reason", measured.reason or "no finite interval")
     kept = tuple(sample for sample in measured.samples if math.isfinite(sample))
     if len(kept) < len(measured.samples):
-        lost = len(measured.samples) - len(kept)
-        changes.update(samples=kept, details={**measured.details, "non_finite_samples": lost})
-    bounds = measured.details.get(FINAL)
-    if bounds is not None and not all(map(math.isfinite, bounds)):  # no bounds, then
-        details = dict(changes.get("details", measured.details))
-        del details[FINAL]
-        changes["details"] = details
+        changes["samples"] = kept
+        measured = measured.noting(non_finite_samples=len(measured.samples) - len(kept))
+    bounds = measured.details.final
+    if bounds is not None and not all(map(math.isfinite, bounds)):
+        measured = measured.noting(final=None)
     return replace(measured, **changes) if changes else measured

@@ -8,7 +8,6 @@ from paretune.core.measurement import Measurement
 from paretune.evaluators.text.classification import _measurements as classified
 from paretune.evaluators.text.perplexity import _measurement as perplexed
 from paretune.stats.by_example import scores
-from paretune.stats.window_bounds import TOKENS, WINDOWS
 
 
 def test_a_share_is_the_mean_of_its_samples() -> None:
@@ -43,7 +42,7 @@ def test_a_perplexitys_scores_have_it_as_their_mean_and_its_error() -> None:
     rng = random.Random(0)
     counts = [rng.randrange(5, 60) for _ in range(60)]
     sums = [c * rng.gauss(2.0, 0.3) for c in counts]
-    m = perplexed(sums, counts).noting(**{WINDOWS: list(range(60)), TOKENS: counts})
+    m = perplexed(sums, counts).noting(windows_seen=tuple(range(60)), tokens_scored=tuple(counts))
     found = scores(m)
     assert found is not None
     assert found.values.mean() == pytest.approx(m.value)

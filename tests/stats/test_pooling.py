@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from paretune.core.details import CpuTaken, ProcessValue
 from paretune.core.measurement import Measurement
 from paretune.stats.pooling import interval, log_ratio, pool, processes_of
 
@@ -31,7 +32,7 @@ def test_nothing_is_lost_and_the_value_lies_within(blocks: list[list[float]]) ->
     assert pooled.low is not None
     assert pooled.high is not None
     assert pooled.low <= pooled.value <= pooled.high
-    assert [p["n"] for p in processes_of(pooled)] == [len(b) for b in blocks]
+    assert [p.n for p in processes_of(pooled)] == [len(b) for b in blocks]
     assert Measurement.from_json(pooled.to_json()) == pooled
 
 
@@ -43,7 +44,7 @@ def test_pooling_in_steps_is_the_same_as_at_once(blocks: list[list[float]]) -> N
     for number, block in enumerate(made[1:], start=1):
         steps = pool([steps, block], rounds=[None, number])
     assert steps == together
-    rounds = [p["round"] for p in processes_of(steps["decode_ms_p50"])]
+    rounds = [p.round for p in processes_of(steps["decode_ms_p50"])]
     assert rounds == [None, *range(1, len(made))]
 
 
@@ -148,16 +149,17 @@ def test_turns_are_kept_with_their_process() -> None:
     block = replace(_block([3.0, 5.0])["decode_ms_p50"], details={"turns": [3.0, 5.0]})
     pooled = pool([{block.metric: first}, {block.metric: block}], rounds=[None, 1])[block.metric]
     assert processes_of(pooled) == [
-        {"n": 2, "value": 1.5, "round": None},
-        {"n": 2, "value": 4.0, "round": 1, "turns": [3.0, 5.0]},
+        ProcessValue(n=2, value=1.5, round=None),
+        ProcessValue(n=2, value=4.0, round=1, turns=(3.0, 5.0)),
     ]
     assert "turns" not in pool([{block.metric: block}])[block.metric].details
 
 
 def test_a_round_that_others_disturbed_counts_in_no_value() -> None:
     """It does where there is nothing else; and it is noted all the same."""
-    busy = {"interference": {"others": 0.5, "stolen": 0.0}}
-    clean, slow = _block([10.0])["decode_ms_p50"], _block([30.0])["decode_ms_p50"].noting(**busy)
+    busy = CpuTaken(others=0.5, stolen=0.0)
+    clean = _block([10.0])["decode_ms_p50"]
+    slow = _block([30.0])["decode_ms_p50"].noting(interference=busy)
     blocks = [{m.metric: m} for m in (clean, clean, slow, slow, slow)]
     pooled = pool(blocks, rounds=[None, None, 1, 2, 3])["decode_ms_p50"]
     assert pooled.value == 10.0

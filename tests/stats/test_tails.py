@@ -105,9 +105,9 @@ def test_what_is_said_of_a_percentile_goes_by_processes_too() -> None:
     blocks.append(block([3 * s for s in _samples(draw, 100)], **busy))
     m = pool(blocks, rounds=[None, None, 1, 2])[P95]
     told = processes_of(m)
-    assert [p["round"] for p in told] == [None, None, 1, 2]
-    assert all(p["value"] > 11 for p in told)
-    assert m.value == pytest.approx(statistics.median(p["value"] for p in told[:3]), rel=0.1)
+    assert [p.round for p in told] == [None, None, 1, 2]
+    assert all(p.value > 11 for p in told)
+    assert m.value == pytest.approx(statistics.median(p.value for p in told[:3]), rel=0.1)
     assert m.n == 300
     steps = pool([pool(blocks[:2]), *blocks[2:]], rounds=[None, 1, 2])[P95]
     assert (steps.value, steps.low, steps.high) == (m.value, m.low, m.high)

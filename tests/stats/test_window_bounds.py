@@ -12,9 +12,6 @@ from hypothesis import strategies as st
 
 from paretune.core.measurement import Measurement
 from paretune.stats.window_bounds import (
-    ORDER,
-    TOKENS,
-    WINDOWS,
     least_total,
     perplexity_bounds,
 )
@@ -33,7 +30,11 @@ def measured(sums: list[float], tokens: int = 10, seen: list[int] | None = None)
         n=tokens * len(shown),
         protocol="windows-1",
         samples=tuple(sums[i] / tokens for i in shown),
-        details={WINDOWS: shown, TOKENS: [tokens] * len(shown), ORDER: order},
+        details={
+            "windows_seen": shown,
+            "tokens_scored": [tokens] * len(shown),
+            "order": order,
+        },
     )
 
 

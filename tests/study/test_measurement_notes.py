@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from paretune.core.details import Details
 from paretune.core.measurement import Measurement
 from paretune.evaluators.generation.timing import drift, median_of
 from paretune.stats.pooling import pool
 from paretune.study.measurement_notes import remarks
 
 
-def process(samples: list[float], **details: Any) -> dict[str, Measurement]:
-    return {"ms_p50": median_of("ms_p50", samples, "ms", {"drift": drift(samples), **details})}
+def process(samples: list[float]) -> dict[str, Measurement]:
+    return {"ms_p50": median_of("ms_p50", samples, "ms", Details(drift=drift(samples)))}
 
 
 def test_samples_processes_and_outliers_are_counted_over_all_processes() -> None:

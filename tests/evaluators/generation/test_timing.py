@@ -11,11 +11,13 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from paretune.core.details import Details
 from paretune.core.measurement import Rung
 from paretune.evaluators.generation.timing import (
     TURNS,
@@ -129,7 +131,7 @@ def test_an_error_in_one_stream_ends_all_and_is_told(at: int) -> None:
 def test_outliers_by_tukeys_fences() -> None:
     # Quartiles 2 and 4, a width of 2: fences at -1 and 7, outer ones at -4 and 10.
     values = [1.0, 2.0, 3.0, 4.0, 5.0]
-    assert not any(classify(values).values())
+    assert not classify(values).count
     spread = [*[2.0] * 50, *[4.0] * 50, 3.0]
     for value, kind in (
         (7.5, "mild_high"),
@@ -140,7 +142,7 @@ def test_outliers_by_tukeys_fences() -> None:
         (-1.0, None),
     ):
         counts = classify([*spread, value])
-        assert [name for name, n in counts.items() if n] == ([kind] if kind else [])
+        assert [name for name, n in asdict(counts).items() if n] == ([kind] if kind else [])
 
 
 @given(VALUES, st.floats(0.1, 10), st.randoms())
@@ -148,12 +150,12 @@ def test_outliers_do_not_depend_on_order_or_unit(
     values: list[float], scale: float, draw: random.Random
 ) -> None:
     counts = classify(values)
-    assert 0 <= sum(counts.values()) < len(values)
+    assert 0 <= counts.count < len(values)
     shuffled = draw.sample(values, len(values))
     assert classify(shuffled) == counts
     mirrored = classify([-v for v in values])
-    assert mirrored == {
-        f"{kind}_{other}": counts[f"{kind}_{side}"]
+    assert asdict(mirrored) == {
+        f"{kind}_{other}": asdict(counts)[f"{kind}_{side}"]
         for kind in ("mild", "severe")
         for side, other in (("low", "high"), ("high", "low"))
     }
@@ -206,25 +208,25 @@ def test_the_limit_agrees_with_the_exact_distribution() -> None:
 def test_chance_is_seldom_called_drift_and_drift_is_found() -> None:
     draw, runs = random.Random(5), 600
     called = sum(
-        bool(drift([draw.lognormvariate(0, 0.3) for _ in range(41)])["drifts"]) for _ in range(runs)
+        drift([draw.lognormvariate(0, 0.3) for _ in range(41)]).drifts for _ in range(runs)
     )
     assert called <= runs * 0.01 + 3 * math.sqrt(runs * 0.01)
     slower = drift([draw.gauss(10, 0.2) * (1 + n / 400) for n in range(80)])
-    assert slower["drifts"]
-    assert slower["relative"] == pytest.approx(0.1, abs=0.03)
+    assert slower.drifts
+    assert slower.relative == pytest.approx(0.1, abs=0.03)
 
 
 @pytest.mark.parametrize("values", [[], [1.0], [0.0, 0.0, 1.0]])
 def test_too_little_for_a_drift(values: list[float]) -> None:
-    assert drift(values) == {"relative": None, "p": 1.0, "drifts": False}
+    assert drift(values).to_json() == {"relative": None, "p": 1.0, "drifts": False}
 
 
 @given(VALUES)
 def test_a_median_keeps_every_sample(values: list[float]) -> None:
-    m = median_of("x_ms", values, "ms", {"kept": 1})
+    m = median_of("x_ms", values, "ms", Details(extra={"kept": 1}))
     assert (m.samples, m.n, m.protocol) == (tuple(values), len(values), "device-2")
     assert m.value == statistics.median(values)
-    assert m.details == {"kept": 1, "outliers": classify(values)}
+    assert m.details == {"kept": 1, "outliers": classify(values).to_json()}
     if len(values) < 6:
         assert (m.low, m.high) == (None, None)
         assert m.reason is not None

@@ -22,6 +22,7 @@ from fake_search import (
     noop,
 )
 
+from paretune.core.details import Details
 from paretune.core.device import TargetInfo
 from paretune.core.interference import Interference
 from paretune.core.job import Job, JobResult, JobStatus
@@ -123,7 +124,7 @@ def test_an_interrupted_round_is_not_half_recorded_and_the_finals_go_on(tmp_path
     assert isinstance(again.recorder, Memory)
     again.run()
     rounds = [
-        [p["round"] for p in processes_of((o.measurements or {})["decode_ms_p50"])]
+        [p.round for p in processes_of((o.measurements or {})["decode_ms_p50"])]
         for o in again.recorder.outcomes
     ]
     assert rounds[0] == rounds[1]
@@ -187,7 +188,7 @@ def test_rounds_that_others_disturbed_are_noted(tmp_path: Path) -> None:
     engine.finals_s, engine.watching = finals_s, _Busy(1)  # the first process of the first round
     engine.run()
     told = [(o.measurements or {})["decode_ms_p50"] for o in engine.recorder.outcomes]
-    hit = [p["round"] for m in told for p in processes_of(m) if "interference" in p]
+    hit = [p.round for m in told for p in processes_of(m) if p.interference]
     assert hit == [1]
     assert sum("1 of " in str(m.reason) for m in told) == 1
 
@@ -318,8 +319,8 @@ def test_too_few_rounds_do_not_hide_what_intervals_tell(tmp_path: Path) -> None:
     for outcome in outcomes:
         measured = dict(outcome.measurements or {})
         m = measured["decode_ms_p50"]
-        processes = [{**p, "round": i + 1} for i, p in enumerate(processes_of(m))]
-        measured["decode_ms_p50"] = replace(m, details={"processes": processes})
+        processes = [replace(p, round=i + 1) for i, p in enumerate(processes_of(m))]
+        measured["decode_ms_p50"] = replace(m, details=Details(processes=tuple(processes)))
         few.append(replace(outcome, measurements=measured))
     assert all(last_round(o.measurements or {}) == 3 for o in few)
     assert groups(few, summary, OBJECTIVES) == ()
@@ -352,9 +353,9 @@ def test_finalists_are_not_made_slower_by_the_hour_of_their_finals(tmp_path: Pat
     rounds = [
         p
         for p in processes_of((outcomes[0].measurements or {})["decode_ms_p50"])
-        if p["round"] is not None
+        if p.round is not None
     ]
-    assert all(p["value"] > 11.5 and p["level"] < 0.9 for p in rounds), "kept as measured"
+    assert all(p.value > 11.5 and (p.level or 1) < 0.9 for p in rounds), "kept as measured"
 
 
 def test_one_alone_is_measured_on_if_it_is_near_its_limit(tmp_path: Path) -> None:
