@@ -20,8 +20,9 @@ from paretune.config.model_use import base_model, look_at_model
 from paretune.config.objectives import against_the_grain, read_objectives
 from paretune.config.plan import Aside, EvaluatorChoice, Plan, SearchSettings
 from paretune.config.reading import read_source
-from paretune.config.schema import ConfigFile, SearchSection, TargetSection, seconds
+from paretune.config.schema import ConfigFile, DeclaredTarget, SearchSection, TargetSection, seconds
 from paretune.config.space_building import SpaceReader, shown
+from paretune.config.targets import read_targets
 from paretune.config.yaml_source import Path as KeyPath
 from paretune.config.yaml_source import Source
 from paretune.core.candidate import Candidate, RuntimeSettings
@@ -145,7 +146,8 @@ class _Reader:
             baseline = self.spaces.recipe(config.baseline, ("baseline",))
         threads = tuple(dict.fromkeys(config.target.threads)) or (physical_cores(),)
         providers = tuple(dict.fromkeys(config.target.providers))
-        self.check_target(config.target)
+        self.check_providers(config.target.providers)
+        targets = read_targets(config.target, config.targets, self.root, self.wrong)
         try_first = self.try_first(config.try_first, providers, threads)
         evaluators = self.evaluators(config.evaluate, permissions)
         if len(evaluators) < len(config.evaluate):
@@ -181,7 +183,7 @@ class _Reader:
             evaluators=evaluators,
             objectives=objectives,
             constraints=constraints,
-            target=config.target.name,
+            target=targets,
             providers=providers,
             threads=threads,
             search=settings,
@@ -249,14 +251,8 @@ class _Reader:
             found[name] = spec.model_copy(update={"file": file, "files": files})
         return found
 
-    def check_target(self, target: TargetSection) -> None:
-        if target.name not in names("targets"):
-            self.wrong(
-                ("target", "name"),
-                f"no target named {target.name!r}",
-                nearest(target.name, names("targets")),
-            )
-        for i, provider in enumerate(target.providers):
+    def check_providers(self, providers: Iterable[str]) -> None:
+        for i, provider in enumerate(providers):
             if provider not in PROVIDERS:
                 self.wrong(
                     ("target", "providers", i),
@@ -442,6 +438,8 @@ def _known_keys(loc: KeyPath) -> Iterable[str]:
         ("target",): TargetSection,
         ("search",): SearchSection,
     }
+    if loc[:1] == ("targets",):
+        return DeclaredTarget.model_fields
     if loc in by_place:
         return by_place[loc].model_fields
     return Split.model_fields if loc[-1:] == ("split",) else DataSpec.model_fields

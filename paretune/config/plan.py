@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from paretune.config.targets import TargetPlan
 from paretune.config.yaml_source import Path as KeyPath
 from paretune.config.yaml_source import Source, key_of
 from paretune.core.candidate import Candidate, Step
@@ -89,7 +90,7 @@ class Plan:
         evaluators: In order.
         objectives: Most important first.
         constraints: What must hold.
-        target: Name of the target.
+        target: Where models are built and measured.
         providers: Execution providers to try.
         threads: Thread counts to try.
         search: How long, and how.
@@ -113,7 +114,7 @@ class Plan:
     evaluators: tuple[EvaluatorChoice, ...]
     objectives: tuple[Objective, ...]
     constraints: tuple[Constraint, ...]
-    target: str
+    target: TargetPlan
     providers: tuple[str, ...]
     threads: tuple[int, ...]
     search: SearchSettings
@@ -165,13 +166,12 @@ class Plan:
             config["try_first"] = [
                 {"recipe": _recipe(c.recipe), **c.runtime.to_json()} for c in self.try_first
             ]
+        if self.target.declared:
+            config["targets"] = self.target.declared_to_json()
         return config | {
             "evaluate": [{e.name: dict(e.params)} if e.params else e.name for e in self.evaluators],
-            "target": {
-                "name": self.target,
-                "providers": list(self.providers),
-                "threads": list(self.threads),
-            },
+            "target": self.target.to_json()
+            | {"providers": list(self.providers), "threads": list(self.threads)},
             "objectives": [_objective(o) for o in self.objectives],
             "constraints": [c.text for c in self.constraints],
             "search": {name: value for name, value in settings.items() if value is not None},

@@ -66,7 +66,11 @@ class Section(BaseModel):
 class TargetSection(Section):
     """Where candidates run, and with which runtime settings."""
 
-    name: str = Field("local", description="The target: this machine.")
+    name: str = Field("local", description="Where models are built and measured: this machine.")
+    build: str | None = Field(None, description="Where models are built, if not at `name`: local.")
+    measure: str | None = Field(
+        None, description="Where models are measured: local, or a name declared in `targets`."
+    )
     providers: Annotated[
         list[str], BeforeValidator(as_list, json_schema_input_type=str | list[str])
     ] = Field(["cpu"], min_length=1, description="Execution providers to try: cpu, cuda, dml.")
@@ -77,6 +81,34 @@ class TargetSection(Section):
         [],
         description="Thread counts to try; by default the number of available physical cores.",
     )
+
+
+class DeclaredTarget(Section):
+    """A device that models are measured on."""
+
+    ssh: str | None = Field(
+        None, description="A host, as the system's ssh takes it (of ~/.ssh/config, or user@name)."
+    )
+    python: str | None = Field(
+        None,
+        description="Python interpreter there; with `ssh` by default python3, without it another "
+        "one of this machine, with packages of its own.",
+    )
+    store: str | None = Field(
+        None, description="Folder there for models and data; by default in the user's cache folder."
+    )
+
+    @property
+    def launcher(self) -> str:
+        """Which launcher starts its workers."""
+        return "python" if self.ssh is None else "ssh"
+
+    @property
+    def options(self) -> dict[str, str]:
+        """The arguments of its launcher."""
+        renamed = {"ssh": "host", "python": "python", "store": "store"}
+        given = self.model_dump(exclude_none=True)
+        return {renamed[key]: value for key, value in given.items()}
 
 
 class SearchSection(Section):
@@ -123,6 +155,9 @@ class ConfigFile(Section):
     )
     try_first: list[Any] = Field([], description="Recipes known to be good, tried first.")
     evaluate: list[Any] = Field(min_length=1, description="Evaluators.")
+    targets: dict[str, DeclaredTarget] = Field(
+        {}, description="Devices by name that `target: {measure: NAME}` can name."
+    )
     target: TargetSection = TargetSection()
     objectives: (
         dict[Literal["minimize", "maximize", "within"], Any]

@@ -30,6 +30,7 @@ from paretune.study.identity import data_of_evaluator, identity_of
 from paretune.study.inputs import gather
 from paretune.study.job_factory import StudyJobFactory
 from paretune.targets.device.providers import check_provider
+from paretune.targets.split import builder_of
 
 if TYPE_CHECKING:
     from paretune.config import Plan
@@ -47,6 +48,10 @@ class PreparedSearch:
         plan: A checked configuration.
         store: Where artifacts are kept.
         target: A target to use instead of the one that the plan names.
+
+    Attributes:
+        device: Facts of the device that measures.
+        builder: Facts of the machine that builds.
     """
 
     def __init__(self, plan: Plan, store: Store, target: Target | None = None) -> None:
@@ -60,17 +65,17 @@ class PreparedSearch:
         )
         self.catalog = DataCatalog(plan.data, plan.root, plan.permissions.network)
         self.evaluators = tuple(_slot(i, e) for i, e in enumerate(plan.evaluators))
-        self.target: Target = target or find("targets", plan.target)(
-            store_root=store.root, allow_network=plan.permissions.network
-        )
-        self.device: TargetInfo = self.target.info()
-        self.profile = DeviceProfile.load(store.root, self.device.fingerprint)
-        self.baseline = self._baseline()
-        self.inputs = gather(plan, self.model, self.catalog, (self.baseline, *plan.try_first))
         self._sizes: dict[str, DataSize] = {}
         self._reasons: dict[ModelKind, str | None] = {}
+        self.target: Target = target or plan.target.open(store.root, plan.permissions)
         try:
-            asked = ask(plan, self.baseline, self.target, store)
+            self.device: TargetInfo = self.target.info()
+            self.profile = DeviceProfile.load(store.root, self.device.fingerprint)
+            self.baseline = self._baseline()
+            self.inputs = gather(plan, self.model, self.catalog, (self.baseline, *plan.try_first))
+            builder = builder_of(self.target)
+            self.builder = self.device if builder is self.target else builder.info()
+            asked = ask(plan, self.baseline, builder, store)
         except BaseException:
             if target is None:  # nobody else knows of it
                 self.target.close()
@@ -81,7 +86,7 @@ class PreparedSearch:
         self.job_memory = None if memory is None else int(memory * 1e6)
         self._prechecks = Prechecks(
             self.model_info,
-            self.device,
+            self.builder,
             find_pass,
             self.job_memory,
             profile=self.profile,
@@ -101,7 +106,7 @@ class PreparedSearch:
         """Bytes that a job may use: as configured, else most of the free memory; None: unknown."""
         if self.job_memory is not None:
             return self.job_memory
-        return int(JOB_MEMORY_SHARE * self.device.memory_free) or None
+        return int(JOB_MEMORY_SHARE * self.builder.memory_free) or None
 
     @property
     def _calm_profile(self) -> DeviceProfile | None:

@@ -260,6 +260,18 @@ class PickEntry(_Part):
     )
 
 
+class DeviceResults(_Part):
+    """What one measuring device found."""
+
+    device: DeviceEntry
+    metrics: dict[str, dict[str, MetricValue]] = Field(
+        description="By the candidate's id (as text), its metrics on this device."
+    )
+    pareto: list[int] = Field(description="Ids of the Pareto front on this device.")
+    best: int | None
+    nearest_miss: NearestMiss | None
+
+
 class Results(_Part):
     """The whole document."""
 
@@ -268,7 +280,7 @@ class Results(_Part):
     status: Literal["running", "finished", "interrupted"]
     config: str = Field(description="Digest of the resolved configuration.")
     versions: dict[str, str]
-    device: DeviceEntry
+    device: DeviceEntry = Field(description="The (first) measuring device.")
     objectives: list[ObjectiveEntry] = Field(min_length=1)
     prefer: str | None = Field(None, description="Objective the pick is chosen by first.")
     notes: list[str] = Field([], description="What the user should know.")
@@ -278,6 +290,11 @@ class Results(_Part):
     pareto: list[int]
     best: int | None
     nearest_miss: NearestMiss | None
+    devices: dict[str, DeviceResults] = Field(
+        {},
+        description="By name, what each measuring device found; the keys beside it are those of "
+        "the first one. Absent while the search runs.",
+    )
     no_difference: list[NoDifference] = []
     groups: list[GroupEntry] = []
     membership: list[MembershipEntry] = []

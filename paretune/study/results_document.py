@@ -36,7 +36,7 @@ class ResultsDocument:
     Args:
         study: The study's name.
         config: Digest of the resolved configuration.
-        device: ``TargetInfo.to_json()``.
+        device: ``TargetInfo.to_json()`` of the measuring device.
         objectives: In order.
         constraints: As configured.
         baseline: Digest of the baseline candidate.
@@ -62,7 +62,10 @@ class ResultsDocument:
             "study": study,
             "status": "running",
             "config": config,
-            "versions": {name: package_version(name) for name in PACKAGES},
+            "versions": {
+                name: device.get("packages", {}).get(name) or package_version(name)
+                for name in PACKAGES
+            },
             "device": dict(device),
             "objectives": [objective.to_json() for objective in objectives],
             "prefer": prefer,
@@ -103,12 +106,27 @@ class ResultsDocument:
             tail["pick"] = pick_entry(
                 outcomes, summary, self._objectives, base, self._head["prefer"], confirmed
             )
+            tail["devices"] = {self._head["device"]["name"]: self._of_device(outcomes, tail)}
             tail["near_limits"] = [n.to_json() for n in borderline(outcomes, summary, base)]
         rows = ",\n  ".join(self._row(outcome, summary) for outcome in outcomes)
         lines = [f" {json.dumps(k)}: {_text(v)}" for k, v in head.items()]
         lines.append(f' "candidates": [\n  {rows}\n ]' if rows else ' "candidates": []')
         lines += [f" {json.dumps(k)}: {_text(v)}" for k, v in tail.items()]
         return "{\n" + ",\n".join(lines) + "\n}\n"
+
+    def _of_device(
+        self, outcomes: Sequence[TrialResult], tail: Mapping[str, Json]
+    ) -> dict[str, Json]:
+        """Return what one measuring device found: today there is one, which has these outcomes."""
+        return {
+            "device": self._head["device"],
+            "metrics": {
+                str(outcome.id): {n: measurement_entry(m) for n, m in outcome.measurements.items()}
+                for outcome in outcomes
+                if outcome.measurements
+            },
+            **{key: tail[key] for key in ("pareto", "best", "nearest_miss")},
+        }
 
     def _row(self, outcome: TrialResult, summary: StudySummary) -> str:
         key = (outcome.id, outcome.id in summary.feasible, outcome.id in summary.front)

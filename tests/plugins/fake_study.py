@@ -15,6 +15,7 @@ from paretune.config import load
 from paretune.core.candidate import RuntimeSettings
 from paretune.core.job import Job
 from paretune.core.model import Model
+from paretune.core.target import Target
 from paretune.display.live import make_display
 from paretune.preflight.prepared import PreparedSearch
 from paretune.search.run import Shortcuts
@@ -73,6 +74,7 @@ def search(
     shortcuts: Shortcuts = Shortcuts(),
     *,
     retry_waits_s: tuple[float, ...] = (0.0, 0.0),
+    target: Target | None = None,
     **overrides: Any,
 ) -> SearchResult:
     """Search a study of fakes in this process, to its end.
@@ -81,11 +83,12 @@ def search(
         config: What `write_fake_study` wrote; study and store are made beside it.
         shortcuts: What the engine may save.
         retry_waits_s: Seconds before each new try.
+        target: Where it runs, and is closed at the end; by default this machine.
         **overrides: For `paretune.config.load`.
     """
     folder = config.parent
     store = Store(folder / "store")
-    target = LocalTarget(store_root=store.root, preload=False)
+    target = target or LocalTarget(store_root=store.root, preload=False)
     prepared = PreparedSearch(load(config, **overrides), store, target)
     study = Study(folder / "study")
     try:

@@ -1,0 +1,180 @@
+"""Where a search builds and measures: ``target:`` and ``targets:`` of a configuration.
+
+``targets:`` declares devices by name; ``target: {build: local, measure: NAME}`` names one of them.
+Without either, everything runs on this machine (`local`), or where ``target: {name: ...}`` says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from paretune.config.schema import DeclaredTarget, TargetSection
+from paretune.config.yaml_source import Path as KeyPath
+from paretune.core.errors import UsageError, nearest
+from paretune.core.jsontools import Json
+from paretune.core.permissions import Permissions
+from paretune.core.user_paths import expanded
+from paretune.registry import find, is_ours, names
+
+if TYPE_CHECKING:
+    from paretune.core.target import Target
+
+LOCAL = "local"
+Wrong = Callable[[KeyPath, str, str | None], None]
+
+
+@dataclass(frozen=True)
+class TargetPlan:
+    """Where a search builds and measures.
+
+    Attributes:
+        build: Name of the target that builds.
+        measure: Name of the target that measures; it may be the same.
+        declared: The targets that the configuration declares, by name.
+    """
+
+    build: str = LOCAL
+    measure: str = LOCAL
+    declared: Mapping[str, DeclaredTarget] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Json]:
+        """Return the keys of ``target:`` that choose targets."""
+        if self.build == self.measure:
+            return {"name": self.build}
+        return {"build": self.build, "measure": self.measure}
+
+    def declared_to_json(self) -> dict[str, Json]:
+        """Return ``targets:``."""
+        return {n: t.model_dump(exclude_none=True) for n, t in self.declared.items()}
+
+    def open(self, store_root: Path, permissions: Permissions = Permissions()) -> Target:
+        """Start the targets; the result runs each job on the right one.
+
+        Args:
+            store_root: The artifact store of this machine.
+            permissions: What jobs may do.
+        """
+        from paretune.targets.split import SplitTarget
+
+        build = open_target(self.build, self.declared, store_root, permissions)
+        if self.build == self.measure:
+            return build
+        try:
+            measure = open_target(self.measure, self.declared, store_root, permissions)
+        except BaseException:
+            build.close()
+            raise
+        return SplitTarget(build, measure)
+
+
+def open_target(
+    name: str,
+    declared: Mapping[str, DeclaredTarget],
+    store_root: Path,
+    permissions: Permissions = Permissions(),
+) -> Target:
+    """Start one target.
+
+    Args:
+        name: That of a declared target, or of one in the registry (``local``).
+        declared: The targets that the configuration declares.
+        store_root: The artifact store of this machine.
+        permissions: What jobs may do.
+
+    Raises:
+        UsageError: There is no target of that name, or it cannot be reached.
+    """
+    common = {"store_root": store_root, "allow_network": permissions.network}
+    if name not in declared:
+        launcher, options = name, {}
+    else:
+        launcher = declared[name].launcher
+        options = {"name": name, **declared[name].options}
+    opened: Target = find("targets", launcher)(**common, **options)
+    return opened
+
+
+def read_targets(
+    section: TargetSection,
+    declared: Mapping[str, DeclaredTarget],
+    root: Path,
+    wrong: Wrong,
+) -> TargetPlan:
+    """Read where a search builds and measures, and report what is wrong.
+
+    Args:
+        section: ``target:``.
+        declared: ``targets:``.
+        root: Folder that relative paths start from.
+        wrong: Takes a key, what is wrong and what to do.
+    """
+    known = names("targets")
+    found = {}
+    for name, target in declared.items():
+        path: KeyPath = ("targets", name)
+        if name in known:
+            wrong(path, f"{name!r} is the name of a target that exists already", "Choose another.")
+        elif not name.isprintable() or name.split() != [name]:
+            wrong(path, f"{name!r} is not a valid name: expected a name without spaces", None)
+        elif target.ssh is None and target.python is None:
+            wrong(path, "expected `ssh:` (a host) or `python:` (an interpreter)", None)
+        elif target.ssh is not None and not _is_host(target.ssh):
+            wrong((*path, "ssh"), f"{target.ssh!r} is not a host", "Write it as ssh takes it.")
+        found[name] = target if target.ssh is not None else _at_home(target, root, path, wrong)
+    _check_choice(section, found, wrong)
+    build = section.build or section.name
+    return TargetPlan(build, section.measure or section.name, found)
+
+
+def _is_host(text: str) -> bool:
+    """Return whether ssh would take a text as a host, and not as an option."""
+    return text.isprintable() and text.split() == [text] and not text.startswith("-")
+
+
+def _at_home(target: DeclaredTarget, root: Path, path: KeyPath, wrong: Wrong) -> DeclaredTarget:
+    """Return a target of this machine with absolute paths."""
+    changes = {}
+    for key in ("python", "store"):
+        given = getattr(target, key)
+        if given is None:
+            continue
+        try:
+            # Not resolved: a virtual environment's interpreter is a link, and known by its place.
+            changes[key] = str((root / expanded(given)).absolute())
+        except UsageError as error:
+            wrong((*path, key), error.message, error.hint)
+    return target.model_copy(update=changes)
+
+
+def _check_choice(
+    section: TargetSection, declared: Mapping[str, DeclaredTarget], wrong: Wrong
+) -> None:
+    known = (*names("targets"), *declared)
+    several = "name" in section.model_fields_set and (section.build or section.measure)
+    if several:
+        wrong(
+            ("target", "name"),
+            "stands beside build or measure",
+            "Leave `name` out: build and measure say where jobs run.",
+        )
+    for key in ("name", "build", "measure"):
+        name = getattr(section, key)
+        if name is None:
+            continue
+        if name not in known or (is_ours("targets", name) and name != LOCAL):
+            wrong(("target", key), f"no target named {name!r}", nearest(name, [LOCAL, *known]))
+        elif name in declared and key != "measure":
+            wrong(
+                ("target", key),
+                f"{name!r} only measures: models are built on this machine",
+                f"Write `target: {{build: local, measure: {name}}}`.",
+            )
+    if section.measure in declared and not section.threads:
+        wrong(
+            ("target", "threads"),
+            f"is missing: this machine does not know the number of cores of {section.measure!r}",
+            "Write the thread counts to try, such as `threads: [1, 2]`.",
+        )

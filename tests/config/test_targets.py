@@ -1,0 +1,129 @@
+"""`target:` and `targets:` of a configuration: where a search builds and measures."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from fake_study import write_fake_study
+
+from paretune.config import Plan, load
+from paretune.config.json_schema import schema
+from paretune.core.errors import UsageError
+
+BOARD = {"board": {"ssh": "pi@board.example", "python": "~/env/bin/python", "store": "~/store"}}
+
+
+def plan_of(folder: Path, target: dict[str, Any], targets: dict[str, Any] | None = None) -> Plan:
+    return load(write_fake_study(folder, {"x": 1}, target=target, targets=targets or {}))
+
+
+def test_a_declared_device_measures(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, {"build": "local", "measure": "board", "threads": [1]}, BOARD)
+    assert (plan.target.build, plan.target.measure) == ("local", "board")
+    board = plan.target.declared["board"]
+    assert board.launcher == "ssh"
+    assert board.options == {
+        "host": "pi@board.example",
+        "python": "~/env/bin/python",  # of the other side's user: nothing here replaces it
+        "store": "~/store",
+    }
+
+
+@pytest.mark.parametrize("target", [{}, {"name": "local"}, {"build": "local"}])
+def test_everything_runs_here_by_default(tmp_path: Path, target: dict[str, Any]) -> None:
+    plan = plan_of(tmp_path, target, BOARD)
+    assert plan.target.build == plan.target.measure == "local"
+    assert plan.to_json()["target"]["name"] == "local"
+
+
+def test_another_interpreter_of_this_machine_has_an_absolute_path(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    os.symlink("/nowhere/python", tmp_path / "bin" / "python")
+    targets = {"other": {"python": "bin/python"}}
+    plan = plan_of(tmp_path, {"measure": "other", "threads": 1}, targets)
+    other = plan.target.declared["other"]
+    assert other.launcher == "python"
+    assert other.options == {"python": str(tmp_path / "bin" / "python")}
+
+
+def test_the_resolved_configuration_means_the_same(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, {"measure": "board", "threads": [2]}, BOARD)
+    (tmp_path / "again.yaml").write_text(yaml.safe_dump(plan.to_json()))
+    again = load(tmp_path / "again.yaml")
+    assert again.target == plan.target
+    assert again.digest == plan.digest
+
+
+def test_a_configuration_without_targets_keeps_its_digest(tmp_path: Path) -> None:
+    assert plan_of(tmp_path, {"threads": [1]}).to_json()["target"] == {
+        "name": "local",
+        "providers": ["cpu"],
+        "threads": [1],
+    }
+    assert "targets" not in plan_of(tmp_path / "b", {"threads": [1]}).to_json()
+
+
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        ("target: {measure: bord, threads: 1}", "no target named 'bord'\n.*Did you mean 'board'"),
+        ("target: {build: board, measure: local}", "'board' only measures"),
+        ("target: {name: board}", "'board' only measures"),
+        ("target: {name: local, measure: board, threads: 1}", "stands beside build or measure"),
+        ("target: {measure: board}", "number of cores of 'board'"),
+        ("target: {mesure: board}", "unknown key 'mesure'\n.*Did you mean 'measure'"),
+    ],
+)
+def test_a_wrong_choice_is_refused_at_its_line(tmp_path: Path, lines: str, told: str) -> None:
+    _refused(tmp_path, yaml.safe_dump({"targets": BOARD}) + lines, told)
+
+
+@pytest.mark.parametrize(
+    ("declared", "told"),
+    [
+        ("local: {ssh: x}", "'local' is the name of a target that exists already"),
+        ("'a b': {ssh: x}", "expected a name without spaces"),
+        ("a: {store: x}", "expected `ssh:`"),
+        ("a: {ssh: -oProxyCommand=true}", "is not a host"),
+        ("a: {ssh: 'x y'}", "is not a host"),
+        ("a: {ssh: ''}", "is not a host"),
+        ("a: {shh: x}", "unknown key 'shh'\n.*Did you mean 'ssh'"),
+        ("a: {ssh: 7}", "ssh"),
+        ("a: x", "targets.a"),
+    ],
+)
+def test_a_wrong_declaration_is_refused_at_its_line(
+    tmp_path: Path, declared: str, told: str
+) -> None:
+    _refused(tmp_path, f"targets:\n  {declared}", told)
+
+
+def _refused(folder: Path, lines: str, told: str) -> None:
+    """Check that a configuration is refused at its last line."""
+    config = write_fake_study(folder, {"x": 1})
+    value = yaml.safe_load(config.read_text())
+    del value["target"]
+    config.write_text(yaml.safe_dump(value) + lines + "\n")
+    number = len(config.read_text().splitlines())
+    with pytest.raises(UsageError, match=told) as caught:
+        load(config)
+    assert f"fake.yaml:{number}" in str(caught.value)
+
+
+def test_the_json_schema_takes_what_is_read(tmp_path: Path) -> None:
+    config = {
+        "model": "m",
+        "evaluate": ["footprint"],
+        "objectives": {"minimize": "size_mb"},
+        "targets": BOARD,
+        "target": {"build": "local", "measure": "board", "threads": [1]},
+    }
+    checker = jsonschema.Draft202012Validator(json.loads(json.dumps(schema())))
+    assert checker.is_valid(config)
+    assert not checker.is_valid({**config, "targets": {"board": {"host": "x"}}})
