@@ -17,6 +17,7 @@ from paretune.core.jsontools import Json, write_atomic
 from paretune.core.measurement import Measurement
 from paretune.core.pace import Pace
 from paretune.core.result import OutcomeKind, TrialResult
+from paretune.core.target import build_slots
 from paretune.core.user_paths import default_store, refuse_model_folder, user_path
 from paretune.display.log import Logged
 from paretune.models.handle import earlier_digests
@@ -32,6 +33,8 @@ from paretune.search.mirror_keeping import Mirrored, MirrorKeeper
 from paretune.search.outgrown import has_outgrown
 from paretune.search.reconsider import to_reconsider
 from paretune.search.run import Shortcuts, Watcher
+from paretune.search.strategies.base import Ended
+from paretune.search.strategies.full_trials import rebuild
 from paretune.search.summary import StudySummary, summarize, violations
 from paretune.store.artifacts import Store
 from paretune.study.built_again import build_again
@@ -115,11 +118,13 @@ class Search:
         first = [prepared.baseline, *plan.try_first]
         strategy = prepared.strategy(first)
         limits = self.summary().limits
-        pending = {outcome.id for outcome in again}
-        for outcome in study.outcomes:
-            if outcome.id in pending:
-                continue
-            strategy.tell(outcome.candidate, outcome, violations=violations(outcome, limits))
+        pending = {outcome.id for outcome in again} | study.paused.keys()
+        ended = (o for o in study.outcomes if o.id not in pending)
+        rebuild(
+            strategy,
+            (Ended(o, violations(o, limits)) for o in ended),
+            (study.paused[id] for id in sorted(study.paused)),
+        )
         self.engine = Engine(
             strategy=strategy,
             target=prepared.target,
@@ -143,6 +148,8 @@ class Search:
             finals_s=plan.search.finals_s,
             aside=prepared.aside,
             again=again,
+            space=plan.space,
+            builds=plan.search.builds or build_slots(prepared.target),
         )
 
     def summary(self) -> StudySummary:
@@ -182,6 +189,7 @@ class Search:
         for outcome in study.outcomes:
             if (
                 outcome.transient
+                or (outcome.not_promoted and outcome.id not in study.paused)
                 or has_outgrown(outcome, today, given=prepared.job_memory is not None)
                 or (
                     outcome.kind is OutcomeKind.SKIPPED

@@ -2,40 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 from paretune.core.candidate import Candidate
 from paretune.core.measurement import Measurement, Rung
-from paretune.core.result import OutcomeKind
+from paretune.core.result import OutcomeKind, TrialResult
+from paretune.search.constraints import Objective
 from paretune.search.evidence import ENOUGH_PROCESSES, processes_behind, relied_on
 from paretune.search.jobs import EvaluatorSlot
 from paretune.search.pruning import Stop, broken_limit, dominated
+from paretune.search.run import Shortcuts
+from paretune.search.summary import StudySummary
 from paretune.stats.finite_population import final_bounds
 
-if TYPE_CHECKING:
-    from paretune.search.run import SearchRun
-
 Measured = Mapping[str, Measurement]
+
+
+class StopServices(Protocol):
+    """What early stops need of a search (`paretune.search.run.SearchRun` describes it)."""
+
+    shortcuts: Shortcuts
+    evaluators: Sequence[EvaluatorSlot]
+    objectives: Sequence[Objective]
+    baseline: str
+
+    @property
+    def slack(self) -> float:
+        """Share by which the interval of one process's speed is widened."""
+
+    def baseline_outcome(self) -> TrialResult | None:
+        """Return the baseline's result, once it exists."""
+
+    def summary(self) -> StudySummary:
+        """Return the summary of the study as it is now."""
+
+    def rivals(self) -> dict[int, Mapping[str, Measurement]]:
+        """Return the feasible candidates that may dominate another one, by number."""
 
 
 class EarlyStops:
     """What may end one candidate before its last rung.
 
     Args:
-        engine: The search.
+        search: What they need of the search.
         candidate: The candidate. The baseline goes on whatever it shows: others are measured
             against it.
     """
 
-    def __init__(self, engine: SearchRun, candidate: Candidate) -> None:
-        self._engine = engine
-        self.off = not engine.shortcuts.early_stops or candidate.digest == engine.baseline
-        self._specs = {spec.name: spec for slot in engine.evaluators for spec in slot.metrics}
+    def __init__(self, search: StopServices, candidate: Candidate) -> None:
+        self._search = search
+        self.off = not search.shortcuts.early_stops or candidate.digest == search.baseline
+        self._specs = {spec.name: spec for slot in search.evaluators for spec in slot.metrics}
 
     def reference(self, metric: str) -> Measurement | None:
         """Return the baseline's measurement on every example; None if it did not come so far."""
-        base = self._engine.baseline_outcome()
+        base = self._search.baseline_outcome()
         if base is None or base.kind is not OutcomeKind.OK:
             return None
         return (base.measurements or {}).get(metric)
@@ -46,7 +68,7 @@ class EarlyStops:
         """Return what an early decision may rely on (`search/evidence.py`)."""
         return {
             name: relied_on(
-                m, self._specs.get(name), self._engine.slack, self.reference(name), enough
+                m, self._specs.get(name), self._search.slack, self.reference(name), enough
             )
             for name, m in measured.items()
         }
@@ -55,10 +77,10 @@ class EarlyStops:
         """Return why the candidate need not go on, if a speed needs so many processes."""
         if self.off:
             return None
-        engine, relied = self._engine, self.relied_on(measured, enough)
-        stop = broken_limit(relied, engine.summary().limits)
-        if stop is None and all(o.metric in relied for o in engine.objectives):
-            stop = dominated(relied, engine.rivals(), engine.objectives)
+        search, relied = self._search, self.relied_on(measured, enough)
+        stop = broken_limit(relied, search.summary().limits)
+        if stop is None and all(o.metric in relied for o in search.objectives):
+            stop = dominated(relied, search.rivals(), search.objectives)
         return stop
 
     def doubtful(self, measured: Measured, rung: Rung) -> list[EvaluatorSlot]:
@@ -78,7 +100,7 @@ class EarlyStops:
         }
         return [
             slot
-            for slot in self._engine.evaluators
+            for slot in self._search.evaluators
             if rung in slot.rungs and any(spec.name in few for spec in slot.metrics)
         ]
 
@@ -90,10 +112,10 @@ class EarlyStops:
 
     def surely_met(self, measured: Measured, names: set[str]) -> bool:
         """Return whether these metrics are in constraints only, and all of those surely hold."""
-        engine = self._engine
-        if any(objective.metric in names for objective in engine.objectives):
+        search = self._search
+        if any(objective.metric in names for objective in search.objectives):
             return False
-        limits = [limit for limit in engine.summary().limits if limit.metric in names]
+        limits = [limit for limit in search.summary().limits if limit.metric in names]
         if not all(self._is_bounded(measured, limit.metric) for limit in limits):
             return False
         relied = self.relied_on(measured)

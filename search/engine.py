@@ -1,12 +1,11 @@
-"""The search's loop: ask, check, build, measure rung by rung, record, tell.
+"""A search from its first trial to the confirmation of the pick.
 
-The engine is one client of the strategies' ask and tell. It runs one candidate at a time, so that
-nothing else of ours runs while something is timed, and blocks on each job.
+Trials are run by the scheduler (`search/scheduler.py`); then the finalists are measured again, and
+trials that they bring back are run.
 """
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -17,10 +16,10 @@ from paretune.search.confirm.held_out import Confirmation, seconds_of
 from paretune.search.confirm.topk import TopK
 from paretune.search.process_spreads import refreshed
 from paretune.search.reconsider import to_reconsider
-from paretune.search.run import OutOfTimeError, SearchRun
-from paretune.search.summary import StudySummary, resolve, violations
+from paretune.search.run import SearchRun
+from paretune.search.scheduler import Scheduler
+from paretune.search.summary import StudySummary, resolve
 from paretune.search.time_budget import TimeBudget
-from paretune.search.trial import TrialRunner
 
 _FINALS_SHARE = 0.1
 """Of a study's time that is kept for its finals."""
@@ -31,7 +30,6 @@ class Engine(SearchRun):
     """Searches one space on one target (`SearchRun` has what it takes)."""
 
     _remarked: set[str] = field(default_factory=set, init=False)
-    _unrecorded: int = field(default=0, init=False)
 
     def run(self) -> StudySummary:
         """Search until the space, the trials or the time are used up.
@@ -68,15 +66,16 @@ class Engine(SearchRun):
         """What is begun, and when; its clock starts at its first use."""
         return TimeBudget(self, self.again)
 
+    @cached_property
+    def scheduler(self) -> Scheduler:
+        """What runs the trials."""
+        return Scheduler(self, self.time_budget)
+
     def _candidates(self) -> None:
-        """Try one candidate after another while there is one that fits into what is left."""
-        while not self._spent():
-            candidate = self.time_budget.next()
-            if candidate is None:
-                break
-            self._try(candidate)
-            self._need_baseline()
+        """Run trials while there is one that fits; those that stay paused are not promoted."""
+        self.scheduler.run()
         self.out_of_time |= self.time_budget.lacked_time
+        self.scheduler.end_paused()
 
     def _fallen(self) -> list[TrialResult]:
         """Return the early stops that the finals' values do not bear out.
@@ -98,7 +97,8 @@ class Engine(SearchRun):
             self.evaluators,
         )
 
-    def _need_baseline(self) -> None:
+    def check_baseline(self) -> None:
+        """Refuse to continue if a constraint is relative to a metric that the baseline lacks."""
         outcome = self.baseline_outcome()
         if outcome is None:
             return
@@ -117,7 +117,7 @@ class Engine(SearchRun):
             raise (NothingFitsError if never_ran else NothingFeasibleError)(
                 f"the baseline has no {unresolved[0].metric}, which the constraint "
                 f"{unresolved[0].text!r} is relative to: it ended as {ended}",
-                hint="Mend or change the baseline (`baseline:`), or give the constraint a number.",
+                hint="Fix or change the baseline (`baseline:`), or give the constraint a number.",
             )
 
     @property
@@ -125,38 +125,14 @@ class Engine(SearchRun):
         """Seconds that are kept for the finals, unless an answer about two needs more."""
         return min(self.finals_s, _FINALS_SHARE * (self.time_s or 0.0))
 
-    def _spent(self) -> bool:
+    def is_spent(self, in_flight: int = 0) -> bool:
+        """Return whether the study's time or trials are used up."""
         self.time_budget.keep(self._for_finals, seconds_of(self))
         left = self.left()
         if left is not None and left <= 0:
             self.out_of_time = True
             return True
-        tried = self.recorder.trials() + self._unrecorded
-        return self.trials is not None and tried >= self.trials
-
-    def _try(self, candidate: Candidate) -> None:
-        """Run one candidate to its outcome; if the time runs out before that there is none."""
-        id = self.time_budget.id_of(candidate) or self.recorder.next_id()
-        self.watcher.candidate(id, candidate)
-        start = time.monotonic()
-        try:
-            outcome = TrialRunner(self, id, candidate).run()
-        except OutOfTimeError:
-            self.out_of_time = True
-            self._unrecorded += 1
-            self.target.cancel()
-            self.recorder.waste(time.monotonic() - start)
-            return
-        except KeyboardInterrupt:
-            self.recorder.waste(time.monotonic() - start)
-            raise
-        self.recorder.record(outcome)
-        self.time_budget.learn(outcome)
-        summary = self.summary()
-        self.strategy.tell(candidate, outcome, violations=violations(outcome, summary.limits))
-        self.on_outcome(outcome, summary)
-        best = next((o for o in self.recorder.outcomes if o.id == summary.best), None)
-        self.watcher.outcome(outcome, best, len(summary.front))
+        return super().is_spent(in_flight)
 
     def left(self) -> float | None:
         """Return the seconds that what runs now may take; None: no limit."""

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from paretune.core.candidate import Candidate, RuntimeSettings
+from paretune.core.measurement import Rung
 from paretune.core.result import OutcomeKind, StepTime, TrialResult
 from paretune.search.jobs import EvaluatorSlot
 from paretune.search.prechecks import Foresight
+from paretune.search.trial_state import Trial
 
 _MIN_ESTIMATE_S = 1.0
 """A shorter estimate says nothing about a machine's pace: starting up is most of it."""
@@ -75,7 +77,7 @@ class Forecast:
 
     def learn(self, outcome: TrialResult) -> None:
         """Take an outcome into account."""
-        steps = _built(outcome)
+        steps = built_seconds(outcome)
         estimates = self._look(outcome.candidate).estimates if steps else ()
         for position, step in enumerate(steps):
             estimate = estimates[position].seconds if position < len(estimates) else None
@@ -89,13 +91,20 @@ class Forecast:
         self._measured.append((outcome.candidate.runtime, dict(taken)))
         self._accurate.add(_built_from(outcome.candidate))
 
-    def need(self, candidate: Candidate, foresight: Foresight, built: int) -> Need:
+    def need(
+        self,
+        candidate: Candidate,
+        foresight: Foresight,
+        built: int,
+        rungs: Collection[Rung] = tuple(Rung),
+    ) -> Need:
         """Return what a candidate is expected to take.
 
         Args:
             candidate: The candidate.
             foresight: What its prechecks said.
             built: How many steps of its recipe lie in the store already.
+            rungs: Those that are measured.
         """
         parts = []
         for position, step in enumerate(candidate.recipe):
@@ -103,7 +112,7 @@ class Forecast:
                 known = position < len(foresight.estimates)
                 estimate = foresight.estimates[position].seconds if known else None
                 parts.append((step.name, self._pass_s(step.name, estimate)))
-        parts.append(("measuring", self.measuring_s(candidate)))
+        parts.append(("measuring", self.measuring_s(candidate, rungs)))
         return Need(sum(seconds for _, seconds in parts), tuple(parts))
 
     def _pass_s(self, name: str, estimate: float | None) -> float:
@@ -128,14 +137,20 @@ class Forecast:
         slow = max(1.0, statistics.median(others)) if others else 1.0
         return estimate * self._unseen * slow
 
-    def measuring_s(self, candidate: Candidate) -> float:
-        """Return what it takes to load and measure a candidate whole; 0 while nobody knows."""
+    def measuring_s(self, candidate: Candidate, rungs: Collection[Rung] = tuple(Rung)) -> float:
+        """Return the seconds to load and measure a candidate; 0 while they are unknown.
+
+        Args:
+            candidate: The candidate.
+            rungs: Those that are measured.
+        """
         if not self._measured:
             return 0.0
         alike = [taken for runtime, taken in self._measured if runtime == candidate.runtime]
         taken = (alike or [taken for _, taken in self._measured])[-_COUNTED:]
         shared = _built_from(candidate) in self._accurate
-        names = {name for each in taken for name in each}
+        words = {rung.value for rung in Rung} - set(rungs)
+        names = {n for each in taken for n in each if n.rpartition(":")[2] not in words}
         return sum(
             statistics.median([each[name] for each in taken if name in each])
             for name in names
@@ -157,11 +172,11 @@ def _paces(seen: Iterable[tuple[float | None, float]]) -> list[float]:
     ]
 
 
-def _built(outcome: TrialResult) -> tuple[StepTime, ...]:
-    """Return what each pass of an outcome's recipe took; none if it was not built."""
-    names = [step.name for step in outcome.candidate.recipe]
-    found = [i for i in range(len(outcome.seconds)) if _starts(outcome.seconds[i:], names)]
-    return outcome.seconds[found[-1] :][: len(names)] if names and found else ()
+def built_seconds(trial: TrialResult | Trial) -> tuple[StepTime, ...]:
+    """Return what each pass of a trial's recipe took; none if it was not built."""
+    names = [step.name for step in trial.candidate.recipe]
+    found = [i for i in range(len(trial.seconds)) if _starts(trial.seconds[i:], names)]
+    return trial.seconds[found[-1] :][: len(names)] if names and found else ()
 
 
 def _starts(steps: Sequence[StepTime], names: Sequence[str]) -> bool:

@@ -52,6 +52,8 @@ def to_reconsider(
             found.append(outcome)
         if outcome.kind not in (OutcomeKind.INFEASIBLE, OutcomeKind.PRUNED):
             continue
+        if outcome.not_promoted:  # the decision of the strategy, not of a test
+            continue
         measured = as_recorded(outcome.measurements or {}, outcome.rung or Rung.SMOKE, last or {})
         unfinished = {
             spec.name

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -14,11 +15,11 @@ from typing import Any, Protocol
 from paretune.core.candidate import Candidate
 from paretune.core.errors import InputTouchedError
 from paretune.core.interference import Watch, watching
-from paretune.core.job import Job, JobResult, JobStatus, Limits
+from paretune.core.job import JOB_MEMORY_SHARE, Job, JobResult, JobStatus, Limits
 from paretune.core.jsontools import Json
 from paretune.core.measurement import Measurement
 from paretune.core.result import OutcomeKind, TrialResult
-from paretune.core.target import Interleaves, Target
+from paretune.core.target import Interleaves, Target, builds_apart
 from paretune.search.constraints import Constraint, Objective
 from paretune.search.evidence import rough_slack
 from paretune.search.jobs import Aside, EvaluatorSlot, JobFactory
@@ -26,8 +27,10 @@ from paretune.search.possible_dominators import PossibleDominators
 from paretune.search.prechecks import Foresight
 from paretune.search.process_spreads import usual
 from paretune.search.running_summary import RunningSummary
+from paretune.search.space import Space
 from paretune.search.strategies.base import Strategy
 from paretune.search.summary import StudySummary
+from paretune.search.trial_state import Trial
 from paretune.stats.process_spread import Spread
 
 
@@ -50,19 +53,42 @@ class OutOfTimeError(Exception):
     """The study's time ran out while a job was running."""
 
 
+@dataclass(frozen=True)
+class Running:
+    """A job that was submitted.
+
+    Attributes:
+        job: The job, with its limits.
+        future: Its result.
+    """
+
+    job: Job
+    future: Future[JobResult]
+
+
 class Recorder(Protocol):
     """Where outcomes become durable (a `paretune.study.folder.Study`, or a list in a test)."""
 
     outcomes: list[TrialResult]
 
-    def next_id(self) -> int:
-        """Return the next candidate's number."""
+    @property
+    def paused(self) -> dict[int, Trial]:
+        """Trials that can be continued, by number."""
+
+    def next_id(self, taken: Collection[int] = ()) -> int:
+        """Return the next candidate's number; `taken` are those of trials in flight."""
+
+    def pause(self, trial: Trial) -> None:
+        """Make a trial durable that was paused after a rung, before it returns."""
 
     def begin(self, id: int, candidate: Candidate) -> Any:
         """Note what is about to be tried; returns the candidate's folder."""
 
     def record(self, outcome: TrialResult) -> None:
-        """Make an outcome durable before it returns; an earlier one of its number is dropped."""
+        """Make an outcome durable before it returns; an earlier one of its number is dropped.
+
+        A trial of this number is not paused any more, unless it was not promoted.
+        """
 
     def update(self, outcome: TrialResult) -> None:
         """Put an outcome in the place of the one with its id, as durably."""
@@ -134,6 +160,9 @@ class SearchRun:
         finals_s: Most seconds of the finals (`search/confirm/topk.py`); 0: none.
         aside: What the pick is measured on at the end (`search/confirm/held_out.py`).
         again: Outcomes that do not stand today: their candidates are tried again.
+        space: What may be proposed.
+        builds: How many builds may be in flight.
+        before_measuring: Called before each job that is not a build.
         others_stay: Whether others had the cores in both of the last two measurements.
         out_of_time: Whether the time, and not the space or the trials, ended the search.
     """
@@ -163,6 +192,9 @@ class SearchRun:
     on_update: Callable[[StudySummary], None] = lambda summary: None
     aside: Sequence[Aside] = ()
     again: Sequence[TrialResult] = ()
+    space: Space = field(default_factory=lambda: Space(()))
+    builds: int = 1
+    before_measuring: Callable[[], None] = field(default=lambda: None, init=False)
     others_stay: bool = field(default=False, init=False)
     out_of_time: bool = field(default=False, init=False)
     _derived: tuple[Any, RunningSummary] | None = field(default=None, init=False)
@@ -208,13 +240,27 @@ class SearchRun:
             OutOfTimeError: The study's time ran out first.
             InputChangedError: A file that it reads is no longer what was digested.
         """
+        return self.finish(self.begin(job))
+
+    def begin(self, job: Job) -> Running:
+        """Submit a job, with the limits that hold for it."""
+        if job.kind != "build":
+            self.before_measuring()
         job = self._limited(job)
-        future = self.target.submit(job)
+        return Running(job, self.target.submit(job))
+
+    def finish(self, running: Running) -> JobResult:
+        """Wait for the result of a job.
+
+        Raises:
+            OutOfTimeError: The study's time ran out first.
+            InputChangedError: A file that it reads is no longer what was digested.
+        """
         try:
-            result = future.result(timeout=self.left())
+            result = running.future.result(timeout=self.left())
         except FutureTimeout as error:
             raise OutOfTimeError from error
-        return self._settled(job, result)
+        return self._settled(running.job, result)
 
     def interleave(self, jobs: Sequence[Job], order: random.Random) -> list[JobResult]:
         """Run jobs side by side, one of them working at a time (`paretune.targets.interleave`).
@@ -233,7 +279,10 @@ class SearchRun:
         return [self._settled(job, result) for job, result in zip(limited, results, strict=True)]
 
     def _limited(self, job: Job) -> Job:
-        limits = Limits(self.job_time_s, self.job_memory)
+        memory = self.job_memory
+        if memory is None and job.kind == "build":
+            memory = self._memory_of_a_build
+        limits = Limits(self.job_time_s, memory)
         refreshed = self.job_factory.refresh(job)
         return replace(refreshed, limits=limits, on_progress=self.watcher.step)
 
@@ -248,6 +297,13 @@ class SearchRun:
         except InputTouchedError as error:
             return JobResult(JobStatus.FAILED, None, str(error), result.seconds, transient=True)
         return result
+
+    @cached_property
+    def _memory_of_a_build(self) -> int | None:
+        """Bytes of one of several builds on this machine; None: what the target allows."""
+        if self.builds == 1 or builds_apart(self.target):
+            return None
+        return int(JOB_MEMORY_SHARE * self.target.info().memory_free / self.builds) or None
 
     @cached_property
     def cores(self) -> int:
@@ -278,3 +334,14 @@ class SearchRun:
         """Return whether a built candidate can be measured in the time that is left."""
         del candidate
         return True
+
+    def is_spent(self, in_flight: int = 0) -> bool:
+        """Return whether the study's time or trials are used up.
+
+        Args:
+            in_flight: Trials beside those on record.
+        """
+        return self.trials is not None and self.recorder.trials() + in_flight >= self.trials
+
+    def check_baseline(self) -> None:
+        """Refuse to continue if a constraint is relative to a metric that the baseline lacks."""

@@ -10,17 +10,17 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Sequence
 
 from paretune.core.candidate import Candidate
 from paretune.core.errors import NothingFitsError
+from paretune.core.measurement import Rung
 from paretune.core.result import OutcomeKind, TrialResult
 from paretune.search.confirm.topk import MIN_USEFUL_S, TopK
 from paretune.search.forecast import Forecast, Need, left_out
-
-if TYPE_CHECKING:
-    from paretune.search.run import SearchRun
+from paretune.search.run import SearchRun
+from paretune.search.strategies.base import Promote, Request, Start, View
+from paretune.search.trial_state import rung_number
 
 _MAX_FOR_FINALS = 0.25
 """Of a study's time that is kept for its finals at most."""
@@ -49,7 +49,7 @@ class TimeBudget:
         self._engine = engine
         self._again = {outcome.candidate.digest: outcome for outcome in again}
         self._ids = {digest: outcome.id for digest, outcome in self._again.items()}
-        self._aside: list[Candidate] = []
+        self._aside: list[Request] = []
         self._needs: dict[str, tuple[Need, float]] = {}
         self._unlisted: Counter[str] = Counter()
         limit, now = engine.time_s, time.monotonic()
@@ -112,8 +112,11 @@ class TimeBudget:
         if self._forecast is not None:
             self._forecast.learn(outcome)
 
-    def next(self) -> Candidate | None:
+    def next(self, view: View) -> Request | None:
         """Return what to begin; None if there is nothing, or nothing that fits into the time.
+
+        Args:
+            view: What the strategy can read.
 
         Raises:
             NothingFitsError: The baseline does not fit, and constraints are relative to it.
@@ -121,40 +124,42 @@ class TimeBudget:
         for digest, outcome in sorted(self._again.items(), key=self._baseline_first):
             if self._fits(outcome.candidate):
                 del self._again[digest]
-                return outcome.candidate
-        return self._proposal() or self._from_aside()
+                return Start(outcome.candidate)
+        return self._proposal(view) or self._from_aside(view)
 
     def _baseline_first(self, item: tuple[str, TrialResult]) -> tuple[bool, int]:
         return item[0] != self._engine.baseline, item[1].id
 
-    def _proposal(self) -> Candidate | None:
-        """Return the first proposal that fits; the others are set aside."""
+    def _proposal(self, view: View) -> Request | None:
+        """Return the first request that fits; the others are set aside."""
         start, left = time.monotonic(), self.left()
         patience = max(_ASKING_S, _ASKING_SHARE * (left or 0.0))
-        while (candidate := self._ask()) is not None:
-            if candidate.digest in self._again:  # it does not fit, see `next`
-                continue
-            if self._fits(candidate):
-                return candidate
-            self._aside.append(candidate)
+        while (request := self._ask(view)) is not None:
+            if isinstance(request, Start) and request.candidate.digest in self._again:
+                continue  # it does not fit, see `next`
+            if self._request_fits(request, view):
+                return request
+            if request in self._aside:  # a promotion that the strategy asks for again
+                break
+            self._aside.append(request)
             if time.monotonic() - start > patience:
                 break
         return None
 
-    def _ask(self) -> Candidate | None:
-        """Return the next proposal.
+    def _ask(self, view: View) -> Request | None:
+        """Return the next request of the strategy.
 
-        With `trials`, those that are ruled out before any job are recorded in proportion to them;
-        beyond that they are looked at only, until one fits or there were too many.
+        With `trials`, candidates that are ruled out before any job are recorded in proportion to
+        them; further ones are checked only, until one fits or there were too many.
         """
         engine, start = self._engine, time.monotonic()
         while True:
-            candidate = engine.strategy.ask()
-            if candidate is None or not self._enough_skipped():
-                return candidate
-            reason = engine.look(candidate).reason
+            request = engine.strategy.ask(view)
+            if not isinstance(request, Start) or not self._enough_skipped():
+                return request
+            reason = engine.look(request.candidate).reason
             if reason is None:
-                return candidate
+                return request
             self._unlisted[reason] += 1
             if self._unlisted.total() >= _SCANNED or time.monotonic() - start > _SCANNED_S:
                 return None
@@ -166,16 +171,32 @@ class TimeBudget:
         skipped = sum(o.kind is OutcomeKind.SKIPPED for o in self._engine.recorder.outcomes)
         return skipped >= max(_LISTED_SKIPPED, _LISTED_A_TRIAL * trials)
 
-    def _from_aside(self) -> Candidate | None:
+    def _from_aside(self, view: View) -> Request | None:
         """Return what was set aside and fits after all: a pace was learned, a prefix was built."""
-        for candidate in self._aside:
-            if self._fits(candidate):
-                self._aside.remove(candidate)
-                return candidate
+        for request in self._aside:
+            if isinstance(request, Promote) and request.trial not in view.paused:
+                continue
+            if self._request_fits(request, view):
+                self._aside.remove(request)
+                return request
         return None
 
-    def _fits(self, candidate: Candidate) -> bool:
-        """Return whether a candidate can end in the time that is left, for all that is known.
+    def _request_fits(self, request: Request, view: View) -> bool:
+        """Return whether a request can be met in the time that is left."""
+        done = -1
+        if isinstance(request, Promote):
+            trial = view.trials.get(request.trial)
+            if trial is None:  # reported where it is begun
+                return True
+            candidate = trial.candidate
+            done = -1 if trial.rung is None else rung_number(trial.rung)
+        else:
+            candidate = request.candidate
+        last = rung_number(request.until)
+        return self._fits(candidate, [r for r in Rung if done < rung_number(r) <= last])
+
+    def _fits(self, candidate: Candidate, rungs: Collection[Rung] = tuple(Rung)) -> bool:
+        """Return whether a candidate can be measured in the time that is left, by all estimates.
 
         Raises:
             NothingFitsError: It is the baseline, does not, and constraints are relative to it.
@@ -187,7 +208,7 @@ class TimeBudget:
         if foresight.reason is not None:  # it ends at once
             return True
         built = self._engine.job_factory.built_steps(candidate)
-        need = self._forecast.need(candidate, foresight, built)
+        need = self._forecast.need(candidate, foresight, built, rungs)
         if need.seconds <= max(left, _BEGUN_ANYWAY_S):
             self._needs.pop(candidate.digest, None)
             return True

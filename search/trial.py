@@ -1,29 +1,31 @@
-"""One candidate on its way: check, build, duplicate?, smoke, then rung by rung to its outcome."""
+"""One trial: check, build, duplicate?, smoke, then rung by rung to its outcome or a pause."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from itertools import groupby
+from typing import Any, Protocol
 
 from paretune.core import fidelity
 from paretune.core.candidate import Candidate
 from paretune.core.errors import StateError
-from paretune.core.job import Job, JobResult, JobStatus
+from paretune.core.job import Job, JobResult
 from paretune.core.measurement import Measurement, Rung, by_metric
 from paretune.core.model import Model
 from paretune.core.result import OutcomeKind, StepTime, TrialResult
-from paretune.search.early_stops import EarlyStops
+from paretune.search.early_stops import EarlyStops, StopServices
 from paretune.search.evidence import ENOUGH_PROCESSES
-from paretune.search.jobs import EvaluatorSlot
-from paretune.search.run import OutOfTimeError
+from paretune.search.jobs import EvaluatorSlot, JobFactory
+from paretune.search.prechecks import Foresight
+from paretune.search.run import OutOfTimeError, Recorder, Running
 from paretune.search.schedule import MeasurementStep, measurement_steps
+from paretune.search.strategies.base import Built, Event, Measured
+from paretune.search.trial_jobs import JobServices, StoppedError, TrialJobs
+from paretune.search.trial_state import Trial, rung_number
 from paretune.stats.pooling import pool
-
-if TYPE_CHECKING:
-    from paretune.search.run import SearchRun
-
+from paretune.stats.process_spread import Spread
 
 PROCESS_S = 1.5
 """Seconds of sampling in each of the processes that measure an evaluator's last rung."""
@@ -31,146 +33,220 @@ _BUILDS = 3
 """How often an artifact is built before its store is given up."""
 
 
-class _Stopped(Exception):
-    """Ends an attempt with an outcome other than ``ok``."""
+class TrialServices(JobServices, StopServices, Protocol):
+    """What a trial needs of a search (`paretune.search.run.SearchRun` describes it)."""
 
-    def __init__(
-        self,
-        kind: OutcomeKind,
-        reason: str | None,
-        *,
-        constraint: str | None = None,
-        duplicate_of: int | None = None,
-        transient: bool = False,
-        limit: Mapping[str, float] | None = None,
-    ) -> None:
-        super().__init__(reason)
-        self.limit = limit
-        self.kind = kind
-        self.reason = reason
-        self.transient = transient
-        self.constraint = constraint
-        self.duplicate_of = duplicate_of
+    recorder: Recorder
+    job_factory: JobFactory
+    noise_floor: float | None
+
+    @property
+    def look(self) -> Callable[[Candidate], Foresight]:
+        """A candidate's prechecks."""
+
+    def spreads(self) -> dict[str, Spread]:
+        """Return what processes usually differ by in this study, by metric."""
+
+    def can_measure(self, candidate: Candidate) -> bool:
+        """Return whether a built candidate can be measured in the time that is left."""
 
 
 class TrialRunner:
-    """What one candidate has cost and yielded so far.
+    """Continues a trial from where it is.
 
     Args:
-        engine: The search that it belongs to.
-        id: The candidate's number.
-        candidate: What is tried.
+        search: What it needs of the search.
+        trial: The trial; a new one has nothing but its number and candidate.
+        notify: Called with each event but its end.
     """
 
-    def __init__(self, engine: SearchRun, id: int, candidate: Candidate) -> None:
-        self._engine = engine
-        self._id = id
-        self._candidate = candidate
-        self._stops = EarlyStops(engine, candidate)
-        self._measured: dict[str, Measurement] = {}
+    def __init__(
+        self,
+        search: TrialServices,
+        trial: Trial,
+        notify: Callable[[Event], None] = lambda event: None,
+    ) -> None:
+        self._search = search
+        self._begun = trial
+        self._notify = notify
+        self._candidate = trial.candidate
+        self._stops = EarlyStops(search, trial.candidate)
+        self._rungs = dict(trial.measured)
+        self._measured: dict[str, Measurement] = dict(trial.measurements)
         self._blocks: dict[int, list[dict[str, Measurement]]] = {}
-        self._seconds: list[StepTime] = []
-        self._artifact: str | None = None
-        self._rung: Rung | None = None
-        self._ran_job = False
-        self._told_of_others = False
+        self._seconds: list[StepTime] = list(trial.seconds)
+        self._artifact = trial.artifact
+        self._model = trial.model
+        self._rung = trial.rung
+        self._jobs: TrialJobs | None = None
+        self._running: Running | None = None
 
-    def run(self) -> TrialResult:
-        """Go as far as the candidate gets.
+    @property
+    def building(self) -> Future[JobResult] | None:
+        """The build that was submitted and whose result was not taken yet."""
+        return None if self._running is None else self._running.future
+
+    @property
+    def trial(self) -> Trial:
+        """The trial as it is now."""
+        return Trial(
+            self._begun.id,
+            self._candidate,
+            self._artifact,
+            dict(self._rungs),
+            tuple(self._seconds),
+            self._begun.wall_s,
+            self._model,
+        )
+
+    def start(self) -> TrialResult | None:
+        """Check the candidate, and submit its build unless it is built.
+
+        Returns:
+            The result if it is ruled out before any job.
+        """
+        reason = self._search.look(self._candidate).reason
+        if reason is not None:
+            return self._result(OutcomeKind.SKIPPED, {"reason": reason})
+        folder = self._search.recorder.begin(self._begun.id, self._candidate)
+        self._jobs = TrialJobs(
+            self._search, self._begun.id, folder / "worker.log", self._seconds, bool(self._rungs)
+        )
+        factory = self._search.job_factory
+        if self._model is None or not factory.is_intact(self._model, fresh=False):
+            self._running = self._jobs.begin(factory.build(self._candidate))
+        return None
+
+    def run(self, until: Rung = Rung.FULL) -> TrialResult | None:
+        """Continue up to a rung, after `start`.
+
+        Returns:
+            The result; None if the trial is paused: there are rungs above.
 
         Raises:
             OutOfTimeError: The study's time ran out; there is no outcome.
             KeyboardInterrupt: The user ended it; there is no outcome.
         """
-        kind, reason = OutcomeKind.OK, None
-        constraint = duplicate_of = None
-        transient, limit = False, None
         try:
-            self._go()
-        except _Stopped as stopped:
-            limit = stopped.limit
-            kind, reason, transient = stopped.kind, stopped.reason, stopped.transient
-            constraint, duplicate_of = stopped.constraint, stopped.duplicate_of
+            paused = self._go(until)
+        except StoppedError as stopped:
+            return self._result(stopped.kind, stopped.fields)
+        return None if paused else self._result(OutcomeKind.OK, {})
+
+    def _result(self, kind: OutcomeKind, fields: Mapping[str, Any]) -> TrialResult:
         return TrialResult(
-            id=self._id,
+            id=self._begun.id,
             candidate=self._candidate,
             kind=kind,
             rung=self._rung,
-            reason=reason,
-            constraint=constraint,
-            duplicate_of=duplicate_of,
             measurements=self._measured,
             artifact=self._artifact,
             seconds=tuple(self._seconds),
-            ran_job=self._ran_job,
-            transient=transient,
-            limit=limit,
+            ran_job=self._jobs is not None and self._jobs.ran,
+            wall_s=self._begun.wall_s,
+            **fields,
         )
 
-    def _go(self) -> None:
-        foresight = self._engine.look(self._candidate)
-        if foresight.reason is not None:
-            raise _Stopped(OutcomeKind.SKIPPED, foresight.reason)
-        self._log = self._engine.recorder.begin(self._id, self._candidate) / "worker.log"
+    def _go(self, until: Rung) -> bool:
+        """Continue up to a rung; returns whether there are rungs above it."""
         built = self._build()
         self._refuse_duplicate(built)
-        if not self._engine.can_measure(self._candidate):
+        if not self._search.can_measure(self._candidate):
             raise OutOfTimeError
-        with self._engine.job_factory.packaged(built, self._candidate.runtime) as package:
-            self._smoke(package)
-            self._stop_early()  # by what the build is to its source
-            looks = measurement_steps(
-                self._engine.evaluators, early_stops=self._engine.shortcuts.early_stops
+        steps = [
+            step
+            for step in measurement_steps(
+                self._search.evaluators, early_stops=self._search.shortcuts.early_stops
             )
-            for look, after in zip(looks, (*looks[1:], None), strict=True):
-                last = look.rung == look.slot.rungs[-1]
-                if not (last and self._by_example(package, look.slot, look.rung)):
-                    self._measure(package, look)
-                self._rung = look.rung
-                if after is None:
-                    break
-                self._stop_early()
-                if after.rung != look.rung:
-                    self._look_again(package, look.rung)
+            if not self._begun.reached(step.rung)
+        ]
+        with self._search.job_factory.packaged(built, self._candidate.runtime) as package:
+            if not self._rungs:
+                self._smoke(package)
+            self._stop_early()  # the divergence of the build from its source; new candidates
+            if Rung.SMOKE not in self._rungs:
+                self._finish_rung(Rung.SMOKE)
+            for rung, group in groupby(steps, lambda step: step.rung):
+                if rung_number(rung) > rung_number(until):
+                    if not self.trial.reached(until):  # no evaluator has this rung
+                        self._rung = until
+                        self._finish_rung(until)
+                    return True
+                self._measure_rung(package, rung, list(group), last=rung == steps[-1].rung)
+        return False
+
+    def _measure_rung(
+        self, package: Model, rung: Rung, steps: list[MeasurementStep], *, last: bool
+    ) -> None:
+        for step in steps:
+            ends = step.rung == step.slot.rungs[-1]
+            if not (ends and self._by_example(package, step.slot, step.rung)):
+                self._measure(package, step)
+            self._rung = rung
+            if last and step is steps[-1]:
+                return
+            self._stop_early()
+        self._look_again(package, rung)
+        self._finish_rung(rung)
+
+    def _finish_rung(self, rung: Rung) -> None:
+        self._rungs[rung] = dict(self._measured)
+        self._notify(Measured(self.trial))
 
     def _build(self) -> Model:
+        """Return what the candidate builds to, intact."""
+        known = self._model
+        if known is not None and self._running is None:
+            return known
+        factory = self._search.job_factory
         for _ in range(_BUILDS):
-            value = self._job(self._engine.job_factory.build(self._candidate))
+            running, self._running = self._running, None
+            value = self._value(factory.build(self._candidate), running)
             for fault in value["faults"]:
-                self._engine.watcher.note(fault)
+                self._search.watcher.note(fault)
             steps = [StepTime(step["step"], step["s"], step["cached"]) for step in value["steps"]]
             built = Model.from_json(value["model"])
             fresh = bool(steps) and not steps[-1].cached
-            if self._engine.job_factory.is_intact(built, fresh=fresh):
-                self._seconds += steps
-                self._artifact = built.digest
-                self._compared(value.get("fidelity"))
+            if factory.is_intact(built, fresh=fresh):
+                self._take(built, steps, value.get("fidelity"))
                 return built
-            self._engine.watcher.note(
-                f"candidate {self._id}: its artifact in the store was damaged; built again"
+            self._search.watcher.note(
+                f"candidate {self._begun.id}: its artifact in the store was damaged; built again"
             )
         raise StateError(
             f"an artifact was damaged {_BUILDS} times as soon as it was built",
             hint="Is the disk of the store failing? Name another place with --store DIR.",
         )
 
-    def _compared(self, told: Mapping[str, Any] | None) -> None:
-        """Take over what the build is to its source, unless an evaluator yields those metrics."""
-        declared = {spec.name for slot in self._engine.evaluators for spec in slot.metrics}
-        found = fidelity.measurements(told)
+    def _take(
+        self, built: Model, steps: list[StepTime], compared: Mapping[str, Any] | None
+    ) -> None:
+        """Take over a build; what was measured of another one is void."""
+        again = self._artifact == built.digest
+        if not again:
+            self._rungs, self._measured, self._rung = {}, {}, None
+            self._begun = self._begun.at(None)
+        if not again or not all(step.cached for step in steps):
+            self._seconds += steps
+        self._artifact, self._model = built.digest, built
+        # The divergence from its source, unless an evaluator yields those metrics.
+        declared = {spec.name for slot in self._search.evaluators for spec in slot.metrics}
+        found = fidelity.measurements(compared)
         self._measured |= {name: m for name, m in found.items() if name not in declared}
+        if not again:
+            self._notify(Built(self.trial))
 
     def _refuse_duplicate(self, built: Model) -> None:
-        if not self._engine.shortcuts.duplicates:
+        if not self._search.shortcuts.duplicates:
             return
-        for other in self._engine.recorder.outcomes:
+        for other in self._search.recorder.outcomes:
             if (
                 other.artifact == built.digest
-                and other.id != self._id  # an earlier try of this one
+                and other.id != self._begun.id  # an earlier try of this one
                 and other.candidate.runtime == self._candidate.runtime
                 and other.kind is not OutcomeKind.DUPLICATE
             ):
-                raise _Stopped(
+                raise StoppedError(
                     OutcomeKind.DUPLICATE,
                     f"same artifact and settings as candidate {other.id}",
                     duplicate_of=other.id,
@@ -178,7 +254,7 @@ class TrialRunner:
 
     def _smoke(self, package: Model) -> None:
         start = time.perf_counter()
-        self._job(self._engine.job_factory.smoke(package, self._candidate.runtime))
+        self._value(self._search.job_factory.smoke(package, self._candidate.runtime))
         self._seconds.append(StepTime("smoke", time.perf_counter() - start, False))
         self._rung = Rung.SMOKE
 
@@ -186,6 +262,7 @@ class TrialRunner:
         slot, rung = look.slot, look.rung
         step = f"{slot.name}:{rung.value}"
         known = self._reusable(slot, rung)
+        assert self._jobs is not None, "it was started"
         if known is not None:
             self._keep(known, early=rung != slot.rungs[-1])
             self._seconds.append(StepTime(step, 0.0, True))
@@ -194,7 +271,7 @@ class TrialRunner:
         first = look.process == 0
         # Each process of several is on its own; what takes long by itself only the first measures.
         previous = {name: m for name, m in self._measured.items() if name in names and first}
-        job = self._engine.job_factory.measure(
+        job = self._search.job_factory.measure(
             package,
             self._candidate.runtime,
             slot,
@@ -204,18 +281,18 @@ class TrialRunner:
             block=not first,
         )
         start = time.perf_counter()
-        self._engine.watcher.timing(slot.on_device)
+        self._search.watcher.timing(slot.on_device)
         try:
-            block = self._block(job, slot)
+            block = self._jobs.measured(job, slot, self._candidate.runtime.threads)
         finally:
-            self._engine.watcher.timing(False)
+            self._search.watcher.timing(False)
         self._seconds.append(StepTime(step, time.perf_counter() - start, False))
         blocks = self._blocks[slot.index] = [*([] if first else self._blocks[slot.index]), block]
         if len(blocks) > 1 or slot.processes > 1:
-            floor = self._engine.noise_floor if slot.on_device else None
+            floor = self._search.noise_floor if slot.on_device else None
             # What no device matters to is the same in each process, and not pooled.
             fixed = {spec.name for spec in slot.metrics if not spec.device}
-            spreads = self._engine.spreads() if look.final else None
+            spreads = self._search.spreads() if look.final else None
             block = {
                 **pool(blocks, floor, spreads=spreads),
                 **{name: m for name, m in blocks[0].items() if name in fixed},
@@ -229,7 +306,7 @@ class TrialRunner:
         the rung's other measurements, and the stop stands only if all processes agree.
 
         Raises:
-            _Stopped: They do.
+            StoppedError: They do.
         """
         for _ in range(1, ENOUGH_PROCESSES):  # a process may yield no value: no more than these
             for slot in self._stops.doubtful(self._measured, rung):
@@ -245,9 +322,9 @@ class TrialRunner:
             objective is among them. False if all examples are to be looked at.
 
         Raises:
-            _Stopped: A constraint is surely broken, or another candidate surely better.
+            StoppedError: A constraint is surely broken, or another candidate surely better.
         """
-        engine = self._engine
+        engine = self._search
         if self._stops.off:
             return False
         share = self._stops.bounded_share(self._measured, slot)
@@ -263,7 +340,7 @@ class TrialRunner:
                 package, self._candidate.runtime, slot, rung, previous, examples=seen
             )
             start = time.perf_counter()
-            value = self._job(job)
+            value = self._value(job)
             self._seconds.append(StepTime(f"{slot.name}:part", time.perf_counter() - start, False))
             self._keep(by_metric(value), early=True)
             self._stop_early()
@@ -271,44 +348,12 @@ class TrialRunner:
                 return True
         return False
 
-    def _block(self, job: Job, slot: EvaluatorSlot) -> dict[str, Measurement]:
-        """Measure in one process; once more if others took its cores meanwhile.
-
-        Where they took them both times, what follows is measured once until they let go: a program
-        that computes all the while would double what every measurement takes.
-        """
-        if not slot.on_device:
-            return by_metric(self._job(job))
-        engine, hit = self._engine, False
-        times = 1 if engine.others_stay else 1 + engine.measure_again
-        for attempt in range(times):
-            with engine.watching() as watch:
-                value = self._job(job)
-            threads = self._candidate.runtime.threads
-            hit = watch.seen.was_hit(threads, engine.cores)
-            if not hit:
-                break
-            if attempt + 1 < times and not self._told_of_others:
-                self._told_of_others = True  # on a busy machine each of its processes is hit
-                engine.watcher.note(
-                    f"candidate {self._id}: {watch.seen} while {slot.name} was measured; "
-                    "measured again, like whatever else of it is hit"
-                )
-        if hit and times > 1:
-            engine.watcher.note(
-                f"candidate {self._id}: {watch.seen} the second time, too; from now on what is hit "
-                "is measured once, and marked, until something is not"
-            )
-        engine.others_stay = hit
-        found = by_metric(value)
-        return watch.seen.noted(found) if hit else found
-
     def _reusable(self, slot: EvaluatorSlot, rung: Rung) -> dict[str, Measurement] | None:
         """Return what another candidate with the same artifact has, if no device matters to it."""
-        if slot.on_device or not self._engine.shortcuts.duplicates:
+        if slot.on_device or not self._search.shortcuts.duplicates:
             return None
         provider = self._candidate.runtime.provider
-        for other in self._engine.recorder.outcomes:
+        for other in self._search.recorder.outcomes:
             if (
                 other.artifact != self._artifact
                 or other.candidate.runtime.provider != provider
@@ -328,51 +373,12 @@ class TrialRunner:
         for name, m in measured.items():
             self._measured[name] = m.noting(early=True) if early else m
 
+    def _value(self, job: Job, running: Running | None = None) -> Any:
+        assert self._jobs is not None, "it was started"
+        return self._jobs.value(job, running)
+
     def _stop_early(self) -> None:
         """End here if a constraint is surely broken or another candidate surely better."""
         stop = self._stops.stop(self._measured)
         if stop is not None:
-            raise _Stopped(stop.kind, stop.reason, constraint=stop.constraint)
-
-    def _job(self, job: Job) -> Any:
-        """Run a job to its value; what failed for a cause outside of it is tried again.
-
-        Raises:
-            _Stopped: It failed for a cause of its own, or too often.
-        """
-        self._ran_job = True
-        waits = self._engine.retry_waits_s
-        for number, wait in enumerate((*waits, None), start=1):
-            result = self._engine.submit(replace(job, log=self._log))
-            if result.status is JobStatus.CANCELLED:
-                raise KeyboardInterrupt
-            if result.status is JobStatus.OK:
-                return result.value
-            self._seconds.append(StepTime(f"{job.kind}:{result.status}", result.seconds, False))
-            if not result.transient or wait is None:
-                break
-            self._engine.watcher.note(
-                f"candidate {self._id}: {job.kind} {result.status}: {result.reason}; "
-                f"tried again in {wait:g} s ({number} of {len(waits)})"
-            )
-            self._engine.pause(wait)
-        reason = result.reason
-        if result.transient:
-            reason = f"{reason} (tried {number} times; once more when the search goes on)"
-        raise _Stopped(
-            OutcomeKind(result.status.value),
-            reason,
-            transient=result.transient,
-            limit=self._limit_met(result),
-        )
-
-    def _limit_met(self, result: JobResult) -> dict[str, float] | None:
-        """Return the limit that ended a job, so that a larger one lets it be tried again."""
-        engine = self._engine
-        if result.status is JobStatus.TIMEOUT:
-            seconds = result.limits.seconds or engine.job_time_s
-            return None if seconds is None else {"seconds": seconds}
-        if result.status is JobStatus.OUT_OF_MEMORY:
-            memory = result.limits.memory or engine.job_memory
-            return None if memory is None else {"memory": memory}
-        return None
+            raise StoppedError(stop.kind, stop.reason, constraint=stop.constraint)

@@ -170,7 +170,7 @@ def test_the_pass_of_the_extending_page_is_found_as_another_package_brings_it(
     assert "Zeroes the smallest weights." in shown.stdout
 
 
-@pytest.mark.parametrize("kind", ["prune", "first_word", "fresh", "backwards"])
+@pytest.mark.parametrize("kind", ["prune", "first_word", "fresh", "backwards", "halving"])
 def test_what_the_extending_page_shows_passes_its_own_tests(
     another_package: Path, kind: str
 ) -> None:

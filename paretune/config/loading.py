@@ -397,6 +397,7 @@ class _Reader:
             section.job_time,
             section.job_memory,
             section.finals,
+            section.builds,
         )
 
     def templates(self, data: dict[str, DataSpec]) -> None:

@@ -46,6 +46,7 @@ class SearchSettings:
         job_time_s: Maximum seconds of one job.
         job_memory_mb: Maximum MB of one job.
         finals_s: Maximum seconds of the re-measurement of the finalists.
+        builds: Maximum number of builds at the same time; None: what the target runs.
     """
 
     strategy: str = "auto"
@@ -56,6 +57,7 @@ class SearchSettings:
     job_time_s: float | None = 3600.0
     job_memory_mb: float | None = None
     finals_s: float = 60.0
+    builds: int | None = None
 
 
 @dataclass(frozen=True)
@@ -154,6 +156,7 @@ class Plan:
             "job_time": search.job_time_s,
             "job_memory": search.job_memory_mb,
             "finals": search.finals_s,
+            **({} if search.builds is None else {"builds": search.builds}),
         }
         config: dict[str, Json] = {
             "model": str(self.model.resolve()),

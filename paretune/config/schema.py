@@ -138,6 +138,13 @@ class SearchSection(Section):
         description="Maximum time at the end in which the finalists are measured again, "
         "interleaved; 0: none.",
     )
+    builds: int | None = Field(
+        None,
+        ge=1,
+        le=64,
+        description="Maximum number of builds at the same time; none of them runs while a device "
+        "on the same machine measures. Default: what the target allows, 1 on this machine.",
+    )
 
 
 class ConfigFile(Section):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -13,6 +13,8 @@ from paretune.core.measurement import Measurement, Rung
 
 SCHEMA = 1
 """Version of ``outcome.json``."""
+NOT_PROMOTED = "not promoted"
+"""Reason of a trial that was paused after a rung and that the strategy did not continue."""
 
 
 class OutcomeKind(StrEnum):
@@ -49,6 +51,11 @@ class StepTime:
         return {"step": self.step, "s": round(self.s, 4), "cached": self.cached}
 
 
+def uncached_seconds(steps: Iterable[StepTime]) -> float:
+    """Return the seconds of the steps that ran."""
+    return sum(step.s for step in steps if not step.cached)
+
+
 @dataclass(frozen=True)
 class TrialResult:
     """The end of one candidate.
@@ -69,6 +76,8 @@ class TrialResult:
             it, and it is tried again when the search goes on.
         limit: For ``timeout`` and ``out_of_memory``: the limit that it met, as ``{"seconds": ...}``
             or ``{"memory": bytes}``. It is tried again where that limit has grown.
+        wall_s: Wall seconds that it adds to the study's time, where it ran beside other trials;
+            None: the sum of its steps.
     """
 
     id: int
@@ -84,6 +93,22 @@ class TrialResult:
     ran_job: bool = True
     transient: bool = False
     limit: Mapping[str, float] | None = None
+    wall_s: float | None = None
+
+    @property
+    def spent_s(self) -> float:
+        """Wall seconds that it adds to the study's time."""
+        return uncached_seconds(self.seconds) if self.wall_s is None else self.wall_s
+
+    @property
+    def not_promoted(self) -> bool:
+        """Whether it was paused after a rung, and can be continued from there."""
+        return self.kind is OutcomeKind.PRUNED and self.reason == NOT_PROMOTED
+
+    def after(self, step: StepTime, measured: Mapping[str, Measurement]) -> TrialResult:
+        """Return the result after one more step, which ran by itself, with other measurements."""
+        wall = None if self.wall_s is None else self.wall_s + uncached_seconds([step])
+        return replace(self, measurements=measured, seconds=(*self.seconds, step), wall_s=wall)
 
     def value(self, metric: str) -> float | None:
         """Return a metric's point value, or None if it was not measured."""
@@ -107,6 +132,7 @@ class TrialResult:
             "ran_job": self.ran_job,
             "transient": self.transient,
             **({} if self.limit is None else {"limit": dict(self.limit)}),
+            **({} if self.wall_s is None else {"wall_s": round(self.wall_s, 4)}),
         }
 
     @classmethod
@@ -144,4 +170,5 @@ class TrialResult:
             ran_job=value.get("ran_job", True),
             transient=value.get("transient", False),
             limit=value.get("limit"),
+            wall_s=value.get("wall_s"),
         )

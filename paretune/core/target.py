@@ -39,3 +39,23 @@ class Interleaves(Protocol):
         self, jobs: Sequence[Job], order: random.Random, seconds: float | None = None
     ) -> list[JobResult]:
         """Run ``measure`` jobs in turns (see `paretune.targets.interleave.interleave`)."""
+
+
+@runtime_checkable
+class BuildsApart(Protocol):
+    """A target that may run builds on another machine than measurements."""
+
+    @property
+    def builds_apart(self) -> bool:
+        """Whether it does: then builds may continue while a device measures."""
+
+
+def builds_apart(target: Target) -> bool:
+    """Return whether a target's builds and measurements run on different machines."""
+    return isinstance(target, BuildsApart) and target.builds_apart
+
+
+def build_slots(target: Target) -> int:
+    """Return how many builds a target runs at once, by its attribute ``build_slots``; else 1."""
+    slots: int = getattr(target, "build_slots", 1)
+    return max(1, slots)

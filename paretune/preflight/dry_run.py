@@ -143,8 +143,8 @@ def _first(prepared: PreparedSearch, named: list[Candidate]) -> list[Candidate]:
     A sampler proposes by measurements, so only the candidates that the configuration names are
     known in advance.
     """
-    strategy = prepared.strategy(named)
-    asked = iter(strategy.ask, None) if isinstance(strategy, Exhaustive) else iter(named)
+    proposer = getattr(prepared.strategy(named), "proposer", None)
+    asked = iter(proposer.ask, None) if isinstance(proposer, Exhaustive) else iter(named)
     found: dict[str, Candidate] = {}
     for candidate in islice(asked, _LOOKED_AT):
         if prepared.look(candidate).reason is None:

@@ -25,6 +25,7 @@ from paretune.search.constraints import Constraint
 from paretune.search.jobs import Aside, EvaluatorSlot
 from paretune.search.prechecks import Foresight, Prechecks
 from paretune.search.roofline import roofline_entry
+from paretune.search.strategies.full_trials import as_strategy
 from paretune.store.artifacts import Store
 from paretune.study.identity import data_of_evaluator, identity_of
 from paretune.study.inputs import gather
@@ -236,10 +237,10 @@ class PreparedSearch:
         name = plan.search.strategy
         if name == "auto":
             name = "exhaustive" if plan.space.size <= _EXHAUSTIVE_UP_TO else "nsga2"
-        made: Strategy = find("strategies", name)(
+        made = find("strategies", name)(
             space=plan.space, objectives=plan.objectives, seed=plan.search.seed, first=first
         )
-        return made
+        return as_strategy(made)
 
 
 def _only_reads(choice: Any) -> bool:

@@ -65,9 +65,7 @@ class Dropped:
 
     def seconds(self) -> float:
         """Return the seconds of all of it."""
-        return self._unrecorded + sum(
-            step.s for o in self.outcomes for step in o.seconds if not step.cached
-        )
+        return self._unrecorded + sum(outcome.spent_s for outcome in self.outcomes)
 
     def trials(self) -> int:
         """Return how many of the dropped results came of a job."""

@@ -10,7 +10,7 @@ import bisect
 import os
 import platform
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,8 +23,10 @@ from paretune.core.errors import StateError, UsageError
 from paretune.core.jsontools import Json, canonical, read_json, write_atomic, write_json
 from paretune.core.measurement import Measurement
 from paretune.core.result import TrialResult
+from paretune.search.trial_state import Trial
 from paretune.study.changes import Changes, compare, joined, told
 from paretune.study.dropped import Dropped
+from paretune.study.paused import Paused
 
 CONFIRM = "confirm.json"
 """Beside a candidate's outcome: what it yields on the data that was kept aside."""
@@ -65,6 +67,12 @@ class Study:
         self._sweep()
         self.outcomes = read_outcomes(folder)
         self._dropped = Dropped(folder)
+        self._paused = Paused(folder, self.outcomes)
+
+    @property
+    def paused(self) -> dict[int, Trial]:
+        """Trials that can be continued, by number; some have an outcome as well: not promoted."""
+        return self._paused.trials
 
     def _holder(self) -> str:
         try:
@@ -122,6 +130,8 @@ class Study:
                 else:
                     self.set_aside(outcome)
             now = now if changes.nothing_ran else joined(_read_object(known), now)
+        if known.is_file() and _read_object(known) != now:
+            self._paused.clear()  # they are measured again: their rungs are of something else
         write_json(known, now)
         shown = yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True, width=100)
         given = "".join(f"#   {line}\n" for line in text.splitlines())
@@ -138,10 +148,14 @@ class Study:
         shutil.copyfile(folder / "outcome.json", folder / "superseded.json")
         self.forget(outcome)
 
-    def next_id(self) -> int:
-        """Return a number that no candidate with a result has or had; ids start at 1."""
-        known = (*self.outcomes, *self._dropped.outcomes)
-        return max((outcome.id for outcome in known), default=0) + 1
+    def next_id(self, taken: Collection[int] = ()) -> int:
+        """Return a number that no candidate with a result has or had; ids start at 1.
+
+        Args:
+            taken: Further numbers that are in use: those of trials in flight.
+        """
+        known = {o.id for o in (*self.outcomes, *self._dropped.outcomes)} | {*self.paused, *taken}
+        return next(id for id in range(len(known) + 1, 0, -1) if id not in known)
 
     def candidate_folder(self, id: int) -> Path:
         """Return a candidate's folder, made if absent."""
@@ -161,10 +175,18 @@ class Study:
         An earlier one of the same number is dropped: its candidate was tried again.
         """
         earlier = next((known for known in self.outcomes if known.id == outcome.id), None)
-        if earlier is not None:
+        if earlier is not None and earlier.id in self.paused:  # the same trial: it went further
+            self.outcomes.remove(earlier)
+        elif earlier is not None:
             self.forget(earlier)
         self._write(outcome)
+        if not outcome.not_promoted:
+            self._paused.remove(outcome.id)
         bisect.insort(self.outcomes, outcome, key=lambda known: known.id)
+
+    def pause(self, trial: Trial) -> None:
+        """Make a trial durable that was paused after a rung."""
+        self._paused.write(trial, self.candidate_folder(trial.id))
 
     def update(self, outcome: TrialResult) -> None:
         """Put an outcome in the place of the one with its id, as durably: more was measured."""
@@ -207,6 +229,7 @@ class Study:
 
         What it has used stays used (`spent`, `trials`).
         """
+        self._paused.remove(outcome.id)
         self._dropped.drop(outcome)
         self.outcomes.remove(outcome)
 
@@ -222,12 +245,14 @@ class Study:
 
     def spent(self) -> float:
         """Return the seconds of work of the study so far, dropped and unrecorded work included."""
-        recorded = sum(step.s for o in self.outcomes for step in o.seconds if not step.cached)
-        return recorded + self._dropped.seconds()
+        ended = sum(o.spent_s for o in self.outcomes if o.id not in self.paused)
+        paused = sum(trial.spent_s for trial in self.paused.values())
+        return ended + paused + self._dropped.seconds()
 
     def trials(self) -> int:
         """Return how often a candidate ran a job so far, dropped results included."""
-        return sum(outcome.ran_job for outcome in self.outcomes) + self._dropped.trials()
+        ended = sum(o.ran_job for o in self.outcomes if o.id not in self.paused)
+        return ended + len(self.paused) + self._dropped.trials()
 
 
 def read_confirmed(

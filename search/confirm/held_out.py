@@ -9,17 +9,12 @@ picks another one, that one is measured, too.
 from __future__ import annotations
 
 import time
-from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from paretune.core.job import Job, JobResult, JobStatus
 from paretune.core.measurement import Measurement, by_metric
 from paretune.core.model import Model
 from paretune.core.result import StepTime, TrialResult
-from paretune.search.run import OutOfTimeError
-
-if TYPE_CHECKING:
-    from paretune.search.run import SearchRun
+from paretune.search.run import OutOfTimeError, SearchRun
 
 
 class Confirmation:
@@ -67,7 +62,7 @@ class Confirmation:
             return
         spent = StepTime("confirm", time.perf_counter() - start, False)
         engine.recorder.confirm(outcome, key, measured)
-        engine.recorder.update(replace(outcome, seconds=(*outcome.seconds, spent)))
+        engine.recorder.update(outcome.after(spent, outcome.measurements or {}))
         engine.on_update(engine.summary())
 
     def _measure(self, outcome: TrialResult) -> dict[str, Measurement] | None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from paretune.core.candidate import Candidate
 from paretune.core.folders import folder_size
@@ -19,9 +18,7 @@ from paretune.core.measurement import Measurement, by_metric
 from paretune.core.model import Model
 from paretune.core.target import Interleaves
 from paretune.search.jobs import EvaluatorSlot
-
-if TYPE_CHECKING:
-    from paretune.search.run import SearchRun
+from paretune.search.run import SearchRun
 
 BLOCK_S = 0.4
 """Seconds of sampling in a process, all its turns together."""

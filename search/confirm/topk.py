@@ -14,9 +14,7 @@ import statistics
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from itertools import combinations
-from typing import TYPE_CHECKING
 
 from paretune.core.job import JobStatus
 from paretune.core.measurement import Measurement
@@ -28,7 +26,7 @@ from paretune.search.confirm.held_out import seconds_of
 from paretune.search.confirm.rounds import BLOCK_S, InterleavedRounds, Subject
 from paretune.search.constraints import Limit
 from paretune.search.pareto import surely_dominated
-from paretune.search.run import OutOfTimeError
+from paretune.search.run import OutOfTimeError, SearchRun
 from paretune.search.summary import StudySummary
 from paretune.stats.paired import (
     in_rounds,
@@ -43,9 +41,6 @@ from paretune.stats.sequential import (
     least_rounds,
     speed_verdict,
 )
-
-if TYPE_CHECKING:
-    from paretune.search.run import SearchRun
 
 _MAX_FINALISTS = 6
 MIN_USEFUL_S = 5.0
@@ -328,9 +323,7 @@ class TopK:
             }
             parts, of = ((known, here), (None, number)) if known else ((here,), (number,))
             measured |= pool(parts, engine.noise_floor, of, spreads)
-            engine.recorder.update(
-                replace(outcome, measurements=measured, seconds=(*outcome.seconds, spent))
-            )
+            engine.recorder.update(outcome.after(spent, measured))
         engine.on_update(engine.summary())
         return True
 

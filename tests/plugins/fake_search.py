@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,7 +27,9 @@ from paretune.search.prechecks import Foresight
 from paretune.search.run import Shortcuts
 from paretune.search.space import PassSlot, Space
 from paretune.search.strategies.exhaustive import Exhaustive
+from paretune.search.strategies.full_trials import as_strategy
 from paretune.search.summary import StudySummary, summarize, violations
+from paretune.search.trial_state import Trial
 
 OBJECTIVES = (Objective("accuracy", "maximize"), Objective("decode_ms_p50", "minimize"))
 SLOTS = (
@@ -202,17 +205,25 @@ class Memory:
     def __init__(self, folder: Path) -> None:
         self.outcomes: list[TrialResult] = []
         self.dropped: list[TrialResult] = []
+        self.paused: dict[int, Trial] = {}
         self.wasted = 0.0
         self.folder = folder
 
-    def next_id(self) -> int:
-        return len(self.outcomes) + 1
+    def next_id(self, taken: Collection[int] = ()) -> int:
+        known = {outcome.id for outcome in self.outcomes} | {*self.paused, *taken}
+        return next(id for id in count(1) if id not in known)
+
+    def pause(self, trial: Trial) -> None:
+        self.paused[trial.id] = trial
 
     def begin(self, id: int, candidate: Candidate) -> Path:
         return self.folder
 
     def record(self, outcome: TrialResult) -> None:
-        self.dropped += [known for known in self.outcomes if known.id == outcome.id]
+        paused = self.paused.keys()
+        self.dropped += [o for o in self.outcomes if o.id == outcome.id and o.id not in paused]
+        if not outcome.not_promoted:
+            self.paused.pop(outcome.id, None)
         self.outcomes = [known for known in self.outcomes if known.id != outcome.id]
         self.outcomes.append(outcome)
         self.outcomes.sort(key=lambda known: known.id)
@@ -225,7 +236,8 @@ class Memory:
         return self.wasted
 
     def trials(self) -> int:
-        return sum(outcome.ran_job for outcome in (*self.outcomes, *self.dropped))
+        ended = [o for o in (*self.outcomes, *self.dropped) if o.id not in self.paused]
+        return sum(outcome.ran_job for outcome in ended) + len(self.paused)
 
     def waste(self, seconds: float) -> None:
         self.wasted += seconds
@@ -277,7 +289,7 @@ def make_engine(
     def after(outcome: TrialResult, summary: StudySummary) -> None: ...
 
     return Engine(
-        strategy=strategy,
+        strategy=as_strategy(strategy),
         target=FakeTarget(),
         recorder=recorder,
         job_factory=FakeWorkbench(),

@@ -1,0 +1,316 @@
+"""Keeps builds in flight, and measures one trial at a time.
+
+While a device measures, nothing else of the search runs on that machine. Where builds and
+measurements share a machine, builds therefore run in groups: up to N of them in parallel, and when
+all have ended, what they built is measured, one trial after another. Where builds run on another
+machine, they continue while a trial is measured; free slots are filled before each measurement.
+With one slot it is one trial after another, each from its build to its end.
+
+A candidate whose next prefix is being built by a trial in flight waits for it without a slot: each
+prefix is built once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, wait
+from dataclasses import dataclass, field, replace
+
+from paretune.core.candidate import Candidate
+from paretune.core.errors import UsageError
+from paretune.core.measurement import Rung
+from paretune.core.result import TrialResult, uncached_seconds
+from paretune.core.target import builds_apart
+from paretune.search.forecast import built_seconds
+from paretune.search.run import OutOfTimeError, SearchRun
+from paretune.search.space import Space
+from paretune.search.strategies.base import Ended, PrefixCost, Promote, Request, Start
+from paretune.search.summary import violations
+from paretune.search.time_budget import TimeBudget
+from paretune.search.trial import TrialRunner
+from paretune.search.trial_state import Trial
+
+_DEADLINE_S = 0.05
+"""Less time than this is none: a wait may return early by about as much."""
+
+
+@dataclass
+class _Flight:
+    """A trial in flight: its build runs, or it waits to be measured."""
+
+    begun: Trial
+    runner: TrialRunner
+    until: Rung
+    beside: bool
+    """Whether it ran beside another trial, so that the sum of its steps is not wall time."""
+
+    @property
+    def id(self) -> int:
+        return self.begun.id
+
+    @property
+    def building(self) -> bool:
+        future = self.runner.building
+        return future is not None and not future.done()
+
+
+@dataclass
+class Scheduler:
+    """Runs the trials that the strategy of a search asks for.
+
+    Attributes:
+        search: The search.
+        budget: What is begun with the time that is left.
+        unrecorded: Trials that ran a job and have no outcome, as the time ran out.
+    """
+
+    search: SearchRun
+    budget: TimeBudget
+    unrecorded: int = 0
+    _flights: list[_Flight] = field(default_factory=list)
+    _waiting: list[Start] = field(default_factory=list)
+    _charged: float = 0.0
+
+    def run(self) -> None:
+        """Run trials while there is one that fits into what is left.
+
+        Raises:
+            KeyboardInterrupt: As it came; what is in flight is stopped and unrecorded.
+        """
+        self.search.before_measuring = self._fill if self._apart else lambda: None
+        try:
+            while True:
+                self._fill()
+                if not self._flights:
+                    return
+                try:
+                    flight = self._built()
+                except OutOfTimeError:
+                    self._stop()
+                    continue
+                self._measure(flight)
+        except KeyboardInterrupt:
+            self._waste()
+            raise
+        finally:
+            self.search.before_measuring = lambda: None
+
+    def end_paused(self) -> None:
+        """Record the trials that are still paused; they can be continued nevertheless."""
+        recorder = self.search.recorder
+        known = {outcome.id: outcome for outcome in recorder.outcomes}
+        for trial in list(recorder.paused.values()):
+            if trial.id not in known or known[trial.id].rung != trial.rung:
+                self._record(trial.not_promoted())
+
+    @property
+    def _apart(self) -> bool:
+        return builds_apart(self.search.target)
+
+    def _fill(self) -> None:
+        """Begin what there are slots for."""
+        while self._may_begin():
+            request = self._unblocked() or self._ask()
+            if request is None:
+                return
+            self._begin(request)
+
+    def _may_begin(self) -> bool:
+        building = sum(flight.building for flight in self._flights)
+        free = building < self.search.builds and len(self._flights) < 2 * self.search.builds
+        grouped = self._apart or building == len(self._flights) or building > 0
+        return free and grouped and not self._spent()
+
+    def _spent(self) -> bool:
+        paused = self.search.recorder.paused
+        tried = self.unrecorded + sum(flight.id not in paused for flight in self._flights)
+        return self.search.is_spent(tried)
+
+    def _unblocked(self) -> Start | None:
+        """Return the first candidate that waited for a prefix and need not any more."""
+        for request in self._waiting:
+            if not self._blocked(request.candidate):
+                self._waiting.remove(request)
+                return request
+        return None
+
+    def _ask(self) -> Request | None:
+        """Return the next request; candidates whose prefix is being built are put off."""
+        while len(self._waiting) < 2 * self.search.builds:
+            request = self.budget.next(self.view())
+            if not isinstance(request, Start) or not self._blocked(request.candidate):
+                return request
+            self._waiting.append(request)
+        return None
+
+    def _blocked(self, candidate: Candidate) -> bool:
+        """Return whether a trial in flight builds the first prefix that the store lacks."""
+        others = [f.runner.trial.candidate for f in self._flights if f.building]
+        if not others:
+            return False
+        prefix = candidate.recipe[: self.search.job_factory.built_steps(candidate) + 1]
+        return bool(prefix) and any(other.recipe[: len(prefix)] == prefix for other in others)
+
+    def view(self) -> _View:
+        """Return what the strategy can read."""
+        building = sum(flight.building for flight in self._flights)
+        open_trials = dict(self.search.recorder.paused)
+        open_trials |= {flight.id: flight.runner.trial for flight in self._flights}
+        running = {flight.id for flight in self._flights}
+        paused = sorted(set(open_trials) - running)
+        return _View(
+            self.search, self.search.space, self.search.builds - building, open_trials, paused
+        )
+
+    def _begin(self, request: Request) -> None:
+        search = self.search
+        if isinstance(request, Promote):
+            trial = search.recorder.paused.get(request.trial)
+            if trial is None or any(flight.id == request.trial for flight in self._flights):
+                raise UsageError(
+                    f"the strategy promotes trial {request.trial}, which is not paused",
+                    hint="A strategy promotes the trials in `view.paused`.",
+                )
+        else:
+            candidate = request.candidate
+            id = self.budget.id_of(candidate)
+            if id is None:
+                id = search.recorder.next_id([flight.id for flight in self._flights])
+            trial = Trial(id, candidate)
+        if not self._flights:
+            self._charged = time.monotonic()
+        is_baseline = trial.candidate.digest == search.baseline
+        until = Rung.FULL if is_baseline else request.until
+        search.watcher.candidate(trial.id, trial.candidate)
+        runner = TrialRunner(search, trial, search.strategy.tell)
+        flight = _Flight(trial, runner, until, bool(self._flights))
+        for other in self._flights:
+            other.beside = True
+        self._flights.append(flight)
+        result = runner.start()
+        if result is not None:
+            self._end(flight, result)
+
+    def _built(self) -> _Flight:
+        """Return the next trial to be measured, once nothing else runs on its machine.
+
+        Raises:
+            OutOfTimeError: The time ran out before.
+        """
+        while True:
+            running = [f for f in self._flights if f.building]
+            if not running or (self._apart and len(running) < len(self._flights)):
+                return min((f for f in self._flights if not f.building), key=lambda f: f.id)
+            futures = [f.runner.building for f in running]
+            done = wait(
+                [future for future in futures if future is not None],
+                self.search.left(),
+                return_when=FIRST_COMPLETED,
+            ).done
+            if not done:
+                raise OutOfTimeError
+            self._fill()
+
+    def _measure(self, flight: _Flight) -> None:
+        """Continue a built trial up to its rung; if the time runs out before, it has no outcome."""
+        try:
+            result = flight.runner.run(flight.until)
+        except OutOfTimeError:
+            self._stop(flight)
+            return
+        if result is not None:
+            self._end(flight, result)
+            return
+        self._flights.remove(flight)
+        trial = flight.runner.trial
+        self.search.recorder.pause(replace(trial, wall_s=self._wall(flight, trial)))
+
+    def _wall(self, flight: _Flight, now: Trial | TrialResult) -> float | None:
+        """Return the wall seconds of a trial, if other trials ran beside it.
+
+        The time since the last trial ended or was paused is charged to this one, so that time in
+        which several of them ran counts once.
+        """
+        start, self._charged = self._charged, time.monotonic()
+        begun = flight.begun
+        if flight.beside:
+            return begun.spent_s + self._charged - start
+        if begun.wall_s is None:
+            return None
+        return begun.wall_s + uncached_seconds(now.seconds[len(begun.seconds) :])
+
+    def _end(self, flight: _Flight, result: TrialResult) -> None:
+        self._flights.remove(flight)
+        self._record(replace(result, wall_s=self._wall(flight, result)))
+        self.search.check_baseline()
+
+    def _record(self, result: TrialResult) -> None:
+        search = self.search
+        known = any(outcome.id == result.id for outcome in search.recorder.outcomes)
+        search.recorder.record(result)
+        self.budget.learn(result)
+        summary = search.summary()
+        if not result.not_promoted:
+            search.strategy.tell(Ended(result, violations(result, summary.limits)))
+        search.on_outcome(result, summary)
+        if known:
+            search.on_update(summary)
+        best = next((o for o in search.recorder.outcomes if o.id == summary.best), None)
+        search.watcher.outcome(result, best, len(summary.front))
+
+    def _stop(self, flight: _Flight | None = None) -> None:
+        """Stop what is in flight at the deadline; before it, only a trial that cannot end in time.
+
+        What was paused before is still paused.
+        """
+        self.search.out_of_time = True
+        left = self.search.left()
+        alone = flight is not None and left is not None and left > _DEADLINE_S
+        stopped = [flight] if alone and flight is not None else list(self._flights)
+        if stopped == self._flights:
+            self.search.target.cancel()
+        self._waste()
+        for each in stopped:
+            self._flights.remove(each)
+            self.unrecorded += each.id not in self.search.recorder.paused
+
+    def _waste(self) -> None:
+        """Add the time since the last outcome to what is spent."""
+        if self._flights:
+            start, self._charged = self._charged, time.monotonic()
+            self.search.recorder.waste(self._charged - start)
+
+
+@dataclass(frozen=True)
+class _View:
+    """What a strategy can read (`paretune.search.strategies.base.View`)."""
+
+    search: SearchRun
+    space: Space
+    free_slots: int
+    trials: Mapping[int, Trial]
+    paused: Sequence[int]
+
+    def cost(self, candidate: Candidate) -> tuple[PrefixCost, ...]:
+        """Return the cost of each prefix of a candidate's recipe, shortest first."""
+        recipe, provider = candidate.recipe, candidate.runtime.provider
+        estimates = self.search.look(candidate).estimates
+        built = self.search.job_factory.built_steps(candidate)
+        observed: dict[int, float] = {}
+        known: list[TrialResult | Trial] = [*self.search.recorder.outcomes, *self.trials.values()]
+        for other in known:
+            if other.candidate.runtime.provider != provider:
+                continue
+            for place, step in enumerate(built_seconds(other)):
+                if other.candidate.recipe[: place + 1] == recipe[: place + 1]:
+                    observed[place] = step.s
+        return tuple(
+            PrefixCost(
+                step.name,
+                place < built,
+                estimates[place].seconds if place < len(estimates) else None,
+                observed.get(place),
+            )
+            for place, step in enumerate(recipe)
+        )

@@ -1,0 +1,165 @@
+"""The jobs of one trial: transient failures are tried again, and each failure is an outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from paretune.core.interference import Watch
+from paretune.core.job import Job, JobResult, JobStatus
+from paretune.core.measurement import Measurement, by_metric
+from paretune.core.result import OutcomeKind, StepTime
+from paretune.search.jobs import EvaluatorSlot
+from paretune.search.run import Running, Watcher
+
+
+class StoppedError(Exception):
+    """Ends a trial with an outcome other than ``ok``.
+
+    Attributes:
+        kind: The outcome.
+        fields: Further fields of the `paretune.core.result.TrialResult`.
+    """
+
+    def __init__(self, kind: OutcomeKind, reason: str | None, **fields: Any) -> None:
+        super().__init__(reason)
+        self.kind = kind
+        self.fields: dict[str, Any] = {"reason": reason, **fields}
+
+
+class JobServices(Protocol):
+    """What the jobs of a trial need of a search (`paretune.search.run.SearchRun` describes it)."""
+
+    watcher: Watcher
+    retry_waits_s: tuple[float, ...]
+    job_time_s: float | None
+    job_memory: int | None
+    measure_again: int
+    others_stay: bool
+
+    @property
+    def watching(self) -> Callable[[], AbstractContextManager[Watch]]:
+        """Observes the CPU time used by other processes."""
+
+    @property
+    def cores(self) -> int:
+        """Physical cores of the device."""
+
+    def begin(self, job: Job) -> Running:
+        """Submit a job."""
+
+    def finish(self, running: Running) -> JobResult:
+        """Wait for a job's result."""
+
+    def pause(self, seconds: float) -> None:
+        """Wait before a job is tried again."""
+
+
+@dataclass
+class TrialJobs:
+    """Runs the jobs of one trial.
+
+    Attributes:
+        search: What runs and limits them.
+        id: The trial's number.
+        log: File that their output is appended to.
+        seconds: What each step cost; failures are added here.
+        ran: Whether any job was submitted.
+    """
+
+    search: JobServices
+    id: int
+    log: Path
+    seconds: list[StepTime]
+    ran: bool = False
+    _noted: bool = False
+
+    def begin(self, job: Job) -> Running:
+        """Submit a job, whose value is asked for later (see `value`)."""
+        self.ran = True
+        return self.search.begin(replace(job, log=self.log))
+
+    def value(self, job: Job, running: Running | None = None) -> Any:
+        """Run a job to its value; a transient failure is tried again.
+
+        Args:
+            job: What runs.
+            running: The job, if it was submitted before.
+
+        Raises:
+            StoppedError: It failed for a cause of its own, or too often.
+        """
+        waits = self.search.retry_waits_s
+        for number, wait in enumerate((*waits, None), start=1):
+            result = self.search.finish(running or self.begin(job))
+            running = None
+            if result.status is JobStatus.CANCELLED:
+                raise KeyboardInterrupt
+            if result.status is JobStatus.OK:
+                return result.value
+            self.seconds.append(StepTime(f"{job.kind}:{result.status}", result.seconds, False))
+            if not result.transient or wait is None:
+                break
+            self.search.watcher.note(
+                f"candidate {self.id}: {job.kind} {result.status}: {result.reason}; "
+                f"tried again in {wait:g} s ({number} of {len(waits)})"
+            )
+            self.search.pause(wait)
+        reason = result.reason
+        if result.transient:
+            reason = f"{reason} (tried {number} times; once more when the search goes on)"
+        raise StoppedError(
+            OutcomeKind(result.status.value),
+            reason,
+            transient=result.transient,
+            limit=self._limit_met(result),
+        )
+
+    def measured(self, job: Job, slot: EvaluatorSlot, threads: int) -> dict[str, Measurement]:
+        """Measure in one process; again if other processes used its cores meanwhile.
+
+        If they used them both times, measurements are made once until one of them is undisturbed:
+        a program that computes all the time would otherwise double the time of each measurement.
+
+        Args:
+            job: Measures.
+            slot: The evaluator.
+            threads: Threads that it uses.
+        """
+        if not slot.on_device:
+            return by_metric(self.value(job))
+        search, hit = self.search, False
+        times = 1 if search.others_stay else 1 + search.measure_again
+        for number in range(times):
+            with search.watching() as watch:
+                value = self.value(job)
+            hit = watch.seen.was_hit(threads, search.cores)
+            if not hit:
+                break
+            if number + 1 < times and not self._noted:
+                self._noted = True  # on a busy machine each of its processes is affected
+                search.watcher.note(
+                    f"candidate {self.id}: {watch.seen} while {slot.name} was measured; "
+                    "measured again, like whatever else of it is hit"
+                )
+        if hit and times > 1:
+            search.watcher.note(
+                f"candidate {self.id}: {watch.seen} the second time, too; from now on what is hit "
+                "is measured once, and marked, until something is not"
+            )
+        search.others_stay = hit
+        found = by_metric(value)
+        return watch.seen.noted(found) if hit else found
+
+    def _limit_met(self, result: JobResult) -> Mapping[str, float] | None:
+        """Return the limit that ended a job, so that a larger one lets it be tried again."""
+        if result.status is JobStatus.TIMEOUT:
+            seconds = result.limits.seconds or self.search.job_time_s
+            return None if seconds is None else {"seconds": seconds}
+        if result.status is JobStatus.OUT_OF_MEMORY:
+            memory = result.limits.memory or self.search.job_memory
+            return None if memory is None else {"memory": memory}
+        return None
