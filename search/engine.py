@@ -125,14 +125,14 @@ class Engine(SearchRun):
         """Seconds that are kept for the finals, unless an answer about two needs more."""
         return min(self.finals_s, _FINALS_SHARE * (self.time_s or 0.0))
 
-    def is_spent(self, in_flight: int = 0) -> bool:
-        """Return whether the study's time or trials are used up."""
+    def has_time(self) -> bool:
+        """Return whether any of the study's time is left, beside what comes at its end."""
         self.time_budget.keep(self._for_finals, seconds_of(self))
         left = self.left()
         if left is not None and left <= 0:
             self.out_of_time = True
-            return True
-        return super().is_spent(in_flight)
+            return False
+        return True
 
     def left(self) -> float | None:
         """Return the seconds that what runs now may take; None: no limit."""

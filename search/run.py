@@ -335,13 +335,17 @@ class SearchRun:
         del candidate
         return True
 
-    def is_spent(self, in_flight: int = 0) -> bool:
-        """Return whether the study's time or trials are used up.
+    def has_time(self) -> bool:
+        """Return whether any of the study's time is left."""
+        return True
+
+    def has_trials(self, in_flight: int = 0) -> bool:
+        """Return whether another trial may begin.
 
         Args:
             in_flight: Trials beside those on record.
         """
-        return self.trials is not None and self.recorder.trials() + in_flight >= self.trials
+        return self.trials is None or self.recorder.trials() + in_flight < self.trials
 
     def check_baseline(self) -> None:
         """Refuse to continue if a constraint is relative to a metric that the baseline lacks."""

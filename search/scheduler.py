@@ -111,7 +111,7 @@ class Scheduler:
     def _fill(self) -> None:
         """Begin what there are slots for."""
         while self._may_begin():
-            request = self._unblocked() or self._ask()
+            request = self._request()
             if request is None:
                 return
             self._begin(request)
@@ -120,12 +120,17 @@ class Scheduler:
         building = sum(flight.building for flight in self._flights)
         free = building < self.search.builds and len(self._flights) < 2 * self.search.builds
         grouped = self._apart or building == len(self._flights) or building > 0
-        return free and grouped and not self._spent()
+        return free and grouped
 
-    def _spent(self) -> bool:
+    def _request(self) -> Request | None:
+        """Return what is begun next; once the trials are used up, they can be promoted only."""
         paused = self.search.recorder.paused
-        tried = self.unrecorded + sum(flight.id not in paused for flight in self._flights)
-        return self.search.is_spent(tried)
+        if not self.search.has_time():
+            return None
+        if self.search.has_trials(self.unrecorded + sum(f.id not in paused for f in self._flights)):
+            return self._unblocked() or self._ask()
+        view = self.view()
+        return self.budget.promotion(view) if view.paused else None
 
     def _unblocked(self) -> Start | None:
         """Return the first candidate that waited for a prefix and need not any more."""

@@ -127,6 +127,19 @@ class TimeBudget:
                 return Start(outcome.candidate)
         return self._proposal(view) or self._from_aside(view)
 
+    def promotion(self, view: View) -> Promote | None:
+        """Return a promotion that fits into the time; a candidate is set aside, not begun.
+
+        Args:
+            view: What the strategy can read.
+        """
+        request = self._engine.strategy.ask(view)
+        if isinstance(request, Promote) and self._request_fits(request, view):
+            return request
+        if request is not None:
+            self._aside.append(request)
+        return None
+
     def _baseline_first(self, item: tuple[str, TrialResult]) -> tuple[bool, int]:
         return item[0] != self._engine.baseline, item[1].id
 

@@ -154,8 +154,8 @@ class Study:
         Args:
             taken: Further numbers that are in use: those of trials in flight.
         """
-        known = {o.id for o in (*self.outcomes, *self._dropped.outcomes)} | {*self.paused, *taken}
-        return next(id for id in range(len(known) + 1, 0, -1) if id not in known)
+        known = (*self.outcomes, *self._dropped.outcomes)
+        return max((*(outcome.id for outcome in known), *self.paused, *taken), default=0) + 1
 
     def candidate_folder(self, id: int) -> Path:
         """Return a candidate's folder, made if absent."""

@@ -7,7 +7,6 @@ from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -210,8 +209,7 @@ class Memory:
         self.folder = folder
 
     def next_id(self, taken: Collection[int] = ()) -> int:
-        known = {outcome.id for outcome in self.outcomes} | {*self.paused, *taken}
-        return next(id for id in count(1) if id not in known)
+        return max((*(o.id for o in self.outcomes), *self.paused, *taken), default=0) + 1
 
     def pause(self, trial: Trial) -> None:
         self.paused[trial.id] = trial

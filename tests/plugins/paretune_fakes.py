@@ -9,7 +9,8 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -129,8 +130,36 @@ class Train(Noop):
     trains: ClassVar[bool] = True
 
 
+@contextmanager
+def interval(journal: str, what: str) -> Iterator[None]:
+    """Write down when something began and ended, by the clock that all processes share."""
+    begin = time.monotonic()
+    yield
+    if journal:
+        with open(journal, "a", encoding="utf-8") as file:
+            file.write(f"{what} {begin} {time.monotonic()}\n")
+
+
+class Meet(Noop):
+    """Ends once two builds have begun; `journal` receives the interval of each."""
+
+    name: ClassVar[str] = "meet"
+
+    def run(self, model: Model, params: NoopParams, context: Context) -> None:
+        with interval(params.journal, f"build-{params.x}"):
+            begun = Path(f"{params.journal}.begun")
+            begun.mkdir(exist_ok=True)
+            (begun / str(params.x)).touch()
+            end = time.monotonic() + 300
+            while len(list(begun.iterdir())) < 2:
+                assert time.monotonic() < end, "no other build begins"
+                time.sleep(0.01)
+            super().run(model, params.model_copy(update={"journal": ""}), context)
+
+
 class ReadBackParams(Params):
     n: int = parameter(100, "Fake number of examples.", search="none")
+    journal: str = parameter("", "File that receives intervals.", search="none", writes=True)
     data: str = parameter("", "Data set whose examples are counted instead.", search="none")
 
 
@@ -165,6 +194,12 @@ class ReadBack:
         rung: Rung,
         budget: Any,
         context: Context,
+    ) -> list[Measurement]:
+        with interval(self.params.journal, f"measure-{rung}"):
+            return self._read(model, runtime, rung, context)
+
+    def _read(
+        self, model: Model, runtime: RuntimeSettings, rung: Rung, context: Context
     ) -> list[Measurement]:
         lines = (model.path / "fake.txt").read_text().split()
         metric, quality, speed = lines[-3], float(lines[-2]), float(lines[-1]) / runtime.threads
