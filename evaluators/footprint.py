@@ -83,7 +83,7 @@ def _probe(model: Model, runtime: RuntimeSettings) -> dict[str, float]:
     command = calling(
         "paretune.evaluators.footprint_probe:main",
         str(model.path),
-        model.kind.value,
+        model.kind,
         str(runtime.threads),
     )
     ran = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paretune.core.errors import TransientError, UsageError
-from paretune.core.model import ModelKind
 from paretune.models.containment import check_model
 from paretune.runtimes.serving import required_runtime
 
@@ -63,7 +62,7 @@ def probe(folder: Path, kind: str, threads: int) -> dict[str, float]:
         check_model(folder)
     except UsageError as error:
         sys.exit(error.message)  # the last line is what is told of a process that failed
-    load_s = required_runtime(ModelKind(kind)).load_s(folder, threads)
+    load_s = required_runtime(kind).load_s(folder, threads)
     return {"load_s": load_s, "peak_memory_mb": peak_bytes() / 1e6}
 
 

@@ -63,8 +63,8 @@ class Pass(Protocol):
 
     name: ClassVar[str]
     version: ClassVar[int]
-    accepts: ClassVar[frozenset[ModelKind]]
-    produces: ClassVar[ModelKind]
+    accepts: ClassVar[frozenset[str]]
+    produces: ClassVar[str]
     Params: ClassVar[type[Params]]
     packages: ClassVar[tuple[str, ...]]
     provider_matters: ClassVar[bool]
@@ -101,8 +101,8 @@ class PassBase(ABC):
 
     name: ClassVar[str]
     version: ClassVar[int] = 1
-    accepts: ClassVar[frozenset[ModelKind]]
-    produces: ClassVar[ModelKind]
+    accepts: ClassVar[frozenset[str]]
+    produces: ClassVar[str]
     Params: ClassVar[type[declared.Params]] = NoParams
     packages: ClassVar[tuple[str, ...]] = ()
     provider_matters: ClassVar[bool] = False

@@ -11,11 +11,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from paretune.core.candidate import Candidate
+from paretune.core.candidate import Candidate, RuntimeSettings
 from paretune.core.device import TargetInfo
 from paretune.core.device_profile import DeviceProfile
 from paretune.core.estimate import DataSize, Estimate, Planned
 from paretune.core.model import ModelInfo
+from paretune.core.traffic import Traffic
 from paretune.search.constraints import Constraint
 from paretune.search.roofline import is_plausible, too_slow
 
@@ -51,6 +52,7 @@ class Prechecks:
         spared: Digests of candidates that are measured however slow they must be (the baseline:
             the others are measured against it).
         size: Gives the size of a data set, for passes whose time depends on it.
+        traffic: Gives what a model reads and computes where it runs, if that is known.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Prechecks:
         prompts: Mapping[str, int] | None = None,
         spared: Set[str] = frozenset(),
         size: Callable[[str], DataSize] | None = None,
+        traffic: Callable[[ModelInfo, RuntimeSettings], Traffic | None] | None = None,
     ) -> None:
         self._model = model
         self._target = target
@@ -75,6 +78,7 @@ class Prechecks:
         self._prompts = prompts
         self._spared = spared
         self._size = size
+        self._traffic = traffic
 
     def look(self, candidate: Candidate) -> Foresight:
         """Return why a candidate cannot work here, or its estimates."""
@@ -88,9 +92,9 @@ class Prechecks:
             except ValidationError as error:
                 return Foresight(f"{where}: {_first(error)}", tuple(estimates))
             if model.kind not in pass_.accepts:
-                takes = " or ".join(sorted(kind.value for kind in pass_.accepts))
+                takes = " or ".join(sorted(pass_.accepts))
                 return Foresight(
-                    f"{where}: takes a model of kind {takes}, is given {model.kind.value}",
+                    f"{where}: takes a model of kind {takes}, is given {model.kind}",
                     tuple(estimates),
                 )
             why = pass_.check(model, params, self._target, candidate.runtime.provider)
@@ -116,9 +120,11 @@ class Prechecks:
 
     def _too_slow(self, candidate: Candidate, final: ModelInfo) -> str | None:
         """Return why the built model cannot be fast enough on this device, or None."""
-        if self._profile is None or candidate.digest in self._spared:
+        if self._profile is None or self._traffic is None or candidate.digest in self._spared:
             return None
-        return too_slow(final, candidate.runtime, self._profile, self._constraints, self._prompts)
+        runtime = candidate.runtime
+        needs = self._traffic(final, runtime)
+        return too_slow(needs, runtime, self._profile, self._constraints, self._prompts)
 
     def _does_not_fit(self, estimates: Sequence[Estimate], *, last: bool) -> str | None:
         """Return why the pass that was estimated last does not fit.

@@ -17,7 +17,8 @@ from paretune.core.candidate import RuntimeSettings, counted
 from paretune.core.device_profile import DeviceProfile
 from paretune.core.jsontools import Json
 from paretune.core.measurement import Measurement
-from paretune.core.model import ModelInfo, ModelKind
+from paretune.core.model import ModelInfo
+from paretune.core.traffic import WIDTHS, Traffic
 from paretune.search.constraints import Constraint
 
 CAUTION = 0.7
@@ -28,92 +29,8 @@ clock may have been lower, or a neighbour louder, than when the model will be me
 may be too low by two fifths before a bound is wrong. A candidate within that is built and measured,
 which costs time and no candidate."""
 
-_DENSE = frozenset(
-    {
-        "gemma",
-        "gemma2",
-        "gemma3_text",
-        "granite",
-        "internlm2",
-        "llama",
-        "mistral",
-        "nemotron",
-        "olmo",
-        "phi",
-        "phi3",
-        "qwen2",
-        "qwen3",
-        "smollm3",
-    }
-)
-"""Architectures that read all their matrices for every token; a mixture of experts does not."""
-_WIDTHS = {"fp32": 4.0, "fp16": 2.0, "bf16": 2.0, "int8": 1.0, "int4": 0.5}
-_QUANTIZED = ("int8", "int4")
-_SCALE_BYTES = 4
-_DEFAULT_BLOCK = 32
-_SERVED_HF = 4.0
-"""Bytes of a weight where PyTorch serves the model: `paretune/runtimes/serving.py` does so in
-fp32."""
-_CACHE_WIDTH = 4
-_HEAD = "lm_head"
 _TIMES = ("decode_ms_p50", "decode_ms_p95")
 _RATES = ("decode_tokens_per_s",)
-
-
-@dataclass(frozen=True)
-class Traffic:
-    """What a model reads and computes, at the least.
-
-    Attributes:
-        bytes_per_token: Read for each decoded token: every matrix, the cache of the tokens before
-            it; of an embedding that is a matrix of its own one row, which is left out.
-        operations_per_prompt_token: Multiplications and additions for each token of a prompt.
-        operations_per_prompt: Those done once a prompt: the head, for its last token.
-        arithmetic: What they are done in: ``fp32`` where the weights are; None: a kernel may round
-            what it multiplies to int8, so the faster of the two counts.
-    """
-
-    bytes_per_token: int
-    operations_per_prompt_token: int
-    operations_per_prompt: int
-    arithmetic: str | None = None
-
-
-def traffic(info: ModelInfo, context: int = 0) -> Traffic | None:
-    """Return what a model reads and computes; None if too little is known of it.
-
-    Args:
-        info: The model, built or predicted.
-        context: Tokens in the cache while decoding.
-    """
-    if info.kind not in (ModelKind.HF, ModelKind.GENAI) or info.model_type not in _DENSE:
-        return None
-    width = _width(info)
-    embedding = info.vocab_size * info.hidden_size
-    if width is None or not embedding or not info.parameters:
-        return None
-    # A file may hold a head of its own though the configuration says that it shares one.
-    held = 1 if info.tied and _HEAD not in info.modules else 2
-    body = info.parameters - held * embedding
-    if body <= 0:
-        return None
-    cache = 2 * info.layers * info.kv_heads * info.head_dim * _CACHE_WIDTH * context
-    return Traffic(
-        bytes_per_token=int((body + embedding) * width) + cache,
-        operations_per_prompt_token=2 * body,
-        operations_per_prompt=2 * embedding,
-        arithmetic="fp32" if width == _WIDTHS["fp32"] else None,
-    )
-
-
-def _width(info: ModelInfo) -> float | None:
-    """Return the bytes of a weight, its share of a block's scale included; None if unknown."""
-    if info.kind is ModelKind.HF:
-        return _SERVED_HF
-    width = _WIDTHS.get(info.precision)
-    if width is None or info.precision not in _QUANTIZED or "block_size" not in info.built_with:
-        return width
-    return width + _SCALE_BYTES / int(info.built_with["block_size"] or _DEFAULT_BLOCK)
 
 
 def is_plausible(info: ModelInfo) -> bool:
@@ -121,7 +38,7 @@ def is_plausible(info: ModelInfo) -> bool:
 
     Packed weights (eight in a number) or a precision that is not known would be miscounted.
     """
-    width = _WIDTHS.get(info.precision)
+    width = WIDTHS.get(info.precision)
     return width is not None and 0 < info.parameters * width <= info.bytes
 
 
@@ -184,7 +101,7 @@ class Roof:
 
 
 def too_slow(
-    info: ModelInfo,
+    needs: Traffic | None,
     runtime: RuntimeSettings,
     profile: DeviceProfile,
     constraints: Iterable[Constraint],
@@ -195,14 +112,13 @@ def too_slow(
     Only limits in numbers count: what is relative to the baseline is not known yet.
 
     Args:
-        info: What the model will be.
+        needs: What the model will read and compute; None: not known.
         runtime: How it will be run; only the processor has a roof here.
         profile: The device's.
         constraints: As configured.
         prompts: Of each metric that is a time to a first token, the tokens of the prompt.
     """
-    needs = None if runtime.provider != "cpu" else traffic(info)
-    if needs is None:
+    if needs is None or runtime.provider != "cpu":
         return None
     roof = Roof(needs, profile, runtime.threads)
     for constraint in constraints:
@@ -246,15 +162,15 @@ def _digits(value: float) -> str:
 
 
 def roofline_entry(
-    info: ModelInfo,
+    needs: Traffic,
     runtime: RuntimeSettings,
     profile: DeviceProfile | None,
     measured: Mapping[str, Measurement],
-) -> dict[str, Json] | None:
-    """Return what ``results.json`` says of a candidate's roof; None if nothing is known of it.
+) -> dict[str, Json]:
+    """Return what ``results.json`` says of a candidate's roof.
 
     Args:
-        info: The model, as predicted.
+        needs: What the model reads and computes, with the context that was measured.
         runtime: How it was run.
         profile: The device's; None: only what the model needs is told.
         measured: What was measured of it.
@@ -263,17 +179,6 @@ def roofline_entry(
         ``{"bytes_per_token", "operations_per_prompt_token", "decode_share", "ttft_share"}``: a
         share is the roof's time over the measured one (1: as fast as the device allows).
     """
-    needs = traffic(info, context=context_of(measured))
-    return None if needs is None else shares(needs, runtime, profile, measured)
-
-
-def shares(
-    needs: Traffic,
-    runtime: RuntimeSettings,
-    profile: DeviceProfile | None,
-    measured: Mapping[str, Measurement],
-) -> dict[str, Json]:
-    """Return the same as `roofline_entry` of what is known to be read and computed."""
     found: dict[str, Json] = {"decode_share": None, "ttft_share": None}
     if profile is not None and runtime.provider == "cpu":
         roof, prompt = Roof(needs, profile, runtime.threads), _trace(measured)[0]

@@ -16,14 +16,16 @@ from paretune.core.errors import UsageError
 from paretune.core.job import Job, Limits
 from paretune.core.jsontools import Json
 from paretune.core.measurement import Measurement, Rung, by_metric
-from paretune.core.model import Model, ModelKind
+from paretune.core.model import Model
 from paretune.core.target import Target
+from paretune.core.traffic import Traffic
 from paretune.data.catalog import DataCatalog
 from paretune.models.handle import inspect, open_model
 from paretune.preflight.measuring_conditions import about_profile, bench_command
 from paretune.registry import find_evaluator
 from paretune.runtimes.package import lay_out
-from paretune.search.roofline import Traffic, context_of, roofline_entry, shares
+from paretune.runtimes.serving import required_runtime, traffic_of
+from paretune.search.roofline import context_of, roofline_entry
 from paretune.search.trial import PROCESS_S
 from paretune.stats.pooling import pool
 from paretune.targets.device.environment import inspect_environment, issues
@@ -123,15 +125,19 @@ def _needs(
     measured: Mapping[str, Measurement],
 ) -> dict[str, Json] | None:
     """Return what the model needs of the device, and which share of the roofline it reaches."""
-    if model.kind is not ModelKind.GENAI:
-        return roofline_entry(inspect(model.path), runtime, profile, measured)
-    call = {"function": "paretune.models.onnx_traffic:count", "args": {"folder": str(model.path)}}
-    counted = value_of(target, Job("call", call, _LIMITS))
-    if counted is None:
-        return None
-    cache = counted.pop("cache_bytes") * context_of(measured)
-    counted["bytes_per_token"] += cache
-    return shares(Traffic(**counted), runtime, profile, measured)
+    counter = required_runtime(model.kind).traffic_counter
+    needs: Traffic | None
+    if counter:
+        call = {"function": counter, "args": {"folder": str(model.path)}}
+        counted = value_of(target, Job("call", call, _LIMITS))
+        if counted is None:
+            return None
+        cache = counted.pop("cache_bytes") * context_of(measured)
+        counted["bytes_per_token"] += cache
+        needs = Traffic(**counted)
+    else:
+        needs = traffic_of(inspect(model.path), runtime, context_of(measured))
+    return None if needs is None else roofline_entry(needs, runtime, profile, measured)
 
 
 def _why_no_share(

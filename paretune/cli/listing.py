@@ -50,8 +50,8 @@ def all_passes() -> dict[str, Json]:
         found = find_pass(name)
         listed[name] = {
             "does": (type(found).__doc__ or "").strip().splitlines()[0],
-            "accepts": sorted(kind.value for kind in found.accepts),
-            "produces": found.produces.value,
+            "accepts": sorted(map(str, found.accepts)),
+            "produces": str(found.produces),
         }
     return listed
 

@@ -104,7 +104,7 @@ def _open(
     for misfit in misfits(model.kind, [need_of("generation", {})], repr(text)):
         raise UsageError(misfit.message, hint=misfit.hint)
     runtime = RuntimeSettings("cpu", threads or _own_threads(model) or device.cores)
-    return Subject(label, text, model, runtime, model.kind.value)
+    return Subject(label, text, model, runtime, model.kind)
 
 
 def _own_threads(model: Model) -> int | None:

@@ -11,8 +11,8 @@ from paretune.config.space_building import fitting_kinds
 from paretune.config.yaml_source import Path as KeyPath
 from paretune.core.candidate import Candidate, Step
 from paretune.core.errors import UsageError
-from paretune.core.model import ModelKind
 from paretune.models.handle import detect_kind
+from paretune.models.kinds.base import kind_named
 from paretune.search.space import PassSlot, Stage
 
 Wrong = Callable[[KeyPath, str, str | None], None]
@@ -49,7 +49,7 @@ def check_kinds(
     for key, chain in chains:
         out, why = fitting_kinds(chain, begin, "the input model")
         if why is not None:
-            hint = _MERGE_FIRST if begin == {ModelKind.HF_ADAPTER} else None
+            hint = _MERGE_FIRST if any(kind_named(kind).needs_base for kind in begin) else None
             wrong(key, f"these passes do not fit together: {why}", hint)
             continue
         what = "the resulting model" if chain else "the input model"

@@ -7,18 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from paretune.core.errors import UsageError, nearest
-from paretune.core.model import ModelKind
+from paretune.models.kinds.base import kind_named
 from paretune.registry import find_evaluator, find_pass, table
 from paretune.runtimes.base import CAPABILITIES
-from paretune.runtimes.serving import RUNTIMES, runtime_of
+from paretune.runtimes.serving import all_runtimes, runtime_of
 
 _LONGEST_ROUTE = 3
 """Passes that a hint names one after another."""
-_FOLDERS = {
-    ModelKind.GENAI: "an ONNX Runtime GenAI folder (with genai_config.json)",
-    ModelKind.ONNX: "a folder with one ONNX file",
-    ModelKind.HF: "a Hugging Face folder (with config.json and safetensors)",
-}
 
 
 @dataclass(frozen=True)
@@ -75,9 +70,7 @@ def need_of(name: str, params: Any) -> Need:
     return Need(name, frozenset(wanted))
 
 
-def misfits(
-    kind: ModelKind, needs: Sequence[Need], what: str = "the resulting model"
-) -> list[Misfit]:
+def misfits(kind: str, needs: Sequence[Need], what: str = "the resulting model") -> list[Misfit]:
     """Return why a model of some kind cannot be measured; empty if it can.
 
     Args:
@@ -103,13 +96,13 @@ def misfits(
     ]
 
 
-def _article(kind: ModelKind) -> str:
-    return "an adapter (kind hf-adapter)" if kind is ModelKind.HF_ADAPTER else f"of kind {kind}"
+def _article(kind: str) -> str:
+    return (kind_named(kind).shown if kind in table("kinds") else "") or f"of kind {kind}"
 
 
 def _who_runs() -> str:
     return ", ".join(
-        f"{found.name} runs {kind}" for kind in RUNTIMES if (found := runtime_of(kind))
+        f"{found.name} runs {kind}" for found in all_runtimes() for kind in sorted(found.kinds)
     )
 
 
@@ -118,9 +111,10 @@ def _listed(capabilities: Iterable[str]) -> str:
     return " and ".join(words)
 
 
-def _way_out(kind: ModelKind, needs: Sequence[Need]) -> str:
+def _way_out(kind: str, needs: Sequence[Need]) -> str:
     """Return which passes make a model out of this one that can be measured, or what else to do."""
-    good = [other for other in RUNTIMES if other != kind and not _lacks(other, needs)]
+    run = dict.fromkeys(other for runtime in all_runtimes() for other in sorted(runtime.kinds))
+    good = [other for other in run if other != kind and not _lacks(other, needs)]
     if not good:
         return "Leave an evaluator out: no runtime does all that these evaluators need."
     routes = _routes(kind, frozenset(good))
@@ -128,17 +122,17 @@ def _way_out(kind: ModelKind, needs: Sequence[Need]) -> str:
         return f"Put {' or '.join(routes)} after it."
     return (
         "No pass makes one that can be measured out of it. Give what it was made from: "
-        + " or ".join(_FOLDERS.get(other, f"a model of kind {other}") for other in good)
+        + " or ".join(kind_named(other).folder for other in good)
         + "."
     )
 
 
-def _lacks(kind: ModelKind, needs: Sequence[Need]) -> bool:
+def _lacks(kind: str, needs: Sequence[Need]) -> bool:
     runtime = runtime_of(kind)
     return runtime is None or any((n.capabilities or frozenset()) - runtime.offers for n in needs)
 
 
-def _routes(kind: ModelKind, good: frozenset[ModelKind]) -> list[str]:
+def _routes(kind: str, good: frozenset[str]) -> list[str]:
     """Return the shortest chains of passes from one kind to any of others."""
     passes = []
     for name in table("passes"):
@@ -146,7 +140,7 @@ def _routes(kind: ModelKind, good: frozenset[ModelKind]) -> list[str]:
             passes.append(find_pass(name))
         except (ImportError, AttributeError):  # another package's, whose parts are missing
             continue
-    ends: list[tuple[ModelKind, tuple[str, ...]]] = [(kind, ())]
+    ends: list[tuple[str, tuple[str, ...]]] = [(kind, ())]
     for _ in range(_LONGEST_ROUTE):
         ends = [
             (pass_.produces, (*names, f"`{pass_.name}`"))

@@ -6,13 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from paretune.core.errors import UsageError
-from paretune.core.model import ModelKind
 from paretune.core.permissions import Permissions
-from paretune.models.adapter_input import base_of, check_adapter
-from paretune.models.checks import check_folder, check_pointers
+from paretune.models.checks import check_pointers
 from paretune.models.containment import check_model
 from paretune.models.handle import detect_kind
-from paretune.models.onnx_files import network_file
+from paretune.models.kinds.base import kind_named
 
 Wrong = Callable[..., None]
 """Takes a key's path, what is wrong, and what to do."""
@@ -28,10 +26,8 @@ def base_model(model: Path, root: Path, wrong: Wrong, permissions: Permissions) 
         wrong: Called if an adapter's base cannot be found or used.
         permissions: Whether the base may be fetched from the hub, and with its Python files.
     """
-    if detect_kind(model) is not ModelKind.HF_ADAPTER:
-        return None
     try:
-        return base_of(model, root, permissions)
+        return kind_named(detect_kind(model)).base(model, root, permissions)
     except UsageError as error:
         wrong(_KEY, error.message, error.hint)
         return None
@@ -54,12 +50,9 @@ def look_at_model(model: Path, base: Path | None, wrong: Wrong) -> tuple[str, ..
         if not found:
             for folder in folders:
                 check_model(folder)
-            if detect_kind(folders[0]) is ModelKind.HF:
-                found += check_folder(folders[0])
-            if detect_kind(folders[0]) is ModelKind.ONNX:
-                network_file(folders[0])
             if base is not None:
-                found += check_adapter(model, base)
+                found += kind_named(detect_kind(base)).problems(base, None)
+            found += kind_named(detect_kind(model)).problems(model, base)
     except UsageError as error:
         wrong(_KEY, error.message, error.hint)
         return ()

@@ -14,9 +14,8 @@ from paretune.config.yaml_source import Path, Source
 from paretune.core.candidate import Step
 from paretune.core.errors import ConfigError, UsageError, nearest
 from paretune.core.jsontools import Json, canonical
-from paretune.core.model import ModelKind
 from paretune.passes.base import Pass
-from paretune.registry import find_pass
+from paretune.registry import find_pass, table
 from paretune.search.space import AnyOf, Chain, PassSlot, Stage, grid
 
 _RANGE_KEYS = {"low", "high", "log", "step", "points"}
@@ -97,6 +96,12 @@ class SpaceReader:
         except UsageError as error:
             self._wrong((*path, name), error.message, error.hint)
             return None
+        for kind in sorted({*pass_.accepts, pass_.produces} - table("kinds").keys()):
+            self._wrong(
+                (*path, name),
+                f"the pass {name} is for models of kind {kind}, and there is no such kind",
+                nearest(kind, table("kinds")),
+            )
         if params is None:
             params = {}
         if not isinstance(params, dict):
@@ -231,8 +236,8 @@ def shown(value: Any) -> str:
 
 
 def fitting_kinds(
-    stages: tuple[Stage, ...], begin: frozenset[ModelKind], where: str
-) -> tuple[frozenset[ModelKind], str | None]:
+    stages: tuple[Stage, ...], begin: frozenset[str], where: str
+) -> tuple[frozenset[str], str | None]:
     """Return the kinds of model that a chain of passes can produce, or why it produces none.
 
     Args:
@@ -262,5 +267,5 @@ def fitting_kinds(
     return kinds, None
 
 
-def _kinds(kinds: frozenset[ModelKind]) -> str:
-    return " or ".join(sorted(kind.value for kind in kinds))
+def _kinds(kinds: frozenset[str]) -> str:
+    return " or ".join(sorted(kinds))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 from paretune.core.device import TargetInfo
-from paretune.core.model import ModelInfo, ModelKind
+from paretune.core.model import ModelInfo
 from paretune.core.params import Params
 
 
@@ -46,7 +46,7 @@ class Planned(Protocol):
         Params: Its parameters.
     """
 
-    accepts: ClassVar[frozenset[ModelKind]]
+    accepts: ClassVar[frozenset[str]]
     Params: ClassVar[type[Params]]
 
     def check(self, model: ModelInfo, params: Any, target: TargetInfo, provider: str) -> str | None:

@@ -2,27 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
+from typing import ClassVar
 
 from paretune.core.folders import folder_files
 from paretune.core.jsontools import Json
 from paretune.core.stamps import Stamped
 
 
-class ModelKind(StrEnum):
-    """What a model folder is.
+class ModelKind(str):
+    """The name of a kind of model: any string that a kind is registered by.
 
-    ``hf``: Hugging Face folder with safetensors. ``hf-adapter``: a PEFT adapter, with its base
-    beside it. ``genai``: an ONNX Runtime GenAI folder. ``onnx``: one ONNX file.
+    There is one object per name, so that ``is`` compares two of them. The constants are the kinds
+    that ship with paretune (`paretune.models.kinds`); a plain string does as well.
     """
 
-    HF = "hf"
-    HF_ADAPTER = "hf-adapter"
-    GENAI = "genai"
-    ONNX = "onnx"
+    HF: ClassVar[ModelKind]
+    HF_ADAPTER: ClassVar[ModelKind]
+    GENAI: ClassVar[ModelKind]
+    ONNX: ClassVar[ModelKind]
+    _made: ClassVar[dict[str, ModelKind]] = {}
+
+    def __new__(cls, name: str) -> ModelKind:
+        """Return the one object of that name."""
+        return cls._made.setdefault(name, super().__new__(cls, name))
+
+    @property
+    def value(self) -> str:
+        """The name as a plain string."""
+        return str(self)
+
+
+ModelKind.HF = ModelKind("hf")
+ModelKind.HF_ADAPTER = ModelKind("hf-adapter")
+ModelKind.GENAI = ModelKind("genai")
+ModelKind.ONNX = ModelKind("onnx")
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """What is known of the tokens of a language model, by its folder.
+
+    Attributes:
+        vocabulary: How many it knows; 0 if unknown.
+        context: How many its context holds; 0 if unknown.
+        tokenizer: Folder of the tokenizer that it is used with.
+    """
+
+    vocabulary: int
+    context: int
+    tokenizer: Path
+
+    @classmethod
+    def read(
+        cls, settings: Json, vocabulary: Sequence[str], context: Sequence[str], tokenizer: Path
+    ) -> Decoder:
+        """Return what a configuration says: each number under the first of its keys that has one.
+
+        Args:
+            settings: An object; of anything else nothing is known.
+            vocabulary: Keys of the number of tokens.
+            context: Keys of the length of the context.
+            tokenizer: Folder of the tokenizer.
+        """
+        found = settings if isinstance(settings, dict) else {}
+        vocabularies, contexts = (
+            [found[k] for k in keys if type(found.get(k)) is int and found[k] > 0]
+            for keys in (vocabulary, context)
+        )
+        return cls((*vocabularies, 0)[0], (*contexts, 0)[0], tokenizer)
 
 
 @dataclass(frozen=True)
@@ -38,7 +88,7 @@ class Model:
             None: all of them (what paretune wrote itself).
     """
 
-    kind: ModelKind
+    kind: str
     path: Path
     digest: str
     base: Model | None = None
@@ -55,7 +105,7 @@ class Model:
         """Return the handle by name, the base inside it."""
         files = {} if self.files is None else {"files": [file.to_json() for file in self.files]}
         return {
-            "kind": self.kind.value,
+            "kind": str(self.kind),
             "path": str(self.path),
             "digest": self.digest,
             "base": None if self.base is None else self.base.to_json(),
@@ -98,7 +148,7 @@ class ModelInfo:
         unbuildable: What the model builder does not do as the model does it; empty: nothing known.
     """
 
-    kind: ModelKind
+    kind: str
     model_type: str = ""
     bytes: int = 0
     parameters: int = 0

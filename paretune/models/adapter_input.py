@@ -14,8 +14,9 @@ from paretune.core.permissions import Permissions
 from paretune.models.adapter_weights import check_matrices, check_settings
 from paretune.models.checks.finding import Finding
 from paretune.models.containment import ADAPTER
-from paretune.models.handle import detect_kind, inspect, safetensors_header, weights_files
+from paretune.models.handle import detect_kind, inspect
 from paretune.models.hub import fetch_model, is_hub_name
+from paretune.models.safetensors_files import safetensors_header, weights_files
 from paretune.models.tied import EMBEDDINGS, HEADS
 
 _KEY = "base_model_name_or_path"
@@ -59,12 +60,12 @@ def base_of(adapter: Path, root: Path, permissions: Permissions = Permissions())
         )
     base = _find(name, adapter, root, permissions, file)
     kind = detect_kind(base)
-    if kind is not ModelKind.HF:
+    if kind != ModelKind.HF:
         raise UsageError(
-            f"{file}: {_KEY} names {name!r}, which is a model of kind {kind.value}, expected hf (a "
+            f"{file}: {_KEY} names {name!r}, which is a model of kind {kind}, expected hf (a "
             "full Hugging Face model)",
             hint="Merge that adapter into its own base first, and name the result."
-            if kind is ModelKind.HF_ADAPTER
+            if kind == ModelKind.HF_ADAPTER
             else _WRITE_BASE,
         )
     return base

@@ -18,10 +18,11 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from paretune.core.jsontools import Json
+from paretune.models.kinds.base import kind_of
 from paretune.models.pickles import SUFFIXES as PICKLED
 
 _LEFT_BEHIND = re.compile(
@@ -66,14 +67,22 @@ def candidates(folder: Path) -> Iterator[Path]:
     Args:
         folder: A model folder of any kind.
     """
-    plain = _is_hugging_face(folder) and not names_code(folder)
+    kind = kind_of(folder)
+    counts = None if kind is None else kind.counts(folder)
     for path, is_folder in _entries(folder):
-        name = path.name
+        if counts is not None and not counts(path, is_folder):
+            continue
         if is_folder:
-            if not plain or name == _TEMPLATES:
-                yield from (inner for inner, _ in _below(path))
-        elif not (plain and _is_its_users(path)):
+            yield from (inner for inner, _ in _below(path))
+        else:
             yield path
+
+
+def counts_for_transformers(folder: Path) -> Callable[[Path, bool], bool]:
+    """Return which entries of a Hugging Face folder transformers reads: all if it runs its code."""
+    if names_code(folder):
+        return lambda path, is_folder: True
+    return lambda path, is_folder: path.name == _TEMPLATES if is_folder else not _is_its_users(path)
 
 
 def names_code(folder: Path) -> bool:
@@ -138,11 +147,6 @@ def _is_ours(folder: Path) -> bool:
 
 def _is_document(name: str) -> bool:
     return not name.lower().endswith(LOADED) and _DOCUMENT.match(name) is not None
-
-
-def _is_hugging_face(folder: Path) -> bool:
-    others = ("genai_config.json", "adapter_config.json")
-    return (folder / "config.json").is_file() and not any((folder / n).is_file() for n in others)
 
 
 def _is_its_users(path: Path) -> bool:

@@ -5,26 +5,16 @@ Nothing here imports torch or onnxruntime: safetensors headers and JSON files ar
 
 from __future__ import annotations
 
-import math
-import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 from paretune.core.errors import UsageError
 from paretune.core.folders import folder_files
-from paretune.core.jsontools import Json, model_object, read_json, read_model_json
 from paretune.core.model import Model, ModelInfo, ModelKind
 from paretune.core.stamps import joint_digest, take_all
 from paretune.models.containment import check_model
 from paretune.models.files import candidates, whole
-from paretune.models.tied import Place, is_tied, twice_there
-
-# What the format itself allows: https://github.com/huggingface/safetensors.
-_MAX_HEADER_BYTES = 100_000_000
-_MAX_DIMENSIONS = 64
-_MAX_COUNT = 1 << 48
-"""Weights, layers, tokens, bytes: nothing that is counted in a model is more than this."""
-_GET_AGAIN = "Get the model again from where it came from: this file of it is damaged."
+from paretune.models.kinds.base import kind_named, kind_of
 
 
 def folder_digest(folder: Path) -> str:
@@ -77,14 +67,9 @@ def detect_kind(folder: Path) -> ModelKind:
             hint="Give the path of a model folder: Hugging Face (config.json and safetensors), or "
             "ONNX Runtime GenAI (genai_config.json).",
         )
-    if (folder / "genai_config.json").is_file():
-        return ModelKind.GENAI
-    if (folder / "adapter_config.json").is_file():
-        return ModelKind.HF_ADAPTER
-    if (folder / "config.json").is_file():
-        return ModelKind.HF
-    if any(folder.glob("*.onnx")):
-        return ModelKind.ONNX
+    kind = kind_of(folder)
+    if kind is not None:
+        return ModelKind(kind.name)
     raise UsageError(
         f"model {str(folder)!r}: no config.json, genai_config.json or .onnx file in it",
         hint="Expected a Hugging Face folder, an ONNX Runtime GenAI folder or an ONNX file.",
@@ -107,89 +92,12 @@ def open_model(folder: Path, base: Path | None = None) -> Model:
     return Model(kind, folder, joint_digest(files), below, files=files)
 
 
-def safetensors_header(path: Path) -> dict[str, dict[str, Json]]:
-    """Return the header of a safetensors file: each tensor's dtype, shape and data_offsets.
-
-    Raises:
-        UsageError: It is not such a file, or is cut off.
-    """
-    size = path.stat().st_size
-    with open(path, "rb") as source:
-        head = source.read(8)
-        length = struct.unpack("<Q", head)[0] if len(head) == 8 else size
-        if length > min(_MAX_HEADER_BYTES, size - 8):
-            raise UsageError(
-                f"{path}: not a safetensors file (its header would have {length} bytes)",
-                hint=_GET_AGAIN,
-            )
-        header = model_object(source.read(length), f"{path}: header")
-    header.pop("__metadata__", None)
-    for name, tensor in header.items():
-        if not _is_tensor(tensor):
-            raise UsageError(
-                f"{path}: tensor {name[:80]!r}: expected dtype, shape and data_offsets, found "
-                f"{repr(tensor)[:120]}",
-                hint=_GET_AGAIN,
-            )
-        if tensor["data_offsets"][1] > size - 8 - length:
-            raise UsageError(
-                f"{path}: tensor {name[:80]!r} lies beyond the end of the file: it is cut off",
-                hint=_GET_AGAIN,
-            )
-    return header
-
-
-def tensors_of(path: Path) -> dict[str, Place]:
-    """Return where each tensor of a safetensors file lies in it.
-
-    Raises:
-        UsageError: It is not such a file, or is cut off.
-    """
-    header = safetensors_header(path)
-    with open(path, "rb") as source:
-        first = 8 + struct.unpack("<Q", source.read(8))[0]
-    return {
-        name: Place(
-            path,
-            first + tensor["data_offsets"][0],
-            first + tensor["data_offsets"][1],
-            tuple(tensor["shape"]),
-            tensor["dtype"],
-        )
-        for name, tensor in header.items()
-    }
-
-
-def _is_tensor(entry: Json) -> bool:
-    """Return whether an entry of a safetensors header describes a tensor that can be."""
-    if not isinstance(entry, dict):
-        return False
-    dtype, shape, ends = (entry.get(key) for key in ("dtype", "shape", "data_offsets"))
-    return (
-        isinstance(dtype, str)
-        and isinstance(shape, list)
-        and len(shape) <= _MAX_DIMENSIONS
-        and all(map(_is_count, shape))
-        and math.prod(shape) <= _MAX_COUNT
-        and isinstance(ends, list)
-        and len(ends) == 2
-        and all(map(_is_count, ends))
-        and ends[0] <= ends[1]
-    )
-
-
-def _is_count(value: Json) -> bool:
-    return type(value) is int and 0 <= value <= _MAX_COUNT
-
-
-_PRECISION = {"F32": "fp32", "F16": "fp16", "BF16": "bf16"}
-
-
-def inspect(folder: Path) -> ModelInfo:
+def inspect(folder: Path, base: Path | None = None) -> ModelInfo:
     """Read a model folder's configuration and headers; loads no weights.
 
     Args:
         folder: A model folder of any kind.
+        base: For an adapter, the folder of the model that it was trained on.
 
     Returns:
         What could be read; unknown fields keep their defaults.
@@ -197,89 +105,11 @@ def inspect(folder: Path) -> ModelInfo:
     Raises:
         UsageError: One of the files is damaged.
     """
-    kind = detect_kind(folder)
     size = sum(path.stat().st_size for path in candidates(folder) if path.is_file())
-    if kind is not ModelKind.HF:
-        return ModelInfo(kind=kind, bytes=size)
-    from paretune.models.checks.quantized import quantization_of  # it reads headers by this module
-
-    file = folder / "config.json"
-    config = read_model_json(file)
-    modules, precision = set(), "fp32"
-    tensors = {
-        name: tensor for path in weights_files(folder) for name, tensor in tensors_of(path).items()
-    }
-    for name, tensor in tensors.items():
-        precision = _PRECISION.get(tensor.dtype, precision)
-        if len(tensor.shape) == 2 and name.endswith(".weight"):
-            modules.add(name.split(".")[-2])
-    tied = is_tied(folder, config, tensors)
-    parameters = sum(math.prod(tensor.shape) for tensor in tensors.values())
-    parameters -= twice_there(tensors) if tied else 0
-    hidden = _count(file, config, "hidden_size")
-    heads = _count(file, config, "num_attention_heads")
-    model_type = config.get("model_type", "")
-    if not isinstance(model_type, str):
-        raise _unexpected(file, "model_type", "a name", model_type)
-    tokenizer = folder / "tokenizer_config.json"
-    return ModelInfo(
-        kind=kind,
-        model_type=model_type,
-        bytes=size,
-        parameters=parameters,
-        hidden_size=hidden,
-        layers=_count(file, config, "num_hidden_layers"),
-        vocab_size=_count(file, config, "vocab_size"),
-        head_dim=_count(file, config, "head_dim") or (hidden // heads if heads else 0),
-        kv_heads=_count(file, config, "num_key_value_heads") or heads,
-        tied=tied,
-        modules=frozenset(modules),
-        precision=precision,
-        quantized=quantization_of(config) or "",
-        chat_template=(folder / "chat_template.jinja").is_file()
-        or (tokenizer.is_file() and bool(read_model_json(tokenizer).get("chat_template"))),
-    )
-
-
-def weights_files(folder: Path, but: tuple[str, ...] = ()) -> list[Path]:
-    """Return the files that hold a model's weights, each weight once.
-
-    Some models come with all their weights a second time under another name
-    (``consolidated.safetensors``), which nothing here loads.
-
-    Args:
-        folder: The model's.
-        but: Names that do not count.
-    """
-    found = sorted(p for p in folder.glob("*.safetensors") if p.is_file() and p.name not in but)
-    whole = [path for path in found if path.name == "model.safetensors"]
-    parts = [path for path in found if path.name.startswith("model-")]
-    return whole or parts or found
-
-
-def _count(file: Path, config: Mapping[str, Json], key: str) -> int:
-    """Return a number of a configuration; 0 where it does not say, or says one for each layer."""
-    value = config.get(key)
-    if value is None or isinstance(value, list):
-        return 0
-    if not _is_count(value):
-        raise _unexpected(file, key, "a whole number", value)
-    count: int = value
-    return count
-
-
-def _unexpected(file: Path, key: str, expected: str, found: Json) -> UsageError:
-    return UsageError(
-        f"{file}: {key}: expected {expected}, found {repr(found)[:60]}",
-        hint="Expected what transformers' save_pretrained writes.",
-    )
+    return kind_named(detect_kind(folder)).inspect(folder, size, base)
 
 
 def vocabulary_of(model: Model) -> int:
     """Return the number of tokens that a model knows; 0 if its folder does not say."""
-    if model.kind is ModelKind.GENAI:
-        size: int = read_json(model.path / "genai_config.json")["model"].get("vocab_size", 0)
-        return size
-    if model.kind is ModelKind.HF_ADAPTER and model.base is not None:
-        return vocabulary_of(model.base)
-    return inspect(model.path).vocab_size
+    decoder = kind_named(model.kind).decoder(model)
+    return 0 if decoder is None else decoder.vocabulary

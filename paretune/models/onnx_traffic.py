@@ -1,6 +1,6 @@
 """What an ONNX Runtime GenAI folder reads and computes for a token, counted on its graph.
 
-Before a build this is predicted from the architecture (`paretune.search.roofline.traffic`). A
+Before a build this is predicted from the architecture (`paretune.core.traffic`). A
 folder that was built elsewhere does not say how; its graph says what it multiplies. Runs in a
 worker: it imports onnx.
 """
@@ -26,7 +26,7 @@ def count(folder: str) -> dict[str, Json] | None:
         folder: A folder with a ``genai_config.json``.
 
     Returns:
-        The fields of `paretune.search.roofline.Traffic`, and ``cache_bytes``: read for a decoded
+        The fields of `paretune.core.traffic.Traffic`, and ``cache_bytes``: read for a decoded
         token for each token before it. None if some of its matrices are not read for every token
         (a mixture of experts), or none was found.
     """

@@ -53,3 +53,9 @@ def convert_data(suffix: str) -> str | None:
         "as Parquet (pandas.DataFrame(...).to_parquet('data.parquet')) or as JSON, one object a "
         "line."
     )
+
+
+def what_is_there(folder: Path) -> str:
+    """Return which weights a folder without safetensors holds, for a message."""
+    names = pickled(folder)
+    return f"only pickled ones ({', '.join(names)})" if names else "none"

@@ -17,14 +17,14 @@ from paretune.core.jsontools import Json
 from paretune.core.measurement import MetricSpec
 from paretune.core.model import Model, ModelInfo, ModelKind
 from paretune.core.result import TrialResult
-from paretune.models.adapter_input import inspect_adapter
 from paretune.models.handle import inspect, open_model
 from paretune.preflight.buildable import ask
 from paretune.registry import find, find_evaluator, find_pass, is_ours
+from paretune.runtimes.serving import traffic_of
 from paretune.search.constraints import Constraint
 from paretune.search.jobs import Aside, EvaluatorSlot
 from paretune.search.prechecks import Foresight, Prechecks
-from paretune.search.roofline import roofline_entry
+from paretune.search.roofline import context_of, roofline_entry
 from paretune.search.strategies.full_trials import as_strategy
 from paretune.store.artifacts import Store
 from paretune.study.identity import data_of_evaluator, identity_of
@@ -61,13 +61,11 @@ class PreparedSearch:
         self.plan = plan
         self.store = store
         self.model: Model = open_model(plan.model, plan.base)
-        self.model_info: ModelInfo = (
-            inspect(plan.model) if plan.base is None else inspect_adapter(plan.model, plan.base)
-        )
+        self.model_info: ModelInfo = inspect(plan.model, plan.base)
         self.catalog = DataCatalog(plan.data, plan.root, plan.permissions.network)
         self.evaluators = tuple(_slot(i, e) for i, e in enumerate(plan.evaluators))
         self._sizes: dict[str, DataSize] = {}
-        self._reasons: dict[ModelKind, str | None] = {}
+        self._reasons: dict[str, str | None] = {}
         self.target: Target = target or plan.target.open(store.root, plan.permissions)
         try:
             self.device: TargetInfo = self.target.info()
@@ -95,6 +93,7 @@ class PreparedSearch:
             prompts=prompts_of(plan.evaluators),
             spared=frozenset({self.baseline.digest}),
             size=self._data_size,
+            traffic=traffic_of,
         )
 
     @property
@@ -124,8 +123,8 @@ class PreparedSearch:
         plan = self.plan
         recipe = plan.baseline
         if recipe is None:
-            adapter = self.model.kind is ModelKind.HF_ADAPTER
-            builds = adapter or self.model.kind is ModelKind.HF
+            adapter = self.model.kind == ModelKind.HF_ADAPTER
+            builds = adapter or self.model.kind == ModelKind.HF
             built = {"genai", "genai_adapter"} if adapter else {"genai"}
             recipe = (Step("merge", {}),) if adapter else ()
             if builds and built & set(plan.space.pass_names):
@@ -158,7 +157,7 @@ class PreparedSearch:
         kind = find_pass(recipe[-1].name).produces if recipe else self.model.kind
         return replace(foresight, reason=self._unmeasurable(kind))
 
-    def _unmeasurable(self, kind: ModelKind) -> str | None:
+    def _unmeasurable(self, kind: str) -> str | None:
         """Return why a model of some kind cannot be measured, and what to do; None if it can."""
         if kind not in self._reasons:
             found = misfits(kind, [need_of(e.name, e.params) for e in self.plan.evaluators])
@@ -179,7 +178,10 @@ class PreparedSearch:
         if info is None:
             return None
         runtime, measured = outcome.candidate.runtime, outcome.measurements or {}
-        return roofline_entry(info, runtime, self._calm_profile, measured)
+        needs = traffic_of(info, runtime, context_of(measured))
+        if needs is None:
+            return None
+        return roofline_entry(needs, runtime, self._calm_profile, measured)
 
     def identity(self) -> dict[str, Json]:
         """Return the identity of a study: what its outcomes are valid for."""

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from paretune.core.jsontools import Json, canonical
-from paretune.core.model import ModelKind
 from paretune.runtimes.serving import required_runtime
 from paretune.study.pick_entry import sentences
 
@@ -43,7 +42,7 @@ def write_model_card(
         f"# {escaped(model_name)}, as chosen by paretune",
         "",
         f"Candidate {candidate['id']} of the study *{escaped(results['study'])}*. Run it: "
-        f"{required_runtime(ModelKind(kind)).usage}.",
+        f"{required_runtime(kind).usage}.",
         "",
         "## Measured",
         "On " + escaped(str(device.get("processor", ""))) + f", {device.get('cores')} cores, "

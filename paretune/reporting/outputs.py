@@ -91,9 +91,9 @@ def hand_over(
     header = "# Rebuilds and measures this model: paretune run recipe.yaml\n"
     write_atomic(aside / "recipe.yaml", header + recipe)
     name = Path(str(resolved["model"])).name
-    write_model_card(dict(results), row, aside / "model_card.md", name, model.kind.value, notices)
+    write_model_card(dict(results), row, aside / "model_card.md", name, model.kind, notices)
     prompt, chat, before, role = example_prompt
-    write_sample(aside / "sample.py", model.kind.value, prompt, chat, 32, before, role)
+    write_sample(aside / "sample.py", model.kind, prompt, chat, 32, before, role)
     shutil.rmtree(out, ignore_errors=True)
     aside.rename(out)
 

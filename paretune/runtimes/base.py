@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
@@ -11,7 +12,9 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 from paretune.core.candidate import RuntimeSettings
 from paretune.core.errors import InvalidArtifactError
 from paretune.core.jsontools import Json
-from paretune.core.model import Model, ModelKind
+from paretune.core.model import Model, ModelInfo
+from paretune.core.resources import physical_cores
+from paretune.core.traffic import Traffic
 from paretune.models.handle import vocabulary_of
 from paretune.models.remote_code import explained
 
@@ -122,13 +125,19 @@ class Runtime(ABC):
     Attributes:
         name: As in messages.
         kinds: Kinds of model that it runs.
+        sources: Further kinds that it loads, to compare what was built from them; it does not serve
+            them.
         offers: What its sessions can do, of `CAPABILITIES`.
+        traffic_counter: Function ``module:name`` that a worker calls with a model's folder and that
+            returns what the model reads; empty: `traffic` says it.
         usage: How a package's program is run, and what it needs, in Markdown.
     """
 
     name: ClassVar[str]
-    kinds: ClassVar[frozenset[ModelKind]]
+    kinds: ClassVar[frozenset[str]]
+    sources: ClassVar[frozenset[str]] = frozenset()
     offers: ClassVar[frozenset[str]]
+    traffic_counter: ClassVar[str] = ""
     usage: ClassVar[str]
 
     @abstractmethod
@@ -143,6 +152,33 @@ class Runtime(ABC):
         Raises:
             InvalidArtifactError: It does not load; holds the loader's message.
         """
+
+    @contextmanager
+    def comparing(self, model: Model, provider: str, trust_remote_code: bool) -> Iterator[Any]:
+        """Load a model for as long as it is compared with another, on all cores.
+
+        Args:
+            model: Of one of its kinds, or of its further `sources`.
+            provider: Of the candidate whose build is compared.
+            trust_remote_code: Whether Python code in the folder may run.
+
+        Yields:
+            A session.
+
+        Raises:
+            InvalidArtifactError: It does not load.
+        """
+        yield self.load(model, RuntimeSettings(provider, physical_cores()), trust_remote_code)
+
+    def traffic(self, info: ModelInfo, context: int) -> Traffic | None:
+        """Return what a model reads and computes for a token; None if too little is known.
+
+        Args:
+            info: Of one of its kinds, built or predicted.
+            context: Tokens in the cache while decoding.
+        """
+        del info, context
+        return None
 
     @abstractmethod
     def load_s(self, folder: Path, threads: int) -> float:

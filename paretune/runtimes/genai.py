@@ -12,13 +12,17 @@ from typing import Any, ClassVar
 from paretune.core.candidate import RuntimeSettings
 from paretune.core.errors import InvalidArtifactError
 from paretune.core.jsontools import read_json
-from paretune.core.model import Model, ModelKind
+from paretune.core.model import Model, ModelInfo, ModelKind
+from paretune.core.traffic import WIDTHS, Traffic, dense_traffic
 from paretune.runtimes.base import GENERATES, SCORES, Logits, Runtime, SamplePrompt, hf_tokenizer
 from paretune.runtimes.genai_adapters import Switch
 from paretune.runtimes.sample_program import program
 
 _PROVIDERS = {"cuda": "cuda", "dml": "dml"}
 _PROBE_TOKENS = 16
+_QUANTIZED = ("int8", "int4")
+_SCALE_BYTES = 4
+_DEFAULT_BLOCK = 32
 
 
 def import_genai() -> Any:
@@ -33,8 +37,9 @@ class GenaiRuntime(Runtime):
     """Loads and runs packages of ONNX Runtime GenAI."""
 
     name: ClassVar[str] = "genai"
-    kinds: ClassVar[frozenset[ModelKind]] = frozenset({ModelKind.GENAI})
+    kinds: ClassVar[frozenset[str]] = frozenset({ModelKind.GENAI})
     offers: ClassVar[frozenset[str]] = frozenset({GENERATES, SCORES})
+    traffic_counter: ClassVar[str] = "paretune.models.onnx_traffic:count"
     usage: ClassVar[str] = '`python sample.py "a prompt"` (needs `onnxruntime-genai`)'
 
     def load(
@@ -73,6 +78,13 @@ class GenaiRuntime(Runtime):
         # The processor is what runs where no provider is listed.
         options["provider_options"] = [] if name is None else [{name: {}}]
         file.write_text(json.dumps(config, indent=4) + "\n", encoding="utf-8")
+
+    def traffic(self, info: ModelInfo, context: int) -> Traffic | None:
+        """Return what a build reads and computes; a quantized one reads its scales too."""
+        width = WIDTHS.get(info.precision)
+        if width is not None and info.precision in _QUANTIZED and "block_size" in info.built_with:
+            width += _SCALE_BYTES / int(info.built_with["block_size"] or _DEFAULT_BLOCK)
+        return dense_traffic(info, width, context)
 
     def configured_threads(self, package: Path) -> int | None:
         """Return the threads that the package's ``genai_config.json`` sets."""

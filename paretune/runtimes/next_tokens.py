@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
-from paretune.core.candidate import RuntimeSettings
-from paretune.core.errors import InvalidArtifactError
+from paretune.core.errors import InvalidArtifactError, UsageError
 from paretune.core.fidelity import Compared
-from paretune.core.model import Model, ModelKind
-from paretune.models.adapted import load_adapted
+from paretune.core.model import Model
 from paretune.models.comparison_text import TEXT
-from paretune.models.containment import check_model
+from paretune.models.kinds.base import kind_named
 from paretune.runtimes.base import Logits, Session, hf_tokenizer, log_softmax
-from paretune.runtimes.serving import open_session
-from paretune.runtimes.torch import TorchSession
 
 LENGTHS = (16, 144)
 """Tokens of the sequences; a context that is shorter cuts them."""
@@ -23,47 +18,18 @@ _ROWS = 32
 """Tokens whose distributions are worked on at once, in double precision."""
 
 
-class AdapterSession(TorchSession):
-    """A base model with an adapter on it, in PyTorch.
-
-    Args:
-        model: The adapter, its base inside.
-        runtime: As of `TorchSession`.
-        trust_remote_code: Whether Python code in the base's folder may run.
-    """
-
-    def __init__(self, model: Model, runtime: RuntimeSettings, trust_remote_code: bool) -> None:
-        if model.base is None:
-            raise InvalidArtifactError("an adapter comes without the model that it was trained on")
-        check_model(model.path)
-        super().__init__(model.base.path, runtime, trust_remote_code)
-        self.model = load_adapted(self.model, model.path).eval()
-
-
-def open_source(model: Model, runtime: RuntimeSettings, *, trust_remote_code: bool) -> Session:
-    """Load a model that others are compared with; an adapter together with its base.
-
-    Raises:
-        InvalidArtifactError: It does not load.
-    """
-    if model.kind is ModelKind.HF_ADAPTER:
-        return AdapterSession(model, runtime, trust_remote_code)
-    return open_session(model, runtime, trust_remote_code=trust_remote_code)
-
-
-def tokenizer_folder(model: Model) -> Path:
-    """Return the folder whose tokenizer a model is used with."""
-    if model.kind is ModelKind.HF_ADAPTER and model.base is not None:
-        return model.base.path
-    return model.path
-
-
 def text_ids(model: Model, *, trust_remote_code: bool) -> list[int] | None:
     """Return the ids that a model's own tokenizer gives the text; None if it has no tokenizer."""
     try:
-        tokenizer = hf_tokenizer(tokenizer_folder(model), trust_remote_code)
+        decoder = kind_named(model.kind).decoder(model)
+        if decoder is None:
+            return None
+        tokenizer = hf_tokenizer(decoder.tokenizer, trust_remote_code)
         ids: list[int] = tokenizer(TEXT)["input_ids"]
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, ImportError):
+    except (
+        *(OSError, ValueError, TypeError, KeyError, AttributeError, ImportError),
+        UsageError,
+    ):
         return None
     return ids
 

@@ -46,7 +46,7 @@ class OnnxruntimeRuntime(Runtime):
     """Loads and runs folders with one ONNX network."""
 
     name: ClassVar[str] = "onnxruntime"
-    kinds: ClassVar[frozenset[ModelKind]] = frozenset({ModelKind.ONNX})
+    kinds: ClassVar[frozenset[str]] = frozenset({ModelKind.ONNX})
     offers: ClassVar[frozenset[str]] = frozenset({RUNS})
     usage: ClassVar[str] = "`python sample.py inputs.npz` (needs `onnxruntime` and `numpy`)"
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from paretune.core.model import ModelKind
 from paretune.runtimes.base import SamplePrompt
 from paretune.runtimes.serving import required_runtime
 
@@ -63,5 +62,5 @@ def write_sample(
         role: Likewise.
     """
     sample = SamplePrompt(prompt, chat, max_new_tokens, before, role)
-    text = required_runtime(ModelKind(kind)).sample_program(sample)
+    text = required_runtime(kind).sample_program(sample)
     out.write_text(text, encoding="utf-8")

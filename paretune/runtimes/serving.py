@@ -1,4 +1,4 @@
-"""Which runtime runs a kind of model: the one place that chooses by the kind.
+"""Which runtime runs a kind of model: nothing else chooses one.
 
 Token ids come from the tokenizer in the model's folder through `paretune.data.prompts`, the same
 way as in training, whichever runtime follows.
@@ -6,44 +6,98 @@ way as in training, whichever runtime follows.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
-from importlib import import_module
 from typing import Any
 
 from paretune.core.candidate import RuntimeSettings
-from paretune.core.errors import InvalidArtifactError, UsageError
-from paretune.core.model import Model, ModelKind
+from paretune.core.errors import InvalidArtifactError, UsageError, nearest
+from paretune.core.model import Model, ModelInfo
+from paretune.core.plugins import BUILTIN, find, names, table
+from paretune.core.traffic import Traffic
 from paretune.models.containment import check_model
 from paretune.runtimes.base import GENERATES, SCORES, Runtime, Session
 
-RUNTIMES = {
-    ModelKind.GENAI: "paretune.runtimes.genai:GenaiRuntime",
-    ModelKind.HF: "paretune.runtimes.torch:TorchRuntime",
-    ModelKind.ONNX: "paretune.runtimes.onnxruntime:OnnxruntimeRuntime",
-}
-"""The runtime of each kind that one runs, as ``module:class``."""
-
 
 @cache
-def runtime_of(kind: ModelKind) -> Runtime | None:
-    """Return the runtime that runs a kind of model; None: none does."""
-    if kind not in RUNTIMES:
-        return None
-    module, _, name = RUNTIMES[kind].partition(":")
-    found: Runtime = getattr(import_module(module), name)()
-    return found
+def _made(name: str, place: str) -> Runtime:
+    runtime: Runtime = find("runtimes", name)()
+    return runtime
 
 
-def required_runtime(kind: ModelKind) -> Runtime:
-    """Return the runtime that runs a kind of model.
+def runtime_named(name: str) -> Runtime:
+    """Return a runtime by its name.
 
     Raises:
-        InvalidArtifactError: None does.
+        UsageError: There is none of that name; says the nearest.
     """
-    found = runtime_of(kind)
+    return _made(name, table("runtimes").get(name, ""))
+
+
+def all_runtimes() -> Iterator[Runtime]:
+    """Yield every runtime, ours first; one whose own modules are missing is left out."""
+    ours = BUILTIN["runtimes"]
+    for name in (*ours, *sorted(table("runtimes").keys() - ours)):
+        try:
+            yield runtime_named(name)
+        except (ImportError, AttributeError):
+            if name in ours:
+                raise
+
+
+def runtimes_of(kind: str) -> Iterator[Runtime]:
+    """Yield the runtimes that run a kind of model, the one that is taken by default first."""
+    return (runtime for runtime in all_runtimes() if kind in runtime.kinds)
+
+
+def runtime_of(kind: str, name: str = "") -> Runtime | None:
+    """Return the runtime that runs a kind of model; None: none does.
+
+    Args:
+        kind: Of the model.
+        name: The runtime that is asked for; empty: the kind's default one.
+
+    Raises:
+        UsageError: There is no runtime of that name.
+    """
+    if name:
+        found = runtime_named(name)
+        return found if kind in found.kinds else None
+    return next(runtimes_of(kind), None)
+
+
+def required_runtime(kind: str, name: str = "") -> Runtime:
+    """Return the runtime that runs a kind of model, as `runtime_of` does.
+
+    Raises:
+        InvalidArtifactError: None does, or the one that is asked for does not.
+    """
+    found = runtime_of(kind, name)
     if found is None:
-        raise InvalidArtifactError(f"a model of kind {kind.value} cannot be run as it is")
+        by = f"by the runtime {name}" if name else "as it is"
+        raise InvalidArtifactError(
+            f"a model of kind {kind} cannot be run {by}", hint=nearest(kind, names("kinds"))
+        )
     return found
+
+
+def source_runtime(kind: str) -> Runtime | None:
+    """Return the runtime that loads a model to compare builds with; None: none does."""
+    every = (r for r in all_runtimes() if kind in r.kinds | r.sources)
+    return next(every, None)
+
+
+def traffic_of(info: ModelInfo, settings: RuntimeSettings, context: int = 0) -> Traffic | None:
+    """Return what a model reads and computes for a token where it runs; None if unknown.
+
+    Args:
+        info: The model, built or predicted.
+        settings: How it is run.
+        context: Tokens in the cache while decoding.
+    """
+    del settings
+    runtime = runtime_of(info.kind)
+    return None if runtime is None else runtime.traffic(info, context)
 
 
 def load_session(
@@ -62,11 +116,20 @@ def load_session(
     Raises:
         InvalidArtifactError: It does not load; holds the loader's message.
     """
+    check_folder(model)
+    return required_runtime(model.kind).load(model, settings, trust_remote_code)
+
+
+def check_folder(model: Model) -> None:
+    """Look at what the files of a model name, before a runtime opens them.
+
+    Raises:
+        InvalidArtifactError: One names a file outside of its folder, or there are no weights.
+    """
     try:
         check_model(model.path)
     except UsageError as error:
         raise InvalidArtifactError(f"does not load: {error.message}", hint=error.hint) from error
-    return required_runtime(model.kind).load(model, settings, trust_remote_code)
 
 
 def open_session(

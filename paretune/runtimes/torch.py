@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
 from paretune.core.candidate import RuntimeSettings
 from paretune.core.errors import InvalidArtifactError
-from paretune.core.model import Model, ModelKind
+from paretune.core.model import Model, ModelInfo, ModelKind
+from paretune.core.traffic import WIDTHS, Traffic, dense_traffic
+from paretune.models.adapted import load_adapted
 from paretune.models.causal_lm import load_whole
+from paretune.models.containment import check_model
 from paretune.runtimes.base import GENERATES, SCORES, Logits, Runtime, SamplePrompt, hf_tokenizer
+from paretune.runtimes.matrix_products import quickest_products
 from paretune.runtimes.sample_program import program
 
 _PROBE_TOKENS = 16
@@ -21,15 +26,41 @@ class TorchRuntime(Runtime):
     """Loads and runs Hugging Face folders."""
 
     name: ClassVar[str] = "torch"
-    kinds: ClassVar[frozenset[ModelKind]] = frozenset({ModelKind.HF})
+    kinds: ClassVar[frozenset[str]] = frozenset({ModelKind.HF})
+    sources: ClassVar[frozenset[str]] = frozenset({ModelKind.HF_ADAPTER})
     offers: ClassVar[frozenset[str]] = frozenset({GENERATES, SCORES})
     usage: ClassVar[str] = '`python sample.py "a prompt"` (needs `transformers`)'
 
     def load(
         self, model: Model, settings: RuntimeSettings, trust_remote_code: bool
     ) -> TorchSession:
-        """Load a folder's weights as fp32."""
-        return TorchSession(model.path, settings, trust_remote_code)
+        """Load a folder's weights as fp32; an adapter's together with its base's."""
+        if model.kind not in self.sources:
+            return TorchSession(model.path, settings, trust_remote_code)
+        if model.base is None:
+            raise InvalidArtifactError("an adapter comes without the model that it was trained on")
+        check_model(model.path)
+        session = TorchSession(model.base.path, settings, trust_remote_code)
+        session.model = load_adapted(session.model, model.path).eval()
+        return session
+
+    @contextmanager
+    def comparing(
+        self, model: Model, provider: str, trust_remote_code: bool
+    ) -> Iterator[TorchSession]:
+        """Load a model on the candidate's GPU if PyTorch can use it, else on the processor."""
+        import torch
+
+        there = provider == "cuda" and torch.cuda.is_available()
+        with (
+            quickest_products(),
+            super().comparing(model, "cuda" if there else "cpu", trust_remote_code) as session,
+        ):
+            yield session
+
+    def traffic(self, info: ModelInfo, context: int) -> Traffic | None:
+        """Return what a model reads and computes: its weights are in fp32 once loaded."""
+        return dense_traffic(info, WIDTHS["fp32"], context)
 
     def load_s(self, folder: Path, threads: int) -> float:
         """Load a folder and generate a few tokens; returns the seconds of loading alone."""

@@ -74,7 +74,7 @@ class Action:
     key: str
     digest: str
     bytes: int
-    kind: ModelKind
+    kind: str
     note: Mapping[str, Json]
 
 
@@ -280,7 +280,7 @@ class Store:
                 continue  # being written
 
     def put(
-        self, key: str, folder: Path, kind: ModelKind, note: Mapping[str, Json] | None = None
+        self, key: str, folder: Path, kind: str, note: Mapping[str, Json] | None = None
     ) -> Model:
         """Move a staged folder into the store and record the action; durable when it returns.
 
@@ -299,7 +299,7 @@ class Store:
             # Still under the object's lock: one without an action may be removed.
             write_json(
                 self._action_file(key),
-                {"digest": name, "bytes": size, "kind": kind.value, "note": dict(note or {})},
+                {"digest": name, "bytes": size, "kind": str(kind), "note": dict(note or {})},
             )
         return Model(kind, self.object_path(name), name)
 

@@ -132,7 +132,7 @@ def _artifact(
 
 def _described(action: Action) -> str:
     if "pass" not in action.note:
-        return action.kind.value
+        return action.kind
     return describe_step(Step(str(action.note["pass"]), dict(action.note.get("params", {}))))
 
 

@@ -59,8 +59,8 @@ def fine_tune(
             loss became infinite or NaN.
     """
     from paretune.passes.hugging_face import use_all_cores
-    from paretune.passes.lora.matrix_products import quickest_products
     from paretune.passes.lora.quiet_bitsandbytes import without_no_news
+    from paretune.runtimes.matrix_products import quickest_products
 
     use_all_cores()
     with without_no_news(), quickest_products():

@@ -20,7 +20,6 @@ from paretune.core.errors import StateError, UsageError
 from paretune.core.job import JOB_MEMORY_SHARE, Job, JobResult
 from paretune.core.resources import free_memory, total_memory
 from paretune.registry import BUILTIN, find_evaluator
-from paretune.runtimes.serving import RUNTIMES as SERVED_BY
 from paretune.store.staging import Staging
 from paretune.targets.device.fingerprint import device, gpu_names
 from paretune.targets.interleave import interleave
@@ -43,11 +42,10 @@ PRELOADED = (
     *WORKER,
     *RUNTIMES,
     "onnxruntime_genai.models.builder",
-    *sorted({place.partition(":")[0] for place in SERVED_BY.values()}),
     *sorted(
         {
             place.partition(":")[0]
-            for group in ("passes", "evaluators")
+            for group in ("passes", "evaluators", "runtimes", "kinds")
             for place in BUILTIN[group].values()
         }
     ),

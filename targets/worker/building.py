@@ -13,7 +13,7 @@ from paretune.core.candidate import Step, recipe_from_json
 from paretune.core.errors import InvalidArtifactError, PassError
 from paretune.core.fidelity import UNCHANGED, Fidelity, Verdict, verdict_from
 from paretune.core.jsontools import Json
-from paretune.core.model import Model, ModelKind
+from paretune.core.model import Model
 from paretune.core.permissions import Permissions
 from paretune.core.progress import Progress
 from paretune.core.result import StepTime
@@ -22,6 +22,7 @@ from paretune.data.context import Context
 from paretune.models.containment import check_model
 from paretune.models.handle import model_bytes
 from paretune.models.inputs import check
+from paretune.models.kinds.base import kind_named
 from paretune.passes.base import Pass
 from paretune.plugin_identity import pass_key
 from paretune.registry import find_pass, is_ours
@@ -269,7 +270,7 @@ class _Builder:
 
 def with_base(made: Model, before: Model) -> Model:
     """An adapter is of use with its base only: the model that it was trained on."""
-    return replace(made, base=before) if made.kind is ModelKind.HF_ADAPTER else made
+    return replace(made, base=before) if kind_named(made.kind).needs_base else made
 
 
 def built_steps(

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
-from paretune.core.candidate import RuntimeSettings
 from paretune.core.errors import InvalidArtifactError, ParetuneError
 from paretune.core.fidelity import Compared, Fidelity, Verdict, bound
-from paretune.core.jsontools import Json, digest, read_json
-from paretune.core.model import Model, ModelKind
+from paretune.core.jsontools import Json, digest
+from paretune.core.model import Model
 from paretune.core.progress import Progress
-from paretune.core.resources import physical_cores
 from paretune.data.context import Context
+from paretune.models.kinds.base import kind_named
 from paretune.passes.base import Pass
+from paretune.runtimes.serving import check_folder, source_runtime
 from paretune.targets.worker.compared_cache import ComparedCache
 
-_RUN = frozenset({ModelKind.HF, ModelKind.HF_ADAPTER, ModelKind.GENAI})
 _SKETCH_LENGTHS = (8, 48, 160)
 """Tokens of a sketch's sequences: below and beyond its windows of positions."""
 
@@ -85,8 +83,8 @@ def compare(
         return Verdict(None, f"{pass_.name} makes another model on purpose")
     reference = origin.source if fidelity is Fidelity.QUANTIZED else origin.direct
     for model in (reference, made):
-        if model.kind not in _RUN:
-            return Verdict(None, f"a model of kind {model.kind.value} cannot be run as it is")
+        if source_runtime(model.kind) is None:
+            return Verdict(None, f"a model of kind {model.kind} cannot be run as it is")
     context.progress(Progress(pass_.name, 0, 0, "comparing it with what it was built from"))
     found = _whole(reference, made, context, cache)
     if isinstance(found, str):
@@ -154,26 +152,17 @@ def _whole(
 
 def _logits(model: Model, texts: list[list[int]], context: Context) -> Any:
     """Run a model and let it go: two of them at once need not fit into memory."""
-    from paretune.passes.lora.matrix_products import quickest_products
-    from paretune.runtimes.next_tokens import logits_of, open_source
+    from paretune.runtimes.next_tokens import logits_of
 
-    provider = context.provider if model.kind is ModelKind.GENAI else _torch_provider(context)
-    runtime = RuntimeSettings(provider, physical_cores())
-    torch = model.kind is not ModelKind.GENAI
-    with quickest_products() if torch else nullcontext():
-        session = open_source(model, runtime, trust_remote_code=context.trust_remote_code)
+    runtime = source_runtime(model.kind)
+    assert runtime is not None
+    check_folder(model)
+    with runtime.comparing(model, context.provider, context.trust_remote_code) as session:
         try:
             return logits_of(session, texts)
         finally:
             del session
             gc.collect()
-
-
-def _torch_provider(context: Context) -> str:
-    """Return where PyTorch runs: with the candidate's GPU, if it can use that one."""
-    import torch
-
-    return "cuda" if context.provider == "cuda" and torch.cuda.is_available() else "cpu"
 
 
 def _limits(reference: Model, made: Model) -> tuple[int, int]:
@@ -185,20 +174,8 @@ def _limits(reference: Model, made: Model) -> tuple[int, int]:
 
 def _known(model: Model) -> tuple[int, int]:
     """Return a model's vocabulary and context, as its folder says; 0 where it does not."""
-    if model.kind is ModelKind.HF_ADAPTER:
-        return (0, 0) if model.base is None else _known(model.base)
-    if model.kind is ModelKind.GENAI:
-        settings = read_json(model.path / "genai_config.json")["model"]
-        return _number(settings, "vocab_size"), _number(settings, "context_length")
-    config = read_json(model.path / "config.json")
-    text = config.get("text_config")
-    inner = text if isinstance(text, dict) else config
-    return _number(inner, "vocab_size"), _number(inner, "max_position_embeddings")
-
-
-def _number(settings: Any, key: str) -> int:
-    value = settings.get(key)
-    return value if isinstance(value, int) else 0
+    decoder = kind_named(model.kind).decoder(model)
+    return (0, 0) if decoder is None else (decoder.vocabulary, decoder.context)
 
 
 def _structure(

@@ -31,7 +31,6 @@ from dataclasses import asdict
 from importlib import import_module
 from typing import Any, BinaryIO, NoReturn
 
-from paretune import registry
 from paretune.core.errors import (
     InputTouchedError,
     InvalidArtifactError,
@@ -42,6 +41,7 @@ from paretune.core.errors import (
 )
 from paretune.core.job import JobStatus
 from paretune.core.jsontools import Json
+from paretune.core.plugins import forget_installed
 from paretune.core.progress import Progress
 from paretune.models.inputs import check, renewed
 
@@ -150,7 +150,7 @@ def _see_modules(path: list[str]) -> None:
     new = [folder for folder in path if folder not in sys.path]
     if new:
         sys.path.extend(new)
-        registry.table.cache_clear()  # there may be plug-ins in it
+        forget_installed()  # there may be plug-ins in it
 
 
 def _use_scratch(folder: str) -> None:

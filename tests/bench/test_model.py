@@ -16,6 +16,7 @@ from onnx import TensorProto, helper
 
 from paretune.bench.model import _why_no_share, bench_model, render_model
 from paretune.bench.profile import make_profile
+from paretune.core.candidate import RuntimeSettings
 from paretune.core.device import TargetInfo
 from paretune.core.device_profile import Arithmetic, Bandwidth, DeviceProfile
 from paretune.core.errors import UsageError
@@ -24,7 +25,7 @@ from paretune.core.model import Model
 from paretune.models.handle import inspect, open_model
 from paretune.models.onnx_traffic import count
 from paretune.passes.genai.genai import Genai
-from paretune.search.roofline import traffic
+from paretune.runtimes.serving import traffic_of
 from paretune.targets.launchers.local import LocalTarget
 from tests.pass_bench import Bench, FakeCatalog
 from tests.tiny_models import make_tiny_llama
@@ -108,7 +109,7 @@ def test_without_a_roof_that_counts_it_is_said(
 @pytest.mark.parametrize("precision", ["fp32", "int8", "int4"])
 def test_a_built_model_reads_what_was_predicted(build: Any, tiny: Model, precision: str) -> None:
     info = Genai().predict(inspect(tiny.path), Genai.Params(precision=precision))
-    predicted = traffic(info)
+    predicted = traffic_of(info, RuntimeSettings())
     assert predicted is not None
     counted = count(str(build(precision)))
     assert counted is not None

@@ -17,7 +17,7 @@ from tests.tiny_models import make_tiny_llama
 def one_matrix_library() -> Iterator[None]:
     """Which library multiplies is timed anew by each training, and their last bits differ."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("paretune.passes.lora.matrix_products.one_dnn_gain", lambda: 1.0)
+        patch.setattr("paretune.runtimes.matrix_products.one_dnn_gain", lambda: 1.0)
         yield
 
 

@@ -7,6 +7,7 @@ import pytest
 from paretune.core.candidate import RuntimeSettings
 from paretune.core.errors import InvalidArtifactError
 from paretune.core.model import Model, ModelKind
+from paretune.core.plugins import names
 from paretune.runtimes.base import (
     CAPABILITIES,
     Generates,
@@ -16,7 +17,7 @@ from paretune.runtimes.base import (
     score_continuations,
 )
 from paretune.runtimes.serving import (
-    RUNTIMES,
+    all_runtimes,
     load_session,
     open_session,
     required_runtime,
@@ -116,9 +117,10 @@ def test_a_session_does_what_its_runtime_offers(kind: str, request: pytest.Fixtu
 
 
 def test_each_kind_has_the_runtime_that_runs_it_or_none() -> None:
-    for kind in ModelKind:
+    run = {kind for runtime in all_runtimes() for kind in runtime.kinds}
+    for kind in names("kinds"):
         runtime = runtime_of(kind)
-        assert (runtime is None) == (kind not in RUNTIMES)
+        assert (runtime is None) == (kind not in run)
         assert runtime is None or kind in runtime.kinds
 
 

@@ -14,6 +14,7 @@ from paretune.core.estimate import Estimate
 from paretune.core.model import ModelInfo, ModelKind
 from paretune.core.params import NoParams, Params
 from paretune.registry import find_pass
+from paretune.runtimes.serving import traffic_of
 from paretune.search.constraints import parse_constraint
 from paretune.search.prechecks import Foresight, Prechecks
 
@@ -196,7 +197,15 @@ def speed_checks(
     spared: frozenset[str] = frozenset(),
 ) -> Prechecks:
     limits = [parse_constraint("accuracy >= 0.5"), parse_constraint("decode_ms_p50 <= 20")]
-    return Prechecks(model, ROOMY, find_pass, profile=profile, constraints=limits, spared=spared)
+    return Prechecks(
+        model,
+        ROOMY,
+        find_pass,
+        profile=profile,
+        constraints=limits,
+        spared=spared,
+        traffic=traffic_of,
+    )
 
 
 def test_what_cannot_be_fast_enough_is_ruled_out_before_it_is_built() -> None:
@@ -226,7 +235,15 @@ def test_a_prompt_that_cannot_be_computed_in_time_is_ruled_out_before_the_build(
     device = replace(SLOW, arithmetic=(Arithmetic("fp32", 2, 1024, 100e9),))
     limits = [parse_constraint("ttft_ms_p50 <= 700")]
     prompts = {"ttft_ms_p50": 512}
-    checks = Prechecks(LLAMA, ROOMY, find_pass, profile=device, constraints=limits, prompts=prompts)
+    checks = Prechecks(
+        LLAMA,
+        ROOMY,
+        find_pass,
+        profile=device,
+        constraints=limits,
+        prompts=prompts,
+        traffic=traffic_of,
+    )
     assert checks.look(FP32).reason == (
         "reads 538 MB and does 109 billion operations for a prompt of 512 tokens, which takes "
         "762 ms at the very least with 2 threads on this device; needs ttft_ms_p50 <= 700"

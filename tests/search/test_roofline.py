@@ -14,20 +14,21 @@ from paretune.core.candidate import RuntimeSettings
 from paretune.core.device_profile import Arithmetic, Bandwidth, DeviceProfile
 from paretune.core.measurement import Measurement
 from paretune.core.model import ModelInfo, ModelKind
+from paretune.core.traffic import Traffic
 from paretune.models.handle import inspect, open_model
 from paretune.passes.genai.genai import Genai
 from paretune.passes.genai.matmul_nbits import MatMulNBits, MatMulNBitsParams
 from paretune.passes.genai.options import GenaiParams
+from paretune.runtimes.serving import traffic_of
 from paretune.search.constraints import parse_constraint
 from paretune.search.roofline import (
     CAUTION,
     Roof,
-    Traffic,
+    context_of,
     is_plausible,
     roofline_entry,
     share,
     too_slow,
-    traffic,
 )
 from tests.pass_bench import Bench, FakeCatalog
 from tests.tiny_models import make_tiny_llama
@@ -64,8 +65,12 @@ INFO = ModelInfo(
 EMBEDDING = 49152 * 576
 
 
+def reason(info: ModelInfo, *device: Any) -> str | None:
+    return too_slow(traffic_of(info, RuntimeSettings()), *device)
+
+
 def needs(info: ModelInfo, context: int = 0) -> Traffic:
-    found = traffic(info, context)
+    found = traffic_of(info, RuntimeSettings(), context)
     assert found is not None
     return found
 
@@ -116,10 +121,9 @@ def test_quantized_weights_bring_their_scales() -> None:
 )
 def test_what_is_not_known_has_no_roof(change: dict[str, Any]) -> None:
     info = replace(INFO, **change)
-    assert traffic(info) is None
+    assert traffic_of(info, RuntimeSettings()) is None
     limits = [parse_constraint("decode_ms_p50 <= 0.0001")]
-    assert too_slow(info, RuntimeSettings("cpu", 2), PROFILE, limits) is None
-    assert roofline_entry(info, RuntimeSettings("cpu", 2), PROFILE, {}) is None
+    assert reason(info, RuntimeSettings("cpu", 2), PROFILE, limits) is None
 
 
 def test_weights_that_do_not_fit_the_file_are_not_believed() -> None:
@@ -177,13 +181,13 @@ MINIMUM = CAUTION * 1e3 * 4 * 134_515_008 / 40e9
     ],
 )
 def test_only_a_limit_that_cannot_hold_rules_out(limit: str, hopeless: bool) -> None:
-    why = too_slow(INFO, RuntimeSettings("cpu", 2), PROFILE, [parse_constraint(limit)])
+    why = reason(INFO, RuntimeSettings("cpu", 2), PROFILE, [parse_constraint(limit)])
     assert (why is not None) == hopeless
     if why is not None:
         assert limit in why
         assert "reads 538 MB for a token" in why
         assert "9.42 ms at the very least with 2 threads" in why
-    assert too_slow(INFO, RuntimeSettings("cuda", 2), PROFILE, [parse_constraint(limit)]) is None
+    assert reason(INFO, RuntimeSettings("cuda", 2), PROFILE, [parse_constraint(limit)]) is None
 
 
 @pytest.mark.parametrize(
@@ -201,13 +205,13 @@ def test_a_prompt_has_a_bound_of_its_own(metric: str, limit: str, hopeless: bool
     prompts = {"ttft_ms_p50": 512, "ttft_ms_p95@512": 512, "first_ttft_ms": 8}
     assert Roof(needs(INFO), PROFILE, 2).least_ttft_ms(512) == pytest.approx(190.4, abs=0.1)
     asked = parse_constraint(f"{metric} {limit}")
-    why = too_slow(INFO, RuntimeSettings("cpu", 2), PROFILE, [asked], prompts)
+    why = reason(INFO, RuntimeSettings("cpu", 2), PROFILE, [asked], prompts)
     assert (why is not None) == hopeless
     if why is not None:
         assert "reads 538 MB and does 109 billion operations for a prompt of 512 tokens" in why
         assert asked.text in why
     # Without knowing what is asked of the model, nothing bounds a prompt.
-    assert too_slow(INFO, RuntimeSettings("cpu", 2), PROFILE, [asked]) is None
+    assert reason(INFO, RuntimeSettings("cpu", 2), PROFILE, [asked]) is None
 
 
 BANDWIDTHS = st.lists(st.floats(1e8, 1e12), min_size=3, max_size=3)
@@ -257,7 +261,7 @@ def test_a_feasible_candidate_is_never_ruled_out(
     truth_ms = overhead * 1e3 * size / ((1 + quicker) * rate)
     assume(limit * truth_ms >= truth_ms)
     wanted = parse_constraint(f"decode_ms_p50 <= {limit * truth_ms!r}")
-    assert too_slow(info, RuntimeSettings("cpu", 1), profile, [wanted]) is None
+    assert reason(info, RuntimeSettings("cpu", 1), profile, [wanted]) is None
 
 
 @given(
@@ -287,7 +291,7 @@ def test_a_feasible_prompt_is_never_ruled_out(
     truth_ms = overhead * max(1e3 * computing / ((1 + quicker) * peak), reading_ms)
     wanted = parse_constraint(f"ttft_ms_p50 <= {truth_ms!r}")
     prompts = {"ttft_ms_p50": tokens}
-    assert too_slow(info, RuntimeSettings("cpu", 1), profile, [wanted], prompts) is None
+    assert reason(info, RuntimeSettings("cpu", 1), profile, [wanted], prompts) is None
 
 
 @pytest.mark.parametrize("tied", [True, False])
@@ -360,25 +364,21 @@ def measured(decode: float, **details: int) -> dict[str, Measurement]:
 
 def test_what_results_say_of_a_candidate() -> None:
     runtime = RuntimeSettings("cpu", 2)
-    entry = roofline_entry(INFO, runtime, PROFILE, measured(25.0))
-    assert entry is not None
+    entry = roofline_entry(needs(INFO), runtime, PROFILE, measured(25.0))
     assert entry["bytes_per_token"] == needs(INFO).bytes_per_token
     assert entry["decode_share"] == pytest.approx(
         sure(Roof(needs(INFO), PROFILE, 2).decode_ms()) / 25
     )
     assert entry["ttft_share"] is None
     timed = measured(25.0, prompt_tokens=64, new_tokens=32)
-    entry = roofline_entry(INFO, runtime, PROFILE, timed)
-    assert entry is not None
+    entry = roofline_entry(needs(INFO, context_of(timed)), runtime, PROFILE, timed)
     assert entry["bytes_per_token"] == needs(INFO, 80).bytes_per_token
     roof = Roof(needs(INFO, 80), PROFILE, 2)
     assert entry["ttft_share"] == pytest.approx(sure(roof.ttft_ms(64)) / 50)
     for other in (None, replace(PROFILE, bandwidth=(), arithmetic=())):
-        entry = roofline_entry(INFO, runtime, other, timed)
-        assert entry is not None
+        entry = roofline_entry(needs(INFO, context_of(timed)), runtime, other, timed)
         assert (entry["decode_share"], entry["ttft_share"]) == (None, None)
-    on_gpu = roofline_entry(INFO, RuntimeSettings("cuda", 2), PROFILE, timed)
-    assert on_gpu is not None
+    on_gpu = roofline_entry(needs(INFO), RuntimeSettings("cuda", 2), PROFILE, timed)
     assert on_gpu["decode_share"] is None
 
 

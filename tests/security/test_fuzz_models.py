@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from paretune.core.errors import UsageError
-from paretune.models.handle import inspect, open_model, safetensors_header
+from paretune.models.handle import inspect, open_model
 from paretune.models.onnx_files import external_files
+from paretune.models.safetensors_files import safetensors_header
 from tests.security.fuzzing import damaged, fuzz, json_values, mutated
 from tests.security.hostile import safetensors, write_genai, write_hugging_face
 

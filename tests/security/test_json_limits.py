@@ -11,7 +11,8 @@ import pytest
 
 from paretune.core.errors import UsageError
 from paretune.core.jsontools import MAX_DEPTH, canonical, parse_json, read_json, read_model_json
-from paretune.models.handle import inspect, open_model, safetensors_header
+from paretune.models.handle import inspect, open_model
+from paretune.models.safetensors_files import safetensors_header
 from tests.security.hostile import safetensors, write_genai, write_hugging_face
 
 DEEP = "[" * 200_000

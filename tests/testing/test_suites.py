@@ -88,7 +88,7 @@ FAULTY_PASSES: dict[str, dict[str, Any]] = {
     "its description is a sentence": {"Params": Undescribed},
     "declared through `parameter`": {"Params": with_params(x=1)},
     "at least one kind": {"accepts": frozenset()},
-    "kinds are of": {"accepts": frozenset({"hf"})},
+    "no kind is registered as": {"accepts": frozenset({"hff"})},
     "packages are names": {"packages": (1,)},
     "provider_matters is": {"provider_matters": None},
     "trains is": {"trains": 0},

@@ -29,8 +29,8 @@ class Counterpart:
     """
 
     name: str
-    takes: ModelKind
-    gives: ModelKind
+    takes: str
+    gives: str
     translate: Translator
 
 
@@ -147,7 +147,7 @@ class Chain:
     def _flow(self, names: list[str], at: Path) -> list[Json]:
         """Return the entries of one flow; the kinds of its passes have to fit together."""
         found: list[Json] = []
-        kind: ModelKind | None = _HF
+        kind: str | None = _HF
         for name in names:
             steps = self._steps(name, (*at, len(found)), kind)
             for step in steps:
@@ -166,14 +166,14 @@ class Chain:
             found.append("merge")
         return found
 
-    def _misfit(self, step: Step, kind: ModelKind | None) -> None:
+    def _misfit(self, step: Step, kind: str | None) -> None:
         wanted = step.counterpart.takes
         why = f"{step.counterpart.name} takes {wanted}, and what comes before it is {kind}"
         if kind is _ADAPTER and wanted is _HF:
             why += "; put MergeAdapterWeights before it"
         self._ledger.refuse(step.type, why)
 
-    def _steps(self, name: str, at: Path, kind: ModelKind | None) -> list[Step]:
+    def _steps(self, name: str, at: Path, kind: str | None) -> list[Step]:
         """Return a pass's alternatives; without a search Olive takes the first."""
         if name not in self._done:
             configs = self._workflow.passes[name]
@@ -187,7 +187,7 @@ class Chain:
             self._done[name] = [step for step in found if step is not None]
         return self._done[name]
 
-    def _step(self, config: PassConfig, at: Path, given: ModelKind | None) -> Step | None:
+    def _step(self, config: PassConfig, at: Path, given: str | None) -> Step | None:
         """Return one pass, translated; None if paretune has none of its type."""
         node = config.type
         value = None if node is None else node.value

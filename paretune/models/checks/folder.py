@@ -16,7 +16,7 @@ from paretune.models.checks.weights import (
     check_tensors,
     embedding_rows,
 )
-from paretune.models.handle import safetensors_header, weights_files
+from paretune.models.safetensors_files import safetensors_header, weights_files
 
 
 def check_folder(folder: Path) -> tuple[Finding, ...]:

@@ -11,7 +11,8 @@ from paretune.core.device import TargetInfo
 from paretune.core.errors import PassError
 from paretune.core.model import Model, ModelKind
 from paretune.core.params import NoParams
-from paretune.models.handle import inspect, open_model, safetensors_header
+from paretune.models.handle import inspect, open_model
+from paretune.models.safetensors_files import safetensors_header
 from paretune.passes.lora.lora import Lora
 from paretune.passes.lora.merge import Merge
 from tests.pass_bench import Bench

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from paretune.passes.lora.matrix_products import one_dnn_gain, quickest_products
+from paretune.runtimes.matrix_products import one_dnn_gain, quickest_products
 
 pytestmark = pytest.mark.filterwarnings("error")
 

@@ -1,0 +1,106 @@
+"""Finds what plugs into an axis by its name, and imports only what is asked for.
+
+Ours stand in the tables below; another package adds its own through the entry-point groups
+``paretune.passes``, ``paretune.evaluators``, ``paretune.runtimes``, ``paretune.kinds``,
+``paretune.targets`` and ``paretune.strategies``.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any
+
+from paretune.core.errors import UsageError, nearest
+
+BUILTIN: dict[str, dict[str, str]] = {
+    "passes": {
+        "lora": "paretune.passes.lora.lora:Lora",
+        "qlora": "paretune.passes.lora.qlora:QLora",
+        "merge": "paretune.passes.lora.merge:Merge",
+        "genai": "paretune.passes.genai.genai:Genai",
+        "genai_adapter": "paretune.passes.genai.adapter:GenaiAdapter",
+        "matmul_nbits": "paretune.passes.genai.matmul_nbits:MatMulNBits",
+        "onnx_dynamic_int8": "paretune.passes.onnx.dynamic_int8:OnnxDynamicInt8",
+    },
+    "evaluators": {
+        "classification": "paretune.evaluators.text.classification:Classification",
+        "exact_match": "paretune.evaluators.text.exact_match:ExactMatch",
+        "perplexity": "paretune.evaluators.text.perplexity:Perplexity",
+        "generation": "paretune.evaluators.generation.generation:Generation",
+        "latency": "paretune.evaluators.onnx.latency:Latency",
+        "footprint": "paretune.evaluators.footprint:Footprint",
+        "custom": "paretune.evaluators.custom:Custom",
+    },
+    "runtimes": {
+        "genai": "paretune.runtimes.genai:GenaiRuntime",
+        "torch": "paretune.runtimes.torch:TorchRuntime",
+        "onnxruntime": "paretune.runtimes.onnxruntime:OnnxruntimeRuntime",
+    },
+    "kinds": {
+        "genai": "paretune.models.kinds.genai:GenaiKind",
+        "hf-adapter": "paretune.models.kinds.hf_adapter:HfAdapterKind",
+        "hf": "paretune.models.kinds.hf:HfKind",
+        "onnx": "paretune.models.kinds.onnx:OnnxKind",
+    },
+    "targets": {"local": "paretune.targets.launchers.local:LocalTarget"},
+    "strategies": {
+        "exhaustive": "paretune.search.strategies.exhaustive:Exhaustive",
+        "random": "paretune.search.strategies.sampled:RandomSearch",
+        "nsga2": "paretune.search.strategies.sampled:Nsga2Search",
+        "tpe": "paretune.search.strategies.sampled:TpeSearch",
+    },
+}
+_SINGULAR = {
+    "passes": "pass",
+    "evaluators": "evaluator",
+    "runtimes": "runtime",
+    "kinds": "kind of model",
+    "targets": "target",
+    "strategies": "strategy",
+}
+
+
+@cache
+def _tables() -> dict[str, dict[str, str]]:
+    """Return every group's entries; what is installed is read once, which takes a while."""
+    found = {group: dict(entries) for group, entries in BUILTIN.items()}
+    installed = entry_points()
+    for group, entries in found.items():
+        for entry in installed.select(group=f"paretune.{group}"):
+            entries.setdefault(entry.name, entry.value)
+    return found
+
+
+def table(group: str) -> dict[str, str]:
+    """Return name to ``module:attribute`` of one group, other packages' entries included."""
+    return _tables()[group]
+
+
+def forget_installed() -> None:
+    """Look for entries of other packages again: the module search path was changed."""
+    _tables.cache_clear()
+
+
+def names(group: str) -> tuple[str, ...]:
+    """Return the names of one group (``passes``, ``evaluators``, ...), sorted."""
+    return tuple(sorted(table(group)))
+
+
+def find(group: str, name: str) -> Any:
+    """Import and return one entry.
+
+    Raises:
+        UsageError: There is none of that name (with the nearest one), or its module is missing.
+    """
+    entries = table(group)
+    if name not in entries:
+        raise UsageError(f"no {_SINGULAR[group]} named {name!r}", hint=nearest(name, entries))
+    module, _, attribute = entries[name].partition(":")
+    return getattr(import_module(module), attribute)
+
+
+def is_ours(group: str, name: str) -> bool:
+    """Return whether an entry ships with paretune (a package cannot take one of our names)."""
+    return name in BUILTIN[group]

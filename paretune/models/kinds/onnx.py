@@ -1,0 +1,40 @@
+"""The kind ``onnx``: a folder with one ONNX network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+from paretune.models.checks.finding import Finding
+from paretune.models.containment import named_by_onnx
+from paretune.models.kinds.base import Kind
+from paretune.models.onnx_files import network_file
+
+
+class OnnxKind(Kind):
+    """A network that takes and gives named arrays."""
+
+    name: ClassVar[str] = "onnx"
+    folder: ClassVar[str] = "a folder with one ONNX file"
+
+    def matches(self, folder: Path) -> bool:
+        """Return whether it has ONNX files, and no configuration of another kind."""
+        others = ("genai_config.json", "adapter_config.json", "config.json")
+        there = any(folder.glob("*.onnx"))
+        return there and not any((folder / name).is_file() for name in others)
+
+    def check(self, folder: Path, files: Sequence[Path]) -> set[Path]:
+        """Return the files that hold its networks' weights."""
+        del files
+        return set().union(*map(named_by_onnx, folder.glob("*.onnx")))
+
+    def problems(self, folder: Path, base: Path | None) -> Sequence[Finding]:
+        """Require that it is clear which of its files is the network.
+
+        Raises:
+            UsageError: There are several.
+        """
+        del base
+        network_file(folder)
+        return ()
