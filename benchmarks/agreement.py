@@ -20,7 +20,7 @@ from pathlib import Path
 from common import save, table
 from verdicts import build
 
-from paretune.comparing.runner import InterleavedRunner, Workload
+from paretune.comparing.runner import ComparedModels, Workload
 from paretune.comparing.subjects import open_entrants
 from paretune.evaluators.generation.generation import trace
 from paretune.stats.sequential import MedianSequence
@@ -72,7 +72,7 @@ def main() -> None:
         folder = build(given.packages or Path(temporary))["int4"]
         prompt = trace(_PROMPT, 49152)
         subjects = open_entrants([folder, folder], target.info(), threads=_THREADS)
-        with InterleavedRunner(subjects[:1], target, Workload(_PROMPT, _NEW, block_s=1.0)) as arena:
+        with ComparedModels(subjects[:1], target, Workload(_PROMPT, _NEW, block_s=1.0)) as arena:
 
             def ours() -> float:
                 measured = {m.metric: m.value for m in arena.block(subjects[0])}

@@ -31,7 +31,7 @@ from typing import Any
 
 from common import ROOT, save, table
 
-from paretune.comparing.runner import InterleavedRunner, PairwiseComparison, Workload, medians
+from paretune.comparing.runner import ComparedModels, PairwiseComparison, Workload, medians
 from paretune.comparing.subjects import open_entrants
 from paretune.data.catalog import DataCatalog
 from paretune.models.handle import open_model
@@ -102,7 +102,7 @@ def build(folder: Path) -> dict[str, str]:
     return {name: str(folder / name) for name in _BUILDS}
 
 
-def one_round(arena: InterleavedRunner, order: random.Random) -> Round:
+def one_round(arena: ComparedModels, order: random.Random) -> Round:
     """Measure each entrant once."""
     start = time.perf_counter()
     measured = arena.round(order)
@@ -144,11 +144,11 @@ def live(path: str, times: int, target: LocalTarget) -> tuple[list[list[Any]], d
     for number in range(times):
         loaded = number % 2 == 1
         rounds: list[Round] = []
-        with competing(loaded), InterleavedRunner(subjects, target, Workload()) as arena:
+        with competing(loaded), ComparedModels(subjects, target, Workload()) as arena:
             order, start = random.Random(number), time.perf_counter()
 
             def measured(
-                arena: InterleavedRunner = arena,
+                arena: ComparedModels = arena,
                 order: random.Random = order,
                 rounds: list[Round] = rounds,
             ) -> Iterator[Round]:
@@ -190,7 +190,7 @@ def record(paths: dict[str, str], rounds: int, target: LocalTarget) -> dict[int,
     found: dict[int, list[Round]] = {threads: [] for threads in _SETS}
     for threads, names in _SETS.items():
         subjects = open_entrants([paths[n] for n in names], target.info(), threads=threads)
-        with InterleavedRunner(subjects, target, Workload()) as arena:
+        with ComparedModels(subjects, target, Workload()) as arena:
             order = random.Random(7)
             for _ in range(rounds):
                 found[threads].append(one_round(arena, order))

@@ -15,22 +15,26 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from itertools import combinations
 from pathlib import Path
-from typing import NoReturn
 
 from paretune.comparing.subjects import Subject
 from paretune.core.errors import UsageError
-from paretune.core.folders import folder_size
 from paretune.core.interference import watching
-from paretune.core.job import Job, JobResult, JobStatus, Limits, TurnsEndedError, fit_together
+from paretune.core.job import Job, JobResult, Limits
 from paretune.core.jsontools import Json
 from paretune.core.measurement import Measurement, Rung
-from paretune.core.model import Model
 from paretune.core.target import Interleaves, Target
 from paretune.data.catalog import DataCatalog
 from paretune.models.handle import model_bytes
 from paretune.runtimes.package import lay_out
+from paretune.search.confirm.interleaved import (
+    InterleavedRunner,
+    NotMeasuredError,
+    Packaged,
+    ended_well,
+)
 from paretune.stats.pooling import log_ratio
 from paretune.stats.sequential import (
     JOINT_CONFIDENCE,
@@ -174,14 +178,14 @@ def compare(
     contest = PairwiseComparison([e.label for e in subjects], margin=margin)
     order, seen = random.Random(seed), list[Blocks]()
     with (
-        InterleavedRunner(subjects, target, workload, trust_remote_code=trust_remote_code) as arena,
+        ComparedModels(subjects, target, workload, trust_remote_code=trust_remote_code) as models,
         watching() as watch,
     ):
         end = time.monotonic() + time_s
         while not contest.decided and (rounds is None or contest.rounds < rounds):
             if time.monotonic() >= end:
                 break
-            blocks = {label: medians(found) for label, found in arena.round(order).items()}
+            blocks = {label: medians(found) for label, found in models.round(order).items()}
             seen.append(blocks)
             contest.add(blocks)
             on_round(contest)
@@ -194,7 +198,7 @@ def compare(
         "entrants": [_row(e, seen) for e in subjects],
         "pairs": contest.pairs(),
         "decided": contest.decided,
-        "in_turns": arena.together,
+        "in_turns": models.together,
         "interference": asdict(watch.seen),
         "rounds": [
             {
@@ -206,11 +210,22 @@ def compare(
     }
 
 
-class InterleavedRunner:
-    """Writes the packages, checks that each runs, and measures them interleaved or one alone.
+@dataclass(frozen=True)
+class _OnTarget:
+    """Runs jobs on a target, without limits but those of each job."""
 
-    Attributes:
-        together: Whether all fit into memory at once, and so are interleaved; set on entering.
+    target: Target
+
+    def submit(self, job: Job) -> JobResult:
+        return self.target.submit(job).result()
+
+    def interleave(self, jobs: list[Job], order: random.Random) -> list[JobResult]:
+        assert isinstance(self.target, Interleaves)
+        return self.target.interleave(jobs, order)
+
+
+class ComparedModels:
+    """Writes the packages, checks that each runs, and measures them interleaved or one alone.
 
     Args:
         subjects: What is measured.
@@ -230,34 +245,37 @@ class InterleavedRunner:
         *,
         trust_remote_code: bool = False,
     ) -> None:
-        self._entrants, self._target, self._workload = subjects, target, workload
+        self._subjects, self._target, self._workload = subjects, target, workload
         self._shared: dict[str, Json] = {
             "evaluator": {"name": "generation", "params": workload.params()},
             "rung": Rung.FULL.value,
             "data": DataCatalog({}, Path.cwd()).to_json(),
             "trust_remote_code": trust_remote_code,
         }
-        self._packages: dict[str, Model] = {}
-        self.together = False
+        self._packages: dict[str, Packaged] = {}
         self._folder = tempfile.TemporaryDirectory(prefix="paretune-")
 
-    def __enter__(self) -> InterleavedRunner:
+    def __enter__(self) -> ComparedModels:
         """Write all packages and run each once, to fill the file cache and to show errors early."""
-        for number, e in enumerate(self._entrants):
+        for number, e in enumerate(self._subjects):
             place = Path(self._folder.name, str(number))
-            self._packages[e.label] = lay_out(e.model, e.runtime, place, link=True)
+            package = lay_out(e.model, e.runtime, place, link=True)
+            self._packages[e.label] = Packaged(package, e.runtime)
             medians(self.block(e, 0.0))  # what cannot be compared is refused before the first round
-        sizes = [folder_size(model.path) for model in self._packages.values()]
-        self.together = (
-            isinstance(self._target, Interleaves)
-            and all(e.runtime.provider == "cpu" for e in self._entrants)
-            and fit_together(sizes, self._target.info().memory_free)
-        )
         return self
 
     def __exit__(self, *_: object) -> None:
         """Remove the packages."""
         self._folder.cleanup()
+
+    @cached_property
+    def _runner(self) -> InterleavedRunner[str]:
+        return InterleavedRunner(self._packages, self._target, _OnTarget(self._target))
+
+    @property
+    def together(self) -> bool:
+        """Whether all fit into memory at once, and so are interleaved."""
+        return self._runner.together
 
     def round(self, order: random.Random) -> dict[str, list[Measurement]]:
         """Measure each of them in a new process: interleaved, or one after another.
@@ -268,17 +286,11 @@ class InterleavedRunner:
         Raises:
             UsageError: One of them did not end normally.
         """
-        subjects = shuffled(self._entrants, order)
-        if not self.together or not isinstance(self._target, Interleaves):
-            return {subject.label: self.block(subject) for subject in subjects}
         try:
-            results = self._target.interleave([self._job(e, None) for e in subjects], order)
-        except TurnsEndedError as ended:
-            self._refuse(subjects[ended.number].label, ended.result)
-        return {
-            subject.label: self._measured(subject.label, result)
-            for subject, result in zip(subjects, results, strict=True)
-        }
+            results = self._runner.round(order, lambda label: self._job(label, None))
+        except NotMeasuredError as error:
+            raise _refused(error) from error
+        return {label: _values(result) for label, (result, _) in results.items()}
 
     def block(self, subject: Subject, seconds: float | None = None) -> list[Measurement]:
         """Measure one of them in a process of its own, while nothing else runs.
@@ -290,14 +302,19 @@ class InterleavedRunner:
         Raises:
             UsageError: It did not end normally.
         """
-        result = self._target.submit(self._job(subject, seconds)).result()
-        return self._measured(subject.label, result)
+        job = self._job(subject.label, seconds)
+        try:
+            result = ended_well(subject.label, self._target.submit(job).result())
+        except NotMeasuredError as error:
+            raise _refused(error) from error
+        return _values(result)
 
-    def _job(self, subject: Subject, seconds: float | None) -> Job:
+    def _job(self, label: str, seconds: float | None) -> Job:
+        package = self._packages[label]
         payload = {
             **self._shared,
-            "model": self._packages[subject.label].to_json(),
-            "runtime": subject.runtime.to_json(),
+            "model": package.model.to_json(),
+            "runtime": package.runtime.to_json(),
             "budget": {
                 "seconds": self._workload.block_s if seconds is None else seconds,
                 "examples": None,
@@ -306,23 +323,16 @@ class InterleavedRunner:
         }
         return Job("measure", payload, _LIMITS)
 
-    def _measured(self, label: str, result: JobResult) -> list[Measurement]:
-        if result.status is not JobStatus.OK:
-            self._refuse(label, result)
-        return [Measurement.from_json(value) for value in result.value]
 
-    def _refuse(self, what: str, result: JobResult) -> NoReturn:
-        if result.status is JobStatus.CANCELLED:
-            raise KeyboardInterrupt
-        raise UsageError(
-            f"{what} could not be measured: {result.status}: {result.reason}",
-            hint="`paretune bench FOLDER` measures this model alone.",
-        )
+def _values(result: JobResult) -> list[Measurement]:
+    return [Measurement.from_json(value) for value in result.value]
 
 
-def shuffled(subjects: Sequence[Subject], order: random.Random) -> list[Subject]:
-    """Return the models in the order of the next round."""
-    return order.sample(list(subjects), len(subjects))
+def _refused(error: NotMeasuredError) -> UsageError:
+    return UsageError(
+        f"{error.key} could not be measured: {error}",
+        hint="`paretune bench FOLDER` measures this model alone.",
+    )
 
 
 def medians(measured: Iterable[Measurement]) -> dict[str, list[float]]:

@@ -1,7 +1,8 @@
-"""One round of the finals: every finalist once, in a new process, side by side in short turns.
+"""One round of re-measuring the finalists: each once, in a new process, interleaved.
 
-What others took of the processor meanwhile is noted, and such a round does not count where the
-speed itself is asked for (`search/borderline.py`); for ratios it does, as it hit all turns alike.
+The CPU time that other processes used meanwhile is noted. A disturbed round does not count where
+the speed itself is compared with a limit (`search/borderline.py`). It does count for ratios, as all
+finalists of the round were affected equally.
 """
 
 from __future__ import annotations
@@ -11,28 +12,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from paretune.core.candidate import Candidate
-from paretune.core.folders import folder_size
-from paretune.core.interference import Interference
-from paretune.core.job import Job, JobResult, JobStatus, TurnsEndedError, fit_together
+from paretune.core.job import Job
 from paretune.core.measurement import Measurement, by_metric
 from paretune.core.model import Model
-from paretune.core.target import Interleaves
+from paretune.search.confirm.interleaved import InterleavedRunner, NotMeasuredError, Packaged
 from paretune.search.jobs import EvaluatorSlot
 from paretune.search.run import SearchRun
 
 BLOCK_S = 0.4
-"""Seconds of sampling in a process, all its turns together."""
+"""Seconds of sampling in a process, summed over its blocks."""
 Blocks = dict[str, Measurement]
 
 
 @dataclass(frozen=True)
 class Subject:
-    """Who takes part.
+    """A finalist.
 
     Attributes:
         id: The candidate's number.
-        candidate: What it is.
-        package: Where it lies.
+        candidate: The candidate.
+        package: Its packaged model.
     """
 
     id: int
@@ -45,8 +44,8 @@ class InterleavedRounds:
 
     Args:
         engine: The search.
-        slots: What is measured in turns.
-        finalists: Who takes part.
+        slots: The evaluators that measure them.
+        finalists: What is measured.
     """
 
     def __init__(
@@ -54,40 +53,34 @@ class InterleavedRounds:
     ) -> None:
         self._engine = engine
         self._slots = slots
-        self._finalists = finalists
+        self._finalists = {finalist.id: finalist for finalist in finalists}
         self._order = random.Random(0)
-        self._together = self._fit_together()
-
-    def _fit_together(self) -> bool:
-        target = self._engine.target
-        sizes = [folder_size(finalist.package.path) for finalist in self._finalists]
-        return (
-            isinstance(target, Interleaves)
-            and all(f.candidate.runtime.provider == "cpu" for f in self._finalists)
-            and fit_together(sizes, target.info().memory_free)
-        )
+        packages = {f.id: Packaged(f.package, f.candidate.runtime) for f in finalists}
+        self._runner = InterleavedRunner(packages, engine.target, engine, engine.watching)
 
     def measure(self) -> dict[int, Blocks] | None:
-        """Measure each finalist once; None if one of them could not be.
+        """Measure each finalist once; None if one of them could not be measured.
 
         Raises:
             KeyboardInterrupt: The user ended it.
             OutOfTimeError: The study's time ran out.
         """
-        found: dict[int, Blocks] = {finalist.id: {} for finalist in self._finalists}
+        found: dict[int, Blocks] = {id: {} for id in self._finalists}
         for slot in self._slots:
-            order = self._order.sample(list(self._finalists), len(self._finalists))
-            jobs = [self._job(finalist, slot) for finalist in order]
-            results = self._in_turns(jobs) if self._together else self._one_by_one(jobs)
-            if results is None:
+            try:
+                results = self._runner.round(self._order, lambda id, slot=slot: self._job(id, slot))
+            except NotMeasuredError as error:
+                self._engine.watcher.note(f"finals ended: {error}")
                 return None
-            for finalist, (result, seen) in zip(order, results, strict=True):
+            for id, (result, seen) in results.items():
                 block = by_metric(result.value)
-                hit = seen.was_hit(finalist.candidate.runtime.threads, self._engine.cores)
-                found[finalist.id] |= seen.noted(block) if hit else block
+                threads = self._finalists[id].candidate.runtime.threads
+                hit = seen.was_hit(threads, self._engine.cores)
+                found[id] |= seen.noted(block) if hit else block
         return found
 
-    def _job(self, finalist: Subject, slot: EvaluatorSlot) -> Job:
+    def _job(self, id: int, slot: EvaluatorSlot) -> Job:
+        finalist = self._finalists[id]
         return self._engine.job_factory.measure(
             finalist.package,
             finalist.candidate.runtime,
@@ -97,29 +90,3 @@ class InterleavedRounds:
             BLOCK_S,
             block=True,
         )
-
-    def _in_turns(self, jobs: Sequence[Job]) -> list[tuple[JobResult, Interference]] | None:
-        with self._engine.watching() as watch:
-            try:
-                results = self._engine.interleave(jobs, self._order)
-            except TurnsEndedError as ended:
-                results = [ended.result]
-        well = all(map(self._well, results))
-        return [(result, watch.seen) for result in results] if well else None
-
-    def _one_by_one(self, jobs: Sequence[Job]) -> list[tuple[JobResult, Interference]] | None:
-        results = []
-        for job in jobs:
-            with self._engine.watching() as watch:
-                result = self._engine.submit(job)
-            if not self._well(result):
-                return None
-            results.append((result, watch.seen))
-        return results
-
-    def _well(self, result: JobResult) -> bool:
-        if result.status is JobStatus.CANCELLED:
-            raise KeyboardInterrupt
-        if result.status is not JobStatus.OK:
-            self._engine.watcher.note(f"finals ended: {result.status}: {result.reason}")
-        return result.status is JobStatus.OK
