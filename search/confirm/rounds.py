@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from paretune.core.candidate import Candidate
 from paretune.core.job import Job
@@ -68,7 +69,7 @@ class InterleavedRounds:
         found: dict[int, Blocks] = {id: {} for id in self._finalists}
         for slot in self._slots:
             try:
-                results = self._runner.round(self._order, lambda id, slot=slot: self._job(id, slot))
+                results = self._runner.round(self._order, partial(self._job, slot))
             except NotMeasuredError as error:
                 self._engine.watcher.note(f"finals ended: {error}")
                 return None
@@ -79,7 +80,7 @@ class InterleavedRounds:
                 found[id] |= seen.noted(block) if hit else block
         return found
 
-    def _job(self, id: int, slot: EvaluatorSlot) -> Job:
+    def _job(self, slot: EvaluatorSlot, id: int) -> Job:
         finalist = self._finalists[id]
         return self._engine.job_factory.measure(
             finalist.package,
