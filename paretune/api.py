@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping
 from contextlib import nullcontext, suppress
@@ -41,6 +40,7 @@ from paretune.study.built_again import build_again
 from paretune.study.example_prompt import first_prompt, keep_example
 from paretune.study.folder import Study
 from paretune.study.identity import data_of_evaluator
+from paretune.study.results import Results
 from paretune.study.results_document import ResultsDocument
 
 if TYPE_CHECKING:
@@ -268,21 +268,21 @@ class Search:
             {key: values[key] for key in values if key in hidden},
         )
 
-    def write_results(self, summary: StudySummary, status: str) -> dict[str, Json]:
-        """Rewrite ``results.json``; returns its content unless the search is still running.
+    def write_results(self, summary: StudySummary, status: str) -> Results | None:
+        """Rewrite ``results.json``; returns its content unless it was written a moment ago.
 
         While it is, the file may be some seconds old: written after each of ten thousand
         candidates, it would be most of what the search does. At the end it is whole and durable.
         """
         if status == "running" and not self._pace.due():
-            return {}
+            return None
         with self._pace:
-            text = self._document.render(
+            results = self._document.results(
                 self._study.outcomes, summary, status, self._confirmed(summary)
             )
+            text = self._document.text(results)
             write_atomic(self._study.folder / "results.json", text, durable=status != "running")
-        content: dict[str, Json] = {} if status == "running" else json.loads(text)
-        return content
+        return results
 
     def _confirmed(self, summary: StudySummary) -> dict[str, Measurement] | None:
         """Return the pick's metrics on the held-out data, if they were measured."""
@@ -304,15 +304,16 @@ class Search:
         if self._mirror is not None:
             self._mirror.finish(study.outcomes, lambda outcome: violations(outcome, summary.limits))
         results = self.write_results(summary, status)
-        base = results["baseline"]
-        paired = comparison(study.outcomes, summary.best, None if base is None else base["id"])
+        assert results is not None
+        base = None if results.baseline is None else results.baseline.id
+        paired = comparison(study.outcomes, summary.best, base)
         write_views(study.folder, results, {"paired": paired})
         best = study.folder / "best"
         pick = next((o for o in study.outcomes if o.id == summary.best), None)
         if pick is None:
             if status == "finished":  # that of an earlier pick, under other limits
                 shutil.rmtree(best, ignore_errors=True)
-            return SearchResult(study.folder, results, None)
+            return SearchResult(study.folder, results.to_json(), None)
         if status == "finished":
             build_again(pick, prepared.store, prepared.target, self._workbench, self._watcher.note)
         # The pick may be the input model, and what interrupted the search that it was changed.
@@ -326,7 +327,7 @@ class Search:
                 self._example,
                 [study.folder / LEGAL],
             )
-        return SearchResult(study.folder, results, best if best.is_dir() else None)
+        return SearchResult(study.folder, results.to_json(), best if best.is_dir() else None)
 
 
 def why_nothing(outcomes: list[TrialResult]) -> NothingFitsError | None:

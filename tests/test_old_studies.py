@@ -28,11 +28,11 @@ def old(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 def test_outcomes_and_raw_samples_are_read(old: Path) -> None:
     outcomes = read_outcomes(old)
     results = read_results(old / "results.json")
-    assert [o.id for o in outcomes] == [row["id"] for row in results["candidates"]]
-    for outcome, row in zip(outcomes, results["candidates"], strict=True):
-        assert outcome.kind.value == row["outcome"]
+    assert [o.id for o in outcomes] == [row.id for row in results.candidates]
+    for outcome, row in zip(outcomes, results.candidates, strict=True):
+        assert outcome.kind.value == row.outcome
         assert {n: m.value for n, m in (outcome.measurements or {}).items()} == {
-            n: m["value"] for n, m in row["metrics"].items()
+            n: m.value for n, m in row.metrics.items()
         }
 
 

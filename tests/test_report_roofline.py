@@ -33,7 +33,7 @@ ROW: dict[str, Any] = {
 }
 
 
-def results(*roofs: Any) -> dict[str, Any]:
+def results(*roofs: Any) -> Results:
     rows = [
         {"id": id, **ROW, **({} if roof == "absent" else {"roofline": roof})}
         for id, roof in enumerate(roofs, start=1)
@@ -54,8 +54,7 @@ def results(*roofs: Any) -> dict[str, Any]:
         "nearest_miss": None,
         "no_difference": [],
     }
-    checked: dict[str, Any] = Results.model_validate(whole).model_dump(mode="json", by_alias=True)
-    return checked
+    return Results.from_json(whole)
 
 
 def test_bytes_and_share_are_shown(tmp_path: Path) -> None:

@@ -115,9 +115,11 @@ def _search(config: Path, *, as_json: bool, **options: Any) -> int:
 
 def closing(result: SearchResult) -> list[str]:
     """Return the last lines of a search: the answer, and the paths of report and package."""
-    from paretune.reporting.page import plain_answer
+    from paretune.reporting.answer import plain_answer
+    from paretune.study.results import Results
 
-    lines = ["", *plain_answer(result.results), "", f"report:  {result.study / 'report.html'}"]
+    answer = plain_answer(Results.from_json(result.results))
+    lines = ["", *answer, "", f"report:  {result.study / 'report.html'}"]
     if result.best is not None:
         lines.append(f"package: {result.best}   (python {result.best / 'sample.py'} runs it)")
     return lines

@@ -117,7 +117,7 @@ def _of_study(
     text: str, label: str, folder: Path, number: int | None, threads: int | None, store: Path | None
 ) -> Subject:
     results, known = open_study(folder)
-    id = results["best"] if number is None else number
+    id = results.best if number is None else number
     if id is None:
         raise UsageError(
             f"{text!r}: this study has no pick, because no candidate is feasible",

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 
 from paretune.core.jsontools import Json, canonical
+from paretune.study.results import CandidateEntry
 
 # The last four: full-width forms, which spreadsheets read as the signs.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001
 
 
-def write_csv(results: Mapping[str, Json], out: Path) -> None:
+def write_csv(candidates: Sequence[CandidateEntry], out: Path) -> None:
     """Write one row per candidate; parameters are columns such as ``lora.r``.
 
     A metric has three columns: its value, and the ends of its 95 % interval.
 
     Args:
-        results: The results document.
+        candidates: Those of the results document.
         out: The file.
     """
-    rows = [_row(candidate) for candidate in results["candidates"]]
+    rows = [_row(candidate) for candidate in candidates]
     head = list(dict.fromkeys(column for row in rows for column in row))
     with open(out, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -30,24 +31,24 @@ def write_csv(results: Mapping[str, Json], out: Path) -> None:
         writer.writerows([_cell(row.get(column, "")) for column in head] for row in rows)
 
 
-def _row(candidate: Mapping[str, Json]) -> dict[str, Json]:
+def _row(candidate: CandidateEntry) -> dict[str, Json]:
     row: dict[str, Json] = {
-        "id": candidate["id"],
-        "outcome": candidate["outcome"],
-        "feasible": candidate["feasible"],
-        "pareto": candidate["pareto"],
-        "passes": " > ".join(step["pass"] for step in candidate["recipe"]),
-        "provider": candidate["runtime"]["provider"],
-        "threads": candidate["runtime"]["threads"],
+        "id": candidate.id,
+        "outcome": candidate.outcome,
+        "feasible": candidate.feasible,
+        "pareto": candidate.pareto,
+        "passes": " > ".join(step.name for step in candidate.recipe),
+        "provider": candidate.runtime.provider,
+        "threads": candidate.runtime.threads,
     }
-    for step in candidate["recipe"]:
-        for name, value in step["params"].items():
+    for step in candidate.recipe:
+        for name, value in step.params.items():
             plain = value is None or isinstance(value, (str, int, float))
-            row[f"{step['pass']}.{name}"] = value if plain else canonical(value)
-    for name, m in candidate["metrics"].items():
-        row[name], row[f"{name}.low"], row[f"{name}.high"] = m["value"], m["low"], m["high"]
-    row["seconds"] = round(sum(s["s"] for s in candidate["seconds"] if not s["cached"]), 3)
-    row["reason"] = candidate["reason"]
+            row[f"{step.name}.{name}"] = value if plain else canonical(value)
+    for name, m in candidate.metrics.items():
+        row[name], row[f"{name}.low"], row[f"{name}.high"] = m.value, m.low, m.high
+    row["seconds"] = round(candidate.spent, 3)
+    row["reason"] = candidate.reason
     return row
 
 

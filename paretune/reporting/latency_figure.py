@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from pydantic import ValidationError
 
+from paretune.core.candidate import counted
 from paretune.core.jsontools import Json
 from paretune.evaluators.generation.workload import Case, GenerationParams, cases_of
+from paretune.study.results import CandidateEntry, Results
 
 PANELS = (
     ("decode_ms_p50", "time per token, ms"),
@@ -37,7 +38,7 @@ def measured_cases(config: Mapping[str, Json]) -> list[Case]:
     return []
 
 
-def latency_figure(results: Mapping[str, Json], cases: Sequence[Case]) -> dict[str, Json] | None:
+def latency_figure(results: Results, cases: Sequence[Case]) -> dict[str, Json] | None:
     """Return a Plotly figure: one line per candidate of the front, and one for the baseline.
 
     Solid lines show growing prompts, dashed lines a growing context before a prompt.
@@ -56,26 +57,18 @@ def latency_figure(results: Mapping[str, Json], cases: Sequence[Case]) -> dict[s
         "solid": [first, *(c for c in further if c.context == first.context)],
         "dash": [first, *(c for c in further if c.context != first.context)],
     }
-    rows = {row["id"]: row for row in results["candidates"]}
-    baseline = (results["baseline"] or {}).get("id")
-    shown = dict.fromkeys(
-        id for id in (results["best"], baseline, *results["pareto"]) if id in rows
-    )
+    rows = {row.id: row for row in results.candidates}
+    best, baseline = results.best, None if results.baseline is None else results.baseline.id
+    shown = [id for id in dict.fromkeys((best, baseline, *results.pareto)) if id in rows]
     traces: list[dict[str, Json]] = []
     for number, id in enumerate(shown):
-        color = (
-            _PICK
-            if id == results["best"]
-            else _BASE
-            if id == baseline
-            else (_OTHERS[number % len(_OTHERS)])
-        )
+        color = {baseline: _BASE, best: _PICK}.get(id, _OTHERS[number % len(_OTHERS)])
         lines = [
             _line(rows[id], metric, way, axis)
             for axis, (metric, _) in enumerate(PANELS, start=1)
             for way in ways.items()
         ]
-        name = _name(rows[id], results["best"], baseline)
+        name = _name(rows[id], best, baseline)
         for line in lines:
             if line is not None:
                 # One entry of the legend a candidate: it shows and hides all of its lines.
@@ -93,34 +86,33 @@ def latency_figure(results: Mapping[str, Json], cases: Sequence[Case]) -> dict[s
 
 
 def _line(
-    row: Mapping[str, Any], metric: str, way: tuple[str, Sequence[Case]], axis: int
+    row: CandidateEntry, metric: str, way: tuple[str, Sequence[Case]], axis: int
 ) -> dict[str, Json] | None:
     """Return a trace, or None if fewer than two of its points have a value."""
     dash, cases = way
     points = []
     for case in sorted(cases, key=lambda case: case.before):
-        measured = row["metrics"].get(f"{metric}{case.suffix}")
-        if measured is not None and measured["value"] is not None:
-            points.append((case, measured))
+        measured = row.metrics.get(f"{metric}{case.suffix}")
+        if measured is not None and measured.value is not None:
+            points.append((case, measured.value, measured))
     if len(points) < 2:
         return None
-    values = [m["value"] for _, m in points]
     return {
         "type": "scatter",
         "mode": "lines+markers",
-        "x": [case.before for case, _ in points],
-        "y": values,
+        "x": [case.before for case, _, _ in points],
+        "y": [value for _, value, _ in points],
         "error_y": {
             "type": "data",
             "symmetric": False,
             "thickness": 1,
             "width": 3,
-            "array": [_end(m["high"], m["value"]) for _, m in points],
-            "arrayminus": [-_end(m["low"], m["value"]) for _, m in points],
+            "array": [_end(m.high, value) for _, value, m in points],
+            "arrayminus": [-_end(m.low, value) for _, value, m in points],
         },
         "line": {"dash": dash, "width": 1.6},
         "text": [
-            f"context {case.context} tokens, prompt {case.prompt} tokens" for case, _ in points
+            f"context {case.context} tokens, prompt {case.prompt} tokens" for case, _, _ in points
         ],
         "hovertemplate": "%{text}: %{y:.4g} ms",
         "xaxis": "x" if axis == 1 else f"x{axis}",
@@ -132,12 +124,11 @@ def _end(end: float | None, value: float) -> float:
     return 0.0 if end is None else end - value
 
 
-def _name(row: Mapping[str, Any], best: int | None, baseline: int | None) -> str:
+def _name(row: CandidateEntry, best: int | None, baseline: int | None) -> str:
     """Return a line's name; texts are escaped, because Plotly reads HTML elements in it."""
-    steps = " › ".join(step["pass"] + _shown(step["params"]) for step in row["recipe"])
-    threads = row["runtime"]["threads"]
-    words = f"{row['id']} {steps or 'unchanged'}, {threads} thread{'s' * (threads > 1)}"
-    what = "the pick: " if row["id"] == best else "baseline: " if row["id"] == baseline else ""
+    steps = " › ".join(step.name + _shown(step.params) for step in row.recipe)
+    words = f"{row.id} {steps or 'unchanged'}, {counted(row.runtime.threads, 'thread')}"
+    what = "the pick: " if row.id == best else "baseline: " if row.id == baseline else ""
     cut = words if len(words) <= _LONGEST else f"{words[: _LONGEST - 1]}…"
     return html.escape(what + cut)
 

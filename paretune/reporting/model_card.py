@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from paretune.core.jsontools import Json, canonical
 from paretune.runtimes.serving import required_runtime
 from paretune.study.pick_entry import sentences
+from paretune.study.results import CandidateEntry, Results
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|<>~&])")
 
@@ -20,8 +21,8 @@ def escaped(text: str) -> str:
 
 
 def write_model_card(
-    results: Mapping[str, Json],
-    candidate: Mapping[str, Json],
+    results: Results,
+    candidate: CandidateEntry,
     out: Path,
     model_name: str,
     kind: str,
@@ -37,38 +38,37 @@ def write_model_card(
         kind: Of the model.
         legal: Names of the licences and notices that lie beside it.
     """
-    device, provider = results["device"], escaped(candidate["runtime"]["provider"])
+    device, runtime = results.device, candidate.runtime
     lines = [
         f"# {escaped(model_name)}, as chosen by paretune",
         "",
-        f"Candidate {candidate['id']} of the study *{escaped(results['study'])}*. Run it: "
+        f"Candidate {candidate.id} of the study *{escaped(results.study)}*. Run it: "
         f"{required_runtime(kind).usage}.",
         "",
         "## Measured",
-        "On " + escaped(str(device.get("processor", ""))) + f", {device.get('cores')} cores, "
-        f"{escaped(str(device.get('os', '')))}; provider {provider}, "
-        f"{candidate['runtime']['threads']} threads. Speeds are valid for this device only.",
+        f"On {escaped(device.processor)}, {device.cores} cores, {escaped(device.os)}; provider "
+        f"{escaped(runtime.provider)}, {runtime.threads} threads. Speeds are valid for this device "
+        "only.",
         "",
         "| metric | value | 95 % interval | samples |",
         "|---|---|---|---|",
     ]
-    for name, m in candidate["metrics"].items():
-        value = "-" if m["value"] is None else f"{m['value']:.4g} {m['unit']}".strip()
-        interval = "-" if m["low"] is None else f"{m['low']:.4g} to {m['high']:.4g}"
-        lines.append(f"| {escaped(name)} | {escaped(value)} | {interval} | {m['n']} |")
-    pick = results.get("pick")
-    if pick is not None and pick["id"] == candidate["id"]:
+    for name, m in candidate.metrics.items():
+        value = "-" if m.value is None else f"{m.value:.4g} {m.unit}".strip()
+        interval = "-" if m.low is None else f"{m.low:.4g} to {m.high:.4g}"
+        lines.append(f"| {escaped(name)} | {escaped(value)} | {interval} | {m.n} |")
+    if results.pick is not None and results.pick.id == candidate.id:
         lines += ["", *(escaped(sentence) for sentence in sentences(results))]
     lines += ["", "## How it was made", ""]
-    for number, step in enumerate(candidate["recipe"], start=1):
-        params = ", ".join(f"{k}={_shown(v)}" for k, v in step["params"].items())
-        lines.append(f"{number}. **{escaped(step['pass'])}** {escaped(params)}".rstrip())
-    if not candidate["recipe"]:
+    for number, step in enumerate(candidate.recipe, start=1):
+        params = ", ".join(f"{k}={_shown(v)}" for k, v in step.params.items())
+        lines.append(f"{number}. **{escaped(step.name)}** {escaped(params)}".rstrip())
+    if not candidate.recipe:
         lines.append("The input model, unchanged.")
     lines += ["", "`paretune run recipe.yaml` builds and measures it again.", ""]
-    if results["constraints"]:
+    if results.constraints:
         lines += ["## Constraints of the search", ""]
-        lines += [f"- {escaped(c['text'])}" for c in results["constraints"]]
+        lines += [f"- {escaped(c.text)}" for c in results.constraints]
         lines.append("")
     lines += [
         "## Limits",
@@ -76,8 +76,7 @@ def write_model_card(
         "input model and of the training data apply to this model"
         + (f" (files in this folder: {', '.join(map(escaped, legal))})." if legal else "."),
         "",
-        "Versions: "
-        + ", ".join(f"{escaped(k)} {escaped(v)}" for k, v in results["versions"].items()),
+        "Versions: " + ", ".join(f"{escaped(k)} {escaped(v)}" for k, v in results.versions.items()),
         "",
     ]
     out.write_text("\n".join(lines), encoding="utf-8")

@@ -6,7 +6,6 @@ The outcomes are the truth: if the two differ, the document is made again, in me
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,22 +13,20 @@ from paretune.core.candidate import Candidate
 from paretune.core.errors import StateError, UsageError
 from paretune.core.jsontools import Json, read_json, write_atomic
 from paretune.core.result import TrialResult
-from paretune.search.constraints import Objective, parse_constraint
+from paretune.search.constraints import parse_constraint
 from paretune.search.summary import summarize
-from paretune.search.tolerance import parse_tolerance
 from paretune.store.gc import in_use
 from paretune.study.folder import read_confirmed, read_outcomes
+from paretune.study.results import CandidateEntry, Results, read_results
 
 
-def open_results(study: Path) -> dict[str, Json]:
+def open_results(study: Path) -> Results:
     """Read a study's ``results.json``.
 
     Raises:
         UsageError: There is no study.
         StateError: It is damaged, or missing in a study that has outcomes.
     """
-    from paretune.study.results import read_results
-
     file = study / "results.json"
     if not file.is_file():
         if next(study.glob("candidates/*/outcome.json"), None) is not None:
@@ -41,10 +38,10 @@ def open_results(study: Path) -> dict[str, Json]:
             f"{str(study)!r} is not a study: it has no results.json",
             hint="Name a folder that `paretune search` wrote, such as studies/tone.",
         )
-    return dict(read_results(file))
+    return read_results(file)
 
 
-def open_study(study: Path) -> tuple[dict[str, Json], list[TrialResult]]:
+def open_study(study: Path) -> tuple[Results, list[TrialResult]]:
     """Return a study's results document, made from its outcomes if older, and the outcomes.
 
     Raises:
@@ -53,56 +50,52 @@ def open_study(study: Path) -> tuple[dict[str, Json], list[TrialResult]]:
     """
     results = open_results(study)
     outcomes = read_outcomes(study)
-    rows = results["candidates"]
-    if [_told(row) for row in rows] == [_told(outcome.to_json()) for outcome in outcomes]:
+    if [_recorded(row) for row in results.candidates] == [_outcome(o) for o in outcomes]:
         return results, outcomes
     return _anew(study, results, outcomes), outcomes
 
 
-def _told(row: Mapping[str, Json]) -> Json:
+def _recorded(row: CandidateEntry) -> tuple[object, ...]:
     """Return the part of a document's row that must agree with its outcome."""
-    values = {name: (m["value"], m["n"]) for name, m in row["metrics"].items()}
-    return row["id"], row["outcome"], row["artifact"], values
+    values = {name: (m.value, m.n) for name, m in row.metrics.items()}
+    return row.id, row.outcome, row.artifact, values
 
 
-def _anew(study: Path, old: Mapping[str, Json], outcomes: Sequence[TrialResult]) -> dict[str, Json]:
-    from paretune.study.results import Results
+def _outcome(outcome: TrialResult) -> tuple[object, ...]:
+    values = {name: (m.value, m.n) for name, m in (outcome.measurements or {}).items()}
+    return outcome.id, outcome.kind.value, outcome.artifact, values
+
+
+def _anew(study: Path, old: Results, outcomes: Sequence[TrialResult]) -> Results:
     from paretune.study.results_document import ResultsDocument
 
-    objectives = [
-        Objective(o["metric"], o["direction"], parse_tolerance(o.get("within", "1%")))
-        for o in old["objectives"]
-    ]
-    constraints = [parse_constraint(entry["text"]) for entry in old["constraints"]]
+    objectives = [entry.objective for entry in old.objectives]
+    constraints = [parse_constraint(entry.text) for entry in old.constraints]
     baseline = _baseline(study, old, outcomes)
-    roofs = {row["id"]: row.get("roofline") for row in old["candidates"]}
+    roofs = {row.id: row.roofline for row in old.candidates}
     document = ResultsDocument(
-        old["study"],
-        old["config"],
-        old["device"],
+        old.study,
+        old.config,
+        old.device.to_json(),
         objectives,
         constraints,
         "" if baseline is None else baseline.candidate.digest,
-        old["notes"],
+        old.notes,
         lambda outcome: roofs.get(outcome.id),
-        old["prefer"],
+        old.prefer,
     )
-    summary = summarize(outcomes, objectives, constraints, baseline, old["prefer"])
+    summary = summarize(outcomes, objectives, constraints, baseline, old.prefer)
     pick = next((o for o in outcomes if o.id == summary.best), None)
     confirmed = None if pick is None else read_confirmed(study, pick)
     status = "running" if in_use(study) else "interrupted"
-    made = json.loads(document.render(outcomes, summary, status, confirmed))
-    checked = Results.model_validate({**made, "versions": old["versions"]})
-    return checked.model_dump(mode="json", by_alias=True)
+    made = document.results(outcomes, summary, status, confirmed)
+    return made.model_copy(update={"versions": old.versions})
 
 
-def _baseline(
-    study: Path, old: Mapping[str, Json], outcomes: Sequence[TrialResult]
-) -> TrialResult | None:
+def _baseline(study: Path, old: Results, outcomes: Sequence[TrialResult]) -> TrialResult | None:
     """Return the baseline's outcome; the document or the identity names the baseline."""
-    entry = old["baseline"]
-    if entry is not None:
-        return next((o for o in outcomes if o.id == entry["id"]), None)
+    if old.baseline is not None:
+        return next((o for o in outcomes if o.id == old.baseline.id), None)
     try:
         wanted = Candidate.from_json(read_json(study / "identity.json")["baseline"]).digest
     except (OSError, ValueError, KeyError, TypeError):

@@ -28,6 +28,7 @@ from paretune.runtimes.package import lay_out
 from paretune.runtimes.sample_program import write_sample
 from paretune.store.artifacts import Store
 from paretune.study.example_prompt import ExamplePrompt
+from paretune.study.results import Results
 
 
 def recipe_config(resolved: Mapping[str, Json], candidate: Candidate) -> dict[str, Json]:
@@ -52,7 +53,7 @@ def recipe_config(resolved: Mapping[str, Json], candidate: Candidate) -> dict[st
 
 def hand_over(
     outcome: TrialResult,
-    results: Mapping[str, Json],
+    results: Results,
     resolved: Mapping[str, Json],
     store: Store,
     out: Path,
@@ -74,7 +75,7 @@ def hand_over(
         StateError: The artifact is no longer in the store.
     """
     assert outcome.artifact is not None
-    row = next(c for c in results["candidates"] if c["id"] == outcome.id)
+    row = next(c for c in results.candidates if c.id == outcome.id)
     aside = out.with_name(f".{out.name}.part")
     shutil.rmtree(aside, ignore_errors=True)
     with store.lock_object(outcome.artifact):  # nobody removes it while it is copied
@@ -91,14 +92,14 @@ def hand_over(
     header = "# Rebuilds and measures this model: paretune run recipe.yaml\n"
     write_atomic(aside / "recipe.yaml", header + recipe)
     name = Path(str(resolved["model"])).name
-    write_model_card(dict(results), row, aside / "model_card.md", name, model.kind, notices)
+    write_model_card(results, row, aside / "model_card.md", name, model.kind, notices)
     prompt, chat, before, role = example_prompt
     write_sample(aside / "sample.py", model.kind, prompt, chat, 32, before, role)
     shutil.rmtree(out, ignore_errors=True)
     aside.rename(out)
 
 
-def write_views(folder: Path, results: Mapping[str, Json], extra: Mapping[str, Json]) -> None:
+def write_views(folder: Path, results: Results, extra: Mapping[str, Json]) -> None:
     """Write ``report.html`` and ``results.csv`` beside ``results.json``.
 
     Args:
@@ -107,8 +108,8 @@ def write_views(folder: Path, results: Mapping[str, Json], extra: Mapping[str, J
         extra: What else the report shows (see `comparison`).
     """
     cases = measured_cases(_config(folder))
-    write_report(dict(results), folder / "report.html", {**extra, "cases": cases})
-    write_csv(dict(results), folder / "results.csv")
+    write_report(results, folder / "report.html", {**extra, "cases": cases})
+    write_csv(results.candidates, folder / "results.csv")
 
 
 def _config(folder: Path) -> dict[str, Json]:

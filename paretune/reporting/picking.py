@@ -19,8 +19,8 @@ from paretune.core.result import OutcomeKind, TrialResult
 from paretune.core.user_paths import default_store
 from paretune.models.legal_files import FOLDER as LEGAL
 from paretune.registry import find_evaluator, is_ours
+from paretune.reporting.answer import doubts
 from paretune.reporting.opened import lacking, open_study
-from paretune.reporting.page import doubts
 from paretune.search.constraints import Objective, in_order, parse_where
 from paretune.search.front_uncertainty import front_uncertainty
 from paretune.search.reconsider import partly_measured
@@ -30,6 +30,7 @@ from paretune.store.artifacts import Store
 from paretune.study.example_prompt import example_of
 from paretune.study.folder import read_confirmed
 from paretune.study.pick_entry import pick_entry, sentences
+from paretune.study.results import Choice, Results
 
 
 def resolved_config(study: Path) -> dict[str, Json]:
@@ -102,8 +103,8 @@ def pick_again(
         )
     units = {name: m.unit for o in outcomes for name, m in (o.measurements or {}).items()}
     objectives = _with_tolerances(objectives, within, prefer, units)
-    entry = results["baseline"]
-    baseline = next((o for o in outcomes if entry is not None and o.id == entry["id"]), None)
+    entry = results.baseline
+    baseline = next((o for o in outcomes if entry is not None and o.id == entry.id), None)
     summary = summarize(outcomes, objectives, constraints, baseline, prefer)
     best = next((o for o in outcomes if o.id == summary.best), None)
     written = None
@@ -150,14 +151,11 @@ def _summaries(outcome: TrialResult) -> dict[str, Json]:
 
 
 def _objectives(
-    results: dict[str, Json], minimize: Sequence[str], maximize: Sequence[str]
+    results: Results, minimize: Sequence[str], maximize: Sequence[str]
 ) -> tuple[Objective, ...]:
     low: Direction = "minimize"
     high: Direction = "maximize"
-    own = {
-        o["metric"]: Objective(o["metric"], o["direction"], parse_tolerance(o.get("within", "1%")))
-        for o in results["objectives"]
-    }
+    own = {entry.metric: entry.objective for entry in results.objectives}
     asked = (*((m, low) for m in minimize), *((m, high) for m in maximize))
     if not asked:
         return tuple(own.values())
@@ -173,13 +171,13 @@ def _objectives(
 
 
 def _prefer(
-    asked: str | None, results: dict[str, Json], config: dict[str, Json], *, given: bool
+    asked: str | None, results: Results, config: dict[str, Json], *, given: bool
 ) -> str | None:
     """Return the metric to choose by first: as asked, else the study's own."""
     if asked is not None or given:
         return asked
     # Documents of older versions do not have it; their configurations do.
-    own = results.get("prefer") or (config.get("search") or {}).get("prefer")
+    own = results.prefer or (config.get("search") or {}).get("prefer")
     return None if own is None else str(own)
 
 
@@ -246,9 +244,7 @@ def _of_others(config: dict[str, Json]) -> frozenset[str]:
     return frozenset(_specs({"evaluate": entries}))
 
 
-def _write(
-    best: TrialResult, results: dict[str, Json], study: Path, out: Path, store: Path | None
-) -> Path:
+def _write(best: TrialResult, results: Results, study: Path, out: Path, store: Path | None) -> Path:
     from paretune.reporting.outputs import hand_over
 
     _check_place(out)
@@ -313,8 +309,8 @@ def render(picked: dict[str, Json]) -> str:
         for name, m in picked["metrics"].items():
             if m["value"] is not None:
                 lines.append(f"  {name:<20} {m['value']:.4g} {m['unit']}")
-        lines += sentences(picked)
-        lines += doubts(picked, picked["best"])
+        choice = Choice.from_json(picked)
+        lines += [*sentences(choice), *doubts(choice, picked["best"])]
     lines += [f"note: {note}" for note in picked["notes"]]
     if picked["not_fully_measured"]:
         lines.append(

@@ -16,7 +16,7 @@ def rewrite_report(study: Path | str) -> Path:
     """
     study = Path(study)
     results, outcomes = open_study(study)
-    base = results["baseline"]
-    paired = comparison(outcomes, results["best"], None if base is None else base["id"])
+    base = None if results.baseline is None else results.baseline.id
+    paired = comparison(outcomes, results.best, base)
     write_views(study, results, {"paired": paired})
     return study / "report.html"

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from paretune.core.jsontools import Json
 from paretune.core.measurement import Measurement
 from paretune.stats.pooling import PROTOCOL
 
 
 def measurement_entry(m: Measurement) -> dict[str, Json]:
-    """Return a metric's entry in ``results.json``, with its notes if there are any."""
+    """Return a metric's entry in ``results.json``, with its notes if there are any.
+
+    An interval with one end only, which a plug-in may give, is none.
+    """
+    if m.low is None or m.high is None:
+        m = replace(m, low=None, high=None)
     told = remarks(m)
     return {**m.summary(), "remarks": told} if told else m.summary()
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
-from paretune.core.jsontools import Json
+from paretune.study.results import CandidateEntry
 
 _ENDED = {
     "failed": "failed",
@@ -19,19 +19,17 @@ _SHOWN = 5
 _LONGEST = 300
 
 
-def nothing_measured(candidates: Sequence[Json]) -> list[str]:
+def nothing_measured(candidates: Sequence[CandidateEntry]) -> list[str]:
     """Return sentences on a study in which every candidate ended without a result.
 
     Args:
         candidates: The rows of ``results.json``.
     """
-    ends = Counter((c["outcome"], _first_line(c["reason"])) for c in candidates)
+    ends = Counter((c.outcome, _first_line(c.reason)) for c in candidates)
     told = [_whole(len(candidates), {outcome for outcome, _ in ends})]
     for (outcome, reason), n in ends.most_common(_SHOWN):
         one = next(
-            c["id"]
-            for c in candidates
-            if (c["outcome"], _first_line(c["reason"])) == (outcome, reason)
+            c.id for c in candidates if (c.outcome, _first_line(c.reason)) == (outcome, reason)
         )
         which = f"candidate {one}" if n == 1 else f"{n} candidates (such as {one})"
         told.append(f"{which} {_ENDED.get(outcome, outcome)}" + (f": {reason}" if reason else "."))
@@ -42,7 +40,7 @@ def nothing_measured(candidates: Sequence[Json]) -> list[str]:
     return told
 
 
-def _whole(count: int, outcomes: set[str]) -> str:
+def _whole(count: int, outcomes: Collection[str]) -> str:
     verb = "was ruled out" if outcomes == {"skipped"} else "failed"
     if count == 1:
         return f"The only candidate {verb}: there is nothing to choose from."

@@ -12,6 +12,7 @@ from paretune.search.confirm.selection_bias import selection_bias
 from paretune.search.constraints import Objective
 from paretune.search.summary import StudySummary
 from paretune.study.measurement_notes import measurement_entry
+from paretune.study.results import Choice, PickEntry, Results
 
 
 def pick_entry(
@@ -47,70 +48,66 @@ def pick_entry(
     }
 
 
-def sentences(results: Mapping[str, Json]) -> list[str]:
+def sentences(choice: Results | Choice) -> list[str]:
     """Return what is said of the pick's chances, in plain sentences.
 
     Args:
-        results: The results document, or what `paretune pick` returns.
+        choice: The results document, or the part of what `paretune pick` returns.
     """
-    entry = results.get("pick")
-    if not entry:
+    entry = choice.pick
+    if entry is None:
         return []
-    tolerance = {o["metric"]: _shown(o.get("within", "1%")) for o in results["objectives"]}
-    told = _chances(entry, tolerance)
-    if entry["examples_needed"] is not None:
+    told = _chances(entry, {o.metric: _shown(o.within) for o in choice.objectives})
+    if entry.examples_needed is not None:
         told.append(
-            f"If the measured values are right, about {entry['examples_needed']:,} examples "
-            f"instead of {entry['examples']:,} would settle it."
+            f"If the measured values are right, about {entry.examples_needed:,} examples "
+            f"instead of {entry.examples:,} would settle it."
         )
-    elif entry["note"]:
-        told.append(f"More examples would not settle it: {entry['note']}.")
+    elif entry.note:
+        told.append(f"More examples would not settle it: {entry.note}.")
     return told + _selection(entry)
 
 
-def _chances(entry: Mapping[str, Json], tolerance: Mapping[str, Json]) -> list[str]:
+def _chances(entry: PickEntry, tolerance: Mapping[str, str]) -> list[str]:
     told = []
     within = [
-        f"{_chance(p['probability'])} that its {p['metric']} truly is within "
-        f"{tolerance[p['metric']]} of the best's"
-        for p in entry["within"]
-        if p["probability"] is not None
+        f"{_chance(p.probability)} that its {p.metric} truly is within "
+        f"{tolerance[p.metric]} of the best's"
+        for p in entry.within
+        if p.probability is not None
     ]
     limits = [
-        f"{_chance(p['probability'])} that it meets {p['constraint']}"
-        for p in entry["limits"]
-        if p["probability"] is not None
+        f"{_chance(p.probability)} that it meets {p.constraint}"
+        for p in entry.limits
+        if p.probability is not None
     ]
-    if within or limits:
-        whole = f"; {_chance(entry['probability'])} for all together" * (len(within + limits) > 1)
+    if entry.probability is not None and (within or limits):
+        whole = f"; {_chance(entry.probability)} for all together" * (len(within + limits) > 1)
         told.append(f"The probability is {', '.join(within + limits)}{whole}.")
-    unknown = [
-        f"{p.get('constraint', p.get('metric'))} ({p['reason']})"
-        for p in (*entry["within"], *entry["limits"])
-        if p["probability"] is None
-    ]
+    unknown = [f"{p.metric} ({p.reason})" for p in entry.within if p.probability is None]
+    unknown += [f"{p.constraint} ({p.reason})" for p in entry.limits if p.probability is None]
     if unknown:
         told.append(f"How sure it is of these is not known: {', '.join(unknown)}.")
     return told
 
 
-def _selection(entry: Mapping[str, Json]) -> list[str]:
-    bias, confirmed = entry["selection_bias"], entry["confirmed"]
+def _selection(entry: PickEntry) -> list[str]:
+    bias, confirmed = entry.selection_bias, entry.confirmed or {}
     told = []
-    for name, m in (confirmed or {}).items():
-        if m["value"] is None:
+    for name, m in confirmed.items():
+        if m.value is None:
             continue
-        interval = "" if m["low"] is None else f" ({m['low']:.4g} to {m['high']:.4g})"
-        chosen = bias is not None and bias["metric"] == name
+        interval = "" if m.low is None else f" ({m.low:.4g} to {m.high:.4g})"
+        chosen = bias is not None and bias.metric == name
         told.append(
-            f"On the {m['n']} examples of {m['data']}, which no choice has seen, its {name} is "
-            f"{m['value']:.4g}{interval}"
-            + (f"; on those that it was chosen by, {bias['raw']:.4g}." if chosen else ".")
+            f"On the {m.n} examples of {m.data}, which no choice has seen, its {name} is "
+            f"{m.value:.4g}{interval}"
+            + (f"; on those that it was chosen by, {bias.raw:.4g}." if bias and chosen else ".")
         )
-    if bias is not None and bias["metric"] not in (confirmed or {}):
+    if bias is not None and bias.metric not in confirmed:
         told.append(
-            f"Its {bias['metric']} is {bias['raw']:.4g} as measured, and {bias['corrected']:.4g} "
-            f"without what being chosen for it adds ({bias['bias']:+.2g}, by a bootstrap of the "
+            f"Its {bias.metric} is {bias.raw:.4g} as measured, and {bias.corrected:.4g} "
+            f"without what being chosen for it adds ({bias.bias:+.2g}, by a bootstrap of the "
             "whole selection); `split: {confirm: ...}` measures it on data that no choice has seen."
         )
     return told
@@ -123,5 +120,5 @@ def _chance(probability: float) -> str:
     return "under 1 %" if probability < 0.005 else f"{100 * probability:.0f} %"
 
 
-def _shown(tolerance: Json) -> str:
+def _shown(tolerance: float | str) -> str:
     return tolerance if isinstance(tolerance, str) else f"{tolerance:g}"

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from paretune.core.errors import StateError
 from paretune.core.jsontools import Json, parse_json
+from paretune.search.constraints import Limit, Objective
 from paretune.search.tolerance import parse_tolerance
 
 SCHEMA_FILE = Path(__file__).resolve().parent.parent / "schemas" / "results.schema.json"
 _MAX_BYTES = 512 << 20
+NOT_MEASURED = "it was not measured"
 OutcomeWord = Literal[
     "ok",
     "infeasible",
@@ -35,6 +37,19 @@ class _Part(BaseModel):
     """A part of the document; further keys are allowed, so that later versions can be read."""
 
     model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
+
+    @classmethod
+    def from_json(cls, value: Json) -> Self:
+        """Read what `to_json` wrote, or an earlier version of this document.
+
+        Raises:
+            ValidationError: A value is missing or of another type.
+        """
+        return cls.model_validate(value)
+
+    def to_json(self) -> dict[str, Json]:
+        """Return the values by their keys; without those that were not given."""
+        return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
 
 class MetricValue(_Part):
@@ -111,6 +126,20 @@ class CandidateEntry(_Part):
     seconds: list[SecondsEntry]
     roofline: RooflineEntry | None = None
 
+    @property
+    def spent(self) -> float:
+        """Seconds of its own steps, without those taken from the store or another candidate."""
+        return sum(step.s for step in self.seconds if not step.cached)
+
+    def value(self, metric: str) -> float | None:
+        """Return a metric's value; None if there is none."""
+        return self.metrics[metric].value if metric in self.metrics else None
+
+    def why_not(self, metric: str) -> str:
+        """Return why a metric has no value."""
+        reason = self.metrics[metric].reason if metric in self.metrics else None
+        return reason or NOT_MEASURED
+
 
 class ConstraintEntry(_Part):
     """A constraint with its number in force."""
@@ -120,6 +149,13 @@ class ConstraintEntry(_Part):
     value: float | None = Field(description="null if the baseline lacks the metric.")
     text: str = Field("", description="What was written.")
     remark: str | None = Field(None, description="What is odd about the number in force.")
+
+    def broken_by(self, candidate: CandidateEntry) -> bool:
+        """Return whether a candidate has a value on the wrong side of the limit."""
+        value = candidate.value(self.metric)
+        if value is None or self.value is None:
+            return False
+        return not Limit(self.metric, self.op, self.value, self.text).holds(value)
 
 
 class ObjectiveEntry(_Part):
@@ -139,10 +175,16 @@ class ObjectiveEntry(_Part):
         parse_tolerance(value)
         return value
 
+    @property
+    def objective(self) -> Objective:
+        """The objective that the search used."""
+        return Objective(self.metric, self.direction, parse_tolerance(self.within))
+
 
 class BaselineEntry(_Part):
     """The baseline."""
 
+    id: int | None = None
     recipe: list[StepEntry]
     metrics: dict[str, MetricValue]
 
@@ -302,7 +344,16 @@ class Results(_Part):
     pick: PickEntry | None = None
 
 
-def read_results(path: Path) -> dict[str, Json]:
+class Choice(_Part):
+    """What makes a choice from the front uncertain: a part of what ``pick`` returns."""
+
+    objectives: list[ObjectiveEntry]
+    groups: list[GroupEntry] = []
+    membership: list[MembershipEntry] = []
+    pick: PickEntry | None = None
+
+
+def read_results(path: Path) -> Results:
     """Read and check a results document.
 
     Raises:
@@ -312,8 +363,7 @@ def read_results(path: Path) -> dict[str, Json]:
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise StateError(f"{path}: larger than {_MAX_BYTES} bytes", hint=hint)
-        content = parse_json(path.read_text(encoding="utf-8"))
-        checked = Results.model_validate(content).model_dump(mode="json", by_alias=True)
+        return Results.from_json(parse_json(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise StateError(f"{path} cannot be read: {error.strerror}", hint=hint) from error
     except ValidationError as error:
@@ -322,7 +372,6 @@ def read_results(path: Path) -> dict[str, Json]:
         raise StateError(f"{path}: {where}: {first['msg']}", hint=hint) from error
     except (ValueError, RecursionError) as error:
         raise StateError(f"{path} is damaged: {error}", hint=hint) from error
-    return dict(checked)
 
 
 def schema_text() -> str:

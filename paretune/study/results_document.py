@@ -17,6 +17,7 @@ from paretune.search.ineffective_parameters import parameters_without_effect
 from paretune.search.summary import StudySummary
 from paretune.study.measurement_notes import measurement_entry
 from paretune.study.pick_entry import pick_entry
+from paretune.study.results import CandidateEntry, Results
 
 SCHEMA = 1
 PACKAGES = (
@@ -31,7 +32,7 @@ PACKAGES = (
 
 
 class ResultsDocument:
-    """The parts of ``results.json`` that stay, and a cache of the candidates' texts.
+    """The parts of ``results.json`` that stay, and a cache of its candidates.
 
     Args:
         study: The study's name.
@@ -75,16 +76,16 @@ class ResultsDocument:
         self._constraints = constraints
         self._roofline = roofline
         self._baseline = baseline
-        self._rows: dict[tuple[int, bool, bool], tuple[TrialResult, str]] = {}
+        self._rows: dict[tuple[int, bool, bool], tuple[TrialResult, CandidateEntry, str]] = {}
 
-    def render(
+    def results(
         self,
         outcomes: Sequence[TrialResult],
         summary: StudySummary,
         status: str,
         confirmed: Mapping[str, Measurement] | None = None,
-    ) -> str:
-        """Return the document's text: one candidate a line.
+    ) -> Results:
+        """Return the document.
 
         Args:
             outcomes: By id.
@@ -92,54 +93,63 @@ class ResultsDocument:
             status: ``running``, ``finished`` or ``interrupted``.
             confirmed: What the pick yields on the data that was kept aside, if it was measured.
         """
-        head = {**self._head, "status": status, "constraints": self._limits(summary)}
-        head["baseline"] = self._baseline_entry(outcomes)
-        tail: dict[str, Json] = {
+        base = next((o for o in outcomes if o.candidate.digest == self._baseline), None)
+        found: dict[str, Json] = {
+            **self._head,
+            "status": status,
+            "constraints": self._limits(summary),
+            "baseline": None if base is None else _baseline_entry(base),
+            "candidates": [self._row(outcome, summary)[1] for outcome in outcomes],
             "pareto": list(summary.front),
             "best": summary.best,
             "nearest_miss": None if summary.nearest_miss is None else dict(summary.nearest_miss),
             "no_difference": parameters_without_effect(outcomes) if status != "running" else [],
         }
         if status != "running":
-            tail |= front_uncertainty(outcomes, summary, self._objectives)
-            base = self._baseline_of(outcomes)
-            tail["pick"] = pick_entry(
+            found |= front_uncertainty(outcomes, summary, self._objectives)
+            found["pick"] = pick_entry(
                 outcomes, summary, self._objectives, base, self._head["prefer"], confirmed
             )
-            tail["devices"] = {self._head["device"]["name"]: self._of_device(outcomes, tail)}
-            tail["near_limits"] = [n.to_json() for n in borderline(outcomes, summary, base)]
-        rows = ",\n  ".join(self._row(outcome, summary) for outcome in outcomes)
-        lines = [f" {json.dumps(k)}: {_text(v)}" for k, v in head.items()]
-        lines.append(f' "candidates": [\n  {rows}\n ]' if rows else ' "candidates": []')
-        lines += [f" {json.dumps(k)}: {_text(v)}" for k, v in tail.items()]
-        return "{\n" + ",\n".join(lines) + "\n}\n"
+            found["devices"] = {self._head["device"]["name"]: self._of_device(found)}
+            found["near_limits"] = [n.to_json() for n in borderline(outcomes, summary, base)]
+        return Results.from_json(found)
 
-    def _of_device(
-        self, outcomes: Sequence[TrialResult], tail: Mapping[str, Json]
-    ) -> dict[str, Json]:
+    def _of_device(self, found: Mapping[str, Json]) -> dict[str, Json]:
         """Return what one measuring device found: today there is one, which has these outcomes."""
+        entries: list[CandidateEntry] = found["candidates"]
         return {
             "device": self._head["device"],
-            "metrics": {
-                str(outcome.id): {n: measurement_entry(m) for n, m in outcome.measurements.items()}
-                for outcome in outcomes
-                if outcome.measurements
-            },
-            **{key: tail[key] for key in ("pareto", "best", "nearest_miss")},
+            "metrics": {str(entry.id): entry.metrics for entry in entries if entry.metrics},
+            **{key: found[key] for key in ("pareto", "best", "nearest_miss")},
         }
 
-    def _row(self, outcome: TrialResult, summary: StudySummary) -> str:
+    def text(self, results: Results) -> str:
+        """Return the text of a document that `results` made, one candidate per line."""
+        known = {id(entry): text for _, entry, text in self._rows.values()}
+        rows = ",\n  ".join(known[id(entry)] for entry in results.candidates)
+        others = results.model_copy(update={"candidates": []})
+        parts = {key: _text(value) for key, value in others.to_json().items()}
+        parts["candidates"] = f"[\n  {rows}\n ]" if rows else "[]"
+        lines = [f" {json.dumps(key)}: {value}" for key, value in parts.items()]
+        return "{\n" + ",\n".join(lines) + "\n}\n"
+
+    def _row(
+        self, outcome: TrialResult, summary: StudySummary
+    ) -> tuple[TrialResult, CandidateEntry, str]:
         key = (outcome.id, outcome.id in summary.feasible, outcome.id in summary.front)
         known = self._rows.get(key)
         if known is None or known[0] is not outcome:  # finals measure on
             row = outcome.to_json()
             del row["schema"], row["ran_job"]
-            measured = (outcome.measurements or {}).items()
-            row["metrics"] = {name: measurement_entry(m) for name, m in measured}
-            row |= {"feasible": key[1], "pareto": key[2], "roofline": self._roofline(outcome)}
-            known = (outcome, _text(row))
-            self._rows[key] = known
-        return known[1]
+            row |= {
+                "metrics": _metrics(outcome),
+                "feasible": key[1],
+                "pareto": key[2],
+                "roofline": self._roofline(outcome),
+            }
+            entry = CandidateEntry.from_json(row)
+            known = self._rows[key] = (outcome, entry, _text(entry.to_json()))
+        return known
 
     def _limits(self, summary: StudySummary) -> list[Json]:
         resolved: list[Json] = [
@@ -152,20 +162,18 @@ class ResultsDocument:
             for c in summary.unresolved
         ]
 
-    def _baseline_of(self, outcomes: Sequence[TrialResult]) -> TrialResult | None:
-        return next((o for o in outcomes if o.candidate.digest == self._baseline), None)
 
-    def _baseline_entry(self, outcomes: Sequence[TrialResult]) -> Json:
-        found = self._baseline_of(outcomes)
-        if found is None:
-            return None
-        metrics = {name: measurement_entry(m) for name, m in (found.measurements or {}).items()}
-        return {
-            "id": found.id,
-            "recipe": recipe_to_json(found.candidate.recipe),
-            "runtime": found.candidate.runtime.to_json(),
-            "metrics": metrics,
-        }
+def _metrics(outcome: TrialResult) -> dict[str, Json]:
+    return {name: measurement_entry(m) for name, m in (outcome.measurements or {}).items()}
+
+
+def _baseline_entry(outcome: TrialResult) -> dict[str, Json]:
+    return {
+        "id": outcome.id,
+        "recipe": recipe_to_json(outcome.candidate.recipe),
+        "runtime": outcome.candidate.runtime.to_json(),
+        "metrics": _metrics(outcome),
+    }
 
 
 def _text(value: Json) -> str:

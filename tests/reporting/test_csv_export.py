@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from paretune.reporting.csv_export import write_csv
+from paretune.study.results import CandidateEntry, MetricValue, RuntimeEntry, StepEntry
 
 
-def row(**changes: Any) -> dict[str, Any]:
-    return {
+def row(**changes: Any) -> CandidateEntry:
+    values: dict[str, Any] = {
         "id": 1,
         "outcome": "ok",
         "feasible": True,
@@ -22,6 +23,10 @@ def row(**changes: Any) -> dict[str, Any]:
         "reason": None,
         **changes,
     }
+    values["recipe"] = [StepEntry.from_json(step) for step in values["recipe"]]
+    values["runtime"] = RuntimeEntry.from_json(values["runtime"])
+    values["metrics"] = {n: MetricValue.model_construct(**m) for n, m in values["metrics"].items()}
+    return CandidateEntry.model_construct(**values)
 
 
 @pytest.mark.parametrize("sign", ["=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠"])  # noqa: RUF001
@@ -33,7 +38,7 @@ def test_no_cell_is_a_formula_to_a_spreadsheet(tmp_path: Path, sign: str) -> Non
         row(reason=evil, recipe=[{"pass": evil, "params": {"p": evil}}], metrics={evil: value}),
         row(id=2, runtime={"provider": evil, "threads": 2}),
     ]
-    write_csv({"candidates": candidates}, tmp_path / "r.csv")
+    write_csv(candidates, tmp_path / "r.csv")
     with open(tmp_path / "r.csv", newline="", encoding="utf-8") as file:
         read = list(csv.reader(file))
     cells = [cell for line in read for cell in line]
@@ -45,7 +50,7 @@ def test_no_cell_is_a_formula_to_a_spreadsheet(tmp_path: Path, sign: str) -> Non
 
 def test_numbers_stay_numbers(tmp_path: Path) -> None:
     metrics = {"m": {"value": -1.5, "low": -2, "high": 0}}
-    write_csv({"candidates": [row(metrics=metrics)]}, tmp_path / "r.csv")
+    write_csv([row(metrics=metrics)], tmp_path / "r.csv")
     with open(tmp_path / "r.csv", newline="", encoding="utf-8") as file:
         (found,) = csv.DictReader(file)
     assert (found["m"], found["m.low"], found["m.high"]) == ("-1.5", "-2", "0")

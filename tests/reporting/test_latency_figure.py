@@ -20,6 +20,7 @@ from paretune.reporting.outputs import write_views
 from paretune.reporting.page import write_report
 from paretune.search.constraints import Objective
 from paretune.search.summary import summarize
+from paretune.study.results import Results
 from paretune.study.results_document import ResultsDocument
 
 PARAMS = {"prompt_tokens": [64, 512], "context": [0, 1024, 4096], "new_tokens": 32}
@@ -51,14 +52,13 @@ def outcome(id: int, ms: float, size: float, precision: str, missing: str = "") 
     )
 
 
-def results(*outcomes: TrialResult) -> dict[str, Any]:
+def results(*outcomes: TrialResult) -> Results:
     base = outcomes[0]
     document = ResultsDocument(
         "tone", "sha256:0", {"memory": 1}, OBJECTIVES, (), base.candidate.digest
     )
     summary = summarize(list(outcomes), OBJECTIVES, (), base, None)
-    found: dict[str, Any] = json.loads(document.render(outcomes, summary, "finished"))
-    return found
+    return document.results(outcomes, summary, "finished")
 
 
 WHOLE = (

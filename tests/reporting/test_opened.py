@@ -68,20 +68,20 @@ def test_a_document_that_is_older_than_the_outcomes_is_made_again(study: Path) -
     before = open_results(study)
     outdate(study)
     after, outcomes = open_study(study)
-    assert [row["id"] for row in after["candidates"]] == [o.id for o in outcomes] == [1, 2, 3]
-    assert after["status"] == "interrupted"
+    assert [row.id for row in after.candidates] == [o.id for o in outcomes] == [1, 2, 3]
+    assert after.status == "interrupted"
     for key in ("best", "pareto", "baseline", "constraints", "objectives", "versions", "device"):
-        assert after[key] == before[key], key
+        assert getattr(after, key) == getattr(before, key), key
     file = study / "results.json"
     changed = read_json(file)
-    changed["candidates"] = before["candidates"]
+    changed["candidates"] = before.to_json()["candidates"]
     changed["candidates"][1]["metrics"]["accuracy"]["value"] = 0.123  # of before the finals
     file.write_text(json.dumps(changed))
-    assert open_study(study)[0]["candidates"][1]["metrics"]["accuracy"]["value"] == 0.8
+    assert open_study(study)[0].candidates[1].metrics["accuracy"].value == 0.8
 
 
 def test_what_looks_at_it_goes_by_the_outcomes(study: Path, tmp_path: Path) -> None:
-    best = open_results(study)["best"]
+    best = open_results(study).best
     outdate(study)
     picked = pick_again(study, LIMIT, out=tmp_path / "out", store=tmp_path / "store")
     assert picked["best"] == best
@@ -132,7 +132,7 @@ def test_metrics_whose_samples_went_keep_their_values(study: Path) -> None:
 def test_the_same_search_builds_the_pick_again_where_the_store_lost_it(
     study: Path, tmp_path: Path
 ) -> None:
-    best = open_results(study)["best"]
+    best = open_results(study).best
     for gone in (tmp_path / "store", study / "best"):
         shutil.rmtree(gone)
     result = search(tmp_path / "fake.yaml")

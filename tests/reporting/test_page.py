@@ -12,9 +12,10 @@ from paretune.core.candidate import Candidate, RuntimeSettings, Step
 from paretune.core.errors import StateError
 from paretune.core.measurement import Measurement, Rung
 from paretune.core.result import OutcomeKind, StepTime, TrialResult
+from paretune.reporting.answer import plain_answer
 from paretune.reporting.csv_export import write_csv
 from paretune.reporting.model_card import write_model_card
-from paretune.reporting.page import plain_answer, script_json, view, write_report
+from paretune.reporting.page import script_json, view, write_report
 from paretune.runtimes.sample_program import write_sample
 from paretune.search.constraints import Objective, parse_constraint
 from paretune.search.summary import summarize
@@ -67,7 +68,9 @@ def document(
     summary = summarize(outcomes, OBJECTIVES, parsed, base)
     digest = OUTCOMES[0].candidate.digest
     made = ResultsDocument("s", "sha256:c", {"processor": "P"}, OBJECTIVES, parsed, digest)
-    found: dict[str, Any] = json.loads(made.render(outcomes, summary, status))
+    whole = made.results(outcomes, summary, status)
+    found: dict[str, Any] = json.loads(made.text(whole))
+    assert Results.from_json(found) == whole
     return found
 
 
@@ -94,17 +97,17 @@ def test_the_document_keeps_the_contract() -> None:
 def test_nothing_yet_and_nothing_feasible() -> None:
     empty = document([], status="running")
     Results.model_validate(empty)
-    assert plain_answer(empty) == ["Nothing has been measured yet."]
-    assert "a longer --time" in plain_answer(document([]))[0]
-    assert "same command" in plain_answer(document([], status="interrupted"))[0]
+    assert plain_answer(Results.from_json(empty)) == ["Nothing has been measured yet."]
+    assert "a longer --time" in plain_answer(Results.from_json(document([])))[0]
+    assert "same command" in plain_answer(Results.from_json(document([], status="interrupted")))[0]
     none = document(OUTCOMES, "decode_ms_p50 <= 1")
     assert none["best"] is None
     assert none["nearest_miss"]["id"] == 3  # 4 is faster, and does not run
-    assert "No candidate meets every constraint." in plain_answer(none)[0]
+    assert "No candidate meets every constraint." in plain_answer(Results.from_json(none))[0]
 
 
 def test_the_answer_says_why() -> None:
-    told = " ".join(plain_answer(document(OUTCOMES)))
+    told = " ".join(plain_answer(Results.from_json(document(OUTCOMES))))
     assert "Ship candidate 2: genai (precision=int8)" in told
     assert "accuracy is within 0.03 of the best value, it has the lowest decode_ms_p50" in told
     assert "0.25 × the time per token" in told
@@ -122,7 +125,7 @@ def test_a_damaged_document_is_told(tmp_path: Path, text: str) -> None:
 
 
 def test_the_report_is_one_file_that_asks_for_nothing(tmp_path: Path) -> None:
-    write_report(document(OUTCOMES, "accuracy >= 0.8"), tmp_path / "r.html")
+    write_report(Results.from_json(document(OUTCOMES, "accuracy >= 0.8")), tmp_path / "r.html")
     page = (tmp_path / "r.html").read_text()
     assert not re.search(r"<(script|link|img|iframe)[^>]+(src|href)=", page)
     for told in ("Ship candidate 2", "the pick", "baseline", "accuracy &gt;= 0.8", "invalid"):
@@ -131,16 +134,17 @@ def test_the_report_is_one_file_that_asks_for_nothing(tmp_path: Path) -> None:
 
 def test_text_from_elsewhere_does_nothing(tmp_path: Path) -> None:
     results = document(OUTCOMES)
-    write_report(results, tmp_path / "r.html")
+    write_report(Results.from_json(results), tmp_path / "r.html")
     page = (tmp_path / "r.html").read_text()
     assert "alert(1)" in page
     assert "<script>alert" not in page
     assert "</script>" not in script_json(results)
-    write_model_card(results, results["candidates"][3], tmp_path / "c.md", EVIL, "genai")
+    typed = Results.from_json(results)
+    write_model_card(typed, typed.candidates[3], tmp_path / "c.md", EVIL, "genai")
     card = (tmp_path / "c.md").read_text()
     assert "\x1b" not in card
     assert "<script>" not in card
-    write_csv(results, tmp_path / "r.csv")
+    write_csv(Results.from_json(results).candidates, tmp_path / "r.csv")
     with open(tmp_path / "r.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert rows[1]["accuracy"] == "0.89"
@@ -150,14 +154,14 @@ def test_text_from_elsewhere_does_nothing(tmp_path: Path) -> None:
 
 def test_a_cell_is_never_a_formula(tmp_path: Path) -> None:
     results = document([outcome(1, OutcomeKind.OK, 0.9, 1.0, precision="=1+1")])
-    write_csv(results, tmp_path / "r.csv")
+    write_csv(Results.from_json(results).candidates, tmp_path / "r.csv")
     with open(tmp_path / "r.csv", newline="") as file:
         (row,) = csv.DictReader(file)
     assert row["genai.precision"] == "'=1+1"
 
 
 def test_what_each_constraint_cost_and_where_time_went() -> None:
-    shown = view(document(OUTCOMES, "accuracy >= 0.8"), {})
+    shown = view(Results.from_json(document(OUTCOMES, "accuracy >= 0.8")), {})
     (cost,) = shown["costs"]
     assert (cost["broken"], cost["measured"]) == (1, 3)
     assert shown["spent"]["saved"] == 9.0
@@ -186,7 +190,7 @@ def test_the_answer_says_who_cannot_be_told_apart() -> None:
         {"id": 98, "sure": False, "rivals": [best, 99]},
         {"id": 99, "sure": True, "rivals": []},
     ]
-    told = " ".join(plain_answer(results))
+    told = " ".join(plain_answer(Results.from_json(results)))
     assert "The measurements cannot distinguish it from candidate 98; " in told
     assert "it was chosen because it leads by a hair" in told
     assert f"some candidates of the front may be dominated: 98 (by {best} or 99)." in told
@@ -197,46 +201,46 @@ def test_doubt_about_a_pick_that_is_alone_on_the_front_is_told() -> None:
     results = document(OUTCOMES)
     best = results["best"]
     results |= {"groups": [], "membership": [{"id": best, "sure": False, "rivals": [98]}]}
-    told = " ".join(plain_answer(results))
+    told = " ".join(plain_answer(Results.from_json(results)))
     assert "candidate 98 may be the better choice" in told
     results["membership"] = [{"id": best, "sure": True, "rivals": []}]
-    assert "may be the better choice" not in " ".join(plain_answer(results))
+    assert "may be the better choice" not in " ".join(plain_answer(Results.from_json(results)))
 
 
 def test_a_pick_that_may_miss_a_limit_after_all_says_so() -> None:
     results = document(OUTCOMES, "accuracy >= 0.1")
     near = {"id": results["best"], "constraint": "accuracy >= 0.1", "met": None}
     results["near_limits"] = [near]
-    told = " ".join(plain_answer(results))
+    told = " ".join(plain_answer(Results.from_json(results)))
     assert "It meets accuracy >= 0.1 by the measured value, but may miss it: " in told
     results["near_limits"] = [{**near, "met": True}, {**near, "id": 99}]
-    assert "but may miss it" not in " ".join(plain_answer(results))
+    assert "but may miss it" not in " ".join(plain_answer(Results.from_json(results)))
 
 
 def test_a_row_says_what_it_does_not_surely_meet_or_break() -> None:
     results = document(OUTCOMES, "accuracy >= 0.8")
-    rows = view(results, {})["rows"]
+    rows = view(Results.from_json(results), {})["rows"]
     broken, met = (
-        next(r for r in rows if bool(r["broken"]) is said and r["feasible"] is not said)
+        next(r for r in rows if bool(r.broken) is said and r.entry.feasible is not said)
         for said in (True, False)
     )
     results["near_limits"] = [
-        {"id": row["id"], "constraint": "accuracy >= 0.8", "met": None} for row in (broken, met)
+        {"id": row.entry.id, "constraint": "accuracy >= 0.8", "met": None} for row in (broken, met)
     ]
-    shown = {row["id"]: row for row in view(results, {})["rows"]}
-    assert shown[broken["id"]]["broken"] == ["accuracy >= 0.8 (uncertain)"]
-    assert shown[broken["id"]]["unsure"] == []
-    assert shown[met["id"]]["unsure"] == ["accuracy >= 0.8"]
+    shown = {row.entry.id: row for row in view(Results.from_json(results), {})["rows"]}
+    assert shown[broken.entry.id].broken == ["accuracy >= 0.8 (uncertain)"]
+    assert shown[broken.entry.id].unsure == []
+    assert shown[met.entry.id].unsure == ["accuracy >= 0.8"]
 
 
 def test_where_nothing_fits_those_that_may_fit_are_named() -> None:
     results = document(OUTCOMES, "accuracy >= 1")
     assert results["best"] is None
     results["near_limits"] = [{"id": 1, "constraint": "accuracy >= 1", "met": None}]
-    told = " ".join(plain_answer(results))
+    told = " ".join(plain_answer(Results.from_json(results)))
     assert "With longer measurements, candidate 1 may meet every constraint" in told
     results["near_limits"].append({"id": 1, "constraint": "size_mb <= 1", "met": False})
-    assert "With longer measurements" not in " ".join(plain_answer(results))
+    assert "With longer measurements" not in " ".join(plain_answer(Results.from_json(results)))
 
 
 def test_the_table_shows_what_is_asked_first_and_no_empty_column() -> None:
@@ -252,7 +256,7 @@ def test_the_table_shows_what_is_asked_first_and_no_empty_column() -> None:
             "size_mb": entry,
             "ttft_ms_p99": none,
         }
-    shown = view(results, {})
+    shown = view(Results.from_json(results), {})
     assert shown["columns"] == (["accuracy", "decode_ms_p50", "size_mb"], ["load_s"], [long])
     assert shown["valueless"] == {few: ["ttft_ms_p95", "ttft_ms_p99"]}
 
@@ -262,7 +266,7 @@ def test_the_page_says_what_has_no_value_and_where_further_lengths_are(tmp_path:
     entry = {"value": None, "low": None, "high": None, "n": 3, "unit": "ms", "reason": "too few"}
     for row in results["candidates"]:
         row["metrics"] |= {"ttft_ms_p95": entry, "load_s@7": {**entry, "value": 2.0}}
-    write_report(results, tmp_path / "r.html")
+    write_report(Results.from_json(results), tmp_path / "r.html")
     page = (tmp_path / "r.html").read_text(encoding="utf-8")
     assert "No candidate has a value of ttft_ms_p95: too few." in page
     assert "the number after @ is the number of tokens" in page
@@ -289,10 +293,10 @@ def test_a_limit_on_what_has_no_value_is_not_called_met(tmp_path: Path) -> None:
                 }
             row["feasible"] = row["pareto"] = False
         results |= {"best": None, "pareto": [], "nearest_miss": None, "pick": None}
-        answer = " ".join(plain_answer(results))
+        answer = " ".join(plain_answer(Results.from_json(results)))
         assert "3 of 3 measured candidates cannot meet accuracy >= 0.5" in answer
         assert told in answer
-        write_report(results, tmp_path / "r.html")
+        write_report(Results.from_json(results), tmp_path / "r.html")
         page = (tmp_path / "r.html").read_text()
         assert "meets every constraint" not in page.partition("<tbody>")[2].partition("</tbody>")[0]
         assert page.count("cannot meet accuracy &gt;= 0.5 (no value of accuracy") == 3
@@ -306,8 +310,8 @@ def test_a_limit_relative_to_what_the_baseline_lacks_is_not_called_met(tmp_path:
         row["feasible"] = row["pareto"] = False
     results |= {"best": None, "pareto": [], "nearest_miss": None, "pick": None}
     assert "No candidate can meet accuracy >= baseline: the baseline has no accuracy" in " ".join(
-        plain_answer(results)
+        plain_answer(Results.from_json(results))
     )
-    write_report(results, tmp_path / "r.html")
+    write_report(Results.from_json(results), tmp_path / "r.html")
     page = (tmp_path / "r.html").read_text()
     assert page.count("(the baseline has no accuracy)") == 3

@@ -26,8 +26,8 @@ def check(folder: Path, content: bytes) -> None:
         assert "results.json" in error.message
         assert error.hint is not None
     else:
-        assert found["schema"] == 1
-        assert {candidate["outcome"] for candidate in found["candidates"]} <= {"ok", "failed"}
+        assert found.schema_ == 1
+        assert {candidate.outcome for candidate in found.candidates} <= {"ok", "failed"}
 
 
 @fuzz(60)

@@ -8,6 +8,7 @@ from markdown_it import MarkdownIt
 
 from paretune.reporting.model_card import escaped, write_model_card
 from paretune.runtimes.sample_program import write_sample
+from paretune.study.results import Results
 from tests.security.documents import document
 from tests.security.hostile import CONTROLS, MARKDOWN, MARKUP
 
@@ -25,9 +26,9 @@ def structure(text: str) -> list[str]:
 
 
 def card(folder: Path, text: str, name: str = "") -> str:
-    results = document(text, name)
+    results = Results.from_json(document(text, name))
     out = folder / "model_card.md"
-    write_model_card(results, results["candidates"][0], out, f"model{text}", "genai")
+    write_model_card(results, results.candidates[0], out, f"model{text}", "genai")
     return out.read_text(encoding="utf-8")
 
 

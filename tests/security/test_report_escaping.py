@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from paretune.reporting.page import write_report
+from paretune.study.results import Results
 from tests.security.documents import document
 from tests.security.hostile import CONTROLS, MARKUP
 
@@ -57,7 +58,7 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Page]
     monkeypatch.setattr("plotly.offline.get_plotlyjs", lambda: "// plotly")
 
     def read(text: str) -> Page:
-        write_report(document(text, text), tmp_path / "r.html", {"paired": {}})
+        write_report(Results.from_json(document(text, text)), tmp_path / "r.html", {"paired": {}})
         return Page((tmp_path / "r.html").read_text(encoding="utf-8"))
 
     return read

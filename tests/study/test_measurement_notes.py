@@ -6,7 +6,7 @@ from paretune.core.details import Details
 from paretune.core.measurement import Measurement
 from paretune.evaluators.generation.timing import drift, median_of
 from paretune.stats.pooling import pool
-from paretune.study.measurement_notes import remarks
+from paretune.study.measurement_notes import measurement_entry, remarks
 
 
 def process(samples: list[float]) -> dict[str, Measurement]:
@@ -37,3 +37,8 @@ def test_a_drift_in_any_process_is_told() -> None:
 
 def test_of_what_no_clock_measured_nothing_is_said() -> None:
     assert remarks(Measurement("accuracy", 0.5, "fraction", 0.4, 0.6, 100)) == []
+
+
+def test_an_interval_with_one_end_is_none_in_the_document() -> None:
+    entry = measurement_entry(Measurement("mine", 0.5, "fraction", low=0.4, n=3))
+    assert (entry["value"], entry["low"], entry["high"]) == (0.5, None, None)

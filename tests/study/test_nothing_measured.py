@@ -2,12 +2,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from paretune.reporting.page import plain_answer
+from paretune.reporting.answer import plain_answer
 from paretune.study.nothing_measured import nothing_measured
+from paretune.study.results import CandidateEntry, Results
 
 
-def row(id: int, outcome: str, reason: str | None = None) -> dict[str, Any]:
-    return {
+def row(id: int, outcome: str, reason: str | None = None) -> CandidateEntry:
+    values: dict[str, Any] = {
         "id": id,
         "outcome": outcome,
         "reason": reason,
@@ -19,19 +20,28 @@ def row(id: int, outcome: str, reason: str | None = None) -> dict[str, Any]:
         "pareto": False,
         "duplicate_of": None,
         "rung": None,
+        "artifact": None,
     }
+    return CandidateEntry.from_json(values)
 
 
-def results(*candidates: dict[str, Any]) -> dict[str, Any]:
-    return {
+def results(*candidates: CandidateEntry) -> Results:
+    values: dict[str, Any] = {
+        "schema": 1,
+        "study": "s",
+        "config": "sha256:c",
+        "versions": {},
+        "device": {},
+        "pareto": [],
         "candidates": list(candidates),
         "best": None,
         "nearest_miss": None,
         "baseline": None,
         "constraints": [],
-        "objectives": [],
+        "objectives": [{"metric": "accuracy", "direction": "maximize"}],
         "status": "finished",
     }
+    return Results.from_json(values)
 
 
 def test_all_failed_of_one_cause() -> None:

@@ -20,6 +20,7 @@ from paretune.search.confirm.held_out import Confirmation
 from paretune.search.engine import Engine
 from paretune.study.folder import Study, read_confirmed, read_outcomes
 from paretune.study.pick_entry import sentences
+from paretune.study.results import Results
 
 ROWS = 40
 
@@ -59,7 +60,7 @@ def test_the_pick_alone_is_measured_once_and_is_chosen_as_without(tmp_path: Path
     }
     assert set(rows.values()) == {12}  # what candidates are compared by is as it was
     assert "On the 10 examples of d.confirm, which no choice has seen" in " ".join(
-        sentences(results)
+        sentences(Results.from_json(results))
     )
     picked = pick_again(tmp_path / "b" / "study", "", [], [])
     assert picked["pick"]["confirmed"] == told
