@@ -72,6 +72,7 @@ class ResultsDocument:
             "prefer": prefer,
             "notes": list(notes),
         }
+        self._device = str(device.get("name", "local"))
         self._objectives = tuple(objectives)
         self._constraints = constraints
         self._roofline = roofline
@@ -110,7 +111,7 @@ class ResultsDocument:
             found["pick"] = pick_entry(
                 outcomes, summary, self._objectives, base, self._head["prefer"], confirmed
             )
-            found["devices"] = {self._head["device"]["name"]: self._of_device(found)}
+            found["devices"] = {self._device: self._of_device(found)}
             found["near_limits"] = [n.to_json() for n in borderline(outcomes, summary, base)]
         return Results.from_json(found)
 
