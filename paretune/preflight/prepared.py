@@ -19,6 +19,7 @@ from paretune.core.model import Model, ModelInfo, ModelKind
 from paretune.core.result import TrialResult
 from paretune.models.handle import inspect, open_model
 from paretune.preflight.buildable import ask
+from paretune.preflight.packages import check_packages
 from paretune.registry import find, find_evaluator, find_pass, is_ours
 from paretune.runtimes.serving import traffic_of
 from paretune.search.constraints import Constraint
@@ -58,6 +59,7 @@ class PreparedSearch:
     def __init__(self, plan: Plan, store: Store, target: Target | None = None) -> None:
         from paretune.data.catalog import DataCatalog
 
+        check_packages(plan)
         self.plan = plan
         self.store = store
         self.model: Model = open_model(plan.model, plan.base)

@@ -41,6 +41,7 @@ from paretune.core.errors import (
 )
 from paretune.core.job import JobStatus
 from paretune.core.jsontools import Json
+from paretune.core.packages import explained_import
 from paretune.core.plugins import forget_installed
 from paretune.core.progress import Progress
 from paretune.models.inputs import check, renewed
@@ -186,6 +187,9 @@ def classify(error: BaseException) -> tuple[JobStatus, str]:
         return JobStatus.INVALID, str(error)
     if isinstance(error, ParetuneError):
         return JobStatus.FAILED, str(error)
+    absent = explained_import(error)
+    if absent is not None:
+        return JobStatus.FAILED, f"{absent.message}. {absent.hint}"
     text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     out_of_memory = (
         isinstance(error, MemoryError)

@@ -1,0 +1,110 @@
+"""Which packages are installed, and which extra of paretune brings one that is missing.
+
+The base installation has what a worker needs, without PyTorch and without a runtime. Everything else
+comes with the extras that ``pyproject.toml`` declares; this module reads them from the installed
+metadata.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+from collections.abc import Iterable, Mapping
+from functools import cache
+
+from paretune.core.errors import UsageError
+
+FLAVOURS = (
+    ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino"),
+    ("onnxruntime-genai", "onnxruntime-genai-cuda", "onnxruntime-genai-directml"),
+)
+"""Distributions that bring the same module: each overwrites the files of the one before."""
+
+_PREFERRED = ("train", "genai", "search", "cpu", "gpu", "directml")
+"""The extras in the order in which one is proposed for a package that several bring."""
+
+
+def is_installed(name: str) -> bool:
+    """Return whether a distribution, or another that brings the same module, is installed."""
+    return any(map(_has, next((group for group in FLAVOURS if name in group), (name,))))
+
+
+def missing(names: Iterable[str]) -> list[str]:
+    """Return the distributions that are not installed, sorted."""
+    return sorted({name for name in names if not is_installed(name)})
+
+
+def check_installed(who: str, names: Iterable[str]) -> None:
+    """Refuse to begin what lacks a package.
+
+    Args:
+        who: What needs the packages, for the message, such as ``the pass lora``.
+        names: Distributions.
+
+    Raises:
+        UsageError: One of them is not installed; with the command that installs it.
+    """
+    absent = missing(names)
+    if absent:
+        verb = "is" if len(absent) == 1 else "are"
+        raise UsageError(
+            f"{who} needs {', '.join(absent)}, which {verb} not installed",
+            hint=install_hint(absent),
+        )
+
+
+def install_hint(names: Iterable[str]) -> str:
+    """Return the command that installs distributions: by the extras that bring them."""
+    chosen: list[str] = []
+    others: list[str] = []
+    for name in names:
+        extra = next((e for e in _PREFERRED if name in _brought_by().get(e, ())), None)
+        if extra is None:
+            others.append(name)
+        elif extra not in chosen:
+            chosen.append(extra)
+    if any(extra in ("cpu", "gpu", "directml") for extra in chosen):
+        chosen = [extra for extra in chosen if extra in ("cpu", "gpu", "directml")][:1]
+    ours = [f"'paretune[{','.join(chosen)}]'"] if chosen else []
+    return f"Run: pip install {' '.join([*ours, *others])}"
+
+
+def explained_import(error: BaseException) -> UsageError | None:
+    """Return what to say of an import that failed because an extra is not installed.
+
+    Args:
+        error: What escaped from a command or a job.
+
+    Returns:
+        None if the error is another one, or the module is of no package that an extra brings.
+    """
+    if not isinstance(error, ModuleNotFoundError) or not error.name:
+        return None
+    name = error.name.partition(".")[0].replace("_", "-").lower()
+    if not any(name in names for names in _brought_by().values()) or is_installed(name):
+        return None
+    return UsageError(f"this needs {name}, which is not installed", hint=install_hint([name]))
+
+
+@cache
+def _has(name: str) -> bool:
+    try:
+        importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+@cache
+def _brought_by() -> Mapping[str, frozenset[str]]:
+    """Return the distributions of each extra, by what the installed metadata says."""
+    try:
+        required = importlib.metadata.requires("paretune") or ()
+    except importlib.metadata.PackageNotFoundError:  # run from a checkout, not installed
+        return {}
+    found: dict[str, set[str]] = {}
+    for text in required:
+        name, extra = re.match(r"[\w.-]+", text), re.search(r"""extra\s*==\s*["'](\w+)""", text)
+        if name is not None and extra is not None:
+            found.setdefault(extra[1], set()).add(name[0].lower())
+    return {extra: frozenset(names) for extra, names in found.items()}
