@@ -166,10 +166,10 @@ def _packages() -> list[Json]:
         try:
             version = importlib.metadata.version(wanted.name)
         except importlib.metadata.PackageNotFoundError:
-            items[wanted.name] = _item(wanted.name, "absent", f"pip install '{wanted}'")
-            continue
-        fits = wanted.specifier.contains(version, prereleases=True)
-        items[wanted.name] = _item(wanted.name, version, None if fits else f"pip install '{wanted}'")
+            version = None
+        fits = version is not None and wanted.specifier.contains(version, prereleases=True)
+        needs = f"pip install '{wanted.name}{wanted.specifier}'"
+        items[wanted.name] = _item(wanted.name, version or "absent", None if fits else needs)
     return [item for name, item in items.items() if name != "paretune"]
 
 
@@ -191,8 +191,10 @@ def _flavours() -> dict[str, Json]:
     """Check that exactly one variant of each runtime is installed, and which."""
     every = [name for group in FLAVOURS for name in group if _installed(name)]
     clashing = clashes(every)
+    if not every:
+        return _item("run-time", "none", "pip install 'paretune[cpu]'")
     if not clashing:
-        return _item("run-time", ", ".join(every) or "none")
+        return _item("run-time", ", ".join(every))
     # The last one of a group is the special one; the first came with paretune.
     kept = [group[-1] for group in clashing]
     exact = " ".join(f"{name}=={importlib.metadata.version(name)}" for name in kept)
