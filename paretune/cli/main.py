@@ -128,7 +128,9 @@ def _ended(error: BaseException) -> int:
         return UsageError.exit_status
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else BUG
-    known = error if isinstance(error, ParetuneError) else explained(error) or explained_import(error)
+    known = (
+        error if isinstance(error, ParetuneError) else explained(error) or explained_import(error)
+    )
     if known is None:
         # The outermost frame of the program: an error that reaches it is a bug.
         say("".join(traceback.format_exception(error)).rstrip("\n"), err=True)

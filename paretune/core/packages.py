@@ -1,8 +1,8 @@
 """Which packages are installed, and which extra of paretune brings one that is missing.
 
-The base installation has what a worker needs, without PyTorch and without a runtime. Everything else
-comes with the extras that ``pyproject.toml`` declares; this module reads them from the installed
-metadata.
+The base installation has what a worker needs, without PyTorch and without a runtime. Everything
+else comes with the extras that ``pyproject.toml`` declares; this module reads them from the
+installed metadata.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ _NEEDS = {"cuda": "onnxruntime-genai-cuda", "dml": "onnxruntime-genai-directml"}
 PROVIDER_PACKAGES = (*_NEEDS.values(), "onnxruntime-gpu", "onnxruntime-directml")
 """Distributions that bring another provider than the processor's."""
 
+
 def clashes(packages: Iterable[str]) -> list[tuple[str, ...]]:
     """Return the installed distributions that overwrite each other, a group each.
 
