@@ -53,7 +53,7 @@ from paretune.targets.launchers.local import LocalTarget
 
 if __name__ == "__main__":
     model = open_model(Path("network"))
-    params = {"shapes": {"x": [2, 8]}, "seconds": 0.05}
+    params = {"shapes": {"x": [2, 8]}}
     kind = find_evaluator("latency")
     slot = EvaluatorSlot(0, "latency", params, kind(kind.Params(**params)).metrics, kind.rungs)
     store = Store(Path("store"))

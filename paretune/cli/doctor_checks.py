@@ -9,11 +9,11 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from paretune.core import packages
 from paretune.core.device import TargetInfo
 from paretune.core.errors import ParetuneError, StateError, UsageError
 from paretune.core.job import Job, JobStatus, Limits
 from paretune.core.jsontools import Json
-from paretune.core.packages import FLAVOURS, install_hint, missing
 from paretune.core.user_paths import default_store
 from paretune.registry import find, names
 from paretune.targets.device.fingerprint import device, free_disk
@@ -163,6 +163,8 @@ def _packages() -> list[Json]:
             wanted.marker.evaluate({"extra": extra}) for extra in ("", *_extras())
         ):
             continue
+        if packages.is_installed(wanted.name) and not packages.has_distribution(wanted.name):
+            continue  # another variant does its work
         try:
             version = importlib.metadata.version(wanted.name)
         except importlib.metadata.PackageNotFoundError:
@@ -170,13 +172,16 @@ def _packages() -> list[Json]:
         fits = version is not None and wanted.specifier.contains(version, prereleases=True)
         needs = f"pip install '{wanted.name}{wanted.specifier}'"
         items[wanted.name] = _item(wanted.name, version or "absent", None if fits else needs)
-    return [item for name, item in items.items() if name != "paretune"]
+    items.pop("paretune", None)  # an extra that names others
+    return list(items.values())
 
 
 def _extras() -> tuple[str, ...]:
     """Return the extras that a search on this machine uses: one variant of the runtimes."""
     others = {"gpu": "onnxruntime-gpu", "directml": "onnxruntime-directml"}
-    variant = next((extra for extra, name in others.items() if _installed(name)), "cpu")
+    variant = next(
+        (extra for extra, name in others.items() if packages.has_distribution(name)), "cpu"
+    )
     return ("search", "train", "genai", variant)
 
 
@@ -189,7 +194,9 @@ def _requirements() -> Iterable[str]:
 
 def _flavours() -> dict[str, Json]:
     """Check that exactly one variant of each runtime is installed, and which."""
-    every = [name for group in FLAVOURS for name in group if _installed(name)]
+    every = [
+        name for group in packages.FLAVOURS for name in group if packages.has_distribution(name)
+    ]
     clashing = clashes(every)
     if not every:
         return _item("run-time", "none", "pip install 'paretune[cpu]'")
@@ -221,14 +228,8 @@ def _plug_in(group: str, name: str) -> dict[str, Json]:
         found = find(group, name)
     except (ImportError, ParetuneError) as error:
         return _item(name, "cannot be imported", f"{type(error).__name__}: {error}")
-    absent = missing(getattr(found, "packages", ()))
+    absent = packages.missing(getattr(found, "packages", ()))
     summary = (found.__doc__ or "").strip().partition("\n")[0]
-    return _item(name, summary, install_hint(absent).removeprefix("Run: ") if absent else None)
-
-
-def _installed(package: str) -> bool:
-    try:
-        importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
+    return _item(
+        name, summary, packages.install_hint(absent).removeprefix("Run: ") if absent else None
+    )

@@ -24,9 +24,18 @@ _PREFERRED = ("train", "genai", "search", "cpu", "gpu", "directml")
 """The extras in the order in which one is proposed for a package that several bring."""
 
 
+def has_distribution(name: str) -> bool:
+    """Return whether a distribution is installed."""
+    try:
+        importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
 def is_installed(name: str) -> bool:
     """Return whether a distribution, or another that brings the same module, is installed."""
-    return any(map(_has, next((group for group in FLAVOURS if name in group), (name,))))
+    return any(map(has_distribution, next((group for group in FLAVOURS if name in group), (name,))))
 
 
 def missing(names: Iterable[str]) -> list[str]:
@@ -87,15 +96,6 @@ def explained_import(error: BaseException) -> UsageError | None:
 
 
 @cache
-def _has(name: str) -> bool:
-    try:
-        importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
-
-
-@cache
 def _brought_by() -> Mapping[str, frozenset[str]]:
     """Return the distributions of each extra, by what the installed metadata says."""
     try:
@@ -105,6 +105,6 @@ def _brought_by() -> Mapping[str, frozenset[str]]:
     found: dict[str, set[str]] = {}
     for text in required:
         name, extra = re.match(r"[\w.-]+", text), re.search(r"""extra\s*==\s*["'](\w+)""", text)
-        if name is not None and extra is not None:
+        if name is not None and extra is not None and name[0] != "paretune":
             found.setdefault(extra[1], set()).add(name[0].lower())
     return {extra: frozenset(names) for extra, names in found.items()}

@@ -98,7 +98,7 @@ def test_two_flavours_of_the_run_time_are_told_with_the_way_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     there = {"onnxruntime", "onnxruntime-gpu", "onnxruntime-genai"}
-    monkeypatch.setattr(doctor, "_installed", lambda name: name in there)
+    monkeypatch.setattr(doctor.packages, "has_distribution", lambda name: name in there)
     monkeypatch.setattr(doctor.importlib.metadata, "version", lambda name: "1.31.1")
     item = doctor._flavours()
     assert not item["ok"]
