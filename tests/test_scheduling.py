@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -11,13 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from fake_study import search, write_fake_study
 
-from paretune.core.jsontools import read_json, write_json
+from paretune import optimize
+from paretune.core.jsontools import Json, read_json, write_json
 from paretune.core.result import NOT_PROMOTED
 from paretune.study.folder import Study
+from tests.tiny_models import make_tiny_llama
 
 TESTS = Path(__file__).resolve().parent
+WORDS = (("sun", "joy"), ("wolf", "fear"))
+PRECISIONS = ["fp32", "int8", "int4"]
 
 
 def intervals(journal: Path) -> dict[str, list[tuple[float, float]]]:
@@ -119,41 +125,99 @@ def test_a_larger_study_continues_what_was_not_promoted(tmp_path: Path) -> None:
     assert not list((tmp_path / "study").glob("candidates/*/trial.json"))
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="kills a process group")
-def test_a_killed_search_continues_from_its_rungs(tmp_path: Path) -> None:
-    """The process is killed as soon as two trials are paused."""
-    config = halving(tmp_path)
-    program = (
-        "import os, signal, sys\n"
-        "from pathlib import Path\n"
-        "from fake_study import search\n"
-        "from paretune.study.folder import Study\n"
-        "pause = Study.pause\n"
-        "def cut(self, trial):\n"
-        "    pause(self, trial)\n"
-        "    if len(self.paused) == 2:\n"
-        "        os.kill(os.getpid(), signal.SIGKILL)\n"
-        "Study.pause = cut\n"
-        "search(Path(sys.argv[1]))\n"
-    )
+CUT = """
+import os, signal, sys
+from pathlib import Path
+from paretune.study.folder import Study
+pause = Study.pause
+def cut(self, trial):
+    pause(self, trial)
+    if len(self.paused) == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+Study.pause = cut
+config = Path(sys.argv[1])
+"""
+FAKES = "from fake_study import search\nsearch(config)\n"
+REAL = (
+    "from paretune import optimize\n"
+    "optimize(config, study=config.parent / 'study', store=config.parent / 'store')\n"
+)
+
+
+def kill_at_the_second_pause(config: Path, search_it: str) -> list[Json]:
+    """Search in a process that is killed as soon as two trials are paused; return these."""
     paths = os.pathsep.join(map(str, (TESTS / "plugins", TESTS.parent)))
     ended = subprocess.run(
-        [sys.executable, "-c", program, str(config)],
+        [sys.executable, "-c", CUT + search_it, str(config)],
         env={**os.environ, "PYTHONPATH": paths},
         check=False,
         capture_output=True,
         text=True,
     )
     assert ended.returncode == -signal.SIGKILL, ended.stderr
-    files = sorted((tmp_path / "study").glob("candidates/*/trial.json"))
-    before = [read_json(file) for file in files]
-    assert [trial["id"] for trial in before] == [2, 3]
-    rows = {row["id"]: row for row in search(config).results["candidates"]}
-    assert sorted((tmp_path / "journal").read_text().split()) == list("123456"), "built once"
+    files = sorted((config.parent / "study").glob("candidates/*/trial.json"))
+    found = [read_json(file) for file in files]
+    assert [trial["id"] for trial in found] == [2, 3]
+    return found
+
+
+def assert_continued(before: list[Json], rows: list[Json]) -> None:
+    """Require that what the paused trials had done did not run again."""
+    by_id = {row["id"]: row for row in rows}
     for trial in before:
-        row = rows[trial["id"]]
+        row = by_id[trial["id"]]
         assert row["recipe"] == trial["recipe"]
-        assert row["seconds"][: len(trial["seconds"])] == trial["seconds"], "nothing ran again"
+        assert row["seconds"][: len(trial["seconds"])] == trial["seconds"]
+        rough = [s for s in row["seconds"] if s["step"].endswith(":rough") and not s["cached"]]
+        assert len(rough) == len({s["step"] for s in rough}), "a rung was measured twice"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("builds", [1, 2])
+def test_a_killed_search_continues_from_its_rungs(tmp_path: Path, builds: int) -> None:
+    config = halving(tmp_path, builds=builds)
+    before = kill_at_the_second_pause(config, FAKES)
+    rows = search(config).results["candidates"]
+    assert sorted((tmp_path / "journal").read_text().split()) == list("123456"), "built once"
+    assert_continued(before, rows)
+    assert len(rows) == 7
+    assert len({str((row["recipe"], row["runtime"])) for row in rows}) == 7
+
+
+@pytest.mark.slow
+def test_a_killed_search_with_real_builds_continues_from_its_rungs(tmp_path: Path) -> None:
+    """Trains, merges and builds a small Llama; the strategy halves what was measured roughly."""
+    make_tiny_llama(tmp_path / "model")
+    rows = [{"phrase": f"the {w} {i}", "tone": t} for i in range(24) for w, t in WORDS]
+    (tmp_path / "tone.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    tuned = {"train": "tone.train", "max_steps": 2, "batch_size": 4}
+    file = {"file": "tone.jsonl", "prompt": "{phrase}: ", "answer": "{tone}"}
+    config = {
+        "model": "model",
+        "data": {"tone": {**file, "split": {"test": 0.5}}},
+        "passes": [{"lora": {**tuned, "r": [2, 4]}}, "merge", {"genai": {"precision": PRECISIONS}}],
+        "baseline": [{"lora": {**tuned, "r": 8}}, "merge", {"genai": {"precision": "fp32"}}],
+        "evaluate": [
+            {"classification": {"data": "tone.test", "rough_examples": 8}},
+            {"generation": {"prompt_tokens": 8, "new_tokens": 4}},
+        ],
+        "target": {"threads": [1]},
+        "objectives": {"maximize": "accuracy", "minimize": "decode_ms_p50"},
+        "search": {"strategy": "asha", "builds": 2, "finals": 0},
+    }
+    place = tmp_path / "tone.yaml"
+    place.write_text(yaml.safe_dump(config, sort_keys=False))
+    before = kill_at_the_second_pause(place, REAL)
+    result = optimize(place, study=tmp_path / "study", store=tmp_path / "store")
+    found = result.results["candidates"]
+    assert_continued(before, found)
+    trained = [s for row in found for s in row["seconds"] if s["step"] == "lora"]
+    assert sum(not step["cached"] for step in trained) <= 3, "each adapter is trained once"
+    kinds = Counter((row["outcome"], row["reason"]) for row in found)
+    assert len(found) == 1 + 2 * len(PRECISIONS)
+    assert kinds[("ok", None)] >= 2
+    assert kinds[("pruned", NOT_PROMOTED)] >= 1
+    assert result.best is not None
 
 
 def test_rungs_of_another_version_are_measured_again(tmp_path: Path) -> None:
