@@ -1,4 +1,4 @@
-"""Who is so near to a limit that one more look may change on which side it is."""
+"""Candidates so near a limit that one more measurement may change on which side they are."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ _NORMAL = NormalDist().inv_cdf(ONE_SIDED)
 
 @dataclass(frozen=True)
 class Borderline:
-    """A candidate that is on both sides of a limit for all that its interval or its examples say.
+    """A candidate whose interval or examples leave open on which side of a limit it is.
 
     Attributes:
         id: The candidate.
         constraint: The limit, as written.
-        met: Whether it is surely met, or surely missed, by the rounds of the finals; None: not
-            known, and the measured value alone decides.
+        met: Whether the rounds of the re-measurement decide that it is met or missed, with the
+            confidence of all their answers; None: undecided, the measured value decides.
     """
 
     id: int
@@ -49,10 +49,10 @@ class Borderline:
 
 
 def reaches_over(outcome: TrialResult, limit: Limit, *, is_baseline: bool) -> bool:
-    """Return whether a candidate is on both sides of a limit for all its interval says.
+    """Return whether a candidate's interval includes a limit.
 
-    Only what was measured in several processes counts: measured again, it comes out otherwise. The
-    baseline is near no limit that is made from it.
+    Only what was measured in several processes counts, as another measurement would give another
+    value. The baseline is not near a limit that is relative to it.
     """
     if is_baseline and limit.relative is not None:
         return False
@@ -69,9 +69,10 @@ def doubtful_by_example(
 ) -> bool:
     """Return whether other examples of the same kind may put a candidate on a limit's other side.
 
-    A share of right answers (or a perplexity) is known from so many examples only. Held against the
-    baseline on the same examples where the limit is relative to it: what both find hard cancels
-    out. Surely on a side is who would be there with 95 % of all sets of so many examples.
+    A share of right answers (or a perplexity) is known from the measured examples only. Where the
+    limit is relative to the baseline, both are compared on the same examples, so that examples
+    that are hard for both cancel out. Neither is meant if 95 % of all sets of as many examples
+    would leave the candidate on its side.
     """
     if is_baseline and limit.relative is not None:
         return False
@@ -101,9 +102,9 @@ def _both_sides(limit: Limit, ends: tuple[float, float]) -> bool:
 def side_of(limit: Limit, mine: Measured, baseline: Measured, alpha: float) -> bool | None:
     """Return whether a limit holds for the median of all rounds there could be; None: not known.
 
-    The bounds hold at every look, for rounds that are alike. A limit relative to the baseline is
-    looked at round by round, beside the baseline's own of the same round. For one in a number the
-    speed itself counts: rounds that others disturbed are left out, as they are of the value, and
+    The bounds are valid after every round, for rounds that are alike. A limit relative to the
+    baseline is compared with the baseline's value of the same round. For a limit in a number the
+    speed itself counts: rounds disturbed by other processes are left out, as in the value, and
     none counts that is known to be of an hour unlike the search's (`TopK`). The answer never
     contradicts the value: then it is not known.
 

@@ -96,7 +96,7 @@ class Limit:
 
     @property
     def odd_as_written(self) -> bool:
-        """Whether its factor says nothing of the baseline: told before anything runs."""
+        """Whether its factor cancels the baseline: reported before anything runs."""
         return self.relative is not None and self.relative[0] == "*" and self.relative[1] <= 0
 
     @property
@@ -110,7 +110,7 @@ class Limit:
             return None
         factor = self.relative[1]
         if factor <= 0:
-            what = f"a factor of {factor:g} says nothing of the baseline"
+            what = f"a factor of {factor:g} cancels the baseline"
         elif self.value == 0:
             what = f"the baseline's {self.metric} is 0, and a factor of 0 is 0"
         else:

@@ -1,4 +1,4 @@
-"""Whether a candidate need not go on: what was measured of it so far, held against all others."""
+"""Whether a candidate need not go on: its measurements compared with limits and others."""
 
 from __future__ import annotations
 
@@ -84,11 +84,11 @@ class EarlyStops:
         return stop
 
     def doubtful(self, measured: Measured, rung: Rung) -> list[EvaluatorSlot]:
-        """Return who is to look again before a stop: its speeds are of too few processes.
+        """Return the evaluators to run again before a stop: their speeds are of too few processes.
 
         Args:
             measured: So far.
-            rung: Where they can look.
+            rung: Where they can measure.
         """
         suspected = self.stop(measured, enough=1)
         if suspected is None:
@@ -111,7 +111,7 @@ class EarlyStops:
         )
 
     def surely_met(self, measured: Measured, names: set[str]) -> bool:
-        """Return whether these metrics are in constraints only, and all of those surely hold."""
+        """Return whether these metrics are in constraints only, all of which their bounds meet."""
         search = self._search
         if any(objective.metric in names for objective in search.objectives):
             return False
@@ -125,6 +125,6 @@ class EarlyStops:
         )
 
     def _is_bounded(self, measured: Measured, metric: str) -> bool:
-        """Return whether what all examples will give is bounded, however often one looks."""
+        """Return whether the value of all examples is bounded, at every step of the measurement."""
         m, reference = measured.get(metric), self.reference(metric)
         return m is not None and reference is not None and final_bounds(m, reference) is not None

@@ -22,7 +22,7 @@ from paretune.search.summary import StudySummary, resolve
 from paretune.search.time_budget import TimeBudget
 
 _FINALS_SHARE = 0.1
-"""Of a study's time that is kept for its finals."""
+"""Share of a study's time that is reserved for re-measuring the finalists."""
 
 
 @dataclass
@@ -35,7 +35,7 @@ class Engine(SearchRun):
         """Search until the space, the trials or the time are used up.
 
         Returns:
-            The standing at the end.
+            The summary at the end.
 
         Raises:
             NothingFeasibleError: A constraint is relative to a baseline that has no such metric.
@@ -78,10 +78,10 @@ class Engine(SearchRun):
         self.scheduler.end_paused()
 
     def _fallen(self) -> list[TrialResult]:
-        """Return the early stops that the finals' values do not bear out.
+        """Return the early stops that the re-measured values do not confirm.
 
-        Who beat a candidate may have turned out to be infeasible or slower, or a limit that is
-        relative to the baseline may have moved.
+        The candidate that dominated another may be infeasible or slower by now, or a limit that is
+        relative to the baseline may have changed.
         """
         base = self.baseline_outcome()
         known = base is not None and base.kind is OutcomeKind.OK
@@ -122,7 +122,7 @@ class Engine(SearchRun):
 
     @property
     def _for_finals(self) -> float:
-        """Seconds that are kept for the finals, unless an answer about two needs more."""
+        """Seconds reserved for the re-measurement, unless an answer about two needs more."""
         return min(self.finals_s, _FINALS_SHARE * (self.time_s or 0.0))
 
     def has_time(self) -> bool:

@@ -1,4 +1,4 @@
-"""What an early decision may rely on: where a metric's last value surely lies, after a cheap look.
+"""What an early decision may rely on: bounds of a metric's last value, after a cheap measurement.
 
 Three kinds of evidence count, and nothing else does. Bounds of what all examples will give, from
 some of them in a random order, paired with the baseline's (`paretune/stats/finite_population.py`,
@@ -21,7 +21,7 @@ from paretune.stats.window_bounds import perplexity_bounds
 ROUGH_SLACK = 0.15
 """Share by which one process's speed may be off, where the device was not measured."""
 _MIN_SLACK = 0.05
-"""A quiet minute's noise floor says little about the next hour."""
+"""The noise floor of a quiet minute does not bound that of the next hour."""
 ENOUGH_PROCESSES = 3
 """A slow spell that hits one process in seven hits three of them once in three hundred times."""
 
@@ -42,14 +42,14 @@ def relied_on(
     reference: Measurement | None = None,
     enough: int = ENOUGH_PROCESSES,
 ) -> Measurement:
-    """Return a measurement with the interval in which its last value surely lies.
+    """Return a measurement with the bounds of its last value as its interval.
 
     Args:
         measured: What was measured; ``details.early`` if more of it is to come.
         spec: What the metric is; None if unknown.
         slack: Share by which one process's speed may be off.
         reference: The baseline's, on everything; None: there is none.
-        enough: Processes that a speed needs. With 1 it is what one look makes one suspect.
+        enough: Processes that a speed needs. With 1 the result is only a suspicion.
 
     Returns:
         The same without an interval where nothing is sure.

@@ -20,7 +20,7 @@ from paretune.search.prechecks import Foresight
 from paretune.search.trial_state import Trial
 
 _MIN_ESTIMATE_S = 1.0
-"""A shorter estimate says nothing about a machine's pace: starting up is most of it."""
+"""A shorter estimate does not determine a machine's pace: most of it is starting up."""
 _UNSEEN = 1 / 3
 """Share of a pass's estimate that it takes at the least on a machine that nothing is known of."""
 _UNSEEN_WITH_GPU = 1 / 50
@@ -94,7 +94,7 @@ class Forecast:
     def need(
         self,
         candidate: Candidate,
-        foresight: Foresight,
+        checked: Foresight,
         built: int,
         rungs: Collection[Rung] = tuple(Rung),
     ) -> Need:
@@ -102,15 +102,15 @@ class Forecast:
 
         Args:
             candidate: The candidate.
-            foresight: What its prechecks said.
+            checked: The result of its prechecks.
             built: How many steps of its recipe lie in the store already.
             rungs: Those that are measured.
         """
         parts = []
         for position, step in enumerate(candidate.recipe):
             if position >= built:
-                known = position < len(foresight.estimates)
-                estimate = foresight.estimates[position].seconds if known else None
+                known = position < len(checked.estimates)
+                estimate = checked.estimates[position].seconds if known else None
                 parts.append((step.name, self._pass_s(step.name, estimate)))
         parts.append(("measuring", self.measuring_s(candidate, rungs)))
         return Need(sum(seconds for _, seconds in parts), tuple(parts))

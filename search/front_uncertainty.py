@@ -1,4 +1,4 @@
-"""How sure the Pareto front is: who may be beaten after all, and who cannot be told apart."""
+"""How certain the Pareto front is: which members may be dominated, and which ones are tied."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ class Group:
 def surely_better(a: Measured, b: Measured, objective: Objective, alpha: float) -> bool:
     """Return whether the first is better on an objective beyond doubt.
 
-    What was measured in turns for long enough is compared in turns; accuracies on the same
-    examples, by example; all else by intervals.
+    Metrics with enough interleaved rounds are compared round by round; accuracies on the same
+    examples, by example; all others by intervals.
 
     Args:
         a: The first's measurements.
         b: The second's.
         objective: What is better.
-        alpha: Error of a comparison in turns.
+        alpha: Error of an interleaved comparison.
     """
     mine, other = a.get(objective.metric), b.get(objective.metric)
     if mine is None or other is None:
@@ -94,9 +94,10 @@ def _told_apart(a: Scores, b: Scores) -> bool | None:
 def rivals(
     outcomes: Sequence[TrialResult], summary: StudySummary, objectives: Sequence[Objective]
 ) -> dict[int, list[int]]:
-    """Return, for each member of the front, the feasible candidates that may beat it after all.
+    """Return, for each member of the front, the feasible candidates that may dominate it.
 
-    A member is sure of its place if it is surely better than each other candidate in something.
+    A member's place is certain if it is better than each other candidate in some objective, with
+    the confidence of the intervals.
     """
     measured = {o.id: o.measurements or {} for o in outcomes if o.id in summary.feasible}
     alpha = _alpha(outcomes, objectives)
@@ -124,7 +125,7 @@ def front_uncertainty(
 
 
 def _alpha(outcomes: Sequence[TrialResult], objectives: Sequence[Objective]) -> float:
-    """Return the error of each comparison in turns: as the finals share it out."""
+    """Return the error of each interleaved comparison: as the re-measurement shares it out."""
     interleave = [o.measurements or {} for o in in_rounds(outcomes)]
     metrics = [o.metric for o in objectives if any(rounds_of(m, o.metric) for m in interleave)]
     return pair_alpha(max(2, len(interleave)), max(1, len(metrics)))
@@ -133,10 +134,10 @@ def _alpha(outcomes: Sequence[TrialResult], objectives: Sequence[Objective]) -> 
 def groups(
     outcomes: Sequence[TrialResult], summary: StudySummary, objectives: Sequence[Objective]
 ) -> tuple[Group, ...]:
-    """Return the members of the front that cannot be told apart, each with the one to take.
+    """Return the members of the front that are tied, each group with the one to take.
 
-    The pick's group comes first. Being alike is not transitive; a group holds who cannot be told
-    from its own pick.
+    The pick's group comes first. Being tied is not transitive; a group has the members that are
+    tied with its own pick.
     """
     measured = {o.id: o.measurements or {} for o in outcomes if o.id in summary.front}
     if summary.best is None:
@@ -179,4 +180,4 @@ def _why(
                 f"leads in {objective.metric} by the measured value; the difference is within "
                 "what measuring here can tell"
             )
-    return "came first, and none of the others is surely better in anything"
+    return "came first, and none of the others is distinguishably better in anything"

@@ -72,7 +72,7 @@ class JobFactory(Protocol):
 
         Raises:
             InputChangedError: A file holds something else now.
-            InputTouchedError: A file was written anew with the same content.
+            InputTouchedError: A file was rewritten with the same content.
         """
 
     def smoke(self, package: Model, runtime: RuntimeSettings) -> Job:
@@ -98,17 +98,17 @@ class JobFactory(Protocol):
             rung: How much is measured.
             previous: What the rung before measured.
             seconds: About how long it samples; None: as long as the evaluator finds right.
-            examples: How many examples it looks at, those of `previous` included; None: all.
+            examples: How many examples are measured, those of `previous` included; None: all.
             block: Whether it is one of many processes that are set against each other.
         """
 
 
 @dataclass(frozen=True)
 class Aside:
-    """One measurement on what was kept aside.
+    """One measurement on held-out data.
 
     Attributes:
-        slot: The evaluator, with the data that was kept aside in the place of its own.
+        slot: The evaluator, with the held-out data instead of its own.
         of: Name of the same evaluator's step on its own data.
         ref: The data.
         digest: Of the data.

@@ -23,7 +23,7 @@ class Mirror:
     """One finished trial an outcome, in ``study.db``.
 
     Optuna wants every trial's parameter to have the same choices. They come from the space; a
-    value from outside of it (a baseline, an older configuration) has the file written anew.
+    value from outside of it (a baseline, an older configuration) has the file rewritten.
 
     Args:
         path: The SQLite file.
@@ -70,7 +70,7 @@ class Mirror:
     ) -> None:
         """Have the file hold these outcomes; it may be missing, stale or damaged.
 
-        What it holds of them already stays, if that is how they begin; else it is written anew.
+        What it holds of them already stays, if that is how they begin; else the file is rewritten.
 
         Args:
             outcomes: All of the study.

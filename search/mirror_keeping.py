@@ -16,7 +16,7 @@ class Mirrored(Protocol):
     """What is kept (`paretune.search.mirror.Mirror`)."""
 
     def rebuild(self, outcomes: Sequence[TrialResult], violations: Violations = ...) -> None:
-        """Write the file anew."""
+        """Rewrite the file."""
 
     def add(self, outcome: TrialResult, violations: Sequence[float] = ()) -> None:
         """Add one outcome."""
@@ -31,7 +31,7 @@ class Mirrored(Protocol):
 class MirrorKeeper:
     """A mirror that may fail: locked by another program, on a full disk, damaged, not writable.
 
-    After the first failure it is left alone and written anew at the end.
+    After the first failure it is left alone and rewritten at the end.
 
     Args:
         make: Makes the mirror; imports what it is written with.
@@ -48,11 +48,11 @@ class MirrorKeeper:
         self._mirror = make()
 
     def outdate(self) -> None:
-        """Have it written anew at the end: outcomes that it holds have changed."""
+        """Have it rewritten at the end: outcomes that it holds have changed."""
         self._behind = True
 
     def begin(self, outcomes: Sequence[TrialResult], violations: Violations) -> None:
-        """Write it anew from what a study holds."""
+        """Rewrite it from the outcomes of a study."""
         self._attempt(lambda: self._rebuild(outcomes, violations))
 
     def add(self, outcome: TrialResult, violations: Sequence[float]) -> None:
@@ -63,7 +63,7 @@ class MirrorKeeper:
         self._attempt(lambda: mirror.add(outcome, violations))
 
     def finish(self, outcomes: Sequence[TrialResult], violations: Violations) -> None:
-        """Write it anew if it is behind, and let it go."""
+        """Rewrite it if it is behind, and close it."""
         if self._mirror is None:
             return
         if self._behind:
@@ -91,7 +91,7 @@ class MirrorKeeper:
             then = (
                 "everything else is there; the same command again writes it"
                 if last
-                else "the search goes on, and writes it anew at the end"
+                else "the search continues, and rewrites it at the end"
             )
             self._note(f"note: study.db cannot be written ({told}); {then}")
             self._behind = True

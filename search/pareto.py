@@ -13,10 +13,10 @@ from paretune.search.constraints import Limit, Objective, in_order
 def pareto_front(
     rows: Mapping[int, Mapping[str, float]], objectives: Sequence[Objective]
 ) -> list[int]:
-    """Return the ids of the rows that no other row beats, ascending.
+    """Return the ids of the rows that no other row dominates, ascending.
 
-    A row beats another if it is at least as good in every objective and better in one; equal rows
-    are all kept. A row that lacks an objective, or has NaN for it, is never on the front.
+    A row dominates another if it is at least as good in every objective and better in one; equal
+    rows are all kept. A row that lacks an objective, or has NaN for it, is never on the front.
 
     Args:
         rows: Id to metric values.
@@ -80,14 +80,14 @@ def surely_dominated(
     others: Mapping[int, Mapping[str, Measurement]],
     objectives: Sequence[Objective],
 ) -> int | None:
-    """Return the id of a candidate that is surely better in everything, if there is one.
+    """Return the id of a candidate whose interval is better in every objective, if there is one.
 
     Its pessimistic end must be at least as good as this one's optimistic end in every objective,
     and better in one.
 
     Args:
         measured: By metric, of the candidate in question.
-        others: Id to the same of the candidates that may beat it.
+        others: Id to the same of the candidates that may dominate it.
         objectives: What is better.
     """
     mine = [_interval(measured.get(o.metric), o) for o in objectives]
@@ -109,7 +109,7 @@ def best_of(
 ) -> int | None:
     """Return the pick from a feasible front.
 
-    By each objective in turn, in order: those stay that are within its tolerance of the best of
+    By each objective, in order: those stay that are within its tolerance of the best of
     those left, by value; the last one's best is the pick. Of several with the very same value, the
     one that is better by the objectives in order, then the one with the lowest id.
 
@@ -151,7 +151,7 @@ def nearest_miss(
 
     A candidate's miss is its largest relative violation. One that was measured to its end and lacks
     a metric does not count; one that was stopped early counts by what it broke, for the rest of it
-    was not looked at because of that.
+    was not measured because of that.
 
     Args:
         rows: Id to metric values, of candidates that were measured to their end.

@@ -1,8 +1,9 @@
-"""Who may surely beat a candidate: of the feasible, those whose worst case nobody's worst beats.
+"""Which feasible candidates may dominate another: the Pareto front of their pessimistic values.
 
-Every look at a candidate asks whether another is surely better. Of a thousand feasible ones few
-can be the answer: if one's pessimistic values are no better in anything than another's, whoever
-it beats is beaten by the other, too. So only this front is kept, and grows by an outcome at a time.
+After every measurement of a candidate, it is asked whether another one dominates it. Of a thousand
+feasible candidates only a few need be compared: if one's pessimistic values are nowhere better than
+another's, the other dominates every candidate that the first one dominates. So only this front is
+stored, and it grows by one outcome at a time.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class PossibleDominators:
     def among(
         self, feasible: Mapping[int, TrialResult], reference: Measured | None
     ) -> dict[int, Measured]:
-        """Return who is on that front, with what it surely measures in each objective.
+        """Return the candidates on that front, with their bounds in each objective.
 
         Args:
             feasible: By id.

@@ -1,4 +1,4 @@
-"""What can be said of a candidate before any job.
+"""What is known of a candidate before any job.
 
 Do its passes fit, does the machine hold it, can it be as fast as it must be.
 """

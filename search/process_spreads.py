@@ -13,7 +13,7 @@ from paretune.stats.process_spread import Spread
 _MOST = 40
 """Candidates that it is learnt from: those of the same hour, and no more with a longer study."""
 _FEW = 20
-"""An interval that drew on fewer is computed anew at the end."""
+"""An interval that drew on fewer is computed again at the end."""
 
 
 def usual(outcomes: Sequence[TrialResult]) -> dict[str, Spread]:

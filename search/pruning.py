@@ -1,7 +1,7 @@
-"""What stops a candidate early: bounds that are surely broken, and who is surely better.
+"""What stops a candidate early: limits that its bounds break, and candidates that dominate it.
 
-"Surely" is a statement about what the last rung will give (`search/evidence.py`), never a
-comparison of two points.
+Both are statements about the value of the last rung (`search/evidence.py`), never comparisons of
+two points.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Stop:
 
     Attributes:
         kind: ``infeasible`` or ``pruned``.
-        reason: In words, with both numbers.
+        reason: As text, with both numbers.
         constraint: Text of the constraint that is broken, if one is.
         metrics: What it rests on.
     """
@@ -34,7 +34,7 @@ class Stop:
 
 
 def broken_limit(measured: Mapping[str, Measurement], limits: Sequence[Limit]) -> Stop | None:
-    """Return a stop if a constraint is surely broken."""
+    """Return a stop if the bounds of a metric break a constraint."""
     for limit in limits:
         m = measured.get(limit.metric)
         if m is not None and limit.surely_broken(m):
@@ -49,7 +49,7 @@ def dominated(
     others: Mapping[int, Mapping[str, Measurement]],
     objectives: Sequence[Objective],
 ) -> Stop | None:
-    """Return a stop if a feasible candidate surely beats this one in every objective."""
+    """Return a stop if the bounds of a feasible candidate are better in every objective."""
     winner = surely_dominated(measured, others, objectives)
     if winner is None:
         return None
@@ -60,7 +60,7 @@ def dominated(
     )
     return Stop(
         OutcomeKind.PRUNED,
-        f"surely beaten by candidate {winner}: {shown}",
+        f"dominated by candidate {winner}: {shown}",
         metrics=tuple(o.metric for o in objectives),
     )
 
@@ -69,8 +69,8 @@ def _surely(m: Measurement) -> str:
     if m.low is None or m.low == m.high:
         return ""
     if m.high == math.inf:
-        return f", surely at least {_num(m.low)}"
-    return f", surely between {_num(m.low)} and {_num(m.high)}"
+        return f", bounded to at least {_num(m.low)}"
+    return f", bounded to between {_num(m.low)} and {_num(m.high)}"
 
 
 def _num(value: float | None) -> str:

@@ -1,4 +1,4 @@
-"""Which candidates must be looked at again under today's constraints and objectives."""
+"""Which candidates must be tried again under today's constraints and objectives."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def to_reconsider(
 ) -> list[TrialResult]:
     """Return the outcomes whose early stop no longer holds.
 
-    The same tests that stopped them are made again on what was measured then. Neither do those
-    stand that met their constraints surely after some of the examples, if now it takes all of them.
+    The same tests that stopped them are made again on what was measured then. Results
+    are returned, too, whose constraints were met after some of the examples, if now all are needed.
 
     Args:
         outcomes: Of the study so far.
@@ -85,7 +85,7 @@ def _ran_whole(slot: EvaluatorSlot, outcome: TrialResult, slots: Sequence[Evalua
 
 
 def partly_measured(outcome: TrialResult, reference: Mapping[str, Measurement]) -> list[str]:
-    """Return the shares of which a candidate has looked at fewer examples than the baseline."""
+    """Return the shares that a candidate measured on fewer examples than the baseline."""
     return [
         name
         for name, m in (outcome.measurements or {}).items()

@@ -1,7 +1,7 @@
-"""What bandwidth and arithmetic allow: a model's roof on a device, before and after it is built.
+"""What bandwidth and arithmetic allow: a model's roofline on a device, before and after its build.
 
 The model is that of S. Williams, A. Waterman and D. Patterson, "Roofline: an insightful visual
-performance model", 2009. Decoding reads every matrix once a token, so that bytes over bandwidth
+performance model", 2009. Decoding reads every matrix once per token, so that bytes over bandwidth
 bounds it; a prompt multiplies every matrix with all its tokens, so that operations over arithmetic
 bounds it.
 
@@ -22,12 +22,12 @@ from paretune.core.traffic import WIDTHS, Traffic
 from paretune.search.constraints import Constraint
 
 CAUTION = 0.7
-"""A bound is this share of the time that the measured roof allows.
+"""A bound is this share of the time that the measured roofline allows.
 
-The measured roof may be too low: sums over an array may not be the quickest way to read, and the
-clock may have been lower, or a neighbour louder, than when the model will be measured. With 0.7 it
-may be too low by two fifths before a bound is wrong. A candidate within that is built and measured,
-which costs time and no candidate."""
+The measured roofline may be too low: sums over an array may not be the quickest way to read, and
+the clock may have been lower, or a neighbour louder, than when the model will be measured. With
+0.7 it may be too low by two fifths before a bound is wrong. A candidate within that is built and
+measured, which costs time and no candidate."""
 
 _TIMES = ("decode_ms_p50", "decode_ms_p95")
 _RATES = ("decode_tokens_per_s",)
@@ -113,7 +113,7 @@ def too_slow(
 
     Args:
         needs: What the model will read and compute; None: not known.
-        runtime: How it will be run; only the processor has a roof here.
+        runtime: How it will be run; only the processor has a roofline here.
         profile: The device's.
         constraints: As configured.
         prompts: Of each metric that is a time to a first token, the tokens of the prompt.
@@ -167,17 +167,17 @@ def roofline_entry(
     profile: DeviceProfile | None,
     measured: Mapping[str, Measurement],
 ) -> dict[str, Json]:
-    """Return what ``results.json`` says of a candidate's roof.
+    """Return the roofline entry of a candidate in ``results.json``.
 
     Args:
         needs: What the model reads and computes, with the context that was measured.
         runtime: How it was run.
-        profile: The device's; None: only what the model needs is told.
+        profile: The device's; None: only what the model needs is returned.
         measured: What was measured of it.
 
     Returns:
         ``{"bytes_per_token", "operations_per_prompt_token", "decode_share", "ttft_share"}``: a
-        share is the roof's time over the measured one (1: as fast as the device allows).
+        share is the roofline's time over the measured one (1: as fast as the device allows).
     """
     found: dict[str, Json] = {"decode_share": None, "ttft_share": None}
     if profile is not None and runtime.provider == "cpu":
@@ -199,7 +199,7 @@ def context_of(measured: Mapping[str, Measurement]) -> int:
 
 
 def share(roof_ms: float | None, measured: Measurement | None) -> float | None:
-    """Return the share of its roof that a measured time reaches; None without both."""
+    """Return the share of its roofline that a measured time reaches; None without both."""
     if roof_ms is None or measured is None or not measured.value:
         return None
     return roof_ms / measured.value

@@ -39,8 +39,8 @@ class Shortcuts:
     """What the engine saves work with; each can be turned off to see what it saves.
 
     Attributes:
-        early_stops: Measure cheaply first, and stop a candidate when a constraint is surely
-            broken or it is surely beaten.
+        early_stops: Measure cheaply first, and stop a candidate when its bounds break a constraint
+            or it is dominated.
         duplicates: Do not measure the same artifact under the same settings twice, and reuse
             its accuracy under other settings.
     """
@@ -103,14 +103,14 @@ class Recorder(Protocol):
         """Add work that ended without an outcome to what is spent."""
 
     def confirmed(self, outcome: TrialResult, key: Json) -> dict[str, Measurement] | None:
-        """Return what a candidate yielded on what was kept aside; None: it was not measured."""
+        """Return what a candidate yielded on the held-out data; None: it was not measured."""
 
     def confirm(self, outcome: TrialResult, key: Json, measured: Mapping[str, Measurement]) -> None:
-        """Make durable what a candidate yields on what was kept aside."""
+        """Make durable what a candidate yields on the held-out data."""
 
 
 class Watcher(Protocol):
-    """What is told of a search as it goes (the live display)."""
+    """What receives the events of a search (the live display)."""
 
     def candidate(self, id: int, candidate: Candidate) -> None:
         """A candidate begins."""
@@ -133,7 +133,7 @@ class SearchRun:
     """What a search is made of, and where it stands; its parts get this, not the loop.
 
     Attributes:
-        strategy: What to try next; it was told the outcomes on record already.
+        strategy: What to try next; it has received the events of earlier runs.
         target: Where jobs run.
         recorder: Where outcomes go.
         job_factory: Turns steps into jobs, and packages into folders.
@@ -143,7 +143,7 @@ class SearchRun:
         look: A candidate's prechecks.
         watcher: The display.
         on_outcome: Called after each outcome is durable (results.json, the mirror).
-        on_update: Called after each round of the finals is durable.
+        on_update: Called after each round of the re-measurement is durable.
         baseline: Digest of the baseline candidate.
         prefer: Metric to choose the best by first.
         trials: Most candidates that may run a job, in the whole study; None: no limit.
@@ -155,15 +155,15 @@ class SearchRun:
             of it.
         noise_floor: What two processes' medians of the same work differ by on this device, as a
             share; None: it was not measured.
-        measure_again: How often a measurement is made again because others had its cores.
-        watching: Sees what others take of the processor.
-        finals_s: Most seconds of the finals (`search/confirm/topk.py`); 0: none.
+        measure_again: How often a measurement is repeated because other processes used its cores.
+        watching: Observes the CPU time used by other processes.
+        finals_s: Most seconds of re-measuring the finalists (`search/confirm/topk.py`); 0: none.
         aside: What the pick is measured on at the end (`search/confirm/held_out.py`).
         again: Outcomes that do not stand today: their candidates are tried again.
         space: What may be proposed.
         builds: How many builds may be in flight.
         before_measuring: Called before each job that is not a build.
-        others_stay: Whether others had the cores in both of the last two measurements.
+        others_stay: Whether other processes used the cores in both of the last two measurements.
         out_of_time: Whether the time, and not the space or the trials, ended the search.
     """
 
@@ -211,7 +211,7 @@ class SearchRun:
         return self._derived[1]
 
     def rivals(self) -> dict[int, Mapping[str, Measurement]]:
-        """Return the feasible that may surely beat another, with what is sure of them."""
+        """Return the feasible candidates that may dominate another, with their bounds."""
         feasible, base = self.summary().feasible, self.baseline_outcome()
         return self._rivals.among(
             {o.id: o for o in self.recorder.outcomes if o.id in feasible},

@@ -1,6 +1,6 @@
-"""The standing of a growing study, at the cost of what is new.
+"""The summary of a growing study, at the cost of what is new.
 
-Where a study stands is asked at every look at a candidate, and changes with an outcome. One that is
+The summary is read at every measurement of a candidate, and changes with an outcome. One that is
 added can change the front by itself only: the front of all is the front of the one before and what
 came since. So the same derivation (`search/summary.py`) is made of those alone.
 """
@@ -17,7 +17,7 @@ from paretune.search.summary import StudySummary, summarize
 
 
 class RunningSummary:
-    """Derives standings of one study, one after another.
+    """Derives the summaries of one study, one after another.
 
     Args:
         objectives: In order of importance.
@@ -37,7 +37,7 @@ class RunningSummary:
         self._standing: StudySummary | None = None
 
     def of(self, outcomes: Sequence[TrialResult], baseline: TrialResult | None) -> StudySummary:
-        """Return the standing that `summarize` derives from the same.
+        """Return the summary that `summarize` derives from the same.
 
         Args:
             outcomes: All of them; what was there before stands in its place, if nothing changed.

@@ -39,11 +39,11 @@ class MeasurementStep:
 def measurement_steps(
     evaluators: Iterable[EvaluatorSlot], *, early_stops: bool
 ) -> list[MeasurementStep]:
-    """Return every look at a candidate, in order.
+    """Return all measurements of a candidate, in order.
 
     Args:
         evaluators: In configured order.
-        early_stops: Whether to look cheaply first; else each evaluator's last rung only.
+        early_stops: Whether to measure cheaply first; else each evaluator's last rung only.
     """
     # Speed before the dearer accuracy.
     slots = sorted(evaluators, key=lambda slot: not slot.on_device)
@@ -60,7 +60,7 @@ def measurement_steps(
 
 
 def _spread(first: Sequence[MeasurementStep]) -> list[MeasurementStep]:
-    """Return a rung's looks with the further processes of each evenly among what follows it."""
+    """Return a rung's measurements with further processes of each spread evenly after it."""
     after: list[list[MeasurementStep]] = [[] for _ in first]
     for place, look in enumerate(first):
         following = len(first) - 1 - place

@@ -3,7 +3,7 @@
 A space is a tree: a pass with a grid for each parameter, a chain of stages, or one of several
 alternatives; any stage can be optional. Sizes multiply along a chain and add over alternatives, so
 a number stands for a recipe as digits in mixed radix do. The first pass is the slowest digit and
-run-time settings are the fastest, so that neighbours share as long a prefix as they can.
+runtime settings are the fastest, so that neighbours share as long a prefix as they can.
 """
 
 from __future__ import annotations
@@ -189,7 +189,7 @@ class Space:
         They tell no candidate from another.
 
         Args:
-            others: Candidates beside the space that are to be told apart too.
+            others: Candidates beside the space that are to be distinguished, too.
         """
         values: dict[tuple[str, str], set[str]] = {}
         grids = [(slot.name, slot.grid) for slot in slots_of(self._chain)]

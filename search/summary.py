@@ -1,7 +1,7 @@
 """Where a study stands: feasible, Pareto front, best and nearest miss, derived from its outcomes.
 
 Nothing of this is stored as truth: with other constraints or objectives the same outcomes give
-another standing, which is what ``paretune pick`` does.
+another summary, which is what ``paretune pick`` does.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from paretune.search.pareto import best_of, nearest_miss, pareto_front
 
 @dataclass(frozen=True)
 class StudySummary:
-    """What can be said of a study at one moment.
+    """What is derived from the outcomes of a study at one moment.
 
     Attributes:
         limits: The constraints with the number in force; one relative to a baseline that has no
@@ -48,8 +48,8 @@ def resolve(
 ) -> tuple[tuple[Limit, ...], tuple[Constraint, ...]]:
     """Return the constraints with their numbers, and those that have none.
 
-    A baseline that did not come to its end gives no number but what is exact: its rough looks are
-    no measure for others.
+    A baseline that did not come to its end gives no number but what is exact: its rough values are
+    no reference for others.
 
     Args:
         constraints: As configured.
@@ -84,7 +84,7 @@ def summarize(
     baseline: TrialResult | None,
     prefer: str | None = None,
 ) -> StudySummary:
-    """Derive the standing of a study.
+    """Derive the summary of a study.
 
     Args:
         outcomes: All of them, in any order.

@@ -1,9 +1,9 @@
 """What is begun next, with the time that is left: nothing that cannot end in it.
 
 The baseline comes first, then what is tried again, then what the strategy proposes. A candidate
-that does not fit into the time left is set aside, and the next one is looked at: one whose prefix
-is built already takes a fraction. A part of the time is kept for the finals as soon as there is
-something for them to decide.
+that does not fit into the time left is set aside, and the next one is checked: one whose prefix
+is built already takes a fraction. A part of the time is reserved for re-measuring the finalists as
+soon as there is something to decide.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from paretune.search.strategies.base import Promote, Request, Start, View
 from paretune.search.trial_state import rung_number
 
 _MAX_FOR_FINALS = 0.25
-"""Of a study's time that is kept for its finals at most."""
+"""Largest share of a study's time that is reserved for re-measuring the finalists."""
 _BEGUN_ANYWAY_S = 2.0
-"""What takes no longer is begun while any time is left: a forecast is no surer than that."""
+"""What takes no longer is begun while any time is left: a forecast is not more exact than that."""
 _ASKING_SHARE = 0.05
 _ASKING_S = 2.0
 """How long proposals that do not fit are passed over before the search ends."""
@@ -33,7 +33,7 @@ _LISTED_SKIPPED = 50
 _LISTED_A_TRIAL = 10
 """Candidates that were ruled out before any job and are recorded: at least, and for each trial."""
 _SCANNED, _SCANNED_S = 10_000, 30.0
-"""How many more are looked at, without a record, for one that fits."""
+"""How many more are checked, without a record, for one that fits."""
 
 
 class TimeBudget:
@@ -69,11 +69,11 @@ class TimeBudget:
         """Return the seconds that what runs now may take; None: no limit."""
         return None if self._end is None else max(0.0, self._end - time.monotonic())
 
-    def keep(self, finals: float, confirmation: float = 0.0) -> None:
+    def keep(self, finalists: float, confirmation: float = 0.0) -> None:
         """From now on leave time to what comes last.
 
         Args:
-            finals: Seconds for the finals, if there is anything for them to decide; more, up to
+            finalists: Seconds to re-measure the finalists, if anything is undecided; more, up to
                 what they may take at all, if an answer about two candidates needs more.
             confirmation: Seconds for the confirmation of the pick.
         """
@@ -85,7 +85,7 @@ class TimeBudget:
         need = TopK(engine).needed_s() if engine.finals_s > 0 else None
         if need is not None:
             most = min(engine.finals_s, _MAX_FOR_FINALS * engine.time_s)
-            kept += max(finals, min(max(need, MIN_USEFUL_S), most))
+            kept += max(finalists, min(max(need, MIN_USEFUL_S), most))
         self._end = self.deadline - kept
 
     def all_for_finals(self) -> None:

@@ -300,10 +300,10 @@ class TrialRunner:
         self._keep(block, early=not look.final)
 
     def _look_again(self, package: Model, rung: Rung) -> None:
-        """At a rung's end: look at speeds again that a stop would rest on, in new processes.
+        """At a rung's end: measure again, in new processes, the speeds that a stop would rest on.
 
-        One process that met a slow spell of the machine is no reason to stop. Each look comes after
-        the rung's other measurements, and the stop stands only if all processes agree.
+        One process in a slow moment of the machine does not justify a stop. The new processes run
+        after the rung's other measurements, and the stop is made only if all processes agree.
 
         Raises:
             StoppedError: They do.
@@ -315,14 +315,14 @@ class TrialRunner:
             self._stop_early()
 
     def _by_example(self, package: Model, slot: EvaluatorSlot, rung: Rung) -> bool:
-        """Look at more and more examples, until all of them could change nothing.
+        """Measure more and more examples, until the others could change nothing.
 
         Returns:
-            True if no more is needed: each constraint on these metrics is surely met, and no
-            objective is among them. False if all examples are to be looked at.
+            True if no more is needed: the bounds of these metrics meet each constraint, and no
+            objective is among them. False if all examples are to be measured.
 
         Raises:
-            StoppedError: A constraint is surely broken, or another candidate surely better.
+            StoppedError: The bounds break a constraint, or another candidate dominates it.
         """
         engine = self._search
         if self._stops.off:
@@ -378,7 +378,7 @@ class TrialRunner:
         return self._jobs.value(job, running)
 
     def _stop_early(self) -> None:
-        """End here if a constraint is surely broken or another candidate surely better."""
+        """End here if the bounds break a constraint or another candidate dominates this one."""
         stop = self._stops.stop(self._measured)
         if stop is not None:
             raise StoppedError(stop.kind, stop.reason, constraint=stop.constraint)

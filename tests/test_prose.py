@@ -35,6 +35,7 @@ CLEAN = (
     "paretune/reporting",
     "paretune/store",
     "paretune/testing",
+    "search",
 )
 # What is still to be rewritten.
 TO_COME = (
@@ -51,7 +52,6 @@ TO_COME = (
     "paretune/study",
     "evaluators",
     "passes",
-    "search",
     "targets",
 )
 

@@ -103,7 +103,7 @@ def _study(rng: np.random.Generator, form: str, n: int) -> dict[str, Any]:
     world = draw_world(rng, form)
     found = outcomes(answers(world, n, rng), world.ms, seed=int(rng.integers(1 << 30)))
     summary = summarize(found, objectives, (), found[0])
-    told = confidence(found, summary, objectives, found[0], foresee=False)
+    told = confidence(found, summary, objectives, found[0], find_examples=False)
     assert told is not None
     assert told.probability is not None
     bias = selection_bias(found, summary, objectives, (), found[0])

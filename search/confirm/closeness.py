@@ -1,7 +1,8 @@
-"""Who is measured on in the finals: those that may be the choice after all, the likeliest first.
+"""Which candidates are measured again: those that may be the pick, the likeliest first.
 
-A few can be. The choice is open between the pick and whoever overlaps with it: not surely worse by
-more than the tolerance in any objective. Of the others, those that are least far from that.
+Only a few can be. The pick is open between the current one and the candidates whose intervals
+overlap with it, so that they may be within the tolerance in every objective. Of the others, those
+that are nearest to it come first.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def likeliest_first(
 def nearest_to_limits(
     ids: Iterable[int], measured: Mapping[int, Measured], limits: Sequence[Limit]
 ) -> int | None:
-    """Return who misses its limits by least; None if there is nobody."""
+    """Return the candidate that misses its limits by least; None if there is none."""
 
     def miss(id: int) -> tuple[float, int]:
         found = (measured[id].get(limit.metric) for limit in limits)
@@ -51,7 +52,7 @@ def nearest_to_limits(
 
 
 def _apart(a: Measured, b: Measured, objective: Objective) -> tuple[float, float]:
-    """Return how far two surely are apart beyond the tolerance, and by their points; as shares."""
+    """Return by how much two intervals differ beyond the tolerance, and two points; as shares."""
     mine, other = a.get(objective.metric), b.get(objective.metric)
     if mine is None or other is None or mine.value is None or other.value is None:
         return 0.0, 0.0

@@ -1,9 +1,10 @@
 """How probable it is that the pick is what it was picked for.
 
 That is: within the first objective's tolerance of the best feasible candidate, within the next
-one's of the best of those left, and so on; and on the right side of each limit. All rivals are
-looked at together, so that the best of many lucky ones is not taken for better than it is
-(`search/confirm/joint.py`); a limit relative to the baseline is looked at on the same examples.
+one's of the best of those left, and so on; and on the right side of each limit. All
+candidates that may dominate it are drawn together, so that the best of many lucky ones is not taken
+for better than it is (`search/confirm/joint.py`). A limit relative to the baseline is compared on
+the same examples.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ _MAX_COMPARED = 400
 _FAR = 8.0
 """Standard errors beyond the tolerance from which on a candidate cannot be the best."""
 _MAX_TIMES = 1000.0
-"""More examples than so many times today's are nobody's."""
+"""No larger number of examples is proposed, as a multiple of today's."""
 
 
 @dataclass(frozen=True)
@@ -106,10 +107,10 @@ class _Question:
     baseline: int | None
     errors: dict[str, Errors]
     settled: Mapping[str, bool] = field(default_factory=dict)
-    """Limits that the rounds of the finals have an answer to, for the pick."""
+    """Limits that the rounds of the re-measurement decide for the pick."""
 
     def unknown(self, metric: str) -> str | None:
-        """Return why nothing can be said of the pick's error on a metric."""
+        """Return why the pick's error on a metric is unknown."""
         e = self.errors[metric]
         if self.pick in e.unknown:
             return f"{metric} has no interval"
@@ -125,7 +126,7 @@ def confidence(
     baseline: TrialResult | None,
     prefer: str | None = None,
     *,
-    foresee: bool = True,
+    find_examples: bool = True,
 ) -> PickConfidence | None:
     """Return how sure the pick is; None if there is none.
 
@@ -135,7 +136,7 @@ def confidence(
         objectives: In order of importance.
         baseline: The one that limits are relative to.
         prefer: Metric that the pick was chosen by first.
-        foresee: Whether to look for the number of examples that would settle it.
+        find_examples: Whether to search for the number of examples that would settle it.
     """
     if summary.best is None:
         return None
@@ -144,7 +145,7 @@ def confidence(
     within, limits, whole = answer.parts()
     examples = max((e.examples for e in question.errors.values()), default=0)
     needed, note = None, None
-    if foresee and whole is not None and whole < SETTLED:
+    if find_examples and whole is not None and whole < SETTLED:
         needed, note = _needed(question, examples)
     return PickConfidence(summary.best, whole, within, limits, examples, needed, note)
 
@@ -215,7 +216,7 @@ def _settled(
     pick: TrialResult,
     baseline: TrialResult | None,
 ) -> Iterator[tuple[str, bool]]:
-    """Yield the limits that the rounds of the finals answer for the pick, as `borderline` does."""
+    """Yield the limits that the re-measurement decides for the pick, as `borderline` does."""
     finalists = in_rounds(outcomes)
     if not any(o.id == pick.id for o in finalists):
         return

@@ -1,9 +1,9 @@
 """The pick is measured once more, on data that no choice has seen.
 
-What was chosen for its value looks better than it is. So a part of the data is kept aside
-(`split: {confirm}`): after the finals the pick, and nobody else, is measured on it. The result is
-kept beside the candidate, never among what candidates are compared by. If a search that goes on
-picks another one, that one is measured, too.
+What was chosen for its value looks better than it is. So a part of the data is held out
+(`split: {confirm}`): after the re-measurement of the finalists only the pick is measured on it. The
+result is stored beside the candidate, never among the values that candidates are compared by. If a
+continued search picks another one, that one is measured, too.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from paretune.search.run import OutOfTimeError, SearchRun
 
 
 class Confirmation:
-    """Measures the pick on what was kept aside, if that was not done before.
+    """Measures the pick on the held-out data, if that was not done before.
 
     Args:
         engine: The search.
@@ -44,8 +44,8 @@ class Confirmation:
         left = engine.left()
         if left is not None and left < seconds_of(engine):
             self._note(
-                f"no time is left to measure the pick (candidate {best}) on what was kept "
-                "aside; the same command with a larger --time does"
+                f"no time is left to measure the pick (candidate {best}) on the held-out "
+                "data; the same command with a larger --time does"
             )
             return
         start = time.perf_counter()
@@ -54,8 +54,8 @@ class Confirmation:
         except OutOfTimeError:
             engine.target.cancel()
             self._note(
-                f"the time ran out while the pick (candidate {best}) was measured on what "
-                "was kept aside; the same command with a larger --time does it"
+                f"the time ran out while the pick (candidate {best}) was measured on the "
+                "held-out data; the same command with a larger --time does it"
             )
             return
         if measured is None:
@@ -66,7 +66,7 @@ class Confirmation:
         engine.on_update(engine.summary())
 
     def _measure(self, outcome: TrialResult) -> dict[str, Measurement] | None:
-        """Return what the pick yields, by metric; None if a job failed, which is told."""
+        """Return what the pick yields, by metric; None if a job failed, which is reported."""
         engine, candidate = self._engine, outcome.candidate
         built = self._well(engine.submit(engine.job_factory.build(candidate)))
         if built is None:
@@ -104,8 +104,7 @@ class Confirmation:
         if result.status is JobStatus.OK:
             return result
         self._note(
-            f"the pick could not be measured on what was kept aside: {result.status}: "
-            f"{result.reason}"
+            f"the pick could not be measured on the held-out data: {result.status}: {result.reason}"
         )
         return None
 
@@ -114,7 +113,7 @@ class Confirmation:
 
 
 def seconds_of(engine: SearchRun) -> float:
-    """Return about how long the pick takes on what was kept aside; 0 if nothing was.
+    """Return the estimated seconds of the pick on the held-out data; 0 if there is none.
 
     As long as the slowest candidate took on the evaluator's own data, in proportion.
     """

@@ -3,11 +3,11 @@
 Candidates that answered the same examples err together: their errors' covariance is that of their
 scores over the examples. Speeds err each on their own, by their intervals; a size does not err.
 
-Whoever is chosen among many for its value was probably lucky with its examples. How much is a
-question of how far apart the true values lie, which is not known. So the draws are made under each
+A candidate that is chosen among many for its value was probably lucky with its examples. How much
+depends on how far apart the true values lie, which is not known. So the draws are made under each
 of several spreads of the true values (a normal prior about a common mean, its spread from a tenth
 to ten times of what one candidate errs by, and one without bounds), and an answer holds if it
-holds under every spread that the measured values do not speak against.
+holds under every spread that is plausible for the measured values.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, np.dtype[np.float64]]
 
 ONE_SIDED = 0.95
-"""With which a candidate is surely on one side of a limit."""
+"""Confidence from which a candidate counts as on one side of a limit."""
 MIN_COUNT = 20
 """Examples below which the errors' distribution is not known well enough."""
 _SPREADS = 9
@@ -206,7 +206,7 @@ class Draws:
         self._covariance = None if errors.covariance is None else errors.covariance * share
 
     def plain(self) -> Array:
-        """Return draws about the measured values, a column a candidate."""
+        """Return draws about the measured values, one column per candidate."""
         import numpy as np
 
         e = self._errors
@@ -225,7 +225,7 @@ class Draws:
         return drawn
 
     def shrunk(self, among: Sequence[int]) -> list[Array]:
-        """Return draws under each plausible spread of the true values, a column a candidate.
+        """Return draws under each plausible spread of the true values, one column per candidate.
 
         Args:
             among: Columns of those that the choice is among; the others are drawn plainly.
@@ -235,7 +235,7 @@ class Draws:
         return [drawn for likelihood, drawn in found if likelihood >= most - _IMPLAUSIBLE]
 
     def likeliest(self, among: Sequence[int]) -> Array:
-        """Return draws under the likeliest spread of the true values, a column a candidate.
+        """Return draws under the likeliest spread of the true values, one column per candidate.
 
         Args:
             among: Columns of those that the choice is among.

@@ -71,7 +71,7 @@ class InterleavedRounds:
             try:
                 results = self._runner.round(self._order, partial(self._job, slot))
             except NotMeasuredError as error:
-                self._engine.watcher.note(f"finals ended: {error}")
+                self._engine.watcher.note(f"the re-measurement of the finalists ended: {error}")
                 return None
             for id, (result, seen) in results.items():
                 block = by_metric(result.value)

@@ -36,7 +36,7 @@ class SelectionBias:
     Attributes:
         metric: The metric.
         raw: As measured.
-        bias: By how much the measured value of whoever is chosen exceeds the true one.
+        bias: By how much the measured value of the chosen candidate exceeds the true one.
         corrected: Without it.
     """
 

@@ -1,10 +1,11 @@
-"""Finals: who might be on the front is measured on, in turns, until that is known.
+"""The finalists are measured again, interleaved, until it is known which one is better.
 
-A search measures each candidate in its own minute. Those that the choice is between, those that
-one more look at a speed could make feasible, and the baseline then run in rounds: every one once,
-each in a new process, side by side in short turns, so that what the machine does meanwhile hits all
-alike. Rounds go on until every pair is told apart or found the same on every speed that counts, and
-every speed is on a sure side of its limit, or until the time for it is used up.
+A search measures each candidate in its own minute. The candidates that the pick is between, those
+that another measurement of a speed could make feasible, and the baseline then run in rounds: each
+once per round, in a new process, interleaved in short blocks, so that disturbances of the machine
+affect all of them equally. Rounds continue until every pair is distinguished or found the same on
+every speed that counts, and every speed is decided to be on one side of its limit, or until the
+time for it is used up.
 """
 
 from __future__ import annotations
@@ -79,15 +80,15 @@ class TopK:
             return
         if end - time.monotonic() < MIN_USEFUL_S:
             self._engine.watcher.note(
-                f"no finals: no time is left to measure candidates {', '.join(map(str, ids))} in "
-                "turns; the same command with a larger --time does"
+                f"the finalists are not measured again: no time is left for candidates "
+                f"{', '.join(map(str, ids))}; the same command with a larger --time does"
             )
             return
         ids = self._affordable(ids, end - time.monotonic())
         if not ids:
             return
         self._engine.watcher.note(
-            f"finals: candidates {', '.join(map(str, ids))} are measured in turns"
+            f"the finalists are measured again, interleaved: candidates {', '.join(map(str, ids))}"
         )
         try:
             with ExitStack() as stack:
@@ -148,8 +149,8 @@ class TopK:
         lost = sorted(asked - yielded)
         if lost:
             self._engine.watcher.note(
-                f"finals: {', '.join(lost)} cannot be measured in short turns; the intervals of "
-                "the search stand"
+                f"{', '.join(lost)} cannot be measured in short interleaved blocks; the finalists "
+                "keep the intervals of the search"
             )
         self._objectives = [o for o in self._objectives if o.metric in yielded]
         self._asked = [(id, text) for id, text in self._asked if limits[text].metric in yielded]
@@ -178,8 +179,8 @@ class TopK:
     def _affordable(self, ids: Sequence[int], seconds: float, pace: float = 1.0) -> list[int]:
         """Return as many of them as there can be an answer about.
 
-        Fewer rounds than `least_rounds` say nothing, however far apart two are. A baseline that is
-        surely beaten, and that no speed's limit is relative to, is the first to be left out.
+        Fewer rounds than `least_rounds` decide nothing, however far apart two are. A baseline that
+        is dominated, and that no speed's limit is relative to, is the first to be left out.
 
         Args:
             ids: Who may take part.
@@ -198,9 +199,9 @@ class TopK:
         self._asked = [(id, text) for id, text in self._asked if id in some]
         if not some or set(ids) - set(some) - set(spared):
             who = f"only {len(some)} of them" if some else "none of them"
-            what = "can be told apart" if len(ids) > 1 else "is known to meet its limit"
+            what = "can be distinguished" if len(ids) > 1 else "is known to meet its limit"
             self._engine.watcher.note(
-                f"finals: {len(ids)} candidates may be the choice, but {who} {what} "
+                f"{len(ids)} candidates may be the pick, but {who} {what} "
                 f"in {seconds:.0f} s; `search: {{finals: 5m}}` gives them more"
             )
         return some
@@ -218,7 +219,7 @@ class TopK:
         return rounds * sum(map(self._block_s, ids)) <= seconds
 
     def _spared(self, base: Sequence[int], others: Sequence[int]) -> bool:
-        """Return whether the finals can do without the baseline: nothing is asked of it."""
+        """Return whether the baseline can be left out: no question is about it."""
         relative = [c for c in self._engine.constraints if c.relative is not None]
         if any(c.metric in self._speeds for c in relative):
             return False
@@ -295,7 +296,7 @@ class TopK:
         return limit_alpha(self._entrants(ids), count)
 
     def _entrants(self, ids: Sequence[int]) -> int:
-        """Return among how many the error is shared: those of earlier finals count, too."""
+        """Return among how many the error is shared: those of earlier rounds count, too."""
         return len({*ids, *(o.id for o in in_rounds(self._engine.recorder.outcomes))})
 
     def _round(self, rounds: InterleavedRounds) -> bool:
@@ -357,7 +358,9 @@ class TopK:
         if result.status is JobStatus.CANCELLED:
             raise KeyboardInterrupt
         if result.status is not JobStatus.OK:
-            engine.watcher.note(f"no finals: {result.status}: {result.reason}")
+            engine.watcher.note(
+                f"the finalists are not measured again: {result.status}: {result.reason}"
+            )
             return None
         built = Model.from_json(result.value["model"])
         package = stack.enter_context(engine.job_factory.packaged(built, candidate.runtime))

@@ -1,8 +1,8 @@
 """Optuna's samplers as strategies: they propose; what was seen is decided by our own numbering.
 
 Optuna 5.0: a resumed sampler does not repeat the undisturbed run. Each ask therefore gets a fresh
-sampler, seeded from the seed and how much was told, on an in-memory study rebuilt from what was
-told; a sampled search goes on after an interruption exactly as it would have without one.
+sampler, seeded from the seed and the number of results, on an in-memory study rebuilt from these
+results; a sampled search goes on after an interruption exactly as it would have without one.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _TRIES = 8
 _BROKEN_MOST = 1e9
-"""What an infinite violation is told as: Optuna adds violations up."""
+"""Value of an infinite violation for Optuna, which adds violations up."""
 
 
 class _Sampled:
@@ -90,7 +90,7 @@ class _Sampled:
         return propose(self._space, choose)
 
     def _history(self, sampler: BaseSampler) -> Study:
-        """Return a study of what was told."""
+        """Return a study of the results so far."""
         import optuna
 
         study = optuna.create_study(
@@ -100,7 +100,7 @@ class _Sampled:
         return study
 
     def _learn(self, trial: FrozenTrial) -> None:
-        """Add what was told to what the sampler is given."""
+        """Add a result to those that the sampler receives."""
         self._trials.append(trial)
 
     def _any_unseen(self, draw: random.Random) -> Candidate | None:
@@ -183,7 +183,7 @@ class Nsga2Search(_Sampled):
 
     Optuna derives each generation's parents from the one before, back to the first. Here they are
     selected once, when a generation is full: the sampler is given the parents as a generation 0,
-    and what was told since as its children, so that a proposal costs the same after ten thousand.
+    and the results since then as its children, so that a proposal costs as much as at first.
     """
 
     # A generation. Optuna's default of 50 would be most of a search that trains.

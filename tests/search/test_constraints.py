@@ -106,7 +106,7 @@ def test_without_an_interval_only_an_exact_value_is_sure() -> None:
         ("exact_match >= baseline * 0.95", 0.0, "is 0, and a factor of 0 is 0"),
         ("ms <= baseline * 2", 0.0, "is 0, and a factor of 0 is 0"),
         ("reward >= baseline * 0.9", -5.0, "is negative (-5)"),
-        ("ms <= baseline * 0", 3.0, "a factor of 0 says nothing"),
+        ("ms <= baseline * 0", 3.0, "a factor of 0 cancels the baseline"),
         ("exact_match >= baseline * 0.95", 0.5, None),
         ("exact_match >= baseline - 0.01", 0.0, None),
         ("exact_match >= 0", 0.0, None),

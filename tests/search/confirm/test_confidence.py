@@ -172,7 +172,7 @@ def test_who_says_that_it_is_sure_is_right() -> None:
         truth = 0.8 - rng.exponential(0.02, 8)
         outcomes = study(truth.tolist(), (10 * np.exp(rng.normal(0, 0.3, 8))).tolist(), 400, rng)
         summary = summarize(outcomes, OBJECTIVES, (), outcomes[0])
-        found = confidence(outcomes, summary, OBJECTIVES, outcomes[0], foresee=False)
+        found = confidence(outcomes, summary, OBJECTIVES, outcomes[0], find_examples=False)
         assert found is not None
         assert found.probability is not None
         if found.probability >= 0.95:

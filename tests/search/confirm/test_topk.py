@@ -265,7 +265,7 @@ def test_too_little_time_for_an_answer_is_not_spent(tmp_path: Path) -> None:
     engine.watcher.note = told.append  # type: ignore[method-assign]
     engine.run()
     assert all(last_round(o.measurements or {}) == 0 for o in engine.recorder.outcomes)
-    assert "none of them can be told apart in 6 s" in told[-1]
+    assert "none of them can be distinguished in 6 s" in told[-1]
     assert "finals: 5m" in told[-1]
 
 
@@ -386,7 +386,9 @@ def test_what_a_round_does_not_yield_is_not_waited_for(tmp_path: Path) -> None:
     engine.watcher.note = told.append  # type: ignore[method-assign]
     engine.run()
     assert engine.target.jobs.count("generation:full") == 8, "one round"  # type: ignore[attr-defined]
-    assert any("decode_ms_p50 cannot be measured in short turns" in line for line in told)
+    assert any(
+        "decode_ms_p50 cannot be measured in short interleaved blocks" in line for line in told
+    )
 
 
 def test_time_is_kept_for_finals_and_their_absence_is_told(tmp_path: Path) -> None:
@@ -399,4 +401,8 @@ def test_time_is_kept_for_finals_and_their_absence_is_told(tmp_path: Path) -> No
     short = _engine(tmp_path, pair, NoisyTarget(), time_s=4.0)
     short.watcher.note = told.append  # type: ignore[method-assign]
     short.run()
-    assert [line for line in told if line.startswith("no finals: no time is left")]
+    assert [
+        line
+        for line in told
+        if line.startswith("the finalists are not measured again: no time is left")
+    ]
