@@ -16,10 +16,10 @@ from paretune.data.context import Context
 
 
 class TurnClient(Protocol):
-    """Whom to ask before each bit of timing, where several jobs take turns."""
+    """Asked before each piece of timing, where several jobs are interleaved."""
 
     def turn(self) -> AbstractContextManager[None]:
-        """Wait until nobody else runs; what is in the context runs alone."""
+        """Wait until no other job runs; the body of the context runs alone."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Budget:
 
     Attributes:
         seconds: Stop sampling after about this long (the result then says how many samples).
-        examples: Look at no more than so many examples; None: all.
+        examples: Measure at most so many examples; None: all.
         block: True if this is one of many processes that are set against each other: only what they
             have in common is measured then, and what takes long by itself is left out (without a
             value, with that as its reason).

@@ -1,7 +1,7 @@
 """A process that serves a model and nothing else: what it takes to load it, and in memory.
 
 `main`, called with FOLDER KIND THREADS, prints ``{"load_s", "peak_memory_mb"}`` as JSON. It imports
-the run-time alone.
+the runtime alone.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def told_by(
 
 
 def probe(folder: Path, kind: str, threads: int) -> dict[str, float]:
-    """Load a model, generate a few tokens, and look at what that took.
+    """Load a model, generate a few tokens, and measure time and memory.
 
     Returns:
         ``load_s``: wall seconds from the import being done to the model being loaded;

@@ -1,4 +1,4 @@
-"""The contract of a pass, and what a pass is told about models, devices and its surroundings."""
+"""The contract of a pass, and what a pass gets: models, devices, its context."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Pass(Protocol):
             reference. What it returns replaces `Estimate.seconds`.
 
     It may also have a method ``fidelity(params) -> Fidelity``, what its output is to its input. A
-    pass without one is not compared with what it builds from, and that is said. If it both
+    pass without one is not compared with what it builds from, and a note says so. If it both
     translates and rounds, it may have ``sketch(model, params, context) -> tuple[Model, Model] |
     None``, which writes into ``context.scratch`` a small model of the same structure and its build
     in full precision: what rounding hides in the large model is seen in the small one; and

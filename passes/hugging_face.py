@@ -15,7 +15,7 @@ from paretune.models.remote_code import explained
 def use_all_cores() -> None:
     """Let PyTorch compute with every physical core that this process may use.
 
-    Threads are a run-time setting of the model; a pass takes what is there.
+    Threads are a runtime setting of the model; a pass uses all cores.
     """
     import torch
 
@@ -80,7 +80,7 @@ def note_tying(network: Any) -> None:
     """Have a network's configuration say whether its embedding and head share their weights.
 
     A configuration may say that they do where the file holds two matrices: the network then has
-    two, and whoever saves it or works on it would make one of them.
+    two, and code that saves or changes it would make one of them.
     """
     embedding, head = network.get_input_embeddings(), network.get_output_embeddings()
     one, other = getattr(embedding, "weight", None), getattr(head, "weight", None)

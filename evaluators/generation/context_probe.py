@@ -1,7 +1,7 @@
 """A process that holds a long context and nothing else: what that takes in memory.
 
 `main`, given the payload as its input, prints ``{"peak_memory_mb"}`` as JSON. Like `probe`, it
-imports the run-time alone: a worker's own peak would hold what else the worker imported.
+imports the runtime alone: a worker's own peak would hold what else the worker imported.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _TIMEOUT_S = 600
 
 
 def context_probe(payload: dict[str, Any]) -> dict[str, float]:
-    """Fill a model's context once a stream, decode a few tokens, and look at the memory.
+    """Fill a model's context once per stream, decode a few tokens, and read the peak memory.
 
     Args:
         payload: ``model`` and ``runtime`` as JSON, ``tokens`` before the first that is decoded,

@@ -326,8 +326,8 @@ def _median_ms(request: Request) -> float:
 def _decode_times(requests: Iterable[Request], streams: int) -> list[float]:
     """Return what counts as decode latency: each token's, or under load each request's mean token.
 
-    Streams that take turns have many quick tokens and a few that wait long: the median token would
-    say that nobody waits.
+    Interleaved streams have many quick tokens and a few that wait long: the median token would
+    hide the waiting.
     """
     if streams == 1:
         return [value for request in requests for value in request.decode]

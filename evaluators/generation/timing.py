@@ -1,9 +1,9 @@
 """How anything is timed inside one process: the protocol ``device-2``.
 
 Warm-up by count *and* time; then samples until floors on their count *and* on the duration are
-met, or the time is up. Every sample is kept: outliers are counted, drift over the run is told,
-nothing is dropped. What one process cannot know (how another would have come out) is the parent's
-to find, by running several.
+met, or the time is up. Every sample is kept: outliers are counted, drift over the run is reported,
+nothing is dropped. One process cannot know how much another would differ; the parent finds that out
+by running several.
 """
 
 from __future__ import annotations

@@ -123,7 +123,7 @@ def _arrays(
     for name, (kind, known) in inputs.items():
         if "(" in kind:
             raise InvalidArtifactError(
-                f"latency: the input {name!r} is no array of numbers: {kind}"
+                f"latency: the input {name!r} is not an array of numbers: {kind}"
             )
         shape = params.shapes.get(name, [1 if size is None else size for size in known])
         floats = kind.startswith("float")

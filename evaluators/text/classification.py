@@ -32,7 +32,7 @@ class ClassificationParams(Params):
         None, "The labels to choose from; by default the answers in the data.", search="none"
     )
     rough_examples: int = parameter(
-        48, "Examples of the first, rough look.", unit="examples", search="none", ge=8
+        48, "Examples at the rung `rough`.", unit="examples", search="none", ge=8
     )
 
 
@@ -59,8 +59,8 @@ class Classification(ExampleEvaluator[int]):
     """Share of examples whose most likely label is the right one.
 
     A label's score is the summed log-probability of all its tokens and the end token, tokenized
-    as in training. Examples are taken in one fixed shuffled order, so that the rough look is a fair
-    sample, and the full look goes on where the rough one stopped.
+    as in training. Examples are taken in one fixed shuffled order, so that the rung `rough` is a
+    fair sample, and the rung `full` continues where it stopped.
     """
 
     name = "classification"

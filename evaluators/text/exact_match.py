@@ -25,7 +25,7 @@ class ExactMatchParams(Params):
     )
     ignore_case: bool = parameter(False, "Upper and lower case are the same.", search="none")
     rough_examples: int = parameter(
-        32, "Examples of the first, rough look.", unit="examples", search="none", ge=8
+        32, "Examples at the rung `rough`.", unit="examples", search="none", ge=8
     )
 
 

@@ -31,7 +31,7 @@ class PerplexityParams(Params):
     data: str = parameter(..., "Data set with the text, such as `wiki`.", search="none")
     window: int = parameter(
         256,
-        "Tokens that are scored together; each window begins anew. Never more than the "
+        "Tokens that are scored together; each window starts without context. Never more than the "
         "model's context holds.",
         unit="tokens",
         search="none",

@@ -115,7 +115,7 @@ class DataCatalog:
         return next(islice(self._rows(spec, _place_in(spec, part))[0], number, None))
 
     def kept_aside(self, ref: str) -> str | None:
-        """Return the reference of what is kept aside of a data set; None if nothing is.
+        """Return the reference of the held-out part of a data set; None if nothing is held out.
 
         Args:
             ref: Any reference of the data set: the whole, or a part.
@@ -189,7 +189,7 @@ class DataCatalog:
         return tuple(found)
 
     def overlap(self, train: str, test: str) -> str | None:
-        """Return what is to be told if two references share texts; None if they do not.
+        """Return a warning if two references share texts; None if they do not.
 
         A split never does; files that come divided, or a whole data set beside its part, may.
         """
@@ -200,7 +200,8 @@ class DataCatalog:
             return None
         return (
             f"{len(shared)} of {len(examples)} rows of {test} have a text that {train} has too, "
-            f"such as {_text_of(shared[0])[:60]!r}: what is measured on them says little"
+            f"such as {_text_of(shared[0])[:60]!r}: a metric on them does not show how the "
+            "model does on new text"
         )
 
     def _load(self, ref: str) -> Dataset:
@@ -315,10 +316,10 @@ def same_text(text: str) -> str:
 
 
 def _divide(split: Split, data: ReadData) -> dict[str, list[Example]]:
-    """Return train, test and what is kept aside; all examples of a group are on one side.
+    """Return train, test and the held-out part; all examples of a group are in one part.
 
-    Groups are shuffled by the seed and go to the test side until it has its share of them, then to
-    the one that is kept aside: with or without it the test side is the same.
+    Groups are shuffled by the seed and go to the test part until it has its share of them, then to
+    the held-out part: the test part is the same with or without a held-out part.
     """
     keys = [same_text(group) for group in data.groups]
     groups = sorted(set(keys), key=lambda key: hashlib.sha256(key.encode()).digest())

@@ -20,7 +20,7 @@ def _silent(progress: Progress) -> None:
 
 @dataclass(frozen=True)
 class Context:
-    """A pass's surroundings in the worker.
+    """What a pass runs with in the worker.
 
     Attributes:
         out: An empty folder; what the pass leaves there is the new model.

@@ -122,7 +122,7 @@ class ConversationEncoder:
         if not spans or spans[0][0] == 0:
             raise ConversationError(
                 "the template's {% generation %} marks no token of the assistant's turns",
-                "Mend chat_template in the model's folder: the marks go around what the assistant "
+                "Fix chat_template in the model's folder: the marks go around what the assistant "
                 "generates.",
             )
         return ConversationTokens(tuple(ids), spans)

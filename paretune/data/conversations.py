@@ -1,6 +1,6 @@
 """A conversation in a data file: turns as OpenAI or as ShareGPT write them, checked for shape.
 
-How turns become tokens is told by the model's template; here is what can be told without a model.
+The model's template says how turns become tokens; this module checks what needs no model.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def turns_of(value: Any) -> Conversation:
         try:
             value = parse_json(value, unique=True)
         except ValueError as error:
-            raise ConversationError(f"is text that is no JSON: {error}") from error
+            raise ConversationError(f"is text that is not JSON: {error}") from error
     if not isinstance(value, (list, tuple)):
         raise ConversationError(f"is {type(value).__name__}, expected a list of turns")
     if not value:

@@ -1,4 +1,4 @@
-"""Examples as token ids: in one way, wherever they are learned from, scored or looked at.
+"""Examples as token ids: in one way, for training, scoring and checks.
 
 A prompt that is too long is cut in one way, too: the longest column's text loses its beginning, at
 a word's border where one is near. What the template puts around it, the chat template's head, the

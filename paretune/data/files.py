@@ -1,4 +1,4 @@
-"""Reads rows from files and from the hub; a broken line is told by its number."""
+"""Reads rows from files and from the hub; the error for a broken line gives its number."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ def _separated(path: Path, lines: Iterator[str], delimiter: str) -> Iterator[Row
 
 
 def _each_once(path: Path, names: Sequence[str]) -> None:
-    """Refuse columns of the same name: nobody could say which one is meant.
+    """Refuse columns of the same name: it would not be known which one is meant.
 
     Raises:
         DataError: A name comes twice. Columns without any cannot be named, and do not matter.

@@ -1,4 +1,4 @@
-"""The lines of a text file as they are decoded, one after another; what is no text is told."""
+"""The decoded lines of a text file, one after another; bytes that are not text are refused."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _line(path: Path, number: int, raw: bytes) -> str:
     if "\0" in text:
         raise DataError(
             f"{path}: line {number} holds a NUL byte, which no text has",
-            hint="If it is UTF-16, save it as UTF-8; else the file is damaged or is no text.",
+            hint="If it is UTF-16, save it as UTF-8; else the file is damaged or is not text.",
         )
     return text
 

@@ -15,21 +15,21 @@ def parquet_columns(path: Path) -> list[str]:
     """Return the names of a file's columns, as they stand in it.
 
     Raises:
-        DataError: It is no Parquet file.
+        DataError: It is not a Parquet file.
     """
     with _Opened(path) as file:
         return list(file.schema_arrow.names)
 
 
 def parquet_rows(path: Path, columns: Sequence[str] | None) -> Iterator[dict[str, Any]]:
-    """Yield rows; whoever takes no more has nothing more read.
+    """Yield rows; nothing is read beyond the rows that the caller takes.
 
     Args:
         path: The file.
         columns: Those to read; None: all.
 
     Raises:
-        DataError: It is no Parquet file, or holds values that Python does not have.
+        DataError: It is not a Parquet file, or holds values that Python does not have.
     """
     with _Opened(path) as file:
         names = file.schema_arrow.names

@@ -1,4 +1,4 @@
-"""Rows become examples: every value that is used is text, or its row and column are told."""
+"""Rows become examples: every value that is used is text, or the error names its row and column."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def read_examples(spec: DataSpec, rows: Iterable[Row], file: str) -> ReadData:
         file: Where from, for messages.
 
     Raises:
-        DataError: A column is missing, a value is no text, an answer is empty, a conversation has
+        DataError: A column is missing, a value is not text, an answer is empty, a conversation has
             another shape, or there is more than can be held.
     """
     reader = _Reader(spec, file)
@@ -220,7 +220,7 @@ class _Reader:
 
 
 def rows_told(rows: Sequence[int], verb: tuple[str, str] = ("is", "are")) -> str:
-    """Return 0-based rows in words: ``row 3 is``, or ``12 rows (3, 7, 9, ...) are``.
+    """Return 0-based rows as text: ``row 3 is``, or ``12 rows (3, 7, 9, ...) are``.
 
     Args:
         rows: At least one.

@@ -27,7 +27,7 @@ class Split(BaseModel):
         None,
         gt=0,
         lt=1,
-        description="Share of the distinct texts that is kept aside, as `.confirm`: nothing is "
+        description="Share of the distinct texts that is held out, as `.confirm`: nothing is "
         "trained, measured or chosen on it, and at the end the pick is measured on it.",
     )
 

@@ -34,7 +34,7 @@ class Scores:
 
 
 def scores(measured: Measurement | None) -> Scores | None:
-    """Return a metric's scores by example; None if it is no mean over examples.
+    """Return a metric's scores by example; None if it is not a mean over examples.
 
     Args:
         measured: With raw samples.

@@ -1,8 +1,8 @@
-"""What a share of right answers will be on all examples, while only some of them were looked at.
+"""What a share of right answers will be on all examples, after only some of them were measured.
 
 Examples are drawn without replacement, in one random order that is the same for every model. For
 the number of right ones among all, the ratio of a prior to the posterior is a martingale; the
-numbers that it does not rule out bound the final count, however often one looks (Waudby-Smith and
+numbers that it does not rule out bound the final count, at every step at once (Waudby-Smith and
 Ramdas, "Confidence sequences for sampling without replacement", 2020).
 
 The first examples may be hard ones, for every model alike. So they are counted in two parts: those
@@ -36,7 +36,7 @@ def count_bounds(total: int, seen: int, right: int, alpha: float) -> tuple[int, 
 
     Args:
         total: All examples.
-        seen: Those looked at.
+        seen: Those measured.
         right: The right ones among them.
         alpha: Probability that the bounds ever miss.
     """
@@ -61,7 +61,7 @@ def final_bounds(
     Args:
         measured: On some examples; ``details.rows`` says which, `samples` whether each is right.
         reference: Another model's on all of them.
-        alpha: Probability that the bounds ever miss, whenever one looks.
+        alpha: Probability that the bounds ever miss, at any step.
 
     Returns:
         Low and high; None where the two cannot be paired.

@@ -100,7 +100,7 @@ def paired_bootstrap_difference(
     """Return the mean of ``a - b`` over the same examples, and its bootstrap interval.
 
     Args:
-        a: One value an example.
+        a: One value per example.
         b: The same examples in the same order.
         confidence: Two-sided.
         seed: Makes it repeatable.
@@ -126,7 +126,7 @@ def mcnemar(a: Sequence[float], b: Sequence[float]) -> float:
     a handful of such examples too.
 
     Args:
-        a: One value an example, 0 or 1.
+        a: One value per example, 0 or 1.
         b: The same examples in the same order.
     """
     first = sum(x > y for x, y in zip(a, b, strict=True))
@@ -145,7 +145,7 @@ def paired_p(a: Sequence[float], b: Sequence[float], seed: int = 0) -> tuple[flo
     10,000 drawn ones).
 
     Args:
-        a: One value an example.
+        a: One value per example.
         b: The same examples in the same order.
         seed: Of the drawn permutations.
 

@@ -1,4 +1,4 @@
-"""What rounds that two candidates share say of them: the finals' statistics."""
+"""Paired comparison of two candidates over the rounds in which both were measured."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def limit_alpha(finalists: int, limits: int) -> float:
 def in_rounds(outcomes: Iterable[TrialResult]) -> list[TrialResult]:
     """Return who was measured in rounds, now or before, often enough for any answer.
 
-    All of them share the error among them, so that an answer means the same to whoever asks.
+    The error is divided among all of them, so that an answer does not depend on the pair.
     """
     fewest = least_rounds(pair_alpha(2, 1))
     return [o for o in outcomes if last_round(o.measurements or {}) >= fewest]

@@ -1,10 +1,10 @@
 """Measurements of one model in several processes, as one measurement.
 
-Samples of one process share its memory layout and its moment, and say little about the next one's
+Samples of one process share its memory layout and its moment, and do not show the next process's
 (Kalibera and Jones, "Rigorous benchmarking in reasonable time", 2013). So the process is the unit:
 the value is the median of the processes' values, and its interval Student's t on their logarithms,
 which may draw on how much processes differ in a whole study (`paretune/stats/process_spread.py`). A
-round of the finals that others disturbed counts neither here nor in what is said of limits.
+round that other processes disturbed counts neither here nor where limits are checked.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ MIN_COUNT = 5
 _MAX_FREEDOM = 10.0
 """However well the variances agree, others count no more than so many own processes."""
 _MIN_VARIANCE = 1e-8
-"""Two processes that agree to a ten-thousandth say nothing of the logarithm of a variance."""
+"""Two processes that agree to a ten-thousandth give no usable logarithm of a variance."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
-"""Comparing while measuring: bounds that hold however often one looks, and the verdict they give.
+"""Comparing while measuring: bounds that hold at every step, and the verdict they give.
 
 No distribution is assumed. If ``x`` is the median of what is observed, then whether an observation
-lies above or below ``x`` is a fair coin. Whoever bets on that coin without knowing which way it is
+lies above or below ``x`` is a fair coin. A bettor who does not know which way the coin is
 loaded (a Beta(1/2, 1/2) mixture of bets, Krichevsky and Trofimov 1981) holds a fortune that is a
 martingale, and that exceeds ``1 / alpha`` at any time at all with probability at most ``alpha``
 (Ville 1939). The values of ``x`` against which no such fortune was made are a confidence sequence
@@ -122,8 +122,8 @@ def speed_verdict(sequence: MedianSequence, margin: float = MARGIN) -> Verdict:
         margin: Share up to which a difference does not count.
 
     Returns:
-        ``same`` if the difference surely lies within the margin, ``faster`` or ``slower`` if its
-        sign is sure, else ``undecided``.
+        ``same`` if the whole confidence interval of the difference is within the margin, ``faster``
+        or ``slower`` if it is all on one side of zero, else ``undecided``.
     """
     if sequence.broken:
         return Verdict.UNDECIDED

@@ -41,7 +41,9 @@ class Process:
 
 
 def own_needed(share: float) -> int:
-    """Return how many samples a process's own percentile needs: so many reach beyond it with 95 %.
+    """Return how many samples the percentile of one process needs.
+
+    With that many, the largest sample lies beyond the percentile with 95 % probability.
 
     For a p95 these are 59.
     """

@@ -1,10 +1,10 @@
-"""What a perplexity will at least be on all windows, while only some of them were looked at.
+"""What a perplexity will at least be on all windows, after only some of them were measured.
 
 Windows are drawn without replacement in a fixed random order. A window's negative log-likelihood
 has no upper bound, so that nothing bounds a perplexity from above; but it is never negative, and
-that is enough for a bound from below. Whoever claims that the sum over all windows is at most `M`
-says what the windows that are left come to on average. Betting against it, each time that the
-next window comes out higher, makes a fortune that exceeds ``1 / alpha`` with probability at most
+that is enough for a bound from below. The claim that the sum over all windows is at most `M`
+fixes the average of the windows that are left. A bet against the claim, won each time that the
+next window is higher, makes a fortune that exceeds ``1 / alpha`` with probability at most
 ``alpha`` if the claim is true (Waudby-Smith and Ramdas, "Estimating means of bounded random
 variables by betting", 2024, without replacement). What is bet on is the difference from the
 reference's own number on the same window: hard windows are hard for every model.
@@ -33,7 +33,7 @@ def perplexity_bounds(
     Args:
         measured: On some windows, in the order of `samples` (a mean for each).
         reference: Another model's, on all of them.
-        alpha: Probability that the bounds ever miss, whenever one looks.
+        alpha: Probability that the bounds ever miss, at any step.
 
     Returns:
         Low and high; None where the two cannot be paired.
@@ -60,8 +60,8 @@ def least_total(pairs: Sequence[tuple[float, float]], left: Sequence[float], alp
     """Return a lower bound of a sum of numbers that are not negative.
 
     Args:
-        pairs: A number that was seen and the reference's, in the order of looking.
-        left: The reference's numbers of what was not looked at.
+        pairs: A number that was seen and the reference's, in the order of measurement.
+        left: The reference's numbers for what was not measured.
         alpha: Probability that the bound misses.
     """
     seen, reference = sum(x for x, _ in pairs), sum(y for _, y in pairs) + sum(left)

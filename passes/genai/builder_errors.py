@@ -17,7 +17,7 @@ _MAX_SIGNS = 200
 
 
 def told(error: BaseException, folder: Path, *hidden: Path) -> str:
-    """Return in words why the builder failed, without paths of this machine.
+    """Return as text why the builder failed, without paths of this machine.
 
     Args:
         error: What it raised.

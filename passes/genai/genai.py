@@ -122,7 +122,7 @@ class Genai(PassBase):
     def run(self, model: Model, params: GenaiParams, context: Context) -> None:
         """Write the ONNX model, its configuration and the tokenizer.
 
-        Where the run-time's tokenizer gives other tokens than the Hugging Face one, a file
+        Where the runtime's tokenizer gives other tokens than the Hugging Face one, a file
         ``paretune_tokenizer.json`` says so (`paretune.passes.genai.tokenizer`).
 
         Raises:
@@ -146,7 +146,7 @@ def build(
     Args:
         model: A Hugging Face folder.
         params: How.
-        context: The pass's surroundings.
+        context: What the pass runs with.
         adapter: A PEFT adapter of the model, to be built into the graph.
 
     Raises:
@@ -164,7 +164,7 @@ def sketch(model: Model, params: GenaiParams, context: Context) -> tuple[Model, 
     Args:
         model: A Hugging Face folder.
         params: How the large build was made; what rounds is left out.
-        context: The pass's surroundings.
+        context: What the pass runs with.
 
     Returns:
         The small model and its build; None if the large one hides nothing.

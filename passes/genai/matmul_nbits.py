@@ -195,8 +195,8 @@ def _quantized(
 ) -> Any:
     """Return the quantized model (onnxruntime's MatMulNBitsQuantizer).
 
-    ``rtn`` and ``k_quant`` take bits node by node; the others take one width a run, so what is
-    kept at 8 bits gets a run of its own.
+    ``rtn`` and ``k_quant`` take bits node by node; the others quantize all matrices to one width,
+    so the matrices that stay at 8 bits get a separate call.
     """
     import logging
 
@@ -248,7 +248,7 @@ def _external_files(file: Path) -> set[str]:
 
 
 def _copy_others(source: Model, out: Path, without: set[str]) -> None:
-    """Copy, not link: whoever writes into the new model must not write into the old one."""
+    """Copy, not link: a write into the new model must not change the old one."""
     for file in source.parts:
         name = file.relative_to(source.path).as_posix()
         if name not in without:
@@ -257,7 +257,7 @@ def _copy_others(source: Model, out: Path, without: set[str]) -> None:
 
 
 def _bytes_beside(model: ModelInfo) -> int:
-    """Return the size of what is no weight in an fp32 build: graph, tokenizer."""
+    """Return the bytes of an fp32 build that are not weights: graph, tokenizer."""
     weights = model.parameters
     if model.tied and model.built_with.get("shared_embeddings") is False:
         weights += model.vocab_size * model.hidden_size

@@ -13,8 +13,8 @@ before a text is missing, and nothing in the model's folder can turn it on (trie
 ``"chat_differs": "..."``, beside or without the others
     A chat whose user says this text gives other tokens through GenAI's chat template.
 
-A text that holds U+2581, SentencePiece's own mark for a space, is not compared: nobody writes it,
-and both sides read it differently.
+A text that holds U+2581, SentencePiece's own mark for a space, is not compared: prompts do not
+hold it, and both sides read it differently.
 """
 
 from __future__ import annotations

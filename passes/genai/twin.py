@@ -84,7 +84,7 @@ def look(folder: str, build: bool = True) -> dict[str, Json]:
         ``refused``: what is wrong with a configuration that transformers does not take.
         ``same``: True, False, or None where no twin could be made or run in PyTorch. If False:
         ``key`` and ``value`` of what is not implemented (null where no single key is), and ``why``:
-        what was seen, in words. ``window``: the tokens up to which they are the same, where a
+        what was seen, as text. ``window``: the tokens up to which they are the same, where a
         window is what is left out.
     """
     source = Path(folder)

@@ -1,8 +1,8 @@
 """Whether examples that are joined to one row stay apart in a model: asked before it is trained.
 
-``batching: padding_free`` relies on the model's taking positions that begin anew as borders that no
-attention crosses. Architectures without such masks (convolutions, recurrent states, ALiBi, learned
-positions with an offset) let one example see another, without a word.
+``batching: padding_free`` relies on the model's taking positions that start again at 0 as
+borders that no attention crosses. Architectures without such masks (convolutions, recurrent states,
+ALiBi, learned positions with an offset) let one example see another, without a message.
 """
 
 from __future__ import annotations

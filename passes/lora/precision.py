@@ -43,7 +43,7 @@ def slowness(dtype: Dtype, device: str = "cpu") -> float:
 def precision_note(
     *dtypes: Dtype, device: str = "cpu", measure: Callable[[Dtype, str], float] = slowness
 ) -> str | None:
-    """Return what the user is to be told about precisions before they are used, or None.
+    """Return a warning about precisions before they are used, or None.
 
     Args:
         *dtypes: Those that a training computes in.
@@ -59,7 +59,7 @@ def precision_note(
 
 
 def notes(dtypes: list[Dtype]) -> list[str]:
-    """Return what is to be told of precisions on this device; a job of its own runs this."""
+    """Return notes on precisions on this device; a job of its own runs this."""
     import torch
 
     from paretune.passes.hugging_face import use_all_cores

@@ -1,7 +1,7 @@
 """Gradient checkpointing that keeps what is expensive; for workers only.
 
 Autograd keeps every intermediate result: dropped-out copies of a layer's input for each adapter,
-normalised and activated values, products of gates. Most of them cost next to nothing to compute
+normalised and activated values, gated products. Most of them cost next to nothing to compute
 again. Here the results of large matrix products and of attention are kept, and only what lies
 between them is computed twice (Korthikanti et al., "Reducing Activation Recomputation in Large
 Transformer Models", arXiv 2205.05198; the means is PyTorch's selective activation checkpointing).

@@ -63,7 +63,7 @@ def train(
         rows: To learn from.
         held_out: Whose loss is measured; may be empty.
         params: How.
-        context: The pass's surroundings.
+        context: What the pass runs with.
 
     Raises:
         PassError: A loss became infinite or NaN.

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _MAX_LABELS = 100
 _LAST_STEPS = 10
-"""Steps whose mean is the final loss: one batch's says little."""
+"""Steps whose mean is the final loss: one batch's loss is too noisy."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def fine_tune(
         name: The pass's, for signs of life.
         model: What the adapter is for.
         params: The pass's.
-        context: The pass's surroundings.
+        context: What the pass runs with.
         load: Returns the network to train on.
 
     Raises:

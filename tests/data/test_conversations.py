@@ -42,7 +42,7 @@ def test_a_system_turn_tools_and_several_turns() -> None:
 @pytest.mark.parametrize(
     ("value", "told"),
     [
-        ("hello", "is text that is no JSON"),
+        ("hello", "is text that is not JSON"),
         ('{"role": "user"}', "is dict, expected a list of turns"),
         (5, "is int, expected a list"),
         ([], "has no turns"),
