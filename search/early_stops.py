@@ -37,7 +37,7 @@ class StopServices(Protocol):
     def summary(self) -> StudySummary:
         """Return the summary of the study as it is now."""
 
-    def rivals(self) -> dict[int, Mapping[str, Measurement]]:
+    def possible_dominators(self) -> dict[int, Mapping[str, Measurement]]:
         """Return the feasible candidates that may dominate another one, by number."""
 
 
@@ -80,7 +80,7 @@ class EarlyStops:
         search, relied = self._search, self.relied_on(measured, enough)
         stop = broken_limit(relied, search.summary().limits)
         if stop is None and all(o.metric in relied for o in search.objectives):
-            stop = dominated(relied, search.rivals(), search.objectives)
+            stop = dominated(relied, search.possible_dominators(), search.objectives)
         return stop
 
     def doubtful(self, measured: Measured, rung: Rung) -> list[EvaluatorSlot]:

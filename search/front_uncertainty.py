@@ -91,7 +91,7 @@ def _told_apart(a: Scores, b: Scores) -> bool | None:
     return abs(float(apart.mean())) > student_t(n - 1) * error
 
 
-def rivals(
+def possible_dominators(
     outcomes: Sequence[TrialResult], summary: StudySummary, objectives: Sequence[Objective]
 ) -> dict[int, list[int]]:
     """Return, for each member of the front, the feasible candidates that may dominate it.
@@ -116,10 +116,10 @@ def front_uncertainty(
 ) -> dict[str, Json]:
     """Return ``groups`` and ``membership`` as ``results.json`` has them."""
     return {
-        "groups": [group.to_json() for group in groups(outcomes, summary, objectives)],
+        "groups": [group.to_json() for group in ties(outcomes, summary, objectives)],
         "membership": [
             {"id": id, "sure": not others, "rivals": others}
-            for id, others in rivals(outcomes, summary, objectives).items()
+            for id, others in possible_dominators(outcomes, summary, objectives).items()
         ],
     }
 
@@ -131,7 +131,7 @@ def _alpha(outcomes: Sequence[TrialResult], objectives: Sequence[Objective]) -> 
     return pair_alpha(max(2, len(interleave)), max(1, len(metrics)))
 
 
-def groups(
+def ties(
     outcomes: Sequence[TrialResult], summary: StudySummary, objectives: Sequence[Objective]
 ) -> tuple[Group, ...]:
     """Return the members of the front that are tied, each group with the one to take.

@@ -10,7 +10,7 @@ from paretune.core.result import OutcomeKind, TrialResult
 from paretune.stats.pooling import pool, spreads_of
 from paretune.stats.process_spread import Spread
 
-_MOST = 40
+MAX_RESULTS = 40
 """Candidates that it is learnt from: those of the same hour, and no more with a longer study."""
 _FEW = 20
 """An interval that drew on fewer is computed again at the end."""
@@ -22,7 +22,7 @@ def usual(outcomes: Sequence[TrialResult]) -> dict[str, Spread]:
     for outcome in reversed(outcomes):
         if outcome.kind is OutcomeKind.OK:
             found.append(outcome.measurements or {})
-        if len(found) == _MOST:
+        if len(found) == MAX_RESULTS:
             break
     return spreads_of(found)
 
@@ -34,7 +34,7 @@ def refreshed(outcomes: Sequence[TrialResult], floor: float | None) -> list[Tria
         outcomes: Of the study, in order.
         floor: The device's noise floor, as a share.
     """
-    whole = [o for o in outcomes if o.kind is OutcomeKind.OK][:_MOST]
+    whole = [o for o in outcomes if o.kind is OutcomeKind.OK][:MAX_RESULTS]
     spreads = usual(whole)
     found = []
     for outcome in whole:

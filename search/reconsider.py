@@ -43,7 +43,7 @@ def to_reconsider(
     """
     by_name = {spec.name: spec for spec in specs}
     base = reference or {}
-    rivals = PossibleDominators(objectives, by_name.values()).among(
+    possible = PossibleDominators(objectives, by_name.values()).among(
         {o.id: o for o in outcomes if o.id in summary.feasible}, reference
     )
     found = []
@@ -71,7 +71,7 @@ def to_reconsider(
         if broken_limit(relied, summary.limits) is not None:
             continue
         known = all(o.metric in relied for o in objectives)
-        if known and dominated(relied, rivals, objectives) is not None:
+        if known and dominated(relied, possible, objectives) is not None:
             continue
         found.append(outcome)
     return found

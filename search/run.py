@@ -201,19 +201,19 @@ class SearchRun:
 
     def summary(self) -> StudySummary:
         """Return where the study stands now."""
-        return self._standings.of(self.recorder.outcomes, self.baseline_outcome())
+        return self._running_summary.of(self.recorder.outcomes, self.baseline_outcome())
 
     @property
-    def _standings(self) -> RunningSummary:
+    def _running_summary(self) -> RunningSummary:
         asked = (tuple(self.objectives), tuple(self.constraints), self.prefer)
         if self._derived is None or self._derived[0] != asked:
             self._derived = (asked, RunningSummary(*asked))
         return self._derived[1]
 
-    def rivals(self) -> dict[int, Mapping[str, Measurement]]:
+    def possible_dominators(self) -> dict[int, Mapping[str, Measurement]]:
         """Return the feasible candidates that may dominate another, with their bounds."""
         feasible, base = self.summary().feasible, self.baseline_outcome()
-        return self._rivals.among(
+        return self._possible_dominators.among(
             {o.id: o for o in self.recorder.outcomes if o.id in feasible},
             base.measurements if base is not None and base.kind is OutcomeKind.OK else None,
         )
@@ -223,7 +223,7 @@ class SearchRun:
         return usual(self.recorder.outcomes)
 
     @cached_property
-    def _rivals(self) -> PossibleDominators:
+    def _possible_dominators(self) -> PossibleDominators:
         specs = (spec for slot in self.evaluators for spec in slot.metrics)
         return PossibleDominators(self.objectives, specs)
 

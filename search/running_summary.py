@@ -34,7 +34,7 @@ class RunningSummary:
         self._asked = (tuple(objectives), tuple(constraints), prefer)
         self._seen: list[TrialResult] = []
         self._baseline: TrialResult | None = None
-        self._standing: StudySummary | None = None
+        self._summary: StudySummary | None = None
 
     def of(self, outcomes: Sequence[TrialResult], baseline: TrialResult | None) -> StudySummary:
         """Return the summary that `summarize` derives from the same.
@@ -44,7 +44,7 @@ class RunningSummary:
             baseline: Outcome of the baseline.
         """
         objectives, constraints, prefer = self._asked
-        known, count = self._standing, len(self._seen)
+        known, count = self._summary, len(self._seen)
         grown = (
             known is not None
             and baseline is self._baseline
@@ -63,5 +63,5 @@ class RunningSummary:
         summary = summarize(some, objectives, constraints, baseline, prefer)
         if before is not None:
             summary = replace(summary, feasible=before.feasible | summary.feasible)
-        self._seen, self._baseline, self._standing = list(outcomes), baseline, summary
+        self._seen, self._baseline, self._summary = list(outcomes), baseline, summary
         return summary

@@ -47,24 +47,24 @@ def measurement_steps(
     """
     # Speed before the dearer accuracy.
     slots = sorted(evaluators, key=lambda slot: not slot.on_device)
-    looks: list[MeasurementStep] = []
+    steps: list[MeasurementStep] = []
     for rung in Rung:
-        looks += _spread(
+        steps += _spread(
             [
                 MeasurementStep(rung, slot, 0, slot.processes if rung == slot.rungs[-1] else 1)
                 for slot in slots
                 if rung == slot.rungs[-1] or (rung in slot.rungs and early_stops)
             ]
         )
-    return looks
+    return steps
 
 
 def _spread(first: Sequence[MeasurementStep]) -> list[MeasurementStep]:
     """Return a rung's measurements with further processes of each spread evenly after it."""
     after: list[list[MeasurementStep]] = [[] for _ in first]
-    for place, look in enumerate(first):
+    for place, step in enumerate(first):
         following = len(first) - 1 - place
-        for process in range(1, look.of):
-            at = place + following * process // (look.of - 1)
-            after[at].append(MeasurementStep(look.rung, look.slot, process, look.of))
-    return [each for look, more in zip(first, after, strict=True) for each in (look, *more)]
+        for process in range(1, step.of):
+            at = place + following * process // (step.of - 1)
+            after[at].append(MeasurementStep(step.rung, step.slot, process, step.of))
+    return [each for step, more in zip(first, after, strict=True) for each in (step, *more)]

@@ -71,6 +71,7 @@ class Scheduler:
     _flights: list[_Flight] = field(default_factory=list)
     _waiting: list[Start] = field(default_factory=list)
     _charged: float = 0.0
+    _shown: int | None = None
 
     def run(self) -> None:
         """Run trials while there is one that fits into what is left.
@@ -187,7 +188,7 @@ class Scheduler:
             self._charged = time.monotonic()
         is_baseline = trial.candidate.digest == search.baseline
         until = Rung.FULL if is_baseline else request.until
-        search.watcher.candidate(trial.id, trial.candidate)
+        self._show(trial)
         runner = TrialRunner(search, trial, search.strategy.tell)
         flight = _Flight(trial, runner, until, bool(self._flights))
         for other in self._flights:
@@ -196,6 +197,10 @@ class Scheduler:
         result = runner.start()
         if result is not None:
             self._end(flight, result)
+
+    def _show(self, trial: Trial) -> None:
+        self._shown = trial.id
+        self.search.watcher.candidate(trial.id, trial.candidate)
 
     def _built(self) -> _Flight:
         """Return the next trial to be measured, once nothing else runs on its machine.
@@ -219,6 +224,8 @@ class Scheduler:
 
     def _measure(self, flight: _Flight) -> None:
         """Continue a built trial up to its rung; if the time runs out before, it has no outcome."""
+        if self._shown != flight.id:  # others began meanwhile
+            self._show(flight.begun)
         try:
             result = flight.runner.run(flight.until)
         except OutOfTimeError:

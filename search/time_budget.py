@@ -122,7 +122,7 @@ class TimeBudget:
             NothingFitsError: The baseline does not fit, and constraints are relative to it.
         """
         for digest, outcome in sorted(self._again.items(), key=self._baseline_first):
-            if self._fits(outcome.candidate):
+            if self._fits(outcome.candidate, committed=self._committed(view)):
                 del self._again[digest]
                 return Start(outcome.candidate)
         return self._proposal(view) or self._from_aside(view)
@@ -206,10 +206,28 @@ class TimeBudget:
         else:
             candidate = request.candidate
         last = rung_number(request.until)
-        return self._fits(candidate, [r for r in Rung if done < rung_number(r) <= last])
+        rungs = [rung for rung in Rung if done < rung_number(rung) <= last]
+        return self._fits(candidate, rungs, self._committed(view))
 
-    def _fits(self, candidate: Candidate, rungs: Collection[Rung] = tuple(Rung)) -> bool:
+    def _committed(self, view: View) -> float:
+        """Return the seconds to measure the trials in flight, one after another."""
+        if self._forecast is None:
+            return 0.0
+        flying = (trial for id, trial in view.trials.items() if id not in view.paused)
+        return sum(self._forecast.measuring_s(trial.candidate) for trial in flying)
+
+    def _fits(
+        self,
+        candidate: Candidate,
+        rungs: Collection[Rung] = tuple(Rung),
+        committed: float = 0.0,
+    ) -> bool:
         """Return whether a candidate can be measured in the time that is left, by all estimates.
+
+        Args:
+            candidate: The candidate.
+            rungs: Those that are measured.
+            committed: Seconds that trials in flight need before it.
 
         Raises:
             NothingFitsError: It is the baseline, does not, and constraints are relative to it.
@@ -222,7 +240,7 @@ class TimeBudget:
             return True
         built = self._engine.job_factory.built_steps(candidate)
         need = self._forecast.need(candidate, foresight, built, rungs)
-        if need.seconds <= max(left, _BEGUN_ANYWAY_S):
+        if need.seconds <= max(left - committed, _BEGUN_ANYWAY_S):
             self._needs.pop(candidate.digest, None)
             return True
         self.leave_out(candidate, need)

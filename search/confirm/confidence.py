@@ -162,12 +162,12 @@ def _question(
     filters = order[:-1] or order
     ok = [o for o in outcomes if o.kind is OutcomeKind.OK]
     pick = next(o for o in ok if o.id == summary.best)
-    rivals = _rivals(ok, pick, filters[0], baseline)
+    possible = _possible_dominators(ok, pick, filters[0], baseline)
     metrics = dict.fromkeys([o.metric for o in filters] + [x.metric for x in summary.limits])
-    errors = {metric: errors_of(rivals, metric) for metric in metrics}
+    errors = {metric: errors_of(possible, metric) for metric in metrics}
     return _Question(
         pick.id,
-        [o.id for o in rivals],
+        [o.id for o in possible],
         filters,
         list(summary.limits),
         None if baseline is None else baseline.id,
@@ -176,7 +176,7 @@ def _question(
     )
 
 
-def _rivals(
+def _possible_dominators(
     ok: Sequence[TrialResult], pick: TrialResult, first: Objective, baseline: TrialResult | None
 ) -> list[TrialResult]:
     """Return the pick, the baseline, and who may be the best by the first objective."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
 _DRAWS = 2000
-_MOST = 120
+MAX_CANDIDATES = 120
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def _nearest(
     """Return the candidates that a choice may fall on, if there are very many."""
     direction = next((o.direction for o in order if o.metric == metric), "maximize")
     sign = 1.0 if direction == "minimize" else -1.0
-    near = sorted(ok, key=lambda o: sign * (o.value(metric) or 0.0))[:_MOST]
+    near = sorted(ok, key=lambda o: sign * (o.value(metric) or 0.0))[:MAX_CANDIDATES]
     wanted = {o.id for o in near} | {pick} | ({baseline.id} if baseline is not None else set())
     return [o for o in ok if o.id in wanted]
 

@@ -289,13 +289,13 @@ class TopK:
         return {limit.text: limit for limit in self._engine.summary().limits}
 
     def _alpha(self, ids: Sequence[int]) -> float:
-        return pair_alpha(self._entrants(ids), len(self._objectives))
+        return pair_alpha(self._subjects(ids), len(self._objectives))
 
     def _limit_alpha(self, ids: Sequence[int]) -> float:
         count = sum(limit.metric in self._speeds for limit in self._limits().values())
-        return limit_alpha(self._entrants(ids), count)
+        return limit_alpha(self._subjects(ids), count)
 
-    def _entrants(self, ids: Sequence[int]) -> int:
+    def _subjects(self, ids: Sequence[int]) -> int:
         """Return among how many the error is shared: those of earlier rounds count, too."""
         return len({*ids, *(o.id for o in in_rounds(self._engine.recorder.outcomes))})
 

@@ -33,22 +33,24 @@ class FullTrials:
 
     def __init__(self, proposer: Proposer) -> None:
         self.proposer = proposer
+        self._open: set[str] = set()
 
     def ask(self, view: View) -> Request | None:
         """Return the next trial; None once the proposer has no candidate left."""
         for id in view.paused:
             return Promote(id)
         candidate = self.proposer.ask()
+        while candidate is not None and candidate.digest in self._open:
+            candidate = self.proposer.ask()
         return None if candidate is None else Start(candidate)
 
     def tell(self, event: Event) -> None:
-        """Report results to the proposer; a paused trial is a candidate that it need not propose.
-
-        Such a trial is reported again when it ends.
-        """
-        if isinstance(event, Ended):
-            result = event.result
-            self.proposer.tell(result.candidate, result, violations=event.violations)
+        """Report results to the proposer; what is started or paused is not started once more."""
+        if not isinstance(event, Ended):
+            self._open.add(event.trial.candidate.digest)
+            return
+        result = event.result
+        self.proposer.tell(result.candidate, result, violations=event.violations)
 
 
 def as_strategy(made: Strategy | Proposer) -> Strategy:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 _TRIES = 8
-_BROKEN_MOST = 1e9
+MAX_VIOLATION = 1e9
 """Value of an infinite violation for Optuna, which adds violations up."""
 
 
@@ -139,7 +139,7 @@ class _Sampled:
         complete = len(known) == len(values)
         if complete:
             self._remember(known)
-        broken = {str(i): min(v, _BROKEN_MOST) for i, v in enumerate(violations)}
+        broken = {str(i): min(v, MAX_VIOLATION) for i, v in enumerate(violations)}
         self._learn(
             create_trial(
                 state=TrialState.COMPLETE if complete else TrialState.FAIL,

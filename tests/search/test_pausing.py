@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from paretune.core.result import NOT_PROMOTED, OutcomeKind
 from paretune.search.engine import Engine
 from paretune.search.space import PassSlot, Space
 from paretune.search.strategies.base import Ended, Event, Measured, Promote, Request, Start, View
-from paretune.search.strategies.full_trials import rebuild
+from paretune.search.strategies.exhaustive import Exhaustive
+from paretune.search.strategies.full_trials import as_strategy, rebuild
 from paretune.search.trial_state import Trial
 
 
@@ -165,6 +167,20 @@ def test_the_baseline_is_never_paused(tmp_path: Path) -> None:
     engine.strategy = Scripted(Start(noop(x=0), until=Rung.SMOKE))
     engine.run()
     assert engine.recorder.outcomes[0].kind is OutcomeKind.OK
+
+
+def test_a_proposer_does_not_start_what_is_paused_or_in_flight(tmp_path: Path) -> None:
+    before = engine_of(tmp_path, Start(noop(x=1), until=Rung.ROUGH))
+    before.run()
+    candidates = [noop(x=0), noop(x=1), noop(x=2)]
+    made = Exhaustive(Space((PassSlot("noop", {"x": (0, 1, 2)}),)), OBJECTIVES, 0, candidates)
+    strategy = as_strategy(made)
+    rebuild(strategy, [Ended(before.recorder.outcomes[0])], before.recorder.paused.values())
+    view = before.scheduler.view()
+    assert strategy.ask(view) == Promote(2)
+    view = replace(view, paused=[])  # it is in flight
+    assert strategy.ask(view) == Start(noop(x=2))
+    assert strategy.ask(view) is None
 
 
 def test_a_promotion_that_is_surely_beaten_by_now_is_not_measured_on(tmp_path: Path) -> None:

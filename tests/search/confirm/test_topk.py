@@ -31,7 +31,7 @@ from paretune.search.borderline import side_of
 from paretune.search.confirm.topk import TopK
 from paretune.search.constraints import parse_constraint
 from paretune.search.engine import Engine
-from paretune.search.front_uncertainty import groups, rivals
+from paretune.search.front_uncertainty import possible_dominators, ties
 from paretune.stats.paired import pair_alpha, pair_sequence
 from paretune.stats.pooling import last_round, processes_of
 from paretune.stats.sequential import least_rounds
@@ -64,8 +64,8 @@ def test_close_candidates_are_told_apart_though_the_machine_slows_down(tmp_path:
     a, b = (o.measurements or {} for o in outcomes)
     assert last_round(a) == last_round(b) >= least_rounds(alpha)
     assert pair_sequence(a, b, "decode_ms_p50", alpha).high < 0
-    assert rivals(outcomes, summary, OBJECTIVES) == {1: [], 2: []}
-    assert groups(outcomes, summary, OBJECTIVES) == ()
+    assert possible_dominators(outcomes, summary, OBJECTIVES) == {1: [], 2: []}
+    assert ties(outcomes, summary, OBJECTIVES) == ()
     assert all(any(step.step == "finals" for step in o.seconds) for o in outcomes)
 
 
@@ -75,11 +75,14 @@ def test_those_that_cannot_be_told_apart_are_a_group_with_a_pick(tmp_path: Path)
     summary = engine.run()
     assert TopK(engine).decided([1, 2])  # found the same within the margin
     if len(summary.front) == 2:  # by the points one of them may have beaten the other
-        (group,) = groups(engine.recorder.outcomes, summary, OBJECTIVES)
+        (group,) = ties(engine.recorder.outcomes, summary, OBJECTIVES)
         assert group.members == (1, 2)
         assert group.pick == summary.best
         assert group.reason
-    assert any(others for others in rivals(engine.recorder.outcomes, summary, OBJECTIVES).values())
+    assert any(
+        others
+        for others in possible_dominators(engine.recorder.outcomes, summary, OBJECTIVES).values()
+    )
 
 
 def test_what_is_surely_beaten_is_no_finalist(tmp_path: Path) -> None:
@@ -225,7 +228,7 @@ def test_turn_is_set_against_turn(tmp_path: Path) -> None:
     summary = engine.run()
     a, b = (o.measurements or {} for o in engine.recorder.outcomes)
     assert pair_sequence(a, b, "decode_ms_p50", pair_alpha(2, 1)).high < 0
-    assert rivals(engine.recorder.outcomes, summary, OBJECTIVES) == {1: [], 2: []}
+    assert possible_dominators(engine.recorder.outcomes, summary, OBJECTIVES) == {1: [], 2: []}
     assert least_rounds(pair_alpha(2, 1)) <= len(target.rounds) <= 40
     assert all(sorted(ids) == [1, 2] for ids in target.rounds)
     assert len({tuple(ids) for ids in target.rounds}) == 2, "the order is drawn"
@@ -314,7 +317,7 @@ def test_too_few_rounds_do_not_hide_what_intervals_tell(tmp_path: Path) -> None:
     engine.finals_s = 0.0
     summary = engine.run()
     outcomes = engine.recorder.outcomes
-    assert groups(outcomes, summary, OBJECTIVES) == ()
+    assert ties(outcomes, summary, OBJECTIVES) == ()
     few = []
     for outcome in outcomes:
         measured = dict(outcome.measurements or {})
@@ -323,8 +326,8 @@ def test_too_few_rounds_do_not_hide_what_intervals_tell(tmp_path: Path) -> None:
         measured["decode_ms_p50"] = replace(m, details=Details(processes=tuple(processes)))
         few.append(replace(outcome, measurements=measured))
     assert all(last_round(o.measurements or {}) == 3 for o in few)
-    assert groups(few, summary, OBJECTIVES) == ()
-    assert rivals(few, summary, OBJECTIVES) == {1: [], 2: []}
+    assert ties(few, summary, OBJECTIVES) == ()
+    assert possible_dominators(few, summary, OBJECTIVES) == {1: [], 2: []}
 
 
 def test_finalists_are_not_made_slower_by_the_hour_of_their_finals(tmp_path: Path) -> None:
