@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from functools import cache
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -16,7 +15,7 @@ from paretune.core.code_files import Code, code_of
 from paretune.core.distributions import brought_by, normal
 from paretune.core.jsontools import Json
 from paretune.core.stamps import Stamped, take
-from paretune.registry import find_evaluator, find_pass, is_ours
+from paretune.registry import entries, find_evaluator, find_pass, is_ours
 
 if TYPE_CHECKING:
     from paretune.passes.base import Pass
@@ -91,7 +90,7 @@ def _told(code: Code) -> dict[str, Json]:
 def _distribution(group: str, name: str, module: str) -> dict[str, str]:
     """Return the distributions behind a plug-in: that of its entry, and those of its module."""
     found = brought_by(module.partition(".")[0])
-    for entry in entry_points(group=f"paretune.{group}", name=name):
+    for entry in entries(group).select(name=name):
         if entry.dist is not None:
             found = {**found, normal(entry.dist.name): entry.dist.version}
     return found

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from paretune.core.plugins import BUILTIN, find, is_ours, names, table
+from paretune.core.plugins import BUILTIN, entries, find, is_ours, names, table
 
 if TYPE_CHECKING:
     from paretune.evaluators.base import Evaluator
     from paretune.passes.base import Pass
 
-__all__ = ["BUILTIN", "find", "find_evaluator", "find_pass", "is_ours", "names", "table"]
+__all__ = [
+    "BUILTIN",
+    "entries",
+    "find",
+    "find_evaluator",
+    "find_pass",
+    "is_ours",
+    "names",
+    "table",
+]
 
 
 def find_pass(name: str) -> Pass:

@@ -48,6 +48,8 @@ class ProcessTree:
 
     def members(self) -> set[psutil.Process]:
         """Return all that are alive, those seen earlier and orphaned since included."""
+        # One that is gone has no children any more, and asking for them reads all of /proc.
+        self._seen = {process for process in self._seen if process.is_running()}
         for process in list(self._seen):
             with contextlib.suppress(psutil.NoSuchProcess):
                 self._seen.update(process.children(recursive=True))

@@ -55,6 +55,11 @@ def normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
+def read_all() -> None:
+    """Read now what the other functions need: a copy of this process has it then."""
+    _scanned()
+
+
 @cache
 def _scanned() -> tuple[dict[str, set[str]], dict[str, set[str]]]:
     """Return modules to distributions, and distributions to modules; read once in a process.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shlex
 from pathlib import Path
 
@@ -76,3 +78,19 @@ def folder_files(folder: Path) -> list[Path]:
 def folder_size(folder: Path) -> int:
     """Return the bytes of all files in a folder; of a link, those of what it leads to."""
     return sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
+
+
+def remove_files(folder: Path) -> list[str]:
+    """Remove all files below a folder, as far as that is possible.
+
+    Returns:
+        The folders below it, inner ones first.
+    """
+    found = []
+    for place, folders, files in os.walk(folder, topdown=False):
+        links = [name for name in folders if os.path.islink(os.path.join(place, name))]
+        for name in (*files, *links):
+            with contextlib.suppress(OSError):
+                os.unlink(os.path.join(place, name))
+        found.append(place)
+    return found[:-1]

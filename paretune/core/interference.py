@@ -9,12 +9,13 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import psutil
 
+from paretune.core.descendants import descendants
 from paretune.core.details import CpuTaken
 from paretune.core.measurement import Measurement
 from paretune.core.resources import usable_cores
@@ -119,7 +120,11 @@ def _used_by_tree(pid: int) -> float:
     """Return the processor seconds of a process and all its descendants, ended ones included."""
     try:
         root = psutil.Process(pid)
-        members = [root, *root.children(recursive=True)]
+        below = descendants(pid)
+        if below is None:
+            members = [root, *root.children(recursive=True)]
+        else:
+            members = [root, *_there(below)]
     except psutil.Error:
         return 0.0
     used = 0.0
@@ -128,6 +133,12 @@ def _used_by_tree(pid: int) -> float:
             t = member.cpu_times()
             used += t.user + t.system + t.children_user + t.children_system
     return used
+
+
+def _there(pids: Iterable[int]) -> Iterator[psutil.Process]:
+    for pid in pids:
+        with contextlib.suppress(psutil.Error):
+            yield psutil.Process(pid)
 
 
 class Watch:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoints, entry_points
 from typing import Any
 
 from paretune.core.errors import UsageError, nearest
@@ -65,12 +65,21 @@ _SINGULAR = {
 @cache
 def _tables() -> dict[str, dict[str, str]]:
     """Return every group's entries; what is installed is read once, which takes a while."""
-    found = {group: dict(entries) for group, entries in BUILTIN.items()}
-    installed = entry_points()
-    for group, entries in found.items():
-        for entry in installed.select(group=f"paretune.{group}"):
-            entries.setdefault(entry.name, entry.value)
+    found = {group: dict(known) for group, known in BUILTIN.items()}
+    for group, known in found.items():
+        for entry in entries(group):
+            known.setdefault(entry.name, entry.value)
     return found
+
+
+@cache
+def _installed() -> EntryPoints:
+    return entry_points()
+
+
+def entries(group: str) -> EntryPoints:
+    """Return what other packages add to one group."""
+    return _installed().select(group=f"paretune.{group}")
 
 
 def table(group: str) -> dict[str, str]:
@@ -80,6 +89,7 @@ def table(group: str) -> dict[str, str]:
 
 def forget_installed() -> None:
     """Look for entries of other packages again: the module search path was changed."""
+    _installed.cache_clear()
     _tables.cache_clear()
 
 
@@ -94,10 +104,10 @@ def find(group: str, name: str) -> Any:
     Raises:
         UsageError: There is none of that name (with the nearest one), or its module is missing.
     """
-    entries = table(group)
-    if name not in entries:
-        raise UsageError(f"no {_SINGULAR[group]} named {name!r}", hint=nearest(name, entries))
-    module, _, attribute = entries[name].partition(":")
+    known = table(group)
+    if name not in known:
+        raise UsageError(f"no {_SINGULAR[group]} named {name!r}", hint=nearest(name, known))
+    module, _, attribute = known[name].partition(":")
     return getattr(import_module(module), attribute)
 
 

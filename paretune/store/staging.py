@@ -37,7 +37,7 @@ class Staging:
         name = uuid.uuid4().hex
         path = self._folders / name
         # The lock comes first and goes last: a folder without one would never be found again.
-        with FileLock(self._lock_file(name)):
+        with FileLock(self._lock_file(name), thread_local=False):  # another thread may end it
             try:
                 path.mkdir()
                 yield path

@@ -44,8 +44,9 @@ from typing import IO, NoReturn
 import psutil
 
 from paretune import registry
-from paretune.core import interrupts
+from paretune.core import distributions, interrupts
 from paretune.core.errors import StateError
+from paretune.targets.launchers.huge_pages import use_huge_pages
 
 FORK, FRESH, READY = b"fork", b"fresh", b"ready"
 _STRAYS_END_WITHIN_S = 2.0
@@ -257,10 +258,13 @@ def serve(control: int, modules: Sequence[str]) -> None:
         with contextlib.suppress(Exception):
             import_module(name)
     logging.disable(logging.NOTSET)
+    # Reading what all packages say of themselves takes longer than a fork.
     for group in registry.BUILTIN:
-        registry.table(group)  # reading all packages' entry points takes longer than a fork
+        registry.table(group)
+    distributions.read_all()
     gc.collect()
     gc.freeze()  # the collector would touch, and so copy, the shared pages in each child
+    use_huge_pages()
     _Server(socket.socket(fileno=control)).run()
 
 

@@ -9,7 +9,7 @@ import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -25,6 +25,7 @@ from paretune.targets.device.fingerprint import device, gpu_names
 from paretune.targets.interleave import interleave
 from paretune.targets.launchers.fork_server import ForkServer
 from paretune.targets.launchers.process import JobRun, Spawner
+from paretune.targets.launchers.scratch import ScratchFolders
 
 # Not datasets: it brings jemalloc's thread, and a fork keeps the forking thread only.
 RUNTIMES = ("torch", "transformers", "peft", "onnxruntime", "onnxruntime_genai")
@@ -129,9 +130,12 @@ class LocalTarget:
         start: Literal["fork", "spawn"] | None = None,
     ) -> None:
         self._store_root = store_root
-        self._staging = (
+        staging = (
             None if store_root is None else Staging(store_root / "staging", store_root / "locks")
         )
+        # In the store: if this process is killed too, whoever uses the store next finds them.
+        make = _temporary_folder if staging is None else staging.folder
+        self._scratch = ScratchFolders(make)
         environment = worker_environment(allow_network=allow_network)
         how = start or ("fork" if sys.platform == "linux" else "spawn")
         self._launcher: ForkServer | Spawner = (
@@ -139,6 +143,8 @@ class LocalTarget:
             if how == "fork"
             else Spawner(environment)
         )
+        # What a spawned job orphans may live on, and write to its folder.
+        self._scratch_of_job = self._scratch.folder if how == "fork" else make
         self._lock = threading.Lock()
         self._running: dict[JobRun, threading.Thread] = {}
         self._closed = False
@@ -167,7 +173,7 @@ class LocalTarget:
         run = JobRun(
             replace(job, limits=limits),
             self._launcher,
-            self._scratch,
+            self._scratch_of_job,
             fresh=_fresh(job),
             memory_is_short=short,
         )
@@ -196,13 +202,6 @@ class LocalTarget:
         """
         return interleave(self.submit, jobs, order, seconds)
 
-    def _scratch(self) -> AbstractContextManager[Path]:
-        """Return a context with a folder for one job's temporary files.
-
-        It lies in the store: if this process is killed too, whoever uses the store next finds it.
-        """
-        return _temporary_folder() if self._staging is None else self._staging.folder()
-
     def cancel(self) -> None:
         """End every running job; each is gone within about two seconds."""
         with self._lock:
@@ -219,6 +218,7 @@ class LocalTarget:
         for thread in threads:
             thread.join()
         self._launcher.close()
+        self._scratch.close()
 
     def __enter__(self) -> Self:
         return self

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from paretune.registry import find_pass, is_ours
 from paretune.store.artifacts import Store
 from paretune.targets.worker.compared import Origin, compare, fidelity_of, input_digest
 from paretune.targets.worker.compared_cache import ComparedCache
+from paretune.targets.worker.scratch import temporary_folder
 
 
 def build(payload: Mapping[str, Any], report: Callable[[Progress], None]) -> Json:
@@ -219,13 +221,17 @@ class _Builder:
         if known is not None:
             return known
         start = time.perf_counter()
-        with self.store.stage() as stage:
+        with self._stage() as stage:
             context = self._context(stage / "out", stage)
             cache = ComparedCache(self.store.root / "compared")
             verdict = compare(pass_, params, made, origin, context, cache)
         seconds = round(time.perf_counter() - start, 4)
         self.store.annotate(key, {"fidelity": {**verdict.to_json(), "seconds": seconds}})
         return verdict
+
+    def _stage(self) -> AbstractContextManager[Path]:
+        """Return a context with an empty folder on the store's file system."""
+        return temporary_folder(self.store.stage, self.store.root / "staging")
 
     def _context(self, out: Path, scratch: Path) -> Context:
         return Context(
@@ -248,7 +254,7 @@ class _Builder:
     def _run(
         self, pass_: Pass, params: Any, step: Step, model: Model, key: str, start: float
     ) -> Model:
-        with self.store.stage() as stage:
+        with self._stage() as stage:
             out, scratch = stage / "out", stage / "scratch"
             out.mkdir()
             scratch.mkdir()

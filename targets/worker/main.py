@@ -22,7 +22,6 @@ import json
 import os
 import signal
 import sys
-import tempfile
 import threading
 import time
 import traceback
@@ -45,6 +44,7 @@ from paretune.core.packages import explained_import
 from paretune.core.plugins import forget_installed
 from paretune.core.progress import Progress
 from paretune.models.inputs import check, renewed
+from paretune.targets.worker.scratch import use_scratch
 
 Report = Callable[[Progress], None]
 
@@ -125,7 +125,7 @@ def _run(reply: BinaryIO) -> dict[str, Json]:
         with open(os.devnull, "rb") as nothing:
             os.dup2(nothing.fileno(), 0)
         _see_modules(request["path"])
-        _use_scratch(request["scratch"])
+        use_scratch(request["scratch"])
         payload = {**request["payload"]}
         if payload.get("inputs"):
             payload["inputs"] = renewed(payload["inputs"])
@@ -152,11 +152,6 @@ def _see_modules(path: list[str]) -> None:
     if new:
         sys.path.extend(new)
         forget_installed()  # there may be plug-ins in it
-
-
-def _use_scratch(folder: str) -> None:
-    """Have every temporary file of this job made where the target removes it afterwards."""
-    os.environ["TMPDIR"] = tempfile.tempdir = folder
 
 
 def find_job(kind: str) -> Callable[[Mapping[str, Any], Report], Json]:

@@ -22,6 +22,7 @@ from paretune.core.progress import Progress
 from paretune.data.context import Context
 from paretune.registry import find_evaluator
 from paretune.targets.interleave import Place
+from paretune.targets.worker.scratch import temporary_folder
 
 if TYPE_CHECKING:
     from paretune.evaluators.base import Budget
@@ -47,8 +48,8 @@ def measure(payload: Mapping[str, Any], report: Callable[[Progress], None]) -> J
     evaluator = kind(kind.Params(**payload["evaluator"]["params"]))
     runtime = RuntimeSettings.from_json(payload["runtime"])
     use_threads(runtime.threads)
-    with tempfile.TemporaryDirectory(prefix="paretune-") as folder:
-        out, scratch = Path(folder, "out"), Path(folder, "scratch")
+    with temporary_folder(_system_folder) as folder:
+        out, scratch = folder / "out", folder / "scratch"
         out.mkdir()
         scratch.mkdir()
         context = Context(
@@ -71,6 +72,12 @@ def measure(payload: Mapping[str, Any], report: Callable[[Progress], None]) -> J
         declared = [spec.name for spec in evaluator.metrics]
         refuse_missing(evaluator.name, declared, [m.metric for m in measured])
     return [finite(m).to_json() for m in measured]
+
+
+@contextmanager
+def _system_folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="paretune-") as folder:
+        yield Path(folder)
 
 
 @contextmanager
