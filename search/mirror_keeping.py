@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from paretune.core.pace import Pace
 from paretune.core.result import TrialResult
 
 Violations = Callable[[TrialResult], Sequence[float]]
@@ -31,7 +32,8 @@ class Mirrored(Protocol):
 class MirrorKeeper:
     """A mirror that may fail: locked by another program, on a full disk, damaged, not writable.
 
-    After the first failure it is left alone and rewritten at the end.
+    After the first failure it is left alone and rewritten at the end. While a search runs it
+    may be some seconds old: Optuna takes as long for a trial as a short candidate does.
 
     Args:
         make: Makes the mirror; imports what it is written with.
@@ -42,6 +44,8 @@ class MirrorKeeper:
         self._note = note
         self._behind = False
         self._mirror: Mirrored | None = None
+        self._waiting: list[tuple[TrialResult, Sequence[float]]] = []
+        self._pace = Pace()
         self._attempt(lambda: self._made(make))
 
     def _made(self, make: Callable[[], Mirrored]) -> None:
@@ -56,16 +60,24 @@ class MirrorKeeper:
         self._attempt(lambda: self._rebuild(outcomes, violations))
 
     def add(self, outcome: TrialResult, violations: Sequence[float]) -> None:
-        """Add one outcome, unless the file is behind already."""
+        """Add one outcome, now or with a later one, unless the file is behind already."""
         if self._mirror is None or self._behind:
             return
-        mirror = self._mirror
-        self._attempt(lambda: mirror.add(outcome, violations))
+        self._waiting.append((outcome, violations))
+        if self._pace.due():
+            with self._pace:
+                self._attempt(self._add_waiting)
+
+    def _add_waiting(self) -> None:
+        while self._mirror is not None and self._waiting:
+            self._mirror.add(*self._waiting.pop(0))
 
     def finish(self, outcomes: Sequence[TrialResult], violations: Violations) -> None:
         """Rewrite it if it is behind, and close it."""
         if self._mirror is None:
             return
+        if not self._behind:
+            self._attempt(self._add_waiting)
         if self._behind:
             self._attempt(lambda: self._rebuild(outcomes, violations), last=True)
         self._attempt(self._mirror.close, last=True)

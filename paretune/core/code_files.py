@@ -177,7 +177,7 @@ def _imports(name: str, file: Path) -> list[str]:
         return []
     package = name if file.name == "__init__.py" else name.rpartition(".")[0]
     found = []
-    for node in ast.walk(tree):
+    for node in _statements(tree):
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -185,6 +185,16 @@ def _imports(name: str, file: Path) -> list[str]:
             if base is not None:
                 found += [base, *(f"{base}.{alias.name}" for alias in node.names)]
     return found
+
+
+def _statements(tree: ast.Module) -> Iterator[ast.AST]:
+    """Yield all statements, inner ones included; expressions, most of a tree, hold none."""
+    left: list[ast.AST] = [tree]
+    while left:
+        node = left.pop()
+        yield node
+        for part in ("body", "orelse", "finalbody", "handlers", "cases"):
+            left += getattr(node, part, ())
 
 
 def _absolute(node: ast.ImportFrom, package: str) -> str | None:

@@ -265,9 +265,9 @@ class Store:
             with open(file, "a", encoding="ascii") as out:
                 out.write(f"\n{name}\n")  # a line that a power cut left open ends first
 
-    def stage(self) -> AbstractContextManager[Path]:
+    def stage(self, *, wait: bool = True) -> AbstractContextManager[Path]:
         """Return a context with an empty folder on the store's file system (see `Staging`)."""
-        return self._staging.folder()
+        return self._staging.folder(wait=wait)
 
     def sweep(self) -> None:
         """Remove what killed processes left: staging folders, and actions half written."""

@@ -102,7 +102,7 @@ class StudyJobFactory:
     def packaged(self, built: Model, runtime: RuntimeSettings) -> Iterator[Model]:
         """Yield the packaged layout; it is gone afterwards."""
         before = self._inputs.entries(*self._of_model(built))
-        with self._store.stage() as stage:
+        with self._store.stage(wait=False) as stage:
             package = lay_out(built, runtime, stage / "package", link=self._links)
             check(before)
             yield package

@@ -383,7 +383,7 @@ class _Server:
                 os.execv(sys.executable, worker_command())
             from paretune.targets.worker.main import main
 
-            main()
+            main(forked=True)
         except BaseException:
             traceback.print_exc()
         finally:
@@ -409,10 +409,22 @@ def _prctl(option: int, value: int) -> bool:
 
 def _end_session(leader: int) -> None:
     """Kill what a job left behind, where orphans do not come back to the server."""
+    killed = []
     for process in psutil.process_iter():
         with contextlib.suppress(OSError, psutil.Error):
             if os.getsid(process.pid) == leader:
                 process.kill()
+                killed.append(process)
+    deadline = time.monotonic() + _STRAYS_END_WITHIN_S
+    while any(map(_lives, killed)) and time.monotonic() < deadline:
+        time.sleep(0.002)
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _offer_to_oom_killer() -> None:

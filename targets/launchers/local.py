@@ -143,8 +143,9 @@ class LocalTarget:
             if how == "fork"
             else Spawner(environment)
         )
-        # What a spawned job orphans may live on, and write to its folder.
-        self._scratch_of_job = self._scratch.folder if how == "fork" else make
+        # Not without a fork server: what a job orphans may live on then, and write to its folder.
+        reuses = how == "fork" and staging is not None
+        self._scratch_of_job = self._scratch.folder if reuses else make
         self._lock = threading.Lock()
         self._running: dict[JobRun, threading.Thread] = {}
         self._closed = False

@@ -44,6 +44,7 @@ from paretune.core.packages import explained_import
 from paretune.core.plugins import forget_installed
 from paretune.core.progress import Progress
 from paretune.models.inputs import check, renewed
+from paretune.targets.worker.memory import MemoryHeld
 from paretune.targets.worker.scratch import use_scratch
 
 Report = Callable[[Progress], None]
@@ -74,8 +75,13 @@ class _TerminatedError(BaseException):
     """A signal came from outside: unwind, so that temporary folders are removed, and die of it."""
 
 
-def main() -> NoReturn:
-    """Run the one job that standard input holds; never returns."""
+def main(*, forked: bool = False) -> NoReturn:
+    """Run the one job that standard input holds; never returns.
+
+    Args:
+        forked: Whether this process is a copy of one that has imported what most jobs need.
+    """
+    memory = MemoryHeld(forked=forked)
     reply = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever prints, prints into the log
     for stream in (sys.stdout, sys.stderr):
@@ -88,7 +94,7 @@ def main() -> NoReturn:
         _die_of(_came[0])
     if _came and final["status"] != JobStatus.OK:  # a library made an error of its own of it
         _die_of(_came[0])
-    _send(reply, {**final, "memory": _memory_held()})
+    _send(reply, {**final, "memory": memory.read()})
     reply.close()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -228,12 +234,3 @@ def _reporter(reply: BinaryIO) -> Report:
 def _send(reply: BinaryIO, message: Mapping[str, Json]) -> None:
     reply.write(json.dumps(message).encode() + b"\n")
     reply.flush()
-
-
-def _memory_held() -> int:
-    """Return what this process holds at the end of its job, in bytes."""
-    import psutil
-
-    from paretune.targets.process_tree import memory_of
-
-    return memory_of(psutil.Process())

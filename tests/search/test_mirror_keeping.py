@@ -92,6 +92,19 @@ def test_locked_by_another_program(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert trials(file) == 3
 
 
+def test_outcomes_in_quick_succession_are_all_there_at_the_end(tmp_path: Path) -> None:
+    notes: list[str] = []
+    file = tmp_path / "study.db"
+    keeper = kept(file, notes)
+    keeper.begin([], nothing)
+    for id in range(1, 8):
+        keeper.add(outcome(id), ())
+    assert trials(file) >= 1  # the first at once
+    keeper.finish([outcome(id) for id in range(1, 8)], nothing)
+    assert trials(file) == 7
+    assert notes == []
+
+
 def test_a_folder_in_its_place(tmp_path: Path) -> None:
     (tmp_path / "study.db" / "x").mkdir(parents=True)
     notes: list[str] = []

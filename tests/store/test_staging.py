@@ -54,3 +54,15 @@ def test_what_a_living_process_uses_stays_and_what_a_killed_one_left_goes(tmp_pa
     assert folder.is_dir()
     made(tmp_path).sweep()
     assert left(tmp_path) == []
+
+
+def test_a_folder_that_is_not_waited_for_has_no_file_left_and_is_gone_after_a_sweep(
+    tmp_path: Path,
+) -> None:
+    staging = Staging(tmp_path / "staging", tmp_path / "locks")
+    with staging.folder(wait=False) as folder:
+        (folder / "inner").mkdir()
+        (folder / "inner" / "file").write_text("x")
+    assert not (folder / "inner" / "file").exists()
+    staging.sweep()
+    assert left(tmp_path) == []
