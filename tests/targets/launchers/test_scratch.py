@@ -24,7 +24,8 @@ def test_no_file_is_left_when_a_job_has_ended_and_no_folder_at_the_close(tmp_pat
         (folder / "a" / "b").mkdir(parents=True)
         (folder / "a" / "b" / "file").write_text("x")
         (folder / "a" / "link").symlink_to(tmp_path)
-    assert [path for path in folder.rglob("*") if not path.is_dir()] == []
+    # Its folders may be going just now.
+    assert not any(path.is_file() or path.is_symlink() for path in folder.rglob("*"))
     scratch.close()
     assert left(tmp_path) == []
     assert tmp_path.is_dir()
