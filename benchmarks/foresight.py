@@ -30,9 +30,9 @@ from typing import Any
 import psutil
 from common import ROOT, public_data, save, table
 
-from paretune.core.candidate import Candidate, Step, recipe_to_json
+from paretune.core.candidate import Candidate, Step
 from paretune.core.device import TargetInfo
-from paretune.core.job import Job, JobStatus
+from paretune.core.job import Build, Job, JobStatus
 from paretune.data.catalog import DataCatalog, DataSpec
 from paretune.models.handle import inspect, open_model
 from paretune.registry import find_pass
@@ -210,8 +210,8 @@ class Lab:
             value, told = self._build(model, recipe)
         finally:
             peak = sampler.stop()
-        cost = value["steps"][-1]
-        if cost["cached"]:
+        cost = value.steps[-1]
+        if cost.cached:
             raise SystemExit(f"{recipe[-1]} on {name} was built before: nothing to measure")
         guess = foresight.estimates[-1]
         # A job that is over between two looks has told what it held at its end.
@@ -220,18 +220,18 @@ class Lab:
             recipe[-1].name,
             recipe[-1].params,
             {"memory": guess.peak_memory, "disk": guess.bytes_out, "seconds": guess.seconds},
-            {"memory": max(peak, told), "disk": value["bytes"], "seconds": cost["s"]},
+            {"memory": max(peak, told), "disk": value.bytes, "seconds": cost.s},
         )
 
     def _build(self, model: Path, recipe: tuple[Step, ...]) -> tuple[Any, int]:
-        payload = {
-            "input": open_model(model).to_json(),
-            "recipe": recipe_to_json(recipe),
-            "provider": "cpu",
-            "store": str(self._store.root),
-            "data": self._data.to_json(),
-        }
-        result = self._target.submit(Job("build", payload, log=self._log)).result()
+        task = Build(
+            model=open_model(model),
+            recipe=recipe,
+            provider="cpu",
+            store=self._store.root,
+            data=self._data.to_json(),
+        )
+        result = self._target.submit(Job(task, log=self._log)).result()
         if result.status is not JobStatus.OK:
             raise SystemExit(f"{recipe[-1]} on {model}: {result.status}: {result.reason}")
         return result.value, result.peak_memory

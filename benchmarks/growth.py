@@ -34,10 +34,11 @@ from paretune import api  # noqa: E402
 from paretune.api import PreparedSearch, Search  # noqa: E402
 from paretune.config import load  # noqa: E402
 from paretune.core.candidate import Candidate, RuntimeSettings  # noqa: E402
-from paretune.core.job import Job, JobResult, JobStatus  # noqa: E402
+from paretune.core.job import Built, Call, Job, JobResult, JobStatus  # noqa: E402
 from paretune.core.jsontools import digest  # noqa: E402
 from paretune.core.measurement import Measurement, MetricSpec, Rung  # noqa: E402
 from paretune.core.model import Model, ModelKind  # noqa: E402
+from paretune.core.result import StepTime  # noqa: E402
 from paretune.display.live import make_display  # noqa: E402
 from paretune.search.jobs import EvaluatorSlot  # noqa: E402
 from paretune.store.artifacts import Store  # noqa: E402
@@ -72,7 +73,7 @@ class Bench(StudyJobFactory):
     def build(self, candidate: Candidate) -> Job:
         """Return a job that names the candidate."""
         self.built = {candidate.digest: candidate}
-        return Job("build", {"digest": candidate.digest})
+        return Job(Call("build", {"digest": candidate.digest}))
 
     def is_intact(self, built: Model, *, fresh: bool) -> bool:
         """Return that all is well."""
@@ -85,7 +86,7 @@ class Bench(StudyJobFactory):
 
     def smoke(self, package: Model, runtime: RuntimeSettings) -> Job:
         """Return a job that does nothing."""
-        return Job("smoke", {})
+        return Job(Call("smoke"))
 
     def measure(
         self,
@@ -98,54 +99,50 @@ class Bench(StudyJobFactory):
         **more: Any,
     ) -> Job:
         """Return a job that names the candidate, the evaluator and how much is measured."""
-        return Job(
-            "measure",
-            {
-                "digest": package.digest,
-                "evaluator": slot.name,
-                "rung": rung,
-                "examples": more.get("examples"),
-            },
-        )
+        args = {
+            "digest": package.digest,
+            "evaluator": slot.name,
+            "rung": rung,
+            "examples": more.get("examples"),
+        }
+        return Job(Call("measure", args))
 
 
 class Instant(LocalTarget):
     """Answers at once, from the candidate's digest."""
 
-    def submit(self, job: Job) -> Future[JobResult]:
+    def submit(self, job: Job, turns: str | None = None) -> Future[JobResult]:
         """Answer at once."""
         future: Future[JobResult] = Future()
         future.set_result(JobResult(JobStatus.OK, self._value(job)))
         return future
 
     def _value(self, job: Job) -> Any:
-        if job.kind == "build":
-            model = Model(ModelKind.HF, Path("x"), job.payload["digest"])
-            return {
-                "model": model.to_json(),
-                "faults": [],
-                "steps": [{"step": "noop", "s": 0.0, "cached": False}],
-            }
-        if job.kind == "smoke":
+        assert isinstance(job.task, Call)
+        args = job.task.args
+        if job.task.function == "build":
+            model = Model(ModelKind.HF, Path("x"), args["digest"])
+            return Built(model, (StepTime("noop", 0.0, False),))
+        if job.task.function == "smoke":
             return None
-        draw = random.Random(digest([job.payload["digest"], job.payload["evaluator"]]))
-        if job.payload["evaluator"] == "classification":
-            return [self._accuracy(draw, job).to_json()]
+        draw = random.Random(digest([args["digest"], args["evaluator"]]))
+        if args["evaluator"] == "classification":
+            return [self._accuracy(draw, args)]
         middle = 10 * draw.uniform(0.97, 1.03)
         samples = tuple(middle * random.lognormvariate(0, 0.03) for _ in range(_SAMPLES))
         value = statistics.median(samples)
         return [
             Measurement(
                 "decode_ms_p50", value, "ms", value, value, len(samples), "device-2", samples
-            ).to_json(),
-            Measurement("decode_ms_p95", None, "ms", reason="too few").to_json(),
+            ),
+            Measurement("decode_ms_p95", None, "ms", reason="too few"),
         ]
 
-    def _accuracy(self, draw: random.Random, job: Job) -> Measurement:
+    def _accuracy(self, draw: random.Random, args: Mapping[str, Any]) -> Measurement:
         answers = [float(draw.random() < 0.8) for _ in range(_EXAMPLES)]
         order = random.Random(0).sample(range(_EXAMPLES), _EXAMPLES)
-        most = _ROUGH if job.payload["rung"] is Rung.ROUGH else _EXAMPLES
-        rows = sorted(order[: job.payload["examples"] or most])
+        most = _ROUGH if args["rung"] is Rung.ROUGH else _EXAMPLES
+        rows = sorted(order[: args["examples"] or most])
         right = tuple(answers[row] for row in rows)
         share = statistics.fmean(right)
         return Measurement(

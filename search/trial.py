@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from paretune.core import fidelity
 from paretune.core.candidate import Candidate
 from paretune.core.errors import StateError
-from paretune.core.job import Job, JobResult
+from paretune.core.job import BuildResult, Job, JobResult
 from paretune.core.measurement import Measurement, Rung, by_metric
 from paretune.core.model import Model
 from paretune.core.result import OutcomeKind, StepTime, TrialResult
@@ -201,15 +201,13 @@ class TrialRunner:
         factory = self._search.job_factory
         for _ in range(_BUILDS):
             running, self._running = self._running, None
-            value = self._value(factory.build(self._candidate), running)
-            for fault in value["faults"]:
+            found: BuildResult = self._value(factory.build(self._candidate), running)
+            for fault in found.faults:
                 self._search.watcher.note(fault)
-            steps = [StepTime(step["step"], step["s"], step["cached"]) for step in value["steps"]]
-            built = Model.from_json(value["model"])
-            fresh = bool(steps) and not steps[-1].cached
-            if factory.is_intact(built, fresh=fresh):
-                self._take(built, steps, value.get("fidelity"))
-                return built
+            fresh = bool(found.steps) and not found.steps[-1].cached
+            if factory.is_intact(found.model, fresh=fresh):
+                self._take(found)
+                return found.model
             self._search.watcher.note(
                 f"candidate {self._begun.id}: its artifact in the store was damaged; built again"
             )
@@ -218,10 +216,9 @@ class TrialRunner:
             hint="Is the disk of the store failing? Name another place with --store DIR.",
         )
 
-    def _take(
-        self, built: Model, steps: list[StepTime], compared: Mapping[str, Any] | None
-    ) -> None:
+    def _take(self, build: BuildResult) -> None:
         """Take over a build; what was measured of another one is void."""
+        built, steps = build.model, build.steps
         again = self._artifact == built.digest
         if not again:
             self._rungs, self._measured, self._rung = {}, {}, None
@@ -231,7 +228,7 @@ class TrialRunner:
         self._artifact, self._model = built.digest, built
         # The divergence from its source, unless an evaluator yields those metrics.
         declared = {spec.name for slot in self._search.evaluators for spec in slot.metrics}
-        found = fidelity.measurements(compared)
+        found = fidelity.measurements(build.fidelity)
         self._measured |= {name: m for name, m in found.items() if name not in declared}
         if not again:
             self._notify(Built(self.trial))

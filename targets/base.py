@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 from paretune.core.device import TargetInfo
-from paretune.core.job import Job, JobResult, JobStatus, Limits, TurnsEndedError
+from paretune.core.job import (
+    Build,
+    Built,
+    Call,
+    Job,
+    JobResult,
+    JobStatus,
+    Limits,
+    Measure,
+    Smoke,
+    TurnsEndedError,
+)
 from paretune.core.target import Interleaves, Target
 
 __all__ = [
+    "Build",
+    "Built",
+    "Call",
     "Interleaves",
     "Job",
     "JobResult",
     "JobStatus",
     "Limits",
+    "Measure",
+    "Smoke",
     "Target",
     "TargetInfo",
     "TurnsEndedError",

@@ -1,8 +1,9 @@
-"""Jobs that take turns: all are loaded and wait, and one at a time does a bit of its work.
+"""Interleaved jobs: all are loaded and wait, and one at a time does a part of its work.
 
-A Unix socket a round, in a folder that only this user may enter. Each job connects once it is
-ready, and says so; it goes on when it is told, and speaks again when it wants another turn or has
-had its last. Whoever loses the other end gives up: nobody waits for the dead.
+A job says `Word.READY` when it has loaded what it measures and before each further turn, and
+`Word.DONE` after its last one; it waits for the parent's answer each time. If either side
+disconnects, the other stops waiting. On one machine, the two talk over a Unix socket per job, in a
+folder that only this user may enter; an agent passes the same words on as messages.
 """
 
 from __future__ import annotations
@@ -15,17 +16,25 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from enum import Enum
 from pathlib import Path
+from typing import Protocol
 
 from paretune.core.job import Job, JobResult, TurnsEndedError
 
-_READY, _DONE, _GO, _END = b"r", b"d", b"g", b"e"
+_GO = b"g"
 _POLL_S = 0.05
 _LONGEST_ADDRESS = 100
 """Bytes; Linux takes 107, other systems 103."""
 _SETTLE_S = 0.01
 """Between two turns: ONNX Runtime's threads spin for some milliseconds after they ran."""
+
+
+class Word(Enum):
+    """What a job says: that it waits for a turn, or that it needs no more of them."""
+
+    READY = b"r"
+    DONE = b"d"
 
 
 class ClosedError(Exception):
@@ -68,15 +77,15 @@ class Place:
         Raises:
             ClosedError: The parent is gone, or has given up on all of them.
         """
-        self._socket.sendall(_READY)
+        self._socket.sendall(Word.READY.value)
         if self._socket.recv(1) != _GO:
             raise ClosedError("the turns ended before this job had all of its own")
         yield
 
     def leave(self) -> None:
         """Say that there is nothing more to time, and wait until that is so for all."""
-        self._socket.sendall(_DONE)
-        if self._socket.recv(1) != _END:
+        self._socket.sendall(Word.DONE.value)
+        if self._socket.recv(1) != _GO:
             raise ClosedError("the turns ended before all jobs had theirs")
 
     def close(self) -> None:
@@ -84,32 +93,94 @@ class Place:
         self._socket.close()
 
 
-@dataclass
-class _Participant:
-    """A job as the parent sees it: its future, and its connection once it is ready."""
+class Participant(Protocol):
+    """An interleaved job as the parent sees it."""
 
-    number: int
-    future: Future[JobResult]
-    connection: socket.socket | None = None
-    done: bool = False
+    @property
+    def future(self) -> Future[JobResult]:
+        """The job's result."""
 
-    def ended(self) -> TurnsEndedError:
-        """Return the error that says how it ended."""
-        return TurnsEndedError(self.number, self.future.result())
+    def hear(self, seconds: float) -> Word | None:
+        """Return the job's next word; None if there is none within so many seconds.
+
+        Raises:
+            ClosedError: The job is gone.
+        """
+
+    def go(self) -> None:
+        """Give it a turn; after its `Word.DONE`: let it end.
+
+        Raises:
+            ClosedError: The job is gone.
+        """
+
+
+class SocketParticipant:
+    """A job of this machine, which connects to a socket once it has loaded what it measures.
+
+    Args:
+        submit: Starts the job, which is given the socket's path.
+    """
+
+    def __init__(self, submit: Callable[[str], Future[JobResult]]) -> None:
+        with ExitStack() as stack:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="paretune-"))
+            address = str(Path(folder, "turns"))
+            self._listener = stack.enter_context(socket.socket(socket.AF_UNIX))
+            with short_address(address) as short:
+                self._listener.bind(short)
+            self._listener.listen(1)
+            self.future = submit(address)
+            self._connection: socket.socket | None = None
+            self._stack = stack.pop_all()
+
+    def hear(self, seconds: float) -> Word | None:
+        """Return the job's next word; None if there is none within so many seconds.
+
+        Raises:
+            ClosedError: The job is gone.
+        """
+        try:
+            if self._connection is None:
+                self._listener.settimeout(seconds)
+                self._connection = self._stack.enter_context(self._listener.accept()[0])
+            self._connection.settimeout(seconds)
+            return Word(self._connection.recv(1))
+        except TimeoutError:
+            return None
+        except (OSError, ValueError) as error:  # it died
+            raise ClosedError("the job is gone") from error
+
+    def go(self) -> None:
+        """Give it a turn; after its `Word.DONE`: let it end.
+
+        Raises:
+            ClosedError: The job is gone.
+        """
+        if self._connection is None:
+            raise ClosedError("the job has not connected")
+        try:
+            self._connection.sendall(_GO)
+        except OSError as error:  # it died
+            raise ClosedError("the job is gone") from error
+
+    def close(self) -> None:
+        """Disconnect: a job that still waits ends."""
+        self._stack.close()
 
 
 def interleave(
-    submit: Callable[[Job], Future[JobResult]],
+    begin: Callable[[Job, ExitStack], Participant],
     jobs: Sequence[Job],
     order: random.Random,
     seconds: float | None = None,
 ) -> list[JobResult]:
-    """Run jobs of kind ``measure`` so that one at a time works, and each again and again.
+    """Run measuring jobs so that one at a time works, and each again and again.
 
     They are started one after another: a job loads and warms up while the others wait.
 
     Args:
-        submit: Starts a job.
+        begin: Starts a job; what has to be closed at the end goes into the stack.
         jobs: What runs.
         order: Draws who goes next; every job once before any goes twice.
         seconds: Give up after so long; None: never.
@@ -123,64 +194,40 @@ def interleave(
     """
     end = None if seconds is None else time.monotonic() + seconds
     with ExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="paretune-"))
-        address = str(Path(folder, "turns"))
-        listener = stack.enter_context(socket.socket(socket.AF_UNIX))
-        with short_address(address) as short:
-            listener.bind(short)
-        listener.listen(len(jobs))
-        listener.settimeout(_POLL_S)
-        seats: list[_Participant] = []
+        seats: list[Participant] = []
+        playing: list[int] = []
         for number, job in enumerate(jobs):
-            future = submit(replace(job, payload={**job.payload, "turns": address}))
-            seat = _Participant(number, future)
-            seats.append(seat)
-            while seat.connection is None:
-                _look_at_the_clock(end)
-                try:
-                    seat.connection = stack.enter_context(listener.accept()[0])
-                except TimeoutError as error:
-                    if future.done():  # it never came so far
-                        raise seat.ended() from error
-            _hear(seat, end)
-        while any(not seat.done for seat in seats):
-            playing = [seat for seat in seats if not seat.done]
-            for seat in order.sample(playing, len(playing)):
+            seats.append(begin(job, stack))
+            if _word(number, seats[number], end) is Word.READY:
+                playing.append(number)
+        while playing:
+            for number in order.sample(playing, len(playing)):
                 time.sleep(_SETTLE_S)
-                _tell(seat, _GO)
-                _hear(seat, end)
-        for seat in seats:
-            _tell(seat, _END)
+                _go(number, seats[number])
+                if _word(number, seats[number], end) is Word.DONE:
+                    playing.remove(number)
+        for number, seat in enumerate(seats):
+            _go(number, seat)
         left = None if end is None else max(0.0, end - time.monotonic())
         return [seat.future.result(timeout=left) for seat in seats]
 
 
-def _tell(seat: _Participant, message: bytes) -> None:
-    assert seat.connection is not None
+def _go(number: int, seat: Participant) -> None:
     try:
-        seat.connection.sendall(message)
-    except OSError as error:  # it died
-        raise seat.ended() from error
+        seat.go()
+    except ClosedError as error:
+        raise TurnsEndedError(number, seat.future.result()) from error
 
 
-def _hear(seat: _Participant, end: float | None) -> None:
+def _word(number: int, seat: Participant, end: float | None) -> Word:
     """Wait for a job's next word."""
-    assert seat.connection is not None
-    seat.connection.settimeout(_POLL_S)
-    said = None
-    while said is None:
-        _look_at_the_clock(end)
+    while end is None or time.monotonic() < end:
         try:
-            said = seat.connection.recv(1)
-        except TimeoutError:
-            continue
-        except OSError as error:
-            raise seat.ended() from error
-    if said not in (_READY, _DONE):  # nothing: it died
-        raise seat.ended()
-    seat.done = said == _DONE
-
-
-def _look_at_the_clock(end: float | None) -> None:
-    if end is not None and time.monotonic() >= end:
-        raise TimeoutError("the turns took longer than there was time for")
+            said = seat.hear(_POLL_S)
+        except ClosedError as error:
+            raise TurnsEndedError(number, seat.future.result()) from error
+        if said is not None:
+            return said
+        if seat.future.done():  # it ended before its first word
+            raise TurnsEndedError(number, seat.future.result())
+    raise TimeoutError("the turns took longer than there was time for")

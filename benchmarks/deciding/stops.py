@@ -20,7 +20,7 @@ import numpy as np
 from common import ROOT, table
 from deciding.parallel import simulate
 
-from paretune.core.measurement import Measurement, MetricSpec
+from paretune.core.measurement import Measurement, MetricSpec, Rung
 from paretune.core.result import OutcomeKind
 from paretune.evaluators.text.classification import _measurements as classified
 from paretune.search.constraints import parse_constraint
@@ -82,22 +82,20 @@ def _speed(rng: np.random.Generator, margin: float, floor: float | None) -> tupl
     plugins = str(ROOT / "tests" / "plugins")
     if plugins not in sys.path:
         sys.path.insert(0, plugins)
-    from fake_search import FakeTarget, make_engine, noop
+    from fake_search import FakeTarget, make_engine, measures, noop
 
     drawn: list[float] = []
 
     class Drawn(FakeTarget):
         def _value(self, job: Any, params: dict[str, Any]) -> Any:
             value = super()._value(job, params)
-            if job.kind == "measure" and job.payload["evaluator"] == "generation":
+            if measures(job, "generation"):
                 slow = _SLOWER if rng.random() < _SPELLS else 1.0
                 ms = params["ms"] * slow * math.exp(rng.normal(0, _SIGMA))
-                if params["x"] == 2 and job.payload["rung"] == "rough":
+                if params["x"] == 2 and job.task.rung is Rung.ROUGH:
                     drawn.append(ms)
                 value = [
-                    Measurement(
-                        "decode_ms_p50", ms, "ms", 0.99 * ms, 1.01 * ms, 99, "device-2"
-                    ).to_json()
+                    Measurement("decode_ms_p50", ms, "ms", 0.99 * ms, 1.01 * ms, 99, "device-2")
                 ]
             return value
 

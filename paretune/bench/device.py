@@ -25,7 +25,7 @@ from paretune.core.child_interpreter import importing
 from paretune.core.device import TargetInfo
 from paretune.core.errors import ParetuneError
 from paretune.core.interference import watching
-from paretune.core.job import Job, JobStatus, Limits
+from paretune.core.job import Call, Job, JobStatus, Limits
 from paretune.core.jsontools import Json
 from paretune.core.target import Target
 from paretune.targets.device.environment import inspect_environment
@@ -101,8 +101,8 @@ def _noise(target: Target, cores: int) -> Any:
 
 
 def _measure(target: Target, function: str, **arguments: Json) -> Any:
-    call = {"function": f"paretune.bench.figures:{function}", "args": arguments}
-    return value_of(target, Job("call", call, _LIMITS))
+    call = Call(f"paretune.bench.figures:{function}", arguments)
+    return value_of(target, Job(call, _LIMITS))
 
 
 def render(measured: dict[str, Json]) -> str:
@@ -134,7 +134,7 @@ def thread_counts(info: TargetInfo) -> list[int]:
 
 def _start_up(target: Target) -> list[Json]:
     """Measure the time of a job's process, and of an interpreter that imports the runtime."""
-    call = Job("call", {"function": "paretune.bench.figures:nothing", "args": {}}, _LIMITS)
+    call = Job(Call("paretune.bench.figures:nothing"), _LIMITS)
     value_of(target, call)  # the first one waits for the fork server's imports
     jobs = [_seconds(lambda: value_of(target, call)) * 1e3 for _ in range(_STARTS)]
     return [
@@ -169,6 +169,5 @@ def value_of(target: Target, job: Job) -> Any:
     """
     result = target.submit(job).result()
     if result.status is not JobStatus.OK:
-        what = job.payload.get("function") or job.payload["evaluator"]["name"]
-        raise ParetuneError(f"{what}: {result.status}: {result.reason}")
+        raise ParetuneError(f"{job.task.name}: {result.status}: {result.reason}")
     return result.value

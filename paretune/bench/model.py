@@ -13,9 +13,9 @@ from paretune.config.measurable import misfits, need_of
 from paretune.core.candidate import RuntimeSettings
 from paretune.core.device_profile import DeviceProfile
 from paretune.core.errors import UsageError
-from paretune.core.job import Job, Limits
+from paretune.core.job import Call, Job, Limits, Measure
 from paretune.core.jsontools import Json
-from paretune.core.measurement import Measurement, Rung, by_metric
+from paretune.core.measurement import Measurement, by_metric
 from paretune.core.model import Model
 from paretune.core.target import Target
 from paretune.core.traffic import Traffic
@@ -101,19 +101,16 @@ def _measured(
     several = getattr(find_evaluator(name), "processes", 1)
     blocks = []
     for number in range(several):
-        payload = {
-            "model": package.to_json(),
-            "runtime": runtime.to_json(),
-            "evaluator": {"name": name, "params": {}},
-            "rung": Rung.FULL.value,
-            "budget": {
-                "seconds": PROCESS_S if several > 1 else None,
-                "examples": None,
-                "block": number > 0,
-            },
-            "data": DataCatalog({}, Path.cwd()).to_json(),
-        }
-        blocks.append(by_metric(value_of(target, Job("measure", payload, _LIMITS))))
+        task = Measure(
+            model=package,
+            runtime=runtime,
+            evaluator=name,
+            params={},
+            seconds=PROCESS_S if several > 1 else None,
+            block=number > 0,
+            data=DataCatalog({}, Path.cwd()).to_json(),
+        )
+        blocks.append(by_metric(value_of(target, Job(task, _LIMITS))))
     return pool(blocks, floor) if several > 1 else blocks[0]
 
 
@@ -128,8 +125,8 @@ def _needs(
     counter = required_runtime(model.kind).traffic_counter
     needs: Traffic | None
     if counter:
-        call = {"function": counter, "args": {"folder": str(model.path)}}
-        counted = value_of(target, Job("call", call, _LIMITS))
+        call = Call(counter, {"folder": str(model.path)})
+        counted = value_of(target, Job(call, _LIMITS))
         if counted is None:
             return None
         cache = counted.pop("cache_bytes") * context_of(measured)

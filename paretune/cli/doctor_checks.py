@@ -12,7 +12,7 @@ from pathlib import Path
 from paretune.core import packages
 from paretune.core.device import TargetInfo
 from paretune.core.errors import ParetuneError, StateError, UsageError
-from paretune.core.job import Job, JobStatus, Limits
+from paretune.core.job import Call, Job, JobStatus, Limits
 from paretune.core.jsontools import Json
 from paretune.core.user_paths import default_store
 from paretune.registry import find, names
@@ -142,8 +142,8 @@ def _ask_worker(target: LocalTarget) -> list[Json]:
     """Import each runtime in its own worker, so that a broken one affects nothing else."""
     items = []
     for module in RUNTIMES:
-        call = {"function": "paretune.cli.doctor_checks:import_runtime", "args": {"module": module}}
-        result = target.submit(Job("call", call, Limits(seconds=120.0))).result()
+        call = Call("paretune.cli.doctor_checks:import_runtime", {"module": module})
+        result = target.submit(Job(call, Limits(seconds=120.0))).result()
         if result.status is JobStatus.OK:
             items.append(_item(module, result.value["found"]))
         else:

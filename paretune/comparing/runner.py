@@ -22,9 +22,10 @@ from pathlib import Path
 from paretune.comparing.subjects import Subject
 from paretune.core.errors import UsageError
 from paretune.core.interference import watching
-from paretune.core.job import Job, JobResult, Limits
+from paretune.core.job import Job, JobResult, Limits, Measure
 from paretune.core.jsontools import Json
-from paretune.core.measurement import Measurement, Rung
+from paretune.core.measurement import Measurement
+from paretune.core.permissions import Permissions
 from paretune.core.target import Interleaves, Target
 from paretune.data.catalog import DataCatalog
 from paretune.models.handle import model_bytes
@@ -246,12 +247,8 @@ class ComparedModels:
         trust_remote_code: bool = False,
     ) -> None:
         self._subjects, self._target, self._workload = subjects, target, workload
-        self._shared: dict[str, Json] = {
-            "evaluator": {"name": "generation", "params": workload.params()},
-            "rung": Rung.FULL.value,
-            "data": DataCatalog({}, Path.cwd()).to_json(),
-            "trust_remote_code": trust_remote_code,
-        }
+        self._data = DataCatalog({}, Path.cwd()).to_json()
+        self._permissions = Permissions(remote_code=trust_remote_code)
         self._packages: dict[str, Packaged] = {}
         self._folder = tempfile.TemporaryDirectory(prefix="paretune-")
 
@@ -311,21 +308,22 @@ class ComparedModels:
 
     def _job(self, label: str, seconds: float | None) -> Job:
         package = self._packages[label]
-        payload = {
-            **self._shared,
-            "model": package.model.to_json(),
-            "runtime": package.runtime.to_json(),
-            "budget": {
-                "seconds": self._workload.block_s if seconds is None else seconds,
-                "examples": None,
-                "block": True,
-            },
-        }
-        return Job("measure", payload, _LIMITS)
+        task = Measure(
+            model=package.model,
+            runtime=package.runtime,
+            evaluator="generation",
+            params=self._workload.params(),
+            seconds=self._workload.block_s if seconds is None else seconds,
+            block=True,
+            data=self._data,
+            permissions=self._permissions,
+        )
+        return Job(task, _LIMITS)
 
 
 def _values(result: JobResult) -> list[Measurement]:
-    return [Measurement.from_json(value) for value in result.value]
+    measured: list[Measurement] = result.value
+    return measured
 
 
 def _refused(error: NotMeasuredError) -> UsageError:

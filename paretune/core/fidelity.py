@@ -163,27 +163,27 @@ UNCHANGED = Verdict({"kl": 0.0, "top1": 1.0, "information": None, "tokens": 0, "
 """Of a model that nothing was built from: it is its own source."""
 
 
-def measurements(value: Mapping[str, Any] | None) -> dict[str, Measurement]:
+def measurements(value: Verdict | None) -> dict[str, Measurement]:
     """Return the two metrics of what a build job answered.
 
     Both are exact for the sequences that they are defined on, so their interval is the value.
 
     Args:
-        value: `Verdict.to_json`; None: the job said nothing of it.
+        value: What the comparison said; None: the target does not compare.
     """
     if value is None:
         return {}
-    compared = value["compared"]
+    compared = value.compared
     if compared is None:
         return {
             spec.name: Measurement(
-                spec.name, None, spec.unit, protocol=PROTOCOL, reason=value["reason"]
+                spec.name, None, spec.unit, protocol=PROTOCOL, reason=value.reason
             )
             for spec in METRICS
         }
     details = {"lengths": compared["lengths"], "information": compared["information"]}
-    if value["beside"] is not None:
-        details |= dict(value["beside"])
+    if value.beside is not None:
+        details |= dict(value.beside)
     return {
         spec.name: Measurement(
             spec.name,

@@ -1,15 +1,34 @@
-"""A job: one piece of work for a worker process, and its result."""
+"""A job: one task for a worker process with its limits, and its result.
+
+A task names everything that it reads: models (by digest, with where they lie on the side that made
+the task), and the files of data sets, plug-ins and parameters as `InputFiles` with their digests. A
+transport that moves tasks to another machine replaces ``model``, ``inputs``, ``data["root"]`` and
+``store``; nothing else in a task is a path, except in the arguments of a `Call`.
+
+Tasks are made by `paretune.study.job_factory` (``bench``, ``compare`` and the preflight checks make
+their own), and read in `paretune.targets.worker`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
-from paretune.core.jsontools import Json
+from paretune.core.candidate import RuntimeSettings, Step
+from paretune.core.errors import UsageError, nearest
+from paretune.core.fidelity import Verdict, verdict_from
+from paretune.core.interference import Interference
+from paretune.core.jsontools import Json, OwnJson
+from paretune.core.measurement import Measurement, Rung
+from paretune.core.model import Model
+from paretune.core.permissions import Permissions
 from paretune.core.progress import Progress
+from paretune.core.result import StepTime
+from paretune.core.stamps import InputFiles
 
 JOB_MEMORY_SHARE = 0.9
 """Share of the free memory that a job without a limit of its own may use."""
@@ -29,22 +48,239 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Job:
-    """One piece of work for a worker process.
+class Built:
+    """The result of a `Build`.
 
     Attributes:
-        kind: ``build`` or ``measure`` (see ``targets/worker/main.py`` for their payloads).
-        payload: JSON-able arguments.
-        limits: Time and memory.
-        log: File that the worker's output is appended to; None: thrown away.
-        on_progress: Called in the parent for each sign of life.
+        model: What was built; without a recipe, the input.
+        steps: Seconds of each pass; of one whose output was in the store, what it once took.
+        bytes: Size of the model's files.
+        faults: What the store had set aside on the way.
+        fidelity: What the model is to its source; None: the target does not compare.
     """
 
-    kind: str
-    payload: Mapping[str, Json]
+    model: Model
+    steps: tuple[StepTime, ...] = ()
+    bytes: int = 0
+    faults: tuple[str, ...] = ()
+    fidelity: Verdict | None = None
+
+    def to_json(self) -> dict[str, Json]:
+        """Return everything by name."""
+        return {
+            "model": self.model.to_json(),
+            "steps": [step.to_json() for step in self.steps],
+            "bytes": self.bytes,
+            "faults": list(self.faults),
+            "fidelity": None if self.fidelity is None else self.fidelity.to_json(),
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Json]) -> Built:
+        """Read what `to_json` wrote."""
+        return cls(
+            Model.from_json(value["model"]),
+            tuple(StepTime(step["step"], step["s"], step["cached"]) for step in value["steps"]),
+            value["bytes"],
+            tuple(value["faults"]),
+            verdict_from(value),
+        )
+
+
+class _Task:
+    """What all tasks have in common."""
+
+    kind: ClassVar[str]
+
+    def to_json(self) -> dict[str, Json]:
+        """Return the fields by name, and the kind."""
+        fields: dict[str, Json] = json_adapter(type(self)).dump_python(self, mode="json")
+        return {"kind": self.kind, **fields}
+
+    @property
+    def name(self) -> str:
+        """What it is called in messages."""
+        return self.kind
+
+    def value_to_json(self, value: Any) -> Json:
+        """Return the JSON of what the worker found."""
+        return value
+
+    def value_from_json(self, value: Json) -> Any:
+        """Read what `value_to_json` wrote."""
+        return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Build(_Task):
+    """Take each prefix of a recipe from the store, or run its pass; the result is a `Built`.
+
+    Attributes:
+        model: The input.
+        recipe: The passes.
+        provider: Of the runtime that the model is built for.
+        store: Root of the artifact store.
+        study: The study's folder, for which the store keeps the artifacts; None: no study.
+        data: The data sets (``DataCatalog.to_json()``); ``root`` is where relative paths start.
+        inputs: Files that the job reads.
+        permissions: What the job may do.
+    """
+
+    kind: ClassVar[str] = "build"
+    model: Annotated[Model, OwnJson()]
+    recipe: tuple[Annotated[Step, OwnJson()], ...]
+    provider: str
+    store: Path
+    study: Path | None = None
+    data: Mapping[str, Json]
+    inputs: tuple[InputFiles, ...] = ()
+    permissions: Permissions = Permissions()
+
+    def value_to_json(self, value: Built) -> Json:
+        """Return the JSON of a `Built`."""
+        return value.to_json()
+
+    def value_from_json(self, value: Json) -> Built:
+        """Return a `Built`."""
+        return Built.from_json(value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Smoke(_Task):
+    """Load a packaged model and run it on a little input; the result is JSON.
+
+    Attributes:
+        model: The package.
+        runtime: What it runs with.
+        inputs: Files that the job reads.
+        permissions: What the job may do.
+    """
+
+    kind: ClassVar[str] = "smoke"
+    model: Annotated[Model, OwnJson()]
+    runtime: Annotated[RuntimeSettings, OwnJson()]
+    inputs: tuple[InputFiles, ...] = ()
+    permissions: Permissions = Permissions()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure(_Task):
+    """Run one evaluator on a packaged model at one rung; the result is a list of `Measurement`.
+
+    Attributes:
+        model: The package.
+        runtime: What it runs with.
+        evaluator: Name of the evaluator.
+        params: Its parameters, as configured.
+        rung: How much is measured.
+        seconds: About how long it samples; None: as long as the evaluator needs.
+        examples: How many examples it looks at; None: all.
+        block: Whether it is one of several processes whose measurements are pooled or compared.
+        previous: What the rung before measured, by metric.
+        data: The data sets (``DataCatalog.to_json()``); ``root`` is where relative paths start.
+        inputs: Files that the job reads.
+        permissions: What the job may do.
+    """
+
+    kind: ClassVar[str] = "measure"
+    model: Annotated[Model, OwnJson()]
+    runtime: Annotated[RuntimeSettings, OwnJson()]
+    evaluator: str
+    params: Mapping[str, Json]
+    rung: Rung = Rung.FULL
+    seconds: float | None = None
+    examples: int | None = None
+    block: bool = False
+    previous: Mapping[str, Annotated[Measurement, OwnJson()]] = field(default_factory=dict)
+    data: Mapping[str, Json]
+    inputs: tuple[InputFiles, ...] = ()
+    permissions: Permissions = Permissions()
+
+    @property
+    def name(self) -> str:
+        """The evaluator's name."""
+        return self.evaluator
+
+    def value_to_json(self, value: Sequence[Measurement]) -> Json:
+        """Return the JSON of measurements."""
+        return [measured.to_json() for measured in value]
+
+    def value_from_json(self, value: Json) -> list[Measurement]:
+        """Return measurements."""
+        return [Measurement.from_json(measured) for measured in value]
+
+
+@dataclass(frozen=True)
+class Call(_Task):
+    """Call a function with JSON arguments; the result is what it returns, which must be JSON.
+
+    Attributes:
+        function: ``module:function``.
+        args: By name.
+        inputs: Files that the job reads.
+    """
+
+    kind: ClassVar[str] = "call"
+    function: str
+    args: Mapping[str, Json] = field(default_factory=dict)
+    inputs: tuple[InputFiles, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The function's name."""
+        return self.function
+
+
+Task = Build | Smoke | Measure | Call
+TASKS: Mapping[str, type[Task]] = {each.kind: each for each in (Build, Smoke, Measure, Call)}
+"""By their kinds."""
+
+
+def task_from_json(value: Mapping[str, Json]) -> Task:
+    """Read what a task's `to_json` wrote.
+
+    Raises:
+        UsageError: There is no such kind of task, or a field is wrong.
+    """
+    fields = dict(value)
+    kind = fields.pop("kind", "")
+    if kind not in TASKS:
+        raise UsageError(f"no kind of job named {kind!r}", hint=nearest(kind, TASKS))
+    try:
+        task: Task = json_adapter(TASKS[kind]).validate_python(fields)
+    except ValueError as error:
+        raise UsageError(f"the job {kind!r} cannot be read: {error}") from error
+    return task
+
+
+@cache
+def json_adapter(kind: Any) -> Any:
+    """Return what writes and reads a dataclass as JSON (a `pydantic.TypeAdapter`), made once."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One task for a worker process.
+
+    Attributes:
+        task: What is done.
+        limits: Time and memory.
+        log: File that the worker's output is appended to; None: thrown away.
+        on_progress: Called in the parent for each `Progress` of the worker.
+    """
+
+    task: Task
     limits: Limits = Limits()
     log: Path | None = None
     on_progress: Callable[[Progress], None] | None = None
+
+    @property
+    def kind(self) -> str:
+        """``build``, ``smoke``, ``measure`` or ``call``."""
+        return self.task.kind
 
 
 class JobStatus(StrEnum):
@@ -65,13 +301,15 @@ class JobResult:
 
     Attributes:
         status: How it ended.
-        value: The worker's JSON result, if ``ok``.
+        value: If ``ok``: a `Built`, a list of `Measurement`, or JSON, as the task says.
         reason: Why not, in words: exception type and message, signal's name, the limit hit.
         seconds: Wall time.
         peak_memory: Largest resident size seen of the process tree, in bytes.
         transient: True if the cause lay outside of the job (the disk was full, others held the
             memory, something killed it): the same job may end otherwise another time.
         limits: What was in force, the target's own limit of memory included.
+        interference: CPU time that other processes used meanwhile, where the job ran; None: the
+            job ran on this machine, and whoever needs it watches here.
     """
 
     status: JobStatus
@@ -81,10 +319,11 @@ class JobResult:
     peak_memory: int = 0
     transient: bool = False
     limits: Limits = Limits()
+    interference: Interference | None = None
 
 
 _ROOM_SHARE = 0.5
-"""Share of the free memory that models which take turns may fill together."""
+"""Share of the free memory that interleaved jobs may fill together."""
 
 
 _LOADED, _RUNTIME_BYTES = 1.5, 400_000_000

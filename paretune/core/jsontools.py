@@ -198,3 +198,23 @@ def _deeper(value: Json, most: int) -> bool:
         if not level:
             return False
     return True
+
+
+class OwnJson:
+    """Annotation for pydantic: a field is serialised by its class's `to_json` and `from_json`."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        from pydantic_core import core_schema
+
+        def read(value: Any) -> Any:
+            return value if isinstance(value, source) else source.from_json(value)
+
+        return core_schema.no_info_plain_validator_function(
+            read,
+            serialization=core_schema.plain_serializer_function_ser_schema(
+                lambda value: value.to_json()
+            ),
+        )
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Json]:
+        return {"type": "object"}

@@ -122,6 +122,6 @@ class Measurement:
         )
 
 
-def by_metric(values: Iterable[Mapping[str, Any]]) -> dict[str, Measurement]:
-    """Read what a job measured: the JSON of measurements, to be found by their metrics."""
-    return {m.metric: m for m in map(Measurement.from_json, values)}
+def by_metric(values: Iterable[Measurement]) -> dict[str, Measurement]:
+    """Return measurements by their metrics."""
+    return {m.metric: m for m in values}

@@ -68,6 +68,22 @@ class Stamped:
         return cls(Path(path), name, Stamp(size, mtime, (device, inode), ctime), sha256)
 
 
+@dataclass(frozen=True)
+class InputFiles:
+    """Files that a job reads, with their digests.
+
+    Attributes:
+        what: What they are, for messages: ``data tone.train``, ``pass mine``, ``model 'x'``.
+        files: In a fixed order.
+        folder: The model's folder, if they are a model: no other file may join them; None: they
+            are a data set's, a plug-in's or a parameter's.
+    """
+
+    what: str
+    files: tuple[Stamped, ...]
+    folder: Path | None = None
+
+
 def stamp(path: Path) -> Stamp:
     """Return how a file looks now; of a link, what it leads to.
 

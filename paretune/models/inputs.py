@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from paretune.core.errors import InputChangedError, InputTouchedError, UsageError
-from paretune.core.jsontools import Json
 from paretune.core.model import Model
-from paretune.core.stamps import Stamp, Stamped, stamp, take
+from paretune.core.stamps import InputFiles, Stamp, Stamped, stamp, take
 from paretune.models.files import candidates
 
 MODEL = "model"
@@ -24,12 +23,12 @@ class Inputs:
     """
 
     def __init__(self, model: Model) -> None:
-        self._known: dict[str, list[Json]] = {}
+        self._known: dict[str, list[InputFiles]] = {}
         found, what = [], f"model {str(model.path)!r}"
         inner: Model | None = model
         while inner is not None:
             if inner.files is not None:
-                found.append(_entry(what, inner.files, inner.path))
+                found.append(InputFiles(what, inner.files, inner.path))
             inner, what = inner.base, f"{what}'s base"
         self._known[MODEL] = found
 
@@ -41,36 +40,31 @@ class Inputs:
             what: What they are, for messages.
             files: With their digests.
         """
-        found = list(files)
+        found = tuple(files)
         if found:
-            self._known[name] = [_entry(what, found)]
+            self._known[name] = [InputFiles(what, found)]
 
-    def entries(self, *names: str) -> list[Json]:
-        """Return what a job that reads these is told: stamps as they are now.
+    def entries(self, *names: str) -> tuple[InputFiles, ...]:
+        """Return the files that a job reads, with their stamps as they are now.
 
         Raises:
             InputChangedError: The content of one of them is not what was digested.
         """
         for name in names:
-            self._known[name] = renewed(self._known.get(name, []))
-        return [entry for name in names for entry in self._known[name]]
+            self._known[name] = list(renewed(self._known.get(name, ())))
+        return tuple(entry for name in names for entry in self._known[name])
 
 
-def _entry(what: str, files: Sequence[Stamped], folder: Path | None = None) -> Json:
-    entry: dict[str, Json] = {"what": what, "files": [file.to_json() for file in files]}
-    return entry if folder is None else {**entry, "model": str(folder)}
-
-
-def renewed(entries: Iterable[Mapping[str, Any]]) -> list[Json]:
+def renewed(entries: Iterable[InputFiles]) -> tuple[InputFiles, ...]:
     """Return the same files as they look now; those that look otherwise are read again.
 
     Raises:
         InputChangedError: The content of one of them is not what was digested.
     """
-    return [_now(entry, strict=False) for entry in entries]
+    return tuple(_now(entry, strict=False) for entry in entries)
 
 
-def check(entries: Iterable[Mapping[str, Any]]) -> None:
+def check(entries: Iterable[InputFiles]) -> None:
     """Refuse what was made of files that may not have been the same all the time.
 
     Args:
@@ -84,15 +78,14 @@ def check(entries: Iterable[Mapping[str, Any]]) -> None:
         _now(entry, strict=True)
 
 
-def _now(entry: Mapping[str, Any], *, strict: bool) -> Json:
-    files = [_file(entry["what"], Stamped.from_json(file), strict) for file in entry["files"]]
-    folder = entry.get("model")
-    if folder is not None:
+def _now(entry: InputFiles, *, strict: bool) -> InputFiles:
+    files = tuple(_file(entry.what, file, strict) for file in entry.files)
+    if entry.folder is not None:
         known = {file.path for file in files}
-        new = sorted(path for path in _there(Path(folder)) if path not in known)
+        new = sorted(path for path in _there(entry.folder) if path not in known)
         if new:
-            raise _changed(entry["what"], new[0], "is new, and is read with the model")
-    return {**entry, "files": [file.to_json() for file in files]}
+            raise _changed(entry.what, new[0], "is new, and is read with the model")
+    return replace(entry, files=files)
 
 
 def _there(folder: Path) -> Iterator[Path]:

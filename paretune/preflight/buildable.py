@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from paretune.core.distributions import package_version
 from paretune.core.errors import UsageError
-from paretune.core.job import Job, JobStatus, Limits
+from paretune.core.job import Call, Job, JobStatus, Limits
 from paretune.core.jsontools import Json, digest, read_json, read_model_json, write_json
 from paretune.evaluators.generation.workload import GenerationParams, cases_of
 from paretune.models.remote_code import brings_code
@@ -120,8 +120,8 @@ def ask(plan: Plan, baseline: Candidate, target: Target, store: Store) -> Builda
     found = _kept(kept)
     if found is None:
         args = {"folder": str(folder.resolve()), "build": builds}
-        call = {"function": "paretune.passes.genai.twin:look", "args": args}
-        result = target.submit(Job("call", call, _LIMITS)).result()
+        call = Call("paretune.passes.genai.twin:look", args)
+        result = target.submit(Job(call, _LIMITS)).result()
         if result.status is not JobStatus.OK or not isinstance(result.value, dict):
             return Buildable(why_not or "")  # what is built is compared with its source later on
         found = result.value

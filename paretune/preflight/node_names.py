@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from paretune.core.distributions import package_version
 from paretune.core.errors import UsageError, nearest
-from paretune.core.job import Job, JobStatus, Limits
+from paretune.core.job import Call, Job, JobStatus, Limits
 from paretune.core.jsontools import Json, canonical, digest, read_json, read_model_json, write_json
 from paretune.models.remote_code import brings_code
 from paretune.registry import find_pass
@@ -208,8 +208,8 @@ def _looked_up(prepared: PreparedSearch, folder: Path, builds: list[dict[str, Js
     except (OSError, ValueError, UsageError):
         pass
     args["folder"] = str(folder.resolve())
-    call = {"function": "paretune.passes.genai.twin_nodes:look", "args": args}
-    result = prepared.target.submit(Job("call", call, _LIMITS)).result()
+    call = Call("paretune.passes.genai.twin_nodes:look", args)
+    result = prepared.target.submit(Job(call, _LIMITS)).result()
     if result.status is not JobStatus.OK or not isinstance(result.value, list):
         return [None for _ in builds]  # the build itself says it, if a name is wrong
     kept.parent.mkdir(parents=True, exist_ok=True)

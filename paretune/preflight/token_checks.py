@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from paretune.core.errors import DataError, ParetuneError, PassError, UsageError
-from paretune.core.job import Job, JobStatus, Limits
+from paretune.core.job import Call, Job, JobStatus, Limits
 from paretune.core.jsontools import Json, canonical
 from paretune.data.rows import rows_told
 from paretune.preflight.rows_too_long import ParameterTooLargeError, RowsTooLongError, all_of
@@ -58,8 +58,8 @@ def check_tokens(
         "uses": uses,
         "trust_remote_code": plan.permissions.remote_code,
     }
-    call = {"function": "paretune.preflight.token_checks:looked_at", "args": args}
-    result = target.submit(Job("call", call, _LIMITS)).result()
+    call = Call("paretune.preflight.token_checks:looked_at", args)
+    result = target.submit(Job(call, _LIMITS)).result()
     if result.status is not JobStatus.OK:
         return (f"the data could not be checked with the model's tokenizer: {result.reason}",)
     wrong = [_error_of(plan, found) for found in result.value["wrong"]]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from paretune.core.job import Job, JobStatus, Limits
+from paretune.core.job import Call, Job, JobStatus, Limits
 from paretune.registry import find_pass
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ def training_notes(plan: Plan, baseline: Candidate, target: Target) -> tuple[str
     dtypes = sorted(precisions(plan, baseline) - {"fp32"})
     if not dtypes:
         return ()
-    call = {"function": "paretune.passes.lora.precision:notes", "args": {"dtypes": dtypes}}
-    result = target.submit(Job("call", call, _LIMITS)).result()
+    call = Call("paretune.passes.lora.precision:notes", {"dtypes": dtypes})
+    result = target.submit(Job(call, _LIMITS)).result()
     if result.status is not JobStatus.OK:
         return (
             f"the speed of training in {', '.join(dtypes)} could not be measured here: "

@@ -43,7 +43,7 @@ def build_again(
     problem = None
     if result.status is not JobStatus.OK:
         problem = f"cannot be built again: {result.reason}"
-    elif result.value["model"]["digest"] != name:
+    elif result.value.model.digest != name:
         problem = "what its recipe builds now is not what was measured"
     if problem is not None:
         raise StateError(

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from paretune.core.candidate import Candidate, RuntimeSettings, recipe_to_json
-from paretune.core.job import Job
+from paretune.core.candidate import Candidate, RuntimeSettings
+from paretune.core.job import Build, Job, Measure, Smoke
 from paretune.core.jsontools import Json
 from paretune.core.measurement import Measurement, Rung
 from paretune.core.model import Model
@@ -23,7 +23,7 @@ from paretune.study.identity import data_of_evaluator
 
 
 class StudyJobFactory:
-    """Makes the payloads that ``targets/worker/main.py`` reads.
+    """Makes the tasks of a study (`paretune.core.job`).
 
     Args:
         model: The input model.
@@ -53,21 +53,22 @@ class StudyJobFactory:
         self._inputs = inputs or Inputs(model)
         self._links = links
         self._catalog: DataCatalog | None = None
-        self._shared: dict[str, Json] = {"data": data, **permissions.to_json()}
+        self._data = data
+        self._permissions = permissions
 
     def build(self, candidate: Candidate) -> Job:
         """Return the job that takes each prefix of the recipe from the store, or runs its pass."""
         return Job(
-            "build",
-            {
-                "input": self._model.to_json(),
-                "recipe": recipe_to_json(candidate.recipe),
-                "provider": candidate.runtime.provider,
-                "store": str(self._store.root),
-                "study": None if self._study is None else str(self._study),
-                "inputs": self._inputs.entries(MODEL, *_read_by(candidate)),
-                **self._shared,
-            },
+            Build(
+                model=self._model,
+                recipe=candidate.recipe,
+                provider=candidate.runtime.provider,
+                store=self._store.root,
+                study=self._study,
+                data=self._data,
+                inputs=self._inputs.entries(MODEL, *_read_by(candidate)),
+                permissions=self._permissions,
+            )
         )
 
     def _of_model(self, package: Model) -> tuple[str, ...]:
@@ -79,15 +80,15 @@ class StudyJobFactory:
         from paretune.targets.worker.building import built_steps
 
         if self._catalog is None:  # kept: it keeps the digests that it has computed
-            self._catalog = DataCatalog.from_json(self._shared["data"])
+            self._catalog = DataCatalog.from_json(self._data)
         return built_steps(
             self._store,
             self._catalog,
             candidate.runtime.provider,
             candidate.recipe,
             self._model,
-            root=Path(self._shared["data"].get("root", ".")),
-            trust_remote_code=self._shared["trust_remote_code"],
+            root=Path(self._data.get("root", ".")),
+            trust_remote_code=self._permissions.remote_code,
         )
 
     def is_intact(self, built: Model, *, fresh: bool) -> bool:
@@ -109,22 +110,22 @@ class StudyJobFactory:
 
     def refresh(self, job: Job) -> Job:
         """Return a job with the stamps of the files that it reads as they are now."""
-        inputs = job.payload.get("inputs")
-        return replace(job, payload={**job.payload, "inputs": renewed(inputs)}) if inputs else job
+        return replace(job, task=replace(job.task, inputs=renewed(job.task.inputs)))
 
     def verify_inputs(self, job: Job) -> None:
         """Refuse the result of a job if a file that it reads was written meanwhile."""
-        check(job.payload.get("inputs", ()))
+        check(job.task.inputs)
 
     def smoke(self, package: Model, runtime: RuntimeSettings) -> Job:
         """Return the job that loads the package and generates a few tokens."""
-        payload = {
-            "model": package.to_json(),
-            "runtime": runtime.to_json(),
-            "inputs": self._inputs.entries(*self._of_model(package)),
-            **self._shared,
-        }
-        return Job("smoke", payload)
+        return Job(
+            Smoke(
+                model=package,
+                runtime=runtime,
+                inputs=self._inputs.entries(*self._of_model(package)),
+                permissions=self._permissions,
+            )
+        )
 
     def measure(
         self,
@@ -139,17 +140,20 @@ class StudyJobFactory:
     ) -> Job:
         """Return the job that measures one evaluator at one rung."""
         return Job(
-            "measure",
-            {
-                "model": package.to_json(),
-                "runtime": runtime.to_json(),
-                "evaluator": {"name": slot.name, "params": dict(slot.params)},
-                "rung": rung.value,
-                "budget": {"seconds": seconds, "examples": examples, "block": block},
-                "previous": {name: m.to_json() for name, m in previous.items()},
-                "inputs": self._inputs.entries(*self._of_model(package), *_needed_by(slot)),
-                **self._shared,
-            },
+            Measure(
+                model=package,
+                runtime=runtime,
+                evaluator=slot.name,
+                params=slot.params,
+                rung=rung,
+                seconds=seconds,
+                examples=examples,
+                block=block,
+                previous=previous,
+                data=self._data,
+                inputs=self._inputs.entries(*self._of_model(package), *_needed_by(slot)),
+                permissions=self._permissions,
+            )
         )
 
 

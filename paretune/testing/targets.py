@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from paretune.core.job import Job, JobResult, JobStatus, Limits
+from paretune.core.job import Call, Job, JobResult, JobStatus, Limits
 from paretune.core.jsontools import Json, canonical
 from paretune.core.progress import Progress
 from paretune.core.target import Target
@@ -46,13 +47,12 @@ def call(name: str, limit_s: float | None = None, **arguments: Json) -> Job:
         limit_s: Seconds after which the job is ended; None: no limit.
         **arguments: What it is called with.
     """
-    payload = {"function": f"paretune.testing.jobs:{name}", "args": arguments}
-    return Job("call", payload, Limits(seconds=limit_s))
+    return Job(Call(f"paretune.testing.jobs:{name}", arguments), Limits(seconds=limit_s))
 
 
 def _ended(target: Target, job: Job, status: JobStatus) -> JobResult:
     result = target.submit(job).result(_ENDS_S)
-    assert result.status is status, f"{job.payload}: {status} expected, {result} came"
+    assert result.status is status, f"{job.task}: {status} expected, {result} came"
     return result
 
 
@@ -100,10 +100,10 @@ def survives(target: Target) -> None:
         _still_works(target)
 
 
-def names_unknown_jobs(target: Target) -> None:
-    """Require that an unknown kind of job fails, and that the nearest one is named."""
-    result = _ended(target, Job("biuld", {}), JobStatus.FAILED)
-    assert "'build'" in (result.reason or ""), f"the nearest kind is not named: {result.reason}"
+def names_unknown_functions(target: Target) -> None:
+    """Require that a call of an unknown function fails, and that the reason names it."""
+    result = _ended(target, call("ad", a=1, b=1), JobStatus.FAILED)
+    assert "'ad'" in (result.reason or ""), f"the function is not named: {result.reason}"
 
 
 def ends_jobs(target: Target) -> None:
@@ -120,7 +120,7 @@ def needs_no_progress(target: Target) -> None:
     """Require that a job without signs of life reports none."""
     seen: list[Progress] = []
     job = call("add", a=1, b=1)
-    _ended(target, Job(job.kind, job.payload, on_progress=seen.append), JobStatus.OK)
+    _ended(target, replace(job, on_progress=seen.append), JobStatus.OK)
     assert not seen, f"progress of a job that reports none: {seen}"
 
 
@@ -136,7 +136,7 @@ TARGET_LAWS = (
     gives_values,
     keeps_jobs_apart,
     survives,
-    names_unknown_jobs,
+    names_unknown_functions,
     ends_jobs,
     needs_no_progress,
     closes_twice,

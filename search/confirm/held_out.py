@@ -12,7 +12,6 @@ import time
 
 from paretune.core.job import Job, JobResult, JobStatus
 from paretune.core.measurement import Measurement, by_metric
-from paretune.core.model import Model
 from paretune.core.result import StepTime, TrialResult
 from paretune.search.run import OutOfTimeError, SearchRun
 
@@ -72,8 +71,7 @@ class Confirmation:
         if built is None:
             return None
         found: dict[str, Measurement] = {}
-        model = Model.from_json(built.value["model"])
-        with engine.job_factory.packaged(model, candidate.runtime) as package:
+        with engine.job_factory.packaged(built.value.model, candidate.runtime) as package:
             for aside in engine.aside:
                 job = engine.job_factory.measure(
                     package, candidate.runtime, aside.slot, aside.slot.rungs[-1], {}

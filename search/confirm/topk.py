@@ -19,7 +19,6 @@ from itertools import combinations
 
 from paretune.core.job import JobStatus
 from paretune.core.measurement import Measurement
-from paretune.core.model import Model
 from paretune.core.result import OutcomeKind, StepTime, TrialResult
 from paretune.search.borderline import reaches_over, side_of
 from paretune.search.confirm.closeness import likeliest_first, nearest_to_limits
@@ -362,7 +361,7 @@ class TopK:
                 f"the finalists are not measured again: {result.status}: {result.reason}"
             )
             return None
-        built = Model.from_json(result.value["model"])
+        built = result.value.model
         package = stack.enter_context(engine.job_factory.packaged(built, candidate.runtime))
         return Subject(id, candidate, package)
 

@@ -9,7 +9,7 @@ import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -17,12 +17,12 @@ from typing import Literal, Self
 
 from paretune.core.device import TargetInfo
 from paretune.core.errors import StateError, UsageError
-from paretune.core.job import JOB_MEMORY_SHARE, Job, JobResult
+from paretune.core.job import JOB_MEMORY_SHARE, Job, JobResult, Measure
 from paretune.core.resources import free_memory, total_memory
 from paretune.registry import BUILTIN, find_evaluator
 from paretune.store.staging import Staging
 from paretune.targets.device.fingerprint import device, gpu_names
-from paretune.targets.interleave import interleave
+from paretune.targets.interleave import SocketParticipant, interleave
 from paretune.targets.launchers.fork_server import ForkServer
 from paretune.targets.launchers.process import JobRun, Spawner
 from paretune.targets.launchers.scratch import ScratchFolders
@@ -158,10 +158,14 @@ class LocalTarget:
         """Let the fork server begin to import; returns at once."""
         self._launcher.warm_up()
 
-    def submit(self, job: Job) -> Future[JobResult]:
+    def submit(self, job: Job, turns: str | None = None) -> Future[JobResult]:
         """Run a job in a process of its own.
 
         Its time begins when its process has started, so the server's imports are not part of it.
+
+        Args:
+            job: What runs.
+            turns: The socket where it is interleaved with others; None: it runs by itself.
 
         Raises:
             StateError: The target is closed.
@@ -177,6 +181,7 @@ class LocalTarget:
             self._scratch_of_job,
             fresh=_fresh(job),
             memory_is_short=short,
+            turns=turns,
         )
         future: Future[JobResult] = Future()
         future.set_running_or_notify_cancel()
@@ -195,13 +200,19 @@ class LocalTarget:
     def interleave(
         self, jobs: Sequence[Job], order: random.Random, seconds: float | None = None
     ) -> list[JobResult]:
-        """Run ``measure`` jobs side by side, one of them working at a time.
+        """Run `Measure` jobs side by side, one of them working at a time.
 
         Raises:
             StateError: The target is closed.
             TimeoutError: More than `seconds` were needed; see `cancel`.
         """
-        return interleave(self.submit, jobs, order, seconds)
+        return interleave(self.begin, jobs, order, seconds)
+
+    def begin(self, job: Job, stack: ExitStack) -> SocketParticipant:
+        """Start a job that takes turns with others; it is disconnected when the stack is closed."""
+        seat = SocketParticipant(lambda address: self.submit(job, address))
+        stack.callback(seat.close)
+        return seat
 
     def cancel(self) -> None:
         """End every running job; each is gone within about two seconds."""
@@ -255,10 +266,10 @@ def _temporary_folder() -> Iterator[Path]:
 
 def _fresh(job: Job) -> bool:
     """True if the job is an evaluator's that needs a process without preloaded modules."""
-    if job.kind != "measure":
+    if not isinstance(job.task, Measure):
         return False
     try:
-        evaluator = find_evaluator(job.payload["evaluator"]["name"])
+        evaluator = find_evaluator(job.task.evaluator)
     except UsageError:  # there is none of that name: the worker says so, as the job's failure
         return False
     return bool(getattr(evaluator, "fresh_process", False))

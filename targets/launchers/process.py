@@ -135,6 +135,8 @@ class JobRun:
         fresh: True: in an interpreter without preloaded modules.
         memory_is_short: True if others held so much memory when the job was submitted that it
             might have had enough another time.
+        turns: The socket of interleaved jobs (`paretune.targets.interleave`); None: it runs by
+            itself.
     """
 
     def __init__(
@@ -145,8 +147,10 @@ class JobRun:
         *,
         fresh: bool = False,
         memory_is_short: bool = False,
+        turns: str | None = None,
     ) -> None:
         self._job = job
+        self._turns = turns
         self._launcher = launcher
         self._scratch = scratch
         self._fresh = fresh
@@ -172,10 +176,10 @@ class JobRun:
             request = stack.enter_context(tempfile.TemporaryFile())
             text = json.dumps(
                 {
-                    "kind": self._job.kind,
-                    "payload": dict(self._job.payload),
+                    "task": self._job.task.to_json(),
                     "path": sys.path,
                     "scratch": str(scratch),
+                    "turns": self._turns,
                 }
             )
             request.write(text.encode())
@@ -241,7 +245,10 @@ class JobRun:
             transient = final["transient"] or (
                 status is JobStatus.OUT_OF_MEMORY and self._memory_is_short
             )
-            return JobResult(status, final["value"], reason, seconds, self._peak, transient)
+            value = final["value"]
+            if status is JobStatus.OK:
+                value = self._job.task.value_from_json(value)
+            return JobResult(status, value, reason, seconds, self._peak, transient)
         killed = (oom_kills() or 0) > (kills or 0)
         status, reason = explain_exit(child.returncode, self._peak, oom_killer_ran=killed)
         transient = (

@@ -1,4 +1,4 @@
-"""The job ``build``: walks a recipe, and takes each prefix from the store or runs its pass."""
+"""The task `Build`: walks a recipe, and takes each prefix from the store or runs its pass."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from paretune.core.candidate import Step, recipe_from_json
+from paretune.core.candidate import Step
 from paretune.core.errors import InvalidArtifactError, PassError
 from paretune.core.fidelity import UNCHANGED, Fidelity, Verdict, verdict_from
+from paretune.core.job import Build, Built
 from paretune.core.jsontools import Json
 from paretune.core.model import Model
 from paretune.core.permissions import Permissions
 from paretune.core.progress import Progress
 from paretune.core.result import StepTime
+from paretune.core.stamps import InputFiles
 from paretune.data.catalog import DataCatalog
 from paretune.data.context import Context
 from paretune.models.containment import check_model
@@ -33,49 +35,31 @@ from paretune.targets.worker.compared_cache import ComparedCache
 from paretune.targets.worker.scratch import temporary_folder
 
 
-def build(payload: Mapping[str, Any], report: Callable[[Progress], None]) -> Json:
+def build(task: Build, report: Callable[[Progress], None], turns: str | None = None) -> Built:
     """Build a recipe's artifact.
 
     Args:
-        payload: As `paretune.targets.worker.main` describes it.
-        report: Takes signs of life.
-
-    Returns:
-        ``{"model": ..., "steps": [{"step", "s", "cached"}, ...], "bytes": ..., "faults": [...],
-        "fidelity": ...}``.
-        The seconds of a cached step are those that it took when it was built: what was saved.
-        Faults are what the store had set aside on the way; fidelity is what the model is to its
-        source (`paretune.core.fidelity.Verdict`).
+        task: What is built.
+        report: Takes the progress.
+        turns: Unused.
 
     Raises:
         PassError: A pass cannot do what its parameters ask for, or left nothing.
         InvalidArtifactError: What a pass built does not load, or computes something else than what
             it was built from.
     """
-    store = Store(Path(payload["store"]), _study(payload))
+    store = Store(task.store, task.study)
     builder = _Builder(
         store=store,
-        data=DataCatalog.from_json(payload["data"]),
-        root=Path(payload["data"].get("root", ".")),
-        inputs=payload.get("inputs", []),
-        provider=payload["provider"],
+        data=DataCatalog.from_json(task.data),
+        root=Path(task.data.get("root", ".")),
+        inputs=task.inputs,
+        provider=task.provider,
         report=report,
-        permissions=Permissions.from_json(payload),
+        permissions=task.permissions,
     )
-    model, steps, verdict = builder.walk(
-        recipe_from_json(payload["recipe"]), Model.from_json(payload["input"])
-    )
-    return {
-        "model": model.to_json(),
-        "steps": [cost.to_json() for cost in steps],
-        "bytes": model_bytes(model),
-        "faults": store.faults,
-        "fidelity": verdict.to_json(),
-    }
-
-
-def _study(payload: Mapping[str, Any]) -> Path | None:
-    return None if payload.get("study") is None else Path(payload["study"])
+    model, steps, verdict = builder.walk(task.recipe, task.model)
+    return Built(model, tuple(steps), model_bytes(model), tuple(store.faults), verdict)
 
 
 def more_of(step: Step, root: Path, *, trust_remote_code: bool) -> dict[str, Json]:
@@ -160,7 +144,7 @@ class _Builder:
     store: Store
     data: DataCatalog
     root: Path
-    inputs: Json
+    inputs: tuple[InputFiles, ...]
     provider: str
     report: Callable[[Progress], None]
     permissions: Permissions

@@ -1,17 +1,10 @@
 """The worker: what a job's child process runs.
 
-Standard input holds the job (JSON: ``kind``, ``payload``, ``path``, ``scratch``), standard output
-takes the messages (one JSON object a line: ``{"progress": ...}`` and a last ``{"status", "value",
-"reason", "transient", "memory"}``), standard error is the log. The jobs and their payloads:
-
-- ``build``: ``{input, recipe, provider, store, data, allow_network, trust_remote_code}`` gives
-  ``{model, steps, bytes}`` (`paretune.targets.worker.building`).
-- ``measure``: ``{model, runtime, evaluator: {name, params}, rung, budget: {seconds, examples,
-  block}, previous, data, allow_network, trust_remote_code}`` gives a list of measurements
-  (`paretune.targets.worker.measuring`); with ``turns``, a socket's path, it waits for its turns.
-- ``smoke``: ``{model, runtime}`` gives ``{tokens}`` (`paretune.targets.worker.measuring`).
-- ``call``: ``{function: "module:function", args: {...}}`` gives what the function returns; for
-  tests and benchmarks.
+Standard input holds the request (JSON: ``task``, ``path``, ``scratch``, ``turns``), standard output
+takes the messages (one JSON object per line: ``{"progress": ...}`` and a last ``{"status", "value",
+"reason", "transient", "memory"}``), standard error is the log. The tasks are those of
+`paretune.core.job`; `TASKS` names the function that runs each. ``turns`` is the path of a socket
+where jobs are interleaved (`paretune.targets.interleave`), else null.
 """
 
 from __future__ import annotations
@@ -26,7 +19,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib import import_module
 from typing import Any, BinaryIO, NoReturn
 
@@ -35,10 +28,8 @@ from paretune.core.errors import (
     InvalidArtifactError,
     ParetuneError,
     TransientError,
-    UsageError,
-    nearest,
 )
-from paretune.core.job import JobStatus
+from paretune.core.job import Build, Call, JobStatus, Measure, Smoke, Task, task_from_json
 from paretune.core.jsontools import Json
 from paretune.core.packages import explained_import
 from paretune.core.plugins import forget_installed
@@ -49,11 +40,11 @@ from paretune.targets.worker.scratch import use_scratch
 
 Report = Callable[[Progress], None]
 
-JOBS: Mapping[str, str] = {
-    "build": "paretune.targets.worker.building:build",
-    "measure": "paretune.targets.worker.measuring:measure",
-    "smoke": "paretune.targets.worker.measuring:smoke",
-    "call": "paretune.targets.worker.main:call",
+TASKS: Mapping[type[Task], str] = {
+    Build: "paretune.targets.worker.building:build",
+    Measure: "paretune.targets.worker.measuring:measure",
+    Smoke: "paretune.targets.worker.measuring:smoke",
+    Call: "paretune.targets.worker.main:call",
 }
 _PROGRESS_EVERY_S = 0.2
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -132,11 +123,11 @@ def _run(reply: BinaryIO) -> dict[str, Json]:
             os.dup2(nothing.fileno(), 0)
         _see_modules(request["path"])
         use_scratch(request["scratch"])
-        payload = {**request["payload"]}
-        if payload.get("inputs"):
-            payload["inputs"] = renewed(payload["inputs"])
-        value = find_job(request["kind"])(payload, _reporter(reply))
-        check(payload.get("inputs", ()))
+        task = task_from_json(request["task"])
+        task = replace(task, inputs=renewed(task.inputs))
+        found = _attribute(TASKS[type(task)])(task, _reporter(reply), request["turns"])
+        check(task.inputs)
+        value = task.value_to_json(found)
         json.dumps(value)  # what is no JSON fails as the job's own fault
         return {"status": JobStatus.OK, "value": value, "reason": None, "transient": False}
     except _TerminatedError:
@@ -160,21 +151,9 @@ def _see_modules(path: list[str]) -> None:
         forget_installed()  # there may be plug-ins in it
 
 
-def find_job(kind: str) -> Callable[[Mapping[str, Any], Report], Json]:
-    """Return the function that runs a kind of job.
-
-    Raises:
-        UsageError: There is no such kind.
-    """
-    if kind not in JOBS:
-        raise UsageError(f"no kind of job named {kind!r}", hint=nearest(kind, JOBS))
-    found: Callable[[Mapping[str, Any], Report], Json] = _attribute(JOBS[kind])
-    return found
-
-
-def call(payload: Mapping[str, Any], report: Report) -> Json:
+def call(task: Call, report: Report, turns: str | None = None) -> Json:
     """Call ``module:function`` with JSON arguments."""
-    return _attribute(payload["function"])(**payload.get("args", {}))
+    return _attribute(task.function)(**task.args)
 
 
 def _attribute(place: str) -> Any:

@@ -1,4 +1,4 @@
-"""The jobs ``measure`` and ``smoke``: an evaluator on a packaged model; whether it runs at all."""
+"""The tasks `Measure` and `Smoke`: an evaluator on a packaged model; whether it runs at all."""
 
 from __future__ import annotations
 
@@ -6,18 +6,16 @@ import math
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from paretune.core.candidate import RuntimeSettings
 from paretune.core.errors import EvaluatorError
+from paretune.core.job import Measure, Smoke
 from paretune.core.jsontools import Json
-from paretune.core.measurement import Measurement, Rung
-from paretune.core.model import Model
-from paretune.core.permissions import Permissions
+from paretune.core.measurement import Measurement
 from paretune.core.progress import Progress
 from paretune.data.context import Context
 from paretune.registry import find_evaluator
@@ -28,15 +26,18 @@ if TYPE_CHECKING:
     from paretune.evaluators.base import Budget
 
 
-def measure(payload: Mapping[str, Any], report: Callable[[Progress], None]) -> Json:
+def measure(
+    task: Measure, report: Callable[[Progress], None], turns: str | None = None
+) -> list[Measurement]:
     """Run one evaluator at one rung.
 
     Args:
-        payload: As `paretune.targets.worker.main` describes it.
-        report: Takes signs of life.
+        task: What is measured.
+        report: Takes the progress.
+        turns: The socket of interleaved jobs; None: the job runs by itself.
 
     Returns:
-        The measurements as JSON, each number of them finite.
+        The measurements, each number of them finite.
 
     Raises:
         InvalidArtifactError: The model does not load or generate.
@@ -44,10 +45,9 @@ def measure(payload: Mapping[str, Any], report: Callable[[Progress], None]) -> J
     """
     from paretune.data.catalog import DataCatalog
 
-    kind = find_evaluator(payload["evaluator"]["name"])
-    evaluator = kind(kind.Params(**payload["evaluator"]["params"]))
-    runtime = RuntimeSettings.from_json(payload["runtime"])
-    use_threads(runtime.threads)
+    kind = find_evaluator(task.evaluator)
+    evaluator = kind(kind.Params(**task.params))
+    use_threads(task.runtime.threads)
     with temporary_folder(_system_folder) as folder:
         out, scratch = folder / "out", folder / "scratch"
         out.mkdir()
@@ -55,23 +55,18 @@ def measure(payload: Mapping[str, Any], report: Callable[[Progress], None]) -> J
         context = Context(
             out=out,
             scratch=scratch,
-            data=DataCatalog.from_json(payload["data"]),
-            provider=runtime.provider,
+            data=DataCatalog.from_json(task.data),
+            provider=task.runtime.provider,
             progress=report,
-            permissions=Permissions.from_json(payload),
-            previous={
-                name: Measurement.from_json(value)
-                for name, value in payload.get("previous", {}).items()
-            },
+            permissions=task.permissions,
+            previous=task.previous,
         )
-        with _budget(payload, takes_turns=getattr(kind, "takes_turns", False)) as budget:
-            measured = evaluator.measure(
-                Model.from_json(payload["model"]), runtime, Rung(payload["rung"]), budget, context
-            )
-    if Rung(payload["rung"]) is kind.rungs[-1]:
+        with _budget(task, turns, takes_turns=getattr(kind, "takes_turns", False)) as budget:
+            measured = evaluator.measure(task.model, task.runtime, task.rung, budget, context)
+    if task.rung is kind.rungs[-1]:
         declared = [spec.name for spec in evaluator.metrics]
         refuse_missing(evaluator.name, declared, [m.metric for m in measured])
-    return [finite(m).to_json() for m in measured]
+    return [finite(m) for m in measured]
 
 
 @contextmanager
@@ -81,15 +76,15 @@ def _system_folder() -> Iterator[Path]:
 
 
 @contextmanager
-def _budget(payload: Mapping[str, Any], *, takes_turns: bool) -> Iterator[Budget]:
-    """Yield what the call may cost; with others beside it, in turns."""
+def _budget(task: Measure, turns: str | None, *, takes_turns: bool) -> Iterator[Budget]:
+    """Yield what the call may cost; interleaved with other jobs, in turns."""
     from paretune.evaluators.base import Budget
 
-    budget = Budget(**payload.get("budget", {}))
-    if "turns" not in payload:
+    budget = Budget(task.seconds, task.examples, task.block)
+    if turns is None:
         yield budget
         return
-    place = Place(payload["turns"])
+    place = Place(turns)
     try:
         if takes_turns:
             yield replace(budget, turns=place)
@@ -119,7 +114,7 @@ def refuse_missing(evaluator: str, declared: Sequence[str], came: Sequence[str])
         )
 
 
-def smoke(payload: Mapping[str, Any], report: Callable[[Progress], None]) -> Json:
+def smoke(task: Smoke, report: Callable[[Progress], None], turns: str | None = None) -> Json:
     """Load a packaged model and run it on a little input.
 
     Returns:
@@ -130,13 +125,11 @@ def smoke(payload: Mapping[str, Any], report: Callable[[Progress], None]) -> Jso
     """
     from paretune.runtimes.serving import load_session, required_runtime
 
-    model = Model.from_json(payload["model"])
-    runtime = RuntimeSettings.from_json(payload["runtime"])
-    use_threads(runtime.threads)
+    use_threads(task.runtime.threads)
     report(Progress("smoke", 0, 0))
-    trusted = Permissions.from_json(payload).remote_code
-    session = load_session(model, runtime, trust_remote_code=trusted)
-    return required_runtime(model.kind).smoke(model, session)
+    trusted = task.permissions.remote_code
+    session = load_session(task.model, task.runtime, trust_remote_code=trusted)
+    return required_runtime(task.model.kind).smoke(task.model, session)
 
 
 def use_threads(threads: int) -> None:

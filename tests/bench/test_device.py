@@ -18,7 +18,7 @@ from paretune.core.device import TargetInfo
 from paretune.core.device_profile import DeviceProfile
 from paretune.core.errors import ParetuneError
 from paretune.core.interference import Interference
-from paretune.core.job import Job
+from paretune.core.job import Call, Job
 from paretune.targets.device.environment import Environment
 from paretune.targets.launchers.local import LocalTarget
 
@@ -158,6 +158,4 @@ def test_a_failing_job_is_an_error() -> None:
         LocalTarget(preload=False) as target,
         pytest.raises(ParetuneError, match=r"job_functions:fail: failed: ValueError: no"),
     ):
-        bench.value_of(
-            target, Job("call", {"function": "job_functions:fail", "args": {"message": "no"}})
-        )
+        bench.value_of(target, Job(Call("job_functions:fail", {"message": "no"})))

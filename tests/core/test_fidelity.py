@@ -90,11 +90,11 @@ def test_a_verdict_is_read_back_and_one_of_another_version_is_not() -> None:
 
 
 def test_metrics_of_a_verdict() -> None:
-    assert {name: m.value for name, m in measurements(UNCHANGED.to_json()).items()} == {
+    assert {name: m.value for name, m in measurements(UNCHANGED).items()} == {
         KL: 0.0,
         TOP1: 1.0,
     }
-    unknown = measurements(Verdict(None, "nobody says").to_json())
+    unknown = measurements(Verdict(None, "nobody says"))
     assert {(m.value, m.reason) for m in unknown.values()} == {(None, "nobody says")}
     assert measurements(None) == {}
     assert {spec.name for spec in METRICS} == set(unknown)

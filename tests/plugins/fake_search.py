@@ -6,19 +6,20 @@ import random
 from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from paretune.core.candidate import Candidate, RuntimeSettings, Step
 from paretune.core.device import TargetInfo
+from paretune.core.fidelity import Verdict
 from paretune.core.interference import Interference
-from paretune.core.job import Job, JobResult, JobStatus
+from paretune.core.job import Build, Built, Job, JobResult, JobStatus, Measure, Smoke
 from paretune.core.jsontools import digest
 from paretune.core.measurement import Measurement, MetricSpec, Rung
 from paretune.core.model import Model, ModelKind
-from paretune.core.result import TrialResult
+from paretune.core.result import StepTime, TrialResult
 from paretune.search.constraints import Objective, parse_constraint
 from paretune.search.engine import Engine
 from paretune.search.jobs import EvaluatorSlot
@@ -49,6 +50,34 @@ SLOTS = (
 )
 
 
+INPUT = Model(ModelKind.HF, Path("x"), "sha256:0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FakeSmoke(Smoke):
+    """A job that names what the package was built by."""
+
+    recipe: tuple[Step, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FakeMeasure(Measure):
+    """A job that names what the package was built by."""
+
+    recipe: tuple[Step, ...]
+
+
+def recipe_of(job: Job) -> tuple[Step, ...]:
+    """Return the recipe of the candidate that a job is for."""
+    assert isinstance(job.task, Build | FakeSmoke | FakeMeasure)
+    return job.task.recipe
+
+
+def measures(job: Job, evaluator: str) -> bool:
+    """Return whether a job runs an evaluator."""
+    return isinstance(job.task, Measure) and job.task.evaluator == evaluator
+
+
 class FakeWorkbench:
     """Jobs that carry the candidate, and no folder."""
 
@@ -59,7 +88,11 @@ class FakeWorkbench:
     def build(self, candidate: Candidate) -> Job:
         self.candidate = candidate
         self.built[artifact_of(candidate.recipe[-1].params if candidate.recipe else {})] = candidate
-        return Job("build", candidate.to_json())
+        return Job(
+            Build(
+                model=INPUT, recipe=candidate.recipe, provider="cpu", store=Path("store"), data={}
+            )
+        )
 
     def built_steps(self, candidate: Candidate) -> int:
         return 0
@@ -79,7 +112,7 @@ class FakeWorkbench:
 
     def smoke(self, package: Model, runtime: RuntimeSettings) -> Job:
         assert self.candidate is not None
-        return Job("smoke", self.candidate.to_json())
+        return Job(FakeSmoke(model=package, runtime=runtime, recipe=self.candidate.recipe))
 
     def measure(
         self,
@@ -92,14 +125,18 @@ class FakeWorkbench:
         examples: int | None = None,
         block: bool = False,
     ) -> Job:
-        candidate = replace(self.built[package.digest], runtime=runtime)
-        payload = {
-            **candidate.to_json(),
-            "evaluator": slot.name,
-            "rung": rung.value,
-            "examples": examples,
-        }
-        return Job("measure", payload)
+        return Job(
+            FakeMeasure(
+                model=package,
+                runtime=runtime,
+                recipe=self.built[package.digest].recipe,
+                evaluator=slot.name,
+                params=slot.params,
+                rung=rung,
+                examples=examples,
+                data={},
+            )
+        )
 
 
 def artifact_of(params: Mapping[str, Any]) -> str:
@@ -107,13 +144,12 @@ def artifact_of(params: Mapping[str, Any]) -> str:
     return digest(params.get("same", dict(params)))
 
 
-def told_of(kl: float | None) -> Any:
+def told_of(kl: float | None) -> Verdict:
     """Return what a build job says of a build with that divergence; None: it was not compared."""
-    found = None
-    if kl is not None:
-        found = {"kl": kl, "top1": 0.75, "information": 3.0, "tokens": 160, "lengths": [16, 144]}
-    reason = None if found else "nobody says"
-    return {"version": 1, "compared": found, "reason": reason, "valid": True, "beside": None}
+    if kl is None:
+        return Verdict(None, "nobody says")
+    found = {"kl": kl, "top1": 0.75, "information": 3.0, "tokens": 160, "lengths": [16, 144]}
+    return Verdict(found)
 
 
 class FakeTarget:
@@ -138,10 +174,11 @@ class FakeTarget:
         return future
 
     def _answer(self, job: Job) -> JobResult | None:
-        params = job.payload["recipe"][-1]["params"] if job.payload["recipe"] else {}
+        recipe = recipe_of(job)
+        params: dict[str, Any] = dict(recipe[-1].params) if recipe else {}
         name = job.kind
-        if job.kind == "measure":
-            name = f"{job.payload['evaluator']}:{job.payload['rung']}"
+        if isinstance(job.task, Measure):
+            name = f"{job.task.evaluator}:{job.task.rung}"
         self.jobs.append(name)
         if params.get("at", "build") == job.kind and "status" in params:
             if params["status"] == "hang":
@@ -159,18 +196,16 @@ class FakeTarget:
         return JobResult(JobStatus.OK, self._value(job, params))
 
     def _value(self, job: Job, params: dict[str, Any]) -> Any:
-        if job.kind == "build":
-            artifact = artifact_of(params)
-            return {
-                "model": Model(ModelKind.HF, Path("x"), artifact).to_json(),
-                "steps": [{"step": "noop", "s": 1.0, "cached": False}],
-                "faults": [],
-                **({"fidelity": told_of(params["kl"])} if "kl" in params else {}),
-            }
-        if job.kind == "smoke":
+        if isinstance(job.task, Build):
+            return Built(
+                Model(ModelKind.HF, Path("x"), artifact_of(params)),
+                (StepTime("noop", 1.0, False),),
+                fidelity=told_of(params["kl"]) if "kl" in params else None,
+            )
+        if not isinstance(job.task, Measure):
             return None
-        wide = 0.1 if job.payload["rung"] == "rough" else 0.01
-        if job.payload["evaluator"] == "classification":
+        wide = 0.1 if job.task.rung is Rung.ROUGH else 0.01
+        if job.task.evaluator == "classification":
             value = params.get("quality", 0.9)
             ends = (value - wide, value + wide)
             measured = Measurement(
@@ -183,13 +218,9 @@ class FakeTarget:
                 (value,),
                 details={"final": list(ends)},
             )
-            return [measured.to_json()]
-        value = params.get("ms", 10.0) / job.payload["runtime"]["threads"]
-        return [
-            Measurement(
-                "decode_ms_p50", value, "ms", value - wide, value + wide, 10, "fake-1"
-            ).to_json()
-        ]
+            return [measured]
+        value = params.get("ms", 10.0) / job.task.runtime.threads
+        return [Measurement("decode_ms_p50", value, "ms", value - wide, value + wide, 10, "fake-1")]
 
     def cancel(self) -> None:
         self.cancelled = True
@@ -316,12 +347,12 @@ class NoisyTarget(FakeTarget):
 
     def _value(self, job: Job, params: dict[str, Any]) -> Any:
         value = super()._value(job, params)
-        if job.kind == "measure" and job.payload["evaluator"] == "generation":
+        if measures(job, "generation"):
             self.hour *= 1 + self.drift
-            ms = value[0]["value"] * self.hour * self.draw.lognormvariate(0, self.noise)
+            ms = value[0].value * self.hour * self.draw.lognormvariate(0, self.noise)
             value = [
                 Measurement(
                     "decode_ms_p50", ms, "ms", ms * 0.999, ms * 1.001, 2, "fake-1", (ms, ms)
-                ).to_json()
+                )
             ]
         return value

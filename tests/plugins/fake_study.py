@@ -13,7 +13,7 @@ import yaml
 from paretune.api import Search, SearchResult
 from paretune.config import load
 from paretune.core.candidate import RuntimeSettings
-from paretune.core.job import Job
+from paretune.core.job import Call, Job
 from paretune.core.model import Model
 from paretune.core.target import Target
 from paretune.display.live import make_display
@@ -66,7 +66,7 @@ class FakeSmokeWorkbench(StudyJobFactory):
         )
 
     def smoke(self, package: Model, runtime: RuntimeSettings) -> Job:
-        return Job("call", {"function": "paretune_fakes:nothing", "args": {}})
+        return Job(Call("paretune_fakes:nothing"))
 
 
 def search(

@@ -8,7 +8,7 @@ from typing import Any
 
 import psutil
 
-from paretune.core.job import Job, JobResult, Limits
+from paretune.core.job import Call, Job, JobResult, Limits
 from paretune.targets.launchers.local import LocalTarget
 
 MB = 1_000_000
@@ -24,8 +24,8 @@ def run(
     **arguments: Any,
 ) -> JobResult:
     """Run one of `job_functions` as a job."""
-    payload = {"function": f"job_functions:{name}", "args": arguments}
-    return target.submit(Job("call", payload, limits, log)).result(300)
+    call = Call(f"job_functions:{name}", arguments)
+    return target.submit(Job(call, limits, log)).result(300)
 
 
 def wait_for(path: Path, seconds: float = 120.0) -> str:

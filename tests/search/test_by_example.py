@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_search import FakeTarget, make_engine, noop
+from fake_search import FakeTarget, make_engine, measures, noop
 
 from paretune.core.job import Job
-from paretune.core.measurement import Measurement, MetricSpec
+from paretune.core.measurement import Measurement, MetricSpec, Rung
 from paretune.core.result import OutcomeKind
 from paretune.search.constraints import Objective, parse_constraint
 from paretune.search.early_stops import EarlyStops
@@ -35,9 +35,9 @@ class ByExample(FakeTarget):
         self.looked_at = 0
 
     def _value(self, job: Job, params: dict[str, Any]) -> Any:
-        if job.kind != "measure" or job.payload["evaluator"] != "classification":
+        if not measures(job, "classification"):
             return super()._value(job, params)
-        wanted = job.payload["examples"] or (ROUGH if job.payload["rung"] == "rough" else TOTAL)
+        wanted = job.task.examples or (ROUGH if job.task.rung is Rung.ROUGH else TOTAL)
         rows = sorted(self.order[:wanted])
         own = random.Random(str(params))
         noise = [own.gauss(0, 0.03) for _ in range(TOTAL)]
@@ -54,7 +54,7 @@ class ByExample(FakeTarget):
             tuple(right),
             details={"rows": rows},
         )
-        return [measured.to_json()]
+        return [measured]
 
 
 def _searched(folder: Path, whole: bool, slope: float = 1.0, **changes: Any) -> Engine:
@@ -122,13 +122,13 @@ class TwoMetrics(ByExample):
 
     def _value(self, job: Job, params: dict[str, Any]) -> Any:
         value = super()._value(job, params)
-        if job.kind == "measure" and job.payload["evaluator"] == "classification":
-            n = value[0]["n"]
+        if measures(job, "classification"):
+            n = value[0].n
             score = 0.3 if ROUGH < n < TOTAL else 0.8
             value.append(
                 Measurement(
                     "macro_f1", score, "fraction", score - 0.05, score + 0.05, n, "bootstrap-1"
-                ).to_json()
+                )
             )
         return value
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_search import FakeTarget, make_engine, noop
+from fake_search import FakeTarget, make_engine, measures, noop
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -37,9 +37,10 @@ class Spells(FakeTarget):
 
     def _value(self, job: Job, params: dict[str, Any]) -> Any:
         value = super()._value(job, params)
-        if job.kind == "measure" and job.payload["evaluator"] == "generation" and params["x"] == 2:
+        if measures(job, "generation") and params["x"] == 2:
             factor = 1.2 if next(self.slow, False) else 1.0
-            value[0] |= {end: value[0][end] * factor for end in ("value", "low", "high")}
+            ends = {end: getattr(value[0], end) * factor for end in ("value", "low", "high")}
+            value[0] = replace(value[0], **ends)
         return value
 
 
@@ -155,13 +156,13 @@ def test_macro_f1_and_a_copy_of_the_baseline(tmp_path: Path) -> None:
     class Unlucky(FakeTarget):
         def _value(self, job: Job, params: dict[str, Any]) -> Any:
             value = super()._value(job, params)
-            if job.kind == "measure" and job.payload["evaluator"] == "classification":
-                rough = job.payload["rung"] == "rough" and params["x"] == 2
+            if measures(job, "classification"):
+                rough = job.task.rung is Rung.ROUGH and params["x"] == 2
                 score = 0.4 if rough else 0.8
                 value.append(
                     Measurement(
                         "macro_f1", score, "fraction", score - 0.1, score + 0.1, 48, "bootstrap-1"
-                    ).to_json()
+                    )
                 )
             return value
 

@@ -15,6 +15,7 @@ from fake_search import (
     FakeWorkbench,
     NoisyTarget,
     make_engine,
+    measures,
     noop,
 )
 
@@ -91,7 +92,7 @@ def test_a_slow_machine_is_learned_too(tmp_path: Path) -> None:
         def _value(self, job: Any, params: dict[str, Any]) -> Any:
             value = super()._value(job, params)
             if job.kind == "build":
-                value["steps"][0]["s"] = 300.0
+                value = replace(value, steps=(StepTime("noop", 300.0, False),))
             return value
 
     candidates = [noop(x=0, needs=20), noop(x=1, needs=100)]  # 15 times slower than estimated
@@ -240,13 +241,11 @@ class TwoSpeeds(NoisyTarget):
 
     def _value(self, job: Any, params: dict[str, Any]) -> Any:
         value = super()._value(job, params)
-        if job.kind == "measure" and job.payload["evaluator"] == "generation":
+        if measures(job, "generation"):
             late = 1.3 if self.jobs.count("generation:full") > 6 and params.get("x") == 1 else 1.0
             ms = params.get("ttft", 300) * late * self.draw.lognormvariate(0, 0.02)
             value.append(
-                Measurement(
-                    "ttft_ms_p50", ms, "ms", ms * 0.99, ms * 1.01, 2, "fake-1", (ms, ms)
-                ).to_json()
+                Measurement("ttft_ms_p50", ms, "ms", ms * 0.99, ms * 1.01, 2, "fake-1", (ms, ms))
             )
         return value
 

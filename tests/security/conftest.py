@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from paretune.core.job import Job, JobResult, Limits
+from paretune.core.job import Job, JobResult, Limits, task_from_json
 from paretune.data.catalog import DataCatalog
 from paretune.targets.launchers.local import LocalTarget
 
@@ -31,7 +31,8 @@ def run_job(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
         with LocalTarget() as target:
 
             def run(kind: str, log: Path | None = None, **payload: Any) -> JobResult:
-                job = Job(kind, {**shared, **payload}, Limits(seconds=120.0), log=log)
+                task = task_from_json({"kind": kind, **shared, **payload})
+                job = Job(task, Limits(seconds=120.0), log=log)
                 return target.submit(job).result()
 
             yield run

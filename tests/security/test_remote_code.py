@@ -17,7 +17,11 @@ from tests.security.hostile import add_code, write_pickle
 
 GENAI = {"pass": "genai", "params": {"precision": "fp32"}}
 LORA = {"pass": "lora", "params": {"train": "d", "max_steps": 1, "batch_size": 1, "r": 1}}
-GENERATION = {"name": "generation", "params": {"prompt_tokens": 4, "new_tokens": 2}}
+GENERATION = {
+    "evaluator": "generation",
+    "params": {"prompt_tokens": 4, "new_tokens": 2},
+}
+TRUSTED = {"remote_code": True}
 FLAG = "--trust-remote-code"
 
 
@@ -47,12 +51,12 @@ def test_code_that_is_not_needed_never_runs_and_pickles_are_never_read(
     for name in ("pytorch_model.bin", "adapter_model.bin", "training_args.bin", "model.pt"):
         write_pickle(tmp_path / "model" / name, tmp_path / "sign")
     log = tmp_path / "log"
-    built = run_job("build", log, input=model, recipe=[GENAI], store=str(store))
+    built = run_job("build", log, model=model, recipe=[GENAI], store=str(store))
     assert built.status == "ok", built.reason
-    for package in (model, built.value["model"]):
+    for package in (model, built.value.model):
         ran = run_job("smoke", log, model=package)
         assert ran.status == "ok", ran.reason
-        ran = run_job("measure", log, model=package, evaluator=GENERATION, rung="rough")
+        ran = run_job("measure", log, model=package, **GENERATION, rung="rough")
         assert ran.status == "ok", ran.reason
     assert not (tmp_path / "sign").exists()
     assert not [p for p in store.rglob("*") if p.suffix in (".bin", ".pt", ".py")]
@@ -64,9 +68,9 @@ def test_code_that_is_needed_is_refused_with_what_to_do(
     model = hostile(llama, tmp_path, needed=True)
     store = str(tmp_path / "store")
     jobs: list[tuple[str, dict[str, Any]]] = [
-        ("build", {"input": model, "recipe": [LORA], "store": store, "data": rows}),
+        ("build", {"model": model, "recipe": [LORA], "store": store, "data": rows}),
         ("smoke", {"model": model}),
-        ("measure", {"model": model, "evaluator": GENERATION}),
+        ("measure", {"model": model, **GENERATION}),
     ]
     for kind, payload in jobs:
         ended = run_job(kind, **payload)
@@ -74,7 +78,7 @@ def test_code_that_is_needed_is_refused_with_what_to_do(
         assert ended.reason is not None
         assert "does not load without the Python code in it" in ended.reason
         assert FLAG in ended.reason
-    built = run_job("build", input=model, recipe=[GENAI], store=store)
+    built = run_job("build", model=model, recipe=[GENAI], store=store)
     assert built.status == "failed"
     assert not (tmp_path / "sign").exists()
 
@@ -83,11 +87,11 @@ def test_with_the_flag_it_runs(run_job: Run, llama: Path, tmp_path: Path, rows: 
     model = hostile(llama, tmp_path, needed=True)
     built = run_job(
         "build",
-        input=model,
+        model=model,
         recipe=[LORA],
         store=str(tmp_path / "store"),
         data=rows,
-        trust_remote_code=True,
+        permissions=TRUSTED,
     )
     assert built.status == "ok", built.reason
     assert (tmp_path / "sign").exists()
@@ -109,8 +113,8 @@ def test_the_flag_reaches_what_loads_a_model(
 
 def test_with_the_flag_it_is_measured(run_job: Run, llama: Path, tmp_path: Path) -> None:
     model = hostile(llama, tmp_path, needed=True)
-    assert run_job("smoke", model=model, trust_remote_code=True).status == "ok"
-    ended = run_job("measure", model=model, evaluator=GENERATION, trust_remote_code=True)
+    assert run_job("smoke", model=model, permissions=TRUSTED).status == "ok"
+    ended = run_job("measure", model=model, **GENERATION, permissions=TRUSTED)
     assert ended.status == "ok"
 
 

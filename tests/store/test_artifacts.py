@@ -170,16 +170,21 @@ def test_a_key_is_built_by_one_at_a_time(tmp_path: Path) -> None:
 _BUILD = """
 import sys, time
 from pathlib import Path
+from paretune.core.candidate import Step
+from paretune.core.job import Build
+from paretune.core.model import Model, ModelKind
 from paretune.targets.worker.building import build
 store, model, built, flag = sys.argv[1:]
-payload = {
-    "input": {"kind": "hf", "path": model, "digest": "sha256:0"},
-    "recipe": [{"pass": "noop", "params": {"x": n, "journal": built}} for n in range(3)],
-    "provider": "cpu", "store": store, "data": {"specs": {}, "root": ".", "allow_network": False},
-}
+task = Build(
+    model=Model(ModelKind.HF, Path(model), "sha256:0"),
+    recipe=tuple(Step("noop", {"x": n, "journal": built}) for n in range(3)),
+    provider="cpu",
+    store=Path(store),
+    data={"specs": {}, "root": ".", "allow_network": False},
+)
 while not Path(flag).exists():
     time.sleep(0.002)
-print(build(payload, lambda progress: None)["model"]["digest"])
+print(build(task, lambda progress: None).model.digest)
 """
 
 

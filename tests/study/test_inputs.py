@@ -86,11 +86,11 @@ def test_a_package_that_links_to_the_input_changes_nothing(model: Path, tmp_path
     with bench.packaged(opened, RuntimeSettings()) as package:
         assert (package.path / "model.safetensors").stat().st_nlink == 2
         job = bench.smoke(package, RuntimeSettings())
-        check(job.payload["inputs"])
-        assert len(job.payload["inputs"]) == 1
+        check(job.task.inputs)
+        assert len(job.task.inputs) == 1
         replace(model / "model.safetensors", in_place=True)
         with pytest.raises(InputChangedError):
-            check(job.payload["inputs"])
+            check(job.task.inputs)
 
 
 def test_a_data_set_read_anew_must_be_what_was_digested(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -16,11 +17,20 @@ from typing import Any
 import psutil
 import pytest
 
-from paretune.core.job import Job, JobResult, JobStatus, TurnsEndedError, fit_together
+from paretune.core.candidate import RuntimeSettings
+from paretune.core.job import (
+    Call,
+    Job,
+    JobResult,
+    JobStatus,
+    Measure,
+    TurnsEndedError,
+    fit_together,
+)
 from paretune.core.target import Interleaves
 from paretune.data.catalog import DataCatalog
 from paretune.models.handle import open_model
-from paretune.targets.interleave import ClosedError, Place, interleave
+from paretune.targets.interleave import ClosedError, Place, SocketParticipant, interleave
 from paretune.targets.launchers.local import LocalTarget
 from tests.tiny_models import make_tiny_llama
 
@@ -36,8 +46,12 @@ class Threads:
         self.worked: list[tuple[float, float, str]] = []
         self.closed: list[str] = []
 
-    def submit(self, job: Job) -> Future[JobResult]:
-        return self.pool.submit(self._run, job.kind, job.payload.get("turns"))
+    def begin(self, job: Job, stack: ExitStack) -> SocketParticipant:
+        seat = SocketParticipant(
+            lambda address: self.pool.submit(self._run, job.task.name, address)
+        )
+        stack.callback(seat.close)
+        return seat
 
     def _run(self, name: str, address: Any) -> JobResult:
         if self.dies(name, 0):
@@ -65,12 +79,12 @@ class Threads:
 
 
 def _jobs(names: str) -> list[Job]:
-    return [Job(name, {}) for name in names]
+    return [Job(Call(name)) for name in names]
 
 
 def test_one_works_at_a_time_and_all_before_any_works_again() -> None:
     threads = Threads(turns=6)
-    assert interleave(threads.submit, _jobs("abc"), random.Random(0)) == [WELL] * 3
+    assert interleave(threads.begin, _jobs("abc"), random.Random(0)) == [WELL] * 3
     worked = sorted(threads.worked)
     assert all(end <= start for (_, end, _), (start, _, _) in pairwise(worked))
     names = [name for _, _, name in worked]
@@ -84,7 +98,7 @@ def test_one_works_at_a_time_and_all_before_any_works_again() -> None:
 def test_a_death_is_told_and_ends_the_others(when: int) -> None:
     threads = Threads(dies=lambda name, turn: name == "b" and turn == when)
     with pytest.raises(TurnsEndedError) as ended:
-        interleave(threads.submit, _jobs("abc"), random.Random(0))
+        interleave(threads.begin, _jobs("abc"), random.Random(0))
     assert ended.value.number == 1
     assert ended.value.result.status is JobStatus.CRASHED
     threads.pool.shutdown(wait=True)  # nobody waits for the dead
@@ -95,7 +109,7 @@ def test_one_that_hangs_is_waited_for_until_the_time_is_up() -> None:
     hold = threading.Event()
     threads = Threads(dies=lambda name, turn: name == "b" and turn == 2 and not hold.wait(20))
     with pytest.raises(TimeoutError):
-        interleave(threads.submit, _jobs("ab"), random.Random(0), seconds=0.3)
+        interleave(threads.begin, _jobs("ab"), random.Random(0), seconds=0.3)
     hold.set()
     threads.pool.shutdown(wait=True)
 
@@ -109,15 +123,15 @@ def test_models_that_fill_half_of_the_memory_do_not_go_together() -> None:
 def _measuring(folder: Path, evaluator: str, seconds: float = 0.05) -> Job:
     params = {"prompt_tokens": 8, "new_tokens": 4} if evaluator == "generation" else {}
     return Job(
-        "measure",
-        {
-            "model": open_model(folder).to_json(),
-            "runtime": {"provider": "cpu", "threads": 1},
-            "evaluator": {"name": evaluator, "params": params},
-            "rung": "full",
-            "budget": {"seconds": seconds, "examples": None, "block": True},
-            "data": DataCatalog({}, folder).to_json(),
-        },
+        Measure(
+            model=open_model(folder),
+            runtime=RuntimeSettings("cpu", 1),
+            evaluator=evaluator,
+            params=params,
+            seconds=seconds,
+            block=True,
+            data=DataCatalog({}, folder).to_json(),
+        )
     )
 
 
@@ -128,9 +142,9 @@ def test_real_processes_take_turns_and_others_get_one(target: LocalTarget, tmp_p
     jobs = [_measuring(model, "generation"), _measuring(model, "readback")]
     timed, other = target.interleave(jobs, random.Random(0))
     assert (timed.status, other.status) == (JobStatus.OK, JobStatus.OK)
-    decode = next(m for m in timed.value if m["metric"] == "decode_ms_p50")
-    assert len(decode["details"]["turns"]) == 4
-    assert next(m for m in other.value if m["metric"] == "accuracy")["value"] == 0.5
+    decode = next(m for m in timed.value if m.metric == "decode_ms_p50")
+    assert len(decode.details["turns"]) == 4
+    assert next(m for m in other.value if m.metric == "accuracy").value == 0.5
 
 
 def test_turns_are_taken_where_the_temporary_folder_has_a_long_name(

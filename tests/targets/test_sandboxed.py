@@ -39,10 +39,10 @@ assert libc.prctl(36, 1, 0, 0, 0) == -1 and ctypes.get_errno() == 1
 
 JOBS = """
 import json, os, psutil
-from paretune.core.job import Job
+from paretune.core.job import Call, Job
 from paretune.targets.launchers.local import LocalTarget
 def run(target, function, **arguments):
-    return target.submit(Job("call", {"function": function, "args": arguments})).result()
+    return target.submit(Job(Call(function, arguments))).result()
 with LocalTarget(preload=False) as target:
     added = run(target, "job_functions:add", a=1, b=2)
     long = f"6{os.getpid()}"

@@ -342,7 +342,7 @@ OK = JobResult(JobStatus.OK, 2, seconds=1.0, peak_memory=1)
         ("keeps_jobs_apart", OK, "values came as"),
         ("survives", OK, "crashed expected"),
         ("survives", JobResult(JobStatus.CRASHED), "without a reason"),
-        ("names_unknown_jobs", JobResult(JobStatus.FAILED, reason="no"), "not named"),
+        ("names_unknown_functions", JobResult(JobStatus.FAILED, reason="no"), "not named"),
         ("ends_jobs", OK, "timeout expected"),
         ("needs_no_progress", OK, "progress of a job"),
     ],

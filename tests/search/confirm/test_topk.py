@@ -19,7 +19,9 @@ from fake_search import (
     Memory,
     NoisyTarget,
     make_engine,
+    measures,
     noop,
+    recipe_of,
 )
 
 from paretune.core.details import Details
@@ -109,7 +111,7 @@ def test_an_interrupted_round_is_not_half_recorded_and_the_finals_go_on(tmp_path
         left = 10  # 2 x (1 rough + 3 full), and one and a half rounds
 
         def _value(self, job: Job, params: dict[str, Any]) -> Any:
-            if job.kind == "measure" and job.payload["evaluator"] == "generation":
+            if measures(job, "generation"):
                 if self.left == 0:
                     raise KeyboardInterrupt
                 self.left -= 1
@@ -209,13 +211,13 @@ class InTurns(NoisyTarget):
     def interleave(
         self, jobs: list[Job], order: random.Random, seconds: float | None = None
     ) -> list[JobResult]:
-        self.rounds.append([job.payload["recipe"][-1]["params"]["x"] for job in jobs])
+        self.rounds.append([recipe_of(job)[-1].params["x"] for job in jobs])
         moments = [self.draw.lognormvariate(0, 0.2) for _ in range(4)]
         results = []
         for job in jobs:
             (block,) = self.submit(job).result().value
-            turns = [block["value"] * moment for moment in moments]
-            block |= {"value": statistics.median(turns), "details": {"turns": turns}}
+            turns = [block.value * moment for moment in moments]
+            block = replace(block, value=statistics.median(turns), details={"turns": turns})
             results.append(JobResult(JobStatus.OK, [block]))
         return results
 
@@ -242,10 +244,10 @@ def test_who_seems_to_miss_a_limit_by_a_little_gets_another_look(tmp_path: Path)
 
         def _value(self, job: Job, params: dict[str, Any]) -> Any:
             value = super()._value(job, params)
-            if job.kind == "measure" and job.payload["evaluator"] == "generation":
+            if measures(job, "generation"):
                 ms = params["ms"] * self.draw.uniform(0.995, 1.005)
                 ms = next(self.left, ms) if params["x"] == 2 else ms
-                value = [Measurement("decode_ms_p50", ms, "ms", ms, ms, 2, "fake-1").to_json()]
+                value = [Measurement("decode_ms_p50", ms, "ms", ms, ms, 2, "fake-1")]
             return value
 
     two = [noop(x=1, ms=9.0, quality=0.5), noop(x=2, ms=9.8, quality=0.95)]
@@ -336,9 +338,9 @@ def test_finalists_are_not_made_slower_by_the_hour_of_their_finals(tmp_path: Pat
     class SlowFinals(NoisyTarget):
         def _value(self, job: Job, params: dict[str, Any]) -> Any:
             value = super()._value(job, params)
-            if self.jobs.count("generation:full") > 9 and value and "metric" in value[0]:
-                ms = value[0]["value"] * 1.2
-                value = [Measurement("decode_ms_p50", ms, "ms", ms, ms, 2, "fake-1").to_json()]
+            if self.jobs.count("generation:full") > 9 and isinstance(value, list):
+                ms = value[0].value * 1.2
+                value = [Measurement("decode_ms_p50", ms, "ms", ms, ms, 2, "fake-1")]
             return value
 
     three = [
@@ -379,8 +381,8 @@ def test_what_a_round_does_not_yield_is_not_waited_for(tmp_path: Path) -> None:
     class NoBlocks(NoisyTarget):
         def _value(self, job: Job, params: dict[str, Any]) -> Any:
             value = super()._value(job, params)
-            if self.jobs.count("generation:full") > 6 and value and "metric" in value[0]:
-                value = [Measurement("decode_ms_p50", None, "ms", reason="too short").to_json()]
+            if self.jobs.count("generation:full") > 6 and isinstance(value, list):
+                value = [Measurement("decode_ms_p50", None, "ms", reason="too short")]
             return value
 
     told: list[str] = []

@@ -14,7 +14,7 @@ import pytest
 from local_jobs import gone, run, wait_for
 
 from paretune.core.errors import StateError
-from paretune.core.job import Job, JobStatus, Limits
+from paretune.core.job import Call, Job, JobStatus, Limits
 from paretune.targets.launchers.local import LocalTarget
 
 # --- nothing stays behind --------------------------------------------------------------------
@@ -55,23 +55,23 @@ def test_closing_ends_running_jobs_and_the_server(tmp_path: Path) -> None:
     before = set(psutil.Process().children(recursive=True))
     target = LocalTarget(preload=False)
     ready = tmp_path / "ready.flag"
-    payload = {"function": "job_functions:ignore_sigterm", "args": {"ready": str(ready)}}
-    future = target.submit(Job("call", payload))
+    job = Job(Call("job_functions:ignore_sigterm", {"ready": str(ready)}))
+    future = target.submit(job)
     wait_for(ready)
     target.close()
     assert future.result(0).status is JobStatus.CANCELLED
     assert set(psutil.Process().children(recursive=True)) <= before
     with pytest.raises(StateError, match="closed"):
-        target.submit(Job("call", payload))
+        target.submit(job)
 
 
 _OWNER = """
 import os, sys, time
-from paretune.core.job import Job
+from paretune.core.job import Call, Job
 from paretune.targets.launchers.local import LocalTarget
 target = LocalTarget(preload=False)
 arguments = {"pid_file": sys.argv[1], "seconds": 600}
-target.submit(Job("call", {"function": "job_functions:leave_a_daemon", "args": arguments}))
+target.submit(Job(Call("job_functions:leave_a_daemon", arguments)))
 while not os.path.exists(sys.argv[1]) or not open(sys.argv[1]).read():
     time.sleep(0.01)
 print(target._launcher.pid, flush=True)
@@ -106,9 +106,7 @@ def test_cancelling_ends_every_job_within_three_seconds(
 ) -> None:
     ready = [tmp_path / f"{n}.flag" for n in range(2)]
     futures = [
-        target.submit(
-            Job("call", {"function": "job_functions:ignore_sigterm", "args": {"ready": str(flag)}})
-        )
+        target.submit(Job(Call("job_functions:ignore_sigterm", {"ready": str(flag)})))
         for flag in ready
     ]
     for flag in ready:
@@ -120,9 +118,7 @@ def test_cancelling_ends_every_job_within_three_seconds(
 
 def test_a_job_can_be_cancelled_while_the_server_imports() -> None:
     with LocalTarget(preload=True) as target:
-        future = target.submit(
-            Job("call", {"function": "job_functions:sleep", "args": {"seconds": 600}})
-        )
+        future = target.submit(Job(Call("job_functions:sleep", {"seconds": 600})))
         target.cancel()
         assert future.result(120).status is JobStatus.CANCELLED
 

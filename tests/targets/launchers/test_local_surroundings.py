@@ -13,7 +13,7 @@ import psutil
 import pytest
 from local_jobs import MB, run
 
-from paretune.core.job import Job, JobStatus, Limits
+from paretune.core.job import Call, Job, JobStatus, Limits
 from paretune.targets.launchers import local
 from paretune.targets.launchers.local import PRELOADED, LocalTarget, worker_environment
 
@@ -91,12 +91,11 @@ def test_the_callers_main_script_is_not_run_again(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
         "import sys\n"
-        "from paretune.targets.base import Job\n"
+        "from paretune.targets.base import Call, Job\n"
         "from paretune.targets.launchers.local import LocalTarget\n"
         "print('once')\n"
         "with LocalTarget(preload=False) as target:\n"
-        "    call = {'function': 'math:sqrt', 'args': {}}\n"
-        "    print(target.submit(Job('call', call)).result().status)\n"
+        "    print(target.submit(Job(Call('math:sqrt'))).result().status)\n"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     done = subprocess.run(
@@ -180,5 +179,5 @@ def test_a_plug_in_on_a_path_that_came_later_is_found(
     (listed / "METADATA").write_text("Metadata-Version: 2.1\nName: late\nVersion: 1\n")
     (listed / "entry_points.txt").write_text("[paretune.passes]\nlate = late:Late\n")
     monkeypatch.syspath_prepend(tmp_path)
-    payload = {"function": "job_functions:names_of", "args": {"group": "passes"}}
-    assert "late" in target.submit(Job("call", payload)).result(300).value
+    call = Call("job_functions:names_of", {"group": "passes"})
+    assert "late" in target.submit(Job(call)).result(300).value

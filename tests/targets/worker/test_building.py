@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 
+from paretune.core.candidate import Step
 from paretune.core.errors import PassError
+from paretune.core.job import Build, Built
 from paretune.core.jsontools import Json, read_json
 from paretune.core.model import Model, ModelKind
 from paretune.core.params import Params, parameter
@@ -79,7 +82,7 @@ class FakeCatalog:
 
 
 @pytest.fixture
-def payload(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Build:
     passes: dict[str, type[Tune]] = {"tune": Tune, "join": Join, "idle": Idle}
     monkeypatch.setattr(building, "find_pass", lambda name: passes[name]())
     monkeypatch.setattr(building, "DataCatalog", FakeCatalog)
@@ -87,13 +90,13 @@ def payload(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     folder = tmp_path / "input"
     folder.mkdir()
     (folder / "config.json").write_text("{}")
-    return {
-        "input": Model(ModelKind.HF, folder, folder_digest(folder)).to_json(),
-        "recipe": [{"pass": "tune", "params": {"x": 2}}, {"pass": "join", "params": {}}],
-        "provider": "cpu",
-        "store": str(tmp_path / "store"),
-        "data": {},
-    }
+    return Build(
+        model=Model(ModelKind.HF, folder, folder_digest(folder)),
+        recipe=(Step("tune", {"x": 2}), Step("join")),
+        provider="cpu",
+        store=tmp_path / "store",
+        data={},
+    )
 
 
 def ran() -> list[str]:
@@ -105,66 +108,64 @@ def recorded_seconds(store: Path) -> dict[str, float]:
     return {note["pass"]: note["seconds"] for note in notes}
 
 
-def build(payload: dict[str, Any]) -> Any:
-    return building.build(payload, lambda progress: None)
+def build(task: Build) -> Built:
+    return building.build(task, lambda progress: None)
 
 
-def test_a_recipe_is_walked_and_an_adapter_keeps_its_base(payload: dict[str, Any]) -> None:
+def test_a_recipe_is_walked_and_an_adapter_keeps_its_base(task: Build) -> None:
     seen: list[Progress] = []
-    built = building.build(payload, seen.append)
+    built = building.build(task, seen.append)
     assert ran() == ["tune", "join"]
     adapter = Tune.runs[1][0]
     assert adapter.kind is ModelKind.HF_ADAPTER
     assert adapter.base is not None
-    assert adapter.base.digest == payload["input"]["digest"]
+    assert adapter.base.digest == task.model.digest
     # Passes from elsewhere work on copies: they cannot write to the store, or to the input.
     assert "staging" in adapter.path.parts
     assert "staging" in adapter.base.path.parts
-    model = Model.from_json(built["model"])
+    model = built.model
     assert model.kind is ModelKind.HF
     assert model.base is None
-    assert built["bytes"] == len((model.path / "model.txt").read_text())
-    assert [(s["step"], s["cached"]) for s in built["steps"]] == [("tune", False), ("join", False)]
+    assert built.bytes == len((model.path / "model.txt").read_text())
+    assert [(s.step, s.cached) for s in built.steps] == [("tune", False), ("join", False)]
     assert [p.step for p in seen] == ["tune", "join"]
 
 
-def test_what_was_built_is_not_built_again(payload: dict[str, Any]) -> None:
-    first = build(payload)
-    again = build(payload)
+def test_what_was_built_is_not_built_again(task: Build) -> None:
+    first = build(task)
+    again = build(task)
     assert ran() == ["tune", "join"]
-    assert again["model"] == first["model"]
-    assert all(step["cached"] for step in again["steps"])
-    recorded = recorded_seconds(Path(payload["store"]))
-    assert {step["step"]: step["s"] for step in again["steps"]} == recorded  # what was saved
+    assert again.model == first.model
+    assert all(step.cached for step in again.steps)
+    recorded = recorded_seconds(task.store)
+    assert {step.step: step.s for step in again.steps} == recorded  # what was saved
 
 
-def test_a_prefix_is_shared(payload: dict[str, Any]) -> None:
-    build(payload)
-    other = {**payload, "recipe": [payload["recipe"][0], {"pass": "join", "params": {"x": 9}}]}
-    assert [step["cached"] for step in build(other)["steps"]] == [True, False]
+def test_a_prefix_is_shared(task: Build) -> None:
+    build(task)
+    other = replace(task, recipe=(task.recipe[0], Step("join", {"x": 9})))
+    assert [step.cached for step in build(other).steps] == [True, False]
     assert ran() == ["tune", "join", "join"]
 
 
-def test_a_default_written_out_is_the_same_step(payload: dict[str, Any]) -> None:
-    build(payload)
-    join = {"pass": "join", "params": {"x": 1, "train": "tone.train"}}
-    same = {**payload, "recipe": [payload["recipe"][0], join]}
-    assert all(step["cached"] for step in build(same)["steps"])
+def test_a_default_written_out_is_the_same_step(task: Build) -> None:
+    build(task)
+    join = Step("join", {"x": 1, "train": "tone.train"})
+    same = replace(task, recipe=(task.recipe[0], join))
+    assert all(step.cached for step in build(same).steps)
 
 
-def test_other_data_is_another_step(
-    payload: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    build(payload)
+def test_other_data_is_another_step(task: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    build(task)
     monkeypatch.setattr(FakeCatalog, "version", "2")
-    steps = build(payload)["steps"]
+    steps = build(task).steps
     # The adapter comes out the same, so what follows is found again.
-    assert [step["cached"] for step in steps] == [False, True]
+    assert [step.cached for step in steps] == [False, True]
 
 
-def test_the_provider_counts_where_it_matters(payload: dict[str, Any]) -> None:
-    build(payload)
-    assert [s["cached"] for s in build({**payload, "provider": "cuda"})["steps"]] == [True, False]
+def test_the_provider_counts_where_it_matters(task: Build) -> None:
+    build(task)
+    assert [s.cached for s in build(replace(task, provider="cuda")).steps] == [True, False]
     assert Tune.runs[-1][2] == "cuda"
 
 
@@ -175,16 +176,16 @@ def test_the_base_of_an_adapter_belongs_to_its_digest(tmp_path: Path) -> None:
     assert len(digests) == 4
 
 
-def test_an_empty_recipe_gives_the_input(payload: dict[str, Any]) -> None:
-    built = build({**payload, "recipe": []})
-    assert built["model"] == payload["input"]
-    assert built["steps"] == []
-    assert built["bytes"] == 2
+def test_an_empty_recipe_gives_the_input(task: Build) -> None:
+    built = build(replace(task, recipe=()))
+    assert built.model == task.model
+    assert built.steps == ()
+    assert built.bytes == 2
 
 
-def test_a_pass_that_leaves_nothing_fails_and_is_not_remembered(payload: dict[str, Any]) -> None:
+def test_a_pass_that_leaves_nothing_fails_and_is_not_remembered(task: Build) -> None:
     with pytest.raises(PassError, match="'idle' ended without writing"):
-        build({**payload, "recipe": [{"pass": "idle", "params": {}}]})
-    store = Store(Path(payload["store"]))
+        build(replace(task, recipe=(Step("idle"),)))
+    store = Store(task.store)
     assert list((store.root / "actions").iterdir()) == []
     assert list((store.root / "staging").iterdir()) == []

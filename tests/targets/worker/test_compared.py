@@ -11,8 +11,10 @@ from typing import Any, ClassVar
 
 import pytest
 
+from paretune.core.candidate import Step
 from paretune.core.errors import InvalidArtifactError
 from paretune.core.fidelity import KL, TOP1, Fidelity, measurements
+from paretune.core.job import Build
 from paretune.core.model import Model, ModelKind
 from paretune.core.params import NoParams
 from paretune.core.progress import Progress
@@ -118,7 +120,7 @@ def test_a_right_build_is_valid(
     if params:
         sketch = verdict.beside["sketch"]
         assert sketch["kl"] < 1e-6 * sketch["information"]
-    found = measurements(verdict.to_json())
+    found = measurements(verdict)
     assert found[KL].value == found[KL].low == verdict.compared["kl"]
     assert 0.3 < found[TOP1].value <= 1.0  # type: ignore[operator]
 
@@ -245,14 +247,14 @@ class Breaks(Same):
         other_weights(model.path, context.out)
 
 
-def job(tmp_path: Path, source: Model) -> dict[str, Any]:
-    return {
-        "input": source.to_json(),
-        "recipe": [{"pass": "copy", "params": {}}],
-        "provider": "cpu",
-        "store": str(tmp_path / "store"),
-        "data": {"specs": {}, "root": str(tmp_path), "allow_network": False},
-    }
+def job(tmp_path: Path, source: Model) -> Build:
+    return Build(
+        model=source,
+        recipe=(Step("copy"),),
+        provider="cpu",
+        store=tmp_path / "store",
+        data={"specs": {}, "root": str(tmp_path), "allow_network": False},
+    )
 
 
 @pytest.mark.parametrize("kind", [Copy, Same, Breaks])
@@ -261,20 +263,22 @@ def test_the_verdict_is_kept_with_the_artifact(
 ) -> None:
     monkeypatch.setattr(building, "find_pass", lambda name: kind())
     monkeypatch.setattr(building, "is_ours", lambda *_: True)
-    payload = job(tmp_path, model(tmp_path / "model"))
+    task = job(tmp_path, model(tmp_path / "model"))
     seen: list[Progress] = []
     kind.ran = 0
     for _ in range(2):
         if kind is Breaks:
             with pytest.raises(InvalidArtifactError, match="computes something else"):
-                building.build(payload, seen.append)
+                building.build(task, seen.append)
             continue
-        told = building.build(payload, seen.append)["fidelity"]
+        told = building.build(task, seen.append).fidelity
+        assert told is not None
         if kind is Copy:
-            assert told["compared"] is None
-            assert "does not say what its output is to its input" in told["reason"]
+            assert told.compared is None
+            assert "does not say what its output is to its input" in (told.reason or "")
         else:
-            assert told["compared"]["top1"] == 1.0
+            assert told.compared is not None
+            assert told.compared["top1"] == 1.0
     assert kind.ran == 1
     compared = [p for p in seen if p.note.startswith("comparing")]
     assert len(compared) == (0 if kind is Copy else 1)

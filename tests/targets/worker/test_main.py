@@ -8,9 +8,9 @@ import pytest
 
 from paretune.core.errors import InvalidArtifactError, PassError, UsageError
 from paretune.core.exits import explain_exit, is_from_outside, oom_kills
-from paretune.core.job import JobStatus
+from paretune.core.job import JobStatus, task_from_json
 from paretune.core.progress import Progress
-from paretune.targets.worker.main import _reporter, classify, find_job
+from paretune.targets.worker.main import _reporter, classify
 
 
 @pytest.mark.parametrize(
@@ -99,4 +99,4 @@ def test_progress_is_thinned_out_and_its_end_kept() -> None:
 
 def test_an_unknown_kind_of_job() -> None:
     with pytest.raises(UsageError, match="Did you mean 'measure'"):
-        find_job("mesure")
+        task_from_json({"kind": "mesure"})
