@@ -93,6 +93,24 @@ class Place:
         self._socket.close()
 
 
+@contextmanager
+def place_at(address: str | None) -> Iterator[Place | None]:
+    """Yield a job's place, and leave it well; None where the job runs by itself.
+
+    Args:
+        address: The socket's path; None: no other job takes turns with this one.
+    """
+    if address is None:
+        yield None
+        return
+    place = Place(address)
+    try:
+        yield place
+        place.leave()
+    finally:
+        place.close()
+
+
 class Participant(Protocol):
     """An interleaved job as the parent sees it."""
 

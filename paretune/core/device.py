@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from paretune.core.jsontools import Json, digest
+
+PASSING = frozenset({"memory_free", "disk_free", "boot_id"})
+"""Facts that no speed depends on: they are not part of the fingerprint."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,8 @@ class TargetInfo:
         packages: Versions of the packages that a measurement depends on.
         providers: Execution providers found: ``cpu``, ``cuda``, ``dml``.
         flags: Instruction sets that matter (``avx2``, ``avx512f``, ...).
+        boot_id: The system's own id of this start of the machine: targets with the same one share
+            their processor (not part of the fingerprint); empty: unknown.
     """
 
     name: str
@@ -41,6 +46,7 @@ class TargetInfo:
     packages: Mapping[str, str] = field(default_factory=dict)
     providers: tuple[str, ...] = ("cpu",)
     flags: tuple[str, ...] = ()
+    boot_id: str = ""
 
     @property
     def fingerprint(self) -> str:
@@ -64,9 +70,22 @@ class TargetInfo:
             "packages": dict(self.packages),
             "providers": list(self.providers),
             "flags": list(self.flags),
+            "boot_id": self.boot_id,
         }
         return {**facts, "fingerprint": digest(_lasting(facts))}
 
+    @classmethod
+    def from_json(cls, value: Mapping[str, Json]) -> TargetInfo:
+        """Read what `to_json` wrote; what is missing has its default."""
+        known = {each.name for each in fields(cls)}
+        return cls(
+            **{
+                name: tuple(fact) if isinstance(fact, list) else fact
+                for name, fact in value.items()
+                if name in known
+            }
+        )
+
 
 def _lasting(facts: Mapping[str, Json]) -> dict[str, Json]:
-    return {k: v for k, v in facts.items() if k not in ("memory_free", "disk_free")}
+    return {k: v for k, v in facts.items() if k not in PASSING}

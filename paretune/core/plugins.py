@@ -44,7 +44,10 @@ BUILTIN: dict[str, dict[str, str]] = {
         "hf": "paretune.models.kinds.hf:HfKind",
         "onnx": "paretune.models.kinds.onnx:OnnxKind",
     },
-    "targets": {"local": "paretune.targets.launchers.local:LocalTarget"},
+    "targets": {
+        "local": "paretune.targets.launchers.local:LocalTarget",
+        "python": "paretune.targets.launchers.python:PythonTarget",
+    },
     "strategies": {
         "exhaustive": "paretune.search.strategies.exhaustive:Exhaustive",
         "random": "paretune.search.strategies.sampled:RandomSearch",

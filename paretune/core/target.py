@@ -25,7 +25,10 @@ class Target(Protocol):
         """
 
     def cancel(self) -> None:
-        """End every running job within a few seconds; their results are ``cancelled``."""
+        """End every running job within a few seconds; their results are ``cancelled``.
+
+        Ours take the future of one job as an argument, too.
+        """
 
     def close(self) -> None:
         """Release what the target holds; no process of its own stays behind."""
@@ -38,7 +41,7 @@ class Interleaves(Protocol):
     def interleave(
         self, jobs: Sequence[Job], order: random.Random, seconds: float | None = None
     ) -> list[JobResult]:
-        """Run ``measure`` jobs in turns (see `paretune.targets.interleave.interleave`)."""
+        """Run `Measure` jobs in turns (see `paretune.targets.interleave.interleave`)."""
 
 
 @runtime_checkable

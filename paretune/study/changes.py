@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from paretune.core.candidate import counted
+from paretune.core.device import PASSING
 from paretune.core.jsontools import Json, canonical
 from paretune.core.result import OutcomeKind, TrialResult
 from paretune.plugin_identity import data_read_by
@@ -231,7 +232,7 @@ def _of_device(
     before, today = known.get("device"), now.get("device")
     if before == today:
         return
-    passing = ("fingerprint", "memory_free", "disk_free")
+    passing = {"fingerprint", *PASSING}
     facts = [{k: v for k, v in device.items() if k not in passing} for device in devices]
     what = ""
     if all(facts):

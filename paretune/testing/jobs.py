@@ -32,6 +32,13 @@ def sleep(seconds: float) -> float:
     return seconds
 
 
+def hold(megabytes: int, seconds: float) -> int:
+    """Hold memory for a while."""
+    held = bytearray(b"x") * (megabytes * 1_000_000)
+    time.sleep(seconds)
+    return len(held)
+
+
 def spin() -> None:
     """Use the processor without an end."""
     while True:

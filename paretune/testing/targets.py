@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import random
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from paretune.core.job import Call, Job, JobResult, JobStatus, Limits
+from paretune.core.job import Call, Job, JobResult, JobStatus, Limits, TurnsEndedError
 from paretune.core.jsontools import Json, canonical
 from paretune.core.progress import Progress
-from paretune.core.target import Target
+from paretune.core.target import Interleaves, Target
 from paretune.registry import find
 from paretune.testing.declared import follows
 
@@ -116,6 +117,32 @@ def ends_jobs(target: Target) -> None:
     _still_works(target)
 
 
+def limits_memory(target: Target) -> None:
+    """Require that a job which holds more memory than its limit is ended, and that it says so."""
+    job = replace(call("hold", megabytes=600, seconds=900), limits=Limits(memory=200_000_000))
+    result = _ended(target, job, JobStatus.OUT_OF_MEMORY)
+    assert "limit of 200 MB" in (result.reason or ""), f"the limit is not named: {result.reason}"
+    assert result.peak_memory > 200_000_000, f"{result.peak_memory} bytes are within the limit"
+
+
+def interleaves(target: Target) -> None:
+    """Require, of a target that can, that jobs take turns and that a crash ends all of them."""
+    if not isinstance(target, Interleaves):
+        return
+    order, seconds = random.Random(0), float(_ENDS_S)
+    results = target.interleave([call("add", a=n, b=0) for n in range(3)], order, seconds)
+    values = [result.value for result in results]
+    assert values == [0, 1, 2], f"values came as {values}"
+    try:
+        target.interleave([call("add", a=1, b=1), call("segfault")], order, seconds)
+    except TurnsEndedError as ended:
+        found = ended.number, ended.result.status
+        assert found == (1, JobStatus.CRASHED), f"job 1 crashed; it was told as {found}"
+    else:
+        raise AssertionError("a job crashed among others, and nothing was said")
+    _still_works(target)
+
+
 def needs_no_progress(target: Target) -> None:
     """Require that a job without signs of life reports none."""
     seen: list[Progress] = []
@@ -138,6 +165,8 @@ TARGET_LAWS = (
     survives,
     names_unknown_functions,
     ends_jobs,
+    limits_memory,
+    interleaves,
     needs_no_progress,
     closes_twice,
 )

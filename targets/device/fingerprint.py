@@ -67,7 +67,16 @@ def device(name: str, store_root: Path | None = None) -> TargetInfo:
         packages=packages,
         providers=providers_found(packages, gpus),
         flags=_processor()[1],
+        boot_id=_boot_id(),
     )
+
+
+@cache
+def _boot_id() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
 
 
 @cache

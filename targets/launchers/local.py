@@ -147,7 +147,7 @@ class LocalTarget:
         reuses = how == "fork" and staging is not None
         self._scratch_of_job = self._scratch.folder if reuses else make
         self._lock = threading.Lock()
-        self._running: dict[JobRun, threading.Thread] = {}
+        self._running: dict[Future[JobResult], tuple[JobRun, threading.Thread]] = {}
         self._closed = False
 
     def info(self) -> TargetInfo:
@@ -189,11 +189,11 @@ class LocalTarget:
         with self._lock:
             if self._closed:
                 raise StateError("the target is closed", hint="Make a new LocalTarget.")
-            self._running[run] = thread
+            self._running[future] = run, thread
             try:
                 thread.start()
             except RuntimeError:  # the system has no thread left: whoever closes would wait for it
-                del self._running[run]
+                del self._running[future]
                 raise
         return future
 
@@ -214,10 +214,10 @@ class LocalTarget:
         stack.callback(seat.close)
         return seat
 
-    def cancel(self) -> None:
-        """End every running job; each is gone within about two seconds."""
+    def cancel(self, future: Future[JobResult] | None = None) -> None:
+        """End a job, or every one; each is gone within about two seconds."""
         with self._lock:
-            running = list(self._running)
+            running = [run for job, (run, _) in self._running.items() if future in (None, job)]
         for run in running:
             run.cancel()
 
@@ -225,7 +225,7 @@ class LocalTarget:
         """End every job and the fork server; nothing stays behind. May be called again."""
         with self._lock:
             self._closed = True
-            threads = list(self._running.values())
+            threads = [thread for _, thread in self._running.values()]
         self.cancel()
         for thread in threads:
             thread.join()
@@ -247,15 +247,15 @@ class LocalTarget:
         try:
             result = run.run()
         except BaseException as error:  # handed to whoever waits for the future
-            self._forget(run)
+            self._forget(future)
             future.set_exception(error)
         else:
-            self._forget(run)
+            self._forget(future)
             future.set_result(result)
 
-    def _forget(self, run: JobRun) -> None:
+    def _forget(self, future: Future[JobResult]) -> None:
         with self._lock:
-            del self._running[run]
+            del self._running[future]
 
 
 @contextmanager

@@ -19,6 +19,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from importlib import import_module
 from typing import Any, BinaryIO, NoReturn
@@ -35,6 +36,7 @@ from paretune.core.packages import explained_import
 from paretune.core.plugins import forget_installed
 from paretune.core.progress import Progress
 from paretune.models.inputs import check, renewed
+from paretune.targets.interleave import place_at
 from paretune.targets.worker.memory import MemoryHeld
 from paretune.targets.worker.scratch import use_scratch
 
@@ -152,8 +154,10 @@ def _see_modules(path: list[str]) -> None:
 
 
 def call(task: Call, report: Report, turns: str | None = None) -> Json:
-    """Call ``module:function`` with JSON arguments."""
-    return _attribute(task.function)(**task.args)
+    """Call ``module:function`` with JSON arguments; interleaved, in one turn."""
+    function = _attribute(task.function)
+    with place_at(turns) as place, nullcontext() if place is None else place.turn():
+        return function(**task.args)
 
 
 def _attribute(place: str) -> Any:

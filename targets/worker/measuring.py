@@ -19,7 +19,7 @@ from paretune.core.measurement import Measurement
 from paretune.core.progress import Progress
 from paretune.data.context import Context
 from paretune.registry import find_evaluator
-from paretune.targets.interleave import Place
+from paretune.targets.interleave import place_at
 from paretune.targets.worker.scratch import temporary_folder
 
 if TYPE_CHECKING:
@@ -81,19 +81,12 @@ def _budget(task: Measure, turns: str | None, *, takes_turns: bool) -> Iterator[
     from paretune.evaluators.base import Budget
 
     budget = Budget(task.seconds, task.examples, task.block)
-    if turns is None:
-        yield budget
-        return
-    place = Place(turns)
-    try:
-        if takes_turns:
+    with place_at(turns) as place:
+        if place is None or takes_turns:
             yield replace(budget, turns=place)
         else:
             with place.turn():
                 yield budget
-        place.leave()
-    finally:
-        place.close()
 
 
 def refuse_missing(evaluator: str, declared: Sequence[str], came: Sequence[str]) -> None:

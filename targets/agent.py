@@ -1,0 +1,221 @@
+"""The agent: ``python -P -m paretune.targets.agent`` on the far side of a channel.
+
+It says what this machine and this interpreter are, and runs jobs as a `LocalTarget` does: each in a
+process of its own, with its own limits. Standard input and output are the channel
+(`paretune.core.protocol`); whatever else prints, prints to standard error. When the channel closes,
+the agent ends its jobs and itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Mapping
+from concurrent.futures import Future
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from paretune import __version__
+from paretune.core import protocol
+from paretune.core.errors import ParetuneError
+from paretune.core.interference import Watch
+from paretune.core.job import Job, JobResult, JobStatus, Measure, task_from_json
+from paretune.core.protocol import Message
+from paretune.registry import BUILTIN, entries
+from paretune.runtimes.serving import RUNTIMES, runtime_of
+from paretune.targets.interleave import ClosedError, SocketParticipant, Word
+from paretune.targets.launchers.local import LocalTarget
+
+_LOG_KEEPS = 1 << 20
+_HEAR_S = 0.5
+
+
+@dataclass
+class _Running:
+    """A job that was started here."""
+
+    future: Future[JobResult]
+    stack: ExitStack
+    seat: SocketParticipant | None = None
+
+
+class Agent:
+    """Serves one conversation.
+
+    Args:
+        channel_in: The parent's messages.
+        channel_out: Takes the answers.
+    """
+
+    def __init__(self, channel_in: BinaryIO, channel_out: BinaryIO) -> None:
+        self._in, self._out = channel_in, channel_out
+        self._sending = threading.Lock()
+        self._lock = threading.Lock()
+        self._target: LocalTarget | None = None
+        self._running: dict[int, _Running] = {}
+
+    def serve(self) -> None:
+        """Answer until the channel closes; no process of a job is left then."""
+        try:
+            for line in self._in:
+                self._obey(protocol.read(line))
+        finally:
+            if self._target is not None:
+                self._target.close()
+
+    def _obey(self, message: Message) -> None:
+        if isinstance(message, protocol.Hello):
+            self._describe(message)
+        elif isinstance(message, protocol.Run):
+            try:
+                self._run(message)
+            except ParetuneError as error:
+                result = JobResult(JobStatus.FAILED, None, str(error))
+                self._say(_result(message.id, result, None, ""))
+        elif isinstance(message, protocol.Go):
+            running = self._running.get(message.id)
+            if running is not None and running.seat is not None:
+                with contextlib.suppress(ClosedError):  # its result says so
+                    running.seat.go()
+        elif isinstance(message, protocol.Cancel) and self._target is not None:
+            with self._lock:
+                futures = [r.future for n, r in self._running.items() if message.id in (None, n)]
+            for future in futures:
+                self._target.cancel(future)
+
+    def _describe(self, hello: protocol.Hello) -> None:
+        if self._target is None:
+            self._target = LocalTarget(
+                hello.store, allow_network=hello.permissions.network, preload=hello.preload
+            )
+            self._target.warm_up()
+        described = protocol.Described(
+            protocol=protocol.VERSION,
+            version=__version__,
+            device=self._target.info(),
+            plugins=_plugins(),
+            runtimes=_runtimes(),
+        )
+        self._say(described)
+
+    def _run(self, message: protocol.Run) -> None:
+        assert self._target is not None, "a job came before hello"
+        task = task_from_json(message.task)
+        with ExitStack() as stack:
+            log = Path(stack.enter_context(tempfile.NamedTemporaryFile(delete=False)).name)
+            stack.callback(log.unlink, missing_ok=True)
+            watch = Watch(None) if isinstance(task, Measure) else None
+            job = Job(task, message.limits, log, partial(self._progress, message.id))
+            seat = self._target.begin(job, stack) if message.turns else None
+            future = self._target.submit(job) if seat is None else seat.future
+            running = _Running(future, stack.pop_all(), seat)
+        with self._lock:
+            self._running[message.id] = running
+        if seat is not None:
+            threading.Thread(target=self._pass_on, args=(message.id, seat), daemon=True).start()
+        future.add_done_callback(partial(self._ended, message.id, job, watch))
+
+    def _progress(self, id: int, progress: Any) -> None:
+        self._say(protocol.Progressed(id, progress))
+
+    def _pass_on(self, id: int, seat: SocketParticipant) -> None:
+        """Pass the words of an interleaved job on to the parent."""
+        with contextlib.suppress(ClosedError):
+            while not seat.future.done():
+                word = seat.hear(_HEAR_S)
+                if word is not None:
+                    kind = protocol.Ready if word is Word.READY else protocol.Done
+                    self._say(kind(id))
+
+    def _ended(self, id: int, job: Job, watch: Watch | None, future: Future[JobResult]) -> None:
+        try:
+            result = future.result()
+        except Exception as error:  # a bug of ours, told to the parent as the job's end
+            result = JobResult(JobStatus.FAILED, None, f"{type(error).__name__}: {error}")
+        if watch is not None:
+            watch.end()
+        with self._lock:
+            running = self._running.pop(id)
+        assert job.log is not None
+        log = _shortened(job.log)
+        running.stack.close()
+        value = result.value
+        if result.status is JobStatus.OK:
+            value = job.task.value_to_json(value)
+        self._say(_result(id, result, value, log, watch))
+
+    def _say(self, message: Message) -> None:
+        with self._sending, contextlib.suppress(BrokenPipeError):  # the next read ends this process
+            self._out.write(message.line())
+            self._out.flush()
+
+
+def _result(
+    id: int, result: JobResult, value: Any, log: str, watch: Watch | None = None
+) -> protocol.Result:
+    return protocol.Result(
+        id=id,
+        status=result.status,
+        value=value,
+        reason=result.reason,
+        transient=result.transient,
+        seconds=result.seconds,
+        peak_memory=result.peak_memory,
+        limits=result.limits,
+        interference=None if watch is None else watch.seen,
+        log=log,
+    )
+
+
+def _shortened(log: Path) -> str:
+    """Return what a job printed; of much, the beginning and the end."""
+    text = log.read_bytes()
+    if len(text) > 2 * _LOG_KEEPS:
+        left_out = b"\n[... %d bytes left out ...]\n" % (len(text) - 2 * _LOG_KEEPS)
+        text = text[:_LOG_KEEPS] + left_out + text[-_LOG_KEEPS:]
+    return text.decode(errors="replace")
+
+
+def _plugins() -> Mapping[str, str]:
+    """Return what other packages add here, with their distributions and versions."""
+    return {
+        f"{group}.{entry.name}": f"{entry.dist.name} {entry.dist.version}"
+        for group in BUILTIN
+        for entry in entries(group)
+        if entry.dist is not None
+    }
+
+
+def _runtimes() -> Mapping[str, str | None]:
+    """Return each runtime that loads, or why it does not."""
+    found: dict[str, str | None] = {}
+    for kind, place in RUNTIMES.items():
+        name = place.partition(":")[2]
+        try:
+            runtime = runtime_of(kind)
+            name, reason = (name, None) if runtime is None else (runtime.name, None)
+        except ImportError as error:
+            reason = str(error)
+        found[name] = reason
+    return found
+
+
+def main() -> None:
+    """Serve the conversation on standard input and output, to its end."""
+    channel_in, channel_out = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    with open(os.devnull, "rb") as nothing:
+        os.dup2(nothing.fileno(), 0)
+    os.dup2(2, 1)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # unwinds: jobs end
+    Agent(channel_in, channel_out).serve()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,180 @@
+"""A target whose jobs an agent runs, on the far side of a channel.
+
+A launcher gives `AgentTarget` a function that starts an agent (``python -P -m
+paretune.targets.agent``, wherever) and returns a `Channel` to it. A channel that breaks ends its
+jobs as ``crashed`` and transient; the next job starts an agent again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Self
+
+from paretune import __version__
+from paretune.core import protocol
+from paretune.core.device import TargetInfo
+from paretune.core.errors import StateError, UsageError
+from paretune.core.job import Job, JobResult
+from paretune.core.permissions import Permissions
+from paretune.targets.interleave import interleave
+from paretune.targets.launchers.conversation import (
+    BrokenError,
+    Channel,
+    Conversation,
+    Pending,
+    Seat,
+    Transport,
+)
+
+__all__ = ["AgentTarget", "Channel", "Transport"]
+
+
+class AgentTarget:
+    """Runs jobs through an agent.
+
+    Args:
+        name: The target's name.
+        connect: Starts an agent; raises `UsageError` if it cannot.
+        store: Root of the artifact store on the far side; None: none.
+        shared: Whether the paths that tasks name exist on the far side.
+        permissions: What jobs may do.
+        preload: Whether the agent imports the runtimes before its first job.
+        transport: Brings models and files there; None: the folders are shared.
+        install: What to do where the far side has no paretune, or another version of it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        connect: Callable[[], Channel],
+        *,
+        store: Path | None = None,
+        shared: bool = True,
+        permissions: Permissions = Permissions(),
+        preload: bool = True,
+        transport: Transport | None = None,
+        install: str = "",
+    ) -> None:
+        self.name = name
+        self._connect = connect
+        self._hello = protocol.Hello(protocol.VERSION, store, shared, preload, permissions)
+        self._transport = transport
+        self._install = install
+        self._lock = threading.Lock()
+        self._talk: Conversation | None = None
+        self._closed = False
+
+    def info(self) -> TargetInfo:
+        """Return what the far side is, and what is free there now.
+
+        Raises:
+            UsageError: No agent answers there, or one of another version.
+        """
+        return replace(self.describe().device, name=self.name)
+
+    def describe(self) -> protocol.Described:
+        """Return everything that the far side says of itself.
+
+        Raises:
+            UsageError: No agent answers there, or one of another version.
+        """
+        talk, described = self._conversation()
+        if described is None:
+            try:
+                described = talk.describe(self._hello)
+            except BrokenError as error:
+                raise UsageError(str(error), hint=self._install) from error
+        return described
+
+    def warm_up(self) -> None:
+        """Start the agent, which begins to import the runtimes."""
+        self._conversation()
+
+    def submit(self, job: Job) -> Future[JobResult]:
+        """Run a job in a process of its own on the far side.
+
+        Raises:
+            UsageError: No agent answers there, or one of another version.
+            StateError: The target is closed.
+        """
+        return self._run(job, turns=False)[2].future
+
+    def interleave(
+        self, jobs: Sequence[Job], order: random.Random, seconds: float | None = None
+    ) -> list[JobResult]:
+        """Run `Measure` jobs side by side, one of them working at a time.
+
+        Raises:
+            TurnsEndedError: A job ended before it had its turns.
+            TimeoutError: More than `seconds` were needed; see `cancel`.
+        """
+        return interleave(self._begin, jobs, order, seconds)
+
+    def cancel(self, future: Future[JobResult] | None = None) -> None:
+        """End a job, or all of them; they are ``cancelled`` within a few seconds."""
+        with self._lock:
+            talk = self._talk
+        if talk is None:
+            return
+        number = None if future is None else talk.number_of(future)
+        if future is None or number is not None:
+            with contextlib.suppress(BrokenError):
+                talk.say(protocol.Cancel(number))
+
+    def close(self) -> None:
+        """End every job and the agent; may be called again."""
+        with self._lock:
+            self._closed = True
+            talk, self._talk = self._talk, None
+        if talk is not None:
+            talk.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _begin(self, job: Job, stack: ExitStack) -> Seat:
+        seat = Seat(*self._run(job, turns=True))
+        stack.callback(seat.close)
+        return seat
+
+    def _run(self, job: Job, *, turns: bool) -> tuple[Conversation, int, Pending]:
+        talk, _ = self._conversation()
+        return (talk, *talk.run(job, turns=turns))
+
+    def _conversation(self) -> tuple[Conversation, protocol.Described | None]:
+        """Return the running conversation; of a new one, what the far side said first."""
+        with self._lock:
+            if self._closed:
+                raise StateError("the target is closed", hint="Make a new one.")
+            if self._talk is not None and not self._talk.broken:
+                return self._talk, None
+            if self._talk is not None:
+                self._talk.close()
+            talk = Conversation(self.name, self._connect(), self._transport)
+            try:
+                described = talk.describe(self._hello)
+            except BrokenError as error:
+                talk.close()
+                reason = talk.reason()
+                if "No module named 'paretune" in reason:
+                    reason = f"paretune is not installed where {self.name!r} runs"
+                raise UsageError(reason, hint=self._install) from error
+            if (described.protocol, described.version) != (protocol.VERSION, __version__):
+                talk.close()
+                raise UsageError(
+                    f"paretune of {self.name} is {described.version} (protocol "
+                    f"{described.protocol}), this one {__version__} (protocol {protocol.VERSION})",
+                    hint=self._install,
+                )
+            self._talk = talk
+            return talk, described

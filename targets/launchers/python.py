@@ -1,0 +1,114 @@
+"""The target ``python``: another interpreter of this machine, with packages of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import IO, BinaryIO
+
+from paretune.core import interrupts
+from paretune.core.errors import UsageError
+from paretune.core.permissions import Permissions
+from paretune.targets.launchers.agent_target import AgentTarget
+
+_OURS = ("PYTHONPATH", "PYTHONHOME", "PYTHONSAFEPATH", "__PYVENV_LAUNCHER__", "VIRTUAL_ENV")
+"""What makes another interpreter look for packages where this one does."""
+_ENDS_WITHIN_S = 15.0
+
+
+class ProcessChannel:
+    """A channel to a process of this machine: its standard input and output.
+
+    Args:
+        command: What is started.
+        environment: Its environment.
+
+    Raises:
+        UsageError: It cannot be started.
+    """
+
+    def __init__(self, command: list[str], environment: dict[str, str]) -> None:
+        interrupts.at_stake()
+        self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `close`
+        try:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
+                env=environment,
+                start_new_session=True,  # a terminal's Ctrl-C is the parent's to handle
+            )
+        except OSError as error:
+            self._errors.close()
+            raise UsageError(f"{command[0]} cannot be started: {error.strerror}") from error
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self.writer: BinaryIO = self._process.stdin  # type: ignore[assignment]
+        self.reader: BinaryIO = self._process.stdout  # type: ignore[assignment]
+        self._said = b""
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self._process.pid
+
+    def last_words(self) -> str:
+        """Return the end of what the process wrote to its standard error."""
+        if not self._errors.closed:
+            size = os.fstat(self._errors.fileno()).st_size
+            self._said = os.pread(self._errors.fileno(), 2000, max(0, size - 2000))
+        return self._said.decode(errors="replace")
+
+    def close(self) -> None:
+        """Close its standard input, and wait until it has ended; may be called again."""
+        with contextlib.suppress(OSError):  # it is gone, and something was still to be written
+            self.writer.close()
+        try:
+            self._process.wait(_ENDS_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self.last_words()
+        self._errors.close()
+
+
+class PythonTarget(AgentTarget):
+    """Runs jobs with another Python environment of this machine; paretune must be installed there.
+
+    The interpreter is never given this one's ``sys.path``. The artifact store is shared.
+
+    Args:
+        store_root: The artifact store.
+        allow_network: Whether jobs may reach out.
+        preload: Whether the runtimes are imported before the first job.
+        name: The target's name.
+        python: The interpreter's path; None: this interpreter.
+        store: Another folder for the jobs' temporary files.
+    """
+
+    def __init__(
+        self,
+        store_root: Path | None = None,
+        allow_network: bool = False,
+        preload: bool = True,
+        name: str = "python",
+        python: str | None = None,
+        store: str | None = None,
+    ) -> None:
+        interpreter = python or sys.executable
+        environment = {key: value for key, value in os.environ.items() if key not in _OURS}
+        command = [interpreter, "-P", "-m", "paretune.targets.agent"]
+        super().__init__(
+            name,
+            lambda: ProcessChannel(command, environment),
+            store=store_root if store is None else Path(store),
+            permissions=Permissions(network=allow_network),
+            preload=preload,
+            install=f"Install this paretune there: {sys.executable} -m "
+            f"paretune.targets.launchers.wheel DIR, and {interpreter} -m pip install DIR/*.whl",
+        )
