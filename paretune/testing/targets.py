@@ -126,7 +126,7 @@ def limits_memory(target: Target) -> None:
 
 
 def interleaves(target: Target) -> None:
-    """Require, of a target that can, that jobs take turns and that a crash ends all of them."""
+    """Require that a target which interleaves does so, and that a crash ends all of the jobs."""
     if not isinstance(target, Interleaves):
         return
     order, seconds = random.Random(0), float(_ENDS_S)
@@ -137,9 +137,9 @@ def interleaves(target: Target) -> None:
         target.interleave([call("add", a=1, b=1), call("segfault")], order, seconds)
     except TurnsEndedError as ended:
         found = ended.number, ended.result.status
-        assert found == (1, JobStatus.CRASHED), f"job 1 crashed; it was told as {found}"
+        assert found == (1, JobStatus.CRASHED), f"job 1 crashed; the error says {found}"
     else:
-        raise AssertionError("a job crashed among others, and nothing was said")
+        raise AssertionError("a job crashed among others, and no error was raised")
     _still_works(target)
 
 
