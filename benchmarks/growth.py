@@ -34,7 +34,7 @@ from paretune import api  # noqa: E402
 from paretune.api import PreparedSearch, Search  # noqa: E402
 from paretune.config import load  # noqa: E402
 from paretune.core.candidate import Candidate, RuntimeSettings  # noqa: E402
-from paretune.core.job import Built, Call, Job, JobResult, JobStatus  # noqa: E402
+from paretune.core.job import BuildResult, Call, Job, JobResult, JobStatus  # noqa: E402
 from paretune.core.jsontools import digest  # noqa: E402
 from paretune.core.measurement import Measurement, MetricSpec, Rung  # noqa: E402
 from paretune.core.model import Model, ModelKind  # noqa: E402
@@ -122,7 +122,7 @@ class Instant(LocalTarget):
         args = job.task.args
         if job.task.function == "build":
             model = Model(ModelKind.HF, Path("x"), args["digest"])
-            return Built(model, (StepTime("noop", 0.0, False),))
+            return BuildResult(model, (StepTime("noop", 0.0, False),))
         if job.task.function == "smoke":
             return None
         draw = random.Random(digest([args["digest"], args["evaluator"]]))

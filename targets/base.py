@@ -5,7 +5,7 @@ from __future__ import annotations
 from paretune.core.device import TargetInfo
 from paretune.core.job import (
     Build,
-    Built,
+    BuildResult,
     Call,
     Job,
     JobResult,
@@ -19,7 +19,7 @@ from paretune.core.target import Interleaves, Target
 
 __all__ = [
     "Build",
-    "Built",
+    "BuildResult",
     "Call",
     "Interleaves",
     "Job",

@@ -48,7 +48,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Built:
+class BuildResult:
     """The result of a `Build`.
 
     Attributes:
@@ -76,7 +76,7 @@ class Built:
         }
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Json]) -> Built:
+    def from_json(cls, value: Mapping[str, Json]) -> BuildResult:
         """Read what `to_json` wrote."""
         return cls(
             Model.from_json(value["model"]),
@@ -113,7 +113,7 @@ class _Task:
 
 @dataclass(frozen=True, kw_only=True)
 class Build(_Task):
-    """Take each prefix of a recipe from the store, or run its pass; the result is a `Built`.
+    """Take each prefix of a recipe from the store, or run its pass; the result is a `BuildResult`.
 
     Attributes:
         model: The input.
@@ -136,13 +136,13 @@ class Build(_Task):
     inputs: tuple[InputFiles, ...] = ()
     permissions: Permissions = Permissions()
 
-    def value_to_json(self, value: Built) -> Json:
-        """Return the JSON of a `Built`."""
+    def value_to_json(self, value: BuildResult) -> Json:
+        """Return the JSON of a `BuildResult`."""
         return value.to_json()
 
-    def value_from_json(self, value: Json) -> Built:
-        """Return a `Built`."""
-        return Built.from_json(value)
+    def value_from_json(self, value: Json) -> BuildResult:
+        """Return a `BuildResult`."""
+        return BuildResult.from_json(value)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -301,7 +301,7 @@ class JobResult:
 
     Attributes:
         status: How it ended.
-        value: If ``ok``: a `Built`, a list of `Measurement`, or JSON, as the task says.
+        value: If ``ok``: a `BuildResult`, a list of `Measurement`, or JSON, as the task says.
         reason: Why not, in words: exception type and message, signal's name, the limit hit.
         seconds: Wall time.
         peak_memory: Largest resident size seen of the process tree, in bytes.

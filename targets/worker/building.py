@@ -13,7 +13,7 @@ from typing import Any
 from paretune.core.candidate import Step
 from paretune.core.errors import InvalidArtifactError, PassError
 from paretune.core.fidelity import UNCHANGED, Fidelity, Verdict, verdict_from
-from paretune.core.job import Build, Built
+from paretune.core.job import Build, BuildResult
 from paretune.core.jsontools import Json
 from paretune.core.model import Model
 from paretune.core.permissions import Permissions
@@ -35,7 +35,7 @@ from paretune.targets.worker.compared_cache import ComparedCache
 from paretune.targets.worker.scratch import temporary_folder
 
 
-def build(task: Build, report: Callable[[Progress], None], turns: str | None = None) -> Built:
+def build(task: Build, report: Callable[[Progress], None], turns: str | None = None) -> BuildResult:
     """Build a recipe's artifact.
 
     Args:
@@ -59,7 +59,7 @@ def build(task: Build, report: Callable[[Progress], None], turns: str | None = N
         permissions=task.permissions,
     )
     model, steps, verdict = builder.walk(task.recipe, task.model)
-    return Built(model, tuple(steps), model_bytes(model), tuple(store.faults), verdict)
+    return BuildResult(model, tuple(steps), model_bytes(model), tuple(store.faults), verdict)
 
 
 def more_of(step: Step, root: Path, *, trust_remote_code: bool) -> dict[str, Json]:

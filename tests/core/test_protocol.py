@@ -15,7 +15,7 @@ from paretune.core import protocol
 from paretune.core.candidate import RuntimeSettings, Step
 from paretune.core.device import TargetInfo
 from paretune.core.errors import UsageError
-from paretune.core.job import Build, Built, Call, Limits, Measure, Smoke, Task, task_from_json
+from paretune.core.job import Build, BuildResult, Call, Limits, Measure, Smoke, Task, task_from_json
 from paretune.core.jsontools import Json
 from paretune.core.measurement import Measurement, Rung
 from paretune.core.model import Model, ModelKind
@@ -71,7 +71,7 @@ def test_a_task_survives_json(tmp_path: Path, number: int) -> None:
 
 
 def test_values_survive_json() -> None:
-    built = Built(MODEL, (StepTime("lora", 1.5, True),), 7, ("x was set aside",))
+    built = BuildResult(MODEL, (StepTime("lora", 1.5, True),), 7, ("x was set aside",))
     build, _, measure, _ = TASKS_WITHOUT_FILES
     assert build.value_from_json(json.loads(json.dumps(build.value_to_json(built)))) == built
     measured = [Measurement("ms", 1.5, "ms", n=2, samples=(1.0, 2.0))]

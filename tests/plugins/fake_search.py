@@ -15,7 +15,7 @@ from paretune.core.candidate import Candidate, RuntimeSettings, Step
 from paretune.core.device import TargetInfo
 from paretune.core.fidelity import Verdict
 from paretune.core.interference import Interference
-from paretune.core.job import Build, Built, Job, JobResult, JobStatus, Measure, Smoke
+from paretune.core.job import Build, BuildResult, Job, JobResult, JobStatus, Measure, Smoke
 from paretune.core.jsontools import digest
 from paretune.core.measurement import Measurement, MetricSpec, Rung
 from paretune.core.model import Model, ModelKind
@@ -197,7 +197,7 @@ class FakeTarget:
 
     def _value(self, job: Job, params: dict[str, Any]) -> Any:
         if isinstance(job.task, Build):
-            return Built(
+            return BuildResult(
                 Model(ModelKind.HF, Path("x"), artifact_of(params)),
                 (StepTime("noop", 1.0, False),),
                 fidelity=told_of(params["kl"]) if "kl" in params else None,

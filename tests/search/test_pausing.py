@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from asha import Asha
-from fake_search import OBJECTIVES, FakeTarget, Memory, make_engine, noop
+from fake_search import OBJECTIVES, FakeTarget, Memory, make_engine, noop, recipe_of
 
 from paretune.core.candidate import Candidate
 from paretune.core.errors import UsageError
@@ -204,8 +204,11 @@ def test_a_trial_that_is_cut_at_the_deadline_keeps_its_rungs(tmp_path: Path) -> 
 
     class Hangs(FakeTarget):
         def _answer(self, job: Any) -> Any:
-            late = self.jobs.count("generation:full") > 0 and job.payload.get("rung") == "full"
-            second = job.payload["recipe"][-1]["params"].get("x") == 1
+            late = (
+                self.jobs.count("generation:full") > 0
+                and getattr(job.task, "rung", None) is Rung.FULL
+            )
+            second = recipe_of(job)[-1].params.get("x") == 1
             return None if late and second else super()._answer(job)
 
     engine.target = Hangs()

@@ -8,7 +8,7 @@ import pytest
 
 from paretune.core.candidate import Step
 from paretune.core.errors import PassError
-from paretune.core.job import Build, Built
+from paretune.core.job import Build, BuildResult
 from paretune.core.jsontools import Json, read_json
 from paretune.core.model import Model, ModelKind
 from paretune.core.params import Params, parameter
@@ -108,7 +108,7 @@ def recorded_seconds(store: Path) -> dict[str, float]:
     return {note["pass"]: note["seconds"] for note in notes}
 
 
-def build(task: Build) -> Built:
+def build(task: Build) -> BuildResult:
     return building.build(task, lambda progress: None)
 
 
