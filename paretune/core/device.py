@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from typing import Any
 
 from paretune.core.jsontools import Json, digest
 
@@ -78,13 +79,12 @@ class TargetInfo:
     def from_json(cls, value: Mapping[str, Json]) -> TargetInfo:
         """Read what `to_json` wrote; what is missing has its default."""
         known = {each.name for each in fields(cls)}
-        return cls(
-            **{
-                name: tuple(fact) if isinstance(fact, list) else fact
-                for name, fact in value.items()
-                if name in known
-            }
-        )
+        facts: dict[str, Any] = {
+            name: tuple(fact) if isinstance(fact, list) else fact
+            for name, fact in value.items()
+            if name in known
+        }
+        return cls(**facts)
 
 
 def _lasting(facts: Mapping[str, Json]) -> dict[str, Json]:

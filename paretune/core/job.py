@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -253,12 +252,16 @@ def task_from_json(value: Mapping[str, Json]) -> Task:
     return task
 
 
-@cache
+_ADAPTERS: dict[Any, Any] = {}
+
+
 def json_adapter(kind: Any) -> Any:
     """Return what writes and reads a dataclass as JSON (a `pydantic.TypeAdapter`), made once."""
     from pydantic import TypeAdapter
 
-    return TypeAdapter(kind)
+    if kind not in _ADAPTERS:
+        _ADAPTERS[kind] = TypeAdapter(kind)
+    return _ADAPTERS[kind]
 
 
 @dataclass(frozen=True)
