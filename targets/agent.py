@@ -28,8 +28,7 @@ from paretune.core.errors import ParetuneError
 from paretune.core.interference import Watch
 from paretune.core.job import Job, JobResult, JobStatus, Measure, task_from_json
 from paretune.core.protocol import Message
-from paretune.registry import BUILTIN, entries
-from paretune.runtimes.serving import RUNTIMES, runtime_of
+from paretune.registry import BUILTIN, entries, find, names
 from paretune.targets.interleave import ClosedError, SocketParticipant, Word
 from paretune.targets.launchers.local import LocalTarget
 
@@ -194,16 +193,14 @@ def _plugins() -> Mapping[str, str]:
 
 
 def _runtimes() -> Mapping[str, str | None]:
-    """Return each runtime that loads, or why it does not."""
+    """Return each runtime that is found here, or why it cannot be imported."""
     found: dict[str, str | None] = {}
-    for kind, place in RUNTIMES.items():
-        name = place.partition(":")[2]
+    for name in names("runtimes"):
         try:
-            runtime = runtime_of(kind)
-            name, reason = (name, None) if runtime is None else (runtime.name, None)
+            find("runtimes", name)
+            found[name] = None
         except ImportError as error:
-            reason = str(error)
-        found[name] = reason
+            found[name] = str(error)
     return found
 
 
