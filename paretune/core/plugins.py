@@ -76,13 +76,14 @@ def _tables() -> dict[str, dict[str, str]]:
 
 
 @cache
-def _installed() -> EntryPoints:
+def _installed() -> Any:  # Python 3.11 and 3.12 return different classes
     return entry_points()
 
 
 def entries(group: str) -> EntryPoints:
     """Return what other packages add to one group."""
-    return _installed().select(group=f"paretune.{group}")
+    found: EntryPoints = _installed().select(group=f"paretune.{group}")
+    return found
 
 
 def table(group: str) -> dict[str, str]:
