@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_search import FakeTarget, FakeWorkbench, make_engine, noop
+from fake_search import FakeTarget, FakeWorkbench, make_engine, noop, recipe_of
 
 from paretune.core.candidate import Candidate, RuntimeSettings, Step
 from paretune.core.job import Job, JobResult
@@ -40,7 +40,7 @@ class Slow(FakeTarget):
             return super().submit(job)
         future: Future[JobResult] = Future()
         self.pending.append((job, future))
-        self.order.append(job.payload["recipe"][-1]["params"].get("x"))
+        self.order.append(recipe_of(job)[-1].params.get("x"))
         self.most = max(self.most, sum(not f.done() for _, f in self.pending))
         self.building()
         return future
@@ -146,21 +146,17 @@ class Prefixes(FakeWorkbench):
         self.target = target
 
     def built_steps(self, candidate: Candidate) -> int:
-        done = [
-            Candidate.from_json({**job.payload})
-            for job, future in self.target.pending
-            if future.done()
-        ]
+        done = [recipe_of(job) for job, future in self.target.pending if future.done()]
         both = range(len(candidate.recipe), 0, -1)
-        known = [n for n in both if any(d.recipe[:n] == candidate.recipe[:n] for d in done)]
+        known = [n for n in both if any(d[:n] == candidate.recipe[:n] for d in done)]
         return known[0] if known else 0
 
 
 def test_a_candidate_waits_for_a_prefix_that_is_being_built(tmp_path: Path) -> None:
     class Single(Slow):
         def building(self) -> None:
-            running = [job.payload["recipe"][0] for job, f in self.pending if not f.done()]
-            done = [job.payload["recipe"][0] for job, f in self.pending if f.done()]
+            running = [recipe_of(job)[0] for job, f in self.pending if not f.done()]
+            done = [recipe_of(job)[0] for job, f in self.pending if f.done()]
             assert all(running.count(one) == 1 or one in done for one in running)
             super().building()
 
