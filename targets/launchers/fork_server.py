@@ -46,6 +46,7 @@ import psutil
 from paretune import registry
 from paretune.core import distributions, interrupts
 from paretune.core.errors import StateError
+from paretune.core.job import TASKS, json_adapter
 from paretune.targets.launchers.huge_pages import use_huge_pages
 
 FORK, FRESH, READY = b"fork", b"fresh", b"ready"
@@ -258,7 +259,9 @@ def serve(control: int, modules: Sequence[str]) -> None:
         with contextlib.suppress(Exception):
             import_module(name)
     logging.disable(logging.NOTSET)
-    # Reading what all packages say of themselves takes longer than a fork.
+    # Each of these takes longer than a fork: what tasks are read by, and what packages say.
+    for kind in TASKS.values():
+        json_adapter(kind)
     for group in registry.BUILTIN:
         registry.table(group)
     distributions.read_all()
