@@ -2,7 +2,7 @@
 
 PEFT leaves out what it finds no module for (names with another prefix, modules that
 ``adapter_config.json`` does not name), and keeps untrained matrices where the file has none. Either
-is a model that nobody trained, so both are refused.
+is another model than the trained one, so both are refused.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ def base_of(adapter: Path, root: Path, permissions: Permissions = Permissions())
         permissions: Whether it may be fetched from the hub, and with its Python files.
 
     Raises:
-        UsageError: It names none, there is no such model, it is no full model, or the adapter is
+        UsageError: It names none, there is no such model, it is not a full model, or the adapter is
             of a kind that cannot be used.
     """
     file = adapter / "adapter_config.json"
@@ -54,7 +54,7 @@ def base_of(adapter: Path, root: Path, permissions: Permissions = Permissions())
     if (adapter / "config.json").is_file() and weights_files(adapter, but=(ADAPTER,)):
         raise UsageError(
             f"model {str(adapter)!r}: an adapter ({ADAPTER}) and a full model's weights lie in one "
-            "folder, and which one is meant cannot be told",
+            "folder, and it is not clear which one is meant",
             hint="Move adapter_config.json and the adapter's weights into a folder of their own "
             f"to use it, with {_KEY} naming this one; or remove them to use the full model.",
         )

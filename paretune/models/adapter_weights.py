@@ -116,7 +116,7 @@ def _other_rank(
 def _is_named(module: str, settings: Mapping[str, Json]) -> bool:
     """Return whether PEFT puts an adapter on a module, by the settings' names.
 
-    What cannot be told without the network (all-linear, a list of layers) counts as named.
+    What cannot be decided without the network (all-linear, a list of layers) counts as named.
     """
     if settings.get("target_parameters"):
         return True

@@ -84,7 +84,7 @@ def render(
         roles = ", ".join(str(message.get("role")) for message in messages)
         raise ChatTemplateError(
             f"the model's chat template cannot be applied to the turns {roles}: {_told(error)}",
-            hint="Give the turns that the template takes, or mend chat_template in the model's "
+            hint="Give the turns that the template takes, or fix chat_template in the model's "
             "folder.",
         ) from error
     if not isinstance(text, str):

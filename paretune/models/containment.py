@@ -1,9 +1,9 @@
 """What the files of a model may name: files in the model's own folder, and nothing else.
 
-A model is data from elsewhere. Its index files, run-time settings and ONNX tensors name further
+A model is data from elsewhere. Its index files, runtime settings and ONNX tensors name further
 files, and the libraries behind paretune open what is named. Everything that is named is therefore
-looked at first, where the user names a model and again in the worker before a run-time is handed
-the folder. Imports nothing heavy.
+checked first, where the user names a model and again in the worker before a runtime gets the
+folder. Imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def leads_out(name: str) -> bool:
 
 
 def _is(kind: Callable[[], bool]) -> bool:
-    """Return whether a path is there and of a kind; a name that is too long is no path."""
+    """Return whether a path is there and of a kind; a name that is too long is not a path."""
     try:
         return kind()
     except OSError:

@@ -1,6 +1,6 @@
 """Which files of a folder are the model: those that loading reads, and no others.
 
-People keep a model's folder under version control, look at it, work in it, and search in it. What
+People keep a model's folder under version control, read it, work in it, and search in it. What
 they leave there changes nothing that is loaded, and so must not make it another model. In doubt a
 file counts: a file too many refuses a study, a file too few mixes two models. The rule:
 
@@ -36,7 +36,7 @@ _DOCUMENT = re.compile(
     re.IGNORECASE,
 )
 LOADED = (".safetensors", ".json", ".model", ".jinja", ".onnx", ".data", ".tiktoken", ".py")
-"""Suffixes that are loaded, whatever stands before them (``license.json`` is no licence)."""
+"""Suffixes that are loaded, whatever stands before them (``license.json`` does not count as a licence)."""
 _OF_ITS_USER = frozenset(
     {
         ".py",

@@ -1,4 +1,4 @@
-"""Model handles: a folder with a kind and a content digest, and what can be told from its headers.
+"""Model handles: a folder with a kind and a content digest, and what its headers show.
 
 Nothing here imports torch or onnxruntime: safetensors headers and JSON files are read directly.
 """
@@ -59,7 +59,7 @@ def detect_kind(folder: Path) -> ModelKind:
     """Return what a model folder is, by the files that only that kind has.
 
     Raises:
-        UsageError: There is no such folder, or it is no model that paretune knows.
+        UsageError: There is no such folder, or it is not a model that paretune knows.
     """
     if not folder.is_dir():
         raise UsageError(

@@ -40,7 +40,7 @@ def fetch_model(name: str, permissions: Permissions) -> Path:
         place = default_store() / "hub" / name.replace("/", "--")
     except StateError as error:
         raise UsageError(
-            f"model {name!r} is no folder here, and {error.message}", hint=error.hint
+            f"model {name!r} is not a folder here, and {error.message}", hint=error.hint
         ) from error
     done = place.with_name(f"{place.name}.complete")
     wanted: tuple[str, ...] = _WITH_CODE if permissions.remote_code else _FILES
@@ -58,7 +58,7 @@ def fetch_model(name: str, permissions: Permissions) -> Path:
             wanted = _CODE
     if not permissions.network:
         raise UsageError(
-            f"model {name!r} is no folder here, and the network is off",
+            f"model {name!r} is not a folder here, and the network is off",
             hint="If it is a model on the Hugging Face hub, allow it with --allow-network.",
         )
     from huggingface_hub import snapshot_download

@@ -2,7 +2,7 @@
 
 ONNX Runtime opens whatever file a tensor's ``external_data`` names, wherever in the model that
 tensor stands: as an initializer, in a node's attribute, in a subgraph, in a function. All of them
-are found here before a run-time sees the model, in a few milliseconds and without its weights
+are found here before a runtime sees the model, in a few milliseconds and without its weights
 being read. A protobuf message is a list of fields, each a number, a kind and its bytes
 (https://protobuf.dev/programming-guides/encoding/); only fields that can lead to a tensor are
 gone into.

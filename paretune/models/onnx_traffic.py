@@ -70,7 +70,7 @@ def _bytes(tensor: Any) -> int:
 
 
 def _weights(node: Any, held: list[Any]) -> int:
-    """Return how many weights a matrix has; packed ones are told by the node's attributes."""
+    """Return how many weights a matrix has; of packed ones the node's attributes say it."""
     if node.op_type == "MatMulNBits":
         sides = {attribute.name: attribute.i for attribute in node.attribute}
         return int(sides["K"] * sides["N"])

@@ -1,4 +1,4 @@
-"""All that is looked at in a Hugging Face folder before anything runs."""
+"""All checks of a Hugging Face folder before anything runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from paretune.models.safetensors_files import safetensors_header, weights_files
 
 
 def check_folder(folder: Path) -> tuple[Finding, ...]:
-    """Look at a Hugging Face model's files.
+    """Check a Hugging Face model's files.
 
     Args:
         folder: With ``config.json`` and safetensors.

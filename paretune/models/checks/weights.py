@@ -66,7 +66,7 @@ def check_pointers(folder: Path) -> Iterator[Finding]:
 
 
 def check_tensors(folder: Path, files: Mapping[str, Tensors]) -> Iterator[Finding]:
-    """Yield tensors that are not what they are said to be.
+    """Yield tensors that are not what the headers and the index state.
 
     Args:
         folder: A Hugging Face folder.
@@ -101,7 +101,7 @@ def _check_index(folder: Path, files: Mapping[str, Tensors]) -> Iterator[Finding
         tensor, shard = lost[0]
         more = f" (and {len(lost) - 1} more such)" if len(lost) > 1 else ""
         yield Finding(
-            f"{index}: weight_map: tensor {tensor[:80]!r} is said to be in {shard}, and is not"
+            f"{index}: weight_map: tensor {tensor[:80]!r} is listed in {shard}, and is not there"
             f"{more}",
             "The index and the shards are of different versions of the model: get both again.",
         )

@@ -128,7 +128,7 @@ def kind_named(name: str) -> Kind:
 
 
 def all_kinds() -> Iterator[Kind]:
-    """Yield every kind, in the order in which a folder is held against them."""
+    """Yield every kind, in the order in which a folder is checked against them."""
     ours = BUILTIN["kinds"]
     for name in (*sorted(table("kinds").keys() - ours), *ours):
         yield kind_named(name)

@@ -40,7 +40,7 @@ class HfKind(Kind):
     folder: ClassVar[str] = "a Hugging Face folder (with config.json and safetensors)"
 
     def matches(self, folder: Path) -> bool:
-        """Return whether it has a configuration, and is no adapter and no GenAI folder."""
+        """Return whether it has a configuration, and is neither an adapter nor a GenAI folder."""
         others = ("genai_config.json", "adapter_config.json")
         there = (folder / "config.json").is_file()
         return there and not any((folder / name).is_file() for name in others)

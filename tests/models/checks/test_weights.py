@@ -85,7 +85,7 @@ def test_an_index_that_names_a_tensor_which_its_shard_lacks(folder: Path) -> Non
     (folder / "model.safetensors").rename(folder / shard)
     index = {"weight_map": {"model.norm.weight": shard, "model.layers.0.lost.weight": shard}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-    assert f"'model.layers.0.lost.weight' is said to be in {shard}, and is not" in told(folder)
+    assert f"'model.layers.0.lost.weight' is listed in {shard}, and is not there" in told(folder)
 
 
 def test_an_embedding_of_another_size_than_the_configuration_says(
