@@ -36,7 +36,7 @@ _DOCUMENT = re.compile(
     re.IGNORECASE,
 )
 LOADED = (".safetensors", ".json", ".model", ".jinja", ".onnx", ".data", ".tiktoken", ".py")
-"""Suffixes that are loaded, whatever stands before them (``license.json`` does not count as a licence)."""
+"""Suffixes that are loaded, whatever stands before them (``license.json`` is loaded)."""
 _OF_ITS_USER = frozenset(
     {
         ".py",
