@@ -220,16 +220,28 @@ def test_a_killed_search_with_real_builds_continues_from_its_rungs(tmp_path: Pat
     assert result.best is not None
 
 
-def test_rungs_of_another_version_are_measured_again(tmp_path: Path) -> None:
+def _after_a_change(tmp_path: Path, **changed: Json) -> tuple[list[Json], dict[int, Json]]:
+    """Return what was not promoted, and the rows after the study's identity has changed."""
     config = halving(tmp_path, trials=4)
     left = [r for r in search(config).results["candidates"] if r["reason"] == NOT_PROMOTED]
     identity = tmp_path / "study" / "identity.json"
-    before = read_json(identity)
-    write_json(identity, {**before, "paretune": "0.0.1"})
-    config.write_text(config.read_text().replace("trials: 4", "trials: 9"))
+    write_json(identity, {**read_json(identity), **changed})
+    config.write_text(config.read_text().replace("trials: 4", "trials: 12"))
     rows = {row["id"]: row for row in search(config).results["candidates"]}
     assert sorted((tmp_path / "journal").read_text().split()) == list("123456"), "built once"
+    return left, rows
+
+
+def test_rungs_of_an_evaluator_that_has_changed_are_measured_again(tmp_path: Path) -> None:
+    left, rows = _after_a_change(tmp_path, measured_by=[{"version": 0}])
     for row in left:
         again = rows[row["id"]]
         assert again["outcome"] == "ok", "it is tried again, up to its last rung"
         assert again["seconds"][0]["cached"]
+
+
+def test_another_version_of_ours_leaves_the_rungs_as_they_are(tmp_path: Path) -> None:
+    left, rows = _after_a_change(tmp_path, paretune="0.0.1")
+    for row in left:
+        again = rows[row["id"]]
+        assert again["seconds"][: len(row["seconds"])] == row["seconds"]

@@ -95,6 +95,11 @@ class Changes:
     rebuilt: set[str] = field(default_factory=set)
     nothing_ran: bool = False
 
+    @property
+    def touched(self) -> bool:
+        """Whether any values or builds do not count any more."""
+        return bool(self.dropped or self.remeasured or self.rebuilt)
+
 
 def compare(
     known: Mapping[str, Json],

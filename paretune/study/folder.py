@@ -120,7 +120,7 @@ class Study:
         """
         known = self.folder / "identity.json"
         now = {**identity, "device": device["fingerprint"]}
-        changes = Changes()
+        changes, measured = Changes(), bool(self.outcomes)
         require_identity(self.folder, self.outcomes)
         if self.outcomes and known.is_file():
             changes = changes_since(self.folder, self.outcomes, identity, device, earlier_digests)
@@ -130,8 +130,8 @@ class Study:
                 else:
                     self.set_aside(outcome)
             now = now if changes.nothing_ran else joined(_read_object(known), now)
-        if known.is_file() and _read_object(known) != now:
-            self._paused.clear()  # they are measured again: their rungs are of something else
+        if changes.touched or (not measured and known.is_file() and _read_object(known) != now):
+            self._paused.clear()  # their rungs may be of something else: they are measured again
         write_json(known, now)
         shown = yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True, width=100)
         given = "".join(f"#   {line}\n" for line in text.splitlines())

@@ -60,7 +60,8 @@ def as_strategy(made: Strategy | Proposer) -> Strategy:
         made: What the registry has; ``ask`` of a strategy takes the view, that of a proposer
             nothing.
     """
-    if inspect.signature(made.ask).parameters:
+    given = inspect.signature(made.ask).parameters.values()
+    if any(p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD for p in given):
         return cast(Strategy, made)
     return FullTrials(cast(Proposer, made))
 
