@@ -111,7 +111,7 @@ class Bench(StudyJobFactory):
 class Instant(LocalTarget):
     """Answers at once, from the candidate's digest."""
 
-    def submit(self, job: Job, turns: str | None = None) -> Future[JobResult]:
+    def submit(self, job: Job) -> Future[JobResult]:
         """Answer at once."""
         future: Future[JobResult] = Future()
         future.set_result(JobResult(JobStatus.OK, self._value(job)))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from paretune.core.interference import Watch
+from paretune.core.interference import Interference, Watch
 from paretune.core.job import Job, JobResult, JobStatus
 from paretune.core.measurement import Measurement, by_metric
 from paretune.core.result import OutcomeKind, StepTime
@@ -75,6 +75,7 @@ class TrialJobs:
     log: Path
     seconds: list[StepTime]
     ran: bool = False
+    _reported: Interference | None = None
     _noted: bool = False
 
     def begin(self, job: Job) -> Running:
@@ -99,6 +100,7 @@ class TrialJobs:
             if result.status is JobStatus.CANCELLED:
                 raise KeyboardInterrupt
             if result.status is JobStatus.OK:
+                self._reported = result.interference
                 return result.value
             self.seconds.append(StepTime(f"{job.kind}:{result.status}", result.seconds, False))
             if not result.transient or wait is None:
@@ -136,23 +138,24 @@ class TrialJobs:
         for number in range(times):
             with search.watching() as watch:
                 value = self.value(job)
-            hit = watch.seen.was_hit(threads, search.cores)
+            seen = self._reported or watch.seen  # where it ran, if that is another machine
+            hit = seen.was_hit(threads, search.cores)
             if not hit:
                 break
             if number + 1 < times and not self._noted:
                 self._noted = True  # on a busy machine each of its processes is affected
                 search.watcher.note(
-                    f"candidate {self.id}: {watch.seen} while {slot.name} was measured; "
+                    f"candidate {self.id}: {seen} while {slot.name} was measured; "
                     "measured again, like whatever else of it is hit"
                 )
         if hit and times > 1:
             search.watcher.note(
-                f"candidate {self.id}: {watch.seen} the second time, too; from now on what is hit "
+                f"candidate {self.id}: {seen} the second time, too; from now on what is hit "
                 "is measured once, and marked, until something is not"
             )
         search.others_stay = hit
         found = by_metric(value)
-        return watch.seen.noted(found) if hit else found
+        return seen.noted(found) if hit else found
 
     def _limit_met(self, result: JobResult) -> Mapping[str, float] | None:
         """Return the limit that ended a job, so that a larger one lets it be tried again."""

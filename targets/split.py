@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import cached_property
 from typing import Any
 
 from paretune.core.device import TargetInfo
@@ -29,6 +30,12 @@ class SplitTarget:
         self.measure = measure
         if isinstance(measure, Interleaves):
             self.interleave: Callable[..., list[JobResult]] = measure.interleave
+
+    @cached_property
+    def builds_apart(self) -> bool:
+        """Whether the two are known to be different machines: neither disturbs the other."""
+        boots = {self.build.info().boot_id, self.measure.info().boot_id}
+        return len(boots) == 2 and "" not in boots
 
     def info(self) -> TargetInfo:
         """Return the facts of the measuring device: measurements are valid for it."""

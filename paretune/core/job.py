@@ -273,12 +273,15 @@ class Job:
         limits: Time and memory.
         log: File that the worker's output is appended to; None: thrown away.
         on_progress: Called in the parent for each `Progress` of the worker.
+        turns: Socket where it is interleaved with other jobs, set by the target
+            (`paretune.targets.interleave`); None: it runs by itself.
     """
 
     task: Task
     limits: Limits = Limits()
     log: Path | None = None
     on_progress: Callable[[Progress], None] | None = None
+    turns: str | None = None
 
     @property
     def kind(self) -> str:

@@ -113,12 +113,15 @@ class InterleavedRunner(Generic[Key]):
                 results = self._runs.interleave([job(key) for key in keys], order)
             except TurnsEndedError as ended:
                 raise _error(keys[ended.number], ended.result) from ended
-        return {k: (ended_well(k, r), watch.seen) for k, r in zip(keys, results, strict=True)}
+        return {
+            k: (ended_well(k, r), r.interference or watch.seen)
+            for k, r in zip(keys, results, strict=True)
+        }
 
     def _alone(self, key: Key, job: Job) -> tuple[JobResult, Interference]:
         with self._observe() as watch:
             result = self._runs.submit(job)
-        return ended_well(key, result), watch.seen
+        return ended_well(key, result), result.interference or watch.seen
 
 
 def ended_well(key: Hashable, result: JobResult) -> JobResult:

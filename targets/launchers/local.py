@@ -158,14 +158,10 @@ class LocalTarget:
         """Let the fork server begin to import; returns at once."""
         self._launcher.warm_up()
 
-    def submit(self, job: Job, turns: str | None = None) -> Future[JobResult]:
+    def submit(self, job: Job) -> Future[JobResult]:
         """Run a job in a process of its own.
 
         Its time begins when its process has started, so the server's imports are not part of it.
-
-        Args:
-            job: What runs.
-            turns: The socket where it is interleaved with others; None: it runs by itself.
 
         Raises:
             StateError: The target is closed.
@@ -181,7 +177,6 @@ class LocalTarget:
             self._scratch_of_job,
             fresh=_fresh(job),
             memory_is_short=short,
-            turns=turns,
         )
         future: Future[JobResult] = Future()
         future.set_running_or_notify_cancel()
@@ -210,7 +205,7 @@ class LocalTarget:
 
     def begin(self, job: Job, stack: ExitStack) -> SocketParticipant:
         """Start a job that takes turns with others; it is disconnected when the stack is closed."""
-        seat = SocketParticipant(lambda address: self.submit(job, address))
+        seat = SocketParticipant(lambda address: self.submit(replace(job, turns=address)))
         stack.callback(seat.close)
         return seat
 

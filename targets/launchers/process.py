@@ -135,8 +135,6 @@ class JobRun:
         fresh: True: in an interpreter without preloaded modules.
         memory_is_short: True if others held so much memory when the job was submitted that it
             might have had enough another time.
-        turns: The socket of interleaved jobs (`paretune.targets.interleave`); None: it runs by
-            itself.
     """
 
     def __init__(
@@ -147,10 +145,8 @@ class JobRun:
         *,
         fresh: bool = False,
         memory_is_short: bool = False,
-        turns: str | None = None,
     ) -> None:
         self._job = job
-        self._turns = turns
         self._launcher = launcher
         self._scratch = scratch
         self._fresh = fresh
@@ -179,7 +175,7 @@ class JobRun:
                     "task": self._job.task.to_json(),
                     "path": sys.path,
                     "scratch": str(scratch),
-                    "turns": self._turns,
+                    "turns": self._job.turns,
                 }
             )
             request.write(text.encode())

@@ -14,7 +14,7 @@ from fake_study import search, write_fake_study
 
 from paretune.core.device import TargetInfo
 from paretune.core.job import Job, JobResult, JobStatus
-from paretune.core.target import Interleaves, Target
+from paretune.core.target import Interleaves, Target, builds_apart
 from paretune.study.results import SCHEMA_FILE, read_results
 from paretune.targets.launchers.local import LocalTarget
 from paretune.targets.split import SplitTarget, builder_of, measurer_of
@@ -147,3 +147,16 @@ def test_the_parts_of_a_target() -> None:
     assert builder_of(split) is here
     assert measurer_of(split) is board
     assert builder_of(here) is measurer_of(here) is here
+
+
+@pytest.mark.parametrize(
+    ("boots", "apart"), [(("a", "b"), True), (("a", "a"), False), (("a", ""), False)]
+)
+def test_builds_continue_beside_measurements_on_another_machine_only(
+    boots: tuple[str, str], apart: bool
+) -> None:
+    class Booted(Plain):
+        def info(self) -> TargetInfo:
+            return TargetInfo(self.name, boot_id=self.name)
+
+    assert builds_apart(SplitTarget(*(Booted([], boot) for boot in boots))) is apart
