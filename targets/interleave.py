@@ -59,7 +59,7 @@ def short_address(path: str) -> Iterator[str]:
 
 
 class Place:
-    """A job's place among those that take turns; in the worker.
+    """A job's place among the interleaved jobs; in the worker.
 
     Args:
         address: The socket's path.
@@ -72,7 +72,7 @@ class Place:
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """Wait until nobody else runs; the next wait ends the turn.
+        """Wait until no other job runs; the next wait ends the turn.
 
         Raises:
             ClosedError: The parent is gone, or has given up on all of them.
@@ -98,7 +98,7 @@ def place_at(address: str | None) -> Iterator[Place | None]:
     """Yield a job's place, and leave it well; None where the job runs by itself.
 
     Args:
-        address: The socket's path; None: no other job takes turns with this one.
+        address: The socket's path; None: the job is not interleaved.
     """
     if address is None:
         yield None

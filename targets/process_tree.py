@@ -18,7 +18,7 @@ class Child(Protocol):
 
     @property
     def returncode(self) -> int | None:
-        """Its exit code, negative for a signal; None if it runs or nobody knows."""
+        """Its exit code, negative for a signal; None if it runs or is unknown."""
 
     def started(self, timeout: float) -> bool:
         """Wait until it has started, or can start no more."""

@@ -1,4 +1,4 @@
-"""What around a measurement would spoil it, why, and how to mend it."""
+"""What in the environment disturbs a measurement, why, and how to fix it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Environment:
         load: Load average of the last minute; None where there is none.
         cores: Logical cores.
         busy: Other programs that use the processor, the busiest first.
-        interference: What others took of the processor while this was looked at.
+        interference: CPU time used by other processes while this was read.
         gpu: Programs that compute on a GPU.
         on_battery: True if the machine runs on its battery.
     """
@@ -77,7 +77,7 @@ class Issue:
     Attributes:
         what: What was found.
         why: What it does to a measurement.
-        mend: What to do about it.
+        mend: How to fix it.
     """
 
     what: str
@@ -124,7 +124,7 @@ def inspect_environment(seconds: float = 1.0) -> Environment:
 
 
 def issues(around: Environment) -> tuple[Issue, ...]:
-    """Return what of the surroundings would spoil a measurement, the worst first."""
+    """Return what in the environment disturbs a measurement, the worst first."""
     found = []
     if around.busy:
         found.append(

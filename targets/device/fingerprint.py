@@ -107,7 +107,7 @@ def free_disk(folder: Path) -> int:
 def package_versions() -> dict[str, str]:
     """Return the versions of all installed packages that a measurement depends on.
 
-    Whatever brings the same module counts: each flavour of a run-time, and nightly builds.
+    Whatever brings the same module counts: each variant of a runtime, and nightly builds.
     """
     found: dict[str, str] = {}
     for name in (*_PACKAGES, *PROVIDER_PACKAGES):

@@ -1,6 +1,6 @@
 """Few page tables to copy at a fork: this process's own memory, moved into huge pages.
 
-A process with the run-times imported holds some 350 MB of its own in 90,000 small pages, and a fork
+A process with the runtimes imported holds some 350 MB of its own in 90,000 small pages, and a fork
 copies an entry for each. As huge pages they are 170 entries. A child that writes to one gets a
 copy of the small page that it writes to, as ever. Only memory that is in use now is moved: what a
 child allocates later lies where it always did, so that nothing that it times changes.

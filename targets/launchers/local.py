@@ -115,7 +115,7 @@ class LocalTarget:
         store_root: Where artifacts are kept; `info` tells the disk that is free there, and jobs
             have their temporary files there. Without one those are where the system has them.
         allow_network: Whether jobs may reach out.
-        preload: Import the run-times once, in the fork server, instead of in each job that needs
+        preload: Import the runtimes once, in the fork server, instead of in each job that needs
             them. Costs 2 to 9 s before the first job; see `warm_up`.
         start: ``fork``: from a fork server (Linux only); ``spawn``: a new interpreter a job.
     """
@@ -204,7 +204,7 @@ class LocalTarget:
         return interleave(self.begin, jobs, order, seconds)
 
     def begin(self, job: Job, stack: ExitStack) -> SocketParticipant:
-        """Start a job that takes turns with others; it is disconnected when the stack is closed."""
+        """Start an interleaved job; it is disconnected when the stack is closed."""
         seat = SocketParticipant(lambda address: self.submit(replace(job, turns=address)))
         stack.callback(seat.close)
         return seat

@@ -1,4 +1,4 @@
-"""One isolated job: its child is started, watched and ended, and how it ended is put in words."""
+"""One isolated job: its child is started, watched and ended, and its end is reported as text."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class SpawnedChild:
 class Spawner:
     """Starts every worker in a new interpreter: slower than a fork server, and works everywhere.
 
-    A descendant that a job orphans between two looks at its tree is not found again here.
+    A descendant that a job orphans between two checks of its tree is not found again here.
 
     Args:
         environment: The workers' environment.

@@ -150,7 +150,7 @@ class _Builder:
     permissions: Permissions
 
     def walk(self, recipe: Sequence[Step], start: Model) -> tuple[Model, list[StepTime], Verdict]:
-        """Return the model after the whole recipe, what each step cost, and what it came out as.
+        """Return the model after the whole recipe, what each step cost, and its verdict.
 
         A damaged input of a pass sends the walk back to the start, where it is not found any more
         and so built again; each can be set aside once.

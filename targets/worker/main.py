@@ -96,7 +96,7 @@ def main(*, forked: bool = False) -> NoReturn:
 
 
 def _heed_endings() -> None:
-    """Unwind when a signal asks this process to end, unless the surroundings ignore that one."""
+    """Unwind when a signal asks this process to end, unless the environment ignores that one."""
     for name in _ENDINGS:
         number = getattr(signal, name, None)
         if number is not None and (
@@ -166,7 +166,7 @@ def _attribute(place: str) -> Any:
 
 
 def classify(error: BaseException) -> tuple[JobStatus, str]:
-    """Return how a job ended that raised, and why in words."""
+    """Return how a job ended that raised, and the reason as text."""
     if isinstance(error, InvalidArtifactError):
         return JobStatus.INVALID, str(error)
     if isinstance(error, ParetuneError):
@@ -197,7 +197,7 @@ def is_disk_full(error: BaseException) -> bool:
 
 
 def _reporter(reply: BinaryIO) -> Report:
-    """Return a function that passes progress on, a few times a second at most."""
+    """Return a function that passes progress on, at most a few times per second."""
     lock = threading.Lock()
     last = ("", 0.0)
 

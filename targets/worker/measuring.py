@@ -77,7 +77,7 @@ def _system_folder() -> Iterator[Path]:
 
 @contextmanager
 def _budget(task: Measure, turns: str | None, *, takes_turns: bool) -> Iterator[Budget]:
-    """Yield what the call may cost; interleaved with other jobs, in turns."""
+    """Yield what the call may cost; of an interleaved job, in turns."""
     from paretune.evaluators.base import Budget
 
     budget = Budget(task.seconds, task.examples, task.block)
@@ -93,7 +93,7 @@ def refuse_missing(evaluator: str, declared: Sequence[str], came: Sequence[str])
     """Refuse measurements that do not hold every declared metric.
 
     A metric without a value comes as a measurement that says why; one that does not come at all
-    would look like one that nobody asked for.
+    would look like one that was not requested.
 
     Raises:
         EvaluatorError: A declared metric is missing.
@@ -111,7 +111,7 @@ def smoke(task: Smoke, report: Callable[[Progress], None], turns: str | None = N
     """Load a packaged model and run it on a little input.
 
     Returns:
-        What came out, as its runtime says it; ``{"tokens": [...]}`` where it generates.
+        The output, in the form of its runtime; ``{"tokens": [...]}`` where it generates.
 
     Raises:
         InvalidArtifactError: It does not load, generates nothing, or no tokens of its own.

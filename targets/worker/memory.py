@@ -9,7 +9,7 @@ import psutil
 from paretune.targets.process_tree import memory_of
 
 _SHORT_S = 0.2
-"""Who runs for longer has been looked at meanwhile (`paretune.targets.launchers.process`)."""
+"""Jobs that run for longer were measured meanwhile (`paretune.targets.launchers.process`)."""
 _LITTLE = 32 << 20
 
 
@@ -17,7 +17,7 @@ class MemoryHeld:
     """Reads this process's memory at the end of its job.
 
     What it shares with other processes takes the system milliseconds to tell, of a copy of a
-    process with all run-times as long as a short job. For a short job that has taken little it is
+    process with all runtimes as long as a short job. For a short job that has taken little it is
     estimated: half of what it was forked with, which the server shares, and what came since.
 
     Args:

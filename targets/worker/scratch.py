@@ -26,7 +26,7 @@ def temporary_folder(
 ) -> Iterator[Path]:
     """Yield an empty folder in the job's own; no file is left in it at the end.
 
-    The empty folders stay: the target removes them while nobody waits.
+    The empty folders stay: the target removes them while no job waits.
 
     Args:
         otherwise: Makes the folder where there is no job, or its folder lies elsewhere.
