@@ -8,6 +8,7 @@ import subprocess
 from paretune.core.candidate import RuntimeSettings
 from paretune.core.child_interpreter import calling
 from paretune.core.errors import InvalidArtifactError
+from paretune.core.jsontools import canonical
 from paretune.core.measurement import Measurement, MetricSpec, Rung
 from paretune.core.model import Model
 from paretune.core.params import Params, parameter
@@ -84,7 +85,7 @@ def _probe(model: Model, runtime: RuntimeSettings) -> dict[str, float]:
         "paretune.evaluators.footprint_probe:main",
         str(model.path),
         model.kind,
-        str(runtime.threads),
+        canonical(runtime.to_json()),
     )
     ran = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
     told = told_by(ran)

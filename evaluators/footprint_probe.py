@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from paretune.core.candidate import RuntimeSettings
 from paretune.core.errors import TransientError, UsageError
 from paretune.models.containment import check_model
 from paretune.runtimes.serving import required_runtime
@@ -51,7 +52,7 @@ def told_by(
     return found
 
 
-def probe(folder: Path, kind: str, threads: int) -> dict[str, float]:
+def probe(folder: Path, kind: str, settings: RuntimeSettings) -> dict[str, float]:
     """Load a model, generate a few tokens, and measure time and memory.
 
     Returns:
@@ -62,7 +63,7 @@ def probe(folder: Path, kind: str, threads: int) -> dict[str, float]:
         check_model(folder)
     except UsageError as error:
         sys.exit(error.message)  # the last line is what is told of a process that failed
-    load_s = required_runtime(kind).load_s(folder, threads)
+    load_s = required_runtime(kind, settings.name).load_s(folder, settings)
     return {"load_s": load_s, "peak_memory_mb": peak_bytes() / 1e6}
 
 
@@ -85,5 +86,7 @@ def peak_bytes() -> int:
 
 def main() -> None:
     """Print what `probe` finds of the model that the command line names."""
-    found = probe(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
+    found = probe(
+        Path(sys.argv[1]), sys.argv[2], RuntimeSettings.from_json(json.loads(sys.argv[3]))
+    )
     sys.stdout.write("\n" + json.dumps(found) + "\n")

@@ -42,6 +42,7 @@ from paretune.study.folder import Study
 from paretune.study.identity import data_of_evaluator
 from paretune.study.results import Results
 from paretune.study.results_document import ResultsDocument
+from paretune.study.runtime_names import runtime_name
 
 if TYPE_CHECKING:
     from paretune.display.live import Display, Opening
@@ -109,6 +110,7 @@ class Search:
             self.notes,
             prepared.roofline,
             plan.search.prefer,
+            lambda candidate: runtime_name(candidate, plan.model),
         )
         self._watcher = watcher
         self._pace = Pace()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -16,6 +16,7 @@ from paretune.core.distributions import brought_by, normal
 from paretune.core.jsontools import Json
 from paretune.core.stamps import Stamped, take
 from paretune.registry import entries, find_evaluator, find_pass, is_ours
+from paretune.runtimes.serving import runtime_named
 
 if TYPE_CHECKING:
     from paretune.passes.base import Pass
@@ -52,9 +53,18 @@ def data_read_by(step: Step) -> tuple[str, ...]:
         return ()
 
 
-def code_of_evaluator(name: str, params: Mapping[str, Json]) -> Code:
-    """Return the code from elsewhere that an evaluator runs: its own, and its user's function."""
+def code_of_evaluator(name: str, params: Mapping[str, Json], runtimes: Iterable[str] = ()) -> Code:
+    """Return the code from elsewhere that an evaluator runs: its own, and its user's function.
+
+    Args:
+        name: The evaluator.
+        params: As configured.
+        runtimes: Names of the runtimes that it measures with; their code is run, too.
+    """
     found = _NOTHING
+    for runtime in runtimes:
+        if not is_ours("runtimes", runtime):
+            found = _joined(found, code_of(type(runtime_named(runtime)).__module__))
     if not is_ours("evaluators", name):
         found = _joined(found, code_of(find_evaluator(name).__module__))
     if getattr(find_evaluator(name), "runs_user_code", False):

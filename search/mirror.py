@@ -44,7 +44,8 @@ class Mirror:
         if space is not None:
             for stage in space.stages:
                 self._learn_stage(stage)
-            self._learn({"provider": space.providers, "threads": space.threads})
+            for settings in space.every_runtime:
+                self._learn({name: (value,) for name, value in settings.to_json().items()})
 
     def _learn_stage(self, stage: Stage) -> None:
         if isinstance(stage, PassSlot):
@@ -196,7 +197,7 @@ def _parameters(outcome: TrialResult) -> dict[str, Json]:
         for step in candidate.recipe
         for name, value in step.params.items()
     }
-    return {**params, "provider": candidate.runtime.provider, "threads": candidate.runtime.threads}
+    return {**params, **{k: _plain(v) for k, v in candidate.runtime.to_json().items()}}
 
 
 def _plain(value: Json) -> Json:

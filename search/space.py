@@ -51,7 +51,7 @@ class PassSlot:
         return (Step(self.name, {name: chosen[name] for name in self.grid}),)
 
     def match(self, steps: Steps) -> Iterator[tuple[int, Steps]]:
-        """Yield ``(index, remaining steps)`` of each way that the steps may begin with."""
+        """Yield ``(index, remaining steps)`` if the steps may begin with this pass."""
         if steps and steps[0].name == self.name and steps[0].params.keys() == self.grid.keys():
             digits = [_position(values, steps[0].params[n]) for n, values in self.grid.items()]
             if None not in digits:
@@ -60,8 +60,6 @@ class PassSlot:
                     assert digit is not None
                     index = index * len(values) + digit
                 yield index, steps[1:]
-        if self.optional:
-            yield self.size - 1, steps
 
 
 @dataclass(frozen=True)
@@ -78,26 +76,6 @@ class Chain:
     def size(self) -> int:
         """Number of ways to go through all of them."""
         return math.prod(stage.size for stage in self.stages)
-
-    def at(self, index: int) -> Steps:
-        """Return the steps of one way; the first stage is the slowest digit."""
-        parts: list[Steps] = []
-        for stage in reversed(self.stages):
-            index, digit = divmod(index, stage.size)
-            parts.append(stage.at(digit))
-        return tuple(step for part in reversed(parts) for step in part)
-
-    def match(self, steps: Steps) -> Iterator[tuple[int, Steps]]:
-        """Yield ``(index, remaining steps)`` of each way that the steps may begin with."""
-        yield from self._match(steps, 0, 0)
-
-    def _match(self, steps: Steps, position: int, index: int) -> Iterator[tuple[int, Steps]]:
-        if position == len(self.stages):
-            yield index, steps
-            return
-        stage = self.stages[position]
-        for digit, rest in stage.match(steps):
-            yield from self._match(rest, position + 1, index * stage.size + digit)
 
 
 @dataclass(frozen=True)
@@ -117,24 +95,6 @@ class AnyOf:
         """Number of ways through any of them."""
         return sum(option.size for option in self.options) + self.optional
 
-    def at(self, index: int) -> Steps:
-        """Return the steps of one way; none of them comes last."""
-        for option in self.options:
-            if index < option.size:
-                return option.at(index)
-            index -= option.size
-        return ()
-
-    def match(self, steps: Steps) -> Iterator[tuple[int, Steps]]:
-        """Yield ``(index, remaining steps)`` of each way that the steps may begin with."""
-        before = 0
-        for option in self.options:
-            for index, rest in option.match(steps):
-                yield before + index, rest
-            before += option.size
-        if self.optional:
-            yield before, steps
-
 
 Stage: TypeAlias = PassSlot | Chain | AnyOf
 
@@ -149,6 +109,38 @@ def slots_of(stage: Stage) -> Iterator[PassSlot]:
 
 
 @dataclass(frozen=True)
+class _Way:
+    """A way into a stage.
+
+    Attributes:
+        count: How many values it has.
+        slot: The pass that it goes through, if any.
+        rest: The stages after it.
+        kind: Of the model then.
+    """
+
+    count: int
+    slot: PassSlot | None
+    rest: tuple[Stage, ...]
+    kind: str
+
+
+@dataclass(frozen=True)
+class RuntimesByKind:
+    """Which settings a recipe may run with, where that depends on the kind of its model.
+
+    Attributes:
+        input: Kind of the input model.
+        produces: Pass to the kind of model that it makes.
+        settings: Kind to the settings of the runtimes that run it.
+    """
+
+    input: str
+    produces: Mapping[str, str]
+    settings: Mapping[str, tuple[RuntimeSettings, ...]]
+
+
+@dataclass(frozen=True)
 class Space:
     """All candidates of a configuration.
 
@@ -159,29 +151,77 @@ class Space:
         stages: The passes in order.
         providers: Execution providers to try.
         threads: Thread counts to try.
+        by_kind: In place of both: the settings for each kind of model.
     """
 
     stages: tuple[Stage, ...]
     providers: tuple[str, ...] = ("cpu",)
     threads: tuple[int, ...] = (1,)
+    by_kind: RuntimesByKind | None = None
+    _weights: dict[tuple[tuple[int, ...], str], int] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @cached_property
-    def _chain(self) -> Chain:
-        return Chain(self.stages)
-
-    @cached_property
-    def _runtimes(self) -> tuple[RuntimeSettings, ...]:
+    def _everywhere(self) -> tuple[RuntimeSettings, ...]:
         return tuple(RuntimeSettings(p, t) for p, t in product(self.providers, self.threads))
+
+    def kind_of(self, recipe: Iterable[Step]) -> str:
+        """Return the kind of model that a recipe ends with; empty where kinds do not matter."""
+        if self.by_kind is None:
+            return ""
+        last = [self.by_kind.produces[step.name] for step in recipe]
+        return last[-1] if last else self.by_kind.input
+
+    def runtimes_of(self, kind: str) -> tuple[RuntimeSettings, ...]:
+        """Return the settings that models of a kind are run with."""
+        return self._everywhere if self.by_kind is None else self.by_kind.settings[kind]
+
+    @cached_property
+    def every_runtime(self) -> tuple[RuntimeSettings, ...]:
+        """All settings that any candidate may run with."""
+        if self.by_kind is None:
+            return self._everywhere
+        return tuple(dict.fromkeys(s for each in self.by_kind.settings.values() for s in each))
+
+    def _ways(self, stages: tuple[Stage, ...], kind: str) -> Iterator[_Way]:
+        """Yield the ways into the first of some stages, and what is left on each."""
+        head, rest = stages[0], stages[1:]
+        if isinstance(head, Chain):
+            yield _Way(1, None, (*head.stages, *rest), kind)
+            return
+        if isinstance(head, PassSlot):
+            made = kind if self.by_kind is None else self.by_kind.produces[head.name]
+            yield _Way(head.size - head.optional, head, rest, made)
+        else:
+            for option in head.options:
+                yield _Way(1, None, (option, *rest), kind)
+        if head.optional:
+            yield _Way(1, None, rest, kind)
+
+    def _weight(self, stages: tuple[Stage, ...], kind: str) -> int:
+        """Return the number of candidates that some stages lead to from a kind of model."""
+        if not stages:
+            return len(self.runtimes_of(kind))
+        key = (tuple(map(id, stages)), kind)
+        if key not in self._weights:
+            ways = self._ways(stages, kind)
+            self._weights[key] = sum(way.count * self._weight(way.rest, way.kind) for way in ways)
+        return self._weights[key]
+
+    @property
+    def _begin(self) -> str:
+        return self.kind_of(())
 
     @cached_property
     def size(self) -> int:
         """Number of candidates."""
-        return self._chain.size * len(self._runtimes)
+        return self._weight(self.stages, self._begin)
 
     @cached_property
     def pass_names(self) -> frozenset[str]:
         """Every pass that any candidate may go through."""
-        return frozenset(slot.name for slot in slots_of(self._chain))
+        return frozenset(slot.name for slot in slots_of(Chain(self.stages)))
 
     def params_in_common(self, others: Iterable[Candidate] = ()) -> frozenset[tuple[str, str]]:
         """Return ``(pass, parameter)`` pairs with one value wherever that pass stands.
@@ -192,7 +232,7 @@ class Space:
             others: Candidates beside the space that are to be distinguished, too.
         """
         values: dict[tuple[str, str], set[str]] = {}
-        grids = [(slot.name, slot.grid) for slot in slots_of(self._chain)]
+        grids = [(slot.name, slot.grid) for slot in slots_of(Chain(self.stages))]
         for candidate in others:
             for step in candidate.recipe:
                 grids.append((step.name, {k: (v,) for k, v in step.params.items()}))
@@ -212,17 +252,42 @@ class Space:
         """
         if not 0 <= index < self.size:
             raise IndexError(f"no candidate {index} in a space of {self.size}")
-        recipe, runtime = divmod(index, len(self._runtimes))
-        return Candidate(self._chain.at(recipe), self._runtimes[runtime])
+        stages, kind, steps = self.stages, self._begin, list[Step]()
+        while stages:
+            for way in self._ways(stages, kind):
+                weight = self._weight(way.rest, way.kind)
+                if index < way.count * weight:
+                    break
+                index -= way.count * weight
+            digit, index = divmod(index, weight)
+            steps += () if way.slot is None else way.slot.at(digit)
+            stages, kind = way.rest, way.kind
+        return Candidate(tuple(steps), self.runtimes_of(kind)[index])
 
     def index(self, candidate: Candidate) -> int | None:
         """Return a candidate's (first) number, or None if it is not in the space."""
-        if candidate.runtime not in self._runtimes:
+        if candidate.runtime not in self.every_runtime:
             return None
-        found = [index for index, rest in self._chain.match(candidate.recipe) if not rest]
-        if not found:
-            return None
-        return min(found) * len(self._runtimes) + self._runtimes.index(candidate.runtime)
+        return min(
+            self._numbers(self.stages, self._begin, candidate.recipe, candidate), default=None
+        )
+
+    def _numbers(
+        self, stages: tuple[Stage, ...], kind: str, left: Steps, candidate: Candidate
+    ) -> Iterator[int]:
+        """Yield the numbers of a candidate below some stages, of which it has steps left."""
+        if not stages:
+            if not left and candidate.runtime in self.runtimes_of(kind):
+                yield self.runtimes_of(kind).index(candidate.runtime)
+            return
+        before = 0
+        for way in self._ways(stages, kind):
+            weight = self._weight(way.rest, way.kind)
+            found = iter([(0, left)]) if way.slot is None else way.slot.match(left)
+            for digit, rest in found:
+                for number in self._numbers(way.rest, way.kind, rest, candidate):
+                    yield before + digit * weight + number
+            before += way.count * weight
 
     def __iter__(self) -> Iterator[Candidate]:
         """Yield every candidate; neighbours share prefixes."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from dataclasses import replace
 from itertools import groupby
 from typing import Any, Protocol
 
@@ -346,14 +347,17 @@ class TrialRunner:
         return False
 
     def _reusable(self, slot: EvaluatorSlot, rung: Rung) -> dict[str, Measurement] | None:
-        """Return what another candidate with the same artifact has, if no device matters to it."""
+        """Return what another candidate with the same artifact has, if no device matters to it.
+
+        Only the number of threads may differ: another setting may change what is computed.
+        """
         if slot.on_device or not self._search.shortcuts.duplicates:
             return None
-        provider = self._candidate.runtime.provider
+        runtime = self._candidate.runtime
         for other in self._search.recorder.outcomes:
             if (
                 other.artifact != self._artifact
-                or other.candidate.runtime.provider != provider
+                or replace(other.candidate.runtime, threads=runtime.threads) != runtime
                 or not any(s.step == f"{slot.name}:{rung.value}" for s in other.seconds)
             ):
                 continue

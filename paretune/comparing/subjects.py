@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from paretune.config.measurable import misfits, need_of
@@ -136,7 +136,7 @@ def _of_study(
             hint=None if outcome.reason is None else f"The reason: {outcome.reason}",
         )
     settings = outcome.candidate.runtime
-    runtime = RuntimeSettings(settings.provider, threads or settings.threads)
+    runtime = replace(settings, threads=threads or settings.threads)
     model = _artifact(outcome, folder, store)
     about = f"candidate {id}: {describe(outcome.candidate)}"
     return Subject(label, text, model, runtime, about, outcome, folder)

@@ -9,6 +9,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
+from paretune.config.runtimes import settings_model
 from paretune.config.schema import ConfigFile
 from paretune.registry import BUILTIN, find_evaluator, find_pass
 
@@ -77,6 +80,10 @@ def schema() -> dict[str, Any]:
         found = kind.Params.model_json_schema()
         definitions.update(found.pop("$defs", {}))
         evaluators[name] = {**found, "description": _first_line(kind.__doc__)}
+    runtimes = {
+        name: _searched(settings_model(name), settings_model(name).__doc__, definitions)
+        for name in sorted(BUILTIN["runtimes"])
+    }
     optional = {
         "type": "boolean",
         "description": "Whether recipes without this pass are tried, too.",
@@ -109,8 +116,10 @@ def schema() -> dict[str, Any]:
                 "type": "object",
                 "properties": {
                     "recipe": recipe,
+                    "runtime": {"type": "string"},
                     "provider": {"type": "string"},
                     "threads": {"type": "integer", "minimum": 1},
+                    "graph_optimization": {"type": "string"},
                 },
                 "required": ["recipe"],
                 "additionalProperties": False,
@@ -123,6 +132,12 @@ def schema() -> dict[str, Any]:
         "anyOf": [
             {"enum": sorted(evaluators)},
             *(_one_of(name, body, {}) for name, body in evaluators.items()),
+        ]
+    }
+    properties["runtimes"]["items"] = {
+        "anyOf": [
+            {"enum": sorted(runtimes)},
+            *(_one_of(name, body, {}) for name, body in runtimes.items()),
         ]
     }
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **whole}
@@ -138,9 +153,16 @@ def _one_of(name: str, body: dict[str, Any], beside: dict[str, Any]) -> dict[str
 
 
 def _parameters(name: str, definitions: dict[str, Any]) -> dict[str, Any]:
-    """Return a pass's parameters: each a value, and a list or a range where it may be searched."""
+    """Return a pass's parameters."""
     pass_ = find_pass(name)
-    found = pass_.Params.model_json_schema()
+    return _searched(pass_.Params, type(pass_).__doc__, definitions)
+
+
+def _searched(
+    kind: type[BaseModel], doc: str | None, definitions: dict[str, Any]
+) -> dict[str, Any]:
+    """Return parameters: each a value, and a list or a range where it may be searched."""
+    found = kind.model_json_schema()
     definitions.update(found.pop("$defs", {}))
     for key, field in found.get("properties", {}).items():
         told = {k: field.pop(k) for k in ("description", "default", "title", "unit") if k in field}
@@ -153,7 +175,7 @@ def _parameters(name: str, definitions: dict[str, Any]) -> dict[str, Any]:
         if search == "range":
             forms.append({"$ref": "#/$defs/range"})
         found["properties"][key] = {**told, "anyOf": forms}
-    body = {**found, "description": _first_line(type(pass_).__doc__)}
+    body = {**found, "description": _first_line(doc)}
     return {"anyOf": [body, {"type": "null"}]} if not found.get("required") else body
 
 

@@ -13,7 +13,7 @@ from paretune.core.candidate import Candidate, Step
 from paretune.core.errors import UsageError
 from paretune.models.handle import detect_kind
 from paretune.models.kinds.base import kind_named
-from paretune.search.space import PassSlot, Stage
+from paretune.search.space import PassSlot, Space, Stage
 
 Wrong = Callable[[KeyPath, str, str | None], None]
 _MERGE_FIRST = "The input model is an adapter: put `merge` first, to merge it into its base."
@@ -21,7 +21,7 @@ _MERGE_FIRST = "The input model is an adapter: put `merge` first, to merge it in
 
 def check_kinds(
     model: Path,
-    stages: tuple[Stage, ...],
+    space: Space,
     baseline: tuple[Step, ...] | None,
     try_first: Sequence[Candidate],
     evaluators: Sequence[EvaluatorChoice],
@@ -34,7 +34,7 @@ def check_kinds(
 
     Args:
         model: The input model.
-        stages: The space.
+        space: With the runtimes of each kind.
         baseline: Its recipe, if one is named.
         try_first: Candidates to try first.
         evaluators: What is measured.
@@ -42,7 +42,7 @@ def check_kinds(
     """
     begin = frozenset({detect_kind(model)})
     needs = _needs(evaluators, wrong)
-    chains: list[tuple[KeyPath, tuple[Stage, ...]]] = [(("passes",), stages)]
+    chains: list[tuple[KeyPath, tuple[Stage, ...]]] = [(("passes",), space.stages)]
     if baseline is not None:
         chains.append((("baseline",), _slots(baseline)))
     chains += [(("try_first", i), _slots(c.recipe)) for i, c in enumerate(try_first)]
@@ -53,7 +53,11 @@ def check_kinds(
             wrong(key, f"these passes do not fit together: {why}", hint)
             continue
         what = "the resulting model" if chain else "the input model"
-        found = [misfits(kind, needs, what) for kind in sorted(out)]
+        found = [
+            misfits(kind, needs, what, name)
+            for kind in sorted(out)
+            for name in dict.fromkeys(s.name for s in space.runtimes_of(kind))
+        ]
         if not all(found):
             continue
         for misfit in (misfit for each in found for misfit in each):

@@ -20,12 +20,18 @@ from paretune.config.model_use import base_model, look_at_model
 from paretune.config.objectives import against_the_grain, read_objectives
 from paretune.config.plan import Aside, EvaluatorChoice, Plan, SearchSettings
 from paretune.config.reading import read_source
+from paretune.config.runtimes import (
+    read_runtimes,
+    read_settings,
+    runtimes_by_kind,
+    tried_anywhere,
+)
 from paretune.config.schema import ConfigFile, DeclaredTarget, SearchSection, TargetSection, seconds
 from paretune.config.space_building import SpaceReader, shown
 from paretune.config.targets import read_targets
 from paretune.config.yaml_source import Path as KeyPath
 from paretune.config.yaml_source import Source
-from paretune.core.candidate import Candidate, RuntimeSettings
+from paretune.core.candidate import Candidate
 from paretune.core.errors import ConfigError, UsageError, nearest
 from paretune.core.fidelity import METRICS as FIDELITY
 from paretune.core.measurement import MetricSpec
@@ -33,9 +39,10 @@ from paretune.core.permissions import Permissions
 from paretune.core.resources import physical_cores
 from paretune.core.user_paths import expanded
 from paretune.data.catalog import DataCatalog, DataSpec, Split, columns_of, references_of
+from paretune.models.handle import detect_kind
 from paretune.registry import find_evaluator, is_ours, names
 from paretune.search.constraints import Objective
-from paretune.search.space import PassSlot, Space
+from paretune.search.space import PassSlot, Space, slots_of
 from paretune.targets.device.providers import PROVIDERS
 
 
@@ -104,6 +111,12 @@ def _what_varies(plan: Plan) -> str:
     several += [
         n for n, v in (("threads", plan.threads), ("providers", plan.providers)) if len(v) > 1
     ]
+    several += [
+        f"{choice.name}.{name}"
+        for choice in plan.runtimes
+        for name, values in choice.grid.items()
+        if len(values) > 1 and name not in ("threads", "provider")
+    ]
     return f": {', '.join(several)} have several values" if several else ""
 
 
@@ -148,6 +161,9 @@ class _Reader:
         providers = tuple(dict.fromkeys(config.target.providers))
         self.check_providers(config.target.providers)
         targets = read_targets(config.target, config.targets, self.root, self.wrong)
+        choices = read_runtimes(config.runtimes, self.spaces, self.wrong)
+        threads = tried_anywhere(choices, "threads", threads)
+        providers = tried_anywhere(choices, "provider", providers)
         try_first = self.try_first(config.try_first, providers, threads)
         evaluators = self.evaluators(config.evaluate, permissions)
         if len(evaluators) < len(config.evaluate):
@@ -163,7 +179,13 @@ class _Reader:
         recipes = [baseline or (), *(c.recipe for c in try_first)]
         base = base_model(model, self.root, self.wrong, permissions)
         self.stop_if_wrong()
-        check_kinds(model, stages, baseline, try_first, evaluators, self.wrong)
+        used = {slot.name for stage in stages for slot in slots_of(stage)}
+        used |= {step.name for recipe in recipes for step in recipe}
+        used |= {"merge", "genai"}  # a baseline that is not named may go through them
+        common = (config.target.providers, config.target.threads or [physical_cores()])
+        by_kind = runtimes_by_kind(choices, *common, detect_kind(model), used)
+        space = Space(stages, providers, threads, by_kind)
+        check_kinds(model, space, baseline, try_first, evaluators, self.wrong)
         model_notes = look_at_model(model, base, self.wrong)
         catalog = DataCatalog(config.data, self.root, permissions.network)
         notes = (*limit_notes, *against_the_grain(objectives, constraints, metrics))
@@ -177,7 +199,8 @@ class _Reader:
             root=self.root,
             model=model,
             data=config.data,
-            space=Space(stages, providers, threads),
+            space=space,
+            runtimes=choices,
             baseline=baseline,
             try_first=try_first,
             evaluators=evaluators,
@@ -269,16 +292,11 @@ class _Reader:
             settings: dict[str, Any] = {}
             if isinstance(entry, dict) and "recipe" in entry:
                 settings = {k: v for k, v in entry.items() if k != "recipe"}
-                unknown = settings.keys() - {"provider", "threads"}
-                if unknown:
-                    self.wrong((*path, min(unknown)), "expected recipe, provider or threads")
                 path, entry = (*path, "recipe"), entry["recipe"]
-            provider = settings.get("provider", providers[0])
-            count = settings.get("threads", max(threads))
-            if provider not in PROVIDERS or type(count) is not int or count < 1:
-                self.wrong(path[:2], "expected a provider's name and a number of threads")
+            settings = {"provider": providers[0], "threads": max(threads), **settings}
+            runtime = read_settings(settings, path[:2], self.wrong)
+            if runtime is None:
                 continue
-            runtime = RuntimeSettings(provider, count)
             found.append(Candidate(self.spaces.recipe(entry, path), runtime))
         return tuple(found)
 

@@ -70,19 +70,23 @@ def need_of(name: str, params: Any) -> Need:
     return Need(name, frozenset(wanted))
 
 
-def misfits(kind: str, needs: Sequence[Need], what: str = "the resulting model") -> list[Misfit]:
+def misfits(
+    kind: str, needs: Sequence[Need], what: str = "the resulting model", name: str = ""
+) -> list[Misfit]:
     """Return why a model of some kind cannot be measured; empty if it can.
 
     Args:
         kind: Of the model.
         needs: Of each evaluator.
         what: The model, for the message.
+        name: The runtime that would run it; empty: the default one of its kind.
     """
-    runtime = runtime_of(kind)
+    runtime = runtime_of(kind, name)
     named = f"{what} is {_article(kind)}"
     if runtime is None:
         who = ", ".join(need.evaluator for need in needs) or "any evaluator"
-        message = f"{named}, which no runtime runs ({_who_runs()}): {who} cannot measure it"
+        none = f"the runtime {name} does not run" if name else "no runtime runs"
+        message = f"{named}, which {none} ({_who_runs()}): {who} cannot measure it"
         return [Misfit(message, _way_out(kind, needs), None)]
     return [
         Misfit(

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from paretune.config.runtimes import RuntimeChoice
 from paretune.config.targets import TargetPlan
 from paretune.config.yaml_source import Path as KeyPath
 from paretune.config.yaml_source import Source, key_of
-from paretune.core.candidate import Candidate, Step
+from paretune.core.candidate import Candidate, RuntimeSettings, Step
 from paretune.core.errors import ConfigError
 from paretune.core.jsontools import Json, digest
 from paretune.core.permissions import Permissions
@@ -95,6 +96,7 @@ class Plan:
         target: Where models are built and measured.
         providers: Execution providers to try.
         threads: Thread counts to try.
+        runtimes: Runtimes to try; empty: each kind's default one.
         search: How long, and how.
         permissions: From the command line only.
         notes: Notes for the user; they are not errors.
@@ -120,6 +122,7 @@ class Plan:
     providers: tuple[str, ...]
     threads: tuple[int, ...]
     search: SearchSettings
+    runtimes: tuple[RuntimeChoice, ...] = ()
     permissions: Permissions = Permissions()
     notes: tuple[str, ...] = ()
     study: Path | None = None
@@ -167,8 +170,10 @@ class Plan:
             config["baseline"] = _recipe(self.baseline)
         if self.try_first:
             config["try_first"] = [
-                {"recipe": _recipe(c.recipe), **c.runtime.to_json()} for c in self.try_first
+                {"recipe": _recipe(c.recipe), **_settings(c.runtime)} for c in self.try_first
             ]
+        if self.runtimes:
+            config["runtimes"] = [choice.to_json() for choice in self.runtimes]
         if self.target.declared:
             config["targets"] = self.target.declared_to_json()
         return config | {
@@ -199,6 +204,10 @@ def _objective(objective: Objective) -> dict[str, Json]:
     if objective.within != DEFAULT:
         entry["within"] = objective.within.to_json()
     return entry
+
+
+def _settings(runtime: RuntimeSettings) -> dict[str, Json]:
+    return runtime.settings | ({"runtime": runtime.name} if runtime.name else {})
 
 
 def _recipe(recipe: tuple[Step, ...]) -> list[Json]:

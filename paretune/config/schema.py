@@ -166,6 +166,11 @@ class ConfigFile(Section):
         {}, description="Devices by name that `target: {measure: NAME}` can name."
     )
     target: TargetSection = TargetSection()
+    runtimes: list[Any] = Field(
+        [],
+        description="Runtimes to try, with the values of their settings; by default each kind of "
+        "model is run by its own, with the providers and threads of `target`.",
+    )
     objectives: (
         dict[Literal["minimize", "maximize", "within"], Any]
         | list[dict[Literal["minimize", "maximize", "within"], Any]]

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from paretune.config.booleans import misplaced
@@ -102,25 +102,50 @@ class SpaceReader:
                 f"the pass {name} is for models of kind {kind}, and there is no such kind",
                 nearest(kind, table("kinds")),
             )
-        if params is None:
-            params = {}
+        values = self.grid(
+            f"the pass {name}", "parameter", pass_.Params, params, (*path, name), pass_.trains
+        )
+        return None if values is None else PassSlot(name, values, optional)
+
+    def grid(
+        self,
+        owner: str,
+        word: str,
+        model: type[BaseModel],
+        params: Any,
+        path: Path,
+        trains: bool = False,
+    ) -> dict[str, tuple[Json, ...]] | None:
+        """Read the values to try of each parameter.
+
+        Args:
+            owner: Whose they are, for messages.
+            word: What they are called there.
+            model: Declares them.
+            params: As configured.
+            path: Their key.
+            trains: Whether ranges become small grids, because each value is a training.
+
+        Returns:
+            Without those that have errors; None: they are no parameters by name.
+        """
+        params = {} if params is None else params
         if not isinstance(params, dict):
-            self._wrong((*path, name), f"expected parameters by name, found {shown(params)}")
+            self._wrong(path, f"expected {word}s by name, found {shown(params)}")
             return None
-        fields = pass_.Params.model_fields
+        fields = model.model_fields
         values: dict[str, tuple[Json, ...]] = {}
         for key, value in params.items():
-            at = (*path, name, key)
             if key not in fields:
-                self._wrong(at, f"the pass {name} has no parameter {key!r}", nearest(key, fields))
+                self._wrong((*path, key), f"{owner} has no {word} {key!r}", nearest(key, fields))
                 continue
-            read = self._values(fields[key], value, at, pass_.trains)
+            read = self._values(fields[key], value, (*path, key), trains)
             if read is not None:
                 values[key] = read
         for key, field in fields.items():
             if field.is_required() and key not in params:
-                self._wrong((*path, name), f"the pass {name} needs the parameter {key!r}")
-        return PassSlot(name, values, optional)
+                self._wrong(path, f"{owner} needs the {word} {key!r}")
+        return values
 
     def _values(
         self, field: FieldInfo, value: Any, path: Path, trains: bool

@@ -43,21 +43,29 @@ class RuntimeSettings:
         provider: Execution provider: ``cpu``, ``cuda`` or ``dml``.
         threads: Intra-op threads (inter-op is 1).
         options: Further settings of the runtime, as pairs of name and value.
+        name: The runtime; empty: the default one of the model's kind.
     """
 
     provider: str = "cpu"
     threads: int = 1
     options: tuple[tuple[str, Json], ...] = ()
+    name: str = ""
+
+    @property
+    def settings(self) -> dict[str, Json]:
+        """All settings of the runtime, without its name."""
+        return {"provider": self.provider, "threads": self.threads, **dict(self.options)}
 
     def to_json(self) -> dict[str, Json]:
-        """Return all settings by name."""
-        return {"provider": self.provider, "threads": self.threads, **dict(self.options)}
+        """Return all settings by name, with the runtime's if it is not the default one."""
+        return {"name": self.name, **self.settings} if self.name else self.settings
 
     @classmethod
     def from_json(cls, value: Mapping[str, Json]) -> RuntimeSettings:
         """Read what `to_json` wrote."""
-        further = tuple((k, v) for k, v in value.items() if k not in ("provider", "threads"))
-        return cls(value["provider"], value["threads"], further)
+        known = ("provider", "threads", "name")
+        further = tuple((k, v) for k, v in value.items() if k not in known)
+        return cls(value["provider"], value["threads"], further, value.get("name") or "")
 
 
 @dataclass(frozen=True)
@@ -105,9 +113,14 @@ def describe(candidate: Candidate, hidden: Set[tuple[str, str]] = frozenset()) -
         hidden: ``(pass, parameter)`` pairs to leave out (see `params_in_common`).
     """
     parts = [describe_step(step, hidden) for step in candidate.recipe]
-    runtime = candidate.runtime
+    return f"{' > '.join(parts) or 'unchanged'} @ {describe_runtime(candidate.runtime, 'x')}"
+
+
+def describe_runtime(runtime: RuntimeSettings, times: str) -> str:
+    """Return settings in one short line: ``cpu x2``; what is not always there stands beside it."""
     further = "".join(f" {name}={short(value)}" for name, value in runtime.options)
-    return f"{' > '.join(parts) or 'unchanged'} @ {runtime.provider} x{runtime.threads}{further}"
+    name = f"{runtime.name} " if runtime.name else ""
+    return f"{name}{runtime.provider} {times}{runtime.threads}{further}"
 
 
 def describe_step(step: Step, hidden: Set[tuple[str, str]] = frozenset()) -> str:

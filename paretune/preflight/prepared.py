@@ -21,7 +21,7 @@ from paretune.models.handle import inspect, open_model
 from paretune.preflight.buildable import ask
 from paretune.preflight.packages import check_packages
 from paretune.registry import find, find_evaluator, find_pass, is_ours
-from paretune.runtimes.serving import traffic_of
+from paretune.runtimes.serving import runtime_of, traffic_of
 from paretune.search.constraints import Constraint
 from paretune.search.jobs import Aside, EvaluatorSlot
 from paretune.search.prechecks import Foresight, Prechecks
@@ -67,7 +67,7 @@ class PreparedSearch:
         self.catalog = DataCatalog(plan.data, plan.root, plan.permissions.network)
         self.evaluators = tuple(_slot(i, e) for i, e in enumerate(plan.evaluators))
         self._sizes: dict[str, DataSize] = {}
-        self._reasons: dict[str, str | None] = {}
+        self._reasons: dict[tuple[str, str], str | None] = {}
         self.target: Target = target or plan.target.open(store.root, plan.permissions)
         try:
             self.device: TargetInfo = self.target.info()
@@ -131,12 +131,15 @@ class PreparedSearch:
             recipe = (Step("merge", {}),) if adapter else ()
             if builds and built & set(plan.space.pass_names):
                 recipe = (*recipe, Step("genai", {"precision": "fp32"}))
-        return Candidate(recipe, RuntimeSettings(plan.providers[0], self._most_threads()))
+        return Candidate(recipe, self._first_settings(plan.space.kind_of(recipe)))
 
-    def _most_threads(self) -> int:
-        """Return the largest thread count of the space that this device has cores for."""
-        cores = self.device.logical_cores if self.device.processor else max(self.plan.threads)
-        return max((t for t in self.plan.threads if t <= cores), default=min(self.plan.threads))
+    def _first_settings(self, kind: str) -> RuntimeSettings:
+        """Return a kind's first settings, with the largest thread count that has cores here."""
+        settings = self.plan.space.runtimes_of(kind)
+        first = replace(settings[0], threads=0)
+        counts = [s.threads for s in settings if replace(s, threads=0) == first]
+        cores = self.device.logical_cores if self.device.processor else max(counts)
+        return replace(first, threads=max((t for t in counts if t <= cores), default=min(counts)))
 
     def _bounded(self) -> tuple[Constraint, ...]:
         """Return the constraints that the roofline of one stream bounds."""
@@ -157,14 +160,23 @@ class PreparedSearch:
             return foresight
         recipe = candidate.recipe
         kind = find_pass(recipe[-1].name).produces if recipe else self.model.kind
-        return replace(foresight, reason=self._unmeasurable(kind))
+        return replace(foresight, reason=self._unmeasurable(kind, candidate.runtime.name))
 
-    def _unmeasurable(self, kind: str) -> str | None:
-        """Return why a model of some kind cannot be measured, and what to do; None if it can."""
-        if kind not in self._reasons:
-            found = misfits(kind, [need_of(e.name, e.params) for e in self.plan.evaluators])
-            self._reasons[kind] = f"{found[0].message}. {found[0].hint}" if found else None
-        return self._reasons[kind]
+    def _unmeasurable(self, kind: str, name: str) -> str | None:
+        """Return why a model of some kind cannot be measured, and what to do; None if it can.
+
+        Args:
+            kind: Of the model.
+            name: The runtime that would run it; empty: the default one of its kind.
+        """
+        if (kind, name) not in self._reasons:
+            needs = [need_of(e.name, e.params) for e in self.plan.evaluators]
+            found = misfits(kind, needs, name=name)
+            runtime = runtime_of(kind, name)
+            lacks = None if runtime is None else runtime.unavailable(self.device)
+            reason = f"{found[0].message}. {found[0].hint}" if found else lacks
+            self._reasons[kind, name] = reason
+        return self._reasons[kind, name]
 
     def _data_size(self, ref: str) -> DataSize:
         """Return how much there is in a data set."""

@@ -50,7 +50,9 @@ def plain_answer(results: Results, paired: Mapping[str, Json] | None = None) -> 
         return _nothing_feasible(results) if measured else nothing_measured(candidates)
     threads = counted(best.runtime.threads, "thread")
     told = [
-        f"Ship candidate {best.id}: {described(best)}, on {best.runtime.provider} with {threads}.",
+        f"Ship candidate {best.id}: {described(best)}, on {best.runtime.provider} with {threads}"
+        + "".join(f", {name} {short(value)}" for name, value in best.runtime.settings.options)
+        + ".",
         _why_it(results),
         *chances(results),
         *_remarks(results),

@@ -40,6 +40,8 @@ def _row(candidate: CandidateEntry) -> dict[str, Json]:
         "passes": " > ".join(step.name for step in candidate.recipe),
         "provider": candidate.runtime.provider,
         "threads": candidate.runtime.threads,
+        "runtime": candidate.runtime.name,
+        **{f"runtime.{name}": value for name, value in candidate.runtime.settings.options},
     }
     for step in candidate.recipe:
         for name, value in step.params.items():

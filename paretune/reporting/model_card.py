@@ -43,7 +43,7 @@ def write_model_card(
         f"# {escaped(model_name)}, as chosen by paretune",
         "",
         f"Candidate {candidate.id} of the study *{escaped(results.study)}*. Run it: "
-        f"{required_runtime(kind).usage}.",
+        f"{required_runtime(kind, runtime.name or '').usage}.",
         "",
         "## Measured",
         f"On {escaped(device.processor)}, {device.cores} cores, {escaped(device.os)}; provider "

@@ -72,6 +72,8 @@ def _anew(study: Path, old: Results, outcomes: Sequence[TrialResult]) -> Results
     objectives = [entry.objective for entry in old.objectives]
     constraints = [parse_constraint(entry.text) for entry in old.constraints]
     baseline = _baseline(study, old, outcomes)
+    named = {row.id: row.runtime.name for row in old.candidates}
+    names = {o.candidate.digest: named.get(o.id) for o in outcomes}
     roofs = {row.id: row.roofline for row in old.candidates}
     document = ResultsDocument(
         old.study,
@@ -83,6 +85,7 @@ def _anew(study: Path, old: Results, outcomes: Sequence[TrialResult]) -> Results
         old.notes,
         lambda outcome: roofs.get(outcome.id),
         old.prefer,
+        lambda candidate: names.get(candidate.digest),
     )
     summary = summarize(outcomes, objectives, constraints, baseline, old.prefer)
     pick = next((o for o in outcomes if o.id == summary.best), None)

@@ -29,6 +29,7 @@ from paretune.runtimes.sample_program import write_sample
 from paretune.store.artifacts import Store
 from paretune.study.example_prompt import ExamplePrompt
 from paretune.study.results import Results
+from paretune.study.runtime_names import runtime_name, runtimes_entry
 
 
 def recipe_config(resolved: Mapping[str, Json], candidate: Candidate) -> dict[str, Json]:
@@ -48,7 +49,8 @@ def recipe_config(resolved: Mapping[str, Json], candidate: Candidate) -> dict[st
         "providers": [runtime.provider],
         "threads": [runtime.threads],
     }
-    return config
+    config.pop("runtimes", None)
+    return config | runtimes_entry(runtime_name(candidate, str(resolved["model"])), runtime)
 
 
 def hand_over(
@@ -84,7 +86,8 @@ def hand_over(
             if outcome.candidate.recipe
             else input_model(resolved, outcome)
         )
-        lay_out(model, outcome.candidate.runtime, aside, link=False)
+        runtime = outcome.candidate.runtime
+        lay_out(model, runtime, aside, link=False)
     notices = add_legal(aside, legal)
     recipe = yaml.safe_dump(
         recipe_config(resolved, outcome.candidate), sort_keys=False, allow_unicode=True, width=100
@@ -94,7 +97,7 @@ def hand_over(
     name = Path(str(resolved["model"])).name
     write_model_card(results, row, aside / "model_card.md", name, model.kind, notices)
     prompt, chat, before, role = example_prompt
-    write_sample(aside / "sample.py", model.kind, prompt, chat, 32, before, role)
+    write_sample(aside / "sample.py", model.kind, prompt, chat, 32, before, role, runtime.name)
     shutil.rmtree(out, ignore_errors=True)
     aside.rename(out)
 

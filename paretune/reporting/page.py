@@ -11,10 +11,12 @@ from typing import Any
 
 import yaml
 
+from paretune.core.candidate import describe_runtime
 from paretune.core.jsontools import Json, write_atomic
 from paretune.reporting.answer import described, number, plain_answer
 from paretune.reporting.latency_figure import latency_figure
 from paretune.study.results import CandidateEntry, Results
+from paretune.study.runtime_names import runtimes_entry
 
 _TEMPLATES = Path(__file__).with_name("templates")
 _FATES = {
@@ -194,9 +196,9 @@ def _unjudged(candidate: CandidateEntry, results: Results) -> list[str]:
 def _recipe_yaml(best: CandidateEntry) -> str:
     steps = [{step.name: step.params} if step.params else step.name for step in best.recipe]
     runtime = {"providers": [best.runtime.provider], "threads": [best.runtime.threads]}
-    return str(
-        yaml.safe_dump({"passes": steps, "target": runtime}, sort_keys=False, allow_unicode=True)
-    )
+    more = runtimes_entry(best.runtime.name, best.runtime.settings)
+    config = {"passes": steps, "target": runtime} | more
+    return str(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
 
 
 def _constraint_costs(results: Results) -> list[dict[str, Json]]:
@@ -234,7 +236,7 @@ def _plot(results: Results, rows: Sequence[Row], metrics: list[str]) -> dict[str
             {
                 "id": row.entry.id,
                 "text": row.described,
-                "runtime": f"{row.entry.runtime.provider} ×{row.entry.runtime.threads}",
+                "runtime": describe_runtime(row.entry.runtime.settings, "×"),
                 "outcome": row.entry.outcome,
                 "feasible": row.entry.feasible,
                 "pareto": row.entry.pareto,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from paretune.core.candidate import RuntimeSettings
+from paretune.core.device import TargetInfo
 from paretune.core.errors import InvalidArtifactError
 from paretune.core.jsontools import Json
 from paretune.core.model import Model, ModelInfo
@@ -17,6 +18,7 @@ from paretune.core.resources import physical_cores
 from paretune.core.traffic import Traffic
 from paretune.models.handle import vocabulary_of
 from paretune.models.remote_code import explained
+from paretune.runtimes.settings import BasicSettings
 
 GENERATES, SCORES, RUNS = "generates", "scores", "runs"
 CAPABILITIES = {
@@ -130,6 +132,8 @@ class Runtime(ABC):
         offers: What its sessions can do, of `CAPABILITIES`.
         traffic_counter: Function ``module:name`` that a worker calls with a model's folder and that
             returns what the model reads; empty: `traffic` says it.
+        Settings: Its settings, a dataclass; each says what it may be searched over (`setting`).
+        packages: Distributions that it needs: of each group one is enough.
         usage: How a package's program is run, and what it needs, in Markdown.
     """
 
@@ -137,8 +141,24 @@ class Runtime(ABC):
     kinds: ClassVar[frozenset[str]]
     sources: ClassVar[frozenset[str]] = frozenset()
     offers: ClassVar[frozenset[str]]
+    Settings: ClassVar[type[BasicSettings]] = BasicSettings
+    packages: ClassVar[tuple[tuple[str, ...], ...]] = ()
     traffic_counter: ClassVar[str] = ""
     usage: ClassVar[str]
+
+    def unavailable(self, device: TargetInfo) -> str | None:
+        """Return why models cannot be run on a device, and what is missing there; None: they can.
+
+        Args:
+            device: Where they would run; it lists the packages that a measurement depends on.
+        """
+        for group in self.packages:
+            if device.packages and not any(name in device.packages for name in group):
+                return (
+                    f"the runtime {self.name} is not available on {device.name!r}: it needs the "
+                    f"package {' or '.join(group)}"
+                )
+        return None
 
     @abstractmethod
     def load(self, model: Model, settings: RuntimeSettings, trust_remote_code: bool) -> Any:
@@ -146,7 +166,7 @@ class Runtime(ABC):
 
         Args:
             model: Of one of its kinds; its files lie in its folder.
-            settings: Provider and threads.
+            settings: Provider, threads and whatever else it declares.
             trust_remote_code: Whether Python code in the folder may run.
 
         Raises:
@@ -181,14 +201,14 @@ class Runtime(ABC):
         return None
 
     @abstractmethod
-    def load_s(self, folder: Path, threads: int) -> float:
+    def load_s(self, folder: Path, settings: RuntimeSettings) -> float:
         """Load a model and run it once, in a process that serves it and nothing else.
 
         Imports what serving needs alone: the process's peak memory is reported.
 
         Args:
             folder: The model.
-            threads: To run it with.
+            settings: To run it with.
 
         Returns:
             Seconds from the import being done to the model being loaded.
@@ -213,7 +233,7 @@ class Runtime(ABC):
         return {"tokens": tokens}
 
     def configure(self, package: Path, settings: RuntimeSettings) -> None:
-        """Write provider and threads into a package, where its format has a place for them."""
+        """Write settings into a package, where its format has a place for them."""
         del package, settings
 
     def configured_threads(self, package: Path) -> int | None:

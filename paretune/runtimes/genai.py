@@ -40,6 +40,9 @@ class GenaiRuntime(Runtime):
     kinds: ClassVar[frozenset[str]] = frozenset({ModelKind.GENAI})
     offers: ClassVar[frozenset[str]] = frozenset({GENERATES, SCORES})
     traffic_counter: ClassVar[str] = "paretune.models.onnx_traffic:count"
+    packages: ClassVar[tuple[tuple[str, ...], ...]] = (
+        ("onnxruntime-genai", "onnxruntime-genai-cuda", "onnxruntime-genai-directml"),
+    )
     usage: ClassVar[str] = '`python sample.py "a prompt"` (needs `onnxruntime-genai`)'
 
     def load(
@@ -48,12 +51,12 @@ class GenaiRuntime(Runtime):
         """Load a package; the settings win over what it says itself."""
         return GenaiSession(model.path, settings, trust_remote_code)
 
-    def load_s(self, folder: Path, threads: int) -> float:
+    def load_s(self, folder: Path, settings: RuntimeSettings) -> float:
         """Load a package and generate a few tokens; returns the seconds of loading alone."""
         og = import_genai()
         start = time.perf_counter()
         config = og.Config(str(folder))
-        config.overlay(json.dumps(_session_options(threads)))
+        config.overlay(json.dumps(_session_options(settings.threads)))
         model = og.Model(config)
         adapters = Switch(og, model, folder)
         load_s = time.perf_counter() - start

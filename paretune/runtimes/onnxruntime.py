@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from paretune.core.candidate import RuntimeSettings
-from paretune.core.errors import InvalidArtifactError, UsageError, nearest
+from paretune.core.errors import InvalidArtifactError
 from paretune.core.jsontools import Json, read_json, write_json
 from paretune.core.model import Model, ModelKind
 from paretune.models.onnx_files import network_file
 from paretune.runtimes.base import RUNS, Runtime, SamplePrompt
+from paretune.runtimes.settings import BasicSettings, setting
 
 SETTINGS = "paretune_runtime.json"
-"""Written into a package: an ONNX file has no place for provider and threads."""
+"""Written into a package: an ONNX file has no place for settings."""
 _PROVIDERS = {
     "cpu": "CPUExecutionProvider",
     "cuda": "CUDAExecutionProvider",
@@ -42,12 +44,25 @@ _SIZES = (1, 8, 224)
 """Tried in turn for a dimension of any size: some networks need a smallest one."""
 
 
+@dataclass(frozen=True)
+class OnnxruntimeSettings(BasicSettings):
+    """Provider, threads and how much ONNX Runtime rewrites a network before it runs it."""
+
+    graph_optimization: Literal["disable", "basic", "extended", "all"] = setting(
+        "all", "Which rewrites of the graph are made when it is loaded."
+    )
+
+
 class OnnxruntimeRuntime(Runtime):
     """Loads and runs folders with one ONNX network."""
 
     name: ClassVar[str] = "onnxruntime"
     kinds: ClassVar[frozenset[str]] = frozenset({ModelKind.ONNX})
     offers: ClassVar[frozenset[str]] = frozenset({RUNS})
+    Settings: ClassVar[type[BasicSettings]] = OnnxruntimeSettings
+    packages: ClassVar[tuple[tuple[str, ...], ...]] = (
+        ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml"),
+    )
     usage: ClassVar[str] = "`python sample.py inputs.npz` (needs `onnxruntime` and `numpy`)"
 
     def load(
@@ -57,13 +72,13 @@ class OnnxruntimeRuntime(Runtime):
         del trust_remote_code
         return OnnxruntimeSession(network_file(model.path), settings)
 
-    def load_s(self, folder: Path, threads: int) -> float:
+    def load_s(self, folder: Path, settings: RuntimeSettings) -> float:
         """Load a network and run it once; returns the seconds of loading alone."""
         import onnxruntime  # noqa: F401 (the import is no part of loading)
 
         file = network_file(folder)
         start = time.perf_counter()
-        session = OnnxruntimeSession(file, RuntimeSettings("cpu", threads))
+        session = OnnxruntimeSession(file, settings)
         load_s = time.perf_counter() - start
         _try(session)
         return load_s
@@ -83,8 +98,8 @@ class OnnxruntimeRuntime(Runtime):
         return {"outputs": shapes}
 
     def configure(self, package: Path, settings: RuntimeSettings) -> None:
-        """Write provider and threads into a file of their own."""
-        write_json(package / SETTINGS, settings.to_json())
+        """Write the settings into a file of their own."""
+        write_json(package / SETTINGS, settings.settings)
 
     def configured_threads(self, package: Path) -> int | None:
         """Return the threads that the package's own file sets."""
@@ -103,7 +118,7 @@ class OnnxruntimeSession:
 
     Args:
         file: The network.
-        settings: Provider and threads.
+        settings: As of `OnnxruntimeSettings`.
 
     Attributes:
         inputs: Of each input, its type as numpy calls it and its shape, with None for a size that
@@ -123,9 +138,8 @@ class OnnxruntimeSession:
         options.intra_op_num_threads = settings.threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        options.graph_optimization_level = getattr(
-            onnxruntime.GraphOptimizationLevel, _level(settings)
-        )
+        level = _LEVELS[dict(settings.options).get("graph_optimization", "all")]
+        options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
         providers = list(dict.fromkeys((provider, _PROVIDERS["cpu"])))
         try:
             self._session = onnxruntime.InferenceSession(str(file), options, providers=providers)
@@ -151,27 +165,6 @@ class OnnxruntimeSession:
         except Exception as error:  # its own classes derive from Exception alone
             raise InvalidArtifactError(f"loads, but does not run: {error}") from error
         return dict(zip(self._outputs, found, strict=True))
-
-
-def _level(settings: RuntimeSettings) -> str:
-    """Return the graph optimization level that is asked for, as ONNX Runtime calls it.
-
-    Raises:
-        UsageError: There is no such setting, or no such level.
-    """
-    unknown = [name for name, _ in settings.options if name != "graph_optimization"]
-    if unknown:
-        raise UsageError(
-            f"the runtime onnxruntime has no setting {unknown[0]!r}",
-            hint=nearest(unknown[0], ["provider", "threads", "graph_optimization"]),
-        )
-    level = dict(settings.options).get("graph_optimization", "all")
-    if level not in _LEVELS:
-        raise UsageError(
-            f"graph_optimization: expected one of {', '.join(_LEVELS)}, found {level!r}",
-            hint=nearest(str(level), _LEVELS),
-        )
-    return _LEVELS[level]
 
 
 def _try(session: OnnxruntimeSession) -> dict[str, Any] | None:
@@ -214,6 +207,7 @@ _SAMPLE = '''\
 import json
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when the run-time is imported

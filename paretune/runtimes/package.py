@@ -24,7 +24,7 @@ def lay_out(model: Model, runtime: RuntimeSettings, out: Path, *, link: bool) ->
 
     Args:
         model: The built artifact; it is not changed.
-        runtime: Provider and threads to write into it, where its format holds them.
+        runtime: Settings to write into it, where its format holds them.
         out: The folder to make; it must not exist.
         link: True: large files become hard links (for measuring; nothing writes there).
             False: everything is copied (for handing over).
@@ -41,7 +41,7 @@ def lay_out(model: Model, runtime: RuntimeSettings, out: Path, *, link: bool) ->
             hint="Was the store cleaned, or the model moved? The same search once more builds what "
             "is missing.",
         ) from error
-    served = runtime_of(model.kind)
+    served = runtime_of(model.kind, runtime.name)
     if served is not None:
         served.configure(out, runtime)
     return Model(model.kind, out, model.digest, model.base)

@@ -49,6 +49,7 @@ def write_sample(
     max_new_tokens: int,
     before: Sequence[Mapping[str, str]] = (),
     role: str = "user",
+    runtime: str = "",
 ) -> None:
     """Write the program that runs a package.
 
@@ -60,7 +61,8 @@ def write_sample(
         max_new_tokens: Likewise.
         before: Likewise.
         role: Likewise.
+        runtime: That runs it; empty: the default one of its kind.
     """
     sample = SamplePrompt(prompt, chat, max_new_tokens, before, role)
-    text = required_runtime(kind).sample_program(sample)
+    text = required_runtime(kind, runtime).sample_program(sample)
     out.write_text(text, encoding="utf-8")

@@ -17,6 +17,7 @@ from paretune.core.plugins import BUILTIN, find, names, table
 from paretune.core.traffic import Traffic
 from paretune.models.containment import check_model
 from paretune.runtimes.base import GENERATES, SCORES, Runtime, Session
+from paretune.runtimes.settings import check_settings
 
 
 @cache
@@ -95,15 +96,14 @@ def traffic_of(info: ModelInfo, settings: RuntimeSettings, context: int = 0) -> 
         settings: How it is run.
         context: Tokens in the cache while decoding.
     """
-    del settings
-    runtime = runtime_of(info.kind)
+    runtime = runtime_of(info.kind, settings.name)
     return None if runtime is None else runtime.traffic(info, context)
 
 
 def load_session(
     model: Model, settings: RuntimeSettings, *, trust_remote_code: bool = False
 ) -> Any:
-    """Load a model with the runtime of its kind.
+    """Load a model with the runtime that its settings name, else with the default one.
 
     Args:
         model: What to load.
@@ -117,7 +117,9 @@ def load_session(
         InvalidArtifactError: It does not load; holds the loader's message.
     """
     check_folder(model)
-    return required_runtime(model.kind).load(model, settings, trust_remote_code)
+    runtime = required_runtime(model.kind, settings.name)
+    check_settings(runtime.name, runtime.Settings, settings.settings)
+    return runtime.load(model, settings, trust_remote_code)
 
 
 def check_folder(model: Model) -> None:
@@ -140,7 +142,7 @@ def open_session(
     Raises:
         InvalidArtifactError: Its runtime offers nothing on tokens.
     """
-    served = required_runtime(model.kind)
+    served = required_runtime(model.kind, runtime.name)
     if not served.offers & {GENERATES, SCORES}:
         raise InvalidArtifactError(
             f"a model of kind {model.kind} is run by {served.name}, which neither generates tokens "

@@ -29,6 +29,7 @@ class TorchRuntime(Runtime):
     kinds: ClassVar[frozenset[str]] = frozenset({ModelKind.HF})
     sources: ClassVar[frozenset[str]] = frozenset({ModelKind.HF_ADAPTER})
     offers: ClassVar[frozenset[str]] = frozenset({GENERATES, SCORES})
+    packages: ClassVar[tuple[tuple[str, ...], ...]] = (("torch",), ("transformers",))
     usage: ClassVar[str] = '`python sample.py "a prompt"` (needs `transformers`)'
 
     def load(
@@ -62,12 +63,12 @@ class TorchRuntime(Runtime):
         """Return what a model reads and computes: its weights are in fp32 once loaded."""
         return dense_traffic(info, WIDTHS["fp32"], context)
 
-    def load_s(self, folder: Path, threads: int) -> float:
+    def load_s(self, folder: Path, settings: RuntimeSettings) -> float:
         """Load a folder and generate a few tokens; returns the seconds of loading alone."""
         import torch
         from transformers import AutoModelForCausalLM
 
-        torch.set_num_threads(threads)
+        torch.set_num_threads(settings.threads)
         start = time.perf_counter()
         model = AutoModelForCausalLM.from_pretrained(
             folder,

@@ -60,6 +60,7 @@ def identity_of(
     steps = tuple(steps_of(plan.space, (baseline, *plan.try_first)))
     trained = sorted({ref for step in steps for ref in data_read_by(step)})
     names = sorted({step.name for step in steps})
+    runtimes = sorted({settings.name for settings in plan.space.every_runtime} - {""})
     return {
         "schema": SCHEMA,
         **_of_model(model),
@@ -68,7 +69,7 @@ def identity_of(
         "labels": {ref: digest(list(catalog.labels(ref))) for ref in measured},
         "rows": {ref: len(catalog.load(ref).examples) for ref in sorted({*measured, *trained})},
         "evaluators": [{"name": e.name, "params": dict(e.params)} for e in plan.evaluators],
-        "measured_by": [_evaluator(choice, plan.root) for choice in plan.evaluators],
+        "measured_by": [_evaluator(choice, plan.root, runtimes) for choice in plan.evaluators],
         "passes": {name: _pass(name, steps, plan.root) for name in names},
         "baseline": baseline.to_json(),
         "paretune": package_version("paretune"),
@@ -111,14 +112,14 @@ def data_of_evaluator(choice: EvaluatorChoice | EvaluatorSlot) -> tuple[str, ...
     return kind(kind.Params(**choice.params)).data
 
 
-def _evaluator(choice: EvaluatorChoice, root: Path) -> dict[str, Json]:
+def _evaluator(choice: EvaluatorChoice, root: Path, runtimes: Iterable[str]) -> dict[str, Json]:
     """Return what the numbers of one evaluator depend on, beside its parameters."""
     kind = find_evaluator(choice.name)
     found: dict[str, Json] = {"version": kind.version}
     protocol = getattr(kind, "protocol", None)
     if protocol is not None:
         found["protocol"] = protocol
-    found |= _told(code_of_evaluator(choice.name, choice.params))
+    found |= _told(code_of_evaluator(choice.name, choice.params, runtimes))
     if not is_ours("evaluators", choice.name):
         found["distribution"] = _distribution("evaluators", choice.name, kind.__module__)
     files = files_named(kind.Params, choice.params, root)

@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from paretune.core.candidate import RuntimeSettings
 from paretune.core.errors import StateError
 from paretune.core.jsontools import Json, parse_json
 from paretune.search.constraints import Limit, Objective
@@ -80,10 +81,16 @@ class StepEntry(_Part):
 
 
 class RuntimeEntry(_Part):
-    """Run-time settings."""
+    """The runtime's name (null: not known) and its settings."""
 
+    name: str | None = None
     provider: str
     threads: int
+
+    @property
+    def settings(self) -> RuntimeSettings:
+        """The settings without the runtime's name."""
+        return RuntimeSettings.from_json({**self.to_json(), "name": ""})
 
 
 class SecondsEntry(_Part):

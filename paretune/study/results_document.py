@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 
-from paretune.core.candidate import recipe_to_json
+from paretune.core.candidate import Candidate, recipe_to_json
 from paretune.core.distributions import package_version
 from paretune.core.jsontools import Json
 from paretune.core.measurement import Measurement
@@ -44,6 +44,7 @@ class ResultsDocument:
         notes: What the user should know.
         roofline: Gives a candidate's roof, if anything is known of it.
         prefer: Metric that the pick is chosen by first.
+        runtime: Gives the name of a candidate's runtime.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class ResultsDocument:
         notes: Sequence[str] = (),
         roofline: Callable[[TrialResult], Json] = lambda outcome: None,
         prefer: str | None = None,
+        runtime: Callable[[Candidate], str | None] = lambda candidate: None,
     ) -> None:
         self._head: dict[str, Json] = {
             "schema": SCHEMA,
@@ -76,6 +78,7 @@ class ResultsDocument:
         self._objectives = tuple(objectives)
         self._constraints = constraints
         self._roofline = roofline
+        self._runtime = runtime
         self._baseline = baseline
         self._rows: dict[tuple[int, bool, bool], tuple[TrialResult, CandidateEntry, str]] = {}
 
@@ -99,7 +102,7 @@ class ResultsDocument:
             **self._head,
             "status": status,
             "constraints": self._limits(summary),
-            "baseline": None if base is None else _baseline_entry(base),
+            "baseline": None if base is None else self._baseline_entry(base),
             "candidates": [self._row(outcome, summary)[1] for outcome in outcomes],
             "pareto": list(summary.front),
             "best": summary.best,
@@ -143,6 +146,7 @@ class ResultsDocument:
             row = outcome.to_json()
             del row["schema"], row["ran_job"]
             row |= {
+                "runtime": self._runtime_entry(outcome),
                 "metrics": _metrics(outcome),
                 "feasible": key[1],
                 "pareto": key[2],
@@ -151,6 +155,18 @@ class ResultsDocument:
             entry = CandidateEntry.from_json(row)
             known = self._rows[key] = (outcome, entry, _text(entry.to_json()))
         return known
+
+    def _runtime_entry(self, outcome: TrialResult) -> dict[str, Json]:
+        candidate = outcome.candidate
+        return {"name": self._runtime(candidate), **candidate.runtime.settings}
+
+    def _baseline_entry(self, outcome: TrialResult) -> dict[str, Json]:
+        return {
+            "id": outcome.id,
+            "recipe": recipe_to_json(outcome.candidate.recipe),
+            "runtime": self._runtime_entry(outcome),
+            "metrics": _metrics(outcome),
+        }
 
     def _limits(self, summary: StudySummary) -> list[Json]:
         resolved: list[Json] = [
@@ -166,15 +182,6 @@ class ResultsDocument:
 
 def _metrics(outcome: TrialResult) -> dict[str, Json]:
     return {name: measurement_entry(m) for name, m in (outcome.measurements or {}).items()}
-
-
-def _baseline_entry(outcome: TrialResult) -> dict[str, Json]:
-    return {
-        "id": outcome.id,
-        "recipe": recipe_to_json(outcome.candidate.recipe),
-        "runtime": outcome.candidate.runtime.to_json(),
-        "metrics": _metrics(outcome),
-    }
 
 
 def _text(value: Json) -> str:

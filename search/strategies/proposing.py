@@ -30,10 +30,24 @@ def propose(space: Space, choose: Choose) -> Candidate:
     steps: list[Step] = []
     for position, stage in enumerate(space.stages):
         steps += _walk(stage, str(position), choose)
-    provider = space.providers[choose("runtime.provider", space.providers)]
-    labels = tuple(str(threads) for threads in space.threads)
-    threads = space.threads[choose("runtime.threads", labels)]
-    return Candidate(tuple(steps), RuntimeSettings(provider, threads))
+    kind = space.kind_of(steps)
+    return Candidate(tuple(steps), _runtime(space, kind, choose))
+
+
+def _runtime(space: Space, kind: str, choose: Choose) -> RuntimeSettings:
+    """Choose a runtime where several run a kind, and then each of its settings."""
+    left, place = list(space.runtimes_of(kind)), "runtime"
+    if space.by_kind is not None:
+        place = f"runtime.{kind}"
+        names = tuple(dict.fromkeys(settings.name for settings in left))
+        if len(names) > 1:
+            name = names[choose(f"{place}.name", names)]
+            left, place = [s for s in left if s.name == name], f"{place}.{name}"
+    for key in left[0].settings:
+        labels = tuple(dict.fromkeys(str(settings.settings[key]) for settings in left))
+        label = labels[choose(f"{place}.{key}", labels)]
+        left = [settings for settings in left if str(settings.settings[key]) == label]
+    return left[0]
 
 
 def _walk(stage: Stage, place: str, choose: Choose) -> Iterator[Step]:
@@ -120,12 +134,9 @@ def _retrace(space: Space, candidate: Candidate, decided: _Trace) -> Iterator[_T
 def _plausible(fork: _Fork, candidate: Candidate) -> Iterator[int]:
     """Yield the labels that the candidate does not rule out at once."""
     param = fork.name.rpartition(".")[2]
-    runtime = {
-        "runtime.provider": candidate.runtime.provider,
-        "runtime.threads": str(candidate.runtime.threads),
-    }
-    if fork.name in runtime:
-        yield fork.labels.index(runtime[fork.name])
+    if fork.name.startswith("runtime."):
+        label = str({"name": "", **candidate.runtime.to_json()}.get(param))
+        yield from (taken for taken, known in enumerate(fork.labels) if known == label)
         return
     held = {canonical(s.params[param]) for s in candidate.recipe if param in s.params}
     structural = fork.labels == (_WITH, _WITHOUT) or fork.name.endswith(".any")

@@ -122,7 +122,7 @@ def smoke(task: Smoke, report: Callable[[Progress], None], turns: str | None = N
     report(Progress("smoke", 0, 0))
     trusted = task.permissions.remote_code
     session = load_session(task.model, task.runtime, trust_remote_code=trusted)
-    return required_runtime(task.model.kind).smoke(task.model, session)
+    return required_runtime(task.model.kind, task.runtime.name).smoke(task.model, session)
 
 
 def use_threads(threads: int) -> None:

@@ -194,7 +194,7 @@ def test_a_search_over_a_network_ends_with_a_package_that_runs(tmp_path: Path) -
 
 def test_the_probe_loads_and_runs(tmp_path: Path) -> None:
     folder = write_network(tmp_path / "n")
-    assert required_runtime(open_model(folder).kind).load_s(folder, 1) > 0
+    assert required_runtime(open_model(folder).kind).load_s(folder, RuntimeSettings()) > 0
 
 
 @pytest.mark.parametrize(

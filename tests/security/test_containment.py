@@ -183,7 +183,12 @@ def test_a_genai_tokenizer_may_not_lead_out(tmp_path: Path, file: str) -> None:
 
 def test_the_process_that_takes_the_footprint_looks_first(tmp_path: Path) -> None:
     folder = write_genai(tmp_path / "model", filename="../secret.onnx")
-    command = calling("paretune.evaluators.footprint_probe:main", str(folder), "genai", "1")
+    command = calling(
+        "paretune.evaluators.footprint_probe:main",
+        str(folder),
+        "genai",
+        '{"provider": "cpu", "threads": 1}',
+    )
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ran.returncode == 1
     assert "names '../secret.onnx'" in ran.stderr.splitlines()[-1]
