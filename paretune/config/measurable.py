@@ -87,7 +87,9 @@ def misfits(
         who = ", ".join(need.evaluator for need in needs) or "any evaluator"
         none = f"the runtime {name} does not run" if name else "no runtime runs"
         message = f"{named}, which {none} ({_who_runs()}): {who} cannot measure it"
-        return [Misfit(message, _way_out(kind, needs), None)]
+        usual = runtime_of(kind)
+        hint = _way_out(kind, needs) if usual is None else f"Add {usual.name} to `runtimes:`."
+        return [Misfit(message, hint, None)]
     return [
         Misfit(
             f"the evaluator {need.evaluator} needs a session that {_listed(lacking)}; {named}, "
