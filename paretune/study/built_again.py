@@ -26,10 +26,10 @@ def build_again(
         store: Where its artifact should lie.
         target: What builds it.
         job_factory: Makes the job.
-        note: Told that it takes place.
+        note: Receives a message that it is built again.
 
     Raises:
-        StateError: It cannot be built, or what comes out is not what was measured.
+        StateError: It cannot be built, or the build is not the model that was measured.
         KeyboardInterrupt: The job was cancelled.
     """
     name = pick.artifact
@@ -48,5 +48,5 @@ def build_again(
     if problem is not None:
         raise StateError(
             f"{gone}, and {problem}",
-            hint="Put the store back (--store DIR), or search anew with --study DIR.",
+            hint="Put the store back (--store DIR), or start a new search with --study DIR.",
         )

@@ -19,7 +19,7 @@ from paretune.registry import find_evaluator, names
 from paretune.study.identity import SCHEMA
 
 _SHOWN = 4
-"""Changes that are told one by one."""
+"""Changes that are listed one by one."""
 _NOT_OF_OLD = (
     "training",
     "labels",
@@ -82,7 +82,7 @@ class Changes:
     Attributes:
         refused: Changes for which nothing of the study can be gone on with, a phrase each.
         dropped: Outcomes that must be made again.
-        notes: What the user is told of the rest, a sentence each.
+        notes: Sentences for the user on the other changes.
         remeasured: Names of the evaluators whose values do not count any more.
         rebuilt: Names of the passes whose builds do not count any more.
         nothing_ran: No job of the study ever ran: it may become another one.
@@ -115,7 +115,7 @@ def compare(
         now: Today's.
         outcomes: Those on record.
         devices: The facts of the device then and now.
-        earlier_digests: What the model's digest would have been under earlier rules; looked at only
+        earlier_digests: What the model's digest would have been under earlier rules; used only
             if the study was begun under one of them.
     """
     found = Changes()
@@ -140,8 +140,8 @@ def compare(
     if old and outcomes:
         found.notes.append(
             "this study was begun by a version that recorded neither training data nor versions "
-            "and code of what built and measured: whether they are as they were then cannot be "
-            "told; from now on they are recorded. Name a new folder with --study DIR if one of "
+            "and code of what built and measured: whether they have changed is not "
+            "known; from now on they are recorded. Name a new folder with --study DIR if one of "
             "them has changed"
         )
     return found

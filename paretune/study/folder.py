@@ -29,11 +29,11 @@ from paretune.study.dropped import Dropped
 from paretune.study.paused import Paused
 
 CONFIRM = "confirm.json"
-"""Beside a candidate's outcome: what it yields on the data that was kept aside."""
+"""Beside a candidate's outcome: what it yields on the held-out data."""
 
 
 class Study:
-    """One search on disk, held by one process at a time.
+    """One search on disk, used by one process at a time.
 
     Args:
         folder: The study's folder; made if absent.
@@ -81,7 +81,7 @@ class Study:
             return "a process that has just begun"
 
     def _sweep(self) -> None:
-        """Remove what a killed process left half written: the lock says that nobody writes now."""
+        """Remove what a killed process left half written: the lock excludes other writers."""
         for pattern in (".*.tmp", "candidates/*/.*.tmp"):
             for file in self.folder.glob(pattern):
                 file.unlink()
@@ -195,7 +195,7 @@ class Study:
         self.outcomes[place] = outcome
 
     def confirm(self, outcome: TrialResult, key: Json, measured: Mapping[str, Measurement]) -> None:
-        """Make durable what a candidate yields on the data that was kept aside.
+        """Make durable what a candidate yields on the held-out data.
 
         Args:
             outcome: The candidate's.
@@ -258,7 +258,7 @@ class Study:
 def read_confirmed(
     folder: Path, outcome: TrialResult, key: Json = None
 ) -> dict[str, Measurement] | None:
-    """Return what a candidate yielded on the data that was kept aside.
+    """Return what a candidate yielded on the held-out data.
 
     Args:
         folder: The study.
@@ -282,7 +282,7 @@ def read_confirmed(
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise StateError(
             f"{file} cannot be read: {type(error).__name__}: {error}",
-            hint="Remove the file to have the pick measured again on what was kept aside.",
+            hint="Remove the file to have the pick measured again on the held-out data.",
         ) from error
 
 
@@ -307,7 +307,7 @@ def _read_object(file: Path) -> dict[str, Json]:
 
 
 def require_identity(folder: Path, outcomes: Sequence[TrialResult]) -> None:
-    """Refuse a study whose numbers are of nobody knows what.
+    """Refuse a study that does not record what its numbers are valid for.
 
     Raises:
         StateError: Something was measured, and what it depends on is not there any more.

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 SCHEMA = 2
 """Version of ``identity.json``: the first did not know training data, code and versions."""
 _MAX_WAYS = 256
-"""Ways through one pass's parameters that are looked at together; of more, each value alone."""
+"""Combinations of one pass's parameters that are checked; of more, each value alone."""
 
 
 def identity_of(

@@ -1,8 +1,8 @@
 """What a search reads from outside, checked around each use.
 
-Everything is digested once, with a stamp of each file. A job is told the stamps; they are looked at
+Everything is digested once, with a stamp of each file. A job is given the stamps; they are checked
 before it begins, before a build is stored, and after it. If a file's content is no longer what was
-digested, nothing of that job is kept and the search ends; if a file was only written anew with
+digested, nothing of that job is kept and the search ends; if a file was only rewritten with
 the same content while a job might have read it, the job is run again.
 """
 

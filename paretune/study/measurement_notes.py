@@ -36,7 +36,7 @@ def _counted(m: Measurement) -> list[str]:
     if not processes:
         return []
     rounds = sum(process.round is not None for process in processes)
-    interleave = f", {rounds} of them in the finals" if rounds else ""
+    interleave = f", {rounds} of them as a finalist" if rounds else ""
     count = "1 process" if len(processes) == 1 else f"{len(processes)} processes"
     return [f"{m.n:,} samples of {count}{interleave}" if m.samples else f"{count}{interleave}"]
 

@@ -31,7 +31,7 @@ def pick_entry(
         objectives: In order of importance.
         baseline: The one that limits are relative to.
         prefer: Metric that the pick was chosen by first.
-        confirmed: What the pick yields on the data that was kept aside, if it was measured.
+        confirmed: What the pick yields on the held-out data, if it was measured.
     """
     told = confidence(outcomes, summary, objectives, baseline, prefer)
     if told is None:
@@ -49,7 +49,7 @@ def pick_entry(
 
 
 def sentences(choice: Results | Choice) -> list[str]:
-    """Return what is said of the pick's chances, in plain sentences.
+    """Return sentences on how probable the pick's advantages are.
 
     Args:
         choice: The results document, or the part of what `paretune pick` returns.

@@ -63,7 +63,7 @@ class MetricValue(_Part):
     unit: str
     reason: str | None = Field(description="Why there is no value.")
     remarks: list[str] = Field(
-        default=[], description="Samples, processes, outliers and drift, in words."
+        default=[], description="Samples, processes, outliers and drift, as text."
     )
 
     @model_validator(mode="after")
@@ -240,8 +240,10 @@ class MembershipEntry(_Part):
     """How sure a member of the front is of its place."""
 
     id: int
-    sure: bool = Field(description="It is surely better than each other one in some objective.")
-    rivals: list[int] = Field(description="Feasible candidates that may beat it after all.")
+    sure: bool = Field(
+        description="Better than each other one in some objective, with high confidence."
+    )
+    rivals: list[int] = Field(description="Feasible candidates that may dominate it.")
 
 
 class NearLimitEntry(_Part):
@@ -250,7 +252,8 @@ class NearLimitEntry(_Part):
     id: int
     constraint: str = Field(description="The limit, as written.")
     met: bool | None = Field(
-        description="Surely met or missed by the rounds of the finals; null: the value decides."
+        description="Met or missed with high confidence when it was measured again; null: the "
+        "value decides."
     )
 
 
@@ -276,14 +279,14 @@ class SelectionBiasEntry(_Part):
     metric: str
     raw: float = Field(description="As measured.")
     bias: float = Field(
-        description="By how much the value of whoever is chosen exceeds the true one on average, "
+        description="By how much the value of a chosen candidate exceeds the true one on average, "
         "by a bootstrap of the whole selection."
     )
     corrected: float = Field(description="raw without bias.")
 
 
 class ConfirmedValue(MetricValue):
-    """A metric of the pick on the data that was kept aside."""
+    """A metric of the pick on the held-out data."""
 
     data: str | None = Field(None, description="Which data.")
 
@@ -305,7 +308,7 @@ class PickEntry(_Part):
     note: str | None = Field(None, description="Why no number of examples would.")
     selection_bias: SelectionBiasEntry | None = None
     confirmed: dict[str, ConfirmedValue] | None = Field(
-        None, description="By metric, on the data that `split: {confirm}` keeps aside."
+        None, description="By metric, on the data that `split: {confirm}` holds out."
     )
 
 

@@ -42,7 +42,7 @@ class ResultsDocument:
         constraints: As configured.
         baseline: Digest of the baseline candidate.
         notes: What the user should know.
-        roofline: Gives a candidate's roof, if anything is known of it.
+        roofline: Returns a candidate's roofline, if it is known.
         prefer: Metric that the pick is chosen by first.
         runtime: Gives the name of a candidate's runtime.
     """
@@ -95,7 +95,7 @@ class ResultsDocument:
             outcomes: By id.
             summary: Derived from them.
             status: ``running``, ``finished`` or ``interrupted``.
-            confirmed: What the pick yields on the data that was kept aside, if it was measured.
+            confirmed: What the pick yields on the held-out data, if it was measured.
         """
         base = next((o for o in outcomes if o.candidate.digest == self._baseline), None)
         found: dict[str, Json] = {

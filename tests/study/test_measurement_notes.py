@@ -22,7 +22,7 @@ def test_samples_processes_and_outliers_are_counted_over_all_processes() -> None
     ]
     again = pool([pooled, process([*calm, 99.0])], None, [None, 1])
     assert remarks(again["ms_p50"])[:2] == [
-        "163 samples of 4 processes, 1 of them in the finals",
+        "163 samples of 4 processes, 1 of them as a finalist",
         "3 outliers (3 severe), none left out",
     ]
 

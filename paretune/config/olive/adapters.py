@@ -13,6 +13,7 @@ from paretune.config.olive.fields import (
     apply,
     flag,
     ignores,
+    missing,
     nearly,
     number,
     one_of,
@@ -130,12 +131,7 @@ def _adapter(
     found: dict[str, Json] = {}
     train = settings.take("train_data_config")
     if train is None:
-        ledger.absent(
-            (*settings.path, "train_data_config"),
-            None,
-            "Olive needs data to train on",
-            Status.UNSUPPORTED,
-        )
+        missing(ledger, settings, "train_data_config", "Olive needs data to train on")
     else:
         reference = around.data.reference(train, (*at, "train"))
         found |= {} if reference is None else {"train": reference}

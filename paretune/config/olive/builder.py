@@ -107,9 +107,7 @@ def genai(config: PassConfig, at: Path, around: Environment) -> dict[str, Json]:
     """Return the parameters of ``genai``; the provider is the target's, not the pass's."""
     ledger, settings = around.ledger, config.settings
     extra = Fields.of(settings.take("extra_options"), ledger)
-    remote = extra.take("hf_remote")
-    if remote is not None:
-        remote_code(remote, ledger)
+    remote_code(extra.take("hf_remote"), ledger)
     precision = apply(
         {"precision": _RULES["precision"]},
         settings.split(frozenset({"precision"})),

@@ -15,8 +15,10 @@ from paretune.config.olive.fields import (
     Rule,
     apply,
     ignores,
+    missing,
     near,
     nearly,
+    no_effect,
     only,
     refused,
     shown,
@@ -132,19 +134,12 @@ class DataSets:
         name, kind = config.own.take("name"), config.own.take("type")
         wrong = f"expected letters, digits and _ as its name, found {shown(config.name)}"
         valid = _NAME.fullmatch(config.name) is not None
-        if name is not None and valid:
-            self.ledger.translated(name.path, at)
+        if not valid:
+            missing(self.ledger, config.own, "name", wrong, name)
         elif name is not None:
-            self.ledger.unsupported(name.path, wrong)
-        elif not valid:
-            self.ledger.absent((*config.own.path, "name"), None, wrong, Status.UNSUPPORTED)
+            self.ledger.translated(name.path, at)
         if kind is None:
-            self.ledger.absent(
-                (*config.own.path, "type"),
-                None,
-                "Olive needs a container's type",
-                Status.UNSUPPORTED,
-            )
+            missing(self.ledger, config.own, "type", "Olive needs a container's type")
         elif isinstance(kind.value, str) and kind.value.lower() == _CONTAINER:
             self.ledger.translated(kind.path, at)
         else:
@@ -159,14 +154,12 @@ class DataSets:
         Each of the two is a component of its own, and may name its type.
         """
         why = "paretune makes its own batches"
-        kind = loader.take("type")
-        if kind is not None and kind.value in _LOADERS:
-            self.ledger.no_effect(kind.path, why)
-        elif kind is not None:
-            self.ledger.unsupported(kind.path, "paretune does not run other components")
-        kind = post.take("type")
-        if kind is not None:
-            self.ledger.unsupported(kind.path, "paretune does not run other components")
+        for fields, known in ((loader, _LOADERS), (post, ())):
+            kind = fields.take("type")
+            if kind is not None and kind.value in known:
+                self.ledger.no_effect(kind.path, why)
+            elif kind is not None:
+                self.ledger.unsupported(kind.path, "paretune does not run other components")
         for fields in (post, loader):
             fields.rest(self.ledger, Status.NO_EFFECT, why)
 
@@ -176,22 +169,15 @@ class DataSets:
         name, files, split, remote = (
             load.take(key) for key in ("data_name", "data_files", "split", "trust_remote_code")
         )
-        if remote is not None:
-            remote_code(remote, ledger)
+        remote_code(remote, ledger)
         spec = apply(_LOADING, load, ledger, at, of="loading a data set")
         if name is None or not isinstance(name.value, str):
             why = "expected the name of a file format, or of a data set of the hub"
-            if name is None:
-                ledger.absent((*load.path, "data_name"), None, why, Status.UNSUPPORTED)
-            else:
-                ledger.unsupported(name.path, why)
-            for node in (files, split):
-                if node is not None:
-                    ledger.no_effect(node.path, "it belongs to no data set")
+            missing(ledger, load, "data_name", why, name)
+            no_effect(ledger, "it belongs to no data set", files, split)
             return spec, config.name
         if files is None or files.value is None:
-            if files is not None:
-                ledger.no_effect(files.path, NULL)
+            no_effect(ledger, NULL, files)
             ledger.translated(name.path, (*at, "hub"), "needs --allow-network")
             part, limit = self._split(split, _HUB_SPLITS, load, at)
             return {"hub": name.value, **spec, **limit}, f"{config.name}.{part}"

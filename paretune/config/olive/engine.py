@@ -13,6 +13,7 @@ from paretune.config.olive.fields import (
     apply,
     ignores,
     nearly,
+    no_effect,
     only,
     refused,
     shown,
@@ -138,8 +139,7 @@ def evaluates_input(workflow: Workflow, ledger: Ledger) -> tuple[bool | None, No
     """Return whether the input model is to be measured (None: not given), and the key of that."""
     node = workflow.engine.take("evaluate_input_model")
     if node is None or node.value is None:
-        if node is not None:
-            ledger.no_effect(node.path, NULL)
+        no_effect(ledger, NULL, node)
         return None, None
     if not isinstance(node.value, bool):
         ledger.unsupported(node.path, f"expected true or false, found {shown(node.value)}")

@@ -13,8 +13,10 @@ from paretune.config.olive.fields import (
     Rule,
     apply,
     ignores,
+    missing,
     near,
     nearly,
+    no_effect,
     number,
     one,
     only,
@@ -77,6 +79,7 @@ _HOW = {
 }
 _OWN_TRACE = "paretune times a trace of its own, the same for every candidate"
 _SAMPLES = "paretune measures until its interval is narrow, after a warm-up"
+_NO_METRIC = "it belongs to no metric of paretune"
 _PER_MB = 1e6
 _METRIC_RULES: dict[str, Rule] = {
     "backend": nearly("paretune measures all of its metrics itself"),
@@ -190,9 +193,7 @@ class _Reader:
             fields.rest(ledger, Status.NO_EFFECT, "belongs to an evaluator that is not supported")
         elif kind is not None:
             ledger.no_effect(kind.path, "Olive's own evaluator")
-        name = fields.take("name")
-        if name is not None:
-            ledger.no_effect(name.path, "the name of a metric, which changes nothing")
+        no_effect(ledger, "the name of a metric, which changes nothing", fields.take("name"))
         apply({}, fields, ledger, of="an evaluator")
         parts: list[_Part] = []
         if metrics is not None and isinstance(metrics.value, list):
@@ -210,19 +211,13 @@ class _Reader:
         fields = Fields.of(node, ledger)
         name, kind = fields.take("name"), fields.take("type")
         data, subs = fields.take("data_config"), fields.take("sub_types")
-        if name is not None:
-            ledger.no_effect(name.path, "Olive's name of it; paretune's metrics have their own")
+        no_effect(ledger, "Olive's name of it; paretune's metrics have their own", name)
         known = _KINDS.get(kind.value) if kind and isinstance(kind.value, str) else None
         if known is None or kind is None:
             given = None if kind is None else kind.value
             why = f"paretune measures {', '.join(_KINDS)}, not {shown(given)}"
-            if kind is None:
-                ledger.absent((*fields.path, "type"), None, why, Status.UNSUPPORTED)
-            else:
-                ledger.unsupported(kind.path, why)
-            for left in (data, subs):
-                if left is not None:
-                    ledger.no_effect(left.path, "it belongs to no metric of paretune")
+            missing(ledger, fields, "type", why, kind)
+            no_effect(ledger, _NO_METRIC, data, subs)
             fields.rest(ledger, Status.NO_EFFECT, "of a metric that is not supported")
             return []
         ledger.translated(kind.path, ("evaluate",))
@@ -258,13 +253,8 @@ class _Reader:
         if name is None or found is None:
             told = None if name is None else name.value
             why = f"paretune measures {', '.join(known)} of {kind}, not {shown(told)}"
-            if name is None:
-                ledger.absent((*fields.path, "name"), None, why, Status.UNSUPPORTED)
-            else:
-                ledger.unsupported(name.path, why)
-            for left in (priority, goal, better):
-                if left is not None:
-                    ledger.no_effect(left.path, "it belongs to no metric of paretune")
+            missing(ledger, fields, "name", why, name)
+            no_effect(ledger, _NO_METRIC, priority, goal, better)
             return None
         evaluator, metric = found
         if better is not None:
@@ -279,13 +269,9 @@ class _Reader:
     def _data_of(self, parts: list[_Part], node: Node | None, fields: Fields) -> None:
         """Give an accuracy's evaluators the data that it is measured on."""
         wanted = {part.evaluator for part in parts}
-        why = "an accuracy needs data to be measured on"
-        if node is None:
-            path = (*fields.path, "data_config")
-            self._ledger.absent(path, None, why, Status.UNSUPPORTED)
-            return
-        if node.value is None:
-            self._ledger.unsupported(node.path, why)
+        if node is None or node.value is None:
+            why = "an accuracy needs data to be measured on"
+            missing(self._ledger, fields, "data_config", why, node)
             return
         reference = self._data.reference(node, ("evaluate",))
         if reference is None:
@@ -352,12 +338,9 @@ class _Reader:
         kind, value = fields.take("type"), fields.take("value")
         apply({}, fields, self._ledger, of="a goal")
         if kind is None or value is None:
-            missing = (*node.path, "type" if kind is None else "value")
-            why = "Olive needs a goal's type and value"
-            self._ledger.absent(missing, None, why, Status.UNSUPPORTED)
-            for left in (kind, value):
-                if left is not None:
-                    self._ledger.no_effect(left.path, "it belongs to an incomplete goal")
+            name, why = "type" if kind is None else "value", "Olive needs a goal's type and value"
+            missing(self._ledger, Fields(node.path), name, why)
+            no_effect(self._ledger, "it belongs to an incomplete goal", kind, value)
             return
         amount = one(takes("amount", number), value, self._ledger, of="a goal")
         constraint = None if amount is None else _constraint(part.metric, kind.value, amount)

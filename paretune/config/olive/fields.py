@@ -260,6 +260,29 @@ def _read(rule: Rule, value: Json, searching: bool) -> Json:
     return [rule.read(inner) for inner in values]
 
 
+def no_effect(ledger: Ledger, why: str, *nodes: Node | None) -> None:
+    """Record keys that change nothing; those of them that exist."""
+    for node in nodes:
+        if node is not None:
+            ledger.no_effect(node.path, why)
+
+
+def missing(ledger: Ledger, fields: Fields, name: str, why: str, node: Node | None = None) -> None:
+    """Record a key that Olive needs: as unsupported if it exists with a wrong value.
+
+    Args:
+        ledger: Records it.
+        fields: The object that it belongs to.
+        name: Its name.
+        why: What is wrong.
+        node: The key with its wrong value; None: it does not exist.
+    """
+    if node is None:
+        ledger.absent((*fields.path, name), None, why, Status.UNSUPPORTED)
+    else:
+        ledger.unsupported(node.path, why)
+
+
 def near(name: Json, known: Collection[str]) -> str:
     """Return ``. Did you mean 'x'?`` if a known name is near, else nothing.
 

@@ -11,6 +11,8 @@ from paretune.config.olive.fields import (
     Rule,
     apply,
     ignores,
+    missing,
+    no_effect,
     only,
     refused,
     shown,
@@ -63,16 +65,13 @@ def translate_model(workflow: Workflow, ledger: Ledger, placed: Callable[[str], 
         for fields in (model, hf):
             fields.rest(ledger, Status.NO_EFFECT, "belongs to a model that is not supported")
         return None
-    for args in (
-        hf.take("from_pretrained_args"),
-        hf.take("model_loading_args"),
-        model.take("load_kwargs"),
-    ):
-        _loading(Fields.of(args, ledger, nested="extra_args"), ledger)
+    loading = ((hf, "from_pretrained_args"), (hf, "model_loading_args"), (model, "load_kwargs"))
+    for fields, name in loading:
+        _loading(Fields.of(fields.take(name), ledger, nested="extra_args"), ledger)
     _task(hf.take("task") or model.take("task"), ledger)
     named, path = hf.take("model_name"), model.take("model_path")
-    if named is not None and path is not None:
-        ledger.no_effect(named.path, "model_path says where the weights are")
+    if path is not None:
+        no_effect(ledger, "model_path says where the weights are", named)
     rules: dict[str, Rule] = {
         "io_config": Rule(_as_object, None, Status.NO_EFFECT, "only an ONNX export reads it"),
         "model_attributes": ignores("read from the model's own files"),
@@ -95,12 +94,7 @@ def _place(
     node: Node | None, workflow: Workflow, ledger: Ledger, placed: Callable[[str], str]
 ) -> str | None:
     if node is None:
-        ledger.absent(
-            (*workflow.model.path, "model_path"),
-            None,
-            "the model's folder or name is missing",
-            Status.UNSUPPORTED,
-        )
+        missing(ledger, workflow.model, "model_path", "the model's folder or name is missing")
         return None
     if isinstance(node.value, dict):
         ledger.unsupported(
@@ -121,8 +115,7 @@ def _right_type(workflow: Workflow, ledger: Ledger) -> bool:
     model = workflow.model
     node = model.take("type")
     if node is None:
-        path = (*model.path, "type")
-        ledger.absent(path, None, "the model's type is missing", Status.UNSUPPORTED)
+        missing(ledger, model, "type", "the model's type is missing")
         return False
     kind = node.value.lower() if isinstance(node.value, str) else None
     if kind not in _TYPES:
@@ -145,14 +138,14 @@ def _task(node: Node | None, ledger: Ledger) -> None:
 
 
 def _loading(fields: Fields, ledger: Ledger) -> None:
-    remote = fields.take("trust_remote_code")
-    if remote is not None:
-        remote_code(remote, ledger)
+    remote_code(fields.take("trust_remote_code"), ledger)
     apply(_LOAD_RULES, fields, ledger, of="loading a model")
 
 
-def remote_code(node: Node, ledger: Ledger) -> None:
-    """Record a ``trust_remote_code``: a file alone never allows code to run."""
+def remote_code(node: Node | None, ledger: Ledger) -> None:
+    """Record a ``trust_remote_code``, if there is one: a file alone never allows code to run."""
+    if node is None:
+        return
     if node.value in (None, False):
         ledger.translated(node.path, None, "off unless --trust-remote-code is given")
     elif node.value is True:

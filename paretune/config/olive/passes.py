@@ -8,7 +8,17 @@ from dataclasses import dataclass
 from paretune.config.olive.adapters import Environment, dora, lora, qlora
 from paretune.config.olive.builder import genai
 from paretune.config.olive.entries import Status, children
-from paretune.config.olive.fields import Rule, apply, ignores, near, nearly, shown
+from paretune.config.olive.fields import (
+    Fields,
+    Rule,
+    apply,
+    ignores,
+    missing,
+    near,
+    nearly,
+    no_effect,
+    shown,
+)
 from paretune.config.olive.reading import PassConfig, Workflow
 from paretune.config.yaml_source import Path
 from paretune.core.jsontools import Json
@@ -123,8 +133,7 @@ class Chain:
         node = self._workflow.own.take("pass_flows")
         everything = list(self._workflow.passes)
         if node is None or node.value in (None, []):
-            if node is not None:
-                self._ledger.no_effect(node.path, "all passes run, in their order")
+            no_effect(self._ledger, "all passes run, in their order", node)
             return [everything]
         flows: Json = node.value
         names_only = isinstance(flows, list) and all(
@@ -204,17 +213,11 @@ class Chain:
         return Step(node.path, at, counterpart, counterpart.translate(config, at, around))
 
     def _no_counterpart(self, config: PassConfig) -> None:
-        node = config.type
-        if node is None:
-            path = (*config.path, "type")
-            self._ledger.absent(path, None, "Olive needs the pass's type", Status.UNSUPPORTED)
-        else:
-            value = node.value
-            told = value if isinstance(value, str) else shown(value)
-            self._ledger.unsupported(
-                node.path,
-                f"paretune has no pass for Olive's {told}{near(value, COUNTERPARTS)}",
-            )
+        why, node = "Olive needs the pass's type", config.type
+        if node is not None:
+            given = node.value if isinstance(node.value, str) else shown(node.value)
+            why = f"paretune has no pass for Olive's {given}{near(node.value, COUNTERPARTS)}"
+        missing(self._ledger, Fields(config.path), "type", why, node)
         for fields in (config.settings, config.beside):
             fields.rest(self._ledger, Status.NO_EFFECT, "belongs to a pass that is not supported")
 
@@ -266,8 +269,7 @@ class Chain:
             self._aside(config, "no flow contains this pass")
 
     def _aside(self, config: PassConfig, why: str) -> None:
-        if config.type is not None:
-            self._ledger.no_effect(config.type.path, why)
+        no_effect(self._ledger, why, config.type)
         for fields in (config.settings, config.beside):
             fields.rest(self._ledger, Status.NO_EFFECT, why)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from paretune.config.olive.entries import Ledger, Status
+from paretune.config.olive.entries import Ledger
 from paretune.config.olive.fields import (
     NULL,
     Fields,
@@ -14,7 +14,9 @@ from paretune.config.olive.fields import (
     apply,
     flag,
     ignores,
+    missing,
     nearly,
+    no_effect,
     one_of,
     only,
     refused,
@@ -115,9 +117,7 @@ def prepared(prepare: Fields, generation: Generation, at: Path, ledger: Ledger) 
         at: The place of the data set in paretune's configuration.
         ledger: Records the result for each key.
     """
-    remote = prepare.take("trust_remote_code")
-    if remote is not None:
-        remote_code(remote, ledger)
+    remote_code(prepare.take("trust_remote_code"), ledger)
     kind = prepare.take("dataset_type")
     if kind is not None and kind.value == "pair":
         ledger.translated(kind.path, (*at, "prompt"))
@@ -152,10 +152,10 @@ def _corpus(prepare: Fields, generation: Generation, at: Path, ledger: Ledger) -
             found[name] = value
             ledger.absent((*prepare.path, olives), (*at, name), f"Olive's default: {value!r}")
     if "max_length" not in found:
-        _missing(ledger, (*prepare.path, "source_max_len"), "the length of a piece")
+        missing(ledger, prepare, "source_max_len", "Olive needs the length of a piece")
     for name, word in _NEEDED_WITH.items():
         if word in strategy and name not in found:
-            _missing(ledger, (*prepare.path, name), f"it with the strategy {strategy}")
+            missing(ledger, prepare, name, f"Olive needs it with the strategy {strategy}")
     return found
 
 
@@ -184,15 +184,13 @@ def _row_text(prepare: Fields, generation: Generation, at: Path, ledger: Ledger)
     template, columns = prepare.take("text_template"), prepare.take("text_cols")
     into = (*at, "text")
     if template is not None and template.value is not None:
-        if columns is not None:
-            ledger.no_effect(columns.path, "text_template takes precedence")
+        no_effect(ledger, "text_template takes precedence", columns)
         return _template(template, text, into, ledger)
-    if template is not None:
-        ledger.no_effect(template.path, NULL)
+    no_effect(ledger, NULL, template)
     if columns is not None:
         return _template(columns, _spaced, into, ledger)
     if generation is Generation.NESTED:
-        _missing(ledger, (*prepare.path, "text_template"), "it, or text_cols")
+        missing(ledger, prepare, "text_template", "Olive needs it, or text_cols")
     else:
         ledger.absent((*prepare.path, "text_cols"), into, "Olive's default: the column text")
     return "{text}"
@@ -230,15 +228,10 @@ def _pair(prepare: Fields, at: Path, ledger: Ledger) -> dict[str, Json]:
             read = text if first is given[0] else _spaced
             spec[ours] = _template(first, read, (*at, ours), ledger)
         elif custom:
-            _missing(ledger, (*prepare.path, f"{side}_template"), f"it, or {side}_col")
-        for node in there:
-            ledger.no_effect(node.path, "Olive ignores this key with this pair_format")
+            missing(ledger, prepare, f"{side}_template", f"Olive needs it, or {side}_col")
+        no_effect(ledger, "Olive ignores this key with this pair_format", *there)
     return spec | apply(_PAIR, prepare, ledger, at, of="preparing pairs")
 
 
 def _spaced(value: Json) -> str:
     return " ".join("{" + name + "}" for name in texts(value))
-
-
-def _missing(ledger: Ledger, path: Path, what: str) -> None:
-    ledger.absent(path, None, f"Olive needs {what}", Status.UNSUPPORTED)

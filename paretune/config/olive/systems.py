@@ -5,7 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from paretune.config.olive.entries import Ledger, Status, children
-from paretune.config.olive.fields import NULL, Fields, Node, apply, ignores, near, shown
+from paretune.config.olive.fields import (
+    NULL,
+    Fields,
+    Node,
+    apply,
+    ignores,
+    missing,
+    near,
+    no_effect,
+    shown,
+)
 from paretune.config.olive.reading import Workflow
 from paretune.core.jsontools import Json
 
@@ -19,7 +29,6 @@ _OF_DEVICE = {"cpu": ("cpu",), "gpu": ("cuda", "dml", "cpu")}
 _DEFAULT_OF_DEVICE = {"cpu": "cpu", "gpu": "cuda"}
 _INTO = ("target", "providers")
 _SEVERAL = "several providers are a choice: `paretune search` tries each"
-_RUNS_HERE = "passes run on this machine, each in a process of its own"
 _STORED_TOKEN = ignores("the access token stored by Hugging Face's tools is used")
 
 
@@ -97,10 +106,8 @@ class _Systems:
         kind = fields.take("type")
         if kind is None or not isinstance(kind.value, str) or kind.value.lower() != _LOCAL:
             why = "paretune runs on this machine, a LocalSystem"
-            if kind is None:
-                self.ledger.absent((*fields.path, "type"), None, why, Status.UNSUPPORTED)
-            else:
-                self.ledger.unsupported(kind.path, f"{why}, not {shown(kind.value)}")
+            given = "" if kind is None else f", not {shown(kind.value)}"
+            missing(self.ledger, fields, "type", why + given, kind)
             fields.rest(self.ledger, Status.NO_EFFECT, "belongs to a system that is not supported")
             return []
         self.ledger.translated(kind.path, ("target", "name"))
@@ -141,15 +148,13 @@ class _Systems:
             kind = str(device.value).lower()
             if kind not in _OF_DEVICE:
                 self.ledger.unsupported(device.path, _no_device(device.value))
-                if listed is not None:
-                    self.ledger.no_effect(listed.path, "of a device that is not supported")
+                no_effect(self.ledger, "of a device that is not supported", listed)
                 return []
         if device is not None:
             self.ledger.translated(device.path, ("target",), "the providers determine the device")
         if listed is not None and listed.value:
             return _provider_list(listed, kind, self.ledger)
-        if listed is not None:
-            self.ledger.no_effect(listed.path, "the value is empty")
+        no_effect(self.ledger, "the value is empty", listed)
         if kind is None:
             return []
         provider = _DEFAULT_OF_DEVICE[kind]

@@ -18,6 +18,7 @@ from paretune.config.olive.fields import (
     flag,
     ignores,
     nearly,
+    no_effect,
     number,
     one,
     one_of,
@@ -174,16 +175,12 @@ class _Arguments:
             kind = self._read(node, takes("lr_scheduler_type", one_of(**known)))
         found: dict[str, Json] = {"lr_scheduler_type": kind}
         if kind is None or kind in _NO_WARMUP:
-            for given in (ratio, steps):
-                if given is not None:
-                    self._ledger.no_effect(given.path, f"the schedule {kind} has no warm-up")
+            no_effect(self._ledger, f"the schedule {kind} has no warm-up", ratio, steps)
             return found
         if steps is not None and steps.value not in (0, "0"):
-            if ratio is not None:
-                self._ledger.no_effect(ratio.path, "warmup_steps takes precedence")
+            no_effect(self._ledger, "warmup_steps takes precedence", ratio)
             return found | {"warmup_steps": self._read(steps, takes("warmup_steps", whole))}
-        if steps is not None:
-            self._ledger.no_effect(steps.path, "warmup_ratio takes precedence")
+        no_effect(self._ledger, "warmup_ratio takes precedence", steps)
         if ratio is not None:
             return found | {"warmup_ratio": self._read(ratio, takes("warmup_ratio", number))}
         self.added("warmup_ratio", "warmup_ratio", _WARMUP)
@@ -198,8 +195,7 @@ class _Arguments:
         elif self._nested:
             self.added("max_steps", "max_steps", most)
         if most is None or most > 0:
-            if epochs is not None:
-                self._ledger.no_effect(epochs.path, f"max_steps takes precedence ({most})")
+            no_effect(self._ledger, f"max_steps takes precedence ({most})", epochs)
             return {"max_steps": most}
         if epochs is not None:
             return {"epochs": self._read(epochs, takes("epochs", number))}
@@ -231,9 +227,7 @@ class _Arguments:
     ) -> dict[str, Json]:
         """Return when the loss on the held-out data is measured."""
         if not held_out:
-            for node in (when, steps, batch):
-                if node is not None:
-                    self._ledger.no_effect(node.path, "there is no data to measure on")
+            no_effect(self._ledger, "there is no data to measure on", when, steps, batch)
             return {}
         found: dict[str, Json] = {}
         if batch is not None:
@@ -243,8 +237,7 @@ class _Arguments:
         if when is not None:
             chosen = self._chosen(when)
         if chosen != "steps":
-            if steps is not None:
-                self._ledger.no_effect(steps.path, "it is not measured by steps")
+            no_effect(self._ledger, "it is not measured by steps", steps)
         elif steps is not None:
             found["eval_steps"] = self._read(steps, takes("eval_steps", whole))
         else:
