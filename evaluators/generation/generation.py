@@ -137,14 +137,10 @@ class Generation(EvaluatorBase):
 
     @property
     def metrics(self) -> tuple[MetricSpec, ...]:
-        """Five metrics a case (see `cases_of`), and what else the parameters ask for."""
+        """Five metrics per case (see `cases_of`), and what else the parameters ask for."""
         named = [pair for case in cases_of(self.params) for pair in _named(case)]
-        if self.params.cold_start:
-            named.append((_FIRST, "ms"))
-        if self.params.sustained_s:
-            named.append((_SUSTAINED, "ms"))
-        if self._peak_name:
-            named.append((self._peak_name, "MB"))
+        named += self._extras()
+        named += [(self._peak_name, "MB")] * bool(self._peak_name)
         return tuple(
             MetricSpec(name, unit, "maximize" if unit == "tokens/s" else "minimize", device=True)
             for name, unit in named
@@ -179,9 +175,8 @@ class Generation(EvaluatorBase):
             context.progress(Progress(f"generation:{rung}", 0, 0, f"{case.before} tokens before"))
             why = does_not_fit(case, most)
             if why is not None:
-                found += _without(_named(case), why)
-                if index == 0:
-                    found += _without(self._extras(), why)
+                lost = _named(case) + (self._extras() if index == 0 else [])
+                found += [_valueless(name, unit, why) for name, unit in lost]
                 continue
             streams = self._streams(session, case, trace(case.needed - 1, vocabulary))
             first = streams[0].request() if index == 0 and len(streams) > 1 else None
@@ -199,13 +194,11 @@ class Generation(EvaluatorBase):
                 context.progress(Progress(f"generation:{rung}", 0, 0, "sustained"))
                 found.append(_sustained(streams, self.params.sustained_s, settings))
             elif self.params.sustained_s and rung is Rung.FULL:
-                found += _without([(_SUSTAINED, "ms")], _IN_A_BLOCK)
-        if self._peak_name and rung is Rung.FULL:
-            found.append(
-                self._peak(model, runtime, context, vocabulary, most)
-                if whole
-                else next(_without([(self._peak_name, "MB")], _IN_A_BLOCK))
-            )
+                found.append(_valueless(_SUSTAINED, "ms", _IN_A_BLOCK))
+        if self._peak_name and whole:
+            found.append(self._peak(model, runtime, context, vocabulary, most))
+        elif self._peak_name and rung is Rung.FULL:
+            found.append(_valueless(self._peak_name, "MB", _IN_A_BLOCK))
         return found
 
     def _extras(self) -> list[tuple[str, str]]:
@@ -243,7 +236,7 @@ class Generation(EvaluatorBase):
         case = replace(cases_of(self.params)[0], context=longest, new=_PROBE_TOKENS)
         why = does_not_fit(case, most)
         if why is not None:
-            return next(_without([(name, "MB")], why))
+            return _valueless(name, "MB", why)
         context.progress(Progress(f"generation:{Rung.FULL}", 0, 0, f"memory at {longest} tokens"))
         tokens = trace(case.needed - 1, vocabulary)
         payload = {
@@ -254,19 +247,10 @@ class Generation(EvaluatorBase):
             "streams": self.params.streams,
             "trust_remote_code": context.trust_remote_code,
         }
-        told = peak_in_a_process(payload)
-        if isinstance(told, str):
-            return next(_without([(name, "MB")], told))
-        return Measurement(
-            name,
-            told,
-            "MB",
-            n=1,
-            protocol=PROTOCOL,
-            samples=(told,),
-            reason="one process tells no interval",
-            details=self._settings(case, runtime),
-        )
+        peak = peak_in_a_process(payload)
+        if isinstance(peak, str):
+            return _valueless(name, "MB", peak)
+        return _single(name, peak, "MB", self._settings(case, runtime))
 
     def _settings(self, case: Case, runtime: RuntimeSettings) -> Details:
         conditions = Conditions(case.context, self.params.streams, runtime.threads)
@@ -373,17 +357,7 @@ def _first(request: Request, settings: Details) -> Measurement:
 
     A cold model does not hold the context yet: filling it is part of that time.
     """
-    took = request.filling + request.ttft
-    return Measurement(
-        _FIRST,
-        took,
-        "ms",
-        n=1,
-        protocol=PROTOCOL,
-        samples=(took,),
-        reason="one process tells no interval",
-        details=settings,
-    )
+    return _single(_FIRST, request.filling + request.ttft, "ms", settings)
 
 
 def _sustained(streams: Sequence[Stream], seconds: float, settings: Details) -> Measurement:
@@ -413,6 +387,13 @@ def _sustained(streams: Sequence[Stream], seconds: float, settings: Details) -> 
     return median_of(_SUSTAINED, tenths[-1], "ms", drifted.adding(course))
 
 
-def _without(named: Iterable[tuple[str, str]], why: str) -> Iterator[Measurement]:
-    for name, unit in named:
-        yield Measurement(name, None, unit, protocol=PROTOCOL, reason=why)
+def _single(name: str, value: float, unit: str, settings: Details) -> Measurement:
+    """Return the measurement of a single sample."""
+    reason = "one process tells no interval"
+    return Measurement(
+        name, value, unit, None, None, 1, PROTOCOL, (value,), reason, details=settings
+    )
+
+
+def _valueless(name: str, unit: str, why: str) -> Measurement:
+    return Measurement(name, None, unit, protocol=PROTOCOL, reason=why)
