@@ -31,16 +31,12 @@ CLEAN = (
     "paretune/cli",
     "paretune/comparing",
     "paretune/config",
-    "paretune/data",
     "paretune/display",
     "paretune/preflight",
     "paretune/reporting",
-    "paretune/stats",
     "paretune/store",
     "paretune/study",
     "paretune/testing",
-    "evaluators",
-    "passes",
     "search",
     "paretune/data",
     "paretune/stats",
@@ -57,7 +53,6 @@ CLEAN = (
 TO_COME = (
     "paretune/core",
     "paretune/runtimes",
-    "paretune/study",
     "targets",
 )
 

@@ -28,7 +28,7 @@ def limit_alpha(finalists: int, limits: int) -> float:
 
 
 def in_rounds(outcomes: Iterable[TrialResult]) -> list[TrialResult]:
-    """Return the candidates that were measured in enough rounds for any verdict.
+    """Return who was measured in rounds, now or before, often enough for any answer.
 
     The error is divided among all of them, so that an answer does not depend on the pair.
     """
