@@ -7,8 +7,7 @@ prefill is bound by matrix speed. Both depend on threads, so there is one figure
 from __future__ import annotations
 
 import subprocess
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from paretune.core.interference import watching
 from paretune.core.job import Call, Job, JobStatus, Limits
 from paretune.core.jsontools import Json
 from paretune.core.target import Target
+from paretune.runtimes.matrix_products import seconds_of
 from paretune.targets.device.environment import inspect_environment
 from paretune.targets.device.providers import PROVIDERS, check_provider
 from paretune.targets.launchers.local import RUNTIMES, LocalTarget, worker_environment
@@ -136,7 +136,7 @@ def _start_up(target: Target) -> list[Json]:
     """Measure the time of a job's process, and of an interpreter that imports the runtime."""
     call = Job(Call("paretune.bench.figures:nothing"), _LIMITS)
     value_of(target, call)  # the first one waits for the fork server's imports
-    jobs = [_seconds(lambda: value_of(target, call)) * 1e3 for _ in range(_STARTS)]
+    jobs = [seconds_of(lambda: value_of(target, call)) * 1e3 for _ in range(_STARTS)]
     return [
         figure("job start and end", "ms", jobs),
         _spawned("new process, runtime", ("onnxruntime_genai",), 3),
@@ -152,13 +152,7 @@ def _spawned(name: str, modules: Sequence[str], times: int) -> dict[str, Json]:
     def spawn() -> None:
         subprocess.run(command, check=True, capture_output=True, env=environment)
 
-    return figure(name, "ms", [_seconds(spawn) * 1e3 for _ in range(times)])
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
+    return figure(name, "ms", [seconds_of(spawn) * 1e3 for _ in range(times)])
 
 
 def value_of(target: Target, job: Job) -> Any:

@@ -45,15 +45,14 @@ search: {{time: 30m, seed: 0}}
 
 def all_passes() -> dict[str, Json]:
     """Return each pass's first sentence and the kinds of model it accepts and produces."""
-    listed = {}
-    for name in names("passes"):
-        found = find_pass(name)
-        listed[name] = {
+    return {
+        name: {
             "does": (type(found).__doc__ or "").strip().splitlines()[0],
             "accepts": sorted(map(str, found.accepts)),
             "produces": str(found.produces),
         }
-    return listed
+        for name, found in ((name, find_pass(name)) for name in names("passes"))
+    }
 
 
 def one_pass(name: str) -> dict[str, Json]:
@@ -64,15 +63,16 @@ def one_pass(name: str) -> dict[str, Json]:
     """
     found = find_pass(name)
     schema: dict[str, Any] = found.Params.model_json_schema()
-    parameters = {}
-    for key, field in schema.get("properties", {}).items():
-        parameters[key] = {
+    parameters = {
+        key: {
             "meaning": field.get("description", ""),
             "default": field.get("default"),
             "required": key in schema.get("required", []),
             "unit": field.get("unit"),
             "search": field.get("search", "choice"),
         }
+        for key, field in schema.get("properties", {}).items()
+    }
     return {"name": name, **all_passes()[name], "parameters": parameters}
 
 

@@ -190,11 +190,11 @@ def _either(ids: Sequence[int]) -> str:
 
 def _against(best: CandidateEntry, base: BaselineEntry, paired: Mapping[str, Json]) -> list[str]:
     told = [_difference(metric, d) for metric, d in paired.items()]
-    ratios = []
-    for metric, word in _RATIOS:
-        a, b = best.value(metric), base.metrics[metric].value if metric in base.metrics else None
-        if a and b:
-            ratios.append(f"{a / b:.2f} × the {word}")
+    ratios = [
+        f"{a / b:.2f} × the {word}"
+        for metric, word in _RATIOS
+        if (a := best.value(metric)) and (b := base.value(metric))
+    ]
     if ratios:
         told.append(f"Compared with the baseline it has {', '.join(ratios)}.")
     return told

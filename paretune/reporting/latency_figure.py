@@ -90,11 +90,11 @@ def _line(
 ) -> dict[str, Json] | None:
     """Return a trace, or None if fewer than two of its points have a value."""
     dash, cases = way
-    points = []
-    for case in sorted(cases, key=lambda case: case.before):
-        measured = row.metrics.get(f"{metric}{case.suffix}")
-        if measured is not None and measured.value is not None:
-            points.append((case, measured.value, measured))
+    measured = (
+        (case, row.metrics.get(f"{metric}{case.suffix}"))
+        for case in sorted(cases, key=lambda case: case.before)
+    )
+    points = [(case, m.value, m) for case, m in measured if m is not None and m.value is not None]
     if len(points) < 2:
         return None
     return {

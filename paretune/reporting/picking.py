@@ -306,9 +306,11 @@ def render(picked: dict[str, Json]) -> str:
 
         shown = describe(Candidate.from_json(picked["candidate"]))
         lines = [f"candidate {picked['best']}: {shown}"]
-        for name, m in picked["metrics"].items():
-            if m["value"] is not None:
-                lines.append(f"  {name:<20} {m['value']:.4g} {m['unit']}")
+        lines += [
+            f"  {name:<20} {m['value']:.4g} {m['unit']}"
+            for name, m in picked["metrics"].items()
+            if m["value"] is not None
+        ]
         choice = Choice.from_json(picked)
         lines += [*sentences(choice), *doubts(choice, picked["best"])]
     lines += [f"note: {note}" for note in picked["notes"]]

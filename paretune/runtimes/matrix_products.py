@@ -63,13 +63,14 @@ def one_dnn_gain() -> float:
     left, right = torch.ones(_TOKENS, _WIDTH), torch.ones(_WIDTH, _WIDTH)
     ratios = []
     for _ in range(_REPEATS + 1):  # the first one also sets up kernels and threads
-        own = _seconds(lambda: torch.mm(left, right))
-        other = _seconds(lambda: _product(left, right, None))
+        own = seconds_of(lambda: torch.mm(left, right))
+        other = seconds_of(lambda: _product(left, right, None))
         ratios.append(own / other)
     return statistics.median(ratios[1:])
 
 
-def _seconds(work: Callable[[], object]) -> float:
+def seconds_of(work: Callable[[], object]) -> float:
+    """Return the wall seconds that a call takes."""
     start = time.perf_counter()
     work()
     return time.perf_counter() - start

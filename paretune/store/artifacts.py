@@ -373,13 +373,8 @@ class Store:
 
 def stamp_of(folder: Path) -> Stamp:
     """Return what a folder's files look like from outside."""
-    found = []
-    for path in folder_files(folder):
-        stat = path.stat()
-        found.append(
-            (path.relative_to(folder).as_posix(), stat.st_size, stat.st_mtime_ns, stat.st_ino)
-        )
-    return tuple(found)
+    found = ((path.relative_to(folder).as_posix(), path.stat()) for path in folder_files(folder))
+    return tuple((name, stat.st_size, stat.st_mtime_ns, stat.st_ino) for name, stat in found)
 
 
 def held_in(file: Path) -> set[str]:

@@ -195,6 +195,10 @@ class BaselineEntry(_Part):
     recipe: list[StepEntry]
     metrics: dict[str, MetricValue]
 
+    def value(self, metric: str) -> float | None:
+        """Return a metric's value; None if there is none."""
+        return self.metrics[metric].value if metric in self.metrics else None
+
 
 class NearestMiss(_Part):
     """Who came nearest, where nothing is feasible."""
