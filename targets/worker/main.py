@@ -82,12 +82,13 @@ def main(*, forked: bool = False) -> NoReturn:
     faulthandler.enable()
     _heed_endings()
     try:
-        final = _run(reply)
+        final, value = _run(reply)
     except _TerminatedError:
         _die_of(_came[0])
     if _came and final["status"] != JobStatus.OK:  # a library made an error of its own of it
         _die_of(_came[0])
-    _send(reply, {**final, "memory": memory.read()})
+    end = json.dumps({**final, "memory": memory.read()}).removeprefix("{")
+    reply.write(f'{{"value": {value}, {end}\n'.encode())
     reply.close()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -117,7 +118,8 @@ def _die_of(number: int) -> NoReturn:
     os._exit(1)
 
 
-def _run(reply: BinaryIO) -> dict[str, Json]:
+def _run(reply: BinaryIO) -> tuple[dict[str, Json], str]:
+    """Return the last message without its value, and the value as JSON text: it may be long."""
     try:
         with open(0, "rb", closefd=False) as source:
             request = json.load(source)
@@ -129,9 +131,8 @@ def _run(reply: BinaryIO) -> dict[str, Json]:
         task = replace(task, inputs=renewed(task.inputs))
         found = _attribute(TASKS[type(task)])(task, _reporter(reply), request["turns"])
         check(task.inputs)
-        value = task.value_to_json(found)
-        json.dumps(value)  # what is no JSON fails as the job's own fault
-        return {"status": JobStatus.OK, "value": value, "reason": None, "transient": False}
+        value = json.dumps(task.value_to_json(found))  # not JSON: the job's own error
+        return {"status": JobStatus.OK, "reason": None, "transient": False}, value
     except _TerminatedError:
         raise
     # The boundary of the process: everything becomes an outcome, with its traceback in the log.
@@ -142,7 +143,7 @@ def _run(reply: BinaryIO) -> dict[str, Json]:
         if full:
             reason = f"the disk is full: {reason}"
         again = full or isinstance(error, InputTouchedError | TransientError)
-        return {"status": status, "value": None, "reason": reason, "transient": again}
+        return {"status": status, "reason": reason, "transient": again}, "null"
 
 
 def _see_modules(path: list[str]) -> None:
