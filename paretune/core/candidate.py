@@ -1,4 +1,4 @@
-"""What is searched over: steps, recipes, run-time settings and candidates; frozen and JSON-able."""
+"""What is searched over: steps, recipes, runtime settings and candidates; frozen and JSON-able."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class RuntimeSettings:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A recipe and its run-time settings.
+    """A recipe and its runtime settings.
 
     Attributes:
         recipe: The passes in order; empty for the unchanged input.
@@ -82,11 +82,11 @@ class Candidate:
 
     @cached_property
     def digest(self) -> str:
-        """Content digest of the recipe and the run-time settings."""
+        """Content digest of the recipe and the runtime settings."""
         return digest(self.to_json())
 
     def to_json(self) -> dict[str, Json]:
-        """Return the recipe as a list of steps, and the run-time settings."""
+        """Return the recipe as a list of steps, and the runtime settings."""
         return {"recipe": recipe_to_json(self.recipe), "runtime": self.runtime.to_json()}
 
     @classmethod

@@ -1,9 +1,9 @@
 """The source files that a user's function or a plug-in consists of, found without running them.
 
 A module's own file counts, and what it imports of code that is not installed: modules beside it,
-the rest of its package, other folders on Python's path. Of what is installed, the distributions'
-versions are told. Imports are read from the source (also those inside functions); what is imported
-by a computed name is not seen.
+the rest of its package, other folders on Python's path. Of installed code, the versions of the
+distributions count. Imports are read from the source (also those inside functions); what is
+imported by a computed name is not seen.
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ class ProcessValue(Part):
 
     @property
     def disturbed(self) -> bool:
-        """Whether others disturbed it in a round, so that its value alone says nothing."""
+        """Whether other processes disturbed it in a round, so that its value alone is not used."""
         return self.round is not None and self.interference is not None
 
     @classmethod

@@ -1,7 +1,7 @@
 """What `paretune bench` measured of a device, kept under the device's fingerprint in the store.
 
-It is used as a roof: what the device can do at best. Whatever is asked for between two measured
-points is therefore answered with no less than the device has shown.
+It gives the roofline: what the device can do at best. Between two measured points the result is
+therefore never less than what the device has reached.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from paretune.core.jsontools import Json, read_json, write_json
 SCHEMA = 1
 _FOLDER = "devices"
 _CALM_BELOW = 0.1
-"""Share of the processor that others may have had while a roof was measured.
+"""Share of CPU time that other processes may have used while the figures were measured.
 
 The best of several short repetitions counts, so that a little of it does no harm."""
 
@@ -32,7 +32,7 @@ class Bandwidth:
     Attributes:
         threads: How many read.
         bytes: Size of what they read together.
-        rate: The best that was seen, in bytes a second.
+        rate: The best that was seen, in bytes per second.
     """
 
     threads: int
@@ -71,7 +71,7 @@ class DeviceProfile:
         timer_s: Smallest step of the clock that was seen, or what asking it takes.
         process_start_s: What a job's process costs from start to end.
         noise: What the noise floor was computed from: each process's median seconds, by work.
-        others: Share of the processor that other programs had while this was measured.
+        others: Share of CPU time that other programs used while this was measured.
         stolen: Share of it that the hypervisor gave to other machines.
     """
 
@@ -100,8 +100,8 @@ class DeviceProfile:
         """Return this profile with the best rates of both.
 
         What a device has shown once it can do, whatever was in its way the next time: on a shared
-        machine the memory's bandwidth differs by half from one minute to another. A roof taken in a
-        slow minute would rule out what is feasible.
+        machine the memory's bandwidth differs by half from one minute to another. A roofline taken
+        in a slow minute would rule out what is feasible.
         """
         reads = {(b.threads, b.bytes): b for b in earlier.bandwidth}
         products = {(a.kind, a.threads, a.rows): a for a in earlier.arithmetic}
@@ -126,7 +126,7 @@ class DeviceProfile:
             bytes: Size of the working set.
 
         Returns:
-            Bytes a second; None if nothing was measured.
+            Bytes per second; None if nothing was measured.
         """
         roof = self._roof(threads)
         if not roof:
@@ -254,5 +254,5 @@ def profile_file(store_root: Path, fingerprint: str) -> Path:
 
 
 def _next_count(measured: Sequence[int], threads: int) -> int:
-    """Return the smallest thread count that was measured and is no smaller than the one wanted."""
+    """Return the smallest thread count that was measured and is at least the one wanted."""
     return min((count for count in measured if count >= threads), default=max(measured, default=0))

@@ -2,7 +2,7 @@
 
 The same module comes from several distributions: ``onnxruntime`` from ``onnxruntime``,
 ``onnxruntime-gpu``, ``-directml``, ``-openvino`` or a nightly. A name in a list of packages stands
-for its module: the versions of all that bring it are told.
+for its module: the versions of all that bring it count.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How a worker ended that gave no answer: in words, and whether the cause lay outside of it."""
+"""How a worker ended that gave no answer: as text, and whether the cause lay outside of it."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ _OWN = frozenset(
 def explain_exit(
     code: int | None, peak_memory: int, *, oom_killer_ran: bool
 ) -> tuple[JobStatus, str]:
-    """Put in words how a worker ended that gave no answer.
+    """Return how a worker ended that gave no answer, as text.
 
     Args:
-        code: Its exit code, negative for a signal; None if nobody knows.
+        code: Its exit code, negative for a signal; None if it is unknown.
         peak_memory: The largest memory of its tree that was seen, in bytes.
         oom_killer_ran: True if the kernel has killed some process for memory meanwhile.
     """

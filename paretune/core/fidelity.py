@@ -6,11 +6,12 @@ distribution of the next token is taken after each token of a few sequences:
 - ``kl_per_token``: the mean Kullback-Leibler divergence, source || build, in nats.
 - ``top1_agreement``: the share of tokens after which both find the same token likeliest.
 
-A divergence alone says little: of a model that is nearly certain, or that knows nothing, each nat
-weighs differently. The bound is therefore on its ratio to what the source's own predictions depend
-on the text at all: the mean divergence of each of them from their mean (the mutual information of
-text and prediction). A ratio of one is a build that says no more of this text than one that ignores
-it. ``benchmarks/fidelity.py`` shows good and broken builds on both sides of each bound.
+A divergence alone does not show whether a build is good: for a model that is nearly certain, and
+for one that is nearly random, a nat weighs differently. The bound is therefore on its ratio to how
+much the source's own predictions depend on the text at all: the mean divergence of each of them
+from their mean (the mutual information of text and prediction). A build with a ratio of one
+predicts this text no better than one that ignores it. ``benchmarks/fidelity.py`` shows good and
+broken builds on both sides of each bound.
 """
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ class Compared:
         return not self.ratio <= bound(fidelity, provider)
 
     def shown(self) -> str:
-        """Return both figures in words."""
+        """Return both figures as text."""
         return (
             f"{KL} {self.kl:.3g} ({self.ratio:.2g} of what its predictions depend on the text), "
             f"{TOP1} {self.top1:.3g}"
@@ -132,7 +133,7 @@ class Verdict:
         compared: The figures; None: it was not compared, and `reason` says why.
         reason: Why it was not compared, or why the build is not what it was built from.
         valid: False: it computes something else.
-        beside: What else was found: of the sketch, what could not be looked at.
+        beside: What else was found: of the sketch, what could not be compared.
     """
 
     compared: Mapping[str, Any] | None

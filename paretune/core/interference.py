@@ -49,11 +49,11 @@ class Counters:
 
 @dataclass(frozen=True)
 class Interference:
-    """What others took of the processor, as shares of all of it (0 to 1).
+    """CPU time used by others, as shares of all CPU time (0 to 1).
 
     Attributes:
-        others: Taken by other programs on this machine.
-        stolen: Taken by other machines on the same hardware.
+        others: Used by other programs on this machine.
+        stolen: Used by other machines on the same hardware.
     """
 
     others: float = 0.0
@@ -71,7 +71,7 @@ class Interference:
         return left < wanted * (1 - _TOLERATED)
 
     def noted(self, measured: Mapping[str, Measurement]) -> dict[str, Measurement]:
-        """Return measurements, by metric, that say what others took while they were made."""
+        """Return measurements, by metric, with the CPU time that others used meanwhile."""
         taken = CpuTaken(self.others, self.stolen)
         return {name: m.noting(interference=taken) for name, m in measured.items()}
 
@@ -81,7 +81,7 @@ class Interference:
 
 
 def between(before: Counters, after: Counters) -> Interference:
-    """Return what others took between two readings of the counters."""
+    """Return the CPU time that others used between two readings of the counters."""
     whole = (after.at - before.at) * after.processors
     if whole <= 0:
         return Interference()
@@ -155,7 +155,7 @@ class Watch:
 
     @property
     def seen(self) -> Interference:
-        """What others took: of the whole watch once it has ended, else up to now."""
+        """CPU time used by others: of the whole watch once it has ended, else up to now."""
         if self._seen is not None:
             return self._seen
         return between(self._before, counters(self._pid))
@@ -167,7 +167,7 @@ class Watch:
 
 @contextmanager
 def watching(pid: int | None = None) -> Iterator[Watch]:
-    """Watch what others take of the processor while the block runs.
+    """Watch the CPU time that others use while the block runs.
 
     Args:
         pid: The process whose tree does the work that is timed (a fork server); None: this

@@ -60,7 +60,7 @@ class _State:
 
 
 def install() -> None:
-    """Take the signals over, but those that whoever started the process has turned off."""
+    """Handle the signals, except those that the parent process has turned off."""
     if _State.installed:
         return
     try:
@@ -157,7 +157,7 @@ def _imports(frame: "FrameType | None") -> bool:
 
 
 def _unraisable(unraisable: "sys.UnraisableHookArgs") -> None:
-    """Raise an interrupt anew that came where nothing can be raised: in a destructor, say."""
+    """Raise an interrupt again that came where nothing can be raised: in a destructor, say."""
     kind = unraisable.exc_type
     if came() and kind is not None and issubclass(kind, KeyboardInterrupt):
         if _ALARM is not None:

@@ -173,7 +173,7 @@ class Measure(_Task):
         params: Its parameters, as configured.
         rung: How much is measured.
         seconds: About how long it samples; None: as long as the evaluator needs.
-        examples: How many examples it looks at; None: all.
+        examples: How many examples it uses; None: all.
         block: Whether it is one of several processes whose measurements are pooled or compared.
         previous: What the rung before measured, by metric.
         data: The data sets (``DataCatalog.to_json()``); ``root`` is where relative paths start.
@@ -308,14 +308,14 @@ class JobResult:
     Attributes:
         status: How it ended.
         value: If ``ok``: a `BuildResult`, a list of `Measurement`, or JSON, as the task says.
-        reason: Why not, in words: exception type and message, signal's name, the limit hit.
+        reason: Why not, as text: exception type and message, signal's name, the limit hit.
         seconds: Wall time.
         peak_memory: Largest resident size seen of the process tree, in bytes.
         transient: True if the cause lay outside of the job (the disk was full, others held the
             memory, something killed it): the same job may end otherwise another time.
         limits: What was in force, the target's own limit of memory included.
         interference: CPU time that other processes used meanwhile, where the job ran; None: the
-            job ran on this machine, and whoever needs it watches here.
+            job ran on this machine, and the parent watches it here.
     """
 
     status: JobStatus

@@ -159,7 +159,7 @@ def parse_json(text: str, *, unique: bool = False) -> Json:
         unique: Refuse an object that has a key twice; else the last one counts.
 
     Raises:
-        ValueError: It is no JSON, nests deeper than `MAX_DEPTH`, or holds half a character.
+        ValueError: It is not JSON, nests deeper than `MAX_DEPTH`, or holds half a character.
     """
     try:
         value = json.loads(text, object_pairs_hook=_unique if unique else None)

@@ -29,7 +29,7 @@ class MetricSpec:
         name: The metric's name, the same everywhere (``accuracy``, ``decode_ms_p50``, ...).
         unit: ``fraction``, ``ms``, ``tokens/s``, ``MB`` (10^6 bytes), ``s``, ...
         direction: Which way is better.
-        device: True if the value depends on the device and the run-time settings.
+        device: True if the value depends on the device and the runtime settings.
     """
 
     name: str

@@ -1,8 +1,8 @@
-"""What the surroundings refuse, put in words: a full disk, a missing permission, too few handles.
+"""Errors of the operating system as messages: a full disk, a missing permission, too few handles.
 
-An `OSError` that reaches the command line is the surroundings' doing in nearly all cases, and not a
-bug of ours: it is told with the path and the reason. What only a mistake in the code can bring
-about (a descriptor that was closed, say) stays one.
+An `OSError` that reaches the command line is nearly always caused by the environment and is not a
+bug: it is reported with the path and the reason. An error that only a mistake in the code can cause
+(a descriptor that was closed, say) is reported as a bug.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ _NOTHING_LEFT = frozenset({*_FULL, errno.EMFILE, errno.ENFILE, errno.ENOMEM, err
 
 
 def explained(error: BaseException) -> ParetuneError | None:
-    """Return what the surroundings refused, as an error to end with; None: a mistake of ours.
+    """Return the error to end with if the environment caused it; None: a bug of ours.
 
     Args:
         error: What escaped from a command.

@@ -205,7 +205,7 @@ def read(line: bytes) -> Message:
     """Read a line of the conversation.
 
     Raises:
-        UsageError: It is no message of this version.
+        UsageError: It is not a message of this version.
     """
     try:
         fields = json.loads(line)

@@ -65,15 +65,15 @@ class TrialResult:
         candidate: What was tried.
         kind: How it ended.
         rung: The last rung that was finished, or at which it was stopped.
-        reason: Why, in words; None for ``ok``.
+        reason: Why, as text; None for ``ok``.
         constraint: Text of the constraint that stopped it early, if one did.
         duplicate_of: Id of the candidate with the same artifact and settings.
         measurements: By metric name, each from its last rung.
         artifact: Digest of the built model, if it was built.
         seconds: What each step cost.
         ran_job: Whether any job ran (what counts as a trial).
-        transient: True if the cause of the end lay outside of the candidate: it is no fact about
-            it, and it is tried again when the search goes on.
+        transient: True if the cause of the end lay outside of the candidate: it does not
+            characterize it, and it is tried again when the search goes on.
         limit: For ``timeout`` and ``out_of_memory``: the limit that it met, as ``{"seconds": ...}``
             or ``{"memory": bytes}``. It is tried again where that limit has grown.
         wall_s: Wall seconds that it adds to the study's time, where it ran beside other trials;

@@ -41,7 +41,7 @@ class Interleaves(Protocol):
     def interleave(
         self, jobs: Sequence[Job], order: random.Random, seconds: float | None = None
     ) -> list[JobResult]:
-        """Run `Measure` jobs in turns (see `paretune.targets.interleave.interleave`)."""
+        """Run `Measure` jobs interleaved (see `paretune.targets.interleave.interleave`)."""
 
 
 @runtime_checkable

@@ -39,7 +39,7 @@ class Traffic:
         bytes_per_token: Read for each decoded token: every matrix, the cache of the tokens before
             it; of an embedding that is a matrix of its own one row, which is left out.
         operations_per_prompt_token: Multiplications and additions for each token of a prompt.
-        operations_per_prompt: Those done once a prompt: the head, for its last token.
+        operations_per_prompt: Those done once per prompt: the head, for its last token.
         arithmetic: What they are done in: ``fp32`` where the weights are; None: a kernel may round
             what it multiplies to int8, so the faster of the two counts.
     """

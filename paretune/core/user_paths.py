@@ -12,10 +12,10 @@ from paretune.core.os_errors import readable
 def expanded(text: str) -> str:
     """Return a path with ``~`` and ``~user`` at its beginning as that home folder.
 
-    A name such as ``~draft``, where nobody is called so, stays as it is.
+    A name such as ``~draft``, where no user has this name, stays as it is.
 
     Raises:
-        UsageError: ``~`` is meant, and nobody knows where that is.
+        UsageError: ``~`` is meant, and there is no home folder.
     """
     if not text.startswith("~"):
         return text
@@ -82,7 +82,7 @@ def refuse_model_folder(model: Path, study: Path, store: Path) -> None:
 
 
 def home_cache() -> Path | None:
-    """Return the user's cache folder; None where nobody knows of one."""
+    """Return the user's cache folder; None where there is none."""
     named = os.environ.get("XDG_CACHE_HOME", "")
     if os.path.isabs(named):  # the specification has relative ones ignored
         return Path(named)

@@ -53,7 +53,7 @@ class Scores(Tokenizes, Protocol):
     """A loaded model that gives logits."""
 
     def begin(self, ids: Sequence[int], room: int) -> Logits:
-        """Start anew with a prompt.
+        """Start again with a prompt.
 
         Args:
             ids: Token ids of the prompt.
@@ -215,7 +215,7 @@ class Runtime(ABC):
         """
 
     def smoke(self, model: Model, session: Any) -> dict[str, Json]:
-        """Run a loaded model on a little input; returns what came out.
+        """Run a loaded model on a little input; returns the output.
 
         Raises:
             InvalidArtifactError: It generates nothing, or no tokens of its own.

@@ -174,7 +174,7 @@ class GenaiSession:
         return self.adapters.apply(self._og.Generator(self.model, params))
 
     def begin(self, ids: Sequence[int], room: int) -> Logits:
-        """Start anew with a prompt; returns the logits after it."""
+        """Start again with a prompt; returns the logits after it."""
         try:
             self._generator = self._new_generator(len(ids) + room)
             self._generator.append_tokens(list(ids))
@@ -227,7 +227,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when the run-time is imported
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when the runtime is imported
 import onnxruntime_genai as og
 
 here = Path(__file__).resolve().parent

@@ -57,7 +57,7 @@ def read_adapters(folder: Path) -> Adapters | None:
     for name, path in files.items():
         if not path.resolve().is_relative_to(root) or not path.is_file():
             raise UsageError(
-                f"{file}: adapter {name!r}: {listed[name]!r} is no file in the model's folder",
+                f"{file}: adapter {name!r}: {listed[name]!r} is not a file in the model's folder",
                 hint="An adapter lies in the folder of its model.",
             )
     if active is not None and active not in files:

@@ -56,7 +56,7 @@ def quickest_products(gain: Callable[[], float] | None = None) -> Iterator[bool]
 def one_dnn_gain() -> float:
     """Return how many times as fast as PyTorch's own choice oneDNN multiplies; takes about 50 ms.
 
-    The two take turns, and of each ratio's the median counts: what disturbs one disturbs both.
+    The two are interleaved, and the median of the ratios counts: a disturbance affects both.
     """
     import torch
 

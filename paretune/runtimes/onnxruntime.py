@@ -41,7 +41,7 @@ _TYPES = {
     },
 }
 _SIZES = (1, 8, 224)
-"""Tried in turn for a dimension of any size: some networks need a smallest one."""
+"""Tried one after another for a dimension of any size: some networks need a smallest one."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class OnnxruntimeRuntime(Runtime):
         return load_s
 
     def smoke(self, model: Model, session: Any) -> dict[str, Json]:
-        """Run a network on made-up arrays; returns the shapes of what came out.
+        """Run a network on made-up arrays; returns the shapes of the outputs.
 
         Sizes that fit are not known where a dimension has none: where no size that is tried runs,
         it counts that the network loads, and ``outputs`` is null.
@@ -186,7 +186,7 @@ def _made_up(session: OnnxruntimeSession) -> Iterator[dict[str, Any]]:
     unknown = [f"{name} ({kind})" for name, (kind, _) in session.inputs.items() if "(" in kind]
     if unknown:
         raise InvalidArtifactError(
-            f"loads, but takes what is no array of numbers: {', '.join(unknown)}"
+            f"loads, but takes what is not an array of numbers: {', '.join(unknown)}"
         )
     for size in _SIZES:
         yield {
@@ -210,7 +210,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when the run-time is imported
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when the runtime is imported
 import numpy as np
 import onnxruntime as ort
 

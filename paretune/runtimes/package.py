@@ -1,4 +1,4 @@
-"""The deployable folder: a built model with its run-time settings written in.
+"""The deployable folder: a built model with its runtime settings written in.
 
 What is measured is what is shipped: evaluators are given the folder that `lay_out` makes.
 """

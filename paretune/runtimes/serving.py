@@ -123,7 +123,7 @@ def load_session(
 
 
 def check_folder(model: Model) -> None:
-    """Look at what the files of a model name, before a runtime opens them.
+    """Check what the files of a model name, before a runtime opens them.
 
     Raises:
         InvalidArtifactError: One names a file outside of its folder, or there are no weights.

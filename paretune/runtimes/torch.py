@@ -135,7 +135,7 @@ class TorchSession:
         return out.logits[0].float().cpu().numpy()
 
     def begin(self, ids: Sequence[int], room: int) -> Logits:
-        """Start anew with a prompt; returns the logits after it."""
+        """Start again with a prompt; returns the logits after it."""
         del room
         self._cache = None
         return self._forward(ids, last=True)[-1]

@@ -142,9 +142,12 @@ def test_an_adapter_without_its_base(bench: Bench, tmp_path: Path) -> None:
     ("content", "told"),
     [
         ("[]", "not a list of adapters"),
-        ('{"active": "a", "adapters": {"a": "../outside"}}', "is no file in the model's folder"),
-        ('{"active": "a", "adapters": {"a": "/etc/passwd"}}', "is no file in the model's folder"),
-        ('{"active": "a", "adapters": {"a": "absent"}}', "is no file in the model's folder"),
+        ('{"active": "a", "adapters": {"a": "../outside"}}', "is not a file in the model's folder"),
+        (
+            '{"active": "a", "adapters": {"a": "/etc/passwd"}}',
+            "is not a file in the model's folder",
+        ),
+        ('{"active": "a", "adapters": {"a": "absent"}}', "is not a file in the model's folder"),
         ('{"active": "b", "adapters": {}}', "'b' is not listed"),
     ],
 )
