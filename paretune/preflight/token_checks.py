@@ -16,6 +16,7 @@ from paretune.core.errors import DataError, ParetuneError, PassError, UsageError
 from paretune.core.job import Call, Job, JobStatus, Limits
 from paretune.core.jsontools import Json, canonical
 from paretune.data.rows import rows_told
+from paretune.preflight.label_tokens import check_labels
 from paretune.preflight.rows_too_long import ParameterTooLargeError, RowsTooLongError, all_of
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 _LOOKED_AT = 10_000
 _LIMITS = Limits(seconds=900.0)
-_LABELS_SHOWN = 3
 _PROMPTS_RENDERED = 100
 
 
@@ -253,7 +253,7 @@ class _Look:
         labels = tuple(params.get("labels") or dataset.labels)
         ids = [encoder.answer(dataset.examples[0], label) for label in labels]
         ended = bool(encoder.answer(dataset.examples[0], ""))
-        yield from _tell_labels(ref, labels, ids, ended)
+        yield from check_labels(ref, labels, ids, ended)
         room = room_for_prompt(self.most, ids)
         if room is not None and room < 1:
             label, most = max(zip(labels, map(len, ids), strict=True), key=lambda one: one[1])
@@ -378,53 +378,6 @@ def _refuse_empty(encoder: ExampleEncoder, dataset: Dataset, ref: str) -> None:
             "model's tokenizer puts no token before a text: the model needs at least one token "
             "before an answer",
             hint="Give the row a prompt, remove it, or add fixed text to the prompt template.",
-        )
-
-
-def _tell_labels(
-    ref: str, labels: Sequence[str], ids: Sequence[Sequence[int]], ended: bool
-) -> Iterator[str]:
-    """Yield notes on the tokens of labels.
-
-    Raises:
-        DataError: A label has none, two have the same, or one can never be chosen.
-    """
-    known: dict[tuple[int, ...], str] = {}
-    for label, tokens in zip(labels, ids, strict=True):
-        if not tokens or (ended and len(tokens) < 2):
-            raise DataError(
-                f"{ref}: the label {label!r} has no token in the model's vocabulary",
-                hint="Write the label with other characters.",
-            )
-        other = known.setdefault(tuple(tokens), label)
-        if other != label:
-            raise DataError(
-                f"{ref}: the labels {other!r} and {label!r} are the same tokens: no model can "
-                "distinguish them",
-                hint="Change one of them.",
-            )
-    if ended:
-        return
-    pairs = [
-        (short, long)
-        for short, first in zip(labels, ids, strict=True)
-        for long, second in zip(labels, ids, strict=True)
-        if len(first) < len(second) and list(second[: len(first)]) == list(first)
-    ]
-    if pairs:
-        short, long = pairs[0]
-        more = f" ({len(pairs)} such pairs)" if len(pairs) > 1 else ""
-        raise DataError(
-            f"{ref}: the tokens of the label {short!r} are the beginning of those of {long!r}, "
-            f"and the model has no end token: {long!r} can never be chosen{more}",
-            hint="Set eos_token in tokenizer_config.json, or use labels none of which is the "
-            "beginning of another.",
-        )
-    begins = [f"{a!r} of {b!r}" for a in labels for b in labels if a != b and b.startswith(a)]
-    if begins:
-        yield (
-            f"{ref}: the model has no end token, and a label is the beginning of another "
-            f"({', '.join(begins[:_LABELS_SHOWN])}): the longer one tends to get a lower score"
         )
 
 
