@@ -50,6 +50,7 @@ class FullTrials:
             self._open.add(event.trial.candidate.digest)
             return
         result = event.result
+        self._open.discard(result.candidate.digest)
         self.proposer.tell(result.candidate, result, violations=event.violations)
 
 

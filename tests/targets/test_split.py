@@ -14,8 +14,9 @@ from fake_study import search, write_fake_study
 
 from paretune.core.device import TargetInfo
 from paretune.core.job import Job, JobResult, JobStatus
+from paretune.core.jsontools import read_json
 from paretune.core.target import Interleaves, Target, builds_apart
-from paretune.study.results import SCHEMA_FILE, read_results
+from paretune.study.results import SCHEMA_FILE
 from paretune.targets.launchers.local import LocalTarget
 from paretune.targets.split import SplitTarget, builder_of, measurer_of
 
@@ -68,7 +69,7 @@ def test_a_search_builds_on_one_and_measures_on_the_other(tmp_path: Path) -> Non
     assert "build" in build.kinds
     assert set(build.kinds) <= {"build", "call"}
     assert set(board.kinds) == {"measure"}
-    results = read_results(found.study / "results.json")
+    results = read_json(found.study / "results.json")
     assert results["device"]["name"] == "board"
     assert json.loads((found.study / "device.json").read_text())["name"] == "board"
     identity = json.loads((found.study / "identity.json").read_text())
@@ -78,7 +79,7 @@ def test_a_search_builds_on_one_and_measures_on_the_other(tmp_path: Path) -> Non
 def test_results_hold_each_device(tmp_path: Path) -> None:
     config = write_fake_study(tmp_path, {"x": [1, 2]})
     found = search(config, target=SplitTarget(Noting("here"), Noting("board")))
-    results = read_results(found.study / "results.json")
+    results = read_json(found.study / "results.json")
     assert json.loads(SCHEMA_FILE.read_text())["properties"]["devices"]
     (device,) = results["devices"].values()
     assert list(results["devices"]) == ["board"]
