@@ -1,9 +1,11 @@
+import os
 from collections.abc import Iterator
 
 import psutil
 import pytest
 
 from paretune.targets.launchers.local import LocalTarget
+from tests.targets.sshd import Sshd, start
 
 
 @pytest.fixture
@@ -13,3 +15,18 @@ def target() -> Iterator[LocalTarget]:
     with LocalTarget(preload=False) as made:
         yield made
     assert set(psutil.Process().children(recursive=True)) <= before, "a process stayed behind"
+
+
+@pytest.fixture(scope="session")
+def one_sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
+    """An sshd of these tests' own (`tests/targets/sshd.py`)."""
+    started = start(tmp_path_factory.mktemp("sshd"))
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+def sshd(one_sshd: Sshd, monkeypatch: pytest.MonkeyPatch) -> Sshd:
+    """It, with the ``ssh`` that knows it first on the PATH."""
+    monkeypatch.setenv("PATH", f"{one_sshd.client}:{os.environ['PATH']}")
+    return one_sshd

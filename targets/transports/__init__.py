@@ -1,0 +1,1 @@
+"""Transports: how files reach the machine that measures."""

@@ -1,0 +1,217 @@
+"""Commands and files over ssh: the system's OpenSSH client, with the user's own configuration.
+
+Nothing is asked at the terminal (``BatchMode``): keys, host keys, jumps and ports are the business
+of ``~/.ssh/config``. The agent's connection is the master of all others (``ControlPath`` in a
+private folder), so that sending files does not log in again; it ends with that connection.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import tempfile
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from paretune.core.errors import TransientError, UsageError
+from paretune.core.job import Job
+from paretune.core.stamps import Stamped
+from paretune.targets.transports.files import send
+
+_FAILED = 255
+"""Status of ssh itself; all others are the command's."""
+_OPTIONS = ("BatchMode=yes", "ServerAliveInterval=15", "ServerAliveCountMax=4")
+_LONGEST_SOCKET = 80
+"""Bytes of the control socket's path; the system takes about 100, and ssh appends a suffix."""
+_REFUSALS = (
+    (
+        r"could not resolve hostname|name or service not known",
+        "ssh does not find the host",
+        "Is it in ~/.ssh/config? The command `ssh {host}` must work.",
+    ),
+    (
+        r"host key verification failed|identification has changed",
+        "its host key is unknown, or another one than before",
+        "Connect once by hand, `ssh {host}`, and compare the key.",
+    ),
+    (
+        r"permission denied|too many authentication failures|no supported authentication",
+        "it refuses this user's key",
+        "The command `ssh -o BatchMode=yes {host} true` must work without a password; `ssh-copy-id "
+        "{host}` puts the key there.",
+    ),
+    (
+        r"bad configuration option|terminating, \d+ bad config",
+        "ssh does not accept its configuration",
+        "Correct ~/.ssh/config.",
+    ),
+    (
+        "",
+        "it cannot be reached",
+        "Is it switched on, and is an sshd running there? Try `ssh {host}`.",
+    ),
+)
+
+
+class SshHost:
+    """A host that commands are run on.
+
+    Args:
+        host: As ssh takes it.
+        program: The ssh client.
+    """
+
+    def __init__(self, host: str, program: str = "ssh") -> None:
+        self.host = host
+        self._program = program
+        self._control = tempfile.TemporaryDirectory(prefix="paretune-ssh-")
+        socket = str(Path(self._control.name, "s"))
+        self._socket = socket if len(socket.encode()) <= _LONGEST_SOCKET else "none"
+
+    def command(self, *remote: str, master: bool = False) -> list[str]:
+        """Return the command that runs a command there.
+
+        Args:
+            remote: It and its arguments, which no shell changes.
+            master: Whether later connections may use this one's.
+        """
+        sharing = "yes" if master and self._socket != "none" else "no"
+        options = (*_OPTIONS, f"ControlMaster={sharing}", f"ControlPath={self._socket}")
+        switches = [part for option in options for part in ("-o", option)]
+        return [self._program, "-T", *switches, "--", self.host, shlex.join(remote)]
+
+    def run(self, *remote: str, given: bytes = b"", seconds: float = 120.0) -> bytes:
+        """Run a command to its end.
+
+        Args:
+            remote: It and its arguments.
+            given: Its standard input.
+            seconds: How long it may take.
+
+        Returns:
+            Its standard output.
+
+        Raises:
+            UsageError: The host cannot be reached or refuses this user, or the command failed.
+        """
+        try:
+            done = subprocess.run(
+                self.command(*remote),
+                input=given,
+                capture_output=True,
+                timeout=seconds,
+                check=False,
+                start_new_session=True,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise UsageError(
+                f"{self.host}: no answer within {seconds:.0f} s", hint=f"Try `ssh {self.host}`."
+            ) from error
+        except OSError as error:
+            raise UsageError(
+                f"{self._program} cannot be started: {error.strerror}",
+                hint="Install the OpenSSH client.",
+            ) from error
+        if done.returncode == _FAILED:
+            raise self.refusal(done.stderr.decode(errors="replace"))
+        if done.returncode != 0:
+            raise CommandError(remote[0], done.returncode, done.stderr.decode(errors="replace"))
+        return done.stdout
+
+    def refusal(self, said: str) -> UsageError:
+        """Return the error that says why ssh did not connect.
+
+        Args:
+            said: What ssh wrote to its standard error.
+        """
+        last = (said.strip().splitlines() or ["no reason was given"])[-1]
+        _, what, hint = next(each for each in _REFUSALS if re.search(each[0], said, re.IGNORECASE))
+        return UsageError(f"{self.host}: {what} ({last})", hint=hint.format(host=self.host))
+
+    def close(self) -> None:
+        """Remove the private folder."""
+        self._control.cleanup()
+
+
+class CommandError(UsageError):
+    """A command on the far side failed.
+
+    Attributes:
+        status: Its exit status; 126 and 127: it cannot be run, or is not there.
+        said: What it wrote to its standard error.
+    """
+
+    def __init__(self, program: str, status: int, said: str) -> None:
+        last = (said.strip().splitlines() or [f"exit status {status}"])[-1]
+        super().__init__(f"{program}: {last}")
+        self.status = status
+        self.said = said
+
+
+class SshTransport:
+    """Brings files into the file store of a host.
+
+    Args:
+        host: Where to.
+        receive: The command that receives them there (`paretune.targets.transports.receive`).
+
+    Attributes:
+        files: How many files were sent.
+        bytes: How many bytes they have.
+    """
+
+    def __init__(self, host: SshHost, receive: Sequence[str]) -> None:
+        self._host, self._receive = host, tuple(receive)
+        self._lock = threading.Lock()
+        self._sending: subprocess.Popen[bytes] | None = None
+        self._closed = False
+        self.files = 0
+        self.bytes = 0
+
+    def bring(self, job: Job, digests: Sequence[str]) -> None:
+        """Send the files of a job that the far side does not have.
+
+        Raises:
+            TransientError: The connection broke off, or the far side could not take them.
+        """
+        from paretune.targets.transports.tasks import files_of
+
+        known = files_of(job.task)
+        with self._lock:  # two jobs that need the same file: one sends it
+            self._send([known[digest] for digest in digests if digest in known])
+
+    def _send(self, files: Sequence[Stamped]) -> None:
+        with tempfile.TemporaryFile() as errors:
+            process = subprocess.Popen(
+                self._host.command(*self._receive),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                start_new_session=True,
+            )
+            self._sending = process
+            if self._closed:
+                process.kill()
+            assert process.stdin is not None
+            sent, broken = 0, None
+            try:
+                with process.stdin:
+                    sent = send(files, process.stdin)
+            except OSError as error:  # what the far side said is a better reason
+                broken = error
+            status = process.wait()
+            errors.seek(0)
+            said = errors.read().decode(errors="replace").strip()
+        if status != 0 or broken is not None:
+            last = (said.splitlines() or [str(broken or f"exit status {status}")])[-1]
+            raise TransientError(f"files could not be sent to {self._host.host}: {last}")
+        self.files += len(files)
+        self.bytes += sent
+
+    def close(self) -> None:
+        """End what is being sent."""
+        self._closed = True
+        if self._sending is not None and self._sending.poll() is None:
+            self._sending.kill()

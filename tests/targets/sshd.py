@@ -1,0 +1,126 @@
+"""An sshd of a test's own on a loopback port, with keys and a configuration of its own.
+
+The host is called ``board``. The configuration reaches the ssh client by a program ``ssh`` in front
+of the system's on the PATH, because OpenSSH takes the home folder from the user database.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import shutil
+import socket
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+_STARTS_WITHIN_S = 60.0
+
+
+@dataclass
+class Sshd:
+    """A running sshd.
+
+    Attributes:
+        folder: Its files.
+        process: It.
+        client: The folder of the ``ssh`` that knows it.
+        home: The home folder of whoever logs in.
+    """
+
+    folder: Path
+    process: subprocess.Popen[bytes]
+    client: Path
+    home: Path
+
+    def connections(self) -> list[psutil.Process]:
+        """Return the processes that serve a connection each."""
+        return psutil.Process(self.process.pid).children()
+
+    def cut(self) -> None:
+        """Kill every connection, with the programs that run through it."""
+        for connection in self.connections():
+            for process in (connection, *connection.children(recursive=True)):
+                if process.is_running():
+                    process.kill()
+
+    def stop(self) -> None:
+        """End it, and its connections."""
+        self.cut()
+        self.process.kill()
+        self.process.wait()
+
+
+def required(program: str) -> str:
+    """Return a program's path; without it, the test is skipped, or fails where CI is set."""
+    found = shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+    if found is not None:
+        return found
+    reason = f"{program} is not installed (Debian: openssh-server, openssh-client)"
+    if os.environ.get("CI", "").lower() == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def start(folder: Path) -> Sshd:
+    """Start an sshd that lets this user in by a key."""
+    server, client, keygen = required("sshd"), required("ssh"), required("ssh-keygen")
+    home = folder / "home"
+    home.mkdir(parents=True)
+    for key in ("host", "client", "stranger"):
+        subprocess.run(
+            [keygen, "-q", "-t", "ed25519", "-N", "", "-f", str(folder / key)], check=True
+        )
+    shutil.copyfile(folder / "client.pub", folder / "authorized")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    (folder / "sshd_config").write_text(
+        f"ListenAddress 127.0.0.1:{port}\n"
+        f"HostKey {folder}/host\n"
+        f"AuthorizedKeysFile {folder}/authorized\n"
+        f"PidFile {folder}/pid\n"
+        "StrictModes no\nUsePAM no\nPasswordAuthentication no\nPermitRootLogin yes\n"
+        "KbdInteractiveAuthentication no\nMaxStartups 100\n"
+        f"SetEnv HOME={home} XDG_CACHE_HOME={home}/.cache\n"
+    )
+    host_key = (folder / "host.pub").read_text().split()[:2]
+    (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {' '.join(host_key)}\n")
+    (folder / "ssh_config").write_text(
+        f"Host board board-*\n  HostName 127.0.0.1\n  Port {port}\n  User {getpass.getuser()}\n"
+        f"  IdentitiesOnly yes\n  IdentityAgent none\n  StrictHostKeyChecking yes\n"
+        "  GlobalKnownHostsFile /dev/null\n"
+        f"Host board board-no-port\n  IdentityFile {folder}/client\n"
+        f"  UserKnownHostsFile {folder}/known_hosts\n"
+        f"Host board-stranger\n  IdentityFile {folder}/stranger\n"
+        f"  UserKnownHostsFile {folder}/known_hosts\n"
+        f"Host board-unknown\n  IdentityFile {folder}/client\n  UserKnownHostsFile /dev/null\n"
+    )
+    programs = folder / "bin"
+    programs.mkdir()
+    (programs / "ssh").write_text(f'#!/bin/sh\nexec {client} -F {folder}/ssh_config "$@"\n')
+    (programs / "ssh").chmod(0o755)
+    if os.getuid() == 0:  # its privilege separation needs this folder
+        Path("/run/sshd").mkdir(parents=True, exist_ok=True)
+    with open(folder / "log", "wb") as log:
+        process = subprocess.Popen(
+            [server, "-D", "-e", "-f", str(folder / "sshd_config")], stderr=log, stdout=log
+        )
+    _wait_for(port, process, folder / "log")
+    return Sshd(folder, process, programs, home)
+
+
+def _wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    end = time.monotonic() + _STARTS_WITHIN_S
+    while time.monotonic() < end:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1.0).close()
+            return
+        except OSError:
+            assert process.poll() is None, log.read_text()
+            time.sleep(0.02)
+    raise AssertionError(f"sshd did not start: {log.read_text()}")
