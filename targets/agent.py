@@ -14,7 +14,7 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -24,13 +24,15 @@ from typing import Any, BinaryIO
 
 from paretune import __version__
 from paretune.core import protocol
-from paretune.core.errors import ParetuneError
+from paretune.core.errors import ParetuneError, TransientError
 from paretune.core.interference import Watch
-from paretune.core.job import Job, JobResult, JobStatus, Measure, task_from_json
+from paretune.core.job import Job, JobResult, JobStatus, Measure, Task, task_from_json
 from paretune.core.protocol import Message
 from paretune.registry import BUILTIN, entries, find, names
 from paretune.targets.interleave import ClosedError, SocketParticipant, Word
 from paretune.targets.launchers.local import LocalTarget
+from paretune.targets.transports.arrivals import Arrivals, CancelledError
+from paretune.targets.transports.files import FileStore
 
 _LOG_KEEPS = 1 << 20
 _HEAR_S = 0.5
@@ -59,6 +61,7 @@ class Agent:
         self._lock = threading.Lock()
         self._target: LocalTarget | None = None
         self._running: dict[int, _Running] = {}
+        self._arrivals: Arrivals | None = None
 
     def serve(self) -> None:
         """Answer until the channel closes; no process of a job is left then."""
@@ -73,21 +76,22 @@ class Agent:
         if isinstance(message, protocol.Hello):
             self._describe(message)
         elif isinstance(message, protocol.Run):
-            try:
+            if self._arrivals is None:
                 self._run(message)
-            except ParetuneError as error:
-                result = JobResult(JobStatus.FAILED, None, str(error))
-                self._say(_result(message.id, result, None, ""))
+            else:
+                self._arrivals.expect(message.id)
+                threading.Thread(target=self._run, args=(message,), daemon=True).start()
+        elif isinstance(message, protocol.Have) and self._arrivals is not None:
+            self._arrivals.have(message.id, message.reason)
         elif isinstance(message, protocol.Go):
             running = self._running.get(message.id)
             if running is not None and running.seat is not None:
                 with contextlib.suppress(ClosedError):  # its result says so
                     running.seat.go()
         elif isinstance(message, protocol.Cancel) and self._target is not None:
-            with self._lock:
-                futures = [r.future for n, r in self._running.items() if message.id in (None, n)]
-            for future in futures:
-                self._target.cancel(future)
+            if self._arrivals is not None:
+                self._arrivals.cancel(message.id)
+            self._cancel(message.id)
 
     def _describe(self, hello: protocol.Hello) -> None:
         if self._target is None:
@@ -95,6 +99,8 @@ class Agent:
                 hello.store, allow_network=hello.permissions.network, preload=hello.preload
             )
             self._target.warm_up()
+            if not hello.shared and hello.store is not None:
+                self._arrivals = Arrivals(FileStore(hello.store), self._need)
         described = protocol.Described(
             protocol=protocol.VERSION,
             version=__version__,
@@ -104,17 +110,47 @@ class Agent:
         )
         self._say(described)
 
+    def _need(self, id: int, digests: Sequence[str]) -> None:
+        self._say(protocol.Need(id, tuple(digests)))
+
     def _run(self, message: protocol.Run) -> None:
+        """Start a job, once its files are there; what prevents that is its result."""
+        try:
+            with ExitStack() as stack:
+                task = task_from_json(message.task)
+                if self._arrivals is not None:
+                    task = self._arrivals.fetch(message.id, task, stack)
+                self._start(message, task, stack)
+        except CancelledError as error:
+            result = JobResult(JobStatus.CANCELLED, None, str(error))
+        except (ParetuneError, OSError) as error:
+            again = isinstance(error, TransientError | OSError)
+            result = JobResult(JobStatus.FAILED, None, str(error), transient=again)
+        else:
+            return
+        finally:
+            if self._arrivals is not None and self._arrivals.forget(message.id):
+                self._cancel(message.id)
+        self._say(_result(message.id, result, None, ""))
+
+    def _cancel(self, id: int | None) -> None:
+        """End a running job; None: all of them."""
         assert self._target is not None, "a job came before hello"
-        task = task_from_json(message.task)
-        with ExitStack() as stack:
-            log = Path(stack.enter_context(tempfile.NamedTemporaryFile(delete=False)).name)
-            stack.callback(log.unlink, missing_ok=True)
-            watch = Watch(None) if isinstance(task, Measure) else None
-            job = Job(task, message.limits, log, partial(self._progress, message.id))
-            seat = self._target.begin(job, stack) if message.turns else None
-            future = self._target.submit(job) if seat is None else seat.future
-            running = _Running(future, stack.pop_all(), seat)
+        with self._lock:
+            futures = [r.future for n, r in self._running.items() if id in (None, n)]
+        for future in futures:
+            self._target.cancel(future)
+
+    def _start(self, message: protocol.Run, task: Task, stack: ExitStack) -> None:
+        assert self._target is not None, "a job came before hello"
+        with tempfile.NamedTemporaryFile(delete=False) as made:
+            log = Path(made.name)
+        stack.callback(log.unlink, missing_ok=True)
+        watch = Watch(None) if isinstance(task, Measure) else None
+        job = Job(task, message.limits, log, partial(self._progress, message.id))
+        seat = self._target.begin(job, stack) if message.turns else None
+        future = self._target.submit(job) if seat is None else seat.future
+        running = _Running(future, stack.pop_all(), seat)
         with self._lock:
             self._running[message.id] = running
         if seat is not None:

@@ -47,6 +47,7 @@ BUILTIN: dict[str, dict[str, str]] = {
     "targets": {
         "local": "paretune.targets.launchers.local:LocalTarget",
         "python": "paretune.targets.launchers.python:PythonTarget",
+        "ssh": "paretune.targets.launchers.ssh:SshTarget",
     },
     "strategies": {
         "exhaustive": "paretune.search.strategies.exhaustive:Exhaustive",

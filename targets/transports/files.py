@@ -24,7 +24,7 @@ import tarfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
-from typing import IO, BinaryIO
+from typing import IO
 
 from paretune.core.errors import TransientError, UsageError
 from paretune.core.stamps import Stamped, file_digest
@@ -73,7 +73,7 @@ class FileStore:
         path.unlink(missing_ok=True)
         return False
 
-    def receive(self, stream: BinaryIO) -> int:
+    def receive(self, stream: IO[bytes]) -> int:
         """Take over all files of a stream that `send` wrote.
 
         Returns:
@@ -146,7 +146,7 @@ class FileStore:
                 raise TransientError(f"a file that had arrived is gone ({digest[:12]})") from error
 
 
-def send(files: Iterable[Stamped], stream: BinaryIO) -> int:
+def send(files: Iterable[Stamped], stream: IO[bytes]) -> int:
     """Write files into a stream that `FileStore.receive` reads.
 
     Args:

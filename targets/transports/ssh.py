@@ -18,7 +18,8 @@ from pathlib import Path
 from paretune.core.errors import TransientError, UsageError
 from paretune.core.job import Job
 from paretune.core.stamps import Stamped
-from paretune.targets.transports.files import send
+from paretune.targets.transports.files import send as write_files
+from paretune.targets.transports.tasks import files_of
 
 _FAILED = 255
 """Status of ssh itself; all others are the command's."""
@@ -155,15 +156,16 @@ class SshTransport:
 
     Args:
         host: Where to.
-        receive: The command that receives them there (`paretune.targets.transports.receive`).
 
     Attributes:
+        receive: The command that receives them there (`paretune.targets.transports.receive`).
         files: How many files were sent.
         bytes: How many bytes they have.
     """
 
-    def __init__(self, host: SshHost, receive: Sequence[str]) -> None:
-        self._host, self._receive = host, tuple(receive)
+    def __init__(self, host: SshHost) -> None:
+        self._host = host
+        self.receive: Sequence[str] = ()
         self._lock = threading.Lock()
         self._sending: subprocess.Popen[bytes] | None = None
         self._closed = False
@@ -176,16 +178,19 @@ class SshTransport:
         Raises:
             TransientError: The connection broke off, or the far side could not take them.
         """
-        from paretune.targets.transports.tasks import files_of
-
         known = files_of(job.task)
         with self._lock:  # two jobs that need the same file: one sends it
-            self._send([known[digest] for digest in digests if digest in known])
+            self.send([known[digest] for digest in digests if digest in known])
 
-    def _send(self, files: Sequence[Stamped]) -> None:
+    def send(self, files: Sequence[Stamped]) -> None:
+        """Send files, whether the far side has them or not.
+
+        Raises:
+            TransientError: The connection broke off, or the far side could not take them.
+        """
         with tempfile.TemporaryFile() as errors:
             process = subprocess.Popen(
-                self._host.command(*self._receive),
+                self._host.command(*self.receive),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=errors,
@@ -198,7 +203,7 @@ class SshTransport:
             sent, broken = 0, None
             try:
                 with process.stdin:
-                    sent = send(files, process.stdin)
+                    sent = write_files(files, process.stdin)
             except OSError as error:  # what the far side said is a better reason
                 broken = error
             status = process.wait()

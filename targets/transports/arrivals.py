@@ -1,0 +1,85 @@
+"""The far side of a transport: it asks for the files of a task that are not there."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+
+from paretune.core.errors import ParetuneError, TransientError
+from paretune.core.job import Task
+from paretune.targets.transports.files import FileStore
+from paretune.targets.transports.tasks import files_of, localized
+
+
+class CancelledError(ParetuneError):
+    """The job was cancelled while its files were on their way."""
+
+
+class Arrivals:
+    """Waits for the files of tasks.
+
+    Args:
+        store: Where they arrive.
+        ask: Asks the parent for the files of a job, by digest.
+    """
+
+    def __init__(self, store: FileStore, ask: Callable[[int, Sequence[str]], None]) -> None:
+        self._store, self._ask = store, ask
+        self._lock = threading.Lock()
+        self._waiting: dict[int, queue.SimpleQueue[ParetuneError | None]] = {}
+
+    def expect(self, id: int) -> None:
+        """Note that `fetch` will be called for a job: from now on it can be cancelled."""
+        with self._lock:
+            self._waiting[id] = queue.SimpleQueue()
+
+    def fetch(self, id: int, task: Task, stack: ExitStack) -> Task:
+        """Return a task with paths of this machine, once all of its files are there.
+
+        Args:
+            id: The job's number, which `expect` was told.
+            task: As the parent sent it.
+            stack: Removes the job's folder when it is closed.
+
+        Raises:
+            TransientError: They did not arrive.
+            CancelledError: The job was cancelled meanwhile.
+            UsageError: A name leads out of its folder.
+        """
+        with self._lock:
+            answer = self._waiting[id]
+        missing = self._store.missing(files_of(task))
+        if missing:
+            self._ask(id, missing)
+            failed = answer.get()
+            if failed is not None:
+                raise failed
+            left = self._store.missing(missing)
+            if left:
+                raise TransientError(f"{len(left)} of {len(missing)} files did not arrive")
+        return stack.enter_context(localized(task, self._store))
+
+    def forget(self, id: int) -> bool:
+        """Forget a job that was started; returns whether it was cancelled before."""
+        with self._lock:
+            answer = self._waiting.pop(id)
+        return not answer.empty()
+
+    def have(self, id: int, reason: str | None) -> None:
+        """Take the parent's answer: the files are there, or the reason why they are not."""
+        self._answer(id, None if reason is None else TransientError(reason))
+
+    def cancel(self, id: int | None) -> None:
+        """Cancel a job that waits for its files; None: all that wait."""
+        with self._lock:
+            waiting = list(self._waiting)
+        for each in waiting if id is None else [id]:
+            self._answer(each, CancelledError("cancelled"))
+
+    def _answer(self, id: int, answer: ParetuneError | None) -> None:
+        with self._lock:
+            waiting = self._waiting.get(id)
+        if waiting is not None:
+            waiting.put(answer)

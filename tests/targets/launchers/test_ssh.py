@@ -1,0 +1,227 @@
+"""A target over ssh: what it installs and moves, and what becomes of a lost connection."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from local_jobs import gone, wait_for
+
+import paretune
+from paretune.core.candidate import RuntimeSettings
+from paretune.core.errors import UsageError
+from paretune.core.job import Call, Job, JobStatus, Measure, Smoke
+from paretune.core.measurement import Rung
+from paretune.core.model import Model
+from paretune.core.stamps import Stamped, file_digest
+from paretune.models.handle import open_model
+from paretune.runtimes.package import lay_out
+from paretune.study.results import read_results
+from paretune.targets.launchers.ssh import SshTarget
+from paretune.targets.transports.ssh import SshTransport
+from tests.onnx_networks import write_network
+from tests.targets.sshd import Sshd
+
+JOBS = "paretune.testing.jobs"
+_WIDTH = 20_000
+
+
+@pytest.fixture
+def opened(sshd: Sshd) -> Iterator[Callable[..., SshTarget]]:
+    """Makes targets on the host ``board`` that are closed at the end; no process stays behind."""
+    before = set(psutil.Process().children(recursive=True))
+    with ExitStack() as stack:
+
+        def make(**options: Any) -> SshTarget:
+            given = {"name": "board", "host": "board", "python": sys.executable, **options}
+            made = SshTarget(preload=False, **given)
+            stack.callback(made.close)
+            return made
+
+        yield make
+    left = set(psutil.Process().children(recursive=True)) - before
+    assert not {p for p in left if "sshd" not in p.name()}, "a process stayed behind"
+
+
+def package(folder: Path, threads: int = 1) -> Model:
+    """Write a plain ONNX network and lay it out; its weights are larger than 1 MiB."""
+    if not (folder / "network").is_dir():
+        write_network(folder / "network", width=_WIDTH)
+    runtime = RuntimeSettings("cpu", threads)
+    place = folder / f"package-{threads}"
+    return lay_out(open_model(folder / "network"), runtime, place, link=True)
+
+
+def measure(model: Model, threads: int = 1) -> Job:
+    params = {"shapes": {"x": [1, _WIDTH]}}
+    runtime = RuntimeSettings("cpu", threads)
+    data = {"specs": {}, "root": str(model.path), "allow_network": False}
+    return Job(
+        Measure(
+            model=model,
+            runtime=runtime,
+            evaluator="latency",
+            params=params,
+            rung=Rung.ROUGH,
+            data=data,
+        )
+    )
+
+
+def test_it_installs_this_paretune_once_and_says_what_it_is(
+    sshd: Sshd, opened: Callable[..., SshTarget]
+) -> None:
+    target = opened()
+    info = target.info()
+    assert info.name == "board"
+    assert info.packages["onnxruntime"]
+    assert target.describe().version == paretune.__version__
+    (installed,) = (sshd.home / ".cache" / "paretune" / "paretune").iterdir()
+    assert (installed / "paretune" / "targets" / "agent.py").is_file()
+    call = Job(Call("os:getenv", {"key": "PYTHONPATH"}))
+    assert target.submit(call).result(300).value == str(installed)
+    written = installed.stat().st_mtime_ns
+    assert opened().info().fingerprint == info.fingerprint
+    assert installed.stat().st_mtime_ns == written
+    assert len(list(installed.parent.iterdir())) == 1
+
+
+def test_a_package_is_measured_there_and_moves_once(
+    sshd: Sshd, opened: Callable[..., SshTarget], tmp_path: Path
+) -> None:
+    target = opened(store=str(tmp_path / "far"))
+    model = package(tmp_path)
+    files = len(model.parts)
+    size = sum(path.stat().st_size for path in model.parts)
+    for _ in range(2):
+        runtime = RuntimeSettings("cpu", 1)
+        result = target.submit(Job(Smoke(model=model, runtime=runtime))).result(300)
+        assert result.status is JobStatus.OK, result.reason
+        measured = target.submit(measure(model)).result(300)
+        assert measured.status is JobStatus.OK, measured.reason
+        assert measured.value[0].value > 0
+        assert measured.interference is not None
+    assert (target.transport.files, target.transport.bytes) == (files, size)
+    other = target.submit(measure(package(tmp_path, 2), 2)).result(300)
+    assert other.status is JobStatus.OK, other.reason
+    assert target.transport.bytes < 1.1 * size, "the weights have moved before"
+    again = opened(store=str(tmp_path / "far"))
+    assert again.submit(measure(model)).result(300).status is JobStatus.OK
+    assert again.transport.files == 0, "it is there since the last connection"
+    assert not list((tmp_path / "far" / "staging").glob("*/model")), "a job's folder stayed behind"
+
+
+def test_a_lost_connection_is_transient_and_the_next_job_connects_again(
+    sshd: Sshd, opened: Callable[..., SshTarget], tmp_path: Path
+) -> None:
+    target = opened()
+    target.info()
+    started = tmp_path / "started"
+    shell = ["sh", "-c", f"echo $$ > {started}.part; mv {started}.part {started}; sleep 600"]
+    future = target.submit(Job(Call("subprocess:call", {"args": shell})))
+    pid = int(wait_for(started))
+    assert not future.done()
+    sshd.cut()
+    lost = future.result(300)
+    assert (lost.status, lost.transient) == (JobStatus.CRASHED, True)
+    assert "connection to board was lost" in (lost.reason or "")
+    again = target.submit(Job(Call(f"{JOBS}:add", {"a": 1, "b": 2}))).result(300)
+    assert again.value == 3
+    assert gone(pid)
+
+
+def test_a_host_that_stays_away_after_it_was_reached_is_transient(
+    sshd: Sshd, opened: Callable[..., SshTarget]
+) -> None:
+    target = opened()
+    target.info()
+    allowed = sshd.folder / "authorized"
+    key = allowed.read_text()
+    allowed.write_text("")
+    try:
+        sshd.cut()
+        job = Job(Call(f"{JOBS}:add", {"a": 1, "b": 2}))
+        results = [target.submit(job).result(300) for _ in range(2)]
+        assert all(result.transient for result in results)
+        assert "refuses this user's key" in (results[-1].reason or "")
+    finally:
+        allowed.write_text(key)
+    assert target.submit(job).result(300).value == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"python": "/nowhere/python"}, "there is no '/nowhere/python' on board"),
+        ({"python": "/bin/echo"}, "is not a Python interpreter"),
+        ({"python": "/bin/false"}, "board: "),
+        ({"host": "board-stranger"}, "refuses this user's key"),
+        ({"host": "board-unknown"}, "host key is unknown"),
+        ({"host": "no-such-host.invalid"}, "does not find the host"),
+        ({"store": "/proc/nowhere"}, "/proc/nowhere"),
+    ],
+)
+def test_refusals_are_readable(
+    opened: Callable[..., SshTarget], options: dict[str, str], told: str
+) -> None:
+    with pytest.raises(UsageError, match=told):
+        opened(**options).info()
+
+
+def test_a_job_that_is_cancelled_while_it_runs(
+    opened: Callable[..., SshTarget],
+) -> None:
+    target = opened()
+    future = target.submit(Job(Call(f"{JOBS}:sleep", {"seconds": 600.0})))
+    target.cancel()
+    assert future.result(300).status is JobStatus.CANCELLED
+
+
+CONFIG = """
+model: network
+passes:
+  - onnx_dynamic_int8: {{per_channel: [false, true]}}
+    optional: true
+evaluate:
+  - latency: {{shapes: {{x: [32, 512]}}}}
+  - footprint
+targets: {{board: {{ssh: board, python: {python}, store: {store}}}}}
+target: {{build: local, measure: board, threads: [1, 2]}}
+objectives: {{minimize: [size_mb, latency_ms_p50]}}
+search: {{time: 20m, finals: 0}}
+"""
+
+
+@pytest.mark.usefixtures("sshd")
+def test_a_search_builds_here_and_measures_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved: list[str] = []
+    send = SshTransport.send
+
+    def noting(transport: SshTransport, files: Sequence[Stamped]) -> None:
+        moved.extend(file.sha256 for file in files)
+        send(transport, files)
+
+    monkeypatch.setattr(SshTransport, "send", noting)
+    write_network(tmp_path / "network", width=512, classes=64)
+    config = CONFIG.format(python=sys.executable, store=tmp_path / "far")
+    (tmp_path / "net.yaml").write_text(config)
+    found = paretune.optimize(
+        tmp_path / "net.yaml", study=tmp_path / "study", store=tmp_path / "store"
+    )
+    rows = found.results["candidates"]
+    assert [row["outcome"] for row in rows] == ["ok"] * 6
+    assert found.best is not None
+    results = read_results(tmp_path / "study" / "results.json")
+    assert list(results["devices"]) == ["board"]
+    assert results["device"]["name"] == "board"
+    built = [tmp_path / "network", *(tmp_path / "store" / "objects").iterdir()]
+    assert len(built) == 3
+    assert {file_digest(folder / "model.onnx") for folder in built} <= set(moved)
+    assert len(moved) == len(set(moved)), "a file moves once per digest"
