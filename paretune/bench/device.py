@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from paretune.bench.profile import (
 )
 from paretune.core.child_interpreter import importing
 from paretune.core.device import TargetInfo
+from paretune.core.device_profile import DeviceProfile
 from paretune.core.errors import ParetuneError
 from paretune.core.interference import watching
 from paretune.core.job import Call, Job, JobStatus, Limits
@@ -30,6 +31,7 @@ from paretune.core.target import Target
 from paretune.runtimes.matrix_products import seconds_of
 from paretune.targets.device.environment import inspect_environment
 from paretune.targets.device.providers import PROVIDERS, check_provider
+from paretune.targets.launchers.agent_target import AgentTarget
 from paretune.targets.launchers.local import RUNTIMES, LocalTarget, worker_environment
 
 _STARTS = 10
@@ -39,6 +41,7 @@ _NOISE_SECONDS = 0.5
 _MEMORY_SHARE = 0.25
 """Of the free memory that the largest working set may take."""
 _LIMITS = Limits(seconds=120.0)
+_LIMITS_THERE = Limits(seconds=1800.0)
 
 
 def bench_device(target: Target | None = None, store_root: Path | None = None) -> dict[str, Json]:
@@ -62,6 +65,43 @@ def bench_device(target: Target | None = None, store_root: Path | None = None) -
     if target is None:
         with LocalTarget() as made:
             return bench_device(made, store_root)
+    info = target.info()
+    found = bench_here(target) if not isinstance(target, AgentTarget) else _bench_there(target)
+    profile = replace(DeviceProfile.from_json(found["profile"]), fingerprint=info.fingerprint)
+    kept, trouble = None, None
+    if store_root is not None:
+        profile, trouble = beside_earlier(profile, store_root)
+        kept = str(profile.save(store_root))
+    return {
+        **found,
+        "device": info.to_json(),
+        "providers": {name: check_provider(name, info) for name in PROVIDERS},
+        "profile": profile.to_json(),
+        "problems": [*found["problems"], *([] if trouble is None else [asdict(trouble)])],
+        "kept": kept,
+    }
+
+
+def _bench_there(target: Target) -> Any:
+    """Measure the machine of an agent: all of it runs there, in one job."""
+    return value_of(target, Job(Call("paretune.bench.device:bench_here"), _LIMITS_THERE))
+
+
+def bench_here(target: Target | None = None) -> dict[str, Json]:
+    """Measure this machine, and keep nothing.
+
+    Args:
+        target: Runs the jobs; None: a new one.
+
+    Returns:
+        ``figures``, ``profile``, ``surroundings`` and ``problems`` of `bench_device`.
+
+    Raises:
+        ParetuneError: A measurement failed.
+    """
+    if target is None:
+        with LocalTarget() as made:
+            return bench_here(made)
     around = inspect_environment()  # first: what follows is our own load
     info = target.info()
     threads = thread_counts(info)
@@ -80,19 +120,11 @@ def bench_device(target: Target | None = None, store_root: Path | None = None) -
             figures += _measure(target, "arithmetic", threads=[count])
             noise += [_noise(target, info.cores) for _ in range(_NOISE_AT_ONCE)]
     profile = make_profile(info.fingerprint, figures, noise, watch.seen)
-    kept, trouble = None, None
-    if store_root is not None:
-        profile, trouble = beside_earlier(profile, store_root)
-        kept = str(profile.save(store_root))
-    found = [*problems(around, profile), *([] if trouble is None else [trouble])]
     return {
-        "device": info.to_json(),
         "figures": figures,
-        "providers": {name: check_provider(name, info) for name in PROVIDERS},
         "profile": profile.to_json(),
         "surroundings": around.to_json(),
-        "problems": [asdict(problem) for problem in found],
-        "kept": kept,
+        "problems": [asdict(problem) for problem in problems(around, profile)],
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,14 +22,14 @@ from paretune.core.target import Target
 from paretune.core.traffic import Traffic
 from paretune.data.catalog import DataCatalog
 from paretune.models.handle import inspect, open_model
-from paretune.preflight.measuring_conditions import about_profile, bench_command
+from paretune.preflight.measuring_conditions import about_profile, bench_command, issues_on
 from paretune.registry import find_evaluator
 from paretune.runtimes.package import lay_out
 from paretune.runtimes.serving import required_runtime, traffic_of
 from paretune.search.roofline import context_of, roofline_entry
 from paretune.search.trial import PROCESS_S
 from paretune.stats.pooling import pool
-from paretune.targets.device.environment import inspect_environment, issues
+from paretune.targets.launchers.agent_target import AgentTarget
 from paretune.targets.launchers.local import LocalTarget
 
 _EVALUATORS = ("generation", "footprint")
@@ -70,7 +71,7 @@ def bench_model(
     if target is None:
         with LocalTarget() as made:
             return bench_model(path, made, threads=threads, store_root=store_root)
-    around = inspect_environment()  # first: what follows is our own load
+    found = issues_on(target, seconds=1.0)  # first: what follows is our own load
     info = target.info()
     profile = None if store_root is None else DeviceProfile.load(store_root, info.fingerprint)
     calm = profile if profile is not None and profile.calm else None
@@ -90,7 +91,7 @@ def bench_model(
         "noise_floor": floor,
         "roofline": roof,
         "no_roofline": _why_no_share(roof, profile, store_root),
-        "problems": [asdict(trouble) for trouble in issues(around)],
+        "problems": [asdict(trouble) for trouble in found],
     }
 
 
@@ -126,7 +127,10 @@ def _needs(
     needs: Traffic | None
     if counter:
         call = Call(counter, {"folder": str(model.path)})
-        counted = value_of(target, Job(call, _LIMITS))
+        # The folder lies on this machine.
+        far = isinstance(target, AgentTarget)
+        with LocalTarget(preload=False) if far else nullcontext(target) as here:
+            counted = value_of(here, Job(call, _LIMITS))
         if counted is None:
             return None
         cache = counted.pop("cache_bytes") * context_of(measured)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from paretune.cli.options import json_option, say, store_option
+from paretune.cli.options import json_option, opened_target, say, store_option, target_options
 from paretune.core import interrupts
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 @click.option(
     "--trust-remote-code", is_flag=True, help="Allow Python code in a model's folder to run."
 )
+@target_options
 @store_option
 @json_option
 def compare(
@@ -43,6 +44,8 @@ def compare(
     prompt_tokens: int,
     new_tokens: int,
     trust_remote_code: bool,
+    target: str | None,
+    config: Path | None,
     store: Path | None,
     as_json: bool,
 ) -> None:
@@ -53,25 +56,28 @@ def compare(
     from paretune.comparing.api import compare as measure
     from paretune.comparing.text import render
     from paretune.config.schema import seconds
+    from paretune.core.user_paths import default_store
 
     try:
         limit = float(seconds(time))
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--time") from error
     interrupts.at_stake()
-    found = measure(
-        given,
-        time=limit,
-        rounds=rounds,
-        margin=margin,
-        threads=threads,
-        prompt_tokens=prompt_tokens,
-        new_tokens=new_tokens,
-        trust_remote_code=trust_remote_code,
-        store=store,
-        on_round=_told,
-        warn=lambda text: say(text, err=True),
-    )
+    with opened_target(target, config, store or default_store()) as opened:
+        found = measure(
+            given,
+            time=limit,
+            rounds=rounds,
+            margin=margin,
+            threads=threads,
+            prompt_tokens=prompt_tokens,
+            new_tokens=new_tokens,
+            trust_remote_code=trust_remote_code,
+            store=store,
+            target=opened,
+            on_round=_told,
+            warn=lambda text: say(text, err=True),
+        )
     say(json.dumps(found) if as_json else render(found))
 
 

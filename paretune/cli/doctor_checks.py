@@ -14,6 +14,7 @@ from paretune.core.device import TargetInfo
 from paretune.core.errors import ParetuneError, StateError, UsageError
 from paretune.core.job import Call, Job, JobStatus, Limits
 from paretune.core.jsontools import Json
+from paretune.core.target import Target
 from paretune.core.user_paths import default_store
 from paretune.registry import find, names
 from paretune.targets.device.fingerprint import device, free_disk
@@ -56,6 +57,20 @@ def report(store_root: Path | None = None) -> dict[str, Json]:
         "device": info.to_json(),
         "sections": sections,
     }
+
+
+def report_of(target: Target) -> dict[str, Json]:
+    """Check the machine of a target: `report` runs there, with its default store.
+
+    Raises:
+        ParetuneError: It did not come to its end.
+    """
+    name = "paretune.cli.doctor_checks:report"
+    result = target.submit(Job(Call(name), Limits(seconds=300.0))).result()
+    if result.status is not JobStatus.OK:
+        raise ParetuneError(f"doctor on {target.info().name}: {result.status}: {result.reason}")
+    found: dict[str, Json] = result.value
+    return {**found, "device": target.info().to_json()}
 
 
 def render(found: dict[str, Json]) -> str:

@@ -7,16 +7,30 @@ from pathlib import Path
 
 import click
 
-from paretune.cli.options import UserPath, json_option, say, store_option
+from paretune.cli.options import (
+    UserPath,
+    json_option,
+    opened_target,
+    say,
+    store_option,
+    target_options,
+)
 from paretune.core import interrupts
 
 
 @click.command()
 @click.argument("model", required=False, type=UserPath())
+@target_options
 @store_option
 @json_option
-def bench(model: Path | None, store: Path | None, as_json: bool) -> None:
-    """Measure this device (bandwidth, arithmetic, start-up, noise), or a model on it.
+def bench(
+    model: Path | None,
+    target: str | None,
+    config: Path | None,
+    store: Path | None,
+    as_json: bool,
+) -> None:
+    """Measure a device (bandwidth, arithmetic, start-up, noise), or a model on it.
 
     The device's figures are kept in the store, where searches find them.
     """
@@ -26,20 +40,23 @@ def bench(model: Path | None, store: Path | None, as_json: bool) -> None:
 
     interrupts.at_stake()
     root = store or default_store()
-    if model is None:
-        measured, text = bench_device(store_root=root), render
-    else:
-        measured, text = bench_model(model, store_root=root), render_model
+    with opened_target(target, config, root) as opened:
+        if model is None:
+            measured, text = bench_device(opened, store_root=root), render
+        else:
+            measured, text = bench_model(model, opened, store_root=root), render_model
     say(json.dumps(measured) if as_json else text(measured))
 
 
 @click.command()
+@target_options
 @json_option
-def doctor(as_json: bool) -> None:
-    """Show what this machine can run, and what each missing piece needs."""
-    from paretune.cli.doctor_checks import render, report
+def doctor(target: str | None, config: Path | None, as_json: bool) -> None:
+    """Show what a machine can run, and what each missing piece needs."""
+    from paretune.cli.doctor_checks import render, report, report_of
 
-    found = report()
+    with opened_target(target, config, Path()) as opened:
+        found = report() if opened is None else report_of(opened)
     say(json.dumps(found) if as_json else render(found))
 
 

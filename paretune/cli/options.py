@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
+
+if TYPE_CHECKING:
+    from paretune.core.target import Target
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -86,6 +90,42 @@ def config_argument(function: F) -> F:
     option = click.option("--config", "config_option", type=place, help="The same as CONFIG.")
     argument = click.argument("config", required=False, type=place)
     return cast(F, argument(option(command)))
+
+
+def target_options(function: F) -> F:
+    """Add the choice of the device on which a command measures (see `opened_target`)."""
+    name = click.option(
+        "--target", metavar="NAME", help="Device to use, of those in `targets:` of --config."
+    )
+    config = click.option(
+        "--config", type=UserPath(), help="Configuration that declares the --target."
+    )
+    return name(config(function))
+
+
+@contextmanager
+def opened_target(
+    name: str | None, config: Path | None, store_root: Path
+) -> Iterator[Target | None]:
+    """Yield the target that the options name, closed afterwards; None: this machine.
+
+    Args:
+        name: ``--target``.
+        config: ``--config``.
+        store_root: The artifact store of this machine.
+    """
+    from paretune.config.targets import LOCAL, open_for_command
+
+    if name is None and config is not None:
+        raise click.UsageError("--config names the configuration that declares --target NAME")
+    if name in (None, LOCAL):
+        yield None
+        return
+    target = open_for_command(str(name), config, store_root)
+    try:
+        yield target
+    finally:
+        target.close()
 
 
 def trust_options(function: F) -> F:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from paretune.core.jsontools import Json
 
 if TYPE_CHECKING:
     from paretune.comparing.runner import PairwiseComparison, Workload
+    from paretune.core.target import Target
 
 _MARGINS = (0.001, 0.5)
 
@@ -27,6 +29,7 @@ def compare(
     new_tokens: int = 32,
     trust_remote_code: bool = False,
     store: Path | str | None = None,
+    target: Target | None = None,
     on_round: Callable[[PairwiseComparison], None] = lambda contest: None,
     warn: Callable[[str], None] | None = None,
 ) -> dict[str, Json]:
@@ -42,6 +45,7 @@ def compare(
         new_tokens: Tokens that are generated.
         trust_remote_code: Let code that a model brings run.
         store: Where artifacts are kept; by default the user's store.
+        target: Where they run; None: this machine.
         on_round: Called after each round.
         warn: Called with each disturbance of measurements on this machine; logged by default.
 
@@ -62,7 +66,7 @@ def compare(
     from paretune.display.log import LOGGER, show_by_default
     from paretune.evaluators.generation.workload import Case, does_not_fit
     from paretune.models.context_length import most_tokens
-    from paretune.targets.device.environment import inspect_environment, issues
+    from paretune.preflight.measuring_conditions import issues_on
     from paretune.targets.launchers.local import LocalTarget
 
     if isinstance(given, (str, Path)):
@@ -77,9 +81,10 @@ def compare(
         raise UsageError(f"time {time!r}: {error}") from error
     workload = Workload(prompt_tokens, new_tokens)
     _check(limit, rounds, margin, threads, workload)
+    device = TargetInfo("local", cores=physical_cores()) if target is None else target.info()
     subjects = open_entrants(
         [str(one) for one in given],
-        TargetInfo("local", cores=physical_cores()),
+        device,
         threads=threads,
         store=None if store is None else Path(store),
     )
@@ -95,12 +100,12 @@ def compare(
     if warn is None:
         show_by_default()
         warn = LOGGER.warning
-    for trouble in issues(inspect_environment()):
-        warn(trouble.warning)
-    with LocalTarget() as target:
+    with nullcontext(target) if target is not None else LocalTarget() as there:
+        for trouble in issues_on(there, seconds=1.0):
+            warn(trouble.warning)
         return measure(
             subjects,
-            target,
+            there,
             workload=workload,
             margin=margin,
             time_s=limit,

@@ -11,9 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pydantic import TypeAdapter, ValidationError
+
+from paretune.config.given import read_config
+from paretune.config.reading import read_source
 from paretune.config.schema import DeclaredTarget, TargetSection
 from paretune.config.yaml_source import Path as KeyPath
-from paretune.core.errors import UsageError, nearest
+from paretune.core.errors import ConfigError, UsageError, nearest
 from paretune.core.jsontools import Json
 from paretune.core.permissions import Permissions
 from paretune.core.user_paths import expanded
@@ -95,6 +99,56 @@ def open_target(
         options = {"name": name, **declared[name].options}
     opened: Target = find("targets", launcher)(**common, **options)
     return opened
+
+
+def declared_in(config: Path) -> Mapping[str, DeclaredTarget]:
+    """Return the targets that a configuration declares; the rest of it is not read.
+
+    Raises:
+        ConfigError: One of them is wrong, or the file cannot be read.
+    """
+    text, file = read_config(config)
+    source = read_source(text, str(file))
+    section = source.value.get("targets") if isinstance(source.value, dict) else None
+    try:
+        found = TypeAdapter(dict[str, DeclaredTarget]).validate_python(section or {})
+    except ValidationError as error:
+        detail = error.errors()[0]
+        at: KeyPath = ("targets", *detail["loc"])
+        unknown = detail["type"] == "extra_forbidden"
+        hint = nearest(str(at[-1]), DeclaredTarget.model_fields) if unknown else None
+        message = f"unknown key {at[-1]!r}" if unknown else detail["msg"]
+        raise source.error(at, message, hint) from error
+    errors: list[ConfigError] = []
+
+    def wrong(path: KeyPath, message: str, hint: str | None) -> None:
+        errors.append(source.error(path, message, hint))
+
+    read = read_targets(TargetSection(), found, file.parent, wrong)
+    if errors:
+        raise errors[0]
+    return read.declared
+
+
+def open_for_command(name: str, config: Path | None, store_root: Path) -> Target:
+    """Start the target that a command names.
+
+    Args:
+        name: ``local``, a target that another package brings, or a declared one.
+        config: The configuration that declares it; None: no declared one is known.
+        store_root: The artifact store of this machine.
+
+    Raises:
+        UsageError: There is no target of that name, or it cannot be reached.
+    """
+    declared = {} if config is None else declared_in(config)
+    known = [LOCAL, *(n for n in names("targets") if not is_ours("targets", n)), *declared]
+    if name not in known:
+        where = "Name the configuration that declares it: --config FILE."
+        raise UsageError(
+            f"no target named {name!r}", hint=where if config is None else nearest(name, known)
+        )
+    return open_target(name, declared, store_root)
 
 
 def read_targets(

@@ -11,10 +11,15 @@ from pathlib import Path
 from paretune.core.device_profile import DeviceProfile
 from paretune.core.errors import StateError, UsageError
 from paretune.core.interference import Interference
+from paretune.core.job import Call, Job, Limits
+from paretune.core.jsontools import Json
+from paretune.core.target import Target
 from paretune.core.user_paths import default_store
 from paretune.preflight.prepared import PreparedSearch
 from paretune.stats.intervals import samples_needed
-from paretune.targets.device.environment import Environment, inspect_environment, issues
+from paretune.targets.device.environment import Environment, Issue, inspect_environment, issues
+from paretune.targets.launchers.agent_target import AgentTarget
+from paretune.targets.split import measurer_of
 
 _WATCHED_S = 0.3
 _OLD_AFTER = timedelta(days=30)
@@ -31,13 +36,40 @@ def advice(
     """
     if not any(slot.on_device for slot in prepared.evaluators):
         return []
-    around = look(_WATCHED_S)
-    if all(provider == "cpu" for provider in prepared.plan.providers):
-        around = replace(around, gpu=())  # programs on the GPU do not disturb the processor
-    lines = [trouble.warning for trouble in issues(around)]
+    # Programs on the GPU do not disturb the processor.
+    gpu = any(provider != "cpu" for provider in prepared.plan.providers)
+    lines = [each.warning for each in issues_on(prepared.target, look, gpu=gpu)]
     lines += [f"warning: {line}" for line in unsupported(prepared)]
-    about = about_profile(prepared.profile, prepared.store.root, datetime.now(UTC))
+    plan, more = prepared.plan, ""
+    if plan.target.measure in plan.target.declared:
+        more = f" --target {plan.target.measure} --config {shlex.quote(str(plan.file))}"
+    about = about_profile(prepared.profile, prepared.store.root, datetime.now(UTC), more)
     return lines if about is None else [*lines, f"note: {about}"]
+
+
+def issues_on(
+    target: Target,
+    look: Callable[[float], Environment] = inspect_environment,
+    seconds: float = _WATCHED_S,
+    *,
+    gpu: bool = True,
+) -> tuple[Issue, ...]:
+    """Return what disturbs measurements on the machine of a target.
+
+    Args:
+        target: Where speeds are measured.
+        look: Observes this machine for a number of seconds.
+        seconds: How long.
+        gpu: Whether programs on the GPU count.
+    """
+    there = measurer_of(target)
+    if not isinstance(there, AgentTarget):
+        around = look(seconds)
+        return issues(around if gpu else replace(around, gpu=()))
+    args: dict[str, Json] = {"seconds": seconds, "gpu": gpu}
+    call = Call("paretune.targets.device.environment:issues_found", args)
+    result = there.submit(Job(call, Limits(seconds=120.0))).result()
+    return tuple(Issue(**each) for each in result.value or ())
 
 
 def unsupported(prepared: PreparedSearch) -> list[str]:
@@ -66,15 +98,18 @@ def unsupported(prepared: PreparedSearch) -> list[str]:
     return found
 
 
-def about_profile(profile: DeviceProfile | None, store_root: Path, now: datetime) -> str | None:
+def about_profile(
+    profile: DeviceProfile | None, store_root: Path, now: datetime, more: str = ""
+) -> str | None:
     """Return why the device should be measured (again) before a search, and how; None: no need.
 
     Args:
         profile: What the store has of this device.
         store_root: The store.
         now: With a time zone.
+        more: Options of the command that measures the device.
     """
-    command = bench_command(store_root)
+    command = bench_command(store_root) + more
     if profile is None:
         return (
             f"this device was not measured yet; run `{command}` (takes a minute), so that searches "

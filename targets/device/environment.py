@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import psutil
@@ -121,6 +121,17 @@ def inspect_environment(seconds: float = 1.0) -> Environment:
         gpu=gpu_users(own),
         on_battery=battery is not None and battery.power_plugged is False,
     )
+
+
+def issues_found(seconds: float = 1.0, gpu: bool = True) -> list[dict[str, str]]:
+    """Return what disturbs measurements on this machine, as JSON.
+
+    Args:
+        seconds: How long to watch the processor.
+        gpu: Whether programs on the GPU count.
+    """
+    around = inspect_environment(seconds)
+    return [asdict(each) for each in issues(around if gpu else replace(around, gpu=()))]
 
 
 def issues(around: Environment) -> tuple[Issue, ...]:
