@@ -28,7 +28,7 @@ from paretune.config.runtimes import (
 )
 from paretune.config.schema import ConfigFile, DeclaredTarget, SearchSection, TargetSection, seconds
 from paretune.config.space_building import SpaceReader, shown
-from paretune.config.targets import read_targets
+from paretune.config.targets import check_user_code, read_targets
 from paretune.config.yaml_source import Path as KeyPath
 from paretune.config.yaml_source import Source
 from paretune.core.candidate import Candidate
@@ -168,6 +168,7 @@ class _Reader:
         evaluators = self.evaluators(config.evaluate, permissions)
         if len(evaluators) < len(config.evaluate):
             self.stop_if_wrong()  # what a wrong evaluator would yield is not known
+        check_user_code(targets, [choice.name for choice in evaluators], self.wrong)
         metrics = self.metrics(evaluators)
         objectives = read_objectives(config.objectives, metrics, self.wrong)
         constraints, limit_notes = read_constraints(

@@ -6,7 +6,7 @@ Without either, everything runs on this machine (`local`), or where ``target: {n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -181,6 +181,25 @@ def read_targets(
     _check_choice(section, found, wrong)
     build = section.build or section.name
     return TargetPlan(build, section.measure or section.name, found)
+
+
+def check_user_code(targets: TargetPlan, evaluators: Iterable[str], wrong: Wrong) -> None:
+    """Refuse evaluators whose code lies on this machine only, where another one measures.
+
+    Args:
+        targets: Where the search measures.
+        evaluators: Names, in configured order.
+        wrong: Takes a key, what is wrong and what to do.
+    """
+    if targets.measure not in targets.declared:
+        return
+    for i, name in enumerate(evaluators):
+        if getattr(find("evaluators", name), "runs_user_code", False):
+            wrong(
+                ("evaluate", i),
+                f"{name} runs a function of this machine, which {targets.measure!r} does not have",
+                "Leave it out, or measure with `target: {measure: local}`.",
+            )
 
 
 def _is_host(text: str) -> bool:

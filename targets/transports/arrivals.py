@@ -39,7 +39,7 @@ class Arrivals:
         """Return a task with paths of this machine, once all of its files are there.
 
         Args:
-            id: The job's number, which `expect` was told.
+            id: The job's number, as given to `expect`.
             task: As the parent sent it.
             stack: Removes the job's folder when it is closed.
 

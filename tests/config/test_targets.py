@@ -104,6 +104,20 @@ def test_a_wrong_declaration_is_refused_at_its_line(
     _refused(tmp_path, f"targets:\n  {declared}", told)
 
 
+def test_a_function_of_this_machine_does_not_measure_elsewhere(tmp_path: Path) -> None:
+    custom = {"custom": {"function": "mine:score", "metric": "score"}}
+    target = {"measure": "board", "threads": [1]}
+    config = write_fake_study(
+        tmp_path,
+        {"x": 1},
+        evaluate=["readback", custom],
+        target=target,
+        targets=BOARD,
+    )
+    with pytest.raises(UsageError, match=r"evaluate\[1\]: custom runs a function of this machine"):
+        load(config, trust_remote_code=True)
+
+
 def _refused(folder: Path, lines: str, told: str) -> None:
     """Check that a configuration is refused at its last line."""
     config = write_fake_study(folder, {"x": 1})

@@ -74,7 +74,10 @@ def test_bench_keeps_the_profile_of_the_other_device(folder: Path) -> None:
         (("--target", "bord", "--config", "c.yaml"), "Did you mean 'board'"),
         (("--config", "c.yaml"), "--config names the configuration"),
         (("--target", "ssh", "--config", "c.yaml"), "no target named 'ssh'"),
-        (("--target", "x", "--config", "wrong.yaml"), "wrong.yaml:2: targets.x: unknown key 'shh'"),
+        (
+            ("--target", "x", "--config", "wrong.yaml"),
+            "wrong.yaml:2: targets.x.shh: unknown key 'shh'",
+        ),
         (("--target", "x", "--config", "none.yaml"), "none.yaml"),
     ],
 )
