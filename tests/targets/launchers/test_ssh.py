@@ -222,8 +222,8 @@ def test_a_search_builds_here_and_measures_there(
     assert [row["outcome"] for row in rows] == ["ok"] * 2 * len(threads)
     assert found.best is not None
     results = read_results(tmp_path / "study" / "results.json")
-    assert list(results["devices"]) == ["board"]
-    assert results["device"]["name"] == "board"
+    assert list(results.devices) == ["board"]
+    assert found.results["device"]["name"] == "board"
     built = [tmp_path / "network", *(tmp_path / "store" / "objects").iterdir()]
     assert len(built) == 2
     assert {file_digest(folder / "model.onnx") for folder in built} <= set(moved)
