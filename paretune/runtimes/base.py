@@ -133,7 +133,8 @@ class Runtime(ABC):
         traffic_counter: Function ``module:name`` that a worker calls with a model's folder and that
             returns what the model reads; empty: `traffic` says it.
         Settings: Its settings, a dataclass; each says what it may be searched over (`setting`).
-        packages: Distributions that it needs: of each group one is enough.
+        packages: Distributions that it needs: of each group one is enough, or one whose name begins
+            alike (variants and nightly builds bring the same module).
         usage: How a package's program is run, and what it needs, in Markdown.
     """
 
@@ -153,7 +154,7 @@ class Runtime(ABC):
             device: Where they would run; it lists the packages that a measurement depends on.
         """
         for group in self.packages:
-            if device.packages and not any(name in device.packages for name in group):
+            if device.packages and not any(name.startswith(group) for name in device.packages):
                 return (
                     f"the runtime {self.name} is not available on {device.name!r}: it needs the "
                     f"package {' or '.join(group)}"

@@ -40,9 +40,7 @@ class GenaiRuntime(Runtime):
     kinds: ClassVar[frozenset[str]] = frozenset({ModelKind.GENAI})
     offers: ClassVar[frozenset[str]] = frozenset({GENERATES, SCORES})
     traffic_counter: ClassVar[str] = "paretune.models.onnx_traffic:count"
-    packages: ClassVar[tuple[tuple[str, ...], ...]] = (
-        ("onnxruntime-genai", "onnxruntime-genai-cuda", "onnxruntime-genai-directml"),
-    )
+    packages: ClassVar[tuple[tuple[str, ...], ...]] = (("onnxruntime-genai",),)
     usage: ClassVar[str] = '`python sample.py "a prompt"` (needs `onnxruntime-genai`)'
 
     def load(

@@ -60,9 +60,7 @@ class OnnxruntimeRuntime(Runtime):
     kinds: ClassVar[frozenset[str]] = frozenset({ModelKind.ONNX})
     offers: ClassVar[frozenset[str]] = frozenset({RUNS})
     Settings: ClassVar[type[BasicSettings]] = OnnxruntimeSettings
-    packages: ClassVar[tuple[tuple[str, ...], ...]] = (
-        ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml"),
-    )
+    packages: ClassVar[tuple[tuple[str, ...], ...]] = (("onnxruntime", "ort-nightly"),)
     usage: ClassVar[str] = "`python sample.py inputs.npz` (needs `onnxruntime` and `numpy`)"
 
     def load(

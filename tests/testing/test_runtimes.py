@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from paretune.core.device import TargetInfo
 from paretune.core.model import Model
 from paretune.runtimes.onnxruntime import OnnxruntimeRuntime
+from paretune.runtimes.serving import runtime_named
 from paretune.testing import check_runtime
 from tests.onnx_networks import write_network
 
@@ -42,3 +44,20 @@ def test_a_fault_is_reported(
         monkeypatch.setattr(OnnxruntimeRuntime, attribute, value)
     with pytest.raises(AssertionError, match=told):
         check_runtime("onnxruntime", write_network(tmp_path / "network"))
+
+
+@pytest.mark.parametrize(
+    ("name", "packages", "available"),
+    [
+        ("genai", {"onnxruntime-genai-cuda": "1"}, True),
+        ("genai", {"onnxruntime": "1", "torch": "2"}, False),
+        ("onnxruntime", {"ort-nightly-gpu": "1"}, True),
+        ("onnxruntime", {"onnxruntime-openvino": "1"}, True),
+        ("torch", {"onnxruntime": "1"}, False),
+        ("torch", {}, True),  # a device that lists no packages
+    ],
+)
+def test_what_a_device_lacks_is_said(name: str, packages: dict[str, str], available: bool) -> None:
+    why = runtime_named(name).unavailable(TargetInfo("board", packages=packages))
+    assert (why is None) == available
+    assert why is None or "is not available on 'board': it needs the package" in why
