@@ -57,6 +57,9 @@ class BrokenError(Exception):
     """The channel is closed, or carries something else."""
 
 
+_ANSWER = b'{"type": "described"'
+
+
 class Conversation:
     """One agent's conversation, from its start to the end of its channel."""
 
@@ -68,6 +71,7 @@ class Conversation:
         self._pending: dict[int, Pending] = {}
         self._described: queue.SimpleQueue[protocol.Described | None] = queue.SimpleQueue()
         self._closing = False
+        self._unreadable: str | None = None
         self.broken = False
         self._reader = threading.Thread(target=self._listen, daemon=True)
         self._reader.start()
@@ -130,6 +134,8 @@ class Conversation:
 
     def reason(self) -> str:
         """Return why the conversation ended."""
+        if self._unreadable is not None:
+            return f"the agent of {self._name} answers what cannot be read: {self._unreadable}"
         lines = self._channel.last_words().strip().splitlines()
         return f"the connection to {self._name} was lost" + (f": {lines[-1]}" if lines else "")
 
@@ -139,8 +145,9 @@ class Conversation:
             for line in self._channel.reader:
                 try:
                     message = protocol.read(line)
-                except UsageError:
-                    if heard:
+                except UsageError as error:
+                    if heard or line.startswith(_ANSWER):
+                        self._unreadable = error.message
                         raise
                     continue  # what a login prints before the agent has started
                 heard = True

@@ -47,7 +47,7 @@ def build_wheel(folder: Path) -> Path:
         for name, path in _files():
             add(name, path.read_bytes())
         for name in _METADATA:
-            text = distribution("paretune").read_text(name)
+            text = _text(name)
             if text is not None:
                 add(f"{info}/{name}", text.encode())
         tags = "Wheel-Version: 1.0\nGenerator: paretune\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
@@ -56,6 +56,14 @@ def build_wheel(folder: Path) -> Path:
         text = "\n".join([*record, f"{name},,", ""])
         archive.writestr(zipfile.ZipInfo(name, _EPOCH), text, zipfile.ZIP_DEFLATED)
     return made
+
+
+def _text(name: str) -> str | None:
+    """Return a file of the installed metadata; that of a checkout may lie in an egg-info folder."""
+    found = distribution("paretune")
+    if name == "METADATA":
+        return found.read_text(name) or found.read_text("PKG-INFO")
+    return found.read_text(name)
 
 
 def _files() -> Iterator[tuple[str, Path]]:

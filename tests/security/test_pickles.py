@@ -71,7 +71,7 @@ def test_merge_does_not_fall_back_to_a_pickled_adapter(run_job: Run, tmp_path: P
     model = Model(ModelKind.HF_ADAPTER, folder, "sha256:x", base)
     ended = run_job(
         "build",
-        input=model.to_json(),
+        model=model.to_json(),
         recipe=[{"pass": "merge", "params": {}}],
         store=str(tmp_path / "store"),
     )
@@ -89,7 +89,7 @@ def test_the_model_builder_does_not_fall_back_to_pickled_weights(
     write_pickle(tmp_path / "model" / "pytorch_model.bin", tmp_path / "sign")
     ended = run_job(
         "build",
-        input=Model(ModelKind.HF, tmp_path / "model", "sha256:x").to_json(),
+        model=Model(ModelKind.HF, tmp_path / "model", "sha256:x").to_json(),
         recipe=[{"pass": "genai", "params": {"precision": "fp32"}}],
         store=str(tmp_path / "store"),
     )

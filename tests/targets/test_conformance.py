@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,7 +16,11 @@ from paretune.testing.targets import TARGET_LAWS
 
 @pytest.fixture(params=names("targets"))
 def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Target]:
-    made: Target = find("targets", request.param)(store_root=tmp_path, preload=False)
+    options = {}
+    if request.param == "ssh":
+        request.getfixturevalue("sshd")
+        options = {"host": "board", "python": sys.executable, "store": str(tmp_path / "far")}
+    made: Target = find("targets", request.param)(store_root=tmp_path, preload=False, **options)
     follows(made, Target, request.param)
     yield made
     made.close()

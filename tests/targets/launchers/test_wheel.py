@@ -63,3 +63,16 @@ def test_pip_installs_it_without_an_index(tmp_path: Path) -> None:
     with PythonTarget(python=str(python), preload=False) as target:
         job = Job(Call("paretune.testing.jobs:add", {"a": 1, "b": 2}))
         assert target.submit(job).result(300).value == 3
+
+
+def test_the_metadata_of_a_checkout_is_found_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An editable installation may leave an egg-info folder, where the file has another name."""
+    folder = tmp_path / "paretune.egg-info"
+    folder.mkdir()
+    (folder / "PKG-INFO").write_text("Metadata-Version: 2.4\nName: paretune\nVersion: 7\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with zipfile.ZipFile(build_wheel(tmp_path / "wheel")) as archive:
+        info = f"paretune-{paretune.__version__}.dist-info"
+        assert b"Version: 7" in archive.read(f"{info}/METADATA")
