@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from paretune.core.candidate import short
 from paretune.core.jsontools import Json, canonical
 from paretune.runtimes.serving import required_runtime
 from paretune.study.pick_entry import sentences
@@ -39,6 +40,7 @@ def write_model_card(
         legal: Names of the licences and notices that lie beside it.
     """
     device, runtime = results.device, candidate.runtime
+    further = escaped("".join(f", {name} {short(v)}" for name, v in runtime.settings.options))
     lines = [
         f"# {escaped(model_name)}, as chosen by paretune",
         "",
@@ -47,8 +49,8 @@ def write_model_card(
         "",
         "## Measured",
         f"On {escaped(device.processor)}, {device.cores} cores, {escaped(device.os)}; provider "
-        f"{escaped(runtime.provider)}, {runtime.threads} threads. Speeds are valid for this device "
-        "only.",
+        f"{escaped(runtime.provider)}, {runtime.threads} threads{further}. Speeds are valid for "
+        "this device only.",
         "",
         "| metric | value | 95 % interval | samples |",
         "|---|---|---|---|",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,13 @@ class Row:
     unjudged: list[str]
     spent: float
     saved: float
+
+    @property
+    def runtime(self) -> str:
+        """The runtime and all its settings, in one short line."""
+        runtime = self.entry.runtime
+        shown = describe_runtime(replace(runtime.settings, name=runtime.name or ""), "×")
+        return shown.replace(" ×", "\N{NO-BREAK SPACE}×")
 
 
 def view(results: Results, paired: Mapping[str, Json]) -> dict[str, Any]:
@@ -236,7 +243,7 @@ def _plot(results: Results, rows: Sequence[Row], metrics: list[str]) -> dict[str
             {
                 "id": row.entry.id,
                 "text": row.described,
-                "runtime": describe_runtime(row.entry.runtime.settings, "×"),
+                "runtime": row.runtime,
                 "outcome": row.entry.outcome,
                 "feasible": row.entry.feasible,
                 "pareto": row.entry.pareto,

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -315,3 +316,23 @@ def test_a_limit_relative_to_what_the_baseline_lacks_is_not_called_met(tmp_path:
     write_report(Results.from_json(results), tmp_path / "r.html")
     page = (tmp_path / "r.html").read_text()
     assert page.count("(the baseline has no accuracy)") == 3
+
+
+def test_every_setting_of_the_runtime_is_shown(tmp_path: Path) -> None:
+    """Candidates that differ in a setting alone must not look the same."""
+    tuned = [
+        replace(
+            outcome(id, OutcomeKind.OK, 0.9, 10.0 * id),
+            candidate=Candidate(
+                (), RuntimeSettings("cpu", 2, (("graph_optimization", level),), "onnxruntime")
+            ),
+        )
+        for id, level in ((1, "basic"), (2, "all"))
+    ]
+    results = Results.from_json(document(tuned))
+    write_report(results, tmp_path / "r.html")
+    text = (tmp_path / "r.html").read_text(encoding="utf-8")
+    for level in ("basic", "all"):
+        assert f"cpu\N{NO-BREAK SPACE}×2 graph_optimization={level}</td>" in text
+    write_model_card(results, results.candidates[1], tmp_path / "c.md", "m", "onnx")
+    assert r"2 threads, graph\_optimization all" in (tmp_path / "c.md").read_text(encoding="utf-8")
