@@ -177,7 +177,7 @@ def _why(
         best = max(known) if objective.direction == "maximize" else min(known)
         if values[pick] == best and len(set(known)) > 1:
             return (
-                f"leads in {objective.metric} by the measured value; the difference is within "
-                "what measuring here can tell"
+                f"has the best measured {objective.metric}; the difference is too small to be "
+                "distinguished from noise on this device"
             )
     return "came first, and none of the others is distinguishably better in anything"

@@ -152,7 +152,7 @@ class Prechecks:
             return None
         own, total = written[-1], sum(written)
         if own > free:
-            return f"writes about {_size(own)}; {_size(free)} of disk is free"
+            return f"needs about {_size(own)} of disk; {_size(free)} is free"
         beside = ["the passes before it"] if len(written) > 1 else []
         if last and total <= free:
             total += own
@@ -160,8 +160,8 @@ class Prechecks:
         if total <= free:
             return None
         return (
-            f"writes about {_size(own)}, {_size(total)} with {' and '.join(beside)}; "
-            f"{_size(free)} of disk is free"
+            f"needs about {_size(own)} of disk, {_size(total)} together with "
+            f"{' and '.join(beside)}; {_size(free)} is free"
         )
 
 

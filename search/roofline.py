@@ -132,8 +132,8 @@ def too_slow(
             continue
         if not limit.holds(1e3 / least if is_rate else least):
             return (
-                f"{_work(needs, prompt)}, which takes {_digits(least)} ms at the very least with "
-                f"{counted(runtime.threads, 'thread')} on this device; needs {limit.text}"
+                f"{_work(needs, prompt)}, which takes at least {_digits(least)} ms with "
+                f"{counted(runtime.threads, 'thread')} on this device; the limit is {limit.text}"
             )
     return None
 

@@ -102,8 +102,8 @@ def default_store() -> Path:
     cache = home_cache()
     if cache is None:
         raise StateError(
-            "there is no folder for artifacts: this user has no home folder ($HOME is not set, or "
-            "no absolute path, and there is no entry in /etc/passwd)",
+            "there is no folder for artifacts: this user has no home folder ($HOME is not set or "
+            "is not an absolute path, and the user has no entry in /etc/passwd)",
             hint="Name a folder with --store DIR or $PARETUNE_STORE.",
         )
     return user_path(cache / "paretune")

@@ -137,9 +137,9 @@ class DataCatalog:
             found = self._load(ref)
             if self._expected.get(ref, found.digest) != found.digest:
                 raise InputChangedError(
-                    f"data {ref} changed during the search: {len(found.examples)} rows now, and "
-                    "other content than was digested at its beginning",
-                    hint="Put the file back, or search what is there now in another --study DIR.",
+                    f"data {ref} changed during the search: it has {len(found.examples)} rows "
+                    "now, and other content than at the start of the search",
+                    hint="Restore the file, or search the new data in another --study DIR.",
                 )
             self._loaded[ref] = found
         return self._loaded[ref]

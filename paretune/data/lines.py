@@ -67,7 +67,7 @@ def _line(path: Path, number: int, raw: bytes) -> str:
         ) from error
     if "\0" in text:
         raise DataError(
-            f"{path}: line {number} holds a NUL byte, which no text has",
+            f"{path}: line {number} holds a NUL byte, which is not valid in text",
             hint="If it is UTF-16, save it as UTF-8; else the file is damaged or is not text.",
         )
     return text

@@ -72,7 +72,7 @@ def check(entries: Iterable[InputFiles]) -> None:
 
     Raises:
         InputChangedError: The content of one of them is not what was digested.
-        InputTouchedError: One was written, and holds what it held before.
+        InputTouchedError: One was rewritten with the same content.
     """
     for entry in entries:
         _now(entry, strict=True)
@@ -110,7 +110,7 @@ def _file(what: str, known: Stamped, strict: bool) -> Stamped:
         raise _changed(what, known.path, _difference(known.stamp, read.stamp))
     if strict and not read.stamp.same_but_for_links(known.stamp):
         raise InputTouchedError(
-            f"{what}: {known.path} was written while it was in use, and holds what it held before"
+            f"{what}: {known.path} was rewritten while it was in use, with the same content"
         )
     return read
 

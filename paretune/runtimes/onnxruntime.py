@@ -184,7 +184,7 @@ def _made_up(session: OnnxruntimeSession) -> Iterator[dict[str, Any]]:
     unknown = [f"{name} ({kind})" for name, (kind, _) in session.inputs.items() if "(" in kind]
     if unknown:
         raise InvalidArtifactError(
-            f"loads, but takes what is not an array of numbers: {', '.join(unknown)}"
+            f"loads, but has inputs that are not arrays of numbers: {', '.join(unknown)}"
         )
     for size in _SIZES:
         yield {

@@ -39,7 +39,7 @@ class TorchRuntime(Runtime):
         if model.kind not in self.sources:
             return TorchSession(model.path, settings, trust_remote_code)
         if model.base is None:
-            raise InvalidArtifactError("an adapter comes without the model that it was trained on")
+            raise InvalidArtifactError("the base model of the adapter is not known")
         check_model(model.path)
         session = TorchSession(model.base.path, settings, trust_remote_code)
         session.model = load_adapted(session.model, model.path).eval()

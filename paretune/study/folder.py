@@ -315,10 +315,10 @@ def require_identity(folder: Path, outcomes: Sequence[TrialResult]) -> None:
     file = folder / "identity.json"
     if not file.is_file() and any(outcome.ran_job for outcome in outcomes):
         raise StateError(
-            f"{file} is missing: it says what model, data and device the "
-            f"{len(outcomes)} outcomes in the study are of",
-            hint="Put it back, or name a new folder with --study DIR: what did not change is "
-            "taken from the store.",
+            f"{file} is missing: it records which model, data and device the "
+            f"{len(outcomes)} outcomes in this study belong to",
+            hint="Restore it, or begin a new study with --study DIR: models that were built from "
+            "the same inputs are taken from the store.",
         )
 
 

@@ -192,8 +192,8 @@ def _not_on_this_provider(model: ModelInfo, params: GenaiParams, provider: str) 
         )
     if provider == "cpu" and model.head_dim % _HEAD_DIM_STEP:
         return (
-            f"attention heads of {model.head_dim}: the processor's kernel takes multiples of "
-            f"{_HEAD_DIM_STEP} only"
+            f"attention heads of size {model.head_dim}: the processor's kernel supports multiples "
+            f"of {_HEAD_DIM_STEP} only"
         )
     if model.model_type and model.model_type not in _MODEL_TYPES:
         return f"the model builder knows no architecture {model.model_type!r}"

@@ -90,7 +90,7 @@ class Merge(PassBase):
 
         if model.base is None:
             raise PassError(
-                "merge: the adapter comes without the model that it was trained on",
+                "merge: the base model of the adapter is not known",
                 hint="Put `merge` after `lora` in the recipe.",
             )
         use_all_cores()

@@ -200,8 +200,8 @@ class TopK:
             who = f"only {len(some)} of them" if some else "none of them"
             what = "can be distinguished" if len(ids) > 1 else "is known to meet its limit"
             self._engine.watcher.note(
-                f"{len(ids)} candidates may be the pick, but {who} {what} "
-                f"in {seconds:.0f} s; `search: {{finals: 5m}}` gives them more"
+                f"{len(ids)} candidates may be the best; {who} {what} "
+                f"in {seconds:.0f} s; `search: {{finals: 5m}}` gives this more time"
             )
         return some
 

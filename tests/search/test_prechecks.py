@@ -92,31 +92,31 @@ GB = 10**9
         (
             writes(GB),
             TargetInfo("t", disk_free=GB // 10),
-            "pass 1 (p0): writes about 1.00 GB; 100 MB of disk is free",
+            "pass 1 (p0): needs about 1.00 GB of disk; 100 MB is free",
         ),
         (
             writes(GB, 2 * GB, None),
             TargetInfo("t", disk_free=int(2.5 * GB)),
-            "pass 2 (p1): writes about 2.00 GB, 3.00 GB with the passes before it; "
-            "2.50 GB of disk is free",
+            "pass 2 (p1): needs about 2.00 GB of disk, 3.00 GB together with the passes before "
+            "it; 2.50 GB is free",
         ),
         (
             writes(GB, 2 * GB),
             TargetInfo("t", disk_free=4 * GB),
-            "pass 2 (p1): writes about 2.00 GB, 5.00 GB with the passes before it and the copy "
-            "that is handed over; 4.00 GB of disk is free",
+            "pass 2 (p1): needs about 2.00 GB of disk, 5.00 GB together with the passes before "
+            "it and the copy that is handed over; 4.00 GB is free",
         ),
         (
             writes(GB),
             TargetInfo("t", disk_free=int(1.5 * GB)),
-            "pass 1 (p0): writes about 1.00 GB, 2.00 GB with the copy that is handed over; "
-            "1.50 GB of disk is free",
+            "pass 1 (p0): needs about 1.00 GB of disk, 2.00 GB together with the copy that is "
+            "handed over; 1.50 GB is free",
         ),
         # Too large by itself: what stands before it makes no difference.
         (
             writes(GB, 3 * GB),
             TargetInfo("t", disk_free=2 * GB),
-            "pass 2 (p1): writes about 3.00 GB; 2.00 GB of disk is free",
+            "pass 2 (p1): needs about 3.00 GB of disk; 2.00 GB is free",
         ),
     ],
     ids=["memory", "one output", "outputs together", "with the copy", "one and its copy", "alone"],
@@ -211,8 +211,8 @@ def speed_checks(
 def test_what_cannot_be_fast_enough_is_ruled_out_before_it_is_built() -> None:
     seen = speed_checks().look(FP32)
     assert seen.reason == (
-        "reads 538 MB for a token, which takes 37.7 ms at the very least with 2 threads on this "
-        "device; needs decode_ms_p50 <= 20"
+        "reads 538 MB for a token, which takes at least 37.7 ms with 2 threads on this "
+        "device; the limit is decode_ms_p50 <= 20"
     )
     assert seen.final is not None
     assert speed_checks().look(INT4).reason is None
@@ -246,5 +246,5 @@ def test_a_prompt_that_cannot_be_computed_in_time_is_ruled_out_before_the_build(
     )
     assert checks.look(FP32).reason == (
         "reads 538 MB and does 109 billion operations for a prompt of 512 tokens, which takes "
-        "762 ms at the very least with 2 threads on this device; needs ttft_ms_p50 <= 700"
+        "at least 762 ms with 2 threads on this device; the limit is ttft_ms_p50 <= 700"
     )

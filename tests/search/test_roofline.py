@@ -186,7 +186,7 @@ def test_only_a_limit_that_cannot_hold_rules_out(limit: str, hopeless: bool) -> 
     if why is not None:
         assert limit in why
         assert "reads 538 MB for a token" in why
-        assert "9.42 ms at the very least with 2 threads" in why
+        assert "at least 9.42 ms with 2 threads" in why
     assert reason(INFO, RuntimeSettings("cuda", 2), PROFILE, [parse_constraint(limit)]) is None
 
 

@@ -56,7 +56,7 @@ def test_a_change_that_was_taken_back_spoils_what_ran_meanwhile(model: Path) -> 
     replace(file, in_place=True)
     replace(file, in_place=True)
     os.utime(file)
-    with pytest.raises(InputTouchedError, match="holds what it held before"):
+    with pytest.raises(InputTouchedError, match="rewritten while it was in use, with the same"):
         check(before)
     check(inputs.entries(MODEL))
 
@@ -101,7 +101,7 @@ def test_a_data_set_read_anew_must_be_what_was_digested(tmp_path: Path) -> None:
     told = json.loads(json.dumps(catalog.to_json()))
     DataCatalog.from_json(told).load("tone")
     file.write_text("t,y\na,bad\nb,good\n")
-    with pytest.raises(InputChangedError, match="data tone changed during the search: 2 rows now"):
+    with pytest.raises(InputChangedError, match="data tone changed during the search: it has 2"):
         DataCatalog.from_json(told).load("tone")
 
 

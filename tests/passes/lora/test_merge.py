@@ -85,7 +85,7 @@ def test_half_precision_base_is_merged_in_full(bench: Bench, tmp_path: Path) -> 
 
 
 def test_adapter_without_its_base(bench: Bench, tiny: Model) -> None:
-    with pytest.raises(PassError, match="without the model"):
+    with pytest.raises(PassError, match="the base model of the adapter is not known"):
         bench.run(Merge(), replace(_adapter(bench, tiny), base=None), {}, "merged")
 
 
