@@ -33,7 +33,8 @@ def test_from_a_network_to_a_package_that_runs(tmp_path: Path) -> None:
         tmp_path / "net.yaml", study=tmp_path / "study", store=tmp_path / "store"
     )
     rows = found.results["candidates"]
-    assert [row["outcome"] for row in rows] == ["ok"] * len(rows)
+    # A candidate that is slower on this machine may be pruned.
+    assert {row["outcome"] for row in rows} <= {"ok", "pruned"}
     assert len(rows) == 3
     sizes = {len(row["recipe"]): row["metrics"]["size_mb"]["value"] for row in rows}
     assert sizes[1] < 0.5 * sizes[0], "8 bits instead of 32"

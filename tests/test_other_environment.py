@@ -53,7 +53,9 @@ def test_another_environment_measures_and_the_study_has_its_facts(tmp_path: Path
         tmp_path / "net.yaml", study=tmp_path / "study", store=tmp_path / "store"
     )
     results = found.results
-    assert [row["outcome"] for row in results["candidates"]] == ["ok"] * 3
+    # A candidate that is slower on this machine may be pruned.
+    assert len(results["candidates"]) == 3
+    assert {row["outcome"] for row in results["candidates"]} <= {"ok", "pruned"}
     assert results["device"]["packages"]["onnxruntime"] == OTHER
     assert results["device"]["name"] == "other"
     assert results["versions"]["onnxruntime"] == OTHER

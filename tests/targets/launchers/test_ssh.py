@@ -219,7 +219,10 @@ def test_a_search_builds_here_and_measures_there(
         tmp_path / "net.yaml", study=tmp_path / "study", store=tmp_path / "store"
     )
     rows = found.results["candidates"]
-    assert [row["outcome"] for row in rows] == ["ok"] * 2 * len(threads)
+    # A candidate that is slower on this machine may be pruned.
+    assert len(rows) == 2 * len(threads)
+    assert {row["outcome"] for row in rows} <= {"ok", "pruned"}
+    assert rows[0]["outcome"] == "ok"
     assert found.best is not None
     results = read_results(tmp_path / "study" / "results.json")
     assert list(results.devices) == ["board"]
@@ -256,7 +259,9 @@ def test_a_generating_model_and_its_data_travel(tmp_path: Path) -> None:
         tmp_path / "c.yaml", study=tmp_path / "study", store=tmp_path / "store"
     )
     rows_ = found.results["candidates"]
-    assert [row["outcome"] for row in rows_] == ["ok"] * 2, rows_
+    # A candidate that is slower on this machine may be pruned.
+    assert len(rows_) == 2
+    assert {row["outcome"] for row in rows_} <= {"ok", "pruned"}, rows_
     assert all(row["metrics"]["accuracy"]["n"] == 40 for row in rows_)
     assert found.best is not None
     assert (found.best / "genai_config.json").is_file()
