@@ -53,7 +53,7 @@ def test_a_profile_rules_out_and_shows_shares(tmp_path: Path) -> None:
     profile(10.0, store).save(store)
     rows = search()
     assert [rows[id]["outcome"] for id in (1, 2)] == ["ok", "skipped"]
-    assert "needs decode_ms_p50 <= 10000" in rows[2]["reason"]
+    assert "the limit is decode_ms_p50 <= 10000" in rows[2]["reason"]
     assert rows[2]["roofline"]["decode_share"] is None
     # A device that is measured anew, and found to be quick: what was ruled out is tried again.
     profile(1e9, store).save(store)
