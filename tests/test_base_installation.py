@@ -65,6 +65,19 @@ if __name__ == "__main__":
 """
 
 
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run this interpreter in a folder whose ``sitecustomize.py`` it reads."""
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(folder)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
 def test_the_base_has_neither_pytorch_nor_a_runtime() -> None:
     base = {
         re.match(r"[\w.-]+", text)[0].replace("-", "_").lower()  # type: ignore[index]
@@ -81,15 +94,7 @@ def test_a_device_that_measures_needs_the_base_and_a_runtime(tmp_path: Path) -> 
     absent = ONLY_EXTRAS - {"onnxruntime"}
     (tmp_path / "sitecustomize.py").write_text(ABSENT.format(absent=absent))
     (tmp_path / "measures.py").write_text(MEASURES)
-    ran = subprocess.run(
-        [sys.executable, "measures.py"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
+    ran = run(tmp_path, "measures.py")
     assert ran.stdout.strip() == "ok None", ran.stderr
 
 
@@ -102,22 +107,14 @@ def test_a_command_says_what_to_install(tmp_path: Path, command: list[str]) -> N
     )
     (tmp_path / "sitecustomize.py").write_text(
         ABSENT.format(absent=ONLY_EXTRAS)
-        + "import importlib.metadata as metadata\n_real = metadata.version\n"
-        "def version(name):\n"
-        f"    if name.replace('-', '_') in {ONLY_EXTRAS}:\n"
-        "        raise metadata.PackageNotFoundError(name)\n"
-        "    return _real(name)\n"
-        "metadata.version = version\n"
+        + "import importlib.metadata as metadata\n_real = metadata.distributions\n"
+        "def distributions(**context):\n"
+        "    for found in _real(**context):\n"
+        f"        if found.metadata['Name'].lower().replace('-', '_') not in {ONLY_EXTRAS}:\n"
+        "            yield found\n"
+        "metadata.distributions = distributions\n"
     )
-    ran = subprocess.run(
-        [sys.executable, "-m", "paretune", *command],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
+    ran = run(tmp_path, "-m", "paretune", *command)
     if command[0] == "search":
         assert ran.returncode == 2, ran.stderr
         assert "a search needs optuna, plotly, which are not installed" in ran.stderr

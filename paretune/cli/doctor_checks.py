@@ -6,19 +6,19 @@ import contextlib
 import importlib.metadata
 import os
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 
-from paretune.core import packages
 from paretune.core.device import TargetInfo
+from paretune.core.distributions import normal, variants
 from paretune.core.errors import ParetuneError, StateError, UsageError
 from paretune.core.job import Call, Job, JobStatus, Limits
 from paretune.core.jsontools import Json
+from paretune.core.packages import install_hint, missing, requirements
 from paretune.core.target import Target
 from paretune.core.user_paths import default_store
 from paretune.registry import find, names
 from paretune.targets.device.fingerprint import device, free_disk
-from paretune.targets.device.providers import PROVIDERS, check_provider, clashes
+from paretune.targets.device.providers import FLAVOURS, PROVIDERS, check_provider, clashes
 from paretune.targets.launchers.local import RUNTIMES, LocalTarget
 
 _TESTED_PYTHON = ((3, 11), (3, 13))
@@ -172,18 +172,16 @@ def _packages() -> list[Json]:
     from packaging.requirements import Requirement
 
     items: dict[str, Json] = {}
-    for text in _requirements():
+    for text in requirements():
         wanted = Requirement(text)
         if wanted.marker is not None and not any(
             wanted.marker.evaluate({"extra": extra}) for extra in ("", *_extras())
         ):
             continue
-        if packages.is_installed(wanted.name) and not packages.has_distribution(wanted.name):
+        found, name = variants(wanted.name), normal(wanted.name)
+        if found and name not in found:
             continue  # another variant does its work
-        try:
-            version = importlib.metadata.version(wanted.name)
-        except importlib.metadata.PackageNotFoundError:
-            version = None
+        version = found.get(name)
         fits = version is not None and wanted.specifier.contains(version, prereleases=True)
         needs = f"pip install '{wanted.name}{wanted.specifier}'"
         items[wanted.name] = _item(wanted.name, version or "absent", None if fits else needs)
@@ -194,24 +192,13 @@ def _packages() -> list[Json]:
 def _extras() -> tuple[str, ...]:
     """Return the extras that a search on this machine uses: one variant of the runtimes."""
     others = {"gpu": "onnxruntime-gpu", "directml": "onnxruntime-directml"}
-    variant = next(
-        (extra for extra, name in others.items() if packages.has_distribution(name)), "cpu"
-    )
+    variant = next((extra for extra, name in others.items() if name in variants(name)), "cpu")
     return ("search", "train", "genai", variant)
-
-
-def _requirements() -> Iterable[str]:
-    try:
-        return importlib.metadata.requires("paretune") or ()
-    except importlib.metadata.PackageNotFoundError:  # run from a checkout, not installed
-        return ()
 
 
 def _flavours() -> dict[str, Json]:
     """Check that exactly one variant of each runtime is installed, and which."""
-    every = [
-        name for group in packages.FLAVOURS for name in group if packages.has_distribution(name)
-    ]
+    every = [name for group in FLAVOURS for name in group if name in variants(name)]
     clashing = clashes(every)
     if not every:
         return _item("run-time", "none", "pip install 'paretune[cpu]'")
@@ -243,8 +230,6 @@ def _plug_in(group: str, name: str) -> dict[str, Json]:
         found = find(group, name)
     except (ImportError, ParetuneError) as error:
         return _item(name, "cannot be imported", f"{type(error).__name__}: {error}")
-    absent = packages.missing(getattr(found, "packages", ()))
+    absent = missing(getattr(found, "packages", ()))
     summary = (found.__doc__ or "").strip().partition("\n")[0]
-    return _item(
-        name, summary, packages.install_hint(absent).removeprefix("Run: ") if absent else None
-    )
+    return _item(name, summary, install_hint(absent).removeprefix("Run: ") if absent else None)

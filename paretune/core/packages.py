@@ -9,33 +9,19 @@ from __future__ import annotations
 
 import importlib.metadata
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 
+from paretune.core.distributions import variants
 from paretune.core.errors import UsageError
-
-FLAVOURS = (
-    ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino"),
-    ("onnxruntime-genai", "onnxruntime-genai-cuda", "onnxruntime-genai-directml"),
-)
-"""Distributions that bring the same module: each overwrites the files of the one before."""
 
 _PREFERRED = ("train", "genai", "search", "cpu", "gpu", "directml")
 """The extras in the order in which one is proposed for a package that several bring."""
 
 
-def has_distribution(name: str) -> bool:
-    """Return whether a distribution is installed."""
-    try:
-        importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
-
-
 def is_installed(name: str) -> bool:
     """Return whether a distribution, or another that brings the same module, is installed."""
-    return any(map(has_distribution, next((group for group in FLAVOURS if name in group), (name,))))
+    return bool(variants(name))
 
 
 def missing(names: Iterable[str]) -> list[str]:
@@ -95,16 +81,25 @@ def explained_import(error: BaseException) -> UsageError | None:
     return UsageError(f"this needs {name}, which is not installed", hint=install_hint([name]))
 
 
-@cache
-def _brought_by() -> Mapping[str, frozenset[str]]:
-    """Return the distributions of each extra, by what the installed metadata says."""
+def requirements() -> Sequence[str]:
+    """Return what the installed metadata requires, those of extras with their markers."""
     try:
-        required = importlib.metadata.requires("paretune") or ()
+        return importlib.metadata.requires("paretune") or ()
     except importlib.metadata.PackageNotFoundError:  # run from a checkout, not installed
-        return {}
-    found: dict[str, set[str]] = {}
-    for text in required:
+        return ()
+
+
+def base() -> tuple[str, ...]:
+    """Return the distributions that paretune needs without any extra."""
+    return _brought_by().get("", ())
+
+
+@cache
+def _brought_by() -> Mapping[str, tuple[str, ...]]:
+    """Return the distributions of each extra; of the base under the empty name."""
+    found: dict[str, list[str]] = {}
+    for text in requirements():
         name, extra = re.match(r"[\w.-]+", text), re.search(r"""extra\s*==\s*["'](\w+)""", text)
-        if name is not None and extra is not None and name[0] != "paretune":
-            found.setdefault(extra[1], set()).add(name[0].lower())
-    return {extra: frozenset(names) for extra, names in found.items()}
+        if name is not None and name[0] != "paretune" and (extra or ";" not in text):
+            found.setdefault("" if extra is None else extra[1], []).append(name[0].lower())
+    return {extra: tuple(names) for extra, names in found.items()}

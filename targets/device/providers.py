@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 
 from paretune.core.device import TargetInfo
 from paretune.core.errors import UsageError, nearest
-from paretune.core.packages import FLAVOURS
 
 PROVIDERS = ("cpu", "cuda", "dml")
 """Every name that a configuration may use."""
@@ -16,6 +15,13 @@ PROVIDERS = ("cpu", "cuda", "dml")
 _NEEDS = {"cuda": "onnxruntime-genai-cuda", "dml": "onnxruntime-genai-directml"}
 PROVIDER_PACKAGES = (*_NEEDS.values(), "onnxruntime-gpu", "onnxruntime-directml")
 """Distributions that bring another provider than the processor's."""
+
+
+FLAVOURS = (
+    ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino"),
+    ("onnxruntime-genai", *_NEEDS.values()),
+)
+"""Distributions that bring the same module: each overwrites the files of the one before."""
 
 
 def clashes(packages: Iterable[str]) -> list[tuple[str, ...]]:

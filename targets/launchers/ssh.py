@@ -11,16 +11,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import tempfile
 from concurrent.futures import Future
 from dataclasses import replace
-from importlib.metadata import requires
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from paretune.core.errors import UsageError
 from paretune.core.job import Job, JobResult, JobStatus
+from paretune.core.packages import base
 from paretune.core.permissions import Permissions
 from paretune.targets.launchers.agent_target import AgentTarget
 from paretune.targets.launchers.conversation import Conversation, Pending
@@ -100,8 +100,9 @@ class SshTarget(AgentTarget):
             permissions=Permissions(network=allow_network),
             preload=preload,
             transport=self.transport,
-            install=f"The interpreter there needs these packages: {_needed()}. Install them, such "
-            f"as with `ssh {host} {python} -m pip install ...`, or name another one (`python:`).",
+            install=f"The interpreter there needs these packages: {', '.join(base())}. "
+            f"Install them, such as with `ssh {host} {python} -m pip install ...`, or name another "
+            "one (`python:`).",
         )
 
     def submit(self, job: Job) -> Future[JobResult]:
@@ -131,14 +132,18 @@ class SshTarget(AgentTarget):
     def _run(self, job: Job, *, turns: bool) -> tuple[Conversation, int, Pending]:
         return super()._run(replace(job, task=self._describer.described(job.task)), turns=turns)
 
+    @cached_property
+    def _wheel(self) -> bytes:
+        """This paretune; the same one at each connection."""
+        with tempfile.TemporaryDirectory(prefix="paretune-") as folder:
+            return build_wheel(Path(folder)).read_bytes()
+
     def _start_agent(self) -> ProcessChannel:
         """Connect, and start the agent of this paretune there."""
-        with tempfile.TemporaryDirectory(prefix="paretune-") as folder:
-            wheel = build_wheel(Path(folder)).read_bytes()
-        digest = hashlib.sha256(wheel).hexdigest()[:16]
+        digest = hashlib.sha256(self._wheel).hexdigest()[:16]
         far = self._look(digest)
         if not far["there"]:
-            self._call(_INSTALL, far["store"], digest, given=wheel)
+            self._call(_INSTALL, far["store"], digest, given=self._wheel)
         path = PurePosixPath(far["store"], "paretune", digest)
         python = ("env", f"PYTHONPATH={path}", self._python, "-P", "-m")
         self._hello = replace(self._hello, store=Path(far["store"]))
@@ -183,11 +188,3 @@ class SshTarget(AgentTarget):
                 ) from error
             raise UsageError(f"{self.name}: {error.message}") from error
         return said.decode(errors="replace")
-
-
-def _needed() -> str:
-    """Return the packages that paretune needs, without those of extras."""
-    found = [
-        re.split(r"[^\w.-]", each)[0] for each in requires("paretune") or () if ";" not in each
-    ]
-    return ", ".join(found)

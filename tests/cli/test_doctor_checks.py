@@ -77,7 +77,7 @@ def test_an_unwritable_store_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_a_package_of_another_version_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "_requirements", lambda: ["numpy<1", "no-such-thing==1", "pytest"])
+    monkeypatch.setattr(doctor, "requirements", lambda: ["numpy<1", "no-such-thing==1", "pytest"])
     numpy, absent, fine = doctor._packages()
     assert (numpy["ok"], absent["ok"], fine["ok"]) == (False, False, True)
     assert numpy["needs"] == "pip install 'numpy<1'"
@@ -98,7 +98,9 @@ def test_two_flavours_of_the_run_time_are_told_with_the_way_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     there = {"onnxruntime", "onnxruntime-gpu", "onnxruntime-genai"}
-    monkeypatch.setattr(doctor.packages, "has_distribution", lambda name: name in there)
+    monkeypatch.setattr(
+        doctor, "variants", lambda name: {each: "1.31.1" for each in there if name in each}
+    )
     monkeypatch.setattr(doctor.importlib.metadata, "version", lambda name: "1.31.1")
     item = doctor._flavours()
     assert not item["ok"]
@@ -109,5 +111,5 @@ def test_two_flavours_of_the_run_time_are_told_with_the_way_out(
     )
     there.remove("onnxruntime")
     assert doctor._flavours()["ok"]
-    monkeypatch.setattr(doctor, "_requirements", lambda: ["onnxruntime==1.32.0"])
+    monkeypatch.setattr(doctor, "requirements", lambda: ["onnxruntime==1.32.0"])
     assert doctor._packages() == []  # another flavour does its work

@@ -23,7 +23,9 @@ METADATA = [
 @pytest.fixture(autouse=True)
 def installed(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     there = {"numpy"}
-    monkeypatch.setattr(packages, "has_distribution", there.__contains__)
+    monkeypatch.setattr(
+        packages, "variants", lambda name: {each: "1" for each in there if each.startswith(name)}
+    )
     monkeypatch.setattr(packages.importlib.metadata, "requires", lambda name: METADATA)
     monkeypatch.setattr(packages, "_brought_by", packages._brought_by.__wrapped__)
     return there
