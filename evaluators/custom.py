@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from importlib import import_module
 from numbers import Real
 from typing import Any, ClassVar
 
@@ -14,6 +13,7 @@ from paretune.core.errors import UsageError
 from paretune.core.measurement import Direction, Measurement, MetricSpec, Rung
 from paretune.core.model import Model
 from paretune.core.params import Params, parameter
+from paretune.core.plugins import attribute
 from paretune.data.context import Context
 from paretune.evaluators.base import Budget, EvaluatorBase
 from paretune.runtimes.serving import load_session
@@ -105,9 +105,8 @@ class Custom(EvaluatorBase):
 
 
 def _find(place: str) -> Any:
-    module, _, name = place.partition(":")
     try:
-        return getattr(import_module(module), name)
+        return attribute(place)
     except (ImportError, AttributeError) as error:
         raise UsageError(
             f"no function {place!r}: {error}",

@@ -112,8 +112,33 @@ def find(group: str, name: str) -> Any:
     known = table(group)
     if name not in known:
         raise UsageError(f"no {_SINGULAR[group]} named {name!r}", hint=nearest(name, known))
-    module, _, attribute = known[name].partition(":")
-    return getattr(import_module(module), attribute)
+    return attribute(known[name])
+
+
+def instance(group: str, name: str) -> Any:
+    """Return the one object of an entry's class, made at its first use.
+
+    Raises:
+        UsageError: There is none of that name (with the nearest one).
+    """
+    return _instance(group, name, table(group).get(name, ""))
+
+
+@cache
+def _instance(group: str, name: str, place: str) -> Any:
+    """Make it: the place is a part of the key, because the module search path may change."""
+    return find(group, name)()
+
+
+def attribute(place: str) -> Any:
+    """Import and return what ``module:name`` names.
+
+    Raises:
+        ImportError: There is no such module.
+        AttributeError: The module has no such name.
+    """
+    module, _, name = place.partition(":")
+    return getattr(import_module(module), name)
 
 
 def is_ours(group: str, name: str) -> bool:

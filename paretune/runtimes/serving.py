@@ -7,23 +7,16 @@ way as in training, whichever runtime follows.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cache
 from typing import Any
 
 from paretune.core.candidate import RuntimeSettings
 from paretune.core.errors import InvalidArtifactError, UsageError, nearest
 from paretune.core.model import Model, ModelInfo
-from paretune.core.plugins import BUILTIN, find, names, table
+from paretune.core.plugins import BUILTIN, instance, names, table
 from paretune.core.traffic import Traffic
 from paretune.models.containment import check_model
 from paretune.runtimes.base import GENERATES, SCORES, Runtime, Session
 from paretune.runtimes.settings import check_settings
-
-
-@cache
-def _made(name: str, place: str) -> Runtime:
-    runtime: Runtime = find("runtimes", name)()
-    return runtime
 
 
 def runtime_named(name: str) -> Runtime:
@@ -32,7 +25,8 @@ def runtime_named(name: str) -> Runtime:
     Raises:
         UsageError: There is none of that name; says the nearest.
     """
-    return _made(name, table("runtimes").get(name, ""))
+    runtime: Runtime = instance("runtimes", name)
+    return runtime
 
 
 def all_runtimes() -> Iterator[Runtime]:

@@ -21,8 +21,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, replace
-from importlib import import_module
-from typing import Any, BinaryIO, NoReturn
+from typing import BinaryIO, NoReturn
 
 from paretune.core.errors import (
     InputTouchedError,
@@ -33,7 +32,7 @@ from paretune.core.errors import (
 from paretune.core.job import Build, Call, JobStatus, Measure, Smoke, Task, task_from_json
 from paretune.core.jsontools import Json
 from paretune.core.packages import explained_import
-from paretune.core.plugins import forget_installed
+from paretune.core.plugins import attribute, forget_installed
 from paretune.core.progress import Progress
 from paretune.models.inputs import check, renewed
 from paretune.targets.interleave import place_at
@@ -129,7 +128,7 @@ def _run(reply: BinaryIO) -> tuple[dict[str, Json], str]:
         use_scratch(request["scratch"])
         task = task_from_json(request["task"])
         task = replace(task, inputs=renewed(task.inputs))
-        found = _attribute(TASKS[type(task)])(task, _reporter(reply), request["turns"])
+        found = attribute(TASKS[type(task)])(task, _reporter(reply), request["turns"])
         check(task.inputs)
         value = json.dumps(task.value_to_json(found))  # not JSON: the job's own error
         return {"status": JobStatus.OK, "reason": None, "transient": False}, value
@@ -156,14 +155,9 @@ def _see_modules(path: list[str]) -> None:
 
 def call(task: Call, report: Report, turns: str | None = None) -> Json:
     """Call ``module:function`` with JSON arguments; interleaved, in one turn."""
-    function = _attribute(task.function)
+    function = attribute(task.function)
     with place_at(turns) as place, nullcontext() if place is None else place.turn():
         return function(**task.args)
-
-
-def _attribute(place: str) -> Any:
-    module, _, name = place.partition(":")
-    return getattr(import_module(module), name)
 
 
 def classify(error: BaseException) -> tuple[JobStatus, str]:

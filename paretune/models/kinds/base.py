@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache
 from pathlib import Path
 from typing import ClassVar
 
 from paretune.core.model import Decoder, Model, ModelInfo
 from paretune.core.permissions import Permissions
-from paretune.core.plugins import BUILTIN, find, table
+from paretune.core.plugins import BUILTIN, instance, table
 from paretune.models.checks.finding import Finding
 
 
@@ -112,19 +111,14 @@ class Kind(ABC):
         return None
 
 
-@cache
-def _made(name: str, place: str) -> Kind:
-    kind: Kind = find("kinds", name)()
-    return kind
-
-
 def kind_named(name: str) -> Kind:
     """Return a kind by its name.
 
     Raises:
         UsageError: There is none of that name; says the nearest.
     """
-    return _made(name, table("kinds").get(name, ""))
+    kind: Kind = instance("kinds", name)
+    return kind
 
 
 def all_kinds() -> Iterator[Kind]:
