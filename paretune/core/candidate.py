@@ -116,6 +116,11 @@ def describe(candidate: Candidate, hidden: Set[tuple[str, str]] = frozenset()) -
     return f"{' > '.join(parts) or 'unchanged'} @ {describe_runtime(candidate.runtime, 'x')}"
 
 
+def further_settings(runtime: RuntimeSettings) -> str:
+    """Return what a runtime has beside provider and threads: ``, graph_optimization all``."""
+    return "".join(f", {name} {short(value)}" for name, value in runtime.options)
+
+
 def describe_runtime(runtime: RuntimeSettings, times: str) -> str:
     """Return settings in one short line: ``cpu x2``; what is not always there stands beside it."""
     further = "".join(f" {name}={short(value)}" for name, value in runtime.options)

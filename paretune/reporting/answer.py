@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from paretune.core.candidate import counted, short
+from paretune.core.candidate import counted, further_settings, short
 from paretune.core.jsontools import Json
 from paretune.stats.intervals import CONFIDENCE
 from paretune.study.nothing_measured import nothing_measured
@@ -51,7 +51,7 @@ def plain_answer(results: Results, paired: Mapping[str, Json] | None = None) -> 
     threads = counted(best.runtime.threads, "thread")
     told = [
         f"Ship candidate {best.id}: {described(best)}, on {best.runtime.provider} with {threads}"
-        + "".join(f", {name} {short(value)}" for name, value in best.runtime.settings.options)
+        + further_settings(best.runtime.settings)
         + ".",
         _why_it(results),
         *chances(results),

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from pydantic import ValidationError
 
-from paretune.core.candidate import counted, short
+from paretune.core.candidate import counted, further_settings
 from paretune.core.jsontools import Json
 from paretune.evaluators.generation.workload import Case, GenerationParams, cases_of
 from paretune.study.results import CandidateEntry, Results
@@ -128,7 +128,7 @@ def _name(row: CandidateEntry, best: int | None, baseline: int | None) -> str:
     """Return a line's name; texts are escaped, because Plotly reads HTML elements in it."""
     steps = " › ".join(step.name + _shown(step.params) for step in row.recipe)
     words = f"{row.id} {steps or 'unchanged'}, {counted(row.runtime.threads, 'thread')}"
-    words += "".join(f", {name} {short(value)}" for name, value in row.runtime.settings.options)
+    words += further_settings(row.runtime.settings)
     what = "the pick: " if row.id == best else "baseline: " if row.id == baseline else ""
     cut = words if len(words) <= _LONGEST else f"{words[: _LONGEST - 1]}…"
     return html.escape(what + cut)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from paretune.core.candidate import short
+from paretune.core.candidate import further_settings
 from paretune.core.jsontools import Json, canonical
 from paretune.runtimes.serving import required_runtime
 from paretune.study.pick_entry import sentences
@@ -40,7 +40,7 @@ def write_model_card(
         legal: Names of the licences and notices that lie beside it.
     """
     device, runtime = results.device, candidate.runtime
-    further = escaped("".join(f", {name} {short(v)}" for name, v in runtime.settings.options))
+    further = escaped(further_settings(runtime.settings))
     lines = [
         f"# {escaped(model_name)}, as chosen by paretune",
         "",
