@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from paretune.config.measurable import Need, misfits, need_of
 from paretune.config.plan import EvaluatorChoice
 from paretune.config.space_building import fitting_kinds
 from paretune.config.yaml_source import Path as KeyPath
+from paretune.config.yaml_source import Wrong
 from paretune.core.candidate import Candidate, Step
 from paretune.core.errors import UsageError
 from paretune.models.handle import detect_kind
 from paretune.models.kinds.base import kind_named
 from paretune.search.space import PassSlot, Space, Stage
 
-Wrong = Callable[[KeyPath, str, str | None], None]
 _MERGE_FIRST = "The input model is an adapter: put `merge` first, to merge it into its base."
 
 

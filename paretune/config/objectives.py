@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from paretune.config.yaml_source import Path as KeyPath
+from paretune.config.yaml_source import Wrong
 from paretune.core.errors import nearest
 from paretune.core.measurement import Direction, MetricSpec
 from paretune.search.constraints import Constraint, Objective
 from paretune.search.tolerance import DEFAULT, EXPECTED, Tolerance, parse_tolerance
 
 _LIST = "Such as: objectives: [{maximize: accuracy, within: 0.01}, {minimize: decode_ms_p50}]."
-Wrong = Callable[[KeyPath, str, str | None], None]
 
 
 def read_objectives(

@@ -6,7 +6,7 @@ a configuration without ``runtimes:`` each kind of model is run by its default r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 from itertools import product
@@ -16,6 +16,7 @@ from pydantic import ValidationError, create_model
 
 from paretune.config.space_building import SpaceReader, shown
 from paretune.config.yaml_source import Path as KeyPath
+from paretune.config.yaml_source import Wrong
 from paretune.core.candidate import RuntimeSettings
 from paretune.core.errors import UsageError
 from paretune.core.jsontools import Json
@@ -24,8 +25,6 @@ from paretune.core.plugins import is_ours
 from paretune.registry import find_pass
 from paretune.runtimes.serving import all_runtimes, runtime_named, runtime_of
 from paretune.search.space import RuntimesByKind
-
-Wrong = Callable[[KeyPath, str, str | None], None]
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ Without either, everything runs on this machine (`local`), or where ``target: {n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ from paretune.config.given import read_config
 from paretune.config.reading import read_source
 from paretune.config.schema import DeclaredTarget, TargetSection
 from paretune.config.yaml_source import Path as KeyPath
+from paretune.config.yaml_source import Wrong
 from paretune.core.errors import ConfigError, UsageError, nearest
 from paretune.core.jsontools import Json
 from paretune.core.permissions import Permissions
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from paretune.core.target import Target
 
 LOCAL = "local"
-Wrong = Callable[[KeyPath, str, str | None], None]
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ or a `ConfigError`.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import yaml
@@ -17,6 +18,8 @@ from paretune.core.jsontools import Json
 
 Path: TypeAlias = tuple[str | int, ...]
 """Keys and positions from the top, such as ``("passes", 0, "lora", "r")``."""
+Wrong: TypeAlias = Callable[[Path, str, str | None], None]
+"""Takes a key, what is wrong there and what to do: checks report through it."""
 
 _MAX_BYTES = 1 << 20
 _MAX_NODES = 50_000

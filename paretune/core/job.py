@@ -79,7 +79,7 @@ class BuildResult:
         """Read what `to_json` wrote."""
         return cls(
             Model.from_json(value["model"]),
-            tuple(StepTime(step["step"], step["s"], step["cached"]) for step in value["steps"]),
+            tuple(map(StepTime.from_json, value["steps"])),
             value["bytes"],
             tuple(value["faults"]),
             verdict_from(value),

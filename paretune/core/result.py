@@ -50,6 +50,11 @@ class StepTime:
         """Return the three fields by name."""
         return {"step": self.step, "s": round(self.s, 4), "cached": self.cached}
 
+    @classmethod
+    def from_json(cls, value: Mapping[str, Json]) -> StepTime:
+        """Read what `to_json` wrote."""
+        return cls(value["step"], value["s"], value["cached"])
+
 
 def uncached_seconds(steps: Iterable[StepTime]) -> float:
     """Return the seconds of the steps that ran."""
@@ -166,7 +171,7 @@ class TrialResult:
             duplicate_of=value["duplicate_of"],
             measurements=measurements,
             artifact=value["artifact"],
-            seconds=tuple(StepTime(s["step"], s["s"], s["cached"]) for s in value["seconds"]),
+            seconds=tuple(map(StepTime.from_json, value["seconds"])),
             ran_job=value.get("ran_job", True),
             transient=value.get("transient", False),
             limit=value.get("limit"),
