@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,14 @@ from paretune.targets.launchers.local import LocalTarget
 
 MB = 1_000_000
 NO_LIMITS = Limits()
+
+
+@contextmanager
+def nothing_stays_behind() -> Iterator[None]:
+    """Fail if the block leaves a process of its own."""
+    before = set(psutil.Process().children(recursive=True))
+    yield
+    assert set(psutil.Process().children(recursive=True)) <= before, "a process stayed behind"
 
 
 def run(

@@ -1,8 +1,8 @@
 import os
 from collections.abc import Iterator
 
-import psutil
 import pytest
+from local_jobs import nothing_stays_behind
 
 from paretune.targets.launchers.local import LocalTarget
 from tests.targets.sshd import Sshd, start
@@ -11,10 +11,8 @@ from tests.targets.sshd import Sshd, start
 @pytest.fixture
 def target() -> Iterator[LocalTarget]:
     """A target that imports nothing beforehand; no process of its stays behind."""
-    before = set(psutil.Process().children(recursive=True))
-    with LocalTarget(preload=False) as made:
+    with nothing_stays_behind(), LocalTarget(preload=False) as made:
         yield made
-    assert set(psutil.Process().children(recursive=True)) <= before, "a process stayed behind"
 
 
 @pytest.fixture(scope="session")

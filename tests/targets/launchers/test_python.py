@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from local_jobs import gone
+from local_jobs import gone, nothing_stays_behind
 
 from paretune.core.candidate import RuntimeSettings
 from paretune.core.errors import UsageError
@@ -28,10 +28,8 @@ JOBS = "paretune.testing.jobs"
 @pytest.fixture
 def target() -> Iterator[PythonTarget]:
     """A target with this interpreter; no process of its stays behind."""
-    before = set(psutil.Process().children(recursive=True))
-    with PythonTarget(preload=False) as made:
+    with nothing_stays_behind(), PythonTarget(preload=False) as made:
         yield made
-    assert set(psutil.Process().children(recursive=True)) <= before, "a process stayed behind"
 
 
 def add(target: PythonTarget) -> object:
