@@ -84,8 +84,8 @@ def _id_of(rows: list[dict[str, Any]], way: str) -> int:
 @pytest.mark.parametrize(
     ("metric", "outcome", "reason"),
     [
-        ("nan", "ok", "came out as nan"),
-        ("inf", "ok", "came out as inf"),
+        ("nan", "ok", "measured as nan"),
+        ("inf", "ok", "measured as inf"),
         ("missing", "failed", "evaluator 'readback' ended without accuracy, which it declares"),
     ],
 )

@@ -77,7 +77,7 @@ class Issue:
     Attributes:
         what: What was found.
         why: What it does to a measurement.
-        mend: How to fix it.
+        `mend`: How to fix it (the key of `bench --json`).
     """
 
     what: str
@@ -159,8 +159,9 @@ def issues(around: Environment) -> tuple[Issue, ...]:
                 f"the hypervisor took {around.interference.stolen:.0%} of the processor for "
                 "other machines",
                 "this virtual machine shares its cores, and its speed changes with its neighbours",
-                "Use a machine with cores of its own. What is measured in turns (`paretune "
-                "compare`, a search's finals) is hit alike, and can be compared all the same.",
+                "Use a machine with cores of its own. Interleaved measurements (`paretune "
+                "compare`, the re-measurement of the finalists) are affected equally and stay "
+                "comparable.",
             )
         )
     unsteady = [name for name in around.governors if name not in _STEADY_GOVERNORS]

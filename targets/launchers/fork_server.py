@@ -1,8 +1,8 @@
 """A process that has imported everything once and forks a child for each job (Linux only).
 
 The idea is that of ``multiprocessing.forkserver``. That one is not used, because its children
-import the caller's main script again (a script without a ``__main__`` guard would start itself
-anew), it is one for the whole interpreter and lives until its end, and what it hands over is
+import the caller's main script again (a script without a ``__main__`` guard would run a second
+time), it is one for the whole interpreter and lives until its end, and what it hands over is
 pickled. This one belongs to one target, ends with it, hands over file descriptors only, and looks
 after what its jobs leave behind:
 
@@ -353,7 +353,7 @@ class _Server:
             os.close(status)
 
     def _collect(self, ended: list[tuple[int, int, int]]) -> bool:
-        """Wait for whoever has ended; False if no child is left at all."""
+        """Reap the children that have ended; False if no child is left."""
         while True:
             try:
                 pid, code = os.waitpid(-1, os.WNOHANG)

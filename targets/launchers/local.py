@@ -108,8 +108,8 @@ class LocalTarget:
 
     A job that a limit ends is sent SIGTERM and, two seconds later, SIGKILL, with all its
     descendants. Without a memory limit of its own it gets 90 % of the memory that is free when it
-    starts. Jobs run as they are submitted, side by side: whoever times something submits one at a
-    time.
+    starts. Jobs run in parallel, each as soon as it is submitted: a caller that measures time
+    submits one job at a time.
 
     Args:
         store_root: Where artifacts are kept; `info` tells the disk that is free there, and jobs

@@ -66,7 +66,7 @@ def compare(
         params: With which parameters.
         made: The build.
         origin: What it is compared with.
-        context: The pass's surroundings; its scratch is used.
+        context: The pass's context; its scratch folder is used.
         cache: What earlier builds of the same source left.
 
     Raises:

@@ -1,8 +1,8 @@
-"""What comparisons have in common, kept for a while: several builds are made of one source.
+"""A cache of what comparisons of builds with the same source share.
 
-``STORE/compared/`` holds a source's logits (``.safetensors``) and what a sketch said
-(``.json``), by the digest of everything that they depend on. It is no artifact: a handful of
-files, the latest ones; whoever finds none computes it anew.
+``STORE/compared/`` holds a source's logits (``.safetensors``) and the result of a sketch
+(``.json``), by the digest of everything that they depend on. They are not artifacts: only the
+latest few files are kept, and a missing one is computed again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _PACKAGES = ("torch", "transformers", "peft", "onnxruntime", "onnxruntime-genai"
 
 
 class ComparedCache:
-    """Files by key; a disk that is full, or a folder that nobody may write, costs time only.
+    """Files by key; with a full disk or a folder that is not writable, values are computed again.
 
     Args:
         folder: Where; made at the first write.

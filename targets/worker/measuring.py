@@ -77,7 +77,7 @@ def _system_folder() -> Iterator[Path]:
 
 @contextmanager
 def _budget(task: Measure, turns: str | None, *, takes_turns: bool) -> Iterator[Budget]:
-    """Yield what the call may cost; of an interleaved job, in turns."""
+    """Yield what the call may cost; an interleaved job gets it when it has its turn."""
     from paretune.evaluators.base import Budget
 
     budget = Budget(task.seconds, task.examples, task.block)
@@ -144,7 +144,7 @@ def finite(measured: Measurement) -> Measurement:
     """
     changes: dict[str, Any] = {}
     if measured.value is not None and not math.isfinite(measured.value):
-        changes.update(value=None, low=None, high=None, reason=f"came out as {measured.value}")
+        changes.update(value=None, low=None, high=None, reason=f"measured as {measured.value}")
     for end in ("low", "high"):
         limit = getattr(measured, end)
         if limit is not None and not math.isfinite(limit):

@@ -25,7 +25,7 @@ def test_a_value_that_is_no_number_is_no_value(value: float) -> None:
         Measurement("perplexity", value, "ratio", value, value, 3, "p-1", (1.0, value))
     )
     assert (measured.value, measured.low, measured.high) == (None, None, None)
-    assert measured.reason == f"came out as {value}"
+    assert measured.reason == f"measured as {value}"
     assert measured.samples == (1.0,)
     assert measured.details == {"non_finite_samples": 1}
     json.dumps(measured.to_json(), allow_nan=False)
