@@ -16,9 +16,12 @@ import click
 import pytest
 import yaml
 
+import paretune.testing
 from paretune.cli.main import app
 from paretune.config import Plan, load
+from paretune.core.plugins import BUILTIN
 from paretune.preflight.dry_run import foresee
+from tests.extending_page import PAGE, blocks, write_package
 from tests.tiny_models import make_tiny_llama
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -28,11 +31,6 @@ PAGES = [
     *sorted((ROOT / "docs").glob("*.md")),
     ROOT / "benchmarks" / "README.md",
 ]
-
-
-def blocks(page: Path, language: str) -> list[str]:
-    text = page.read_text(encoding="utf-8")
-    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
 
 
 def shown_commands(page: Path) -> list[str]:
@@ -127,23 +125,7 @@ def test_the_parts_of_the_configuration_page_fit_together(tmp_path: Path) -> Non
 def another_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the package that the extending page shows, with its entry points and tests."""
     folder = tmp_path_factory.mktemp("another")
-    page = ROOT / "docs" / "extending.md"
-    for code in blocks(page, "python"):
-        file = folder / code.partition("\n")[0].removeprefix("# ")
-        file.parent.mkdir(exist_ok=True)
-        file.write_text(code)
-    (folder / "my_package" / "__init__.py").touch()
-    info = folder / "my_package-1.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1\n")
-    (project,) = blocks(page, "toml")
-    groups = tomllib.loads(project)["project"]["entry-points"]
-    (info / "entry_points.txt").write_text(
-        "".join(
-            f"[{group}]\n" + "".join(f"{name} = {place}\n" for name, place in entries.items())
-            for group, entries in groups.items()
-        )
-    )
+    write_package(folder)
     make_tiny_llama(folder / "tests" / "tiny-model")
     tone_rows(folder / "tests")
     return folder
@@ -170,11 +152,34 @@ def test_the_pass_of_the_extending_page_is_found_as_another_package_brings_it(
     assert "Zeroes the smallest weights." in shown.stdout
 
 
-@pytest.mark.parametrize("kind", ["prune", "first_word", "fresh", "backwards", "halving"])
+SHOWN = {
+    "passes": ["prune"],
+    "evaluators": ["first_word"],
+    "kinds": ["factor"],
+    "runtimes": ["multiply"],
+    "targets": ["fresh"],
+    "strategies": ["backwards", "halving"],
+}
+"""By axis, what the extending page shows; each has its test there."""
+
+
+def test_the_extending_page_shows_each_axis() -> None:
+    (project,) = blocks(PAGE, "toml")
+    groups = tomllib.loads(project)["project"]["entry-points"]
+    assert {g.removeprefix("paretune."): [*entries] for g, entries in groups.items()} == SHOWN
+    assert SHOWN.keys() == BUILTIN.keys()
+    suites = {name.removeprefix("check_") for name in paretune.testing.__all__}
+    assert suites == {"pass", "evaluator", "kind", "runtime", "target", "strategy"}
+    page = PAGE.read_text()
+    for suite in suites:
+        assert f"    check_{suite}(" in page
+
+
+@pytest.mark.parametrize("name", [name for names in SHOWN.values() for name in names])
 def test_what_the_extending_page_shows_passes_its_own_tests(
-    another_package: Path, kind: str
+    another_package: Path, name: str
 ) -> None:
-    shown = f"tests/test_my_package.py::test_{kind}"
+    shown = f"tests/test_my_package.py::test_{name}"
     ran = beside(another_package, "-m", "pytest", "-q", "-p", "no:cacheprovider", shown)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "1 passed" in ran.stdout

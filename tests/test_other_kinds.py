@@ -14,24 +14,34 @@ import paretune
 from paretune.config import load
 from paretune.core.errors import UsageError
 from paretune.core.plugins import forget_installed
+from tests.extending_page import write_package
 from tests.tiny_models import make_tiny_llama
 
 TOY = Path(__file__).resolve().parent / "plugins" / "toy"
 CONFIG = {
     "model": "model",
-    "passes": [{"to_toy": {"factor": [1.0, 3.0]}}],
-    "baseline": [{"to_toy": {"factor": 2.0}}],
-    "evaluate": ["toy_answer"],
-    "objectives": {"minimize": "toy_answer"},
-    "runtimes": [{"toy": {"rounding": ["none", "whole"]}}, "toy_twin"],
+    "passes": [{"to_factor": {"factor": [1.0, 3.0]}}],
+    "baseline": [{"to_factor": {"factor": 2.0}}],
+    "evaluate": ["answer"],
+    "objectives": {"minimize": "answer"},
+    "runtimes": [{"multiply": {"rounding": ["none", "whole"]}}, "twin"],
     "target": {"threads": [1]},
     "search": {"finals": 0},
 }
 
 
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the package that the extending page shows."""
+    folder = tmp_path_factory.mktemp("page")
+    write_package(folder)
+    return folder
+
+
 @pytest.fixture
-def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Yield a folder with a model, while the other package is installed."""
+def model(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Yield a folder with a model, while two other packages are installed: the page's and ours."""
+    monkeypatch.syspath_prepend(str(page))
     monkeypatch.syspath_prepend(str(TOY))
     forget_installed()
     make_tiny_llama(tmp_path / "model")
@@ -57,26 +67,26 @@ def test_each_runtime_of_the_list_runs_what_it_can_and_its_settings_take_effect(
             row["recipe"][0]["params"]["factor"],
             row["runtime"]["name"],
             row["runtime"].get("rounding"),
-        ): row["metrics"]["toy_answer"]["value"]
+        ): row["metrics"]["answer"]["value"]
         for row in rows
     }
     assert measured == {
-        (2.0, "toy", "none"): 2.8,  # the baseline
-        (1.0, "toy", "none"): 1.4,
-        (1.0, "toy", "whole"): 1.0,
-        (1.0, "toy_twin", None): 1.4,
-        (3.0, "toy", "none"): pytest.approx(4.2),
-        (3.0, "toy", "whole"): 4.0,
-        (3.0, "toy_twin", None): pytest.approx(4.2),
+        (2.0, "multiply", "none"): 2.8,  # the baseline
+        (1.0, "multiply", "none"): 1.4,
+        (1.0, "multiply", "whole"): 1.0,
+        (1.0, "twin", None): 1.4,
+        (3.0, "multiply", "none"): pytest.approx(4.2),
+        (3.0, "multiply", "whole"): 4.0,
+        (3.0, "twin", None): pytest.approx(4.2),
     }
     assert found.best is not None
-    assert (found.best / "toy_settings.json").read_text().count('"rounding": "whole"') == 1
+    assert (found.best / "settings.json").read_text().count('"rounding": "whole"') == 1
     ran = subprocess.run(
         [sys.executable, "sample.py"], cwd=found.best, capture_output=True, text=True, check=False
     )
     assert ran.stdout.strip() == "1.0"
     recipe = yaml.safe_load((found.best / "recipe.yaml").read_text())
-    assert recipe["runtimes"] == [{"toy": {"rounding": "whole"}}]
+    assert recipe["runtimes"] == [{"multiply": {"rounding": "whole"}}]
     assert "runtime.rounding" in (model / "study" / "results.csv").read_text()
     again = paretune.optimize(write(model), study=model / "study", store=model / "store")
     assert [row["id"] for row in again.results["candidates"]] == [row["id"] for row in rows]
@@ -85,13 +95,13 @@ def test_each_runtime_of_the_list_runs_what_it_can_and_its_settings_take_effect(
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"runtimes": [{"toys": {}}]}, "no runtime named 'toys'\n.*toy"),
-        ({"runtimes": [{"toy": {"rounding": "half"}}]}, "'none' or 'whole', found 'half'"),
-        ({"runtimes": [{"toy": {"round": "none"}}]}, "has no setting 'round'\n.*rounding"),
-        ({"runtimes": ["toy", "toy"]}, "stands here twice"),
+        ({"runtimes": [{"multipli": {}}]}, "no runtime named 'multipli'\n.*multiply"),
+        ({"runtimes": [{"multiply": {"rounding": "half"}}]}, "'none' or 'whole', found 'half'"),
+        ({"runtimes": [{"multiply": {"round": "none"}}]}, "has no setting 'round'\n.*rounding"),
+        ({"runtimes": ["multiply", "multiply"]}, "stands here twice"),
         ({"runtimes": [3]}, "expected a runtime's name"),
         ({"runtimes": ["torch"]}, "which the runtime torch does not run"),
-        ({"evaluate": ["toy_answer", {"perplexity": {"data": "t"}}]}, "needs a session that"),
+        ({"evaluate": ["answer", {"perplexity": {"data": "t"}}]}, "needs a session that"),
     ],
 )
 def test_what_is_wrong_with_runtimes_is_said_at_its_key(
@@ -107,6 +117,7 @@ def test_what_is_wrong_with_runtimes_is_said_at_its_key(
 def test_a_pass_for_a_kind_that_is_not_there_is_refused(
     model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("toy_kind.ToToy.produces", "toi")
-    with pytest.raises(UsageError, match=r"models of kind toi, and there is no such kind\n.*toy"):
+    monkeypatch.setattr("toy.ToFactor.produces", "factr")
+    told = r"models of kind factr, and there is no such kind\n.*factor"
+    with pytest.raises(UsageError, match=told):
         load(write(model))

@@ -18,6 +18,7 @@ from paretune.models.adapter_input import base_of, check_adapter, inspect_adapte
 from paretune.models.handle import open_model
 from paretune.passes.lora.lora import Lora
 from paretune.passes.lora.merge import Merge
+from paretune.testing import check_kind
 from tests.pass_bench import Bench, FakeCatalog, tone_data
 from tests.tiny_models import make_tiny_llama
 
@@ -225,3 +226,7 @@ def test_a_revision_that_is_not_what_is_used_is_told(adapter: Adapter, tmp_path:
     assert "revision 'abc'" in note.message
     folder = adapter(base_model_name_or_path="some/model", revision="main")
     assert not list(check_adapter(folder, tmp_path / "base"))
+
+
+def test_the_kind_keeps_to_its_suite(adapter: Adapter, tmp_path: Path) -> None:
+    check_kind("hf-adapter", adapter(), root=tmp_path)
