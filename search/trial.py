@@ -76,7 +76,7 @@ class TrialRunner:
         self._measured: dict[str, Measurement] = dict(trial.measurements)
         self._blocks: dict[int, list[dict[str, Measurement]]] = {}
         self._seconds: list[StepTime] = list(trial.seconds)
-        self._artifact = trial.artifact
+        self._artifact, self._structure = trial.artifact, trial.structure
         self._model = trial.model
         self._rung = trial.rung
         self._jobs: TrialJobs | None = None
@@ -98,6 +98,7 @@ class TrialRunner:
             tuple(self._seconds),
             self._begun.wall_s,
             self._model,
+            self._structure,
         )
 
     def start(self) -> TrialResult | None:
@@ -142,6 +143,7 @@ class TrialRunner:
             rung=self._rung,
             measurements=self._measured,
             artifact=self._artifact,
+            structure=self._structure,
             seconds=tuple(self._seconds),
             ran_job=self._jobs is not None and self._jobs.ran,
             wall_s=self._begun.wall_s,
@@ -226,7 +228,7 @@ class TrialRunner:
             self._begun = self._begun.at(None)
         if not again or not all(step.cached for step in steps):
             self._seconds += steps
-        self._artifact, self._model = built.digest, built
+        self._artifact, self._model, self._structure = built.digest, built, build.structure
         # The divergence from its source, unless an evaluator yields those metrics.
         declared = {spec.name for slot in self._search.evaluators for spec in slot.metrics}
         found = fidelity.measurements(build.fidelity)

@@ -40,6 +40,7 @@ class Trial:
         id: 1-based number of the candidate in its study.
         candidate: What is tried.
         artifact: Digest of what was built; None: nothing yet.
+        structure: Digest of what its speed depends on; None: unknown.
         measured: By rung, everything that was known when this rung was finished.
         seconds: What each step cost.
         wall_s: Wall seconds that it adds to the study's time, where it ran beside other trials;
@@ -54,6 +55,7 @@ class Trial:
     seconds: tuple[StepTime, ...] = ()
     wall_s: float | None = None
     model: Model | None = field(default=None, compare=False)
+    structure: str | None = None
 
     @property
     def rung(self) -> Rung | None:
@@ -90,6 +92,7 @@ class Trial:
             reason=NOT_PROMOTED,
             measurements=self.measurements,
             artifact=self.artifact,
+            structure=self.structure,
             seconds=self.seconds,
             wall_s=self.wall_s,
         )
@@ -101,6 +104,7 @@ class Trial:
             "id": self.id,
             **self.candidate.to_json(),
             "artifact": self.artifact,
+            "structure": self.structure,
             "measured": {
                 rung.value: {name: m.to_json() for name, m in found.items()}
                 for rung, found in self.measured.items()
@@ -128,4 +132,5 @@ class Trial:
             },
             seconds=tuple(StepTime(**step) for step in value["seconds"]),
             wall_s=value["wall_s"],
+            structure=value.get("structure"),
         )

@@ -56,6 +56,7 @@ class BuildResult:
         bytes: Size of the model's files.
         faults: What the store had set aside on the way.
         fidelity: What the model is to its source; None: the target does not compare.
+        structure: Digest of what its speed depends on (`paretune.models.structure`); None: unknown.
     """
 
     model: Model
@@ -63,6 +64,7 @@ class BuildResult:
     bytes: int = 0
     faults: tuple[str, ...] = ()
     fidelity: Verdict | None = None
+    structure: str | None = None
 
     def to_json(self) -> dict[str, Json]:
         """Return everything by name."""
@@ -72,6 +74,7 @@ class BuildResult:
             "bytes": self.bytes,
             "faults": list(self.faults),
             "fidelity": None if self.fidelity is None else self.fidelity.to_json(),
+            "structure": self.structure,
         }
 
     @classmethod
@@ -83,6 +86,7 @@ class BuildResult:
             value["bytes"],
             tuple(value["faults"]),
             verdict_from(value),
+            value.get("structure"),
         )
 
 

@@ -75,6 +75,7 @@ class TrialResult:
         duplicate_of: Id of the candidate with the same artifact and settings.
         measurements: By metric name, each from its last rung.
         artifact: Digest of the built model, if it was built.
+        structure: Digest of what its speed depends on (`paretune.models.structure`); None: unknown.
         seconds: What each step cost.
         ran_job: Whether any job ran (what counts as a trial).
         transient: True if the cause of the end lay outside of the candidate: it does not
@@ -99,6 +100,7 @@ class TrialResult:
     transient: bool = False
     limit: Mapping[str, float] | None = None
     wall_s: float | None = None
+    structure: str | None = None
 
     @property
     def spent_s(self) -> float:
@@ -133,6 +135,7 @@ class TrialResult:
             "duplicate_of": self.duplicate_of,
             "metrics": {k: m.summary() for k, m in (self.measurements or {}).items()},
             "artifact": self.artifact,
+            "structure": self.structure,
             "seconds": [step.to_json() for step in self.seconds],
             "ran_job": self.ran_job,
             "transient": self.transient,
@@ -176,4 +179,5 @@ class TrialResult:
             transient=value.get("transient", False),
             limit=value.get("limit"),
             wall_s=value.get("wall_s"),
+            structure=value.get("structure"),
         )

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from paretune.core.errors import UsageError
@@ -56,6 +58,18 @@ def external_files(path: Path) -> list[str]:
     Raises:
         UsageError: It is not an ONNX file, or is unreasonably large or deep.
     """
+    with opened(path) as data:
+        return sorted(set(_locations(Reader(data), "ModelProto", 0, len(data))))
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[memoryview]:
+    """Yield the bytes of an ONNX file, mapped into memory.
+
+    Raises:
+        UsageError: It is not an ONNX file (also if a `ValueError` in the context says so), or is
+            unreasonably large.
+    """
     if not path.is_file():
         raise _broken(path, "it is not a file at all")
     size = path.stat().st_size
@@ -72,7 +86,7 @@ def external_files(path: Path) -> list[str]:
         memoryview(mapped) as data,
     ):
         try:
-            return sorted(set(_Walk(data).locations("ModelProto", 0, len(data))))
+            yield data
         except ValueError as error:
             raise _broken(path, str(error)) from error
 
@@ -100,65 +114,77 @@ def _broken(path: Path, why: str) -> UsageError:
     )
 
 
-class _Walk:
-    """A walk over one model's bytes.
+@dataclass(frozen=True)
+class Field:
+    """One field of a message.
+
+    Attributes:
+        number: Its number.
+        start: Where it starts, its tag included.
+        begin: Where its bytes begin; -1 if it holds a number.
+        end: Where it ends.
+        value: The number that it holds; 0 if it holds bytes or a number of fixed width.
+    """
+
+    number: int
+    start: int
+    begin: int
+    end: int
+    value: int
+
+
+class Reader:
+    """Reads the fields of one model's messages, no more of them than is reasonable.
 
     Args:
         data: The file's content.
     """
 
     def __init__(self, data: memoryview) -> None:
-        self._data = data
-        self._fields = 0
+        self.data = data
+        self._count = 0
 
-    def locations(self, message: str, start: int, end: int, depth: int = 1) -> Iterator[str]:
-        """Yield every external file name in a message.
+    def fields(self, start: int, end: int) -> Iterator[Field]:
+        """Yield each field of a message.
 
         Raises:
-            ValueError: The message is malformed, or beyond the limits.
+            ValueError: The message is malformed, or the model has too many fields.
         """
-        if depth > MAX_DEPTH:
-            raise ValueError(f"nested deeper than {MAX_DEPTH} messages")
-        if message == "StringStringEntryProto":
-            yield from self._location(start, end)
-            return
-        for number, begin, stop in self._read(start, end):
-            inner = INSIDE[message].get(number)
-            if inner is not None and begin >= 0:
-                yield from self.locations(inner, begin, stop, depth + 1)
-
-    def _location(self, start: int, end: int) -> Iterator[str]:
-        """Yield what an entry of external data names, if it is a ``location``.
-
-        A field that is given twice counts twice here: which one a parser believes is its affair.
-        """
-        texts = [
-            (number, bytes(self._data[begin:stop]).decode("utf-8"))
-            for number, begin, stop in self._read(start, end)
-            if begin >= 0
-        ]
-        if (_KEY, "location") in texts:
-            yield from (text for number, text in texts if number == _VALUE)
-
-    def _read(self, start: int, end: int) -> Iterator[tuple[int, int, int]]:
-        for field in _fields(self._data, start, end):
-            self._fields += 1
-            if self._fields > _MAX_FIELDS:
+        at = start
+        while at < end:
+            self._count += 1
+            if self._count > _MAX_FIELDS:
                 raise ValueError(f"more than {_MAX_FIELDS} fields")
+            field = self._field(at, end)
             yield field
+            at = field.end
 
+    def varint(self, at: int, end: int) -> tuple[int, int]:
+        """Return a number in base 128, lowest digits first, and where it ends."""
+        value = 0
+        for shift in range(0, 70, 7):
+            if at >= end:
+                break
+            byte = self.data[at]
+            at += 1
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                return value, at
+        raise ValueError("a number that does not end")
 
-def _fields(data: memoryview, at: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Yield number, begin and end of each field; begin is -1 where it holds no bytes."""
-    while at < end:
-        tag, at = _varint(data, at, end)
+    def text(self, field: Field) -> str:
+        """Return the text that a field holds."""
+        return bytes(self.data[field.begin : field.end]).decode("utf-8")
+
+    def _field(self, start: int, end: int) -> Field:
+        tag, at = self.varint(start, end)
         number, kind = tag >> 3, tag & 7
-        begin = -1
+        begin, value = -1, 0
         if kind == _BYTES:
-            length, begin = _varint(data, at, end)
+            length, begin = self.varint(at, end)
             at = begin + length
         elif kind == _VARINT:
-            _, at = _varint(data, at, end)
+            value, at = self.varint(at, end)
         elif kind == _FIXED64:
             at += 8
         elif kind == _FIXED32:
@@ -167,18 +193,31 @@ def _fields(data: memoryview, at: int, end: int) -> Iterator[tuple[int, int, int
             raise ValueError(f"a field of the unknown kind {kind}")
         if at > end or not number:
             raise ValueError("a field that ends outside of its message")
-        yield number, begin, at
+        return Field(number, start, begin, at, value)
 
 
-def _varint(data: memoryview, at: int, end: int) -> tuple[int, int]:
-    """Return a number in base 128, lowest digits first, and where it ends."""
-    value = 0
-    for shift in range(0, 70, 7):
-        if at >= end:
-            break
-        byte = data[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-    raise ValueError("a number that does not end")
+def _locations(reader: Reader, message: str, start: int, end: int, depth: int = 1) -> Iterator[str]:
+    """Yield every external file name in a message.
+
+    Raises:
+        ValueError: The message is malformed, or beyond the limits.
+    """
+    if depth > MAX_DEPTH:
+        raise ValueError(f"nested deeper than {MAX_DEPTH} messages")
+    if message == "StringStringEntryProto":
+        yield from _location(reader, start, end)
+        return
+    for field in reader.fields(start, end):
+        inner = INSIDE[message].get(field.number)
+        if inner is not None and field.begin >= 0:
+            yield from _locations(reader, inner, field.begin, field.end, depth + 1)
+
+
+def _location(reader: Reader, start: int, end: int) -> Iterator[str]:
+    """Yield what an entry of external data names, if it is a ``location``.
+
+    A field that is given twice counts twice here: which one a parser believes is its affair.
+    """
+    texts = [(f.number, reader.text(f)) for f in reader.fields(start, end) if f.begin >= 0]
+    if (_KEY, "location") in texts:
+        yield from (text for number, text in texts if number == _VALUE)

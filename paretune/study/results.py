@@ -62,9 +62,7 @@ class MetricValue(_Part):
     n: int = Field(description="Samples behind the value.")
     unit: str
     reason: str | None = Field(description="Why there is no value.")
-    remarks: list[str] = Field(
-        default=[], description="Samples, processes, outliers and drift, as text."
-    )
+    remarks: list[str] = Field(default=[], description="Samples, processes, outliers and drift.")
 
     @model_validator(mode="after")
     def _both_ends(self) -> MetricValue:
@@ -130,6 +128,7 @@ class CandidateEntry(_Part):
     pareto: bool
     metrics: dict[str, MetricValue]
     artifact: str | None
+    structure: str | None = Field(None, description="Digest of all but the weights' values.")
     seconds: list[SecondsEntry]
     roofline: RooflineEntry | None = None
 

@@ -6,7 +6,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ from paretune.models.containment import check_model
 from paretune.models.handle import model_bytes
 from paretune.models.inputs import check
 from paretune.models.kinds.base import kind_named
+from paretune.models.structure import VERSION as STRUCTURE
+from paretune.models.structure import structure_of
 from paretune.passes.base import Pass
 from paretune.plugin_identity import pass_key
 from paretune.registry import find_pass, is_ours
@@ -59,7 +61,9 @@ def build(task: Build, report: Callable[[Progress], None], turns: str | None = N
         permissions=task.permissions,
     )
     model, steps, verdict = builder.walk(task.recipe, task.model)
-    return BuildResult(model, tuple(steps), model_bytes(model), tuple(store.faults), verdict)
+    structure = builder.structures.get(model.digest) or structure_of(model)
+    faults = tuple(store.faults)
+    return BuildResult(model, tuple(steps), model_bytes(model), faults, verdict, structure)
 
 
 def more_of(step: Step, root: Path, *, trust_remote_code: bool) -> dict[str, Json]:
@@ -148,6 +152,7 @@ class _Builder:
     provider: str
     report: Callable[[Progress], None]
     permissions: Permissions
+    structures: dict[str, str | None] = field(default_factory=dict)
 
     def walk(self, recipe: Sequence[Step], start: Model) -> tuple[Model, list[StepTime], Verdict]:
         """Return the model after the whole recipe, what each step cost, and its verdict.
@@ -184,6 +189,7 @@ class _Builder:
                 made = self._run(pass_, params, step, model, key, start)
             made = self._after(made, model)
             verdict = self._verdict(pass_, params, made, origin, key)
+            self._note_structure(made, key)
             action = self.store.action(key)
             seconds = time.perf_counter() - start
             if cached:
@@ -212,6 +218,17 @@ class _Builder:
         seconds = round(time.perf_counter() - start, 4)
         self.store.annotate(key, {"fidelity": {**verdict.to_json(), "seconds": seconds}})
         return verdict
+
+    def _note_structure(self, made: Model, key: str) -> None:
+        """Record the structure of what a step made, unless it is recorded; the key is held."""
+        action = self.store.action(key)
+        known = {} if action is None else action.note.get("structure", {})
+        if known.get("version") == STRUCTURE:
+            self.structures[made.digest] = known["digest"]
+            return
+        found = self.structures[made.digest] = structure_of(made)
+        if found is not None:
+            self.store.annotate(key, {"structure": {"version": STRUCTURE, "digest": found}})
 
     def _stage(self) -> AbstractContextManager[Path]:
         """Return a context with an empty folder on the store's file system."""

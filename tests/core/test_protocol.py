@@ -71,7 +71,9 @@ def test_a_task_survives_json(tmp_path: Path, number: int) -> None:
 
 
 def test_values_survive_json() -> None:
-    built = BuildResult(MODEL, (StepTime("lora", 1.5, True),), 7, ("x was set aside",))
+    built = BuildResult(
+        MODEL, (StepTime("lora", 1.5, True),), 7, ("x was set aside",), structure="sha256:1"
+    )
     build, _, measure, _ = TASKS_WITHOUT_FILES
     assert build.value_from_json(json.loads(json.dumps(build.value_to_json(built)))) == built
     measured = [Measurement("ms", 1.5, "ms", n=2, samples=(1.0, 2.0))]

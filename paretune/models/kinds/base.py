@@ -101,6 +101,18 @@ class Kind(ABC):
         del folder, base
         return ModelInfo(kind=self.name, bytes=size)
 
+    def structure(self, model: Model) -> str | None:
+        """Return a digest of everything that a model's speed and memory depend on; None: unknown.
+
+        Models of equal digests share these metrics under equal settings of the runtime. So it
+        covers all but the values of weights (see `paretune.models.structure`).
+
+        Raises:
+            UsageError: One of the files is damaged.
+        """
+        del model
+        return None
+
     def decoder(self, model: Model) -> Decoder | None:
         """Return what is known of the tokens of a language model; None: it is none.
 

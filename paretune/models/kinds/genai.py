@@ -12,6 +12,7 @@ from paretune.core.jsontools import Json, read_model_json
 from paretune.core.model import Decoder, Model
 from paretune.models.containment import inside, leads_out, named_by_onnx, shown
 from paretune.models.kinds.base import Kind
+from paretune.models.structure import structure_of_files
 
 # Words of a key that say that its value names a file or a folder: `filename`, `data_file`,
 # `tokenizer_dir`, `custom_ops_library`, and `enable_profiling` (the beginning of what it writes).
@@ -45,6 +46,10 @@ class GenaiKind(Kind):
             if path.suffix == ".onnx":
                 named |= named_by_onnx(path)
         return named
+
+    def structure(self, model: Model) -> str:
+        """Return the digest of its networks, adapters and other files."""
+        return structure_of_files(model)
 
     def decoder(self, model: Model) -> Decoder:
         """Return what the configuration says of its tokens."""

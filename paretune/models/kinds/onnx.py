@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
+from paretune.core.model import Model
 from paretune.models.checks.finding import Finding
 from paretune.models.containment import named_by_onnx
 from paretune.models.kinds.base import Kind
 from paretune.models.onnx_files import network_file
+from paretune.models.structure import structure_of_files
 
 
 class OnnxKind(Kind):
@@ -38,3 +40,7 @@ class OnnxKind(Kind):
         del base
         network_file(folder)
         return ()
+
+    def structure(self, model: Model) -> str:
+        """Return the digest of its network and other files."""
+        return structure_of_files(model)

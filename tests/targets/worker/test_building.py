@@ -9,7 +9,7 @@ import pytest
 from paretune.core.candidate import Step
 from paretune.core.errors import PassError
 from paretune.core.job import Build, BuildResult
-from paretune.core.jsontools import Json, read_json
+from paretune.core.jsontools import Json, read_json, write_json
 from paretune.core.model import Model, ModelKind
 from paretune.core.params import Params, parameter
 from paretune.core.progress import Progress
@@ -17,6 +17,7 @@ from paretune.data.context import Context
 from paretune.models.handle import folder_digest
 from paretune.store.artifacts import Store
 from paretune.targets.worker import building
+from tests.onnx_networks import write_network
 
 
 class TuneParams(Params):
@@ -61,6 +62,19 @@ class Join(Tune):
         (context.out / "model.txt").write_text(model.base.digest + model.digest)
 
 
+class Network(Tune):
+    """Writes a network with a large matrix of the weights `x`."""
+
+    name: ClassVar[str] = "net"
+    produces: ClassVar[ModelKind] = ModelKind.ONNX
+
+    def data(self, params: TuneParams) -> tuple[str, ...]:
+        return ()
+
+    def run(self, model: Model, params: TuneParams, context: Context) -> None:
+        write_network(context.out, width=80, classes=100, seed=params.x)
+
+
 class Idle(Tune):
     """Writes nothing."""
 
@@ -83,7 +97,7 @@ class FakeCatalog:
 
 @pytest.fixture
 def task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Build:
-    passes: dict[str, type[Tune]] = {"tune": Tune, "join": Join, "idle": Idle}
+    passes: dict[str, type[Tune]] = {"tune": Tune, "join": Join, "idle": Idle, "net": Network}
     monkeypatch.setattr(building, "find_pass", lambda name: passes[name]())
     monkeypatch.setattr(building, "DataCatalog", FakeCatalog)
     monkeypatch.setattr(Tune, "runs", [])
@@ -129,6 +143,27 @@ def test_a_recipe_is_walked_and_an_adapter_keeps_its_base(task: Build) -> None:
     assert built.bytes == len((model.path / "model.txt").read_text())
     assert [(s.step, s.cached) for s in built.steps] == [("tune", False), ("join", False)]
     assert [p.step for p in seen] == ["tune", "join"]
+
+
+def test_a_build_tells_its_structure_which_the_store_keeps(
+    task: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert build(task).structure is None  # of a kind that tells none
+    one, other = (replace(task, recipe=(Step("net", {"x": x}),)) for x in (1, 2))
+    first, second = build(one), build(other)
+    assert first.structure == second.structure is not None
+    assert first.model.digest != second.model.digest
+    monkeypatch.setattr(building, "structure_of", lambda model: pytest.fail("it is recorded"))
+    assert build(one) == replace(first, steps=build(one).steps)
+    # An action of an earlier version does not tell it.
+    for file in (task.store / "actions").glob("*.json"):
+        value = read_json(file)
+        value["note"].pop("structure", None)
+        write_json(file, value)
+    monkeypatch.undo()
+    monkeypatch.setattr(building, "find_pass", lambda name: Network())
+    monkeypatch.setattr(building, "DataCatalog", FakeCatalog)
+    assert build(one).structure == first.structure
 
 
 def test_what_was_built_is_not_built_again(task: Build) -> None:
