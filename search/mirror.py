@@ -44,8 +44,8 @@ class Mirror:
         if space is not None:
             for stage in space.stages:
                 self._learn_stage(stage)
-            for settings in space.every_runtime:
-                self._learn({name: (value,) for name, value in settings.to_json().items()})
+            for grid in space.every_grid:
+                self._learn({"name": (grid.name,), **grid.grid} if grid.name else grid.grid)
 
     def _learn_stage(self, stage: Stage) -> None:
         if isinstance(stage, PassSlot):

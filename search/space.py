@@ -9,135 +9,17 @@ runtime settings are the fastest, so that neighbours share as long a prefix as t
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cached_property
-from itertools import product
-from typing import TypeAlias
 
-from paretune.core.candidate import Candidate, RuntimeSettings, Step
-from paretune.core.jsontools import Json, canonical
+from paretune.core.candidate import Candidate, Step
+from paretune.core.jsontools import Json
+from paretune.search.runtime_grids import Runtimes, RuntimesByKind, SettingsGrid
+from paretune.search.stages import AnyOf, Chain, PassSlot, Stage, slots_of, value_text
+from paretune.search.tree import Tree
 
-Steps: TypeAlias = tuple[Step, ...]
-
-
-@dataclass(frozen=True)
-class PassSlot:
-    """One pass, each of its parameters with the values to try.
-
-    Attributes:
-        name: The pass.
-        grid: Parameter name to values, without repeats; a fixed parameter has one.
-        optional: Also try without the pass.
-    """
-
-    name: str
-    grid: Mapping[str, tuple[Json, ...]] = field(default_factory=dict)
-    optional: bool = False
-
-    @cached_property
-    def size(self) -> int:
-        """Number of ways to go through this stage."""
-        return math.prod(len(values) for values in self.grid.values()) + self.optional
-
-    def at(self, index: int) -> Steps:
-        """Return the steps of one way; without the pass comes last."""
-        if self.optional and index == self.size - 1:
-            return ()
-        chosen: dict[str, Json] = {}
-        for name, values in reversed(tuple(self.grid.items())):
-            index, digit = divmod(index, len(values))
-            chosen[name] = values[digit]
-        return (Step(self.name, {name: chosen[name] for name in self.grid}),)
-
-    def match(self, steps: Steps) -> Iterator[tuple[int, Steps]]:
-        """Yield ``(index, remaining steps)`` if the steps may begin with this pass."""
-        if steps and steps[0].name == self.name and steps[0].params.keys() == self.grid.keys():
-            digits = [_position(values, steps[0].params[n]) for n, values in self.grid.items()]
-            if None not in digits:
-                index = 0
-                for digit, values in zip(digits, self.grid.values(), strict=True):
-                    assert digit is not None
-                    index = index * len(values) + digit
-                yield index, steps[1:]
-
-
-@dataclass(frozen=True)
-class Chain:
-    """Stages one after the other.
-
-    Attributes:
-        stages: In order.
-    """
-
-    stages: tuple[Stage, ...]
-
-    @cached_property
-    def size(self) -> int:
-        """Number of ways to go through all of them."""
-        return math.prod(stage.size for stage in self.stages)
-
-
-@dataclass(frozen=True)
-class AnyOf:
-    """One of several alternatives.
-
-    Attributes:
-        options: The alternatives, in order.
-        optional: Also try none of them.
-    """
-
-    options: tuple[Stage, ...]
-    optional: bool = False
-
-    @cached_property
-    def size(self) -> int:
-        """Number of ways through any of them."""
-        return sum(option.size for option in self.options) + self.optional
-
-
-Stage: TypeAlias = PassSlot | Chain | AnyOf
-
-
-def slots_of(stage: Stage) -> Iterator[PassSlot]:
-    """Yield every pass below a stage, in order."""
-    if isinstance(stage, PassSlot):
-        yield stage
-        return
-    for inner in stage.stages if isinstance(stage, Chain) else stage.options:
-        yield from slots_of(inner)
-
-
-@dataclass(frozen=True)
-class _Way:
-    """A way into a stage.
-
-    Attributes:
-        count: How many values it has.
-        slot: The pass that it goes through, if any.
-        rest: The stages after it.
-        kind: Of the model then.
-    """
-
-    count: int
-    slot: PassSlot | None
-    rest: tuple[Stage, ...]
-    kind: str
-
-
-@dataclass(frozen=True)
-class RuntimesByKind:
-    """Which settings a recipe may run with, where that depends on the kind of its model.
-
-    Attributes:
-        input: Kind of the input model.
-        produces: Pass to the kind of model that it makes.
-        settings: Kind to the settings of the runtimes that run it.
-    """
-
-    input: str
-    produces: Mapping[str, str]
-    settings: Mapping[str, tuple[RuntimeSettings, ...]]
+__all__ = ["AnyOf", "Chain", "PassSlot", "Space", "Stage", "grid", "slots_of"]
 
 
 @dataclass(frozen=True)
@@ -158,13 +40,12 @@ class Space:
     providers: tuple[str, ...] = ("cpu",)
     threads: tuple[int, ...] = (1,)
     by_kind: RuntimesByKind | None = None
-    _weights: dict[tuple[tuple[int, ...], str], int] = field(
-        default_factory=dict, init=False, repr=False, compare=False
-    )
 
     @cached_property
-    def _everywhere(self) -> tuple[RuntimeSettings, ...]:
-        return tuple(RuntimeSettings(p, t) for p, t in product(self.providers, self.threads))
+    def tree(self) -> Tree:
+        """The stages as a graph, which counts, numbers and names."""
+        grid = {"provider": self.providers, "threads": self.threads}
+        return Tree(self.stages, Runtimes((SettingsGrid("", grid),)), self.by_kind)
 
     def kind_of(self, recipe: Iterable[Step]) -> str:
         """Return the kind of model that a recipe ends with; empty where kinds do not matter."""
@@ -173,50 +54,21 @@ class Space:
         last = [self.by_kind.produces[step.name] for step in recipe]
         return last[-1] if last else self.by_kind.input
 
-    def runtimes_of(self, kind: str) -> tuple[RuntimeSettings, ...]:
+    def runtimes_of(self, kind: str) -> Runtimes:
         """Return the settings that models of a kind are run with."""
-        return self._everywhere if self.by_kind is None else self.by_kind.settings[kind]
-
-    @cached_property
-    def every_runtime(self) -> tuple[RuntimeSettings, ...]:
-        """All settings that any candidate may run with."""
-        if self.by_kind is None:
-            return self._everywhere
-        return tuple(dict.fromkeys(s for each in self.by_kind.settings.values() for s in each))
-
-    def _ways(self, stages: tuple[Stage, ...], kind: str) -> Iterator[_Way]:
-        """Yield the ways into the first of some stages, and what is left on each."""
-        head, rest = stages[0], stages[1:]
-        if isinstance(head, Chain):
-            yield _Way(1, None, (*head.stages, *rest), kind)
-            return
-        if isinstance(head, PassSlot):
-            made = kind if self.by_kind is None else self.by_kind.produces[head.name]
-            yield _Way(head.size - head.optional, head, rest, made)
-        else:
-            for option in head.options:
-                yield _Way(1, None, (option, *rest), kind)
-        if head.optional:
-            yield _Way(1, None, rest, kind)
-
-    def _weight(self, stages: tuple[Stage, ...], kind: str) -> int:
-        """Return the number of candidates that some stages lead to from a kind of model."""
-        if not stages:
-            return len(self.runtimes_of(kind))
-        key = (tuple(map(id, stages)), kind)
-        if key not in self._weights:
-            ways = self._ways(stages, kind)
-            self._weights[key] = sum(way.count * self._weight(way.rest, way.kind) for way in ways)
-        return self._weights[key]
+        return self.tree.runtimes_of(kind)
 
     @property
-    def _begin(self) -> str:
-        return self.kind_of(())
+    def every_grid(self) -> tuple[SettingsGrid, ...]:
+        """The grids of all settings that any candidate may run with."""
+        if self.by_kind is None:
+            return self.runtimes_of("").grids
+        return tuple(grid for each in self.by_kind.settings.values() for grid in each.grids)
 
-    @cached_property
+    @property
     def size(self) -> int:
         """Number of candidates."""
-        return self._weight(self.stages, self._begin)
+        return self.tree.size
 
     @cached_property
     def pass_names(self) -> frozenset[str]:
@@ -231,18 +83,19 @@ class Space:
         Args:
             others: Candidates beside the space that are to be distinguished, too.
         """
-        values: dict[tuple[str, str], set[str]] = {}
-        grids = [(slot.name, slot.grid) for slot in slots_of(Chain(self.stages))]
-        for candidate in others:
-            for step in candidate.recipe:
-                grids.append((step.name, {k: (v,) for k, v in step.params.items()}))
-        known = {(name, param) for name, grid in grids for param in grid}
-        for name, grid in grids:
-            for pass_, param in known:
-                if pass_ == name:
-                    found = values.setdefault((pass_, param), set())
-                    found.update(map(canonical, grid[param]) if param in grid else [""])
-        return frozenset(key for key, found in values.items() if len(found) == 1)
+        grids: dict[str, list[Mapping[str, tuple[Json, ...]]]] = {}
+        for slot in slots_of(Chain(self.stages)):
+            grids.setdefault(slot.name, []).append(slot.grid)
+        for step in (step for candidate in others for step in candidate.recipe):
+            fixed: dict[str, tuple[Json, ...]] = {k: (v,) for k, v in step.params.items()}
+            grids.setdefault(step.name, []).append(fixed)
+        return frozenset(
+            (name, param)
+            for name, some in grids.items()
+            for param in {param for grid in some for param in grid}
+            if all(len(grid.get(param, ())) == 1 for grid in some)
+            and len({value_text(grid[param][0]) for grid in some}) == 1
+        )
 
     def at(self, index: int) -> Candidate:
         """Return a candidate by its number.
@@ -252,51 +105,15 @@ class Space:
         """
         if not 0 <= index < self.size:
             raise IndexError(f"no candidate {index} in a space of {self.size}")
-        stages, kind, steps = self.stages, self._begin, list[Step]()
-        while stages:
-            for way in self._ways(stages, kind):
-                weight = self._weight(way.rest, way.kind)
-                if index < way.count * weight:
-                    break
-                index -= way.count * weight
-            digit, index = divmod(index, weight)
-            steps += () if way.slot is None else way.slot.at(digit)
-            stages, kind = way.rest, way.kind
-        return Candidate(tuple(steps), self.runtimes_of(kind)[index])
+        return self.tree.at(index)
 
     def index(self, candidate: Candidate) -> int | None:
         """Return a candidate's (first) number, or None if it is not in the space."""
-        if candidate.runtime not in self.every_runtime:
-            return None
-        return min(
-            self._numbers(self.stages, self._begin, candidate.recipe, candidate), default=None
-        )
-
-    def _numbers(
-        self, stages: tuple[Stage, ...], kind: str, left: Steps, candidate: Candidate
-    ) -> Iterator[int]:
-        """Yield the numbers of a candidate below some stages, of which it has steps left."""
-        if not stages:
-            if not left and candidate.runtime in self.runtimes_of(kind):
-                yield self.runtimes_of(kind).index(candidate.runtime)
-            return
-        before = 0
-        for way in self._ways(stages, kind):
-            weight = self._weight(way.rest, way.kind)
-            found = iter([(0, left)]) if way.slot is None else way.slot.match(left)
-            for digit, rest in found:
-                for number in self._numbers(way.rest, way.kind, rest, candidate):
-                    yield before + digit * weight + number
-            before += way.count * weight
+        return self.tree.index(candidate)
 
     def __iter__(self) -> Iterator[Candidate]:
         """Yield every candidate; neighbours share prefixes."""
         return (self.at(index) for index in range(self.size))
-
-
-def _position(values: Sequence[Json], value: Json) -> int | None:
-    text = canonical(value)
-    return next((i for i, known in enumerate(values) if canonical(known) == text), None)
 
 
 _POINTS = 5

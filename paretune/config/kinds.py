@@ -56,7 +56,7 @@ def check_kinds(
         found = [
             misfits(kind, needs, what, name)
             for kind in sorted(out)
-            for name in dict.fromkeys(s.name for s in space.runtimes_of(kind))
+            for name in dict.fromkeys(grid.name for grid in space.runtimes_of(kind).grids)
         ]
         if not all(found):
             continue

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
-from itertools import product
 from typing import Any, get_type_hints
 
 from pydantic import ValidationError, create_model
@@ -24,7 +23,7 @@ from paretune.core.params import Params, parameter
 from paretune.core.plugins import is_ours
 from paretune.registry import find_pass
 from paretune.runtimes.serving import all_runtimes, runtime_named, runtime_of
-from paretune.search.space import RuntimesByKind
+from paretune.search.runtime_grids import Runtimes, RuntimesByKind, SettingsGrid
 
 
 @dataclass(frozen=True)
@@ -170,14 +169,14 @@ def runtimes_by_kind(
         kind: _settings(kind, choices, common)
         for kind in dict.fromkeys((start, *produces.values()))
     }
-    if not choices and not any(each.name for found in settings.values() for each in found):
+    if not choices and not any(each.name for found in settings.values() for each in found.grids):
         return None
     return RuntimesByKind(start, produces, settings)
 
 
 def _settings(
     kind: str, choices: Sequence[RuntimeChoice], common: Mapping[str, tuple[Json, ...]]
-) -> tuple[RuntimeSettings, ...]:
+) -> Runtimes:
     default = runtime_of(kind)
     fitting = [c for c in choices if kind in runtime_named(c.name).kinds]
     if not choices:
@@ -187,8 +186,7 @@ def _settings(
         usual = default is not None and choice.name == default.name
         name = "" if usual and is_ours("runtimes", choice.name) else choice.name
         grid = {**common, **choice.grid}
-        for values in product(*grid.values()):
-            found.append(
-                RuntimeSettings.from_json({"name": name, **dict(zip(grid, values, strict=True))})
-            )
-    return tuple(found if fitting else found[:1])
+        if not fitting:
+            grid = {setting: values[:1] for setting, values in grid.items()}
+        found.append(SettingsGrid(name, grid))
+    return Runtimes(tuple(found))

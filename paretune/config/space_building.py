@@ -105,7 +105,7 @@ class SpaceReader:
         values = self.grid(
             f"the pass {name}", "parameter", pass_.Params, params, (*path, name), pass_.trains
         )
-        return None if values is None else PassSlot(name, values, optional)
+        return None if values is None else PassSlot(name, values, optional, _ranges(params))
 
     def grid(
         self,
@@ -225,6 +225,16 @@ class SpaceReader:
             self._wrong(path, f"range: {error}")
             return None
         return points
+
+
+def _ranges(params: Any) -> dict[str, dict[str, Json]]:
+    """Return the parameters of a pass that are given as a range, as they are given."""
+    given = params if isinstance(params, dict) else {}
+    return {
+        name: value
+        for name, value in given.items()
+        if isinstance(value, dict) and {"low", "high"} <= value.keys()
+    }
 
 
 def _booleans(annotation: Any, value: Any, *, one: bool) -> Iterator[tuple[Path, str]]:

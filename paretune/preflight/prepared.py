@@ -136,8 +136,7 @@ class PreparedSearch:
     def _first_settings(self, kind: str) -> RuntimeSettings:
         """Return a kind's first settings, with the largest thread count that has cores here."""
         settings = self.plan.space.runtimes_of(kind)
-        first = replace(settings[0], threads=0)
-        counts = [s.threads for s in settings if replace(s, threads=0) == first]
+        first, counts = settings.at(0), settings.grids[0].grid["threads"]
         cores = self.device.logical_cores if self.device.processor else max(counts)
         return replace(first, threads=max((t for t in counts if t <= cores), default=min(counts)))
 

@@ -60,7 +60,7 @@ def identity_of(
     steps = tuple(steps_of(plan.space, (baseline, *plan.try_first)))
     trained = sorted({ref for step in steps for ref in data_read_by(step)})
     names = sorted({step.name for step in steps})
-    runtimes = sorted({settings.name for settings in plan.space.every_runtime} - {""})
+    runtimes = sorted({grid.name for grid in plan.space.every_grid} - {""})
     return {
         "schema": SCHEMA,
         **_of_model(model),

@@ -17,7 +17,7 @@ from paretune.core.candidate import Candidate
 from paretune.core.result import OutcomeKind, TrialResult
 from paretune.search.constraints import Objective
 from paretune.search.space import Space
-from paretune.search.strategies.proposing import choices_of, propose
+from paretune.search.strategies.proposing import Choice, choices, choices_of, propose
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -84,8 +84,8 @@ class _Sampled:
         # a resumed search does not have them.
         trial = self._history(self._sampler(seed)).ask()
 
-        def choose(name: str, labels: tuple[str, ...]) -> int:
-            return labels.index(trial.suggest_categorical(name, labels))
+        def choose(choice: Choice) -> int:
+            return choice.labels.index(trial.suggest_categorical(choice.name, choice.labels))
 
         return propose(self._space, choose)
 
@@ -128,7 +128,6 @@ class _Sampled:
         found = choices_of(self._space, candidate)
         if found is None:
             return
-        chosen, labels = found
         values = [outcome.value(o.metric) for o in self._objectives]
         stopped = outcome.kind in (OutcomeKind.INFEASIBLE, OutcomeKind.PRUNED)
         if stopped:  # what was not looked at is not known to be broken
@@ -144,8 +143,11 @@ class _Sampled:
             create_trial(
                 state=TrialState.COMPLETE if complete else TrialState.FAIL,
                 values=known if complete else None,
-                params=chosen,
-                distributions={n: CategoricalDistribution(c) for n, c in labels.items()},
+                params=found.labels,
+                distributions={
+                    name: CategoricalDistribution(choices(self._space)[name].labels)
+                    for name in found.labels
+                },
                 constraints=broken if complete else None,
             )
         )

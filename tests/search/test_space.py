@@ -1,36 +1,10 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from random_spaces import spaces
 
 from paretune.core.candidate import Candidate, RuntimeSettings, Step
-from paretune.search.space import AnyOf, Chain, PassSlot, Space, Stage, grid
-
-names = st.sampled_from(["a", "b", "c", "d"])
-
-
-def slots(name: str = "") -> st.SearchStrategy[PassSlot]:
-    grids = st.dictionaries(
-        st.sampled_from(["x", "y"]),
-        st.lists(st.integers(0, 3), min_size=1, max_size=3, unique=True).map(tuple),
-        max_size=2,
-    )
-    return st.builds(PassSlot, names if not name else st.just(name), grids, st.booleans())
-
-
-stages: st.SearchStrategy[Stage] = st.recursive(
-    slots(),
-    lambda inner: st.one_of(
-        st.lists(inner, min_size=1, max_size=2).map(lambda s: Chain(tuple(s))),
-        st.builds(AnyOf, st.lists(inner, min_size=1, max_size=3).map(tuple), st.booleans()),
-    ),
-    max_leaves=4,
-)
-spaces = st.builds(
-    Space,
-    st.lists(stages, max_size=3).map(tuple),
-    st.just(("cpu",)),
-    st.lists(st.integers(1, 4), min_size=1, max_size=3, unique=True).map(tuple),
-).filter(lambda space: space.size <= 400)
+from paretune.search.space import PassSlot, Space, grid
 
 
 @given(spaces)
