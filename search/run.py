@@ -162,6 +162,8 @@ class SearchRun:
         again: Outcomes that do not stand today: their candidates are tried again.
         space: What may be proposed.
         builds: How many builds may be in flight.
+        clock: Gives seconds; all times of the search are read from it. A target that answers from
+            recorded figures replaces it by one that it advances (`benchmarks/simulator/`).
         before_measuring: Called before each job that is not a build.
         others_stay: Whether other processes used the cores in both of the last two measurements.
         out_of_time: Whether the time, and not the space or the trials, ended the search.
@@ -194,6 +196,7 @@ class SearchRun:
     again: Sequence[TrialResult] = ()
     space: Space = field(default_factory=lambda: Space(()))
     builds: int = 1
+    clock: Callable[[], float] = time.monotonic
     before_measuring: Callable[[], None] = field(default=lambda: None, init=False)
     others_stay: bool = field(default=False, init=False)
     out_of_time: bool = field(default=False, init=False)

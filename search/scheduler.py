@@ -12,7 +12,6 @@ prefix is built once.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
 from dataclasses import dataclass, field, replace
@@ -185,7 +184,7 @@ class Scheduler:
                 id = search.recorder.next_id([flight.id for flight in self._flights])
             trial = Trial(id, candidate)
         if not self._flights:
-            self._charged = time.monotonic()
+            self._charged = self.search.clock()
         is_baseline = trial.candidate.digest == search.baseline
         until = Rung.FULL if is_baseline else request.until
         self._show(trial)
@@ -244,7 +243,7 @@ class Scheduler:
         The time since the last trial ended or was paused is charged to this one, so that time in
         which several of them ran counts once.
         """
-        start, self._charged = self._charged, time.monotonic()
+        start, self._charged = self._charged, self.search.clock()
         begun = flight.begun
         if flight.beside:
             return begun.spent_s + self._charged - start
@@ -290,7 +289,7 @@ class Scheduler:
     def _waste(self) -> None:
         """Add the time since the last outcome to what is spent."""
         if self._flights:
-            start, self._charged = self._charged, time.monotonic()
+            start, self._charged = self._charged, self.search.clock()
             self.search.recorder.waste(self._charged - start)
 
 

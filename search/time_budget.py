@@ -8,7 +8,6 @@ soon as there is something to decide.
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Collection, Sequence
 
@@ -52,7 +51,7 @@ class TimeBudget:
         self._aside: list[Request] = []
         self._needs: dict[str, tuple[Need, float]] = {}
         self._unlisted: Counter[str] = Counter()
-        limit, now = engine.time_s, time.monotonic()
+        limit, now = engine.time_s, engine.clock()
         self.deadline = None if limit is None else now + limit - engine.recorder.spent()
         self._end = self.deadline
         self._confirmation = 0.0
@@ -67,7 +66,7 @@ class TimeBudget:
 
     def left(self) -> float | None:
         """Return the seconds that what runs now may take; None: no limit."""
-        return None if self._end is None else max(0.0, self._end - time.monotonic())
+        return None if self._end is None else max(0.0, self._end - self._engine.clock())
 
     def keep(self, finalists: float, confirmation: float = 0.0) -> None:
         """From now on leave time to what comes last.
@@ -145,7 +144,7 @@ class TimeBudget:
 
     def _proposal(self, view: View) -> Request | None:
         """Return the first request that fits; the others are set aside."""
-        start, left = time.monotonic(), self.left()
+        start, left = self._engine.clock(), self.left()
         patience = max(_ASKING_S, _ASKING_SHARE * (left or 0.0))
         while (request := self._ask(view)) is not None:
             if isinstance(request, Start) and request.candidate.digest in self._again:
@@ -155,7 +154,7 @@ class TimeBudget:
             if request in self._aside:  # a promotion that the strategy asks for again
                 break
             self._aside.append(request)
-            if time.monotonic() - start > patience:
+            if self._engine.clock() - start > patience:
                 break
         return None
 
@@ -165,7 +164,7 @@ class TimeBudget:
         With `trials`, candidates that are ruled out before any job are recorded in proportion to
         them; further ones are checked only, until one fits or there were too many.
         """
-        engine, start = self._engine, time.monotonic()
+        engine, start = self._engine, self._engine.clock()
         while True:
             request = engine.strategy.ask(view)
             if not isinstance(request, Start) or not self._enough_skipped():
@@ -174,7 +173,7 @@ class TimeBudget:
             if reason is None:
                 return request
             self._unlisted[reason] += 1
-            if self._unlisted.total() >= _SCANNED or time.monotonic() - start > _SCANNED_S:
+            if self._unlisted.total() >= _SCANNED or engine.clock() - start > _SCANNED_S:
                 return None
 
     def _enough_skipped(self) -> bool:

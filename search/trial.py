@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
@@ -40,6 +39,10 @@ class TrialServices(JobServices, StopServices, Protocol):
     recorder: Recorder
     job_factory: JobFactory
     noise_floor: float | None
+
+    @property
+    def clock(self) -> Callable[[], float]:
+        """Gives seconds."""
 
     @property
     def look(self) -> Callable[[Candidate], Foresight]:
@@ -253,9 +256,9 @@ class TrialRunner:
                 )
 
     def _smoke(self, package: Model) -> None:
-        start = time.perf_counter()
+        start = self._search.clock()
         self._value(self._search.job_factory.smoke(package, self._candidate.runtime))
-        self._seconds.append(StepTime("smoke", time.perf_counter() - start, False))
+        self._seconds.append(StepTime("smoke", self._search.clock() - start, False))
         self._rung = Rung.SMOKE
 
     def _measure(self, package: Model, look: MeasurementStep) -> None:
@@ -280,13 +283,13 @@ class TrialRunner:
             PROCESS_S if look.of > 1 and rung == slot.rungs[-1] else None,
             block=not first,
         )
-        start = time.perf_counter()
+        start = self._search.clock()
         self._search.watcher.timing(slot.on_device)
         try:
             block = self._jobs.measured(job, slot, self._candidate.runtime.threads)
         finally:
             self._search.watcher.timing(False)
-        self._seconds.append(StepTime(step, time.perf_counter() - start, False))
+        self._seconds.append(StepTime(step, self._search.clock() - start, False))
         blocks = self._blocks[slot.index] = [*([] if first else self._blocks[slot.index]), block]
         if len(blocks) > 1 or slot.processes > 1:
             floor = self._search.noise_floor if slot.on_device else None
@@ -339,9 +342,9 @@ class TrialRunner:
             job = engine.job_factory.measure(
                 package, self._candidate.runtime, slot, rung, previous, examples=seen
             )
-            start = time.perf_counter()
+            start = self._search.clock()
             value = self._value(job)
-            self._seconds.append(StepTime(f"{slot.name}:part", time.perf_counter() - start, False))
+            self._seconds.append(StepTime(f"{slot.name}:part", self._search.clock() - start, False))
             self._keep(by_metric(value), early=True)
             self._stop_early()
             if self._stops.surely_met(self._measured, names):

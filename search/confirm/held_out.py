@@ -8,8 +8,6 @@ continued search picks another one, that one is measured, too.
 
 from __future__ import annotations
 
-import time
-
 from paretune.core.job import Job, JobResult, JobStatus
 from paretune.core.measurement import Measurement, by_metric
 from paretune.core.result import StepTime, TrialResult
@@ -47,7 +45,7 @@ class Confirmation:
                 "data; the same command with a larger --time does"
             )
             return
-        start = time.perf_counter()
+        start = engine.clock()
         try:
             measured = self._measure(outcome)
         except OutOfTimeError:
@@ -59,7 +57,7 @@ class Confirmation:
             return
         if measured is None:
             return
-        spent = StepTime("confirm", time.perf_counter() - start, False)
+        spent = StepTime("confirm", engine.clock() - start, False)
         engine.recorder.confirm(outcome, key, measured)
         engine.recorder.update(outcome.after(spent, outcome.measurements or {}))
         engine.on_update(engine.summary())

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 import statistics
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from itertools import combinations
@@ -61,7 +60,7 @@ class TopK:
         self._speeds = specs.keys()
         self._objectives = [o for o in engine.objectives if o.metric in specs]
         self._asked: list[tuple[int, str]] = []
-        self._begun = time.monotonic()
+        self._begun = self._engine.clock()
 
     def run(self) -> None:
         """Measure on; each round is durable before the next begins.
@@ -71,19 +70,19 @@ class TopK:
         """
         ids = self.finalists()
         self._asked = self._near_limits(ids)
-        end = time.monotonic() + self._engine.finals_s
+        end = self._engine.clock() + self._engine.finals_s
         left = self._engine.left()
         if left is not None:
-            end = min(end, time.monotonic() + left - seconds_of(self._engine))
+            end = min(end, self._engine.clock() + left - seconds_of(self._engine))
         if self.decided(ids):
             return
-        if end - time.monotonic() < MIN_USEFUL_S:
+        if end - self._engine.clock() < MIN_USEFUL_S:
             self._engine.watcher.note(
                 f"the finalists are not measured again: no time is left for candidates "
                 f"{', '.join(map(str, ids))}; the same command with a larger --time does"
             )
             return
-        ids = self._affordable(ids, end - time.monotonic())
+        ids = self._affordable(ids, end - self._engine.clock())
         if not ids:
             return
         self._engine.watcher.note(
@@ -97,7 +96,7 @@ class TopK:
                     self._rounds(ready, end)
         except OutOfTimeError:  # the round in flight is unrecorded
             self._engine.target.cancel()
-            self._engine.recorder.waste(time.monotonic() - self._begun)
+            self._engine.recorder.waste(self._engine.clock() - self._begun)
 
     def needed_s(self) -> float | None:
         """Return the seconds that an answer about the first two finalists takes; None: none asked.
@@ -120,12 +119,12 @@ class TopK:
         """Measure round after round; after the first one it is known what a round takes."""
         ids = [finalist.id for finalist in finalists]
         rounds, first = InterleavedRounds(self._engine, self._slots, finalists), True
-        while ids and time.monotonic() < end and not self.decided(ids):
-            start = time.monotonic()
+        while ids and self._engine.clock() < end and not self.decided(ids):
+            start = self._engine.clock()
             if not self._round(rounds):
                 return
             if first:
-                now = time.monotonic()
+                now = self._engine.clock()
                 pace = (now - start) / sum(map(self._block_s, ids))
                 self._keep_answerable(ids)
                 fewer, first = self._affordable(ids, end - now, pace), False
@@ -301,8 +300,8 @@ class TopK:
     def _round(self, rounds: InterleavedRounds) -> bool:
         """Measure every finalist once, and record it; False if one of them could not be."""
         engine = self._engine
-        start = time.perf_counter()
-        self._begun = time.monotonic()
+        start = self._engine.clock()
+        self._begun = self._engine.clock()
         engine.watcher.timing(True)
         try:
             found = rounds.measure()
@@ -310,7 +309,7 @@ class TopK:
             engine.watcher.timing(False)
         if found is None:
             return False
-        spent = StepTime("finals", (time.perf_counter() - start) / len(found), False)
+        spent = StepTime("finals", (self._engine.clock() - start) / len(found), False)
         number = 1 + max(last_round(self._outcome(id).measurements or {}) for id in found)
         levels, spreads = self._levels(found), engine.spreads()
         for id, block in found.items():
