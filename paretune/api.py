@@ -280,7 +280,11 @@ class Search:
             return None
         with self._pace:
             results = self._document.results(
-                self._study.outcomes, summary, status, self._confirmed(summary)
+                self._study.outcomes,
+                summary,
+                status,
+                self._confirmed(summary),
+                self._study.spent(),
             )
             text = self._document.text(results)
             write_atomic(self._study.folder / "results.json", text, durable=status != "running")

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from paretune.core.candidate import Candidate
 from paretune.core.errors import UsageError
@@ -22,6 +23,7 @@ from paretune.core.measurement import Rung
 from paretune.core.result import TrialResult, uncached_seconds
 from paretune.core.target import builds_apart
 from paretune.search.forecast import built_seconds
+from paretune.search.progress import RunningProgress, ShowsProgress
 from paretune.search.run import OutOfTimeError, SearchRun
 from paretune.search.space import Space
 from paretune.search.strategies.base import Ended, PrefixCost, Promote, Request, Start
@@ -71,6 +73,10 @@ class Scheduler:
     _waiting: list[Start] = field(default_factory=list)
     _charged: float = 0.0
     _shown: int | None = None
+
+    @cached_property
+    def _progress(self) -> RunningProgress:
+        return RunningProgress(self.search.objectives, self.search.prefer)
 
     def run(self) -> None:
         """Run trials while there is one that fits into what is left.
@@ -258,6 +264,7 @@ class Scheduler:
 
     def _record(self, result: TrialResult) -> None:
         search = self.search
+        result = replace(result, ended_s=self.budget.spent())
         known = any(outcome.id == result.id for outcome in search.recorder.outcomes)
         search.recorder.record(result)
         self.budget.learn(result)
@@ -268,6 +275,9 @@ class Scheduler:
         if known:
             search.on_update(summary)
         best = next((o for o in search.recorder.outcomes if o.id == summary.best), None)
+        if isinstance(search.watcher, ShowsProgress):
+            curve = self._progress.of(search.recorder.outcomes, summary)
+            search.watcher.so_far(curve, self.budget.spent())
         search.watcher.outcome(result, best, len(summary.front))
 
     def _stop(self, flight: _Flight | None = None) -> None:

@@ -51,8 +51,9 @@ class TimeBudget:
         self._aside: list[Request] = []
         self._needs: dict[str, tuple[Need, float]] = {}
         self._unlisted: Counter[str] = Counter()
-        limit, now = engine.time_s, engine.clock()
-        self.deadline = None if limit is None else now + limit - engine.recorder.spent()
+        limit = engine.time_s
+        self._zero = engine.clock() - engine.recorder.spent()
+        self.deadline = None if limit is None else self._zero + limit
         self._end = self.deadline
         self._confirmation = 0.0
         self._forecast: Forecast | None = None
@@ -67,6 +68,10 @@ class TimeBudget:
     def left(self) -> float | None:
         """Return the seconds that what runs now may take; None: no limit."""
         return None if self._end is None else max(0.0, self._end - self._engine.clock())
+
+    def spent(self) -> float:
+        """Return the seconds that the study has spent until now."""
+        return self._engine.clock() - self._zero
 
     def keep(self, finalists: float, confirmation: float = 0.0) -> None:
         """From now on leave time to what comes last.

@@ -84,6 +84,7 @@ class TrialResult:
             or ``{"memory": bytes}``. It is tried again where that limit has grown.
         wall_s: Wall seconds that it adds to the study's time, where it ran beside other trials;
             None: the sum of its steps.
+        ended_s: Seconds that the study had spent when it ended; None: of an earlier version.
     """
 
     id: int
@@ -101,6 +102,7 @@ class TrialResult:
     limit: Mapping[str, float] | None = None
     wall_s: float | None = None
     structure: str | None = None
+    ended_s: float | None = None
 
     @property
     def spent_s(self) -> float:
@@ -141,6 +143,7 @@ class TrialResult:
             "transient": self.transient,
             **({} if self.limit is None else {"limit": dict(self.limit)}),
             **({} if self.wall_s is None else {"wall_s": round(self.wall_s, 4)}),
+            **({} if self.ended_s is None else {"ended_s": round(self.ended_s, 4)}),
         }
 
     @classmethod
@@ -180,4 +183,5 @@ class TrialResult:
             limit=value.get("limit"),
             wall_s=value.get("wall_s"),
             structure=value.get("structure"),
+            ended_s=value.get("ended_s"),
         )

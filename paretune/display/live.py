@@ -16,13 +16,15 @@ from paretune.core.candidate import Candidate, describe, short
 from paretune.core.jsontools import Json
 from paretune.core.os_errors import printable
 from paretune.core.result import OutcomeKind, TrialResult
+from paretune.search.progress import RECENT_S
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.live import Live
     from rich.table import Table
 
-    from paretune.core.progress import Progress
+    from paretune.core.progress import Progress as Step
+    from paretune.search.progress import Progress
 
 _REDRAWN_EVERY_S = 0.5
 
@@ -74,7 +76,7 @@ class Display(Protocol):
     def candidate(self, id: int, candidate: Candidate) -> None:
         """A candidate begins."""
 
-    def step(self, progress: Progress) -> None:
+    def step(self, progress: Step) -> None:
         """A sign of life from the worker."""
 
     def timing(self, on: bool) -> None:
@@ -99,7 +101,7 @@ class Quiet:
     def candidate(self, id: int, candidate: Candidate) -> None:
         """Show nothing."""
 
-    def step(self, progress: Progress) -> None:
+    def step(self, progress: Step) -> None:
         """Show nothing."""
 
     def timing(self, on: bool) -> None:
@@ -167,6 +169,7 @@ class Panel(Quiet):
         self._running = ("", "")
         self._best: TrialResult | None = None
         self._front = 0
+        self._so_far = ""
 
     def start(self, opening: Opening) -> None:
         """Begin to draw."""
@@ -185,7 +188,7 @@ class Panel(Quiet):
         self._running = (f"{id}: {describe(candidate, self._hidden)}", "starting")
         self._draw()
 
-    def step(self, progress: Progress) -> None:
+    def step(self, progress: Step) -> None:
         """Show the progress, unless something is timed."""
         share = f" {progress.done}/{progress.total}" if progress.total else ""
         self._running = (self._running[0], f"{progress.step}{share} {progress.note}".rstrip())
@@ -207,6 +210,17 @@ class Panel(Quiet):
         self._best, self._front = best, front
         self._print(result_line(outcome, self._hidden), _STYLE.get(outcome.kind, "yellow"))
         self._draw()
+
+    def so_far(self, progress: Progress, spent_s: float) -> None:
+        """Show when the best was found, and what the last minutes gained."""
+        if progress.found_s is None:
+            return
+        recent = min(RECENT_S, spent_s)
+        gained = progress.gained_since(spent_s - recent)
+        self._so_far = (
+            f"best found at {clock(progress.found_s)} of {clock(spent_s)}; "
+            f"the last {clock(recent)} gained {gained:.1%} of the hypervolume"
+        )
 
     def note(self, text: str) -> None:
         """Print it above the panel."""
@@ -253,6 +267,7 @@ class Panel(Quiet):
                 else f"{best.id}: {describe(best.candidate, self._hidden)}",
             ),
             ("", "" if best is None else f"{figures(best)}  (on the Pareto front: {self._front})"),
+            ("so far", self._so_far),
         ]
         for name, text in rows:
             table.add_row(name, Text(printable(text)))

@@ -14,9 +14,9 @@ from paretune.study.results import (
     BaselineEntry,
     CandidateEntry,
     Choice,
-    NearLimitEntry,
     Results,
 )
+from paretune.study.results_certainty import NearLimitEntry
 
 _MEASURED = ("ok", "infeasible", "pruned", "duplicate")
 _TESTS = {"mcnemar": "McNemar", "permutation": "permutation test"}

@@ -15,6 +15,7 @@ from paretune.core.candidate import describe_runtime
 from paretune.core.jsontools import Json, write_atomic
 from paretune.reporting.answer import described, number, plain_answer
 from paretune.reporting.latency_figure import latency_figure
+from paretune.reporting.progress_figure import progress_figure
 from paretune.study.results import CandidateEntry, Results
 from paretune.study.runtime_names import runtimes_entry
 
@@ -55,10 +56,12 @@ def write_report(results: Results, out: Path, extra: Mapping[str, Json] | None =
     environment.filters["num"] = number
     given = dict(extra or {})
     figure = latency_figure(results, given.get("cases", ()))
+    curve = progress_figure(results)
     page = environment.get_template("report.html.j2").render(
         **view(results, dict(given.get("paired", {}))),
         plotly=get_plotlyjs(),
         latency=None if figure is None else script_json(figure),
+        progress=None if curve is None else script_json(curve),
     )
     write_atomic(out, page, durable=False)
 

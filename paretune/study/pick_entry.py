@@ -12,7 +12,8 @@ from paretune.search.confirm.selection_bias import selection_bias
 from paretune.search.constraints import Objective
 from paretune.search.summary import StudySummary
 from paretune.study.measurement_notes import measurement_entry
-from paretune.study.results import Choice, PickEntry, Results
+from paretune.study.results import Choice, Results
+from paretune.study.results_certainty import PickEntry
 
 
 def pick_entry(

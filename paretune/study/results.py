@@ -7,15 +7,23 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator
 
 from paretune.core.candidate import RuntimeSettings
 from paretune.core.errors import StateError
-from paretune.core.jsontools import Json, parse_json
+from paretune.core.jsontools import parse_json
 from paretune.search.constraints import Limit, Objective
 from paretune.search.tolerance import parse_tolerance
+from paretune.study.results_certainty import (
+    GroupEntry,
+    MembershipEntry,
+    NearLimitEntry,
+    PickEntry,
+    ProgressPoint,
+)
+from paretune.study.results_part import MetricValue, Part
 
 SCHEMA_FILE = Path(__file__).resolve().parent.parent / "schemas" / "results.schema.json"
 _MAX_BYTES = 512 << 20
@@ -34,51 +42,14 @@ OutcomeWord = Literal[
 ]
 
 
-class _Part(BaseModel):
-    """A part of the document; further keys are allowed, so that later versions can be read."""
-
-    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
-
-    @classmethod
-    def from_json(cls, value: Json) -> Self:
-        """Read what `to_json` wrote, or an earlier version of this document.
-
-        Raises:
-            ValidationError: A value is missing or of another type.
-        """
-        return cls.model_validate(value)
-
-    def to_json(self) -> dict[str, Json]:
-        """Return the values by their keys; without those that were not given."""
-        return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
-
-
-class MetricValue(_Part):
-    """A metric of a candidate."""
-
-    value: float | None = Field(description="The point value; null if there is none.")
-    low: float | None = Field(description="Lower end of the 95 % interval.")
-    high: float | None = Field(description="Upper end of it.")
-    n: int = Field(description="Samples behind the value.")
-    unit: str
-    reason: str | None = Field(description="Why there is no value.")
-    remarks: list[str] = Field(default=[], description="Samples, processes, outliers and drift.")
-
-    @model_validator(mode="after")
-    def _both_ends(self) -> MetricValue:
-        if (self.low is None) != (self.high is None):
-            raise ValueError("an interval has two ends")
-        return self
-
-
-class StepEntry(_Part):
+class StepEntry(Part):
     """One pass of a recipe."""
 
     name: str = Field(alias="pass")
     params: dict[str, Any]
 
 
-class RuntimeEntry(_Part):
+class RuntimeEntry(Part):
     """The runtime's name (null: not known) and its settings."""
 
     name: str | None = None
@@ -91,7 +62,7 @@ class RuntimeEntry(_Part):
         return RuntimeSettings.from_json({**self.to_json(), "name": ""})
 
 
-class SecondsEntry(_Part):
+class SecondsEntry(Part):
     """What one step took."""
 
     step: str
@@ -99,7 +70,7 @@ class SecondsEntry(_Part):
     cached: bool = Field(description="True if it was taken from the store or another candidate.")
 
 
-class RooflineEntry(_Part):
+class RooflineEntry(Part):
     """What a candidate needs of the device, and how near it comes to what the device allows."""
 
     bytes_per_token: int = Field(description="Read for each decoded token, at the least.")
@@ -114,7 +85,7 @@ class RooflineEntry(_Part):
     )
 
 
-class CandidateEntry(_Part):
+class CandidateEntry(Part):
     """One candidate."""
 
     id: int
@@ -147,7 +118,7 @@ class CandidateEntry(_Part):
         return reason or NOT_MEASURED
 
 
-class ConstraintEntry(_Part):
+class ConstraintEntry(Part):
     """A constraint with its number in force."""
 
     metric: str
@@ -164,7 +135,7 @@ class ConstraintEntry(_Part):
         return not Limit(self.metric, self.op, self.value, self.text).holds(value)
 
 
-class ObjectiveEntry(_Part):
+class ObjectiveEntry(Part):
     """An objective."""
 
     metric: str
@@ -187,7 +158,7 @@ class ObjectiveEntry(_Part):
         return Objective(self.metric, self.direction, parse_tolerance(self.within))
 
 
-class BaselineEntry(_Part):
+class BaselineEntry(Part):
     """The baseline."""
 
     id: int | None = None
@@ -199,7 +170,7 @@ class BaselineEntry(_Part):
         return self.metrics[metric].value if metric in self.metrics else None
 
 
-class NearestMiss(_Part):
+class NearestMiss(Part):
     """Who came nearest, where nothing is feasible."""
 
     id: int
@@ -208,7 +179,7 @@ class NearestMiss(_Part):
     limit: float
 
 
-class DeviceEntry(_Part):
+class DeviceEntry(Part):
     """The device: what the report shows of it."""
 
     processor: str = ""
@@ -216,13 +187,13 @@ class DeviceEntry(_Part):
     memory: int = Field(0, description="Main memory in bytes.")
     os: str = ""
     python: str = ""
-    gpus: list[str] = []
-    providers: list[str] = []
+    gpus: list[str] = Field([])
+    providers: list[str] = Field([])
     flags: list[str] = Field([], description="Instruction sets.")
     fingerprint: str = ""
 
 
-class NoDifference(_Part):
+class NoDifference(Part):
     """A parameter that changed nothing."""
 
     name: str = Field(alias="pass")
@@ -231,91 +202,7 @@ class NoDifference(_Part):
     groups: int = Field(description="In how many otherwise equal groups of candidates.")
 
 
-class GroupEntry(_Part):
-    """Members of the front that no objective tells apart."""
-
-    members: list[int]
-    pick: int = Field(description="The one to take.")
-    reason: str = Field(description="Why that one.")
-
-
-class MembershipEntry(_Part):
-    """How sure a member of the front is of its place."""
-
-    id: int
-    sure: bool = Field(
-        description="Better than each other one in some objective, with high confidence."
-    )
-    rivals: list[int] = Field(description="Feasible candidates that may dominate it.")
-
-
-class NearLimitEntry(_Part):
-    """A candidate whose interval reaches over a limit."""
-
-    id: int
-    constraint: str = Field(description="The limit, as written.")
-    met: bool | None = Field(
-        description="Met or missed with high confidence when it was measured again; null: the "
-        "value decides."
-    )
-
-
-class WithinEntry(_Part):
-    """How probable it is that the pick is within an objective's tolerance of the best."""
-
-    metric: str
-    probability: float | None = Field(ge=0, le=1, description="null: not known.")
-    reason: str | None = Field(None, description="Why it is not known.")
-
-
-class LimitChance(_Part):
-    """How probable it is that the pick meets a limit."""
-
-    constraint: str = Field(description="The limit, as written.")
-    probability: float | None = Field(ge=0, le=1, description="null: not known.")
-    reason: str | None = Field(None, description="Why it is not known.")
-
-
-class SelectionBiasEntry(_Part):
-    """What being chosen added to a metric of the pick."""
-
-    metric: str
-    raw: float = Field(description="As measured.")
-    bias: float = Field(
-        description="By how much the value of a chosen candidate exceeds the true one on average, "
-        "by a bootstrap of the whole selection."
-    )
-    corrected: float = Field(description="raw without bias.")
-
-
-class ConfirmedValue(MetricValue):
-    """A metric of the pick on the held-out data."""
-
-    data: str | None = Field(None, description="Which data.")
-
-
-class PickEntry(_Part):
-    """How sure the pick is."""
-
-    id: int
-    probability: float | None = Field(
-        ge=0, le=1, description="That all of the following hold together; null: not known."
-    )
-    within: list[WithinEntry]
-    limits: list[LimitChance]
-    examples: int = Field(description="On how many examples this rests; 0: on none.")
-    examples_needed: int | None = Field(
-        description="How many would make the probability reach 0.95 if the measured values are "
-        "right; null: it is reached, or none would."
-    )
-    note: str | None = Field(None, description="Why no number of examples would.")
-    selection_bias: SelectionBiasEntry | None = None
-    confirmed: dict[str, ConfirmedValue] | None = Field(
-        None, description="By metric, on the data that `split: {confirm}` holds out."
-    )
-
-
-class DeviceResults(_Part):
+class DeviceResults(Part):
     """What one measuring device found."""
 
     device: DeviceEntry
@@ -327,7 +214,7 @@ class DeviceResults(_Part):
     nearest_miss: NearestMiss | None
 
 
-class Results(_Part):
+class Results(Part):
     """The whole document."""
 
     schema_: Literal[1] = Field(alias="schema")
@@ -350,19 +237,27 @@ class Results(_Part):
         description="By name, what each measuring device found; the keys beside it are those of "
         "the first one. Absent while the search runs.",
     )
-    no_difference: list[NoDifference] = []
-    groups: list[GroupEntry] = []
-    membership: list[MembershipEntry] = []
-    near_limits: list[NearLimitEntry] = []
+    no_difference: list[NoDifference] = Field([])
+    groups: list[GroupEntry] = Field([])
+    membership: list[MembershipEntry] = Field([])
+    near_limits: list[NearLimitEntry] = Field([])
+    progress: list[ProgressPoint] = Field(
+        [],
+        description="A point for each trial that changed the pick or the front's hypervolume, and "
+        "one for the end. Absent while the search runs.",
+    )
+    progress_reference: dict[str, float] | None = Field(
+        None, description="The hypervolume's reference point; null: nothing is feasible."
+    )
     pick: PickEntry | None = None
 
 
-class Choice(_Part):
+class Choice(Part):
     """What makes a choice from the front uncertain: a part of what ``pick`` returns."""
 
     objectives: list[ObjectiveEntry]
-    groups: list[GroupEntry] = []
-    membership: list[MembershipEntry] = []
+    groups: list[GroupEntry] = Field([])
+    membership: list[MembershipEntry] = Field([])
     pick: PickEntry | None = None
 
 

@@ -14,6 +14,7 @@ from paretune.search.borderline import borderline
 from paretune.search.constraints import Constraint, Objective
 from paretune.search.front_uncertainty import front_uncertainty
 from paretune.search.ineffective_parameters import parameters_without_effect
+from paretune.search.progress import progress
 from paretune.search.summary import StudySummary
 from paretune.study.measurement_notes import measurement_entry
 from paretune.study.pick_entry import pick_entry
@@ -88,6 +89,7 @@ class ResultsDocument:
         summary: StudySummary,
         status: str,
         confirmed: Mapping[str, Measurement] | None = None,
+        spent_s: float = 0.0,
     ) -> Results:
         """Return the document.
 
@@ -96,6 +98,7 @@ class ResultsDocument:
             summary: Derived from them.
             status: ``running``, ``finished`` or ``interrupted``.
             confirmed: What the pick yields on the held-out data, if it was measured.
+            spent_s: Seconds that the study has spent, where that is known.
         """
         base = next((o for o in outcomes if o.candidate.digest == self._baseline), None)
         found: dict[str, Json] = {
@@ -115,6 +118,9 @@ class ResultsDocument:
                 outcomes, summary, self._objectives, base, self._head["prefer"], confirmed
             )
             found["devices"] = {self._device: self._of_device(found)}
+            curve = progress(outcomes, summary, self._objectives, self._head["prefer"], spent_s)
+            found["progress"] = [point.to_json() for point in curve.points]
+            found["progress_reference"] = curve.reference
             found["near_limits"] = [n.to_json() for n in borderline(outcomes, summary, base)]
         return Results.from_json(found)
 

@@ -3,21 +3,24 @@ import io
 from rich.console import Console
 
 from paretune.core.os_errors import printable
-from paretune.core.progress import Progress
+from paretune.core.progress import Progress as Step
 from paretune.display.live import Opening, Panel, Plain, clock
+from paretune.search.progress import Point, Progress
 from tests.reporting.test_page import OUTCOMES
 
 
 def test_the_panel_shows_what_runs_and_keeps_still_while_timing() -> None:
     screen = io.StringIO()
-    panel = Panel(Console(file=screen, force_terminal=True, width=80, height=24))
+    panel = Panel(Console(file=screen, force_terminal=True, width=100, height=24))
     panel.start(Opening("tone", 12, 600.0, 3))
     panel.candidate(4, OUTCOMES[1].candidate)
     panel.timing(True)
     before = screen.getvalue()
-    panel.step(Progress("generation:full", 1, 5))
+    panel.step(Step("generation:full", 1, 5))
     assert screen.getvalue() == before
     panel.timing(False)
+    points = (Point(62.0, 1, 1, {}, 0.9), Point(400.0, 2, 2, {}, 1.0))
+    panel.so_far(Progress(points), 425.0)
     panel.outcome(OUTCOMES[1], OUTCOMES[1], 1)
     panel.finish(["the end"])
     shown = screen.getvalue()
@@ -27,6 +30,7 @@ def test_the_panel_shows_what_runs_and_keeps_still_while_timing() -> None:
         "4: genai(precision=int8)",
         "9:59 left",
         "accuracy 0.89",
+        "best found at 6:40 of 7:05; the last 5:00 gained 10.0% of the hypervolume",
         "the end",
     ):
         assert told in shown

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from paretune.reporting.csv_export import write_csv
-from paretune.study.results import CandidateEntry, MetricValue, RuntimeEntry, StepEntry
+from paretune.study.results import CandidateEntry, RuntimeEntry, StepEntry
+from paretune.study.results_part import MetricValue
 
 
 def row(**changes: Any) -> CandidateEntry:

@@ -114,6 +114,20 @@ def test_the_answer_says_why() -> None:
     assert "0.25 × the time per token" in told
 
 
+def test_the_best_so_far_is_drawn_and_listed(tmp_path: Path) -> None:
+    results = Results.from_json(document(OUTCOMES))
+    assert [p.best for p in results.progress] == [1, 2, 2, 2]
+    assert results.progress[-1].hypervolume == 1
+    write_report(results, tmp_path / "r.html")
+    page = (tmp_path / "r.html").read_text()
+    assert 'id="progress"' in page
+    assert page.count('<td class="n">100.0</td></tr>') == 2
+    none = Results.from_json(document(OUTCOMES, "accuracy >= 0.99"))
+    assert (none.progress, none.progress_reference) == ([], None)
+    write_report(none, tmp_path / "r.html")
+    assert 'id="progress"' not in (tmp_path / "r.html").read_text()
+
+
 def test_the_shipped_schema_is_current() -> None:
     assert SCHEMA_FILE.read_text() == schema_text(), "run: python -m paretune.study.results"
 
