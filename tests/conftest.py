@@ -29,7 +29,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
-pytest_plugins = ["tests.model_fixtures"]
+pytest_plugins = ["tests.kept_servers", "tests.model_fixtures"]
 
 ROOT = Path(__file__).resolve().parent.parent
 

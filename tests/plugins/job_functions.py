@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -28,6 +29,18 @@ def facts() -> dict[str, Any]:
         "environment": dict(os.environ),
         "stdin": sys.stdin.read(),
     }
+
+
+def run_sample(program: str, prompts: list[str | None], transformers: bool) -> list[list[int]]:
+    """Run a package's program with each prompt (None: its own); return the tokens that it fed."""
+    if not transformers:  # as if it were not installed
+        sys.modules["transformers"] = None  # type: ignore[assignment]
+    fed = []
+    for prompt in prompts:
+        sys.argv = [program, *([] if prompt is None else [prompt])]
+        found = runpy.run_path(program, run_name="__main__")
+        fed.append([int(token) for token in found["tokens"]])
+    return fed
 
 
 def not_json() -> object:

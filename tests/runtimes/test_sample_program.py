@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from paretune.core.job import Call, Job, JobStatus
 from paretune.data.catalog import DataCatalog, DataSpec
 from paretune.data.example_tokens import ExampleEncoder
 from paretune.data.prompts import prompt_ids
@@ -28,10 +29,12 @@ from paretune.study.example_prompt import (
     first_prompt,
     keep_example,
 )
+from paretune.targets.launchers.local import LocalTarget
 from tests.pass_bench import Bench, FakeCatalog, FakeDataset, FakeExample
 from tests.passes.genai.test_adapter import make_adapter
 from tests.tiny_models import make_tiny_llama
 
+Fed = Callable[..., list[list[int]]]
 PROMPTS = (
     "Once upon a time",
     " a space before, and after ",
@@ -41,16 +44,9 @@ PROMPTS = (
     "an <added> token, un<added>spaced",
     "\"quotes\" {braces} 'and' \\backslash",
 )
-# Runs the program as it is, once a prompt, and tells what it fed.
-_RUN = """
-import json, os, runpy, sys
-if sys.argv[2] == "alone": sys.modules["transformers"] = None
-for prompt in json.loads(sys.argv[3]):
-    kept, sys.argv = sys.argv, ["sample.py", *([] if prompt is None else [prompt])]
-    found = runpy.run_path(kept[1], run_name="__main__")
-    sys.argv = kept
-    print("\\n@@" + json.dumps([int(token) for token in found["tokens"]]))
-"""
+# As if transformers were not installed.
+_ALONE = "import runpy, sys; sys.modules['transformers'] = None; sys.argv.pop(0); "
+_ALONE += "runpy.run_path(sys.argv[0], run_name='__main__')"
 
 
 @pytest.fixture
@@ -58,27 +54,33 @@ def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path, FakeCatalog({}))
 
 
-def fed(
-    program: Path, prompts: Sequence[str | None], *, transformers: bool = True
-) -> list[list[int]]:
-    """Run a package's program with each prompt (None: its own); return the ids that it fed."""
-    ran = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            _RUN,
-            program,
-            "with" if transformers else "alone",
-            json.dumps(prompts),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-        cwd=program.parent.parent,
-    )
-    assert ran.returncode == 0, ran.stderr
-    return [json.loads(line[2:]) for line in ran.stdout.splitlines() if line.startswith("@@")]
+@pytest.fixture(scope="module")
+def target() -> Iterator[LocalTarget]:
+    with LocalTarget() as made:
+        yield made
+
+
+@pytest.fixture
+def fed(target: LocalTarget) -> Fed:
+    """Return a function that runs a package's program with each prompt (None: its own).
+
+    It returns the ids that it fed. The program runs as it is, in a process of its own that has
+    imported the libraries already.
+    """
+
+    def run(
+        program: Path, prompts: Sequence[str | None], *, transformers: bool = True
+    ) -> list[list[int]]:
+        task = Call(
+            "job_functions:run_sample",
+            {"program": str(program), "prompts": prompts, "transformers": transformers},
+        )
+        ran = target.submit(Job(task)).result()
+        assert ran.status is JobStatus.OK, ran.reason
+        found: list[list[int]] = ran.value
+        return found
+
+    return run
 
 
 def measured(folder: Path, chat: bool) -> list[list[int]]:
@@ -123,7 +125,7 @@ def added_token(content: Any) -> None:
     ids=["begin token", "none", "lowercase", "added token"],
 )
 def test_a_package_feeds_what_was_measured(
-    bench: Bench, tmp_path: Path, bos: bool, edit: Any
+    fed: Fed, bench: Bench, tmp_path: Path, bos: bool, edit: Any
 ) -> None:
     folder = make_tiny_llama(tmp_path / "model", bos=bos)
     model = open_model(folder if edit is None else changed(folder, edit))
@@ -135,7 +137,7 @@ def test_a_package_feeds_what_was_measured(
 
 
 def test_without_transformers_it_feeds_the_same_or_says_that_it_cannot(
-    bench: Bench, tmp_path: Path
+    fed: Fed, bench: Bench, tmp_path: Path
 ) -> None:
     out = bench.run(Genai(), open_model(make_tiny_llama(tmp_path / "model")), {}, "fp32")
     for chat in (False, True):
@@ -146,7 +148,7 @@ def test_without_transformers_it_feeds_the_same_or_says_that_it_cannot(
     assert json.loads((out / NOTE).read_text())["differs"] is True
     write_sample(out / "sample.py", "genai", "x", False, 2)
     ran = subprocess.run(
-        [sys.executable, "-c", _RUN, out / "sample.py", "alone", '["A Text"]'],
+        [sys.executable, "-c", _ALONE, out / "sample.py", "A Text"],
         capture_output=True,
         text=True,
         timeout=300,
@@ -187,7 +189,7 @@ def test_what_cannot_be_fed_is_said(bench: Bench, tmp_path: Path) -> None:
         assert ran.returncode == 0, ran.stderr
 
 
-def test_with_an_adapter_apart(bench: Bench, tmp_path: Path) -> None:
+def test_with_an_adapter_apart(fed: Fed, bench: Bench, tmp_path: Path) -> None:
     base = open_model(make_tiny_llama(tmp_path / "model"))
     adapter = make_adapter(base, tmp_path / "adapter", seed=1)
     out = bench.run(GenaiAdapter(), adapter, {}, "apart")
@@ -199,7 +201,7 @@ def test_with_an_adapter_apart(bench: Bench, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("chat", [False, True], ids=["plain", "chat"])
-def test_a_model_in_pytorch(tmp_path: Path, chat: bool) -> None:
+def test_a_model_in_pytorch(fed: Fed, tmp_path: Path, chat: bool) -> None:
     folder = changed(make_tiny_llama(tmp_path / "model", dtype="bfloat16"), lowercase)
     write_sample(folder / "sample.py", "hf", "x", chat, 2)
     assert fed(folder / "sample.py", PROMPTS) == measured(folder, chat)
@@ -220,7 +222,9 @@ def test_the_example_is_the_first_prompt_that_is_measured_on(tmp_path: Path) -> 
     assert example_of(tmp_path, {}) == ExamplePrompt("Say: ", True)
 
 
-def test_a_conversation_is_fed_with_the_turns_before_it(bench: Bench, tmp_path: Path) -> None:
+def test_a_conversation_is_fed_with_the_turns_before_it(
+    fed: Fed, bench: Bench, tmp_path: Path
+) -> None:
     turns = [
         {"role": "system", "content": "one 'word'"},
         {"role": "user", "content": "hi"},
