@@ -59,6 +59,11 @@ class Pass(Protocol):
     None``, which writes into ``context.scratch`` a small model of the same structure and its build
     in full precision: what rounding hides in the large model is seen in the small one; and
     ``sketched(params, provider)``, what that depends on beside the model, JSON-able.
+
+    A pass whose runs can be stopped and continued has a method ``resumable(params) -> tuple[Params,
+    float]``: the parameters of the same run without a stop, and the share of it after which these
+    parameters stop (1.0: at its end). It keeps its states in ``context.checkpoints``; runs that
+    differ in the stop only share them.
     """
 
     name: ClassVar[str]

@@ -81,7 +81,8 @@ class Forecast:
         estimates = self._look(outcome.candidate).estimates if steps else ()
         for position, step in enumerate(steps):
             estimate = estimates[position].seconds if position < len(estimates) else None
-            self._passes[step.step].append((estimate, step.s))
+            if step.resumed < 1:  # the rest of it tells what all of it takes
+                self._passes[step.step].append((estimate, step.s / (1 - step.resumed)))
         if outcome.kind is not OutcomeKind.OK:
             return
         taken: defaultdict[str, float] = defaultdict(float)
@@ -97,6 +98,7 @@ class Forecast:
         checked: Foresight,
         built: int,
         rungs: Collection[Rung] = tuple(Rung),
+        resumed: float = 0.0,
     ) -> Need:
         """Return what a candidate is expected to take.
 
@@ -105,13 +107,15 @@ class Forecast:
             checked: The result of its prechecks.
             built: How many steps of its recipe lie in the store already.
             rungs: Those that are measured.
+            resumed: Which share of the next step an earlier run has done.
         """
         parts = []
         for position, step in enumerate(candidate.recipe):
             if position >= built:
                 known = position < len(checked.estimates)
                 estimate = checked.estimates[position].seconds if known else None
-                parts.append((step.name, self._pass_s(step.name, estimate)))
+                left = 1 - resumed if position == built else 1.0
+                parts.append((step.name, left * self._pass_s(step.name, estimate)))
         parts.append(("measuring", self.measuring_s(candidate, rungs)))
         return Need(sum(seconds for _, seconds in parts), tuple(parts))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from paretune.core.candidate import Candidate, RuntimeSettings
 from paretune.core.job import Job
@@ -101,6 +101,19 @@ class JobFactory(Protocol):
             examples: How many examples are measured, those of `previous` included; None: all.
             block: Whether it is one of many processes that are set against each other.
         """
+
+
+@runtime_checkable
+class Resumes(Protocol):
+    """A job factory whose builds can continue from what an earlier run has left."""
+
+    def resumed_share(self, candidate: Candidate) -> float:
+        """Return which share of the first step that is not built was done by an earlier run."""
+
+
+def resumed_share(factory: JobFactory, candidate: Candidate) -> float:
+    """Return which share of a candidate's next step need not be done again; 0: none."""
+    return factory.resumed_share(candidate) if isinstance(factory, Resumes) else 0.0
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from paretune.core.measurement import Rung
 from paretune.core.result import TrialResult, uncached_seconds
 from paretune.core.target import builds_apart
 from paretune.search.forecast import built_seconds
+from paretune.search.jobs import resumed_share
 from paretune.search.progress import RunningProgress, ShowsProgress
 from paretune.search.run import OutOfTimeError, SearchRun
 from paretune.search.space import Space
@@ -32,6 +33,8 @@ from paretune.search.time_budget import TimeBudget
 from paretune.search.trial import TrialRunner
 from paretune.search.trial_state import Trial
 
+_SAVING_S = 30.0
+"""How long is waited for builds that were asked to end."""
 _DEADLINE_S = 0.05
 """Less time than this is none: a wait may return early by about as much."""
 
@@ -291,6 +294,9 @@ class Scheduler:
         stopped = [flight] if alone and flight is not None else list(self._flights)
         if stopped == self._flights:
             self.search.target.cancel()
+            # A build may save its state first; nothing is measured beside it.
+            futures = [f.runner.building for f in stopped if f.building]
+            wait([future for future in futures if future is not None], _SAVING_S)
         self._waste()
         for each in stopped:
             self._flights.remove(each)
@@ -318,20 +324,23 @@ class _View:
         recipe, provider = candidate.recipe, candidate.runtime.provider
         estimates = self.search.look(candidate).estimates
         built = self.search.job_factory.built_steps(candidate)
+        share = resumed_share(self.search.job_factory, candidate)
         observed: dict[int, float] = {}
         known: list[TrialResult | Trial] = [*self.search.recorder.outcomes, *self.trials.values()]
         for other in known:
             if other.candidate.runtime.provider != provider:
                 continue
             for place, step in enumerate(built_seconds(other)):
-                if other.candidate.recipe[: place + 1] == recipe[: place + 1]:
-                    observed[place] = step.s
+                alike = other.candidate.recipe[: place + 1] == recipe[: place + 1]
+                if alike and step.resumed < 1:
+                    observed[place] = step.s / (1 - step.resumed)
         return tuple(
             PrefixCost(
                 step.name,
                 place < built,
                 estimates[place].seconds if place < len(estimates) else None,
                 observed.get(place),
+                (share or None) if place == built else None,
             )
             for place, step in enumerate(recipe)
         )

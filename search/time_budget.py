@@ -17,6 +17,7 @@ from paretune.core.measurement import Rung
 from paretune.core.result import OutcomeKind, TrialResult
 from paretune.search.confirm.topk import MIN_USEFUL_S, TopK
 from paretune.search.forecast import Forecast, Need, left_out
+from paretune.search.jobs import resumed_share
 from paretune.search.run import SearchRun
 from paretune.search.strategies.base import Promote, Request, Start, View
 from paretune.search.trial_state import rung_number
@@ -242,8 +243,9 @@ class TimeBudget:
         foresight = self._engine.look(candidate)
         if foresight.reason is not None:  # it ends at once
             return True
-        built = self._engine.job_factory.built_steps(candidate)
-        need = self._forecast.need(candidate, foresight, built, rungs)
+        factory = self._engine.job_factory
+        built, resumed = factory.built_steps(candidate), resumed_share(factory, candidate)
+        need = self._forecast.need(candidate, foresight, built, rungs, resumed)
         if need.seconds <= max(left - committed, _BEGUN_ANYWAY_S):
             self._needs.pop(candidate.digest, None)
             return True

@@ -130,7 +130,7 @@ class Trial:
                 Rung(rung): {name: Measurement.from_json(m) for name, m in found.items()}
                 for rung, found in value["measured"].items()
             },
-            seconds=tuple(StepTime(**step) for step in value["seconds"]),
+            seconds=tuple(map(StepTime.from_json, value["seconds"])),
             wall_s=value["wall_s"],
             structure=value.get("structure"),
         )

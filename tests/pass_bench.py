@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from paretune.core.checkpoints import Checkpoints
 from paretune.core.model import Model
 from paretune.core.progress import Progress
 from paretune.data.catalog import Example
@@ -64,6 +65,7 @@ class Bench:
         name: str,
         progress: Callable[[Progress], None] = lambda _: None,
         provider: str = "cpu",
+        checkpoints: Checkpoints | None = None,
     ) -> Path:
         out, scratch = self.root / name / "out", self.root / name / "scratch"
         out.mkdir(parents=True)
@@ -74,6 +76,7 @@ class Bench:
             data=self.catalog,  # type: ignore[arg-type]
             provider=provider,
             progress=progress,
+            checkpoints=checkpoints or Checkpoints(),
         )
         pass_.run(model, pass_.Params(**params), context)
         return out

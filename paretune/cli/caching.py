@@ -69,8 +69,9 @@ def cache(ctx: click.Context, store: Path | None, as_json: bool) -> None:
         return
     for artifact in found:
         age = _age(time.time() - artifact.used)
+        name = artifact.digest.partition(":")[2][:12]
         say(
-            f"{artifact.bytes / 1e6:>9.1f} MB  used {age:>4} ago  {artifact.digest[7:19]}  "
+            f"{artifact.bytes / 1e6:>9.1f} MB  used {age:>4} ago  {name}  "
             f"{'; '.join(artifact.made_by)}"
         )
         for study in artifact.studies:
@@ -104,10 +105,14 @@ def _age(seconds: float) -> str:
 @click.pass_context
 def verify(ctx: click.Context, store: Path | None, as_json: bool) -> int:
     """Compare every artifact with its digest; a damaged artifact is moved and built again later."""
+    from paretune.store import checkpoints
+
     del store
     opened = _open(ctx)
     as_json = as_json or bool(ctx.parent and ctx.parent.params["as_json"])
-    faults = opened.verify()
+    opened.verify()
+    checkpoints.verify(opened)
+    faults = opened.faults
     objects, size = opened.usage()
     if as_json:
         shown = {"store": str(opened.root), "artifacts": objects, "bytes": size, "faults": faults}

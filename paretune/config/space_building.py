@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
@@ -105,7 +105,13 @@ class SpaceReader:
         values = self.grid(
             f"the pass {name}", "parameter", pass_.Params, params, (*path, name), pass_.trains
         )
-        return None if values is None else PassSlot(name, values, optional, _ranges(params))
+        if values is None:
+            return None
+        refused: Callable[..., Iterable[tuple[str, str]]] | None
+        refused = getattr(pass_.Params, "refused", None)
+        for key, why in () if refused is None else refused(values):
+            self._wrong((*path, name, key), why)
+        return PassSlot(name, values, optional, _ranges(params))
 
     def grid(
         self,

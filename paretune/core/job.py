@@ -127,6 +127,8 @@ class Build(_Task):
         data: The data sets (``DataCatalog.to_json()``); ``root`` is where relative paths start.
         inputs: Files that the job reads.
         permissions: What the job may do.
+        stops: By pass, where its runs stop in this study: a state there will be asked for
+            (`paretune.core.checkpoints`).
     """
 
     kind: ClassVar[str] = "build"
@@ -138,6 +140,7 @@ class Build(_Task):
     data: Mapping[str, Json]
     inputs: tuple[InputFiles, ...] = ()
     permissions: Permissions = Permissions()
+    stops: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     def value_to_json(self, value: BuildResult) -> Json:
         """Return the JSON of a `BuildResult`."""

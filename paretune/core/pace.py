@@ -8,7 +8,6 @@ from types import TracebackType
 
 _EVERY_S = 2.0
 _SHARE = 0.02
-"""Of the time at most, however long one takes."""
 
 
 class Pace:
@@ -16,10 +15,20 @@ class Pace:
 
     Args:
         clock: Gives seconds.
+        every_s: Seconds between two times, at least.
+        share: Of the time at most, however long one takes.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        every_s: float = _EVERY_S,
+        share: float = _SHARE,
+    ) -> None:
         self._clock = clock
+        self._every_s = every_s
+        self._share = share
         self._began = 0.0
         self._next: float | None = None
 
@@ -39,4 +48,4 @@ class Pace:
     ) -> None:
         """It is done."""
         now = self._clock()
-        self._next = now + max(_EVERY_S, (now - self._began) / _SHARE)
+        self._next = now + max(self._every_s, (now - self._began) / self._share)

@@ -40,20 +40,28 @@ class StepTime:
         step: What ran.
         s: Wall seconds.
         cached: True if the step's result came from the store or an earlier candidate.
+        resumed: Share of the step that an earlier run had done already: it continued from a
+            checkpoint.
     """
 
     step: str
     s: float
     cached: bool
+    resumed: float = 0.0
 
     def to_json(self) -> dict[str, Json]:
-        """Return the three fields by name."""
-        return {"step": self.step, "s": round(self.s, 4), "cached": self.cached}
+        """Return the fields by name; ``resumed`` only if there is anything to tell."""
+        found: dict[str, Json] = {
+            "step": self.step,
+            "s": round(self.s, 4),
+            "cached": self.cached,
+        }
+        return {**found, "resumed": round(self.resumed, 6)} if self.resumed else found
 
     @classmethod
     def from_json(cls, value: Mapping[str, Json]) -> StepTime:
         """Read what `to_json` wrote."""
-        return cls(value["step"], value["s"], value["cached"])
+        return cls(value["step"], value["s"], value["cached"], value.get("resumed", 0.0))
 
 
 def uncached_seconds(steps: Iterable[StepTime]) -> float:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from paretune.core.checkpoints import Checkpoints
 from paretune.core.permissions import Permissions
 from paretune.core.progress import Progress
 
@@ -30,6 +31,7 @@ class Context:
         progress: Call it now and then; at most about twice a second is shown.
         permissions: Whether anything may be fetched, and code of a model's folder may run.
         previous: For evaluators: this evaluator's measurements of the rung before, by metric.
+        checkpoints: For passes that can continue an earlier run: where they keep its states.
     """
 
     out: Path
@@ -39,6 +41,7 @@ class Context:
     progress: Callable[[Progress], None] = _silent
     permissions: Permissions = Permissions()
     previous: Mapping[str, Any] = field(default_factory=dict)
+    checkpoints: Checkpoints = field(default_factory=Checkpoints)
 
     @property
     def allow_network(self) -> bool:

@@ -30,7 +30,7 @@ from paretune.search.strategies.full_trials import as_strategy
 from paretune.store.artifacts import Store
 from paretune.study.identity import data_of_evaluator, identity_of
 from paretune.study.inputs import gather
-from paretune.study.job_factory import StudyJobFactory
+from paretune.study.job_factory import StudyJobFactory, stops_of
 from paretune.targets.device.providers import check_provider
 from paretune.targets.split import builder_of
 
@@ -215,6 +215,7 @@ class PreparedSearch:
             inputs=self.inputs,
             links=not plan.permissions.remote_code and all(map(_only_reads, plan.evaluators)),
             permissions=plan.permissions,
+            stops=stops_of(plan.space),
         )
 
     @cached_property

@@ -9,6 +9,7 @@ Layout::
     STORE/staging/              folders being written (`paretune.store.staging`)
     STORE/damaged/              what was found to be wrong, set aside
     STORE/compared/             what comparisons of builds share for a while (`targets`)
+    STORE/checkpoints/KEY/      states of a run that can be continued (`paretune.store.checkpoints`)
 
 The idea of an action that points at content is that of Bazel's remote cache
 (https://bazel.build/remote/caching): an object exists before any action that names it.
@@ -28,7 +29,7 @@ from filelock import FileLock, Timeout
 
 from paretune.core.distributions import package_version
 from paretune.core.errors import StateError, UsageError
-from paretune.core.folders import folder_files
+from paretune.core.folders import folder_files, folder_size
 from paretune.core.jsontools import Json, digest, fsync_folder, read_json, write_json
 from paretune.core.model import Model, ModelKind
 from paretune.models.handle import detect_kind, folder_bytes, folder_digest
@@ -168,7 +169,7 @@ class Store:
         with self.lock_object(action.digest):
             model = self._find(action)
             if model is not None:
-                self._hold(model.digest)
+                self.hold(model.digest)
                 os.utime(self._action_file(key))  # when it was used last
         return model
 
@@ -256,7 +257,7 @@ class Store:
             return
         self.faults.append(f"store: {fault}; set aside, to be built again")
 
-    def _hold(self, name: str) -> None:
+    def hold(self, name: str) -> None:
         """Record that this store's study uses an artifact; the key's lock is held."""
         if self._holder is None:
             return
@@ -293,7 +294,7 @@ class Store:
         name = folder_digest(folder)
         size = folder_bytes(folder)
         with self.lock_object(name):
-            self._hold(name)
+            self.hold(name)
             if not self.is_intact(name):
                 self._keep(folder, name)
             # Still under the object's lock: one without an action may be removed.
@@ -357,8 +358,9 @@ class Store:
         return self.faults[before:]
 
     def usage(self) -> tuple[int, int]:
-        """Return the number of objects and their bytes."""
-        sizes = []
+        """Return the number of objects and of runs with checkpoints, and the bytes of all."""
+        runs = [path for path in (self.root / "checkpoints").glob("*") if path.is_dir()]
+        sizes = [folder_size(run) for run in runs]
         for name in self.objects():
             with suppress(FileNotFoundError):  # removed meanwhile
                 sizes.append(folder_bytes(self.object_path(name)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from paretune.core.candidate import Step, describe_step
 from paretune.core.errors import UsageError
 from paretune.core.folders import folder_size
 from paretune.core.jsontools import Json, read_json
+from paretune.store import checkpoints
 from paretune.store.artifacts import Action, Store, held_in
 
 _UNRECORDED = "not recorded how"
@@ -22,10 +23,10 @@ _UNRECORDED = "not recorded how"
 
 @dataclass(frozen=True)
 class Artifact:
-    """One object of the store.
+    """One object of the store, or the checkpoints of one run.
 
     Attributes:
-        digest: Its digest.
+        digest: Its digest; of checkpoints ``checkpoint:`` and the key of their run.
         bytes: Size of its files.
         made_by: The passes that made it, last steps only, such as ``genai (precision=int4)``; of
             an object whose record was never written (its process was killed), that.
@@ -78,6 +79,7 @@ def artifacts(store: Store) -> list[Artifact]:
         by_digest.setdefault(action.digest, []).append(action)
     found = [_artifact(store, name, acts, holders) for name, acts in by_digest.items()]
     there = [artifact for artifact in found if artifact is not None]
+    there += [_checkpoints(each, holders) for each in checkpoints.kept(store)]
     return sorted(there, key=lambda artifact: -artifact.used)
 
 
@@ -130,10 +132,29 @@ def _artifact(
     )
 
 
+def _checkpoints(kept: checkpoints.Kept, holders: Iterable[_Holder]) -> Artifact:
+    name = checkpoints.name_of(kept.key)
+    held = [holder for holder in holders if name in holder.objects]
+    places = ", ".join(map(str, kept.places)) or "none whole"
+    return Artifact(
+        digest=name,
+        bytes=kept.bytes,
+        made_by=(f"checkpoints of {_step_of(kept.note) or 'a run'}: {places}",),
+        used=kept.used,
+        studies=tuple(holder.study for holder in held),
+        live=any(holder.live for holder in held),
+        keys=(),
+    )
+
+
 def _described(action: Action) -> str:
-    if "pass" not in action.note:
-        return action.kind
-    return describe_step(Step(str(action.note["pass"]), dict(action.note.get("params", {}))))
+    return _step_of(action.note) or action.kind
+
+
+def _step_of(note: Mapping[str, Json]) -> str | None:
+    if "pass" not in note:
+        return None
+    return describe_step(Step(str(note["pass"]), dict(note.get("params", {}))))
 
 
 def clean(
@@ -193,6 +214,8 @@ def _remove(store: Store, artifact: Artifact) -> bool:
     It goes under the locks under which a worker that finds or makes it also records that its
     study holds it. The object goes last: no action may point at nothing.
     """
+    if checkpoints.is_name(artifact.digest):
+        return _remove_checkpoints(store, artifact)
     with ExitStack() as locks:
         try:
             for key in artifact.keys:
@@ -216,9 +239,21 @@ def _remove(store: Store, artifact: Artifact) -> bool:
     return True
 
 
+def _remove_checkpoints(store: Store, artifact: Artifact) -> bool:
+    """Remove the checkpoints of a run; False if it runs now, or a live study has come to use it."""
+    key = checkpoints.key_of(artifact.digest)
+    try:
+        with checkpoints.lock(store, key):
+            if any(h.live and artifact.digest in h.objects for h in _holders(store)):
+                return False
+            return checkpoints.remove(store, key)
+    except Timeout:
+        return False
+
+
 def _forget_gone_studies(store: Store) -> None:
     """Take out of the list what holds nothing any more, or whose folder is gone."""
-    there = set(store.objects())
+    there = {*store.objects(), *(checkpoints.name_of(each.key) for each in checkpoints.kept(store))}
     for holder in (store.root / "held").glob("*.json"):
         listed, study = holder.with_suffix(".objects"), _study_of(holder)
         if study is None or in_use(study):

@@ -16,8 +16,10 @@ from paretune.core.permissions import Permissions
 from paretune.data.catalog import DataCatalog
 from paretune.models.inputs import MODEL, Inputs, check, renewed
 from paretune.plugin_identity import data_read_by
+from paretune.registry import find_pass
 from paretune.runtimes.package import lay_out
 from paretune.search.jobs import EvaluatorSlot
+from paretune.search.space import Chain, Space, slots_of
 from paretune.store.artifacts import Store
 from paretune.study.identity import data_of_evaluator
 
@@ -34,6 +36,7 @@ class StudyJobFactory:
         links: Whether packages may be hard links of artifacts: only if nothing that is given one
             could write there.
         permissions: Whether jobs may use the network and run code of models or configurations.
+        stops: By pass, where its runs stop in this study (`stops_of`).
     """
 
     def __init__(
@@ -46,6 +49,7 @@ class StudyJobFactory:
         inputs: Inputs | None = None,
         links: bool = False,
         permissions: Permissions = Permissions(),
+        stops: Mapping[str, tuple[float, ...]] | None = None,
     ) -> None:
         self._model = model
         self._store = store
@@ -55,6 +59,7 @@ class StudyJobFactory:
         self._catalog: DataCatalog | None = None
         self._data = data
         self._permissions = permissions
+        self._stops = stops or {}
 
     def build(self, candidate: Candidate) -> Job:
         """Return the job that takes each prefix of the recipe from the store, or runs its pass."""
@@ -68,6 +73,7 @@ class StudyJobFactory:
                 data=self._data,
                 inputs=self._inputs.entries(MODEL, *_read_by(candidate)),
                 permissions=self._permissions,
+                stops=self._stops,
             )
         )
 
@@ -77,6 +83,13 @@ class StudyJobFactory:
 
     def built_steps(self, candidate: Candidate) -> int:
         """Return how many of a recipe's first steps lie in the store already."""
+        return self._done(candidate)[0]
+
+    def resumed_share(self, candidate: Candidate) -> float:
+        """Return which share of the first step that is not built was done by an earlier run."""
+        return self._done(candidate)[1]
+
+    def _done(self, candidate: Candidate) -> tuple[int, float]:
         from paretune.targets.worker.building import built_steps
 
         if self._catalog is None:  # kept: it keeps the digests that it has computed
@@ -162,6 +175,16 @@ def _read_by(candidate: Candidate) -> tuple[str, ...]:
     names = {f"pass {step.name}" for step in candidate.recipe}
     names |= {f"data {ref}" for step in candidate.recipe for ref in data_read_by(step)}
     return tuple(sorted(names))
+
+
+def stops_of(space: Space) -> dict[str, tuple[float, ...]]:
+    """Return by pass where its runs stop in a space: the values of the parameter that says it."""
+    found: dict[str, set[float]] = {}
+    for slot in slots_of(Chain(space.stages)):
+        name = getattr(find_pass(slot.name).Params, "stops_at", None)
+        values = () if name is None else slot.grid.get(name, ())
+        found.setdefault(slot.name, set()).update(v for v in values if v is not None)
+    return {name: tuple(sorted(values)) for name, values in found.items() if values}
 
 
 def _needed_by(slot: EvaluatorSlot) -> tuple[str, ...]:

@@ -68,6 +68,9 @@ class SecondsEntry(Part):
     step: str
     s: float
     cached: bool = Field(description="True if it was taken from the store or another candidate.")
+    resumed: float | None = Field(
+        default=None, description="Share that an earlier run had done; it went on from there."
+    )
 
 
 class RooflineEntry(Part):

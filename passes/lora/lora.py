@@ -51,6 +51,10 @@ class TrainsAdapter(PassBase):
         """Return the references of the data sets that a run reads."""
         return (params.train,) if params.eval_data is None else (params.train, params.eval_data)
 
+    def resumable(self, params: LoraParams) -> tuple[LoraParams, float]:
+        """Return the parameters of the whole training, and the share of it after which it ends."""
+        return params.model_copy(update={"stop_at": None}), params.share
+
     def fidelity(self, params: LoraParams) -> Fidelity:
         """Return that what it trains is another model."""
         return Fidelity.CHANGED
@@ -108,7 +112,7 @@ class Lora(TrainsAdapter):
         seconds = None
         if params.max_steps is not None:
             steps = params.max_steps * params.gradient_accumulation_steps
-            seconds = _seconds(steps * tokens, model, params)
+            seconds = _seconds(steps * tokens * params.share, model, params)
         return Estimate(
             bytes_out=int(4 * weights),
             peak_memory=int(_MEMORY_TO_START + held + max(training, loading)),
@@ -133,7 +137,7 @@ class Lora(TrainsAdapter):
             trained: float = batches * min(params.batch_size, examples)
         else:
             trained = examples * (1.0 if params.epochs is None else params.epochs)
-        return _seconds(trained * tokens, model, params)
+        return _seconds(trained * tokens * params.share, model, params)
 
     def run(self, model: Model, params: LoraParams, context: Context) -> None:
         """Train, and write ``adapter_model.safetensors``, its config and ``training.json``.

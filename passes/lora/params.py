@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Literal
 
-from pydantic import model_validator
+from pydantic import SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from paretune.core import params as declared
 from paretune.core.params import parameter
@@ -24,6 +25,9 @@ Scheduler = Literal[
     "reduce_lr_on_plateau",
 ]
 _WITHOUT_WARMUP = ("constant", "reduce_lr_on_plateau")
+_GO_BY_HELD_OUT = ("early_stopping_patience", "best_checkpoint")
+_ADDED = ("stop_at", *_GO_BY_HELD_OUT)
+"""Parameters that are left out of cache keys where they are not given."""
 _ONE_OF = (
     ("epochs", "max_steps"),
     ("warmup_ratio", "warmup_steps"),
@@ -36,6 +40,9 @@ class LoraParams(declared.Params):
 
     precision_fields: ClassVar[tuple[str, ...]] = ("dtype",)
     """The parameters that `precisions` depends on."""
+
+    stops_at: ClassVar[str] = "stop_at"
+    """The parameter that says where a run stops, so that others can continue from there."""
 
     train: str = parameter(
         ..., "Data set to train on, as named under `data:` (`tone.train`).", search="none"
@@ -111,6 +118,16 @@ class LoraParams(declared.Params):
     max_steps: int | None = parameter(
         None, "Optimizer steps, in place of epochs.", unit="steps", search="range", ge=1
     )
+    stop_at: int | float | None = parameter(
+        None,
+        "Where the training ends; learning rate, warm-up and the order of examples are those of "
+        "its whole length. In optimizer steps where max_steps is given, else in epochs. The state "
+        "there is kept in the store, and a training that differs in stop_at only continues from "
+        "it, to exactly the weights of an uninterrupted one. None: at its whole length.",
+        unit="steps or epochs",
+        search="range",
+        gt=0,
+    )
     batch_size: int = parameter(
         16, "Examples computed at once.", unit="examples", search="range", ge=1
     )
@@ -155,8 +172,8 @@ class LoraParams(declared.Params):
     eval_data: str | None = parameter(
         None,
         "Data set whose loss is measured while training, as named under `data:`. It is written "
-        "into training.json; nothing is chosen by it. None: no such measurement, unless "
-        "eval_dataset_size is given.",
+        "into training.json; early_stopping_patience and best_checkpoint go by it. None: no such "
+        "measurement, unless eval_dataset_size is given.",
         search="none",
     )
     eval_dataset_size: float | int | None = parameter(
@@ -173,6 +190,20 @@ class LoraParams(declared.Params):
         unit="steps",
         search="none",
         ge=1,
+    )
+    early_stopping_patience: int | None = parameter(
+        None,
+        "The training ends after so many measurements of the held-out loss in a row that are not "
+        "below the lowest one before them. None: it does not end early.",
+        unit="measurements",
+        search="none",
+        ge=1,
+    )
+    best_checkpoint: bool = parameter(
+        False,
+        "true: the output is the adapter of the lowest held-out loss that was measured (the "
+        "Trainer's load_best_model_at_end). false: the one at the end.",
+        search="none",
     )
     eval_batch_size: int | None = parameter(
         None,
@@ -219,8 +250,71 @@ class LoraParams(declared.Params):
                     raise ValueError(f"{name} needs eval_data or eval_dataset_size beside it")
         if self.lr_scheduler_type == "reduce_lr_on_plateau" and self.eval_steps is None:
             raise ValueError("'reduce_lr_on_plateau' follows the held-out loss: give eval_steps")
+        for name in _GO_BY_HELD_OUT:
+            if getattr(self, name) and self.eval_steps is None:
+                raise ValueError(f"{name} goes by the held-out loss: give eval_steps")
         return self
+
+    @model_validator(mode="after")
+    def _stops_within_its_length(self) -> LoraParams:
+        if self.stop_at is not None:
+            why = _beyond(self.stop_at, self.length, steps=self.max_steps is not None)
+            if why is not None:
+                raise ValueError(why)
+        return self
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what was added later and changes nothing: cache keys stay as they were.
+
+        A stop at the whole length is none.
+        """
+        values: dict[str, Any] = handler(self)
+        without = [name for name in _ADDED if not values.get(name)]
+        if self.share == 1.0:
+            without.append("stop_at")
+        return {name: value for name, value in values.items() if name not in without}
+
+    @property
+    def length(self) -> float:
+        """The whole length: steps if `max_steps` is given, else epochs."""
+        return self.max_steps or self.epochs or 1.0
+
+    @property
+    def share(self) -> float:
+        """The share of the whole length after which the training ends."""
+        return 1.0 if self.stop_at is None else self.stop_at / self.length
+
+    @classmethod
+    def refused(cls, grid: Mapping[str, Sequence[Any]]) -> Iterator[tuple[str, str]]:
+        """Yield parameters whose values fit no training of a configuration, and why.
+
+        Args:
+            grid: The values of each parameter that is given.
+        """
+        steps = "max_steps" in grid
+        lengths = grid["max_steps"] if steps else grid.get("epochs", [1.0])
+        if None not in lengths:
+            for stop in grid.get("stop_at", ()):
+                why = None if stop is None else _beyond(stop, max(lengths), steps=steps)
+                if why is not None:
+                    yield "stop_at", why
+        for name in _GO_BY_HELD_OUT:
+            if any(grid.get(name, ())) and not any(grid.get("eval_steps", ())):
+                yield name, f"{name} goes by the held-out loss: give eval_steps"
 
     def precisions(self) -> tuple[Dtype, ...]:
         """Return the precisions that the training computes in."""
         return (self.dtype,)
+
+
+def _beyond(stop: float, length: float, *, steps: bool) -> str | None:
+    """Return why a training cannot end there, or None."""
+    if steps and stop != int(stop):
+        return (
+            f"stop_at counts optimizer steps here, as max_steps does: {stop:g} is no whole number"
+        )
+    if stop > length:
+        unit = "steps" if steps else "epochs"
+        return f"stop_at is {stop:g} {unit}, and the training's whole length is {length:g}"
+    return None

@@ -249,28 +249,47 @@ class LengthGrouped:
     """
 
     def __init__(self, lengths: Sequence[int], batch_size: int, seed: int) -> None:
-        """Remember the lengths; each iteration is another order."""
+        """Remember the lengths; each iteration is another epoch, with another order."""
         import torch
 
         self._lengths = lengths
         self._batch_size = batch_size
+        self._seed = seed
         self._generator = torch.Generator().manual_seed(seed)
+        self._drawn = 0  # epochs
+        self._epoch = 0
 
     def __len__(self) -> int:
         """Return the number of examples."""
         return len(self._lengths)
 
+    def set_epoch(self, epoch: int) -> None:
+        """Have the next iteration be that epoch, from 0 on."""
+        self._epoch = epoch
+
     def __iter__(self) -> Iterator[int]:
         """Yield the indices of one epoch."""
-        order = self._shuffled(len(self._lengths))
+        if self._drawn > self._epoch:
+            self._generator.manual_seed(self._seed)
+            self._drawn = 0
+        while self._drawn < self._epoch:  # one stream of random numbers goes through all epochs
+            self._draw()
+        order, places = self._draw()
+        self._epoch += 1
         size = self._batch_size
-        full = len(order) // size
+        full = len(places)
         # The batch that is not full must come last, or it would move the others' borders.
         grouped, rest = order[: full * size], order[full * size :]
         grouped.sort(key=lambda index: self._lengths[index])  # stable: equal lengths stay shuffled
-        for i in self._shuffled(full):
+        for i in places:
             yield from grouped[i * size : (i + 1) * size]
         yield from rest
+
+    def _draw(self) -> tuple[list[int], list[int]]:
+        """Return the next epoch's order of examples, and that of its full batches."""
+        self._drawn += 1
+        count = len(self._lengths)
+        return self._shuffled(count), self._shuffled(count // self._batch_size)
 
     def _shuffled(self, count: int) -> list[int]:
         import torch

@@ -7,44 +7,34 @@ it is computed in (the Trainer's own is a mean over batches, not over tokens).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import Trainer, TrainerCallback, TrainingArguments
-from transformers.trainer_callback import PrinterCallback
+from transformers.trainer_callback import PrinterCallback, TrainerState
 
+from paretune.core.checkpoints import Checkpoints
 from paretune.core.errors import PassError
 from paretune.core.progress import Progress
 from paretune.data.context import Context
 from paretune.passes.lora.chunked_loss import find_chunked_loss
+from paretune.passes.lora.course import Course
 from paretune.passes.lora.packing_probe import require_rows_apart
 from paretune.passes.lora.params import LoraParams
 from paretune.passes.lora.recomputation import keep_products
 from paretune.passes.lora.rows import IGNORED, Batch, LengthGrouped, Row, joined, left_padded
+from paretune.passes.lora.state import (
+    TRAINER_STATE,
+    TrainingState,
+    put,
+    read_state,
+    trained,
+    write_state,
+)
 
 Collator = Callable[[Sequence[Row]], Batch]
-
-
-@dataclass
-class Losses:
-    """What a training run was seen to do.
-
-    Attributes:
-        training: The loss of each optimizer step.
-        held_out: (steps done, mean loss of the held-out tokens).
-    """
-
-    training: list[float] = field(default_factory=list)
-    held_out: list[tuple[int, float]] = field(default_factory=list)
-
-    def smoothed(self, steps: int) -> list[tuple[int, float]]:
-        """Return (last step, mean loss) of every so many steps; the last entry may be of fewer."""
-        starts = range(0, len(self.training), steps)
-        parts = [self.training[start : start + steps] for start in starts]
-        return [(start + len(p), sum(p) / len(p)) for start, p in zip(starts, parts, strict=True)]
 
 
 def train(
@@ -54,8 +44,8 @@ def train(
     held_out: list[Row],
     params: LoraParams,
     context: Context,
-) -> Losses:
-    """Train the adapter of a PEFT model.
+) -> Course:
+    """Train the adapter of a PEFT model, from a checkpoint if there is one.
 
     Args:
         name: The pass's, for signs of life.
@@ -68,23 +58,87 @@ def train(
     Raises:
         PassError: A loss became infinite or NaN.
     """
-    losses = Losses()
     if params.batching == "padding_free":
         require_rows_apart(network, rows)
+    total, stop = lengths(params, len(rows))
+    course = Course(total, stop, params.early_stopping_patience)
+    best: dict[str, Any] = {}
+    checkpoints = context.checkpoints
+    others = (step_of(value, params, len(rows)) for value in checkpoints.stops)
+    stays = {stop, total, *others}
+    state = _state_to_continue(checkpoints, stop, network)
+    if state is not None:
+        course.take(state.course)
+        best |= state.group("best")
+        context.progress(Progress(name, course.step, stop, "continued from a checkpoint"))
     trainer = AdapterTrainer(
         params,
+        state,
+        lambda each: checkpoints.save(
+            course.step,
+            total,
+            lambda folder: write_state(folder, each, course.to_json(), best),
+            stays=course.ended or course.step in stays,
+        ),
         model=network,
         args=_on_one_device(_arguments(params, context.scratch, torch.cuda.is_available())),
         train_dataset=rows,
         eval_dataset=held_out or None,
         data_collator=_collator(params, network),
-        callbacks=[_Watch(name, params, losses, context.progress)],
+        callbacks=[_Watch(name, params, course, context.progress, best, stops=len(stays) > 1)],
     )
     trainer.remove_callback(PrinterCallback)
-    trainer.train()
-    if held_out and (not losses.held_out or losses.held_out[-1][0] != trainer.state.global_step):
+    if state is not None and course.done:
+        state.set_weights(network)
+        trainer.state = TrainerState.load_from_json(str(state.folder / TRAINER_STATE))
+    else:
+        with checkpoints.ending() as ending:
+            trainer.add_callback(_Saving(course, checkpoints, stays, ending))
+            trainer.train(resume_from_checkpoint=None if state is None else str(state.folder))
+    if held_out and (not course.losses.held_out or course.losses.held_out[-1][0] != course.step):
+        ended = course.ended
         trainer.evaluate()
-    return losses
+        course.ended = ended  # there was no step left to be spared
+    if params.best_checkpoint and course.best is not None and course.best[0] != course.step:
+        put(network, best)
+    return course
+
+
+def lengths(params: LoraParams, examples: int) -> tuple[int, int]:
+    """Return the optimizer steps of a training's whole length, and the step where it ends."""
+    total = step_of(params.length, params, examples)
+    stop = total if params.stop_at is None else step_of(params.stop_at, params, examples)
+    return total, min(stop, total)
+
+
+def step_of(length: float, params: LoraParams, examples: int) -> int:
+    """Return the optimizer step after a length in the unit of the parameters, as the Trainer does.
+
+    Args:
+        length: In steps if `max_steps` is given, else in epochs.
+        params: Of the training.
+        examples: How many there are to learn from.
+    """
+    if params.max_steps is not None:
+        return int(length)
+    batches = math.ceil(examples / params.batch_size)
+    return math.ceil(length * max(1, math.ceil(batches / params.gradient_accumulation_steps)))
+
+
+def _state_to_continue(checkpoints: Checkpoints, stop: int, network: Any) -> TrainingState | None:
+    """Return the last usable checkpoint; those that are not are removed with a note."""
+    for checkpoint in checkpoints.at_most(stop):
+        try:
+            state = read_state(checkpoint.folder)
+            why = state.fits(network)
+            if why is None and state.step != checkpoint.place:
+                why = "it is of another step"
+        except (ValueError, KeyError, TypeError) as error:
+            why = str(error)
+        if why is None:
+            return state
+        checkpoints.discard(checkpoint, why)
+    return None
 
 
 class AdapterTrainer(Trainer):  # type: ignore[misc]
@@ -92,11 +146,21 @@ class AdapterTrainer(Trainer):  # type: ignore[misc]
 
     Args:
         params: The pass's parameters.
+        state: What it continues from.
+        save: Keeps the state of a Trainer.
         **trainer: The Trainer's own arguments.
     """
 
-    def __init__(self, params: LoraParams, **trainer: Any) -> None:
+    def __init__(
+        self,
+        params: LoraParams,
+        state: TrainingState | None,
+        save: Callable[[Any], None],
+        **trainer: Any,
+    ) -> None:
         self._params = params
+        self._begin_at = state
+        self._save_state = save
         super().__init__(**trainer)
         probe = self._prepare_inputs(self.data_collator(self.train_dataset[:1]))
         self._chunked_loss = find_chunked_loss(self.model, probe)
@@ -106,6 +170,27 @@ class AdapterTrainer(Trainer):  # type: ignore[misc]
             return super()._get_train_sampler(train_dataset)
         lengths = [len(row.ids) for row in self.train_dataset]
         return LengthGrouped(lengths, self._params.batch_size, self.args.data_seed)
+
+    # The Trainer's own checkpoints are pickles, and not of one moment for all that matters here.
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        self._save_state(self)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        if self._begin_at is not None:
+            self._begin_at.set_weights(self.model)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if self._begin_at is not None:
+            self._begin_at.set_optimizer(self.optimizer, self.lr_scheduler)
+
+    def _load_scaler(self, checkpoint: str | None) -> None:
+        if self._begin_at is not None:
+            self._begin_at.set_scaler(getattr(self.accelerator, "scaler", None))
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        if self._begin_at is not None:
+            self._begin_at.set_random()
 
     def compute_loss(
         self,
@@ -145,37 +230,71 @@ class AdapterTrainer(Trainer):  # type: ignore[misc]
 
 
 class _Watch(TrainerCallback):  # type: ignore[misc]
-    """Keeps the losses, tells them, and ends a training that diverged."""
+    """Keeps the losses, tells them, and ends a training that diverged or gets no better."""
 
     def __init__(
         self,
         name: str,
         params: LoraParams,
-        losses: Losses,
+        course: Course,
         progress: Callable[[Progress], None],
+        best: dict[str, Any],
+        *,
+        stops: bool,
     ) -> None:
+        self._stops = stops
         self._name = name
         self._every = params.logging_steps
-        self._losses = losses
+        self._keeps_best = params.best_checkpoint
+        self._course = course
         self._progress = progress
+        self._best = best
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
         if "loss" not in (logs or {}):
             return
-        step, seen = state.global_step, self._losses.training
-        seen.append(_finite(float(logs["loss"]), "loss", step))
-        if step % self._every == 0 or step == state.max_steps:
-            last = self._losses.smoothed(self._every)[-1][1]
-            self._progress(Progress(self._name, step, state.max_steps, f"loss {last:.3f}"))
+        step, course = state.global_step, self._course
+        course.losses.training.append(_finite(float(logs["loss"]), "loss", step))
+        if step % self._every == 0 or step == course.stop:
+            last = course.losses.smoothed(self._every)[-1][1]
+            self._progress(Progress(self._name, step, course.stop, f"loss {last:.3f}"))
 
     def on_evaluate(
-        self, args: Any, state: Any, control: Any, metrics: Any = None, **_: Any
+        self, args: Any, state: Any, control: Any, metrics: Any = None, model: Any = None, **_: Any
     ) -> None:
-        step = state.global_step
+        step, course = state.global_step, self._course
         loss = _finite(metrics["eval_loss"], "held-out loss", step)
-        self._losses.held_out.append((step, loss))
+        if course.measured(step, loss) and self._keeps_best:
+            self._best.update((name, tensor.clone()) for name, tensor in trained(model))
+        if course.ended:
+            control.should_training_stop = True
+            control.should_save |= self._stops
         note = f"held-out loss {loss:.3f}"
-        self._progress(Progress(self._name, step, state.max_steps, note))
+        self._progress(Progress(self._name, step, course.stop, note))
+
+
+class _Saving(TrainerCallback):  # type: ignore[misc]
+    """Says after each step whether its state is saved, and whether the training ends there."""
+
+    def __init__(
+        self,
+        course: Course,
+        checkpoints: Checkpoints,
+        stays: Collection[int],
+        ending: Callable[[], bool],
+    ) -> None:
+        self._course = course
+        self._checkpoints = checkpoints
+        self._stays = stays
+        self._ending = ending
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        step, course = state.global_step, self._course
+        ending = self._ending()
+        control.should_training_stop |= ending or step >= course.stop
+        # What ends at its whole length has its output, unless it must end before that is written.
+        passing = step < course.total and (step in self._stays or self._checkpoints.due())
+        control.should_save |= ending or passing
 
 
 def _finite(loss: float, what: str, step: int) -> float:

@@ -20,8 +20,8 @@ from paretune.models.context_length import most_tokens
 from paretune.passes.lora.rows import Row, encode, hold_out
 
 if TYPE_CHECKING:
+    from paretune.passes.lora.course import Course, Losses
     from paretune.passes.lora.params import LoraParams
-    from paretune.passes.lora.trainer import Losses
 
 _MAX_LABELS = 100
 _LAST_STEPS = 10
@@ -103,9 +103,10 @@ def _fine_tune(
         use_rslora=params.use_rslora,
     )
     adapted = get_peft_model(network, config)
-    losses = train(name, adapted, material.rows, material.held_out, params, context)
+    course = train(name, adapted, material.rows, material.held_out, params, context)
     save_adapter(adapted, context.out)
-    record = _record(material, losses, params.logging_steps) | {"precision_note": slow}
+    record = _record(material, course.losses, params.logging_steps) | {"precision_note": slow}
+    record |= _ending(course, params)
     write_json(context.out / "training.json", record, durable=False)
 
 
@@ -186,6 +187,20 @@ def _record(material: _Material, losses: Losses, logging_steps: int) -> dict[str
         if material.held_out
         else None,
     }
+
+
+def _ending(course: Course, params: LoraParams) -> dict[str, Json]:
+    """Return where the training ended and whose weights were taken, if that was not its end."""
+    found: dict[str, Json] = {}
+    if course.step < course.total:
+        why = "early_stopping_patience" if course.ended else "stop_at"
+        found["stopped"] = {"step": course.step, "of": course.total, "by": why}
+    if params.best_checkpoint and course.best is not None:
+        found["best_checkpoint"] = {
+            "step": course.best[0],
+            "held_out_loss": round(course.best[1], 4),
+        }
+    return found
 
 
 def _rounded(losses: list[tuple[int, float]]) -> list[Json]:

@@ -99,14 +99,17 @@ class PrefixCost:
         step: Name of the last pass of the prefix.
         built: Whether the store has its output, so that the pass does not run.
         estimated_s: Seconds of the last pass, by its own estimate; None: it gives none.
-        observed_s: Seconds that it took when this prefix was built; None: this study has not
-            built it.
+        observed_s: Seconds that it took when this prefix was built, those of a run that it
+            continued from included; None: this study has not built it.
+        resumes: Share of the last pass that an earlier run of it has done, so that only the rest is
+            to be paid; None: it begins anew, or is built.
     """
 
     step: str
     built: bool
     estimated_s: float | None = None
     observed_s: float | None = None
+    resumes: float | None = None
 
 
 class View(Protocol):

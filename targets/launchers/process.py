@@ -154,6 +154,7 @@ class JobRun:
         self._events: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._cancelled = threading.Event()
         self._peak = 0
+        self._grace = _GRACE_S
 
     def cancel(self) -> None:
         """End it soon; `run` then returns ``cancelled``."""
@@ -220,7 +221,8 @@ class JobRun:
         try:
             end, final = self._watch(child, tree, log, began)
             if end is not None:
-                tree.end(_GRACE_S)
+                full = end.status is JobStatus.OUT_OF_MEMORY
+                tree.end(_GRACE_S if full else self._grace)
             elif not child.wait(_GRACE_S):  # it has answered, and hangs on its way out
                 tree.kill()
         except BaseException:  # a progress display that raised; nothing may stay behind
@@ -314,6 +316,9 @@ class JobRun:
         if "progress" in message:
             if self._job.on_progress is not None:
                 self._job.on_progress(Progress(**message["progress"]))
+            return None
+        if "grace" in message:  # it saves its state before it ends
+            self._grace = _GRACE_S if message["grace"] is None else message["grace"]
             return None
         self._peak = max(self._peak, message["memory"])
         return message

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from paretune.core.candidate import Step
+from paretune.core.checkpoints import Checkpoints
 from paretune.core.errors import InvalidArtifactError, PassError
 from paretune.core.fidelity import UNCHANGED, Fidelity, Verdict, verdict_from
 from paretune.core.job import Build, BuildResult
@@ -32,6 +33,8 @@ from paretune.passes.base import Pass
 from paretune.plugin_identity import pass_key
 from paretune.registry import find_pass, is_ours
 from paretune.store.artifacts import Store
+from paretune.store.checkpoints import StoredCheckpoints, furthest
+from paretune.targets.worker import endings
 from paretune.targets.worker.compared import Origin, compare, fidelity_of, input_digest
 from paretune.targets.worker.compared_cache import ComparedCache
 from paretune.targets.worker.scratch import temporary_folder
@@ -59,6 +62,7 @@ def build(task: Build, report: Callable[[Progress], None], turns: str | None = N
         provider=task.provider,
         report=report,
         permissions=task.permissions,
+        stops=task.stops,
     )
     model, steps, verdict = builder.walk(task.recipe, task.model)
     structure = builder.structures.get(model.digest) or structure_of(model)
@@ -89,7 +93,19 @@ def action_of(
     """Return a step's pass, its parameters, and the key of what it makes of a model."""
     pass_ = find_pass(step.name)
     params = pass_.Params(**step.params)
-    key = store.action_key(
+    return pass_, params, _key(store, data, provider, pass_, params, model, more)
+
+
+def _key(
+    store: Store,
+    data: DataCatalog,
+    provider: str,
+    pass_: Pass,
+    params: Any,
+    model: Model,
+    more: Mapping[str, Json],
+) -> str:
+    return store.action_key(
         input_digest=input_digest(model),
         pass_=pass_,
         params=params,
@@ -97,7 +113,26 @@ def action_of(
         provider=provider,
         more=more,
     )
-    return pass_, params, key
+
+
+def run_of(
+    store: Store,
+    data: DataCatalog,
+    provider: str,
+    step: Step,
+    model: Model,
+    more: Mapping[str, Json],
+) -> tuple[str, float] | None:
+    """Return the key of a step's whole run, and the share of it that the step is.
+
+    None: its pass keeps no checkpoints. The key is the action key of the same step without a stop.
+    """
+    pass_ = find_pass(step.name)
+    resumable: Callable[[Any], tuple[Any, float]] | None = getattr(pass_, "resumable", None)
+    if resumable is None:
+        return None
+    whole, share = resumable(pass_.Params(**step.params))
+    return _key(store, data, provider, pass_, whole, model, more), share
 
 
 def data_of(pass_: Pass, params: Any) -> tuple[str, ...]:
@@ -152,6 +187,7 @@ class _Builder:
     provider: str
     report: Callable[[Progress], None]
     permissions: Permissions
+    stops: Mapping[str, tuple[float, ...]]
     structures: dict[str, str | None] = field(default_factory=dict)
 
     def walk(self, recipe: Sequence[Step], start: Model) -> tuple[Model, list[StepTime], Verdict]:
@@ -186,14 +222,17 @@ class _Builder:
             cached = made is not None
             if made is None:
                 self._check(model)
-                made = self._run(pass_, params, step, model, key, start)
+                with self._checkpoints(step, model, more) as checkpoints:
+                    start = time.perf_counter()
+                    made = self._run(pass_, params, step, model, key, checkpoints)
             made = self._after(made, model)
             verdict = self._verdict(pass_, params, made, origin, key)
             self._note_structure(made, key)
             action = self.store.action(key)
             seconds = time.perf_counter() - start
+            note = {} if action is None else action.note
             if cached:
-                seconds = 0.0 if action is None else float(action.note.get("seconds", 0.0))
+                seconds = float(note.get("seconds", 0.0))
         if not verdict.valid:
             raise InvalidArtifactError(
                 f"{step.name}: {verdict.reason}",
@@ -202,7 +241,8 @@ class _Builder:
             )
         if _stays(step, origin) and _fidelity(step) is not Fidelity.QUANTIZED:
             verdict = before  # the figures of what was approximated are still the model's
-        return made, StepTime(step.name, seconds, cached), verdict
+        resumed = float(note.get("resumed", 0.0))
+        return made, StepTime(step.name, seconds, cached, resumed), verdict
 
     def _verdict(self, pass_: Pass, params: Any, made: Model, origin: Origin, key: str) -> Verdict:
         """Return what a build is to its source, as noted or compared now; its key is held."""
@@ -252,14 +292,35 @@ class _Builder:
         if model.base is not None:
             self._check(model.base)
 
+    @contextmanager
+    def _checkpoints(
+        self, step: Step, model: Model, more: Mapping[str, Json]
+    ) -> Iterator[Checkpoints]:
+        """Yield where a pass keeps its states; the run is held meanwhile."""
+        run = run_of(self.store, self.data, self.provider, step, model, more)
+        if run is None:
+            yield Checkpoints()
+            return
+        stops = tuple(self.stops.get(step.name, ()))
+        kept = StoredCheckpoints(self.store, run[0], step.to_json(), stops, endings.waiting)
+        with kept.held():
+            yield kept
+
     def _run(
-        self, pass_: Pass, params: Any, step: Step, model: Model, key: str, start: float
+        self,
+        pass_: Pass,
+        params: Any,
+        step: Step,
+        model: Model,
+        key: str,
+        checkpoints: Checkpoints,
     ) -> Model:
+        start = time.perf_counter()
         with self._stage() as stage:
             out, scratch = stage / "out", stage / "scratch"
             out.mkdir()
             scratch.mkdir()
-            context = self._context(out, scratch)
+            context = replace(self._context(out, scratch), checkpoints=checkpoints)
             self.report(Progress(step.name, 0, 0))
             pass_.run(
                 model if is_ours("passes", step.name) else _copied(model, stage), params, context
@@ -269,7 +330,11 @@ class _Builder:
             check_model(out)
             check(self.inputs)
             note = {**step.to_json(), "seconds": round(time.perf_counter() - start, 4)}
-            return self.store.put(key, out, pass_.produces, note)
+            if checkpoints.resumed:
+                note["resumed"] = checkpoints.resumed
+            made = self.store.put(key, out, pass_.produces, note)
+        checkpoints.finish()
+        return made
 
     def _after(self, made: Model, before: Model) -> Model:
         return with_base(made, before)
@@ -289,10 +354,11 @@ def built_steps(
     *,
     root: Path,
     trust_remote_code: bool = False,
-) -> int:
-    """Return how many of a recipe's first steps lie in the store, so that no pass runs for them.
+) -> tuple[int, float]:
+    """Return what of a recipe need not run: how many first steps, and the share of the next one.
 
-    Nothing is locked or read whole: it tells what a build will take, and decides nothing else.
+    The steps lie in the store; the next one continues from a checkpoint. Nothing is locked or read
+    whole: it tells what a build will take, and decides nothing else.
     """
     model = start
     for count, step in enumerate(recipe):
@@ -300,7 +366,8 @@ def built_steps(
         _, _, key = action_of(store, data, provider, step, model, more)
         action = store.action(key)
         if action is None or not store.object_path(action.digest).is_dir():
-            return count
+            run = run_of(store, data, provider, step, model, more)
+            return count, 0.0 if run is None else furthest(store, *run) / run[1]
         made = Model(action.kind, store.object_path(action.digest), action.digest)
         model = with_base(made, model)
-    return len(recipe)
+    return len(recipe), 0.0

@@ -1,8 +1,9 @@
 """The worker: what a job's child process runs.
 
 Standard input holds the request (JSON: ``task``, ``path``, ``scratch``, ``turns``), standard output
-takes the messages (one JSON object per line: ``{"progress": ...}`` and a last ``{"status", "value",
-"reason", "transient", "memory"}``), standard error is the log. The tasks are those of
+takes the messages (one JSON object per line: ``{"progress": ...}``, ``{"grace": ...}``, the seconds
+that it may take to end from now on, and a last ``{"status", "value", "reason", "transient",
+"memory"}``), standard error is the log. The tasks are those of
 `paretune.core.job`; `TASKS` names the function that runs each. ``turns`` is the path of a socket
 where jobs are interleaved (`paretune.targets.interleave`), else null.
 """
@@ -13,7 +14,6 @@ import errno
 import faulthandler
 import json
 import os
-import signal
 import sys
 import threading
 import time
@@ -36,6 +36,7 @@ from paretune.core.plugins import attribute, forget_installed
 from paretune.core.progress import Progress
 from paretune.models.inputs import check, renewed
 from paretune.targets.interleave import place_at
+from paretune.targets.worker import endings
 from paretune.targets.worker.memory import MemoryHeld
 from paretune.targets.worker.scratch import use_scratch
 
@@ -58,15 +59,6 @@ _NO_MEMORY = (
 )
 
 
-_ENDINGS = ("SIGTERM", "SIGINT", "SIGHUP")
-_came: list[int] = []
-"""The signals that ended this job from outside, in the order in which they came."""
-
-
-class _TerminatedError(BaseException):
-    """A signal came from outside: unwind, so that temporary folders are removed, and die of it."""
-
-
 def main(*, forked: bool = False) -> NoReturn:
     """Run the one job that standard input holds; never returns.
 
@@ -79,13 +71,15 @@ def main(*, forked: bool = False) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True, encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
     faulthandler.enable()
-    _heed_endings()
+    endings.heed()
     try:
         final, value = _run(reply)
-    except _TerminatedError:
-        _die_of(_came[0])
-    if _came and final["status"] != JobStatus.OK:  # a library made an error of its own of it
-        _die_of(_came[0])
+    except endings.TerminatedError:
+        endings.die()
+    if (
+        endings.came() and final["status"] != JobStatus.OK
+    ):  # a library made an error of its own of it
+        endings.die()
     end = json.dumps({**final, "memory": memory.read()}).removeprefix("{")
     reply.write(f'{{"value": {value}, {end}\n'.encode())
     reply.close()
@@ -93,28 +87,6 @@ def main(*, forked: bool = False) -> NoReturn:
     sys.stderr.flush()
     # Not sys.exit: what libraries do at exit can hang or crash, and the answer is given.
     os._exit(0)
-
-
-def _heed_endings() -> None:
-    """Unwind when a signal asks this process to end, unless the environment ignores that one."""
-    for name in _ENDINGS:
-        number = getattr(signal, name, None)
-        if number is not None and (
-            number == signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN
-        ):
-            signal.signal(number, _raise_terminated)
-
-
-def _raise_terminated(number: int, _: object) -> None:
-    _came.append(number)
-    raise _TerminatedError
-
-
-def _die_of(number: int) -> NoReturn:
-    """End by a signal, so that the parent sees that it came from outside."""
-    signal.signal(number, signal.SIG_DFL)
-    signal.raise_signal(number)
-    os._exit(1)
 
 
 def _run(reply: BinaryIO) -> tuple[dict[str, Json], str]:
@@ -132,7 +104,7 @@ def _run(reply: BinaryIO) -> tuple[dict[str, Json], str]:
         check(task.inputs)
         value = json.dumps(task.value_to_json(found))  # not JSON: the job's own error
         return {"status": JobStatus.OK, "reason": None, "transient": False}, value
-    except _TerminatedError:
+    except endings.TerminatedError:
         raise
     # The boundary of the process: everything becomes an outcome, with its traceback in the log.
     except BaseException as error:
@@ -206,6 +178,11 @@ def _reporter(reply: BinaryIO) -> Report:
             last = (progress.step, now)
             _send(reply, {"progress": asdict(progress)})
 
+    def grace(seconds: float | None) -> None:
+        with lock:
+            _send(reply, {"grace": seconds})
+
+    endings.announce_by(grace)
     return report
 
 

@@ -21,7 +21,7 @@ from paretune.preflight.prepared import PreparedSearch
 from paretune.search.run import Shortcuts
 from paretune.store.artifacts import Store
 from paretune.study.folder import Study
-from paretune.study.job_factory import StudyJobFactory
+from paretune.study.job_factory import StudyJobFactory, stops_of
 from paretune.targets.launchers.local import LocalTarget
 
 
@@ -63,6 +63,7 @@ class FakeSmokeWorkbench(StudyJobFactory):
             prepared.catalog.to_json(),
             study=study,
             inputs=prepared.inputs,
+            stops=stops_of(prepared.plan.space),
         )
 
     def smoke(self, package: Model, runtime: RuntimeSettings) -> Job:

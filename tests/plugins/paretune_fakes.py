@@ -11,6 +11,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -155,6 +156,50 @@ class Meet(Noop):
                 assert time.monotonic() < end, "no other build begins"
                 time.sleep(0.01)
             super().run(model, params.model_copy(update={"journal": ""}), context)
+
+
+class CountParams(NoopParams):
+    stops_at: ClassVar[str] = "stop_at"
+
+    steps: int = parameter(10, "Steps of the whole run.", search="none")
+    stop_at: int | None = parameter(None, "Step after which it ends.")
+    waits_at: int = parameter(0, "Step at which a run from the beginning is stopped.")
+
+
+class Count(Noop):
+    """Does steps, which `journal` receives, and continues where an earlier run has ended."""
+
+    name: ClassVar[str] = "count"
+    trains: ClassVar[bool] = True
+    Params: ClassVar[type[Params]] = CountParams
+
+    def resumable(self, params: CountParams) -> tuple[CountParams, float]:
+        whole = params.model_copy(update={"stop_at": None})
+        return whole, (params.stop_at or params.steps) / params.steps
+
+    def run(self, model: Model, params: CountParams, context: Context) -> None:
+        stop, checkpoints = params.stop_at or params.steps, context.checkpoints
+        found = next(checkpoints.at_most(stop), None)
+        begin = 0 if found is None else int((found.folder / "step").read_text())
+        with checkpoints.ending() as ending:
+            for step in range(begin + 1, stop + 1):
+                with open(params.journal, "a", encoding="utf-8") as journal:
+                    journal.write(f"{step}\n")
+                end = time.monotonic() + 300
+                while step == params.waits_at and not begin and not ending():
+                    assert time.monotonic() < end, "nobody asks it to end"
+                    time.sleep(0.01)
+                if ending() or step == stop < params.steps or step in checkpoints.stops:
+                    write = partial(_write_step, step)
+                    checkpoints.save(step, params.steps, write, stays=not ending())
+                if ending():
+                    break
+        told = {"journal": "", "x": 100 * params.x + stop}
+        super().run(model, params.model_copy(update=told), context)
+
+
+def _write_step(step: int, folder: Path) -> None:
+    (folder / "step").write_text(str(step))
 
 
 class ReadBackParams(Params):
