@@ -23,7 +23,7 @@ from paretune.core.measurement import Rung
 from paretune.core.result import TrialResult, uncached_seconds
 from paretune.core.target import builds_apart
 from paretune.search.forecast import built_seconds
-from paretune.search.jobs import resumed_share
+from paretune.search.jobs import Resumes, resumed_share
 from paretune.search.progress import RunningProgress, ShowsProgress
 from paretune.search.run import OutOfTimeError, SearchRun
 from paretune.search.space import Space
@@ -294,9 +294,10 @@ class Scheduler:
         stopped = [flight] if alone and flight is not None else list(self._flights)
         if stopped == self._flights:
             self.search.target.cancel()
-            # A build may save its state first; nothing is measured beside it.
-            futures = [f.runner.building for f in stopped if f.building]
-            wait([future for future in futures if future is not None], _SAVING_S)
+            if isinstance(self.search.job_factory, Resumes):
+                # A build may save its state first; nothing is measured beside it.
+                futures = [f.runner.building for f in stopped if f.building]
+                wait([future for future in futures if future is not None], _SAVING_S)
         self._waste()
         for each in stopped:
             self._flights.remove(each)

@@ -33,7 +33,7 @@ class Checkpoints:
     Attributes:
         stops: Where other runs of the study stop, as given in their parameters: a state there
             will be asked for.
-        resumed: Share of this run that was done already where it continued; 0: it began anew.
+        resumed: Share of this run that was done already where it continued; 0: nothing was.
     """
 
     stops: tuple[float, ...] = ()

@@ -49,7 +49,10 @@ def declares(plugin: Any) -> None:
 
 
 def _numeric(field: dict[str, Any]) -> bool:
-    kinds = {field.get("type"), *(one.get("type") for one in field.get("anyOf", []))}
+    options = [field, *field.get("anyOf", [])]
+    kinds = {
+        one.get("type") for one in (*options, *(i for o in options for i in o.get("anyOf", [])))
+    }
     return bool(kinds & {"integer", "number"})
 
 

@@ -311,9 +311,7 @@ class LoraParams(declared.Params):
 def _beyond(stop: float, length: float, *, steps: bool) -> str | None:
     """Return why a training cannot end there, or None."""
     if steps and stop != int(stop):
-        return (
-            f"stop_at counts optimizer steps here, as max_steps does: {stop:g} is no whole number"
-        )
+        return f"stop_at counts optimizer steps, as max_steps does: {stop:g} is not a whole number"
     if stop > length:
         unit = "steps" if steps else "epochs"
         return f"stop_at is {stop:g} {unit}, and the training's whole length is {length:g}"

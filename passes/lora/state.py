@@ -1,7 +1,7 @@
 """The state of a training as files, from which it continues exactly; for workers only.
 
 ``state.safetensors`` holds the adapter's weights, the optimizer's tensors and PyTorch's random
-states; ``state.json`` all that is no tensor; ``trainer_state.json`` is what the Trainer reads to
+states; ``state.json`` everything else; ``trainer_state.json`` is what the Trainer reads to
 find its place in the data. Nothing is pickled, so nothing that is read can run code.
 """
 
@@ -36,7 +36,7 @@ class TrainingState:
         step: Optimizer steps that were done.
         course: The course of the training (`paretune.passes.lora.course.Course.to_json`).
         tensors: By name.
-        rest: What is no tensor.
+        rest: Everything else.
     """
 
     folder: Path
@@ -44,6 +44,11 @@ class TrainingState:
     course: Json
     tensors: Mapping[str, torch.Tensor]
     rest: Mapping[str, Json]
+
+    @property
+    def one_dnn(self) -> bool:
+        """Whether matrices were multiplied by oneDNN (`paretune.runtimes.matrix_products`)."""
+        return bool(self.rest["one_dnn"])
 
     def group(self, prefix: str) -> dict[str, torch.Tensor]:
         """Return the tensors whose names begin with a word and a dot, without it."""
@@ -58,6 +63,8 @@ class TrainingState:
         """Return why a network cannot continue from it, or None."""
         if self.rest["device"] != _device(network):
             return f"it was trained on another kind of device ({self.rest['device']})"
+        if self.one_dnn and not torch.backends.mkldnn.is_available():
+            return "it was trained with oneDNN, which is not available here"
         wanted = {name: tensor.shape for name, tensor in trained(network)}
         for group in ("weights", "best"):
             found = {name: tensor.shape for name, tensor in self.group(group).items()}
@@ -95,7 +102,9 @@ class TrainingState:
             torch.cuda.set_rng_state(self.tensors["random.cuda"])
 
 
-def write_state(folder: Path, trainer: Any, course: Json, best: Mapping[str, Any]) -> None:
+def write_state(
+    folder: Path, trainer: Any, course: Json, best: Mapping[str, Any], *, one_dnn: bool
+) -> None:
     """Write the state of a training between two steps.
 
     Args:
@@ -103,6 +112,7 @@ def write_state(folder: Path, trainer: Any, course: Json, best: Mapping[str, Any
         trainer: The Trainer.
         course: What `TrainingState.course` will give.
         best: The weights of the lowest held-out loss, if they are kept.
+        one_dnn: Whether matrices are multiplied by oneDNN.
     """
     optimizer = trainer.optimizer.state_dict()
     tensors: dict[str, Any] = {f"weights.{n}": tensor for n, tensor in trained(trainer.model)}
@@ -114,12 +124,14 @@ def write_state(folder: Path, trainer: Any, course: Json, best: Mapping[str, Any
     tensors["random.cpu"] = torch.random.get_rng_state()
     if torch.cuda.is_available():
         tensors["random.cuda"] = torch.cuda.get_rng_state()
-    name, keys, *more = np.random.get_state()
+    numpy: Any = np.random.get_state()
+    name, keys, *more = numpy
     scaler = getattr(trainer.accelerator, "scaler", None)
     rest = {
         "schema": _SCHEMA,
         "step": trainer.state.global_step,
         "device": _device(trainer.model),
+        "one_dnn": one_dnn,
         "course": course,
         "optimizer": _told({"state": others, "param_groups": optimizer["param_groups"]}),
         "scheduler": _told(trainer.lr_scheduler.state_dict()),

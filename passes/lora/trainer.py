@@ -33,6 +33,7 @@ from paretune.passes.lora.state import (
     trained,
     write_state,
 )
+from paretune.runtimes.matrix_products import quickest_products
 
 Collator = Callable[[Sequence[Row]], Batch]
 
@@ -58,6 +59,24 @@ def train(
     Raises:
         PassError: A loss became infinite or NaN.
     """
+    state = _state_to_continue(context.checkpoints, lengths(params, len(rows))[1], network)
+    # The libraries compute in another order: the one that the training began with goes on.
+    gain = None if state is None else (lambda: math.inf if state.one_dnn else 0.0)
+    with quickest_products(gain) as one_dnn:
+        return _train(name, network, rows, held_out, params, context, state, one_dnn=one_dnn)
+
+
+def _train(
+    name: str,
+    network: Any,
+    rows: list[Row],
+    held_out: list[Row],
+    params: LoraParams,
+    context: Context,
+    state: TrainingState | None,
+    *,
+    one_dnn: bool,
+) -> Course:
     if params.batching == "padding_free":
         require_rows_apart(network, rows)
     total, stop = lengths(params, len(rows))
@@ -66,7 +85,6 @@ def train(
     checkpoints = context.checkpoints
     others = (step_of(value, params, len(rows)) for value in checkpoints.stops)
     stays = {stop, total, *others}
-    state = _state_to_continue(checkpoints, stop, network)
     if state is not None:
         course.take(state.course)
         best |= state.group("best")
@@ -77,7 +95,7 @@ def train(
         lambda each: checkpoints.save(
             course.step,
             total,
-            lambda folder: write_state(folder, each, course.to_json(), best),
+            lambda folder: write_state(folder, each, course.to_json(), best, one_dnn=one_dnn),
             stays=course.ended or course.step in stays,
         ),
         model=network,

@@ -60,10 +60,9 @@ def fine_tune(
     """
     from paretune.passes.hugging_face import use_all_cores
     from paretune.passes.lora.quiet_bitsandbytes import without_no_news
-    from paretune.runtimes.matrix_products import quickest_products
 
     use_all_cores()
-    with without_no_news(), quickest_products():
+    with without_no_news():
         _fine_tune(name, model, params, context, load)
 
 

@@ -102,7 +102,7 @@ class PrefixCost:
         observed_s: Seconds that it took when this prefix was built, those of a run that it
             continued from included; None: this study has not built it.
         resumes: Share of the last pass that an earlier run of it has done, so that only the rest is
-            to be paid; None: it begins anew, or is built.
+            to be paid; None: it begins at the start, or is built.
     """
 
     step: str

@@ -160,6 +160,12 @@ def test_the_view_has_trials_costs_and_slots(tmp_path: Path) -> None:
     assert (cost.step, cost.built, cost.observed_s) == ("noop", True, 1.0)
     (cost,) = view.cost(noop(x=7))
     assert (cost.built, cost.observed_s, cost.estimated_s) == (False, None, None)
+    assert cost.resumes is None
+    engine.job_factory.resumed_share = lambda candidate: 0.25  # type: ignore[attr-defined]
+    (cost,) = view.cost(noop(x=7))
+    assert cost.resumes == 0.25
+    (cost,) = view.cost(noop(x=1))
+    assert cost.resumes is None, "it is built"
 
 
 def test_the_baseline_is_never_paused(tmp_path: Path) -> None:
