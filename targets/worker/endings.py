@@ -32,7 +32,7 @@ def heed() -> None:
 
 
 def announce_by(send: Callable[[float | None], None]) -> None:
-    """Have the parent told how long this job may take to end; None: no longer than others."""
+    """Set what sends the parent how long this job may take to end; None: as long as others."""
     _announce[:] = [send]
 
 
