@@ -49,7 +49,7 @@ class Custom(EvaluatorBase):
     def metrics(self) -> tuple[MetricSpec, ...]:
         """The one that the configuration names."""
         p = self.params
-        return (MetricSpec(p.metric, p.unit, p.direction, p.device),)
+        return (MetricSpec(p.metric, p.unit, p.direction, p.device, weights=True),)
 
     def measure(
         self, model: Model, runtime: RuntimeSettings, rung: Rung, budget: Budget, context: Context

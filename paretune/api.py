@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,7 @@ from paretune.study.built_again import build_again
 from paretune.study.example_prompt import first_prompt, keep_example
 from paretune.study.folder import Study
 from paretune.study.identity import data_of_evaluator
+from paretune.study.measurement_notes import unsettled_notes
 from paretune.study.results import Results
 from paretune.study.results_document import ResultsDocument
 from paretune.study.runtime_names import runtime_name
@@ -145,7 +146,9 @@ class Search:
             time_s=plan.search.time_s,
             job_time_s=plan.search.job_time_s,
             job_memory=prepared.job_memory,
-            shortcuts=shortcuts,
+            shortcuts=replace(
+                shortcuts, structures=shortcuts.structures and plan.search.share_measurements
+            ),
             noise_floor=prepared.noise_floor,
             finals_s=plan.search.finals_s,
             aside=prepared.aside,
@@ -251,6 +254,7 @@ class Search:
                 "tried. The same command with a larger --time continues with them"
             )
         lines += [f"note: {line}" for line in self.engine.time_budget.left_out()]
+        lines += [f"note: {line}" for line in unsettled_notes(self._study.outcomes, self.summary())]
         return "\n".join(lines) or None
 
     def opening(self) -> Opening:

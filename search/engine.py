@@ -13,6 +13,7 @@ from paretune.core.candidate import Candidate
 from paretune.core.errors import NothingFeasibleError, NothingFitsError
 from paretune.core.result import OutcomeKind, TrialResult
 from paretune.search.confirm.held_out import Confirmation, seconds_of
+from paretune.search.confirm.own_measurements import OwnMeasurements
 from paretune.search.confirm.topk import TopK
 from paretune.search.process_spreads import refreshed
 from paretune.search.reconsider import to_reconsider
@@ -47,10 +48,12 @@ class Engine(SearchRun):
             while True:
                 for outcome in refreshed(self.recorder.outcomes, self.noise_floor):
                     self.recorder.update(outcome)
+                self.time_budget.all_for_finals()
+                OwnMeasurements(self).run(near=True)
                 if self.finals_s <= 0:
                     break
-                self.time_budget.all_for_finals()
                 TopK(self).run()
+                OwnMeasurements(self).run()
                 if not self.time_budget.try_again(self._fallen()):
                     break
                 self._candidates()

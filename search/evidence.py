@@ -4,7 +4,8 @@ Three kinds of evidence count, and nothing else does. Bounds of what all example
 some of them in a random order, paired with the baseline's (`paretune/stats/finite_population.py`,
 `paretune/stats/window_bounds.py`), or declared by the evaluator itself (``details.final``). Clocks,
 if several processes agree, each of them further from the limit than one process may be off. What is
-exact. An interval that a few windows or a few resampled examples give is none of these.
+exact. An interval that a few windows or a few resampled examples give is none of these, and neither
+is a speed that was taken over from another candidate.
 """
 
 from __future__ import annotations
@@ -65,7 +66,9 @@ def relied_on(
 
 
 def processes_behind(measured: Measurement) -> list[float]:
-    """Return what each process behind a speed measured; one value if nothing is known of them."""
+    """Return what each of its processes measured; one value if nothing is known of them."""
+    if measured.taken_over:
+        return []
     if measured.protocol.startswith("fresh-process-"):
         return list(measured.samples)
     return [process.value for process in processes_of(measured)]
@@ -73,7 +76,9 @@ def processes_behind(measured: Measurement) -> list[float]:
 
 def _of_processes(measured: Measurement, slack: float, enough: int) -> Measurement:
     values = processes_behind(measured)
-    if not measured.details.early:  # the last word, but no process may speak against it
+    if measured.taken_over:  # a reason to measure, and to stop never
+        values = [] if measured.value is None or enough > 1 else [measured.value]
+    elif not measured.details.early:  # the last word, but no process may speak against it
         if measured.low is None or measured.high is None or len(values) < 2:
             return measured
         return replace(measured, low=min(measured.low, *values), high=max(measured.high, *values))

@@ -9,6 +9,7 @@ stored, and it grows by one outcome at a time.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from paretune.core.measurement import Measurement, MetricSpec
 from paretune.core.result import TrialResult
@@ -70,7 +71,7 @@ class PossibleDominators:
     def _surely(self, metric: str, m: Measurement) -> Measurement:
         spec = self._specs.get(metric)
         if spec is not None and spec.device:
-            return m
+            return replace(m, low=None, high=None) if m.taken_over else m
         return relied_on(m, spec, reference=(self._reference or {}).get(metric))
 
 

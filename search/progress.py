@@ -30,7 +30,7 @@ from paretune.core.jsontools import Json
 from paretune.core.result import TrialResult
 from paretune.search.constraints import Objective
 from paretune.search.pareto import best_of
-from paretune.search.summary import StudySummary
+from paretune.search.summary import StudySummary, rests_on_others
 from paretune.stats import hypervolume
 
 _BEYOND = 0.1
@@ -153,7 +153,10 @@ def progress(
         prefer: Metric that the pick is chosen by first.
         spent_s: Seconds that the study has spent, if that is more than the last trial's end.
     """
-    feasible = {o.id: o for o in outcomes if o.id in summary.feasible}
+    wanted = [objective.metric for objective in objectives]
+    feasible = {
+        o.id: o for o in outcomes if o.id in summary.feasible and not rests_on_others(o, wanted)
+    }
     rows = {id: row for id, o in feasible.items() if (row := _row(o, objectives)) is not None}
     if not rows:
         return Progress()

@@ -43,10 +43,12 @@ class Shortcuts:
             or it is dominated.
         duplicates: Do not measure the same artifact under the same settings twice, and reuse
             its accuracy under other settings.
+        structures: Take the speeds of an artifact of the same structure over (`search/sharing.py`).
     """
 
     early_stops: bool = True
     duplicates: bool = True
+    structures: bool = True
 
 
 class OutOfTimeError(Exception):

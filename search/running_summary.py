@@ -57,7 +57,7 @@ class RunningSummary:
         some, before = list(outcomes), None
         if grown and known is not None:
             miss = None if known.nearest_miss is None else known.nearest_miss["id"]
-            kept = {*known.front, miss}
+            kept = {*known.front, *known.unsettled, miss}
             some = [o for o in self._seen if o.id in kept] + some[count:]
             before = known
         summary = summarize(some, objectives, constraints, baseline, prefer)

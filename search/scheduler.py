@@ -22,6 +22,7 @@ from paretune.core.errors import UsageError
 from paretune.core.measurement import Rung
 from paretune.core.result import TrialResult, uncached_seconds
 from paretune.core.target import builds_apart
+from paretune.search.confirm.own_measurements import OwnMeasurements
 from paretune.search.forecast import built_seconds
 from paretune.search.jobs import Resumes, resumed_share
 from paretune.search.progress import RunningProgress, ShowsProgress
@@ -241,6 +242,9 @@ class Scheduler:
             return
         if result is not None:
             self._end(flight, result)
+            if self.search.finals_s <= 0:
+                OwnMeasurements(self.search).run()
+                self._charged = self.search.clock()
             return
         self._flights.remove(flight)
         trial = flight.runner.trial

@@ -27,6 +27,8 @@ class StudySummary:
         front: Ids of the feasible Pareto front, ascending.
         best: Id of the pick, if anything is feasible.
         nearest_miss: ``{id, constraint, value, limit}`` where nothing is feasible.
+        unsettled: Ids of the candidates that would be on the front if the values that they took
+            over were right, and if those met their limits; the one to be picked first.
     """
 
     limits: tuple[Limit, ...]
@@ -35,6 +37,7 @@ class StudySummary:
     front: tuple[int, ...]
     best: int | None
     nearest_miss: Mapping[str, Json] | None
+    unsettled: tuple[int, ...] = ()
 
 
 def values(outcome: TrialResult) -> dict[str, float]:
@@ -77,6 +80,12 @@ def violations(outcome: TrialResult, limits: Sequence[Limit]) -> tuple[float, ..
     return tuple(limit.violation(outcome.value(limit.metric)) for limit in limits)
 
 
+def rests_on_others(outcome: TrialResult, metrics: Iterable[str]) -> bool:
+    """Return whether a candidate took one of these metrics over from another candidate."""
+    measured = outcome.measurements or {}
+    return any(name in measured and measured[name].taken_over for name in metrics)
+
+
 def summarize(
     outcomes: Sequence[TrialResult],
     objectives: Sequence[Objective],
@@ -85,6 +94,9 @@ def summarize(
     prefer: str | None = None,
 ) -> StudySummary:
     """Derive the summary of a study.
+
+    A candidate that took the value of a limit over is not feasible, and one that took an objective
+    over is not on the front, before it measured them itself (`search/sharing.py`).
 
     Args:
         outcomes: All of them, in any order.
@@ -95,13 +107,21 @@ def summarize(
     """
     limits, unresolved = resolve(constraints, baseline)
     finished = {o.id: o for o in outcomes if o.kind is OutcomeKind.OK}
-    feasible = {
+    limited, wanted = [limit.metric for limit in limits], [o.metric for o in objectives]
+    hoped = {
         id
         for id, outcome in finished.items()
-        if not unresolved and all(limit.holds(outcome.value(limit.metric)) for limit in limits)
+        if not unresolved
+        and all(
+            limit.holds(outcome.value(limit.metric)) or rests_on_others(outcome, [limit.metric])
+            for limit in limits
+        )
     }
-    rows = {id: values(finished[id]) for id in sorted(feasible)}
-    front = pareto_front(rows, objectives)
+    feasible = {id for id in hoped if not rests_on_others(finished[id], limited)}
+    settled = {id for id in feasible if not rests_on_others(finished[id], wanted)}
+    rows = {id: values(finished[id]) for id in sorted(hoped)}
+    front = pareto_front({id: rows[id] for id in rows if id in settled}, objectives)
+    unsettled = [] if hoped == settled else sorted({*pareto_front(rows, objectives)} - settled)
     measured = {id: finished[id].measurements or {} for id in front}
     best = best_of(front, measured, objectives, prefer) if front else None
     miss = None
@@ -109,4 +129,10 @@ def summarize(
         whole = {o.id: values(o) for o in finished.values()}
         stopped = {o.id: values(o) for o in outcomes if o.kind is OutcomeKind.INFEASIBLE}
         miss = nearest_miss(whole, limits, stopped)
-    return StudySummary(limits, unresolved, frozenset(feasible), tuple(front), best, miss)
+    if len(unsettled) > 1:
+        measured = {id: finished[id].measurements or {} for id in unsettled}
+        first = best_of(unsettled, measured, objectives, prefer)
+        unsettled.sort(key=lambda id: (id != first, id))
+    return StudySummary(
+        limits, unresolved, frozenset(feasible), tuple(front), best, miss, tuple(unsettled)
+    )

@@ -15,6 +15,7 @@ from paretune.core.candidate import Candidate
 from paretune.core.errors import NothingFitsError
 from paretune.core.measurement import Rung
 from paretune.core.result import OutcomeKind, TrialResult
+from paretune.search.confirm.own_measurements import OwnMeasurements
 from paretune.search.confirm.topk import MIN_USEFUL_S, TopK
 from paretune.search.forecast import Forecast, Need, left_out
 from paretune.search.jobs import resumed_share
@@ -86,10 +87,11 @@ class TimeBudget:
         if self.deadline is None:
             return
         assert engine.time_s is not None
-        kept = confirmation
+        most = _MAX_FOR_FINALS * engine.time_s
+        kept = confirmation + min(OwnMeasurements(engine).needed_s(), most)
         need = TopK(engine).needed_s() if engine.finals_s > 0 else None
         if need is not None:
-            most = min(engine.finals_s, _MAX_FOR_FINALS * engine.time_s)
+            most = min(engine.finals_s, most)
             kept += max(finalists, min(max(need, MIN_USEFUL_S), most))
         self._end = self.deadline - kept
 

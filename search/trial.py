@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import replace
 from itertools import groupby
 from typing import Any, Protocol
 
@@ -21,6 +20,7 @@ from paretune.search.jobs import EvaluatorSlot, JobFactory
 from paretune.search.prechecks import Foresight
 from paretune.search.run import OutOfTimeError, Recorder, Running
 from paretune.search.schedule import MeasurementStep, measurement_steps
+from paretune.search.sharing import Sharing
 from paretune.search.strategies.base import Built, Event, Measured
 from paretune.search.trial_jobs import JobServices, StoppedError, TrialJobs
 from paretune.search.trial_state import Trial, rung_number
@@ -75,6 +75,8 @@ class TrialRunner:
         self._notify = notify
         self._candidate = trial.candidate
         self._stops = EarlyStops(search, trial.candidate)
+        self._sharing = Sharing(search, trial.id, trial.candidate)
+        self._itself = False
         self._rungs = dict(trial.measured)
         self._measured: dict[str, Measurement] = dict(trial.measurements)
         self._blocks: dict[int, list[dict[str, Measurement]]] = {}
@@ -113,10 +115,7 @@ class TrialRunner:
         reason = self._search.look(self._candidate).reason
         if reason is not None:
             return self._result(OutcomeKind.SKIPPED, {"reason": reason})
-        folder = self._search.recorder.begin(self._begun.id, self._candidate)
-        self._jobs = TrialJobs(
-            self._search, self._begun.id, folder / "worker.log", self._seconds, bool(self._rungs)
-        )
+        self._begin()
         factory = self._search.job_factory
         if self._model is None or not factory.is_intact(self._model, fresh=False):
             self._running = self._jobs.begin(factory.build(self._candidate))
@@ -137,6 +136,37 @@ class TrialRunner:
         except StoppedError as stopped:
             return self._result(stopped.kind, stopped.fields)
         return None if paused else self._result(OutcomeKind.OK, {})
+
+    def measure_itself(self) -> TrialResult:
+        """Measure what was taken over from other candidates, of a candidate that has ended.
+
+        Returns:
+            The result; as it was with those metrics of its own, unless a job failed.
+
+        Raises:
+            OutOfTimeError: The study's time ran out.
+            KeyboardInterrupt: The user ended it.
+        """
+        search, self._itself = self._search, True
+        self._begin()
+        taken = {name for name, m in self._measured.items() if m.taken_over}
+        slots = [
+            slot for slot in search.evaluators if any(spec.name in taken for spec in slot.metrics)
+        ]
+        try:
+            built = self._build()
+            with search.job_factory.packaged(built, self._candidate.runtime) as package:
+                for step in measurement_steps(slots, early_stops=False):
+                    self._measure(package, step)
+        except StoppedError as stopped:
+            return self._result(stopped.kind, stopped.fields)
+        return self._result(OutcomeKind.OK, {})
+
+    def _begin(self) -> None:
+        folder = self._search.recorder.begin(self._begun.id, self._candidate)
+        self._jobs = TrialJobs(
+            self._search, self._begun.id, folder / "worker.log", self._seconds, bool(self._rungs)
+        )
 
     def _result(self, kind: OutcomeKind, fields: Mapping[str, Any]) -> TrialResult:
         return TrialResult(
@@ -240,20 +270,13 @@ class TrialRunner:
             self._notify(Built(self.trial))
 
     def _refuse_duplicate(self, built: Model) -> None:
-        if not self._search.shortcuts.duplicates:
-            return
-        for other in self._search.recorder.outcomes:
-            if (
-                other.artifact == built.digest
-                and other.id != self._begun.id  # an earlier try of this one
-                and other.candidate.runtime == self._candidate.runtime
-                and other.kind is not OutcomeKind.DUPLICATE
-            ):
-                raise StoppedError(
-                    OutcomeKind.DUPLICATE,
-                    f"same artifact and settings as candidate {other.id}",
-                    duplicate_of=other.id,
-                )
+        other = self._sharing.duplicate_of(built.digest)
+        if other is not None:
+            raise StoppedError(
+                OutcomeKind.DUPLICATE,
+                f"same artifact and settings as candidate {other}",
+                duplicate_of=other,
+            )
 
     def _smoke(self, package: Model) -> None:
         start = self._search.clock()
@@ -264,7 +287,7 @@ class TrialRunner:
     def _measure(self, package: Model, look: MeasurementStep) -> None:
         slot, rung = look.slot, look.rung
         step = f"{slot.name}:{rung.value}"
-        known = self._reusable(slot, rung)
+        known = self._known(slot, rung)
         assert self._jobs is not None, "it was started"
         if known is not None:
             self._keep(known, early=rung != slot.rungs[-1])
@@ -273,7 +296,11 @@ class TrialRunner:
         names = {spec.name for spec in slot.metrics}
         first = look.process == 0
         # Each process of several is on its own; what takes long by itself only the first measures.
-        previous = {name: m for name, m in self._measured.items() if name in names and first}
+        previous = {
+            name: m
+            for name, m in self._measured.items()
+            if name in names and first and not m.taken_over
+        }
         job = self._search.job_factory.measure(
             package,
             self._candidate.runtime,
@@ -311,7 +338,7 @@ class TrialRunner:
         Raises:
             StoppedError: They do.
         """
-        for _ in range(1, ENOUGH_PROCESSES):  # a process may yield no value: no more than these
+        for _ in range(ENOUGH_PROCESSES):  # a process may yield no value: no more than these
             for slot in self._stops.doubtful(self._measured, rung):
                 # As process 1 of 2: it is on its own, and pooled with what was seen before.
                 self._measure(package, MeasurementStep(rung, slot, 1, 2))
@@ -332,7 +359,7 @@ class TrialRunner:
             return False
         share = self._stops.bounded_share(self._measured, slot)
         reference = None if share is None else self._stops.reference(share)
-        if share is None or reference is None or self._reusable(slot, rung) is not None:
+        if share is None or reference is None or self._known(slot, rung) is not None:
             return False
         seen = self._measured[share].n
         names = {spec.name for spec in slot.metrics}
@@ -351,28 +378,11 @@ class TrialRunner:
                 return True
         return False
 
-    def _reusable(self, slot: EvaluatorSlot, rung: Rung) -> dict[str, Measurement] | None:
-        """Return what another candidate with the same artifact has, if no device matters to it.
-
-        Only the number of threads may differ: another setting may change what is computed.
-        """
-        if slot.on_device or not self._search.shortcuts.duplicates:
+    def _known(self, slot: EvaluatorSlot, rung: Rung) -> dict[str, Measurement] | None:
+        """Return what an evaluator need not measure, because another trial did."""
+        if self._itself:
             return None
-        runtime = self._candidate.runtime
-        for other in self._search.recorder.outcomes:
-            if (
-                other.artifact != self._artifact
-                or replace(other.candidate.runtime, threads=runtime.threads) != runtime
-                or not any(s.step == f"{slot.name}:{rung.value}" for s in other.seconds)
-            ):
-                continue
-            measured = other.measurements or {}
-            known = {
-                spec.name: measured[spec.name] for spec in slot.metrics if spec.name in measured
-            }
-            # An evaluator that went further there replaced this rung's numbers: better still.
-            return known
-        return None
+        return self._sharing.known(slot, rung, self._artifact, self._structure, self._measured)
 
     def _keep(self, measured: Mapping[str, Measurement], *, early: bool) -> None:
         """Take over what was measured; `early` if its evaluator has not had its last word."""

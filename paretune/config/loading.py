@@ -417,6 +417,7 @@ class _Reader:
             section.job_memory,
             section.finals,
             section.builds,
+            section.share_measurements,
         )
 
     def templates(self, data: dict[str, DataSpec]) -> None:

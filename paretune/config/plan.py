@@ -48,6 +48,7 @@ class SearchSettings:
         job_memory_mb: Maximum MB of one job.
         finals_s: Maximum seconds of the re-measurement of the finalists.
         builds: Maximum number of builds at the same time; None: what the target runs.
+        share_measurements: Whether builds of the same structure share the metrics of the device.
     """
 
     strategy: str = "auto"
@@ -59,6 +60,7 @@ class SearchSettings:
     job_memory_mb: float | None = None
     finals_s: float = 60.0
     builds: int | None = None
+    share_measurements: bool = True
 
 
 @dataclass(frozen=True)
@@ -160,6 +162,7 @@ class Plan:
             "job_memory": search.job_memory_mb,
             "finals": search.finals_s,
             **({} if search.builds is None else {"builds": search.builds}),
+            **({} if search.share_measurements else {"share_measurements": False}),
         }
         config: dict[str, Json] = {
             "model": str(self.model.resolve()),

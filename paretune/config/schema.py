@@ -138,6 +138,11 @@ class SearchSection(Section):
         description="Maximum time at the end in which the finalists are measured again, "
         "interleaved; 0: none.",
     )
+    share_measurements: bool = Field(
+        True,
+        description="Whether a build takes speed, load time and memory over from another one that "
+        "differs in the values of its weights only. Finalists are always measured.",
+    )
     builds: int | None = Field(
         None,
         ge=1,

@@ -174,6 +174,8 @@ class Details(Mapping[str, Json]):
         new_tokens: Of a timed generation: tokens after it.
         data: The data set, where it is not the one that the candidates are compared on.
         non_finite_samples: How many samples were left out because they are not finite.
+        taken_from: The candidate that measured the value, where it is another one of the same
+            structure (`search/sharing.py`); None: it was measured on this one.
         extra: Further keys, of one evaluator.
     """
 
@@ -195,6 +197,7 @@ class Details(Mapping[str, Json]):
     new_tokens: int | None = None
     data: str | None = None
     non_finite_samples: int | None = None
+    taken_from: int | None = None
     extra: Mapping[str, Json] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Json]:
@@ -299,4 +302,5 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     "new_tokens": _whole,
     "data": _reader(str),
     "non_finite_samples": _whole,
+    "taken_from": _whole,
 }

@@ -30,12 +30,15 @@ class MetricSpec:
         unit: ``fraction``, ``ms``, ``tokens/s``, ``MB`` (10^6 bytes), ``s``, ...
         direction: Which way is better.
         device: True if the value depends on the device and the runtime settings.
+        weights: True if a device's value also depends on the values of the weights, such as the
+            time until an answer ends: then no candidate takes it over from another one.
     """
 
     name: str
     unit: str
     direction: Direction
     device: bool
+    weights: bool = False
 
 
 class _DetailsField:
@@ -81,7 +84,8 @@ class Measurement:
     details: _DetailsField = _DetailsField()
 
     def summary(self) -> dict[str, Json]:
-        """Return what ``results.json`` shows: everything but samples and details."""
+        """Return what ``results.json`` shows: everything but samples and most details."""
+        source = self.details.taken_from
         return {
             "value": self.value,
             "low": self.low,
@@ -89,6 +93,7 @@ class Measurement:
             "n": self.n,
             "unit": self.unit,
             "reason": self.reason,
+            **({} if source is None else {"taken_from": source}),
         }
 
     def noting(self, **changes: Any) -> Measurement:
@@ -105,9 +110,15 @@ class Measurement:
             "details": self.details.to_json(),
         }
 
+    @property
+    def taken_over(self) -> bool:
+        """Whether it was measured on another candidate, and so decides nothing by itself."""
+        return self.details.taken_from is not None
+
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Measurement:
-        """Read what `to_json` wrote."""
+        """Read what `to_json` wrote, or a summary."""
+        source = {key: value[key] for key in ("taken_from",) if key in value}
         return cls(
             metric=value["metric"],
             value=value["value"],
@@ -118,7 +129,7 @@ class Measurement:
             protocol=value.get("protocol", ""),
             samples=tuple(value.get("samples", ())),
             reason=value["reason"],
-            details=value.get("details", {}),
+            details=value.get("details", source),
         )
 
 

@@ -16,7 +16,8 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  #
 def write_csv(candidates: Sequence[CandidateEntry], out: Path) -> None:
     """Write one row per candidate; parameters are columns such as ``lora.r``.
 
-    A metric has three columns: its value, and the ends of its 95 % interval.
+    A metric has three columns: its value, and the ends of its 95 % interval. A fourth one names
+    the candidate that measured it, if candidates took it over.
 
     Args:
         candidates: Those of the results document.
@@ -49,6 +50,8 @@ def _row(candidate: CandidateEntry) -> dict[str, Json]:
             row[f"{step.name}.{name}"] = value if plain else canonical(value)
     for name, m in candidate.metrics.items():
         row[name], row[f"{name}.low"], row[f"{name}.high"] = m.value, m.low, m.high
+        if m.taken_from is not None:
+            row[f"{name}.taken_from"] = m.taken_from
     row["seconds"] = round(candidate.spent, 3)
     row["reason"] = candidate.reason
     return row

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from paretune.core.jsontools import Json
 from paretune.core.measurement import Measurement
+from paretune.core.result import TrialResult
+from paretune.search.summary import StudySummary
 from paretune.stats.pooling import PROTOCOL
 
 
@@ -21,14 +24,38 @@ def measurement_entry(m: Measurement) -> dict[str, Json]:
 
 
 def remarks(m: Measurement) -> list[str]:
-    """Return short sentences about how a metric was timed; none for what no clock measured.
+    """Return short sentences about how a metric was measured; none if there is nothing to say.
 
     Args:
         m: The metric, of one process or of several.
     """
+    if m.taken_over:
+        return [f"taken over from candidate {m.details.taken_from}, a build of the same structure"]
     if m.protocol != PROTOCOL:
         return []
     return [*_counted(m), *_outliers(m), *_drift(m)]
+
+
+def unsettled_notes(outcomes: Sequence[TrialResult], summary: StudySummary) -> list[str]:
+    """Return sentences on candidates that might be chosen, had they measured all of it themselves.
+
+    Args:
+        outcomes: Of the study.
+        summary: Of the same.
+    """
+    known = {outcome.id: outcome for outcome in outcomes}
+    told = []
+    for id in summary.unsettled:
+        measured = (known[id].measurements or {}).items()
+        taken = [
+            f"{name} of candidate {m.details.taken_from}" for name, m in measured if m.taken_over
+        ]
+        told.append(
+            f"candidate {id} may be on the Pareto front, but it took over {', '.join(taken)}, and "
+            "the time did not suffice to measure it. The pick is chosen among candidates that "
+            "were measured themselves; a larger --time measures this one"
+        )
+    return told
 
 
 def _counted(m: Measurement) -> list[str]:

@@ -16,7 +16,7 @@ from paretune.search.front_uncertainty import front_uncertainty
 from paretune.search.ineffective_parameters import parameters_without_effect
 from paretune.search.progress import progress
 from paretune.search.summary import StudySummary
-from paretune.study.measurement_notes import measurement_entry
+from paretune.study.measurement_notes import measurement_entry, unsettled_notes
 from paretune.study.pick_entry import pick_entry
 from paretune.study.results import CandidateEntry, Results
 
@@ -113,6 +113,7 @@ class ResultsDocument:
             "no_difference": parameters_without_effect(outcomes) if status != "running" else [],
         }
         if status != "running":
+            found["notes"] = [*self._head["notes"], *unsettled_notes(outcomes, summary)]
             found |= front_uncertainty(outcomes, summary, self._objectives)
             found["pick"] = pick_entry(
                 outcomes, summary, self._objectives, base, self._head["prefer"], confirmed

@@ -37,6 +37,9 @@ class MetricValue(Part):
     n: int = Field(description="Samples behind the value.")
     unit: str
     reason: str | None = Field(description="Why there is no value.")
+    taken_from: int | None = Field(
+        None, description="Candidate of the same structure that measured it; null: this one."
+    )
     remarks: list[str] = Field(
         default=[], description="Samples, processes, outliers and drift, as text."
     )

@@ -37,6 +37,11 @@ def likeliest_first(
     return [pick, *sorted({*others} - {pick}, key=far)]
 
 
+def overlap(a: Measured, b: Measured, objectives: Sequence[Objective]) -> bool:
+    """Return whether two candidates are within the tolerance in every objective for all we know."""
+    return not any(_apart(a, b, objective)[0] for objective in objectives)
+
+
 def nearest_to_limits(
     ids: Iterable[int], measured: Mapping[int, Measured], limits: Sequence[Limit]
 ) -> int | None:

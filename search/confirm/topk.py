@@ -26,7 +26,7 @@ from paretune.search.confirm.rounds import BLOCK_S, InterleavedRounds, Subject
 from paretune.search.constraints import Limit
 from paretune.search.pareto import surely_dominated
 from paretune.search.run import OutOfTimeError, SearchRun
-from paretune.search.summary import StudySummary
+from paretune.search.summary import StudySummary, rests_on_others
 from paretune.stats.paired import (
     in_rounds,
     limit_alpha,
@@ -159,10 +159,12 @@ class TopK:
         summary = engine.summary()
         outcomes = {o.id: o for o in engine.recorder.outcomes if o.kind is OutcomeKind.OK}
         front = {id: outcomes[id].measurements or {} for id in summary.front}
+        decisive = {*(o.metric for o in engine.objectives), *(x.metric for x in summary.limits)}
         near = [
             id
             for id in sorted((summary.feasible | self._may_be_feasible(summary)) - set(front))
             if surely_dominated(outcomes[id].measurements or {}, front, engine.objectives) is None
+            and not rests_on_others(outcomes[id], decisive)
         ]
         measured = {id: o.measurements or {} for id, o in outcomes.items()}
         base = [o.id for o in outcomes.values() if o.candidate.digest == engine.baseline]
@@ -315,7 +317,7 @@ class TopK:
         for id, block in found.items():
             outcome = self._outcome(id)
             measured = dict(outcome.measurements or {})
-            known = {name: measured[name] for name in block if name in measured}
+            known = {n: measured[n] for n in block if n in measured and not measured[n].taken_over}
             here = {
                 name: m.noting(level=levels[name]) if name in levels else m
                 for name, m in block.items()

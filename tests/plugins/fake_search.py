@@ -156,7 +156,8 @@ class FakeTarget:
     """Answers a job from the parameters of the candidate's last step.
 
     ``status`` (and ``at``, the job's kind) let a step fail; ``quality`` and ``ms`` are what is
-    measured; ``same`` is what the artifact's digest depends on (default: all parameters).
+    measured; ``same`` is what the artifact's digest depends on (default: all parameters), and
+    ``structure`` its structure (default: unknown).
     """
 
     def __init__(self) -> None:
@@ -201,6 +202,7 @@ class FakeTarget:
                 Model(ModelKind.HF, Path("x"), artifact_of(params)),
                 (StepTime("noop", 1.0, False),),
                 fidelity=told_of(params["kl"]) if "kl" in params else None,
+                structure=params.get("structure"),
             )
         if not isinstance(job.task, Measure):
             return None
