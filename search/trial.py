@@ -76,7 +76,6 @@ class TrialRunner:
         self._candidate = trial.candidate
         self._stops = EarlyStops(search, trial.candidate)
         self._sharing = Sharing(search, trial.id, trial.candidate)
-        self._itself = False
         self._rungs = dict(trial.measured)
         self._measured: dict[str, Measurement] = dict(trial.measurements)
         self._blocks: dict[int, list[dict[str, Measurement]]] = {}
@@ -147,7 +146,7 @@ class TrialRunner:
             OutOfTimeError: The study's time ran out.
             KeyboardInterrupt: The user ended it.
         """
-        search, self._itself = self._search, True
+        search = self._search
         self._begin()
         taken = {name for name, m in self._measured.items() if m.taken_over}
         slots = [
@@ -157,7 +156,7 @@ class TrialRunner:
             built = self._build()
             with search.job_factory.packaged(built, self._candidate.runtime) as package:
                 for step in measurement_steps(slots, early_stops=False):
-                    self._measure(package, step)
+                    self._measure(package, step, itself=True)
         except StoppedError as stopped:
             return self._result(stopped.kind, stopped.fields)
         return self._result(OutcomeKind.OK, {})
@@ -284,10 +283,10 @@ class TrialRunner:
         self._seconds.append(StepTime("smoke", self._search.clock() - start, False))
         self._rung = Rung.SMOKE
 
-    def _measure(self, package: Model, look: MeasurementStep) -> None:
+    def _measure(self, package: Model, look: MeasurementStep, *, itself: bool = False) -> None:
         slot, rung = look.slot, look.rung
         step = f"{slot.name}:{rung.value}"
-        known = self._known(slot, rung)
+        known = None if itself else self._known(slot, rung)
         assert self._jobs is not None, "it was started"
         if known is not None:
             self._keep(known, early=rung != slot.rungs[-1])
@@ -317,7 +316,10 @@ class TrialRunner:
         finally:
             self._search.watcher.timing(False)
         self._seconds.append(StepTime(step, self._search.clock() - start, False))
-        blocks = self._blocks[slot.index] = [*([] if first else self._blocks[slot.index]), block]
+        blocks = self._blocks[slot.index] = [
+            *([] if first else self._blocks.get(slot.index, [])),
+            block,
+        ]
         if len(blocks) > 1 or slot.processes > 1:
             floor = self._search.noise_floor if slot.on_device else None
             # What no device matters to is the same in each process, and not pooled.
@@ -341,7 +343,7 @@ class TrialRunner:
         for _ in range(ENOUGH_PROCESSES):  # a process may yield no value: no more than these
             for slot in self._stops.doubtful(self._measured, rung):
                 # As process 1 of 2: it is on its own, and pooled with what was seen before.
-                self._measure(package, MeasurementStep(rung, slot, 1, 2))
+                self._measure(package, MeasurementStep(rung, slot, 1, 2), itself=True)
             self._stop_early()
 
     def _by_example(self, package: Model, slot: EvaluatorSlot, rung: Rung) -> bool:
@@ -380,8 +382,6 @@ class TrialRunner:
 
     def _known(self, slot: EvaluatorSlot, rung: Rung) -> dict[str, Measurement] | None:
         """Return what an evaluator need not measure, because another trial did."""
-        if self._itself:
-            return None
         return self._sharing.known(slot, rung, self._artifact, self._structure, self._measured)
 
     def _keep(self, measured: Mapping[str, Measurement], *, early: bool) -> None:

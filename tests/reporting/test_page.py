@@ -350,3 +350,25 @@ def test_every_setting_of_the_runtime_is_shown(tmp_path: Path) -> None:
         assert f"cpu\N{NO-BREAK SPACE}×2 graph_optimization={level}</td>" in text
     write_model_card(results, results.candidates[1], tmp_path / "c.md", "m", "onnx")
     assert r"2 threads, graph\_optimization all" in (tmp_path / "c.md").read_text(encoding="utf-8")
+
+
+def test_a_value_of_another_candidate_is_marked_everywhere(tmp_path: Path) -> None:
+    better = outcome(5, OutcomeKind.OK, 0.95, 10.0, precision="int8", seed=2)
+    measured = dict(better.measurements or {})
+    measured["decode_ms_p50"] = measured["decode_ms_p50"].noting(taken_from=2)
+    better = replace(better, measurements=measured, structure="sha256:s")
+    results = Results.from_json(document([*OUTCOMES, better]))
+    row = results.candidates[-1]
+    assert (row.structure, row.metrics["decode_ms_p50"].taken_from) == ("sha256:s", 2)
+    assert row.metrics["decode_ms_p50"].remarks == [
+        "taken over from candidate 2, a build of the same structure"
+    ]
+    # It dominates the pick by that value, and is not the pick.
+    assert (results.best, row.pareto) == (2, False)
+    assert any("candidate 5 may be on the Pareto front" in note for note in results.notes)
+    write_report(results, tmp_path / "r.html")
+    assert "<small>of 2</small>" in (tmp_path / "r.html").read_text(encoding="utf-8")
+    write_csv(results.candidates, tmp_path / "r.csv")
+    with open(tmp_path / "r.csv", newline="", encoding="utf-8") as file:
+        cells = [line["decode_ms_p50.taken_from"] for line in csv.DictReader(file)]
+    assert cells == ["", "", "", "", "2"]

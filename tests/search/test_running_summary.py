@@ -13,13 +13,14 @@ from paretune.core.measurement import Measurement
 from paretune.core.result import OutcomeKind, TrialResult
 from paretune.search.constraints import parse_constraint
 from paretune.search.running_summary import RunningSummary
-from paretune.search.summary import summarize
+from paretune.search.summary import rests_on_others, summarize
 
 KINDS = st.sampled_from(
     [OutcomeKind.OK] * 4 + [OutcomeKind.INFEASIBLE, OutcomeKind.FAILED, OutcomeKind.PRUNED]
 )
+TAKEN = st.sampled_from([None, None, 1])
 ROWS = st.lists(
-    st.tuples(KINDS, st.integers(0, 8), st.one_of(st.none(), st.integers(1, 8))), max_size=25
+    st.tuples(KINDS, st.integers(0, 8), st.one_of(st.none(), st.integers(1, 8)), TAKEN), max_size=25
 )
 CONSTRAINTS = st.sampled_from(
     [
@@ -31,10 +32,13 @@ CONSTRAINTS = st.sampled_from(
 )
 
 
-def _outcome(id: int, kind: OutcomeKind, tenths: int, ms: int | None) -> TrialResult:
+def _outcome(
+    id: int, kind: OutcomeKind, tenths: int, ms: int | None, taken: int | None
+) -> TrialResult:
     measured = {"accuracy": Measurement("accuracy", tenths / 10, "fraction")}
     if ms is not None:
-        measured["decode_ms_p50"] = Measurement("decode_ms_p50", float(ms), "ms", ms - 1, ms + 1)
+        speed = Measurement("decode_ms_p50", float(ms), "ms", ms - 1, ms + 1)
+        measured["decode_ms_p50"] = speed.noting(taken_from=taken)
     return TrialResult(id, noop(x=id), kind, measurements=measured)
 
 
@@ -56,4 +60,7 @@ def test_it_is_the_same_however_the_study_came_to_be(
         base = next((o for o in outcomes if o.id == 1), None)
         whole = summarize(outcomes, OBJECTIVES, constraints, base)
         assert standings.of(outcomes, base) == whole
+        taken = {o.id for o in outcomes if rests_on_others(o, ["decode_ms_p50"])}
+        assert not taken & {*whole.front, whole.best}
+        assert {*whole.unsettled} <= taken
         assert standings.of(outcomes, base) is standings.of(outcomes, base)

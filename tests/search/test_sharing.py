@@ -105,7 +105,7 @@ def test_a_limit_is_not_broken_by_what_was_taken_over(tmp_path: Path) -> None:
 
 
 def test_a_trial_that_was_stopped_early_is_a_source_for_its_rung(tmp_path: Path) -> None:
-    slow = noop(structure="slow", quality=0.8, ms=20.0, x=1)
+    slow = noop(structure="slow", quality=0.5, ms=20.0, x=1)
     again = noop(structure="slow", quality=0.95, ms=20.0, x=2)
     engine = run(tmp_path, [BASE, slow, again])
     _, second, third = engine.recorder.outcomes
