@@ -9,7 +9,7 @@ Three cases, of which the first two are exact:
   interval that is widened by what such pairs differ by (`paretune/stats/pair_spread.py`).
 
 A value that was taken over is a forecast. It decides no early stop (`search/evidence.py`), no limit
-and no pick (`search/summary.py`): whoever would win by one is measured first
+and no pick (`search/summary.py`): a candidate that would be chosen by one is measured first
 (`search/confirm/own_measurements.py`).
 """
 
@@ -144,7 +144,8 @@ class Sharing:
     def _sources(self, structure: str) -> Iterator[TrialResult | Trial]:
         """Yield the trials of the same structure and settings, those with an end first."""
         recorder, runtime = self.search.recorder, self.candidate.runtime
-        for other in (*recorder.outcomes, *recorder.paused.values()):
+        others: list[TrialResult | Trial] = [*recorder.outcomes, *recorder.paused.values()]
+        for other in others:
             if (
                 other.structure == structure
                 and other.id != self.id
@@ -202,7 +203,7 @@ def _prior(spread: Spread | None, floor: float | None) -> float:
 
 
 def _may_be_taken(slot: EvaluatorSlot, own: Mapping[str, Measurement]) -> bool:
-    """Return whether nothing speaks against taking over what an evaluator measures.
+    """Return whether a candidate may take over what an evaluator measures.
 
     A speed that the candidate has measured itself is not replaced by another one's, and what does
     not depend on the device must be known exactly already.

@@ -114,10 +114,9 @@ class TrialRunner:
         reason = self._search.look(self._candidate).reason
         if reason is not None:
             return self._result(OutcomeKind.SKIPPED, {"reason": reason})
-        self._begin()
-        factory = self._search.job_factory
+        jobs, factory = self._begin(), self._search.job_factory
         if self._model is None or not factory.is_intact(self._model, fresh=False):
-            self._running = self._jobs.begin(factory.build(self._candidate))
+            self._running = jobs.begin(factory.build(self._candidate))
         return None
 
     def run(self, until: Rung = Rung.FULL) -> TrialResult | None:
@@ -161,11 +160,12 @@ class TrialRunner:
             return self._result(stopped.kind, stopped.fields)
         return self._result(OutcomeKind.OK, {})
 
-    def _begin(self) -> None:
+    def _begin(self) -> TrialJobs:
         folder = self._search.recorder.begin(self._begun.id, self._candidate)
         self._jobs = TrialJobs(
             self._search, self._begun.id, folder / "worker.log", self._seconds, bool(self._rungs)
         )
+        return self._jobs
 
     def _result(self, kind: OutcomeKind, fields: Mapping[str, Any]) -> TrialResult:
         return TrialResult(

@@ -1,9 +1,9 @@
 """Candidates that a value of another one would bring forward measure it themselves.
 
 A candidate may have taken speeds over from another one of the same structure
-(`search/sharing.py`). Such values decide nothing: whoever would be on the front by them, or may be
-the pick, or took them from a candidate that is not on record any more, is measured here. With
-finalists this is done at the end, before they are compared; without, as soon as a trial has ended.
+(`search/sharing.py`). Such values decide nothing: a candidate that would be on the front by them,
+or may be the pick, or took them from one that is not on record any more, is measured here. This
+is done at the end, before finalists are compared; if none are compared, as soon as a trial ended.
 Each candidate is durable before the next one begins. Where the time does not suffice, it stays as
 it is, and the results say so.
 """
@@ -139,7 +139,7 @@ class OwnMeasurements:
         )
 
     def _take_again(self) -> None:
-        """Take values over anew whose source is gone, or has another value now."""
+        """Take values over again whose source is gone, or has another value now."""
         search = self._search
         known: dict[int, TrialResult | Trial] = {o.id: o for o in search.recorder.outcomes}
         known |= search.recorder.paused
