@@ -44,6 +44,7 @@ from paretune.study.measurement_notes import unsettled_notes
 from paretune.study.results import Results
 from paretune.study.results_document import ResultsDocument
 from paretune.study.runtime_names import runtime_name
+from paretune.study.structures import complete_structures
 
 if TYPE_CHECKING:
     from paretune.display.live import Display, Opening
@@ -117,6 +118,8 @@ class Search:
         self._pace = Pace()
         self._workbench = job_factory or prepared.job_factory(study.folder)
         self._mirror = self._open_mirror() if mirror else None
+        if plan.search.share_measurements:
+            complete_structures(study, prepared.store)
         again = self._reopened()
         first = [prepared.baseline, *plan.try_first]
         strategy = prepared.strategy(first)
