@@ -42,10 +42,13 @@ def refreshed(outcomes: Sequence[TrialResult], floor: float | None) -> list[Tria
         some = {
             name: m
             for name, m in measured.items()
-            if name in spreads and _drawn_from(m) < min(_FEW, spreads[name].candidates - 1)
+            if name in spreads
+            and not m.taken_over
+            and _drawn_from(m) < min(_FEW, spreads[name].candidates - 1)
         }
         if some:  # with all that its processes measured: a tail's samples are its median's
-            timed = {n: m for n, m in measured.items() if n in spreads or m.details.processes}
+            own = {n: m for n, m in measured.items() if not m.taken_over}
+            timed = {n: m for n, m in own.items() if n in spreads or m.details.processes}
             again = {**measured, **pool([timed], floor, spreads=spreads)}
             found.append(replace(outcome, measurements=again))
     return found

@@ -50,7 +50,7 @@ class OwnMeasurements:
         while (outcome := next(self._needed(near=near), None)) is not None:
             self._tried.add(outcome.id)
             left = self._search.left()
-            if left is not None and left < self._seconds(outcome):
+            if left is not None and left <= self._seconds(outcome):
                 continue
             begun = self._search.clock()
             self._search.watcher.note(
@@ -121,6 +121,7 @@ class OwnMeasurements:
             )
             search.recorder.waste(uncached_seconds(more))
             return
+        found = replace(found, ended_s=outcome.ended_s)
         if outcome.wall_s is not None:
             found = replace(found, wall_s=outcome.wall_s + uncached_seconds(more))
         search.recorder.update(found)

@@ -91,7 +91,8 @@ def test_times_and_sizes(tmp_path: Path) -> None:
     assert load(plan.file, time="2h", trials=3).search.time_s == 7200
     assert plan.search.share_measurements
     assert "share_measurements" not in plan.to_json()["search"]
-    alone = plan_of(tmp_path, search={"share_measurements": False})
+    (tmp_path / "alone").mkdir()
+    alone = plan_of(tmp_path / "alone", search={"share_measurements": False})
     assert not alone.search.share_measurements
     assert alone.to_json()["search"]["share_measurements"] is False
     with pytest.raises(UsageError, match="expected a time such as"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from fake_search import OBJECTIVES, make_engine, noop
@@ -14,6 +15,7 @@ from paretune.search.confirm.closeness import likeliest_first, nearest_to_limits
 from paretune.search.confirm.topk import TopK
 from paretune.search.constraints import parse_constraint
 from paretune.search.process_spreads import refreshed, usual
+from paretune.search.sharing import taken_over
 from paretune.stats.pooling import spreads_of
 
 
@@ -95,5 +97,9 @@ def test_the_first_candidates_draw_on_those_after_them() -> None:
         assert new.details["spread"] == {"from": 30}
         assert (before.measurements or {})["accuracy"] == (after.measurements or {})["accuracy"]
     assert refreshed(again, None) == [], "once"
+    first = outcomes[0].measurements or {}
+    taken = {**first, "decode_ms_p50": taken_over(first["decode_ms_p50"], 2, 0.1)}
+    others = refreshed([replace(outcomes[0], measurements=taken), *outcomes[1:]], None)
+    assert [o.id for o in others] == list(range(2, 31)), "what was taken over stays"
     assert refreshed(outcomes[:4], None) == [], "too few to learn from"
     assert usual(outcomes) == spreads_of([o.measurements or {} for o in reversed(outcomes)])
