@@ -10,12 +10,19 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from paretune.core.candidate import Candidate
-from paretune.core.errors import InputTouchedError
+from paretune.core.errors import InputTouchedError, TargetLostError
 from paretune.core.interference import Watch, watching
-from paretune.core.job import JOB_MEMORY_SHARE, Job, JobResult, JobStatus, Limits
+from paretune.core.job import (
+    JOB_MEMORY_SHARE,
+    Job,
+    JobResult,
+    JobStatus,
+    Limits,
+    TurnsEndedError,
+)
 from paretune.core.jsontools import Json
 from paretune.core.measurement import Measurement
 from paretune.core.result import OutcomeKind, TrialResult
@@ -32,6 +39,8 @@ from paretune.search.strategies.base import Strategy
 from paretune.search.summary import StudySummary
 from paretune.search.trial_state import Trial
 from paretune.stats.process_spread import Spread
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -239,20 +248,32 @@ class SearchRun:
         )
 
     def submit(self, job: Job) -> JobResult:
-        """Run a job within the job's and the study's limits.
+        """Run a job within the job's and the study's limits; again after a transient failure.
 
         Raises:
             OutOfTimeError: The study's time ran out first.
             InputChangedError: A file that it reads is no longer what was digested.
+            TargetLostError: The target cannot be reached any more.
         """
-        return self.finish(self.begin(job))
+        result = self.finish(self.begin(job))
+        for wait in self.retry_waits_s:
+            if not result.transient:
+                break
+            self.pause(wait)
+            result = self.finish(self.begin(job))
+        return result
 
     def begin(self, job: Job) -> Running:
-        """Submit a job, with the limits that hold for it."""
+        """Submit a job, with the limits that hold for it.
+
+        Raises:
+            TargetLostError: The target cannot be reached any more.
+            OutOfTimeError: The study's time ran out first.
+        """
         if job.kind != "build":
             self.before_measuring()
         job = self._limited(job)
-        return Running(job, self.target.submit(job))
+        return Running(job, self._retried(lambda: _submitted(self.target, job)))
 
     def finish(self, running: Running) -> JobResult:
         """Wait for the result of a job.
@@ -271,17 +292,45 @@ class SearchRun:
         """Run jobs side by side, one of them working at a time (`paretune.targets.interleave`).
 
         Raises:
-            TurnsEndedError: One of them ended too early.
+            TurnsEndedError: One of them ended too early, and not for a transient cause.
             OutOfTimeError: The study's time ran out first.
             InputChangedError: A file that one of them reads is no longer what was digested.
+            TargetLostError: The target cannot be reached any more.
         """
-        assert isinstance(self.target, Interleaves)
+        target = self.target
+        assert isinstance(target, Interleaves)
         limited = [self._limited(job) for job in jobs]
         try:
-            results = self.target.interleave(limited, order, self.left())
+            results = self._retried(lambda: target.interleave(limited, order, self.left()))
         except TimeoutError as error:
             raise OutOfTimeError from error
         return [self._settled(job, result) for job, result in zip(limited, results, strict=True)]
+
+    def _retried(self, run: Callable[[], T]) -> T:
+        """Call something that runs jobs; again if the target was lost or its jobs were.
+
+        Raises:
+            TargetLostError: It stays away: no candidate is the cause.
+            TurnsEndedError: Interleaved jobs ended, too often or not for a transient cause.
+        """
+        waits = self.retry_waits_s
+        for number, wait in enumerate(waits, start=1):
+            try:
+                return run()
+            except TargetLostError as error:
+                reason = error.message
+            except TurnsEndedError as error:
+                if not error.result.transient:
+                    raise
+                reason = str(error)
+            self.watcher.note(f"{reason}; tried again in {wait:g} s ({number} of {len(waits)})")
+            self.pause(wait)
+        try:
+            return run()
+        except TargetLostError as error:
+            again = "Then give the same command again: the study continues where it stopped."
+            hint = again if error.hint is None else f"{error.hint} {again}"
+            raise TargetLostError(error.message, hint=hint) from error
 
     def _limited(self, job: Job) -> Job:
         memory = self.job_memory
@@ -354,3 +403,17 @@ class SearchRun:
 
     def check_baseline(self) -> None:
         """Refuse to continue if a constraint is relative to a metric that the baseline lacks."""
+
+
+def _submitted(target: Target, job: Job) -> Future[JobResult]:
+    """Submit a job.
+
+    Raises:
+        TargetLostError: The target could not be reached.
+    """
+    future = target.submit(job)
+    if future.done() and future.exception() is None:
+        lost = future.result().lost
+        if lost is not None:
+            raise lost
+    return future

@@ -104,6 +104,10 @@ class InputChangedError(UsageError):
     """A file that a search reads is no longer what it was when the search began."""
 
 
+class TargetLostError(UsageError):
+    """A target that was reached before cannot be reached any more; a search can be resumed."""
+
+
 class NothingFitsError(UsageError):
     """Every candidate of the space was ruled out before any job ran."""
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from paretune.core.candidate import RuntimeSettings, Step
-from paretune.core.errors import UsageError, nearest
+from paretune.core.errors import TargetLostError, UsageError, nearest
 from paretune.core.fidelity import Verdict, verdict_from
 from paretune.core.interference import Interference
 from paretune.core.jsontools import Json, OwnJson
@@ -323,6 +323,8 @@ class JobResult:
         limits: What was in force, the target's own limit of memory included.
         interference: CPU time that other processes used meanwhile, where the job ran; None: the
             job ran on this machine, and the parent watches it here.
+        lost: Why the target could not be reached, if that is why the job did not start (it is
+            ``transient``, too); the result does not depend on the job then.
     """
 
     status: JobStatus
@@ -333,6 +335,7 @@ class JobResult:
     transient: bool = False
     limits: Limits = Limits()
     interference: Interference | None = None
+    lost: TargetLostError | None = None
 
 
 _ROOM_SHARE = 0.5

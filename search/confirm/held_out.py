@@ -8,7 +8,7 @@ continued search picks another one, that one is measured, too.
 
 from __future__ import annotations
 
-from paretune.core.job import Job, JobResult, JobStatus
+from paretune.core.job import JobResult, JobStatus
 from paretune.core.measurement import Measurement, by_metric
 from paretune.core.result import StepTime, TrialResult
 from paretune.search.run import OutOfTimeError, SearchRun
@@ -74,7 +74,7 @@ class Confirmation:
                 job = engine.job_factory.measure(
                     package, candidate.runtime, aside.slot, aside.slot.rungs[-1], {}
                 )
-                done = self._well(self._submit(job))
+                done = self._well(engine.submit(job))
                 if done is None:
                     return None
                 speeds = {spec.name for spec in aside.slot.metrics if spec.device}
@@ -84,15 +84,6 @@ class Confirmation:
                     if name not in speeds
                 }
         return found
-
-    def _submit(self, job: Job) -> JobResult:
-        result = self._engine.submit(job)
-        for wait in self._engine.retry_waits_s:
-            if not result.transient:
-                break
-            self._engine.pause(wait)
-            result = self._engine.submit(job)
-        return result
 
     def _well(self, result: JobResult) -> JobResult | None:
         if result.status is JobStatus.CANCELLED:

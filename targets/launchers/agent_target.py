@@ -2,7 +2,8 @@
 
 A launcher gives `AgentTarget` a function that starts an agent (``python -P -m
 paretune.targets.agent``, wherever) and returns a `Channel` to it. A channel that breaks ends its
-jobs as ``crashed`` and transient; the next job starts an agent again.
+jobs as ``crashed`` and transient; the next job starts an agent again. If that is not possible any
+more, the job's result is transient too, and says so (`JobResult.lost`).
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from typing import Self
 from paretune import __version__
 from paretune.core import protocol
 from paretune.core.device import TargetInfo
-from paretune.core.errors import StateError, UsageError
-from paretune.core.job import Job, JobResult
+from paretune.core.errors import StateError, TargetLostError, UsageError
+from paretune.core.job import Job, JobResult, JobStatus
 from paretune.core.permissions import Permissions
 from paretune.targets.interleave import interleave
 from paretune.targets.launchers.conversation import (
@@ -69,6 +70,7 @@ class AgentTarget:
         self._install = install
         self._lock = threading.Lock()
         self._talk: Conversation | None = None
+        self._reached = False
         self._closed = False
 
     def info(self) -> TargetInfo:
@@ -88,9 +90,10 @@ class AgentTarget:
         talk, described = self._conversation()
         if described is None:
             try:
-                described = talk.describe(self._hello)
-            except BrokenError as error:
-                raise UsageError(str(error), hint=self._install) from error
+                return talk.describe(self._hello)
+            except BrokenError:
+                talk.broken = True
+            return self.describe()
         return described
 
     def warm_up(self) -> None:
@@ -101,10 +104,17 @@ class AgentTarget:
         """Run a job in a process of its own on the far side.
 
         Raises:
-            UsageError: No agent answers there, or one of another version.
+            UsageError: No agent answers there, or one of another version, and none ever did.
             StateError: The target is closed.
         """
-        return self._run(job, turns=False)[2].future
+        try:
+            return self._run(job, turns=False)[2].future
+        except TargetLostError as error:
+            future: Future[JobResult] = Future()
+            future.set_result(
+                JobResult(JobStatus.CRASHED, None, str(error), transient=True, lost=error)
+            )
+            return future
 
     def interleave(
         self, jobs: Sequence[Job], order: random.Random, seconds: float | None = None
@@ -113,6 +123,7 @@ class AgentTarget:
 
         Raises:
             TurnsEndedError: A job ended before it had its turns.
+            TargetLostError: The far side cannot be reached any more.
             TimeoutError: More than `seconds` were needed; see `cancel`.
         """
         return interleave(self._begin, jobs, order, seconds)
@@ -160,21 +171,39 @@ class AgentTarget:
                 return self._talk, None
             if self._talk is not None:
                 self._talk.close()
-            talk = Conversation(self.name, self._connect(), self._transport)
+                self._talk = None
             try:
-                described = talk.describe(self._hello)
-            except BrokenError as error:
-                talk.close()
-                reason = talk.reason()
-                if "No module named 'paretune" in reason:
-                    reason = f"paretune is not installed where {self.name!r} runs"
-                raise UsageError(reason, hint=self._install) from error
-            if (described.protocol, described.version) != (protocol.VERSION, __version__):
-                talk.close()
-                raise UsageError(
-                    f"paretune of {self.name} is {described.version} (protocol "
-                    f"{described.protocol}), this one {__version__} (protocol {protocol.VERSION})",
-                    hint=self._install,
-                )
-            self._talk = talk
-            return talk, described
+                self._talk, described = self._begun()
+            except UsageError as error:
+                if not self._reached:
+                    raise
+                raise TargetLostError(
+                    f"the connection to the target {self.name!r} was lost: {error.message}",
+                    hint=error.hint,
+                ) from error
+            self._reached = True
+            return self._talk, described
+
+    def _begun(self) -> tuple[Conversation, protocol.Described]:
+        """Start an agent, and ask what it is.
+
+        Raises:
+            UsageError: No agent answers there, or one of another version.
+        """
+        talk = Conversation(self.name, self._connect(), self._transport)
+        try:
+            described = talk.describe(self._hello)
+        except BrokenError as error:
+            talk.close()
+            reason = talk.reason()
+            if "No module named 'paretune" in reason:
+                reason = f"paretune is not installed where {self.name!r} runs"
+            raise UsageError(reason, hint=self._install) from error
+        if (described.protocol, described.version) != (protocol.VERSION, __version__):
+            talk.close()
+            raise UsageError(
+                f"paretune of {self.name} is {described.version} (protocol "
+                f"{described.protocol}), this one {__version__} (protocol {protocol.VERSION})",
+                hint=self._install,
+            )
+        return talk, described

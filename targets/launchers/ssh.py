@@ -12,14 +12,13 @@ import hashlib
 import json
 import os
 import tempfile
-from concurrent.futures import Future
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from paretune.core.errors import UsageError
-from paretune.core.job import Job, JobResult, JobStatus
+from paretune.core.job import Job
 from paretune.core.packages import base
 from paretune.core.permissions import Permissions
 from paretune.targets.launchers.agent_target import AgentTarget
@@ -91,7 +90,6 @@ class SshTarget(AgentTarget):
         self._python = python.removeprefix("~/")  # ssh begins in the home folder
         self._far_store = store or ""
         self._describer = Describer()
-        self._reached = False
         self.transport = SshTransport(self._host)
         super().__init__(
             name,
@@ -104,24 +102,6 @@ class SshTarget(AgentTarget):
             f"Install them, such as with `ssh {host} {python} -m pip install ...`, or name another "
             "one (`python:`).",
         )
-
-    def submit(self, job: Job) -> Future[JobResult]:
-        """Run a job in a process of its own on the far side.
-
-        Once the far side was reached, a connection that fails is the job's transient failure.
-
-        Raises:
-            UsageError: The host cannot be reached, refuses this user, or lacks something.
-            StateError: The target is closed.
-        """
-        try:
-            return super().submit(job)
-        except UsageError as error:
-            if not self._reached:
-                raise
-            future: Future[JobResult] = Future()
-            future.set_result(JobResult(JobStatus.CRASHED, None, str(error), transient=True))
-            return future
 
     def close(self) -> None:
         """End every job, the agent and the connections; may be called again."""
@@ -149,9 +129,7 @@ class SshTarget(AgentTarget):
         self._hello = replace(self._hello, store=Path(far["store"]))
         self.transport.receive = (*python, "paretune.targets.transports.receive", far["store"])
         command = self._host.command(*python, "paretune.targets.agent", master=True)
-        channel = ProcessChannel(command, dict(os.environ))
-        self._reached = True
-        return channel
+        return ProcessChannel(command, dict(os.environ))
 
     def _look(self, digest: str) -> dict[str, Any]:
         """Return the store's path on the far side, and whether a wheel is installed there.

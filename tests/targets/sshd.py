@@ -6,6 +6,7 @@ of the system's on the PATH, because OpenSSH takes the home folder from the user
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import shutil
@@ -37,6 +38,15 @@ class Sshd:
     client: Path
     home: Path
 
+    def programs(self, word: str) -> list[psutil.Process]:
+        """Return the programs of its connections that have a word in their command."""
+        found = []
+        for process in psutil.Process(self.process.pid).children(recursive=True):
+            with contextlib.suppress(psutil.Error):  # it has ended
+                if word in " ".join(process.cmdline()):
+                    found.append(process)
+        return found
+
     def connections(self) -> list[psutil.Process]:
         """Return the processes that serve a connection each."""
         return psutil.Process(self.process.pid).children()
@@ -49,10 +59,15 @@ class Sshd:
                     process.kill()
 
     def stop(self) -> None:
-        """End it, and its connections."""
-        self.cut()
-        self.process.kill()
-        self.process.wait()
+        """End it, and its connections; may be called again."""
+        if self.process.poll() is None:
+            self.cut()
+            self.process.kill()
+            self.process.wait()
+
+    def start_again(self) -> None:
+        """Start it where it was, after `stop`."""
+        self.process = _serve(self.folder)
 
 
 def required(program: str) -> str:
@@ -60,7 +75,7 @@ def required(program: str) -> str:
     found = shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
     if found is not None:
         return found
-    reason = f"{program} is not installed (Debian: openssh-server, openssh-client)"
+    reason = f"{program} is not installed (Debian: openssh-server, openssh-client, util-linux)"
     if os.environ.get("CI", "").lower() == "true":
         pytest.fail(reason)
     pytest.skip(reason)
@@ -68,7 +83,7 @@ def required(program: str) -> str:
 
 def start(folder: Path) -> Sshd:
     """Start an sshd that lets this user in by a key."""
-    server, client, keygen = required("sshd"), required("ssh"), required("ssh-keygen")
+    client, keygen = required("ssh"), required("ssh-keygen")
     home = folder / "home"
     home.mkdir(parents=True)
     for key in ("host", "client", "stranger"):
@@ -106,12 +121,18 @@ def start(folder: Path) -> Sshd:
     (programs / "ssh").chmod(0o755)
     if os.getuid() == 0:  # its privilege separation needs this folder
         Path("/run/sshd").mkdir(parents=True, exist_ok=True)
-    with open(folder / "log", "wb") as log:
-        process = subprocess.Popen(
-            [server, "-D", "-e", "-f", str(folder / "sshd_config")], stderr=log, stdout=log
-        )
-    _wait_for(port, process, folder / "log")
-    return Sshd(folder, process, programs, home)
+    (folder / "port").write_text(str(port))
+    return Sshd(folder, _serve(folder), programs, home)
+
+
+def _serve(folder: Path) -> subprocess.Popen[bytes]:
+    """Start the sshd of a folder; it ends with this process, however that ends."""
+    ends_with_parent = [required("setpriv"), "--pdeathsig", "KILL"]
+    command = [required("sshd"), "-D", "-e", "-f", str(folder / "sshd_config")]
+    with open(folder / "log", "ab") as log:
+        process = subprocess.Popen([*ends_with_parent, *command], stderr=log, stdout=log)
+    _wait_for(int((folder / "port").read_text()), process, folder / "log")
+    return process
 
 
 def _wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
