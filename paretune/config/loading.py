@@ -253,6 +253,8 @@ class _Reader:
             self.wrong(loc[:-1], f"the key {loc[-1]!r} is missing")
         else:
             told = detail["msg"].removeprefix("Value error, ")
+            if kind in ("model_type", "dict_type"):
+                told = "expected keys with values (`key: value`)"
             self.wrong(loc, f"{told[0].lower()}{told[1:]}, found {shown(detail['input'])}")
 
     def model(self, name: str, permissions: Permissions) -> Path:

@@ -6,6 +6,7 @@ Without either, everything runs on this machine (`local`), or where ``target: {n
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,11 @@ if TYPE_CHECKING:
     from paretune.core.target import Target
 
 LOCAL = "local"
+_DECLARE = "Declare it under `targets:`, such as `targets: {board: {ssh: HOST}}`."
+_HOST = (
+    "Write it as ssh takes it: a name from ~/.ssh/config, user@host or, with a port, "
+    "ssh://user@host:22."
+)
 
 
 @dataclass(frozen=True)
@@ -118,6 +124,8 @@ def declared_in(config: Path) -> Mapping[str, DeclaredTarget]:
         unknown = detail["type"] == "extra_forbidden"
         hint = nearest(str(at[-1]), DeclaredTarget.model_fields) if unknown else None
         message = f"unknown key {at[-1]!r}" if unknown else detail["msg"]
+        if detail["type"] in ("model_type", "dict_type"):
+            message = "expected keys with values, such as `board: {ssh: HOST}`"
         raise source.error(at, message, hint) from error
     errors: list[ConfigError] = []
 
@@ -171,12 +179,14 @@ def read_targets(
         path: KeyPath = ("targets", name)
         if name in known:
             wrong(path, f"{name!r} is the name of a target that exists already", "Choose another.")
-        elif not name.isprintable() or name.split() != [name]:
+            continue
+        if not name.isprintable() or name.split() != [name]:
             wrong(path, f"{name!r} is not a valid name: expected a name without spaces", None)
         elif target.ssh is None and target.python is None:
             wrong(path, "expected `ssh:` (a host) or `python:` (an interpreter)", None)
         elif target.ssh is not None and not _is_host(target.ssh):
-            wrong((*path, "ssh"), f"{target.ssh!r} is not a host", "Write it as ssh takes it.")
+            wrong((*path, "ssh"), f"{target.ssh!r} is not a host", _HOST)
+        _check_paths(target, path, wrong)
         found[name] = target if target.ssh is not None else _at_home(target, root, path, wrong)
     _check_choice(section, found, wrong)
     build = section.build or section.name
@@ -204,7 +214,17 @@ def check_user_code(targets: TargetPlan, evaluators: Iterable[str], wrong: Wrong
 
 def _is_host(text: str) -> bool:
     """Return whether ssh would take a text as a host, and not as an option."""
-    return text.isprintable() and text.split() == [text] and not text.startswith("-")
+    with_port = re.fullmatch(r"[^:/]*:[0-9]+", text) is not None
+    return text.isprintable() and text.split() == [text] and text[0] != "-" and not with_port
+
+
+def _check_paths(target: DeclaredTarget, path: KeyPath, wrong: Wrong) -> None:
+    """Refuse texts that name no file on any machine."""
+    for key in ("python", "store"):
+        given = getattr(target, key)
+        if given is not None and not (given.strip() and given.isprintable()):
+            problem = "has invisible characters" if given.strip() else "is empty"
+            wrong((*path, key), f"{given!r} {problem}", "Give a path, or leave the key out.")
 
 
 def _at_home(target: DeclaredTarget, root: Path, path: KeyPath, wrong: Wrong) -> DeclaredTarget:
@@ -225,7 +245,8 @@ def _at_home(target: DeclaredTarget, root: Path, path: KeyPath, wrong: Wrong) ->
 def _check_choice(
     section: TargetSection, declared: Mapping[str, DeclaredTarget], wrong: Wrong
 ) -> None:
-    known = (*names("targets"), *declared)
+    brought = [n for n in names("targets") if n == LOCAL or not is_ours("targets", n)]
+    known = (*brought, *declared)
     several = "name" in section.model_fields_set and (section.build or section.measure)
     if several:
         wrong(
@@ -237,8 +258,9 @@ def _check_choice(
         name = getattr(section, key)
         if name is None:
             continue
-        if name not in known or (is_ours("targets", name) and name != LOCAL):
-            wrong(("target", key), f"no target named {name!r}", nearest(name, [LOCAL, *known]))
+        if name not in known:
+            hint = nearest(name, known) if declared else _DECLARE
+            wrong(("target", key), f"no target named {name!r}", hint)
         elif name in declared and key != "measure":
             wrong(
                 ("target", key),

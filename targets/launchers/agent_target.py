@@ -175,12 +175,12 @@ class AgentTarget:
             try:
                 self._talk, described = self._begun()
             except UsageError as error:
+                why = error.message.removeprefix(f"{self.name}: ")
                 if not self._reached:
-                    raise
-                raise TargetLostError(
-                    f"the connection to the target {self.name!r} was lost: {error.message}",
-                    hint=error.hint,
-                ) from error
+                    message = f"the target {self.name!r} cannot be used: {why}"
+                    raise UsageError(message, hint=error.hint) from error
+                message = f"the connection to the target {self.name!r} was lost: {why}"
+                raise TargetLostError(message, hint=error.hint) from error
             self._reached = True
             return self._talk, described
 

@@ -18,6 +18,7 @@ from paretune.targets.launchers.agent_target import AgentTarget
 _OURS = ("PYTHONPATH", "PYTHONHOME", "PYTHONSAFEPATH", "__PYVENV_LAUNCHER__", "VIRTUAL_ENV")
 """What makes another interpreter look for packages where this one does."""
 _ENDS_WITHIN_S = 15.0
+_INTERPRETER = "Name a Python interpreter of this machine in `targets:` (`python:`)."
 
 
 class ProcessChannel:
@@ -26,12 +27,13 @@ class ProcessChannel:
     Args:
         command: What is started.
         environment: Its environment.
+        hint: What to do if it cannot be started.
 
     Raises:
         UsageError: It cannot be started.
     """
 
-    def __init__(self, command: list[str], environment: dict[str, str]) -> None:
+    def __init__(self, command: list[str], environment: dict[str, str], hint: str = "") -> None:
         interrupts.at_stake()
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `close`
         try:
@@ -45,7 +47,9 @@ class ProcessChannel:
             )
         except OSError as error:
             self._errors.close()
-            raise UsageError(f"{command[0]} cannot be started: {error.strerror}") from error
+            raise UsageError(
+                f"{command[0]} cannot be started: {error.strerror}", hint=hint or None
+            ) from error
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self.writer: BinaryIO = self._process.stdin  # type: ignore[assignment]
@@ -105,7 +109,7 @@ class PythonTarget(AgentTarget):
         command = [interpreter, "-P", "-m", "paretune.targets.agent"]
         super().__init__(
             name,
-            lambda: ProcessChannel(command, environment),
+            lambda: ProcessChannel(command, environment, _INTERPRETER),
             store=store_root if store is None else Path(store),
             permissions=Permissions(network=allow_network),
             preload=preload,

@@ -29,16 +29,38 @@ from paretune.targets.transports.ssh import CommandError, SshHost, SshTransport
 from paretune.targets.transports.tasks import Describer
 
 _LEAST_PYTHON = (3, 11)
-_NOT_THERE = (126, 127)
+_PYTHON = (
+    "Name a Python interpreter of that machine, 3.11 or later, in `targets:` (`python:`); a "
+    "relative path starts at the home folder there."
+)
+_STORE = (
+    "It is the store for models and data. Free space there or make it writable, or name another "
+    "folder in `targets:` (`store:`)."
+)
+_AT_HOME = ("sh", "-c", 'cd && exec "$0" "$@"')
+"""Runs a command in the home folder, where a relative path of an interpreter starts."""
 _LOOK = """
-import json, os, sys
+import json, os, sys, tempfile
 store, digest = sys.argv[1:]
 home = os.path.expanduser("~")
 cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(home, ".cache")
 store = store or os.environ.get("PARETUNE_STORE") or os.path.join(cache, "paretune")
-store = os.path.join(home, os.path.expanduser(store))
+store = os.path.expanduser(store)
+reason = "there is no such user" if store[:1] == "~" else None
+store = os.path.join(home, store)
+if os.pathsep in store:
+    reason = "a path with %r cannot be on Python's module path" % os.pathsep
+try:
+    if reason is None:
+        if not os.path.isdir(store):
+            os.makedirs(store)
+        with tempfile.TemporaryFile(dir=store) as file:
+            file.write(b"x" * 65536)
+except (IOError, OSError) as error:
+    reason = error.strerror
 there = os.path.isdir(os.path.join(store, "paretune", digest))
-print(json.dumps({"python": sys.version_info[:3], "store": store, "there": there}))
+found = {"python": sys.version_info[:3], "store": store, "there": there, "reason": reason}
+print(json.dumps(found))
 """
 _INSTALL = """
 import hashlib, io, os, shutil, sys, tempfile, zipfile
@@ -49,13 +71,13 @@ if hashlib.sha256(wheel).hexdigest()[:16] != digest:
 place = os.path.join(store, "paretune")
 os.makedirs(place, exist_ok=True)
 made = tempfile.mkdtemp(prefix=".new-", dir=place)
-zipfile.ZipFile(io.BytesIO(wheel)).extractall(made)
 try:
+    zipfile.ZipFile(io.BytesIO(wheel)).extractall(made)
     os.rename(made, os.path.join(place, digest))
-except OSError:
-    shutil.rmtree(made)
+except OSError as error:
+    shutil.rmtree(made, ignore_errors=True)
     if not os.path.isdir(os.path.join(place, digest)):
-        raise
+        sys.exit(place + ": " + error.strerror)
 """
 
 
@@ -87,7 +109,7 @@ class SshTarget(AgentTarget):
     ) -> None:
         del store_root
         self._host = SshHost(host)
-        self._python = python.removeprefix("~/")  # ssh begins in the home folder
+        self._python = f"./{python[2:]}" if python.startswith("~/") else python
         self._far_store = store or ""
         self._describer = Describer()
         self.transport = SshTransport(self._host)
@@ -123,9 +145,13 @@ class SshTarget(AgentTarget):
         digest = hashlib.sha256(self._wheel).hexdigest()[:16]
         far = self._look(digest)
         if not far["there"]:
-            self._call(_INSTALL, far["store"], digest, given=self._wheel)
+            try:
+                self._run_python(_INSTALL, far["store"], digest, given=self._wheel)
+            except CommandError as error:
+                where = f"paretune cannot be installed on {self._host.host}"
+                raise UsageError(f"{where}: {error.reason}", hint=_STORE) from error
         path = PurePosixPath(far["store"], "paretune", digest)
-        python = ("env", f"PYTHONPATH={path}", self._python, "-P", "-m")
+        python = (*_AT_HOME, "env", f"PYTHONPATH={path}", self._python, "-P", "-m")
         self._hello = replace(self._hello, store=Path(far["store"]))
         self.transport.receive = (*python, "paretune.targets.transports.receive", far["store"])
         command = self._host.command(*python, "paretune.targets.agent", master=True)
@@ -135,34 +161,43 @@ class SshTarget(AgentTarget):
         """Return the store's path on the far side, and whether a wheel is installed there.
 
         Raises:
-            UsageError: The interpreter is missing or too old.
+            UsageError: The interpreter is missing or too old, or the store cannot be written.
         """
-        said = self._call(_LOOK, self._far_store, digest)
+        try:
+            said = self._run_python(_LOOK, self._far_store, digest)
+        except CommandError as error:
+            where = f"{self._python!r} on {self._host.host}"
+            known = {126: f"{where} cannot be executed", 127: f"there is no {where}"}
+            what = known.get(error.status, f"{where} failed: {error.reason}")
+            raise UsageError(what, hint=_PYTHON) from error
         try:
             found: dict[str, Any] = json.loads(said.strip().splitlines()[-1])
         except (ValueError, IndexError) as error:
             raise UsageError(
-                f"{self.name}: {self._python} on {self._host.host} is not a Python interpreter",
-                hint="Name one in `targets:` (`python:`).",
+                f"{self._python!r} on {self._host.host} is not a Python interpreter",
+                hint=_PYTHON,
             ) from error
         if tuple(found["python"]) < _LEAST_PYTHON:
             version = ".".join(map(str, found["python"]))
             raise UsageError(
-                f"{self.name}: {self._python} on {self._host.host} is Python {version}; paretune "
+                f"{self._python!r} on {self._host.host} is Python {version}; paretune "
                 "needs 3.11 or later",
-                hint="Name another interpreter in `targets:` (`python:`).",
+                hint=_PYTHON,
+            )
+        if found["reason"] is not None:
+            raise UsageError(
+                f"the folder {found['store']!r} on {self._host.host} cannot be "
+                f"written: {found['reason']}",
+                hint=_STORE,
             )
         return found
 
-    def _call(self, program: str, *arguments: str, given: bytes = b"") -> str:
-        """Run a Python program on the far side."""
-        try:
-            said = self._host.run(self._python, "-c", program, *arguments, given=given)
-        except CommandError as error:
-            if error.status in _NOT_THERE:
-                raise UsageError(
-                    f"{self.name}: there is no {self._python!r} on {self._host.host}",
-                    hint="Name its Python interpreter in `targets:` (`python:`).",
-                ) from error
-            raise UsageError(f"{self.name}: {error.message}") from error
-        return said.decode(errors="replace")
+    def _run_python(self, program: str, *arguments: str, given: bytes = b"") -> str:
+        """Run a Python program on the far side.
+
+        Raises:
+            CommandError: It failed, or there is no such interpreter.
+            UsageError: The host cannot be reached, or refuses this user.
+        """
+        command = (*_AT_HOME, self._python, "-c", program, *arguments)
+        return self._host.run(*command, given=given).decode(errors="replace")

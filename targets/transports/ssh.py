@@ -141,14 +141,13 @@ class CommandError(UsageError):
 
     Attributes:
         status: Its exit status; 126 and 127: it cannot be run, or is not there.
-        said: What it wrote to its standard error.
+        reason: The last line of its standard error; else its exit status.
     """
 
     def __init__(self, program: str, status: int, said: str) -> None:
-        last = (said.strip().splitlines() or [f"exit status {status}"])[-1]
-        super().__init__(f"{program}: {last}")
         self.status = status
-        self.said = said
+        self.reason = (said.strip().splitlines() or [f"exit status {status}"])[-1]
+        super().__init__(f"{program}: {self.reason}")
 
 
 class SshTransport:

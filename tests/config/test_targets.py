@@ -77,11 +77,29 @@ def test_a_configuration_without_targets_keeps_its_digest(tmp_path: Path) -> Non
         ("target: {name: board}", "'board' only measures"),
         ("target: {name: local, measure: board, threads: 1}", "stands beside build or measure"),
         ("target: {measure: board}", "number of cores of 'board'"),
+        ("target: {measure: ssh, threads: 1}", "no target named 'ssh'\n  Known: board, local"),
         ("target: {mesure: board}", "unknown key 'mesure'\n.*Did you mean 'measure'"),
     ],
 )
 def test_a_wrong_choice_is_refused_at_its_line(tmp_path: Path, lines: str, told: str) -> None:
     _refused(tmp_path, yaml.safe_dump({"targets": BOARD}) + lines, told)
+
+
+def test_a_name_that_nothing_declares_is_refused_with_how_to_declare_it(tmp_path: Path) -> None:
+    told = "no target named 'board'\n.*Declare it under `targets:`"
+    _refused(tmp_path, "target: {measure: board, threads: 1}", told)
+
+
+def test_a_name_that_is_taken_is_the_only_error(tmp_path: Path) -> None:
+    lines = "target: {measure: local, threads: 1}\ntargets:\n  local: {ssh: h}"
+    _refused(tmp_path, lines, "^[^\n]*targets.local: 'local' is the name .*\n  Choose another.$")
+
+
+@pytest.mark.parametrize("host", ["board", "me@board", "ssh://me@board:22", "fe80::1", "10.0.0.1"])
+def test_what_ssh_takes_as_a_host(tmp_path: Path, host: str) -> None:
+    target = {"measure": "b", "threads": [1]}
+    plan = plan_of(tmp_path, target, {"b": {"ssh": host}})
+    assert plan.target.declared["b"].options["host"] == host
 
 
 @pytest.mark.parametrize(
@@ -93,6 +111,11 @@ def test_a_wrong_choice_is_refused_at_its_line(tmp_path: Path, lines: str, told:
         ("a: {ssh: -oProxyCommand=true}", "is not a host"),
         ("a: {ssh: 'x y'}", "is not a host"),
         ("a: {ssh: ''}", "is not a host"),
+        ("a: {ssh: 'me@h:22'}", "is not a host\n.*ssh://user@host:22"),
+        ("a: {ssh: h, python: ''}", "targets.a.python: '' is empty"),
+        ("a: {ssh: h, store: ' '}", "targets.a.store: ' ' is empty"),
+        ('a: {python: "a\\nb"}', "targets.a.python: .*invisible characters"),
+        ("a: ", r"targets.a: expected keys with values \(`key: value`\), found None"),
         ("a: {shh: x}", "unknown key 'shh'\n.*Did you mean 'ssh'"),
         ("a: {ssh: 7}", "ssh"),
         ("a: x", "targets.a"),

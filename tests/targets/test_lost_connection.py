@@ -147,9 +147,7 @@ def test_a_board_that_stays_away_ends_the_search_which_continues_later(
     with pytest.raises(TargetLostError) as caught:
         searching(stop)
     assert caught.value.exit_status == 2
-    assert "connection to the target 'board' was lost: board: it cannot be reached" in str(
-        caught.value
-    )
+    assert "connection to the target 'board' was lost: it cannot be reached" in str(caught.value)
     assert "give the same command again: the study continues" in str(caught.value)
     results = json.loads((tmp_path / "study" / "results.json").read_text())
     assert results["status"] == "interrupted"

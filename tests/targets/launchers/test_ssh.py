@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -162,11 +164,16 @@ def test_a_host_that_stays_away_after_it_was_reached_is_transient(
     [
         ({"python": "/nowhere/python"}, "there is no '/nowhere/python' on board"),
         ({"python": "/bin/echo"}, "is not a Python interpreter"),
-        ({"python": "/bin/false"}, "board: "),
+        ({"python": "~/python"}, "there is no './python' on board(?s:.*)home folder there"),
+        ({"python": "/"}, "'/' on board cannot be executed"),
+        ({"python": "/bin/false"}, "'/bin/false' on board failed: exit status 1(?s:.*)`python:`"),
         ({"host": "board-stranger"}, "refuses this user's key"),
         ({"host": "board-unknown"}, "host key is unknown"),
         ({"host": "no-such-host.invalid"}, "does not find the host"),
-        ({"store": "/proc/nowhere"}, "/proc/nowhere"),
+        ({"store": "/proc/nowhere"}, "'/proc/nowhere' on board cannot be written: (?s:.*)`store:`"),
+        ({"store": "/dev/null"}, "'/dev/null' on board cannot be written: File exists"),
+        ({"store": "/dev/null/x"}, "'/dev/null/x' on board cannot be written: Not a directory"),
+        ({"store": "~nobody-here/x"}, "~nobody-here/x' on board .*: there is no such user"),
     ],
 )
 def test_refusals_are_readable(
@@ -174,6 +181,55 @@ def test_refusals_are_readable(
 ) -> None:
     with pytest.raises(UsageError, match=told):
         opened(**options).info()
+
+
+def program(file: Path, text: str) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(f"#!/bin/sh\n{text}\n")
+    file.chmod(0o755)
+
+
+@pytest.mark.parametrize("before", ["~/", "", "{home}/"])
+def test_paths_of_the_far_side_may_have_spaces_and_any_letters(
+    sshd: Sshd, opened: Callable[..., SshTarget], before: str
+) -> None:
+    program(sshd.home / "Übung 1" / "my python", f'exec "{sys.executable}" "$@"')
+    before = before.format(home=sshd.home)
+    target = opened(python=f"{before}Übung 1/my python", store=f"{before}$HOME störe/'x")
+    installed = target.submit(Job(Call("os:getenv", {"key": "PYTHONPATH"}))).result(300).value
+    assert Path(installed).parent == sshd.home / "$HOME störe" / "'x" / "paretune"
+    assert Path(installed, "paretune").is_dir()
+
+
+def test_an_interpreter_that_is_too_old(sshd: Sshd, opened: Callable[..., SshTarget]) -> None:
+    said = json.dumps({"python": [3, 9, 2], "store": "/x", "there": False, "reason": None})
+    program(sshd.home / "old", f"echo '{said}'")
+    with pytest.raises(UsageError, match=r"'./old' on board is Python 3.9.2; paretune needs 3.11"):
+        opened(python="~/old").info()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="mounts a file system")
+@pytest.mark.parametrize(
+    ("size", "told"),
+    [
+        ("40k", "cannot be written: No space"),
+        ("400k", "cannot be installed on board: .*: No space"),
+    ],
+)
+def test_a_full_disk_is_reported_before_anything_runs(
+    opened: Callable[..., SshTarget], tmp_path: Path, size: str, told: str
+) -> None:
+    (tmp_path / "disk").mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(tmp_path / "disk")]
+    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("no file system may be mounted here")
+    try:
+        with pytest.raises(UsageError, match=f"{told}(?s:.*)`store:`"):
+            opened(store=str(tmp_path / "disk" / "far")).info()
+        assert not list((tmp_path / "disk").glob("far/paretune/*")), "a part stays behind"
+        assert not list((tmp_path / "disk").glob("far/paretune/.*")), "a part stays behind"
+    finally:
+        subprocess.run(["umount", str(tmp_path / "disk")], check=True)
 
 
 def test_a_job_that_is_cancelled_while_it_runs(
