@@ -13,16 +13,9 @@ from functools import cached_property
 from typing import Any, Protocol, TypeVar
 
 from paretune.core.candidate import Candidate
-from paretune.core.errors import InputTouchedError, TargetLostError
+from paretune.core.errors import InputTouchedError
 from paretune.core.interference import Watch, watching
-from paretune.core.job import (
-    JOB_MEMORY_SHARE,
-    Job,
-    JobResult,
-    JobStatus,
-    Limits,
-    TurnsEndedError,
-)
+from paretune.core.job import JOB_MEMORY_SHARE, Job, JobResult, JobStatus, Limits
 from paretune.core.jsontools import Json
 from paretune.core.measurement import Measurement
 from paretune.core.result import OutcomeKind, TrialResult
@@ -30,6 +23,7 @@ from paretune.core.target import Interleaves, Target, builds_apart
 from paretune.search.constraints import Constraint, Objective
 from paretune.search.evidence import rough_slack
 from paretune.search.jobs import Aside, EvaluatorSlot, JobFactory
+from paretune.search.lost_targets import retried, submitted
 from paretune.search.possible_dominators import PossibleDominators
 from paretune.search.prechecks import Foresight
 from paretune.search.process_spreads import usual
@@ -273,7 +267,7 @@ class SearchRun:
         if job.kind != "build":
             self.before_measuring()
         job = self._limited(job)
-        return Running(job, self._retried(lambda: _submitted(self.target, job)))
+        return Running(job, self._retried(lambda: submitted(self.target, job)))
 
     def finish(self, running: Running) -> JobResult:
         """Wait for the result of a job.
@@ -307,30 +301,7 @@ class SearchRun:
         return [self._settled(job, result) for job, result in zip(limited, results, strict=True)]
 
     def _retried(self, run: Callable[[], T]) -> T:
-        """Call something that runs jobs; again if the target was lost or its jobs were.
-
-        Raises:
-            TargetLostError: It stays away: no candidate is the cause.
-            TurnsEndedError: Interleaved jobs ended, too often or not for a transient cause.
-        """
-        waits = self.retry_waits_s
-        for number, wait in enumerate(waits, start=1):
-            try:
-                return run()
-            except TargetLostError as error:
-                reason = error.message
-            except TurnsEndedError as error:
-                if not error.result.transient:
-                    raise
-                reason = str(error)
-            self.watcher.note(f"{reason}; tried again in {wait:g} s ({number} of {len(waits)})")
-            self.pause(wait)
-        try:
-            return run()
-        except TargetLostError as error:
-            again = "Then give the same command again: the study continues where it stopped."
-            hint = again if error.hint is None else f"{error.hint} {again}"
-            raise TargetLostError(error.message, hint=hint) from error
+        return retried(run, self.retry_waits_s, self.pause, self.watcher.note)
 
     def _limited(self, job: Job) -> Job:
         memory = self.job_memory
@@ -403,17 +374,3 @@ class SearchRun:
 
     def check_baseline(self) -> None:
         """Refuse to continue if a constraint is relative to a metric that the baseline lacks."""
-
-
-def _submitted(target: Target, job: Job) -> Future[JobResult]:
-    """Submit a job.
-
-    Raises:
-        TargetLostError: The target could not be reached.
-    """
-    future = target.submit(job)
-    if future.done() and future.exception() is None:
-        lost = future.result().lost
-        if lost is not None:
-            raise lost
-    return future
