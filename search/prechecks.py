@@ -53,6 +53,7 @@ class Prechecks:
             the others are measured against it).
         size: Gives the size of a data set, for passes whose time depends on it.
         traffic: Gives what a model reads and computes where it runs, if that is known.
+        device: The device that measures, if models are sent to it.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Prechecks:
         spared: Set[str] = frozenset(),
         size: Callable[[str], DataSize] | None = None,
         traffic: Callable[[ModelInfo, RuntimeSettings], Traffic | None] | None = None,
+        device: TargetInfo | None = None,
     ) -> None:
         self._model = model
         self._target = target
@@ -79,6 +81,7 @@ class Prechecks:
         self._spared = spared
         self._size = size
         self._traffic = traffic
+        self._device = device
 
     def look(self, candidate: Candidate) -> Foresight:
         """Return why a candidate cannot work here, or its estimates."""
@@ -107,7 +110,8 @@ class Prechecks:
             if why is not None:
                 return Foresight(f"{where}: {why}", tuple(estimates))
             model = pass_.predict(model, params)
-        why = self._too_slow(candidate, model)
+        sent = estimates[-1].bytes_out if estimates else self._model.bytes
+        why = self._fills_the_device(sent or 0) or self._too_slow(candidate, model)
         return Foresight(why, tuple(estimates), model)
 
     def _estimate(self, pass_: Planned, model: ModelInfo, params: Any) -> Estimate:
@@ -137,6 +141,16 @@ class Prechecks:
         if needs is not None and free is not None and needs > free:
             return f"needs about {_size(needs)} of memory; {_size(free)} may be used"
         return self._fills_the_disk([e.bytes_out or 0 for e in estimates], last=last)
+
+    def _fills_the_device(self, sent: int) -> str | None:
+        """Return why a model of so many bytes cannot be sent to the device, or None."""
+        device = self._device
+        if device is None or not device.disk_free or sent <= device.disk_free:
+            return None
+        return (
+            f"needs about {_size(sent)} of disk on {device.name!r}; {_size(device.disk_free)} is "
+            "free there"
+        )
 
     def _fills_the_disk(self, written: Sequence[int], *, last: bool) -> str | None:
         """Return why a recipe's outputs so far do not fit, or None.

@@ -96,6 +96,7 @@ class PreparedSearch:
             spared=frozenset({self.baseline.digest}),
             size=self._data_size,
             traffic=traffic_of,
+            device=None if builder is self.target else self.device,
         )
 
     @property

@@ -28,6 +28,7 @@ from typing import IO
 
 from paretune.core.errors import TransientError, UsageError
 from paretune.core.stamps import Stamped, file_digest
+from paretune.models.containment import leads_out
 from paretune.store.staging import Staging
 
 _VERIFIED_NS = 946_684_800_000_000_000
@@ -182,6 +183,6 @@ def _mark(path: Path) -> None:
 def _inside(name: str) -> PurePosixPath:
     """Return a relative name that stays in its folder."""
     path = PurePosixPath(name)
-    if path.is_absolute() or not path.parts or ".." in path.parts or "\0" in name:
+    if leads_out(name) or not path.parts:
         raise UsageError(f"the file name {name[:80]!r} leads out of its folder")
     return path

@@ -19,8 +19,11 @@ def main(store: str) -> int:
 
     try:
         count = FileStore(Path(store).expanduser()).receive(sys.stdin.buffer)
-    except (ParetuneError, OSError) as error:
+    except ParetuneError as error:
         print(error, file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"{store}: {error.strerror}", file=sys.stderr)
         return 1
     print(count)
     return 0

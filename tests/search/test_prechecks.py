@@ -66,11 +66,20 @@ class Costly:
 
 
 def foresee(
-    costs: Sequence[Estimate], target: TargetInfo, memory_limit: int | None = None
+    costs: Sequence[Estimate],
+    target: TargetInfo,
+    memory_limit: int | None = None,
+    device: TargetInfo | None = None,
 ) -> Foresight:
     """Look at a recipe of passes p0, p1, ... of these costs."""
     found = {f"p{i}": Costly(cost) for i, cost in enumerate(costs)}
-    prechecks = Prechecks(MODEL, target, found.__getitem__, memory_limit)  # type: ignore[arg-type]
+    prechecks = Prechecks(
+        MODEL,
+        target,
+        found.__getitem__,  # type: ignore[arg-type]
+        memory_limit,
+        device=device,
+    )
     return prechecks.look(Candidate(tuple(Step(name) for name in found)))
 
 
@@ -79,6 +88,26 @@ def writes(*sizes: int | None) -> list[Estimate]:
 
 
 GB = 10**9
+
+
+@pytest.mark.parametrize(
+    ("costs", "free", "needs"),
+    [
+        ([], GB - 1, "1.00 GB"),  # the input, unchanged
+        ([], GB, None),
+        (writes(3 * GB, GB // 10), GB // 2, None),  # only the last one is sent
+        (writes(GB // 10, 3 * GB), GB // 2, "3.00 GB"),
+        (writes(None), 1, None),
+        (writes(3 * GB), 0, None),  # a device that does not say
+    ],
+)
+def test_a_model_that_the_measuring_device_has_no_room_for(
+    costs: list[Estimate], free: int, needs: str | None
+) -> None:
+    why = foresee(costs, ROOMY, device=TargetInfo("board", disk_free=free)).reason
+    assert (why is None) == (needs is None)
+    assert needs is None or f"needs about {needs} of disk on 'board'; " in (why or "")
+    assert foresee(costs, ROOMY).reason is None
 
 
 @pytest.mark.parametrize(

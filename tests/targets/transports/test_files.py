@@ -109,7 +109,7 @@ def test_small_files_are_copied(tmp_path: Path) -> None:
     assert not (tmp_path / "job" / "config.json").samefile(store.path(file.sha256))
 
 
-@pytest.mark.parametrize("name", ["../x", "/x", "a/../../x", "", "..", "x\0y"])
+@pytest.mark.parametrize("name", ["../x", "/x", "a/../../x", "", ".", "..", "x\0y", "C:x", "..\\x"])
 def test_no_name_leads_out_of_the_folder(tmp_path: Path, name: str) -> None:
     (file,) = made(tmp_path / "near", a=b"small")
     store = FileStore(tmp_path / "far")
@@ -143,3 +143,9 @@ def test_two_that_send_the_same_at_once_do_no_harm(tmp_path: Path) -> None:
     one.receive(stream_of([file]))
     other.receive(stream_of([file]))
     assert hashlib.sha256(one.path(file.sha256).read_bytes()).hexdigest() == file.sha256
+
+
+def test_the_far_side_says_where_it_cannot_write() -> None:
+    command = [sys.executable, "-m", "paretune.targets.transports.receive", "/dev/null/store"]
+    done = subprocess.run(command, input=b"", capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (1, b"/dev/null/store: Not a directory\n")
