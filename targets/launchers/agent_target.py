@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import re
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -196,8 +197,11 @@ class AgentTarget:
         except BrokenError as error:
             talk.close()
             reason = talk.reason()
-            if "No module named 'paretune" in reason:
-                reason = f"paretune is not installed where {self.name!r} runs"
+            missing = re.search(r"No module named '([\w.]+)'", reason)
+            if missing is not None:
+                reason = f"its Python interpreter lacks the module {missing[1]!r}"
+                if missing[1].partition(".")[0] == "paretune":
+                    reason = f"paretune is not installed where {self.name!r} runs"
             raise UsageError(reason, hint=self._install) from error
         if (described.protocol, described.version) != (protocol.VERSION, __version__):
             talk.close()

@@ -208,6 +208,16 @@ def test_an_interpreter_that_is_too_old(sshd: Sshd, opened: Callable[..., SshTar
         opened(python="~/old").info()
 
 
+def test_an_interpreter_without_the_packages_that_paretune_needs(
+    opened: Callable[..., SshTarget], tmp_path: Path
+) -> None:
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    told = r"'board' cannot be used: its Python interpreter lacks the module '\w+'\n.*pip install"
+    with pytest.raises(UsageError, match=told):
+        opened(python=str(python)).info()
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="mounts a file system")
 @pytest.mark.parametrize(
     ("size", "told"),
