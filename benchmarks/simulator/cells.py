@@ -19,7 +19,7 @@ import gzip
 import hashlib
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
@@ -27,7 +27,7 @@ from typing import ClassVar
 
 from simulator.tables import Measured, Recipe, exact, timed
 
-from paretune.core.candidate import Candidate
+from paretune.core.candidate import Candidate, Step
 from paretune.core.jsontools import digest
 from paretune.core.measurement import Measurement, MetricSpec, Rung
 from paretune.search.jobs import EvaluatorSlot
@@ -173,6 +173,13 @@ class CellsTable:
             for number, place in enumerate(_PLACES)
         } | {"seeds": tuple(range(1, SEEDS + 1))}
         return Space((PassSlot("train", train), PassSlot("quantize", {"precision": tuple(_LOSS)})))
+
+    def distinct(self) -> Iterator[Candidate]:
+        """Yield every cell and precision with one seed: no true value depends on their number."""
+        for operations in read_cells(self.path):
+            train = Step("train", {**dict(zip(_PLACES, operations, strict=True)), "seeds": 1})
+            for precision in _LOSS:
+                yield Candidate((train, Step("quantize", {"precision": precision})))
 
     def _cell(self, recipe: Recipe) -> Cell:
         return read_cells(self.path)[tuple(str(recipe[0].params[place]) for place in _PLACES)]

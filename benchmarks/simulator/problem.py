@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from simulator.hypervolume import Points, hypervolume
-from simulator.tables import Table, everything
+from simulator.tables import Table
 
 from paretune.core.candidate import Candidate
 from paretune.search.constraints import Constraint, Limit, Objective, parse_constraint
@@ -89,7 +89,8 @@ class Problem:
         """
         limits, reference = self.limits, np.asarray(self._reference)
         cheapest: dict[tuple[float, ...], tuple[float, Candidate]] = {}
-        for candidate, truth in everything(self.table):
+        for candidate in self.table.distinct():
+            truth = self.table.truth(candidate)
             if not all(limit.holds(truth[limit.metric]) for limit in limits):
                 continue
             point = self.loss(truth)
@@ -108,6 +109,11 @@ class Problem:
     def whole(self) -> float:
         """Hypervolume of the exhaustive feasible front."""
         return hypervolume(self._front[0], self._reference)
+
+    @property
+    def ideal(self) -> tuple[float, ...]:
+        """The best value of each objective on the exhaustive front, all to be minimized."""
+        return tuple(self._front[0].min(axis=0).tolist())
 
     @property
     def front(self) -> Sequence[Candidate]:
@@ -183,5 +189,5 @@ def _number(table: Table, metric: str, given: float | str) -> float:
     if not isinstance(given, str):
         return float(given)
     share = float(given.removeprefix("q")) / 100
-    known = sorted(truth[metric] for _, truth in everything(table))
+    known = sorted(table.truth(candidate)[metric] for candidate in table.distinct())
     return known[min(len(known) - 1, math.floor(share * len(known)))]

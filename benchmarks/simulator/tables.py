@@ -7,7 +7,7 @@ measured, with the noise that was recorded; it is scored by the true values.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -54,6 +54,9 @@ class Table(Protocol):
     @property
     def continued(self) -> Mapping[str, str]:
         """Pass to the parameter by which it can go on: more of it costs the difference only."""
+
+    def distinct(self) -> Iterator[Candidate]:
+        """Yield the candidates that differ in a true value; of equal ones the cheapest to build."""
 
     def missing(self, candidate: Candidate) -> str | None:
         """Return why a candidate is not in the table; None if it is."""
@@ -111,15 +114,3 @@ def timed(metric: str, unit: str, value: float, within: float) -> Measurement:
 def exact(metric: str, unit: str, value: float) -> Measurement:
     """Return a value that has no noise."""
     return Measurement(metric, value, unit, value, value, 1, "exact-recorded-1", (value,))
-
-
-def everything(table: Table) -> list[tuple[Candidate, Mapping[str, float]]]:
-    """Return every candidate of a table with its true values; remembered, as it takes seconds."""
-    key = id(table)
-    if key not in _EVERYTHING:
-        whole = [(c, table.truth(c)) for c in table.space if table.missing(c) is None]
-        _EVERYTHING[key] = (table, whole)
-    return _EVERYTHING[key][1]
-
-
-_EVERYTHING: dict[int, tuple[Table, list[tuple[Candidate, Mapping[str, float]]]]] = {}

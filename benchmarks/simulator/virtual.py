@@ -25,7 +25,7 @@ from paretune.core.job import Build, BuildResult, Job, JobResult, JobStatus, Mea
 from paretune.core.jsontools import Json, canonical
 from paretune.core.measurement import Measurement, Rung
 from paretune.core.model import Model, ModelKind
-from paretune.core.result import StepTime, TrialResult
+from paretune.core.result import StepTime, TrialResult, uncached_seconds
 from paretune.search.jobs import EvaluatorSlot
 from paretune.search.trial_state import Trial
 
@@ -242,7 +242,8 @@ class VirtualTarget:
         if isinstance(task, Build):
             steps = self._store.build(task.recipe, left)
             model = Model(ModelKind("recorded"), _FOLDER, self._table.artifact(task.recipe))
-            return BuildResult(model, steps), sum(s.s for s in steps if not s.cached)
+            structure = self._table.structure(task.recipe)
+            return BuildResult(model, steps, structure=structure), uncached_seconds(steps)
         if isinstance(task, _Measure):
             return self._measured(task)
         assert isinstance(task, _Smoke)
