@@ -26,7 +26,7 @@ from typing import Any
 import yaml
 from common import OUT, ROOT, save, table
 from simulator.cells import CellsTable
-from simulator.comparison import Run, Runs, Task, oracle, score, tasks
+from simulator.comparison import Run, Runs, Task, oracle, runs_here, score, tasks
 from simulator.curves import draw
 from simulator.problem import Problem, make_problem
 from simulator.syne_peer import available
@@ -168,9 +168,10 @@ def main() -> None:
         run_all(todo, runs, given.workers)
         label = Path(name).name.partition(".")[0]
         figures[label] = compare(todo, runs, ours)
-        figures[label]["not_run"] = [] if python else ["syne-moasha", "syne-ehvi"]
-        if not python and not given.only:
-            print("syne-moasha, syne-ehvi: not run; --syne-python names a Python with syne-tune")
+        absent = [n for n, each in told["searches"].items() if not runs_here(each, python)]
+        figures[label]["not_run"] = absent
+        if absent:
+            print(f"not run: {', '.join(absent)} (--syne-python names a Python with syne-tune)")
         print(draw(label, todo, runs, OUT))
     print(save("search_power", {"seeds": given.seeds, "tables": figures, **figures}))
 

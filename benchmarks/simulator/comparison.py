@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from simulator import optuna_peer, syne_peer
-from simulator.problem import SHARE, Problem
+from simulator.problem import SHARE, Problem, narrowed
 from simulator.searching import Curve, Simulation
 
+from paretune.core.errors import UsageError
 from paretune.core.jsontools import digest
+from paretune.core.plugins import find
 
 _FEWER = 4
 """Searches marked ``dear`` have one seed for so many of the others' (at least two)."""
@@ -114,6 +116,11 @@ class Task:
     python: str | None = None
 
     @property
+    def table(self) -> str:
+        """Name of the table, without the device."""
+        return self.problem.table.name.partition("/")[0]
+
+    @property
     def key(self) -> str:
         """Digest of what the run depends on, beside the code."""
         problem = self.problem
@@ -130,17 +137,18 @@ class Task:
         """Search; returns one run for each name."""
         settings = dict(self.settings)
         kind = settings.pop("kind")
-        for name in ("dear", "names", "about"):
+        for name in ("dear", "names"):
             settings.pop(name, None)
+        problem = narrowed(self.problem, settings.pop("fixed", {}).get(self.table, {}))
         if kind == "paretune":
-            simulation = Simulation(self.problem, settings["strategy"], self.seed, self.asks)
+            simulation = Simulation(problem, settings["strategy"], self.seed, self.asks)
             return [self._made(self.names[0], simulation.run())]
         if kind == "optuna":
-            found = optuna_peer.search(self.problem, self.seed, asks=self.asks, **settings)
+            found = optuna_peer.search(problem, self.seed, asks=self.asks, **settings)
         else:
             assert self.python is not None
             found = syne_peer.search(
-                self.problem, self.seed, python=self.python, asks=self.asks, **settings
+                problem, self.seed, python=self.python, asks=self.asks, **settings
             )
         curves = (found.shared, found.alone)
         return [self._made(name, each) for name, each in zip(self.names, curves, strict=False)]
@@ -161,6 +169,23 @@ class Task:
         )
 
 
+def runs_here(settings: Mapping[str, Any], python: str | None) -> bool:
+    """Return whether a search can run: its strategy exists, or Syne Tune is there.
+
+    Args:
+        settings: Of the search.
+        python: Has Syne Tune; None: there is none.
+    """
+    if settings["kind"] == "syne":
+        return python is not None
+    if settings["kind"] == "paretune":
+        try:
+            find("strategies", settings["strategy"])
+        except UsageError:
+            return False
+    return True
+
+
 def tasks(
     told: Mapping[str, Any],
     problems: Mapping[int, Sequence[Problem]],
@@ -179,7 +204,7 @@ def tasks(
         names = tuple(settings.get("names", (name,)))
         if only and not set(names) & set(only):
             continue
-        if settings["kind"] == "syne" and python is None:
+        if not runs_here(settings, python):
             continue
         seeds = list(problems)
         if settings.get("dear"):

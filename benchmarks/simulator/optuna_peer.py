@@ -92,12 +92,12 @@ def _candidate(problem: Problem, trial: Any, *, ordered: bool) -> Candidate:
             return position
         return choice.labels.index(trial.suggest_categorical(choice.name, choice.labels))
 
-    return propose(problem.table.space, choose)
+    return propose(problem.space, choose)
 
 
 def _params(problem: Problem, candidate: Candidate, *, ordered: bool) -> dict[str, Any]:
     """Return a candidate as a trial's parameters."""
-    space = problem.table.space
+    space = problem.space
     chosen, known = choices_of(space, candidate), choices(space)
     assert chosen is not None, "it is one of the space"
     return {
@@ -109,7 +109,7 @@ def _params(problem: Problem, candidate: Candidate, *, ordered: bool) -> dict[st
 
 def _unseen(problem: Problem, runner: Runner, draw: random.Random) -> Candidate | None:
     """Return a recorded candidate that was not run, from a random place on; None: there is none."""
-    space = problem.table.space
+    space = problem.space
     start = draw.randrange(space.size)
     for offset in range(min(space.size, _SCANNED)):
         candidate = space.at((start + offset) % space.size)

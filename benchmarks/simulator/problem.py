@@ -7,9 +7,10 @@ scored; one that truly breaks a constraint counts for nothing.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -18,8 +19,10 @@ from simulator.hypervolume import Points, hypervolume
 from simulator.tables import Table
 
 from paretune.core.candidate import Candidate
+from paretune.core.jsontools import Json
 from paretune.search.constraints import Constraint, Limit, Objective, parse_constraint
 from paretune.search.pareto import pareto_front
+from paretune.search.space import AnyOf, Chain, PassSlot, Space, Stage
 
 SHARE = 0.99
 """Of the exhaustive front's feasible hypervolume: a search that has it has reached its end."""
@@ -36,6 +39,7 @@ class Problem:
         constraints: With numbers.
         reference: The worst value that counts, by metric.
         baseline: Tried first by every search; None: there is none.
+        narrowed: What a search may propose, if that is less than the table's space.
     """
 
     name: str
@@ -44,7 +48,13 @@ class Problem:
     constraints: tuple[Constraint, ...]
     reference: Mapping[str, float]
     baseline: Candidate | None = None
+    narrowed: Space | None = field(default=None, repr=False)
     _scored: dict[frozenset[str], float] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def space(self) -> Space:
+        """What a search may propose."""
+        return self.table.space if self.narrowed is None else self.narrowed
 
     def loss(self, values: Mapping[str, float]) -> tuple[float, ...]:
         """Return the objectives' values, all to be minimized."""
@@ -144,6 +154,34 @@ def handed_over(
     }
     front = pareto_front({n: found for n, (_, found) in rows.items()}, problem.objectives)
     return [rows[number][0] for number in front]
+
+
+def narrowed(problem: Problem, fixed: Mapping[str, Json]) -> Problem:
+    """Return the same problem, of which a search may propose less.
+
+    Args:
+        problem: The problem; what it is scored by stays.
+        fixed: ``pass.parameter`` to its only value.
+    """
+    if not fixed:
+        return problem
+    space = problem.table.space
+    stages = tuple(_fixed(stage, fixed) for stage in space.stages)
+    made = copy.copy(problem)  # with the front that is known already
+    object.__setattr__(made, "narrowed", replace(space, stages=stages))
+    return made
+
+
+def _fixed(stage: Stage, fixed: Mapping[str, Json]) -> Stage:
+    if isinstance(stage, Chain):
+        return Chain(tuple(_fixed(inner, fixed) for inner in stage.stages))
+    if isinstance(stage, AnyOf):
+        return AnyOf(tuple(_fixed(each, fixed) for each in stage.options), stage.optional)
+    grid = {
+        name: (fixed[f"{stage.name}.{name}"],) if f"{stage.name}.{name}" in fixed else values
+        for name, values in stage.grid.items()
+    }
+    return PassSlot(stage.name, grid, stage.optional)
 
 
 def make_problem(name: str, table: Table, told: Mapping[str, Any]) -> Problem:

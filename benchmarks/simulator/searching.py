@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,7 +22,7 @@ from simulator.virtual import (
 from paretune.core.candidate import Candidate
 from paretune.core.estimate import Estimate
 from paretune.core.plugins import find
-from paretune.core.result import OutcomeKind, TrialResult
+from paretune.core.result import TrialResult
 from paretune.search.engine import Engine
 from paretune.search.prechecks import Foresight
 from paretune.search.run import Shortcuts
@@ -64,8 +64,8 @@ class Curve:
         return next(found, None)
 
 
-class _ReachedError(Exception):
-    """The search has what it takes."""
+class EndedError(Exception):
+    """The search ends here."""
 
 
 class _Counted:
@@ -111,6 +111,8 @@ class Simulation:
         finals_s: Virtual seconds for re-measuring the finalists; 0: none.
         shortcuts: What may be saved.
         stop_at: Share of the hypervolume at which the search ends; None: it goes on.
+        scored: Whether the hypervolume is computed at all.
+        seen: Called after each outcome; it may end the search by `EndedError`.
     """
 
     problem: Problem
@@ -121,6 +123,8 @@ class Simulation:
     finals_s: float = 0.0
     shortcuts: Shortcuts = Shortcuts()
     stop_at: float | None = SHARE
+    scored: bool = True
+    seen: Callable[[TrialResult], None] = lambda outcome: None
     curve: Curve = field(default_factory=Curve, init=False)
     recorder: InMemory = field(default_factory=InMemory, init=False)
     clock: Clock = field(default_factory=Clock, init=False)
@@ -131,7 +135,7 @@ class Simulation:
         make = (
             find("strategies", self.strategy) if isinstance(self.strategy, str) else self.strategy
         )
-        made = make(space=table.space, objectives=problem.objectives, seed=self.seed, first=first)
+        made = make(space=problem.space, objectives=problem.objectives, seed=self.seed, first=first)
         self.counted = _Counted(as_strategy(made), self.asks)
         store = VirtualStore(table)
         self.target = VirtualTarget(table, store, self.clock, self.seed)
@@ -153,7 +157,7 @@ class Simulation:
             noise_floor=table.noise_floor,
             watching=undisturbed,
             finals_s=self.finals_s,
-            space=table.space,
+            space=problem.space,
             clock=self.clock,
         )
         self.target.left = self.engine.left
@@ -161,7 +165,7 @@ class Simulation:
     def run(self) -> Curve:
         """Search to the end."""
         start = time.process_time()
-        with suppress(_ReachedError):
+        with suppress(EndedError):
             self.engine.run()
         self.curve.asks, self.curve.end_s = self.counted.asks, self.clock.now
         self.curve.cpu_s = time.process_time() - start
@@ -178,22 +182,15 @@ class Simulation:
         )
 
     def _after(self, outcome: TrialResult, summary: StudySummary) -> None:
-        del outcome
         self._updated(summary)
+        self.seen(outcome)
 
     def _updated(self, summary: StudySummary) -> None:
+        if not self.scored:
+            return
         front = set(summary.front)
         found = [o.candidate for o in self.recorder.outcomes if o.id in front]
         volume = self.problem.volume(found)
         self.curve.add(self.clock.now, volume)
         if self.stop_at is not None and volume >= self.stop_at:
-            raise _ReachedError
-
-
-def own_values(outcomes: Sequence[TrialResult]) -> dict[Candidate, dict[str, float]]:
-    """Return what a search has measured of each candidate that finished."""
-    return {
-        o.candidate: {n: m.value for n, m in (o.measurements or {}).items() if m.value is not None}
-        for o in outcomes
-        if o.kind is OutcomeKind.OK
-    }
+            raise EndedError

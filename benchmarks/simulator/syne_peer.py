@@ -77,7 +77,7 @@ def search(
         asks: Most candidates.
         settings: Of the scheduler.
     """
-    space, table = problem.table.space, problem.table
+    space, table = problem.space, problem.table
     rungs = {f"{way}.{param}" for way, param in table.continued.items()}
     known = choices(space)
     rung = next((n for n in known if n.split(".", 1)[1] in rungs), None)
