@@ -17,7 +17,7 @@ from paretune.targets.launchers.agent_target import AgentTarget
 
 _OURS = ("PYTHONPATH", "PYTHONHOME", "PYTHONSAFEPATH", "__PYVENV_LAUNCHER__", "VIRTUAL_ENV")
 """What makes another interpreter look for packages where this one does."""
-_ENDS_WITHIN_S = 15.0
+_ENDS_WITHIN_S = 25.0  # longer than a job that saves its state may take
 _INTERPRETER = "Name a Python interpreter of this machine in `targets:` (`python:`)."
 
 

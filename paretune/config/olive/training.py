@@ -37,7 +37,11 @@ _NO_WARMUP = ("constant", "reduce_lr_on_plateau")
 _WARMUP = 0.03
 _EPOCHS = 3.0
 _LOGGING_STEPS = {Generation.NESTED: 10, Generation.FLAT: 500}
-_TEMPORARY = ignores("Olive trains in a temporary folder and keeps no checkpoint of it")
+_TEMPORARY = ignores("paretune keeps a training's states in the store, as it needs them")
+_LAST_STATE = nearly(
+    "the adapter is the training's last state: the held-out loss is not measured by steps",
+    same=(False,),
+)
 _ADAMW = ("adamw_torch", "adamw_torch_fused", "adamw_hf", "paged_adamw_32bit", "paged_adamw")
 _SHOWN = ignores("paretune shows a training's progress in its own way")
 
@@ -69,10 +73,9 @@ _RULES: dict[str, Rule] = {
         why="nothing is reported elsewhere",
         otherwise="paretune reports to no other service",
     ),
-    "output_dir": nearly("paretune keeps no checkpoints; the adapter is in the store"),
-    "resume_from_checkpoint": refused("paretune starts each training from the beginning"),
-    "load_best_model_at_end": nearly(
-        "the adapter is the training's last state; no earlier one is chosen", same=(False,)
+    "output_dir": nearly("the adapter and the training's states are in the store"),
+    "resume_from_checkpoint": refused(
+        "paretune continues its own trainings by itself, and no others"
     ),
     "deepspeed": only(False, why="not used", otherwise="paretune trains on one device"),
     "fp16": ignores("Olive ignores it too; torch_dtype determines the type"),
@@ -130,13 +133,15 @@ def training(
     found = reader.schedule() | reader.length()
     evaluation = reader.take("evaluation_strategy", "eval_strategy")
     steps, batch = reader.take("eval_steps"), reader.take("per_device_eval_batch_size")
+    best = reader.take("load_best_model_at_end")
     found |= apply(_RULES, arguments, ledger, at, of="training_args")
     for name, (olives, value) in _DEFAULTS[generation].items():
         if name not in found:
             found[name] = value
             reader.added(olives, name, value)
     logging = found.get("logging_steps", _LOGGING_STEPS[generation])
-    return found | held_out | reader.evaluation(evaluation, steps, batch, held_out, logging)
+    measured = reader.evaluation(evaluation, steps, batch, held_out, logging)
+    return found | held_out | measured | reader.best(best, measured)
 
 
 class _Arguments:
@@ -244,6 +249,22 @@ class _Arguments:
             found["eval_steps"] = logging
             self.added("eval_steps", "eval_steps", f"logging_steps, {logging}")
         return found
+
+    def best(self, node: Node | None, measured: dict[str, Json]) -> dict[str, Json]:
+        """Return whether the adapter of the lowest held-out loss is the output.
+
+        Args:
+            node: Olive's ``load_best_model_at_end``.
+            measured: When the held-out loss is measured.
+        """
+        if node is None:
+            return {}
+        if node.value is True and measured.get("eval_steps") is not None:
+            why = "of all that are measured; the Trainer chooses among those that it saves"
+            self._ledger.approximated(node.path, (*self._at, "best_checkpoint"), why)
+            return {"best_checkpoint": True}
+        self._read(node, _LAST_STATE)
+        return {}
 
     def _chosen(self, node: Node) -> str:
         value = node.value

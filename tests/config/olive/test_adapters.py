@@ -307,6 +307,13 @@ def test_what_paretune_does_in_its_own_way_is_a_note(training: Any, status: Stat
     assert told.why
 
 
+def test_the_best_checkpoint_is_taken_where_the_held_out_loss_is_measured() -> None:
+    measured = {"evaluation_strategy": "steps", "eval_steps": 5, "load_best_model_at_end": True}
+    found = params(lora(measured, eval_dataset_size=0.2))
+    assert (found["best_checkpoint"], found["eval_steps"]) == (True, 5)
+    assert "best_checkpoint" not in params(lora({"load_best_model_at_end": True}))
+
+
 def test_all_that_is_wrong_is_told_at_once() -> None:
     found = refused(lora({"optim": "sgd", "max_steps": "x"}, lora_r=-1, bias="all", foo=1))
     assert set(found) == {

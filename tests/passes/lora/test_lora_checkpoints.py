@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from paretune.core.estimate import DataSize
 from paretune.core.jsontools import digest
-from paretune.core.model import Model
+from paretune.core.model import Model, ModelInfo
 from paretune.passes.lora.lora import Lora, LoraParams
 from paretune.passes.lora.qlora import QLora, QLoraParams
 from paretune.runtimes import matrix_products
@@ -291,6 +292,26 @@ def test_keys_of_trainings_without_a_stop_are_what_they_were() -> None:
         stopped = kind(train="tone.train", epochs=3, stop_at=1)
         assert stopped.model_dump(mode="json")["stop_at"] == 1
         assert kind(**json.loads(stopped.model_dump_json())) == stopped
+
+
+def test_an_estimate_is_of_the_part_up_to_the_stop() -> None:
+    model = ModelInfo(
+        "hf", parameters=10**8, layers=10, hidden_size=512, vocab_size=1000, tied=True
+    )
+    target: Any = None
+    for steps in ({"max_steps": 1000}, {"epochs": 10}):
+        whole, half = (
+            LoraParams(train="d", **steps, **more)
+            for more in ({}, {"stop_at": next(iter(steps.values())) // 2})
+        )
+        times = [
+            Lora().seconds_on(model, each, target, lambda ref: DataSize(100, 10_000))
+            for each in (whole, half)
+        ]
+        assert times[0] is not None
+        assert times[1] is not None
+        assert times[1] - 1 == pytest.approx((times[0] - 1) / 2)
+        assert Lora().resumable(half) == (whole, 0.5)
 
 
 @pytest.mark.parametrize(
