@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from paretune.core.candidate import Step
+from paretune.core.candidate import Step, recipe_to_json
 from paretune.core.code_files import Code, code_of
 from paretune.core.distributions import brought_by, normal
-from paretune.core.jsontools import Json
+from paretune.core.jsontools import Json, canonical
 from paretune.core.stamps import Stamped, take
 from paretune.registry import entries, find_evaluator, find_pass, is_ours
 from paretune.runtimes.serving import runtime_named
@@ -51,6 +51,20 @@ def data_read_by(step: Step) -> tuple[str, ...]:
         return () if references is None else tuple(references(pass_.Params(**step.params)))
     except ValidationError:  # values that do not go together: the prechecks say so, candidate wise
         return ()
+
+
+def run_of(recipe: Sequence[Step]) -> str:
+    """Return what names the run of a recipe's last pass; one with another stop is the same run."""
+    step = recipe[-1]
+    pass_ = find_pass(step.name)
+    resumable: Callable[[Any], tuple[Any, float]] | None = getattr(pass_, "resumable", None)
+    try:
+        params = step.params
+        if resumable is not None:
+            params = resumable(pass_.Params(**params))[0].model_dump(mode="json")
+    except ValidationError:  # values that do not go together, as in `data_read_by`
+        pass
+    return canonical([recipe_to_json(recipe[:-1]), step.name, params])
 
 
 def code_of_evaluator(name: str, params: Mapping[str, Json], runtimes: Iterable[str] = ()) -> Code:

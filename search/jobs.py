@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from paretune.core.candidate import Candidate, RuntimeSettings
+from paretune.core.candidate import Candidate, RuntimeSettings, Step
 from paretune.core.job import Job
 from paretune.core.jsontools import Json
 from paretune.core.measurement import Measurement, MetricSpec, Rung
@@ -110,10 +110,20 @@ class Resumes(Protocol):
     def resumed_share(self, candidate: Candidate) -> float:
         """Return which share of the first step that is not built was done by an earlier run."""
 
+    def run_of(self, recipe: Sequence[Step]) -> str:
+        """Return what names the run of a recipe's last pass; one with another stop is the same."""
+
 
 def resumed_share(factory: JobFactory, candidate: Candidate) -> float:
     """Return which share of a candidate's next step need not be done again; 0: none."""
     return factory.resumed_share(candidate) if isinstance(factory, Resumes) else 0.0
+
+
+def same_run(factory: JobFactory, one: Sequence[Step], other: Sequence[Step]) -> bool:
+    """Return whether two recipes end in the same run of a pass, up to whatever stop."""
+    if tuple(one) == tuple(other) or not isinstance(factory, Resumes):
+        return tuple(one) == tuple(other)
+    return len(one) == len(other) > 0 and factory.run_of(one) == factory.run_of(other)
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from paretune.core.result import TrialResult, uncached_seconds
 from paretune.core.target import builds_apart
 from paretune.search.confirm.own_measurements import OwnMeasurements
 from paretune.search.forecast import built_seconds
-from paretune.search.jobs import Resumes, resumed_share
+from paretune.search.jobs import Resumes, resumed_share, same_run
 from paretune.search.progress import RunningProgress, ShowsProgress
 from paretune.search.run import OutOfTimeError, SearchRun
 from paretune.search.space import Space
@@ -164,8 +164,11 @@ class Scheduler:
         others = [f.runner.trial.candidate for f in self._flights if f.building]
         if not others:
             return False
-        prefix = candidate.recipe[: self.search.job_factory.built_steps(candidate) + 1]
-        return bool(prefix) and any(other.recipe[: len(prefix)] == prefix for other in others)
+        factory = self.search.job_factory
+        prefix = candidate.recipe[: factory.built_steps(candidate) + 1]
+        return bool(prefix) and any(
+            same_run(factory, other.recipe[: len(prefix)], prefix) for other in others
+        )
 
     def view(self) -> _View:
         """Return what the strategy can read."""

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from fake_study import search, write_fake_study
 
 from paretune.core.result import StepTime
+from paretune.preflight.dry_run import foresee
 from paretune.search import scheduler
 from paretune.store.artifacts import Store
 from paretune.store.checkpoints import kept
@@ -40,6 +42,8 @@ def _builds(results: dict[str, Any]) -> list[StepTime]:
 
 def test_stops_are_rungs_of_one_run(tmp_path: Path) -> None:
     config, journal = _study(tmp_path, steps=9, stop_at=[6, 3, None])
+    found = foresee(config, store=tmp_path / "store")
+    assert (found["trainings"], found["builds"]) == (1, 4)
     results = search(config).results
     assert [row["outcome"] for row in results["candidates"]] == ["ok"] * 4
     # The first run passes the other stop; the second one takes its state and does nothing.
@@ -50,6 +54,16 @@ def test_stops_are_rungs_of_one_run(tmp_path: Path) -> None:
     assert [run.places for run in kept(store)] == [(3, 6)]
     assert clean(store).artifacts == 3 + 1 + 1
     assert kept(store) == []
+
+
+def test_one_run_has_one_slot(tmp_path: Path) -> None:
+    """Its stops do not run beside each other: each waits for the state of the one before."""
+    config, journal = _study(tmp_path, steps=6, stop_at=[2, 4, None])
+    document = yaml.safe_load(config.read_text())
+    config.write_text(yaml.safe_dump({**document, "search": {"builds": 3}}))
+    results = search(config).results
+    assert _steps(journal) == [1, 2, 3, 4, 5, 6]
+    assert [step.resumed for step in _builds(results)] == [0.0, 0.5, pytest.approx(4 / 6)]
 
 
 @pytest.mark.parametrize("how", ["deadline", "interrupt"])

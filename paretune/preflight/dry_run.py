@@ -10,6 +10,7 @@ from paretune.core.candidate import Candidate, describe, recipe_to_json
 from paretune.core.jsontools import Json, canonical
 from paretune.core.user_paths import default_store, refuse_model_folder
 from paretune.passes.base import Pass
+from paretune.plugin_identity import run_of
 from paretune.preflight.told_before import told_before
 from paretune.registry import find_pass
 from paretune.search.strategies.exhaustive import Exhaustive
@@ -99,7 +100,8 @@ def _foresee(prepared: PreparedSearch) -> dict[str, Json]:
     candidates = list({c.digest: c for c in (*named, *islice(plan.space, _LOOKED_AT))}.values())
     skipped: dict[str, int] = {}
     trainings, builds = set(), set()
-    memory, disk, seconds = [], 0, 0.0
+    longest: dict[str, float] = {}  # seconds of each run, up to its last stop
+    memory, disk = [], 0
     known = True
     for candidate in candidates:
         foresight = prepared.look(candidate)
@@ -112,11 +114,12 @@ def _foresee(prepared: PreparedSearch) -> dict[str, Json]:
                 continue
             builds.add(prefix)
             pass_: Pass = find_pass(candidate.recipe[depth - 1].name)
+            run = run_of(candidate.recipe[:depth])
             if pass_.trains:
-                trainings.add(prefix)
+                trainings.add(run)
+            longest[run] = max(longest.get(run, 0.0), estimate.seconds or 0.0)
             disk += estimate.bytes_out or 0
             memory.append(estimate.peak_memory or 0)
-            seconds += estimate.seconds or 0.0
             known = known and estimate.seconds is not None
     return {
         "candidates": plan.space.size,
@@ -127,7 +130,7 @@ def _foresee(prepared: PreparedSearch) -> dict[str, Json]:
         "builds": len(builds),
         "memory_mb": round(max(memory, default=0) / 1e6),
         "disk_mb": round(disk / 1e6),
-        "build_seconds": round(seconds),
+        "build_seconds": round(sum(longest.values())),
         "build_seconds_complete": known,
         "baseline": describe(prepared.baseline),
         "first": [describe(c) for c in _first(prepared, named)],

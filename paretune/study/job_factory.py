@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from paretune.core.candidate import Candidate, RuntimeSettings
+from paretune.core.candidate import Candidate, RuntimeSettings, Step
 from paretune.core.job import Build, Job, Measure, Smoke
 from paretune.core.jsontools import Json
 from paretune.core.measurement import Measurement, Rung
@@ -15,7 +15,7 @@ from paretune.core.model import Model
 from paretune.core.permissions import Permissions
 from paretune.data.catalog import DataCatalog
 from paretune.models.inputs import MODEL, Inputs, check, renewed
-from paretune.plugin_identity import data_read_by
+from paretune.plugin_identity import data_read_by, run_of
 from paretune.registry import find_pass
 from paretune.runtimes.package import lay_out
 from paretune.search.jobs import EvaluatorSlot
@@ -88,6 +88,10 @@ class StudyJobFactory:
     def resumed_share(self, candidate: Candidate) -> float:
         """Return which share of the first step that is not built was done by an earlier run."""
         return self._done(candidate)[1]
+
+    def run_of(self, recipe: Sequence[Step]) -> str:
+        """Return what names the run of a recipe's last pass; one with another stop is the same."""
+        return run_of(recipe)
 
     def _done(self, candidate: Candidate) -> tuple[int, float]:
         from paretune.targets.worker.building import built_steps

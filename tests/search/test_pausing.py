@@ -162,6 +162,7 @@ def test_the_view_has_trials_costs_and_slots(tmp_path: Path) -> None:
     assert (cost.built, cost.observed_s, cost.estimated_s) == (False, None, None)
     assert cost.resumes is None
     engine.job_factory.resumed_share = lambda candidate: 0.25  # type: ignore[attr-defined]
+    engine.job_factory.run_of = str  # type: ignore[attr-defined]
     (cost,) = view.cost(noop(x=7))
     assert cost.resumes == 0.25
     (cost,) = view.cost(noop(x=1))
