@@ -1,10 +1,11 @@
-"""A target that cannot be reached for a while: jobs wait for it, and then the search ends.
+"""A target that cannot be reached for a while: jobs wait for it, and then the command ends.
 
 No candidate is the cause, and none has an outcome for it: the study continues where it stopped.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import TypeVar
@@ -14,6 +15,8 @@ from paretune.core.job import Job, JobResult, TurnsEndedError
 from paretune.core.target import Target
 
 T = TypeVar("T")
+RETRY_WAITS_S = (1.0, 10.0)
+"""Seconds before each new try."""
 
 
 def submitted(target: Target, job: Job) -> Future[JobResult]:
@@ -32,9 +35,9 @@ def submitted(target: Target, job: Job) -> Future[JobResult]:
 
 def retried(
     run: Callable[[], T],
-    waits: Sequence[float],
-    pause: Callable[[float], None],
-    note: Callable[[str], None],
+    waits: Sequence[float] = RETRY_WAITS_S,
+    pause: Callable[[float], None] = lambda seconds: time.sleep(seconds),
+    note: Callable[[str], None] = lambda text: None,
 ) -> T:
     """Call something that runs jobs; again if the target was lost, or interleaved jobs were.
 
@@ -59,9 +62,26 @@ def retried(
             reason = str(error)
         note(f"{reason}; tried again in {wait:g} s ({number} of {len(waits)})")
         pause(wait)
-    try:
-        return run()
-    except TargetLostError as error:
-        again = "Then give the same command again: the study continues where it stopped."
-        hint = again if error.hint is None else f"{error.hint} {again}"
-        raise TargetLostError(error.message, hint=hint) from error
+    return run()
+
+
+def result_of(target: Target, job: Job) -> JobResult:
+    """Run a job outside of a search; again after a transient failure.
+
+    Raises:
+        TargetLostError: The target stays away.
+    """
+    result = _run(target, job)
+    for wait in RETRY_WAITS_S:
+        if not result.transient:
+            break
+        time.sleep(wait)
+        result = _run(target, job)
+    return result
+
+
+def _run(target: Target, job: Job) -> JobResult:
+    def submit() -> Future[JobResult]:
+        return submitted(target, job)
+
+    return retried(submit, RETRY_WAITS_S).result()

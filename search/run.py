@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any, Protocol, TypeVar
 
 from paretune.core.candidate import Candidate
-from paretune.core.errors import InputTouchedError
+from paretune.core.errors import InputTouchedError, TargetLostError
 from paretune.core.interference import Watch, watching
 from paretune.core.job import JOB_MEMORY_SHARE, Job, JobResult, JobStatus, Limits
 from paretune.core.jsontools import Json
@@ -23,7 +23,7 @@ from paretune.core.target import Interleaves, Target, builds_apart
 from paretune.search.constraints import Constraint, Objective
 from paretune.search.evidence import rough_slack
 from paretune.search.jobs import Aside, EvaluatorSlot, JobFactory
-from paretune.search.lost_targets import retried, submitted
+from paretune.search.lost_targets import RETRY_WAITS_S, retried, submitted
 from paretune.search.possible_dominators import PossibleDominators
 from paretune.search.prechecks import Foresight
 from paretune.search.process_spreads import usual
@@ -191,7 +191,7 @@ class SearchRun:
     job_time_s: float | None = None
     job_memory: int | None = None
     shortcuts: Shortcuts = Shortcuts()
-    retry_waits_s: tuple[float, ...] = (1.0, 10.0)
+    retry_waits_s: tuple[float, ...] = RETRY_WAITS_S
     noise_floor: float | None = None
     measure_again: int = 1
     watching: Callable[[], AbstractContextManager[Watch]] = watching
@@ -301,7 +301,12 @@ class SearchRun:
         return [self._settled(job, result) for job, result in zip(limited, results, strict=True)]
 
     def _retried(self, run: Callable[[], T]) -> T:
-        return retried(run, self.retry_waits_s, self.pause, self.watcher.note)
+        try:
+            return retried(run, self.retry_waits_s, self.pause, self.watcher.note)
+        except TargetLostError as error:
+            again = "Then give the same command again: the study continues where it stopped."
+            hint = again if error.hint is None else f"{error.hint} {again}"
+            raise TargetLostError(error.message, hint=hint) from error
 
     def _limited(self, job: Job) -> Job:
         memory = self.job_memory

@@ -23,12 +23,13 @@ from paretune.bench.profile import (
 from paretune.core.child_interpreter import importing
 from paretune.core.device import TargetInfo
 from paretune.core.device_profile import DeviceProfile
-from paretune.core.errors import ParetuneError
+from paretune.core.errors import ParetuneError, UsageError
 from paretune.core.interference import watching
 from paretune.core.job import Call, Job, JobStatus, Limits
 from paretune.core.jsontools import Json
 from paretune.core.target import Target
 from paretune.runtimes.matrix_products import seconds_of
+from paretune.search.lost_targets import result_of
 from paretune.targets.device.environment import inspect_environment
 from paretune.targets.device.providers import PROVIDERS, check_provider
 from paretune.targets.launchers.agent_target import AgentTarget
@@ -191,9 +192,12 @@ def value_of(target: Target, job: Job) -> Any:
     """Run a job and return its value.
 
     Raises:
+        UsageError: The target was lost, or the job failed for another transient cause.
         ParetuneError: The job did not end normally.
     """
-    result = target.submit(job).result()
+    result = result_of(target, job)
+    if result.transient:
+        raise UsageError(f"{job.task.name}: {result.status}: {result.reason}")
     if result.status is not JobStatus.OK:
         raise ParetuneError(f"{job.task.name}: {result.status}: {result.reason}")
     return result.value

@@ -36,6 +36,7 @@ from paretune.search.confirm.interleaved import (
     Packaged,
     ended_well,
 )
+from paretune.search.lost_targets import result_of, retried
 from paretune.stats.pooling import log_ratio
 from paretune.stats.sequential import (
     JOINT_CONFIDENCE,
@@ -213,16 +214,17 @@ def compare(
 
 @dataclass(frozen=True)
 class _OnTarget:
-    """Runs jobs on a target, without limits but those of each job."""
+    """Runs jobs on a target, without limits but those of each job; what is lost is repeated."""
 
     target: Target
 
     def submit(self, job: Job) -> JobResult:
-        return self.target.submit(job).result()
+        return result_of(self.target, job)
 
     def interleave(self, jobs: list[Job], order: random.Random) -> list[JobResult]:
-        assert isinstance(self.target, Interleaves)
-        return self.target.interleave(jobs, order)
+        target = self.target
+        assert isinstance(target, Interleaves)
+        return retried(lambda: target.interleave(jobs, order))
 
 
 class ComparedModels:
@@ -301,7 +303,7 @@ class ComparedModels:
         """
         job = self._job(subject.label, seconds)
         try:
-            result = ended_well(subject.label, self._target.submit(job).result())
+            result = ended_well(subject.label, result_of(self._target, job))
         except NotMeasuredError as error:
             raise _refused(error) from error
         return _values(result)

@@ -14,6 +14,7 @@ from fake_search import FakeTarget, make_engine, noop
 from paretune.core.errors import TargetLostError
 from paretune.core.job import Job, JobResult, JobStatus, TurnsEndedError
 from paretune.core.result import OutcomeKind
+from paretune.search.lost_targets import result_of
 
 AWAY = TargetLostError("board is away", hint="Switch it on.")
 GONE = JobResult(JobStatus.CRASHED, reason="the connection was lost", transient=True)
@@ -119,3 +120,17 @@ def test_a_job_beside_the_trials_is_tried_again_after_a_transient_failure(tmp_pa
         made.target.jobs.clear()
         assert made.submit(made.job_factory.build(failing)).status is status
         assert len(made.target.jobs) == 3
+
+
+def test_a_job_outside_of_a_search_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    job = engine(tmp_path, FakeTarget()).job_factory.build(noop(x=0))
+    assert result_of(Away(0, 2), job).status is JobStatus.OK
+    with pytest.raises(TargetLostError, match=r"board is away\n  Switch it on\.$"):
+        result_of(Away(0, 3), job)
+    failing = engine(tmp_path, FakeTarget()).job_factory.build(
+        noop(status="crashed", transient=True, times=2)
+    )
+    assert result_of(FakeTarget(), failing).status is JobStatus.OK
