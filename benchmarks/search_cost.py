@@ -20,6 +20,7 @@ import yaml
 from common import OUT, save, table
 from search_power import CELLS, SETTINGS
 from simulator.cells import CellsTable
+from simulator.comparison import runs_here
 from simulator.problem import Problem, make_problem
 from simulator.searching import EndedError, Simulation
 
@@ -118,15 +119,21 @@ def main() -> None:
     """Grow a search by each strategy; print the table, write the JSON and the figure."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=10_000)
-    parser.add_argument("--only", nargs="+", default=["auto", "exhaustive", "random", "nsga2"])
+    parser.add_argument("--only", nargs="+", default=["chains", "exhaustive", "random", "nsga2"])
     parser.add_argument("--cells", type=Path, default=CELLS, help="the recorded cells")
     parser.add_argument("--most-s", type=float, default=900.0, help="processor seconds of each")
     given = parser.parse_args()
     told = yaml.safe_load(SETTINGS.read_text(encoding="utf-8"))["tables"]["cells"]
     name, settings = next(iter(told["problems"].items()))
-    problem = make_problem(name, CellsTable(given.cells, told["devices"][0]), settings)
+    recorded = CellsTable(given.cells, told["devices"][0])
+    # Every real search has a baseline, which is its first trial.
+    first = {"baseline": recorded.space.at(0).to_json()}
+    problem = make_problem(name, recorded, {**settings, **first})
     found, rows = {}, list[Sequence[Any]]()
     for strategy in given.only:
+        if not runs_here({"kind": "paretune", "strategy": strategy}, None):
+            print(f"{strategy}: there is no such strategy")
+            continue
         found[strategy] = grow(problem, strategy, given.trials, given.most_s)
         rows += rows_of(strategy, found[strategy])
         print(f"{strategy}: {found[strategy]['trials']} trials", flush=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from simulator.problem import SHARE, Problem
+from simulator.tables import Recipe
 from simulator.virtual import (
     Clock,
     InMemory,
@@ -137,13 +138,13 @@ class Simulation:
         )
         made = make(space=problem.space, objectives=problem.objectives, seed=self.seed, first=first)
         self.counted = _Counted(as_strategy(made), self.asks)
-        store = VirtualStore(table)
-        self.target = VirtualTarget(table, store, self.clock, self.seed)
+        self.store = VirtualStore(table)
+        self.target = VirtualTarget(table, self.store, self.clock, self.seed)
         self.engine = Engine(
             strategy=self.counted,
             target=self.target,
             recorder=self.recorder,
-            job_factory=VirtualJobs(store, table),
+            job_factory=VirtualJobs(self.store, table),
             evaluators=table.evaluators,
             objectives=problem.objectives,
             constraints=problem.constraints,
@@ -176,10 +177,16 @@ class Simulation:
         missing = table.missing(candidate)
         if missing is not None:
             return Foresight(missing)
-        prefixes = [recipe[: count + 1] for count in range(len(recipe))]
         return Foresight(
-            None, tuple(Estimate(seconds=table.estimate(prefix)) for prefix in prefixes)
+            None, tuple(self._estimate(recipe[: count + 1]) for count in range(len(recipe)))
         )
+
+    def _estimate(self, recipe: Recipe) -> Estimate:
+        """Return what a pass says of itself: of a training that goes on, for what is left of it."""
+        whole, told = self.problem.table.seconds(recipe), self.problem.table.estimate(recipe)
+        if told is None or not whole:
+            return Estimate(seconds=told)
+        return Estimate(seconds=told * self.store.paid_seconds(recipe) / whole)
 
     def _after(self, outcome: TrialResult, summary: StudySummary) -> None:
         self._updated(summary)

@@ -86,6 +86,10 @@ class VirtualStore:
         ]
         return whole - max(before, default=0.0)
 
+    def paid_seconds(self, recipe: Recipe) -> float:
+        """Return what the last pass took when it was built; before that, what it takes now."""
+        return self._built[recipe] if recipe in self._built else self.step_seconds(recipe)
+
     def build(self, recipe: Recipe, left: float | None = None) -> tuple[StepTime, ...]:
         """Build what is missing; returns each step with its seconds.
 

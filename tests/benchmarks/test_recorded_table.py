@@ -5,11 +5,14 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import common
 import pytest
+import search_power
 from simulator.comparison import Run, Runs, Task, oracle, score
 from simulator.problem import Problem, make_problem
 from simulator.recorded import RecordedTable, read_table
@@ -188,3 +191,25 @@ def test_runs_are_kept_and_a_cut_off_line_is_passed_over(tmp_path: Path, problem
     other = Run("tiny", "two", "random", 1, "k", 20.0, 20.0, 9, 0.1, [10.0, 20.0], [0.5, 1.0])
     found = score([run, other])
     assert (round(found.s, 6), found.censored, found.runs) == (25.0, 1, 2)
+
+
+def test_the_command_compares_on_a_table_in_a_file_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "tiny.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines()), encoding="utf-8")
+    monkeypatch.setattr(search_power, "OUT", tmp_path / "out")
+    monkeypatch.setattr(common, "OUT", tmp_path / "out")
+    asked = ["--table", str(path), "--seeds", "2", "--workers", "1", "--ours", "random"]
+    monkeypatch.setattr(sys, "argv", ["x", *asked, "--only", "random", "optuna-nsga2"])
+    search_power.main()
+    shown = capsys.readouterr().out
+    assert "0 of 4 runs are known, 4 are done now" in shown
+    assert "| oracle, whole front |" in shown
+    found = json.loads((tmp_path / "out" / "search_power.json").read_text())["tiny"]
+    assert found["ratio"] == pytest.approx(found["ours_s"] / min(found["peers"].values()))
+    assert set(found["peers"]) == {"optuna-nsga2", "optuna-nsga2-with-store"}
+    assert found["oracle_99_s"]["two"] <= found["ours_s"]
+    assert "</svg>" in (tmp_path / "out" / "search_power_tiny.svg").read_text()
+    search_power.main()
+    assert "4 of 4 runs are known, 0 are done now" in capsys.readouterr().out

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from simulator.cells import OPERATIONS, CellsTable, read_cells
 from simulator.hypervolume import hypervolume, np
-from simulator.problem import Problem, make_problem
+from simulator.problem import Problem, make_problem, narrowed
 from simulator.searching import Simulation
 from simulator.virtual import VirtualStore
 
@@ -135,3 +135,34 @@ def test_values_that_the_search_sees_are_noisy_and_repeatable(problem: Problem) 
             seen = outcome.value("latency_ms_p50")
             assert seen != truth["latency_ms_p50"]
             assert seen == pytest.approx(truth["latency_ms_p50"], rel=0.1)
+
+
+def test_the_finalists_are_measured_again_in_virtual_time(problem: Problem) -> None:
+    simulation = Simulation(problem, "random", seed=1, asks=10, finals_s=300.0, stop_at=None)
+    before = Simulation(problem, "random", seed=1, asks=10, stop_at=None).run().end_s
+    curve = simulation.run()
+    again = [o for o in simulation.recorder.outcomes if o.seconds[-1].step == "finals"]
+    assert again
+    assert before < curve.end_s < before + 600.0
+
+
+def test_one_value_of_a_parameter_can_be_fixed(problem: Problem) -> None:
+    less = narrowed(problem, {"train.seeds": 1})
+    assert 3 * less.space.size == problem.space.size
+    assert less.whole == problem.whole
+    simulation = Simulation(less, "random", seed=1, asks=8, stop_at=None)
+    simulation.run()
+    outcomes = simulation.recorder.outcomes
+    assert {o.candidate.recipe[0].params["seeds"] for o in outcomes} == {1}
+
+
+def test_the_estimate_of_a_training_that_goes_on_is_for_what_is_left(problem: Problem) -> None:
+    simulation = Simulation(problem, "random", seed=1)
+    longer = Candidate(recipe(3))
+    whole = simulation.engine.look(longer).estimates[0].seconds
+    assert whole is not None
+    simulation.store.build(recipe(1))
+    left = simulation.engine.look(longer).estimates[0].seconds
+    assert left == pytest.approx(whole * 2 / 3)
+    simulation.store.build(recipe(3))
+    assert simulation.engine.look(longer).estimates[0].seconds == pytest.approx(left)
