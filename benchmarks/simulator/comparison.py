@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import statistics
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -19,7 +18,7 @@ from paretune.core.jsontools import digest
 from paretune.core.plugins import find
 
 _FEWER = 4
-"""Searches marked ``dear`` have one seed for so many of the others' (at least two)."""
+"""Searches marked ``dear`` have one seed for so many of the others' (at least one)."""
 
 
 @dataclass(frozen=True)
@@ -208,7 +207,7 @@ def tasks(
             continue
         seeds = list(problems)
         if settings.get("dear"):
-            seeds = seeds[: max(2, math.ceil(len(seeds) / _FEWER))]
+            seeds = seeds[: max(1, len(seeds) // _FEWER)]
         for seed in seeds:
             for problem in problems[seed]:
                 yield Task(problem, names, settings, seed, told["asks"], python)
