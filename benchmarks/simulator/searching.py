@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from simulator.problem import SHARE, Problem
-from simulator.tables import Recipe
 from simulator.virtual import (
     Clock,
     InMemory,
@@ -177,16 +176,10 @@ class Simulation:
         missing = table.missing(candidate)
         if missing is not None:
             return Foresight(missing)
+        prefixes = [recipe[: count + 1] for count in range(len(recipe))]
         return Foresight(
-            None, tuple(self._estimate(recipe[: count + 1]) for count in range(len(recipe)))
+            None, tuple(Estimate(seconds=table.estimate(prefix)) for prefix in prefixes)
         )
-
-    def _estimate(self, recipe: Recipe) -> Estimate:
-        """Return what a pass says of itself: of a training that goes on, for what is left of it."""
-        whole, told = self.problem.table.seconds(recipe), self.problem.table.estimate(recipe)
-        if told is None or not whole:
-            return Estimate(seconds=told)
-        return Estimate(seconds=told * self.store.paid_seconds(recipe) / whole)
 
     def _after(self, outcome: TrialResult, summary: StudySummary) -> None:
         self._updated(summary)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from typing import Any
 
 from simulator.tables import Recipe, Table
 
-from paretune.core.candidate import Candidate, RuntimeSettings
+from paretune.core.candidate import Candidate, RuntimeSettings, Step
 from paretune.core.device import TargetInfo
 from paretune.core.interference import Interference
 from paretune.core.job import Build, BuildResult, Job, JobResult, JobStatus, Measure, Smoke
@@ -81,14 +81,15 @@ class VirtualStore:
         whole = self._table.seconds(recipe)
         before = [
             self._table.seconds(known)
-            for known in self._furthest.get(self._key(recipe), ())
+            for known in self._furthest.get(self.run_of(recipe), ())
             if self._table.seconds(known) <= whole
         ]
         return whole - max(before, default=0.0)
 
-    def paid_seconds(self, recipe: Recipe) -> float:
-        """Return what the last pass took when it was built; before that, what it takes now."""
-        return self._built[recipe] if recipe in self._built else self.step_seconds(recipe)
+    def resumed_share(self, recipe: Recipe) -> float:
+        """Return which share of the last pass an earlier run has done."""
+        whole = self._table.seconds(recipe)
+        return 1 - self.step_seconds(recipe) / whole if whole > 0 else 0.0
 
     def build(self, recipe: Recipe, left: float | None = None) -> tuple[StepTime, ...]:
         """Build what is missing; returns each step with its seconds.
@@ -103,9 +104,9 @@ class VirtualStore:
             if self._shared and prefix in self._built:
                 steps.append(StepTime(prefix[-1].name, self._built[prefix], True))
                 continue
-            taken = self.step_seconds(prefix)
+            taken, resumed = self.step_seconds(prefix), self.resumed_share(prefix)
             spent += taken
-            steps.append(StepTime(prefix[-1].name, taken, False))
+            steps.append(StepTime(prefix[-1].name, taken, False, resumed))
             if left is None or spent <= left:
                 self._keep(prefix, taken)
         return tuple(steps)
@@ -115,10 +116,10 @@ class VirtualStore:
             return
         self._built[recipe] = seconds
         if recipe[-1].name in self._table.continued:
-            self._furthest.setdefault(self._key(recipe), []).append(recipe)
+            self._furthest.setdefault(self.run_of(recipe), []).append(recipe)
 
-    def _key(self, recipe: Recipe) -> str:
-        """Return what trainings that go on from one another have in common."""
+    def run_of(self, recipe: Sequence[Step]) -> str:
+        """Return what names the run of the last pass; one that goes on from it is the same."""
         last = recipe[-1]
         without = self._table.continued.get(last.name)
         params = {name: value for name, value in last.params.items() if name != without}
@@ -148,6 +149,16 @@ class VirtualJobs:
     def built_steps(self, candidate: Candidate) -> int:
         """Return how many of the recipe's first steps need not be built any more."""
         return self._store.built_steps(candidate.recipe)
+
+    def resumed_share(self, candidate: Candidate) -> float:
+        """Return which share of the first step that is not built was done by an earlier run."""
+        count = self.built_steps(candidate) + 1
+        recipe = candidate.recipe
+        return self._store.resumed_share(recipe[:count]) if count <= len(recipe) else 0.0
+
+    def run_of(self, recipe: Sequence[Step]) -> str:
+        """Return what names the run of a recipe's last pass."""
+        return self._store.run_of(recipe)
 
     def is_intact(self, built: Model, *, fresh: bool) -> bool:
         """Return True: nothing is damaged."""

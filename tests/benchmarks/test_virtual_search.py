@@ -16,6 +16,7 @@ from simulator.virtual import VirtualStore
 
 from paretune.core.candidate import Candidate, Step
 from paretune.core.result import OutcomeKind
+from paretune.search.jobs import Resumes
 
 DEVICES = ("raspi4", "2080ti_1", "titanx_256")
 TWO = {
@@ -156,13 +157,13 @@ def test_one_value_of_a_parameter_can_be_fixed(problem: Problem) -> None:
     assert {o.candidate.recipe[0].params["seeds"] for o in outcomes} == {1}
 
 
-def test_the_estimate_of_a_training_that_goes_on_is_for_what_is_left(problem: Problem) -> None:
+def test_a_training_that_goes_on_says_which_share_of_it_is_done(problem: Problem) -> None:
     simulation = Simulation(problem, "random", seed=1)
-    longer = Candidate(recipe(3))
-    whole = simulation.engine.look(longer).estimates[0].seconds
-    assert whole is not None
+    longer, jobs = Candidate(recipe(3)), simulation.engine.job_factory
+    assert isinstance(jobs, Resumes)
+    assert jobs.resumed_share(longer) == 0
     simulation.store.build(recipe(1))
-    left = simulation.engine.look(longer).estimates[0].seconds
-    assert left == pytest.approx(whole * 2 / 3)
-    simulation.store.build(recipe(3))
-    assert simulation.engine.look(longer).estimates[0].seconds == pytest.approx(left)
+    assert jobs.resumed_share(longer) == pytest.approx(1 / 3)
+    assert jobs.run_of(longer.recipe[:1]) == jobs.run_of(recipe(1)[:1])
+    assert simulation.store.build(recipe(3))[0].resumed == pytest.approx(1 / 3)
+    assert jobs.resumed_share(Candidate(recipe(3, "int8"))) == 0
