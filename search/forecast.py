@@ -11,6 +11,7 @@ import statistics
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from paretune.core.candidate import Candidate, RuntimeSettings
 from paretune.core.measurement import Rung
@@ -74,6 +75,8 @@ class Forecast:
         self._passes: defaultdict[str, list[tuple[float | None, float]]] = defaultdict(list)
         self._measured: list[tuple[RuntimeSettings, dict[str, float]]] = []
         self._accurate: set[tuple[object, ...]] = set()
+        # By last step and settings: what of the device the latest candidate took over.
+        self._taken_over: dict[tuple[object, ...], set[str]] = {}
 
     def learn(self, outcome: TrialResult) -> None:
         """Take an outcome into account."""
@@ -89,8 +92,18 @@ class Forecast:
         for measured in outcome.seconds[len(steps) :]:
             if not measured.cached and measured.step != "finals":
                 taken[measured.step] += measured.s
-        self._measured.append((outcome.candidate.runtime, dict(taken)))
+        runtime = outcome.candidate.runtime
+        taken_over = {
+            step.step
+            for step in outcome.seconds[len(steps) :]
+            if step.cached and step.step.partition(":")[0] in self._on_device
+        }
+        for name in taken_over - taken.keys():  # what it would have taken itself
+            before = (t[name] for r, t in reversed(self._measured) if r == runtime and name in t)
+            taken |= {name: seconds for seconds in islice(before, 1)}
+        self._measured.append((runtime, dict(taken)))
         self._accurate.add(_built_from(outcome.candidate))
+        self._taken_over[_built_by(outcome.candidate)] = taken_over
 
     def need(
         self,
@@ -153,12 +166,13 @@ class Forecast:
         alike = [taken for runtime, taken in self._measured if runtime == candidate.runtime]
         taken = (alike or [taken for _, taken in self._measured])[-_COUNTED:]
         shared = _built_from(candidate) in self._accurate
+        taken_over = self._taken_over.get(_built_by(candidate), set())
         words = {rung.value for rung in Rung} - set(rungs)
         names = {n for each in taken for n in each if n.rpartition(":")[2] not in words}
         return sum(
             statistics.median([each[name] for each in taken if name in each])
             for name in names
-            if not (shared and self._is_shared(name))
+            if not (shared and self._is_shared(name)) and name not in taken_over
         )
 
     def _is_shared(self, step: str) -> bool:
@@ -189,6 +203,11 @@ def _starts(steps: Sequence[StepTime], names: Sequence[str]) -> bool:
 
 def _built_from(candidate: Candidate) -> tuple[object, ...]:
     return (candidate.recipe, candidate.runtime.provider)
+
+
+def _built_by(candidate: Candidate) -> tuple[object, ...]:
+    """Return what the structure of a build most probably follows from."""
+    return (candidate.recipe[-1:], candidate.runtime)
 
 
 def left_out(needs: Mapping[str, Sequence[tuple[Need, float]]]) -> list[str]:

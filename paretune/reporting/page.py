@@ -76,6 +76,7 @@ class Row:
         broken: Limits that its values break.
         unsure: Limits that its values meet, but within the uncertainty of the measurement.
         unjudged: Limits that it cannot meet because a value is missing.
+        of_others: Limits on values that it took over from another candidate.
         spent: Seconds of its own steps.
         saved: Seconds of steps that it shares with others.
     """
@@ -85,6 +86,7 @@ class Row:
     broken: list[str]
     unsure: list[str]
     unjudged: list[str]
+    of_others: list[str]
     spent: float
     saved: float
 
@@ -186,6 +188,7 @@ def _row(candidate: CandidateEntry, results: Results) -> Row:
         [f"{text} (uncertain)" if text in near else text for text in broken],
         [text for text in near if text not in broken],
         _unjudged(candidate, results),
+        _of_others(candidate, results),
         candidate.spent,
         sum(s.s for s in candidate.seconds if s.cached),
     )
@@ -201,6 +204,16 @@ def _unjudged(candidate: CandidateEntry, results: Results) -> list[str]:
             why = candidate.why_not(limit.metric)
             told.append(f"{limit.text} (no value of {limit.metric}: {why})")
     return told
+
+
+def _of_others(candidate: CandidateEntry, results: Results) -> list[str]:
+    """Return the limits on values that a candidate took over, and from which one."""
+    found = ((limit, candidate.metrics.get(limit.metric)) for limit in results.constraints)
+    return [
+        f"{limit.text} (taken over from candidate {m.taken_from})"
+        for limit, m in found
+        if m is not None and m.taken_from is not None
+    ]
 
 
 def _recipe_yaml(best: CandidateEntry) -> str:

@@ -29,6 +29,7 @@ from paretune.search.tolerance import Tolerance, parse_tolerance
 from paretune.store.artifacts import Store
 from paretune.study.example_prompt import example_of
 from paretune.study.folder import read_confirmed
+from paretune.study.measurement_notes import unsettled_notes
 from paretune.study.pick_entry import pick_entry, sentences
 from paretune.study.results import Choice, Results
 
@@ -120,6 +121,7 @@ def pick_again(
         "notes": [
             *odd_limits(constraints, _specs(config), _of_others(config)),
             *against_the_grain(objectives, constraints, _specs(config)),
+            *unsettled_notes(outcomes, summary),
         ],
         "unresolved": [constraint.text for constraint in summary.unresolved],
         "candidates": len(outcomes),

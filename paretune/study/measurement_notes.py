@@ -51,9 +51,9 @@ def unsettled_notes(outcomes: Sequence[TrialResult], summary: StudySummary) -> l
             f"{name} of candidate {m.details.taken_from}" for name, m in measured if m.taken_over
         ]
         told.append(
-            f"candidate {id} may be on the Pareto front, but it took over {', '.join(taken)}, and "
-            "the time did not suffice to measure it. The pick is chosen among candidates that "
-            "were measured themselves; a larger --time measures this one"
+            f"candidate {id} may be on the Pareto front, but it took over {', '.join(taken)}, "
+            "which was not measured on it. The pick is chosen among candidates that were measured "
+            "themselves; the search, continued with these constraints and enough time, measures it"
         )
     return told
 

@@ -363,6 +363,11 @@ def test_a_value_of_another_candidate_is_marked_everywhere(tmp_path: Path) -> No
     assert row.metrics["decode_ms_p50"].remarks == [
         "taken over from candidate 2, a build of the same structure"
     ]
+    limited = Results.from_json(document([*OUTCOMES, better], "decode_ms_p50 <= 20"))
+    assert not limited.candidates[-1].feasible
+    assert view(limited, {})["rows"][-1].of_others == [
+        "decode_ms_p50 <= 20 (taken over from candidate 2)"
+    ]
     # It dominates the pick by that value, and is not the pick.
     assert (results.best, row.pareto) == (2, False)
     assert any("candidate 5 may be on the Pareto front" in note for note in results.notes)

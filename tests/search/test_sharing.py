@@ -222,3 +222,26 @@ def test_a_value_that_was_taken_over_survives_its_files() -> None:
     again = Measurement.from_json({"metric": SPEED, **m.summary()})
     assert again.details.taken_from == 3
     assert "taken_from" not in speed().summary()
+
+
+def test_what_is_taken_over_is_expected_to_take_no_time(tmp_path: Path) -> None:
+    from paretune.core.candidate import RuntimeSettings, Step
+    from paretune.core.result import StepTime
+    from paretune.search.forecast import Forecast
+    from paretune.search.prechecks import Foresight
+
+    def trained(lr: float, last: str = "int4", *, cached: bool = False) -> TrialResult:
+        recipe = (Step("lora", {"lr": lr}), Step("genai", {"precision": last}))
+        seconds = [StepTime("lora", 9.0, False), StepTime("genai", 5.0, False)]
+        seconds += [StepTime("generation:full", 0.0 if cached else 4.0, cached)]
+        seconds += [StepTime("classification:full", 2.0, False)]
+        candidate = Candidate(recipe, RuntimeSettings("cpu", 1))
+        return TrialResult(1, candidate, OutcomeKind.OK, seconds=tuple(seconds))
+
+    forecast = Forecast(lambda candidate: Foresight(None), SLOTS)
+    forecast.learn(trained(0.1))
+    assert forecast.measuring_s(trained(0.2).candidate) == 6.0
+    for _ in range(20):
+        forecast.learn(trained(0.2, cached=True))
+    assert forecast.measuring_s(trained(0.3).candidate) == 2.0
+    assert forecast.measuring_s(trained(0.3, "int8").candidate) == 6.0
