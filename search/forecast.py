@@ -100,7 +100,8 @@ class Forecast:
         }
         for name in taken_over - taken.keys():  # what it would have taken itself
             before = (t[name] for r, t in reversed(self._measured) if r == runtime and name in t)
-            taken |= {name: seconds for seconds in islice(before, 1)}
+            for seconds in islice(before, 1):
+                taken[name] = seconds
         self._measured.append((runtime, dict(taken)))
         self._accurate.add(_built_from(outcome.candidate))
         self._taken_over[_built_by(outcome.candidate)] = taken_over
