@@ -74,7 +74,9 @@ def structure_of(model: Model) -> str | None:
         None if the kind tells none, or a file cannot be read: then nothing is shared.
     """
     try:
-        return kind_named(model.kind).structure(model)
+        tell = getattr(kind_named(model.kind), "structure", None)
+        found: str | None = None if tell is None else tell(model)
+        return found
     except (ParetuneError, OSError, ValueError):
         return None
 

@@ -95,6 +95,8 @@ def has_facts(kind: Kind, model: Model, base: Path | None) -> None:
     assert info.bytes > 0, "inspect returns the size of the model's files"
     decoder = kind.decoder(model)
     assert decoder is None or isinstance(decoder, Decoder), f"decoder returns {decoder!r}"
+    structure = kind.structure(model)
+    assert structure is None or isinstance(structure, str), f"structure returns {structure!r}"
 
 
 def counts_what_loading_reads(model: Model) -> None:

@@ -41,7 +41,8 @@ class OwnMeasurements:
         """Measure one candidate after another, until no value that was taken over would count.
 
         Args:
-            near: Also those that may be the pick, and those whose source is gone.
+            near: Also the pick, for metrics that decide nothing, those that may be the pick, and
+                those whose source is gone.
 
         Raises:
             KeyboardInterrupt: As it came; what was in flight is unrecorded.
@@ -74,6 +75,8 @@ class OwnMeasurements:
         if not near:
             return
         others = [o for o in self._takers() if o.id not in self._tried]
+        best = self._search.summary().best
+        yield from (o for o in others if o.id == best)  # what is shipped is known by itself
         may_be_picked = [o for o in others if self._may_be_picked(o)]
         yield from may_be_picked[: max(0, _MAX_NEAR - len(self._tried))]
         there = {o.id for o in self._search.recorder.outcomes} | self._search.recorder.paused.keys()

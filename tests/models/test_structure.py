@@ -3,6 +3,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -288,6 +289,17 @@ def test_the_order_of_settings_does_not_count_and_their_values_do(
     settings["search"]["past_present_share_buffer"] = False
     write_json(folder / "genai_config.json", settings)
     assert structure_of(open_model(folder)) != first
+
+
+def test_a_kind_of_another_package_may_tell_it(
+    tiny: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from paretune.models import structure
+
+    told = SimpleNamespace(structure=lambda model: f"of {model.digest}")
+    for kind, found in ((told, f"of {tiny.digest}"), (SimpleNamespace(), None)):
+        monkeypatch.setattr(structure, "kind_named", lambda name, kind=kind: kind)
+        assert structure_of(tiny) == found
 
 
 def test_a_kind_without_a_structure_and_a_damaged_file_have_none(

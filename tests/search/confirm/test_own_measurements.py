@@ -145,6 +145,14 @@ def test_if_the_time_does_not_suffice_the_pick_is_another_one(tmp_path: Path) ->
     assert engine.recorder.wasted > 0  # type: ignore[attr-defined]
 
 
+def test_the_pick_measures_what_decides_nothing_too(tmp_path: Path) -> None:
+    engine = engine_of(tmp_path, [BASE, BETTER, WORSE])
+    engine.objectives = OBJECTIVES[:1]
+    summary = engine.run()
+    assert (summary.best, summary.front) == (2, (2,))
+    assert taken(engine) == [None, None, 1]
+
+
 def test_a_study_that_was_killed_before_goes_on_with_it(tmp_path: Path) -> None:
     class Killed(FakeTarget):
         def _answer(self, job: Job) -> JobResult | None:
