@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 from fake_search import OBJECTIVES, FakeTarget, make_engine, measures, noop, recipe_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from paretune.core.candidate import Candidate
 from paretune.core.job import Job, JobResult, JobStatus
@@ -15,8 +17,9 @@ from paretune.core.measurement import Measurement
 from paretune.core.result import OutcomeKind
 from paretune.search.constraints import parse_constraint
 from paretune.search.engine import Engine
+from paretune.search.run import Shortcuts
 from paretune.search.sharing import taken_over
-from paretune.search.summary import summarize
+from paretune.search.summary import rests_on_others, summarize
 
 SPEED = "decode_ms_p50"
 BASE = noop(structure="s", quality=0.9, x=0)
@@ -143,6 +146,43 @@ def test_if_the_time_does_not_suffice_the_pick_is_another_one(tmp_path: Path) ->
     assert "candidate 2 may be on the Pareto front" in told
     assert f"{SPEED} of candidate 1" in told
     assert engine.recorder.wasted > 0  # type: ignore[attr-defined]
+
+
+SPEEDS = (4.0, 7.0, 12.0)
+BUILDS = st.lists(st.tuples(st.integers(0, 2), st.integers(1, 19)), min_size=1, max_size=8)
+
+
+@settings(max_examples=40)
+@given(BUILDS, st.sampled_from([(), (f"{SPEED} <= 8",), ("accuracy >= 0.5",)]), st.booleans())
+def test_a_search_finds_the_same_and_no_decision_rests_on_what_was_taken_over(
+    tmp_path_factory: pytest.TempPathFactory,
+    builds: list[tuple[int, int]],
+    limits: tuple[str, ...],
+    finals: bool,
+) -> None:
+    folder = tmp_path_factory.mktemp("law")
+    candidates = [
+        noop(structure=f"s{kind}", ms=SPEEDS[kind], quality=quality / 20, x=x)
+        for x, (kind, quality) in enumerate(builds)
+    ]
+    more: dict[str, Any] = {"finals_s": 20.0 if finals else 0.0}
+    shared = engine_of(folder, candidates, *limits, **more)
+    alone = engine_of(folder, candidates, *limits, **more, shortcuts=Shortcuts(structures=False))
+    found, whole = shared.run(), alone.run()
+    assert (found.best, found.front) == (whole.best, whole.front)
+    assert found.unsettled == ()
+    assert count(shared, "generation:full") <= count(alone, "generation:full")
+    limited = {limit.split()[0] for limit in limits}
+    known = {o.id: o for o in shared.recorder.outcomes}
+    for id in found.front:
+        assert not rests_on_others(known[id], [SPEED])
+    for id in found.feasible:
+        assert not rests_on_others(known[id], limited)
+    for outcome in known.values():
+        if outcome.kind is OutcomeKind.INFEASIBLE and outcome.constraint == f"{SPEED} <= 8":
+            assert not rests_on_others(outcome, [SPEED])
+        if outcome.kind is OutcomeKind.PRUNED:
+            assert not rests_on_others(outcome, [SPEED])
 
 
 def test_the_pick_measures_what_decides_nothing_too(tmp_path: Path) -> None:
