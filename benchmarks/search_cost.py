@@ -2,8 +2,8 @@
 
 Simulated trials go through the real engine, in virtual time and without processes. By tenth of the
 search: processor milliseconds of a trial in the engine and in the strategy's answer (`ask`), and
-the memory of the process. Every outcome stays in memory, so memory grows by what a trial holds;
-told is by how many bytes. Writing a study is measured by `growth.py`.
+the memory of the process. Every outcome stays in memory, so memory grows by what a trial holds,
+which is reported in bytes. Writing a study is measured by `growth.py`.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ with a store where each prefix is built once, and where each candidate pays its 
 
 No rungs and no early stops: a candidate is built, loaded, and measured by every evaluator at its
 last rung, a speed in as many processes as paretune uses. One that was tried before costs nothing
-and is no ask.
+and does not count as an ask.
 """
 
 from __future__ import annotations

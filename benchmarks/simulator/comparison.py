@@ -1,4 +1,4 @@
-"""Who is compared, on what, and what came out: runs are kept as JSON lines and never done twice."""
+"""Which searches are compared on which problems; runs are stored as JSON lines, each done once."""
 
 from __future__ import annotations
 

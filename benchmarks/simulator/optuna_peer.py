@@ -1,8 +1,8 @@
 """Optuna's samplers over whole candidates, as its users write a study.
 
 A number is an integer parameter over the positions of its values, in order; everything else is
-categorical; what only some candidates have is suggested only there. Constraints are told by their
-relative violation.
+categorical; what only some candidates have is suggested only there. The sampler
+receives the relative violation of each constraint.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ def search(
         seed: Of the sampler and of the noise.
         sampler: ``tpe``, ``nsga2``, ``gp`` or ``random``.
         asks: Most candidates.
-        ordered: Whether numbers are told as such, or as categories.
-        limits: Whether the sampler is told by how much a candidate breaks a limit.
+        ordered: Whether numbers are ordered parameters, or categories.
+        limits: Whether the sampler receives by how much a limit is broken.
         settings: Of the sampler.
     """
     import optuna

@@ -68,7 +68,7 @@ def read_table(path: Path) -> RecordedTable:
         path: The file, or a folder that holds one ``.jsonl`` or ``.jsonl.gz`` file.
 
     Raises:
-        SystemExit: It is no table, or a line of it cannot be read; says which.
+        SystemExit: It is not a table, or a line of it cannot be read; says which.
     """
     file = path
     if path.is_dir():

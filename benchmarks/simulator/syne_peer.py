@@ -1,6 +1,6 @@
 """Syne Tune's MOASHA and EHVI, in a Python of their own (`syne_worker.py` runs there).
 
-The worker suggests a configuration and is told its values, a JSON line each. What one trains
+The worker suggests a configuration and receives its values, a JSON line each. What one trains
 further is the rung of MOASHA: it says after each rung whether the trial goes on.
 """
 

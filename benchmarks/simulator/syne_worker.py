@@ -1,4 +1,4 @@
-"""Runs in a Python with Syne Tune: suggests configurations, and is told their values.
+"""Runs in a Python with Syne Tune: suggests configurations, and receives their values.
 
 It imports nothing of paretune. Each line of the input is a JSON object, answered by one line.
 """

@@ -300,7 +300,7 @@ class InMemory:
         self.paused[trial.id] = trial
 
     def begin(self, id: int, candidate: Candidate) -> Path:
-        """Return a folder that nobody writes to."""
+        """Return a folder that is never written to."""
         del id, candidate
         return _FOLDER
 
@@ -336,7 +336,7 @@ class InMemory:
         self._wasted += seconds
 
     def confirmed(self, outcome: TrialResult, key: Json) -> dict[str, Measurement] | None:
-        """Return None: no data is kept aside."""
+        """Return None: no data is held out."""
         del outcome, key
         return None
 
@@ -365,5 +365,5 @@ class Silent:
 
 @contextmanager
 def undisturbed() -> Iterator[Any]:
-    """Watch a processor that nobody else uses."""
+    """Watch a processor that no other process uses."""
     yield SimpleNamespace(seen=Interference())
