@@ -19,10 +19,11 @@ from functools import cached_property
 
 from paretune.core.candidate import Candidate
 from paretune.core.errors import UsageError
-from paretune.core.measurement import Rung
+from paretune.core.measurement import MetricSpec, Rung
 from paretune.core.result import TrialResult, uncached_seconds
 from paretune.core.target import builds_apart
 from paretune.search.confirm.own_measurements import OwnMeasurements
+from paretune.search.constraints import Limit
 from paretune.search.forecast import built_seconds
 from paretune.search.jobs import Resumes, resumed_share, same_run
 from paretune.search.progress import RunningProgress, ShowsProgress
@@ -326,6 +327,21 @@ class _View:
     free_slots: int
     trials: Mapping[int, Trial]
     paused: Sequence[int]
+
+    @property
+    def limits(self) -> Sequence[Limit]:
+        """The constraints in force, as far as their numbers are known."""
+        return self.search.summary().limits
+
+    @property
+    def metrics(self) -> Sequence[MetricSpec]:
+        """What the evaluators measure."""
+        return [spec for slot in self.search.evaluators for spec in slot.metrics]
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds that are left to search in; None: no limit."""
+        return self.search.left()
 
     def cost(self, candidate: Candidate) -> tuple[PrefixCost, ...]:
         """Return the cost of each prefix of a candidate's recipe, shortest first."""

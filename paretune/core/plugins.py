@@ -53,6 +53,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "exhaustive": "paretune.search.strategies.exhaustive:Exhaustive",
         "random": "paretune.search.strategies.sampled:RandomSearch",
         "nsga2": "paretune.search.strategies.sampled:Nsga2Search",
+        "chains": "paretune.search.strategies.chains:ChainSearch",
         "tpe": "paretune.search.strategies.sampled:TpeSearch",
     },
 }

@@ -97,17 +97,6 @@ def estimates(pass_: Pass, params: Any) -> None:
                 assert figure is None or figure >= 0, f"{estimate} has a negative figure"
 
 
-def resumes(pass_: Pass, params: Any) -> None:
-    """Require of a pass whose runs can be continued that it names the whole run and a share."""
-    resumable = getattr(pass_, "resumable", None)
-    if resumable is None:
-        return
-    whole, share = resumable(params)
-    assert isinstance(whole, pass_.Params), f"the whole run has parameters, not {whole!r}"
-    assert 0 < share <= 1, f"these parameters are {share} of the whole run"
-    assert resumable(whole) == (whole, 1.0), "the whole run has a stop"
-
-
 def imports_late(pass_: Pass, params: Any) -> None:
     """Require that checking and estimating imports no library that takes seconds."""
     imports_nothing_heavy(f"""
@@ -120,14 +109,7 @@ estimates(pass_, params)
 """)
 
 
-PASS_LAWS = (
-    has_declarations,
-    parameters_are_values,
-    predicts,
-    estimates,
-    resumes,
-    imports_late,
-)
+PASS_LAWS = (has_declarations, parameters_are_values, predicts, estimates, imports_late)
 """What is required of every pass, of which each takes the pass and its parameters."""
 
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from paretune.core.candidate import Candidate, RuntimeSettings, Step
-from paretune.core.measurement import Measurement, Rung
+from paretune.core.measurement import Measurement, MetricSpec, Rung
 from paretune.core.result import OutcomeKind, TrialResult
 from paretune.registry import find
-from paretune.search.constraints import Objective
+from paretune.search.constraints import Limit, Objective
 from paretune.search.space import AnyOf, Chain, PassSlot, Space
 from paretune.search.strategies.base import (
     Built,
@@ -111,6 +111,8 @@ class SimulatedSearch:
         started: Candidates, in the order in which they were started.
         done: Candidates that ended, with their results.
         free_slots: How many more builds can begin.
+        limits: The constraints in force.
+        left_s: Seconds that are left.
     """
 
     strategy: Strategy
@@ -122,6 +124,16 @@ class SimulatedSearch:
     started: list[Candidate] = field(default_factory=list)
     done: list[tuple[Candidate, TrialResult]] = field(default_factory=list)
     free_slots: int = 1
+    limits: tuple[Limit, ...] = ()
+    left_s: float | None = None
+
+    @property
+    def metrics(self) -> tuple[MetricSpec, ...]:
+        """What is measured: an accuracy, and a size that depends on the device."""
+        return (
+            MetricSpec("accuracy", "fraction", "maximize", device=False),
+            MetricSpec("size_mb", "MB", "minimize", device=True),
+        )
 
     @property
     def paused(self) -> list[int]:

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias, runtime_checkable
 
 from paretune.core.candidate import Candidate
-from paretune.core.measurement import Rung
+from paretune.core.measurement import MetricSpec, Rung
 from paretune.core.result import TrialResult
-from paretune.search.constraints import Objective
+from paretune.search.constraints import Limit, Objective
 from paretune.search.space import Space
 from paretune.search.trial_state import Trial
 
@@ -130,6 +130,18 @@ class View(Protocol):
     @property
     def paused(self) -> Sequence[int]:
         """Numbers of the trials that can be promoted, ascending."""
+
+    @property
+    def limits(self) -> Sequence[Limit]:
+        """The constraints in force, as far as their numbers are known."""
+
+    @property
+    def metrics(self) -> Sequence[MetricSpec]:
+        """What the evaluators measure."""
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds that are left to search in; None: no limit."""
 
     def cost(self, candidate: Candidate) -> tuple[PrefixCost, ...]:
         """Return the cost of each prefix of a candidate's recipe, shortest first."""

@@ -6,10 +6,8 @@ import json
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,7 +21,6 @@ from paretune.runtimes import matrix_products
 from paretune.store.artifacts import Store
 from paretune.store.checkpoints import kept
 from paretune.targets.launchers.local import LocalTarget
-from paretune.targets.launchers.python import PythonTarget
 from paretune.targets.worker import building, endings
 
 # peft 0.21 asks for a property that transformers 5.23 renamed.
@@ -114,32 +111,6 @@ def test_the_next_process_continues_to_the_same_bytes(
     assert kept(Store(tmp_path)) == []
     again = building.build(task, steps.append)
     assert (again.steps[0].cached, again.steps[0].resumed) == (True, place / STEPS)
-
-
-@pytest.mark.slow
-def test_on_another_interpreter_the_state_is_kept_in_its_store(
-    tmp_path: Path, task_in: Callable[[Path], Build]
-) -> None:
-    begun = threading.Event()
-
-    def hear(progress: Progress) -> None:
-        if progress.note.startswith("loss"):
-            begun.set()
-
-    def task(**more: int) -> Build:
-        made = task_in(tmp_path / "far")
-        step = made.recipe[0]
-        return replace(made, recipe=(Step(step.name, {**step.params, "max_steps": 5000, **more}),))
-
-    with PythonTarget(preload=False) as target:
-        future = target.submit(Job(task(), on_progress=hear))
-        assert begun.wait(300)
-        target.cancel(future)
-        assert future.result(300).status is JobStatus.CANCELLED
-        (run,) = kept(Store(tmp_path / "far"))
-        (place,) = run.places
-        built = target.submit(Job(task(stop_at=place))).result(300)
-    assert built.value.steps[0].resumed == 1.0
 
 
 def wait_and_save(ready: str, saved: str) -> str:

@@ -1,0 +1,245 @@
+"""Bayesian optimization of chains of passes: expected gain in hypervolume per second still to pay.
+
+Per metric a Gaussian process forecasts what a candidate will yield
+(`paretune.search.surrogate.gaussian`). The next candidate is the one whose expected gain in
+feasible hypervolume is largest for the time that is still to pay: passes whose output is in the
+store cost nothing, so that the cheap suffixes of a trained prefix come before the next training
+where both promise about the same. Charging only the cost left after the stored prefix follows EEIPU
+("Cost-aware Bayesian optimization of multi-stage pipelines", arXiv 2411.03731); the gain is divided
+by the root of the cost, because the cost itself keeps a search at cheap candidates of little gain
+(Lee et al., "Cost-aware Bayesian Optimization", arXiv 2003.10870).
+
+Limits enter by the share of draws that meet them. Candidates that fail teach how likely success is;
+early stops teach by what was measured of them. Before there are four whole results, the cheapest
+candidate is taken that is unlike those that were tried.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from paretune.core.candidate import Candidate
+from paretune.core.measurement import Measurement
+from paretune.core.result import OutcomeKind, TrialResult
+from paretune.search.constraints import Objective
+from paretune.search.pareto import pareto_front
+from paretune.search.space import Space
+from paretune.search.strategies.base import Ended, Event, Promote, Request, Start, View
+from paretune.search.summary import values
+
+if TYPE_CHECKING:
+    from paretune.search.surrogate.acquisition import Acquisition
+    from paretune.search.surrogate.layout import Matrix
+
+_LEARNED = 4
+"""Whole results before the models decide."""
+_ROUNDS, _REFINED = 2, 8
+"""How often, and around how many of the best, better candidates are looked for."""
+_NEAR_FRONT, _NEAR_LATEST = 16, 4
+_COST_EXPONENT = 0.5
+_UNLIKE = 0.3
+"""Logarithm of how much more a candidate may cost for each choice that is new."""
+_LEAST_CHANCE, _LEAST_GAIN = 0.02, 1e-12
+_UNKNOWN = 0.02
+"""Relative standard deviation of a measurement without an interval that is not exact."""
+_SUCCESS = "success"
+_WORKED = (OutcomeKind.OK, OutcomeKind.INFEASIBLE, OutcomeKind.PRUNED, OutcomeKind.DUPLICATE)
+_WIDTH_IN_DEVIATIONS = 2 * 1.96
+
+
+class ChainSearch:
+    """The strategy ``chains``.
+
+    Args:
+        space: What may be proposed.
+        objectives: What is better.
+        seed: Makes the proposals repeatable.
+        first: Candidates to propose before all others, inside the space or not.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        objectives: Sequence[Objective],
+        seed: int,
+        first: Sequence[Candidate] = (),
+    ) -> None:
+        from paretune.search.surrogate.costs import Costs
+        from paretune.search.surrogate.encoding import Encoding
+        from paretune.search.surrogate.pool import Pool
+
+        self._objectives = tuple(objectives)
+        self._seed = seed
+        self._first = list(first)
+        self._seen: set[str] = set()
+        self._results: list[TrialResult] = []
+        self._learned = 0
+        self._encoding = Encoding(space)
+        self._pool = Pool(space, self._encoding, seed)
+        self._costs = Costs()
+        self._forecaster: Any = None
+        self._device: dict[str, bool] = {}
+        self._logs: dict[str, bool] = {}
+        self._accuracies: set[tuple[object, ...]] = set()
+
+    def tell(self, event: Event) -> None:
+        """Take an event into account."""
+        if isinstance(event, Ended):
+            self._seen.add(event.result.candidate.digest)
+            self._results.append(event.result)
+        else:
+            self._seen.add(event.trial.candidate.digest)
+
+    def ask(self, view: View) -> Request | None:
+        """Return the next trial; None once the space is exhausted."""
+        for id in view.paused:
+            return Promote(id)
+        while self._first:
+            candidate = self._first.pop(0)
+            if candidate.digest not in self._seen:
+                return self._start(candidate)
+        found = self._best(view)
+        return None if found is None else self._start(found)
+
+    def _start(self, candidate: Candidate) -> Start:
+        self._seen.add(candidate.digest)
+        return Start(candidate)
+
+    def _best(self, view: View) -> Candidate | None:
+        """Return the unseen candidate that is worth its time most."""
+        ask = len(self._results)
+        pool = self._pool.candidates(ask, self._good(view), self._seen)
+        if not pool:
+            return None
+        self._learn(view)
+        if len(self._whole()) < _LEARNED:
+            return self._cheapest(pool, view)
+        acquisition = self._acquisition(view)
+        scored = list(zip(self._scores(pool, acquisition, view), pool, strict=True))
+        draw = random.Random(f"{self._seed}/refine/{ask}/{len(self._seen)}")
+        for _ in range(0 if self._pool.whole else _ROUNDS):
+            scored.sort(key=lambda pair: -pair[0])
+            best = [candidate for _, candidate in scored[:_REFINED]]
+            seen = self._seen.union(candidate.digest for _, candidate in scored)
+            more = self._pool.unseen_around(best, draw, seen)
+            if more:
+                scored += zip(self._scores(more, acquisition, view), more, strict=True)
+        return max(scored, key=lambda pair: pair[0])[1]
+
+    def _scores(
+        self, pool: Sequence[Candidate], acquisition: Acquisition, view: View
+    ) -> list[float]:
+        """Return the expected gain per root of the cost."""
+        found = self._forecaster.forecast(self._encoding.rows(pool))
+        gain = acquisition.gains(found)
+        chance = found[_SUCCESS][0].clip(_LEAST_CHANCE, 1.0)
+        costs = self._costs.seconds(pool, found, view)
+        scores: list[float] = ((gain * chance + _LEAST_GAIN) / costs**_COST_EXPONENT).tolist()
+        return scores
+
+    def _cheapest(self, pool: Sequence[Candidate], view: View) -> Candidate:
+        """Return the cheapest candidate; one that is unlike what was tried may cost more."""
+        rows = self._encoding.rows(pool)
+        found = {} if self._forecaster is None else self._forecaster.forecast(rows)
+        costs = self._costs.seconds(pool, found, view)
+        tried = [row for r in self._results if (row := self._encoding.row(r.candidate)) is not None]
+        best, least = pool[0], math.inf
+        for candidate, row, cost in zip(pool, rows, costs, strict=True):
+            new = min((int((row != other).sum()) for other in tried), default=0)
+            value = math.log(cost) - _UNLIKE * new
+            if value < least:
+                best, least = candidate, value
+        return best
+
+    def _acquisition(self, view: View) -> Acquisition:
+        from paretune.search.surrogate.acquisition import Acquisition
+
+        tried = self._whole()
+        found = self._forecaster.forecast(self._encoding.rows([r.candidate for r in tried]))
+        feasible = [self._feasible(r, view) for r in tried]
+        seed = (self._seed, len(self._results))
+        return Acquisition(self._objectives, view.limits, self._logs, found, feasible, seed)
+
+    def _whole(self) -> list[TrialResult]:
+        """Return the results in the space that have every objective."""
+        return [
+            r
+            for r in self._results
+            if r.kind is OutcomeKind.OK
+            and all(o.metric in values(r) for o in self._objectives)
+            and self._encoding.row(r.candidate) is not None
+        ]
+
+    def _good(self, view: View) -> list[Candidate]:
+        """Return the candidates of the front, and the latest."""
+        whole = self._whole()
+        among = {r.id: r for r in whole if self._feasible(r, view)} or {r.id: r for r in whole}
+        front = pareto_front({id: values(r) for id, r in among.items()}, self._objectives)
+        chosen = [*(among[id] for id in front[:_NEAR_FRONT]), *whole[-_NEAR_LATEST:]]
+        return list({r.candidate.digest: r.candidate for r in chosen}.values())
+
+    @staticmethod
+    def _feasible(result: TrialResult, view: View) -> bool:
+        return all(limit.holds(result.value(limit.metric)) for limit in view.limits)
+
+    def _learn(self, view: View) -> None:
+        """Report to the models what came since the last ask."""
+        if self._forecaster is None:
+            self._forecaster = self._made(view)
+        for result in self._results[self._learned :]:
+            row = self._encoding.row(result.candidate)
+            if row is None:
+                continue
+            for name, value, variance in self._costs.learn(result, view):
+                self._forecaster.observe(name, row, value, variance)
+            if not result.transient:
+                self._forecaster.observe(_SUCCESS, row, float(result.kind in _WORKED), 0.0)
+            for name in self._device:
+                measured = (result.measurements or {}).get(name)
+                if measured is not None and self._is_new(name, result):
+                    self._observe(row, measured)
+        self._learned = len(self._results)
+
+    def _made(self, view: View) -> Any:
+        from paretune.search.surrogate.layout import Subject
+        from paretune.search.surrogate.process import ForecasterProcess
+
+        better = {x.metric: 1 if x.op.startswith(">") else -1 for x in view.limits}
+        better |= {o.metric: 1 if o.direction == "maximize" else -1 for o in self._objectives}
+        device = {spec.name: spec.device for spec in view.metrics}
+        self._device = {name: device.get(name, True) for name in better}
+        recipe = self._encoding.recipe_columns
+        subjects = {
+            name: Subject(None if self._device[name] else recipe, sign)
+            for name, sign in better.items()
+        }
+        return ForecasterProcess(self._encoding.layout, subjects)
+
+    def _is_new(self, name: str, result: TrialResult) -> bool:
+        """Return whether a value is not one that was reported with other runtime settings."""
+        if self._device[name]:
+            return True
+        key = (name, *result.candidate.recipe)
+        if key in self._accuracies:
+            return False
+        self._accuracies.add(key)
+        return True
+
+    def _observe(self, row: Matrix, measured: Measurement) -> None:
+        value = measured.value
+        if value is None or not math.isfinite(value) or measured.details.taken_from is not None:
+            return  # a value that was taken over is no second observation
+        if measured.low is not None and measured.high is not None:
+            deviation = (measured.high - measured.low) / _WIDTH_IN_DEVIATIONS
+        else:
+            deviation = 0.0 if measured.protocol.startswith("exact") else _UNKNOWN * abs(value)
+        name = measured.metric
+        # Shares are forecast as they are; times and sizes differ by factors.
+        if self._logs.setdefault(name, measured.unit != "fraction" and value > 0):
+            if value <= 0:
+                return
+            deviation, value = deviation / value, math.log(value)
+        self._forecaster.observe(name, row, value, deviation**2)

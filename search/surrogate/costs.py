@@ -1,0 +1,137 @@
+"""What a candidate still costs: the passes' estimates, corrected by a model of what was observed.
+
+What a pass took, divided by its own estimate, is a metric like any other, and so are the seconds of
+measuring: each is forecast from a candidate's choices. Charging only what is left to pay follows
+EEIPU (arXiv 2411.03731).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from paretune.core.candidate import Candidate, Step
+from paretune.core.result import OutcomeKind, TrialResult
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from paretune.search.strategies.base import PrefixCost, View
+
+MEASURING = "seconds of measuring"
+"""Name under which the seconds of measuring are forecast, as a logarithm."""
+_OVERHEAD_S = 0.5
+_MAX_LOOKED = 5000
+_MIN_ESTIMATE_S = 1.0
+_FURTHEST = 2.0
+"""How far a forecast may be from what was seen of its kind, as a logarithm."""
+_VARIANCE = 0.01
+"""Of the logarithm of a time: the same work takes a tenth more or less from one run to another."""
+
+Observation = tuple[str, float, float]
+"""Name, value and variance."""
+
+
+class Costs:
+    """Turns what trials took into observations, and forecasts into seconds still to pay."""
+
+    def __init__(self) -> None:
+        self._built: set[tuple[Step, ...]] = set()
+        self._looked: dict[str, tuple[Candidate, tuple[PrefixCost, ...]]] = {}
+        self._seen: dict[str, list[float]] = {}
+
+    def learn(self, result: TrialResult, view: View) -> list[Observation]:
+        """Return what a trial tells of the seconds of its passes and of measuring."""
+        recipe = result.candidate.recipe
+        costs = self._cost(result.candidate, view)
+        found = []
+        built = 0
+        for place, step in enumerate(result.seconds[: len(recipe)]):
+            if step.step != recipe[place].name:
+                break
+            built = place + 1
+            self._built.add(recipe[:built])
+            if not step.cached and step.s > 0:
+                estimate = costs[place].estimated_s if place < len(costs) else None
+                found.append((_name(step.step, estimate), step.s / _unit(estimate)))
+        rest = sum(step.s for step in result.seconds[built:] if not step.cached)
+        if result.kind is OutcomeKind.OK and rest > 0:
+            found.append((MEASURING, rest))
+        self._forget_like(result.candidate)
+        for name, ratio in found:
+            self._seen.setdefault(name, []).append(math.log(ratio))
+        return [(name, math.log(ratio), _VARIANCE) for name, ratio in found]
+
+    def seconds(
+        self,
+        pool: Sequence[Candidate],
+        forecasts: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]],
+        view: View,
+    ) -> NDArray[np.float64]:
+        """Return the seconds that are still to pay for each candidate.
+
+        Args:
+            pool: The candidates.
+            forecasts: Of what `learn` returned, by name, for each of them.
+            view: Tells what is built, and the passes' estimates.
+        """
+        ratios = {
+            name: np.exp(np.clip(forecasts[name][0], min(seen) - _FURTHEST, max(seen) + _FURTHEST))
+            for name, seen in self._seen.items()
+        }
+        passes = [value for name, seen in self._seen.items() if name != MEASURING for value in seen]
+        usual = math.exp(float(np.median(passes))) if passes else 1.0
+        total = np.full(len(pool), _OVERHEAD_S) + ratios.get(MEASURING, 0.0)
+        for n, candidate in enumerate(pool):
+            for place, cost in enumerate(self._cost(candidate, view)):
+                if cost.built or candidate.recipe[: place + 1] in self._built:
+                    continue
+                ratio = ratios.get(_name(cost.step, cost.estimated_s))
+                if cost.observed_s is not None:
+                    whole = cost.observed_s
+                elif ratio is not None:
+                    whole = ratio[n] * _unit(cost.estimated_s)
+                else:
+                    whole = usual * (cost.estimated_s or 0.0)
+                total[n] += whole * (1.0 - (cost.resumes or 0.0))
+        return total
+
+    def _cost(self, candidate: Candidate, view: View) -> tuple[PrefixCost, ...]:
+        found = self._looked.get(candidate.digest)
+        if found is None:
+            found = self._looked[candidate.digest] = (candidate, view.cost(candidate))
+        return found[1]
+
+    def _forget_like(self, candidate: Candidate) -> None:
+        """Forget the costs of candidates that a training may have made cheaper.
+
+        A training that goes on from where another one stopped differs from it in one parameter.
+        """
+        if not candidate.recipe:
+            return
+        first = candidate.recipe[0]
+        if len(self._looked) > _MAX_LOOKED:
+            self._looked.clear()
+        for digest, (other, _) in list(self._looked.items()):
+            if other.recipe and _differ_in_one(first, other.recipe[0]):
+                del self._looked[digest]
+
+
+def _differ_in_one(a: Step, b: Step) -> bool:
+    if a.name != b.name:
+        return False
+    names = a.params.keys() | b.params.keys()
+    return len([name for name in names if a.params.get(name) != b.params.get(name)]) <= 1
+
+
+def _unit(estimate: float | None) -> float:
+    """Return what a pass's seconds are divided by: its estimate, if that is long enough to tell."""
+    return estimate if estimate is not None and estimate >= _MIN_ESTIMATE_S else 1.0
+
+
+def _name(step: str, estimate: float | None) -> str:
+    of = " by its estimate" if _unit(estimate) != 1.0 else ""
+    return f"seconds of {step}{of}"

@@ -1,0 +1,69 @@
+"""Rows of codes and the candidates that are compared."""
+
+import random
+
+import numpy as np
+import pytest
+
+from paretune.search.space import AnyOf, PassSlot, Space
+from paretune.search.strategies.proposing import choices_of
+from paretune.search.surrogate.encoding import Encoding
+from paretune.search.surrogate.layout import ABSENT
+from paretune.search.surrogate.pool import WHOLE, Pool
+from paretune.testing.strategies import LARGE
+
+SPACE = Space(
+    (
+        PassSlot("lora", {"r": (4, 8, 16), "epochs": (1,)}),
+        AnyOf((PassSlot("a", {"bits": (4, 8)}), PassSlot("b", {"size": (32, 64, 128)}))),
+    ),
+    threads=(1, 2),
+)
+
+
+def test_ordered_choices_are_numbers_and_absent_ones_are_marked() -> None:
+    encoding = Encoding(SPACE)
+    assert encoding.layout.stages == (0, 1, 1, 1, 2)
+    assert encoding.layout.ordered == (True, False, True, True, True)
+    assert encoding.recipe_columns == [0, 1, 2, 3]
+    rows = encoding.rows(list(SPACE))
+    assert len({tuple(row) for row in rows}) == SPACE.size
+    assert sorted(set(rows[:, 0])) == pytest.approx([0.0, 0.5, 1.0])
+    assert ((rows[:, 2] == ABSENT) != (rows[:, 3] == ABSENT)).all()
+
+
+def test_a_candidate_outside_of_the_space_has_no_row() -> None:
+    other = LARGE.at(3)
+    assert Encoding(SPACE).row(other) is None
+
+
+def test_a_small_space_is_compared_whole_but_for_what_was_seen() -> None:
+    pool = Pool(SPACE, Encoding(SPACE), seed=0)
+    first = SPACE.at(0)
+    assert pool.whole
+    assert set(pool.candidates(0, [], set())) == set(SPACE)
+    assert set(pool.candidates(1, [], {first.digest})) == set(SPACE) - {first}
+
+
+def test_of_a_large_space_a_sample_and_what_is_like_good_candidates_is_compared() -> None:
+    encoding = Encoding(LARGE)
+    assert LARGE.size > WHOLE
+    good = LARGE.at(123_456)
+    found = Pool(LARGE, encoding, seed=0).candidates(7, [good], set())
+    again = Pool(LARGE, Encoding(LARGE), seed=0).candidates(7, [good], set())
+    assert found == again
+    assert len(found) == len({c.digest for c in found}) > 300
+    near = [c for c in found if int((encoding.row(c) != encoding.row(good)).sum()) <= 3]
+    assert near, "none is like the good one"
+    # What was noted when it was drawn is what the space says.
+    plain = Encoding(LARGE)
+    assert np.array_equal(encoding.rows(found), plain.rows(found))
+
+
+def test_half_of_the_neighbours_keep_the_first_choices() -> None:
+    pool = Pool(SPACE, Encoding(SPACE), seed=0)
+    good = SPACE.at(SPACE.size - 1)
+    taken = choices_of(SPACE, good)
+    assert taken is not None
+    children = pool.around([good], random.Random(0))
+    assert sum(child.recipe[0] == good.recipe[0] for child in children) >= len(children) // 3

@@ -1,0 +1,123 @@
+"""The strategy `chains`: what it starts next, by what was seen and what is still to pay."""
+
+from dataclasses import dataclass, field
+
+from paretune.core.candidate import Candidate
+from paretune.core.measurement import Measurement
+from paretune.core.result import OutcomeKind, StepTime, TrialResult
+from paretune.search.constraints import Limit, Objective
+from paretune.search.space import PassSlot, Space
+from paretune.search.strategies.base import Ended, PrefixCost, Start
+from paretune.search.strategies.chains import ChainSearch
+from paretune.testing.strategies import SimulatedSearch
+
+SPACE = Space(
+    (
+        PassSlot("lora", {"r": (2, 4, 8, 16, 32), "rate": (1e-4, 3e-4, 1e-3)}),
+        PassSlot("genai", {"precision": ("fp32", "int8", "int4")}),
+    ),
+)
+OBJECTIVES = (Objective("accuracy", "maximize"), Objective("size_mb", "minimize"))
+TRAINING_S, BUILD_S, MEASURING_S = 600.0, 10.0, 5.0
+
+
+@dataclass
+class Priced(SimulatedSearch):
+    """A search in which trainings take ten minutes, and a store keeps what was built.
+
+    Attributes:
+        store: Prefixes that were built.
+        spent: Seconds so far.
+        fails: A precision whose builds fail.
+    """
+
+    store: set[tuple[object, ...]] = field(default_factory=set)
+    spent: float = 0.0
+    fails: str = ""
+
+    def cost(self, candidate: Candidate) -> tuple[PrefixCost, ...]:
+        recipe = candidate.recipe
+        return tuple(
+            PrefixCost(step.name, recipe[: n + 1] in self.store, seconds)
+            for n, (step, seconds) in enumerate(zip(recipe, (TRAINING_S, BUILD_S), strict=True))
+        )
+
+    def step(self) -> bool:
+        request = self.strategy.ask(self)
+        if request is None:
+            return False
+        assert isinstance(request, Start)
+        candidate = request.candidate
+        steps = []
+        for cost, place in zip(self.cost(candidate), (1, 2), strict=True):
+            steps.append(StepTime(cost.step, cost.estimated_s or 0.0, cost.built))
+            self.store.add(candidate.recipe[:place])
+        steps.append(StepTime("text:full", MEASURING_S, cached=False))
+        self.spent += sum(step.s for step in steps if not step.cached)
+        self.started.append(candidate)
+        result = self._result(candidate, tuple(steps))
+        self.done.append((candidate, result))
+        self.strategy.tell(Ended(result, ()))
+        return True
+
+    def _result(self, candidate: Candidate, steps: tuple[StepTime, ...]) -> TrialResult:
+        precision = candidate.recipe[1].params["precision"]
+        if precision == self.fails:
+            return TrialResult(
+                len(self.started), candidate, OutcomeKind.FAILED, reason="no kernel", seconds=steps
+            )
+        accuracy, size = truth(candidate)
+        return TrialResult(
+            len(self.started),
+            candidate,
+            OutcomeKind.OK,
+            measurements={
+                "accuracy": Measurement("accuracy", accuracy, "fraction", accuracy, accuracy),
+                "size_mb": Measurement("size_mb", size, "MB", protocol="exact-1"),
+            },
+            seconds=steps,
+        )
+
+
+def truth(candidate: Candidate) -> tuple[float, float]:
+    """Return accuracy and size: the training and the build add up, and r = 8 is best."""
+    lora, genai = (step.params for step in candidate.recipe)
+    trained = (
+        0.9 - 0.02 * abs((2, 4, 8, 16, 32).index(lora["r"]) - 2) - 10 * abs(lora["rate"] - 3e-4)
+    )
+    lost, size = {"fp32": (0.0, 500.0), "int8": (0.005, 130.0), "int4": (0.05, 80.0)}[
+        genai["precision"]
+    ]
+    return trained - lost, size
+
+
+def search(asks: int, **given: object) -> Priced:
+    strategy = ChainSearch(SPACE, OBJECTIVES, seed=0)
+    return Priced(strategy, SPACE, **given).run(asks)  # type: ignore[arg-type, return-value]
+
+
+def test_what_a_training_allows_cheaply_comes_before_the_next_training() -> None:
+    started = search(3).started
+    assert len({candidate.recipe[0] for candidate in started}) == 1
+
+
+def test_it_finds_the_front_with_half_of_the_trainings() -> None:
+    found = search(24)
+    tried = set(found.started)
+    front = [c for c in SPACE if c.recipe[0].params == {"r": 8, "rate": 3e-4}]
+    assert set(front) <= tried, "a candidate of the front was not tried"
+    assert len({candidate.recipe[0] for candidate in tried}) <= 11
+
+
+def test_a_limit_directs_it() -> None:
+    limit = Limit("size_mb", "<=", 100.0, "size_mb <= 100")
+    found = search(20, limits=(limit,))
+    best = [c for c in found.started if c.recipe[1].params["precision"] == "int4"]
+    assert max(best, key=lambda c: truth(c)[0]).recipe[0].params == {"r": 8, "rate": 3e-4}
+    assert len(best) > len(search(20).started) / 3
+
+
+def test_it_learns_what_fails() -> None:
+    found = search(20, fails="int4")
+    failing = sum(c.recipe[1].params["precision"] == "int4" for c in found.started[8:])
+    assert failing <= 3
