@@ -19,11 +19,14 @@ from typing import Any, Protocol
 from paretune.core import interrupts
 from paretune.core.errors import StateError
 from paretune.core.exits import explain_exit, is_from_outside, oom_kills
-from paretune.core.job import Job, JobResult, JobStatus
+from paretune.core.job import Build, Job, JobResult, JobStatus, Smoke
 from paretune.core.jsontools import Json
 from paretune.core.progress import Progress
 from paretune.targets.launchers.fork_server import worker_command
 from paretune.targets.process_tree import Child, ProcessTree
+
+UNTIMED_TASKS = (Build, Smoke)
+"""The tasks in which nothing is timed."""
 
 _FIRST_LOOK_S = 0.2
 _LOOK_EVERY_S = 1.0
@@ -37,7 +40,9 @@ _MB = 1e6
 class Launcher(Protocol):
     """Starts a worker on three given descriptors (`ForkServer`, `Spawner`)."""
 
-    def start(self, request: int, reply: int, log: int, *, fresh: bool = False) -> Child:
+    def start(
+        self, request: int, reply: int, log: int, *, fresh: bool = False, timed: bool = True
+    ) -> Child:
         """Start one."""
 
     def last_words(self) -> str:
@@ -88,7 +93,9 @@ class Spawner:
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = dict(environment)
 
-    def start(self, request: int, reply: int, log: int, *, fresh: bool = False) -> SpawnedChild:
+    def start(
+        self, request: int, reply: int, log: int, *, fresh: bool = False, timed: bool = True
+    ) -> SpawnedChild:
         """Start a worker; it is a fresh one always."""
         interrupts.at_stake()
         return SpawnedChild(
@@ -188,7 +195,11 @@ class JobRun:
             reader.start()
             try:
                 child = self._launcher.start(
-                    request.fileno(), theirs, log.descriptor, fresh=self._fresh
+                    request.fileno(),
+                    theirs,
+                    log.descriptor,
+                    fresh=self._fresh,
+                    timed=not isinstance(self._job.task, UNTIMED_TASKS),
                 )
             finally:
                 os.close(theirs)

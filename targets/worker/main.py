@@ -23,6 +23,8 @@ from contextlib import nullcontext
 from dataclasses import asdict, replace
 from typing import BinaryIO, NoReturn
 
+from pydantic import create_model
+
 from paretune.core.errors import (
     InputTouchedError,
     InvalidArtifactError,
@@ -32,6 +34,7 @@ from paretune.core.errors import (
 from paretune.core.job import Build, Call, JobStatus, Measure, Smoke, Task, task_from_json
 from paretune.core.jsontools import Json
 from paretune.core.packages import explained_import
+from paretune.core.params import Params, parameter
 from paretune.core.plugins import attribute, forget_installed
 from paretune.core.progress import Progress
 from paretune.models.inputs import check, renewed
@@ -87,6 +90,18 @@ def main(*, forked: bool = False) -> NoReturn:
     sys.stderr.flush()
     # Not sys.exit: what libraries do at exit can hang or crash, and the answer is given.
     os._exit(0)
+
+
+def rehearse() -> None:
+    """Go the way of a job that does nothing, before there is one.
+
+    Of what a process writes to, it has no memory of its own until then; so a process that waits for
+    its job does this while it waits.
+    """
+    MemoryHeld(forked=True).read()
+    create_model("Nothing", __base__=Params, nothing=(str, parameter("", "Nothing.")))
+    task = task_from_json(json.loads(json.dumps(Call("builtins:bool").to_json())))
+    json.dumps(task.value_to_json(attribute(TASKS[type(task)])(task, lambda _: None, None)))
 
 
 def _run(reply: BinaryIO) -> tuple[dict[str, Json], str]:
