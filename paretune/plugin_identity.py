@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -15,7 +16,7 @@ from paretune.core.code_files import Code, code_of
 from paretune.core.distributions import brought_by, normal
 from paretune.core.jsontools import Json, canonical
 from paretune.core.stamps import Stamped, take
-from paretune.registry import entries, find_evaluator, find_pass, is_ours
+from paretune.registry import entries, find_evaluator, find_pass, is_ours, table
 from paretune.runtimes.serving import runtime_named
 
 if TYPE_CHECKING:
@@ -41,6 +42,19 @@ def pass_key(pass_: Pass, params: Mapping[str, Json], root: Path) -> dict[str, J
     if files:
         found["files"] = {file.name: file.sha256 for file in files}
     return found
+
+
+def read_plugins() -> None:
+    """Read what identifies the passes from elsewhere, none of which is run or imported for it.
+
+    A process that is forked for every build does this once: the copies know it then.
+    """
+    for name, place in table("passes").items():
+        module = place.partition(":")[0]
+        if not is_ours("passes", name):
+            with suppress(Exception):  # as a job that needs it says
+                code_of(module)
+                _distribution("passes", name, module)
 
 
 def data_read_by(step: Step) -> tuple[str, ...]:

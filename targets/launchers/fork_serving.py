@@ -30,6 +30,7 @@ import psutil
 from paretune import registry
 from paretune.core import distributions
 from paretune.core.job import TASKS, json_adapter
+from paretune.plugin_identity import read_plugins
 from paretune.targets.launchers.fork_server import (
     FRESH,
     READY,
@@ -60,6 +61,7 @@ def serve(control: int, modules: Sequence[str]) -> None:
     for group in registry.BUILTIN:
         registry.table(group)
     distributions.read_all()
+    read_plugins()
     gc.collect()
     gc.freeze()  # the collector would touch, and so copy, the shared pages in each child
     use_huge_pages()
