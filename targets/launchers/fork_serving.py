@@ -167,7 +167,7 @@ class _Server:
         return True
 
     def _begin(self, message: bytes, streams: Sequence[int], status: int) -> None:
-        spare = self._living_spare() or self._fork(status)
+        spare = self._living_spare() or self._fork(status, *streams)
         self._live[spare.pid] = status
         if message == UNTIMED:
             self._untimed.add(spare.pid)
@@ -260,7 +260,8 @@ class _Server:
             _offer_to_oom_killer()
             from paretune.targets.worker.main import main, rehearse
 
-            rehearse()
+            with contextlib.suppress(Exception):  # what is wrong is its job's to tell
+                rehearse()
             os.close(prepared)
             message, streams, _, _ = socket.recv_fds(channel, 16, 3)
             if not message:

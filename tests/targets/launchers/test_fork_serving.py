@@ -47,6 +47,7 @@ def with_spares(target: LocalTarget) -> set[int]:
 
 @pytest.mark.usefixtures("untimed")
 def test_each_spare_becomes_one_job_and_ends_with_it(target: LocalTarget) -> None:
+    forked_for_it = run(target, "facts").value
     spares = with_spares(target)
     assert len(spares) == SPARES
     seen = [run(target, "facts").value for _ in range(2)]
@@ -54,6 +55,7 @@ def test_each_spare_becomes_one_job_and_ends_with_it(target: LocalTarget) -> Non
     assert len(pids) == 2
     assert pids <= spares
     assert all(facts["session"] == facts["pid"] for facts in seen)
+    assert all(facts["descriptors"] == forked_for_it["descriptors"] for facts in seen)
     assert not pids & children(target)
 
 
