@@ -3,8 +3,8 @@
 Some children are forked before there is a job for them, the spares: a fork, and what a process
 touches first after it, take longer than a short job does. A spare is the server's copy as any other
 child is, waits for one job, and ends with it. Spares are made while a job runs in which nothing is
-timed; where something may be timed nothing else runs, so one that is not ready yet is waited for
-before such a job starts.
+timed, one after the other, as the job has most of the processor to itself then. Where something may
+be timed nothing else runs, so one that is not ready yet is waited for before such a job starts.
 """
 
 from __future__ import annotations
@@ -79,14 +79,14 @@ class _Spare:
 
     def __init__(self, pid: int, channel: socket.socket, preparing: int) -> None:
         self.pid = pid
+        self.preparing = preparing
         self._channel = channel
-        self._preparing = preparing
 
-    def wait(self) -> None:
-        """Wait until it does nothing any more."""
+    def ready(self, within_s: float = 0.0) -> bool:
+        """Return whether it does nothing any more, at the latest after so many seconds."""
         poll = select.poll()
-        poll.register(self._preparing, select.POLLIN)
-        poll.poll(1e3 * _READY_WITHIN_S)
+        poll.register(self.preparing, select.POLLIN)
+        return bool(poll.poll(1e3 * within_s))
 
     def give(self, message: bytes, streams: Sequence[int]) -> None:
         """Give it a job; one that is being killed ends without it."""
@@ -97,7 +97,7 @@ class _Spare:
     def close(self) -> None:
         """Let go of it: without a job it ends."""
         self._channel.close()
-        os.close(self._preparing)
+        os.close(self.preparing)
 
 
 class _Server:
@@ -119,13 +119,15 @@ class _Server:
             self._control.send(READY)
 
     def run(self) -> None:
-        poll = select.poll()
-        poll.register(self._control, select.POLLIN)
-        poll.register(self._woken, select.POLLIN)
         try:
             owned = True
             while owned:
-                events = poll.poll(0 if self._makes_spares() else None)
+                preparing = [spare.preparing for spare in self._spares if not spare.ready()]
+                makes = not preparing and self._makes_spares()
+                poll = select.poll()
+                for descriptor in (self._control.fileno(), self._woken.fileno(), *preparing):
+                    poll.register(descriptor, select.POLLIN)
+                events = poll.poll(0 if makes else None)
                 if not events:
                     self._spares.append(self._fork())
                 for descriptor, _ in events:
@@ -133,7 +135,7 @@ class _Server:
                         with contextlib.suppress(BlockingIOError):
                             self._woken.recv(4096)
                         self._reap()
-                    else:
+                    elif descriptor == self._control.fileno():
                         owned = self._serve_one()
         finally:
             for spare in self._spares:
@@ -160,7 +162,7 @@ class _Server:
         *streams, status = descriptors
         if message != UNTIMED:
             for spare in self._spares:
-                spare.wait()
+                spare.ready(_READY_WITHIN_S)
         self._begin(message, streams, status)
         for stream in streams:
             os.close(stream)
