@@ -40,8 +40,8 @@ from paretune.targets.launchers.fork_server import (
 )
 from paretune.targets.launchers.huge_pages import use_huge_pages
 
-SPARES = 3
-"""Children that wait for a job: after a build, a candidate is loaded and measured at two rungs."""
+SPARES = 4
+"""Children that wait: what a build made is loaded and measured at two rungs, and the next built."""
 
 _READY_WITHIN_S = 5.0
 
