@@ -22,6 +22,7 @@ from importlib.abc import MetaPathFinder
 from importlib.machinery import (
     EXTENSION_SUFFIXES,
     SOURCE_SUFFIXES,
+    FileFinder,
     ModuleSpec,
     SourceFileLoader,
 )
@@ -149,7 +150,7 @@ def _see_new_files() -> None:
     for place, finder in list(sys.path_importer_cache.items()):
         if finder is None:
             del sys.path_importer_cache[place]
-        elif not _INSTALLED.intersection(place.split(os.sep)):
+        elif isinstance(finder, FileFinder) and not _INSTALLED.intersection(place.split(os.sep)):
             finder.invalidate_caches()
 
 
