@@ -6,7 +6,8 @@ part is one module of ``benchmarks/deciding/`` with a function ``run(studies) ->
 - ``pick``: is the model that is shipped within the tolerance of the best, and how sure is that;
 - ``limits``: what is said of a model that lies a little below, or above, an accuracy's limit;
 - ``stops``: who is stopped early, and should not be, or should;
-- ``p95``: intervals of speeds: how often given, how often right, how wide.
+- ``p95``: intervals of speeds: how often given, how often right, how wide;
+- ``finals``: which finalists run in the rounds of the re-measurement: right picks at equal time.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any
 
 from common import save
 
-PARTS = ("pick", "limits", "stops", "p95")
+PARTS = ("pick", "limits", "stops", "p95", "finals")
 Part = Callable[[int], tuple[str, dict[str, Any]]]
 
 

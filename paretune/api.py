@@ -32,6 +32,7 @@ from paretune.search.mirror_keeping import Mirrored, MirrorKeeper
 from paretune.search.outgrown import has_outgrown
 from paretune.search.reconsider import to_reconsider
 from paretune.search.run import Shortcuts, Watcher
+from paretune.search.stop_rule import Stopping, stopped_at
 from paretune.search.strategies.base import Ended
 from paretune.search.strategies.full_trials import rebuild
 from paretune.search.summary import StudySummary, summarize, violations
@@ -41,7 +42,7 @@ from paretune.study.example_prompt import first_prompt, keep_example
 from paretune.study.folder import Study
 from paretune.study.identity import data_of_evaluator
 from paretune.study.measurement_notes import unsettled_notes
-from paretune.study.results import Results
+from paretune.study.results import Results, earlier_end
 from paretune.study.results_document import ResultsDocument
 from paretune.study.runtime_names import runtime_name
 from paretune.study.structures import complete_structures
@@ -158,6 +159,12 @@ class Search:
             again=again,
             space=plan.space,
             builds=plan.search.builds or build_slots(prepared.target),
+            stopping=Stopping(
+                plan.search.stop,
+                plan.objectives,
+                prepared.baseline.digest,
+                stopped_at(earlier_end(study.folder), plan.search.stop),
+            ),
         )
 
     def summary(self) -> StudySummary:
@@ -251,6 +258,8 @@ class Search:
         """Return a note on candidates for which the time was too short; None if there are none."""
         most, looked_at = self.most(), len(self._study.outcomes)
         lines = []
+        if self.engine.stopping.reason is not None:
+            lines.append(f"note: the search has ended: {self.engine.stopping.reason}")
         if self.engine.out_of_time and looked_at < most:
             lines.append(
                 f"note: the time was used up; {most - looked_at} of {most} candidates were not "
@@ -277,6 +286,18 @@ class Search:
             {key: values[key] for key in values if key in hidden},
         )
 
+    def _ended(self, status: str) -> dict[str, Json] | None:
+        """Return why the search ended, as `results.json` has it."""
+        if status == "running":
+            return None
+        rule = self._setting.plan.search.stop
+        return {
+            "by": self.engine.ended_by() if status == "finished" else "interrupt",
+            "reason": self.engine.stopping.reason,
+            "stop": None if rule is None else rule.to_json(),
+            "outcomes": len(self._study.outcomes),
+        }
+
     def write_results(self, summary: StudySummary, status: str) -> Results | None:
         """Rewrite ``results.json``; returns its content unless it was written a moment ago.
 
@@ -292,6 +313,7 @@ class Search:
                 status,
                 self._confirmed(summary),
                 self._study.spent(),
+                self._ended(status),
             )
             text = self._document.text(results)
             write_atomic(self._study.folder / "results.json", text, durable=status != "running")

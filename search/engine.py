@@ -19,6 +19,7 @@ from paretune.search.process_spreads import refreshed
 from paretune.search.reconsider import to_reconsider
 from paretune.search.run import SearchRun
 from paretune.search.scheduler import Scheduler
+from paretune.search.stop_rule import EndedBy
 from paretune.search.summary import StudySummary, resolve
 from paretune.search.time_budget import TimeBudget
 
@@ -79,6 +80,14 @@ class Engine(SearchRun):
         self.scheduler.run()
         self.out_of_time |= self.time_budget.lacked_time
         self.scheduler.end_paused()
+
+    def ended_by(self) -> EndedBy:
+        """Return what ended the search."""
+        if self.stopping.reason is not None:
+            return "stop"
+        if not self.has_trials():
+            return "trials"
+        return "time" if self.out_of_time else "space"
 
     def _fallen(self) -> list[TrialResult]:
         """Return the early stops that the re-measured values do not confirm.

@@ -29,6 +29,7 @@ from paretune.search.prechecks import Foresight
 from paretune.search.process_spreads import usual
 from paretune.search.running_summary import RunningSummary
 from paretune.search.space import Space
+from paretune.search.stop_rule import Stopping
 from paretune.search.strategies.base import Strategy
 from paretune.search.summary import StudySummary
 from paretune.search.trial_state import Trial
@@ -170,6 +171,7 @@ class SearchRun:
         clock: Gives seconds; all times of the search are read from it. A target that answers from
             recorded figures replaces it by one that it advances (`benchmarks/simulator/`).
         before_measuring: Called before each job that is not a build.
+        stopping: Decides whether enough is gained to go on.
         others_stay: Whether other processes used the cores in both of the last two measurements.
         out_of_time: Whether the time, and not the space or the trials, ended the search.
     """
@@ -201,6 +203,7 @@ class SearchRun:
     again: Sequence[TrialResult] = ()
     space: Space = field(default_factory=lambda: Space(()))
     builds: int = 1
+    stopping: Stopping = field(default_factory=Stopping)
     clock: Callable[[], float] = time.monotonic
     before_measuring: Callable[[], None] = field(default=lambda: None, init=False)
     others_stay: bool = field(default=False, init=False)

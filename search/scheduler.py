@@ -145,7 +145,7 @@ class Scheduler:
 
     def _unblocked(self) -> Start | None:
         """Return the first candidate that waited for a prefix and need not any more."""
-        for request in self._waiting:
+        for request in self._waiting if self.search.stopping.reason is None else ():
             if not self._blocked(request.candidate):
                 self._waiting.remove(request)
                 return request

@@ -132,6 +132,8 @@ class TimeBudget:
             if self._fits(outcome.candidate, committed=self._committed(view)):
                 del self._again[digest]
                 return Start(outcome.candidate)
+        if self._stops(view):
+            return None
         return self._proposal(view) or self._from_aside(view)
 
     def promotion(self, view: View) -> Promote | None:
@@ -140,12 +142,19 @@ class TimeBudget:
         Args:
             view: What the strategy can read.
         """
-        request = self._engine.strategy.ask(view)
+        request = None if self._stops(view) else self._engine.strategy.ask(view)
         if isinstance(request, Promote) and self._request_fits(request, view):
             return request
         if request is not None:
             self._aside.append(request)
         return None
+
+    def _stops(self, view: View) -> bool:
+        """Return whether the rule that was asked for ends the search."""
+        engine = self._engine
+        return engine.stopping.ends(
+            engine.recorder.outcomes, engine.summary(), engine.strategy, view
+        )
 
     def _baseline_first(self, item: tuple[str, TrialResult]) -> tuple[bool, int]:
         return item[0] != self._engine.baseline, item[1].id

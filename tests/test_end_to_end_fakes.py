@@ -103,6 +103,25 @@ def test_the_same_search_again_runs_nothing_and_more_trials_go_on(tmp_path: Path
     assert more.results["candidates"][:3] == first.results["candidates"]
 
 
+def test_a_search_that_gains_too_little_ends_and_says_so(tmp_path: Path) -> None:
+    stop = {"gain_per_minute": "50%", "after": 2}
+    how = {"strategy": "exhaustive", "stop": stop}
+    config = write_fake_study(tmp_path, {"x": {"low": 1, "high": 5}}, search=how)
+    first = search(config).results
+    assert len(first["candidates"]) == 3
+    assert first["status"] == "finished"
+    assert first["ended"]["by"] == "stop"
+    assert "the last 2 trials gained 0.00% of the hypervolume" in first["ended"]["reason"]
+    assert first["progress"][-1]["hypervolume"] == 1
+    again = search(config).results
+    assert again["candidates"] == first["candidates"]
+    assert (
+        "had ended by `stop: {gain_per_minute: 0.5, after: 2}` before" in again["ended"]["reason"]
+    )
+    config.write_text(config.read_text().replace("after: 2", "after: 3"))
+    assert len(search(config).results["candidates"]) == 4
+
+
 def test_relaxed_constraints_reopen_what_was_stopped_early(tmp_path: Path) -> None:
     config = write_fake_study(
         tmp_path, {"quality": [0.6, 0.95], "speed": [1.0]}, constraints=["accuracy >= 0.9"]

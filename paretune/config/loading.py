@@ -43,6 +43,7 @@ from paretune.models.handle import detect_kind
 from paretune.registry import find_evaluator, is_ours, names
 from paretune.search.constraints import Objective
 from paretune.search.space import PassSlot, Space, slots_of
+from paretune.search.stop_rule import StopRule
 from paretune.targets.device.providers import PROVIDERS
 
 
@@ -420,6 +421,7 @@ class _Reader:
             section.finals,
             section.builds,
             section.share_measurements,
+            None if section.stop is None else StopRule(**dict(section.stop)),
         )
 
     def templates(self, data: dict[str, DataSpec]) -> None:

@@ -18,6 +18,7 @@ from paretune.core.permissions import Permissions
 from paretune.data.catalog import DataSpec
 from paretune.search.constraints import Constraint, Objective
 from paretune.search.space import Chain, PassSlot, Space, Stage
+from paretune.search.stop_rule import StopRule
 from paretune.search.tolerance import DEFAULT
 
 
@@ -49,6 +50,7 @@ class SearchSettings:
         finals_s: Maximum seconds of the re-measurement of the finalists.
         builds: Maximum number of builds at the same time; None: what the target runs.
         share_measurements: Whether builds of the same structure share the metrics of the device.
+        stop: When enough is gained; None: it is not asked about.
     """
 
     strategy: str = "auto"
@@ -61,6 +63,7 @@ class SearchSettings:
     finals_s: float = 60.0
     builds: int | None = None
     share_measurements: bool = True
+    stop: StopRule | None = None
 
 
 @dataclass(frozen=True)
@@ -163,6 +166,7 @@ class Plan:
             "finals": search.finals_s,
             **({} if search.builds is None else {"builds": search.builds}),
             **({} if search.share_measurements else {"share_measurements": False}),
+            **({} if search.stop is None else {"stop": search.stop.to_json()}),
         }
         config: dict[str, Json] = {
             "model": str(self.model.resolve()),

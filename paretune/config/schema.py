@@ -9,8 +9,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from paretune.data.catalog import DataSpec
+from paretune.search.stop_rule import AFTER
 
 _TIME = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(s|m|h)?\s*")
+_SHARE = re.compile(r"\s*(\d+(?:\.\d+)?|\.\d+)\s*(%?)\s*")
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(MB|GB)\s*", re.IGNORECASE)
 
 
@@ -111,6 +113,36 @@ class DeclaredTarget(Section):
         return {renamed[key]: value for key, value in given.items()}
 
 
+def share(value: Any) -> Any:
+    """Return ``0.5%`` or a number as a share."""
+    if isinstance(value, str):
+        found = _SHARE.fullmatch(value)
+        if found is None:
+            raise ValueError("expected a share such as 0.5% or 0.005")
+        return _finite(float(found[1]) / (100 if found[2] else 1))
+    return value
+
+
+Share = Annotated[
+    float, BeforeValidator(share, json_schema_input_type=float | str), Field(gt=0, lt=1)
+]
+
+
+class StopSection(Section):
+    """When a search has gained enough."""
+
+    gain_per_minute: Share = Field(
+        description="The search ends when it gains less per minute: a share of the hypervolume of "
+        "the feasible candidates, such as 0.5%."
+    )
+    after: int = Field(
+        AFTER,
+        ge=2,
+        description="Trials beside the baseline before which it never ends; their gain is judged "
+        "if the strategy does not say what it expects.",
+    )
+
+
 class SearchSection(Section):
     """How long to search, and how."""
 
@@ -149,6 +181,9 @@ class SearchSection(Section):
         le=64,
         description="Maximum number of builds at the same time; none of them runs while a device "
         "on the same machine measures. Default: what the target allows, 1 on this machine.",
+    )
+    stop: StopSection | None = Field(
+        None, description="When the search ends before its time, trials or space are used up."
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from paretune.core.details import ProcessValue
 from paretune.core.measurement import Measurement
 from paretune.core.result import TrialResult
-from paretune.stats.pooling import last_round, log_ratio, processes_of
+from paretune.stats.pooling import log_ratio, processes_of, round_count
 from paretune.stats.sequential import JOINT_CONFIDENCE, MedianSequence, least_rounds
 
 
@@ -33,7 +33,7 @@ def in_rounds(outcomes: Iterable[TrialResult]) -> list[TrialResult]:
     The error is divided among all of them, so that an answer does not depend on the pair.
     """
     fewest = least_rounds(pair_alpha(2, 1))
-    return [o for o in outcomes if last_round(o.measurements or {}) >= fewest]
+    return [o for o in outcomes if round_count(o.measurements or {}) >= fewest]
 
 
 def rounds_of(measured: Mapping[str, Measurement], metric: str) -> dict[int, ProcessValue]:
@@ -65,6 +65,16 @@ def pair_sequence(
         alpha: Probability that the bounds ever miss.
     """
     sequence = MedianSequence(alpha)
-    for process, other in shared_rounds(a, b, metric):
-        sequence.add(log_ratio(*(p.turns or (p.value,) for p in (process, other))))
+    for ratio in log_ratios(a, b, metric).values():
+        sequence.add(ratio)
     return sequence
+
+
+def log_ratios(
+    a: Mapping[str, Measurement], b: Mapping[str, Measurement], metric: str
+) -> dict[int, float]:
+    """Return the logarithm of the first's value over the second's, by round that both ran."""
+    return {
+        process.round or 0: log_ratio(*(p.turns or (p.value,) for p in (process, other)))
+        for process, other in shared_rounds(a, b, metric)
+    }

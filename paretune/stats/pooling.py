@@ -107,6 +107,12 @@ def last_round(measured: Mapping[str, Measurement]) -> int:
     )
 
 
+def round_count(measured: Mapping[str, Measurement]) -> int:
+    """Return in how many rounds a candidate was measured."""
+    rounds = ({p.round for p in processes_of(m) if p.round is not None} for m in measured.values())
+    return max(map(len, rounds), default=0)
+
+
 def log_ratio(a: Sequence[float], b: Sequence[float]) -> float:
     """Return the logarithm of what one process took of another's time, in the same round.
 

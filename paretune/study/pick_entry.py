@@ -59,6 +59,11 @@ def sentences(choice: Results | Choice) -> list[str]:
     if entry is None:
         return []
     told = _chances(entry, {o.metric: _shown(o.within) for o in choice.objectives})
+    if entry.best_probability is not None:
+        told.append(
+            f"The probability that it is the best feasible candidate, by all objectives within "
+            f"their tolerances, is {_chance(entry.best_probability)}."
+        )
     if entry.examples_needed is not None:
         told.append(
             f"If the measured values are right, about {entry.examples_needed:,} examples "

@@ -13,10 +13,11 @@ from pydantic import Field, ValidationError, field_validator
 
 from paretune.core.candidate import RuntimeSettings
 from paretune.core.errors import StateError
-from paretune.core.jsontools import parse_json
+from paretune.core.jsontools import Json, parse_json
 from paretune.search.constraints import Limit, Objective
 from paretune.search.tolerance import parse_tolerance
 from paretune.study.results_certainty import (
+    EndedEntry,
     GroupEntry,
     MembershipEntry,
     NearLimitEntry,
@@ -240,6 +241,7 @@ class Results(Part):
         description="By name, what each measuring device found; the keys beside it are those of "
         "the first one. Absent while the search runs.",
     )
+    ended: EndedEntry | None = Field(None, description="Why the search ended; null: it runs.")
     no_difference: list[NoDifference] = Field([])
     groups: list[GroupEntry] = Field([])
     membership: list[MembershipEntry] = Field([])
@@ -283,6 +285,15 @@ def read_results(path: Path) -> Results:
         raise StateError(f"{path}: {where}: {first['msg']}", hint=hint) from error
     except (ValueError, RecursionError) as error:
         raise StateError(f"{path} is damaged: {error}", hint=hint) from error
+
+
+def earlier_end(study: Path) -> dict[str, Json] | None:
+    """Return why a study's last search ended; None: that is not known."""
+    try:
+        ended = read_results(study / "results.json").ended
+    except StateError:  # it is written again
+        return None
+    return None if ended is None else ended.to_json()
 
 
 def schema_text() -> str:

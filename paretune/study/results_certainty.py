@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from paretune.search.stop_rule import EndedBy
 from paretune.study.results_part import MetricValue, Part
 
 
@@ -77,6 +78,13 @@ class PickEntry(Part):
     probability: float | None = Field(
         ge=0, le=1, description="That all of the following hold together; null: not known."
     )
+    best_probability: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="That it is the best feasible candidate, within the tolerances of all "
+        "objectives, the last included; null: not known.",
+    )
     within: list[WithinEntry]
     limits: list[LimitChance]
     examples: int = Field(description="On how many examples this rests; 0: on none.")
@@ -89,6 +97,18 @@ class PickEntry(Part):
     confirmed: dict[str, ConfirmedValue] | None = Field(
         None, description="By metric, on the data that `split: {confirm}` holds out."
     )
+
+
+class EndedEntry(Part):
+    """Why a search ended."""
+
+    by: EndedBy = Field(
+        description="What was used up (space, trials, time), the rule `search: {stop: ...}`, or "
+        "an interrupt."
+    )
+    reason: str | None = Field(None, description="What the rule found.")
+    stop: dict[str, float] | None = Field(None, description="The rule in force.")
+    outcomes: int = Field(ge=0, description="Outcomes of the study at that moment.")
 
 
 class ProgressPoint(Part):

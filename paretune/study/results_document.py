@@ -90,6 +90,7 @@ class ResultsDocument:
         status: str,
         confirmed: Mapping[str, Measurement] | None = None,
         spent_s: float = 0.0,
+        ended: Mapping[str, Json] | None = None,
     ) -> Results:
         """Return the document.
 
@@ -99,6 +100,7 @@ class ResultsDocument:
             status: ``running``, ``finished`` or ``interrupted``.
             confirmed: What the pick yields on the held-out data, if it was measured.
             spent_s: Seconds that the study has spent, where that is known.
+            ended: Why the search ended, if it did.
         """
         base = next((o for o in outcomes if o.candidate.digest == self._baseline), None)
         found: dict[str, Json] = {
@@ -110,6 +112,7 @@ class ResultsDocument:
             "pareto": list(summary.front),
             "best": summary.best,
             "nearest_miss": None if summary.nearest_miss is None else dict(summary.nearest_miss),
+            "ended": None if ended is None else dict(ended),
             "no_difference": parameters_without_effect(outcomes) if status != "running" else [],
         }
         if status != "running":

@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any
 from paretune.core.jsontools import Json
 from paretune.core.result import OutcomeKind, TrialResult
 from paretune.search.borderline import side_of
+from paretune.search.confirm.contenders import contenders
 from paretune.search.confirm.joint import MIN_COUNT, Draws, Errors, errors_of
+from paretune.search.confirm.paired_draws import PairedDraws
 from paretune.search.constraints import Limit, Objective, in_order
 from paretune.search.summary import StudySummary
 from paretune.stats.paired import in_rounds, limit_alpha
@@ -31,10 +33,6 @@ if TYPE_CHECKING:
 SETTLED = 0.95
 """Probability from which on nothing more needs to be measured."""
 _DRAWS = 4000
-_MAX_RIVALS = 120
-_MAX_COMPARED = 400
-_FAR = 8.0
-"""Standard errors beyond the tolerance from which on a candidate cannot be the best."""
 _MAX_TIMES = 1000.0
 """No larger number of examples is proposed, as a multiple of today's."""
 
@@ -63,6 +61,10 @@ class PickConfidence:
         probability: That everything holds which can be judged; None: nothing can.
         within: By objective that filters, in order.
         limits: By limit.
+        best: That it is the best feasible candidate, as far as the tolerances tell candidates
+            apart: that it meets each limit and is within the tolerance of each objective in
+            order, the last included, of the best feasible candidate of those left; None: nothing
+            can be judged. Speeds of finalists follow from the rounds that they share.
         examples: On how many examples the objectives and limits were measured; 0: on none.
         examples_needed: How many examples would make `probability` reach 0.95 if the measured
             values are right; None: it is reached, or no number of examples would do.
@@ -73,6 +75,7 @@ class PickConfidence:
     probability: float | None
     within: tuple[Part, ...]
     limits: tuple[Part, ...]
+    best: float | None
     examples: int
     examples_needed: int | None = None
     note: str | None = None
@@ -82,6 +85,7 @@ class PickConfidence:
         return {
             "id": self.id,
             "probability": self.probability,
+            "best_probability": self.best,
             "within": [
                 {"metric": p.what, "probability": p.probability, "reason": p.reason}
                 for p in self.within
@@ -103,9 +107,11 @@ class _Question:
     pick: int
     ids: list[int]
     filters: list[Objective]
+    order: list[Objective]
     limits: list[Limit]
     baseline: int | None
     errors: dict[str, Errors]
+    rounds: Mapping[str, PairedDraws]
     settled: Mapping[str, bool] = field(default_factory=dict)
     """Limits that the rounds of the re-measurement decide for the pick."""
 
@@ -142,12 +148,13 @@ def confidence(
         return None
     question = _question(outcomes, summary, objectives, baseline, prefer)
     answer = _Answer(question, _DRAWS)
-    within, limits, whole = answer.parts()
-    examples = max((e.examples for e in question.errors.values()), default=0)
+    within, limits, whole, best = answer.parts()
+    asked = [o.metric for o in question.filters] + [x.metric for x in question.limits]
+    examples = max((question.errors[metric].examples for metric in asked), default=0)
     needed, note = None, None
     if find_examples and whole is not None and whole < SETTLED:
         needed, note = _needed(question, examples)
-    return PickConfidence(summary.best, whole, within, limits, examples, needed, note)
+    return PickConfidence(summary.best, whole, within, limits, best, examples, needed, note)
 
 
 def _question(
@@ -162,52 +169,23 @@ def _question(
     filters = order[:-1] or order
     ok = [o for o in outcomes if o.kind is OutcomeKind.OK]
     pick = next(o for o in ok if o.id == summary.best)
-    possible = _possible_dominators(ok, pick, filters[0], baseline)
-    metrics = dict.fromkeys([o.metric for o in filters] + [x.metric for x in summary.limits])
+    possible = contenders(ok, pick, filters[0], baseline)
+    asked = [o.metric for o in filters] + [x.metric for x in summary.limits]
+    metrics = dict.fromkeys([*asked, *(o.metric for o in order)])
     errors = {metric: errors_of(possible, metric) for metric in metrics}
+    ids = [o.id for o in possible]
+    measured = {o.id: o.measurements or {} for o in possible}
     return _Question(
         pick.id,
-        [o.id for o in possible],
+        ids,
         filters,
+        order,
         list(summary.limits),
         None if baseline is None else baseline.id,
         errors,
+        {o.metric: PairedDraws(pick.id, ids, measured, o.metric) for o in order},
         dict(_settled(outcomes, summary, pick, baseline)),
     )
-
-
-def _possible_dominators(
-    ok: Sequence[TrialResult], pick: TrialResult, first: Objective, baseline: TrialResult | None
-) -> list[TrialResult]:
-    """Return the pick, the baseline, and who may be the best by the first objective."""
-    own = pick.value(first.metric)
-    assert own is not None
-
-    def gap(outcome: TrialResult) -> float:
-        """By how much it is worse than the pick."""
-        value = outcome.value(first.metric)
-        return math.inf if value is None else first.shortfall(value, own)
-
-    # The nearest first: of thousands the covariance would not fit into memory.
-    leading = sorted((o for o in ok if o.id != pick.id), key=gap)[:_MAX_COMPARED]
-    errors = errors_of([pick, *leading], first.metric)
-
-    def may_be_best(outcome: TrialResult) -> bool:
-        if outcome.id not in errors.column:
-            return False
-        i, j = errors.column[outcome.id], errors.column[pick.id]
-        if errors.covariance is not None:
-            s = errors.covariance
-            spread = math.sqrt(max(0.0, s[i, i] + s[j, j] - 2 * s[i, j]))
-        else:
-            spread = abs(own) * math.hypot(errors.scale[i], errors.scale[j])
-        return gap(outcome) <= first.within.reach(own) + _FAR * spread
-
-    near = [o for o in leading if may_be_best(o)][:_MAX_RIVALS]
-    wanted = {o.id for o in near} | {pick.id}
-    if baseline is not None:
-        wanted.add(baseline.id)
-    return [o for o in ok if o.id in wanted]
 
 
 def _settled(
@@ -250,8 +228,8 @@ class _Answer:
             for i, (metric, errors) in enumerate(question.errors.items())
         }
 
-    def parts(self) -> tuple[tuple[Part, ...], tuple[Part, ...], float | None]:
-        """Return each filter's and each limit's probability, and that of all together.
+    def parts(self) -> tuple[tuple[Part, ...], tuple[Part, ...], float | None, float | None]:
+        """Return each filter's and each limit's probability, that of all together, of the best.
 
         Each is the least of those under the plausible spreads of the true values.
         """
@@ -269,7 +247,10 @@ class _Answer:
             judged |= why is None
             least = None if why else min(one[1][i] for one in found)
             limits.append(Part(limit.text, least, why))
-        return tuple(within), tuple(limits), min(one[2] for one in found) if judged else None
+        whole = min(one[2] for one in found) if judged else None
+        judged |= any(q.unknown(objective.metric) is None for objective in q.order)
+        best = min(one[3] for one in found) if judged else None
+        return tuple(within), tuple(limits), whole, best
 
     def whole(self) -> float:
         """Return the probability of all together."""
@@ -296,7 +277,7 @@ class _Answer:
                 made[:, j] = drawn[:, column[id]]
         return made
 
-    def _one(self, world: Mapping[str, Array]) -> tuple[list[float], list[float], float]:
+    def _one(self, world: Mapping[str, Array]) -> tuple[list[float], list[float], float, float]:
         import numpy as np
 
         q = self._q
@@ -314,17 +295,34 @@ class _Answer:
                 own = np.ones(self._rows, dtype=bool)
             by_limit.append(float(own.mean()))
             everything &= own
-        left[:, mine] = True
-        by_filter = []
-        for objective in q.filters:
+        by_filter, whole = self._in_order(q.filters, world, left, everything)
+        together = {o.metric: q.rounds[o.metric].applied(world[o.metric]) for o in q.order}
+        _, best = self._in_order(q.order, together, left, everything)
+        return by_filter, by_limit, whole, best
+
+    def _in_order(
+        self, objectives: Sequence[Objective], world: Mapping[str, Array], left: Mask, holds: Mask
+    ) -> tuple[list[float], float]:
+        """Return how often the pick is within each objective's tolerance, and within all.
+
+        Args:
+            objectives: In the order in which they filter.
+            world: Draws by metric.
+            left: Who meets the limits.
+            holds: Where the pick does.
+        """
+        q = self._q
+        mine, left, holds = q.ids.index(q.pick), left.copy(), holds.copy()
+        shares = []
+        for objective in objectives:
+            left[:, mine] = True
             inside = self._inside(objective, world[objective.metric], left)
             if q.unknown(objective.metric) is not None:
                 inside[:, mine] = True
-            by_filter.append(float(inside[:, mine].mean()))
-            everything &= inside[:, mine]
+            shares.append(float(inside[:, mine].mean()))
+            holds &= inside[:, mine]
             left &= inside
-            left[:, mine] = True
-        return by_filter, by_limit, float(everything.mean())
+        return shares, float(holds.mean())
 
     def _holds(self, limit: Limit, world: Mapping[str, Array]) -> Mask:
         import numpy as np

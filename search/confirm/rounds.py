@@ -47,15 +47,20 @@ class InterleavedRounds:
         engine: The search.
         slots: The evaluators that measure them.
         finalists: What is measured.
+        order: Draws the order in which they run.
     """
 
     def __init__(
-        self, engine: SearchRun, slots: Sequence[EvaluatorSlot], finalists: Sequence[Subject]
+        self,
+        engine: SearchRun,
+        slots: Sequence[EvaluatorSlot],
+        finalists: Sequence[Subject],
+        order: random.Random,
     ) -> None:
         self._engine = engine
         self._slots = slots
         self._finalists = {finalist.id: finalist for finalist in finalists}
-        self._order = random.Random(0)
+        self._order = order
         packages = {f.id: Packaged(f.package, f.candidate.runtime) for f in finalists}
         self._runner = InterleavedRunner(packages, engine.target, engine, engine.watching)
 

@@ -3,25 +3,26 @@
 A search measures each candidate in its own minute. The candidates that the pick is between, those
 that another measurement of a speed could make feasible, and the baseline then run in rounds: each
 once per round, in a new process, interleaved in short blocks, so that disturbances of the machine
-affect all of them equally. Rounds continue until every pair is distinguished or found the same on
-every speed that counts, and every speed is decided to be on one side of its limit, or until the
-time for it is used up.
+affect all of them equally. All run in the first round, and then those on whom the decision depends
+(`search/confirm/allocation.py`). Rounds continue until each finalist is distinguished from the
+pick, or found the same, on every speed that counts, and every speed is decided to be on one side of
+its limit, or until the time for it is used up.
 """
 
 from __future__ import annotations
 
-import math
-import statistics
+import random
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from itertools import combinations
 
 from paretune.core.job import JobStatus
 from paretune.core.measurement import Measurement
 from paretune.core.result import OutcomeKind, StepTime, TrialResult
 from paretune.search.borderline import reaches_over, side_of
+from paretune.search.confirm.allocation import Challenger, chosen, open_challengers
 from paretune.search.confirm.closeness import likeliest_first, nearest_to_limits
 from paretune.search.confirm.held_out import seconds_of
+from paretune.search.confirm.levels import levels_of
 from paretune.search.confirm.rounds import BLOCK_S, InterleavedRounds, Subject
 from paretune.search.constraints import Limit
 from paretune.search.pareto import surely_dominated
@@ -31,15 +32,10 @@ from paretune.stats.paired import (
     in_rounds,
     limit_alpha,
     pair_alpha,
-    pair_sequence,
     rounds_of,
 )
-from paretune.stats.pooling import last_round, pool, processes_of
-from paretune.stats.sequential import (
-    Verdict,
-    least_rounds,
-    speed_verdict,
-)
+from paretune.stats.pooling import last_round, pool, round_count
+from paretune.stats.sequential import least_rounds
 
 _MAX_FINALISTS = 6
 MIN_USEFUL_S = 5.0
@@ -61,6 +57,8 @@ class TopK:
         self._objectives = [o for o in engine.objectives if o.metric in specs]
         self._asked: list[tuple[int, str]] = []
         self._begun = self._engine.clock()
+        self._order = random.Random(0)
+        self._number = 0
 
     def run(self) -> None:
         """Measure on; each round is durable before the next begins.
@@ -117,22 +115,19 @@ class TopK:
 
     def _rounds(self, finalists: Sequence[Subject], end: float) -> None:
         """Measure round after round; after the first one it is known what a round takes."""
-        ids = [finalist.id for finalist in finalists]
-        rounds, first = InterleavedRounds(self._engine, self._slots, finalists), True
+        ids, first = [finalist.id for finalist in finalists], True
+        # A number is given to one round only, whoever was measured in it, now or before.
+        self._number = max(last_round(o.measurements or {}) for o in self._engine.recorder.outcomes)
         while ids and self._engine.clock() < end and not self.decided(ids):
             start = self._engine.clock()
-            if not self._round(rounds):
+            some = ids if first else self.members(ids)
+            if not self._round([finalist for finalist in finalists if finalist.id in some]):
                 return
             if first:
                 now = self._engine.clock()
                 pace = (now - start) / sum(map(self._block_s, ids))
                 self._keep_answerable(ids)
-                fewer, first = self._affordable(ids, end - now, pace), False
-                if len(fewer) < len(ids):
-                    ids = fewer
-                    rounds = InterleavedRounds(
-                        self._engine, self._slots, [f for f in finalists if f.id in ids]
-                    )
+                ids, first = self._affordable(ids, end - now, pace), False
 
     def _keep_answerable(self, ids: Sequence[int]) -> None:
         """Forget the questions about metrics that a short process does not yield."""
@@ -187,7 +182,7 @@ class TopK:
             seconds: For all rounds together.
             pace: What a round takes, over what was expected of it.
         """
-        base = [id for id in ids if self._outcome(id).candidate.digest == self._engine.baseline]
+        base = self._base(ids)
         others = [id for id in ids if id not in base]
         spared = base if self._spared(base, others) else []
         some: list[int] = []
@@ -214,7 +209,7 @@ class TopK:
         )
         if not questions:
             return False
-        done = min(last_round(self._outcome(id).measurements or {}) for id in ids)
+        done = min(round_count(self._outcome(id).measurements or {}) for id in ids)
         rounds = max(1, least_rounds(min(questions)) - done)
         return rounds * sum(map(self._block_s, ids)) <= seconds
 
@@ -267,22 +262,44 @@ class TopK:
 
     def decided(self, ids: Sequence[int]) -> bool:
         """Return whether all that is asked of the finalists is answered."""
-        rounds = {id: self._outcome(id).measurements or {} for id in ids}
-        alpha = self._alpha(ids)
-        questions = [
-            speed_verdict(pair_sequence(rounds[a], rounds[b], o.metric, alpha))
-            for a, b in combinations(ids, 2)
-            for o in self._objectives
-        ]
-        if Verdict.UNDECIDED in questions:
-            return False
+        return not self._challengers(ids) and not self._undecided(ids)
+
+    def members(self, ids: Sequence[int]) -> list[int]:
+        """Return who is measured in the next round."""
+        challengers, undecided = self._challengers(ids), self._undecided(ids)
+        some = {id for id, _ in undecided}
+        if challengers:
+            some |= {self._pick(ids), *chosen(challengers)}
+        if any(limit.relative is not None for _, limit in undecided):
+            some |= set(self._base(ids))
+        return [id for id in ids if id in some]
+
+    def _pick(self, ids: Sequence[int]) -> int:
+        best = self._engine.summary().best
+        return best if best is not None and best in ids else ids[0]
+
+    def _base(self, ids: Sequence[int]) -> list[int]:
+        return [id for id in ids if self._outcome(id).candidate.digest == self._engine.baseline]
+
+    def _challengers(self, ids: Sequence[int]) -> list[Challenger]:
+        """Return who may be better than the pick in a speed, by the rounds."""
+        if len(ids) < 2:
+            return []
+        pick = self._pick(ids)
+        others = [id for id in ids if id != pick]
+        measured = {id: self._outcome(id).measurements or {} for id in ids}
+        return open_challengers(pick, others, measured, self._objectives, self._alpha(ids))
+
+    def _undecided(self, ids: Sequence[int]) -> list[tuple[int, Limit]]:
+        """Return the limits that are asked about and not decided, with the candidate."""
         base, limits = self._engine.baseline_outcome(), self._limits()
         reference = {} if base is None else base.measurements or {}
         alpha = self._limit_alpha(ids)
-        return all(
-            side_of(limits[text], rounds[id], reference, alpha) is not None
+        return [
+            (id, limits[text])
             for id, text in self._asked
-        )
+            if side_of(limits[text], self._outcome(id).measurements or {}, reference, alpha) is None
+        ]
 
     def _limits(self) -> dict[str, Limit]:
         """Return the limits in force by their texts."""
@@ -299,9 +316,10 @@ class TopK:
         """Return among how many the error is shared: those of earlier rounds count, too."""
         return len({*ids, *(o.id for o in in_rounds(self._engine.recorder.outcomes))})
 
-    def _round(self, rounds: InterleavedRounds) -> bool:
-        """Measure every finalist once, and record it; False if one of them could not be."""
+    def _round(self, finalists: Sequence[Subject]) -> bool:
+        """Measure some finalists once, and record it; False if one of them could not be."""
         engine = self._engine
+        rounds = InterleavedRounds(engine, self._slots, finalists, self._order)
         start = self._engine.clock()
         self._begun = self._engine.clock()
         engine.watcher.timing(True)
@@ -312,7 +330,7 @@ class TopK:
         if found is None:
             return False
         spent = StepTime("finals", (self._engine.clock() - start) / len(found), False)
-        number = 1 + max(last_round(self._outcome(id).measurements or {}) for id in found)
+        self._number = number = self._number + 1
         levels, spreads = self._levels(found), engine.spreads()
         for id, block in found.items():
             outcome = self._outcome(id)
@@ -329,27 +347,13 @@ class TopK:
         return True
 
     def _levels(self, found: Mapping[int, Mapping[str, Measurement]]) -> dict[str, float]:
-        """Return, by metric, how much slower the search's own hour was than this round.
-
-        The others were not measured in this hour. Multiplied by its level, a round says how far
-        finalists are from each other, and not how far the two hours are. Where a limit in
-        a number is near, it is the speed itself that counts, and there is no level.
-        """
+        """Return a round's level by metric; none where the speed itself is near a limit."""
         limits = self._limits()
         asked = [limits[text] for _, text in self._asked]
         absolute = {limit.metric for limit in asked if limit.relative is None}
-        levels = {}
-        for name in {name for block in found.values() for name in block} - absolute:
-            logs = []
-            for id, block in found.items():
-                m = (self._outcome(id).measurements or {}).get(name)
-                own = [] if m is None else [p.value for p in processes_of(m) if p.round is None]
-                now = block[name].value if name in block else None
-                if own and now and min(own) > 0:
-                    logs.append(math.log(statistics.median(own) / now))
-            if logs:
-                levels[name] = math.exp(statistics.median(logs))
-        return levels
+        known = {id: self._outcome(id).measurements or {} for id in found}
+        levels = levels_of(found, known)
+        return {name: level for name, level in levels.items() if name not in absolute}
 
     def _finalist(self, id: int, stack: ExitStack) -> Subject | None:
         """Return a finalist with its package, from the store."""

@@ -13,6 +13,7 @@ from paretune.config import Plan, load
 from paretune.core.candidate import RuntimeSettings
 from paretune.core.errors import ConfigError, DataError, UsageError
 from paretune.search.space import AnyOf, Chain, PassSlot
+from paretune.search.stop_rule import StopRule
 
 
 def plan_of(folder: Path, noop: dict[str, Any] | None = None, **changes: Any) -> Plan:
@@ -82,7 +83,12 @@ def test_objectives_keep_their_order(tmp_path: Path) -> None:
 
 
 def test_times_and_sizes(tmp_path: Path) -> None:
+    stop = {"gain_per_minute": "0.5%"}
+    plan = plan_of(tmp_path / "stop", search={"stop": stop})
+    assert plan.search.stop == StopRule(0.005, 10)
+    assert plan.to_json()["search"]["stop"] == {"gain_per_minute": 0.005, "after": 10}
     plan = plan_of(tmp_path, search={"time": "10m", "job_time": "90s", "job_memory": "8GB"})
+    assert plan.search.stop is None
     assert (plan.search.time_s, plan.search.job_time_s, plan.search.job_memory_mb) == (
         600,
         90,
@@ -120,6 +126,13 @@ def test_one_recipe_is_asked_for(tmp_path: Path) -> None:
 
 
 WRONG: list[tuple[str, str]] = [
+    ("search: {stop: {gain_per_minute: 1}}", "search.stop.gain_per_minute.*less than 1"),
+    ("search: {stop: {gain_per_minute: -1%}}", "expected a share such as 0.5% or 0.005"),
+    ("search: {stop: {gain_per_minute: 0%}}", "gain_per_minute.*greater than 0"),
+    ("search: {stop: {gain_per_minute: 1%, after: 1}}", "search.stop.after.*greater than.* 2"),
+    ("search: {stop: {after: 5}}", "search.stop: the key 'gain_per_minute' is missing"),
+    ("search: {stop: 1%}", "search.stop"),
+    ("search: {stop: {gain: 1%}}", "search.stop"),
     ("passes: [{nop: {}}]", r"passes\[0\]\.nop: no pass named 'nop'\n.*Did you mean 'noop'"),
     ("passes: [{noop: {qualty: 1}}]", "has no parameter 'qualty'\n.*Did you mean 'quality'"),
     ("passes: [{noop: {x: much}}]", "passes.0..noop.x: input should be a valid integer"),

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from simulated import accuracy, outcome, speed, study
 
+from paretune.core.details import Details, ProcessValue
 from paretune.core.measurement import Measurement
 from paretune.core.result import TrialResult
 from paretune.search.confirm.confidence import PickConfidence, confidence
@@ -180,3 +181,39 @@ def test_who_says_that_it_is_sure_is_right() -> None:
             within += truth[found.id - 1] >= truth.max() - 0.02
     assert sure >= 3
     assert within >= sure - 1
+
+
+def in_rounds(ms: float, noise: list[float], first: int = 1) -> Measurement:
+    """Return a speed whose own interval is wide, measured in rounds that others share."""
+    processes = [ProcessValue(9, ms * each, first + i) for i, each in enumerate(noise)]
+    return replace(speed(ms), low=0.7 * ms, high=1.4 * ms, details=Details(processes=(*processes,)))
+
+
+def test_the_best_is_best_by_the_last_objective_too() -> None:
+    """Equally accurate; the faster one's interval overlaps, and the rounds tell them apart."""
+    same = right(400, 0.8)
+    moments = [0.8, 1.0, 1.3, 0.9, 1.1, 0.95, 1.2, 0.85]  # of the machine, for both alike
+    one, two = in_rounds(10.0, moments), in_rounds(9.0, moments)
+    paired = told([outcome(1, same, one), outcome(2, same, two, artifact="sha256:b")])
+    apart = in_rounds(9.0, moments, first=100)
+    unpaired = told([outcome(1, same, one), outcome(2, same, apart, artifact="sha256:b")])
+    assert paired.id == unpaired.id == 2
+    assert paired.best == paired.probability
+    assert unpaired.best is not None
+    assert 0.4 < unpaired.best < 0.9
+    assert paired.to_json()["best_probability"] == paired.best
+
+
+def test_within_the_last_objective_s_tolerance_it_counts_as_the_best() -> None:
+    same = right(400, 0.8)
+    moments = [0.8, 1.0, 1.3, 0.9, 1.1, 0.95, 1.2, 0.85]
+    rows = [
+        outcome(1, same, in_rounds(10.0, moments)),
+        # It was faster in its own hour, and is slower by 2 % in each round.
+        outcome(2, same, replace(in_rounds(10.2, moments), value=9.9), artifact="sha256:b"),
+    ]
+    assert told(rows).id == 2
+    assert told(rows).best == 0.0
+    wide = (OBJECTIVES[0], Objective("decode_ms_p50", "minimize", Tolerance(0.03, relative=True)))
+    found = told(rows, objectives=wide)
+    assert found.best == found.probability
