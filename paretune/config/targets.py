@@ -259,7 +259,8 @@ def _check_choice(
         if name is None:
             continue
         if name not in known:
-            hint = nearest(name, known) if declared else _DECLARE
+            near = nearest(name, known)
+            hint = near if declared else f"{near} {_DECLARE}"
             wrong(("target", key), f"no target named {name!r}", hint)
         elif name in declared and key != "measure":
             wrong(
