@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeAlias
@@ -51,6 +51,13 @@ class PassSlot:
             index, digit = divmod(index, len(values))
             chosen[name] = values[digit]
         return (Step(self.name, {name: chosen[name] for name in self.grid}),)
+
+    def number(self, digits: Sequence[int]) -> int:
+        """Return the index of the way whose values have these positions."""
+        index = 0
+        for digit, values in zip(digits, self.grid.values(), strict=True):
+            index = index * len(values) + digit
+        return index
 
     def digits(self, step: Step) -> list[int] | None:
         """Return the position of each parameter's value, in order of the grid.

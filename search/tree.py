@@ -164,10 +164,7 @@ class Tree:
         number = 0
         for node, position, digits in found:
             way = node.ways[position]
-            digit = 0
-            if way.slot is not None:
-                for one, values in zip(digits, way.slot.grid.values(), strict=True):
-                    digit = digit * len(values) + one
+            digit = 0 if way.slot is None else way.slot.number(digits)
             number += node.starts[position] + digit * way.node.size
         end = found[-1][0].ways[found[-1][1]].node if found else self._root
         last = self.runtimes_of(end.kind).index(candidate.runtime)
@@ -200,6 +197,37 @@ class Tree:
 
         found = walk(self._root, 0)
         return None if found is None else found[::-1]
+
+    def beginning_with(self, step: Step) -> Iterator[range]:
+        """Yield the numbers of the candidates whose first step this is, a range at a time."""
+        waiting = [(self._root, 0)]
+        while waiting:
+            node, number = waiting.pop()
+            inner = []
+            for position in node.begins.get(step.name, ()):
+                way, start = node.ways[position], number + node.starts[position]
+                if way.slot is None:
+                    inner.append((way.node, start))
+                    continue
+                digits = way.slot.digits(step)
+                if digits is not None:
+                    start += way.slot.number(digits) * way.node.size
+                    yield range(start, start + way.node.size)
+            waiting += reversed(inner)
+
+    def forks(self, candidate: Candidate) -> Iterator[tuple[tuple[int, ...], int]]:
+        """Yield each fork on the way to a candidate, and how many candidates go the same way.
+
+        Yields:
+            What was taken so far, at the fork included, and the number of candidates after that.
+        """
+        taken: tuple[int, ...] = ()
+        for node, position, digits in self._path(candidate) or ():
+            way = node.ways[position]
+            if node.fork:
+                taken = (*taken, position)
+                yield taken, way.count * way.node.size
+            taken = (*taken, *digits)
 
     def positions(self, candidate: Candidate) -> dict[str, int] | None:
         """Return what a candidate takes at each choice, by name, in the order of the walk.

@@ -9,9 +9,6 @@ from paretune.core.result import TrialResult
 from paretune.search.constraints import Objective
 from paretune.search.space import Space
 
-_LOOKED_THROUGH = 100_000
-"""Largest space that is looked through for what begins as the first candidates do."""
-
 
 class Exhaustive:
     """Every candidate once, those first that begin as the first ones do.
@@ -40,11 +37,9 @@ class Exhaustive:
     @staticmethod
     def _order(space: Space, first: tuple[Candidate, ...]) -> Iterator[Candidate]:
         yield from first
-        beginnings = {candidate.recipe[0] for candidate in first if candidate.recipe}
-        if beginnings and space.size <= _LOOKED_THROUGH:
-            for candidate in space:
-                if candidate.recipe and candidate.recipe[0] in beginnings:
-                    yield candidate
+        for step in dict.fromkeys(c.recipe[0] for c in first if c.recipe):
+            for numbers in space.tree.beginning_with(step):
+                yield from map(space.at, numbers)
         yield from space  # what was proposed above is passed over
 
     def ask(self) -> Candidate | None:

@@ -1,36 +1,39 @@
-"""Optuna's samplers as strategies: they propose; what was seen is decided by our own numbering.
+"""Samplers as strategies: they propose; what was seen is decided by our own numbering.
 
-Optuna 5.0: a resumed sampler does not repeat the undisturbed run. Each ask therefore gets a fresh
-sampler, seeded from the seed and the number of results, on an in-memory study rebuilt from these
-results; a sampled search goes on after an interruption exactly as it would have without one.
+A proposal depends on the seed, on the results in the order in which they were told and on what was
+seen, and on nothing else: a sampled search goes on after an interruption exactly as it would have
+without one. (Optuna 5.0: a resumed sampler does not repeat the undisturbed run; so each ask gets a
+fresh sampler, seeded from the seed and the number of results.)
+
+A sampler learns from a bounded number of results, so that an ask costs no more after ten thousand
+than after three hundred. A proposal that was seen before is drawn again; then the unseen candidate
+that is nearest to the first one takes its place.
 """
 
 from __future__ import annotations
 
-import copy
-import math
 import random
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar
 
 from paretune.core.candidate import Candidate
-from paretune.core.result import OutcomeKind, TrialResult
+from paretune.core.result import TrialResult
 from paretune.search.constraints import Objective
 from paretune.search.space import Space
-from paretune.search.strategies.proposing import Choice, choices, choices_of, propose
+from paretune.search.strategies.learning import Learner, Told, fittest
+from paretune.search.strategies.proposing import Choice, Choose
+from paretune.search.strategies.unseen import Unseen
 
 if TYPE_CHECKING:
     from optuna import Study
-    from optuna.samplers import BaseSampler
+    from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial
 
-_TRIES = 8
-MAX_VIOLATION = 1e9
-"""Value of an infinite violation for Optuna, which adds violations up."""
+_TRIES = 3
 
 
 class _Sampled:
-    """A strategy around one of Optuna's samplers.
+    """A strategy that draws candidates.
 
     Args:
         space: What may be proposed.
@@ -46,149 +49,73 @@ class _Sampled:
         seed: int,
         first: Sequence[Candidate] = (),
     ) -> None:
-        import optuna
-
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._space = space
         self._objectives = tuple(objectives)
         self._seed = seed
         self._first = list(first)
-        self._seen: set[str] = set()
+        self._unseen = Unseen(space)
         self._told = 0
-        self._worst: dict[str, float] = {}
-        self._trials: list[FrozenTrial] = []
+        self._learner = Learner(space, objectives)
 
-    def _sampler(self, seed: int) -> BaseSampler:
+    def _sample(self, draw: random.Random) -> Candidate:
+        """Return a proposal, seen or not."""
         raise NotImplementedError
+
+    def _learn(self, told: Told) -> None:
+        """Learn from a result."""
 
     def ask(self) -> Candidate | None:
         """Return the next candidate; None once there is none that was not seen."""
         while self._first:
             candidate = self._first.pop(0)
-            if candidate.digest not in self._seen:
+            if candidate in self._unseen:
                 return self._proposed(candidate)
-        draw = random.Random(f"{self._seed}/{self._told}/{len(self._seen)}")
-        for _ in range(_TRIES):
-            candidate = self._sample(draw.getrandbits(31))
-            if candidate.digest not in self._seen:
-                return self._proposed(candidate)
-        fallback = self._any_unseen(draw)
-        return None if fallback is None else self._proposed(fallback)
+        draw = random.Random(f"{self._seed}/{self._told}/{len(self._unseen)}")
+        found: Candidate | None = self._sample(draw)
+        assert found is not None
+        drawn = [found]
+        while drawn[-1] not in self._unseen and len(drawn) < _TRIES:
+            drawn.append(self._sample(draw))
+        found = drawn[-1]
+        if found not in self._unseen:
+            found = self._unseen.nearest(drawn[0], draw)
+        return None if found is None else self._proposed(found)
 
     def _proposed(self, candidate: Candidate) -> Candidate:
-        self._seen.add(candidate.digest)
+        self._unseen.see(candidate)
         return candidate
-
-    def _sample(self, seed: int) -> Candidate:
-        # A new study for each proposal: an asked trial and a sampler's notes would stay in it, and
-        # a resumed search does not have them.
-        trial = self._history(self._sampler(seed)).ask()
-
-        def choose(choice: Choice) -> int:
-            return choice.labels.index(trial.suggest_categorical(choice.name, choice.labels))
-
-        return propose(self._space, choose)
-
-    def _history(self, sampler: BaseSampler) -> Study:
-        """Return a study of the results so far."""
-        import optuna
-
-        study = optuna.create_study(
-            directions=[o.direction for o in self._objectives], sampler=sampler
-        )
-        study.add_trials(self._trials)
-        return study
-
-    def _learn(self, trial: FrozenTrial) -> None:
-        """Add a result to those that the sampler receives."""
-        self._trials.append(trial)
-
-    def _any_unseen(self, draw: random.Random) -> Candidate | None:
-        """Return a candidate that was not seen, at random; None if there is none."""
-        for _ in range(_TRIES):
-            candidate = self._space.at(draw.randrange(self._space.size))
-            if candidate.digest not in self._seen:
-                return candidate
-        start = draw.randrange(self._space.size)
-        for offset in range(self._space.size):
-            candidate = self._space.at((start + offset) % self._space.size)
-            if candidate.digest not in self._seen:
-                return candidate
-        return None
 
     def tell(
         self, candidate: Candidate, outcome: TrialResult, violations: Sequence[float] = ()
     ) -> None:
         """Report what became of a candidate; one outside of the space teaches nothing."""
-        from optuna.distributions import CategoricalDistribution
-        from optuna.trial import TrialState, create_trial
-
-        self._seen.add(candidate.digest)
+        self._unseen.see(candidate)
         self._told += 1
-        found = choices_of(self._space, candidate)
-        if found is None:
-            return
-        values = [outcome.value(o.metric) for o in self._objectives]
-        stopped = outcome.kind in (OutcomeKind.INFEASIBLE, OutcomeKind.PRUNED)
-        if stopped:  # what was not looked at is not known to be broken
-            violations = [0.0 if math.isinf(v) else v for v in violations]
-        if outcome.kind is OutcomeKind.INFEASIBLE and any(violations):
-            values = self._filled(values)
-        known = [v for v in values if v is not None and math.isfinite(v)]
-        complete = len(known) == len(values)
-        if complete:
-            self._remember(known)
-        broken = {str(i): min(v, MAX_VIOLATION) for i, v in enumerate(violations)}
-        self._learn(
-            create_trial(
-                state=TrialState.COMPLETE if complete else TrialState.FAIL,
-                values=known if complete else None,
-                params=found.labels,
-                distributions={
-                    name: CategoricalDistribution(choices(self._space)[name].labels)
-                    for name in found.labels
-                },
-                constraints=broken if complete else None,
-            )
-        )
+        told = self._learner.told(candidate, outcome, violations)
+        if told is not None:
+            self._learn(told)
 
-    def _filled(self, values: Sequence[float | None]) -> list[float | None]:
-        """Return what a broken limit cut short, as bad as the worst: only the limit is learnt from.
 
-        Samplers order those that break limits by how much they do, and not by their values.
-        """
-        return [
-            self._worst.get(objective.metric, 0.0) if value is None else value
-            for value, objective in zip(values, self._objectives, strict=True)
-        ]
-
-    def _remember(self, values: Sequence[float]) -> None:
-        for value, objective in zip(values, self._objectives, strict=True):
-            worse = max if objective.direction == "minimize" else min
-            self._worst[objective.metric] = worse(value, self._worst.get(objective.metric, value))
+def _uniform(draw: random.Random) -> Choose:
+    return lambda choice: draw.randrange(len(choice.values))
 
 
 class RandomSearch(_Sampled):
     """Uniform over every choice, independently."""
 
-    def _learn(self, trial: FrozenTrial) -> None:
-        """It does not learn."""
-
-    def _sampler(self, seed: int) -> BaseSampler:
-        from optuna.samplers import RandomSampler
-
-        return RandomSampler(seed=seed)
+    def _sample(self, draw: random.Random) -> Candidate:
+        return self._unseen.propose(_uniform(draw), draw)
 
 
 class Nsga2Search(_Sampled):
-    """NSGA-II (Deb et al., 2002): generations of twelve, the constrained domination of Optuna.
+    """NSGA-II (Deb et al., 2002): generations of twelve, selected by constrained domination.
 
-    Optuna derives each generation's parents from the one before, back to the first. Here they are
-    selected once, when a generation is full: the sampler is given the parents as a generation 0,
-    and the results since then as its children, so that a proposal costs as much as at first.
+    A child walks through the space as its parents did: at each choice it takes what one of them
+    took, or the other one where only that one has this choice. A mutation moves an ordered choice
+    by a step that is small more often than large, and takes another category elsewhere.
     """
 
-    # A generation. Optuna's default of 50 would be most of a search that trains.
+    # A generation. The usual 50 would be most of a search that trains.
     population: ClassVar[int] = 12
 
     def __init__(
@@ -199,50 +126,126 @@ class Nsga2Search(_Sampled):
         first: Sequence[Candidate] = (),
     ) -> None:
         super().__init__(space, objectives, seed, first)
-        self._parents: list[FrozenTrial] = []
+        self._parents: list[Told] = []
+        self._trials: list[Told] = []
 
-    def _sampler(self, seed: int) -> BaseSampler:
-        from optuna.samplers import NSGAIISampler
+    def _learn(self, told: Told) -> None:
+        """Take a result into the generation; a full one selects the parents of the next."""
+        self._trials.append(told)
+        if len(self._trials) == self.population:
+            self._parents = fittest([*self._parents, *self._trials], self.population)
+            self._trials = []
 
-        return NSGAIISampler(population_size=self.population, seed=seed)
+    def _sample(self, draw: random.Random) -> Candidate:
+        if not self._parents:
+            return self._unseen.propose(_uniform(draw), draw)
+        parents = (self._parent(draw), self._parent(draw))
+        mutation = 1 / max(1, len(parents[0].positions))
 
-    def _learn(self, trial: FrozenTrial) -> None:
-        """Take a finished trial into the generation; a full one selects the parents of the next."""
-        if not trial.state.is_finished() or trial.values is None:
-            return
-        self._trials.append(trial)
-        if len(self._trials) < self.population:
-            return
-        sampler = self._sampler(0)
-        study = self._history(sampler)
-        told = [*self._parents, *self._trials]
-        selected = cast(Any, sampler).get_parent_population(study, 2 if self._parents else 1)
-        self._parents, self._trials = [told[one.number] for one in selected], []
+        def choose(choice: Choice) -> int:
+            count = len(choice.values)
+            taken = [p.positions[choice.name] for p in parents if choice.name in p.positions]
+            if count == 1 or not taken:
+                return draw.randrange(count)
+            position = draw.choice(taken)
+            return _mutated(choice, position, draw) if draw.random() < mutation else position
 
-    def _history(self, sampler: BaseSampler) -> Study:
-        import optuna
+        return self._unseen.propose(choose, draw)
 
-        study = optuna.create_study(
-            directions=[o.direction for o in self._objectives], sampler=sampler
-        )
-        study.add_trials(
-            [_in_generation(trial, 0) for trial in self._parents]
-            + [_in_generation(trial, 1 if self._parents else 0) for trial in self._trials]
-        )
-        return study
+    def _parent(self, draw: random.Random) -> Told:
+        """Return the better one of two."""
+        a, b = draw.choice(self._parents), draw.choice(self._parents)
+        return b if b.beats(a) else a
 
 
-def _in_generation(trial: FrozenTrial, number: int) -> FrozenTrial:
-    """Return a trial with what Optuna itself would note of its generation at an ask."""
-    noted = copy.copy(trial)
-    noted.system_attrs = {**trial.system_attrs, "NSGAIISampler:generation": number}
-    return noted
+def _mutated(choice: Choice, position: int, draw: random.Random) -> int:
+    count = len(choice.values)
+    if not choice.ordered:
+        return (position + draw.randrange(1, count)) % count
+    # Half of the steps are below the square root of the longest one.
+    step = max(1, round((count - 1) ** draw.random()))
+    rank = choice.ranks[position] + draw.choice((-step, step))
+    return choice.by_rank[min(max(rank, 0), count - 1)]
 
 
 class TpeSearch(_Sampled):
-    """Multi-objective tree-structured Parzen estimator (Ozaki et al., 2022)."""
+    """Multi-objective tree-structured Parzen estimator (Ozaki et al., 2022), of Optuna.
 
-    def _sampler(self, seed: int) -> BaseSampler:
-        from optuna.samplers import TPESampler
+    An ordered choice is a whole number for it, the rank of the value: on a logarithmic grid that
+    is the logarithm. Choices off a candidate's way are absent there, so that it learns inside of
+    alternatives and optional stages from those that went there.
 
-        return TPESampler(seed=seed, n_startup_trials=10)
+    Above `most` results it learns from the fittest and the latest: it gives full weight to the
+    latest and less to older ones anyway, and calls at most 25 of all of them good.
+    """
+
+    most: ClassVar[int] = 300
+
+    def __init__(
+        self,
+        space: Space,
+        objectives: Sequence[Objective],
+        seed: int,
+        first: Sequence[Candidate] = (),
+    ) -> None:
+        super().__init__(space, objectives, seed, first)
+        self._results: list[Told] = []
+        self._history: Study | None = None
+        self._distributions: dict[str, BaseDistribution] = {}
+
+    def _learn(self, told: Told) -> None:
+        self._results.append(told)
+        self._history = None
+        if len(self._results) > self.most:
+            third = self.most // 3
+            self._results = fittest(self._results[:-third], third) + self._results[-third:]
+
+    def _sample(self, draw: random.Random) -> Candidate:
+        import optuna
+        from optuna.trial import TrialState, create_trial
+
+        if self._history is None:
+            optuna.logging.set_verbosity(optuna.logging.WARNING)
+            directions = ["minimize"] * len(self._objectives)
+            self._history = optuna.create_study(directions=directions)
+            self._history.add_trials([self._trial(told) for told in self._results])
+        study, running = self._history, create_trial(state=TrialState.RUNNING)
+        sampler = optuna.samplers.TPESampler(seed=draw.getrandbits(31), n_startup_trials=10)
+
+        def choose(choice: Choice) -> int:
+            if len(choice.values) == 1:
+                return 0
+            # Not by a trial of the study: a resumed search does not have those that were asked for.
+            given = sampler.sample_independent(
+                study, running, choice.name, self._distribution(choice)
+            )
+            return choice.by_rank[given] if choice.ordered else choice.labels.index(given)
+
+        return self._unseen.propose(choose, draw)
+
+    def _trial(self, told: Told) -> FrozenTrial:
+        from optuna.trial import TrialState, create_trial
+
+        known = self._space.tree.choices
+        taken = {n: p for n, p in told.positions.items() if len(known[n].values) > 1}
+        return create_trial(
+            state=TrialState.COMPLETE,
+            values=list(told.losses),
+            params={
+                name: known[name].ranks[p] if known[name].ordered else known[name].labels[p]
+                for name, p in taken.items()
+            },
+            distributions={name: self._distribution(known[name]) for name in taken},
+            constraints={str(i): broken for i, broken in enumerate(told.broken)},
+        )
+
+    def _distribution(self, choice: Choice) -> BaseDistribution:
+        from optuna.distributions import CategoricalDistribution, IntDistribution
+
+        if choice.name not in self._distributions:
+            self._distributions[choice.name] = (
+                IntDistribution(0, len(choice.values) - 1)
+                if choice.ordered
+                else CategoricalDistribution(choice.labels)
+            )
+        return self._distributions[choice.name]

@@ -114,3 +114,12 @@ def test_what_stands_beside_the_space_is_told_apart_too() -> None:
     assert space.params_in_common() == {("a", "x"), ("a", "z")}
     other = Candidate((Step("a", {"x": 9, "y": 2}),), RuntimeSettings())
     assert space.params_in_common([other]) == frozenset()
+
+
+@given(spaces)
+def test_what_begins_with_a_step_is_found_without_looking_through_the_space(space: Space) -> None:
+    firsts = {repr(c.recipe[0]): c.recipe[0] for c in space if c.recipe}
+    for step in firsts.values():
+        found = [n for numbers in space.tree.beginning_with(step) for n in numbers]
+        as_listed = [n for n, c in enumerate(space) if c.recipe and repr(c.recipe[0]) == repr(step)]
+        assert found == as_listed

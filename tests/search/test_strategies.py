@@ -5,14 +5,18 @@ import sys
 from collections.abc import Callable
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from random_spaces import spaces
 
 from paretune.core.candidate import Candidate, RuntimeSettings, Step
 from paretune.core.measurement import Measurement
 from paretune.core.result import OutcomeKind, TrialResult
 from paretune.registry import find, names
 from paretune.search.constraints import Objective
-from paretune.search.space import PassSlot, Space
+from paretune.search.space import AnyOf, PassSlot, Space
 from paretune.search.strategies.base import Strategy
+from paretune.search.strategies.full_trials import as_strategy
 from paretune.search.strategies.proposing import choices_of
 from paretune.testing.declared import follows
 from paretune.testing.strategies import (
@@ -20,6 +24,7 @@ from paretune.testing.strategies import (
     SMALL,
     STRATEGY_LAWS,
     Make,
+    SimulatedSearch,
     drive,
     maker,
     result_of,
@@ -62,9 +67,9 @@ def test_a_sampler_learns(name: str) -> None:
 TOO_LARGE = Space((PassSlot("p", {f"x{i}": tuple(range(6)) for i in range(6)}),))
 
 
-def _too_large(stopped_as: OutcomeKind) -> int:
+def _too_large(name: str, stopped_as: OutcomeKind, unknown: float = float("inf")) -> int:
     """Half of the space is too large, and better; who goes there is stopped at its size."""
-    strategy = find("strategies", "tpe")(space=TOO_LARGE, objectives=OBJECTIVES, seed=2)
+    strategy = find("strategies", name)(space=TOO_LARGE, objectives=OBJECTIVES, seed=2)
     count = 0
     for id in range(1, 81):
         candidate = strategy.ask()
@@ -76,16 +81,66 @@ def _too_large(stopped_as: OutcomeKind) -> int:
             accuracy = 0.5 + params["x1"] / 50
             measured["accuracy"] = Measurement("accuracy", accuracy, "fraction")
         kind = stopped_as if broken else OutcomeKind.OK
-        unknown = float("inf") if broken else 0.0  # its accuracy was not looked at
+        rest = unknown if broken else 0.0  # its accuracy was not looked at
         outcome = TrialResult(id, candidate, kind, measurements=measured)
-        strategy.tell(candidate, outcome, violations=(broken, unknown))
+        known = broken if stopped_as is OutcomeKind.INFEASIBLE else 0.0
+        strategy.tell(candidate, outcome, violations=(known, rest))
         count += bool(broken) and id > 30
     return count
 
 
-def test_tpe_learns_where_limits_are_broken_from_who_was_stopped() -> None:
-    told, untold = _too_large(OutcomeKind.INFEASIBLE), _too_large(OutcomeKind.FAILED)
+@pytest.mark.parametrize("name", ["tpe", "nsga2"])
+@pytest.mark.parametrize("stopped_as", [OutcomeKind.INFEASIBLE, OutcomeKind.FAILED])
+def test_a_sampler_learns_where_nothing_works_from_who_was_stopped(
+    name: str, stopped_as: OutcomeKind
+) -> None:
+    told, untold = _too_large(name, stopped_as), _too_large("random", stopped_as)
     assert told < 0.6 * untold
+
+
+INSIDE = Space(
+    (
+        AnyOf(
+            (
+                PassSlot("a", {"x": tuple(range(20)), "y": tuple(range(20))}),
+                PassSlot("b", {"x": tuple(range(20)), "y": tuple(range(20))}, optional=True),
+            )
+        ),
+    )
+)
+
+
+@pytest.mark.parametrize("name", ["tpe", "nsga2"])
+def test_a_sampler_learns_inside_an_alternative(name: str) -> None:
+    """Only `b` is any good, and best at one value of each: near ones are better than far ones."""
+    objectives = (Objective("accuracy", "maximize"),)
+    values = []
+    strategy = find("strategies", name)(space=INSIDE, objectives=objectives, seed=0)
+    for id in range(1, 141):
+        candidate = strategy.ask()
+        step = candidate.recipe[0] if candidate.recipe else Step("none")
+        value = -60.0
+        if step.name == "b":
+            value = -float(abs(step.params["x"] - 13) + abs(step.params["y"] - 4))
+        values.append(value)
+        measured = {"accuracy": Measurement("accuracy", value, "fraction")}
+        strategy.tell(candidate, TrialResult(id, candidate, OutcomeKind.OK, measurements=measured))
+    assert sum(values[-30:]) / 30 > -28  # at random: -35
+
+
+@settings(max_examples=8)
+@given(spaces.filter(lambda space: space.size <= 60), st.integers(0, 9))
+@pytest.mark.parametrize("name", names("strategies"))
+def test_it_goes_through_any_space_once_and_resumes(name: str, space: Space, stop: int) -> None:
+    def begun() -> SimulatedSearch:
+        made = find("strategies", name)(space=space, objectives=OBJECTIVES, seed=4, first=())
+        return SimulatedSearch(as_strategy(made), space)
+
+    whole = begun().run(30)
+    assert len(set(whole.started)) == len(whole.started)
+    assert len(whole.started) == min(30, len(set(space)))
+    again = begun().run(stop).resumed(begun().strategy).run(30)
+    assert again.started == whole.started
 
 
 def test_nsga2_goes_on_after_thousands_of_results() -> None:
