@@ -17,6 +17,7 @@ from paretune.search.space import Chain, PassSlot, Space, Stage
 
 _LOCKED_FOR_S = 2.0
 """How long another program's lock is waited for; the mirror is behind then, until the end."""
+_LISTED = 100
 
 
 class Mirror:
@@ -38,7 +39,8 @@ class Mirror:
         self._path = path
         self._name = name
         self._objectives = tuple(objectives)
-        self._values: dict[str, list[Json]] = {}
+        self._values: dict[str, dict[Json, None]] = {}
+        self._distributions: dict[str, Any] = {}
         self._added: list[tuple[TrialResult, tuple[float, ...]]] = []
         self._study: Any = None
         if space is not None:
@@ -58,11 +60,18 @@ class Mirror:
         """Add values to what is known; returns whether any was new."""
         new = False
         for name, some in values.items():
-            known = self._values.setdefault(name, [])
-            fresh = [v for v in map(_plain, some) if v not in known]
-            known += fresh
+            known = self._values.setdefault(name, {})
+            fresh = dict.fromkeys(v for v in map(_plain, some) if v not in known)
+            known |= fresh
+            if fresh:
+                self._distributions.pop(name, None)
             new = new or bool(fresh)
         return new
+
+    def _distribution(self, name: str) -> Any:
+        if name not in self._distributions:
+            self._distributions[name] = _distribution(tuple(self._values[name]))
+        return self._distributions[name]
 
     def rebuild(
         self,
@@ -163,7 +172,7 @@ class Mirror:
             state=TrialState.COMPLETE if complete else TrialState.FAIL,
             values=known if complete else None,
             params=params,
-            distributions={name: _distribution(self._values[name]) for name in params},
+            distributions={name: self._distribution(name) for name in params},
             user_attrs=_attributes(outcome),
             constraints=broken if complete else None,
         )
@@ -206,11 +215,21 @@ def _plain(value: Json) -> Json:
 
 
 def _distribution(values: Sequence[Json]) -> Any:
-    """Return the choices of a parameter; whole numbers as a range, so that they can be plotted."""
-    from optuna.distributions import CategoricalDistribution, IntDistribution
+    """Return the choices of a parameter.
+
+    Whole numbers are a range, so that they can be plotted; so are more numbers than `_LISTED`,
+    because Optuna writes all choices of each parameter into each trial.
+    """
+    from optuna.distributions import (
+        CategoricalDistribution,
+        FloatDistribution,
+        IntDistribution,
+    )
 
     if all(type(value) is int for value in values):
         return IntDistribution(min(values), max(values))
+    if len(values) > _LISTED and all(type(value) in (int, float) for value in values):
+        return FloatDistribution(min(values), max(values))
     return CategoricalDistribution(tuple(values))
 
 

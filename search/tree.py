@@ -107,6 +107,23 @@ class Tree:
         """Number of candidates."""
         return self._root.size
 
+    @cached_property
+    def builds(self) -> Mapping[str, int]:
+        """How often each pass stands at the end of a prefix of a recipe: its different builds.
+
+        A recipe that two alternatives give counts twice.
+        """
+        found: dict[str, int] = {}
+        # A node is made after all that its ways lead to: the other way round is from the root on.
+        reached = {id(self._root): 1}
+        for node in reversed(self._nodes.values()):
+            for way in node.ways:
+                ways = reached.get(id(node), 0) * way.count
+                reached[id(way.node)] = reached.get(id(way.node), 0) + ways
+                if way.slot is not None:
+                    found[way.slot.name] = found.get(way.slot.name, 0) + ways
+        return found
+
     def runtimes_of(self, kind: str) -> Runtimes:
         """Return the settings that models of a kind are run with."""
         return self._everywhere if self._by_kind is None else self._by_kind.settings[kind]

@@ -21,6 +21,9 @@ from paretune.search.space import Chain, PassSlot, Space, Stage
 from paretune.search.stop_rule import StopRule
 from paretune.search.tolerance import DEFAULT
 
+_LISTED = 100
+"""Most values of a range that the resolved configuration lists."""
+
 
 @dataclass(frozen=True)
 class EvaluatorChoice:
@@ -221,11 +224,18 @@ def _recipe(recipe: tuple[Step, ...]) -> list[Json]:
     return [{step.name: dict(step.params)} if step.params else step.name for step in recipe]
 
 
+def _values(values: tuple[Json, ...], given: Mapping[str, Json] | None) -> Json:
+    """Return the values of a parameter; a long list that a range stands for as this range."""
+    if given is not None and len(values) > _LISTED:
+        return dict(given)
+    return values[0] if len(values) == 1 else list(values)
+
+
 def _entry(stage: Stage) -> Json:
     if isinstance(stage, Chain):
         return [_entry(inner) for inner in stage.stages]
     extra = {"optional": True} if stage.optional else {}
     if isinstance(stage, PassSlot):
-        grid = {n: v[0] if len(v) == 1 else list(v) for n, v in stage.grid.items()}
+        grid = {n: _values(v, stage.ranges.get(n)) for n, v in stage.grid.items()}
         return {stage.name: grid, **extra} if grid or extra else stage.name
     return {"any": [_entry(option) for option in stage.options], **extra}

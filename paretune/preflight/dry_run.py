@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,18 +10,16 @@ from typing import TYPE_CHECKING
 from paretune.core.candidate import Candidate, describe, recipe_to_json
 from paretune.core.jsontools import Json, canonical
 from paretune.core.user_paths import default_store, refuse_model_folder
-from paretune.passes.base import Pass
 from paretune.plugin_identity import run_of
 from paretune.preflight.told_before import told_before
 from paretune.registry import find_pass
+from paretune.search.sample import SPREAD, WHOLE, spread
 from paretune.search.strategies.exhaustive import Exhaustive
 from paretune.store.artifacts import Store
 
 if TYPE_CHECKING:
     from paretune.preflight.prepared import PreparedSearch
 
-_LOOKED_AT = 2000
-"""Maximum number of candidates that are checked one by one."""
 _SHOWN = 5
 
 
@@ -49,7 +48,9 @@ def foresee(
         ``candidates`` in the space, how many were ``looked_at`` and how many of those are ruled
         out (``skipped``, with reasons), distinct ``trainings`` and ``builds``, and the largest
         ``memory_mb`` and the sum of ``disk_mb`` and ``seconds`` that the passes estimate (null
-        where a pass gives no estimate).
+        where a pass gives no estimate). Of a space of more than 2,000 candidates, 200 are
+        checked (``sampled``): trainings and builds are counted nevertheless; disk and seconds are
+        those of the sample's builds, in proportion.
 
     Raises:
         UsageError: The configuration is wrong, or the study has outcomes of another model or data.
@@ -94,14 +95,26 @@ def _changed(prepared: PreparedSearch, study: Path) -> list[str]:
     return changes_since(study, outcomes, prepared.identity(), device, earlier).notes
 
 
+@dataclass
+class _Costs:
+    """What the builds of one pass take, of the candidates that were checked."""
+
+    builds: int = 0
+    disk: int = 0
+    runs: dict[str, float] = field(default_factory=dict)
+    """Seconds of each run, up to its last stop."""
+
+
 def _foresee(prepared: PreparedSearch) -> dict[str, Json]:
     plan = prepared.plan
     named = [prepared.baseline, *plan.try_first]
-    candidates = list({c.digest: c for c in (*named, *islice(plan.space, _LOOKED_AT))}.values())
+    sampled = plan.space.size > WHOLE
+    candidates = list(
+        {c.digest: c for c in (*named, *(spread(plan.space) if sampled else plan.space))}.values()
+    )
     skipped: dict[str, int] = {}
-    trainings, builds = set(), set()
-    longest: dict[str, float] = {}  # seconds of each run, up to its last stop
-    memory, disk = [], 0
+    seen, costs = set(), dict[str, _Costs]()
+    memory = 0
     known = True
     for candidate in candidates:
         foresight = prepared.look(candidate)
@@ -110,27 +123,35 @@ def _foresee(prepared: PreparedSearch) -> dict[str, Json]:
             continue
         for depth, estimate in enumerate(foresight.estimates, start=1):
             prefix = canonical(recipe_to_json(candidate.recipe[:depth]))
-            if prefix in builds:
+            if prefix in seen:
                 continue
-            builds.add(prefix)
-            pass_: Pass = find_pass(candidate.recipe[depth - 1].name)
+            seen.add(prefix)
+            cost = costs.setdefault(candidate.recipe[depth - 1].name, _Costs())
+            cost.builds += 1
+            cost.disk += estimate.bytes_out or 0
             run = run_of(candidate.recipe[:depth])
-            if pass_.trains:
-                trainings.add(run)
-            longest[run] = max(longest.get(run, 0.0), estimate.seconds or 0.0)
-            disk += estimate.bytes_out or 0
-            memory.append(estimate.peak_memory or 0)
+            cost.runs[run] = max(cost.runs.get(run, 0.0), estimate.seconds or 0.0)
+            memory = max(memory, estimate.peak_memory or 0)
             known = known and estimate.seconds is not None
+    builds = {name: cost.builds for name, cost in costs.items()}
+    if sampled:
+        builds |= {name: n for name, n in plan.space.tree.builds.items() if name in builds}
+    share = {name: builds[name] / cost.builds for name, cost in costs.items()}
     return {
         "candidates": plan.space.size,
         "looked_at": len(candidates),
         "skipped": sum(skipped.values()),
         "reasons": skipped,
-        "trainings": len(trainings),
-        "builds": len(builds),
-        "memory_mb": round(max(memory, default=0) / 1e6),
-        "disk_mb": round(disk / 1e6),
-        "build_seconds": round(sum(longest.values())),
+        "sampled": sampled,
+        "trainings": round(
+            sum(len(c.runs) * share[name] for name, c in costs.items() if find_pass(name).trains)
+        ),
+        "builds": sum(builds.values()),
+        "memory_mb": round(memory / 1e6),
+        "disk_mb": round(sum(cost.disk * share[name] for name, cost in costs.items()) / 1e6),
+        "build_seconds": round(
+            sum(sum(cost.runs.values()) * share[name] for name, cost in costs.items())
+        ),
         "build_seconds_complete": known,
         "baseline": describe(prepared.baseline),
         "first": [describe(c) for c in _first(prepared, named)],
@@ -149,7 +170,8 @@ def _first(prepared: PreparedSearch, named: list[Candidate]) -> list[Candidate]:
     proposer = getattr(prepared.strategy(named), "proposer", None)
     asked = iter(proposer.ask, None) if isinstance(proposer, Exhaustive) else iter(named)
     found: dict[str, Candidate] = {}
-    for candidate in islice(asked, _LOOKED_AT):
+    most = WHOLE if prepared.plan.space.size <= WHOLE else SPREAD
+    for candidate in islice(asked, most):
         if prepared.look(candidate).reason is None:
             found.setdefault(candidate.digest, candidate)
         if len(found) == _SHOWN:
@@ -161,7 +183,7 @@ def render(found: dict[str, Json]) -> str:
     """Return the result of a dry run as text."""
     lines = [
         f"candidates   {found['candidates']} in the space"
-        + (f", {found['skipped']} ruled out on this machine" if found["skipped"] else ""),
+        + (f", {_ruled_out(found)} ruled out on this machine" if found["skipped"] else ""),
         f"baseline     {found['baseline']}",
         f"trainings    {found['trainings']} (each is done once and shared by its builds)",
         f"builds       {found['builds']}, trainings included",
@@ -171,6 +193,9 @@ def render(found: dict[str, Json]) -> str:
         f"memory       about {found['memory_mb']} MB at most",
         f"disk         about {found['disk_mb']} MB in the store",
     ]
+    if found["sampled"]:
+        checked = f"{found['looked_at']} candidates, spread over the space"
+        lines.insert(1, f"checked      {checked}; memory, disk and time are estimated from these")
     for reason, count in found["reasons"].items():
         lines.append(f"  {count} x {reason}")
     if found["time_s"] is not None:
@@ -181,3 +206,8 @@ def render(found: dict[str, Json]) -> str:
     if found["first"]:
         lines.append("first: " + "\n       ".join(found["first"]))
     return "\n".join(lines)
+
+
+def _ruled_out(found: dict[str, Json]) -> str:
+    count = str(found["skipped"])
+    return f"{count} of {found['looked_at']}" if found["sampled"] else count

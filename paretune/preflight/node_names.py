@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -21,6 +20,7 @@ from paretune.core.job import Call, Job, JobStatus, Limits
 from paretune.core.jsontools import Json, canonical, digest, read_json, read_model_json, write_json
 from paretune.models.remote_code import brings_code
 from paretune.registry import find_pass
+from paretune.search.sample import covering
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from paretune.preflight.prepared import PreparedSearch
 
 _VERSION = 1
-_LOOKED_AT = 10_000
 _LIMITS = Limits(seconds=300.0)
 _PACKAGES = ("onnxruntime-genai", "onnxruntime", "transformers", "torch")
 _SHOWN = 6
@@ -129,7 +128,7 @@ def _is_in(given: _Given, graph: Mapping[str, Sequence[str]]) -> bool:
 def _asked(plan: Plan, baseline: Candidate) -> list[_Asked]:
     """Return each kind of build that uses names of nodes, once."""
     asked: dict[str, _Asked] = {}
-    for candidate in (baseline, *plan.try_first, *islice(plan.space, _LOOKED_AT)):
+    for candidate in (baseline, *plan.try_first, *covering(plan.space)):
         for build, given in _names_in(candidate):
             asked.setdefault(canonical(build), _Asked(build)).given.update(dict.fromkeys(given))
     return list(asked.values())

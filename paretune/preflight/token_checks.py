@@ -6,7 +6,6 @@ The check runs as a job, in a worker: the tokenizer is not trusted, and its libr
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from paretune.core.jsontools import Json, canonical
 from paretune.data.rows import rows_told
 from paretune.preflight.label_tokens import check_labels
 from paretune.preflight.rows_too_long import ParameterTooLargeError, RowsTooLongError, all_of
+from paretune.search.sample import covering
 
 if TYPE_CHECKING:
     from paretune.config import Plan
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from paretune.data.catalog import DataCatalog, Dataset
     from paretune.data.example_tokens import ExampleEncoder
 
-_LOOKED_AT = 10_000
 _LIMITS = Limits(seconds=900.0)
 _PROMPTS_RENDERED = 100
 
@@ -83,7 +82,7 @@ def _trainings(plan: Plan, baseline: Candidate) -> list[dict[str, Json]]:
     from paretune.registry import find_pass
 
     found: dict[str, dict[str, Json]] = {}
-    for candidate in (baseline, *plan.try_first, *islice(plan.space, _LOOKED_AT)):
+    for candidate in (baseline, *plan.try_first, *covering(plan.space)):
         for step in candidate.recipe:
             kind = find_pass(step.name).Params
             if not issubclass(kind, LoraParams):

@@ -9,6 +9,8 @@ from paretune.preflight.node_names import check_nodes
 from paretune.preflight.token_checks import check_tokens
 from paretune.preflight.training_notes import training_notes
 from paretune.preflight.uncompared import uncompared_notes
+from paretune.search.sample import WHOLE
+from paretune.search.space import Space
 
 if TYPE_CHECKING:
     from paretune.preflight.prepared import PreparedSearch
@@ -32,6 +34,18 @@ def told_before(prepared: PreparedSearch) -> tuple[str, ...]:
         *thread_notes(prepared),
         *training_notes(plan, baseline, target),
         *uncompared_notes(plan, baseline),
+        *_sample_notes(plan.space),
+    )
+
+
+def _sample_notes(space: Space) -> tuple[str, ...]:
+    """Return a note if only a part of the candidates was checked."""
+    if space.size <= WHOLE:
+        return ()
+    return (
+        f"the space has {space.size} candidates: before the search, tokens, names of nodes and "
+        "precisions were checked for a sample that contains each alternative and up to 20 values "
+        "of each parameter; every candidate is checked before its first job",
     )
 
 

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from paretune.core.job import Call, Job, JobStatus, Limits
 from paretune.registry import find_pass
+from paretune.search.sample import covering
 
 if TYPE_CHECKING:
     from paretune.config import Plan
     from paretune.core.candidate import Candidate
     from paretune.core.target import Target
 
-_LOOKED_AT = 10_000
 _LIMITS = Limits(seconds=120.0)
 
 
@@ -46,7 +45,7 @@ def precisions(plan: Plan, baseline: Candidate) -> set[str]:
     """Return every precision that a training of the plan computes in."""
     steps = {
         (step.name, *(step.params.get(f) for f in _fields(step.name))): step
-        for candidate in (baseline, *plan.try_first, *islice(plan.space, _LOOKED_AT))
+        for candidate in (baseline, *plan.try_first, *covering(plan.space))
         for step in candidate.recipe
         if _fields(step.name)
     }

@@ -86,7 +86,7 @@ def _of_model(model: Model) -> dict[str, Json]:
 
 
 def steps_of(space: Space, candidates: Iterable[Candidate]) -> Iterator[Step]:
-    """Yield steps so that each value of each pass's parameters is among them.
+    """Yield steps so that each value of each pass's parameters that can name something is there.
 
     Args:
         space: All of a pass's combinations are yielded, up to a few hundred.
@@ -102,8 +102,13 @@ def steps_of(space: Space, candidates: Iterable[Candidate]) -> Iterator[Step]:
         first = slot.at(0)[0]
         yield first
         for name, values in slot.grid.items():
-            for value in islice(values, 1, None):
+            for value in filter(_may_name, islice(values, 1, None)):
                 yield Step(slot.name, {**first.params, name: value})
+
+
+def _may_name(value: Json) -> bool:
+    """Return whether a value can name a file or a data set: a number cannot."""
+    return type(value) not in (bool, int, float)
 
 
 def data_of_evaluator(choice: EvaluatorChoice | EvaluatorSlot) -> tuple[str, ...]:

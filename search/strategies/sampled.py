@@ -1,9 +1,9 @@
 """Samplers as strategies: they propose; what was seen is decided by our own numbering.
 
-A proposal depends on the seed, on the results in the order in which they were told and on what was
-seen, and on nothing else: a sampled search goes on after an interruption exactly as it would have
-without one. (Optuna 5.0: a resumed sampler does not repeat the undisturbed run; so each ask gets a
-fresh sampler, seeded from the seed and the number of results.)
+A proposal depends on the seed, on the results in the order in which they were reported and on which
+candidates were seen, and on nothing else: a sampled search goes on after an interruption exactly as
+it would have without one. (Optuna 5.0: a resumed sampler does not repeat the undisturbed run; so
+each ask gets a fresh sampler, seeded from the seed and the number of results.)
 
 A sampler learns from a bounded number of results, so that an ask costs no more after ten thousand
 than after three hundred. A proposal that was seen before is drawn again; then the unseen candidate
@@ -206,8 +206,8 @@ class TpeSearch(_Sampled):
 
         if self._history is None:
             optuna.logging.set_verbosity(optuna.logging.WARNING)
-            directions = ["minimize"] * len(self._objectives)
-            self._history = optuna.create_study(directions=directions)
+            minimize = optuna.study.StudyDirection.MINIMIZE
+            self._history = optuna.create_study(directions=[minimize] * len(self._objectives))
             self._history.add_trials([self._trial(told) for told in self._results])
         study, running = self._history, create_trial(state=TrialState.RUNNING)
         sampler = optuna.samplers.TPESampler(seed=draw.getrandbits(31), n_startup_trials=10)
@@ -219,7 +219,9 @@ class TpeSearch(_Sampled):
             given = sampler.sample_independent(
                 study, running, choice.name, self._distribution(choice)
             )
-            return choice.by_rank[given] if choice.ordered else choice.labels.index(given)
+            if choice.ordered:
+                return choice.by_rank[int(given)]
+            return choice.labels.index(given)
 
         return self._unseen.propose(choose, draw)
 

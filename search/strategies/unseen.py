@@ -15,7 +15,7 @@ from paretune.search.space import Space
 from paretune.search.strategies.proposing import Choose, choices, choices_of, propose
 
 _NEAR = 400
-"""Neighbours that are looked at before any other candidate is as good."""
+"""Neighbours that are tried before any other candidate is as good."""
 _CATEGORIES = 4
 """Other categories of one choice that are neighbours: of a thousand alternatives not all."""
 _TRIES = 32

@@ -6,6 +6,7 @@ from random_spaces import spaces
 
 from paretune.core.candidate import Candidate, RuntimeSettings, Step
 from paretune.core.jsontools import canonical
+from paretune.search.sample import covering, spread
 from paretune.search.space import AnyOf, Chain, PassSlot, Space
 from paretune.search.strategies.proposing import Choice, candidate_of, choices, choices_of
 
@@ -100,3 +101,25 @@ def test_it_costs_as_much_as_the_tree() -> None:
     assert deep.index(Candidate((Step("a"),) * 41)) is None
     assert deep.index(Candidate((Step("a"),) * 40, RuntimeSettings("cpu", 1))) == 0
     assert time.monotonic() - start < 60  # by trying one after the other: 10^12 ways
+
+
+def test_a_sample_has_every_alternative_and_every_value_of_a_short_list() -> None:
+    options = tuple(PassSlot(f"q{i}", {"y": ("a", "b")}) for i in range(30))
+    space = Space(
+        (PassSlot("p", {"x": tuple(range(10_000))}, True), AnyOf(options)), ("cpu",), (1, 2)
+    )
+    some = covering(space)
+    assert len(some) < 1000
+    taken: dict[str, set[int]] = {}
+    for candidate in some:
+        found = choices_of(space, candidate)
+        assert found is not None
+        for name, position in found.positions.items():
+            taken.setdefault(name, set()).add(position)
+    for name, choice in choices(space).items():
+        if len(choice.values) <= 20:
+            assert taken[name] == set(range(len(choice.values)))
+    assert {0, 9999} <= taken["0.p.x"]
+    assert len(set(spread(space))) == 200
+    small = Space((PassSlot("p", {"x": (1, 2)}),))
+    assert covering(small) == list(small)

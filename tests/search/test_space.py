@@ -123,3 +123,13 @@ def test_what_begins_with_a_step_is_found_without_looking_through_the_space(spac
         found = [n for numbers in space.tree.beginning_with(step) for n in numbers]
         as_listed = [n for n, c in enumerate(space) if c.recipe and repr(c.recipe[0]) == repr(step)]
         assert found == as_listed
+
+
+@given(spaces)
+def test_builds_are_the_prefixes_of_recipes(space: Space) -> None:
+    prefixes = {c.recipe[:depth] for c in space for depth in range(1, len(c.recipe) + 1)}
+    counted = space.tree.builds
+    assert counted.keys() == {prefix[-1].name for prefix in prefixes}
+    recipes = {c.recipe for c in space}
+    if sum(space.runtimes_of(space.kind_of(r)).size for r in recipes) == space.size:
+        assert sum(counted.values()) == len(prefixes)
