@@ -12,6 +12,7 @@ that is nearest to the first one takes its place.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
@@ -163,7 +164,7 @@ def _mutated(choice: Choice, position: int, draw: random.Random) -> int:
     if not choice.ordered:
         return (position + draw.randrange(1, count)) % count
     # Half of the steps are below the square root of the longest one.
-    step = max(1, round((count - 1) ** draw.random()))
+    step = max(1, round(math.pow(count - 1, draw.random())))
     rank = choice.ranks[position] + draw.choice((-step, step))
     return choice.by_rank[min(max(rank, 0), count - 1)]
 
