@@ -5,13 +5,15 @@
 Candidates that cost nothing go through the real engine, study, results.json and study.db; only the
 jobs are answered at once, without processes, by made-up figures: every candidate is feasible, none
 surely beats another (the worst case: each look asks all of them), 400 examples and three processes
-each. Told are the milliseconds a candidate and the bytes of results.json by tenth of the study, and
-how long it takes to open it again.
+each. Reported by tenth of the study: wall and processor milliseconds of a candidate, those of the
+strategy's ask, the memory that the process holds, the bytes of results.json; and how long it takes
+to open the study again.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import statistics
 import sys
@@ -187,25 +189,55 @@ def _search(folder: Path, candidates: int, strategy: str, store: Store) -> tuple
     return search, study
 
 
+def _memory_mb() -> float:
+    """Return what this process holds now, in MB (of Linux only)."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def _timed_asks(search: Search) -> list[float]:
+    """Have the processor milliseconds of each ask of the strategy noted in a list."""
+    strategy, found = search.engine.strategy, list[float]()
+    ask = strategy.ask
+
+    def timed(view: Any) -> Any:
+        start = time.process_time()
+        try:
+            return ask(view)
+        finally:
+            found.append(1e3 * (time.process_time() - start))
+
+    strategy.ask = timed  # type: ignore[method-assign]
+    return found
+
+
 def measure(candidates: int, strategy: str, folder: Path) -> dict[str, Any]:
     """Search; returns figures by tenth of the study."""
     store, written = Store(folder / "store"), Written()
     api.write_atomic = written
     search, study = _search(folder, candidates, strategy, store)
-    stamps, sizes = [time.perf_counter()], [0]
+    stamps, cpu, memory, sizes = [time.perf_counter()], [time.process_time()], [_memory_mb()], [0]
     after = search.engine.on_outcome
 
     def stamped(outcome: Any, summary: Any) -> None:
         after(outcome, summary)
         stamps.append(time.perf_counter())
+        cpu.append(time.process_time())
+        memory.append(_memory_mb())
         sizes.append(written.bytes)
 
     search.engine.on_outcome = stamped
+    asked = _timed_asks(search)
     search.engine.run()
     search.write_results(search.summary(), "finished")
     study.close()
     each = [1e3 * (b - a) for a, b in pairwise(stamps)]
+    busy = [1e3 * (b - a) for a, b in pairwise(cpu)]
     tenth = max(1, len(each) // 10)
+
+    def by_tenth(values: list[float]) -> list[float]:
+        return [statistics.fmean(values[i : i + tenth]) for i in range(0, len(values), tenth)]
+
     start = time.perf_counter()
     again, study = _search(folder, candidates, strategy, store)
     opened = time.perf_counter() - start
@@ -216,7 +248,12 @@ def measure(candidates: int, strategy: str, folder: Path) -> dict[str, Any]:
         "candidates": len(each),
         "strategy": strategy,
         "feasible": len(search.summary().feasible),
-        "ms_by_tenth": [statistics.fmean(each[i : i + tenth]) for i in range(0, len(each), tenth)],
+        "ms_by_tenth": by_tenth(each),
+        "processor_ms_by_tenth": by_tenth(busy),
+        "ask_ms_by_tenth": by_tenth(asked[: len(each)]),
+        "memory_mb_by_tenth": [
+            memory[min(i + tenth, len(each))] for i in range(0, len(each), tenth)
+        ],
         "mb_by_tenth": [
             (sizes[min(i + tenth, len(each))] - sizes[i]) / 1e6 for i in range(0, len(each), tenth)
         ],
@@ -237,11 +274,25 @@ def main() -> None:
     tenth = found["candidates"] // 10
     print(
         table(
-            ("candidates", "ms a candidate", "MB of results.json"),
+            (
+                "candidates",
+                "ms a candidate",
+                "processor ms",
+                "of it asking",
+                "memory MB",
+                "MB of results.json",
+            ),
             [
-                (f"{i * tenth + 1} to {(i + 1) * tenth}", ms, mb)
-                for i, (ms, mb) in enumerate(
-                    zip(found["ms_by_tenth"], found["mb_by_tenth"], strict=True)
+                (f"{i * tenth + 1} to {(i + 1) * tenth}", *row)
+                for i, row in enumerate(
+                    zip(
+                        found["ms_by_tenth"],
+                        found["processor_ms_by_tenth"],
+                        found["ask_ms_by_tenth"],
+                        found["memory_mb_by_tenth"],
+                        found["mb_by_tenth"],
+                        strict=True,
+                    )
                 )
             ],
         )

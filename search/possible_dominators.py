@@ -15,7 +15,9 @@ from paretune.core.measurement import Measurement, MetricSpec
 from paretune.core.result import TrialResult
 from paretune.search.constraints import Objective
 from paretune.search.evidence import relied_on
+from paretune.search.outcomes import version
 from paretune.search.pareto import pessimistic
+from paretune.search.summary import StudySummary
 
 Measured = Mapping[str, Measurement]
 
@@ -34,6 +36,28 @@ class PossibleDominators:
         self._held: dict[int, TrialResult] = {}
         self._reference: Measured | None = None
         self._front: dict[int, tuple[tuple[float, ...], Measured]] = {}
+        self._mark: object = None
+        self._count = 0
+
+    def of(
+        self, outcomes: Sequence[TrialResult], summary: StudySummary, reference: Measured | None
+    ) -> dict[int, Measured]:
+        """Return what `among` does of a growing study's feasible candidates, for what is new.
+
+        Args:
+            outcomes: Of the study.
+            summary: Derived from them.
+            reference: The baseline's measurements, see `among`.
+        """
+        mark = (version(outcomes), summary.limits, summary.unresolved)
+        if mark != self._mark or reference is not self._reference or len(outcomes) < self._count:
+            self._held, self._front, self._reference = {}, {}, reference
+            self._mark, self._count = mark, 0
+        for outcome in outcomes[self._count :]:
+            if outcome.id in summary.feasible:
+                self._add(outcome.id, outcome)
+        self._count = len(outcomes)
+        return {id: measured for id, (_, measured) in sorted(self._front.items())}
 
     def among(
         self, feasible: Mapping[int, TrialResult], reference: Measured | None

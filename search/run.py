@@ -24,6 +24,7 @@ from paretune.search.constraints import Constraint, Objective
 from paretune.search.evidence import rough_slack
 from paretune.search.jobs import Aside, EvaluatorSlot, JobFactory
 from paretune.search.lost_targets import RETRY_WAITS_S, retried, submitted
+from paretune.search.outcomes import version
 from paretune.search.possible_dominators import PossibleDominators
 from paretune.search.prechecks import Foresight
 from paretune.search.process_spreads import usual
@@ -209,6 +210,7 @@ class SearchRun:
     others_stay: bool = field(default=False, init=False)
     out_of_time: bool = field(default=False, init=False)
     _derived: tuple[Any, RunningSummary] | None = field(default=None, init=False)
+    _spreads: tuple[Any, dict[str, Spread]] | None = field(default=None, init=False)
 
     def summary(self) -> StudySummary:
         """Return where the study stands now."""
@@ -223,15 +225,19 @@ class SearchRun:
 
     def possible_dominators(self) -> dict[int, Mapping[str, Measurement]]:
         """Return the feasible candidates that may dominate another, with their bounds."""
-        feasible, base = self.summary().feasible, self.baseline_outcome()
-        return self._possible_dominators.among(
-            {o.id: o for o in self.recorder.outcomes if o.id in feasible},
+        base = self.baseline_outcome()
+        return self._possible_dominators.of(
+            self.recorder.outcomes,
+            self.summary(),
             base.measurements if base is not None and base.kind is OutcomeKind.OK else None,
         )
 
     def spreads(self) -> dict[str, Spread]:
         """Return what processes usually differ by in this study, by metric."""
-        return usual(self.recorder.outcomes)
+        mark = (version(self.recorder.outcomes), len(self.recorder.outcomes))
+        if self._spreads is None or self._spreads[0] != mark:
+            self._spreads = (mark, usual(self.recorder.outcomes))
+        return self._spreads[1]
 
     @cached_property
     def _possible_dominators(self) -> PossibleDominators:

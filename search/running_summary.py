@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from paretune.core.result import TrialResult
 from paretune.search.constraints import Constraint, Objective
+from paretune.search.outcomes import version, with_id
 from paretune.search.summary import StudySummary, summarize
 
 
@@ -35,6 +36,7 @@ class RunningSummary:
         self._seen: list[TrialResult] = []
         self._baseline: TrialResult | None = None
         self._summary: StudySummary | None = None
+        self._mark: object = None
 
     def of(self, outcomes: Sequence[TrialResult], baseline: TrialResult | None) -> StudySummary:
         """Return the summary that `summarize` derives from the same.
@@ -49,7 +51,7 @@ class RunningSummary:
             known is not None
             and baseline is self._baseline
             and len(outcomes) >= count
-            and all(map(operator.is_, self._seen, outcomes))
+            and (version(outcomes) == self._mark or all(map(operator.is_, self._seen, outcomes)))
         )
         if grown and len(outcomes) == count:
             assert known is not None
@@ -57,11 +59,13 @@ class RunningSummary:
         some, before = list(outcomes), None
         if grown and known is not None:
             miss = None if known.nearest_miss is None else known.nearest_miss["id"]
-            kept = {*known.front, *known.unsettled, miss}
-            some = [o for o in self._seen if o.id in kept] + some[count:]
+            kept = {*known.front, *known.unsettled, *(() if miss is None else (miss,))}
+            some = [o for id in sorted(kept) if (o := with_id(outcomes, id)) is not None]
+            some += outcomes[count:]
             before = known
         summary = summarize(some, objectives, constraints, baseline, prefer)
         if before is not None:
             summary = replace(summary, feasible=before.feasible | summary.feasible)
         self._seen, self._baseline, self._summary = list(outcomes), baseline, summary
+        self._mark = version(outcomes)
         return summary

@@ -24,8 +24,9 @@ from paretune.core.result import TrialResult, uncached_seconds
 from paretune.core.target import builds_apart
 from paretune.search.confirm.own_measurements import OwnMeasurements
 from paretune.search.constraints import Limit
-from paretune.search.forecast import built_seconds
 from paretune.search.jobs import Resumes, resumed_share, same_run
+from paretune.search.outcomes import with_id
+from paretune.search.prefix_seconds import PrefixSeconds
 from paretune.search.progress import RunningProgress, ShowsProgress
 from paretune.search.run import OutOfTimeError, SearchRun
 from paretune.search.space import Space
@@ -78,6 +79,7 @@ class Scheduler:
     _waiting: list[Start] = field(default_factory=list)
     _charged: float = 0.0
     _shown: int | None = None
+    _prefixes: PrefixSeconds = field(default_factory=PrefixSeconds)
 
     @cached_property
     def _progress(self) -> RunningProgress:
@@ -178,9 +180,8 @@ class Scheduler:
         open_trials |= {flight.id: flight.runner.trial for flight in self._flights}
         running = {flight.id for flight in self._flights}
         paused = sorted(set(open_trials) - running)
-        return _View(
-            self.search, self.search.space, self.search.builds - building, open_trials, paused
-        )
+        free = self.search.builds - building
+        return _View(self.search, self.search.space, free, open_trials, paused, self._prefixes)
 
     def _begin(self, request: Request) -> None:
         search = self.search
@@ -276,7 +277,7 @@ class Scheduler:
     def _record(self, result: TrialResult) -> None:
         search = self.search
         result = replace(result, ended_s=self.budget.spent())
-        known = any(outcome.id == result.id for outcome in search.recorder.outcomes)
+        known = with_id(search.recorder.outcomes, result.id) is not None
         search.recorder.record(result)
         self.budget.learn(result)
         summary = search.summary()
@@ -285,7 +286,7 @@ class Scheduler:
         search.on_outcome(result, summary)
         if known:
             search.on_update(summary)
-        best = next((o for o in search.recorder.outcomes if o.id == summary.best), None)
+        best = with_id(search.recorder.outcomes, summary.best)
         if isinstance(search.watcher, ShowsProgress):
             curve = self._progress.of(search.recorder.outcomes, summary)
             search.watcher.so_far(curve, self.budget.spent())
@@ -327,6 +328,7 @@ class _View:
     free_slots: int
     trials: Mapping[int, Trial]
     paused: Sequence[int]
+    prefixes: PrefixSeconds
 
     @property
     def limits(self) -> Sequence[Limit]:
@@ -345,25 +347,17 @@ class _View:
 
     def cost(self, candidate: Candidate) -> tuple[PrefixCost, ...]:
         """Return the cost of each prefix of a candidate's recipe, shortest first."""
-        recipe, provider = candidate.recipe, candidate.runtime.provider
+        recipe = candidate.recipe
         estimates = self.search.look(candidate).estimates
         built = self.search.job_factory.built_steps(candidate)
         share = resumed_share(self.search.job_factory, candidate)
-        observed: dict[int, float] = {}
-        known: list[TrialResult | Trial] = [*self.search.recorder.outcomes, *self.trials.values()]
-        for other in known:
-            if other.candidate.runtime.provider != provider:
-                continue
-            for place, step in enumerate(built_seconds(other)):
-                alike = other.candidate.recipe[: place + 1] == recipe[: place + 1]
-                if alike and step.resumed < 1:
-                    observed[place] = step.s / (1 - step.resumed)
+        observed = self.prefixes.of(candidate, self.search.recorder.outcomes, self.trials.values())
         return tuple(
             PrefixCost(
                 step.name,
                 place < built,
                 estimates[place].seconds if place < len(estimates) else None,
-                observed.get(place),
+                observed[place],
                 (share or None) if place == built else None,
             )
             for place, step in enumerate(recipe)

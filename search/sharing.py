@@ -26,6 +26,7 @@ from paretune.core.measurement import Measurement, Rung
 from paretune.core.result import OutcomeKind, TrialResult
 from paretune.search.evidence import ROUGH_SLACK
 from paretune.search.jobs import EvaluatorSlot
+from paretune.search.outcomes import built_as, of_structure
 from paretune.search.run import Recorder, Shortcuts
 from paretune.search.trial_state import Trial
 from paretune.stats.pair_spread import pair_width, widened
@@ -67,10 +68,9 @@ class Sharing:
         """Return the candidate with the same bytes and settings; None: there is none."""
         if not self.search.shortcuts.duplicates:
             return None
-        for other in self.search.recorder.outcomes:
+        for other in built_as(self.search.recorder.outcomes, artifact):
             if (
-                other.artifact == artifact
-                and other.id != self.id  # an earlier try of this one
+                other.id != self.id  # an earlier try of this one
                 and other.candidate.runtime == self.candidate.runtime
                 and other.kind is not OutcomeKind.DUPLICATE
             ):
@@ -108,11 +108,9 @@ class Sharing:
         if not self.search.shortcuts.duplicates:
             return None
         runtime = self.candidate.runtime
-        for other in self.search.recorder.outcomes:
-            if (
-                other.artifact == artifact
-                and replace(other.candidate.runtime, threads=runtime.threads) == runtime
-                and any(s.step == f"{slot.name}:{rung.value}" for s in other.seconds)
+        for other in built_as(self.search.recorder.outcomes, artifact):
+            if replace(other.candidate.runtime, threads=runtime.threads) == runtime and any(
+                s.step == f"{slot.name}:{rung.value}" for s in other.seconds
             ):
                 # An evaluator that went further there replaced this rung's numbers: better still.
                 measured = other.measurements or {}
@@ -144,7 +142,8 @@ class Sharing:
     def _sources(self, structure: str) -> Iterator[TrialResult | Trial]:
         """Yield the trials of the same structure and settings, those with an end first."""
         recorder, runtime = self.search.recorder, self.candidate.runtime
-        others: list[TrialResult | Trial] = [*recorder.outcomes, *recorder.paused.values()]
+        alike = of_structure(recorder.outcomes, structure)
+        others: list[TrialResult | Trial] = [*alike, *recorder.paused.values()]
         for other in others:
             if (
                 other.structure == structure

@@ -14,11 +14,12 @@ from collections.abc import Collection, Sequence
 from paretune.core.candidate import Candidate
 from paretune.core.errors import NothingFitsError
 from paretune.core.measurement import Rung
-from paretune.core.result import OutcomeKind, TrialResult
+from paretune.core.result import TrialResult
 from paretune.search.confirm.own_measurements import OwnMeasurements
 from paretune.search.confirm.topk import MIN_USEFUL_S, TopK
 from paretune.search.forecast import Forecast, Need, left_out
 from paretune.search.jobs import resumed_share
+from paretune.search.outcomes import skipped
 from paretune.search.run import SearchRun
 from paretune.search.strategies.base import Promote, Request, Start, View
 from paretune.search.trial_state import rung_number
@@ -197,8 +198,8 @@ class TimeBudget:
         trials = self._engine.trials
         if trials is None:
             return False
-        skipped = sum(o.kind is OutcomeKind.SKIPPED for o in self._engine.recorder.outcomes)
-        return skipped >= max(_LISTED_SKIPPED, _LISTED_A_TRIAL * trials)
+        ruled_out = skipped(self._engine.recorder.outcomes)
+        return ruled_out >= max(_LISTED_SKIPPED, _LISTED_A_TRIAL * trials)
 
     def _from_aside(self, view: View) -> Request | None:
         """Return what was set aside and fits after all: a pace was learned, a prefix was built."""

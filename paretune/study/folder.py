@@ -6,7 +6,6 @@ starts. Everything else (``results.json``, ``study.db``, the report) is rebuilt 
 
 from __future__ import annotations
 
-import bisect
 import os
 import platform
 import shutil
@@ -23,6 +22,7 @@ from paretune.core.errors import StateError, UsageError
 from paretune.core.jsontools import Json, canonical, read_json, write_atomic, write_json
 from paretune.core.measurement import Measurement
 from paretune.core.result import TrialResult
+from paretune.search.outcomes import Outcomes
 from paretune.search.trial_state import Trial
 from paretune.study.changes import Changes, compare, joined, told
 from paretune.study.dropped import Dropped
@@ -65,7 +65,7 @@ class Study:
             f"process {os.getpid()} on {platform.node()} since {started}\n", encoding="utf-8"
         )
         self._sweep()
-        self.outcomes = read_outcomes(folder)
+        self.outcomes = Outcomes(read_outcomes(folder))
         self._dropped = Dropped(folder)
         self._paused = Paused(folder, self.outcomes)
 
@@ -154,7 +154,7 @@ class Study:
         Args:
             taken: Further numbers that are in use: those of trials in flight.
         """
-        known = (*self.outcomes, *self._dropped.outcomes)
+        known = (*self.outcomes[-1:], *self._dropped.outcomes)  # by number: the last is the largest
         return max((*(outcome.id for outcome in known), *self.paused, *taken), default=0) + 1
 
     def candidate_folder(self, id: int) -> Path:
@@ -174,15 +174,13 @@ class Study:
 
         An earlier one of the same number is dropped: its candidate was tried again.
         """
-        earlier = next((known for known in self.outcomes if known.id == outcome.id), None)
-        if earlier is not None and earlier.id in self.paused:  # the same trial: it went further
-            self.outcomes.remove(earlier)
-        elif earlier is not None:
+        earlier = self.outcomes.get(outcome.id)
+        if earlier is not None and earlier.id not in self.paused:  # else the same trial went on
             self.forget(earlier)
         self._write(outcome)
         if not outcome.not_promoted:
             self._paused.remove(outcome.id)
-        bisect.insort(self.outcomes, outcome, key=lambda known: known.id)
+        self.outcomes.put(outcome)
 
     def pause(self, trial: Trial) -> None:
         """Make a trial durable that was paused after a rung."""
@@ -190,9 +188,8 @@ class Study:
 
     def update(self, outcome: TrialResult) -> None:
         """Put an outcome in the place of the one with its id, as durably: more was measured."""
-        place = next(i for i, known in enumerate(self.outcomes) if known.id == outcome.id)
         self._write(outcome)
-        self.outcomes[place] = outcome
+        self.outcomes.put(outcome)
 
     def confirm(self, outcome: TrialResult, key: Json, measured: Mapping[str, Measurement]) -> None:
         """Make durable what a candidate yields on the held-out data.
@@ -245,13 +242,15 @@ class Study:
 
     def spent(self) -> float:
         """Return the seconds of work of the study so far, dropped and unrecorded work included."""
-        ended = sum(o.spent_s for o in self.outcomes if o.id not in self.paused)
+        again = filter(None, map(self.outcomes.get, self.paused))
+        ended = self.outcomes.spent_s - sum(outcome.spent_s for outcome in again)
         paused = sum(trial.spent_s for trial in self.paused.values())
         return ended + paused + self._dropped.seconds()
 
     def trials(self) -> int:
         """Return how often a candidate ran a job so far, dropped results included."""
-        ended = sum(o.ran_job for o in self.outcomes if o.id not in self.paused)
+        again = filter(None, map(self.outcomes.get, self.paused))
+        ended = self.outcomes.ran_job - sum(outcome.ran_job for outcome in again)
         return ended + len(self.paused) + self._dropped.trials()
 
 
