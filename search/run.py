@@ -76,7 +76,9 @@ class Running:
 class Recorder(Protocol):
     """Where outcomes become durable (a `paretune.study.folder.Study`, or a list in a test)."""
 
-    outcomes: list[TrialResult]
+    @property
+    def outcomes(self) -> list[TrialResult]:
+        """Outcomes by number."""
 
     @property
     def paused(self) -> dict[int, Trial]:
