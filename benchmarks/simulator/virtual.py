@@ -27,6 +27,7 @@ from paretune.core.measurement import Measurement, Rung
 from paretune.core.model import Model, ModelKind
 from paretune.core.result import StepTime, TrialResult, uncached_seconds
 from paretune.search.jobs import EvaluatorSlot
+from paretune.search.outcomes import Outcomes
 from paretune.search.trial_state import Trial
 
 _FOLDER = Path("/nonexistent")
@@ -283,13 +284,10 @@ class InMemory:
     """Keeps outcomes in memory (`paretune.search.run.Recorder`)."""
 
     def __init__(self) -> None:
-        self.outcomes: list[TrialResult] = []
+        self.outcomes = Outcomes()
         self.paused: dict[int, Trial] = {}
-        self._places: dict[int, int] = {}
         self._highest = 0
         self._wasted = 0.0
-        self._spent = 0.0
-        self._ran = 0
 
     def next_id(self, taken: Collection[int] = ()) -> int:
         """Return the next number."""
@@ -309,27 +307,20 @@ class InMemory:
         if not outcome.not_promoted:
             self.paused.pop(outcome.id, None)
         self._highest = max(self._highest, outcome.id)
-        if outcome.id in self._places:
-            self.update(outcome)
-            return
-        self._places[outcome.id] = len(self.outcomes)
-        self.outcomes.append(outcome)
-        self._ran += outcome.ran_job
-        self._spent += outcome.spent_s
+        self.outcomes.put(outcome)
 
     def update(self, outcome: TrialResult) -> None:
         """Put an outcome in the place of the one with its number."""
-        place = self._places[outcome.id]
-        self._spent += outcome.spent_s - self.outcomes[place].spent_s
-        self.outcomes[place] = outcome
+        self.outcomes.put(outcome)
 
     def spent(self) -> float:
         """Return the seconds of work so far."""
-        return self._spent + self._wasted
+        return self.outcomes.spent_s + self._wasted
 
     def trials(self) -> int:
         """Return how many candidates ran a job."""
-        return self._ran + sum(id not in self._places for id in self.paused)
+        ended = self.outcomes.get
+        return self.outcomes.ran_job + sum(ended(id) is None for id in self.paused)
 
     def waste(self, seconds: float) -> None:
         """Add work without an outcome."""
