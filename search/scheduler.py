@@ -117,6 +117,10 @@ class Scheduler:
             if trial.id not in known or known[trial.id].rung != trial.rung:
                 self._record(trial.not_promoted())
 
+    @cached_property
+    def _own_measurements(self) -> OwnMeasurements:
+        return OwnMeasurements(self.search)
+
     @property
     def _apart(self) -> bool:
         return builds_apart(self.search.target)
@@ -248,7 +252,7 @@ class Scheduler:
         if result is not None:
             self._end(flight, result)
             if self.search.finals_s <= 0:
-                OwnMeasurements(self.search).run()
+                self._own_measurements.run()
                 self._charged = self.search.clock()
             return
         self._flights.remove(flight)

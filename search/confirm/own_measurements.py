@@ -16,6 +16,7 @@ from dataclasses import replace
 from paretune.core.measurement import Measurement
 from paretune.core.result import OutcomeKind, TrialResult, uncached_seconds
 from paretune.search.confirm.closeness import overlap
+from paretune.search.outcomes import version, with_id
 from paretune.search.run import OutOfTimeError, SearchRun
 from paretune.search.sharing import Sharing
 from paretune.search.summary import rests_on_others
@@ -36,6 +37,7 @@ class OwnMeasurements:
     def __init__(self, search: SearchRun) -> None:
         self._search = search
         self._tried: set[int] = set()
+        self._version: object = None
 
     def run(self, *, near: bool = False) -> None:
         """Measure one candidate after another, until no value that was taken over would count.
@@ -47,7 +49,10 @@ class OwnMeasurements:
         Raises:
             KeyboardInterrupt: As it came; what was in flight is unrecorded.
         """
-        self._take_again()
+        now = version(self._search.recorder.outcomes)
+        if near or now != self._version:  # what is added at the end is nobody's source yet
+            self._take_again()
+            self._version = version(self._search.recorder.outcomes)
         while (outcome := next(self._needed(near=near), None)) is not None:
             self._tried.add(outcome.id)
             left = self._search.left()
@@ -83,8 +88,9 @@ class OwnMeasurements:
         yield from (o for o in others if not sources_of(o) <= there)
 
     def _unsettled(self) -> list[TrialResult]:
-        known = {o.id: o for o in self._search.recorder.outcomes}
-        return [known[id] for id in self._search.summary().unsettled]
+        outcomes = self._search.recorder.outcomes
+        found = [with_id(outcomes, id) for id in self._search.summary().unsettled]
+        return [outcome for outcome in found if outcome is not None]
 
     def _takers(self) -> list[TrialResult]:
         return [
@@ -132,12 +138,12 @@ class OwnMeasurements:
 
     def _seconds(self, outcome: TrialResult) -> float:
         """Return about how long it takes: as long as it took the candidates that measured."""
-        sources = sources_of(outcome)
+        outcomes = self._search.recorder.outcomes
         taken = {step.step for step in outcome.seconds if step.cached and ":" in step.step}
         return sum(
             step.s
-            for other in self._search.recorder.outcomes
-            if other.id in sources
+            for id in sources_of(outcome)
+            if (other := with_id(outcomes, id)) is not None
             for step in other.seconds
             if step.step in taken and not step.cached
         )

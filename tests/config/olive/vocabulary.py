@@ -33,6 +33,7 @@ _TRAINED = {
     "adam_epsilon",
     "eval_data",
     "eval_dataset_size",
+    "best_checkpoint",
     "eval_steps",
     "eval_batch_size",
     "logging_steps",
