@@ -16,9 +16,11 @@ candidate is taken that is unlike those that were tried.
 
 from __future__ import annotations
 
+import heapq
 import math
 import random
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from paretune.core.candidate import Candidate
@@ -48,6 +50,28 @@ _UNKNOWN = 0.02
 _SUCCESS = "success"
 _WORKED = (OutcomeKind.OK, OutcomeKind.INFEASIBLE, OutcomeKind.PRUNED, OutcomeKind.DUPLICATE)
 _WIDTH_IN_DEVIATIONS = 2 * 1.96
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """A candidate, and what it promises.
+
+    Attributes:
+        candidate: The candidate.
+        gain: Expected gain in hypervolume; None: nothing is known yet.
+        seconds: Still to pay for it.
+        volume: Hypervolume of the front, in the unit of the gain.
+    """
+
+    candidate: Candidate
+    gain: float | None = None
+    seconds: float = 1.0
+    volume: float = 0.0
+
+    @property
+    def score(self) -> float:
+        """The gain for the root of the time; of what promises nothing, the cheaper is better."""
+        return ((self.gain or 0.0) + _LEAST_GAIN) / self.seconds**_COST_EXPONENT
 
 
 class ChainSearch:
@@ -84,6 +108,7 @@ class ChainSearch:
         self._device: dict[str, bool] = {}
         self._logs: dict[str, bool] = {}
         self._accuracies: set[tuple[object, ...]] = set()
+        self._chosen: tuple[object, _Choice | None] | None = None
 
     def tell(self, event: Event) -> None:
         """Take an event into account."""
@@ -101,44 +126,66 @@ class ChainSearch:
             candidate = self._first.pop(0)
             if candidate.digest not in self._seen:
                 return self._start(candidate)
-        found = self._best(view)
-        return None if found is None else self._start(found)
+        found = self._choice(view)
+        return None if found is None else self._start(found.candidate)
 
     def _start(self, candidate: Candidate) -> Start:
         self._seen.add(candidate.digest)
         return Start(candidate)
 
-    def _best(self, view: View) -> Candidate | None:
-        """Return the unseen candidate that is worth its time most."""
+    def expected_gain(self, view: View) -> float | None:
+        """Return the expected gain per minute of the next candidate.
+
+        Args:
+            view: What can be read of the search.
+
+        Returns:
+            A share of today's feasible hypervolume, as `Acquisition` scales it; None: nothing can
+            be expected yet, or nothing is left.
+        """
+        found = None if self._first else self._choice(view)
+        if found is None or found.gain is None or not found.volume:
+            return None
+        return 60 * found.gain / found.seconds / found.volume
+
+    def _choice(self, view: View) -> _Choice | None:
+        """Return the unseen candidate that is worth its time most; None: there is none."""
+        state = (len(self._results), len(self._seen), tuple(view.limits))
+        if self._chosen is None or self._chosen[0] != state:
+            self._chosen = (state, self._choose(view))
+        return self._chosen[1]
+
+    def _choose(self, view: View) -> _Choice | None:
         ask = len(self._results)
         pool = self._pool.candidates(ask, self._good(view), self._seen)
         if not pool:
             return None
         self._learn(view)
         if len(self._whole()) < _LEARNED:
-            return self._cheapest(pool, view)
+            return _Choice(self._cheapest(pool, view))
         acquisition = self._acquisition(view)
-        scored = list(zip(self._scores(pool, acquisition, view), pool, strict=True))
+        found = self._scored(pool, acquisition, view)
         draw = random.Random(f"{self._seed}/refine/{ask}/{len(self._seen)}")
         for _ in range(0 if self._pool.whole else _ROUNDS):
-            scored.sort(key=lambda pair: -pair[0])
-            best = [candidate for _, candidate in scored[:_REFINED]]
-            seen = self._seen.union(candidate.digest for _, candidate in scored)
-            more = self._pool.unseen_around(best, draw, seen)
+            best = heapq.nlargest(_REFINED, found, key=lambda one: one.score)
+            seen = self._seen.union(one.candidate.digest for one in found)
+            around = [one.candidate for one in best]
+            more = self._pool.unseen_around(around, draw, seen)
             if more:
-                scored += zip(self._scores(more, acquisition, view), more, strict=True)
-        return max(scored, key=lambda pair: pair[0])[1]
+                found += self._scored(more, acquisition, view)
+        return max(found, key=lambda one: one.score)
 
-    def _scores(
+    def _scored(
         self, pool: Sequence[Candidate], acquisition: Acquisition, view: View
-    ) -> list[float]:
-        """Return the expected gain per root of the cost."""
+    ) -> list[_Choice]:
+        """Return what candidates promise and cost."""
         found = self._forecaster.forecast(self._encoding.rows(pool))
-        gain = acquisition.gains(found)
-        chance = found[_SUCCESS][0].clip(_LEAST_CHANCE, 1.0)
+        gains = acquisition.gains(found) * found[_SUCCESS][0].clip(_LEAST_CHANCE, 1.0)
         costs = self._costs.seconds(pool, found, view)
-        scores: list[float] = ((gain * chance + _LEAST_GAIN) / costs**_COST_EXPONENT).tolist()
-        return scores
+        return [
+            _Choice(candidate, float(gain), float(seconds), acquisition.volume)
+            for candidate, gain, seconds in zip(pool, gains, costs, strict=True)
+        ]
 
     def _cheapest(self, pool: Sequence[Candidate], view: View) -> Candidate:
         """Return the cheapest candidate; one that is unlike what was tried may cost more."""

@@ -14,6 +14,7 @@ import numpy as np
 from paretune.search.constraints import Limit, Objective
 from paretune.search.surrogate.hypervolume import gains, gaps
 from paretune.search.surrogate.layout import Matrix
+from paretune.stats.hypervolume import hypervolume
 
 Forecasts = Mapping[str, tuple[Matrix, Matrix]]
 """Metric to mean and standard deviation, per candidate."""
@@ -24,6 +25,9 @@ _HOLDS = {"<=": np.less_equal, "<": np.less, ">=": np.greater_equal, ">": np.gre
 
 class Acquisition:
     """Expected gains against what was tried so far.
+
+    Attributes:
+        volume: Hypervolume of the feasible front, in the unit of the gains.
 
     Args:
         objectives: What is better.
@@ -55,7 +59,10 @@ class Acquisition:
         every = np.column_stack(means) * self._signs
         front = every[np.asarray(feasible, dtype=bool)]
         self._low, self._width, reference = _scaled(front, every)
-        self._boxes = gaps(list(map(tuple, (front - self._low) / self._width)), reference)
+        scaled = (front - self._low) / self._width
+        self._boxes = gaps(list(map(tuple, scaled)), reference)
+        better = np.clip(np.array(reference) - scaled, 0.0, None)
+        self.volume = hypervolume(map(tuple, better.tolist()))
 
     def _value(self, name: str, forecast: Matrix) -> Matrix:
         return np.exp(forecast) if self._logs.get(name) else forecast

@@ -7,6 +7,7 @@ from paretune.core.measurement import Measurement
 from paretune.core.result import OutcomeKind, StepTime, TrialResult
 from paretune.search.constraints import Limit, Objective
 from paretune.search.space import PassSlot, Space
+from paretune.search.stop_rule import ExpectsGain
 from paretune.search.strategies.base import Ended, PrefixCost, Start
 from paretune.search.strategies.chains import ChainSearch
 from paretune.testing.strategies import SimulatedSearch
@@ -121,3 +122,20 @@ def test_it_learns_what_fails() -> None:
     found = search(20, fails="int4")
     failing = sum(c.recipe[1].params["precision"] == "int4" for c in found.started[8:])
     assert failing <= 3
+
+
+def test_what_it_expects_to_gain_falls_as_the_front_is_found() -> None:
+    found = search(3)
+    strategy = found.strategy
+    assert isinstance(strategy, ExpectsGain)
+    assert strategy.expected_gain(found) is None, "it expects something of three results"
+    found.run(7)
+    early = strategy.expected_gain(found)
+    assert early == strategy.expected_gain(found)
+    found.run(40)
+    late = strategy.expected_gain(found)
+    assert early is not None
+    assert late is not None
+    assert 0 <= late < early / 3
+    assert found.run(45).strategy.ask(found) is None
+    assert strategy.expected_gain(found) is None
