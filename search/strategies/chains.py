@@ -10,8 +10,8 @@ by the root of the cost, because the cost itself keeps a search at cheap candida
 (Lee et al., "Cost-aware Bayesian Optimization", arXiv 2003.10870).
 
 Limits enter by the share of draws that meet them. Candidates that fail teach how likely success is;
-early stops teach by what was measured of them. Before there are four whole results, the cheapest
-candidate is taken that is unlike those that were tried.
+early stops teach by what was measured of them. Before there are four results, and a value of each
+objective, the cheapest candidate is taken that is unlike those that were tried.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from paretune.search.surrogate.layout import Matrix
 
 _LEARNED = 4
-"""Whole results before the models decide."""
+"""Results before the models decide."""
 _ROUNDS, _REFINED = 2, 8
 """How often, and around how many of the best, better candidates are looked for."""
 _NEAR_FRONT, _NEAR_LATEST = 16, 4
@@ -71,7 +71,7 @@ class _Choice:
     @property
     def score(self) -> float:
         """The gain for the root of the time; of what promises nothing, the cheaper is better."""
-        return ((self.gain or 0.0) + _LEAST_GAIN) / self.seconds**_COST_EXPONENT
+        return ((self.gain or 0.0) + _LEAST_GAIN) / math.pow(self.seconds, _COST_EXPONENT)
 
 
 class ChainSearch:
@@ -161,9 +161,9 @@ class ChainSearch:
         if not pool:
             return None
         self._learn(view)
-        if len(self._whole()) < _LEARNED:
-            return _Choice(self._cheapest(pool, view))
         acquisition = self._acquisition(view)
+        if acquisition is None:
+            return _Choice(self._cheapest(pool, view))
         found = self._scored(pool, acquisition, view)
         draw = random.Random(f"{self._seed}/refine/{ask}/{len(self._seen)}")
         for _ in range(0 if self._pool.whole else _ROUNDS):
@@ -201,14 +201,27 @@ class ChainSearch:
                 best, least = candidate, value
         return best
 
-    def _acquisition(self, view: View) -> Acquisition:
+    def _acquisition(self, view: View) -> Acquisition | None:
+        """Return what gains are measured against; None: too little was seen."""
         from paretune.search.surrogate.acquisition import Acquisition
 
-        tried = self._whole()
+        tried = self._tried()
+        if len(tried) < _LEARNED:
+            return None
         found = self._forecaster.forecast(self._encoding.rows([r.candidate for r in tried]))
-        feasible = [self._feasible(r, view) for r in tried]
+        if any(objective.metric not in found for objective in self._objectives):
+            return None
+        feasible = [r.kind is OutcomeKind.OK and self._feasible(r, view) for r in tried]
         seed = (self._seed, len(self._results))
         return Acquisition(self._objectives, view.limits, self._logs, found, feasible, seed)
+
+    def _tried(self) -> list[TrialResult]:
+        """Return the results in the space that did not fail, early stops included."""
+        return [
+            r
+            for r in self._results
+            if r.kind in _WORKED and self._encoding.row(r.candidate) is not None
+        ]
 
     def _whole(self) -> list[TrialResult]:
         """Return the results in the space that have every objective."""
