@@ -254,8 +254,8 @@ class Search:
         whole = plan.space.size + len(outside)
         return whole if plan.search.trials is None else min(whole, plan.search.trials)
 
-    def untried(self) -> str | None:
-        """Return a note on candidates for which the time was too short; None if there are none."""
+    def untried(self) -> list[str]:
+        """Return notes on why the search ended and what it left out."""
         most, looked_at = self.most(), len(self._study.outcomes)
         lines = []
         if self.engine.stopping.reason is not None:
@@ -267,7 +267,7 @@ class Search:
             )
         lines += [f"note: {line}" for line in self.engine.time_budget.left_out()]
         lines += [f"note: {line}" for line in unsettled_notes(self._study.outcomes, self.summary())]
-        return "\n".join(lines) or None
+        return lines
 
     def opening(self) -> Opening:
         """Return what a display shows at the beginning."""
@@ -460,9 +460,8 @@ def _run(
         try:
             search.engine.run()
             status = "finished"
-            untried = search.untried()
-            if untried is not None:
-                display.note(untried)
+            for line in search.untried():
+                display.note(line)
         finally:
             display.finish([])
             result = search.finish(status)
