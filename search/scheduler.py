@@ -145,36 +145,37 @@ class Scheduler:
         if not self.search.has_time():
             return None
         if self.search.has_trials(self.unrecorded + sum(f.id not in paused for f in self._flights)):
-            return self._unblocked() or self._ask()
+            # One look at what is being built, so that no request overtakes one that waits.
+            building = [f.runner.trial.candidate for f in self._flights if f.building]
+            return self._unblocked(building) or self._ask(building)
         view = self.view()
         return self.budget.promotion(view) if view.paused else None
 
-    def _unblocked(self) -> Start | None:
+    def _unblocked(self, building: Sequence[Candidate]) -> Start | None:
         """Return the first candidate that waited for a prefix and need not any more."""
         for request in self._waiting if self.search.stopping.reason is None else ():
-            if not self._blocked(request.candidate):
+            if not self._blocked(request.candidate, building):
                 self._waiting.remove(request)
                 return request
         return None
 
-    def _ask(self) -> Request | None:
+    def _ask(self, building: Sequence[Candidate]) -> Request | None:
         """Return the next request; candidates whose prefix is being built are put off."""
         while len(self._waiting) < 2 * self.search.builds:
             request = self.budget.next(self.view())
-            if not isinstance(request, Start) or not self._blocked(request.candidate):
+            if not isinstance(request, Start) or not self._blocked(request.candidate, building):
                 return request
             self._waiting.append(request)
         return None
 
-    def _blocked(self, candidate: Candidate) -> bool:
-        """Return whether a trial in flight builds the first prefix that the store lacks."""
-        others = [f.runner.trial.candidate for f in self._flights if f.building]
-        if not others:
+    def _blocked(self, candidate: Candidate, building: Sequence[Candidate]) -> bool:
+        """Return whether one of those builds the first prefix that the store lacks."""
+        if not building:
             return False
         factory = self.search.job_factory
         prefix = candidate.recipe[: factory.built_steps(candidate) + 1]
         return bool(prefix) and any(
-            same_run(factory, other.recipe[: len(prefix)], prefix) for other in others
+            same_run(factory, other.recipe[: len(prefix)], prefix) for other in building
         )
 
     def view(self) -> _View:
