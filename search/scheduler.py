@@ -202,7 +202,7 @@ class Scheduler:
             id = self.budget.id_of(candidate)
             if id is None:
                 id = search.recorder.next_id([flight.id for flight in self._flights])
-            trial = Trial(id, candidate)
+            trial = Trial(id, candidate, forecast=request.forecast)
         if not self._flights:
             self._charged = self.search.clock()
         is_baseline = trial.candidate.digest == search.baseline

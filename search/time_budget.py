@@ -132,7 +132,7 @@ class TimeBudget:
         for digest, outcome in sorted(self._again.items(), key=self._baseline_first):
             if self._fits(outcome.candidate, committed=self._committed(view)):
                 del self._again[digest]
-                return Start(outcome.candidate)
+                return Start(outcome.candidate, forecast=outcome.forecast)
         if self._stops(view):
             return None
         return self._proposal(view) or self._from_aside(view)

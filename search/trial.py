@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from dataclasses import replace
 from itertools import groupby
 from typing import Any, Protocol
 
@@ -94,15 +95,13 @@ class TrialRunner:
     @property
     def trial(self) -> Trial:
         """The trial as it is now."""
-        return Trial(
-            self._begun.id,
-            self._candidate,
-            self._artifact,
-            dict(self._rungs),
-            tuple(self._seconds),
-            self._begun.wall_s,
-            self._model,
-            self._structure,
+        return replace(
+            self._begun,
+            artifact=self._artifact,
+            measured=dict(self._rungs),
+            seconds=tuple(self._seconds),
+            model=self._model,
+            structure=self._structure,
         )
 
     def start(self) -> TrialResult | None:
@@ -168,19 +167,12 @@ class TrialRunner:
         return self._jobs
 
     def _result(self, kind: OutcomeKind, fields: Mapping[str, Any]) -> TrialResult:
-        return TrialResult(
-            id=self._begun.id,
-            candidate=self._candidate,
-            kind=kind,
-            rung=self._rung,
-            measurements=self._measured,
-            artifact=self._artifact,
-            structure=self._structure,
-            seconds=tuple(self._seconds),
-            ran_job=self._jobs is not None and self._jobs.ran,
-            wall_s=self._begun.wall_s,
-            **fields,
-        )
+        known = {
+            "rung": self._rung,
+            "measurements": self._measured,
+            "ran_job": self._jobs is not None and self._jobs.ran,
+        }
+        return self.trial.ended(kind, **known, **fields)
 
     def _go(self, until: Rung) -> bool:
         """Continue up to a rung; returns whether there are rungs above it."""

@@ -21,6 +21,7 @@ from paretune.core.result import (
     TrialResult,
     uncached_seconds,
 )
+from paretune.core.trial_forecast import TrialForecast, read_forecast
 
 SCHEMA = 1
 """Version of ``trial.json``."""
@@ -45,6 +46,8 @@ class Trial:
         seconds: What each step cost.
         wall_s: Wall seconds that it adds to the study's time, where it ran beside other trials;
             None: the sum of its steps.
+        forecast: What the strategy expected of it when it started it; None: it did not say.
+        asked_s: Seconds that the strategy took to choose it; None: it did not choose it.
         model: The artifact, once this process has opened it; it is not stored.
     """
 
@@ -56,6 +59,8 @@ class Trial:
     wall_s: float | None = None
     model: Model | None = field(default=None, compare=False)
     structure: str | None = None
+    forecast: TrialForecast | None = None
+    asked_s: float | None = None
 
     @property
     def rung(self) -> Rung | None:
@@ -82,20 +87,28 @@ class Trial:
         """Return whether it has finished a rung."""
         return self.rung is not None and rung_number(self.rung) >= rung_number(rung)
 
+    def ended(self, kind: OutcomeKind, **fields: Any) -> TrialResult:
+        """Return the result if it ends here.
+
+        Args:
+            kind: How.
+            fields: Further fields of the result, and those that differ from the trial's.
+        """
+        known: dict[str, Any] = {
+            "rung": self.rung,
+            "measurements": self.measurements,
+            "artifact": self.artifact,
+            "structure": self.structure,
+            "seconds": self.seconds,
+            "wall_s": self.wall_s,
+            "forecast": self.forecast,
+            "asked_s": self.asked_s,
+        }
+        return TrialResult(self.id, self.candidate, kind, **(known | fields))
+
     def not_promoted(self) -> TrialResult:
         """Return the result if it is not continued."""
-        return TrialResult(
-            self.id,
-            self.candidate,
-            OutcomeKind.PRUNED,
-            rung=self.rung,
-            reason=NOT_PROMOTED,
-            measurements=self.measurements,
-            artifact=self.artifact,
-            structure=self.structure,
-            seconds=self.seconds,
-            wall_s=self.wall_s,
-        )
+        return self.ended(OutcomeKind.PRUNED, reason=NOT_PROMOTED)
 
     def to_json(self) -> dict[str, Json]:
         """Return everything, raw samples included."""
@@ -111,6 +124,8 @@ class Trial:
             },
             "seconds": [step.to_json() for step in self.seconds],
             "wall_s": self.wall_s,
+            **({} if self.forecast is None else {"forecast": self.forecast.to_json()}),
+            **({} if self.asked_s is None else {"asked_s": self.asked_s}),
         }
 
     @classmethod
@@ -133,4 +148,6 @@ class Trial:
             seconds=tuple(map(StepTime.from_json, value["seconds"])),
             wall_s=value["wall_s"],
             structure=value.get("structure"),
+            forecast=read_forecast(value.get("forecast")),
+            asked_s=value.get("asked_s"),
         )

@@ -10,6 +10,7 @@ from typing import Any
 from paretune.core.candidate import Candidate
 from paretune.core.jsontools import Json
 from paretune.core.measurement import Measurement, Rung
+from paretune.core.trial_forecast import TrialForecast, read_forecast
 
 SCHEMA = 1
 """Version of ``outcome.json``."""
@@ -93,6 +94,8 @@ class TrialResult:
         wall_s: Wall seconds that it adds to the study's time, where it ran beside other trials;
             None: the sum of its steps.
         ended_s: Seconds that the study had spent when it ended; None: of an earlier version.
+        forecast: What the strategy expected of it; None: it did not say.
+        asked_s: Seconds that the strategy took to choose it; None: it did not choose it.
     """
 
     id: int
@@ -111,6 +114,8 @@ class TrialResult:
     wall_s: float | None = None
     structure: str | None = None
     ended_s: float | None = None
+    forecast: TrialForecast | None = None
+    asked_s: float | None = None
 
     @property
     def spent_s(self) -> float:
@@ -152,6 +157,8 @@ class TrialResult:
             **({} if self.limit is None else {"limit": dict(self.limit)}),
             **({} if self.wall_s is None else {"wall_s": round(self.wall_s, 4)}),
             **({} if self.ended_s is None else {"ended_s": round(self.ended_s, 4)}),
+            **({} if self.forecast is None else {"forecast": self.forecast.to_json()}),
+            **({} if self.asked_s is None else {"asked_s": round(self.asked_s, 4)}),
         }
 
     @classmethod
@@ -192,4 +199,6 @@ class TrialResult:
             wall_s=value.get("wall_s"),
             structure=value.get("structure"),
             ended_s=value.get("ended_s"),
+            forecast=read_forecast(value.get("forecast")),
+            asked_s=value.get("asked_s"),
         )

@@ -24,6 +24,7 @@ from paretune.study.results_certainty import (
     PickEntry,
     ProgressPoint,
 )
+from paretune.study.results_forecasts import ForecastEntry
 from paretune.study.results_part import MetricValue, Part
 
 SCHEMA_FILE = Path(__file__).resolve().parent.parent / "schemas" / "results.schema.json"
@@ -106,6 +107,12 @@ class CandidateEntry(Part):
     structure: str | None = Field(None, description="Digest of all but the weights' values.")
     seconds: list[SecondsEntry]
     roofline: RooflineEntry | None = None
+    forecast: ForecastEntry | None = Field(
+        None, description="What the strategy expected when it started it; absent: it did not say."
+    )
+    asked_s: float | None = Field(
+        None, ge=0, description="Seconds that the strategy took to choose it."
+    )
 
     @property
     def spent(self) -> float:

@@ -120,6 +120,8 @@ class OwnMeasurements:
             outcome.seconds,
             outcome.wall_s,
             structure=outcome.structure,
+            forecast=outcome.forecast,
+            asked_s=outcome.asked_s,
         )
         found = TrialRunner(search, trial).measure_itself()
         more = found.seconds[len(outcome.seconds) :]

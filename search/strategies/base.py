@@ -11,12 +11,13 @@ result. `paretune.search.strategies.full_trials` makes a `Strategy` of it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias, runtime_checkable
 
 from paretune.core.candidate import Candidate
 from paretune.core.measurement import MetricSpec, Rung
 from paretune.core.result import TrialResult
+from paretune.core.trial_forecast import TrialForecast
 from paretune.search.constraints import Limit, Objective
 from paretune.search.space import Space
 from paretune.search.trial_state import Trial
@@ -30,10 +31,13 @@ class Start:
         candidate: One that was neither started nor reported before.
         until: The rung after which the trial is paused, unless there is none above it. The
             baseline is always measured up to its last rung.
+        forecast: What the strategy expects of it; None: it does not say. It is kept with the
+            outcome, and the report says how good the forecasts were.
     """
 
     candidate: Candidate
     until: Rung = Rung.FULL
+    forecast: TrialForecast | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

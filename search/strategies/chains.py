@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 from paretune.core.candidate import Candidate
 from paretune.core.measurement import Measurement
 from paretune.core.result import OutcomeKind, TrialResult
+from paretune.core.trial_forecast import TrialForecast
 from paretune.search.constraints import Objective
 from paretune.search.pareto import pareto_front
 from paretune.search.space import Space
@@ -33,7 +34,7 @@ from paretune.search.strategies.base import Ended, Event, Promote, Request, Star
 from paretune.search.summary import values
 
 if TYPE_CHECKING:
-    from paretune.search.surrogate.acquisition import Acquisition
+    from paretune.search.surrogate.acquisition import Acquisition, Forecasts
     from paretune.search.surrogate.layout import Matrix
 
 _LEARNED = 4
@@ -61,12 +62,16 @@ class _Choice:
         gain: Expected gain in hypervolume; None: nothing is known yet.
         seconds: Still to pay for it.
         volume: Hypervolume of the front, in the unit of the gain.
+        forecasts: It was chosen by these; None: by its cost.
+        place: Its row in them.
     """
 
     candidate: Candidate
     gain: float | None = None
     seconds: float = 1.0
     volume: float = 0.0
+    forecasts: Forecasts | None = None
+    place: int = 0
 
     @property
     def score(self) -> float:
@@ -94,6 +99,7 @@ class ChainSearch:
         from paretune.search.surrogate.costs import Costs
         from paretune.search.surrogate.encoding import Encoding
         from paretune.search.surrogate.pool import Pool
+        from paretune.search.surrogate.told import Told
 
         self._objectives = tuple(objectives)
         self._seed = seed
@@ -104,6 +110,7 @@ class ChainSearch:
         self._encoding = Encoding(space)
         self._pool = Pool(space, self._encoding, seed)
         self._costs = Costs()
+        self._told = Told(_SUCCESS)
         self._forecaster: Any = None
         self._device: dict[str, bool] = {}
         self._logs: dict[str, bool] = {}
@@ -127,11 +134,19 @@ class ChainSearch:
             if candidate.digest not in self._seen:
                 return self._start(candidate)
         found = self._choice(view)
-        return None if found is None else self._start(found.candidate)
+        return None if found is None else self._start(found.candidate, self._expected(found, view))
 
-    def _start(self, candidate: Candidate) -> Start:
+    def _start(self, candidate: Candidate, forecast: TrialForecast | None = None) -> Start:
         self._seen.add(candidate.digest)
-        return Start(candidate)
+        return Start(candidate, forecast=forecast)
+
+    def _expected(self, chosen: _Choice, view: View) -> TrialForecast | None:
+        if chosen.forecasts is None:
+            return None
+        gain = (chosen.gain or 0.0) / chosen.volume if chosen.volume else None
+        return self._told.forecast(
+            chosen.forecasts, chosen.place, self._logs, view.limits, chosen.seconds, gain
+        )
 
     def expected_gain(self, view: View) -> float | None:
         """Return the expected gain per minute of the next candidate.
@@ -183,8 +198,8 @@ class ChainSearch:
         gains = acquisition.gains(found) * found[_SUCCESS][0].clip(_LEAST_CHANCE, 1.0)
         costs = self._costs.seconds(pool, found, view)
         return [
-            _Choice(candidate, float(gain), float(seconds), acquisition.volume)
-            for candidate, gain, seconds in zip(pool, gains, costs, strict=True)
+            _Choice(candidate, float(gain), float(seconds), acquisition.volume, found, place)
+            for place, (candidate, gain, seconds) in enumerate(zip(pool, gains, costs, strict=True))
         ]
 
     def _cheapest(self, pool: Sequence[Candidate], view: View) -> Candidate:
@@ -301,4 +316,5 @@ class ChainSearch:
             if value <= 0:
                 return
             deviation, value = deviation / value, math.log(value)
+        self._told.note(measured, deviation**2)
         self._forecaster.observe(name, row, value, deviation**2)

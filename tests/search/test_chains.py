@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from paretune.core.candidate import Candidate
 from paretune.core.measurement import Measurement
 from paretune.core.result import OutcomeKind, StepTime, TrialResult
+from paretune.core.trial_forecast import TrialForecast
 from paretune.search.constraints import Limit, Objective
 from paretune.search.space import PassSlot, Space
 from paretune.search.stop_rule import ExpectsGain
@@ -30,11 +31,13 @@ class Priced(SimulatedSearch):
         store: Prefixes that were built.
         spent: Seconds so far.
         fails: A precision whose builds fail.
+        forecasts: What was expected of each candidate that was started.
     """
 
     store: set[tuple[object, ...]] = field(default_factory=set)
     spent: float = 0.0
     fails: str = ""
+    forecasts: list[TrialForecast | None] = field(default_factory=list)
 
     def cost(self, candidate: Candidate) -> tuple[PrefixCost, ...]:
         recipe = candidate.recipe
@@ -49,6 +52,7 @@ class Priced(SimulatedSearch):
             return False
         assert isinstance(request, Start)
         candidate = request.candidate
+        self.forecasts.append(request.forecast)
         steps = []
         for cost, place in zip(self.cost(candidate), (1, 2), strict=True):
             steps.append(StepTime(cost.step, cost.estimated_s or 0.0, cost.built))
@@ -139,3 +143,24 @@ def test_what_it_expects_to_gain_falls_as_the_front_is_found() -> None:
     assert 0 <= late < early / 3
     assert found.run(45).strategy.ask(found) is None
     assert strategy.expected_gain(found) is None
+
+
+def test_it_says_what_it_expects_once_its_models_decide() -> None:
+    found = search(24, limits=(Limit("size_mb", "<=", 200.0, "size_mb <= 200"),))
+    assert found.forecasts[:4] == [None] * 4
+    told = [forecast for forecast in found.forecasts[4:] if forecast is not None]
+    assert len(told) == 20
+    inside = 0
+    for candidate, forecast in zip(found.started[4:], told, strict=True):
+        size = forecast.metrics["size_mb"]
+        assert size.low is not None
+        assert size.high is not None
+        inside += size.low <= truth(candidate)[1] <= size.high
+        assert set(forecast.metrics) == {"accuracy", "size_mb"}
+        assert 0 <= forecast.metrics["accuracy"].value <= 1
+        assert forecast.seconds is not None
+        assert forecast.gain is not None
+    assert inside >= 15, "the sizes are not what was expected"
+    small = [c.recipe[1].params["precision"] != "fp32" for c in found.started[-10:]]
+    chances = [forecast.feasible or 0.0 for forecast in told[-10:]]
+    assert [chance > 0.5 for chance in chances] == small

@@ -13,7 +13,8 @@ from fake_search import OBJECTIVES, FakeTarget, Memory, make_engine, noop, recip
 from paretune.core.candidate import Candidate
 from paretune.core.errors import UsageError
 from paretune.core.measurement import Rung
-from paretune.core.result import NOT_PROMOTED, OutcomeKind
+from paretune.core.result import NOT_PROMOTED, OutcomeKind, TrialResult
+from paretune.core.trial_forecast import MetricForecast, TrialForecast
 from paretune.search.engine import Engine
 from paretune.search.space import PassSlot, Space
 from paretune.search.strategies.base import Ended, Event, Measured, Promote, Request, Start, View
@@ -130,6 +131,24 @@ def test_a_trial_survives_json() -> None:
     assert [s.step for s in again.seconds] == [s.step for s in trial.seconds]
     with pytest.raises(ValueError, match="later version"):
         Trial.from_json({**trial.to_json(), "schema": 2})
+
+
+def test_what_a_strategy_expects_is_kept_with_the_trial_and_its_outcome(tmp_path: Path) -> None:
+    forecast = TrialForecast({"decode_ms_p50": MetricForecast(6.0, 4.0, 9.0)}, seconds=2.0)
+    begun = Start(noop(x=1, ms=5.0), until=Rung.ROUGH, forecast=forecast)
+    before = engine_of(tmp_path, begun)
+    before.run()
+    (trial,) = before.recorder.paused.values()
+    assert before.recorder.outcomes[1].forecast == trial.forecast == forecast
+    assert before.recorder.outcomes[0].forecast is None
+    after = make_engine(tmp_path, [noop(x=0)], trials=2, told=before.recorder.outcomes)
+    assert isinstance(after.recorder, Memory)
+    after.recorder.paused[2] = Trial.from_json(trial.to_json())
+    after.run()
+    ended = after.recorder.outcomes[1]
+    assert (ended.kind, ended.forecast) == (OutcomeKind.OK, forecast)
+    assert TrialResult.from_json(ended.to_json()).forecast == forecast
+    assert "forecast" not in after.recorder.outcomes[0].to_json()
 
 
 def test_a_strategy_receives_each_event_and_again_when_it_is_rebuilt(tmp_path: Path) -> None:

@@ -1,0 +1,137 @@
+"""What the models say of the one candidate that is started, in the units that a reader knows.
+
+It is made of the forecasts by which the candidate was chosen; no model is fitted or asked for it.
+An interval is that of a measurement: the variance of the forecast plus the median variance of the
+measurements of that metric so far, in the scale in which the metric is forecast.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import insort
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import NormalDist
+
+from paretune.core.measurement import Measurement
+from paretune.core.trial_forecast import MetricForecast, TrialForecast
+from paretune.search.constraints import Limit
+from paretune.search.surrogate.acquisition import Forecasts
+
+_TWO_SIDED = 1.96
+_NORMAL = NormalDist()
+
+
+class Told:
+    """Turns forecasts into what a trial is started with.
+
+    Args:
+        success: Name under which the chance of success is forecast.
+    """
+
+    def __init__(self, success: str) -> None:
+        self._success = success
+        self._variances: dict[str, list[float]] = {}
+        self._shares: dict[str, bool] = {}
+
+    def note(self, measured: Measurement, variance: float) -> None:
+        """Note an observation.
+
+        Args:
+            measured: It.
+            variance: Of the measurement, in the scale in which the metric is forecast.
+        """
+        name, value = measured.metric, measured.value or 0.0
+        insort(self._variances.setdefault(name, []), variance)
+        is_share = measured.unit == "fraction" and 0.0 <= value <= 1.0
+        self._shares[name] = self._shares.get(name, True) and is_share
+
+    def forecast(
+        self,
+        found: Forecasts,
+        place: int,
+        logs: Mapping[str, bool],
+        limits: Sequence[Limit],
+        seconds: float,
+        gain: float | None,
+    ) -> TrialForecast:
+        """Return what is expected of one candidate.
+
+        Args:
+            found: Forecasts of several candidates, by name.
+            place: Which of them it is.
+            logs: The metrics among the names, and whether each is forecast as a logarithm.
+            limits: In force.
+            seconds: Still to pay for it.
+            gain: Expected gain, as a share of today's hypervolume; None: there is none today.
+        """
+        rows = {
+            name: [float(column[place]) for column in found[name]] for name in logs if name in found
+        }
+        normal = {name: (mean, self._deviation(name, sd)) for name, (mean, sd) in rows.items()}
+        metrics = {
+            name: told
+            for name, (mean, deviation) in normal.items()
+            if (told := self._metric(name, mean, deviation, log=logs[name])) is not None
+        }
+        success = min(1.0, max(0.0, float(found[self._success][0][place])))
+        met = _chance(limits, normal, logs)
+        return TrialForecast(
+            metrics,
+            success,
+            None if met is None else success * met,
+            seconds if math.isfinite(seconds) else None,
+            gain if gain is not None and math.isfinite(gain) else None,
+        )
+
+    def _deviation(self, name: str, deviation: float) -> float:
+        """Return the standard deviation of a measurement from its forecast."""
+        seen = self._variances.get(name)
+        return math.sqrt(deviation**2 + (seen[len(seen) // 2] if seen else 0.0))
+
+    def _metric(
+        self, name: str, mean: float, deviation: float, *, log: bool
+    ) -> MetricForecast | None:
+        """Return the forecast of a metric; None: its numbers are too large to be written."""
+        ends = (mean, mean - _TWO_SIDED * deviation, mean + _TWO_SIDED * deviation)
+        try:
+            value, low, high = map(math.exp, ends) if log else ends
+        except OverflowError:
+            return None
+        if self._shares.get(name):
+            value, low, high = (min(1.0, max(0.0, end)) for end in (value, low, high))
+        return MetricForecast(value, low, high) if math.isfinite(high - low) else None
+
+
+def _chance(
+    limits: Iterable[Limit],
+    normal: Mapping[str, tuple[float, float]],
+    logs: Mapping[str, bool],
+) -> float | None:
+    """Return the chance that all limits are met; None: nothing is known of one of the metrics.
+
+    The metrics are taken as independent of each other.
+    """
+    ranges: dict[str, tuple[float, float]] = {}
+    for limit in limits:
+        if limit.metric not in normal:
+            return None
+        low, high = ranges.get(limit.metric, (-math.inf, math.inf))
+        bound = _scaled(limit.value, log=logs[limit.metric])
+        above = limit.op.startswith(">")
+        ranges[limit.metric] = (max(low, bound), high) if above else (low, min(high, bound))
+    chance = 1.0
+    for name, (low, high) in ranges.items():
+        mean, deviation = normal[name]
+        if deviation <= 0:
+            chance *= low <= mean <= high
+        else:
+            scaled = ((end - mean) / deviation for end in (low, high))
+            below_low, below_high = map(_NORMAL.cdf, scaled)
+            chance *= max(0.0, below_high - below_low)
+    return chance
+
+
+def _scaled(bound: float, *, log: bool) -> float:
+    if not log:
+        return bound
+    return math.log(bound) if bound > 0 else -math.inf
