@@ -13,6 +13,7 @@ from paretune.core.candidate import describe
 from paretune.core.jsontools import Json, canonical
 from paretune.core.result import TrialResult
 from paretune.search.constraints import Objective
+from paretune.search.mirror_rows import TrialRows, held, insert, rows_of
 from paretune.search.space import Chain, PassSlot, Space, Stage
 
 _LOCKED_FOR_S = 2.0
@@ -40,9 +41,10 @@ class Mirror:
         self._name = name
         self._objectives = tuple(objectives)
         self._values: dict[str, dict[Json, None]] = {}
-        self._distributions: dict[str, Any] = {}
+        self._distributions: dict[str, tuple[Any, str]] = {}
         self._added: list[tuple[TrialResult, tuple[float, ...]]] = []
-        self._study: Any = None
+        self._connection: sqlite3.Connection | None = None
+        self._number = 0
         if space is not None:
             for stage in space.stages:
                 self._learn_stage(stage)
@@ -68,10 +70,15 @@ class Mirror:
             new = new or bool(fresh)
         return new
 
-    def _distribution(self, name: str) -> Any:
+    def _stored(self, name: str, value: Json) -> tuple[float, str]:
+        """Return the number that stands for a value, and the choices as JSON."""
+        from optuna.distributions import distribution_to_json
+
         if name not in self._distributions:
-            self._distributions[name] = _distribution(tuple(self._values[name]))
-        return self._distributions[name]
+            made = _distribution(tuple(self._values[name]))
+            self._distributions[name] = made, distribution_to_json(made)
+        distribution, text = self._distributions[name]
+        return float(distribution.to_internal_repr(value)), text
 
     def rebuild(
         self,
@@ -91,35 +98,38 @@ class Mirror:
             self._learn({name: (value,) for name, value in _parameters(outcome).items()})
         self.close()
         trials = [self._trial(*added) for added in self._added]
-        held = self._held(trials)
-        if held is None:
+        count = self._held(trials)
+        if count is None:
             self._write(trials)
-        else:
-            self._study.add_trials(trials[held:])
+        elif count < len(trials):
+            self._insert(trials[count:])
 
-    def _held(self, trials: Sequence[Any]) -> int | None:
+    def _held(self, trials: Sequence[TrialRows]) -> int | None:
         """Open the file; returns how many trials it holds, None if it is not how these begin."""
         import optuna
 
         if not self._path.is_file():
             return None
         optuna.logging.set_verbosity(optuna.logging.WARNING)
+        storage: Any = None
         try:
-            self._study = optuna.load_study(study_name=self._name, storage=self._storage())
-            known = self._study.get_trials(deepcopy=False)
-            same = (
-                self._study.metric_names == [o.metric for o in self._objectives]
-                and [d.name.lower() for d in self._study.directions]
-                == [o.direction for o in self._objectives]
-                and len(known) <= len(trials)
-                and all(map(_alike, known, trials))
-            )
+            storage = self._storage()
+            study = optuna.load_study(study_name=self._name, storage=storage)
+            same = study.metric_names == [o.metric for o in self._objectives] and [
+                d.name.lower() for d in study.directions
+            ] == [o.direction for o in self._objectives]
+            self._open(study)
+            assert self._connection is not None
+            count = held(self._connection, self._number, trials) if same else None
         # Damaged, of another version, of another name: whatever is raised, it is written anew.
         except Exception:
-            same = False
-        if not same:
+            count = None
+        finally:
+            if storage is not None:
+                storage.remove_session()
+        if count is None:
             self.close()
-        return len(known) if same else None
+        return count
 
     def _storage(self) -> Any:
         import optuna
@@ -129,21 +139,34 @@ class Mirror:
             "sqlite:///study.db", engine_kwargs={"creator": self._connect}
         )
 
-    def _write(self, trials: Sequence[Any]) -> None:
+    def _open(self, study: Any) -> None:
+        """Connect to the file for what is added."""
+        self._connection, self._number = self._connect(), study._study_id
+
+    def _write(self, trials: Sequence[TrialRows]) -> None:
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.discard()
-        self._study = optuna.create_study(
-            storage=self._storage(),
-            study_name=self._name,
-            directions=[o.direction for o in self._objectives],
-        )
-        with warnings.catch_warnings():
-            # Experimental by name since Optuna 3.2; the dashboard labels its axes with it.
-            warnings.simplefilter("ignore")
-            self._study.set_metric_names([o.metric for o in self._objectives])
-        self._study.add_trials(trials)
+        storage = self._storage()
+        try:
+            study = optuna.create_study(
+                storage=storage,
+                study_name=self._name,
+                directions=[o.direction for o in self._objectives],
+            )
+            with warnings.catch_warnings():
+                # Experimental by name since Optuna 3.2; the dashboard labels its axes with it.
+                warnings.simplefilter("ignore")
+                study.set_metric_names([o.metric for o in self._objectives])
+            self._open(study)
+        finally:
+            storage.remove_session()
+        self._insert(trials)
+
+    def _insert(self, trials: Sequence[TrialRows]) -> None:
+        assert self._connection is not None
+        insert(self._connection, self._number, trials)
 
     def _connect(self) -> sqlite3.Connection:
         # As SQLAlchemy connects by itself: its pool hands a connection to any thread.
@@ -158,23 +181,19 @@ class Mirror:
         if self._learn({name: (value,) for name, value in _parameters(outcome).items()}):
             self._write([self._trial(*added) for added in self._added])
         else:
-            self._study.add_trial(self._trial(outcome, violations))
+            self._insert([self._trial(outcome, violations)])
 
-    def _trial(self, outcome: TrialResult, violations: Sequence[float]) -> Any:
-        from optuna.trial import TrialState, create_trial
-
+    def _trial(self, outcome: TrialResult, violations: Sequence[float]) -> TrialRows:
         values = [outcome.value(o.metric) for o in self._objectives]
         known = [v for v in values if v is not None and math.isfinite(v)]
         complete = len(known) == len(values)
-        params = _parameters(outcome)
+        params = _parameters(outcome).items()
         broken = {str(i): v for i, v in enumerate(violations) if math.isfinite(v)}
-        return create_trial(
-            state=TrialState.COMPLETE if complete else TrialState.FAIL,
-            values=known if complete else None,
-            params=params,
-            distributions={name: self._distribution(name) for name in params},
-            user_attrs=_attributes(outcome),
-            constraints=broken if complete else None,
+        return rows_of(
+            known if complete else None,
+            {name: self._stored(name, value) for name, value in params},
+            _attributes(outcome),
+            broken if complete else {},
         )
 
     def discard(self) -> None:
@@ -185,17 +204,9 @@ class Mirror:
 
     def close(self) -> None:
         """Let go of the file."""
-        if self._study is not None:
-            storage, self._study = self._study._storage, None
-            storage.remove_session()
-
-
-def _alike(a: Any, b: Any) -> bool:
-    """Return whether two trials say the same."""
-    return all(
-        getattr(a, name) == getattr(b, name)
-        for name in ("state", "values", "params", "distributions", "user_attrs", "constraints")
-    )
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
 
 def _parameters(outcome: TrialResult) -> dict[str, Json]:
