@@ -1,7 +1,8 @@
 """How often a search decides wrongly: python benchmarks/decisions.py [--parts pick] [--studies N].
 
 Simulated studies whose true values are known go through the code that decides in a search. Each
-part is one module of ``benchmarks/deciding/`` with a function ``run(studies) -> (table, figures)``:
+part is one module of ``benchmarks/deciding/`` with a function
+``run(studies, seed) -> (table, figures)``:
 
 - ``pick``: is the model that is shipped within the tolerance of the best, and how sure is that;
 - ``limits``: what is said of a model that lies a little below, or above, an accuracy's limit;
@@ -21,7 +22,7 @@ from typing import Any
 from common import save
 
 PARTS = ("pick", "limits", "stops", "p95", "finals")
-Part = Callable[[int], tuple[str, dict[str, Any]]]
+Part = Callable[[int, int], tuple[str, dict[str, Any]]]
 
 
 def part(name: str) -> Part:
@@ -35,15 +36,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--parts", default=",".join(PARTS), help="which, separated by commas")
     parser.add_argument("--studies", type=int, default=400, help="simulated studies a case")
+    parser.add_argument("--seed", type=int, default=0, help="0: that of the figures in README.md")
     given = parser.parse_args()
     wanted = given.parts.split(",")
     unknown = sorted(set(wanted) - set(PARTS))
     if unknown:
         parser.error(f"no part {unknown[0]!r}; there are {', '.join(PARTS)}")
-    told: dict[str, Any] = {"studies": given.studies}
+    told: dict[str, Any] = {"studies": given.studies, "seed": given.seed}
     for name in wanted:
         start = time.perf_counter()
-        shown, figures = part(name)(given.studies)
+        shown, figures = part(name)(given.studies, given.seed)
         told[name] = {**figures, "seconds": round(time.perf_counter() - start, 1)}
         print(f"{name}\n\n{shown}\n", flush=True)
         path = save("decisions", told)

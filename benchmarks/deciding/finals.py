@@ -77,10 +77,10 @@ RULES = {
 }
 
 
-def run(studies: int) -> tuple[str, dict[str, Any]]:
+def run(studies: int, seed: int = 0) -> tuple[str, dict[str, Any]]:
     """Return, by time and rule, how often the pick is right and what it took."""
     cases = [(s, a) for s in _SECONDS for a in _APART for _ in range(max(1, studies // 4))]
-    rows = [row for rows in simulate(_study, cases, 5) for row in rows]
+    rows = [row for rows in simulate(_study, cases, 5, seed) for row in rows]
     figures = []
     for seconds in _SECONDS:
         for rule in RULES:

@@ -17,12 +17,12 @@ _OBJECTIVES = (Objective("accuracy", "maximize"), Objective("decode_ms_p50", "mi
 _LIMIT = parse_constraint("accuracy >= baseline - 0.01")
 
 
-def run(studies: int) -> tuple[str, dict[str, Any]]:
+def run(studies: int, seed: int = 0) -> tuple[str, dict[str, Any]]:
     """Return how often one candidate beside the baseline is told to be surely feasible."""
     rows, figures = [], []
     for off in (-0.025, 0.0, 0.025):
         for n in (100, 400, 1600):
-            seen = simulate(_study, [(off, n)] * (10 * studies), n)
+            seen = simulate(_study, [(off, n)] * (10 * studies), n, seed)
             feasible, sure, alone = (float(np.mean(part)) for part in zip(*seen, strict=True))
             figures.append(
                 {

@@ -28,7 +28,7 @@ _P50, _P95 = "decode_ms_p50", "decode_ms_p95"
 _CANDIDATES = 20
 
 
-def run(studies: int) -> tuple[str, dict[str, Any]]:
+def run(studies: int, seed: int = 0) -> tuple[str, dict[str, Any]]:
     """Return the shares that are given and that cover, with the widths."""
     rows, cases = [], []
     for processes in (3, 5):
@@ -40,6 +40,7 @@ def run(studies: int) -> tuple[str, dict[str, Any]]:
                         _p95,
                         [(processes, tail, spells, samples, _truth(tail, spells))] * studies,
                         samples,
+                        seed,
                     )
                 told = [one for one in given if one[0]]
                 case = {
@@ -76,7 +77,7 @@ def run(studies: int) -> tuple[str, dict[str, Any]]:
     rows, spreads = [], []
     for spells in (0.0, 0.15):
         for uneven in (0.0, 0.5, 1.0):
-            seen = simulate(_spread, [(spells, uneven)] * max(20, studies // 4), 3)
+            seen = simulate(_spread, [(spells, uneven)] * max(20, studies // 4), 3, seed)
             parts = np.concatenate(seen)
             case = {
                 "spells": spells,

@@ -13,17 +13,19 @@ One = TypeVar("One")
 
 
 def simulate(
-    function: Callable[..., One], cases: Sequence[tuple[Any, ...]], seed: int = 0
+    function: Callable[..., One], cases: Sequence[tuple[Any, ...]], part: int = 0, seed: int = 0
 ) -> list[One]:
     """Return ``function(rng, *case)`` of each case, in order.
 
     Args:
         function: Of the module's top level.
         cases: Its arguments.
-        seed: Of all.
+        part: Number of these cases: others have other random numbers.
+        seed: 0: the random numbers of the figures in README.md; any other one: new ones.
     """
     workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-    jobs = [(function, [seed, i], case) for i, case in enumerate(cases)]
+    more = [seed] if seed else []
+    jobs = [(function, [part, i, *more], case) for i, case in enumerate(cases)]
     with ProcessPoolExecutor(workers) as pool:
         return list(pool.map(_one, jobs, chunksize=max(1, len(jobs) // (8 * workers))))
 

@@ -34,12 +34,12 @@ _WINDOWS, _LOOKED_AT, _WINDOW_TOKENS = 16, 8, 255
 _EXAMPLES, _ROUGH = 300, 48
 
 
-def run(studies: int) -> tuple[str, dict[str, Any]]:
+def run(studies: int, seed: int = 0) -> tuple[str, dict[str, Any]]:
     """Return the shares that were stopped early, and what one look would have stopped."""
     rows, speeds = [], []
     for floor in _FLOORS:
         for margin in _MARGINS:
-            seen = simulate(_speed, [(margin, floor)] * (10 * studies), 1)
+            seen = simulate(_speed, [(margin, floor)] * (10 * studies), 1, seed)
             stopped, one, looks = (float(np.mean(part)) for part in zip(*seen, strict=True))
             speeds.append(
                 {
@@ -61,7 +61,7 @@ def run(studies: int) -> tuple[str, dict[str, Any]]:
     rows, parts = [], []
     for metric, kind in (("perplexity", "copy"), ("perplexity", "broken"), ("macro_f1", "copy")):
         look = _perplexity if metric == "perplexity" else _macro_f1
-        seen = simulate(look, [(kind,)] * (5 * studies), 2)
+        seen = simulate(look, [(kind,)] * (5 * studies), 2, seed)
         stopped, one = (float(np.mean(part)) for part in zip(*seen, strict=True))
         parts.append(
             {
