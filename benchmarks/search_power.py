@@ -59,7 +59,7 @@ def problems_of(
     if not path.exists():
         raise SystemExit(f"{path} is not there; expected a table as simulator/recorded.py says")
     own = read_table(path)
-    settings = told["tables"].get(name, own.problems)
+    settings = told["tables"][name]["problems"] if name in told["tables"] else own.problems
     made = [make_problem(n, own, each) for n, each in settings.items()]
     return {seed: made for seed in range(seeds)}
 
