@@ -203,6 +203,7 @@ class Scheduler:
             if id is None:
                 id = search.recorder.next_id([flight.id for flight in self._flights])
             trial = Trial(id, candidate, forecast=request.forecast)
+        trial = replace(trial, asked_s=self.budget.asked_s(trial.asked_s))
         if not self._flights:
             self._charged = self.search.clock()
         is_baseline = trial.candidate.digest == search.baseline

@@ -54,6 +54,7 @@ class TimeBudget:
         self._aside: list[Request] = []
         self._needs: dict[str, tuple[Need, float]] = {}
         self._unlisted: Counter[str] = Counter()
+        self._asking_s: float | None = None
         limit = engine.time_s
         self._zero = engine.clock() - engine.recorder.spent()
         self.deadline = None if limit is None else self._zero + limit
@@ -75,6 +76,18 @@ class TimeBudget:
     def spent(self) -> float:
         """Return the seconds that the study has spent until now."""
         return self._engine.clock() - self._zero
+
+    def asked_s(self, before: float | None = None) -> float | None:
+        """Return the seconds of the strategy's answers since this was read last.
+
+        Args:
+            before: To be added; None: there is nothing.
+
+        Returns:
+            None: there is nothing, and it was not asked.
+        """
+        found, self._asking_s = self._asking_s, None
+        return before if found is None else found + (before or 0.0)
 
     def keep(self, finalists: float, confirmation: float = 0.0) -> None:
         """From now on leave time to what comes last.
@@ -143,7 +156,7 @@ class TimeBudget:
         Args:
             view: What the strategy can read.
         """
-        request = None if self._stops(view) else self._engine.strategy.ask(view)
+        request = None if self._stops(view) else self._answer(view)
         if isinstance(request, Promote) and self._request_fits(request, view):
             return request
         if request is not None:
@@ -152,10 +165,19 @@ class TimeBudget:
 
     def _stops(self, view: View) -> bool:
         """Return whether the rule that was asked for ends the search."""
-        engine = self._engine
-        return engine.stopping.ends(
+        engine, start = self._engine, self._engine.clock()
+        ends = engine.stopping.ends(
             engine.recorder.outcomes, engine.summary(), engine.strategy, view
         )
+        self._asking_s = (self._asking_s or 0.0) + engine.clock() - start
+        return ends
+
+    def _answer(self, view: View) -> Request | None:
+        """Return what the strategy asks for."""
+        start = self._engine.clock()
+        request = self._engine.strategy.ask(view)
+        self._asking_s = (self._asking_s or 0.0) + self._engine.clock() - start
+        return request
 
     def _baseline_first(self, item: tuple[str, TrialResult]) -> tuple[bool, int]:
         return item[0] != self._engine.baseline, item[1].id
@@ -184,7 +206,7 @@ class TimeBudget:
         """
         engine, start = self._engine, self._engine.clock()
         while True:
-            request = engine.strategy.ask(view)
+            request = self._answer(view)
             if not isinstance(request, Start) or not self._enough_skipped():
                 return request
             reason = engine.look(request.candidate).reason

@@ -14,6 +14,8 @@ import yaml
 from paretune.core.candidate import describe_runtime
 from paretune.core.jsontools import Json, write_atomic
 from paretune.reporting.answer import described, number, plain_answer
+from paretune.reporting.forecast_section import expected, forecast_section
+from paretune.reporting.forecast_words import asking_sentence
 from paretune.reporting.latency_figure import latency_figure
 from paretune.reporting.progress_figure import progress_figure
 from paretune.study.results import CandidateEntry, Results
@@ -62,6 +64,9 @@ def write_report(results: Results, out: Path, extra: Mapping[str, Json] | None =
         plotly=get_plotlyjs(),
         latency=None if figure is None else script_json(figure),
         progress=None if curve is None else script_json(curve),
+        expected=expected,
+        forecasts=forecast_section(results, script_json),
+        asking=asking_sentence(results.search_seconds),
     )
     write_atomic(out, page, durable=False)
 

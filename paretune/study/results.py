@@ -24,7 +24,11 @@ from paretune.study.results_certainty import (
     PickEntry,
     ProgressPoint,
 )
-from paretune.study.results_forecasts import ForecastEntry
+from paretune.study.results_forecasts import (
+    ForecastEntry,
+    ForecastsEntry,
+    SearchSecondsEntry,
+)
 from paretune.study.results_part import MetricValue, Part
 
 SCHEMA_FILE = Path(__file__).resolve().parent.parent / "schemas" / "results.schema.json"
@@ -262,6 +266,12 @@ class Results(Part):
         None, description="The hypervolume's reference point; null: nothing is feasible."
     )
     pick: PickEntry | None = None
+    forecasts: ForecastsEntry | None = Field(
+        None, description="How good the strategy's forecasts were; absent: there are none."
+    )
+    search_seconds: SearchSecondsEntry | None = Field(
+        None, description="What choosing the candidates cost; absent while the search runs."
+    )
 
 
 class Choice(Part):

@@ -10,8 +10,10 @@ from paretune.core.distributions import package_version
 from paretune.core.jsontools import Json
 from paretune.core.measurement import Measurement
 from paretune.core.result import TrialResult
+from paretune.search.ask_seconds import ask_seconds
 from paretune.search.borderline import borderline
 from paretune.search.constraints import Constraint, Objective
+from paretune.search.forecast_quality import forecast_quality
 from paretune.search.front_uncertainty import front_uncertainty
 from paretune.search.ineffective_parameters import parameters_without_effect
 from paretune.search.progress import progress
@@ -125,6 +127,11 @@ class ResultsDocument:
             curve = progress(outcomes, summary, self._objectives, self._head["prefer"], spent_s)
             found["progress"] = [point.to_json() for point in curve.points]
             found["progress_reference"] = curve.reference
+            derived = {
+                "forecasts": forecast_quality(outcomes, summary.feasible),
+                "search_seconds": ask_seconds(outcomes),
+            }
+            found |= {key: value.to_json() for key, value in derived.items() if value is not None}
             found["near_limits"] = [n.to_json() for n in borderline(outcomes, summary, base)]
         return Results.from_json(found)
 

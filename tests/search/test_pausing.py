@@ -151,6 +151,24 @@ def test_what_a_strategy_expects_is_kept_with_the_trial_and_its_outcome(tmp_path
     assert "forecast" not in after.recorder.outcomes[0].to_json()
 
 
+def test_the_seconds_of_the_answers_are_kept_with_the_trial(tmp_path: Path) -> None:
+    now = [0.0]
+
+    class Thinks(Scripted):
+        def ask(self, view: View) -> Request | None:
+            now[0] += 0.25
+            return super().ask(view)
+
+    engine = engine_of(tmp_path)
+    engine.clock = lambda: now[0]
+    begun = Start(noop(x=1, ms=5.0), until=Rung.ROUGH)
+    engine.strategy = Thinks(Start(noop(x=0)), begun, Promote(2), Start(noop(x=2, ms=7.0)))
+    engine.run()
+    asked = [outcome.asked_s for outcome in engine.recorder.outcomes]
+    assert asked == [0.25, 0.5, 0.25]
+    assert [TrialResult.from_json(o.to_json()).asked_s for o in engine.recorder.outcomes] == asked
+
+
 def test_a_strategy_receives_each_event_and_again_when_it_is_rebuilt(tmp_path: Path) -> None:
     engine = engine_of(tmp_path, Start(noop(x=1, ms=5.0), until=Rung.ROUGH))
     engine.run()
