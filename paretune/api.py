@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -42,6 +42,7 @@ from paretune.study.example_prompt import first_prompt, keep_example
 from paretune.study.folder import Study
 from paretune.study.identity import data_of_evaluator
 from paretune.study.measurement_notes import unsettled_notes
+from paretune.study.prior_entry import told as told_of_priors
 from paretune.study.results import Results, earlier_end
 from paretune.study.results_document import ResultsDocument
 from paretune.study.runtime_names import runtime_name
@@ -91,6 +92,7 @@ class Search:
         self._setting, self._study = prepared, study
         plan = prepared.plan
         told = told_before(prepared)
+        earlier = prepared.earlier(study.folder)
         changes = study.claim(
             plan.text,
             plan.to_json(),
@@ -98,7 +100,8 @@ class Search:
             prepared.device.to_json(),
             earlier_digests(plan.model),
         )
-        self.notes = (*changes.notes, *plan.notes, *told)
+        remembered = earlier.remember(study.folder)
+        self.notes = (*changes.notes, *earlier.notes, *plan.notes, *told)
         read = [ref for choice in plan.evaluators for ref in data_of_evaluator(choice)]
         self._example = first_prompt(read, prepared.catalog)
         keep_example(study.folder, self._example)
@@ -114,6 +117,7 @@ class Search:
             prepared.roofline,
             plan.search.prefer,
             lambda candidate: runtime_name(candidate, plan.model),
+            told_of_priors(earlier, remembered),
         )
         self._watcher = watcher
         self._pace = Pace()
@@ -165,6 +169,7 @@ class Search:
                 prepared.baseline.digest,
                 stopped_at(earlier_end(study.folder), plan.search.stop),
             ),
+            priors=earlier.priors,
         )
 
     def summary(self) -> StudySummary:
@@ -392,6 +397,7 @@ def optimize(
     single: bool = False,
     allow_network: bool = False,
     trust_remote_code: bool = False,
+    from_studies: Sequence[Path | str] | None = None,
 ) -> SearchResult:
     """Search for the best model that meets the constraints; the same call again continues.
 
@@ -408,6 +414,9 @@ def optimize(
         single: The configuration must be one fixed recipe.
         allow_network: Allow jobs to use the network.
         trust_remote_code: Allow Python code of models or configurations to run.
+        from_studies: Earlier studies, on other devices, models or data, whose outcomes are priors
+            of the forecasts and never results, instead of the configuration's. None: if it names
+            none either, those of the last run of this study; an empty list: none.
 
     Returns:
         The study's folder, its results, and the package if anything is feasible.
@@ -430,6 +439,7 @@ def optimize(
             single=single,
             allow_network=allow_network,
             trust_remote_code=trust_remote_code,
+            from_studies=from_studies,
         )
         return _run(plan, study, store, watcher or Logged(), code)
 

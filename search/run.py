@@ -27,6 +27,7 @@ from paretune.search.lost_targets import RETRY_WAITS_S, retried, submitted
 from paretune.search.outcomes import version
 from paretune.search.possible_dominators import PossibleDominators
 from paretune.search.prechecks import Foresight
+from paretune.search.priors import Prior
 from paretune.search.process_spreads import usual
 from paretune.search.running_summary import RunningSummary
 from paretune.search.space import Space
@@ -175,6 +176,7 @@ class SearchRun:
             recorded figures replaces it by one that it advances (`benchmarks/simulator/`).
         before_measuring: Called before each job that is not a build.
         stopping: Decides whether enough is gained to go on.
+        priors: Earlier studies; only the strategy sees them.
         others_stay: Whether other processes used the cores in both of the last two measurements.
         out_of_time: Whether the time, and not the space or the trials, ended the search.
     """
@@ -207,6 +209,7 @@ class SearchRun:
     space: Space = field(default_factory=lambda: Space(()))
     builds: int = 1
     stopping: Stopping = field(default_factory=Stopping)
+    priors: Sequence[Prior] = ()
     clock: Callable[[], float] = time.monotonic
     before_measuring: Callable[[], None] = field(default=lambda: None, init=False)
     others_stay: bool = field(default=False, init=False)

@@ -27,6 +27,7 @@ from paretune.search.constraints import Limit
 from paretune.search.jobs import Resumes, resumed_share, same_run
 from paretune.search.outcomes import with_id
 from paretune.search.prefix_seconds import PrefixSeconds
+from paretune.search.priors import Prior
 from paretune.search.progress import RunningProgress, ShowsProgress
 from paretune.search.run import OutOfTimeError, SearchRun
 from paretune.search.space import Space
@@ -350,6 +351,11 @@ class _View:
     def left_s(self) -> float | None:
         """Seconds that are left to search in; None: no limit."""
         return self.search.left()
+
+    @property
+    def priors(self) -> Sequence[Prior]:
+        """Earlier studies."""
+        return self.search.priors
 
     def cost(self, candidate: Candidate) -> tuple[PrefixCost, ...]:
         """Return the cost of each prefix of a candidate's recipe, shortest first."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,6 +30,27 @@ class UserPath(click.ParamType[Path]):
         from paretune.core.user_paths import user_path
 
         return value if isinstance(value, Path) else user_path(str(value))
+
+
+class SeveralStudies(click.Command):
+    """A command whose ``--from`` takes all folders that follow it: ``--from A B``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Give each of them an option of its own; an option or a file ends their list."""
+        found: list[str] = []
+        inside = False
+        for number, text in enumerate(args):
+            if text == "--":
+                found += args[number:]
+                break
+            first = found[-1:] == ["--from"]
+            if text.startswith("-"):
+                inside = text == "--from"
+            elif inside and not first:
+                inside = not os.path.isfile(text)
+                found += ["--from"] if inside else []
+            found.append(text)
+        return super().parse_args(ctx, found)
 
 
 store_option = click.option(

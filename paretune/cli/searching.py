@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from paretune.cli.options import (
+    SeveralStudies,
     UserPath,
     config_argument,
     json_option,
@@ -24,9 +25,17 @@ if TYPE_CHECKING:
 _STUDY = click.argument("study", type=UserPath())
 
 
-@click.command()
+@click.command(cls=SeveralStudies)
 @config_argument
 @click.option("--study", type=UserPath(), help="Default: studies/NAME, by the file's name.")
+@click.option(
+    "--from",
+    "from_studies",
+    type=UserPath(),
+    multiple=True,
+    metavar="STUDY...",
+    help="Earlier studies, on other devices, models or data: priors, never results.",
+)
 @click.option("--trials", type=click.IntRange(1), help="Maximum number of candidates that run.")
 @click.option("--time", help="Maximum time of the whole study: 90s, 10m, 2h.")
 @click.option("--dry-run", is_flag=True, help="Show what would be tried and its estimated cost.")
@@ -36,6 +45,7 @@ _STUDY = click.argument("study", type=UserPath())
 def search(
     config: Path,
     study: Path | None,
+    from_studies: tuple[Path, ...],
     trials: int | None,
     time: str | None,
     dry_run: bool,
@@ -56,6 +66,7 @@ def search(
             time=time,
             allow_network=allow_network,
             trust_remote_code=trust_remote_code,
+            from_studies=from_studies or None,
         )
         say(json.dumps(found) if as_json else render(found))
         # As the search itself would end where nothing fits.
@@ -69,6 +80,7 @@ def search(
         time=time,
         allow_network=allow_network,
         trust_remote_code=trust_remote_code,
+        from_studies=from_studies or None,
     )
 
 

@@ -32,8 +32,9 @@ def misplaced_in(fields: type[BaseModel], values: Any) -> Iterator[tuple[Path, s
     if not isinstance(values, Mapping):
         return
     for name, field in fields.model_fields.items():
-        if name in values:
-            yield from _misplaced(field.annotation, values[name], (name,))
+        key = field.alias or name
+        if key in values:
+            yield from _misplaced(field.annotation, values[key], (key,))
 
 
 def _misplaced(annotation: Any, value: Any, path: Path) -> Iterator[tuple[Path, str]]:

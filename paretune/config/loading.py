@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from paretune.config.booleans import misplaced_in
 from paretune.config.data_use import check_data
+from paretune.config.earlier_studies import configured_studies, given_studies
 from paretune.config.given import read_config
 from paretune.config.kinds import check_kinds
 from paretune.config.lengths import check_lengths
@@ -55,6 +56,7 @@ def load(
     single: bool = False,
     allow_network: bool = False,
     trust_remote_code: bool = False,
+    from_studies: Sequence[Path | str] | None = None,
 ) -> Plan:
     """Read a configuration.
 
@@ -66,6 +68,7 @@ def load(
         single: Also require that it is one fixed recipe.
         allow_network: Whether hub data sets may be fetched.
         trust_remote_code: Whether code that the configuration names may run.
+        from_studies: In place of ``search: from``.
 
     Returns:
         A plan that needs nothing else to run.
@@ -79,6 +82,8 @@ def load(
     source, aside = _source(text, str(file))
     reader = _Reader(source, file)
     plan = reader.plan(text, trials, time, Permissions(allow_network, trust_remote_code))
+    if from_studies is not None:
+        plan = replace(plan, search=replace(plan.search, earlier=given_studies(from_studies)))
     notes = (*aside.notes, *plan.notes)
     plan = replace(plan, notes=notes, study=aside.study, store=aside.store)
     if single and plan.space.size != 1:
@@ -422,6 +427,7 @@ class _Reader:
             section.builds,
             section.share_measurements,
             None if section.stop is None else StopRule(**dict(section.stop)),
+            configured_studies(section.from_, self.root, self.wrong),
         )
 
     def templates(self, data: dict[str, DataSpec]) -> None:
@@ -466,5 +472,5 @@ def _known_keys(loc: KeyPath) -> Iterable[str]:
     if loc[:1] == ("targets",):
         return DeclaredTarget.model_fields
     if loc in by_place:
-        return by_place[loc].model_fields
+        return [field.alias or name for name, field in by_place[loc].model_fields.items()]
     return Split.model_fields if loc[-1:] == ("split",) else DataSpec.model_fields

@@ -39,6 +39,19 @@ class EvaluatorChoice:
 
 
 @dataclass(frozen=True)
+class EarlierStudy:
+    """A study that gives this search priors.
+
+    Attributes:
+        path: Its folder.
+        key: Where the configuration names it; None: the call does.
+    """
+
+    path: Path
+    key: KeyPath | None = None
+
+
+@dataclass(frozen=True)
 class SearchSettings:
     """How long to search, and how.
 
@@ -54,6 +67,7 @@ class SearchSettings:
         builds: Maximum number of builds at the same time; None: what the target runs.
         share_measurements: Whether builds of the same structure share the metrics of the device.
         stop: When enough is gained; None: it is not asked about.
+        earlier: Studies that give it priors; None: those that its study remembers.
     """
 
     strategy: str = "auto"
@@ -67,6 +81,7 @@ class SearchSettings:
     builds: int | None = None
     share_measurements: bool = True
     stop: StopRule | None = None
+    earlier: tuple[EarlierStudy, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -170,6 +185,7 @@ class Plan:
             **({} if search.builds is None else {"builds": search.builds}),
             **({} if search.share_measurements else {"share_measurements": False}),
             **({} if search.stop is None else {"stop": search.stop.to_json()}),
+            **({} if search.earlier is None else {"from": _folders(search.earlier)}),
         }
         config: dict[str, Json] = {
             "model": str(self.model.resolve()),
@@ -207,6 +223,10 @@ class Plan:
     def _absolute(self, name: str) -> str:
         beside = self.root / name
         return str((beside if beside.exists() else Path(name)).resolve())
+
+
+def _folders(studies: tuple[EarlierStudy, ...]) -> list[str]:
+    return [str(study.path.resolve()) for study in studies]
 
 
 def _objective(objective: Objective) -> dict[str, Json]:

@@ -185,6 +185,16 @@ class SearchSection(Section):
     stop: StopSection | None = Field(
         None, description="When the search ends before its time, trials or space are used up."
     )
+    from_: (
+        Annotated[list[str], BeforeValidator(as_list, json_schema_input_type=str | list[str])]
+        | None
+    ) = Field(
+        None,
+        alias="from",
+        description="Folders of earlier studies, on other devices, models or data: priors of the "
+        "forecasts, never results. Without this key a search that continues uses those of its "
+        "last run; [] uses none.",
+    )
 
 
 class ConfigFile(Section):

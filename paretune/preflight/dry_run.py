@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -16,6 +17,7 @@ from paretune.registry import find_pass
 from paretune.search.sample import SPREAD, WHOLE, spread
 from paretune.search.strategies.exhaustive import Exhaustive
 from paretune.store.artifacts import Store
+from paretune.study.prior_entry import entry
 
 if TYPE_CHECKING:
     from paretune.preflight.prepared import PreparedSearch
@@ -32,6 +34,7 @@ def foresee(
     time: str | float | None = None,
     allow_network: bool = False,
     trust_remote_code: bool = False,
+    from_studies: Sequence[Path | str] | None = None,
 ) -> dict[str, Json]:
     """Check a whole configuration and estimate the cost of its search; nothing is built.
 
@@ -43,6 +46,7 @@ def foresee(
         time: Maximum time.
         allow_network: Whether jobs may use the network.
         trust_remote_code: Whether code that models or configurations bring may run.
+        from_studies: Earlier studies that give priors, instead of the configuration's.
 
     Returns:
         ``candidates`` in the space, how many were ``looked_at`` and how many of those are ruled
@@ -50,10 +54,11 @@ def foresee(
         ``memory_mb`` and the sum of ``disk_mb`` and ``seconds`` that the passes estimate (null
         where a pass gives no estimate). Of a space of more than 2,000 candidates, 200 are
         checked (``sampled``): trainings and builds are counted nevertheless; disk and seconds are
-        those of the sample's builds, in proportion.
+        those of the sample's builds, in proportion. ``priors``: what enters of each earlier study.
 
     Raises:
         UsageError: The configuration is wrong, or the study has outcomes of another model or data.
+        StateError: An earlier study is damaged.
     """
     from paretune.config import load
     from paretune.preflight.prepared import PreparedSearch
@@ -64,6 +69,7 @@ def foresee(
         time=time,
         allow_network=allow_network,
         trust_remote_code=trust_remote_code,
+        from_studies=from_studies,
     )
     place = study or plan.study or Path("studies") / plan.name
     root = store or plan.store or default_store()
@@ -71,8 +77,13 @@ def foresee(
     prepared = PreparedSearch(plan, Store(root))
     try:
         changed = _changed(prepared, place)
+        earlier = prepared.earlier(place)
         found = _foresee(prepared)
-        return {**found, "notes": [*changed, *found["notes"]]}
+        return {
+            **found,
+            "notes": [*changed, *earlier.notes, *found["notes"]],
+            "priors": [entry(prior).to_json() for prior in earlier.priors],
+        }
     finally:
         prepared.target.close()
 

@@ -25,9 +25,11 @@ from paretune.runtimes.serving import runtime_of, traffic_of
 from paretune.search.constraints import Constraint
 from paretune.search.jobs import Aside, EvaluatorSlot
 from paretune.search.prechecks import Foresight, Prechecks
+from paretune.search.priors import takes_priors
 from paretune.search.roofline import context_of, roofline_entry
 from paretune.search.strategies.full_trials import as_strategy
 from paretune.store.artifacts import Store
+from paretune.study.earlier import Earlier, no_use, read_earlier
 from paretune.study.identity import data_of_evaluator, identity_of
 from paretune.study.inputs import gather
 from paretune.study.job_factory import StudyJobFactory, stops_of
@@ -200,6 +202,21 @@ class PreparedSearch:
     def identity(self) -> dict[str, Json]:
         """Return the identity of a study: what its outcomes are valid for."""
         return identity_of(self.plan, self.model, self.catalog, self.baseline)
+
+    def earlier(self, study: Path) -> Earlier:
+        """Return the earlier studies that give this search priors.
+
+        Args:
+            study: The study of this search, which may remember some.
+
+        Raises:
+            UsageError: A study that is named cannot be used here.
+            StateError: A study that is named is damaged.
+        """
+        found = read_earlier(self.plan, self.specs, self.identity(), self.device.fingerprint, study)
+        if not found.priors or takes_priors(self.strategy([self.baseline])):
+            return found
+        return replace(found, notes=(*found.notes, no_use(self.plan.search.strategy)))
 
     def job_factory(self, study: Path | None = None) -> StudyJobFactory:
         """Return the factory of this plan's jobs.

@@ -17,6 +17,7 @@ from paretune.search.constraints import parse_constraint
 from paretune.search.summary import summarize
 from paretune.store.gc import in_use
 from paretune.study.folder import read_confirmed, read_outcomes
+from paretune.study.prior_entry import KEYS as PRIORS
 from paretune.study.results import CandidateEntry, Results, read_results
 
 
@@ -86,6 +87,7 @@ def _anew(study: Path, old: Results, outcomes: Sequence[TrialResult]) -> Results
         lambda outcome: roofs.get(outcome.id),
         old.prefer,
         lambda candidate: names.get(candidate.digest),
+        {key: value for key, value in old.to_json().items() if key in PRIORS},
     )
     summary = summarize(outcomes, objectives, constraints, baseline, old.prefer)
     pick = next((o for o in outcomes if o.id == summary.best), None)

@@ -16,6 +16,7 @@ from paretune.core.errors import StateError
 from paretune.core.jsontools import Json, parse_json
 from paretune.search.constraints import Limit, Objective
 from paretune.search.tolerance import parse_tolerance
+from paretune.study.prior_entry import PriorEntry
 from paretune.study.results_certainty import (
     EndedEntry,
     GroupEntry,
@@ -271,6 +272,12 @@ class Results(Part):
     )
     search_seconds: SearchSecondsEntry | None = Field(
         None, description="What choosing the candidates cost; absent while the search runs."
+    )
+    priors: list[PriorEntry] = Field(
+        [], description="Earlier studies that the forecasts have used; no value here is theirs."
+    )
+    priors_before: list[str] = Field(
+        [], description="Earlier studies that an earlier run of this search has used."
     )
 
 

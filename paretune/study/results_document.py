@@ -48,6 +48,7 @@ class ResultsDocument:
         roofline: Returns a candidate's roofline, if it is known.
         prefer: Metric that the pick is chosen by first.
         runtime: Gives the name of a candidate's runtime.
+        priors: ``priors`` and ``priors_before`` of the document, if there are any.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class ResultsDocument:
         roofline: Callable[[TrialResult], Json] = lambda outcome: None,
         prefer: str | None = None,
         runtime: Callable[[Candidate], str | None] = lambda candidate: None,
+        priors: Mapping[str, Json] | None = None,
     ) -> None:
         self._head: dict[str, Json] = {
             "schema": SCHEMA,
@@ -76,6 +78,7 @@ class ResultsDocument:
             "objectives": [objective.to_json() for objective in objectives],
             "prefer": prefer,
             "notes": list(notes),
+            **(priors or {}),
         }
         self._device = str(device.get("name", "local"))
         self._objectives = tuple(objectives)

@@ -10,6 +10,7 @@ from paretune.core.measurement import Measurement, MetricSpec, Rung
 from paretune.core.result import OutcomeKind, TrialResult
 from paretune.registry import find
 from paretune.search.constraints import Limit, Objective
+from paretune.search.priors import Prior
 from paretune.search.space import AnyOf, Chain, PassSlot, Space
 from paretune.search.strategies.base import (
     Built,
@@ -113,6 +114,7 @@ class SimulatedSearch:
         free_slots: How many more builds can begin.
         limits: The constraints in force.
         left_s: Seconds that are left.
+        priors: Earlier studies.
     """
 
     strategy: Strategy
@@ -126,6 +128,7 @@ class SimulatedSearch:
     free_slots: int = 1
     limits: tuple[Limit, ...] = ()
     left_s: float | None = None
+    priors: tuple[Prior, ...] = ()
 
     @property
     def metrics(self) -> tuple[MetricSpec, ...]:

@@ -19,6 +19,7 @@ from paretune.core.measurement import MetricSpec, Rung
 from paretune.core.result import TrialResult
 from paretune.core.trial_forecast import TrialForecast
 from paretune.search.constraints import Limit, Objective
+from paretune.search.priors import Prior
 from paretune.search.space import Space
 from paretune.search.trial_state import Trial
 
@@ -146,6 +147,10 @@ class View(Protocol):
     @property
     def left_s(self) -> float | None:
         """Seconds that are left to search in; None: no limit."""
+
+    @property
+    def priors(self) -> Sequence[Prior]:
+        """Earlier studies, by name: what they yielded is expected here, and known nowhere."""
 
     def cost(self, candidate: Candidate) -> tuple[PrefixCost, ...]:
         """Return the cost of each prefix of a candidate's recipe, shortest first."""
