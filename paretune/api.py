@@ -155,7 +155,9 @@ class Search:
             job_time_s=plan.search.job_time_s,
             job_memory=prepared.job_memory,
             shortcuts=replace(
-                shortcuts, structures=shortcuts.structures and plan.search.share_measurements
+                shortcuts,
+                structures=shortcuts.structures and plan.search.share_measurements,
+                parents=shortcuts.parents and plan.search.parent_quality,
             ),
             noise_floor=prepared.noise_floor,
             finals_s=plan.search.finals_s,
@@ -209,6 +211,7 @@ class Search:
         for outcome in study.outcomes:
             if (
                 outcome.transient
+                or (outcome.stopped_by_parent and not plan.search.parent_quality)
                 or (outcome.not_promoted and outcome.id not in study.paused)
                 or has_outgrown(outcome, today, given=prepared.job_memory is not None)
                 or (

@@ -15,6 +15,7 @@ from itertools import islice
 
 from paretune.core.candidate import Candidate, RuntimeSettings
 from paretune.core.measurement import Rung
+from paretune.core.parent import STEP
 from paretune.core.result import OutcomeKind, StepTime, TrialResult
 from paretune.search.jobs import EvaluatorSlot
 from paretune.search.prechecks import Foresight
@@ -90,7 +91,7 @@ class Forecast:
             return
         taken: defaultdict[str, float] = defaultdict(float)
         for measured in outcome.seconds[len(steps) :]:
-            if not measured.cached and measured.step != "finals":
+            if not measured.cached and measured.step not in ("finals", STEP):
                 taken[measured.step] += measured.s
         runtime = outcome.candidate.runtime
         taken_over = {
@@ -192,8 +193,13 @@ def _paces(seen: Iterable[tuple[float | None, float]]) -> list[float]:
 
 
 def built_seconds(trial: TrialResult | Trial) -> tuple[StepTime, ...]:
-    """Return what each pass of a trial's recipe took; none if it was not built."""
+    """Return what each pass of a trial's recipe took; only the first ones if it ended after them.
+
+    None if it was not built.
+    """
     names = [step.name for step in trial.candidate.recipe]
+    if isinstance(trial, TrialResult) and trial.stopped_by_parent and trial.parent is not None:
+        names = names[: trial.parent.steps]
     found = [i for i in range(len(trial.seconds)) if _starts(trial.seconds[i:], names)]
     return trial.seconds[found[-1] :][: len(names)] if names and found else ()
 

@@ -114,6 +114,29 @@ class Resumes(Protocol):
         """Return what names the run of a recipe's last pass; one with another stop is the same."""
 
 
+@runtime_checkable
+class FindsParents(Protocol):
+    """A job factory that knows which model a candidate's builds round or convert.
+
+    It is the last model in full precision that a training led to: of ``lora, merge, genai`` what
+    ``merge`` makes (`paretune.study.parent_recipes`).
+    """
+
+    def parent(self, candidate: Candidate, threads: int) -> Candidate | None:
+        """Return the candidate's parent as a candidate of its own; None: it has none.
+
+        Args:
+            candidate: The candidate.
+            threads: What the parent is run with.
+        """
+
+    def stored(self, candidate: Candidate) -> str | None:
+        """Return the digest of what a candidate builds, if the store has it."""
+
+    def fits(self, slot: EvaluatorSlot, parent: Candidate) -> bool:
+        """Return whether an evaluator can measure a parent: it says what it needs of a session."""
+
+
 def resumed_share(factory: JobFactory, candidate: Candidate) -> float:
     """Return which share of a candidate's next step need not be done again; 0: none."""
     return factory.resumed_share(candidate) if isinstance(factory, Resumes) else 0.0

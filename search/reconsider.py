@@ -9,6 +9,7 @@ from paretune.core.result import OutcomeKind, TrialResult
 from paretune.search.constraints import Objective
 from paretune.search.evidence import ROUGH_SLACK, as_recorded, relied_on
 from paretune.search.jobs import EvaluatorSlot
+from paretune.search.parent_stops import Gains, ParentTest
 from paretune.search.possible_dominators import PossibleDominators
 from paretune.search.pruning import broken_limit, dominated
 from paretune.search.summary import StudySummary
@@ -46,6 +47,7 @@ def to_reconsider(
     possible = PossibleDominators(objectives, by_name.values()).among(
         {o.id: o for o in outcomes if o.id in summary.feasible}, reference
     )
+    by_parent = ParentTest(summary.limits, objectives, by_name, possible, Gains(outcomes))
     found = []
     for outcome in outcomes:
         if outcome.kind is OutcomeKind.OK and _needs_all(outcome, base, summary, objectives):
@@ -53,6 +55,10 @@ def to_reconsider(
         if outcome.kind not in (OutcomeKind.INFEASIBLE, OutcomeKind.PRUNED):
             continue
         if outcome.not_promoted:  # the decision of the strategy, not of a test
+            continue
+        if outcome.stopped_by_parent and outcome.parent is not None:
+            if by_parent.stop(outcome.parent, outcome.candidate) is None:
+                found.append(outcome)
             continue
         measured = as_recorded(outcome.measurements or {}, outcome.rung or Rung.SMOKE, last or {})
         unfinished = {

@@ -50,11 +50,13 @@ class Shortcuts:
         duplicates: Do not measure the same artifact under the same settings twice, and reuse
             its accuracy under other settings.
         structures: Take the speeds of an artifact of the same structure over (`search/sharing.py`).
+        parents: Measure what a candidate is built from before its build (`search/parent_first.py`).
     """
 
     early_stops: bool = True
     duplicates: bool = True
     structures: bool = True
+    parents: bool = True
 
 
 class OutOfTimeError(Exception):

@@ -62,6 +62,10 @@ class _Flight:
         future = self.runner.building
         return future is not None and not future.done()
 
+    @property
+    def measurable(self) -> bool:
+        return not self.building and not self.runner.awaits_build
+
 
 @dataclass
 class Scheduler:
@@ -127,7 +131,10 @@ class Scheduler:
         return builds_apart(self.search.target)
 
     def _fill(self) -> None:
-        """Begin what there are slots for."""
+        """Begin what there are slots for: builds of trials in flight first."""
+        for flight in self._flights:
+            if flight.runner.awaits_build and self._may_build():
+                flight.runner.build()
         while self._may_begin():
             request = self._request()
             if request is None:
@@ -135,10 +142,13 @@ class Scheduler:
             self._begin(request)
 
     def _may_begin(self) -> bool:
+        return len(self._flights) < 2 * self.search.builds and self._may_build()
+
+    def _may_build(self) -> bool:
+        """Return whether a build may begin: there is a slot, and a group of builds is going on."""
         building = sum(flight.building for flight in self._flights)
-        free = building < self.search.builds and len(self._flights) < 2 * self.search.builds
-        grouped = self._apart or building == len(self._flights) or building > 0
-        return free and grouped
+        together = building > 0 or not any(flight.measurable for flight in self._flights)
+        return building < self.search.builds and (self._apart or together)
 
     def _request(self) -> Request | None:
         """Return what is begun next; once the trials are used up, they can be promoted only."""
@@ -147,7 +157,7 @@ class Scheduler:
             return None
         if self.search.has_trials(self.unrecorded + sum(f.id not in paused for f in self._flights)):
             # One look at what is being built, so that no request overtakes one that waits.
-            building = [f.runner.trial.candidate for f in self._flights if f.building]
+            building = [f.runner.trial.candidate for f in self._flights if not f.measurable]
             return self._unblocked(building) or self._ask(building)
         view = self.view()
         return self.budget.promotion(view) if view.paused else None
@@ -231,8 +241,9 @@ class Scheduler:
         """
         while True:
             running = [f for f in self._flights if f.building]
-            if not running or (self._apart and len(running) < len(self._flights)):
-                return min((f for f in self._flights if not f.building), key=lambda f: f.id)
+            ready = [f for f in self._flights if f.measurable]
+            if ready and (self._apart or not running):
+                return min(ready, key=lambda f: f.id)
             futures = [f.runner.building for f in running]
             done = wait(
                 [future for future in futures if future is not None],
@@ -257,6 +268,8 @@ class Scheduler:
             if self.search.finals_s <= 0:
                 self._own_measurements.run()
                 self._charged = self.search.clock()
+            return
+        if flight.runner.awaits_build:
             return
         self._flights.remove(flight)
         trial = flight.runner.trial

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
 from itertools import groupby
-from typing import Any, Protocol
+from typing import Any
 
 from paretune.core import fidelity
 from paretune.core.candidate import Candidate
@@ -15,45 +15,24 @@ from paretune.core.job import BuildResult, Job, JobResult
 from paretune.core.measurement import Measurement, Rung, by_metric
 from paretune.core.model import Model
 from paretune.core.result import OutcomeKind, StepTime, TrialResult
-from paretune.search.early_stops import EarlyStops, StopServices
+from paretune.search.early_stops import EarlyStops
 from paretune.search.evidence import ENOUGH_PROCESSES
-from paretune.search.jobs import EvaluatorSlot, JobFactory
-from paretune.search.prechecks import Foresight
-from paretune.search.run import OutOfTimeError, Recorder, Running
+from paretune.search.jobs import EvaluatorSlot
+from paretune.search.parent_first import ParentFirst
+from paretune.search.pruning import Stop
+from paretune.search.run import OutOfTimeError, Running
 from paretune.search.schedule import MeasurementStep, measurement_steps
 from paretune.search.sharing import Sharing
 from paretune.search.strategies.base import Built, Event, Measured
-from paretune.search.trial_jobs import JobServices, StoppedError, TrialJobs
+from paretune.search.trial_jobs import StoppedError, TrialJobs
+from paretune.search.trial_services import TrialServices
 from paretune.search.trial_state import Trial, rung_number
 from paretune.stats.pooling import pool
-from paretune.stats.process_spread import Spread
 
 PROCESS_S = 1.5
 """Seconds of sampling in each of the processes that measure an evaluator's last rung."""
 _BUILDS = 3
 """How often an artifact is built before its store is given up."""
-
-
-class TrialServices(JobServices, StopServices, Protocol):
-    """What a trial needs of a search (`paretune.search.run.SearchRun` describes it)."""
-
-    recorder: Recorder
-    job_factory: JobFactory
-    noise_floor: float | None
-
-    @property
-    def clock(self) -> Callable[[], float]:
-        """Gives seconds."""
-
-    @property
-    def look(self) -> Callable[[Candidate], Foresight]:
-        """A candidate's prechecks."""
-
-    def spreads(self) -> dict[str, Spread]:
-        """Return what processes usually differ by in this study, by metric."""
-
-    def can_measure(self, candidate: Candidate) -> bool:
-        """Return whether a built candidate can be measured in the time that is left."""
 
 
 class TrialRunner:
@@ -63,6 +42,9 @@ class TrialRunner:
         search: What it needs of the search.
         trial: The trial; a new one has nothing but its number and candidate.
         notify: Called with each event but its end.
+
+    Attributes:
+        awaits_build: Whether its parent was measured, and its build may be submitted (`build`).
     """
 
     def __init__(
@@ -77,20 +59,27 @@ class TrialRunner:
         self._candidate = trial.candidate
         self._stops = EarlyStops(search, trial.candidate)
         self._sharing = Sharing(search, trial.id, trial.candidate)
+        self._parent = ParentFirst(search, trial)
         self._rungs = dict(trial.measured)
         self._measured: dict[str, Measurement] = dict(trial.measurements)
         self._blocks: dict[int, list[dict[str, Measurement]]] = {}
         self._seconds: list[StepTime] = list(trial.seconds)
         self._artifact, self._structure = trial.artifact, trial.structure
-        self._model = trial.model
-        self._rung = trial.rung
+        self._model, self._rung = trial.model, trial.rung
         self._jobs: TrialJobs | None = None
         self._running: Running | None = None
+        self.awaits_build = False
 
     @property
     def building(self) -> Future[JobResult] | None:
         """The build that was submitted and whose result was not taken yet."""
         return None if self._running is None else self._running.future
+
+    def build(self) -> None:
+        """Submit the build, after the parent was measured."""
+        assert self._jobs is not None, "it was started"
+        self.awaits_build = False
+        self._running = self._jobs.begin(self._search.job_factory.build(self._candidate))
 
     @property
     def trial(self) -> Trial:
@@ -102,10 +91,11 @@ class TrialRunner:
             seconds=tuple(self._seconds),
             model=self._model,
             structure=self._structure,
+            parent=self._parent.found,
         )
 
     def start(self) -> TrialResult | None:
-        """Check the candidate, and submit its build unless it is built.
+        """Check the candidate, and submit its build, or that of its parent, unless it is built.
 
         Returns:
             The result if it is ruled out before any job.
@@ -113,22 +103,28 @@ class TrialRunner:
         reason = self._search.look(self._candidate).reason
         if reason is not None:
             return self._result(OutcomeKind.SKIPPED, {"reason": reason})
+        stop = self._parent.look()
+        if stop is not None:
+            return self._result(stop.kind, {"reason": stop.reason, "constraint": stop.constraint})
         jobs, factory = self._begin(), self._search.job_factory
         if self._model is None or not factory.is_intact(self._model, fresh=False):
-            self._running = jobs.begin(factory.build(self._candidate))
+            self._running = jobs.begin(factory.build(self._parent.prefix or self._candidate))
         return None
 
     def run(self, until: Rung = Rung.FULL) -> TrialResult | None:
         """Continue up to a rung, after `start`.
 
         Returns:
-            The result; None if the trial is paused: there are rungs above.
+            The result; None if the trial is paused, as there are rungs above, or `awaits_build`.
 
         Raises:
             OutOfTimeError: The study's time ran out; there is no outcome.
             KeyboardInterrupt: The user ended it; there is no outcome.
         """
         try:
+            if self._parent.prefix is not None:
+                self._measure_parent(self._parent.prefix)
+                return None
             paused = self._go(until)
         except StoppedError as stopped:
             return self._result(stopped.kind, stopped.fields)
@@ -144,12 +140,9 @@ class TrialRunner:
             OutOfTimeError: The study's time ran out.
             KeyboardInterrupt: The user ended it.
         """
-        search = self._search
-        self._begin()
+        search, _ = self._search, self._begin()
         taken = {name for name, m in self._measured.items() if m.taken_over}
-        slots = [
-            slot for slot in search.evaluators if any(spec.name in taken for spec in slot.metrics)
-        ]
+        slots = [slot for slot in search.evaluators if taken & {s.name for s in slot.metrics}]
         try:
             built = self._build()
             with search.job_factory.packaged(built, self._candidate.runtime) as package:
@@ -171,8 +164,17 @@ class TrialRunner:
             "rung": self._rung,
             "measurements": self._measured,
             "ran_job": self._jobs is not None and self._jobs.ran,
+            "parent": self._parent.result(self._measured),
         }
         return self.trial.ended(kind, **known, **fields)
+
+    def _measure_parent(self, prefix: Candidate) -> None:
+        """Measure what the trial builds from, and await the build, unless that rules it out."""
+        assert self._jobs is not None, "it was started"
+        running, self._running = self._running, None
+        built: BuildResult = self._value(self._search.job_factory.build(prefix), running)
+        self._end_by(self._parent.measure(built, self._jobs, self._seconds))
+        self.awaits_build = True
 
     def _go(self, until: Rung) -> bool:
         """Continue up to a rung; returns whether there are rungs above it."""
@@ -222,9 +224,8 @@ class TrialRunner:
 
     def _build(self) -> Model:
         """Return what the candidate builds to, intact."""
-        known = self._model
-        if known is not None and self._running is None:
-            return known
+        if self._model is not None and self._running is None:
+            return self._model
         factory = self._search.job_factory
         for _ in range(_BUILDS):
             running, self._running = self._running, None
@@ -245,7 +246,7 @@ class TrialRunner:
 
     def _take(self, build: BuildResult) -> None:
         """Take over a build; what was measured of another one is void."""
-        built, steps = build.model, build.steps
+        built, steps = build.model, self._parent.joined(build.steps, self._seconds)
         again = self._artifact == built.digest
         if not again:
             self._rungs, self._measured, self._rung = {}, {}, None
@@ -326,8 +327,8 @@ class TrialRunner:
     def _look_again(self, package: Model, rung: Rung) -> None:
         """At a rung's end: measure again, in new processes, the speeds that a stop would rest on.
 
-        One process in a slow moment of the machine does not justify a stop. The new processes run
-        after the rung's other measurements, and the stop is made only if all processes agree.
+        The new processes run after the rung's other measurements, and the stop is made only if all
+        of them agree.
 
         Raises:
             StoppedError: They do.
@@ -348,10 +349,7 @@ class TrialRunner:
         Raises:
             StoppedError: The bounds break a constraint, or another candidate dominates it.
         """
-        engine = self._search
-        if self._stops.off:
-            return False
-        share = self._stops.bounded_share(self._measured, slot)
+        share = None if self._stops.off else self._stops.bounded_share(self._measured, slot)
         reference = None if share is None else self._stops.reference(share)
         if share is None or reference is None or self._known(slot, rung) is not None:
             return False
@@ -360,7 +358,7 @@ class TrialRunner:
         while 2 * seen < reference.n:
             seen *= 2
             previous = {name: m for name, m in self._measured.items() if name in names}
-            job = engine.job_factory.measure(
+            job = self._search.job_factory.measure(
                 package, self._candidate.runtime, slot, rung, previous, examples=seen
             )
             start = self._search.clock()
@@ -387,6 +385,8 @@ class TrialRunner:
 
     def _stop_early(self) -> None:
         """End here if the bounds break a constraint or another candidate dominates this one."""
-        stop = self._stops.stop(self._measured)
+        self._end_by(self._stops.stop(self._measured))
+
+    def _end_by(self, stop: Stop | None) -> None:
         if stop is not None:
             raise StoppedError(stop.kind, stop.reason, constraint=stop.constraint)

@@ -14,6 +14,7 @@ from paretune.core.candidate import Candidate
 from paretune.core.jsontools import Json
 from paretune.core.measurement import Measurement, Rung
 from paretune.core.model import Model
+from paretune.core.parent import Parent
 from paretune.core.result import (
     NOT_PROMOTED,
     OutcomeKind,
@@ -49,6 +50,7 @@ class Trial:
         forecast: What the strategy expected of it when it started it; None: it did not say.
         asked_s: Seconds that the strategy took to choose it; None: it did not choose it.
         model: The artifact, once this process has opened it; it is not stored.
+        parent: The trained model that it is built from; None: it was not measured.
     """
 
     id: int
@@ -61,6 +63,7 @@ class Trial:
     structure: str | None = None
     forecast: TrialForecast | None = None
     asked_s: float | None = None
+    parent: Parent | None = None
 
     @property
     def rung(self) -> Rung | None:
@@ -103,6 +106,7 @@ class Trial:
             "wall_s": self.wall_s,
             "forecast": self.forecast,
             "asked_s": self.asked_s,
+            "parent": self.parent,
         }
         return TrialResult(self.id, self.candidate, kind, **(known | fields))
 
@@ -126,6 +130,7 @@ class Trial:
             "wall_s": self.wall_s,
             **({} if self.forecast is None else {"forecast": self.forecast.to_json()}),
             **({} if self.asked_s is None else {"asked_s": self.asked_s}),
+            **({} if self.parent is None else {"parent": self.parent.to_json()}),
         }
 
     @classmethod
@@ -150,4 +155,5 @@ class Trial:
             structure=value.get("structure"),
             forecast=read_forecast(value.get("forecast")),
             asked_s=value.get("asked_s"),
+            parent=None if value.get("parent") is None else Parent.from_json(value["parent"]),
         )

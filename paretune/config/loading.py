@@ -428,6 +428,7 @@ class _Reader:
             section.share_measurements,
             None if section.stop is None else StopRule(**dict(section.stop)),
             configured_studies(section.from_, self.root, self.wrong),
+            section.parent_quality,
         )
 
     def templates(self, data: dict[str, DataSpec]) -> None:

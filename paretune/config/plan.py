@@ -68,6 +68,7 @@ class SearchSettings:
         share_measurements: Whether builds of the same structure share the metrics of the device.
         stop: When enough is gained; None: it is not asked about.
         earlier: Studies that give it priors; None: those that its study remembers.
+        parent_quality: Whether a trained model is measured before its builds, where that pays.
     """
 
     strategy: str = "auto"
@@ -82,6 +83,7 @@ class SearchSettings:
     share_measurements: bool = True
     stop: StopRule | None = None
     earlier: tuple[EarlierStudy, ...] | None = None
+    parent_quality: bool = True
 
 
 @dataclass(frozen=True)
@@ -184,6 +186,7 @@ class Plan:
             "finals": search.finals_s,
             **({} if search.builds is None else {"builds": search.builds}),
             **({} if search.share_measurements else {"share_measurements": False}),
+            **({} if search.parent_quality else {"parent_quality": False}),
             **({} if search.stop is None else {"stop": search.stop.to_json()}),
             **({} if search.earlier is None else {"from": _folders(search.earlier)}),
         }

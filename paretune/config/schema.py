@@ -175,6 +175,11 @@ class SearchSection(Section):
         description="Whether a build takes speed, load time and memory over from another one that "
         "differs in the values of its weights only. Finalists are always measured.",
     )
+    parent_quality: bool = Field(
+        True,
+        description="Whether a trained model is measured in full precision before anything is "
+        "built from it, where that pays, so that a hopeless training is not built.",
+    )
     builds: int | None = Field(
         None,
         ge=1,

@@ -10,6 +10,7 @@ from typing import Any
 from paretune.core.candidate import Candidate
 from paretune.core.jsontools import Json
 from paretune.core.measurement import Measurement, Rung
+from paretune.core.parent import Parent
 from paretune.core.trial_forecast import TrialForecast, read_forecast
 
 SCHEMA = 1
@@ -96,6 +97,7 @@ class TrialResult:
         ended_s: Seconds that the study had spent when it ended; None: of an earlier version.
         forecast: What the strategy expected of it; None: it did not say.
         asked_s: Seconds that the strategy took to choose it; None: it did not choose it.
+        parent: The trained model that it was to be built from; None: it was not measured.
     """
 
     id: int
@@ -116,6 +118,7 @@ class TrialResult:
     ended_s: float | None = None
     forecast: TrialForecast | None = None
     asked_s: float | None = None
+    parent: Parent | None = None
 
     @property
     def spent_s(self) -> float:
@@ -126,6 +129,12 @@ class TrialResult:
     def not_promoted(self) -> bool:
         """Whether it was paused after a rung, and can be continued from there."""
         return self.kind is OutcomeKind.PRUNED and self.reason == NOT_PROMOTED
+
+    @property
+    def stopped_by_parent(self) -> bool:
+        """Whether it ended before its build, as what is known of its parent rules it out."""
+        early = self.kind in (OutcomeKind.INFEASIBLE, OutcomeKind.PRUNED)
+        return early and self.parent is not None and self.artifact is None
 
     def after(self, step: StepTime, measured: Mapping[str, Measurement]) -> TrialResult:
         """Return the result after one more step, which ran by itself, with other measurements."""
@@ -159,6 +168,7 @@ class TrialResult:
             **({} if self.ended_s is None else {"ended_s": round(self.ended_s, 4)}),
             **({} if self.forecast is None else {"forecast": self.forecast.to_json()}),
             **({} if self.asked_s is None else {"asked_s": round(self.asked_s, 4)}),
+            **({} if self.parent is None else {"parent": self.parent.to_json()}),
         }
 
     @classmethod
@@ -201,4 +211,5 @@ class TrialResult:
             ended_s=value.get("ended_s"),
             forecast=read_forecast(value.get("forecast")),
             asked_s=value.get("asked_s"),
+            parent=None if value.get("parent") is None else Parent.from_json(value["parent"]),
         )

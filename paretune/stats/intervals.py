@@ -50,6 +50,10 @@ _ALL_SIGNS = 16
 _PERMUTATIONS = 10_000
 
 
+_SIMPSON = 400
+"""Parts into which the tail of a distribution is divided, an even number."""
+
+
 def student_t(freedom: float) -> float:
     """Return the 97.5 % quantile of Student's t; of a broken number the larger of its neighbours.
 
@@ -58,6 +62,30 @@ def student_t(freedom: float) -> float:
     """
     whole = math.floor(freedom)
     return _T[whole - 1] if whole <= len(_T) else _NORMAL
+
+
+@cache
+def student_t_above(freedom: int, alpha: float) -> float:
+    """Return what Student's t exceeds with a probability below one half.
+
+    With ``t = sqrt(freedom) * tan(angle)`` the density is a power of the cosine, which is
+    integrated by Simpson's rule.
+
+    Args:
+        freedom: Degrees of freedom, at least 1.
+        alpha: The probability.
+    """
+    whole = math.sqrt(math.pi) * math.exp(math.lgamma(freedom / 2) - math.lgamma((freedom + 1) / 2))
+    low, high = 0.0, math.pi / 2
+    for _ in range(60):
+        middle = (low + high) / 2
+        step = (math.pi / 2 - middle) / _SIMPSON
+        heights = [
+            max(0.0, math.cos(middle + i * step)) ** (freedom - 1) for i in range(_SIMPSON + 1)
+        ]
+        weighted = heights[0] + heights[-1] + 4 * sum(heights[1:-1:2]) + 2 * sum(heights[2:-1:2])
+        low, high = (middle, high) if weighted * step / 3 > alpha * whole else (low, middle)
+    return math.sqrt(freedom) * math.tan(low)
 
 
 def wilson(successes: int, n: int, confidence: float = CONFIDENCE) -> tuple[float, float]:

@@ -26,6 +26,7 @@ from paretune.search.outcomes import Outcomes
 from paretune.search.trial_state import Trial
 from paretune.study.changes import Changes, compare, joined, told
 from paretune.study.dropped import Dropped
+from paretune.study.parents import Parents
 from paretune.study.paused import Paused
 
 CONFIRM = "confirm.json"
@@ -68,6 +69,7 @@ class Study:
         self.outcomes = Outcomes(read_outcomes(folder))
         self._dropped = Dropped(folder)
         self._paused = Paused(folder, self.outcomes)
+        self.parents: Parents | None = None  # once it is known what they are valid for
 
     @property
     def paused(self) -> dict[int, Trial]:
@@ -118,6 +120,7 @@ class Study:
         Raises:
             UsageError: The study holds outcomes of something else, or of another device.
         """
+        self.parents = Parents(self.folder, identity)
         known = self.folder / "identity.json"
         now = {**identity, "device": device["fingerprint"]}
         changes, measured = Changes(), bool(self.outcomes)

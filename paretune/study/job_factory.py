@@ -22,6 +22,7 @@ from paretune.search.jobs import EvaluatorSlot
 from paretune.search.space import Chain, Space, slots_of
 from paretune.store.artifacts import Store
 from paretune.study.identity import data_of_evaluator
+from paretune.study.parent_recipes import fits, parent_of
 
 
 class StudyJobFactory:
@@ -93,12 +94,25 @@ class StudyJobFactory:
         """Return what names the run of a recipe's last pass; one with another stop is the same."""
         return run_of(recipe)
 
-    def _done(self, candidate: Candidate) -> tuple[int, float]:
-        from paretune.targets.worker.building import built_steps
+    def parent(self, candidate: Candidate, threads: int) -> Candidate | None:
+        """Return the model in full precision that a candidate's training led to, if any."""
+        return parent_of(candidate, self._model.kind, threads)
+
+    def stored(self, candidate: Candidate) -> str | None:
+        """Return the digest of what a candidate builds, if the store has it."""
+        count, _, model = self._done(candidate)
+        return model.digest if count == len(candidate.recipe) else None
+
+    def fits(self, slot: EvaluatorSlot, parent: Candidate) -> bool:
+        """Return whether an evaluator can measure a parent."""
+        return fits(slot, parent)
+
+    def _done(self, candidate: Candidate) -> tuple[int, float, Model]:
+        from paretune.targets.worker.building import stored
 
         if self._catalog is None:  # kept: it keeps the digests that it has computed
             self._catalog = DataCatalog.from_json(self._data)
-        return built_steps(
+        return stored(
             self._store,
             self._catalog,
             candidate.runtime.provider,

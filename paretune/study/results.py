@@ -95,6 +95,30 @@ class RooflineEntry(Part):
     )
 
 
+class BuildCostEntry(Part):
+    """By how much a build's metric differs from its parent's, on the same examples."""
+
+    value: float = Field(description="The build's minus the parent's, in the metric's unit.")
+    low: float | None = Field(description="Lower end of the 95 % interval.")
+    high: float | None = Field(description="Upper end of it.")
+    n: int = Field(description="Examples that both were measured on.")
+    change: float | None = Field(
+        description="The same as the search uses it: of a perplexity the logarithm of the ratio."
+    )
+
+
+class ParentEntry(Part):
+    """The trained model in full precision that a candidate is built from."""
+
+    artifact: str
+    steps: int = Field(description="Steps of the candidate's recipe that lead to it.")
+    metrics: dict[str, MetricValue]
+    bounds: dict[str, tuple[float | None, float | None]] = Field(
+        description="Between which values a metric is on all examples."
+    )
+    costs: dict[str, BuildCostEntry]
+
+
 class CandidateEntry(Part):
     """One candidate."""
 
@@ -117,6 +141,9 @@ class CandidateEntry(Part):
     )
     asked_s: float | None = Field(
         None, ge=0, description="Seconds that the strategy took to choose it."
+    )
+    parent: ParentEntry | None = Field(
+        None, description="What was measured before the build; null: nothing."
     )
 
     @property

@@ -122,6 +122,7 @@ class OwnMeasurements:
             structure=outcome.structure,
             forecast=outcome.forecast,
             asked_s=outcome.asked_s,
+            parent=outcome.parent,
         )
         found = TrialRunner(search, trial).measure_itself()
         more = found.seconds[len(outcome.seconds) :]

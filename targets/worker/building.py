@@ -345,7 +345,7 @@ def with_base(made: Model, before: Model) -> Model:
     return replace(made, base=before) if kind_named(made.kind).needs_base else made
 
 
-def built_steps(
+def stored(
     store: Store,
     data: DataCatalog,
     provider: str,
@@ -354,11 +354,12 @@ def built_steps(
     *,
     root: Path,
     trust_remote_code: bool = False,
-) -> tuple[int, float]:
+) -> tuple[int, float, Model]:
     """Return what of a recipe need not run: how many first steps, and the share of the next one.
 
     The steps lie in the store; the next one continues from a checkpoint. Nothing is locked or read
-    whole: it tells what a build will take, and decides nothing else.
+    whole: it tells what a build will take, and decides nothing else. The model is that of the last
+    step that lies there.
     """
     model = start
     for count, step in enumerate(recipe):
@@ -367,7 +368,7 @@ def built_steps(
         action = store.action(key)
         if action is None or not store.object_path(action.digest).is_dir():
             run = run_of(store, data, provider, step, model, more)
-            return count, 0.0 if run is None else furthest(store, *run) / run[1]
+            return count, 0.0 if run is None else furthest(store, *run) / run[1], model
         made = Model(action.kind, store.object_path(action.digest), action.digest)
         model = with_base(made, model)
-    return len(recipe), 0.0
+    return len(recipe), 0.0, model
