@@ -93,7 +93,7 @@ class Outcomes(list[TrialResult]):
     def _count(self, outcome: TrialResult, sign: int) -> None:
         self.spent_s += sign * outcome.spent_s
         self.ran_job += sign * outcome.ran_job
-        self.skipped += sign * (outcome.kind is OutcomeKind.SKIPPED)
+        self.skipped += sign * _ruled_out(outcome)
 
 
 def with_id(outcomes: Sequence[TrialResult], id: int | None) -> TrialResult | None:
@@ -123,7 +123,13 @@ def skipped(outcomes: Sequence[TrialResult]) -> int:
     """Return how many were ruled out before any job."""
     if isinstance(outcomes, Outcomes):
         return outcomes.skipped
-    return sum(outcome.kind is OutcomeKind.SKIPPED for outcome in outcomes)
+    return sum(map(_ruled_out, outcomes))
+
+
+def _ruled_out(outcome: TrialResult) -> bool:
+    """Return whether an outcome was reached without any job, by checks or by a known parent."""
+    stopped = outcome.stopped_by_parent and not outcome.ran_job
+    return stopped or outcome.kind is OutcomeKind.SKIPPED
 
 
 def version(outcomes: Sequence[TrialResult]) -> object:

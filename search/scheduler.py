@@ -63,6 +63,10 @@ class _Flight:
         return future is not None and not future.done()
 
     @property
+    def unbuilt(self) -> bool:
+        return self.building or self.runner.to_build
+
+    @property
     def measurable(self) -> bool:
         return not self.building and not self.runner.awaits_build
 
@@ -157,7 +161,7 @@ class Scheduler:
             return None
         if self.search.has_trials(self.unrecorded + sum(f.id not in paused for f in self._flights)):
             # One look at what is being built, so that no request overtakes one that waits.
-            building = [f.runner.trial.candidate for f in self._flights if not f.measurable]
+            building = [f.runner.trial.candidate for f in self._flights if f.unbuilt]
             return self._unblocked(building) or self._ask(building)
         view = self.view()
         return self.budget.promotion(view) if view.paused else None

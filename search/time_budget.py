@@ -20,9 +20,10 @@ from paretune.search.confirm.topk import MIN_USEFUL_S, TopK
 from paretune.search.forecast import Forecast, Need, left_out
 from paretune.search.jobs import resumed_share
 from paretune.search.outcomes import skipped
+from paretune.search.parent_first import ParentFirst
 from paretune.search.run import SearchRun
 from paretune.search.strategies.base import Promote, Request, Start, View
-from paretune.search.trial_state import rung_number
+from paretune.search.trial_state import Trial, rung_number
 
 _MAX_FOR_FINALS = 0.25
 """Largest share of a study's time that is reserved for re-measuring the finalists."""
@@ -211,7 +212,10 @@ class TimeBudget:
                 return request
             reason = engine.look(request.candidate).reason
             if reason is None:
-                return request
+                stop = ParentFirst(engine, Trial(0, request.candidate)).look()
+                if stop is None:
+                    return request
+                reason = stop.reason
             self._unlisted[reason] += 1
             if self._unlisted.total() >= _SCANNED or engine.clock() - start > _SCANNED_S:
                 return None

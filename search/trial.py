@@ -75,6 +75,11 @@ class TrialRunner:
         """The build that was submitted and whose result was not taken yet."""
         return None if self._running is None else self._running.future
 
+    @property
+    def to_build(self) -> bool:
+        """Whether more is built than its parent, which is being built or measured."""
+        return self.awaits_build or self._parent.prefix is not None
+
     def build(self) -> None:
         """Submit the build, after the parent was measured."""
         assert self._jobs is not None, "it was started"
@@ -173,6 +178,8 @@ class TrialRunner:
         assert self._jobs is not None, "it was started"
         running, self._running = self._running, None
         built: BuildResult = self._value(self._search.job_factory.build(prefix), running)
+        for fault in built.faults:
+            self._search.watcher.note(fault)
         self._end_by(self._parent.measure(built, self._jobs, self._seconds))
         self.awaits_build = True
 

@@ -17,6 +17,7 @@ from paretune.reporting.answer import described, number, plain_answer
 from paretune.reporting.forecast_section import expected, forecast_section
 from paretune.reporting.forecast_words import asking_sentence
 from paretune.reporting.latency_figure import latency_figure
+from paretune.reporting.parent_lines import parent_lines
 from paretune.reporting.progress_figure import progress_figure
 from paretune.study.results import CandidateEntry, Results
 from paretune.study.runtime_names import runtimes_entry
@@ -82,6 +83,7 @@ class Row:
         unsure: Limits that its values meet, but within the uncertainty of the measurement.
         unjudged: Limits that it cannot meet because a value is missing.
         of_others: Limits on values that it took over from another candidate.
+        parent: What was measured before its build, and what the build costs.
         spent: Seconds of its own steps.
         saved: Seconds of steps that it shares with others.
     """
@@ -92,6 +94,7 @@ class Row:
     unsure: list[str]
     unjudged: list[str]
     of_others: list[str]
+    parent: list[str]
     spent: float
     saved: float
 
@@ -194,6 +197,7 @@ def _row(candidate: CandidateEntry, results: Results) -> Row:
         [text for text in near if text not in broken],
         _unjudged(candidate, results),
         _of_others(candidate, results),
+        parent_lines(candidate),
         candidate.spent,
         sum(s.s for s in candidate.seconds if s.cached),
     )

@@ -172,6 +172,8 @@ class ResultsDocument:
                 "pareto": key[2],
                 "roofline": self._roofline(outcome),
             }
+            if outcome.parent is not None:
+                row["parent"]["metrics"] = _entries(outcome.parent.metrics)
             entry = CandidateEntry.from_json(row)
             known = self._rows[key] = (outcome, entry, _text(entry.to_json()))
         return known
@@ -201,7 +203,11 @@ class ResultsDocument:
 
 
 def _metrics(outcome: TrialResult) -> dict[str, Json]:
-    return {name: measurement_entry(m) for name, m in (outcome.measurements or {}).items()}
+    return _entries(outcome.measurements or {})
+
+
+def _entries(measured: Mapping[str, Measurement]) -> dict[str, Json]:
+    return {name: measurement_entry(m) for name, m in measured.items()}
 
 
 def _text(value: Json) -> str:
