@@ -1,10 +1,10 @@
 """Whether measuring a parent pays: what it costs against what a stop would save.
 
-The rule: a look at a parent (its rough rung, or more of its examples) is taken if its expected
-saving is larger than its cost.
+The rule: a parent is measured (its rough rung, or more of its examples) if the expected saving of
+this measurement is larger than its cost.
 
-- **Cost**: the seconds of earlier looks at parents in this study. Before any: twice what the same
-  rung and the loading took of the baseline, as PyTorch runs in full precision.
+- **Cost**: the seconds of earlier measurements of parents in this study. Before any: twice what
+  the same rung and the loading took of the baseline, as PyTorch runs in full precision.
 - **Saving**: the number of builds of this parent that may still be tried, times the seconds that
   each takes before its own rough accuracy could stop it (the median of the study's candidates:
   their builds without the training, loading, rough rungs), times the chance that the parent is
@@ -12,8 +12,8 @@ saving is larger than its cost.
 - The builds that may still be tried are those of the space from this parent that have no outcome,
   not more than the trials and the time that are left allow.
 
-So a parent with one build that is cheaper than the look is not measured, nor one that is built
-already, and after many good parents the looks become rarer.
+So a parent with one build that is cheaper than that is not measured, nor one that is built
+already, and after many good parents the measurements become rarer.
 """
 
 from __future__ import annotations
@@ -36,8 +36,10 @@ _NOT_SAVED = frozenset({STEP, "finals", "confirm"})
 _LATE = frozenset({Rung.FULL.value, "part"})
 
 
-def look_s(slot: EvaluatorSlot, outcomes: Sequence[TrialResult], baseline: TrialResult) -> float:
-    """Return what the first look at a parent is expected to take, in seconds."""
+def measuring_s(
+    slot: EvaluatorSlot, outcomes: Sequence[TrialResult], baseline: TrialResult
+) -> float:
+    """Return what the first measurement of a parent is expected to take, in seconds."""
     seen = [s.s for o in outcomes if o.parent is not None for s in o.seconds if s.step == STEP]
     if seen:
         return statistics.median(seen)
@@ -54,10 +56,10 @@ def saving_s(
     trials_left: int | None,
     left_s: float | None,
 ) -> float:
-    """Return the expected saving of a look at a parent, in seconds.
+    """Return the expected saving of measuring a parent, in seconds.
 
     Args:
-        candidate: That the parent is looked at for.
+        candidate: Whose parent it is.
         parent: The parent's recipe.
         space: What may be tried.
         outcomes: Of the study.

@@ -23,7 +23,7 @@ from paretune.core.result import OutcomeKind, StepTime, TrialResult
 from paretune.core.target import Target, builds_apart
 from paretune.search.constraints import Objective
 from paretune.search.jobs import EvaluatorSlot, FindsParents, JobFactory
-from paretune.search.parent_costs import look_s, saving_s
+from paretune.search.parent_costs import measuring_s, saving_s
 from paretune.search.parent_stops import Gains, ParentTest
 from paretune.search.pruning import Stop
 from paretune.search.run import Recorder, Shortcuts, Watcher
@@ -284,7 +284,7 @@ class ParentFirst:
         assert parent is not None
         _, examples = look
         outcomes = search.recorder.outcomes
-        cost = look_s(slot, outcomes, base)
+        cost = measuring_s(slot, outcomes, base)
         names = {spec.name for spec in slot.metrics}
         known = {} if self.found is None else self.found.metrics
         seen = max((m.n for name, m in known.items() if name in names), default=0)
