@@ -101,6 +101,12 @@ def test_times_and_sizes(tmp_path: Path) -> None:
     alone = plan_of(tmp_path / "alone", search={"share_measurements": False})
     assert not alone.search.share_measurements
     assert alone.to_json()["search"]["share_measurements"] is False
+    assert plan.search.parent_quality
+    assert "parent_quality" not in plan.to_json()["search"]
+    (tmp_path / "off").mkdir()
+    off = plan_of(tmp_path / "off", search={"parent_quality": False})
+    assert not off.search.parent_quality
+    assert off.to_json()["search"]["parent_quality"] is False
     with pytest.raises(UsageError, match="expected a time such as"):
         load(plan.file, time="soon")
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from paretune.core.candidate import Candidate, RuntimeSettings, Step
 from paretune.core.errors import StateError
 from paretune.core.measurement import Measurement, Rung
+from paretune.core.parent import BuildCost, Parent
 from paretune.core.result import OutcomeKind, StepTime, TrialResult
 from paretune.reporting.answer import plain_answer
 from paretune.reporting.csv_export import write_csv
@@ -377,3 +379,27 @@ def test_a_value_of_another_candidate_is_marked_everywhere(tmp_path: Path) -> No
     with open(tmp_path / "r.csv", newline="", encoding="utf-8") as file:
         cells = [line["decode_ms_p50.taken_from"] for line in csv.DictReader(file)]
     assert cells == ["", "", "", "", "2"]
+
+
+def test_a_parent_is_shown_with_what_the_build_costs(tmp_path: Path) -> None:
+    """In results.json, after a round trip of the outcome, and in the report."""
+    whole = Measurement("accuracy", 0.75, "fraction", 0.7, 0.8, 40)
+    ends = {"perplexity": (11.5, math.inf), "accuracy": (0.75, 0.75)}
+    one_end = Measurement("perplexity", 12.0, "", low=11.0, n=20)
+    cost = BuildCost(-0.025, -0.05, 0.0, 40, -0.025)
+    parent = Parent("sha256:p", 2, {"accuracy": whole, "perplexity": one_end}, ends)
+    built = replace(OUTCOMES[1], parent=replace(parent, costs={"accuracy": cost}))
+    again = TrialResult.from_json(built.to_json()).parent
+    assert again is not None
+    assert again.to_json() == built.to_json()["parent"]
+    results = Results.from_json(document([OUTCOMES[0], built]))
+    found = results.candidates[1].parent
+    assert results.candidates[0].parent is None
+    assert found is not None
+    assert found.bounds == {"perplexity": (11.5, None), "accuracy": (0.75, 0.75)}
+    assert found.metrics["perplexity"].low is None
+    write_report(results, tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert "accuracy before its build 0.75 (40 samples); the build changes it by -0.025" in page
+    assert "(-0.05 to 0) on the same 40" in page
+    assert "perplexity before its build 12 (20 samples)" in page

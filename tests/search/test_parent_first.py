@@ -282,3 +282,15 @@ def test_a_stop_by_a_parent_is_reconsidered_with_the_limit(tmp_path: Path) -> No
         ends(engine)[2], id=9, parent=Parent("sha256:p", 1, {}, costs={"accuracy": cost})
     )
     assert again(NEEDED, told=[gained]) == stopped, "a larger gain was seen since"
+
+
+def test_of_a_space_without_an_end_some_stops_are_recorded(tmp_path: Path) -> None:
+    """With `trials`, those that ran no job are listed in proportion to them; others are counted."""
+    some = [recipe("bad", 0.3, ms=float(ms)) for ms in range(1, 200)]
+    engine, target = search(tmp_path, some, trials=3)
+    stopped = [o for o in ends(engine) if o.stopped_by_parent]
+    assert 50 <= len(stopped) <= 52
+    assert target.parents == ["bad"]
+    told = " ".join(engine.time_budget.left_out())
+    assert "more candidates were ruled out before any job" in told
+    assert "accuracy of the trained model" in told
