@@ -21,10 +21,10 @@ from paretune.core.model import Model
 from paretune.core.parent import STEP, Parent
 from paretune.core.result import OutcomeKind, StepTime, TrialResult
 from paretune.core.target import Target, builds_apart
-from paretune.search.constraints import Objective
+from paretune.search.constraints import Constraint, Objective
 from paretune.search.jobs import EvaluatorSlot, FindsParents, JobFactory
 from paretune.search.parent_costs import measuring_s, saving_s
-from paretune.search.parent_stops import Gains, ParentTest
+from paretune.search.parent_stops import Gains, ParentTest, asks_for_better
 from paretune.search.pruning import Stop
 from paretune.search.run import Recorder, Shortcuts, Watcher
 from paretune.search.space import Space
@@ -52,6 +52,7 @@ class ParentServices(Protocol):
     target: Target
     evaluators: Sequence[EvaluatorSlot]
     objectives: Sequence[Objective]
+    constraints: Sequence[Constraint]
     shortcuts: Shortcuts
     baseline: str
     space: Space
@@ -123,9 +124,20 @@ class ParentFirst:
             return None
         stop = self._stop()
         whole = factory.built_steps(self._candidate) == len(self._candidate.recipe)
-        if stop is None and not whole and not builds_apart(search.target) and self._next():
+        if stop is None and not whole and not builds_apart(search.target) and self._may_measure():
             self.prefix = prefix
         return stop
+
+    def _may_measure(self) -> bool:
+        """Return whether measuring the parent pays.
+
+        Beside the baseline nothing is known yet: it is asked again when the parent is built.
+        """
+        if self._search.baseline_outcome() is not None:
+            return self._next() is not None
+        limited = {c.metric for c in self._search.constraints if asks_for_better(c, self._specs)}
+        names = {spec.name for slot in self._slots() for spec in slot.metrics}
+        return self._records is not None and bool(limited & names)
 
     def measure(self, built: BuildResult, jobs: TrialJobs, seconds: list[StepTime]) -> Stop | None:
         """Measure the parent as far as it pays; what it takes is added to the trial's seconds.

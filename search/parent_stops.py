@@ -26,7 +26,7 @@ from paretune.core.candidate import Candidate, Step
 from paretune.core.measurement import Measurement, MetricSpec
 from paretune.core.parent import Parent
 from paretune.core.result import OutcomeKind, TrialResult
-from paretune.search.constraints import Limit, Objective
+from paretune.search.constraints import Constraint, Limit, Objective
 from paretune.search.pareto import surely_dominated
 from paretune.search.pruning import Stop
 from paretune.stats.parent_gain import is_ratio, largest_gain, with_gain
@@ -39,6 +39,12 @@ BuildKey = tuple[tuple[Step, ...], str]
 def build_of(candidate: Candidate, steps: int) -> BuildKey:
     """Return what builds of different parents have in common: the passes after, and for whom."""
     return candidate.recipe[steps:], candidate.runtime.provider
+
+
+def asks_for_better(limit: Limit | Constraint, specs: Mapping[str, MetricSpec]) -> bool:
+    """Return whether a limit is one that a better value of its metric meets."""
+    spec = specs.get(limit.metric)
+    return spec is not None and (limit.op[0] == ">") == (spec.direction == "maximize")
 
 
 class Gains:
@@ -121,8 +127,7 @@ class ParentTest:
         return self.specs[metric].direction == "maximize"
 
     def _asks_for_better(self, limit: Limit) -> bool:
-        spec = self.specs.get(limit.metric)
-        return spec is not None and (limit.op[0] == ">") == (spec.direction == "maximize")
+        return asks_for_better(limit, self.specs)
 
     def _gain(self, metric: str, build: BuildKey) -> float:
         return self.gains.largest(metric, build, maximize=self._maximizes(metric))

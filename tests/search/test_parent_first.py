@@ -225,6 +225,8 @@ def test_each_parent_is_paid_once_with_several_builds(tmp_path: Path, builds: in
         "t2": {"infeasible"},
         "t3": {"ok"},
     }
+    bad = [steps for steps in target.builds if steps[0].params.get("name") in ("t0", "t2")]
+    assert {len(steps) for steps in bad} == {1}, "also beside the baseline"
     paid = [s for o in engine.recorder.outcomes for s in o.seconds if s.step == "parent"]
     assert len(paid) == 4
 
