@@ -48,6 +48,8 @@ _UNLIKE = 0.3
 _LEAST_CHANCE, _LEAST_GAIN = 0.02, 1e-12
 _UNKNOWN = 0.02
 """Relative standard deviation of a measurement without an interval that is not exact."""
+_SHARES_SPREAD, _LOGS_SPREAD = 0.3, 1.0
+"""By how much a share, or the logarithm of a time or size, is expected to differ."""
 _SUCCESS = "success"
 _WORKED = (OutcomeKind.OK, OutcomeKind.INFEASIBLE, OutcomeKind.PRUNED, OutcomeKind.DUPLICATE)
 _WIDTH_IN_DEVIATIONS = 2 * 1.96
@@ -222,12 +224,26 @@ class ChainSearch:
         tried = self._tried()
         if len(tried) < _LEARNED:
             return None
-        found = self._forecaster.forecast(self._encoding.rows([r.candidate for r in tried]))
+        asked = [r.candidate for r in tried] + self._pool.sample
+        found = self._forecaster.forecast(self._encoding.rows(asked))
         if any(objective.metric not in found for objective in self._objectives):
             return None
+        of_tried = {
+            name: (mean[: len(tried)], sd[: len(tried)]) for name, (mean, sd) in found.items()
+        }
+        of_sample = {
+            name: (mean[len(tried) :], sd[len(tried) :]) for name, (mean, sd) in found.items()
+        }
         feasible = [r.kind is OutcomeKind.OK and self._feasible(r, view) for r in tried]
-        seed = (self._seed, len(self._results))
-        return Acquisition(self._objectives, view.limits, self._logs, found, feasible, seed)
+        return Acquisition(
+            self._objectives,
+            view.limits,
+            self._logs,
+            of_tried,
+            feasible,
+            of_sample,
+            (self._seed, len(self._results)),
+        )
 
     def _tried(self) -> list[TrialResult]:
         """Return the results in the space that did not fail, early stops included."""
@@ -284,10 +300,15 @@ class ChainSearch:
         better = {x.metric: 1 if x.op.startswith(">") else -1 for x in view.limits}
         better |= {o.metric: 1 if o.direction == "maximize" else -1 for o in self._objectives}
         device = {spec.name: spec.device for spec in view.metrics}
+        shares = {spec.name for spec in view.metrics if spec.unit == "fraction"}
         self._device = {name: device.get(name, True) for name in better}
         recipe = self._encoding.recipe_columns
         subjects = {
-            name: Subject(None if self._device[name] else recipe, sign)
+            name: Subject(
+                None if self._device[name] else recipe,
+                sign,
+                _SHARES_SPREAD if name in shares else _LOGS_SPREAD,
+            )
             for name, sign in better.items()
         }
         return ForecasterProcess(self._encoding.layout, subjects)

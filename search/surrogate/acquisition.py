@@ -3,13 +3,22 @@
 The expectation is taken over draws from the forecasts, the same random numbers for every candidate
 (Daulton, Balandat and Bakshy, 2020). The front consists of the forecasts of the candidates that
 were tried and meet the limits, so that the noise of one measurement moves nothing.
+
+A volume needs a reference point, the worst values that count. There are two, and a gain is the sum
+of the gains by both. By the first, all of the front counts, up to its ends. By the second, only
+what is better in every objective than what `_USUAL` of the space is better than: without it, a
+search spends most of its time at ends of the front that nobody wants, such as a model that is
+small, fast and always wrong.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import ndtr
 
 from paretune.search.constraints import Limit, Objective
 from paretune.search.surrogate.hypervolume import gains, gaps
@@ -20,7 +29,35 @@ Forecasts = Mapping[str, tuple[Matrix, Matrix]]
 """Metric to mean and standard deviation, per candidate."""
 _DRAWS = 48
 _MARGIN = 0.1
+_USUAL = 0.8
+_LEAST_USUAL = 10
+"""So many of a sample must meet the limits to tell what is usual."""
+_LEAST = 1e-9
+"""What a candidate without any gain in the draws is worth, times the chance to meet the limits."""
 _HOLDS = {"<=": np.less_equal, "<": np.less, ">=": np.greater_equal, ">": np.greater}
+
+
+@dataclass(frozen=True)
+class _Volume:
+    """The volume up to one reference point, in the unit of the box from `low` to it."""
+
+    low: Matrix
+    width: Matrix
+    boxes: tuple[Matrix, Matrix]
+    of_front: float
+
+    @classmethod
+    def up_to(cls, reference: Matrix, low: Matrix, front: Matrix) -> _Volume:
+        width = reference - low
+        scaled = (front - low) / width
+        ones = (1.0,) * len(low)
+        better = np.clip(1.0 - scaled, 0.0, None)
+        return cls(
+            low, width, gaps(list(map(tuple, scaled)), ones), hypervolume(map(tuple, better))
+        )
+
+    def gains(self, points: Matrix) -> Matrix:
+        return gains((points - self.low) / self.width, self.boxes)
 
 
 class Acquisition:
@@ -35,6 +72,7 @@ class Acquisition:
         logs: Metrics that are forecast as logarithms.
         tried: Forecasts of candidates that were tried.
         feasible: Of each of them, whether it meets the limits.
+        sample: Forecasts of candidates drawn from the whole space.
         seed: Of the draws.
     """
 
@@ -45,6 +83,7 @@ class Acquisition:
         logs: Mapping[str, bool],
         tried: Forecasts,
         feasible: Sequence[bool],
+        sample: Forecasts,
         seed: Sequence[int],
     ) -> None:
         self._objectives = objectives
@@ -52,44 +91,72 @@ class Acquisition:
         self._logs = logs
         self._signs = np.array([1.0 if o.direction == "minimize" else -1.0 for o in objectives])
         generator = np.random.default_rng(seed)
-        names = dict.fromkeys([o.metric for o in objectives] + [x.metric for x in limits])
-        half = {name: generator.standard_normal(_DRAWS // 2) for name in names}
-        self._normal = {name: np.concatenate([z, -z]) for name, z in half.items()}
-        means = [self._value(o.metric, tried[o.metric][0]) for o in objectives]
-        every = np.column_stack(means) * self._signs
+        self._normal = {}
+        for objective in objectives:
+            half = generator.standard_normal(_DRAWS // 2)
+            self._normal[objective.metric] = np.concatenate([half, -half])
+        every = self._means(tried)
         front = every[np.asarray(feasible, dtype=bool)]
-        self._low, self._width, reference = _scaled(front, every)
-        scaled = (front - self._low) / self._width
-        self._boxes = gaps(list(map(tuple, scaled)), reference)
-        better = np.clip(np.array(reference) - scaled, 0.0, None)
-        self.volume = hypervolume(map(tuple, better.tolist()))
+        meets = np.all([self._chance(x, sample) >= 0.5 for x in limits], axis=0)
+        usual = self._means(sample)[np.broadcast_to(meets, len(next(iter(sample.values()))[0]))]
+        self._volumes = _volumes(front, every, usual)
+        self.volume = sum(each.of_front for each in self._volumes)
+
+    def _means(self, forecasts: Forecasts) -> Matrix:
+        """Return the forecasts of the objectives, all to be minimized."""
+        values = [self._value(o.metric, forecasts[o.metric][0]) for o in self._objectives]
+        return np.column_stack(values) * self._signs
 
     def _value(self, name: str, forecast: Matrix) -> Matrix:
         return np.exp(forecast) if self._logs.get(name) else forecast
 
+    def _chance(self, limit: Limit, found: Forecasts) -> Matrix:
+        """Return the probability of each candidate to meet a limit; unknown metrics meet it."""
+        if limit.metric not in found:
+            return np.ones(len(next(iter(found.values()))[0]))
+        mean, deviation = found[limit.metric]
+        at = limit.value
+        if self._logs.get(limit.metric):
+            at = math.log(at) if at > 0 else -math.inf
+        with np.errstate(divide="ignore", invalid="ignore"):
+            off = np.nan_to_num((at - mean) / deviation, nan=0.0, posinf=np.inf, neginf=-np.inf)
+        below: Matrix = ndtr(off)
+        return below if limit.op.startswith("<") else 1.0 - below
+
     def gains(self, found: Forecasts) -> Matrix:
-        """Return the expected gain per candidate; 1 is the volume of the front's own box."""
+        """Return the expected gain per candidate; 1 is the volume of a box of the front's own."""
         values = {
             name: self._value(name, found[name][0][:, None] + found[name][1][:, None] * z[None, :])
             for name, z in self._normal.items()
-            if name in found
         }
         points = np.stack([values[o.metric] for o in self._objectives], axis=-1) * self._signs
-        gain = gains((points - self._low) / self._width, self._boxes)
+        gain = sum(each.gains(points) for each in self._volumes)
+        chance = np.ones(len(points))
+        others = np.ones(len(points))
         for limit in self._limits:
+            chance = chance * self._chance(limit, found)
             if limit.metric in values:
                 gain = gain * _HOLDS[limit.op](values[limit.metric], limit.value)
-        expected: Matrix = np.mean(gain, axis=1)
+            else:  # independent of the objectives, so that its chance is a factor
+                others = others * self._chance(limit, found)
+        expected: Matrix = np.mean(gain, axis=1) * others + _LEAST * chance
         return expected
 
 
-def _scaled(front: Matrix, every: Matrix) -> tuple[Matrix, Matrix, tuple[float, ...]]:
-    """Return where the scale begins, its unit, and the reference point on it.
+def _volumes(front: Matrix, every: Matrix, usual: Matrix) -> list[_Volume]:
+    """Return the volumes up to the reference points of this module.
 
-    The reference point lies a tenth beyond the worst values of the front (Ishibuchi et al., 2018);
-    of fewer than three points beyond the worst values of all that was tried.
+    The first one lies a tenth beyond the worst values of the front (Ishibuchi et al., 2018); of
+    fewer than three points beyond the worst values of all that was tried.
     """
     from_ = front if len(front) >= 3 else every
     low, high = np.min(from_, axis=0), np.max(from_, axis=0)
     width = np.where(high > low, high - low, np.maximum(np.abs(high), 1e-9))
-    return low, width, (1.0 + _MARGIN,) * len(low)
+    reference = low + (1.0 + _MARGIN) * width
+    found = [_Volume.up_to(reference, low, front)]
+    if len(usual) >= _LEAST_USUAL:
+        worst = np.quantile(usual, _USUAL, axis=0)
+        nearer = np.where(worst > low, np.minimum(worst, reference), reference)
+        if np.any(nearer < reference):
+            found.append(_Volume.up_to(nearer, low, front))
+    return found

@@ -61,7 +61,7 @@ class Forecaster:
         if name not in self._models:
             every = range(len(self._layout.ordered))
             columns = every if subject.columns is None else subject.columns
-            self._models[name] = Gaussian(self._layout, columns, subject.better)
+            self._models[name] = Gaussian(self._layout, columns, subject)
         if seen.stale:
             codes, values, variances = map(np.array, (seen.codes, seen.values, seen.variances))
             self._models[name].fit(codes, values, variances)

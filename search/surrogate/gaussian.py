@@ -10,6 +10,7 @@ fifth more, so that the time per ask stays flat; more than `KEPT` observations a
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -20,7 +21,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 
 from paretune.search.surrogate.kernel import ChainKernel, prior
-from paretune.search.surrogate.layout import Layout, Matrix
+from paretune.search.surrogate.layout import Layout, Matrix, Subject
 
 FITTED = 120
 """Most observations that hyperparameters are fitted on."""
@@ -42,12 +43,14 @@ class Gaussian:
     Args:
         layout: What the columns are.
         columns: Those that the metric can depend on.
-        better: As in `Subject`.
+        subject: What is known of it.
     """
 
-    def __init__(self, layout: Layout, columns: Sequence[int], better: int = 0) -> None:
+    def __init__(
+        self, layout: Layout, columns: Sequence[int], subject: Subject = Subject()
+    ) -> None:
         self._columns = list(columns)
-        self._better = better
+        self._better, self._spread = subject.better, subject.spread
         self._layout = layout.only(self._columns)
         self._theta: Matrix | None = None
         self._fitted_on = 0
@@ -82,7 +85,9 @@ class Gaussian:
         """Return mean and scale of values, and values and variances in these terms."""
         values = self._bounded(values)
         mean = float(np.mean(values))
-        scale = float(np.std(values)) or 0.1 * abs(mean) or 1.0
+        # What a few observations differ by tells little: the expected spread counts as one more.
+        squares = float(np.sum((values - mean) ** 2)) + self._spread**2
+        scale = math.sqrt(squares / (len(values) + 1))
         return mean, scale, (values - mean) / scale, np.maximum(variances / scale**2, _NUGGET)
 
     def _bounded(self, values: Matrix) -> Matrix:

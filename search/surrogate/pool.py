@@ -16,6 +16,7 @@ WHOLE = 1000
 """Largest space all of which is compared at each ask."""
 _BATCHES, _BATCH = 5, 100
 """The sample is renewed by a batch at each ask: what is known of the others is used again."""
+_SAMPLE = 2 * _BATCH
 _CHILDREN = 10
 _CHANGED = 0.15
 
@@ -44,6 +45,13 @@ class Pool:
     @cached_property
     def _every(self) -> list[Candidate]:
         return list({c.digest: c for c in self._space}.values())
+
+    @cached_property
+    def sample(self) -> list[Candidate]:
+        """Candidates drawn from the whole space, the same at every ask."""
+        if self.whole:
+            return random.Random(self._seed).sample(self._every, min(_SAMPLE, len(self._every)))
+        return self._batch(-1) + self._batch(-2)
 
     def candidates(
         self, ask: int, near: Sequence[Candidate], seen: Container[str]
