@@ -10,7 +10,7 @@ from paretune.registry import find_pass
 if TYPE_CHECKING:
     from paretune.config import Plan
 
-_SEARCH = ("optuna", "plotly")
+_SEARCH = ("optuna", "plotly", "scikit-learn")
 
 
 def check_packages(plan: Plan) -> None:

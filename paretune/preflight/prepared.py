@@ -42,7 +42,8 @@ if TYPE_CHECKING:
     from paretune.core.target import Target
     from paretune.search.strategies.base import Strategy
 
-_EXHAUSTIVE_UP_TO = 500
+_AUTO = "chains"
+"""What `strategy: auto` is, for every space: `benchmarks/search_power.py` compares it."""
 
 
 class PreparedSearch:
@@ -266,12 +267,10 @@ class PreparedSearch:
         return tuple(found)
 
     def strategy(self, first: list[Candidate]) -> Strategy:
-        """Return the configured strategy; ``auto`` is exhaustive if the space is small."""
+        """Return the configured strategy."""
         plan = self.plan
         name = plan.search.strategy
-        if name == "auto":
-            name = "exhaustive" if plan.space.size <= _EXHAUSTIVE_UP_TO else "nsga2"
-        made = find("strategies", name)(
+        made = find("strategies", _AUTO if name == "auto" else name)(
             space=plan.space, objectives=plan.objectives, seed=plan.search.seed, first=first
         )
         return as_strategy(made)

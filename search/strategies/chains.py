@@ -207,7 +207,7 @@ class ChainSearch:
     def _cheapest(self, pool: Sequence[Candidate], view: View) -> Candidate:
         """Return the cheapest candidate; one that is unlike what was tried may cost more."""
         rows = self._encoding.rows(pool)
-        costs = self._costs.seconds(pool, self._forecaster.forecast(rows), view)
+        costs = self._costs.seconds(pool, {}, view)
         tried = [row for r in self._results if (row := self._encoding.row(r.candidate)) is not None]
         best, least = pool[0], math.inf
         for candidate, row, cost in zip(pool, rows, costs, strict=True):

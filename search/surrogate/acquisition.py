@@ -33,7 +33,7 @@ _USUAL = 0.8
 _LEAST_USUAL = 10
 """So many of a sample must meet the limits to tell what is usual."""
 _LEAST = 1e-9
-"""What a candidate without any gain in the draws is worth, times the chance to meet the limits."""
+"""What the chance to meet the limits is worth by itself, as long as nothing has met them."""
 _HOLDS = {"<=": np.less_equal, "<": np.less, ">=": np.greater_equal, ">": np.greater}
 
 
@@ -97,6 +97,7 @@ class Acquisition:
             self._normal[objective.metric] = np.concatenate([half, -half])
         every = self._means(tried)
         front = every[np.asarray(feasible, dtype=bool)]
+        self._met = len(front) > 0
         meets = np.all([self._chance(x, sample) >= 0.5 for x in limits], axis=0)
         usual = self._means(sample)[np.broadcast_to(meets, len(next(iter(sample.values()))[0]))]
         self._volumes = _volumes(front, every, usual)
@@ -118,10 +119,11 @@ class Acquisition:
         at = limit.value
         if self._logs.get(limit.metric):
             at = math.log(at) if at > 0 else -math.inf
-        with np.errstate(divide="ignore", invalid="ignore"):
-            off = np.nan_to_num((at - mean) / deviation, nan=0.0, posinf=np.inf, neginf=-np.inf)
-        below: Matrix = ndtr(off)
-        return below if limit.op.startswith("<") else 1.0 - below
+        unsure = deviation > 0
+        below = ndtr((at - mean) / np.where(unsure, deviation, 1.0))
+        chance = below if limit.op.startswith("<") else 1.0 - below
+        met: Matrix = np.where(unsure, chance, _HOLDS[limit.op](mean, at))
+        return met
 
     def gains(self, found: Forecasts) -> Matrix:
         """Return the expected gain per candidate; 1 is the volume of a box of the front's own."""
@@ -139,8 +141,8 @@ class Acquisition:
                 gain = gain * _HOLDS[limit.op](values[limit.metric], limit.value)
             else:  # independent of the objectives, so that its chance is a factor
                 others = others * self._chance(limit, found)
-        expected: Matrix = np.mean(gain, axis=1) * others + _LEAST * chance
-        return expected
+        expected: Matrix = np.mean(gain, axis=1) * others
+        return expected if self._met else expected + _LEAST * chance
 
 
 def _volumes(front: Matrix, every: Matrix, usual: Matrix) -> list[_Volume]:

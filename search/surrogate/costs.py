@@ -75,13 +75,11 @@ class Costs:
 
         Args:
             pool: The candidates.
-            forecasts: Of what `learn` returned, by name, for each of them.
+            forecasts: Of what `learn` returned, by name, for each of them; without that of a name,
+                the median of what was seen counts.
             view: Tells what is built, and the passes' estimates.
         """
-        ratios = {
-            name: np.exp(np.clip(forecasts[name][0], min(seen) - _FURTHEST, max(seen) + _FURTHEST))
-            for name, seen in self._seen.items()
-        }
+        ratios = {name: self._ratios(name, forecasts, len(pool)) for name in self._seen}
         passes = [value for name, seen in self._seen.items() if name != MEASURING for value in seen]
         usual = math.exp(float(np.median(passes))) if passes else 1.0
         total = np.full(len(pool), _OVERHEAD_S) + ratios.get(MEASURING, 0.0)
@@ -98,6 +96,19 @@ class Costs:
                     whole = usual * (cost.estimated_s or 0.0)
                 total[n] += whole * (1.0 - (cost.resumes or 0.0))
         return total
+
+    def _ratios(
+        self,
+        name: str,
+        forecasts: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]],
+        count: int,
+    ) -> NDArray[np.float64]:
+        seen = self._seen[name]
+        if name not in forecasts:
+            return np.full(count, math.exp(float(np.median(seen))))
+        ends = (min(seen) - _FURTHEST, max(seen) + _FURTHEST)
+        found: NDArray[np.float64] = np.exp(np.clip(forecasts[name][0], *ends))
+        return found
 
     def _cost(self, candidate: Candidate, view: View) -> tuple[PrefixCost, ...]:
         found = self._looked.get(candidate.digest)

@@ -46,9 +46,7 @@ class Gaussian:
         subject: What is known of it.
     """
 
-    def __init__(
-        self, layout: Layout, columns: Sequence[int], subject: Subject = Subject()
-    ) -> None:
+    def __init__(self, layout: Layout, columns: Sequence[int], subject: Subject) -> None:
         self._columns = list(columns)
         self._better, self._spread = subject.better, subject.spread
         self._layout = layout.only(self._columns)

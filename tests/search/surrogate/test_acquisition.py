@@ -19,7 +19,7 @@ def sure(accuracies: list[float], times: list[float]) -> dict[str, tuple[Matrix,
 
 def acquisition(limits: tuple[Limit, ...] = ()) -> Acquisition:
     tried = sure([0.7, 0.8, 0.9], [1.0, 2.0, 4.0])
-    return Acquisition(OBJECTIVES, limits, {"ms": True}, tried, [True] * 3, (0, 1))
+    return Acquisition(OBJECTIVES, limits, {"ms": True}, tried, [True] * 3, tried, (0, 1))
 
 
 def test_what_is_surely_dominated_adds_nothing_and_the_better_adds_more() -> None:
@@ -46,7 +46,33 @@ def test_what_breaks_a_limit_adds_nothing_and_what_may_break_it_adds_less() -> N
 def test_without_a_feasible_candidate_what_meets_the_limits_is_worth_most() -> None:
     tried = sure([0.7, 0.8, 0.9], [5.0, 6.0, 7.0])
     limits = (Limit("ms", "<=", 4.0, "ms <= 4"),)
-    found = Acquisition(OBJECTIVES, limits, {"ms": True}, tried, [False] * 3, (0, 1)).gains(
+    found = Acquisition(OBJECTIVES, limits, {"ms": True}, tried, [False] * 3, tried, (0, 1)).gains(
         sure([0.6, 0.95], [3.9, 4.1])
     )
-    assert found[0] >= 0 == found[1]
+    assert found[0] > 0 == found[1]
+
+
+def test_before_anything_met_the_limits_the_likelier_one_is_worth_more() -> None:
+    """Also where no draw meets them: what remains is their probability."""
+    tried = sure([0.7, 0.8, 0.9], [5.0, 6.0, 7.0])
+    limits = (Limit("mb", "<=", 4.0, "mb <= 4"),)
+    asked = {**sure([0.8, 0.8], [5.0, 5.0]), "mb": (np.array([7.0, 6.0]), np.array([0.3, 0.3]))}
+    unlimited = {**tried, "mb": (np.array([9.0, 9.0, 9.0]), np.full(3, 0.3))}
+    made = Acquisition(OBJECTIVES, limits, {"ms": True}, unlimited, [False] * 3, unlimited, (0, 1))
+    first, second = made.gains(asked)
+    assert 0 < first < second
+
+
+def test_ends_that_are_worse_than_most_of_the_space_count_for_less() -> None:
+    """A gain in the middle of the front is worth more than one as large at a useless end."""
+    tried = sure([0.0, 0.8, 0.9], [0.01, 2.0, 4.0])
+    sample = sure([0.7 + 0.01 * n for n in range(20)], [2.0] * 20)
+    both = Acquisition(OBJECTIVES, (), {"ms": True}, tried, [True] * 3, sample, (0, 1))
+    ends_only = Acquisition(OBJECTIVES, (), {"ms": True}, tried, [True] * 3, tried, (0, 1))
+    asked = sure([0.1, 0.85], [0.02, 2.5])
+
+    def middle_to_end(made: Acquisition) -> float:
+        end, middle = made.gains(asked)
+        return float(middle / end)
+
+    assert middle_to_end(both) > middle_to_end(ends_only)

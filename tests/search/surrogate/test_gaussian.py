@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from paretune.search.surrogate.gaussian import KEPT, Gaussian, fitted_at
-from paretune.search.surrogate.layout import Layout, Matrix
+from paretune.search.surrogate.layout import Layout, Matrix, Subject
 
 LAYOUT = Layout((True, False, False), (0, 1, 2))
 
@@ -24,7 +24,7 @@ def chains(count: int, seed: int = 0) -> tuple[Matrix, Matrix]:
 
 def test_it_learns_what_a_build_costs_across_parents() -> None:
     codes, values = chains(14)
-    model = Gaussian(LAYOUT, (0, 1))
+    model = Gaussian(LAYOUT, (0, 1), Subject())
     model.fit(codes, values, np.full(len(values), 1e-8))
     others, expected = chains(60, seed=1)
     mean, deviation = model.forecast(others)
@@ -34,7 +34,7 @@ def test_it_learns_what_a_build_costs_across_parents() -> None:
 
 def test_an_exact_observation_is_forecast_and_what_is_far_is_less_sure() -> None:
     codes = np.array([[0.0, 0.0, 0.0], [0.25, 0.0, 0.0], [0.5, 0.0, 0.0], [0.25, 1.0, 0.0]])
-    model = Gaussian(LAYOUT, (0, 1))
+    model = Gaussian(LAYOUT, (0, 1), Subject())
     model.fit(codes, np.array([0.5, 0.6, 0.7, 0.4]), np.zeros(4))
     mean, deviation = model.forecast(np.array([[0.0, 0.0, 0.0], [1.0, 2.0, 0.0]]))
     assert mean[0] == pytest.approx(0.5, abs=0.01)
@@ -46,7 +46,7 @@ def test_a_noisy_observation_counts_for_less() -> None:
     values = np.array([0.5, 0.5, 0.9, 0.52])
     found = []
     for variance in (1e-8, 1.0):
-        model = Gaussian(LAYOUT, (0,))
+        model = Gaussian(LAYOUT, (0,), Subject())
         model.fit(codes, values, np.array([1e-8, 1e-8, variance, 1e-8]))
         found.append(float(model.forecast(codes[2:3])[0][0]))
     assert found[0] == pytest.approx(0.9, abs=0.02)
@@ -55,7 +55,7 @@ def test_a_noisy_observation_counts_for_less() -> None:
 
 def test_a_choice_that_it_cannot_depend_on_makes_no_difference() -> None:
     codes, values = chains(12)
-    model = Gaussian(LAYOUT, (0, 1))
+    model = Gaussian(LAYOUT, (0, 1), Subject())
     model.fit(codes, values, np.zeros(len(values)))
     with_, without = codes.copy(), codes.copy()
     with_[:, 2], without[:, 2] = 1.0, 0.0
@@ -65,7 +65,7 @@ def test_a_choice_that_it_cannot_depend_on_makes_no_difference() -> None:
 @pytest.mark.parametrize("values", [[0.7], [0.7, 0.8], [0.7] * 9])
 def test_few_or_equal_observations_are_forecast_by_their_mean(values: list[float]) -> None:
     codes, _ = chains(len(values))
-    model = Gaussian(LAYOUT, (0, 1))
+    model = Gaussian(LAYOUT, (0, 1), Subject())
     model.fit(codes, np.array(values), np.zeros(len(values)))
     mean, deviation = model.forecast(codes)
     assert np.allclose(mean, np.mean(values))
@@ -76,7 +76,7 @@ def test_a_much_worse_value_counts_as_no_worse_than_a_bound() -> None:
     codes, values = chains(15)
     worst = np.array([[1.0, 2.0, 0.0]])
     codes, values = np.vstack([codes, worst]), np.append(values, -5.0)
-    model = Gaussian(LAYOUT, (0, 1), better=1)
+    model = Gaussian(LAYOUT, (0, 1), Subject(better=1))
     model.fit(codes, values, np.full(len(values), 1e-8))
     middle, best = float(np.median(values)), float(values.max())
     assert model.forecast(worst)[0][0] > middle - 3 * (best - middle)
@@ -85,7 +85,7 @@ def test_a_much_worse_value_counts_as_no_worse_than_a_bound() -> None:
 def test_a_resumed_search_gets_the_same_forecasts() -> None:
     codes, values = chains(23)
     variances = np.full(len(values), 1e-6)
-    whole, resumed = Gaussian(LAYOUT, (0, 1)), Gaussian(LAYOUT, (0, 1))
+    whole, resumed = Gaussian(LAYOUT, (0, 1), Subject()), Gaussian(LAYOUT, (0, 1), Subject())
     for count in range(1, 24):
         whole.fit(codes[:count], values[:count], variances[:count])
     resumed.fit(codes, values, variances)
@@ -101,7 +101,7 @@ def test_hyperparameters_are_fitted_less_and_less_often() -> None:
 
 def test_of_very_many_observations_some_are_used() -> None:
     codes, values = chains(KEPT + 50)
-    model = Gaussian(LAYOUT, (0, 1))
+    model = Gaussian(LAYOUT, (0, 1), Subject())
     model.fit(codes, values, np.full(len(values), 1e-6))
     others, expected = chains(40, seed=2)
     assert np.abs(model.forecast(others)[0] - expected).max() < 0.01
