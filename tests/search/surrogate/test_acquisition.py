@@ -66,7 +66,7 @@ def test_before_anything_met_the_limits_the_likelier_one_is_worth_more() -> None
 def test_ends_that_are_worse_than_most_of_the_space_count_for_less() -> None:
     """A gain in the middle of the front is worth more than one as large at a useless end."""
     tried = sure([0.0, 0.8, 0.9], [0.01, 2.0, 4.0])
-    sample = sure([0.7 + 0.01 * n for n in range(20)], [2.0] * 20)
+    sample = sure([0.7 + 0.01 * n for n in range(20)], [3.5] * 20)
     both = Acquisition(OBJECTIVES, (), {"ms": True}, tried, [True] * 3, sample, (0, 1))
     ends_only = Acquisition(OBJECTIVES, (), {"ms": True}, tried, [True] * 3, tried, (0, 1))
     asked = sure([0.1, 0.85], [0.02, 2.5])
