@@ -21,10 +21,8 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 from paretune.core.candidate import Candidate
-from paretune.core.measurement import Measurement
 from paretune.core.result import OutcomeKind, TrialResult
 from paretune.core.trial_forecast import TrialForecast
 from paretune.search.constraints import Objective
@@ -32,10 +30,10 @@ from paretune.search.pareto import pareto_front
 from paretune.search.space import Space
 from paretune.search.strategies.base import Ended, Event, Promote, Request, Start, View
 from paretune.search.summary import values
-
-if TYPE_CHECKING:
-    from paretune.search.surrogate.acquisition import Acquisition, Forecasts
-    from paretune.search.surrogate.layout import Matrix
+from paretune.search.surrogate.acquisition import Acquisition, Forecasts
+from paretune.search.surrogate.encoding import Encoding
+from paretune.search.surrogate.learner import SUCCESS, WORKED, Learner
+from paretune.search.surrogate.pool import Pool
 
 _LEARNED = 4
 """Results before the models decide."""
@@ -46,13 +44,6 @@ _COST_EXPONENT = 0.5
 _UNLIKE = 0.3
 """Logarithm of how much more a candidate may cost for each choice that is new."""
 _LEAST_CHANCE, _LEAST_GAIN = 0.02, 1e-12
-_UNKNOWN = 0.02
-"""Relative standard deviation of a measurement without an interval that is not exact."""
-_SHARES_SPREAD, _LOGS_SPREAD = 0.3, 1.0
-"""By how much a share, or the logarithm of a time or size, is expected to differ."""
-_SUCCESS = "success"
-_WORKED = (OutcomeKind.OK, OutcomeKind.INFEASIBLE, OutcomeKind.PRUNED, OutcomeKind.DUPLICATE)
-_WIDTH_IN_DEVIATIONS = 2 * 1.96
 
 
 @dataclass(frozen=True)
@@ -98,25 +89,14 @@ class ChainSearch:
         seed: int,
         first: Sequence[Candidate] = (),
     ) -> None:
-        from paretune.search.surrogate.costs import Costs
-        from paretune.search.surrogate.encoding import Encoding
-        from paretune.search.surrogate.pool import Pool
-        from paretune.search.surrogate.told import Told
-
         self._objectives = tuple(objectives)
         self._seed = seed
         self._first = list(first)
         self._seen: set[str] = set()
         self._results: list[TrialResult] = []
-        self._learned = 0
         self._encoding = Encoding(space)
         self._pool = Pool(space, self._encoding, seed)
-        self._costs = Costs()
-        self._told = Told(_SUCCESS)
-        self._forecaster: Any = None
-        self._device: dict[str, bool] = {}
-        self._logs: dict[str, bool] = {}
-        self._accuracies: set[tuple[object, ...]] = set()
+        self._learner = Learner(self._encoding, self._objectives)
         self._chosen: tuple[object, _Choice | None] | None = None
 
     def tell(self, event: Event) -> None:
@@ -146,8 +126,8 @@ class ChainSearch:
         if chosen.forecasts is None:
             return None
         gain = (chosen.gain or 0.0) / chosen.volume if chosen.volume else None
-        return self._told.forecast(
-            chosen.forecasts, chosen.place, self._logs, view.limits, chosen.seconds, gain
+        return self._learner.told.forecast(
+            chosen.forecasts, chosen.place, self._learner.scales, view.limits, chosen.seconds, gain
         )
 
     def expected_gain(self, view: View) -> float | None:
@@ -177,7 +157,7 @@ class ChainSearch:
         pool = self._pool.candidates(ask, self._good(view), self._seen)
         if not pool:
             return None
-        self._learn(view)
+        self._learner.learn(self._results, view)
         acquisition = self._acquisition(view)
         if acquisition is None:
             return _Choice(self._cheapest(pool, view))
@@ -196,9 +176,9 @@ class ChainSearch:
         self, pool: Sequence[Candidate], acquisition: Acquisition, view: View
     ) -> list[_Choice]:
         """Return what candidates promise and cost."""
-        found = self._forecaster.forecast(self._encoding.rows(pool))
-        gains = acquisition.gains(found) * found[_SUCCESS][0].clip(_LEAST_CHANCE, 1.0)
-        costs = self._costs.seconds(pool, found, view)
+        found = self._learner.forecast(pool)
+        gains = acquisition.gains(found) * found[SUCCESS][0].clip(_LEAST_CHANCE, 1.0)
+        costs = self._learner.costs.seconds(pool, found, view)
         return [
             _Choice(candidate, float(gain), float(seconds), acquisition.volume, found, place)
             for place, (candidate, gain, seconds) in enumerate(zip(pool, gains, costs, strict=True))
@@ -207,7 +187,7 @@ class ChainSearch:
     def _cheapest(self, pool: Sequence[Candidate], view: View) -> Candidate:
         """Return the cheapest candidate; one that is unlike what was tried may cost more."""
         rows = self._encoding.rows(pool)
-        costs = self._costs.seconds(pool, {}, view)
+        costs = self._learner.costs.seconds(pool, {}, view)
         tried = [row for r in self._results if (row := self._encoding.row(r.candidate)) is not None]
         best, least = pool[0], math.inf
         for candidate, row, cost in zip(pool, rows, costs, strict=True):
@@ -219,13 +199,11 @@ class ChainSearch:
 
     def _acquisition(self, view: View) -> Acquisition | None:
         """Return what gains are measured against; None: too little was seen."""
-        from paretune.search.surrogate.acquisition import Acquisition
-
         tried = self._tried()
         if len(tried) < _LEARNED:
             return None
         asked = [r.candidate for r in tried] + self._pool.sample
-        found = self._forecaster.forecast(self._encoding.rows(asked))
+        found = self._learner.forecast(asked)
         if any(objective.metric not in found for objective in self._objectives):
             return None
         of_tried = {
@@ -238,7 +216,7 @@ class ChainSearch:
         return Acquisition(
             self._objectives,
             view.limits,
-            self._logs,
+            self._learner.scales,
             of_tried,
             feasible,
             of_sample,
@@ -250,7 +228,7 @@ class ChainSearch:
         return [
             r
             for r in self._results
-            if r.kind in _WORKED and self._encoding.row(r.candidate) is not None
+            if r.kind in WORKED and self._encoding.row(r.candidate) is not None
         ]
 
     def _whole(self) -> list[TrialResult]:
@@ -274,68 +252,3 @@ class ChainSearch:
     @staticmethod
     def _feasible(result: TrialResult, view: View) -> bool:
         return all(limit.holds(result.value(limit.metric)) for limit in view.limits)
-
-    def _learn(self, view: View) -> None:
-        """Report to the models what came since the last ask."""
-        if self._forecaster is None:
-            self._forecaster = self._made(view)
-        for result in self._results[self._learned :]:
-            row = self._encoding.row(result.candidate)
-            if row is None:
-                continue
-            for name, value, variance in self._costs.learn(result, view):
-                self._forecaster.observe(name, row, value, variance)
-            if not result.transient:
-                self._forecaster.observe(_SUCCESS, row, float(result.kind in _WORKED), 0.0)
-            for name in self._device:
-                measured = (result.measurements or {}).get(name)
-                if measured is not None and self._is_new(name, result):
-                    self._observe(row, measured)
-        self._learned = len(self._results)
-
-    def _made(self, view: View) -> Any:
-        from paretune.search.surrogate.layout import Subject
-        from paretune.search.surrogate.process import ForecasterProcess
-
-        better = {x.metric: 1 if x.op.startswith(">") else -1 for x in view.limits}
-        better |= {o.metric: 1 if o.direction == "maximize" else -1 for o in self._objectives}
-        device = {spec.name: spec.device for spec in view.metrics}
-        shares = {spec.name for spec in view.metrics if spec.unit == "fraction"}
-        self._device = {name: device.get(name, True) for name in better}
-        recipe = self._encoding.recipe_columns
-        subjects = {
-            name: Subject(
-                None if self._device[name] else recipe,
-                sign,
-                _SHARES_SPREAD if name in shares else _LOGS_SPREAD,
-            )
-            for name, sign in better.items()
-        }
-        return ForecasterProcess(self._encoding.layout, subjects)
-
-    def _is_new(self, name: str, result: TrialResult) -> bool:
-        """Return whether a value is not one that was reported with other runtime settings."""
-        if self._device[name]:
-            return True
-        key = (name, *result.candidate.recipe)
-        if key in self._accuracies:
-            return False
-        self._accuracies.add(key)
-        return True
-
-    def _observe(self, row: Matrix, measured: Measurement) -> None:
-        value = measured.value
-        if value is None or not math.isfinite(value) or measured.details.taken_from is not None:
-            return  # a value that was taken over is no second observation
-        if measured.low is not None and measured.high is not None:
-            deviation = (measured.high - measured.low) / _WIDTH_IN_DEVIATIONS
-        else:
-            deviation = 0.0 if measured.protocol.startswith("exact") else _UNKNOWN * abs(value)
-        name = measured.metric
-        # Shares are forecast as they are; times and sizes differ by factors.
-        if self._logs.setdefault(name, measured.unit != "fraction" and value > 0):
-            if value <= 0:
-                return
-            deviation, value = deviation / value, math.log(value)
-        self._told.note(measured, deviation**2)
-        self._forecaster.observe(name, row, value, deviation**2)

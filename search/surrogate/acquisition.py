@@ -13,7 +13,6 @@ small, fast and always wrong.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -23,6 +22,7 @@ from scipy.special import ndtr
 from paretune.search.constraints import Limit, Objective
 from paretune.search.surrogate.hypervolume import gains, gaps
 from paretune.search.surrogate.layout import Matrix
+from paretune.search.surrogate.scale import Scale
 from paretune.stats.hypervolume import hypervolume
 
 Forecasts = Mapping[str, tuple[Matrix, Matrix]]
@@ -69,7 +69,7 @@ class Acquisition:
     Args:
         objectives: What is better.
         limits: In force.
-        logs: Metrics that are forecast as logarithms.
+        scales: In which each metric is forecast.
         tried: Forecasts of candidates that were tried.
         feasible: Of each of them, whether it meets the limits.
         sample: Forecasts of candidates drawn from the whole space.
@@ -80,7 +80,7 @@ class Acquisition:
         self,
         objectives: Sequence[Objective],
         limits: Sequence[Limit],
-        logs: Mapping[str, bool],
+        scales: Mapping[str, Scale],
         tried: Forecasts,
         feasible: Sequence[bool],
         sample: Forecasts,
@@ -88,7 +88,7 @@ class Acquisition:
     ) -> None:
         self._objectives = objectives
         self._limits = limits
-        self._logs = logs
+        self._scales = scales
         self._signs = np.array([1.0 if o.direction == "minimize" else -1.0 for o in objectives])
         generator = np.random.default_rng(seed)
         self._normal = {}
@@ -109,16 +109,14 @@ class Acquisition:
         return np.column_stack(values) * self._signs
 
     def _value(self, name: str, forecast: Matrix) -> Matrix:
-        return np.exp(forecast) if self._logs.get(name) else forecast
+        return self._scales[name].values(forecast)
 
     def _chance(self, limit: Limit, found: Forecasts) -> Matrix:
         """Return the probability of each candidate to meet a limit; unknown metrics meet it."""
         if limit.metric not in found:
             return np.ones(len(next(iter(found.values()))[0]))
         mean, deviation = found[limit.metric]
-        at = limit.value
-        if self._logs.get(limit.metric):
-            at = math.log(at) if at > 0 else -math.inf
+        at = self._scales[limit.metric].of_value(limit.value)
         unsure = deviation > 0
         below = ndtr((at - mean) / np.where(unsure, deviation, 1.0))
         chance = below if limit.op.startswith("<") else 1.0 - below

@@ -16,6 +16,7 @@ from paretune.core.measurement import Measurement
 from paretune.core.trial_forecast import MetricForecast, TrialForecast
 from paretune.search.constraints import Limit
 from paretune.search.surrogate.acquisition import Forecasts
+from paretune.search.surrogate.scale import Scale
 
 _TWO_SIDED = 1.96
 _NORMAL = NormalDist()
@@ -49,7 +50,7 @@ class Told:
         self,
         found: Forecasts,
         place: int,
-        logs: Mapping[str, bool],
+        scales: Mapping[str, Scale],
         limits: Sequence[Limit],
         seconds: float,
         gain: float | None,
@@ -59,22 +60,24 @@ class Told:
         Args:
             found: Forecasts of several candidates, by name.
             place: Which of them it is.
-            logs: The metrics among the names, and whether each is forecast as a logarithm.
+            scales: The metrics among the names, and in which scale each is forecast.
             limits: In force.
             seconds: Still to pay for it.
             gain: Expected gain, as a share of today's hypervolume; None: there is none today.
         """
         rows = {
-            name: [float(column[place]) for column in found[name]] for name in logs if name in found
+            name: [float(column[place]) for column in found[name]]
+            for name in scales
+            if name in found
         }
         normal = {name: (mean, self._deviation(name, sd)) for name, (mean, sd) in rows.items()}
         metrics = {
             name: told
             for name, (mean, deviation) in normal.items()
-            if (told := self._metric(name, mean, deviation, log=logs[name])) is not None
+            if (told := self._metric(name, mean, deviation, scales[name])) is not None
         }
         success = min(1.0, max(0.0, float(found[self._success][0][place])))
-        met = _chance(limits, normal, logs)
+        met = _chance(limits, normal, scales)
         return TrialForecast(
             metrics,
             success,
@@ -89,12 +92,12 @@ class Told:
         return math.sqrt(deviation**2 + (seen[len(seen) // 2] if seen else 0.0))
 
     def _metric(
-        self, name: str, mean: float, deviation: float, *, log: bool
+        self, name: str, mean: float, deviation: float, scale: Scale
     ) -> MetricForecast | None:
         """Return the forecast of a metric; None: its numbers are too large to be written."""
         ends = (mean, mean - _TWO_SIDED * deviation, mean + _TWO_SIDED * deviation)
         try:
-            value, low, high = map(math.exp, ends) if log else ends
+            value, low, high = map(scale.value, ends)
         except OverflowError:
             return None
         if self._shares.get(name):
@@ -105,7 +108,7 @@ class Told:
 def _chance(
     limits: Iterable[Limit],
     normal: Mapping[str, tuple[float, float]],
-    logs: Mapping[str, bool],
+    scales: Mapping[str, Scale],
 ) -> float | None:
     """Return the chance that all limits are met; None: nothing is known of one of the metrics.
 
@@ -116,7 +119,7 @@ def _chance(
         if limit.metric not in normal:
             return None
         low, high = ranges.get(limit.metric, (-math.inf, math.inf))
-        bound = _scaled(limit.value, log=logs[limit.metric])
+        bound = scales[limit.metric].of_value(limit.value)
         above = limit.op.startswith(">")
         ranges[limit.metric] = (max(low, bound), high) if above else (low, min(high, bound))
     chance = 1.0
@@ -129,9 +132,3 @@ def _chance(
             below_low, below_high = map(_NORMAL.cdf, scaled)
             chance *= max(0.0, below_high - below_low)
     return chance
-
-
-def _scaled(bound: float, *, log: bool) -> float:
-    if not log:
-        return bound
-    return math.log(bound) if bound > 0 else -math.inf

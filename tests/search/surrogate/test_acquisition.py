@@ -5,7 +5,9 @@ import numpy as np
 from paretune.search.constraints import Limit, Objective
 from paretune.search.surrogate.acquisition import Acquisition
 from paretune.search.surrogate.layout import Matrix
+from paretune.search.surrogate.scale import Scale
 
+SCALES = {"accuracy": Scale(), "ms": Scale(0.0), "mb": Scale(0.0)}
 OBJECTIVES = (Objective("accuracy", "maximize"), Objective("ms", "minimize"))
 
 
@@ -19,7 +21,7 @@ def sure(accuracies: list[float], times: list[float]) -> dict[str, tuple[Matrix,
 
 def acquisition(limits: tuple[Limit, ...] = ()) -> Acquisition:
     tried = sure([0.7, 0.8, 0.9], [1.0, 2.0, 4.0])
-    return Acquisition(OBJECTIVES, limits, {"ms": True}, tried, [True] * 3, tried, (0, 1))
+    return Acquisition(OBJECTIVES, limits, SCALES, tried, [True] * 3, tried, (0, 1))
 
 
 def test_what_is_surely_dominated_adds_nothing_and_the_better_adds_more() -> None:
@@ -46,7 +48,7 @@ def test_what_breaks_a_limit_adds_nothing_and_what_may_break_it_adds_less() -> N
 def test_without_a_feasible_candidate_what_meets_the_limits_is_worth_most() -> None:
     tried = sure([0.7, 0.8, 0.9], [5.0, 6.0, 7.0])
     limits = (Limit("ms", "<=", 4.0, "ms <= 4"),)
-    found = Acquisition(OBJECTIVES, limits, {"ms": True}, tried, [False] * 3, tried, (0, 1)).gains(
+    found = Acquisition(OBJECTIVES, limits, SCALES, tried, [False] * 3, tried, (0, 1)).gains(
         sure([0.6, 0.95], [3.9, 4.1])
     )
     assert found[0] > 0 == found[1]
@@ -58,7 +60,7 @@ def test_before_anything_met_the_limits_the_likelier_one_is_worth_more() -> None
     limits = (Limit("mb", "<=", 4.0, "mb <= 4"),)
     asked = {**sure([0.8, 0.8], [5.0, 5.0]), "mb": (np.array([7.0, 6.0]), np.array([0.3, 0.3]))}
     unlimited = {**tried, "mb": (np.array([9.0, 9.0, 9.0]), np.full(3, 0.3))}
-    made = Acquisition(OBJECTIVES, limits, {"ms": True}, unlimited, [False] * 3, unlimited, (0, 1))
+    made = Acquisition(OBJECTIVES, limits, SCALES, unlimited, [False] * 3, unlimited, (0, 1))
     first, second = made.gains(asked)
     assert 0 < first < second
 
@@ -67,8 +69,8 @@ def test_ends_that_are_worse_than_most_of_the_space_count_for_less() -> None:
     """A gain in the middle of the front is worth more than one as large at a useless end."""
     tried = sure([0.0, 0.8, 0.9], [0.01, 2.0, 4.0])
     sample = sure([0.7 + 0.01 * n for n in range(20)], [3.5] * 20)
-    both = Acquisition(OBJECTIVES, (), {"ms": True}, tried, [True] * 3, sample, (0, 1))
-    ends_only = Acquisition(OBJECTIVES, (), {"ms": True}, tried, [True] * 3, tried, (0, 1))
+    both = Acquisition(OBJECTIVES, (), SCALES, tried, [True] * 3, sample, (0, 1))
+    ends_only = Acquisition(OBJECTIVES, (), SCALES, tried, [True] * 3, tried, (0, 1))
     asked = sure([0.1, 0.85], [0.02, 2.5])
 
     def middle_to_end(made: Acquisition) -> float:

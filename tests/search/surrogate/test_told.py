@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from paretune.core.measurement import Measurement
 from paretune.core.trial_forecast import TrialForecast
 from paretune.search.constraints import Limit
+from paretune.search.surrogate.scale import Scale
 from paretune.search.surrogate.told import Told
 
-LOGS = {"accuracy": False, "size_mb": True}
+SCALES = {"accuracy": Scale(), "size_mb": Scale(0.0)}
 
 
 def told(
@@ -41,7 +42,7 @@ def told(
             "seconds of lora": (3.0, 1.0),
         }.items()
     }
-    return maker.forecast(found, 1, LOGS, limits, 12.0, gain)
+    return maker.forecast(found, 1, SCALES, limits, 12.0, gain)
 
 
 def limit(text: str) -> Limit:
@@ -102,7 +103,7 @@ def test_of_an_exact_value_it_is_known() -> None:
     st.lists(
         st.builds(
             lambda metric, op, value: limit(f"{metric} {op} {value}"),
-            st.sampled_from(list(LOGS)),
+            st.sampled_from(list(SCALES)),
             st.sampled_from(["<=", ">="]),
             st.floats(-10, 10),
         ),

@@ -1,0 +1,140 @@
+"""Turns results into observations of the models, and asks these for forecasts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from paretune.core.candidate import Candidate
+from paretune.core.measurement import Measurement
+from paretune.core.result import OutcomeKind, TrialResult
+from paretune.search.constraints import Objective
+from paretune.search.strategies.base import View
+from paretune.search.surrogate.costs import Costs
+from paretune.search.surrogate.encoding import Encoding
+from paretune.search.surrogate.layout import Subject
+from paretune.search.surrogate.process import ForecasterProcess
+from paretune.search.surrogate.scale import ENOUGH, Scale
+from paretune.search.surrogate.told import Told
+
+if TYPE_CHECKING:
+    from paretune.search.surrogate.layout import Matrix
+
+SUCCESS = "success"
+"""Name under which it is forecast whether a candidate works at all."""
+WORKED = (OutcomeKind.OK, OutcomeKind.INFEASIBLE, OutcomeKind.PRUNED, OutcomeKind.DUPLICATE)
+_SHARES_SPREAD, _LOGS_SPREAD = 0.3, 0.5
+"""By how much a share, or the logarithm of a time or size, is expected to differ."""
+_UNKNOWN = 0.02
+"""Relative standard deviation of a measurement without an interval that is not exact."""
+_WIDTH_IN_DEVIATIONS = 2 * 1.96
+
+
+class Learner:
+    """Holds what the models of a search have learned.
+
+    A metric is forecast from its third value on, when its scale is settled.
+
+    Attributes:
+        scales: Of each metric that is forecast.
+        costs: What trials took, and what candidates will take.
+        told: Turns forecasts into what a reader is told.
+
+    Args:
+        encoding: Of the space.
+        objectives: What is better.
+    """
+
+    def __init__(self, encoding: Encoding, objectives: Sequence[Objective]) -> None:
+        self._encoding = encoding
+        self._objectives = objectives
+        self.scales: dict[str, Scale] = {}
+        self.costs = Costs()
+        self.told = Told(SUCCESS)
+        self._models: ForecasterProcess | None = None
+        self._device: dict[str, bool] = {}
+        self._waiting: dict[str, list[tuple[Matrix, float, float]]] = {}
+        self._learned = 0
+        self._accuracies: set[tuple[object, ...]] = set()
+
+    def learn(self, results: Sequence[TrialResult], view: View) -> None:
+        """Take results into account.
+
+        Args:
+            results: All of them, in the order in which they came; new ones are at the end.
+            view: What can be read of the search.
+        """
+        models = self._made(view)
+        for result in results[self._learned :]:
+            row = self._encoding.row(result.candidate)
+            if row is None:
+                continue
+            for name, value, variance in self.costs.learn(result, view):
+                models.observe(name, row, value, variance)
+            if not result.transient:
+                models.observe(SUCCESS, row, float(result.kind in WORKED), 0.0)
+            for name in self._device:
+                measured = (result.measurements or {}).get(name)
+                if measured is not None and self._is_new(name, result):
+                    self._observe(models, row, measured)
+        self._learned = len(results)
+
+    def forecast(self, candidates: Sequence[Candidate]) -> Mapping[str, tuple[Matrix, Matrix]]:
+        """Return mean and standard deviation by name, for each candidate of the space."""
+        assert self._models is not None, "it has learned"
+        return self._models.forecast(self._encoding.rows(candidates))
+
+    def _made(self, view: View) -> Any:
+        if self._models is not None:
+            return self._models
+        better = {x.metric: 1 if x.op.startswith(">") else -1 for x in view.limits}
+        better |= {o.metric: 1 if o.direction == "maximize" else -1 for o in self._objectives}
+        specs = {spec.name: spec for spec in view.metrics}
+        self._device = {name: name not in specs or specs[name].device for name in better}
+        shares = {name for name, spec in specs.items() if spec.unit == "fraction"}
+        recipe = self._encoding.recipe_columns
+        subjects = {
+            name: Subject(
+                None if self._device[name] else recipe,
+                sign,
+                _SHARES_SPREAD if name in shares else _LOGS_SPREAD,
+            )
+            for name, sign in better.items()
+        }
+        self._models = ForecasterProcess(self._encoding.layout, subjects)
+        return self._models
+
+    def _is_new(self, name: str, result: TrialResult) -> bool:
+        """Return whether a value is not one that was reported with other runtime settings."""
+        if self._device[name]:
+            return True
+        key = (name, *result.candidate.recipe)
+        if key in self._accuracies:
+            return False
+        self._accuracies.add(key)
+        return True
+
+    def _observe(self, models: ForecasterProcess, row: Matrix, measured: Measurement) -> None:
+        value = measured.value
+        if value is None or not math.isfinite(value) or measured.details.taken_from is not None:
+            return  # a value that was taken over is no second observation
+        if measured.low is not None and measured.high is not None:
+            deviation = (measured.high - measured.low) / _WIDTH_IN_DEVIATIONS
+        else:
+            deviation = 0.0 if measured.protocol.startswith("exact") else _UNKNOWN * abs(value)
+        name = measured.metric
+        waiting = self._waiting.setdefault(name, [])
+        waiting.append((row, value, deviation))
+        if name not in self.scales:
+            if len(waiting) < ENOUGH:
+                return
+            self.scales[name] = Scale.of([value for _, value, _ in waiting], measured.unit)
+        scale = self.scales[name]
+        for place, seen, its_deviation in waiting:
+            variance = scale.of_deviation(seen, its_deviation) ** 2
+            scaled = scale.of_value(seen)
+            if math.isfinite(scaled):
+                self.told.note(measured, variance)
+                models.observe(name, place, scaled, variance)
+        waiting.clear()

@@ -1,0 +1,71 @@
+"""In which scale a metric is forecast.
+
+Times, sizes and other positive metrics are forecast as ``log(value + offset)``, where the offset is
+the median of the first values. Far above the offset that is a logarithm: machines and precisions
+change a time by factors. Below it, it is nearly the value itself: what a layer or an operator takes
+adds up, and a model that does next to nothing, in a hundredth of the usual time, is no outlier that
+everything else is judged by. Shares are forecast as they are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+import numpy as np
+
+from paretune.search.surrogate.layout import Matrix
+
+ENOUGH = 3
+"""So many values of a metric settle its scale."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A scale of values.
+
+    Attributes:
+        offset: What is added before the logarithm is taken; None: values are taken as they are.
+    """
+
+    offset: float | None = None
+
+    @classmethod
+    def of(cls, values: Sequence[float], unit: str) -> Scale:
+        """Return the scale that values of a metric settle.
+
+        Args:
+            values: The first `ENOUGH` of them.
+            unit: Of the metric.
+        """
+        if unit == "fraction" or min(values) <= 0:
+            return cls()
+        return cls(median(values))
+
+    def of_value(self, value: float) -> float:
+        """Return a value in this scale; what lies below the scale is its lower end."""
+        if self.offset is None:
+            return value
+        return math.log(value + self.offset) if value > -self.offset else -math.inf
+
+    def of_deviation(self, value: float, deviation: float) -> float:
+        """Return the standard deviation of a value in this scale."""
+        return deviation if self.offset is None else deviation / (value + self.offset)
+
+    def value(self, scaled: float) -> float:
+        """Return the value; one that a log scale forecasts is never below zero.
+
+        Raises:
+            OverflowError: It is too large to be written.
+        """
+        return scaled if self.offset is None else max(0.0, math.exp(scaled) - self.offset)
+
+    def values(self, scaled: Matrix) -> Matrix:
+        """Return what `value` returns, of each; too large ones are infinite."""
+        if self.offset is None:
+            return scaled
+        with np.errstate(over="ignore"):
+            found: Matrix = np.maximum(0.0, np.exp(scaled) - self.offset)
+        return found

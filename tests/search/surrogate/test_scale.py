@@ -1,0 +1,49 @@
+"""In which scale a metric is forecast."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from paretune.search.surrogate.scale import Scale
+
+POSITIVE = st.floats(1e-6, 1e9)
+
+
+@given(st.lists(POSITIVE, min_size=3, max_size=3), POSITIVE, POSITIVE)
+def test_a_scale_keeps_the_order_and_can_be_undone(first: list[float], a: float, b: float) -> None:
+    scale = Scale.of(first, "ms")
+    assert scale.offset == sorted(first)[1]
+    assert (scale.of_value(a) <= scale.of_value(b)) == (a <= b)
+    # What is far below the offset is known as exactly as the offset.
+    assert scale.value(scale.of_value(a)) == pytest.approx(a, abs=1e-12 * (a + scale.offset))
+
+
+@given(POSITIVE, POSITIVE)
+def test_all_values_at_once_are_those_one_by_one(offset: float, value: float) -> None:
+    for scale in (Scale(), Scale(offset)):
+        scaled = scale.of_value(value)
+        assert scale.values(np.array([scaled]))[0] == pytest.approx(scale.value(scaled))
+
+
+def test_a_deviation_is_scaled_as_its_value() -> None:
+    scale = Scale(10.0)
+    near = (scale.of_value(5.001) - scale.of_value(4.999)) / 0.002
+    assert scale.of_deviation(5.0, 1.0) == pytest.approx(near, rel=1e-4)
+    assert Scale().of_deviation(5.0, 1.0) == 1.0
+
+
+def test_shares_and_values_that_may_be_negative_are_forecast_as_they_are() -> None:
+    assert Scale.of([0.2, 0.5, 0.9], "fraction") == Scale()
+    assert Scale.of([1.0, 0.0, 3.0], "points") == Scale()
+
+
+def test_a_limit_below_the_scale_is_met_by_nothing() -> None:
+    assert Scale(2.0).of_value(-2.0) == -math.inf
+
+
+def test_no_forecast_of_a_time_is_negative() -> None:
+    assert Scale(10.0).value(math.log(5.0)) == 0.0
+    assert Scale(10.0).values(np.array([math.log(5.0)]))[0] == 0.0
