@@ -7,8 +7,8 @@ were tried and meet the limits, so that the noise of one measurement moves nothi
 A volume needs a reference point, the worst values that count. There are two, and a gain is the sum
 of the gains by both. By the first, all of the front counts, up to its ends. By the second, only
 what is better in every objective than what `_USUAL` of the space is better than: without it, a
-search spends most of its time at ends of the front that nobody wants, such as a model that is
-small, fast and always wrong.
+search spends most of its time at useless ends of the front, such as a model that is small, fast and
+always wrong.
 """
 
 from __future__ import annotations
@@ -119,9 +119,8 @@ class Acquisition:
         at = self._scales[limit.metric].of_value(limit.value)
         unsure = deviation > 0
         below = ndtr((at - mean) / np.where(unsure, deviation, 1.0))
-        chance = below if limit.op.startswith("<") else 1.0 - below
-        met: Matrix = np.where(unsure, chance, _HOLDS[limit.op](mean, at))
-        return met
+        chance: Matrix = below if limit.op.startswith("<") else 1.0 - below
+        return np.where(unsure, chance, _HOLDS[limit.op](mean, at))
 
     def gains(self, found: Forecasts) -> Matrix:
         """Return the expected gain per candidate; 1 is the volume of a box of the front's own."""

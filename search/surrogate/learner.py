@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from paretune.core.candidate import Candidate
 from paretune.core.measurement import Measurement
@@ -39,7 +39,7 @@ class Learner:
     Attributes:
         scales: Of each metric that is forecast.
         costs: What trials took, and what candidates will take.
-        told: Turns forecasts into what a reader is told.
+        told: Turns forecasts into what is reported of a trial.
 
     Args:
         encoding: Of the space.
@@ -71,9 +71,9 @@ class Learner:
             if row is None:
                 continue
             for name, value, variance in self.costs.learn(result, view):
-                models.observe(name, row, value, variance)
+                models.observe(name, row.tolist(), value, variance)
             if not result.transient:
-                models.observe(SUCCESS, row, float(result.kind in WORKED), 0.0)
+                models.observe(SUCCESS, row.tolist(), float(result.kind in WORKED), 0.0)
             for name in self._device:
                 measured = (result.measurements or {}).get(name)
                 if measured is not None and self._is_new(name, result):
@@ -85,7 +85,7 @@ class Learner:
         assert self._models is not None, "it has learned"
         return self._models.forecast(self._encoding.rows(candidates))
 
-    def _made(self, view: View) -> Any:
+    def _made(self, view: View) -> ForecasterProcess:
         if self._models is not None:
             return self._models
         better = {x.metric: 1 if x.op.startswith(">") else -1 for x in view.limits}
@@ -136,5 +136,5 @@ class Learner:
             scaled = scale.of_value(seen)
             if math.isfinite(scaled):
                 self.told.note(measured, variance)
-                models.observe(name, place, scaled, variance)
+                models.observe(name, place.tolist(), scaled, variance)
         waiting.clear()

@@ -3,8 +3,8 @@
 Times, sizes and other positive metrics are forecast as ``log(value + offset)``, where the offset is
 the median of the first values. Far above the offset that is a logarithm: machines and precisions
 change a time by factors. Below it, it is nearly the value itself: what a layer or an operator takes
-adds up, and a model that does next to nothing, in a hundredth of the usual time, is no outlier that
-everything else is judged by. Shares are forecast as they are.
+adds up, and a model that does next to nothing, in a hundredth of the usual time, does not become an
+outlier. Shares are forecast as they are.
 """
 
 from __future__ import annotations
