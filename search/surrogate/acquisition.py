@@ -106,7 +106,8 @@ class Acquisition:
     def _means(self, forecasts: Forecasts) -> Matrix:
         """Return the forecasts of the objectives, all to be minimized."""
         values = [self._value(o.metric, forecasts[o.metric][0]) for o in self._objectives]
-        return np.column_stack(values) * self._signs
+        means: Matrix = np.column_stack(values) * self._signs
+        return means
 
     def _value(self, name: str, forecast: Matrix) -> Matrix:
         return self._scales[name].values(forecast)
