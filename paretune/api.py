@@ -29,6 +29,7 @@ from paretune.search.engine import Engine
 from paretune.search.evidence import rough_slack
 from paretune.search.jobs import JobFactory
 from paretune.search.mirror_keeping import Mirrored, MirrorKeeper
+from paretune.search.outcomes import of_candidate, with_id
 from paretune.search.outgrown import has_outgrown
 from paretune.search.reconsider import to_reconsider
 from paretune.search.run import Shortcuts, Watcher
@@ -182,8 +183,7 @@ class Search:
         )
 
     def _baseline_outcome(self) -> TrialResult | None:
-        digest = self._setting.baseline.digest
-        return next((o for o in self._study.outcomes if o.candidate.digest == digest), None)
+        return of_candidate(self._study.outcomes, self._setting.baseline.digest)
 
     def _reopened(self) -> list[TrialResult]:
         """Return results that no longer hold, such as transient failures.
@@ -329,7 +329,7 @@ class Search:
 
     def _confirmed(self, summary: StudySummary) -> dict[str, Measurement] | None:
         """Return the pick's metrics on the held-out data, if they were measured."""
-        pick = next((o for o in self._study.outcomes if o.id == summary.best), None)
+        pick = with_id(self._study.outcomes, summary.best)
         key = [aside.key() for aside in self._setting.aside]
         return None if pick is None or not key else self._study.confirmed(pick, key)
 
@@ -352,7 +352,7 @@ class Search:
         paired = comparison(study.outcomes, summary.best, base)
         write_views(study.folder, results, {"paired": paired})
         best = study.folder / "best"
-        pick = next((o for o in study.outcomes if o.id == summary.best), None)
+        pick = with_id(study.outcomes, summary.best)
         if pick is None:
             if status == "finished":  # that of an earlier pick, under other limits
                 shutil.rmtree(best, ignore_errors=True)

@@ -21,6 +21,9 @@ class Outcomes(list[TrialResult]):
     Attributes:
         changes: How often anything but an outcome at the end was added, replaced or removed:
             what was derived from the first ones still holds as long as it stays the same.
+        removed: How often one was replaced or removed: what was derived from those that arrived
+            before still holds as long as it stays the same. Of two builds in parallel, the later
+            one may end first, so that outcomes arrive in another order than by number.
         spent_s: Seconds of work of all of them.
         ran_job: How many ran a job.
         skipped: How many were ruled out before any job.
@@ -28,9 +31,12 @@ class Outcomes(list[TrialResult]):
 
     def __init__(self, outcomes: Iterable[TrialResult] = ()) -> None:
         super().__init__()
-        self.changes = 0
+        self.changes = self.removed = 0
         self.spent_s, self.ran_job, self.skipped = 0.0, 0, 0
+        self._arrived: list[TrialResult] = []
+        self._finished: list[TrialResult] = []
         self._by_id: dict[int, TrialResult] = {}
+        self._by_candidate: dict[str, list[TrialResult]] = {}
         self._by_artifact: dict[str, list[TrialResult]] = {}
         self._by_structure: dict[str, list[TrialResult]] = {}
         for outcome in outcomes:
@@ -48,6 +54,18 @@ class Outcomes(list[TrialResult]):
         """Return the outcomes with a structure, by number."""
         return self._by_structure.get(structure, ())
 
+    def of_candidate(self, digest: str) -> TrialResult | None:
+        """Return the first outcome of a candidate."""
+        return next(iter(self._by_candidate.get(digest, ())), None)
+
+    def arrived(self) -> Sequence[TrialResult]:
+        """Return the outcomes in the order in which they were added, as long as none changed."""
+        return self._arrived
+
+    def finished(self) -> Sequence[TrialResult]:
+        """Return those that ended as `ok`, by number."""
+        return self._finished
+
     def place(self, outcome: TrialResult) -> int:
         """Return the place of the outcome with the same number, or where it belongs."""
         return bisect.bisect_left(self, outcome.id, key=lambda known: known.id)
@@ -64,6 +82,9 @@ class Outcomes(list[TrialResult]):
         super().append(outcome)
         self._count(outcome, 1)
         self._by_id[outcome.id] = outcome
+        self._arrived.append(outcome)
+        if outcome.kind is OutcomeKind.OK:
+            bisect.insort(self._finished, outcome, key=lambda known: known.id)
         for key, index in self._indexes(outcome):
             bisect.insort(index.setdefault(key, []), outcome, key=lambda known: known.id)
 
@@ -81,10 +102,14 @@ class Outcomes(list[TrialResult]):
         del self[self.place(known)]
         self._count(known, -1)
         for key, index in self._indexes(known):
-            index[key].remove(known)
+            index[key] = [other for other in index[key] if other is not known]
+        self._finished = [other for other in self._finished if other is not known]
+        self._arrived = list(self)
         self.changes += 1
+        self.removed += 1
 
     def _indexes(self, outcome: TrialResult) -> Iterator[tuple[str, dict[str, list[TrialResult]]]]:
+        yield outcome.candidate.digest, self._by_candidate
         if outcome.artifact is not None:
             yield outcome.artifact, self._by_artifact
         if outcome.structure is not None:
@@ -132,7 +157,32 @@ def _ruled_out(outcome: TrialResult) -> bool:
     return stopped or outcome.kind is OutcomeKind.SKIPPED
 
 
+def of_candidate(outcomes: Sequence[TrialResult], digest: str) -> TrialResult | None:
+    """Return the first outcome of a candidate."""
+    if isinstance(outcomes, Outcomes):
+        return outcomes.of_candidate(digest)
+    return next((outcome for outcome in outcomes if outcome.candidate.digest == digest), None)
+
+
+def finished(outcomes: Sequence[TrialResult]) -> Sequence[TrialResult]:
+    """Return those that ended as `ok`, in their order."""
+    if isinstance(outcomes, Outcomes):
+        return outcomes.finished()
+    return [outcome for outcome in outcomes if outcome.kind is OutcomeKind.OK]
+
+
+def arrived(outcomes: Sequence[TrialResult]) -> Sequence[TrialResult]:
+    """Return the outcomes as they came, as long as `era` is the same."""
+    return outcomes.arrived() if isinstance(outcomes, Outcomes) else outcomes
+
+
 def version(outcomes: Sequence[TrialResult]) -> object:
     """Return what is equal as long as outcomes are only added at the end."""
     known = cast(object, outcomes)
     return (id(known), known.changes) if isinstance(known, Outcomes) else object()
+
+
+def era(outcomes: Sequence[TrialResult]) -> object:
+    """Return what is equal as long as outcomes are only added, in any order."""
+    known = cast(object, outcomes)
+    return (id(known), known.removed) if isinstance(known, Outcomes) else object()

@@ -15,7 +15,7 @@ from paretune.core.measurement import Measurement, MetricSpec
 from paretune.core.result import TrialResult
 from paretune.search.constraints import Objective
 from paretune.search.evidence import relied_on
-from paretune.search.outcomes import version
+from paretune.search.outcomes import arrived, era
 from paretune.search.pareto import pessimistic
 from paretune.search.summary import StudySummary
 
@@ -49,14 +49,15 @@ class PossibleDominators:
             summary: Derived from them.
             reference: The baseline's measurements, see `among`.
         """
-        mark = (version(outcomes), summary.limits, summary.unresolved)
-        if mark != self._mark or reference is not self._reference or len(outcomes) < self._count:
+        mark = (era(outcomes), summary.limits, summary.unresolved)
+        if mark != self._mark or reference is not self._reference:
             self._held, self._front, self._reference = {}, {}, reference
             self._mark, self._count = mark, 0
-        for outcome in outcomes[self._count :]:
-            if outcome.id in summary.feasible:
-                self._add(outcome.id, outcome)
-        self._count = len(outcomes)
+        came = arrived(outcomes)
+        for place in range(self._count, len(came)):
+            if came[place].id in summary.feasible:
+                self._add(came[place].id, came[place])
+        self._count = len(came)
         return {id: measured for id, (_, measured) in sorted(self._front.items())}
 
     def among(

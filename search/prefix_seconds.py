@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from paretune.core.candidate import Candidate, Step
 from paretune.core.result import TrialResult
 from paretune.search.forecast import built_seconds
-from paretune.search.outcomes import version
+from paretune.search.outcomes import arrived, era
 from paretune.search.trial_state import Trial
 
 _Key = tuple[str, tuple[Step, ...]]
@@ -31,11 +31,12 @@ class PrefixSeconds:
             outcomes: Of the study.
             trials: Those without an outcome, which count before the outcomes do.
         """
-        if version(outcomes) != self._mark or len(outcomes) < self._count:
-            self._mark, self._count, self._seconds = version(outcomes), 0, {}
-        for outcome in outcomes[self._count :]:
-            self._seconds |= _built(outcome)
-        self._count = len(outcomes)
+        if era(outcomes) != self._mark:
+            self._mark, self._count, self._seconds = era(outcomes), 0, {}
+        came = arrived(outcomes)
+        for place in range(self._count, len(came)):
+            self._seconds |= _built(came[place])
+        self._count = len(came)
         now: dict[_Key, float] = {}
         for trial in trials:
             now |= _built(trial)

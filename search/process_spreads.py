@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from paretune.core.measurement import Measurement
-from paretune.core.result import OutcomeKind, TrialResult
+from paretune.core.result import TrialResult
+from paretune.search.outcomes import finished
 from paretune.stats.pooling import pool, spreads_of
 from paretune.stats.process_spread import Spread
 
@@ -18,13 +19,8 @@ _FEW = 20
 
 def usual(outcomes: Sequence[TrialResult]) -> dict[str, Spread]:
     """Return what is usual among the latest candidates, by metric."""
-    found: list[Mapping[str, Measurement]] = []
-    for outcome in reversed(outcomes):
-        if outcome.kind is OutcomeKind.OK:
-            found.append(outcome.measurements or {})
-        if len(found) == MAX_RESULTS:
-            break
-    return spreads_of(found)
+    latest = finished(outcomes)[-MAX_RESULTS:]
+    return spreads_of([outcome.measurements or {} for outcome in reversed(latest)])
 
 
 def refreshed(outcomes: Sequence[TrialResult], floor: float | None) -> list[TrialResult]:
@@ -34,7 +30,7 @@ def refreshed(outcomes: Sequence[TrialResult], floor: float | None) -> list[Tria
         outcomes: Of the study, in order.
         floor: The device's noise floor, as a share.
     """
-    whole = [o for o in outcomes if o.kind is OutcomeKind.OK][:MAX_RESULTS]
+    whole = finished(outcomes)[:MAX_RESULTS]
     spreads = usual(whole)
     found = []
     for outcome in whole:

@@ -24,7 +24,7 @@ from paretune.search.constraints import Constraint, Objective
 from paretune.search.evidence import rough_slack
 from paretune.search.jobs import Aside, EvaluatorSlot, JobFactory
 from paretune.search.lost_targets import RETRY_WAITS_S, retried, submitted
-from paretune.search.outcomes import version
+from paretune.search.outcomes import of_candidate, version
 from paretune.search.possible_dominators import PossibleDominators
 from paretune.search.prechecks import Foresight
 from paretune.search.priors import Prior
@@ -253,9 +253,7 @@ class SearchRun:
 
     def baseline_outcome(self) -> TrialResult | None:
         """Return the baseline's outcome, once it is there."""
-        return next(
-            (o for o in self.recorder.outcomes if o.candidate.digest == self.baseline), None
-        )
+        return of_candidate(self.recorder.outcomes, self.baseline)
 
     def submit(self, job: Job) -> JobResult:
         """Run a job within the job's and the study's limits; again after a transient failure.

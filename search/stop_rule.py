@@ -17,6 +17,7 @@ and the number of outcomes are the same.
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
@@ -24,6 +25,7 @@ from typing import Literal, Protocol, runtime_checkable
 from paretune.core.jsontools import Json
 from paretune.core.result import TrialResult
 from paretune.search.constraints import Objective
+from paretune.search.outcomes import arrived, era
 from paretune.search.progress import Progress, ended, progress
 from paretune.search.strategies.base import View
 from paretune.search.summary import StudySummary
@@ -85,6 +87,10 @@ class Stopping:
         self._rule, self._objectives, self._baseline = rule, tuple(objectives), baseline
         self._stopped = stopped
         self._judged = -1
+        self._ends: list[float] = []
+        self._mark: object = None
+        self._count = self._untimed = 0
+        self._with_baseline = False
         self._curve: tuple[tuple[int, ...], Progress] = ((), Progress())
         self.reason: str | None = None
         """Why the search ended; None: it goes on."""
@@ -112,16 +118,16 @@ class Stopping:
             return True
         if self._judged == len(outcomes) or summary.best is None:
             return False
-        trials = [(at, o) for at, o in ended(outcomes) if o.ran_job and not o.not_promoted]
-        others = [at for at, o in trials if o.candidate.digest != self._baseline]
-        if len(others) < rule.after or len(others) == len(trials):
+        self._look_at(outcomes)
+        others = len(self._ends) - self._with_baseline
+        if others < rule.after or not self._with_baseline:
             return False
         self._judged = len(outcomes)
         expected = strategy.expected_gain(view) if isinstance(strategy, ExpectsGain) else None
         if expected is not None:
             gain, told = expected, "the strategy expects"
         else:
-            last, before = trials[-1][0], trials[-1 - rule.after][0]
+            last, before = self._ends[-1], self._ends[-1 - rule.after]
             if self._curve[0] != summary.front:
                 self._curve = summary.front, progress(outcomes, summary, self._objectives)
             gain = self._curve[1].gained_since(before) * 60 / max(last - before, 1e-9)
@@ -132,6 +138,30 @@ class Stopping:
                 f"{rule.gain_per_minute:.4g} of `search: {{stop: ...}}`"
             )
         return self.reason is not None
+
+    def _look_at(self, outcomes: Sequence[TrialResult]) -> None:
+        """Take what is new into the moments at which trials ended, in order."""
+        came = arrived(outcomes)
+        new = [came[place] for place in range(self._count, len(came))]
+        # Where an outcome does not say when it ended, those with lower numbers tell.
+        if era(outcomes) != self._mark or any(
+            o.ended_s is None or o.id < self._untimed for o in new
+        ):
+            self._untimed = max((o.id for o in outcomes if o.ended_s is None), default=0)
+            timed = [(at, o) for at, o in ended(outcomes) if _counts(o)]
+            self._with_baseline = False
+            self._ends = [at for at, _ in timed]
+            new = [o for _, o in timed]
+        else:
+            new = [o for o in new if _counts(o)]
+            for outcome in new:
+                bisect.insort(self._ends, outcome.ended_s or 0.0)
+        self._with_baseline |= any(o.candidate.digest == self._baseline for o in new)
+        self._mark, self._count = era(outcomes), len(came)
+
+
+def _counts(outcome: TrialResult) -> bool:
+    return outcome.ran_job and not outcome.not_promoted
 
 
 def stopped_at(found: Mapping[str, Json] | None, rule: StopRule | None) -> int | None:

@@ -6,7 +6,7 @@ another summary, which is what ``paretune pick`` does.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from paretune.core.jsontools import Json
@@ -33,7 +33,7 @@ class StudySummary:
 
     limits: tuple[Limit, ...]
     unresolved: tuple[Constraint, ...]
-    feasible: frozenset[int]
+    feasible: Set[int]
     front: tuple[int, ...]
     best: int | None
     nearest_miss: Mapping[str, Json] | None

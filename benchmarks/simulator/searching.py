@@ -81,14 +81,16 @@ class _Counted:
         self._most = most
         self.asks = 0
         self.seconds: list[float] = []
+        self.busy: list[float] = []
 
     def ask(self, view: View) -> Request | None:
         """Return the next request; None once there were too many."""
         if self.asks >= self._most:
             return None
-        start = time.perf_counter()
+        start, busy = time.perf_counter(), time.process_time()
         request = self._inner.ask(view)
         self.seconds.append(time.perf_counter() - start)
+        self.busy.append(time.process_time() - busy)
         self.asks += request is not None
         return request
 

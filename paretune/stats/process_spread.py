@@ -14,6 +14,7 @@ import math
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from paretune.stats.intervals import student_t
 
@@ -47,7 +48,7 @@ def learnt(groups: Iterable[Sequence[float]]) -> Spread | None:
         groups: The processes' values of each candidate.
     """
     known = [
-        (statistics.variance(list(map(math.log, values))), len(values) - 1)
+        (_variance(tuple(values)), len(values) - 1)
         for values in groups
         if len(values) > 1 and min(values) > 0
     ]
@@ -68,6 +69,12 @@ def learnt(groups: Iterable[Sequence[float]]) -> Spread | None:
     return Spread(variance, min(freedom, _MAX_FREEDOM), len(known))
 
 
+@lru_cache(maxsize=1024)
+def _variance(values: tuple[float, ...]) -> float:
+    """Return the variance of the logarithms; a candidate is among the latest for a while."""
+    return statistics.variance(list(map(math.log, values)))
+
+
 def half_width(numbers: Sequence[float], spread: Spread | None) -> float:
     """Return half of the 95 % interval of what numbers centre on.
 
@@ -83,6 +90,7 @@ def half_width(numbers: Sequence[float], spread: Spread | None) -> float:
     return student_t(freedom) * math.sqrt(own / len(numbers))
 
 
+@lru_cache(maxsize=256)
 def digamma(x: float) -> float:
     """Return the derivative of the logarithm of the gamma function; `x` is positive."""
     below = 0.0
@@ -93,6 +101,7 @@ def digamma(x: float) -> float:
     return below + math.log(x) - 1 / (2 * x) - series
 
 
+@lru_cache(maxsize=256)
 def trigamma(x: float) -> float:
     """Return the derivative of `digamma`."""
     below = 0.0

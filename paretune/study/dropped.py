@@ -27,6 +27,7 @@ class Dropped:
 
     Attributes:
         outcomes: What was dropped, oldest first for each candidate, without raw samples.
+        highest: The largest number of a candidate among them.
 
     Raises:
         StateError: A file of them cannot be read.
@@ -37,6 +38,9 @@ class Dropped:
         self.outcomes: list[TrialResult] = []
         for file in sorted(folder.glob("candidates/*/dropped-*.json")):
             self.outcomes.append(_read(file, lambda value: TrialResult.from_json(value)))
+        self._spent_s = sum(outcome.spent_s for outcome in self.outcomes)
+        self._ran_job = sum(outcome.ran_job for outcome in self.outcomes)
+        self.highest = max((outcome.id for outcome in self.outcomes), default=0)
         self._unrecorded = 0.0
         spent = folder / _SPENT
         if spent.is_file():
@@ -53,6 +57,9 @@ class Dropped:
             number = 1 + sum(known.id == outcome.id for known in self.outcomes)
             os.replace(file, folder / f"dropped-{number}.json")
             self.outcomes.append(outcome)
+            self._spent_s += outcome.spent_s
+            self._ran_job += outcome.ran_job
+            self.highest = max(self.highest, outcome.id)
         else:
             file.unlink()
         fsync_folder(folder)
@@ -65,11 +72,11 @@ class Dropped:
 
     def seconds(self) -> float:
         """Return the seconds of all of it."""
-        return self._unrecorded + sum(outcome.spent_s for outcome in self.outcomes)
+        return self._unrecorded + self._spent_s
 
     def trials(self) -> int:
         """Return how many of the dropped results came of a job."""
-        return sum(outcome.ran_job for outcome in self.outcomes)
+        return self._ran_job
 
 
 def _read(file: Path, make: Any) -> Any:

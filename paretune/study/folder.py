@@ -157,8 +157,8 @@ class Study:
         Args:
             taken: Further numbers that are in use: those of trials in flight.
         """
-        known = (*self.outcomes[-1:], *self._dropped.outcomes)  # by number: the last is the largest
-        return max((*(outcome.id for outcome in known), *self.paused, *taken), default=0) + 1
+        last = self.outcomes[-1].id if self.outcomes else 0  # by number: the last is the largest
+        return max(last, self._dropped.highest, *self.paused, *taken, 0) + 1
 
     def candidate_folder(self, id: int) -> Path:
         """Return a candidate's folder, made if absent."""

@@ -3,7 +3,18 @@ from hypothesis import strategies as st
 
 from paretune.core.candidate import Candidate
 from paretune.core.result import OutcomeKind, StepTime, TrialResult
-from paretune.search.outcomes import Outcomes, built_as, of_structure, skipped, version, with_id
+from paretune.search.outcomes import (
+    Outcomes,
+    arrived,
+    built_as,
+    era,
+    finished,
+    of_candidate,
+    of_structure,
+    skipped,
+    version,
+    with_id,
+)
 
 
 def outcome(id: int, artifact: int = 0, kind: OutcomeKind = OutcomeKind.OK) -> TrialResult:
@@ -32,6 +43,7 @@ def test_what_is_at_hand_is_what_a_plain_list_has(
     some, plain = Outcomes(), list[TrialResult]()
     for what, id, artifact, kind in steps:
         before, held = version(some), list(some)
+        same_era, came = era(some), list(arrived(some))
         plain = [o for o in plain if o.id != id]
         if what == "put":
             plain = sorted([*plain, outcome(id, artifact, kind)], key=lambda o: o.id)
@@ -41,6 +53,9 @@ def test_what_is_at_hand_is_what_a_plain_list_has(
         assert list(some) == plain
         if version(some) == before:
             assert list(some)[: len(held)] == held
+        if era(some) == same_era:
+            assert list(arrived(some))[: len(came)] == came
+        assert sorted(arrived(some), key=lambda o: o.id) == plain
     for id in range(9):
         assert with_id(some, id) == with_id(plain, id)
     for artifact in range(3):
@@ -48,6 +63,10 @@ def test_what_is_at_hand_is_what_a_plain_list_has(
         assert list(built_as(some, name)) == list(built_as(plain, name))
         assert list(of_structure(some, name)) == list(of_structure(plain, name))
     assert skipped(some) == skipped(plain)
+    assert list(finished(some)) == list(finished(plain))
+    digest = Candidate(()).digest
+    assert of_candidate(some, digest) == of_candidate(plain, digest)
+    assert of_candidate(some, "sha256:none") is None
     assert some.ran_job == sum(o.ran_job for o in plain)
     assert abs(some.spent_s - sum(o.spent_s for o in plain)) < 1e-6
 
