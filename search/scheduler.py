@@ -303,6 +303,8 @@ class Scheduler:
         result = replace(result, ended_s=self.budget.spent())
         known = with_id(search.recorder.outcomes, result.id) is not None
         search.recorder.record(result)
+        # As it is kept from now on: a study leaves its raw samples on disk.
+        result = with_id(search.recorder.outcomes, result.id) or result
         self.budget.learn(result)
         summary = search.summary()
         if not result.not_promoted:

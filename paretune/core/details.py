@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self, TypeVar
 
 from paretune.core.jsontools import Json, canonical
+from paretune.core.on_disk import MayBeOnDisk
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,10 @@ class SpreadUsed(Part):
         return cls(value["from"])
 
 
+BY_EXAMPLE = ("rows", "windows_seen", "tokens_scored", "order", "of_rows")
+"""Fields of `Details` that are as long as there are samples: they may be on disk."""
+
+
 @dataclass(frozen=True, eq=False)
 class Details(Mapping[str, Json]):
     """What a measurement holds beside its value and samples.
@@ -181,11 +186,11 @@ class Details(Mapping[str, Json]):
 
     early: bool = False
     final: tuple[float, float] | None = None
-    rows: tuple[Any, ...] | None = None
-    windows_seen: tuple[int, ...] | None = None
-    tokens_scored: tuple[int, ...] | None = None
-    order: tuple[int, ...] | None = None
-    of_rows: tuple[tuple[int, int, int], ...] | None = None
+    rows: MayBeOnDisk[tuple[Any, ...] | None] = MayBeOnDisk(None)
+    windows_seen: MayBeOnDisk[tuple[int, ...] | None] = MayBeOnDisk(None)
+    tokens_scored: MayBeOnDisk[tuple[int, ...] | None] = MayBeOnDisk(None)
+    order: MayBeOnDisk[tuple[int, ...] | None] = MayBeOnDisk(None)
+    of_rows: MayBeOnDisk[tuple[tuple[int, int, int], ...] | None] = MayBeOnDisk(None)
     processes: tuple[ProcessValue, ...] | None = None
     spread: SpreadUsed | None = None
     turns: tuple[float, ...] = ()

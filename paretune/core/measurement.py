@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from copy import copy
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
 from typing import Any, Literal
 
-from paretune.core.details import Details
+from paretune.core.details import BY_EXAMPLE, Details
 from paretune.core.jsontools import Json
+from paretune.core.on_disk import MayBeOnDisk, OnDisk, length
 
 Direction = Literal["minimize", "maximize"]
 
@@ -79,7 +82,7 @@ class Measurement:
     high: float | None = None
     n: int = 0
     protocol: str = ""
-    samples: tuple[float, ...] = ()
+    samples: MayBeOnDisk[tuple[float, ...]] = MayBeOnDisk(())
     reason: str | None = None
     details: _DetailsField = _DetailsField()
 
@@ -95,6 +98,31 @@ class Measurement:
             "reason": self.reason,
             **({} if source is None else {"taken_from": source}),
         }
+
+    @property
+    def sample_count(self) -> int:
+        """How many raw samples there are, wherever they lie."""
+        return length(self, "samples")
+
+    def long_fields(self) -> dict[str, int]:
+        """Return the fields that hold something for each sample, by name, and how long each is."""
+        found = {"samples": self.sample_count}
+        return found | {name: length(self.details, name) for name in BY_EXAMPLE}
+
+    def leaving(self, load: Callable[[], Measurement], counts: Mapping[str, int]) -> Measurement:
+        """Return the same measurement with some of its long fields on disk.
+
+        Args:
+            load: Returns it whole.
+            counts: Which fields, and how long each is.
+        """
+        made, details = copy(self), copy(self.details)
+        made.__dict__["details"] = details
+        for name, count in counts.items():
+            of_details = name in BY_EXAMPLE
+            holder = details if of_details else made
+            holder.__dict__[name] = OnDisk(partial(_field, load, name, of_details), count)
+        return made
 
     def noting(self, **changes: Any) -> Measurement:
         """Return the same measurement with other values in fields of its details."""
@@ -131,6 +159,11 @@ class Measurement:
             reason=value["reason"],
             details=value.get("details", source),
         )
+
+
+def _field(load: Callable[[], Measurement], name: str, of_details: bool) -> Any:
+    whole = load()
+    return getattr(whole.details if of_details else whole, name)
 
 
 def by_metric(values: Iterable[Measurement]) -> dict[str, Measurement]:

@@ -80,7 +80,7 @@ def processes_of(measurement: Measurement) -> list[ProcessValue]:
     if measurement.value is None:
         return []
     own = {name: getattr(details, name) for name in OF_ONE_PROCESS}
-    return [ProcessValue(len(measurement.samples), measurement.value, None, **own)]
+    return [ProcessValue(measurement.sample_count, measurement.value, None, **own)]
 
 
 def spreads_of(measured: Sequence[Mapping[str, Measurement]]) -> dict[str, Spread]:

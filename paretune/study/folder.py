@@ -26,8 +26,10 @@ from paretune.search.outcomes import Outcomes
 from paretune.search.trial_state import Trial
 from paretune.study.changes import Changes, compare, joined, told
 from paretune.study.dropped import Dropped
+from paretune.study.outcome_log import OutcomeLog, read_outcome
 from paretune.study.parents import Parents
 from paretune.study.paused import Paused
+from paretune.study.samples import MEASURED, SamplesOnDisk
 
 CONFIRM = "confirm.json"
 """Beside a candidate's outcome: what it yields on the held-out data."""
@@ -66,7 +68,9 @@ class Study:
             f"process {os.getpid()} on {platform.node()} since {started}\n", encoding="utf-8"
         )
         self._sweep()
-        self.outcomes = Outcomes(read_outcomes(folder))
+        self._samples = SamplesOnDisk()
+        self._log = OutcomeLog(folder, self._samples)
+        self.outcomes = Outcomes(self._log.read())
         self._dropped = Dropped(folder)
         self._paused = Paused(folder, self.outcomes)
         self.parents: Parents | None = None  # once it is known what they are valid for
@@ -180,10 +184,10 @@ class Study:
         earlier = self.outcomes.get(outcome.id)
         if earlier is not None and earlier.id not in self.paused:  # else the same trial went on
             self.forget(earlier)
-        self._write(outcome)
+        kept = self._write(outcome)
         if not outcome.not_promoted:
             self._paused.remove(outcome.id)
-        self.outcomes.put(outcome)
+        self.outcomes.put(kept)
 
     def pause(self, trial: Trial) -> None:
         """Make a trial durable that was paused after a rung."""
@@ -191,8 +195,7 @@ class Study:
 
     def update(self, outcome: TrialResult) -> None:
         """Put an outcome in the place of the one with its id, as durably: more was measured."""
-        self._write(outcome)
-        self.outcomes.put(outcome)
+        self.outcomes.put(self._write(outcome))
 
     def confirm(self, outcome: TrialResult, key: Json, measured: Mapping[str, Measurement]) -> None:
         """Make durable what a candidate yields on the held-out data.
@@ -214,15 +217,20 @@ class Study:
         """Return what `confirm` made durable; None where it was not, or is of something else."""
         return read_confirmed(self.folder, outcome, key)
 
-    def _write(self, outcome: TrialResult) -> None:
+    def _write(self, outcome: TrialResult) -> TrialResult:
+        """Make an outcome durable; returns it with its raw samples left on disk."""
         folder = self.candidate_folder(outcome.id)
         measured = outcome.measurements or {}
+        raw = {name: m.to_json() for name, m in measured.items()}
+        self._samples.hold(outcome.id)
         if measured:
-            raw = {name: m.to_json() for name, m in measured.items()}
-            write_atomic(folder / "measurements.json", canonical(raw) + "\n")
+            write_atomic(folder / MEASURED, canonical(raw) + "\n")
         else:  # those of a candidate that was killed between its two files
-            (folder / "measurements.json").unlink(missing_ok=True)
+            (folder / MEASURED).unlink(missing_ok=True)
         write_json(folder / "outcome.json", outcome.to_json())
+        kept = self._samples.leave(outcome, folder / MEASURED)
+        self._log.append(kept)
+        return kept
 
     def forget(self, outcome: TrialResult) -> None:
         """Drop an outcome, so that its candidate is tried again under its number.
@@ -230,6 +238,7 @@ class Study:
         What it has used stays used (`spent`, `trials`).
         """
         self._paused.remove(outcome.id)
+        self._samples.hold(outcome.id)
         self._dropped.drop(outcome)
         self.outcomes.remove(outcome)
 
@@ -376,20 +385,6 @@ def read_outcomes(folder: Path, *, samples: bool = True) -> list[TrialResult]:
     Raises:
         StateError: One of them cannot be read.
     """
-    found = []
-    for file in sorted(folder.glob("candidates/*/outcome.json")):
-        try:
-            measured = None
-            raw = file.with_name("measurements.json")
-            if samples and raw.is_file():
-                measured = {k: Measurement.from_json(v) for k, v in read_json(raw).items()}
-            outcome = TrialResult.from_json(read_json(file), measured)
-            if file.parent.name != f"{outcome.id:04d}":
-                raise ValueError(f"it is the outcome of candidate {outcome.id}, of another folder")
-            found.append(outcome)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise StateError(
-                f"{file} cannot be read: {type(error).__name__}: {error}",
-                hint=f"Remove the folder {file.parent} to have that candidate measured again.",
-            ) from error
+    files = folder.glob("candidates/*/outcome.json")
+    found = [read_outcome(file, samples=samples) for file in files]
     return sorted(found, key=lambda outcome: outcome.id)

@@ -65,7 +65,7 @@ def _counted(m: Measurement) -> list[str]:
     rounds = sum(process.round is not None for process in processes)
     interleave = f", {rounds} of them as a finalist" if rounds else ""
     count = "1 process" if len(processes) == 1 else f"{len(processes)} processes"
-    return [f"{m.n:,} samples of {count}{interleave}" if m.samples else f"{count}{interleave}"]
+    return [f"{m.n:,} samples of {count}{interleave}" if m.sample_count else f"{count}{interleave}"]
 
 
 def _outliers(m: Measurement) -> list[str]:

@@ -22,11 +22,13 @@ import psutil
 from paretune.core.jsontools import Json, read_json
 from paretune.store.artifacts import Store
 from paretune.study.folder import read_outcomes
+from paretune.study.outcome_log import LOG, OutcomeLog
+from paretune.study.samples import SamplesOnDisk
 
 HERE = Path(__file__).resolve().parent
-POINTS = ("write", "object", "action", "outcome", "mirror", "results")
-"""The durable steps: an artifact's files, its rename, the action that names it, the outcome, the
-trial in study.db, results.json."""
+POINTS = ("write", "object", "action", "outcome", "log", "mirror", "results")
+"""The durable steps: an artifact's files, its rename, the action that names it, the outcome, its
+line in outcomes.jsonl, the trial in study.db, results.json."""
 AT_EACH = tuple(f"{point}:{side}" for point in POINTS for side in ("before", "after"))
 _WITHIN_S = 300.0
 
@@ -126,6 +128,10 @@ class Chaos:
             assert found.get(str(name)) == outcome, f"candidate {name} was lost or changed"
         self.tally.kept += len(self._known)
         self._known = found  # type: ignore[assignment]
+        log = study / LOG
+        if log.is_file():  # a kill while a line is written leaves a part of it
+            content = log.read_bytes()
+            log.write_bytes(content[: max(0, len(content) - 37 * self.tally.kills.total())])
         begun = {path.parent.name for path in study.glob("candidates/*/recipe.json")}
         cut = begun - set(found)
         assert len(cut) <= 1, f"more than one candidate was in flight: {cut}"
@@ -138,6 +144,7 @@ class Chaos:
         outcomes = read_outcomes(study)
         digests = [outcome.candidate.digest for outcome in outcomes]
         assert len(set(digests)) == len(digests), "a candidate is there twice"
+        assert OutcomeLog(study, SamplesOnDisk()).read() == outcomes
         assert [outcome.id for outcome in outcomes] == list(range(1, len(outcomes) + 1))
         assert self._result_of(self._folder) == self._expected
         assert store.verify() == [], "an artifact was damaged"

@@ -1,7 +1,7 @@
 """The search that is killed: python victim.py (fakes|real) CONFIG.
 
-Study and store lie beside the configuration. The step of the mirror is named here, because SQLite
-renames nothing.
+Study and store lie beside the configuration. The steps of the mirror and of the log are named here,
+because neither SQLite nor an append renames anything.
 """
 
 from __future__ import annotations
@@ -12,26 +12,29 @@ from pathlib import Path
 from typing import Any
 
 from paretune.search.mirror import Mirror
+from paretune.study.outcome_log import OutcomeLog
 
 
-def name_the_mirrors_step() -> None:
-    """Tell the journal before and after each trial that goes into ``study.db``."""
+def name_steps() -> None:
+    """Tell the journal before and after each trial in ``study.db`` and ``outcomes.jsonl``."""
     from sitecustomize import reached
 
-    add = Mirror.add
+    def named(point: str, method: Any) -> Any:
+        def wrapped(self: Any, *arguments: Any) -> None:
+            reached(point, "before")
+            method(self, *arguments)
+            reached(point, "after")
 
-    def wrapped(self: Mirror, *arguments: Any) -> None:
-        reached("mirror", "before")
-        add(self, *arguments)
-        reached("mirror", "after")
+        return wrapped
 
-    Mirror.add = wrapped  # type: ignore[method-assign]
+    Mirror.add = named("mirror", Mirror.add)  # type: ignore[method-assign]
+    OutcomeLog.append = named("log", OutcomeLog.append)  # type: ignore[method-assign]
 
 
 def main(kind: str, config: Path) -> None:
     """Search to the end, if nothing comes in between."""
     os.environ["CHAOS_ROOT"] = str(os.getpid())
-    name_the_mirrors_step()
+    name_steps()
     if kind == "fakes":
         from fake_study import search
 
