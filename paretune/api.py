@@ -307,7 +307,7 @@ class Search:
         }
 
     def write_results(self, summary: StudySummary, status: str) -> Results | None:
-        """Rewrite ``results.json``; returns its content unless it was written a moment ago.
+        """Rewrite ``results.json``; returns its content where the search has ended.
 
         While it is, the file may be some seconds old: written after each of ten thousand
         candidates, it would be most of what the search does. At the end it is whole and durable.
@@ -322,8 +322,9 @@ class Search:
                 self._confirmed(summary),
                 self._study.spent(),
                 self._ended(status),
+                whole=status != "running",
             )
-            text = self._document.text(results)
+            text = self._document.text(results, self._study.outcomes, summary)
             write_atomic(self._study.folder / "results.json", text, durable=status != "running")
         return results
 

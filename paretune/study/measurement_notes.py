@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from paretune.core.jsontools import Json
 from paretune.core.measurement import Measurement
@@ -17,10 +16,11 @@ def measurement_entry(m: Measurement) -> dict[str, Json]:
 
     An interval with one end only, which a plug-in may give, is none.
     """
+    found = m.summary()
     if m.low is None or m.high is None:
-        m = replace(m, low=None, high=None)
+        found |= {"low": None, "high": None}
     told = remarks(m)
-    return {**m.summary(), "remarks": told} if told else m.summary()
+    return {**found, "remarks": told} if told else found
 
 
 def remarks(m: Measurement) -> list[str]:

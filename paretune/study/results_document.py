@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 
 from paretune.core.candidate import Candidate, recipe_to_json
@@ -16,6 +17,7 @@ from paretune.search.constraints import Constraint, Objective
 from paretune.search.forecast_quality import forecast_quality
 from paretune.search.front_uncertainty import front_uncertainty
 from paretune.search.ineffective_parameters import parameters_without_effect
+from paretune.search.outcomes import of_candidate
 from paretune.search.progress import progress
 from paretune.search.summary import StudySummary
 from paretune.study.measurement_notes import measurement_entry, unsettled_notes
@@ -35,7 +37,7 @@ PACKAGES = (
 
 
 class ResultsDocument:
-    """The parts of ``results.json`` that stay, and a cache of its candidates.
+    """The parts of ``results.json`` that stay, and the lines of its candidates.
 
     Args:
         study: The study's name.
@@ -86,7 +88,7 @@ class ResultsDocument:
         self._roofline = roofline
         self._runtime = runtime
         self._baseline = baseline
-        self._rows: dict[tuple[int, bool, bool], tuple[TrialResult, CandidateEntry, str]] = {}
+        self._lines: dict[int, tuple[TrialResult, bool, bool, bytes]] = {}
 
     def results(
         self,
@@ -96,6 +98,8 @@ class ResultsDocument:
         confirmed: Mapping[str, Measurement] | None = None,
         spent_s: float = 0.0,
         ended: Mapping[str, Json] | None = None,
+        *,
+        whole: bool = True,
     ) -> Results:
         """Return the document.
 
@@ -106,14 +110,18 @@ class ResultsDocument:
             confirmed: What the pick yields on the held-out data, if it was measured.
             spent_s: Seconds that the study has spent, where that is known.
             ended: Why the search ended, if it did.
+            whole: Whether its candidates are in it: `text` does without them.
         """
-        base = next((o for o in outcomes if o.candidate.digest == self._baseline), None)
+        base, places = of_candidate(outcomes, self._baseline), _places(summary)
+        shown = outcomes if whole else ()
         found: dict[str, Json] = {
             **self._head,
             "status": status,
             "constraints": self._limits(summary),
             "baseline": None if base is None else self._baseline_entry(base),
-            "candidates": [self._row(outcome, summary)[1] for outcome in outcomes],
+            "candidates": [self._entry(outcome, *places(outcome)) for outcome in outcomes]
+            if whole
+            else [],
             "pareto": list(summary.front),
             "best": summary.best,
             "nearest_miss": None if summary.nearest_miss is None else dict(summary.nearest_miss),
@@ -147,36 +155,47 @@ class ResultsDocument:
             **{key: found[key] for key in ("pareto", "best", "nearest_miss")},
         }
 
-    def text(self, results: Results) -> str:
-        """Return the text of a document that `results` made, one candidate per line."""
-        known = {id(entry): text for _, entry, text in self._rows.values()}
-        rows = ",\n  ".join(known[id(entry)] for entry in results.candidates)
+    def text(self, results: Results, outcomes: Sequence[TrialResult], summary: StudySummary) -> str:
+        """Return the text of a document that `results` made, one candidate per line.
+
+        Args:
+            results: With its candidates or without.
+            outcomes: Those that it was made of.
+            summary: Derived from them.
+        """
+        places = _places(summary)
+        rows = ",\n  ".join(self._line(outcome, *places(outcome)) for outcome in outcomes)
         others = results.model_copy(update={"candidates": []})
         parts = {key: _text(value) for key, value in others.to_json().items()}
         parts["candidates"] = f"[\n  {rows}\n ]" if rows else "[]"
         lines = [f" {json.dumps(key)}: {value}" for key, value in parts.items()]
         return "{\n" + ",\n".join(lines) + "\n}\n"
 
-    def _row(
-        self, outcome: TrialResult, summary: StudySummary
-    ) -> tuple[TrialResult, CandidateEntry, str]:
-        key = (outcome.id, outcome.id in summary.feasible, outcome.id in summary.front)
-        known = self._rows.get(key)
-        if known is None or known[0] is not outcome:  # finals measure on
-            row = outcome.to_json()
-            del row["schema"], row["ran_job"]
-            row |= {
-                "runtime": self._runtime_entry(outcome),
-                "metrics": _metrics(outcome),
-                "feasible": key[1],
-                "pareto": key[2],
-                "roofline": self._roofline(outcome),
-            }
-            if outcome.parent is not None:
-                row["parent"]["metrics"] = _entries(outcome.parent.metrics)
-            entry = CandidateEntry.from_json(row)
-            known = self._rows[key] = (outcome, entry, _text(entry.to_json()))
-        return known
+    def _line(self, outcome: TrialResult, feasible: bool, pareto: bool) -> str:
+        """Return a candidate's line; what was made before is kept compressed, as it is most of it.
+
+        A finalist's outcome is replaced, as more of it is measured.
+        """
+        known = self._lines.get(outcome.id)
+        if known is not None and known[0] is outcome and known[1:3] == (feasible, pareto):
+            return zlib.decompress(known[3]).decode()
+        text = _text(self._entry(outcome, feasible, pareto).to_json())
+        self._lines[outcome.id] = (outcome, feasible, pareto, zlib.compress(text.encode(), 1))
+        return text
+
+    def _entry(self, outcome: TrialResult, feasible: bool, pareto: bool) -> CandidateEntry:
+        row = outcome.to_json()
+        del row["schema"], row["ran_job"]
+        row |= {
+            "runtime": self._runtime_entry(outcome),
+            "metrics": _metrics(outcome),
+            "feasible": feasible,
+            "pareto": pareto,
+            "roofline": self._roofline(outcome),
+        }
+        if outcome.parent is not None:
+            row["parent"]["metrics"] = _entries(outcome.parent.metrics)
+        return CandidateEntry.from_json(row)
 
     def _runtime_entry(self, outcome: TrialResult) -> dict[str, Json]:
         candidate = outcome.candidate
@@ -200,6 +219,12 @@ class ResultsDocument:
             {"metric": c.metric, "op": c.op, "value": None, "text": c.text}
             for c in summary.unresolved
         ]
+
+
+def _places(summary: StudySummary) -> Callable[[TrialResult], tuple[bool, bool]]:
+    """Return what tells whether a candidate is feasible, and whether it is on the front."""
+    front = frozenset(summary.front)
+    return lambda outcome: (outcome.id in summary.feasible, outcome.id in front)
 
 
 def _metrics(outcome: TrialResult) -> dict[str, Json]:
