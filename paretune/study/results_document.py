@@ -119,9 +119,7 @@ class ResultsDocument:
             "status": status,
             "constraints": self._limits(summary),
             "baseline": None if base is None else self._baseline_entry(base),
-            "candidates": [self._entry(outcome, *places(outcome)) for outcome in outcomes]
-            if whole
-            else [],
+            "candidates": [self._entry(outcome, *places(outcome)) for outcome in shown],
             "pareto": list(summary.front),
             "best": summary.best,
             "nearest_miss": None if summary.nearest_miss is None else dict(summary.nearest_miss),
