@@ -153,16 +153,25 @@ class ResultsDocument:
             **{key: found[key] for key in ("pareto", "best", "nearest_miss")},
         }
 
-    def text(self, results: Results, outcomes: Sequence[TrialResult], summary: StudySummary) -> str:
+    def text(
+        self,
+        results: Results,
+        outcomes: Sequence[TrialResult] = (),
+        summary: StudySummary | None = None,
+    ) -> str:
         """Return the text of a document that `results` made, one candidate per line.
 
         Args:
-            results: With its candidates or without.
-            outcomes: Those that it was made of.
-            summary: Derived from them.
+            results: The document.
+            outcomes: Those that it was made of: the lines that were made before are used again.
+            summary: Derived from them; None: the lines are those of the document.
         """
-        places = _places(summary)
-        rows = ",\n  ".join(self._line(outcome, *places(outcome)) for outcome in outcomes)
+        if summary is None:
+            lines = [_text(entry.to_json()) for entry in results.candidates]
+        else:
+            places = _places(summary)
+            lines = [self._line(outcome, *places(outcome)) for outcome in outcomes]
+        rows = ",\n  ".join(lines)
         others = results.model_copy(update={"candidates": []})
         parts = {key: _text(value) for key, value in others.to_json().items()}
         parts["candidates"] = f"[\n  {rows}\n ]" if rows else "[]"
