@@ -28,10 +28,12 @@ def pareto_front(
         if point is not None:
             points[id] = point
     # In lexicographic order nothing later can beat what came before, so that one pass against the
-    # front so far is enough; equal points are looked at once.
+    # front so far is enough; equal points are looked at once. Of two objectives the last member of
+    # the front has the best second value, and so beats what any of them beats.
     front: list[tuple[float, ...]] = []
     for point in sorted(set(points.values())):
-        if not any(_beats(other, point) for other in front):
+        against = front if len(objectives) > 2 else front[-1:]
+        if not any(_beats(other, point) for other in against):
             front.append(point)
     on_front = frozenset(front)
     return sorted(id for id, point in points.items() if point in on_front)
