@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +25,7 @@ from paretune.core.plugins import find
 from paretune.core.result import TrialResult
 from paretune.search.engine import Engine
 from paretune.search.prechecks import Foresight
+from paretune.search.priors import Prior
 from paretune.search.run import Shortcuts
 from paretune.search.strategies.base import Event, Request, Strategy, View
 from paretune.search.strategies.full_trials import as_strategy
@@ -115,6 +116,7 @@ class Simulation:
         stop_at: Share of the hypervolume at which the search ends; None: it goes on.
         scored: Whether the hypervolume is computed at all.
         seen: Called after each outcome; it may end the search by `EndedError`.
+        priors: Earlier studies.
     """
 
     problem: Problem
@@ -127,6 +129,7 @@ class Simulation:
     stop_at: float | None = SHARE
     scored: bool = True
     seen: Callable[[TrialResult], None] = lambda outcome: None
+    priors: Sequence[Prior] = ()
     curve: Curve = field(default_factory=Curve, init=False)
     recorder: InMemory = field(default_factory=InMemory, init=False)
     clock: Clock = field(default_factory=Clock, init=False)
@@ -161,6 +164,7 @@ class Simulation:
             finals_s=self.finals_s,
             space=problem.space,
             clock=self.clock,
+            priors=self.priors,
         )
         self.target.left = self.engine.left
 

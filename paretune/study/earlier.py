@@ -134,8 +134,9 @@ def sentence(prior: Prior) -> str:
     if near:
         told += f"; {near} of them for the nearest candidate of this space"
     if prior.ignored:
-        told += f"; {prior.ignored} are ignored, because this space has nothing like them or they "
-        told += "measured nothing"
+        told += (
+            f"; ignored: {prior.ignored}, which stand for nothing in this space or have no value"
+        )
     return told
 
 

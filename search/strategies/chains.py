@@ -11,7 +11,8 @@ by the root of the cost, because the cost itself keeps a search at cheap candida
 
 Limits enter by the share of draws that meet them. Candidates that fail teach how likely success is;
 early stops teach by what was measured of them. Before there are four results, and a value of each
-objective, the cheapest candidate is taken that is unlike those that were tried.
+objective, the cheapest candidate is taken that is unlike those that were tried. With priors the
+models decide from the first candidate on (`paretune.search.surrogate.transfer`).
 """
 
 from __future__ import annotations
@@ -75,12 +76,17 @@ class _Choice:
 class ChainSearch:
     """The strategy ``chains``.
 
+    Attributes:
+        takes_priors: It forecasts from earlier studies, too (`paretune.search.surrogate.earlier`).
+
     Args:
         space: What may be proposed.
         objectives: What is better.
         seed: Makes the proposals repeatable.
         first: Candidates to propose before all others, inside the space or not.
     """
+
+    takes_priors = True
 
     def __init__(
         self,
@@ -155,9 +161,11 @@ class ChainSearch:
     def _choose(self, view: View) -> _Choice | None:
         ask = len(self._results)
         pool = self._pool.candidates(ask, self._good(view), self._seen)
+        self._learner.learn(self._results, view)
+        if self._learner.earlier is not None and not self._pool.whole:
+            pool += self._learner.earlier.promising(view.limits, self._seen)
         if not pool:
             return None
-        self._learner.learn(self._results, view)
         acquisition = self._acquisition(view)
         if acquisition is None:
             return _Choice(self._cheapest(pool, view))
@@ -200,19 +208,23 @@ class ChainSearch:
     def _acquisition(self, view: View) -> Acquisition | None:
         """Return what gains are measured against; None: too little was seen."""
         tried = self._tried()
+        known = [r.candidate for r in tried]
         if len(tried) < _LEARNED:
-            return None
-        asked = [r.candidate for r in tried] + self._pool.sample
+            if self._learner.earlier is None:
+                return None
+            known += self._learner.earlier.typical()
+        asked = known + self._pool.sample
         found = self._learner.forecast(asked)
         if any(objective.metric not in found for objective in self._objectives):
             return None
         of_tried = {
-            name: (mean[: len(tried)], sd[: len(tried)]) for name, (mean, sd) in found.items()
+            name: (mean[: len(known)], sd[: len(known)]) for name, (mean, sd) in found.items()
         }
         of_sample = {
-            name: (mean[len(tried) :], sd[len(tried) :]) for name, (mean, sd) in found.items()
+            name: (mean[len(known) :], sd[len(known) :]) for name, (mean, sd) in found.items()
         }
         feasible = [r.kind is OutcomeKind.OK and self._feasible(r, view) for r in tried]
+        feasible += [False] * (len(known) - len(tried))
         return Acquisition(
             self._objectives,
             view.limits,

@@ -65,6 +65,11 @@ class Costs:
             self._seen.setdefault(name, []).append(math.log(ratio))
         return [(name, math.log(ratio), _VARIANCE) for name, ratio in found]
 
+    def expect(self, observations: Sequence[Observation]) -> None:
+        """Note what an earlier study took: it is forecast here, too."""
+        for name, value, _ in observations:
+            self._seen.setdefault(name, []).append(value)
+
     def seconds(
         self,
         pool: Sequence[Candidate],

@@ -13,6 +13,8 @@ import numpy as np
 
 from paretune.search.surrogate.gaussian import Gaussian
 from paretune.search.surrogate.layout import Layout, Matrix, Subject
+from paretune.search.surrogate.observed import Observed
+from paretune.search.surrogate.transfer import MOST_OWN, Transferred
 
 
 @dataclass
@@ -21,6 +23,9 @@ class _Seen:
     values: list[float] = field(default_factory=list)
     variances: list[float] = field(default_factory=list)
     stale: bool = True
+
+    def arrays(self) -> tuple[Matrix, Matrix, Matrix]:
+        return np.array(self.codes), np.array(self.values), np.array(self.variances)
 
 
 class Forecaster:
@@ -36,6 +41,12 @@ class Forecaster:
         self._subjects = subjects
         self._models: dict[str, Gaussian] = {}
         self._seen: dict[str, _Seen] = {}
+        self._earlier: dict[str, dict[str, Observed]] = {}
+        self._transferred: dict[str, Transferred] = {}
+
+    def observe_earlier(self, name: str, study: str, observed: Observed) -> None:
+        """Add what an earlier study observed, before the first forecast."""
+        self._earlier.setdefault(name, {})[study] = observed
 
     def observe(self, name: str, codes: Sequence[float], value: float, variance: float) -> None:
         """Add an observation.
@@ -54,16 +65,32 @@ class Forecaster:
 
     def forecast(self, codes: Matrix) -> dict[str, tuple[Matrix, Matrix]]:
         """Return mean and standard deviation by name, per row of codes."""
-        return {name: self._fitted(name).forecast(codes) for name in self._seen}
+        names = (*self._seen, *(name for name in self._earlier if name not in self._seen))
+        return {name: self._forecast(name, codes) for name in names}
 
-    def _fitted(self, name: str) -> Gaussian:
-        seen, subject = self._seen[name], self._subjects.get(name, Subject())
+    def _forecast(self, name: str, codes: Matrix) -> tuple[Matrix, Matrix]:
+        seen = self._seen.get(name)
+        fresh = seen is not None and seen.stale
+        own = None if seen is None else self._fitted(name, seen)
+        if name not in self._earlier or (seen is not None and len(seen.values) >= MOST_OWN):
+            assert own is not None
+            return own.forecast(codes)
+        if name not in self._transferred:
+            earlier = self._earlier[name]
+            self._transferred[name] = Transferred(self._layout, *self._subject(name), earlier)
+        if seen is not None and fresh:
+            self._transferred[name].fit(*seen.arrays())
+        return self._transferred[name].forecast(codes, own)
+
+    def _subject(self, name: str) -> tuple[Sequence[int], Subject]:
+        subject = self._subjects.get(name, Subject())
+        every = range(len(self._layout.ordered))
+        return every if subject.columns is None else subject.columns, subject
+
+    def _fitted(self, name: str, seen: _Seen) -> Gaussian:
         if name not in self._models:
-            every = range(len(self._layout.ordered))
-            columns = every if subject.columns is None else subject.columns
-            self._models[name] = Gaussian(self._layout, columns, subject)
+            self._models[name] = Gaussian(self._layout, *self._subject(name))
         if seen.stale:
-            codes, values, variances = map(np.array, (seen.codes, seen.values, seen.variances))
-            self._models[name].fit(codes, values, variances)
+            self._models[name].fit(*seen.arrays())
             seen.stale = False
         return self._models[name]

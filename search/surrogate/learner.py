@@ -12,6 +12,7 @@ from paretune.core.result import OutcomeKind, TrialResult
 from paretune.search.constraints import Objective
 from paretune.search.strategies.base import View
 from paretune.search.surrogate.costs import Costs
+from paretune.search.surrogate.earlier import EarlierStudies
 from paretune.search.surrogate.encoding import Encoding
 from paretune.search.surrogate.layout import Subject
 from paretune.search.surrogate.process import ForecasterProcess
@@ -40,6 +41,7 @@ class Learner:
         scales: Of each metric that is forecast.
         costs: What trials took, and what candidates will take.
         told: Turns forecasts into what is reported of a trial.
+        earlier: What earlier studies have seen; None: there are none.
 
     Args:
         encoding: Of the space.
@@ -52,6 +54,7 @@ class Learner:
         self.scales: dict[str, Scale] = {}
         self.costs = Costs()
         self.told = Told(SUCCESS)
+        self.earlier: EarlierStudies | None = None
         self._models: ForecasterProcess | None = None
         self._device: dict[str, bool] = {}
         self._waiting: dict[str, list[tuple[Matrix, float, float]]] = {}
@@ -103,7 +106,35 @@ class Learner:
             for name, sign in better.items()
         }
         self._models = ForecasterProcess(self._encoding.layout, subjects)
+        if view.priors:
+            self._learn_earlier(self._models, view)
         return self._models
+
+    def _learn_earlier(self, models: ForecasterProcess, view: View) -> None:
+        """Take earlier studies into account; their metrics are forecast from the beginning.
+
+        Times and sizes are pure logarithms then, so that another device differs by a shift.
+        """
+        self.earlier = EarlierStudies(view.priors, self._objectives)
+        for name in self._device:
+            units = self.earlier.units(name)
+            if units:
+                self.scales[name] = Scale(None if "fraction" in units else 0.0)
+        success = (SUCCESS, lambda result: result.kind in WORKED)
+        for each in self.earlier.observations(
+            view, self._encoding, self._device, success, self._scaled, self.costs
+        ):
+            models.observe_earlier(*each)
+
+    def _scaled(self, measured: Measurement) -> tuple[float, float] | None:
+        """Return a value of an earlier study as it is forecast, and its variance."""
+        value, scale = measured.value, self.scales[measured.metric]
+        if value is None or not math.isfinite(value) or measured.details.taken_from is not None:
+            return None
+        scaled = scale.of_value(value)
+        if not math.isfinite(scaled):
+            return None
+        return scaled, scale.of_deviation(value, _deviation(measured, value)) ** 2
 
     def _is_new(self, name: str, result: TrialResult) -> bool:
         """Return whether a value is not one that was reported with other runtime settings."""
@@ -119,22 +150,25 @@ class Learner:
         value = measured.value
         if value is None or not math.isfinite(value) or measured.details.taken_from is not None:
             return  # a value that was taken over is no second observation
-        if measured.low is not None and measured.high is not None:
-            deviation = (measured.high - measured.low) / _WIDTH_IN_DEVIATIONS
-        else:
-            deviation = 0.0 if measured.protocol.startswith("exact") else _UNKNOWN * abs(value)
         name = measured.metric
         waiting = self._waiting.setdefault(name, [])
-        waiting.append((row, value, deviation))
+        waiting.append((row, value, _deviation(measured, value)))
         if name not in self.scales:
             if len(waiting) < ENOUGH:
                 return
             self.scales[name] = Scale.of([value for _, value, _ in waiting], measured.unit)
         scale = self.scales[name]
         for place, seen, its_deviation in waiting:
-            variance = scale.of_deviation(seen, its_deviation) ** 2
             scaled = scale.of_value(seen)
             if math.isfinite(scaled):
+                variance = scale.of_deviation(seen, its_deviation) ** 2
                 self.told.note(measured, variance)
                 models.observe(name, place.tolist(), scaled, variance)
         waiting.clear()
+
+
+def _deviation(measured: Measurement, value: float) -> float:
+    """Return the standard deviation of a measurement."""
+    if measured.low is not None and measured.high is not None:
+        return (measured.high - measured.low) / _WIDTH_IN_DEVIATIONS
+    return 0.0 if measured.protocol.startswith("exact") else _UNKNOWN * abs(value)

@@ -23,6 +23,7 @@ import numpy as np
 from paretune.core.child_interpreter import calling
 from paretune.core.errors import UsageError
 from paretune.search.surrogate.layout import Layout, Matrix, Subject
+from paretune.search.surrogate.observed import Observed
 
 _TRIES = 2
 _idle: list[subprocess.Popen[str]] = []
@@ -46,6 +47,10 @@ class ForecasterProcess:
     def observe(self, name: str, codes: Sequence[float], value: float, variance: float) -> None:
         """Add an observation."""
         self._messages.append([name, list(map(float, codes)), value, variance])
+
+    def observe_earlier(self, name: str, study: str, observed: Observed) -> None:
+        """Add what an earlier study observed, before the first forecast."""
+        self._messages.append({"earlier": [name, study, asdict(observed)]})
 
     def forecast(self, codes: Matrix) -> dict[str, tuple[Matrix, Matrix]]:
         """Return mean and standard deviation by name, per row of codes.
@@ -130,6 +135,9 @@ def serve() -> None:
             message = json.loads(line)
             if isinstance(message, list):
                 forecaster.observe(*message)
+            elif "earlier" in message:
+                name, study, observed = message["earlier"]
+                forecaster.observe_earlier(name, study, Observed(**observed))
             elif "layout" in message:
                 layout = Layout(*(tuple(message["layout"][key]) for key in ("ordered", "stages")))
                 subjects = {name: Subject(**each) for name, each in message["subjects"].items()}

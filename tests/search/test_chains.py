@@ -1,12 +1,13 @@
 """The strategy `chains`: what it starts next, by what was seen and what is still to pay."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from paretune.core.candidate import Candidate
 from paretune.core.measurement import Measurement
 from paretune.core.result import OutcomeKind, StepTime, TrialResult
 from paretune.core.trial_forecast import TrialForecast
 from paretune.search.constraints import Limit, Objective
+from paretune.search.priors import Prior
 from paretune.search.space import PassSlot, Space
 from paretune.search.stop_rule import ExpectsGain
 from paretune.search.strategies.base import Ended, PrefixCost, Start
@@ -164,3 +165,65 @@ def test_it_says_what_it_expects_once_its_models_decide() -> None:
     small = [c.recipe[1].params["precision"] != "fp32" for c in found.started[-10:]]
     chances = [forecast.feasible or 0.0 for forecast in told[-10:]]
     assert [chance > 0.5 for chance in chances] == small
+
+
+def earlier(shift: float = 0.0, *, alike: bool = False, few: int = 45) -> Prior:
+    """Return a study of this space on another device, where everything has another accuracy."""
+    results = []
+    for number, candidate in enumerate(list(SPACE)[:few], start=1):
+        accuracy, size = truth(candidate)
+        accuracy -= shift
+        measured = {
+            "accuracy": Measurement("accuracy", accuracy, "fraction", accuracy, accuracy),
+            "size_mb": Measurement("size_mb", size, "MB", protocol="exact-1"),
+        }
+        steps = (StepTime("lora", 2 * TRAINING_S, False), StepTime("genai", 2 * BUILD_S, False))
+        results.append(
+            TrialResult(number, candidate, OutcomeKind.OK, measurements=measured, seconds=steps)
+        )
+    return Prior("elsewhere", alike, True, alike, alike, few, results, few)
+
+
+def test_an_earlier_study_lets_it_begin_where_the_front_is() -> None:
+    best = {c for c in SPACE if c.recipe[0].params == {"r": 8, "rate": 3e-4}}
+    for shift in (0.0, 0.2):
+        warm = search(6, priors=(earlier(shift),)).started
+        assert best <= set(warm), f"with a shift of {shift}"
+    assert not best <= set(search(6).started)
+
+
+def test_an_earlier_study_that_misleads_costs_little() -> None:
+    wrong = earlier()
+    accuracies = [r.value("accuracy") for r in wrong.results]
+    turned = [
+        replace(
+            r,
+            measurements={
+                **(r.measurements or {}),
+                "accuracy": Measurement("accuracy", 1.5 - accuracy, "fraction"),
+            },
+        )
+        for r, accuracy in zip(wrong.results, accuracies, strict=True)
+        if accuracy is not None
+    ]
+    best = {c for c in SPACE if c.recipe[0].params == {"r": 8, "rate": 3e-4}}
+    found = search(20, priors=(replace(wrong, results=turned),)).started
+    assert len(best & set(found)) >= 2, "it has not turned away from the earlier study"
+
+
+def test_no_value_of_an_earlier_study_is_what_a_trial_is_compared_with() -> None:
+    """Nothing there is a result: the same search goes on to the end of the space."""
+    found = search(60, priors=(earlier(),))
+    assert len(found.started) == SPACE.size
+    assert len(found.done) == SPACE.size
+
+
+def test_a_search_with_priors_that_is_resumed_goes_on_alike() -> None:
+    prior = (earlier(0.1),)
+    whole = search(12, priors=prior)
+    again = Priced(ChainSearch(SPACE, OBJECTIVES, seed=0), SPACE, priors=prior)
+    again.store = set(search(8, priors=prior).store)
+    for candidate, result in whole.done[:8]:
+        again.started.append(candidate)
+        again.strategy.tell(Ended(result, ()))
+    assert again.run(12).started == whole.started
