@@ -47,6 +47,7 @@ from paretune.core.estimate import DataSize
 from paretune.models.handle import inspect
 from paretune.registry import find_pass
 from paretune.search.prechecks import Prechecks
+from paretune.targets.device.fingerprint import device
 from paretune.targets.launchers.local import LocalTarget
 
 WORK = OUT / "record_chains"
@@ -86,7 +87,9 @@ def write_table(place: Place, path: Path) -> None:
     if PAIRS.is_file():
         told: dict[str, Any] = json.loads(PAIRS.read_text(encoding="utf-8"))
         pairs = {name: told[name] for name in ("date", "threads", "summary", "pairs")}
-    write(path, lines(place.log, estimates(place), pairs))
+    here = device("local", Path(".")).to_json()
+    where = {name: here[name] for name in ("processor", "cores", "flags", "python", "packages")}
+    write(path, lines(place.log, estimates(place), pairs, where))
     table = read_table(path)
     structures = Counter(table.structure(one.recipe) for one in table.distinct())
     print(f"{path}: {path.stat().st_size} bytes, {table.header['recorded']}")

@@ -94,26 +94,35 @@ class Seconds:
         return float(self._timed("builds", known["quiet"].get(name), loaded))
 
     def of_structure(self, word: str) -> dict[str, list[Mapping[str, Any]]]:
-        """Return what was timed of each structure: ``load``, ``judge`` or ``speed``."""
-        found: dict[str, list[Mapping[str, Any]]] = {}
+        """Return what was timed of each structure: ``load``, ``judge`` or ``speed``.
+
+        With one number of threads all of it is quiet, or all of it is not.
+        """
+        taken: dict[tuple[str, int], list[Mapping[str, Any]]] = {}
         for kind in ("provisional", "quiet"):
-            here: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+            here: dict[tuple[str, int], list[Mapping[str, Any]]] = defaultdict(list)
             for key, told in self._kinds[kind].items():
                 if key.split()[0] == word:
-                    here[told["structure"]].append({**told, "kind": kind})
-            found |= here
-        if any(one["kind"] == "provisional" for of in found.values() for one in of):
-            self.provisional.add(word)
+                    here[told["structure"], told["threads"]].append({**told, "kind": kind})
+            taken |= here
+        found: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+        for (structure, _), runs in taken.items():
+            found[structure] += runs
+            if runs[0]["kind"] == "provisional":
+                self.provisional.add(word)
         return found
 
 
-def lines(log: Log, estimates: Estimates, pairs: Any) -> Iterator[dict[str, Any]]:
+def lines(
+    log: Log, estimates: Estimates, pairs: Any, device: Mapping[str, Any] | None = None
+) -> Iterator[dict[str, Any]]:
     """Yield the header and the lines of the table.
 
     Args:
         log: What is recorded.
         estimates: What passes say beforehand.
         pairs: The summary of `structure_pairs.py`; None: it was not run.
+        device: Where it was recorded.
     """
     seconds = Seconds(log)
     body = [*_steps(log, seconds, estimates), *_values(log, seconds), *_speeds(seconds)]
@@ -126,6 +135,7 @@ def lines(log: Log, estimates: Estimates, pairs: Any) -> Iterator[dict[str, Any]
         "benchmarks/record_chains.py",
         "seconds": "A training: its start and the mean of 12 steps, times its steps. A build: the "
         "mean of two. Judging: the time to load and that of an example. Both by structure.",
+        "device": device,
         "provisional": sorted(seconds.provisional),
         "recorded": {"trainings up to a stop": len(trained), "builds": len(built)},
         "space": plan.SPACE,

@@ -153,6 +153,8 @@ class VirtualJobs:
 
     def resumed_share(self, candidate: Candidate) -> float:
         """Return which share of the first step that is not built was done by an earlier run."""
+        if self._table.missing(candidate) is not None:
+            return 0.0  # asked before the candidate is ruled out
         count = self.built_steps(candidate) + 1
         recipe = candidate.recipe
         return self._store.resumed_share(recipe[:count]) if count <= len(recipe) else 0.0

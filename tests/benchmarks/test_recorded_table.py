@@ -17,7 +17,7 @@ from simulator.comparison import Run, Runs, Task, oracle, score
 from simulator.problem import Problem, make_problem
 from simulator.recorded import RecordedTable, read_table
 from simulator.searching import Simulation
-from simulator.virtual import VirtualStore
+from simulator.virtual import VirtualJobs, VirtualStore
 
 from paretune.core.candidate import Candidate, RuntimeSettings, Step
 from paretune.core.measurement import Rung
@@ -118,6 +118,13 @@ def test_what_is_not_recorded_is_ruled_out(table: RecordedTable) -> None:
     assert len(list(table.distinct())) == 16
     plain = Candidate((*candidate(4, 1, 4).recipe[:2], Step("plain", {})))
     assert table.missing(plain) == "not recorded: plain"
+
+
+def test_what_is_not_recorded_has_a_cost_before_it_is_ruled_out(table: RecordedTable) -> None:
+    jobs = VirtualJobs(VirtualStore(table), table)
+    recipe = candidate(4, 1, 4).recipe
+    unknown = Candidate((Step("lora", {"r": 8, "stop_at": 1}), *recipe[1:]))
+    assert jobs.resumed_share(unknown) == jobs.resumed_share(candidate(4, 1, 4)) == 0.0
 
 
 def test_true_values_are_means_and_those_at_the_most_examples(table: RecordedTable) -> None:
