@@ -1,7 +1,8 @@
 """What an early decision may rely on: bounds of a metric's last value, after a cheap measurement.
 
-Three kinds of evidence count, and nothing else does. Bounds of what all examples will give, from
-some of them in a random order, paired with the baseline's (`paretune/stats/finite_population.py`,
+Three kinds of evidence count, and nothing else does (before a build, what it is built from is a
+fourth: `search/parent_stops.py`). Bounds of what all examples will give, from some of them in a
+random order, paired with the baseline's (`paretune/stats/finite_population.py`,
 `paretune/stats/window_bounds.py`), or declared by the evaluator itself (``details.final``). Clocks,
 if several processes agree, each of them further from the limit than one process may be off. What is
 exact. An interval that a few windows or a few resampled examples give is none of these, and neither

@@ -75,9 +75,16 @@ def resolve(
 def violations(outcome: TrialResult, limits: Sequence[Limit]) -> tuple[float, ...]:
     """Return by how much each limit is broken, relative to it; 0 where it holds.
 
-    A metric that was not measured counts as infinitely far from its limit.
+    A metric that was not measured counts as infinitely far from its limit; of a candidate that its
+    parent has stopped, the parent's stands for its own.
     """
-    return tuple(limit.violation(outcome.value(limit.metric)) for limit in limits)
+    parent = outcome.parent.metrics if outcome.stopped_by_parent and outcome.parent else {}
+    return tuple(
+        limit.violation(
+            parent[limit.metric].value if limit.metric in parent else outcome.value(limit.metric)
+        )
+        for limit in limits
+    )
 
 
 def rests_on_others(outcome: TrialResult, metrics: Iterable[str]) -> bool:

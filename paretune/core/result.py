@@ -136,6 +136,12 @@ class TrialResult:
         early = self.kind in (OutcomeKind.INFEASIBLE, OutcomeKind.PRUNED)
         return early and self.parent is not None and self.artifact is None
 
+    @property
+    def rests_on(self) -> set[str]:
+        """The metrics that it has, or that stopped the candidate before its build."""
+        parent = self.parent.metrics if self.stopped_by_parent and self.parent else {}
+        return {*(self.measurements or {}), *parent}
+
     def after(self, step: StepTime, measured: Mapping[str, Measurement]) -> TrialResult:
         """Return the result after one more step, which ran by itself, with other measurements."""
         wall = None if self.wall_s is None else self.wall_s + uncached_seconds([step])

@@ -269,8 +269,7 @@ def _of_evaluators(
         hit = [
             o
             for o in outcomes
-            if metrics & (o.measurements or {}).keys()
-            or (o.kind in _BROKEN and o.artifact is not None)
+            if metrics & o.rests_on or (o.kind in _BROKEN and o.artifact is not None)
         ]
         if not why:  # each outcome says which protocol it was measured by
             protocol = new.get("protocol")
@@ -322,7 +321,12 @@ def _of_passes(
         why = list(_of_maker(before[name], today[name]))
         if not why:
             continue
-        hit = [o for o in outcomes if o.ran_job and any(s.name == name for s in o.candidate.recipe)]
+        hit = [
+            o
+            for o in outcomes
+            if (o.ran_job or o.stopped_by_parent)
+            and any(s.name == name for s in o.candidate.recipe)
+        ]
         found.rebuilt.add(name)
         _drop(
             found,

@@ -30,7 +30,7 @@ from paretune.search.engine import Engine
 from paretune.search.jobs import EvaluatorSlot
 from paretune.search.reconsider import to_reconsider
 from paretune.search.run import Shortcuts
-from paretune.search.summary import summarize
+from paretune.search.summary import summarize, violations
 
 NEEDED = "accuracy >= 0.8"
 
@@ -276,6 +276,8 @@ def test_a_stop_by_a_parent_is_reconsidered_with_the_limit(tmp_path: Path) -> No
         specs = [spec for slot in SLOTS for spec in slot.metrics]
         return to_reconsider(outcomes, summary, OBJECTIVES, specs)
 
+    (limit,) = engine.summary().limits
+    assert violations(stopped[0], (limit,)) == (pytest.approx(0.25 / 0.8),), "what samplers learn"
     assert again(NEEDED) == []
     assert again("accuracy >= 0.7") == stopped
     assert again() == stopped

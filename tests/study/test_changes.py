@@ -14,11 +14,16 @@ from fake_study import search, write_fake_study
 from pydantic import create_model
 
 from paretune.api import SearchResult
+from paretune.core.candidate import Candidate, Step
 from paretune.core.errors import UsageError
 from paretune.core.jsontools import read_json
+from paretune.core.measurement import Measurement
 from paretune.core.params import parameter
+from paretune.core.parent import Parent
+from paretune.core.result import OutcomeKind, TrialResult
 from paretune.plugin_identity import files_named
 from paretune.preflight.dry_run import foresee
+from paretune.study.changes import compare
 from paretune.study.folder import read_outcomes
 
 ROWS = [{"t": f"text {n}", "y": "good" if n % 2 else "bad"} for n in range(20)]
@@ -296,3 +301,22 @@ def test_lists_and_folders_name_files_and_closed_choices_do_not(tmp_path: Path) 
     params = {"files": ["file", "inner/", "no such"], "mode": "file", "unknown": "file"}
     named = files_named(kind, params, tmp_path)
     assert [file.name for file in named] == ["file", "inner/a", "inner/b"]
+
+
+def test_what_a_parent_stopped_falls_with_its_evaluator_or_training() -> None:
+    """Such an outcome has no measurement of its own, and may have run no job."""
+    accuracy = Measurement("accuracy", 0.5, "fraction", 0.4, 0.6, 40)
+    parent = Parent("sha256:p", 1, {"accuracy": accuracy}, {"accuracy": (0.4, 0.6)})
+    recipe = (Step("lora", {"train": "tone.train"}), Step("genai", {}))
+    stopped = TrialResult(
+        2, Candidate(recipe), OutcomeKind.INFEASIBLE, ran_job=False, parent=parent
+    )
+    now = {
+        "evaluators": [{"name": "classification", "params": {"data": "tone.test"}}],
+        "measured_by": [{"version": 2}],
+        "passes": {"lora": {"version": 2}, "genai": {"version": 1}},
+    }
+    assert compare(now, now, [stopped]).dropped == []
+    assert compare({**now, "measured_by": [{"version": 1}]}, now, [stopped]).dropped == [stopped]
+    older = {**now, "passes": {**now["passes"], "lora": {"version": 1}}}
+    assert compare(older, now, [stopped]).dropped == [stopped]
