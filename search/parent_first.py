@@ -23,6 +23,7 @@ from paretune.core.result import OutcomeKind, StepTime, TrialResult
 from paretune.core.target import Target, builds_apart
 from paretune.search.constraints import Constraint, Objective
 from paretune.search.jobs import EvaluatorSlot, FindsParents, JobFactory
+from paretune.search.outcomes import built_as
 from paretune.search.parent_costs import measuring_s, saving_s
 from paretune.search.parent_stops import Gains, ParentTest, asks_for_better
 from paretune.search.pruning import Stop
@@ -233,12 +234,11 @@ class ParentFirst:
 
     def _look_up(self, artifact: str) -> None:
         """Take what the study knows of the parent."""
-        records, parent = self._records, self._parent
+        parent = self._parent
         assert parent is not None
         metrics: dict[str, Measurement] = {}
-        for slot in [] if records is None else self._slots():
-            assert records is not None
-            metrics |= records.get(artifact, slot) or {}
+        for slot in self._slots():
+            metrics |= self._known(artifact, slot)
         base = self._search.baseline_outcome()
         whole = {} if base is None or base.kind is not OutcomeKind.OK else base.measurements or {}
         bounds = {
@@ -249,6 +249,17 @@ class ParentFirst:
         known = Parent(artifact, len(parent.recipe), metrics, bounds)
         self.found = known if metrics else None
         self._artifact = artifact
+
+    def _known(self, artifact: str, slot: EvaluatorSlot) -> Mapping[str, Measurement]:
+        """Return what was measured of the parent, by a trial before or as a candidate itself."""
+        records, names = self._records, [spec.name for spec in slot.metrics]
+        found = None if records is None else records.get(artifact, slot)
+        for outcome in () if found else built_as(self._search.recorder.outcomes, artifact):
+            own = outcome.measurements or {}
+            whole = all(name in own and not own[name].details.early for name in names)
+            if outcome.kind is OutcomeKind.OK and whole:
+                return {name: own[name] for name in names}
+        return found or {}
 
     def _next(self) -> tuple[EvaluatorSlot, Rung, int | None] | None:
         """Return the next look that pays: evaluator, rung, examples (None: all of the rung)."""

@@ -298,3 +298,13 @@ def test_of_a_space_without_an_end_some_stops_are_recorded(tmp_path: Path) -> No
     told = " ".join(engine.time_budget.left_out())
     assert "more candidates were ruled out before any job" in told
     assert "accuracy of the trained model" in told
+
+
+def test_a_parent_that_was_a_candidate_is_not_measured_again(tmp_path: Path) -> None:
+    some = [recipe("bad", 0.3, ms=float(ms)) for ms in (9, 8)]
+    itself = Candidate(some[0].recipe[:1], RuntimeSettings())
+    whole = Shortcuts(duplicates=False)
+    engine, target = search(tmp_path, [itself, *some], ("accuracy >= 0.31",), shortcuts=whole)
+    assert [o.parent is not None for o in ends(engine)[2:]] == [True, True]
+    assert not any(s.step == "parent" for o in ends(engine) for s in o.seconds)
+    assert target.parents == ["bad", "bad"], "as a candidate, roughly and whole"
