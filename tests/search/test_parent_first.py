@@ -308,3 +308,18 @@ def test_a_parent_that_was_a_candidate_is_not_measured_again(tmp_path: Path) -> 
     assert [o.parent is not None for o in ends(engine)[2:]] == [True, True]
     assert not any(s.step == "parent" for o in ends(engine) for s in o.seconds)
     assert target.parents == ["bad", "bad"], "as a candidate, roughly and whole"
+
+
+def test_where_another_machine_measures_it_is_not_measured(tmp_path: Path) -> None:
+    class Apart(Target):
+        builds_apart = True
+
+    some = [recipe("bad", 0.3, ms=float(ms)) for ms in (9, 8, 7)]
+    engine = make_engine(tmp_path, [BASE, *some], (NEEDED,), trials=4)
+    target = Apart()
+    engine.target, engine.job_factory = target, Workbench(target.stored)
+    engine.recorder.parents = Kept()  # type: ignore[attr-defined]
+    engine.run()
+    assert target.parents == []
+    assert {o.kind for o in ends(engine)[1:]} == {OutcomeKind.INFEASIBLE}
+    assert all(o.parent is None for o in engine.recorder.outcomes)
