@@ -329,8 +329,12 @@ class ParentFirst:
         """Measure until the bounds decide, or more does not pay."""
         search, records = self._search, self._records
         assert records is not None
+        done: set[tuple[int, Rung, int | None]] = set()  # an evaluator may measure no more
         while self._stop() is None and (look := self._next()) is not None:
             slot, rung, examples = look
+            if (slot.index, rung, examples) in done:
+                return
+            done.add((slot.index, rung, examples))
             names = {spec.name for spec in slot.metrics}
             known = {} if self.found is None else self.found.metrics
             previous = {name: m for name, m in known.items() if name in names}
@@ -344,7 +348,8 @@ class ParentFirst:
                     f"candidate {self._id}: the trained model could not be measured by "
                     f"{slot.name} before its build: {error}; it is built"
                 )
-                records.put(package.digest, slot, {})
+                if not error.fields.get("transient"):
+                    records.put(package.digest, slot, {})
                 return
             early = rung is not slot.rungs[-1] or examples is not None
             found = {name: m.noting(early=True) if early else m for name, m in found.items()}
