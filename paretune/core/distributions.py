@@ -36,18 +36,18 @@ def variants(name: str) -> dict[str, str]:
         name: One that does, or the module's own name; it need not be installed.
     """
     wanted = normal(name)
-    by_module, own = _scanned()
+    by_module, own, versions = _scanned()
     modules = own.get(wanted) or {wanted.replace("-", "_")}
     names = {each for module in modules for each in by_module.get(module.lower(), ())}
     if wanted in own:
         names.add(wanted)
-    return {each: importlib.metadata.version(each) for each in sorted(names)}
+    return {each: versions[each] for each in sorted(names)}
 
 
 def brought_by(module: str) -> dict[str, str]:
     """Return the distributions that bring a top-level module, with their versions."""
-    names = _scanned()[0].get(module.lower(), ())
-    return {each: importlib.metadata.version(each) for each in sorted(names)}
+    by_module, _, versions = _scanned()
+    return {each: versions[each] for each in sorted(by_module.get(module.lower(), ()))}
 
 
 def normal(name: str) -> str:
@@ -61,22 +61,24 @@ def read_all() -> None:
 
 
 @cache
-def _scanned() -> tuple[dict[str, set[str]], dict[str, set[str]]]:
-    """Return modules to distributions, and distributions to modules; read once in a process.
+def _scanned() -> tuple[dict[str, set[str]], dict[str, set[str]], dict[str, str]]:
+    """Return modules to distributions, these to modules and to versions; read once in a process.
 
     As `importlib.metadata.packages_distributions`, without reading each list of files whole.
     """
     by_module: dict[str, set[str]] = {}
     own: dict[str, set[str]] = {}
+    versions: dict[str, str] = {}
     for distribution in importlib.metadata.distributions():
-        found = distribution.metadata["Name"]
-        if not found:  # what a broken removal left
+        metadata = distribution.metadata
+        if not metadata["Name"]:  # what a broken removal left
             continue
-        name = normal(found)
+        name = normal(metadata["Name"])
+        versions.setdefault(name, metadata["Version"])  # the first one is imported
         own.setdefault(name, set()).update(modules := set(_modules(distribution)))
         for module in modules:
             by_module.setdefault(module.lower(), set()).add(name)
-    return by_module, own
+    return by_module, own, versions
 
 
 def _modules(distribution: importlib.metadata.Distribution) -> Iterable[str]:
