@@ -12,7 +12,7 @@ prefix is built once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -370,6 +370,11 @@ class _View:
     def left_s(self) -> float | None:
         """Seconds that are left to search in; None: no limit."""
         return self.search.left()
+
+    @property
+    def clock(self) -> Callable[[], float]:
+        """Gives the search's seconds."""
+        return self.search.clock
 
     @property
     def priors(self) -> Sequence[Prior]:

@@ -139,6 +139,11 @@ class SimulatedSearch:
         )
 
     @property
+    def clock(self) -> Callable[[], float]:
+        """Seconds, of which none pass: nothing runs."""
+        return lambda: 0.0
+
+    @property
     def paused(self) -> list[int]:
         """Numbers of the trials that can be promoted, ascending."""
         return sorted(self.trials)

@@ -10,7 +10,7 @@ result. `paretune.search.strategies.full_trials` makes a `Strategy` of it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias, runtime_checkable
 
@@ -147,6 +147,10 @@ class View(Protocol):
     @property
     def left_s(self) -> float | None:
         """Seconds that are left to search in; None: no limit."""
+
+    @property
+    def clock(self) -> Callable[[], float]:
+        """Gives the search's seconds; where it is simulated, they pass only while jobs run."""
 
     @property
     def priors(self) -> Sequence[Prior]:

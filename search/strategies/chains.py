@@ -166,12 +166,14 @@ class ChainSearch:
             pool += self._learner.earlier.promising(view.limits, self._seen)
         if not pool:
             return None
+        allowance = self._learner.allowance
+        pool = allowance.thinned(pool, random.Random(f"{self._seed}/fewer/{ask}"))
         acquisition = self._acquisition(view)
         if acquisition is None:
             return _Choice(self._cheapest(pool, view))
         found = self._scored(pool, acquisition, view)
         draw = random.Random(f"{self._seed}/refine/{ask}/{len(self._seen)}")
-        for _ in range(0 if self._pool.whole else _ROUNDS):
+        for _ in range(_ROUNDS if allowance.compares_all and not self._pool.whole else 0):
             best = heapq.nlargest(_REFINED, found, key=lambda one: one.score)
             seen = self._seen.union(one.candidate.digest for one in found)
             around = [one.candidate for one in best]

@@ -63,15 +63,20 @@ class Forecaster:
         seen.variances.append(variance)
         seen.stale = True
 
-    def forecast(self, codes: Matrix) -> dict[str, tuple[Matrix, Matrix]]:
-        """Return mean and standard deviation by name, per row of codes."""
-        names = (*self._seen, *(name for name in self._earlier if name not in self._seen))
-        return {name: self._forecast(name, codes) for name in names}
+    def forecast(self, codes: Matrix, *, fits: bool = True) -> dict[str, tuple[Matrix, Matrix]]:
+        """Return mean and standard deviation by name, per row of codes.
 
-    def _forecast(self, name: str, codes: Matrix) -> tuple[Matrix, Matrix]:
+        Args:
+            codes: Of candidates.
+            fits: Whether hyperparameters may be fitted; if not, the models have the last ones.
+        """
+        names = (*self._seen, *(name for name in self._earlier if name not in self._seen))
+        return {name: self._forecast(name, codes, fits=fits) for name in names}
+
+    def _forecast(self, name: str, codes: Matrix, *, fits: bool) -> tuple[Matrix, Matrix]:
         seen = self._seen.get(name)
         fresh = seen is not None and seen.stale
-        own = None if seen is None else self._fitted(name, seen)
+        own = None if seen is None else self._fitted(name, seen, fits=fits)
         if name not in self._earlier or (seen is not None and len(seen.values) >= MOST_OWN):
             assert own is not None
             return own.forecast(codes)
@@ -87,10 +92,10 @@ class Forecaster:
         every = range(len(self._layout.ordered))
         return every if subject.columns is None else subject.columns, subject
 
-    def _fitted(self, name: str, seen: _Seen) -> Gaussian:
+    def _fitted(self, name: str, seen: _Seen, *, fits: bool) -> Gaussian:
         if name not in self._models:
             self._models[name] = Gaussian(self._layout, *self._subject(name))
         if seen.stale:
-            self._models[name].fit(*seen.arrays())
+            self._models[name].fit(*seen.arrays(), fits=fits)
             seen.stale = False
         return self._models[name]

@@ -55,13 +55,15 @@ class Gaussian:
         self._model: GaussianProcessRegressor | None = None
         self._mean, self._scale = 0.0, 1.0
 
-    def fit(self, codes: Matrix, values: Matrix, variances: Matrix) -> None:
+    def fit(self, codes: Matrix, values: Matrix, variances: Matrix, *, fits: bool = True) -> None:
         """Take observations into account, in the order in which they came.
 
         Args:
             codes: One row per observation.
             values: What was seen.
             variances: Of the measurement, in the square of the unit.
+            fits: Whether hyperparameters may be fitted. If not, they are the last ones, or those
+                that the prior expects.
         """
         codes = codes[:, self._columns]
         self._model = None
@@ -69,14 +71,15 @@ class Gaussian:
         if not self._columns or len(values) < _MODELLED_FROM or not np.ptp(targets):
             return
         due = fitted_at(len(values))
-        if self._theta is None or due != self._fitted_on:
+        if fits and due != self._fitted_on:
             # Of the first ones alone: a search that was resumed gets the same hyperparameters.
             _, _, first, its_noise = self._standard(values[:due], variances[:due])
             self._theta = self._optimize(codes[:due], first, its_noise)
             self._fitted_on = due
         kept = _thinned(len(values), KEPT)
         self._model = self._regressor(noise[kept], None)
-        self._model.kernel.theta = self._theta
+        expected = prior(self._model.kernel)[0]
+        self._model.kernel.theta = expected if self._theta is None else self._theta
         self._model.fit(codes[kept], targets[kept])
 
     def _standard(self, values: Matrix, variances: Matrix) -> tuple[float, float, Matrix, Matrix]:

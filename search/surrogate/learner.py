@@ -11,6 +11,7 @@ from paretune.core.measurement import Measurement
 from paretune.core.result import OutcomeKind, TrialResult
 from paretune.search.constraints import Objective
 from paretune.search.strategies.base import View
+from paretune.search.surrogate.allowance import Allowance
 from paretune.search.surrogate.costs import Costs
 from paretune.search.surrogate.earlier import EarlierStudies
 from paretune.search.surrogate.encoding import Encoding
@@ -42,6 +43,7 @@ class Learner:
         costs: What trials took, and what candidates will take.
         told: Turns forecasts into what is reported of a trial.
         earlier: What earlier studies have seen; None: there are none.
+        allowance: What the models may cost; of the search's clock once it has learned.
 
     Args:
         encoding: Of the space.
@@ -55,6 +57,7 @@ class Learner:
         self.costs = Costs()
         self.told = Told(SUCCESS)
         self.earlier: EarlierStudies | None = None
+        self.allowance = Allowance(lambda: 0.0)
         self._models: ForecasterProcess | None = None
         self._device: dict[str, bool] = {}
         self._waiting: dict[str, list[tuple[Matrix, float, float]]] = {}
@@ -70,6 +73,7 @@ class Learner:
         """
         models = self._made(view)
         for result in results[self._learned :]:
+            self.allowance.ended(result)
             row = self._encoding.row(result.candidate)
             if row is None:
                 continue
@@ -105,7 +109,8 @@ class Learner:
             )
             for name, sign in better.items()
         }
-        self._models = ForecasterProcess(self._encoding.layout, subjects)
+        self.allowance = Allowance(view.clock)
+        self._models = ForecasterProcess(self._encoding.layout, subjects, self.allowance)
         if view.priors:
             self._learn_earlier(self._models, view)
         return self._models

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import weakref
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -22,6 +22,7 @@ import numpy as np
 
 from paretune.core.child_interpreter import calling
 from paretune.core.errors import UsageError
+from paretune.search.surrogate.allowance import Allowance
 from paretune.search.surrogate.layout import Layout, Matrix, Subject
 from paretune.search.surrogate.observed import Observed
 
@@ -36,9 +37,14 @@ class ForecasterProcess:
     Args:
         layout: What the columns of codes are.
         subjects: Of names of which more is known than their observations.
+        allowance: Counts the seconds that are waited for it, and decides whether it may fit. Not
+            counted is the first answer, for which the process is started.
     """
 
-    def __init__(self, layout: Layout, subjects: Mapping[str, Subject]) -> None:
+    def __init__(
+        self, layout: Layout, subjects: Mapping[str, Subject], allowance: Allowance | None = None
+    ) -> None:
+        self._allowance = allowance
         known = {name: asdict(subject) for name, subject in subjects.items()}
         self._messages: list[Any] = [{"layout": asdict(layout), "subjects": known}]
         self._sent = 0
@@ -59,7 +65,7 @@ class ForecasterProcess:
             UsageError: The process ended twice.
         """
         for _ in range(_TRIES):
-            line = self._asked({"forecast": codes.tolist()})
+            line = self._answer(codes)
             if line.endswith("\n"):
                 return {
                     name: (np.array(mean), np.array(deviation))
@@ -70,6 +76,13 @@ class ForecasterProcess:
             "the process that forecasts candidates ended twice; its own messages are above",
             hint="Choose another `search: {strategy: ...}`, or free memory, and run it again.",
         )
+
+    def _answer(self, codes: Matrix) -> str:
+        allowance = self._allowance
+        fits = allowance is None or allowance.fits
+        counted = allowance is not None and self._process is not None
+        with allowance.spending() if allowance is not None and counted else nullcontext():
+            return self._asked({"forecast": codes.tolist(), "fits": fits})
 
     def _asked(self, question: Any) -> str:
         """Return the answer to a question, after everything that was not sent yet."""
@@ -143,6 +156,7 @@ def serve() -> None:
                 subjects = {name: Subject(**each) for name, each in message["subjects"].items()}
                 forecaster = Forecaster(layout, subjects)
             else:
-                found = forecaster.forecast(np.array(message["forecast"], dtype=float))
+                codes = np.array(message["forecast"], dtype=float)
+                found = forecaster.forecast(codes, fits=message["fits"])
                 told = {name: [mean.tolist(), sd.tolist()] for name, (mean, sd) in found.items()}
                 print(json.dumps(told), flush=True)

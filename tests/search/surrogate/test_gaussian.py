@@ -105,3 +105,24 @@ def test_of_very_many_observations_some_are_used() -> None:
     model.fit(codes, values, np.full(len(values), 1e-6))
     others, expected = chains(40, seed=2)
     assert np.abs(model.forecast(others)[0] - expected).max() < 0.01
+
+
+def test_without_a_fit_the_posterior_has_the_last_hyperparameters() -> None:
+    codes, values = chains(16)
+    noise = np.full(len(values), 1e-8)
+    others, expected = chains(40, seed=1)
+    model = Gaussian(LAYOUT, (0, 1), Subject())
+    model.fit(codes, values, noise, fits=False)
+    unfitted, _ = model.forecast(others)
+    assert np.corrcoef(unfitted, expected)[0, 1] > 0.9
+    assert model._theta is None
+    model.fit(codes[:8], values[:8], noise[:8])
+    theta = model._theta
+    model.fit(codes, values, noise, fits=False)
+    assert model._theta is theta
+    mean, _ = model.forecast(codes)
+    assert np.abs(mean - values).max() < 0.01, "the new observations are not in the posterior"
+    whole = Gaussian(LAYOUT, (0, 1), Subject())
+    whole.fit(codes, values, noise)
+    model.fit(codes, values, noise)
+    assert np.allclose(model.forecast(others)[0], whole.forecast(others)[0])
