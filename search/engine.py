@@ -53,7 +53,7 @@ class Engine(SearchRun):
                 OwnMeasurements(self).run(near=True)
                 if self.finals_s <= 0:
                     break
-                TopK(self).run()
+                TopK(self, self.time_budget.for_finalists()).run()
                 OwnMeasurements(self).run()
                 if not self.time_budget.try_again(self._fallen()):
                     break

@@ -201,7 +201,9 @@ class Scheduler:
         running = {flight.id for flight in self._flights}
         paused = sorted(set(open_trials) - running)
         free = self.search.builds - building
-        return _View(self.search, self.search.space, free, open_trials, paused, self._prefixes)
+        return _View(
+            self.search, self.search.space, self.budget, free, open_trials, paused, self._prefixes
+        )
 
     def _begin(self, request: Request) -> None:
         search = self.search
@@ -351,6 +353,7 @@ class _View:
 
     search: SearchRun
     space: Space
+    budget: TimeBudget
     free_slots: int
     trials: Mapping[int, Trial]
     paused: Sequence[int]
@@ -380,6 +383,10 @@ class _View:
     def priors(self) -> Sequence[Prior]:
         """Earlier studies."""
         return self.search.priors
+
+    def fits(self, candidate: Candidate) -> bool:
+        """Return whether a candidate can end in the time that is left, by all estimates."""
+        return self.budget.fits(candidate, self)
 
     def cost(self, candidate: Candidate) -> tuple[PrefixCost, ...]:
         """Return the cost of each prefix of a candidate's recipe, shortest first."""

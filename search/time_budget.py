@@ -2,8 +2,9 @@
 
 The baseline comes first, then what is tried again, then what the strategy proposes. A candidate
 that does not fit into the time left is set aside, and the next one is checked: one whose prefix
-is built already takes a fraction. A part of the time is reserved for re-measuring the finalists as
-soon as there is something to decide.
+is built already takes a fraction. If a strategy proposes only what does not fit, candidates come
+next that begin as the best ones do. A part of the time is reserved for re-measuring the finalists
+as soon as there is something to decide.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from paretune.search.forecast import Forecast, Need, left_out
 from paretune.search.jobs import resumed_share
 from paretune.search.outcomes import skipped
 from paretune.search.parent_first import ParentFirst
+from paretune.search.prefixes import beginning_as_the_best
 from paretune.search.run import SearchRun
 from paretune.search.strategies.base import Promote, Request, Start, View
 from paretune.search.trial_state import Trial, rung_number
@@ -31,7 +33,8 @@ _BEGUN_ANYWAY_S = 2.0
 """What takes no longer is begun while any time is left: a forecast is not more exact than that."""
 _ASKING_SHARE = 0.05
 _ASKING_S = 2.0
-"""How long proposals that do not fit are passed over before the search ends."""
+_ASKED = 10_000
+"""How long, and how many, proposals that do not fit are passed over at once."""
 _LISTED_SKIPPED = 50
 _LISTED_A_TRIAL = 10
 """Candidates that were ruled out before any job and are recorded: at least, and for each trial."""
@@ -53,6 +56,8 @@ class TimeBudget:
         self._again = {outcome.candidate.digest: outcome for outcome in again}
         self._ids = {digest: outcome.id for digest, outcome in self._again.items()}
         self._aside: list[Request] = []
+        self._chosen: set[str] = set()
+        self._more = True
         self._needs: dict[str, tuple[Need, float]] = {}
         self._unlisted: Counter[str] = Counter()
         self._asking_s: float | None = None
@@ -114,6 +119,11 @@ class TimeBudget:
         """From now on all may be used of the time that is left but what the confirmation needs."""
         self._end = None if self.deadline is None else self.deadline - self._confirmation
 
+    def for_finalists(self) -> float:
+        """Return the seconds for the finalists: all that are left, if no candidate fits in them."""
+        most, left = self._engine.finals_s, self.left()
+        return max(most, left) if left is not None and self.lacked_time else most
+
     def all(self) -> None:
         """From now on all of the time that is left may be used."""
         self._end = self.deadline
@@ -149,7 +159,7 @@ class TimeBudget:
                 return Start(outcome.candidate, forecast=outcome.forecast)
         if self._stops(view):
             return None
-        return self._proposal(view) or self._from_aside(view)
+        return self._proposal(view) or self._from_aside(view) or self._cheap_one(view)
 
     def promotion(self, view: View) -> Promote | None:
         """Return a promotion that fits into the time; a candidate is set aside, not begun.
@@ -187,16 +197,37 @@ class TimeBudget:
         """Return the first request that fits; the others are set aside."""
         start, left = self._engine.clock(), self.left()
         patience = max(_ASKING_S, _ASKING_SHARE * (left or 0.0))
-        while (request := self._ask(view)) is not None:
-            if isinstance(request, Start) and request.candidate.digest in self._again:
-                continue  # it does not fit, see `next`
+        self._more, known = True, self._chosen | self._again.keys()
+        for _ in range(_ASKED):
+            request = self._ask(view)
+            if request is None:
+                self._more = False
+                return None
+            if isinstance(request, Start) and request.candidate.digest in known:
+                continue  # it does not fit, see `next`, or was begun without being proposed
             if self._request_fits(request, view):
                 return request
-            if request in self._aside:  # a promotion that the strategy asks for again
+            if isinstance(request, Promote) and request in self._aside:  # it asks for it again
                 break
             self._aside.append(request)
             if self._engine.clock() - start > patience:
                 break
+        return None
+
+    def _cheap_one(self, view: View) -> Start | None:
+        """Return a candidate that fits, where the strategy did not get to one in time.
+
+        It begins as one of the best candidates does, so that the store has a part of it.
+        """
+        if not self._more or self._forecast is None:
+            return None
+        known = {trial.candidate.digest for trial in view.trials.values()}
+        known |= {r.candidate.digest for r in self._aside if isinstance(r, Start)}
+        known |= self._chosen | self._again.keys()
+        for candidate in beginning_as_the_best(self._engine, known):
+            if self.fits(candidate, view):
+                self._chosen.add(candidate.digest)
+                return Start(candidate)
         return None
 
     def _ask(self, view: View) -> Request | None:
@@ -275,21 +306,37 @@ class TimeBudget:
         Raises:
             NothingFitsError: It is the baseline, does not, and constraints are relative to it.
         """
-        left = self.left()
-        if left is None or self._forecast is None:
-            return True
-        foresight = self._engine.look(candidate)
-        if foresight.reason is not None:  # it ends at once
-            return True
-        factory = self._engine.job_factory
-        built, resumed = factory.built_steps(candidate), resumed_share(factory, candidate)
-        need = self._forecast.need(candidate, foresight, built, rungs, resumed)
-        if need.seconds <= max(left - committed, _BEGUN_ANYWAY_S):
+        need = self._excess(candidate, rungs, committed)
+        if need is None:
             self._needs.pop(candidate.digest, None)
             return True
         self.leave_out(candidate, need)
-        self._need_baseline(candidate, need, left)
+        self._need_baseline(candidate, need, self.left() or 0.0)
         return False
+
+    def fits(self, candidate: Candidate, view: View) -> bool:
+        """Return whether a candidate can end in the time that is left; nothing is noted.
+
+        Args:
+            candidate: The candidate.
+            view: What the strategy can read.
+        """
+        return self._excess(candidate, tuple(Rung), self._committed(view)) is None
+
+    def _excess(
+        self, candidate: Candidate, rungs: Collection[Rung], committed: float
+    ) -> Need | None:
+        """Return what a candidate needs, if that is more than the time that is left."""
+        left = self.left()
+        if left is None or self._forecast is None:
+            return None
+        foresight = self._engine.look(candidate)
+        if foresight.reason is not None:  # it ends at once
+            return None
+        factory = self._engine.job_factory
+        built, resumed = factory.built_steps(candidate), resumed_share(factory, candidate)
+        need = self._forecast.need(candidate, foresight, built, rungs, resumed)
+        return None if need.seconds <= max(left - committed, _BEGUN_ANYWAY_S) else need
 
     def _need_baseline(self, candidate: Candidate, need: Need, left: float) -> None:
         engine = self._engine

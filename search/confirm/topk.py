@@ -47,10 +47,12 @@ class TopK:
 
     Args:
         engine: The search.
+        seconds: How long it may take; None: the search's own `finals_s`.
     """
 
-    def __init__(self, engine: SearchRun) -> None:
+    def __init__(self, engine: SearchRun, seconds: float | None = None) -> None:
         self._engine = engine
+        self._seconds = seconds
         self._slots = [slot for slot in engine.evaluators if slot.on_device and slot.processes > 1]
         specs = {spec.name: spec for slot in self._slots for spec in slot.metrics}
         self._speeds = specs.keys()
@@ -68,7 +70,8 @@ class TopK:
         """
         ids = self.finalists()
         self._asked = self._near_limits(ids)
-        end = self._engine.clock() + self._engine.finals_s
+        seconds = self._engine.finals_s if self._seconds is None else self._seconds
+        end = self._engine.clock() + seconds
         left = self._engine.left()
         if left is not None:
             end = min(end, self._engine.clock() + left - seconds_of(self._engine))

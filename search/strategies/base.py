@@ -156,6 +156,12 @@ class View(Protocol):
     def priors(self) -> Sequence[Prior]:
         """Earlier studies, by name: what they yielded is expected here, and known nowhere."""
 
+    def fits(self, candidate: Candidate) -> bool:
+        """Return whether a candidate can end in the time that is left, by all estimates.
+
+        One that cannot is not begun, but set aside: the strategy is asked for the next one.
+        """
+
     def cost(self, candidate: Candidate) -> tuple[PrefixCost, ...]:
         """Return the cost of each prefix of a candidate's recipe, shortest first."""
 

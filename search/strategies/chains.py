@@ -30,6 +30,7 @@ from paretune.search.constraints import Objective
 from paretune.search.pareto import pareto_front
 from paretune.search.space import Space
 from paretune.search.strategies.base import Ended, Event, Promote, Request, Start, View
+from paretune.search.strategies.fitting import first_fitting
 from paretune.search.summary import values
 from paretune.search.surrogate.acquisition import Acquisition, Forecasts
 from paretune.search.surrogate.encoding import Encoding
@@ -180,7 +181,8 @@ class ChainSearch:
             more = self._pool.unseen_around(around, draw, seen)
             if more:
                 found += self._scored(more, acquisition, view)
-        return max(found, key=lambda one: one.score)
+        found.sort(key=lambda one: one.score, reverse=True)
+        return first_fitting(found, view, lambda one: one.candidate)
 
     def _scored(
         self, pool: Sequence[Candidate], acquisition: Acquisition, view: View
@@ -199,13 +201,12 @@ class ChainSearch:
         rows = self._encoding.rows(pool)
         costs = self._learner.costs.seconds(pool, {}, view)
         tried = [row for r in self._results if (row := self._encoding.row(r.candidate)) is not None]
-        best, least = pool[0], math.inf
-        for candidate, row, cost in zip(pool, rows, costs, strict=True):
+        worth = []
+        for row, cost in zip(rows, costs, strict=True):
             new = min((int((row != other).sum()) for other in tried), default=0)
-            value = math.log(cost) - _UNLIKE * new
-            if value < least:
-                best, least = candidate, value
-        return best
+            worth.append(math.log(cost) - _UNLIKE * new)
+        order = sorted(range(len(pool)), key=worth.__getitem__)
+        return first_fitting([pool[place] for place in order], view, lambda one: one)
 
     def _acquisition(self, view: View) -> Acquisition | None:
         """Return what gains are measured against; None: too little was seen."""
