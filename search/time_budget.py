@@ -225,7 +225,7 @@ class TimeBudget:
         known |= {r.candidate.digest for r in self._aside if isinstance(r, Start)}
         known |= self._chosen | self._again.keys()
         for candidate in beginning_as_the_best(self._engine, known):
-            if self.fits(candidate, view):
+            if self._engine.look(candidate).reason is None and self.fits(candidate, view):
                 self._chosen.add(candidate.digest)
                 return Start(candidate)
         return None
