@@ -10,7 +10,7 @@ from paretune.core.result import OutcomeKind
 from paretune.search.run import SearchRun
 
 _OF_EACH = 2000
-"""Most candidates that are looked at for one first pass."""
+"""Most candidates that are checked for one first pass."""
 
 
 def beginning_as_the_best(search: SearchRun, known: Collection[str]) -> Iterator[Candidate]:
