@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from simulator.problem import SHARE, Problem
+from simulator.tables import Table
 from simulator.virtual import (
     Clock,
     InMemory,
@@ -27,7 +28,7 @@ from paretune.search.engine import Engine
 from paretune.search.prechecks import Foresight
 from paretune.search.priors import Prior
 from paretune.search.run import Shortcuts
-from paretune.search.strategies.base import Event, Request, Strategy, View
+from paretune.search.strategies.base import Event, Request, Start, Strategy, View
 from paretune.search.strategies.full_trials import as_strategy
 from paretune.search.summary import StudySummary
 
@@ -75,11 +76,13 @@ class _Counted:
     Args:
         inner: The strategy.
         most: How many requests it may make.
+        table: What is recorded; a request for what is not costs nothing and does not count.
     """
 
-    def __init__(self, inner: Strategy, most: int) -> None:
+    def __init__(self, inner: Strategy, most: int, table: Table) -> None:
         self._inner = inner
         self._most = most
+        self._table = table
         self.asks = 0
         self.seconds: list[float] = []
         self.busy: list[float] = []
@@ -92,7 +95,9 @@ class _Counted:
         request = self._inner.ask(view)
         self.seconds.append(time.perf_counter() - start)
         self.busy.append(time.process_time() - busy)
-        self.asks += request is not None
+        if request is not None:
+            ruled_out = isinstance(request, Start) and self._table.missing(request.candidate)
+            self.asks += not ruled_out
         return request
 
     def tell(self, event: Event) -> None:
@@ -141,7 +146,7 @@ class Simulation:
             find("strategies", self.strategy) if isinstance(self.strategy, str) else self.strategy
         )
         made = make(space=problem.space, objectives=problem.objectives, seed=self.seed, first=first)
-        self.counted = _Counted(as_strategy(made), self.asks)
+        self.counted = _Counted(as_strategy(made), self.asks, table)
         self.store = VirtualStore(table)
         self.target = VirtualTarget(table, self.store, self.clock, self.seed)
         self.engine = Engine(

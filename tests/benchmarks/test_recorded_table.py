@@ -127,6 +127,13 @@ def test_what_is_not_recorded_has_a_cost_before_it_is_ruled_out(table: RecordedT
     assert jobs.resumed_share(unknown) == jobs.resumed_share(candidate(4, 1, 4)) == 0.0
 
 
+def test_a_request_for_what_is_not_recorded_is_no_ask(problem: Problem) -> None:
+    simulation = Simulation(problem, "random", seed=0, asks=16, stop_at=None)
+    curve = simulation.run()
+    assert curve.asks == 16  # all that are recorded, of 24
+    assert curve.volumes[-1] == pytest.approx(1.0)
+
+
 def test_true_values_are_means_and_those_at_the_most_examples(table: RecordedTable) -> None:
     truth = table.truth(candidate(16, 2, 8, threads=2))
     assert truth == pytest.approx({"accuracy": 0.88, "decode_ms_p50": 8.1, "size_mb": 80.0})
