@@ -156,15 +156,19 @@ class Scheduler:
 
     def _request(self) -> Request | None:
         """Return what is begun next; once the trials are used up, they can be promoted only."""
-        paused = self.search.recorder.paused
         if not self.search.has_time():
             return None
-        if self.search.has_trials(self.unrecorded + sum(f.id not in paused for f in self._flights)):
+        if self._may_start():
             # One look at what is being built, so that no request overtakes one that waits.
             building = [f.runner.trial.candidate for f in self._flights if f.unbuilt]
             return self._unblocked(building) or self._ask(building)
         view = self.view()
         return self.budget.promotion(view) if view.paused else None
+
+    def _may_start(self) -> bool:
+        paused = self.search.recorder.paused
+        beside = sum(flight.id not in paused for flight in self._flights)
+        return self.search.has_trials(self.unrecorded + beside)
 
     def _unblocked(self, building: Sequence[Candidate]) -> Start | None:
         """Return the first candidate that waited for a prefix and need not any more."""
@@ -202,7 +206,14 @@ class Scheduler:
         paused = sorted(set(open_trials) - running)
         free = self.search.builds - building
         return _View(
-            self.search, self.search.space, self.budget, free, open_trials, paused, self._prefixes
+            self.search,
+            self.search.space,
+            self.budget,
+            free,
+            open_trials,
+            paused,
+            self._may_start(),
+            self._prefixes,
         )
 
     def _begin(self, request: Request) -> None:
@@ -357,6 +368,7 @@ class _View:
     free_slots: int
     trials: Mapping[int, Trial]
     paused: Sequence[int]
+    may_start: bool
     prefixes: PrefixSeconds
 
     @property

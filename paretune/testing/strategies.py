@@ -114,6 +114,7 @@ class SimulatedSearch:
         free_slots: How many more builds can begin.
         limits: The constraints in force.
         left_s: Seconds that are left.
+        may_start: Whether another trial may begin.
         priors: Earlier studies.
     """
 
@@ -128,6 +129,7 @@ class SimulatedSearch:
     free_slots: int = 1
     limits: tuple[Limit, ...] = ()
     left_s: float | None = None
+    may_start: bool = True
     priors: tuple[Prior, ...] = ()
 
     @property

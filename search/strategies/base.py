@@ -162,6 +162,10 @@ class View(Protocol):
         One that cannot is not begun, but set aside: the strategy is asked for the next one.
         """
 
+    @property
+    def may_start(self) -> bool:
+        """Whether another trial may begin; if not, paused ones can still be promoted."""
+
     def cost(self, candidate: Candidate) -> tuple[PrefixCost, ...]:
         """Return the cost of each prefix of a candidate's recipe, shortest first."""
 

@@ -9,6 +9,10 @@ where both promise about the same. Charging only the cost left after the stored 
 by the root of the cost, because the cost itself keeps a search at cheap candidates of little gain
 (Lee et al., "Cost-aware Bayesian Optimization", arXiv 2003.10870).
 
+Where the last rung of the measurements is a large part of what a trial costs, the trial is paused
+before it, and goes on only when nothing else promises more for its time: what the rough rung has
+measured is an observation like others, with its own variance.
+
 Limits enter by the share of draws that meet them. Candidates that fail teach how likely success is;
 early stops teach by what was measured of them. Before there are four results, and a value of each
 objective, the cheapest candidate is taken that is unlike those that were tried. With priors the
@@ -21,9 +25,10 @@ import heapq
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from paretune.core.candidate import Candidate
+from paretune.core.measurement import Rung
 from paretune.core.result import OutcomeKind, TrialResult
 from paretune.core.trial_forecast import TrialForecast
 from paretune.search.constraints import Objective
@@ -45,6 +50,8 @@ _NEAR_FRONT, _NEAR_LATEST = 16, 4
 _COST_EXPONENT = 0.5
 _UNLIKE = 0.3
 """Logarithm of how much more a candidate may cost for each choice that is new."""
+_PAUSED_FROM = 0.3
+"""Share of a trial's cost that its last rung must be, so that it is paused before it."""
 _LEAST_CHANCE, _LEAST_GAIN = 0.02, 1e-12
 
 
@@ -59,6 +66,7 @@ class _Choice:
         volume: Hypervolume of the front, in the unit of the gain.
         forecasts: It was chosen by these; None: by its cost.
         place: Its row in them.
+        trial: Number of the paused trial that it is; None: it was not started.
     """
 
     candidate: Candidate
@@ -67,6 +75,7 @@ class _Choice:
     volume: float = 0.0
     forecasts: Forecasts | None = None
     place: int = 0
+    trial: int | None = None
 
     @property
     def score(self) -> float:
@@ -104,7 +113,8 @@ class ChainSearch:
         self._encoding = Encoding(space)
         self._pool = Pool(space, self._encoding, seed)
         self._learner = Learner(self._encoding, self._objectives)
-        self._chosen: tuple[object, _Choice | None] | None = None
+        self._ranked: list[_Choice] = []
+        self._ranked_at: object = None
 
     def tell(self, event: Event) -> None:
         """Take an event into account."""
@@ -116,18 +126,29 @@ class ChainSearch:
 
     def ask(self, view: View) -> Request | None:
         """Return the next trial; None once the space is exhausted."""
-        for id in view.paused:
-            return Promote(id)
-        while self._first:
+        while self._first and view.may_start:
             candidate = self._first.pop(0)
             if candidate.digest not in self._seen:
                 return self._start(candidate)
         found = self._choice(view)
-        return None if found is None else self._start(found.candidate, self._expected(found, view))
+        if found is None:
+            return None
+        if found.trial is not None:
+            return Promote(found.trial)
+        until = Rung.ROUGH if self._pauses(found) else Rung.FULL
+        return self._start(found.candidate, until, self._expected(found, view))
 
-    def _start(self, candidate: Candidate, forecast: TrialForecast | None = None) -> Start:
+    def _start(
+        self, candidate: Candidate, until: Rung = Rung.FULL, forecast: TrialForecast | None = None
+    ) -> Start:
         self._seen.add(candidate.digest)
-        return Start(candidate, forecast=forecast)
+        return Start(candidate, until, forecast)
+
+    def _pauses(self, chosen: _Choice) -> bool:
+        """Return whether it is decided again after the rough rung if a trial goes on."""
+        last_s = self._learner.costs.last_rung_s
+        known = chosen.gain is not None and last_s is not None
+        return known and (last_s or 0.0) > _PAUSED_FROM * chosen.seconds
 
     def _expected(self, chosen: _Choice, view: View) -> TrialForecast | None:
         if chosen.forecasts is None:
@@ -153,26 +174,48 @@ class ChainSearch:
         return 60 * found.gain / found.seconds / found.volume
 
     def _choice(self, view: View) -> _Choice | None:
-        """Return the unseen candidate that is worth its time most; None: there is none."""
-        state = (len(self._results), len(self._seen), tuple(view.limits))
-        if self._chosen is None or self._chosen[0] != state:
-            self._chosen = (state, self._choose(view))
-        return self._chosen[1]
+        """Return what is worth its time most; None: there is nothing.
 
-    def _choose(self, view: View) -> _Choice | None:
-        ask = len(self._results)
-        pool = self._pool.candidates(ask, self._good(view), self._seen)
-        self._learner.learn(self._results, view)
-        if self._learner.earlier is not None and not self._pool.whole:
-            pool += self._learner.earlier.promising(view.limits, self._seen)
-        if not pool:
+        What was ruled out before any job teaches too little for all to be compared again: then it
+        is the next one of the same ranking.
+        """
+        ran = sum(result.kind is not OutcomeKind.SKIPPED for result in self._results)
+        state = (ran, tuple(view.limits), tuple(view.paused), view.may_start)
+        for _ in range(2):
+            self._ranked = [one for one in self._ranked if not self._is_known(one)]
+            if self._ranked and self._ranked_at == state:
+                break
+            self._ranked_at = state
+            self._ranked = sorted(self._ranking(view), key=lambda one: one.score, reverse=True)
+        if not self._ranked:
             return None
+        return first_fitting(self._ranked, view, lambda one: one.candidate)
+
+    def _is_known(self, choice: _Choice) -> bool:
+        return choice.trial is None and choice.candidate.digest in self._seen
+
+    def _ranking(self, view: View) -> list[_Choice]:
+        """Return what can be chosen, in any order."""
+        outside, paused = self._paused(view)
+        if outside:  # what lies outside the space has no forecast
+            return [_Choice(view.trials[id].candidate, trial=id) for id in outside[:1]]
+        ask = len(self._results)
+        pool = self._pool.candidates(ask, self._good(view), self._seen) if view.may_start else []
+        self._learner.learn(self._results, view)
+        if self._learner.earlier is not None and view.may_start and not self._pool.whole:
+            pool += self._learner.earlier.promising(view.limits, self._seen)
+        if not pool and not paused:
+            return []
+        for id in paused:
+            self._learner.learn_rung(view.trials[id])
         allowance = self._learner.allowance
         pool = allowance.thinned(pool, random.Random(f"{self._seed}/fewer/{ask}"))
         acquisition = self._acquisition(view)
         if acquisition is None:
-            return _Choice(self._cheapest(pool, view))
-        found = self._scored(pool, acquisition, view)
+            if paused:
+                return [_Choice(view.trials[paused[0]].candidate, trial=paused[0])]
+            return [_Choice(self._cheapest(pool, view))]
+        found = self._scored(pool, acquisition, view) if pool else []
         draw = random.Random(f"{self._seed}/refine/{ask}/{len(self._seen)}")
         for _ in range(_ROUNDS if allowance.compares_all and not self._pool.whole else 0):
             best = heapq.nlargest(_REFINED, found, key=lambda one: one.score)
@@ -181,8 +224,28 @@ class ChainSearch:
             more = self._pool.unseen_around(around, draw, seen)
             if more:
                 found += self._scored(more, acquisition, view)
-        found.sort(key=lambda one: one.score, reverse=True)
-        return first_fitting(found, view, lambda one: one.candidate)
+        return [*found, *self._continued(paused, acquisition, view)]
+
+    def _paused(self, view: View) -> tuple[list[int], list[int]]:
+        """Return the paused trials outside of the space and in it."""
+        outside, inside = list[int](), list[int]()
+        for id in view.paused:
+            row = self._encoding.row(view.trials[id].candidate)
+            (outside if row is None else inside).append(id)
+        return outside, inside
+
+    def _continued(
+        self, paused: Sequence[int], acquisition: Acquisition, view: View
+    ) -> list[_Choice]:
+        """Return what paused trials promise, and what their last rung costs."""
+        if not paused:
+            return []
+        candidates = [view.trials[id].candidate for id in paused]
+        seconds = max(1.0, self._learner.costs.last_rung_s or 0.0)
+        return [
+            replace(one, seconds=seconds, trial=id)
+            for id, one in zip(paused, self._scored(candidates, acquisition, view), strict=True)
+        ]
 
     def _scored(
         self, pool: Sequence[Candidate], acquisition: Acquisition, view: View

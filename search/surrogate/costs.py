@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from paretune.core.candidate import Candidate, Step
+from paretune.core.measurement import Rung
 from paretune.core.result import OutcomeKind, TrialResult
 
 if TYPE_CHECKING:
@@ -42,6 +43,12 @@ class Costs:
         self._built: set[tuple[Step, ...]] = set()
         self._looked: dict[str, tuple[Candidate, tuple[PrefixCost, ...]]] = {}
         self._seen: dict[str, list[float]] = {}
+        self._last_rungs: list[float] = []
+
+    @property
+    def last_rung_s(self) -> float | None:
+        """Median of the seconds of the last rung; None: no trial had a rough one before it."""
+        return float(np.median(self._last_rungs)) if self._last_rungs else None
 
     def learn(self, result: TrialResult, view: View) -> list[Observation]:
         """Return what a trial tells of the seconds of its passes and of measuring."""
@@ -60,6 +67,9 @@ class Costs:
         rest = sum(step.s for step in result.seconds[built:] if not step.cached)
         if result.kind is OutcomeKind.OK and rest > 0:
             found.append((MEASURING, rest))
+            by_rung = {rung: _seconds_of(rung, result) for rung in (Rung.ROUGH, Rung.FULL)}
+            if min(by_rung.values()) > 0:
+                self._last_rungs.append(by_rung[Rung.FULL])
         self._forget_like(result.candidate)
         for name, ratio in found:
             self._seen.setdefault(name, []).append(math.log(ratio))
@@ -134,6 +144,12 @@ class Costs:
         for digest, (other, _) in list(self._looked.items()):
             if other.recipe and _differ_in_one(first, other.recipe[0]):
                 del self._looked[digest]
+
+
+def _seconds_of(rung: Rung, result: TrialResult) -> float:
+    """Return what the evaluators took for a rung, as far as they ran."""
+    end = f":{rung.value}"
+    return sum(s.s for s in result.seconds if s.step.endswith(end) and not s.cached)
 
 
 def _differ_in_one(a: Step, b: Step) -> bool:

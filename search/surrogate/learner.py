@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from paretune.core.candidate import Candidate
-from paretune.core.measurement import Measurement
+from paretune.core.measurement import Measurement, Rung
 from paretune.core.result import OutcomeKind, TrialResult
 from paretune.search.constraints import Objective
 from paretune.search.strategies.base import View
@@ -19,6 +19,7 @@ from paretune.search.surrogate.layout import Subject
 from paretune.search.surrogate.process import ForecasterProcess
 from paretune.search.surrogate.scale import ENOUGH, Scale
 from paretune.search.surrogate.told import Told
+from paretune.search.trial_state import Trial
 
 if TYPE_CHECKING:
     from paretune.search.surrogate.layout import Matrix
@@ -62,7 +63,8 @@ class Learner:
         self._device: dict[str, bool] = {}
         self._waiting: dict[str, list[tuple[Matrix, float, float]]] = {}
         self._learned = 0
-        self._accuracies: set[tuple[object, ...]] = set()
+        self._samples: dict[tuple[object, ...], int] = {}
+        self._rungs: dict[int, Rung | None] = {}
 
     def learn(self, results: Sequence[TrialResult], view: View) -> None:
         """Take results into account.
@@ -81,11 +83,14 @@ class Learner:
                 models.observe(name, row.tolist(), value, variance)
             if not result.transient:
                 models.observe(SUCCESS, row.tolist(), float(result.kind in WORKED), 0.0)
-            for name in self._device:
-                measured = (result.measurements or {}).get(name)
-                if measured is not None and self._is_new(name, result):
-                    self._observe(models, row, measured)
+            self._observe_all(result.candidate, result.measurements or {})
         self._learned = len(results)
+
+    def learn_rung(self, trial: Trial) -> None:
+        """Take into account what was measured of a trial that is paused, once for each rung."""
+        if self._rungs.get(trial.id) is not trial.rung:
+            self._rungs[trial.id] = trial.rung
+            self._observe_all(trial.candidate, trial.measurements)
 
     def forecast(self, candidates: Sequence[Candidate]) -> Mapping[str, tuple[Matrix, Matrix]]:
         """Return mean and standard deviation by name, for each candidate of the space."""
@@ -141,17 +146,27 @@ class Learner:
             return None
         return scaled, scale.of_deviation(value, _deviation(measured, value)) ** 2
 
-    def _is_new(self, name: str, result: TrialResult) -> bool:
-        """Return whether a value is not one that was reported with other runtime settings."""
-        if self._device[name]:
+    def _observe_all(self, candidate: Candidate, measurements: Mapping[str, Measurement]) -> None:
+        row = self._encoding.row(candidate)
+        if row is None:
+            return
+        for name in self._device:
+            if name in measurements and self._is_new(candidate, measurements[name]):
+                self._observe(row, measurements[name])
+
+    def _is_new(self, candidate: Candidate, measured: Measurement) -> bool:
+        """Return whether a value tells more than one of the same build, with other settings."""
+        if self._device[measured.metric]:
             return True
-        key = (name, *result.candidate.recipe)
-        if key in self._accuracies:
+        key, count = (measured.metric, *candidate.recipe), measured.n or 0
+        if count <= self._samples.get(key, -1):
             return False
-        self._accuracies.add(key)
+        self._samples[key] = count
         return True
 
-    def _observe(self, models: ForecasterProcess, row: Matrix, measured: Measurement) -> None:
+    def _observe(self, row: Matrix, measured: Measurement) -> None:
+        models = self._models
+        assert models is not None, "it was made before"
         value = measured.value
         if value is None or not math.isfinite(value) or measured.details.taken_from is not None:
             return  # a value that was taken over is no second observation
