@@ -138,13 +138,38 @@ def lines(
         "device": device,
         "provisional": sorted(seconds.provisional),
         "recorded": {"trainings up to a stop": len(trained), "builds": len(built)},
-        "space": plan.SPACE,
+        "space": space_of(built),
         "continued": {"lora": "stop_at"},
         "evaluators": list(plan.EVALUATORS),
         "problems": {},
         "pairs": pairs,
     }
     yield from body
+
+
+def space_of(built: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the part of the plan's space whose trainings are recorded.
+
+    Half of the combinations are not in the plan. A search that had to find out which ones would
+    spend most of its requests on that: each training is an alternative, with the stops of which
+    something is built.
+
+    Args:
+        built: The builds that are recorded.
+    """
+    stops: dict[str, tuple[dict[str, Any], set[int]]] = {}
+    for told in built.values():
+        params = dict(told["recipe"][0]["params"])
+        stop = params.pop("stop_at")
+        stops.setdefault(json.dumps(params), (params, set()))[1].add(stop)
+    trainings = [
+        {
+            "pass": "lora",
+            "grid": {**{k: [v] for k, v in params.items()}, "stop_at": sorted(some)},
+        }
+        for params, some in stops.values()
+    ]
+    return {**plan.SPACE, "stages": [{"any": trainings}, *plan.SPACE["stages"][1:]]}
 
 
 def _steps(log: Log, seconds: Seconds, estimates: Estimates) -> Iterator[dict[str, Any]]:

@@ -165,6 +165,7 @@ def _written(place: Place, pairs: Any = None) -> RecordedTable:
 def test_a_table_is_read_back_with_what_is_provisional(recorded: Place) -> None:
     table = _written(recorded, [{"ratio": 1.01}])
     assert len(list(table.distinct())) == 2 * (12 + 12 + 1)
+    assert table.space.size == 2 * 3 * 12  # of the one training that is recorded
     assert table.header["provisional"] == ["builds", "judge", "speed", "trainings"]
     assert table.header["pairs"] == [{"ratio": 1.01}]
     recipe = (plan.lora(FIRST, 24), Step("merge"), *plan.builds()[0])
