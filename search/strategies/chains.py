@@ -47,6 +47,8 @@ _LEARNED = 4
 _ROUNDS, _REFINED = 2, 8
 """How often, and around how many of the best, better candidates are looked for."""
 _NEAR_FRONT, _NEAR_LATEST = 16, 4
+_COMPARED = 400
+"""Of more results only the front, and half as many of the latest, enter the expected front."""
 _COST_EXPONENT = 0.5
 _UNLIKE = 0.3
 """Logarithm of how much more a candidate may cost for each choice that is new."""
@@ -274,6 +276,10 @@ class ChainSearch:
     def _acquisition(self, view: View) -> Acquisition | None:
         """Return what gains are measured against; None: too little was seen."""
         tried = self._tried()
+        if len(tried) > _COMPARED:
+            front = {r.id for r in self._front(view)}
+            latest = len(tried) - _COMPARED // 2
+            tried = [r for n, r in enumerate(tried) if n >= latest or r.id in front]
         known = [r.candidate for r in tried]
         if len(tried) < _LEARNED:
             if self._learner.earlier is None:
@@ -319,12 +325,16 @@ class ChainSearch:
             and self._encoding.row(r.candidate) is not None
         ]
 
-    def _good(self, view: View) -> list[Candidate]:
-        """Return the candidates of the front, and the latest."""
+    def _front(self, view: View) -> list[TrialResult]:
+        """Return the feasible front of what was measured; of all results if none is feasible."""
         whole = self._whole()
         among = {r.id: r for r in whole if self._feasible(r, view)} or {r.id: r for r in whole}
         front = pareto_front({id: values(r) for id, r in among.items()}, self._objectives)
-        chosen = [*(among[id] for id in front[:_NEAR_FRONT]), *whole[-_NEAR_LATEST:]]
+        return [among[id] for id in front]
+
+    def _good(self, view: View) -> list[Candidate]:
+        """Return candidates of the front, and the latest."""
+        chosen = [*self._front(view)[:_NEAR_FRONT], *self._whole()[-_NEAR_LATEST:]]
         return list({r.candidate.digest: r.candidate for r in chosen}.values())
 
     @staticmethod

@@ -15,6 +15,7 @@ import numpy as np
 
 from paretune.core.candidate import Candidate, Step
 from paretune.core.measurement import Rung
+from paretune.core.parent import STEP as PARENT
 from paretune.core.result import OutcomeKind, TrialResult
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class Costs:
             if not step.cached and step.s > 0:
                 estimate = costs[place].estimated_s if place < len(costs) else None
                 found.append((_name(step.step, estimate), step.s / _unit(estimate)))
-        rest = sum(step.s for step in result.seconds[built:] if not step.cached)
+        rest = sum(s.s for s in result.seconds[built:] if not s.cached and s.step != PARENT)
         if result.kind is OutcomeKind.OK and rest > 0:
             found.append((MEASURING, rest))
             by_rung = {rung: _seconds_of(rung, result) for rung in (Rung.ROUGH, Rung.FULL)}

@@ -10,6 +10,7 @@ import numpy as np
 from paretune.core.candidate import Candidate
 from paretune.search.choices import Choice
 from paretune.search.space import Space
+from paretune.search.stages import slots_of
 from paretune.search.strategies.proposing import choices, choices_of
 from paretune.search.surrogate.layout import ABSENT, Layout, Matrix
 
@@ -59,6 +60,35 @@ class Encoding:
             if chosen is None:
                 return None
             found = self._rows[candidate.digest] = self.row_of(chosen.positions)
+        return found
+
+    def parent_row(self, candidate: Candidate, steps: int) -> Matrix | None:
+        """Return the codes of what the first steps of a recipe have built.
+
+        Args:
+            candidate: One whose recipe begins with them.
+            steps: How many they are.
+
+        Returns:
+            Its own codes, without the choices of the later stages; None: the candidate is not in
+            the space, or no later stage has such a pass.
+        """
+        row = self.row(candidate)
+        if row is None or steps >= len(candidate.recipe):
+            return None
+        following = candidate.recipe[steps].name
+        places = [
+            place
+            for place, stage in enumerate(self._space.stages)
+            if any(slot.name == following for slot in slots_of(stage))
+        ]
+        if not places:
+            return None
+        found = row.copy()
+        for name, (column, _) in self._codes.items():
+            stage = name.split(".", 1)[0]
+            if stage == RUNTIME or int(stage) >= places[-1]:
+                found[column] = ABSENT
         return found
 
     def rows(self, candidates: Sequence[Candidate]) -> Matrix:

@@ -65,6 +65,7 @@ class Learner:
         self._learned = 0
         self._samples: dict[tuple[object, ...], int] = {}
         self._rungs: dict[int, Rung | None] = {}
+        self._parents: set[str] = set()
 
     def learn(self, results: Sequence[TrialResult], view: View) -> None:
         """Take results into account.
@@ -84,6 +85,7 @@ class Learner:
             if not result.transient:
                 models.observe(SUCCESS, row.tolist(), float(result.kind in WORKED), 0.0)
             self._observe_all(result.candidate, result.measurements or {})
+            self._observe_parent(result)
         self._learned = len(results)
 
     def learn_rung(self, trial: Trial) -> None:
@@ -153,6 +155,22 @@ class Learner:
         for name in self._device:
             if name in measurements and self._is_new(candidate, measurements[name]):
                 self._observe(row, measurements[name])
+
+    def _observe_parent(self, result: TrialResult) -> None:
+        """Take over what was measured of the trained model, once.
+
+        A build's metric is then forecast as its parent's, less what such builds cost elsewhere.
+        """
+        parent = result.parent
+        if parent is None or parent.artifact in self._parents:
+            return
+        row = self._encoding.parent_row(result.candidate, parent.steps)
+        if row is None:
+            return
+        self._parents.add(parent.artifact)
+        for name, measured in parent.metrics.items():
+            if name in self._device and not self._device[name]:
+                self._observe(row, measured)
 
     def _is_new(self, candidate: Candidate, measured: Measurement) -> bool:
         """Return whether a value tells more than one of the same build, with other settings."""

@@ -67,3 +67,21 @@ def test_half_of_the_neighbours_keep_the_first_choices() -> None:
     assert taken is not None
     children = pool.around([good], random.Random(0))
     assert sum(child.recipe[0] == good.recipe[0] for child in children) >= len(children) // 3
+
+
+def test_a_parent_has_the_codes_of_its_stages_only() -> None:
+    space = Space(
+        (
+            PassSlot("lora", {"r": (4, 8), "rate": (1e-4, 1e-3)}),
+            PassSlot("merge"),
+            AnyOf((PassSlot("genai", {"precision": ("int4", "fp32")}), PassSlot("other"))),
+        )
+    )
+    encoding = Encoding(space)
+    candidate = next(iter(space))
+    row, parent = encoding.row(candidate), encoding.parent_row(candidate, 2)
+    assert row is not None
+    assert parent is not None
+    assert list(parent[:2]) == list(row[:2])
+    assert set(parent[2:]) == {ABSENT}
+    assert encoding.parent_row(candidate, 3) is None, "it is no parent but the build"

@@ -1,0 +1,69 @@
+"""What results teach the models."""
+
+from paretune.core.candidate import Candidate
+from paretune.core.measurement import Measurement, Rung
+from paretune.core.parent import Parent
+from paretune.core.result import OutcomeKind, TrialResult
+from paretune.search.constraints import Objective
+from paretune.search.space import PassSlot, Space
+from paretune.search.surrogate.encoding import Encoding
+from paretune.search.surrogate.learner import Learner
+from paretune.search.trial_state import Trial
+from paretune.testing.strategies import SimulatedSearch
+
+RATES = (1e-4, 3e-4, 1e-3, 3e-3)
+SPACE = Space(
+    (PassSlot("lora", {"rate": RATES}), PassSlot("genai", {"precision": ("fp32", "int8", "int4")}))
+)
+OBJECTIVES = (Objective("accuracy", "maximize"),)
+TRAINED = dict(zip(RATES, (0.5, 0.6, 0.7, 0.95), strict=True))
+LOST = {"fp32": 0.0, "int8": 0.01, "int4": 0.1}
+
+
+def accuracy(value: float, n: int = 100) -> Measurement:
+    return Measurement("accuracy", value, "fraction", value - 0.01, value + 0.01, n=n)
+
+
+def result(id: int, candidate: Candidate, *, parent: bool, own: bool = True) -> TrialResult:
+    trained = TRAINED[candidate.recipe[0].params["rate"]]
+    value = trained - LOST[candidate.recipe[1].params["precision"]]
+    known = Parent(f"trained to {trained}", 1, {"accuracy": accuracy(trained)})
+    return TrialResult(
+        id,
+        candidate,
+        OutcomeKind.OK if own else OutcomeKind.INFEASIBLE,
+        measurements={"accuracy": accuracy(value)} if own else {},
+        parent=known if parent else None,
+    )
+
+
+def off(*, parents: bool) -> float:
+    """Return by how much the int4 build of the best training is forecast wrongly."""
+    every = list(SPACE)
+    of_best = [c for c in every if c.recipe[0].params["rate"] == RATES[-1]]
+    results = [result(id, c, parent=parents) for id, c in enumerate(every, 1) if c not in of_best]
+    results.append(result(len(every), of_best[0], parent=parents, own=False))
+    learner = Learner(Encoding(SPACE), OBJECTIVES)
+    learner.learn(results, SimulatedSearch(strategy=None, space=SPACE))  # type: ignore[arg-type]
+    mean, _ = learner.forecast(of_best)["accuracy"]
+    return abs(float(mean[-1]) - 0.85)
+
+
+def test_a_build_is_forecast_from_its_parent_less_what_such_builds_cost() -> None:
+    assert off(parents=True) < 0.05 < off(parents=False)
+
+
+def test_more_examples_are_news_and_the_same_build_with_other_settings_is_none() -> None:
+    learner = Learner(Encoding(SPACE), OBJECTIVES)
+    view = SimulatedSearch(strategy=None, space=SPACE)  # type: ignore[arg-type]
+    candidates = list(SPACE)
+    others = [result(id, c, parent=False) for id, c in enumerate(candidates[1:5], 2)]
+    learner.learn(others, view)
+    before = learner.forecast(candidates[:1])["accuracy"][1][0]
+    rough = Trial(1, candidates[0], measured={Rung.ROUGH: {"accuracy": accuracy(0.5, 10)}})
+    learner.learn_rung(rough)
+    learner.learn_rung(rough)
+    between = learner.forecast(candidates[:1])["accuracy"][1][0]
+    learner.learn([*others, result(1, candidates[0], parent=False)], view)
+    after = learner.forecast(candidates[:1])["accuracy"][1][0]
+    assert after < between < before
