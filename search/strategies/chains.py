@@ -54,7 +54,7 @@ _UNLIKE = 0.3
 """Logarithm of how much more a candidate may cost for each choice that is new."""
 _PAUSED_FROM = 0.3
 """Share of a trial's cost that its last rung must be, so that it is paused before it."""
-_LEAST_CHANCE, _LEAST_GAIN = 0.02, 1e-12
+_LEAST_CHANCE, _LEAST_GAIN = 0.002, 1e-12
 
 
 @dataclass(frozen=True)

@@ -47,4 +47,4 @@ class Subject:
 
     columns: Sequence[int] | None = None
     better: int = 0
-    spread: float = 1.0
+    spread: float = 0.5

@@ -76,7 +76,7 @@ def test_a_much_worse_value_counts_as_no_worse_than_a_bound() -> None:
     codes, values = chains(15)
     worst = np.array([[1.0, 2.0, 0.0]])
     codes, values = np.vstack([codes, worst]), np.append(values, -5.0)
-    model = Gaussian(LAYOUT, (0, 1), Subject(better=1))
+    model = Gaussian(LAYOUT, (0, 1), Subject(better=1, spread=0.3))
     model.fit(codes, values, np.full(len(values), 1e-8))
     middle, best = float(np.median(values)), float(values.max())
     assert model.forecast(worst)[0][0] > middle - 3 * (best - middle)
@@ -126,3 +126,13 @@ def test_without_a_fit_the_posterior_has_the_last_hyperparameters() -> None:
     whole.fit(codes, values, noise)
     model.fit(codes, values, noise)
     assert np.allclose(model.forecast(others)[0], whole.forecast(others)[0])
+
+
+def test_a_few_worse_values_beside_many_equal_ones_stay_worse() -> None:
+    """Most builds have the same size; that a few are twice as large must not get lost."""
+    model = Gaussian(LAYOUT, (0, 1), Subject(better=-1, spread=0.5))
+    codes = np.array([[n / 10, 0.0] for n in range(10)] + [[n / 2, 1.0] for n in range(3)])
+    values = np.array([1.0] * 10 + [1.7] * 3)
+    model.fit(codes, values, np.zeros(13))
+    mean, _ = model.forecast(np.array([[0.3, 0.0], [0.3, 1.0]]))
+    assert mean[1] - mean[0] > 0.15
