@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from paretune import optimize
+from paretune.search import parent_costs
 from paretune.study.results import Results
 from tests.tiny_models import make_tiny_llama
 
@@ -81,7 +82,11 @@ BAD, GOOD = 1e-9, 1e-2
 
 
 @pytest.mark.slow
-def test_a_hopeless_training_is_stopped_before_its_builds(tmp_path: Path, model: Path) -> None:
+def test_a_hopeless_training_is_stopped_before_its_builds(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Whether it pays is not the question here, and depends on what else the machine does.
+    monkeypatch.setattr(parent_costs, "SLOWER", 0.0)
     config = write_config(tmp_path, model, [BAD, GOOD])
     study, store = tmp_path / "study", tmp_path / "store"
     found = optimize(config, study=study, store=store).results
@@ -113,6 +118,8 @@ def test_a_hopeless_training_is_stopped_before_its_builds(tmp_path: Path, model:
 KILL = """
 import os, signal, sys
 from paretune import optimize
+from paretune.search import parent_costs
+parent_costs.SLOWER = 0.0
 from paretune.study.parents import Parents
 put = Parents.put
 def killed(self, artifact, slot, measured):

@@ -6,7 +6,7 @@ feasible hypervolume is largest for the time that is still to pay: passes whose 
 store cost nothing, so that the cheap suffixes of a trained prefix come before the next training
 where both promise about the same. Charging only the cost left after the stored prefix follows EEIPU
 ("Cost-aware Bayesian optimization of multi-stage pipelines", arXiv 2411.03731); the gain is divided
-by the root of the cost, because the cost itself keeps a search at cheap candidates of little gain
+by a root of the cost, because the cost itself keeps a search at cheap candidates of little gain
 (Lee et al., "Cost-aware Bayesian Optimization", arXiv 2003.10870).
 
 Where the last rung of the measurements is a large part of what a trial costs, the trial is paused
@@ -49,7 +49,8 @@ _ROUNDS, _REFINED = 2, 8
 _NEAR_FRONT, _NEAR_LATEST = 16, 4
 _COMPARED = 400
 """Of more results only the front, and half as many of the latest, enter the expected front."""
-_COST_EXPONENT = 0.5
+_COST_EXPONENT = 0.3
+"""Chosen on the recorded cells (`benchmarks/README.md`)."""
 _UNLIKE = 0.3
 """Logarithm of how much more a candidate may cost for each choice that is new."""
 _PAUSED_FROM = 0.3
@@ -81,7 +82,7 @@ class _Choice:
 
     @property
     def score(self) -> float:
-        """The gain for the root of the time; of what promises nothing, the cheaper is better."""
+        """The gain for a root of the time; of what promises nothing, the cheaper is better."""
         return ((self.gain or 0.0) + _LEAST_GAIN) / math.pow(self.seconds, _COST_EXPONENT)
 
 

@@ -1,27 +1,49 @@
-"""Candidates as rows of numbers: one column per choice of a space."""
+"""Candidates as rows of numbers.
+
+The columns are the parameters of each stage's passes, and the way through the stage: which passes
+it runs. Alternatives of one pass share the columns of its parameters, so that what one of them
+teaches of `precision: int4` is known of the others.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice, product
 
 import numpy as np
 
-from paretune.core.candidate import Candidate
+from paretune.core.candidate import Candidate, Step
 from paretune.search.choices import Choice
 from paretune.search.space import Space
-from paretune.search.stages import slots_of
+from paretune.search.stages import AnyOf, PassSlot, Stage, slots_of, value_text
 from paretune.search.strategies.proposing import choices, choices_of
 from paretune.search.surrogate.layout import ABSENT, Layout, Matrix
 
 RUNTIME = "runtime"
+_MOST_WAYS = 64
+"""Of more ways through a stage there is no column."""
+
+_Key = tuple[int, str, int, str]
+"""Stage, pass, how many of this pass come before it in the stage, and parameter."""
+_Way = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Column:
+    place: int
+    stage: int
+    ordered: bool
+    codes: Mapping[str, float]
 
 
 class Encoding:
     """What the columns of a space are, and the codes of its candidates.
 
-    A choice of one value has no column. The code of an ordered value is its place between the
-    smallest (0) and the largest (1), that of another one its position.
+    What is the same for every candidate has no column. The code of an ordered value is its place
+    between the smallest (0) and the largest (1), that of another one its position.
 
     Args:
         space: The space.
@@ -29,28 +51,55 @@ class Encoding:
 
     def __init__(self, space: Space) -> None:
         self._space = space
-        columns = [c for c in choices(space).values() if len(c.values) > 1]
-        self._codes = {c.name: (n, _codes(c)) for n, c in enumerate(columns)}
-        stages = [c.name.split(".", 1)[0] for c in columns]
-        numbers = {stage: n for n, stage in enumerate(dict.fromkeys(stages))}
-        self.layout = Layout(tuple(c.ordered for c in columns), tuple(numbers[s] for s in stages))
-        self.recipe_columns = [n for n, stage in enumerate(stages) if stage != RUNTIME]
-        self.columns = range(len(columns))
+        self._columns: dict[_Key | str, _Column] = {}
+        self._ways: dict[int, Mapping[_Way, float]] = {}
+        for number, stage in enumerate(space.stages):
+            self._add_stage(number, stage)
+        last = len(space.stages)
+        self.recipe_columns = list(range(len(self._columns)))
+        for choice in choices(space).values():
+            if choice.name.split(".", 1)[0] == RUNTIME and len(choice.values) > 1:
+                self._add(choice.name, last, choice)
+        columns = list(self._columns.values())
+        numbers = {stage: n for n, stage in enumerate(dict.fromkeys(c.stage for c in columns))}
+        self.layout = Layout(
+            tuple(c.ordered for c in columns), tuple(numbers[c.stage] for c in columns)
+        )
         self._rows: dict[str, Matrix] = {}
 
-    def row_of(self, positions: Mapping[str, int]) -> Matrix:
-        """Return the codes of a candidate that takes these positions, by choice."""
-        row = np.full(len(self._codes), ABSENT)
-        for name, position in positions.items():
-            if name in self._codes:
-                column, codes = self._codes[name]
-                row[column] = codes[position]
-        return row
+    def _add_stage(self, number: int, stage: Stage) -> None:
+        ways = list(islice(_ways(stage), _MOST_WAYS + 1))
+        if 1 < len(set(ways)) <= _MOST_WAYS:
+            labels = {way: float(n) for n, way in enumerate(dict.fromkeys(ways))}
+            self._ways[number] = labels
+            self._columns[f"{number}"] = _Column(len(self._columns), number, False, {})
+        slots: dict[str, list[PassSlot]] = {}
+        for slot in slots_of(stage):
+            slots.setdefault(slot.name, []).append(slot)
+        for name, alike in slots.items():
+            most = max(Counter(way)[name] for way in ways)
+            parameters = dict.fromkeys(param for slot in alike for param in slot.grid)
+            for before, param in product(range(most), parameters):
+                values = {value_text(v): v for s in alike for v in s.grid.get(param, ())}
+                if len(values) > 1 or any(param not in slot.grid for slot in alike):
+                    log = any(slot.ranges.get(param, {}).get("log") for slot in alike)
+                    taken = Choice(param, tuple(values.values()), declared_log=bool(log))
+                    self._add((number, name, before, param), number, taken)
+
+    def _add(self, key: _Key | str, stage: int, choice: Choice) -> None:
+        texts = map(value_text, choice.values)
+        codes = dict(zip(texts, _codes(choice), strict=True))
+        self._columns[key] = _Column(len(self._columns), stage, choice.ordered, codes)
 
     def note(self, candidate: Candidate, positions: Mapping[str, int]) -> None:
-        """Note what a candidate takes, so that it need not be looked up."""
+        """Note what a candidate takes, so that it need not be looked up.
+
+        Args:
+            candidate: One of the space.
+            positions: What it takes at each choice on its way, by name.
+        """
         if candidate.digest not in self._rows:
-            self._rows[candidate.digest] = self.row_of(positions)
+            self._rows[candidate.digest] = self._row_of(candidate, positions)
 
     def row(self, candidate: Candidate) -> Matrix | None:
         """Return the codes of a candidate; None: it is not in the space."""
@@ -59,7 +108,40 @@ class Encoding:
             chosen = choices_of(self._space, candidate)
             if chosen is None:
                 return None
-            found = self._rows[candidate.digest] = self.row_of(chosen.positions)
+            found = self._rows[candidate.digest] = self._row_of(candidate, chosen.positions)
+        return found
+
+    def _row_of(self, candidate: Candidate, positions: Mapping[str, int]) -> Matrix:
+        row = self._recipe_row(candidate.recipe, len(candidate.recipe))
+        for name, position in positions.items():
+            column = self._columns.get(name) if name.startswith(RUNTIME) else None
+            if column is not None:
+                row[column.place] = list(column.codes.values())[position]
+        return row
+
+    def _recipe_row(self, recipe: Sequence[Step], known: int) -> Matrix:
+        """Return the codes of the first steps of a recipe; of what follows there are none."""
+        row = np.full(len(self._columns), ABSENT)
+        start = 0
+        for number, end in enumerate(self._ends(recipe)):
+            if end > known:
+                break
+            way = tuple(step.name for step in recipe[start:end])
+            if number in self._ways and (end > start or known == len(recipe)):
+                row[self._columns[f"{number}"].place] = self._ways[number][way]
+            for place, step in enumerate(recipe[start:end]):
+                before = way[:place].count(step.name)
+                for param, value in step.params.items():
+                    column = self._columns.get((number, step.name, before, param))
+                    if column is not None:
+                        row[column.place] = column.codes[value_text(value)]
+            start = end
+        return row
+
+    def _ends(self, recipe: Sequence[Step]) -> Sequence[int]:
+        """Return after how many steps of a recipe each stage ends."""
+        found = _split(self._space.stages, recipe, 0)
+        assert found is not None, "the recipe is in the space"
         return found
 
     def parent_row(self, candidate: Candidate, steps: int) -> Matrix | None:
@@ -70,32 +152,61 @@ class Encoding:
             steps: How many they are.
 
         Returns:
-            Its own codes, without the choices of the later stages; None: the candidate is not in
-            the space, or no later stage has such a pass.
+            Its own codes, without those of later stages and of the runtime; None: the candidate is
+            not in the space, or nothing follows these steps.
         """
-        row = self.row(candidate)
-        if row is None or steps >= len(candidate.recipe):
+        if self.row(candidate) is None or steps >= len(candidate.recipe):
             return None
-        following = candidate.recipe[steps].name
-        places = [
-            place
-            for place, stage in enumerate(self._space.stages)
-            if any(slot.name == following for slot in slots_of(stage))
-        ]
-        if not places:
-            return None
-        found = row.copy()
-        for name, (column, _) in self._codes.items():
-            stage = name.split(".", 1)[0]
-            if stage == RUNTIME or int(stage) >= places[-1]:
-                found[column] = ABSENT
-        return found
+        return self._recipe_row(candidate.recipe, steps)
 
     def rows(self, candidates: Sequence[Candidate]) -> Matrix:
         """Return the codes of candidates of the space, one row each."""
         found = [self.row(candidate) for candidate in candidates]
         assert all(row is not None for row in found), "every candidate is in the space"
-        return np.array(found, dtype=float).reshape(len(candidates), len(self._codes))
+        return np.array(found, dtype=float).reshape(len(candidates), len(self._columns))
+
+
+def _ways(stage: Stage) -> Iterator[_Way]:
+    """Yield which passes a stage can run."""
+    if isinstance(stage, PassSlot):
+        yield (stage.name,)
+    elif isinstance(stage, AnyOf):
+        for option in stage.options:
+            yield from _ways(option)
+    else:
+        for parts in product(*map(_ways, stage.stages)):
+            yield tuple(name for part in parts for name in part)
+    if getattr(stage, "optional", False):
+        yield ()
+
+
+def _split(stages: Sequence[Stage], recipe: Sequence[Step], start: int) -> list[int] | None:
+    """Return after how many passes each stage ends, so that they end with the recipe."""
+    if not stages:
+        return [] if start == len(recipe) else None
+    for end in sorted(_matched(stages[0], recipe, start), reverse=True):
+        rest = _split(stages[1:], recipe, end)
+        if rest is not None:
+            return [end, *rest]
+    return None
+
+
+def _matched(stage: Stage, recipe: Sequence[Step], start: int) -> set[int]:
+    """Return where a stage that begins at a pass of a recipe can end."""
+    ends: set[int] = set()
+    if isinstance(stage, PassSlot):
+        if start < len(recipe) and stage.digits(recipe[start]) is not None:
+            ends.add(start + 1)
+    elif isinstance(stage, AnyOf):
+        for option in stage.options:
+            ends |= _matched(option, recipe, start)
+    else:
+        ends.add(start)
+        for inner in stage.stages:
+            ends = {end for begin in ends for end in _matched(inner, recipe, begin)}
+    if getattr(stage, "optional", False):
+        ends.add(start)
+    return ends
 
 
 def _codes(choice: Choice) -> list[float]:
@@ -103,4 +214,4 @@ def _codes(choice: Choice) -> list[float]:
         return [float(n) for n in range(len(choice.values))]
     scale = [math.log(v) for v in choice.numbers] if choice.log else list(choice.numbers)
     low, width = min(scale), max(scale) - min(scale)
-    return [(v - low) / width for v in scale]
+    return [(v - low) / width if width else 0.0 for v in scale]

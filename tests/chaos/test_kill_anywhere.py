@@ -25,7 +25,7 @@ def write_study(folder: Path, **search: Any) -> Path:
             {"noop": {"quality": [0.6, 0.95], "ignored": [0, 1], "misbehave": ["", "raise"]}},
         ],
         constraints=["accuracy >= 0.9"],
-        search={"seed": 3, "trials": 12, **search},
+        search={"strategy": "exhaustive", "seed": 3, "trials": 12, **search},
     )
 
 

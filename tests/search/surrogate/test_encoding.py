@@ -1,11 +1,14 @@
 """Rows of codes and the candidates that are compared."""
 
 import random
+from itertools import islice
 
 import numpy as np
 import pytest
+from hypothesis import given
+from random_spaces import spaces
 
-from paretune.search.space import AnyOf, PassSlot, Space
+from paretune.search.space import AnyOf, Chain, PassSlot, Space
 from paretune.search.strategies.proposing import choices_of
 from paretune.search.surrogate.encoding import Encoding
 from paretune.search.surrogate.layout import ABSENT
@@ -85,3 +88,30 @@ def test_a_parent_has_the_codes_of_its_stages_only() -> None:
     assert list(parent[:2]) == list(row[:2])
     assert set(parent[2:]) == {ABSENT}
     assert encoding.parent_row(candidate, 3) is None, "it is no parent but the build"
+
+
+@given(spaces)
+def test_a_parent_of_no_steps_has_no_code_and_each_candidate_has_its_own_row(space: Space) -> None:
+    encoding = Encoding(space)
+    rows: dict[str, tuple[float, ...]] = {}
+    for candidate in islice(space, 50):
+        row = encoding.row(candidate)
+        assert row is not None
+        rows[candidate.digest] = tuple(row)
+        if candidate.recipe:
+            parent = encoding.parent_row(candidate, 0)
+            assert parent is not None
+            assert set(parent) <= {ABSENT}
+    assert len(set(rows.values())) == len(rows)
+
+
+def test_alternatives_of_one_pass_share_its_parameters() -> None:
+    builds = (
+        PassSlot("genai", {"precision": ("int8",)}),
+        PassSlot("genai", {"precision": ("int4",), "block_size": (16, 32)}),
+        Chain((PassSlot("genai", {"precision": ("fp32",)}), PassSlot("nbits", {"bits": (4,)}))),
+    )
+    encoding = Encoding(Space((AnyOf(builds),)))
+    rows = [list(encoding.row(c)) for c in Space((AnyOf(builds),))]  # type: ignore[arg-type]
+    # Which passes run, the precision, the size of the blocks.
+    assert rows == [[0, 0, ABSENT], [0, 1, 0], [0, 1, 1], [1, 2, ABSENT]]
