@@ -150,8 +150,9 @@ class ChainSearch:
     def _pauses(self, chosen: _Choice) -> bool:
         """Return whether it is decided again after the rough rung if a trial goes on."""
         last_s = self._learner.costs.last_rung_s
-        known = chosen.gain is not None and last_s is not None
-        return known and (last_s or 0.0) > _PAUSED_FROM * chosen.seconds
+        if chosen.gain is None or last_s is None:
+            return False
+        return last_s > _PAUSED_FROM * chosen.seconds
 
     def _expected(self, chosen: _Choice, view: View) -> TrialForecast | None:
         if chosen.forecasts is None:
@@ -278,7 +279,7 @@ class ChainSearch:
         """Return what gains are measured against; None: too little was seen."""
         tried = self._tried()
         if len(tried) > _COMPARED:
-            front = {r.id for r in self._front(view)}
+            front = {r.id for r in self._front(self._whole(), view)}
             latest = len(tried) - _COMPARED // 2
             tried = [r for n, r in enumerate(tried) if n >= latest or r.id in front]
         known = [r.candidate for r in tried]
@@ -326,16 +327,16 @@ class ChainSearch:
             and self._encoding.row(r.candidate) is not None
         ]
 
-    def _front(self, view: View) -> list[TrialResult]:
+    def _front(self, whole: Sequence[TrialResult], view: View) -> list[TrialResult]:
         """Return the feasible front of what was measured; of all results if none is feasible."""
-        whole = self._whole()
         among = {r.id: r for r in whole if self._feasible(r, view)} or {r.id: r for r in whole}
         front = pareto_front({id: values(r) for id, r in among.items()}, self._objectives)
         return [among[id] for id in front]
 
     def _good(self, view: View) -> list[Candidate]:
         """Return candidates of the front, and the latest."""
-        chosen = [*self._front(view)[:_NEAR_FRONT], *self._whole()[-_NEAR_LATEST:]]
+        whole = self._whole()
+        chosen = [*self._front(whole, view)[:_NEAR_FRONT], *whole[-_NEAR_LATEST:]]
         return list({r.candidate.digest: r.candidate for r in chosen}.values())
 
     @staticmethod

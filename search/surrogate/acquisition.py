@@ -105,12 +105,9 @@ class Acquisition:
 
     def _means(self, forecasts: Forecasts) -> Matrix:
         """Return the forecasts of the objectives, all to be minimized."""
-        values = [self._value(o.metric, forecasts[o.metric][0]) for o in self._objectives]
+        values = [self._scales[o.metric].values(forecasts[o.metric][0]) for o in self._objectives]
         means: Matrix = np.column_stack(values) * self._signs
         return means
-
-    def _value(self, name: str, forecast: Matrix) -> Matrix:
-        return self._scales[name].values(forecast)
 
     def _chance(self, limit: Limit, found: Forecasts) -> Matrix:
         """Return the probability of each candidate to meet a limit; unknown metrics meet it."""
@@ -126,7 +123,9 @@ class Acquisition:
     def gains(self, found: Forecasts) -> Matrix:
         """Return the expected gain per candidate; 1 is the volume of a box of the front's own."""
         values = {
-            name: self._value(name, found[name][0][:, None] + found[name][1][:, None] * z[None, :])
+            name: self._scales[name].values(
+                found[name][0][:, None] + found[name][1][:, None] * z[None, :]
+            )
             for name, z in self._normal.items()
         }
         points = np.stack([values[o.metric] for o in self._objectives], axis=-1) * self._signs
@@ -134,11 +133,12 @@ class Acquisition:
         chance = np.ones(len(points))
         others = np.ones(len(points))
         for limit in self._limits:
-            chance = chance * self._chance(limit, found)
+            met = self._chance(limit, found)
+            chance = chance * met
             if limit.metric in values:
                 gain = gain * _HOLDS[limit.op](values[limit.metric], limit.value)
             else:  # independent of the objectives, so that its chance is a factor
-                others = others * self._chance(limit, found)
+                others = others * met
         expected: Matrix = np.mean(gain, axis=1) * others
         return expected if self._met else expected + _LEAST * chance
 

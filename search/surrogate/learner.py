@@ -141,13 +141,10 @@ class Learner:
 
     def _scaled(self, measured: Measurement) -> tuple[float, float] | None:
         """Return a value of an earlier study as it is forecast, and its variance."""
-        value, scale = measured.value, self.scales[measured.metric]
-        if value is None or not math.isfinite(value) or measured.details.taken_from is not None:
+        value = _own_value(measured)
+        if value is None:
             return None
-        scaled = scale.of_value(value)
-        if not math.isfinite(scaled):
-            return None
-        return scaled, scale.of_deviation(value, _deviation(measured, value)) ** 2
+        return _in_scale(self.scales[measured.metric], value, _deviation(measured, value))
 
     def _observe_all(self, candidate: Candidate, measurements: Mapping[str, Measurement]) -> None:
         row = self._encoding.row(candidate)
@@ -186,24 +183,34 @@ class Learner:
     def _observe(self, row: Matrix, measured: Measurement) -> None:
         models = self._models
         assert models is not None, "it was made before"
-        value = measured.value
-        if value is None or not math.isfinite(value) or measured.details.taken_from is not None:
-            return  # a value that was taken over is no second observation
-        name = measured.metric
+        value, name = _own_value(measured), measured.metric
+        if value is None:
+            return
         waiting = self._waiting.setdefault(name, [])
         waiting.append((row, value, _deviation(measured, value)))
         if name not in self.scales:
             if len(waiting) < ENOUGH:
                 return
             self.scales[name] = Scale.of([value for _, value, _ in waiting], measured.unit)
-        scale = self.scales[name]
         for place, seen, its_deviation in waiting:
-            scaled = scale.of_value(seen)
-            if math.isfinite(scaled):
-                variance = scale.of_deviation(seen, its_deviation) ** 2
-                self.told.note(measured, variance)
-                models.observe(name, place.tolist(), scaled, variance)
+            observed = _in_scale(self.scales[name], seen, its_deviation)
+            if observed is not None:
+                self.told.note(measured, observed[1])
+                models.observe(name, place.tolist(), *observed)
         waiting.clear()
+
+
+def _own_value(measured: Measurement) -> float | None:
+    """Return a value that was measured; None: there is none, or it was taken over from another."""
+    value = measured.value
+    usable = value is not None and math.isfinite(value) and measured.details.taken_from is None
+    return value if usable else None
+
+
+def _in_scale(scale: Scale, value: float, deviation: float) -> tuple[float, float] | None:
+    """Return a value as it is forecast, and its variance; None: it lies outside of the scale."""
+    scaled = scale.of_value(value)
+    return (scaled, scale.of_deviation(value, deviation) ** 2) if math.isfinite(scaled) else None
 
 
 def _deviation(measured: Measurement, value: float) -> float:
