@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from paretune import optimize
-from paretune.search import parent_costs
+from paretune.search import parent_first
 from paretune.study.results import Results
 from tests.tiny_models import make_tiny_llama
 
@@ -29,8 +29,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def write_config(folder: Path, model: Path, rates: list[float], **search: Any) -> Path:
     """Write trainings with these learning rates, and four builds of each.
 
-    With four, a look at a parent pays whatever the machine's speed: it is expected to take twice
-    what the baseline took for the same. The baseline is the good training.
+    The baseline is the good training.
     """
     rows = [
         {"phrase": f"the {words[i % 3]} on road {i}", "tone": tone}
@@ -86,7 +85,7 @@ def test_a_hopeless_training_is_stopped_before_its_builds(
     tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Whether it pays is not the question here, and depends on what else the machine does.
-    monkeypatch.setattr(parent_costs, "SLOWER", 0.0)
+    monkeypatch.setattr(parent_first, "measuring_s", lambda *_: 0.0)
     config = write_config(tmp_path, model, [BAD, GOOD])
     study, store = tmp_path / "study", tmp_path / "store"
     found = optimize(config, study=study, store=store).results
@@ -118,8 +117,8 @@ def test_a_hopeless_training_is_stopped_before_its_builds(
 KILL = """
 import os, signal, sys
 from paretune import optimize
-from paretune.search import parent_costs
-parent_costs.SLOWER = 0.0
+from paretune.search import parent_first
+parent_first.measuring_s = lambda *_: 0.0
 from paretune.study.parents import Parents
 put = Parents.put
 def killed(self, artifact, slot, measured):
