@@ -123,7 +123,7 @@ def lora(training: Mapping[str, Any], stop: int) -> Step:
 
 
 def builds() -> list[tuple[Step, ...]]:
-    """Return what is built of a merged model; the first one is the cheap one."""
+    """Return what is built of a merged model."""
     return [tuple(recipe) for stage in _ANY for recipe in _of(stage)]
 
 
@@ -140,18 +140,14 @@ def _of(stage: Mapping[str, Any]) -> Iterator[list[Step]]:
 def units(first_trainings: int | None = None) -> list[tuple[int, int, list[tuple[Step, ...]]]]:
     """Return what is built, in the order of the work: training, stop, builds.
 
-    The whole trainings come first, then one build of the shortest ones, then the others.
+    The whole trainings come first. The shortest ones have as many builds as the others: where a
+    table has holes, a search learns that what is cheap cannot be had.
 
     Args:
         first_trainings: Of so many trainings; None: of all.
     """
     every, numbers = builds(), range(len(trainings()[:first_trainings]))
-    first, middle, last = STOPS
-    return [
-        *((n, last, every) for n in numbers),
-        *((n, first, every[1:2]) for n in numbers),
-        *((n, middle, every) for n in numbers),
-    ]
+    return [(n, stop, every) for stop in reversed(STOPS) for n in numbers]
 
 
 def name_of(recipe: Sequence[Step]) -> str:
