@@ -12,9 +12,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from paretune.core.errors import StateError
 from paretune.core.jsontools import fsync_folder, read_json, write_json
 from paretune.core.result import TrialResult
+from paretune.study.reading import reading
 
 _OUTCOME, _MEASURED, _SPENT = "outcome.json", "measurements.json", "spent.json"
 
@@ -80,10 +80,6 @@ class Dropped:
 
 
 def _read(file: Path, make: Any) -> Any:
-    try:
+    forget = f"It says what time is used already. Remove it to forget that: rm {file}"
+    with reading(file, forget):
         return make(read_json(file))
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise StateError(
-            f"{file} cannot be read: {type(error).__name__}: {error}",
-            hint=f"It says what time is used already. Remove it to forget that: rm {file}",
-        ) from error

@@ -29,6 +29,7 @@ from paretune.study.dropped import Dropped
 from paretune.study.outcome_log import OutcomeLog, read_outcome
 from paretune.study.parents import Parents
 from paretune.study.paused import Paused
+from paretune.study.reading import reading
 from paretune.study.samples import MEASURED, SamplesOnDisk
 
 CONFIRM = "confirm.json"
@@ -285,16 +286,11 @@ def read_confirmed(
     file = folder / "candidates" / f"{outcome.id:04d}" / CONFIRM
     if not file.is_file():
         return None
-    try:
+    with reading(file, "Remove the file to have the pick measured again on the held-out data."):
         content = read_json(file)
         if content["artifact"] != outcome.artifact or key not in (None, content["key"]):
             return None
         return {k: Measurement.from_json(v) for k, v in content["measurements"].items()}
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise StateError(
-            f"{file} cannot be read: {type(error).__name__}: {error}",
-            hint="Remove the file to have the pick measured again on the held-out data.",
-        ) from error
 
 
 def _read_object(file: Path) -> dict[str, Json]:

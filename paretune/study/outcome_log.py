@@ -33,10 +33,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from paretune.core.errors import StateError
 from paretune.core.jsontools import Json, canonical, read_json, write_atomic
 from paretune.core.measurement import Measurement
 from paretune.core.result import TrialResult
+from paretune.study.reading import reading
 from paretune.study.samples import (
     MEASURED,
     SamplesOnDisk,
@@ -205,15 +205,11 @@ def read_outcome(file: Path, *, samples: bool = True) -> TrialResult:
     Raises:
         StateError: It cannot be read.
     """
-    try:
+    again = f"Remove the folder {file.parent} to have that candidate measured again."
+    with reading(file, again):
         raw = file.with_name(MEASURED)
         measured = read_measured(raw) if samples and raw.is_file() else None
         outcome = TrialResult.from_json(read_json(file), measured)
         if file.parent.name != f"{outcome.id:04d}":
             raise ValueError(f"it is the outcome of candidate {outcome.id}, of another folder")
         return outcome
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise StateError(
-            f"{file} cannot be read: {type(error).__name__}: {error}",
-            hint=f"Remove the folder {file.parent} to have that candidate measured again.",
-        ) from error

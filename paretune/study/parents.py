@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from paretune.core.errors import StateError
 from paretune.core.jsontools import Json, canonical, digest, read_json, write_atomic
 from paretune.core.measurement import Measurement
 from paretune.search.jobs import EvaluatorSlot
+from paretune.study.reading import reading
 
 _SCHEMA = 1
 
@@ -67,17 +67,12 @@ class Parents:
         found: dict[str, dict[str, Measurement]] = {}
         file = self._file(artifact)
         if file.is_file():
-            try:
+            with reading(file, f"Remove it to have that model measured again: rm {file}"):
                 content = read_json(file)
                 if content["schema"] != _SCHEMA:
                     raise ValueError(f"schema {content['schema']}, of a later version")
                 for key, measured in content["measured"].items():
                     found[key] = {name: Measurement.from_json(m) for name, m in measured.items()}
-            except (AttributeError, KeyError, TypeError, ValueError) as error:
-                raise StateError(
-                    f"{file} cannot be read: {type(error).__name__}: {error}",
-                    hint=f"Remove it to have that model measured again: rm {file}",
-                ) from error
         self._known[artifact] = found
         return found
 

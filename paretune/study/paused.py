@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from paretune.core.errors import StateError
 from paretune.core.jsontools import canonical, read_json, write_atomic
 from paretune.core.result import TrialResult
 from paretune.search.trial_state import Trial
+from paretune.study.reading import reading
 
 _FILE = "trial.json"
 
@@ -64,13 +64,8 @@ class Paused:
 
 
 def _read(file: Path) -> Trial:
-    try:
+    with reading(file, f"Remove it to have that candidate measured again: rm {file}"):
         trial = Trial.from_json(read_json(file))
         if file.parent.name != f"{trial.id:04d}":
             raise ValueError(f"it is the trial of candidate {trial.id}, of another folder")
         return trial
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise StateError(
-            f"{file} cannot be read: {type(error).__name__}: {error}",
-            hint=f"Remove it to have that candidate measured again: rm {file}",
-        ) from error

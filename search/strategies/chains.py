@@ -85,6 +85,11 @@ class _Choice:
         """The gain for a root of the time; of what promises nothing, the cheaper is better."""
         return ((self.gain or 0.0) + _LEAST_GAIN) / math.pow(self.seconds, _COST_EXPONENT)
 
+    @property
+    def rate(self) -> float:
+        """The gain per minute, as a share of the volume."""
+        return 60 * (self.gain or 0.0) / self.seconds / self.volume
+
 
 class ChainSearch:
     """The strategy ``chains``.
@@ -163,7 +168,7 @@ class ChainSearch:
         )
 
     def expected_gain(self, view: View) -> float | None:
-        """Return the expected gain per minute of the next candidate.
+        """Return the largest expected gain per minute of a candidate.
 
         Args:
             view: What can be read of the search.
@@ -172,10 +177,11 @@ class ChainSearch:
             A share of today's feasible hypervolume, as `Acquisition` scales it; None: nothing can
             be expected yet, or nothing is left.
         """
-        found = None if self._first else self._choice(view)
-        if found is None or found.gain is None or not found.volume:
+        if self._first or self._choice(view) is None:
             return None
-        return 60 * found.gain / found.seconds / found.volume
+        told = [one for one in self._ranked if one.gain is not None and one.volume]
+        told.sort(key=lambda one: one.rate, reverse=True)
+        return first_fitting(told, view, lambda one: one.candidate).rate if told else None
 
     def _choice(self, view: View) -> _Choice | None:
         """Return what is worth its time most; None: there is nothing.
@@ -212,6 +218,7 @@ class ChainSearch:
             return []
         for id in paused:
             self._learner.learn_rung(view.trials[id])
+            self._learner.costs.note_built(view.trials[id])
         allowance = self._learner.allowance
         pool = allowance.thinned(pool, random.Random(f"{self._seed}/fewer/{ask}"))
         acquisition = self._acquisition(view)

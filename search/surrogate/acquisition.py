@@ -1,8 +1,10 @@
 """What a candidate can be expected to add to the feasible hypervolume.
 
 The expectation is taken over draws from the forecasts, the same random numbers for every candidate
-(Daulton, Balandat and Bakshy, 2020). The front consists of the forecasts of the candidates that
-were tried and meet the limits, so that the noise of one measurement moves nothing.
+(Daulton, Balandat and Bakshy, 2020). Of each objective they are the quantiles of its distribution,
+in random order, so that no candidate gains or loses by how far the farthest draw lies. The front
+consists of the forecasts of the candidates that were tried and meet the limits, so that the noise
+of one measurement moves nothing.
 
 A volume needs a reference point, the worst values that count. There are two, and a gain is the sum
 of the gains by both. By the first, all of the front counts, up to its ends. By the second, only
@@ -17,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtr
+from scipy.special import ndtr, ndtri
 
 from paretune.search.constraints import Limit, Objective
 from paretune.search.surrogate.hypervolume import gains, gaps
@@ -27,7 +29,7 @@ from paretune.stats.hypervolume import hypervolume
 
 Forecasts = Mapping[str, tuple[Matrix, Matrix]]
 """Metric to mean and standard deviation, per candidate."""
-_DRAWS = 48
+_DRAWS = 128
 _MARGIN = 0.1
 _USUAL = 0.8
 _LEAST_USUAL = 10
@@ -91,10 +93,8 @@ class Acquisition:
         self._scales = scales
         self._signs = np.array([1.0 if o.direction == "minimize" else -1.0 for o in objectives])
         generator = np.random.default_rng(seed)
-        self._normal = {}
-        for objective in objectives:
-            half = generator.standard_normal(_DRAWS // 2)
-            self._normal[objective.metric] = np.concatenate([half, -half])
+        quantiles = ndtri((np.arange(_DRAWS) + 0.5) / _DRAWS)
+        self._normal = {o.metric: generator.permutation(quantiles) for o in objectives}
         every = self._means(tried)
         front = every[np.asarray(feasible, dtype=bool)]
         self._met = len(front) > 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +17,8 @@ import numpy as np
 from paretune.core.candidate import Candidate, Step
 from paretune.core.measurement import Rung
 from paretune.core.parent import STEP as PARENT
-from paretune.core.result import OutcomeKind, TrialResult
+from paretune.core.result import OutcomeKind, StepTime, TrialResult
+from paretune.search.trial_state import Trial
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,6 +30,8 @@ MEASURING = "seconds of measuring"
 _OVERHEAD_S = 0.5
 _MAX_LOOKED = 5000
 _MIN_ESTIMATE_S = 1.0
+_MOST_RESUMED = 0.9
+"""The seconds of the rest of a run tell of the whole, unless less than a tenth was left."""
 _FURTHEST = 2.0
 """How far a forecast may be from what was seen of its kind, as a logarithm."""
 _VARIANCE = 0.01
@@ -53,18 +57,16 @@ class Costs:
 
     def learn(self, result: TrialResult, view: View) -> list[Observation]:
         """Return what a trial tells of the seconds of its passes and of measuring."""
-        recipe = result.candidate.recipe
         costs = self._cost(result.candidate, view)
         found = []
-        built = 0
-        for place, step in enumerate(result.seconds[: len(recipe)]):
-            if step.step != recipe[place].name:
-                break
-            built = place + 1
-            self._built.add(recipe[:built])
-            if not step.cached and step.s > 0:
+        prefixes = _built(result.candidate, result.seconds)
+        built = len(prefixes)
+        self._built.update(prefixes)
+        for place, step in enumerate(result.seconds[:built]):
+            if not step.cached and step.s > 0 and step.resumed < _MOST_RESUMED:
                 estimate = costs[place].estimated_s if place < len(costs) else None
-                found.append((_name(step.step, estimate), step.s / _unit(estimate)))
+                whole = step.s / (1.0 - step.resumed)
+                found.append((_name(step.step, estimate), whole / _unit(estimate)))
         rest = sum(s.s for s in result.seconds[built:] if not s.cached and s.step != PARENT)
         if result.kind is OutcomeKind.OK and rest > 0:
             found.append((MEASURING, rest))
@@ -75,6 +77,11 @@ class Costs:
         for name, ratio in found:
             self._seen.setdefault(name, []).append(math.log(ratio))
         return [(name, math.log(ratio), _VARIANCE) for name, ratio in found]
+
+    def note_built(self, trial: Trial) -> None:
+        """Note what a trial that is paused has built: it is paid."""
+        self._built.update(_built(trial.candidate, trial.seconds))
+        self._forget_like(trial.candidate)
 
     def expect(self, observations: Sequence[Observation]) -> None:
         """Note what an earlier study took: it is forecast here, too."""
@@ -145,6 +152,13 @@ class Costs:
         for digest, (other, _) in list(self._looked.items()):
             if other.recipe and _differ_in_one(first, other.recipe[0]):
                 del self._looked[digest]
+
+
+def _built(candidate: Candidate, seconds: Sequence[StepTime]) -> list[tuple[Step, ...]]:
+    """Return the prefixes of a recipe that a trial has built, shortest first."""
+    recipe = candidate.recipe
+    steps = takewhile(lambda pair: pair[0].name == pair[1].step, zip(recipe, seconds, strict=False))
+    return [recipe[: place + 1] for place, _ in enumerate(steps)]
 
 
 def _seconds_of(rung: Rung, result: TrialResult) -> float:

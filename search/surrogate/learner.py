@@ -102,9 +102,9 @@ class Learner:
     def _made(self, view: View) -> ForecasterProcess:
         if self._models is not None:
             return self._models
-        # Of what is only limited, bad values say where the limit lies: none is bounded.
-        better = {limit.metric: 0 for limit in view.limits}
-        better |= {o.metric: 1 if o.direction == "maximize" else -1 for o in self._objectives}
+        better = {o.metric: 1 if o.direction == "maximize" else -1 for o in self._objectives}
+        # Of what is limited, bad values say where the limit lies: none is bounded.
+        better |= {limit.metric: 0 for limit in view.limits}
         specs = {spec.name: spec for spec in view.metrics}
         self._device = {name: name not in specs or specs[name].device for name in better}
         shares = {name for name, spec in specs.items() if spec.unit == "fraction"}
@@ -132,7 +132,7 @@ class Learner:
         for name in self._device:
             units = self.earlier.units(name)
             if units:
-                self.scales[name] = Scale(None if "fraction" in units else 0.0)
+                self.scales[name] = Scale(share=True) if "fraction" in units else Scale(0.0)
         success = (SUCCESS, lambda result: result.kind in WORKED)
         for each in self.earlier.observations(
             view, self._encoding, self._device, success, self._scaled, self.costs
@@ -195,16 +195,20 @@ class Learner:
         for place, seen, its_deviation in waiting:
             observed = _in_scale(self.scales[name], seen, its_deviation)
             if observed is not None:
-                self.told.note(measured, observed[1])
+                if not measured.taken_over:
+                    self.told.note(measured, observed[1])
                 models.observe(name, place.tolist(), *observed)
         waiting.clear()
 
 
 def _own_value(measured: Measurement) -> float | None:
-    """Return a value that was measured; None: there is none, or it was taken over from another."""
+    """Return a value; None: there is none.
+
+    One that was taken over from a build of the same structure counts, too, with its wider interval:
+    else a speed would be known of the first training only, and be taken for its effect.
+    """
     value = measured.value
-    usable = value is not None and math.isfinite(value) and measured.details.taken_from is None
-    return value if usable else None
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _in_scale(scale: Scale, value: float, deviation: float) -> tuple[float, float] | None:

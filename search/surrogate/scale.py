@@ -28,9 +28,11 @@ class Scale:
 
     Attributes:
         offset: What is added before the logarithm is taken; None: values are taken as they are.
+        share: Whether values are shares: none is forecast below 0 or above 1.
     """
 
     offset: float | None = None
+    share: bool = False
 
     @classmethod
     def of(cls, values: Sequence[float], unit: str) -> Scale:
@@ -40,9 +42,9 @@ class Scale:
             values: The first `ENOUGH` of them.
             unit: Of the metric.
         """
-        if unit == "fraction" or min(values) <= 0:
-            return cls()
-        return cls(median(values))
+        if unit == "fraction":
+            return cls(share=0.0 <= min(values) <= max(values) <= 1.0)
+        return cls(median(values) if min(values) > 0 else None)
 
     def of_value(self, value: float) -> float:
         """Return a value in this scale; what lies below the scale is its lower end."""
@@ -60,12 +62,14 @@ class Scale:
         Raises:
             OverflowError: It is too large to be written.
         """
-        return scaled if self.offset is None else max(0.0, math.exp(scaled) - self.offset)
+        if self.offset is None:
+            return min(1.0, max(0.0, scaled)) if self.share else scaled
+        return max(0.0, math.exp(scaled) - self.offset)
 
     def values(self, scaled: Matrix) -> Matrix:
         """Return what `value` returns, of each; too large ones are infinite."""
         if self.offset is None:
-            return scaled
+            return np.clip(scaled, 0.0, 1.0) if self.share else scaled
         with np.errstate(over="ignore"):
             found: Matrix = np.maximum(0.0, np.exp(scaled) - self.offset)
         return found

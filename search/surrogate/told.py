@@ -32,7 +32,6 @@ class Told:
     def __init__(self, success: str) -> None:
         self._success = success
         self._variances: dict[str, list[float]] = {}
-        self._shares: dict[str, bool] = {}
 
     def note(self, measured: Measurement, variance: float) -> None:
         """Note an observation.
@@ -41,10 +40,7 @@ class Told:
             measured: It.
             variance: Of the measurement, in the scale in which the metric is forecast.
         """
-        name, value = measured.metric, measured.value or 0.0
-        insort(self._variances.setdefault(name, []), variance)
-        is_share = measured.unit == "fraction" and 0.0 <= value <= 1.0
-        self._shares[name] = self._shares.get(name, True) and is_share
+        insort(self._variances.setdefault(measured.metric, []), variance)
 
     def forecast(
         self,
@@ -74,7 +70,7 @@ class Told:
         metrics = {
             name: told
             for name, (mean, deviation) in normal.items()
-            if (told := self._metric(name, mean, deviation, scales[name])) is not None
+            if (told := self._metric(mean, deviation, scales[name])) is not None
         }
         success = min(1.0, max(0.0, float(found[self._success][0][place])))
         met = _chance(limits, normal, scales)
@@ -91,17 +87,14 @@ class Told:
         seen = self._variances.get(name)
         return math.sqrt(deviation**2 + (seen[len(seen) // 2] if seen else 0.0))
 
-    def _metric(
-        self, name: str, mean: float, deviation: float, scale: Scale
-    ) -> MetricForecast | None:
+    @staticmethod
+    def _metric(mean: float, deviation: float, scale: Scale) -> MetricForecast | None:
         """Return the forecast of a metric; None: its numbers are too large to be written."""
         ends = (mean, mean - _TWO_SIDED * deviation, mean + _TWO_SIDED * deviation)
         try:
             value, low, high = map(scale.value, ends)
         except OverflowError:
             return None
-        if self._shares.get(name):
-            value, low, high = (min(1.0, max(0.0, end)) for end in (value, low, high))
         return MetricForecast(value, low, high) if math.isfinite(high - low) else None
 
 

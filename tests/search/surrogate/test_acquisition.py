@@ -1,6 +1,8 @@
 """What a candidate can be expected to add."""
 
 import numpy as np
+import pytest
+from scipy.stats import norm
 
 from paretune.search.constraints import Limit, Objective
 from paretune.search.surrogate.acquisition import Acquisition
@@ -35,6 +37,18 @@ def test_doubt_is_worth_something_where_the_mean_adds_nothing() -> None:
     unsure = {**known, "accuracy": (np.array([0.79]), np.array([0.05]))}
     assert acquisition().gains(known)[0] == 0
     assert acquisition().gains(unsure)[0] > 0
+
+
+def test_an_expected_gain_is_the_integral_whatever_the_seed() -> None:
+    """Of one objective: what is better than the best, times its density."""
+    objective, tried = (OBJECTIVES[0],), {"accuracy": sure([0.6, 0.7, 0.8], [1.0] * 3)["accuracy"]}
+    far = {"accuracy": (np.array([0.72]), np.array([0.04]))}
+    z = (0.72 - 0.8) / 0.04
+    expected = 0.04 * (norm.pdf(z) + z * norm.cdf(z))
+    for seed in range(5):
+        found = Acquisition(objective, (), SCALES, tried, [True] * 3, tried, (seed,))
+        unit = found.gains({"accuracy": (np.array([0.81]), np.array([0.0]))})[0] / 0.01
+        assert found.gains(far)[0] / unit == pytest.approx(expected, rel=0.1)
 
 
 def test_what_breaks_a_limit_adds_nothing_and_what_may_break_it_adds_less() -> None:

@@ -9,6 +9,7 @@ from paretune.core.candidate import Candidate, RuntimeSettings, Step
 from paretune.core.result import OutcomeKind, StepTime, TrialResult
 from paretune.search.strategies.base import PrefixCost
 from paretune.search.surrogate.costs import MEASURING, Costs
+from paretune.search.trial_state import Trial
 from paretune.testing.strategies import SimulatedSearch
 
 SETTINGS = RuntimeSettings("cpu", 1)
@@ -90,3 +91,23 @@ def test_what_a_training_made_cheaper_is_asked_for_again() -> None:
     )
     assert learned == []
     assert costs.seconds([further], {}, here)[0] == pytest.approx(40.5)
+
+
+def test_the_rest_of_a_run_tells_of_the_whole() -> None:
+    """Else a training that goes on from where it was would make all others seem cheap."""
+    costs, here = Costs(), view(lora=100.0, genai=20.0)
+    steps = StepTime("lora", 50.0, False, 0.5), StepTime("genai", 40.0, False)
+    learned = costs.learn(result(chain(4, "int4"), *steps), here)
+    pool = [chain(8, "int4")]
+    assert costs.seconds(pool, flat(costs, learned, 1), here)[0] == pytest.approx(0.5 + 100 + 40)
+    almost = StepTime("lora", 1.0, False, 0.99), StepTime("genai", 40.0, False)
+    told = costs.learn(result(chain(16, "int4"), *almost), here)
+    assert [name for name, _, _ in told] == ["seconds of genai by its estimate"]
+
+
+def test_what_a_paused_trial_has_built_is_paid() -> None:
+    costs, here = Costs(), view(lora=100.0, genai=20.0)
+    steps = StepTime("lora", 100.0, False), StepTime("genai", 20.0, False)
+    before = costs.seconds([chain(4, "int8")], {}, here)[0]
+    costs.note_built(Trial(1, chain(4, "int4"), seconds=steps))
+    assert costs.seconds([chain(4, "int8")], {}, here)[0] == pytest.approx(before - 100)

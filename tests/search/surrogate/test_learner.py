@@ -1,5 +1,7 @@
 """What results teach the models."""
 
+from dataclasses import replace
+
 from paretune.core.candidate import Candidate
 from paretune.core.measurement import Measurement, Rung
 from paretune.core.parent import Parent
@@ -44,7 +46,7 @@ def off(*, parents: bool) -> float:
     results = [result(id, c, parent=parents) for id, c in enumerate(every, 1) if c not in of_best]
     results.append(result(len(every), of_best[0], parent=parents, own=False))
     learner = Learner(Encoding(SPACE), OBJECTIVES)
-    learner.learn(results, SimulatedSearch(strategy=None, space=SPACE))  # type: ignore[arg-type]
+    learner.learn(results, view_of(SPACE))
     mean, _ = learner.forecast(of_best)["accuracy"]
     return abs(float(mean[-1]) - 0.85)
 
@@ -53,9 +55,13 @@ def test_a_build_is_forecast_from_its_parent_less_what_such_builds_cost() -> Non
     assert off(parents=True) < 0.05 < off(parents=False)
 
 
+def view_of(space: Space) -> SimulatedSearch:
+    return SimulatedSearch(strategy=None, space=space)  # type: ignore[arg-type]
+
+
 def test_more_examples_are_news_and_the_same_build_with_other_settings_is_none() -> None:
     learner = Learner(Encoding(SPACE), OBJECTIVES)
-    view = SimulatedSearch(strategy=None, space=SPACE)  # type: ignore[arg-type]
+    view = view_of(SPACE)
     candidates = list(SPACE)
     others = [result(id, c, parent=False) for id, c in enumerate(candidates[1:5], 2)]
     learner.learn(others, view)
@@ -67,3 +73,26 @@ def test_more_examples_are_news_and_the_same_build_with_other_settings_is_none()
     learner.learn([*others, result(1, candidates[0], parent=False)], view)
     after = learner.forecast(candidates[:1])["accuracy"][1][0]
     assert after < between < before
+
+
+def test_a_size_that_was_taken_over_counts_for_the_training_that_took_it() -> None:
+    """Else a size would be known of the first training only, and be taken for its effect."""
+    objectives = (Objective("accuracy", "maximize"), Objective("size_mb", "minimize"))
+    sizes = {"fp32": 500.0, "int8": 130.0, "int4": 80.0}
+
+    def measured(id: int, candidate: Candidate, source: int | None) -> TrialResult:
+        size = sizes[candidate.recipe[1].params["precision"]]
+        m = Measurement("size_mb", size, "MB", 0.99 * size, 1.01 * size)
+        taken = replace(m, details=replace(m.details, taken_from=source))
+        return TrialResult(id, candidate, OutcomeKind.OK, measurements={"size_mb": taken})
+
+    def spread(*, taken: bool) -> float:
+        """Return how unsure the size of another training's build is."""
+        every = list(SPACE)
+        learner = Learner(Encoding(SPACE), objectives)
+        first = [measured(n + 1, c, None) for n, c in enumerate(every[:3])]
+        others = [measured(n + 4, c, n % 3 + 1) for n, c in enumerate(every[3:9])]
+        learner.learn([*first, *(others if taken else [])], view_of(SPACE))
+        return float(learner.forecast(every[9:])["size_mb"][1].max())
+
+    assert spread(taken=True) < 0.5 * spread(taken=False)

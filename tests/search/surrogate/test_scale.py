@@ -38,8 +38,16 @@ def test_a_deviation_is_scaled_as_its_value() -> None:
 
 
 def test_shares_and_values_that_may_be_negative_are_forecast_as_they_are() -> None:
-    assert Scale.of([0.2, 0.5, 0.9], "fraction") == Scale()
+    assert Scale.of([0.2, 0.5, 0.9], "fraction") == Scale(share=True)
     assert Scale.of([1.0, 0.0, 3.0], "points") == Scale()
+
+
+def test_no_share_is_forecast_beyond_0_and_1() -> None:
+    scale = Scale.of([0.2, 0.9, 1.0], "fraction")
+    assert [scale.value(v) for v in (-0.1, 0.5, 1.2)] == [0.0, 0.5, 1.0]
+    assert scale.values(np.array([-0.1, 0.5, 1.2])).tolist() == [0.0, 0.5, 1.0]
+    wider = Scale.of([0.2, 0.9, 1.5], "fraction")
+    assert wider.value(1.2) == 1.2
 
 
 def test_a_limit_below_the_scale_is_met_by_nothing() -> None:
