@@ -31,9 +31,9 @@ _MODELLED_FROM = 3
 """Fewer observations are forecast by their mean."""
 _STEPS = 40
 _BOUNDED_FROM = 8
-_BOUND = 2.0
+_BOUND, _LEAST_WIDTH = 2.0, 1 / 3
 """How many times as far from the median as the best value a bad one counts; the best one is taken
-as at least the expected spread away from it."""
+as at least this share of the expected spread away from it."""
 _NUGGET = 1e-4
 """Variance of an exact observation, of values with a variance of 1: keeps the matrix regular."""
 
@@ -99,7 +99,7 @@ class Gaussian:
         signed = self._better * values
         # Of different values: where most are equal, what differs must not be taken for them.
         middle, best = float(np.median(np.unique(signed))), float(np.max(signed))
-        width = max(best - middle, self._spread)
+        width = max(best - middle, _LEAST_WIDTH * self._spread)
         return self._better * np.maximum(signed, middle - _BOUND * width)
 
     def _optimize(self, codes: Matrix, targets: Matrix, noise: Matrix) -> Matrix:

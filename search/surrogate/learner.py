@@ -102,9 +102,9 @@ class Learner:
     def _made(self, view: View) -> ForecasterProcess:
         if self._models is not None:
             return self._models
-        better = {o.metric: 1 if o.direction == "maximize" else -1 for o in self._objectives}
-        # Of what is limited, bad values say where the limit lies: none is bounded.
-        better |= {limit.metric: 0 for limit in view.limits}
+        # Of what is only limited, bad values say where the limit lies: none is bounded.
+        better = {limit.metric: 0 for limit in view.limits}
+        better |= {o.metric: 1 if o.direction == "maximize" else -1 for o in self._objectives}
         specs = {spec.name: spec for spec in view.metrics}
         self._device = {name: name not in specs or specs[name].device for name in better}
         shares = {name for name, spec in specs.items() if spec.unit == "fraction"}
