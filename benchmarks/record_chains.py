@@ -2,9 +2,9 @@
 
 SmolLM2 learns phrase-tone in 12 trainings (`recording/plan.py`: half of the combinations of r,
 learning rate, longest example and target modules), each with checkpoints at 12, 24 and 48 steps.
-Of each, 12 builds are recorded. The passes, the checkpoints and the evaluator are the project's own,
-and so is the order in which examples are taken: one pass over them tells the accuracy at any number
-of examples.
+Of each, 12 builds are recorded. The passes, the checkpoints and the evaluator are the project's
+own, and so is the order in which examples are taken: one pass over them tells the accuracy at any
+number of examples.
 
 Parts, in any order; each goes on where it was ended, and a kill loses the job at hand at most:
 
