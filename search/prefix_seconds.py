@@ -20,6 +20,7 @@ class PrefixSeconds:
         self._mark: object = None
         self._count = 0
         self._seconds: dict[_Key, float] = {}
+        self._of_trials: dict[int, tuple[Trial, dict[_Key, float]]] = {}
 
     def of(
         self, candidate: Candidate, outcomes: Sequence[TrialResult], trials: Iterable[Trial]
@@ -39,10 +40,17 @@ class PrefixSeconds:
         self._count = len(came)
         now: dict[_Key, float] = {}
         for trial in trials:
-            now |= _built(trial)
+            now |= self._of(trial)
         provider = candidate.runtime.provider
         keys = [(provider, candidate.recipe[: place + 1]) for place in range(len(candidate.recipe))]
         return [now.get(key, self._seconds.get(key)) for key in keys]
+
+    def _of(self, trial: Trial) -> dict[_Key, float]:
+        """Return what a trial without an outcome has built; a paused one is asked often."""
+        known = self._of_trials.get(trial.id)
+        if known is None or known[0] is not trial:
+            known = self._of_trials[trial.id] = (trial, _built(trial))
+        return known[1]
 
 
 def _built(trial: TrialResult | Trial) -> dict[_Key, float]:

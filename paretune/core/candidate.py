@@ -23,7 +23,12 @@ class Step:
     params: Mapping[str, Json] = field(default_factory=dict)
 
     def __hash__(self) -> int:
-        return hash((self.name, canonical(dict(self.params))))
+        return hash((self.name, self._text))
+
+    @cached_property
+    def _text(self) -> str:
+        # Not the hash itself: it differs from process to process.
+        return canonical(dict(self.params))
 
     def to_json(self) -> dict[str, Json]:
         """Return ``{"pass": name, "params": {...}}``."""

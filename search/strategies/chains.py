@@ -218,7 +218,6 @@ class ChainSearch:
             return []
         for id in paused:
             self._learner.learn_rung(view.trials[id])
-            self._learner.costs.note_built(view.trials[id])
         allowance = self._learner.allowance
         pool = allowance.thinned(pool, random.Random(f"{self._seed}/fewer/{ask}"))
         acquisition = self._acquisition(view)

@@ -93,6 +93,7 @@ class Learner:
         if self._rungs.get(trial.id) is not trial.rung:
             self._rungs[trial.id] = trial.rung
             self._observe_all(trial.candidate, trial.measurements)
+            self.costs.note_built(trial)
 
     def forecast(self, candidates: Sequence[Candidate]) -> Mapping[str, tuple[Matrix, Matrix]]:
         """Return mean and standard deviation by name, for each candidate of the space."""
