@@ -30,12 +30,12 @@ from paretune.core.errors import TransientError, UsageError
 from paretune.core.stamps import Stamped, file_digest
 from paretune.models.containment import leads_out
 from paretune.store.staging import Staging
+from paretune.targets.transports.streams import entries
 
 _VERIFIED_NS = 946_684_800_000_000_000
 """1 January 2000: a time that no write sets."""
 _LINK_FROM_BYTES = 1 << 20
 _DIGEST = re.compile("[0-9a-f]{64}")
-_PIECE = 1 << 20
 
 
 class FileStore:
@@ -74,8 +74,13 @@ class FileStore:
         path.unlink(missing_ok=True)
         return False
 
-    def receive(self, stream: IO[bytes]) -> int:
+    def receive(self, stream: IO[bytes], wanted: Mapping[str, int | None] | None = None) -> int:
         """Take over all files of a stream that `send` wrote.
+
+        Args:
+            stream: It is read to its end.
+            wanted: The digests that were asked for, each with the size in bytes that was announced
+                (None: any size); None: whatever the sender sends, because it is trusted.
 
         Returns:
             How many there were.
@@ -83,26 +88,30 @@ class FileStore:
         Raises:
             TransientError: The stream broke off, or the content of a file is not what its digest
                 says; the files before it were taken over.
+            UsageError: It holds something else than files that are named by a digest, or one that
+                was not asked for; the files before it were taken over.
         """
+        left = None if wanted is None else dict(wanted)
         count = 0
-        try:
-            with tarfile.open(fileobj=stream, mode="r|") as archive:
-                for member in archive:
-                    content = archive.extractfile(member)
-                    if content is None:
-                        raise UsageError(f"{member.name[:80]!r} in the stream is not a file")
-                    self._take(member.name, content)
-                    count += 1
-        except (tarfile.TarError, EOFError) as error:
-            raise TransientError(f"the stream of files broke off: {error}") from error
+        for entry in entries(stream):
+            place = self.path(entry.name)
+            if left is not None:
+                if entry.name not in left:
+                    raise UsageError(f"the file {entry.name[:12]} in the stream was not asked for")
+                size = left.pop(entry.name)
+                if size is not None and size != entry.size:
+                    raise UsageError(
+                        f"the file {entry.name[:12]} has {entry.size} bytes, announced were {size}"
+                    )
+            self._take(entry.name, place, entry.pieces())
+            count += 1
         return count
 
-    def _take(self, digest: str, content: IO[bytes]) -> None:
-        place = self.path(digest)
+    def _take(self, digest: str, place: Path, content: Iterator[bytes]) -> None:
         with self._staging.folder() as stage:
             arrived, seen = stage / digest, hashlib.sha256()
             with open(arrived, "wb") as out:
-                while piece := content.read(_PIECE):
+                for piece in content:
                     seen.update(piece)
                     out.write(piece)
                 out.flush()

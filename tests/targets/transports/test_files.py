@@ -149,3 +149,19 @@ def test_the_far_side_says_where_it_cannot_write() -> None:
     command = [sys.executable, "-m", "paretune.targets.transports.receive", "/dev/null/store"]
     done = subprocess.run(command, input=b"", capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (1, b"/dev/null/store: Not a directory\n")
+
+
+def test_only_what_was_asked_for_is_taken(tmp_path: Path) -> None:
+    one, two = made(tmp_path / "near", a=b"one", b=b"two!")
+    store = FileStore(tmp_path / "far")
+    wanted: dict[str, int | None] = {one.sha256: 3, two.sha256: None}
+    with pytest.raises(UsageError, match="was not asked for"):
+        store.receive(stream_of([one, two]), {two.sha256: None})
+    with pytest.raises(UsageError, match="has 3 bytes, announced were 4"):
+        store.receive(stream_of([one]), {one.sha256: 4})
+    with pytest.raises(UsageError, match="was not asked for"):
+        store.receive(stream_of([two, two]), wanted)
+    assert store.missing(wanted) == (one.sha256,)
+    assert store.receive(stream_of([one, two]), wanted) == 2
+    assert store.missing(wanted) == ()
+    assert wanted == {one.sha256: 3, two.sha256: None}
