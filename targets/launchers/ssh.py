@@ -9,7 +9,6 @@ is lost ends its jobs as transient; the next job connects again.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import tempfile
 from dataclasses import replace
@@ -19,6 +18,7 @@ from typing import Any
 
 from paretune.core.errors import UsageError
 from paretune.core.job import Job
+from paretune.core.jsontools import parse_json
 from paretune.core.packages import base
 from paretune.core.permissions import Permissions
 from paretune.targets.launchers.agent_target import AgentTarget
@@ -79,6 +79,25 @@ except OSError as error:
     if not os.path.isdir(os.path.join(place, digest)):
         sys.exit(place + ": " + error.strerror)
 """
+
+
+def _looked(said: str) -> dict[str, Any] | None:
+    """Return what `_LOOK` found, which is its last line; None: this is something else."""
+    try:
+        found = parse_json(said.strip().splitlines()[-1], replace=True)
+    except (ValueError, IndexError):
+        return None
+    if (
+        isinstance(found, dict)
+        and isinstance(found.get("python"), list)
+        and all(type(number) is int for number in found["python"])
+        and isinstance(found.get("store"), str)
+        and "\0" not in found["store"]
+        and isinstance(found.get("there"), bool)
+        and isinstance(found.get("reason"), str | None)
+    ):
+        return found
+    return None
 
 
 class SshTarget(AgentTarget):
@@ -170,13 +189,12 @@ class SshTarget(AgentTarget):
             known = {126: f"{where} cannot be executed", 127: f"there is no {where}"}
             what = known.get(error.status, f"{where} failed: {error.reason}")
             raise UsageError(what, hint=_PYTHON) from error
-        try:
-            found: dict[str, Any] = json.loads(said.strip().splitlines()[-1])
-        except (ValueError, IndexError) as error:
+        found = _looked(said)
+        if found is None:
             raise UsageError(
                 f"{self._python!r} on {self._host.host} is not a Python interpreter",
                 hint=_PYTHON,
-            ) from error
+            )
         if tuple(found["python"]) < _LEAST_PYTHON:
             version = ".".join(map(str, found["python"]))
             raise UsageError(

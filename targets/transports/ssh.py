@@ -1,7 +1,8 @@
 """Commands and files over ssh: the system's OpenSSH client, with the user's own configuration.
 
 Nothing is asked at the terminal (``BatchMode``): keys, host keys, jumps and ports are the business
-of ``~/.ssh/config``. The agent's connection is the master of all others (``ControlPath`` in a
+of ``~/.ssh/config``. Nothing is forwarded there, and no command of the configuration runs, whatever
+it says. The agent's connection is the master of all others (``ControlPath`` in a
 private folder), so that sending files does not log in again; it ends with that connection.
 """
 
@@ -18,12 +19,34 @@ from pathlib import Path
 from paretune.core.errors import TransientError, UsageError
 from paretune.core.job import Job
 from paretune.core.stamps import Stamped
+from paretune.targets.transports.bounded import (
+    LastWords,
+    Stalled,
+    TooMuchError,
+    kill_session,
+    run_bounded,
+)
 from paretune.targets.transports.files import send as write_files
 from paretune.targets.transports.tasks import files_of
 
 _FAILED = 255
 """Status of ssh itself; all others are the command's."""
-_OPTIONS = ("BatchMode=yes", "ServerAliveInterval=15", "ServerAliveCountMax=4")
+_OPTIONS = (
+    "BatchMode=yes",
+    "ServerAliveInterval=15",
+    "ServerAliveCountMax=4",
+    "ForwardAgent=no",
+    "ForwardX11=no",
+    "ClearAllForwardings=yes",
+    "Tunnel=no",
+    "PermitLocalCommand=no",
+    "RemoteCommand=none",  # one in the configuration would be refused beside ours
+    "ControlPersist=no",  # the connection ends with its command
+)
+"""They win over the configuration. Not among them is StrictHostKeyChecking: with BatchMode, an
+unknown key is refused unless the user allows it on purpose (``accept-new``, ``no``)."""
+_STALLED_S = 900.0
+"""How long a far side may take nothing of a file that is sent, or check what has arrived."""
 _LONGEST_SOCKET = 80
 """Bytes of the control socket's path; the system takes about 100, and ssh appends a suffix."""
 _REFUSALS = (
@@ -98,28 +121,27 @@ class SshHost:
             UsageError: The host cannot be reached or refuses this user, or the command failed.
         """
         try:
-            done = subprocess.run(
-                self.command(*remote),
-                input=given,
-                capture_output=True,
-                timeout=seconds,
-                check=False,
-                start_new_session=True,
-            )
-        except subprocess.TimeoutExpired as error:
+            done = run_bounded(self.command(*remote), given, seconds)
+        except TimeoutError as error:
             raise UsageError(
                 f"{self.host}: no answer within {seconds:.0f} s", hint=f"Try `ssh {self.host}`."
+            ) from error
+        except TooMuchError as error:
+            raise UsageError(
+                f"{self.host}: it writes without an end",
+                hint=f"What does `ssh {self.host} true` print?",
             ) from error
         except OSError as error:
             raise UsageError(
                 f"{self._program} cannot be started: {error.strerror}",
                 hint="Install the OpenSSH client.",
             ) from error
-        if done.returncode == _FAILED:
-            raise self.refusal(done.stderr.decode(errors="replace"))
-        if done.returncode != 0:
-            raise CommandError(remote[0], done.returncode, done.stderr.decode(errors="replace"))
-        return done.stdout
+        said = done.errors.decode(errors="replace")
+        if done.status == _FAILED:
+            raise self.refusal(said)
+        if done.status != 0:
+            raise CommandError(remote[0], done.status, said)
+        return done.output
 
     def refusal(self, said: str) -> UsageError:
         """Return the error that says why ssh did not connect.
@@ -187,29 +209,36 @@ class SshTransport:
         Raises:
             TransientError: The connection broke off, or the far side could not take them.
         """
-        with tempfile.TemporaryFile() as errors:
-            process = subprocess.Popen(
-                self._host.command(*self.receive),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=errors,
-                start_new_session=True,
-            )
-            self._sending = process
-            if self._closed:
-                process.kill()
-            assert process.stdin is not None
-            sent, broken = 0, None
+        process = subprocess.Popen(
+            self._host.command(*self.receive),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        self._sending = process
+        if self._closed:
+            kill_session(process)
+        assert process.stdin is not None
+        assert process.stderr is not None
+        said = LastWords(process.stderr)
+        sent, broken = 0, None
+        with Stalled(_STALLED_S, lambda: kill_session(process)) as stalled:
             try:
                 with process.stdin:
-                    sent = write_files(files, process.stdin)
+                    sent = write_files(files, stalled.watched(process.stdin))
             except OSError as error:  # what the far side said is a better reason
                 broken = error
+            except BaseException:  # a file cannot be read: the far side waits for the rest of it
+                kill_session(process)
+                process.wait()
+                raise
             status = process.wait()
-            errors.seek(0)
-            said = errors.read().decode(errors="replace").strip()
         if status != 0 or broken is not None:
-            last = (said.splitlines() or [str(broken or f"exit status {status}")])[-1]
+            default = str(broken or f"exit status {status}")
+            if stalled.happened:
+                default = f"it took nothing for {_STALLED_S:.0f} s"
+            last = (said.text().strip().splitlines() or [default])[-1]
             raise TransientError(f"files could not be sent to {self._host.host}: {last}")
         self.files += len(files)
         self.bytes += sent
@@ -217,5 +246,5 @@ class SshTransport:
     def close(self) -> None:
         """End what is being sent."""
         self._closed = True
-        if self._sending is not None and self._sending.poll() is None:
-            self._sending.kill()
+        if self._sending is not None:
+            kill_session(self._sending)

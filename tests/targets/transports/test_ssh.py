@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from paretune.core.errors import UsageError
-from paretune.targets.transports.ssh import CommandError, SshHost
-from tests.targets.sshd import Sshd
+from paretune.core.errors import TransientError, UsageError
+from paretune.core.stamps import take
+from paretune.targets.transports import ssh
+from paretune.targets.transports.ssh import CommandError, SshHost, SshTransport
+from tests.targets.sshd import Sshd, required
 
 
 @pytest.fixture
@@ -112,3 +115,110 @@ def test_later_connections_use_the_first_ones(sshd: Sshd, host: SshHost) -> None
             assert len(sshd.connections()) == before
             other.stdin.close()
         first.stdin.close()
+
+
+def with_configuration(sshd: Sshd, folder: Path, text: str) -> str:
+    """Return an ``ssh`` whose user has so much more in the configuration of ``board``."""
+    config = (sshd.folder / "ssh_config").read_text()
+    (folder / "config").write_text(f"Host board*\n{text}\n{config}")
+    program = folder / "ssh"
+    program.write_text(f'#!/bin/sh\nexec /usr/bin/ssh -F {folder}/config "$@"\n')
+    program.chmod(0o755)
+    return str(program)
+
+
+FORWARDING = """
+  IdentityAgent {folder}/agent
+  ForwardAgent yes
+  ForwardX11 yes
+  ForwardX11Trusted yes
+  ExitOnForwardFailure yes
+  LocalForward {socket} 127.0.0.1:1
+  RemoteForward {socket}-far 127.0.0.1:1
+  Tunnel yes
+  PermitLocalCommand yes
+  LocalCommand touch {touched}
+  RemoteCommand touch {touched}
+  ControlPersist yes
+"""
+
+
+def wait_for_socket(path: Path, process: subprocess.Popen[bytes]) -> None:
+    end = time.monotonic() + 120
+    while not path.exists():
+        assert process.poll() is None
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_nothing_is_forwarded_and_no_other_command_runs_whatever_is_configured(
+    sshd: Sshd, tmp_path: Path, opened: Callable[..., SshHost], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touched, socket = tmp_path / "touched", tmp_path / "s"
+    text = FORWARDING.format(touched=touched, socket=socket, folder=tmp_path)
+    monkeypatch.setenv("DISPLAY", ":0")
+    path = tmp_path / "agent"
+    keys = subprocess.Popen([required("ssh-agent"), "-D", "-a", path], stdout=subprocess.DEVNULL)
+    with keys:
+        wait_for_socket(path, keys)
+        host = opened("board", with_configuration(sshd, tmp_path, text))
+        command = host.command("env", master=True)
+        said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+        keys.kill()
+    names = {line.partition("=")[0] for line in said.stdout.splitlines()}
+    assert "SSH_CONNECTION" in names
+    assert not names & {"SSH_AUTH_SOCK", "DISPLAY", "SSH_TUNNEL"}
+    assert not touched.exists()
+    assert not socket.exists()
+    assert not Path(f"{socket}-far").exists()
+    assert host.run("echo", "again") == b"again\n"
+    shown = subprocess.run(
+        [*command[:-3], "-G", *command[-3:-1]], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    for line in (
+        "forwardagent no",
+        "forwardx11 no",
+        "clearallforwardings yes",
+        "tunnel false",
+        "permitlocalcommand no",
+        "controlpersist no",
+        "batchmode yes",
+    ):
+        assert line in shown
+
+
+@pytest.mark.parametrize(
+    ("checking", "reached"),
+    [("yes", False), ("ask", False), ("accept-new", True), ("no", True)],
+)
+def test_an_unknown_host_key_is_refused_unless_the_user_says_otherwise(
+    sshd: Sshd, tmp_path: Path, opened: Callable[..., SshHost], checking: str, reached: bool
+) -> None:
+    text = f"  StrictHostKeyChecking {checking}\n  UserKnownHostsFile {tmp_path}/known"
+    host = opened("board", with_configuration(sshd, tmp_path, text))
+    if reached:
+        assert host.run("echo", "here") == b"here\n"
+    else:
+        with pytest.raises(UsageError, match="host key is unknown"):
+            host.run("true")
+
+
+def test_a_host_that_writes_without_an_end(tmp_path: Path, opened: Callable[..., SshHost]) -> None:
+    program = tmp_path / "ssh"
+    program.write_text("#!/bin/sh\nexec cat /dev/zero\n")
+    program.chmod(0o755)
+    with pytest.raises(UsageError, match="board: it writes without an end"):
+        opened("board", str(program)).run("true")
+
+
+def test_a_host_that_takes_nothing_of_a_file(
+    tmp_path: Path, opened: Callable[..., SshHost], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ssh, "_STALLED_S", 0.1)
+    program = tmp_path / "ssh"
+    program.write_text("#!/bin/sh\nexec sleep 900\n")
+    program.chmod(0o755)
+    (tmp_path / "large").write_bytes(bytes(1 << 20))
+    transport = SshTransport(opened("board", str(program)))
+    with pytest.raises(TransientError, match="sent to board: it took nothing for 0 s"):
+        transport.send([take(tmp_path / "large")])
