@@ -27,14 +27,13 @@ from paretune.core import protocol
 from paretune.core.errors import ParetuneError, TransientError
 from paretune.core.interference import Watch
 from paretune.core.job import Job, JobResult, JobStatus, Measure, Task, task_from_json
-from paretune.core.protocol import Message
+from paretune.core.protocol import LOG_KEEPS, MOST_LINE_BYTES, Message
 from paretune.registry import BUILTIN, entries, find, names
 from paretune.targets.interleave import ClosedError, SocketParticipant, Word
 from paretune.targets.launchers.local import LocalTarget
 from paretune.targets.transports.arrivals import Arrivals, CancelledError
 from paretune.targets.transports.files import FileStore
 
-_LOG_KEEPS = 1 << 20
 _HEAR_S = 0.5
 
 
@@ -179,16 +178,26 @@ class Agent:
         with self._lock:
             running = self._running.pop(id)
         assert job.log is not None
-        log = _shortened(job.log)
-        running.stack.close()
-        value = result.value
-        if result.status is JobStatus.OK:
-            value = job.task.value_to_json(value)
-        self._say(_result(id, result, value, log, watch))
+        try:
+            log = _shortened(job.log)
+            running.stack.close()
+            value = result.value
+            if result.status is JobStatus.OK:
+                value = job.task.value_to_json(value)
+            line = _result(id, result, value, log, watch).line()
+            if len(line) > MOST_LINE_BYTES:
+                raise ValueError(f"{len(line)} bytes, more than {MOST_LINE_BYTES}")
+        except Exception as error:  # else the parent would wait for it
+            reason = f"the result cannot be sent: {type(error).__name__}: {error}"
+            line = _result(id, JobResult(JobStatus.FAILED, None, reason), None, "").line()
+        self._write(line)
 
     def _say(self, message: Message) -> None:
+        self._write(message.line())
+
+    def _write(self, line: bytes) -> None:
         with self._sending, contextlib.suppress(BrokenPipeError):  # the next read ends this process
-            self._out.write(message.line())
+            self._out.write(line)
             self._out.flush()
 
 
@@ -212,9 +221,9 @@ def _result(
 def _shortened(log: Path) -> str:
     """Return what a job printed; of much, the beginning and the end."""
     text = log.read_bytes()
-    if len(text) > 2 * _LOG_KEEPS:
-        left_out = b"\n[... %d bytes left out ...]\n" % (len(text) - 2 * _LOG_KEEPS)
-        text = text[:_LOG_KEEPS] + left_out + text[-_LOG_KEEPS:]
+    if len(text) > 2 * LOG_KEEPS:
+        left_out = b"\n[... %d bytes left out ...]\n" % (len(text) - 2 * LOG_KEEPS)
+        text = text[:LOG_KEEPS] + left_out + text[-LOG_KEEPS:]
     return text.decode(errors="replace")
 
 

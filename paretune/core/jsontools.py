@@ -151,12 +151,13 @@ def model_object(content: bytes, where: str) -> dict[str, Json]:
     return value
 
 
-def parse_json(text: str, *, unique: bool = False) -> Json:
+def parse_json(text: str, *, unique: bool = False, replace: bool = False) -> Json:
     """Return the value of a JSON text that may come from anywhere.
 
     Args:
         text: The text.
         unique: Refuse an object that has a key twice; else the last one counts.
+        replace: Put ``?`` in the place of half a character, which is refused else.
 
     Raises:
         ValueError: It is not JSON, nests deeper than `MAX_DEPTH`, or holds half a character.
@@ -172,7 +173,20 @@ def parse_json(text: str, *, unique: bool = False) -> Json:
         try:
             json.dumps(value, ensure_ascii=False).encode()
         except UnicodeEncodeError as error:
-            raise ValueError("holds half of a surrogate pair") from error
+            if not replace:
+                raise ValueError("holds half of a surrogate pair") from error
+            value = _whole_characters(value)
+    return value
+
+
+def _whole_characters(value: Json) -> Json:
+    """Return a value of a known depth with ``?`` for each half of a surrogate pair."""
+    if isinstance(value, str):
+        return value.encode(errors="replace").decode()
+    if isinstance(value, list):
+        return [_whole_characters(inner) for inner in value]
+    if isinstance(value, dict):
+        return {_whole_characters(key): _whole_characters(v) for key, v in value.items()}
     return value
 
 

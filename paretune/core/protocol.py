@@ -12,7 +12,8 @@
 ``hello`` may be sent again; the answer has the memory and disk that are free then. ``ready``,
 ``go`` and ``done`` are the words of `paretune.targets.interleave`. What a job prints comes with its
 result. When the channel closes, the agent ends its jobs and itself. The JSON Schema is
-``paretune/schemas/protocol.schema.json``.
+``paretune/schemas/protocol.schema.json``. What the parent believes of the agent's lines is decided
+in `paretune.targets.launchers.answers`.
 """
 
 from __future__ import annotations
@@ -33,6 +34,10 @@ from paretune.core.progress import Progress
 
 VERSION = 1
 """Of the messages: both sides must have the same."""
+MOST_LINE_BYTES = 64 << 20
+"""Of a line of the agent, its end included: a longer one is not read."""
+LOG_KEEPS = 1 << 20
+"""How much of a long `Result.log` is kept of its beginning, and as much of its end."""
 
 
 class _Message:
@@ -195,10 +200,11 @@ class Result(_Message):
 
 
 Message = Hello | Described | Run | Need | Have | Progressed | Ready | Go | Done | Cancel | Result
-_TYPES: Mapping[str, type[Message]] = {
+TYPES: Mapping[str, type[Message]] = {
     each.type: each
     for each in (Hello, Described, Run, Need, Have, Progressed, Ready, Go, Done, Cancel, Result)
 }
+"""The messages of both sides, by their types."""
 
 
 def read(line: bytes) -> Message:
@@ -209,10 +215,23 @@ def read(line: bytes) -> Message:
     """
     try:
         fields = json.loads(line)
-        kind = _TYPES[fields.pop("type")]
+        kind = TYPES[fields.pop("type")]
         message: Message = json_adapter(kind).validate_python(fields)
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise UsageError(f"no message of protocol {VERSION}: {line[:200]!r}") from error
+    return message
+
+
+def message_of(kind: type[Message], fields: Mapping[str, Json]) -> Message:
+    """Return the message of a kind with these fields.
+
+    Raises:
+        ValueError: A field is missing, or has a value that it cannot have.
+    """
+    try:
+        message: Message = json_adapter(kind).validate_python(fields)
+    except (KeyError, AttributeError, TypeError) as error:  # of what reads itself (`OwnJson`)
+        raise ValueError(f"{type(error).__name__}: {error}") from error
     return message
 
 
@@ -220,7 +239,7 @@ def schema() -> dict[str, Json]:
     """Return the JSON Schema of a line; ``paretune/schemas/protocol.schema.json`` is a copy."""
     from pydantic import TypeAdapter
 
-    types: dict[str, Any] = {**_TYPES, **{f"task {kind}": task for kind, task in TASKS.items()}}
+    types: dict[str, Any] = {**TYPES, **{f"task {kind}": task for kind, task in TASKS.items()}}
     found, shared = TypeAdapter.json_schemas(
         [(name, "serialization", json_adapter(kind)) for name, kind in types.items()]
     )
@@ -238,6 +257,6 @@ def schema() -> dict[str, Json]:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": f"paretune: a line of the conversation with an agent, protocol {VERSION}",
-        "oneOf": [one(name, "type", name) for name in _TYPES],
+        "oneOf": [one(name, "type", name) for name in TYPES],
         **shared,
     }

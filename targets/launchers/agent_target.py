@@ -8,7 +8,6 @@ more, the job's result is transient too, and says so (`JobResult.lost`).
 
 from __future__ import annotations
 
-import contextlib
 import random
 import re
 import threading
@@ -26,14 +25,8 @@ from paretune.core.errors import StateError, TargetLostError, UsageError
 from paretune.core.job import Job, JobResult, JobStatus
 from paretune.core.permissions import Permissions
 from paretune.targets.interleave import interleave
-from paretune.targets.launchers.conversation import (
-    BrokenError,
-    Channel,
-    Conversation,
-    Pending,
-    Seat,
-    Transport,
-)
+from paretune.targets.launchers.channel import Channel, Transport
+from paretune.targets.launchers.conversation import BrokenError, Conversation, Pending, Seat
 
 __all__ = ["AgentTarget", "Channel", "Transport"]
 
@@ -135,10 +128,7 @@ class AgentTarget:
             talk = self._talk
         if talk is None:
             return
-        number = None if future is None else talk.number_of(future)
-        if future is None or number is not None:
-            with contextlib.suppress(BrokenError):
-                talk.say(protocol.Cancel(number))
+        talk.cancel(future)
 
     def close(self) -> None:
         """End every job and the agent; may be called again."""

@@ -1,4 +1,9 @@
-"""One conversation with an agent: who asked for what, and what came back."""
+"""One conversation with an agent: who asked for what, and what came back.
+
+Whatever the far side sends or does not send, each job's future ends: with its result, or as lost
+once the channel breaks, carries what no agent sends (`paretune.targets.launchers.answers`), or a
+job is overdue.
+"""
 
 from __future__ import annotations
 
@@ -6,58 +11,59 @@ import contextlib
 import itertools
 import queue
 import threading
-from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import BinaryIO, Protocol
 
 from paretune.core import protocol
-from paretune.core.errors import StateError, UsageError
+from paretune.core.errors import StateError, TargetLostError
 from paretune.core.job import Job, JobResult, JobStatus
 from paretune.core.protocol import Message
 from paretune.targets.interleave import ClosedError, Word
+from paretune.targets.launchers import answers
+from paretune.targets.launchers.answers import Answer, AnswerError, ResultError
+from paretune.targets.launchers.channel import Channel, Transport
 
+GRACE_S = 600.0
+"""How long after a job's time limit its result may come: starting a worker may take 180 s, the end
+of a training that saves its state 20 s, and the device may be slow at reading files."""
 _DESCRIBED_WITHIN_S = 120.0
-
-
-class Channel(Protocol):
-    """Two streams of bytes to an agent, and what it wrote to its standard error."""
-
-    reader: BinaryIO
-    writer: BinaryIO
-
-    def last_words(self) -> str:
-        """Return the end of the agent's standard error."""
-
-    def close(self) -> None:
-        """Close the streams and wait until the agent has ended; may be called again."""
-
-
-class Transport(Protocol):
-    """Brings models and files to a far side that shares no folder with this one."""
-
-    def bring(self, job: Job, digests: Sequence[str]) -> None:
-        """Bring what a job names by these digests; returns when all of it is there.
-
-        Raises:
-            ParetuneError: It cannot be brought.
-        """
+_SENT_WITHIN_S = 120.0
+"""How long a message waits for those before it: longer, and the far side does not read."""
+_CANCELLED_WITHIN_S = 10.0
+_CLOSED_WITHIN_S = 10.0
+_MOST_GREETING_BYTES = 1 << 20
+"""Of what a login prints before the agent has started."""
+_MOST_WORDS = 4
+"""Of an interleaved job that wait to be heard; an agent waits for a turn after each."""
+_MOST_NEEDS = 16
+"""Of one job, one after another; an agent asks once."""
 
 
 @dataclass
 class Pending:
-    """A job that runs on the far side."""
+    """A job that runs on the far side.
+
+    Attributes:
+        job: It.
+        future: Its result.
+        words: What it says if it is interleaved.
+        cancelled: Whether this side cancelled it.
+        needs: How often it has asked for files.
+        bringing: Whether files of it are on their way: its time does not count then.
+        timer: Ends the conversation if its result is overdue.
+    """
 
     job: Job
     future: Future[JobResult] = field(default_factory=Future)
     words: queue.SimpleQueue[Word] = field(default_factory=queue.SimpleQueue)
+    cancelled: bool = False
+    needs: int = 0
+    bringing: bool = False
+    timer: threading.Timer | None = None
 
 
 class BrokenError(Exception):
     """The channel is closed, or carries something else."""
-
-
-_ANSWER = b'{"type": "described"'
 
 
 class Conversation:
@@ -69,9 +75,10 @@ class Conversation:
         self._sending = threading.Lock()
         self._ids = itertools.count(1)
         self._pending: dict[int, Pending] = {}
+        self._asked = 0
         self._described: queue.SimpleQueue[protocol.Described | None] = queue.SimpleQueue()
         self._closing = False
-        self._unreadable: str | None = None
+        self._why: str | None = None
         self.broken = False
         self._reader = threading.Thread(target=self._listen, daemon=True)
         self._reader.start()
@@ -80,14 +87,18 @@ class Conversation:
         """Ask what the far side is.
 
         Raises:
-            BrokenError: It ended without an answer.
+            BrokenError: It ended without an answer, or gives none.
         """
+        with self._lock:
+            self._asked += 1
         self.say(hello)
         try:
             described = self._described.get(timeout=_DESCRIBED_WITHIN_S)
         except queue.Empty:
-            described = None
+            self.give_up(f"{self._name} did not answer within {_DESCRIBED_WITHIN_S:.0f} s")
+            raise BrokenError(self.reason()) from None
         if described is None:
+            self._described.put(None)  # for the next one who waits
             raise BrokenError(self.reason())
         return described
 
@@ -99,136 +110,222 @@ class Conversation:
         message = protocol.Run(number, job.task.to_json(), job.limits, turns)
         with self._lock:
             self._pending[number] = pending
-        try:
+            self._expect(number, pending)
+        with contextlib.suppress(BrokenError):
             self.say(message)
-        except BrokenError:
-            self.broken = True
         if self.broken:  # perhaps since the reader has ended all others
             self._lose()
         return number, pending
 
-    def say(self, message: Message) -> None:
+    def say(self, message: Message, within_s: float = _SENT_WITHIN_S) -> None:
         """Send a message.
 
         Raises:
-            BrokenError: The channel is closed.
+            BrokenError: The channel is closed, or the far side does not read it.
         """
+        line = message.line()
+        if not self._sending.acquire(timeout=within_s):
+            self.give_up(f"{self._name} does not read what is sent to it")
+            raise BrokenError(self.reason())
         try:
-            with self._sending:
-                self._channel.writer.write(message.line())
-                self._channel.writer.flush()
+            self._channel.writer.write(line)
+            self._channel.writer.flush()
+            return
         except (OSError, ValueError) as error:  # ValueError: closed by `close`
-            raise BrokenError(self.reason()) from error
+            broken = error
+        finally:
+            self._sending.release()
+        if not self._closing:  # the far side may have closed this stream alone
+            self.give_up(self.reason())
+        raise BrokenError(self.reason()) from broken
 
-    def number_of(self, future: Future[JobResult]) -> int | None:
-        """Return the number of a running job."""
+    def cancel(self, future: Future[JobResult] | None = None) -> None:
+        """Cancel a job, or all of them; their results say so."""
         with self._lock:
-            return next((n for n, p in self._pending.items() if p.future is future), None)
+            chosen = {n: p for n, p in self._pending.items() if future in (None, p.future)}
+            for pending in chosen.values():
+                pending.cancelled = True
+        with contextlib.suppress(BrokenError):
+            if future is None:
+                self.say(protocol.Cancel(None), _CANCELLED_WITHIN_S)
+            for number in chosen if future is not None else ():
+                self.say(protocol.Cancel(number), _CANCELLED_WITHIN_S)
+
+    def give_up(self, why: str) -> None:
+        """End the conversation, and every job of it as lost, for a cause that this side sees."""
+        self._why = self._why or why
+        self._lose()
+        self._channel.kill()
 
     def close(self) -> None:
         """End the agent; jobs that still run are cancelled."""
         self._closing = True
+        if self._sending.acquire(timeout=_CANCELLED_WITHIN_S):
+            self._sending.release()
+        else:  # closing the stream would wait for what nobody reads
+            self._channel.kill()
         self._channel.close()
-        self._reader.join()
-        self._channel.reader.close()
+        self._reader.join(_CLOSED_WITHIN_S)
+        self._lose()
+        if not self._reader.is_alive():  # else another process there keeps the channel open
+            self._channel.reader.close()
 
     def reason(self) -> str:
         """Return why the conversation ended."""
-        if self._unreadable is not None:
-            return f"the agent of {self._name} answers what cannot be read: {self._unreadable}"
-        lines = self._channel.last_words().strip().splitlines()
+        if self._why is not None:
+            return self._why
+        lines: list[str] = []
+        with contextlib.suppress(Exception):  # no job may wait because a channel cannot say why
+            lines = self._channel.last_words().strip().splitlines()
         return f"the connection to {self._name} was lost" + (f": {lines[-1]}" if lines else "")
 
     def _listen(self) -> None:
-        heard = False
         try:
-            for line in self._channel.reader:
-                try:
-                    message = protocol.read(line)
-                except UsageError as error:
-                    if heard or line.startswith(_ANSWER):
-                        self._unreadable = error.message
-                        raise
-                    continue  # what a login prints before the agent has started
-                heard = True
-                self._hear(message)
-        except (OSError, ValueError, UsageError):
+            greeting: int | None = 0
+            for line in answers.lines(self._channel.reader):
+                if greeting is not None and not answers.is_message(line):
+                    greeting += len(line)  # what a login prints before the agent has started
+                    if greeting > _MOST_GREETING_BYTES:
+                        raise AnswerError(f"{line[:200]!r}, and more of it, is not a message")
+                    continue
+                greeting = None
+                self._hear(line)
+        except AnswerError as error:
+            self.give_up(f"the agent of {self._name} answers what cannot be read: {error}")
+        except (OSError, ValueError):  # it broke, or `close` closed it
             pass
-        self._lose()
+        except Exception as error:  # a bug of ours; no job may wait for it
+            self.give_up(f"answers of {self._name}: {type(error).__name__}: {error}")
+        finally:
+            self._lose()
 
-    def _hear(self, message: Message) -> None:
+    def _hear(self, line: bytes) -> None:
+        """Do what a line of the agent asks for.
+
+        Raises:
+            AnswerError: No agent would send it now.
+        """
+        try:
+            message = answers.read(line)
+        except ResultError as error:
+            pending = self._forget(error.id)
+            if pending is not None:
+                pending.future.set_result(answers.unreadable(self._name, str(error)))
+            return
         if isinstance(message, protocol.Described):
+            with self._lock:
+                self._asked -= 1
+            if self._asked < 0:
+                raise AnswerError("'described' without a question")
             self._described.put(message)
             return
-        assert isinstance(
-            message,
-            protocol.Progressed | protocol.Ready | protocol.Done | protocol.Need | protocol.Result,
-        )
         with self._lock:
-            pending = self._pending.get(message.id)
-        if pending is None:
-            return
+            found = self._pending.get(message.id)
+        if found is not None:
+            self._hear_of(found, message)
+
+    def _hear_of(self, pending: Pending, message: Answer) -> None:
+        assert not isinstance(message, protocol.Described)
         if isinstance(message, protocol.Progressed):
-            if pending.job.on_progress is not None:
-                try:
-                    pending.job.on_progress(message.progress)
-                except BaseException as error:  # handed to whoever waits for the future
-                    self._forget(message.id)
-                    self.say(protocol.Cancel(message.id))
-                    pending.future.set_exception(error)
+            self._show(pending, message)
         elif isinstance(message, protocol.Need):
-            threading.Thread(target=self._bring, args=(pending.job, message), daemon=True).start()
+            pending.needs += 1
+            with self._lock:
+                if pending.bringing or pending.needs > _MOST_NEEDS:
+                    raise AnswerError("'need' again for a job whose files were asked for")
+                pending.bringing = True
+                _stop(pending)
+            threading.Thread(target=self._bring, args=(pending, message), daemon=True).start()
         elif isinstance(message, protocol.Result):
-            self._forget(message.id)
+            if self._forget(message.id) is None:
+                return
             try:
-                pending.future.set_result(_result(pending.job, message))
+                cancelled = pending.cancelled
+                result = answers.result_of(pending.job, message, self._name, cancelled=cancelled)
             except OSError as error:  # the log cannot be written
                 pending.future.set_exception(error)
+            else:
+                pending.future.set_result(result)
+        elif pending.words.qsize() >= _MOST_WORDS:
+            raise AnswerError(f"{message.type!r} without a turn")
         else:
             pending.words.put(Word.READY if isinstance(message, protocol.Ready) else Word.DONE)
 
-    def _bring(self, job: Job, needed: protocol.Need) -> None:
-        reason = None
+    def _show(self, pending: Pending, message: protocol.Progressed) -> None:
+        if pending.job.on_progress is None:
+            return
+        try:
+            pending.job.on_progress(message.progress)
+        except BaseException as error:  # handed to whoever waits for the future
+            if self._forget(message.id) is not None:
+                with contextlib.suppress(BrokenError):
+                    self.say(protocol.Cancel(message.id))
+                pending.future.set_exception(error)
+
+    def _bring(self, pending: Pending, needed: protocol.Need) -> None:
+        reason, digests = None, tuple(dict.fromkeys(needed.digests))
         try:
             if self._transport is None:
                 raise StateError("no transport brings files to it")
-            self._transport.bring(job, needed.digests)
+            self._transport.bring(pending.job, digests)
         except Exception as error:  # the agent reports it as the job's end
             reason = str(error)
-        with contextlib.suppress(BrokenError):
-            self.say(protocol.Have(needed.id, needed.digests, reason))
-
-    def _forget(self, number: int) -> None:
         with self._lock:
-            self._pending.pop(number, None)
+            pending.bringing = False
+            if needed.id in self._pending:
+                self._expect(needed.id, pending)
+        with contextlib.suppress(BrokenError):
+            self.say(protocol.Have(needed.id, digests, reason))
+
+    def _expect(self, number: int, pending: Pending) -> None:
+        """Begin to wait for a result; under the lock."""
+        seconds = pending.job.limits.seconds
+        if seconds is None:
+            return
+        wait = min(seconds + GRACE_S, threading.TIMEOUT_MAX)
+        pending.timer = threading.Timer(wait, self._overdue, (number, pending, seconds))
+        pending.timer.daemon = True
+        pending.timer.start()
+
+    def _overdue(self, number: int, pending: Pending, seconds: float) -> None:
+        with self._lock:
+            if number not in self._pending or pending.bringing:
+                return
+        self.give_up(
+            f"the connection to {self._name} was given up: {pending.job.task.name} sent no result "
+            f"within its time limit of {seconds:g} s and {GRACE_S:g} s more"
+        )
+
+    def _forget(self, number: int) -> Pending | None:
+        """Return a job that runs, which the caller must end; None: it has ended."""
+        with self._lock:
+            pending = self._pending.pop(number, None)
+            if pending is not None:
+                _stop(pending)
+            return pending
 
     def _lose(self) -> None:
         """End all jobs: the channel is gone."""
         with self._lock:
             self.broken = True
             lost, self._pending = self._pending, {}
+            for pending in lost.values():
+                _stop(pending)
         self._described.put(None)
+        reason = "cancelled" if self._closing or not lost else self.reason()
         for pending in lost.values():
-            status = JobStatus.CANCELLED if self._closing else JobStatus.CRASHED
-            reason = "cancelled" if self._closing else self.reason()
-            pending.future.set_result(JobResult(status, None, reason, transient=not self._closing))
+            if self._closing or pending.cancelled:
+                result = JobResult(JobStatus.CANCELLED, None, "cancelled")
+            else:
+                gone = TargetLostError(reason)
+                result = JobResult(JobStatus.CRASHED, None, reason, transient=True, lost=gone)
+            pending.future.set_result(result)
 
 
-def _result(job: Job, said: protocol.Result) -> JobResult:
-    if job.log is not None and said.log:
-        with open(job.log, "a", encoding="utf-8") as log:
-            log.write(said.log)
-    value = job.task.value_from_json(said.value) if said.status is JobStatus.OK else None
-    return JobResult(
-        status=said.status,
-        value=value,
-        reason=said.reason,
-        seconds=said.seconds,
-        peak_memory=said.peak_memory,
-        transient=said.transient,
-        limits=said.limits,
-        interference=said.interference,
-    )
+def _stop(pending: Pending) -> None:
+    if pending.timer is not None:
+        pending.timer.cancel()
+        pending.timer = None
 
 
 class Seat:
@@ -261,5 +358,4 @@ class Seat:
     def close(self) -> None:
         """End the job if it still runs."""
         if not self.future.done():
-            with contextlib.suppress(BrokenError):
-                self._talk.say(protocol.Cancel(self._number))
+            self._talk.cancel(self.future)

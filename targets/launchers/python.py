@@ -6,14 +6,14 @@ import contextlib
 import os
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import BinaryIO
 
 from paretune.core import interrupts
 from paretune.core.errors import UsageError
 from paretune.core.permissions import Permissions
 from paretune.targets.launchers.agent_target import AgentTarget
+from paretune.targets.transports.bounded import LastWords, kill_session
 
 _OURS = ("PYTHONPATH", "PYTHONHOME", "PYTHONSAFEPATH", "__PYVENV_LAUNCHER__", "VIRTUAL_ENV")
 """What makes another interpreter look for packages where this one does."""
@@ -35,18 +35,16 @@ class ProcessChannel:
 
     def __init__(self, command: list[str], environment: dict[str, str], hint: str = "") -> None:
         interrupts.at_stake()
-        self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `close`
         try:
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=self._errors,
+                stderr=subprocess.PIPE,
                 env=environment,
                 start_new_session=True,  # a terminal's Ctrl-C is the parent's to handle
             )
         except OSError as error:
-            self._errors.close()
             raise UsageError(
                 f"{command[0]} cannot be started: {error.strerror}", hint=hint or None
             ) from error
@@ -54,7 +52,8 @@ class ProcessChannel:
         assert self._process.stdout is not None
         self.writer: BinaryIO = self._process.stdin  # type: ignore[assignment]
         self.reader: BinaryIO = self._process.stdout  # type: ignore[assignment]
-        self._said = b""
+        assert self._process.stderr is not None
+        self._said = LastWords(self._process.stderr)
 
     @property
     def pid(self) -> int:
@@ -63,10 +62,11 @@ class ProcessChannel:
 
     def last_words(self) -> str:
         """Return the end of what the process wrote to its standard error."""
-        if not self._errors.closed:
-            size = os.fstat(self._errors.fileno()).st_size
-            self._said = os.pread(self._errors.fileno(), 2000, max(0, size - 2000))
-        return self._said.decode(errors="replace")
+        return self._said.text()
+
+    def kill(self) -> None:
+        """Kill the process and those that it started in its session; may be called again."""
+        kill_session(self._process)
 
     def close(self) -> None:
         """Close its standard input, and wait until it has ended; may be called again."""
@@ -75,10 +75,9 @@ class ProcessChannel:
         try:
             self._process.wait(_ENDS_WITHIN_S)
         except subprocess.TimeoutExpired:
-            self._process.kill()
+            self.kill()
             self._process.wait()
-        self.last_words()
-        self._errors.close()
+        self._said.text()
 
 
 class PythonTarget(AgentTarget):

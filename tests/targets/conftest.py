@@ -1,10 +1,14 @@
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 from local_jobs import nothing_stays_behind
 
+from paretune.targets.launchers.channel import Transport
+from paretune.targets.launchers.conversation import Conversation
 from paretune.targets.launchers.local import LocalTarget
+from tests.targets.far_sides import DESCRIBED, HELLO, Scripted, Talk
 from tests.targets.sshd import Sshd, start
 
 
@@ -28,3 +32,27 @@ def sshd(one_sshd: Sshd, monkeypatch: pytest.MonkeyPatch) -> Sshd:
     """It, with the ``ssh`` that knows it first on the PATH."""
     monkeypatch.setenv("PATH", f"{one_sshd.client}:{os.environ['PATH']}")
     return one_sshd
+
+
+@pytest.fixture
+def far() -> Scripted:
+    """A far side that the test decides."""
+    return Scripted()
+
+
+@pytest.fixture
+def talk() -> Iterator[Talk]:
+    """Begins conversations that are closed at the end; described, unless the test wants none."""
+    with ExitStack() as stack:
+
+        def begin(
+            far: Scripted, transport: Transport | None = None, *, describe: bool = True
+        ) -> Conversation:
+            made = Conversation("board", far, transport)
+            stack.callback(made.close)
+            if describe:
+                far.say(DESCRIBED)
+                assert made.describe(HELLO) == DESCRIBED
+            return made
+
+        yield begin

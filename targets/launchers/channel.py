@@ -1,0 +1,35 @@
+"""What a launcher gives a conversation: a channel to its agent, and a transport of files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import BinaryIO, Protocol
+
+from paretune.core.job import Job
+
+
+class Channel(Protocol):
+    """Two streams of bytes to an agent, and what it wrote to its standard error."""
+
+    reader: BinaryIO
+    writer: BinaryIO
+
+    def last_words(self) -> str:
+        """Return the end of the agent's standard error."""
+
+    def kill(self) -> None:
+        """End the channel at once: what waits for its streams goes on; may be called again."""
+
+    def close(self) -> None:
+        """Close the streams and wait until the agent has ended; may be called again."""
+
+
+class Transport(Protocol):
+    """Brings models and files to a far side that shares no folder with this one."""
+
+    def bring(self, job: Job, digests: Sequence[str]) -> None:
+        """Bring what a job names by these digests; returns when all of it is there.
+
+        Raises:
+            ParetuneError: It cannot be brought.
+        """
