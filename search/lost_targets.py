@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import TypeVar
 
-from paretune.core.errors import TargetLostError
+from paretune.core.errors import DeviceChangedError, TargetLostError
 from paretune.core.job import Job, JobResult, TurnsEndedError
 from paretune.core.target import Target
 
@@ -48,12 +48,14 @@ def retried(
         note: Takes a line for the user.
 
     Raises:
-        TargetLostError: The target stays away.
+        TargetLostError: The target stays away, or has become another device.
         TurnsEndedError: Interleaved jobs ended, too often or not for a transient cause.
     """
     for number, wait in enumerate(waits, start=1):
         try:
             return run()
+        except DeviceChangedError:
+            raise
         except TargetLostError as error:
             reason = error.message
         except TurnsEndedError as error:

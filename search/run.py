@@ -320,7 +320,7 @@ class SearchRun:
         except TargetLostError as error:
             again = "Then give the same command again: the study continues where it stopped."
             hint = again if error.hint is None else f"{error.hint} {again}"
-            raise TargetLostError(error.message, hint=hint) from error
+            raise type(error)(error.message, hint=hint) from error
 
     def _limited(self, job: Job) -> Job:
         memory = self.job_memory

@@ -87,5 +87,25 @@ class TargetInfo:
         return cls(**facts)
 
 
+def changed(before: TargetInfo, now: TargetInfo) -> list[str]:
+    """Return the facts that no longer are what they were, as text; empty: the same device.
+
+    A part of the fingerprint that is missing on one side differs as well.
+    """
+    old, new = (_flat(_lasting(info.to_json())) for info in (before, now))
+    return [
+        f"{name} {old.get(name)} -> {new.get(name)}"
+        for name in dict.fromkeys((*old, *new))
+        if old.get(name) != new.get(name)
+    ]
+
+
+def _flat(facts: Mapping[str, Json]) -> dict[str, Json]:
+    """Return facts by name, each package as one of them; without the fingerprint."""
+    packages = {f"package {name}": version for name, version in facts["packages"].items()}
+    left_out = ("packages", "fingerprint")
+    return {name: fact for name, fact in facts.items() if name not in left_out} | packages
+
+
 def _lasting(facts: Mapping[str, Json]) -> dict[str, Json]:
     return {k: v for k, v in facts.items() if k not in PASSING}

@@ -7,6 +7,8 @@ The tree::
     │   ├── ConfigError             2  ... at a file, a line and a key
     │   ├── DataError               2  ... in a data file or a split
     │   ├── InputChangedError       2  ... a file that a search reads is no longer what it was
+    │   ├── TargetLostError         2  ... a target cannot be reached any more
+    │   │   └── DeviceChangedError  2  ... another device answers in its place
     │   └── NothingFitsError        2  no candidate of the space fits this machine
     ├── NothingFeasibleError        3  searched, and nothing meets the constraints
     ├── StateError                  4  the study or the store is locked, damaged or incomplete
@@ -106,6 +108,10 @@ class InputChangedError(UsageError):
 
 class TargetLostError(UsageError):
     """A target that was reached before cannot be reached any more; a search can be resumed."""
+
+
+class DeviceChangedError(TargetLostError):
+    """What answers for a target is not the device that was reached before."""
 
 
 class NothingFitsError(UsageError):

@@ -4,6 +4,9 @@ A launcher gives `AgentTarget` a function that starts an agent (``python -P -m
 paretune.targets.agent``, wherever) and returns a `Channel` to it. A channel that breaks ends its
 jobs as ``crashed`` and transient; the next job starts an agent again. If that is not possible any
 more, the job's result is transient too, and says so (`JobResult.lost`).
+
+After a reconnection, the device must have the fingerprint that it had first. If it was started
+again meanwhile, one job is reported as lost, so that the user is informed of it.
 """
 
 from __future__ import annotations
@@ -20,8 +23,8 @@ from typing import Self
 
 from paretune import __version__
 from paretune.core import protocol
-from paretune.core.device import TargetInfo
-from paretune.core.errors import StateError, TargetLostError, UsageError
+from paretune.core.device import TargetInfo, changed
+from paretune.core.errors import DeviceChangedError, StateError, TargetLostError, UsageError
 from paretune.core.job import Job, JobResult, JobStatus
 from paretune.core.permissions import Permissions
 from paretune.targets.interleave import interleave
@@ -64,7 +67,8 @@ class AgentTarget:
         self._install = install
         self._lock = threading.Lock()
         self._talk: Conversation | None = None
-        self._reached = False
+        self._device: TargetInfo | None = None
+        self._restarted = False
         self._closed = False
 
     def info(self) -> TargetInfo:
@@ -80,14 +84,20 @@ class AgentTarget:
 
         Raises:
             UsageError: No agent answers there, or one of another version.
+            DeviceChangedError: It is another device than before.
         """
         talk, described = self._conversation()
         if described is None:
             try:
-                return talk.describe(self._hello)
+                described = talk.describe(self._hello)
             except BrokenError:
                 talk.broken = True
-            return self.describe()
+                return self.describe()
+            try:
+                self._compare(described.device)
+            except DeviceChangedError as error:
+                talk.give_up(error.message)
+                raise
         return described
 
     def warm_up(self) -> None:
@@ -151,6 +161,10 @@ class AgentTarget:
 
     def _run(self, job: Job, *, turns: bool) -> tuple[Conversation, int, Pending]:
         talk, _ = self._conversation()
+        if self._restarted:
+            self._restarted = False
+            message = f"the target {self.name!r} was started again; what ran there is lost"
+            raise TargetLostError(message)
         return (talk, *talk.run(job, turns=turns))
 
     def _conversation(self) -> tuple[Conversation, protocol.Described | None]:
@@ -164,16 +178,39 @@ class AgentTarget:
                 self._talk.close()
                 self._talk = None
             try:
-                self._talk, described = self._begun()
+                talk, described = self._begun()
             except UsageError as error:
                 why = error.message.removeprefix(f"{self.name}: ")
-                if not self._reached:
+                if self._device is None:
                     message = f"the target {self.name!r} cannot be used: {why}"
                     raise UsageError(message, hint=error.hint) from error
                 message = f"the connection to the target {self.name!r} was lost: {why}"
                 raise TargetLostError(message, hint=error.hint) from error
-            self._reached = True
-            return self._talk, described
+            try:
+                self._compare(described.device)
+            except DeviceChangedError:
+                talk.close()
+                raise
+            self._talk = talk
+            return talk, described
+
+    def _compare(self, now: TargetInfo) -> None:
+        """Note what answers first; compare what answers later with it.
+
+        Raises:
+            DeviceChangedError: It is another device.
+        """
+        before = self._device
+        if before is not None and before.fingerprint != now.fingerprint:
+            raise DeviceChangedError(
+                f"the target {self.name!r} is not the device that it was: "
+                f"{', '.join(changed(before, now))}",
+                hint="No value is valid for both. Restore what has changed there; for the device "
+                "as it is now, start another study (`--study DIR`).",
+            )
+        if before is not None and "" not in (boots := {before.boot_id, now.boot_id}):
+            self._restarted = self._restarted or len(boots) == 2
+        self._device = now
 
     def _begun(self) -> tuple[Conversation, protocol.Described]:
         """Start an agent, and ask what it is.

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from fake_search import FakeTarget, make_engine, noop
 
-from paretune.core.errors import TargetLostError
+from paretune.core.errors import DeviceChangedError, TargetLostError
 from paretune.core.job import Job, JobResult, JobStatus, TurnsEndedError
 from paretune.core.result import OutcomeKind
 from paretune.search.lost_targets import result_of
@@ -28,10 +28,12 @@ class Away(FakeTarget):
     Args:
         first: From which job on; 0: the first.
         times: How often.
+        why: What is said of it.
     """
 
-    def __init__(self, first: int, times: int) -> None:
+    def __init__(self, first: int, times: int, why: TargetLostError = AWAY) -> None:
         super().__init__()
+        self._why = why
         self._away = range(first, first + times)
         self._asked = 0
 
@@ -40,7 +42,8 @@ class Away(FakeTarget):
         if self._asked - 1 not in self._away:
             return super().submit(job)
         future: Future[JobResult] = Future()
-        future.set_result(JobResult(JobStatus.CRASHED, reason=str(AWAY), transient=True, lost=AWAY))
+        why = self._why
+        future.set_result(JobResult(JobStatus.CRASHED, reason=str(why), transient=True, lost=why))
         return future
 
 
@@ -76,6 +79,15 @@ def test_a_target_that_stays_away_ends_the_search_without_an_outcome(
     assert [outcome.id for outcome in made.recorder.outcomes] == recorded
 
 
+def test_another_device_in_its_place_ends_the_search_at_once(tmp_path: Path) -> None:
+    made = engine(tmp_path, Away(7, 1000, DeviceChangedError("board changed", hint="Restore it.")))
+    with pytest.raises(DeviceChangedError, match="board changed") as caught:
+        made.run()
+    assert (caught.value.hint or "").startswith("Restore it. Then give the same command again")
+    assert made.target._asked == 8, "it is not tried again"
+    assert [outcome.id for outcome in made.recorder.outcomes] == [1]
+
+
 class Interleaving(FakeTarget):
     """Gives results of interleaved jobs, or errors, one after another."""
 
@@ -99,6 +111,7 @@ class Interleaving(FakeTarget):
         ([TurnsEndedError(0, GONE)] * 3, TurnsEndedError),
         ([TurnsEndedError(0, BAD)], TurnsEndedError),
         ([AWAY] * 3, TargetLostError),
+        ([DeviceChangedError("board changed")], DeviceChangedError),
     ],
 )
 def test_interleaved_jobs_are_tried_again(
