@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import TypeVar
 
-from paretune.core.errors import DeviceChangedError, TargetLostError
+from paretune.core.errors import ConnectionLostError, DeviceChangedError, TargetLostError
 from paretune.core.job import Job, JobResult, TurnsEndedError
 from paretune.core.target import Target
 
@@ -28,7 +28,7 @@ def submitted(target: Target, job: Job) -> Future[JobResult]:
     future = target.submit(job)
     if future.done() and future.exception() is None:
         lost = future.result().lost
-        if lost is not None:
+        if lost is not None and not isinstance(lost, ConnectionLostError):
             raise lost
     return future
 

@@ -8,6 +8,7 @@ The tree::
     │   ├── DataError               2  ... in a data file or a split
     │   ├── InputChangedError       2  ... a file that a search reads is no longer what it was
     │   ├── TargetLostError         2  ... a target cannot be reached any more
+    │   │   ├── ConnectionLostError 2  ... it was lost while a job ran, which is tried again
     │   │   └── DeviceChangedError  2  ... another device answers in its place
     │   └── NothingFitsError        2  no candidate of the space fits this machine
     ├── NothingFeasibleError        3  searched, and nothing meets the constraints
@@ -108,6 +109,10 @@ class InputChangedError(UsageError):
 
 class TargetLostError(UsageError):
     """A target that was reached before cannot be reached any more; a search can be resumed."""
+
+
+class ConnectionLostError(TargetLostError):
+    """The connection to a target was lost, or given up, while a job ran there."""
 
 
 class DeviceChangedError(TargetLostError):

@@ -323,8 +323,8 @@ class JobResult:
         limits: What was in force, the target's own limit of memory included.
         interference: CPU time that other processes used meanwhile, where the job ran; None: the
             job ran on this machine, and the parent watches it here.
-        lost: Why the target could not be reached, or was lost while the job ran, if that is why
-            the job ended (it is ``transient``, too).
+        lost: Why the target could not be reached, so that the job did not start, or why the
+            connection was lost while it ran (`ConnectionLostError`); it is ``transient``, too.
     """
 
     status: JobStatus

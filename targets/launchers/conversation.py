@@ -15,7 +15,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from paretune.core import protocol
-from paretune.core.errors import StateError, TargetLostError
+from paretune.core.errors import ConnectionLostError, StateError
 from paretune.core.job import Job, JobResult, JobStatus
 from paretune.core.protocol import Message
 from paretune.targets.interleave import ClosedError, Word
@@ -317,7 +317,7 @@ class Conversation:
             if self._closing or pending.cancelled:
                 result = JobResult(JobStatus.CANCELLED, None, "cancelled")
             else:
-                gone = TargetLostError(reason)
+                gone = ConnectionLostError(reason)
                 result = JobResult(JobStatus.CRASHED, None, reason, transient=True, lost=gone)
             pending.future.set_result(result)
 

@@ -16,7 +16,7 @@ from paretune import __version__
 from paretune.core import protocol
 from paretune.core.candidate import RuntimeSettings
 from paretune.core.device import TargetInfo
-from paretune.core.errors import TargetLostError
+from paretune.core.errors import ConnectionLostError
 from paretune.core.job import Call, Job, JobResult, JobStatus, Measure
 from paretune.core.measurement import Rung
 from paretune.core.model import Model, ModelKind
@@ -132,7 +132,7 @@ def is_lost(future: Future[JobResult], words: str) -> None:
     """Require that a job ended as one of a lost connection."""
     result = future.result(WITHIN_S)
     assert (result.status, result.transient) == (JobStatus.CRASHED, True)
-    assert isinstance(result.lost, TargetLostError)
+    assert isinstance(result.lost, ConnectionLostError)
     assert words in (result.reason or "")
     assert "board" in (result.reason or "")
 

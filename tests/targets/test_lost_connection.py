@@ -45,6 +45,7 @@ class Board(SshTarget):
 
     during: Callable[[], None] | None = None
     models: set[str]
+    latest: Board
 
     def __init__(
         self, store_root: Path | None = None, allow_network: bool = False, **options: Any
@@ -54,6 +55,7 @@ class Board(SshTarget):
     def submit(self, job: Job) -> Future[JobResult]:
         future = super().submit(job)
         if isinstance(job.task, Measure):
+            Board.latest = self
             Board.models.add(job.task.model.digest)
             if len(Board.models) == 2 and Board.during is not None:
                 during, Board.during = Board.during, None
@@ -108,7 +110,19 @@ def is_whole(study: Path, found: paretune.SearchResult) -> None:
     assert found.best is not None
 
 
-@pytest.mark.parametrize("killed", ["connection", pytest.param("agent", marks=pytest.mark.slow)])
+def let_time_pass(target: SshTarget) -> None:
+    """Let the time limit of the jobs that run pass, and the time beyond it."""
+    talk = target._talk
+    assert talk is not None
+    for number, pending in dict(talk._pending).items():
+        assert pending.timer is not None, "it has a limit"
+        pending.timer.function(*pending.timer.args)
+        assert number not in talk._pending
+
+
+@pytest.mark.parametrize(
+    "killed", ["connection", "stopped", pytest.param("agent", marks=pytest.mark.slow)]
+)
 def test_a_search_goes_on_by_itself(
     sshd: Sshd, searching: Searching, tmp_path: Path, killed: str
 ) -> None:
@@ -117,6 +131,11 @@ def test_a_search_goes_on_by_itself(
     def kill() -> None:
         agent = agent_with_a_job(sshd)
         lost.extend([agent, *agent.children(recursive=True)])
+        if killed == "stopped":
+            agent.suspend()
+            let_time_pass(Board.latest)
+            agent.resume()
+            return
         for process in [agent] if killed == "agent" else sshd.connections():
             process.kill()
 

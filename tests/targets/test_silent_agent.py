@@ -14,7 +14,7 @@ import psutil
 import pytest
 from local_jobs import gone, nothing_stays_behind
 
-from paretune.core.errors import DeviceChangedError, TargetLostError
+from paretune.core.errors import ConnectionLostError, DeviceChangedError
 from paretune.core.job import Call, Job, JobResult, JobStatus, Limits
 from paretune.search.lost_targets import result_of, retried, submitted
 from paretune.targets.launchers import conversation
@@ -54,7 +54,7 @@ def sleep(seconds: float, limit_s: float | None = None) -> Job:
 def is_given_up(result: JobResult) -> None:
     assert (result.status, result.transient) == (JobStatus.CRASHED, True)
     assert "was given up: paretune.testing.jobs:sleep sent no result" in (result.reason or "")
-    assert isinstance(result.lost, TargetLostError)
+    assert isinstance(result.lost, ConnectionLostError)
 
 
 def test_an_agent_that_is_stopped_is_given_up_and_the_next_job_starts_another(
