@@ -208,6 +208,35 @@ def test_an_interpreter_that_is_too_old(sshd: Sshd, opened: Callable[..., SshTar
         opened(python="~/old").info()
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "echo 3",
+        "echo '[]'",
+        "echo '{}'",
+        """echo '{"python": [3, "x"], "store": "/x", "there": false, "reason": null}'""",
+        """echo '{"python": [3, 12], "store": 5, "there": false, "reason": null}'""",
+        """echo '{"python": [3, 12], "store": "/x\\u0000", "there": false, "reason": null}'""",
+        """echo '{"python": [3, 12], "store": "/x", "there": "yes", "reason": null}'""",
+        "head -c 100000 /dev/zero | tr '\\0' '['",
+    ],
+)
+def test_an_interpreter_that_answers_something_else(
+    sshd: Sshd, opened: Callable[..., SshTarget], text: str
+) -> None:
+    program(sshd.home / "other", text)
+    with pytest.raises(UsageError, match=r"'./other' on board is not a Python interpreter"):
+        opened(python="~/other").info()
+
+
+def test_an_interpreter_that_writes_without_an_end(
+    sshd: Sshd, opened: Callable[..., SshTarget]
+) -> None:
+    program(sshd.home / "endless", "exec cat /dev/zero")
+    with pytest.raises(UsageError, match="'board' cannot be used: it writes without an end"):
+        opened(python="~/endless").info()
+
+
 def test_an_interpreter_without_the_packages_that_paretune_needs(
     opened: Callable[..., SshTarget], tmp_path: Path
 ) -> None:
