@@ -1,4 +1,8 @@
 import json
+import os
+import pickle
+import subprocess
+import sys
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -45,3 +49,18 @@ def test_one_line_says_it() -> None:
     )
     assert describe(candidate) == "lora(r=4, learning_rate=0.0005) > merge @ cpu x2"
     assert describe(Candidate(())) == "unchanged @ cpu x1"
+
+
+def test_a_step_that_was_hashed_is_the_same_in_another_process() -> None:
+    step = Step("lora", {"r": 4})
+    hash(step)
+    look = (
+        "import pickle, sys; from paretune.core.candidate import Step; "
+        "step = pickle.loads(bytes.fromhex(sys.argv[1])); "
+        "print(step in {Step('lora', {'r': 4})})"
+    )
+    for seed in ("1", "2"):
+        call = [sys.executable, "-c", look, pickle.dumps(step).hex()]
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        told = subprocess.run(call, env=environment, capture_output=True, text=True, check=True)
+        assert told.stdout == "True\n"
