@@ -129,7 +129,7 @@ class Acquisition:
             for name, z in self._normal.items()
         }
         points = np.stack([values[o.metric] for o in self._objectives], axis=-1) * self._signs
-        gain = sum(each.gains(points) for each in self._volumes)
+        gain = self._gains(points)
         chance = np.ones(len(points))
         others = np.ones(len(points))
         for limit in self._limits:
@@ -141,6 +141,17 @@ class Acquisition:
                 others = others * met
         expected: Matrix = np.mean(gain, axis=1) * others
         return expected if self._met else expected + _LEAST * chance
+
+    def _gains(self, points: Matrix) -> Matrix:
+        """Return the gain of each draw of each candidate.
+
+        A candidate that gains nothing at the best of its draws in every objective, gains nothing.
+        """
+        best = np.min(points, axis=1)
+        may = np.any([each.gains(best) > 0 for each in self._volumes], axis=0)
+        gain = np.zeros(points.shape[:-1])
+        gain[may] = sum(each.gains(points[may]) for each in self._volumes)
+        return gain
 
 
 def _volumes(front: Matrix, every: Matrix, usual: Matrix) -> list[_Volume]:
