@@ -62,9 +62,10 @@ class Scale:
         Raises:
             OverflowError: It is too large to be written.
         """
-        if self.offset is None:
-            return min(1.0, max(0.0, scaled)) if self.share else scaled
-        return max(0.0, math.exp(scaled) - self.offset)
+        found = float(self.values(np.array([scaled]))[0])
+        if self.offset is not None and math.isinf(found):
+            raise OverflowError(f"exp({scaled}) is too large")
+        return found
 
     def values(self, scaled: Matrix) -> Matrix:
         """Return what `value` returns, of each; too large ones are infinite."""
