@@ -22,7 +22,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, get_args
 
 from paretune.core.device import TargetInfo
 from paretune.core.errors import UsageError
@@ -200,10 +200,7 @@ class Result(_Message):
 
 
 Message = Hello | Described | Run | Need | Have | Progressed | Ready | Go | Done | Cancel | Result
-TYPES: Mapping[str, type[Message]] = {
-    each.type: each
-    for each in (Hello, Described, Run, Need, Have, Progressed, Ready, Go, Done, Cancel, Result)
-}
+TYPES: Mapping[str, type[Message]] = {each.type: each for each in get_args(Message)}
 """The messages of both sides, by their types."""
 
 
@@ -215,11 +212,9 @@ def read(line: bytes) -> Message:
     """
     try:
         fields = json.loads(line)
-        kind = TYPES[fields.pop("type")]
-        message: Message = json_adapter(kind).validate_python(fields)
+        return message_of(TYPES[fields.pop("type")], fields)
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise UsageError(f"no message of protocol {VERSION}: {line[:200]!r}") from error
-    return message
 
 
 def message_of(kind: type[Message], fields: Mapping[str, Json]) -> Message:

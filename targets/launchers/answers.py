@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, get_args
 
 from paretune.core import protocol
 from paretune.core.device import TargetInfo
@@ -31,17 +31,7 @@ Answer = (
 )
 """What an agent sends; all other messages are the parent's."""
 
-_ANSWERS: Mapping[str, type[Answer]] = {
-    each.type: each
-    for each in (
-        protocol.Described,
-        protocol.Progressed,
-        protocol.Ready,
-        protocol.Done,
-        protocol.Need,
-        protocol.Result,
-    )
-}
+_ANSWERS: Mapping[str, type[Answer]] = {each.type: each for each in get_args(Answer)}
 _LARGEST = 1 << 64
 """No count, size or time of a message reaches this."""
 _QUOTED = 200

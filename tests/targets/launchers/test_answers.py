@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from paretune.core import protocol
-from paretune.core.job import JobStatus
+from paretune.core.job import Job, JobStatus
 from paretune.core.measurement import Measurement, Rung
+from paretune.targets.launchers.conversation import Conversation
 from tests.targets.far_sides import CALL, MEASURE, WITHIN_S, Scripted, Talk, begun
 
 ROW: dict[str, Any] = Measurement("latency_ms_p50", 1.0, "ms", samples=(1.0, 2.0)).to_json()
@@ -32,20 +33,31 @@ UNREADABLE: list[Any] = [
 ]
 
 
+def fails_alone(
+    far: Scripted, made: Conversation, job: Job, fields: dict[str, Any], reason: str
+) -> None:
+    """Answer the first job of a conversation with these fields, and a second one rightly."""
+    first, other = begun(made, job), begun(made)
+    line = {"type": "result", "id": 1, "status": "ok", "value": 3, **fields}
+    far.say(json.dumps(line).encode() + b"\n", protocol.Result(2, JobStatus.OK, 3))
+    result = first.result(WITHIN_S)
+    assert (result.status, result.transient) == (JobStatus.FAILED, True)
+    assert reason in (result.reason or "")
+    assert other.result(WITHIN_S).value == 3
+
+
 @pytest.mark.parametrize("value", UNREADABLE, ids=lambda value: str(value)[:60])
 def test_a_value_that_cannot_be_read_fails_its_job_and_no_other(
     far: Scripted, talk: Talk, value: Any
 ) -> None:
     made = talk(far)
-    job, other = begun(made, MEASURE), begun(made)
-    line = {"type": "result", "id": 1, "status": "ok", "value": value}
-    far.say(json.dumps(line).encode() + b"\n", protocol.Result(2, JobStatus.OK, 3))
-    result = job.result(WITHIN_S)
-    assert (result.status, result.transient) == (JobStatus.FAILED, True)
-    assert "the agent of board sent a result that cannot be read: latency: " in (
-        result.reason or ""
+    fails_alone(
+        far,
+        made,
+        MEASURE,
+        {"value": value},
+        "the agent of board sent a result that cannot be read: latency: ",
     )
-    assert other.result(WITHIN_S).value == 3
     right = begun(made, MEASURE)
     far.say(protocol.Result(3, JobStatus.OK, [ROW]))
     assert right.result(WITHIN_S).value[0].samples == (1.0, 2.0)
@@ -78,16 +90,13 @@ def test_metrics_that_are_missing_at_the_last_rung_fail_their_job(
 def test_a_result_with_a_wrong_field_fails_its_job_and_no_other(
     far: Scripted, talk: Talk, fields: dict[str, Any]
 ) -> None:
-    made = talk(far)
-    job, other = begun(made), begun(made)
-    line = {"type": "result", "id": 1, "status": "ok", "value": 3, **fields}
-    far.say(json.dumps(line).encode() + b"\n", protocol.Result(2, JobStatus.OK, 3))
-    result = job.result(WITHIN_S)
-    assert (result.status, result.transient) == (JobStatus.FAILED, True)
-    assert "board sent a result that cannot be read: a message 'result' with" in (
-        result.reason or ""
+    fails_alone(
+        far,
+        talk(far),
+        CALL,
+        fields,
+        "board sent a result that cannot be read: a message 'result' with",
     )
-    assert other.result(WITHIN_S).value == 3
 
 
 def test_a_log_without_an_end_and_without_whole_characters_is_kept_in_part(
