@@ -274,6 +274,18 @@ class Tree:
         found.update((f"{place}.{name}", digit) for name, digit in held[1].items())
         return found
 
+    def stages_of(self, candidate: Candidate) -> list[int] | None:
+        """Return the number of the stage of each step of a candidate's recipe.
+
+        Returns:
+            None if the candidate is not in the space.
+        """
+        path = self._path(candidate)
+        if path is None:
+            return None
+        ways = (node.ways[position] for node, position, _ in path)
+        return [int(way.name.partition(".")[0]) for way in ways if way.slot is not None]
+
     def propose(self, choose: Choose) -> Candidate:
         """Walk through the space, choosing at every fork and for every parameter.
 

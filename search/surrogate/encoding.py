@@ -8,6 +8,7 @@ teaches of `precision: int4` is known of the others.
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from itertools import islice, product
 
 import numpy as np
 
-from paretune.core.candidate import Candidate, Step
+from paretune.core.candidate import Candidate
 from paretune.search.choices import Choice
 from paretune.search.space import Space
 from paretune.search.stages import AnyOf, PassSlot, Stage, slots_of, value_text
@@ -112,18 +113,18 @@ class Encoding:
         return found
 
     def _row_of(self, candidate: Candidate, positions: Mapping[str, int]) -> Matrix:
-        row = self._recipe_row(candidate.recipe, len(candidate.recipe))
+        row = self._recipe_row(candidate, len(candidate.recipe))
         for name, position in positions.items():
             column = self._columns.get(name) if name.startswith(RUNTIME) else None
             if column is not None:
                 row[column.place] = list(column.codes.values())[position]
         return row
 
-    def _recipe_row(self, recipe: Sequence[Step], known: int) -> Matrix:
+    def _recipe_row(self, candidate: Candidate, known: int) -> Matrix:
         """Return the codes of the first steps of a recipe; of what follows there are none."""
-        row = np.full(len(self._columns), ABSENT)
+        row, recipe = np.full(len(self._columns), ABSENT), candidate.recipe
         start = 0
-        for number, end in enumerate(self._ends(recipe)):
+        for number, end in enumerate(self._ends(candidate)):
             if end > known:
                 break
             way = tuple(step.name for step in recipe[start:end])
@@ -138,11 +139,11 @@ class Encoding:
             start = end
         return row
 
-    def _ends(self, recipe: Sequence[Step]) -> Sequence[int]:
+    def _ends(self, candidate: Candidate) -> list[int]:
         """Return after how many steps of a recipe each stage ends."""
-        found = _split(self._space.stages, recipe, 0)
-        assert found is not None, "the recipe is in the space"
-        return found
+        stages = self._space.tree.stages_of(candidate)
+        assert stages is not None, "the candidate is in the space"
+        return [bisect_right(stages, number) for number in range(len(self._space.stages))]
 
     def parent_row(self, candidate: Candidate, steps: int) -> Matrix | None:
         """Return the codes of what the first steps of a recipe have built.
@@ -157,7 +158,7 @@ class Encoding:
         """
         if self.row(candidate) is None or steps >= len(candidate.recipe):
             return None
-        return self._recipe_row(candidate.recipe, steps)
+        return self._recipe_row(candidate, steps)
 
     def rows(self, candidates: Sequence[Candidate]) -> Matrix:
         """Return the codes of candidates of the space, one row each."""
@@ -178,35 +179,6 @@ def _ways(stage: Stage) -> Iterator[_Way]:
             yield tuple(name for part in parts for name in part)
     if getattr(stage, "optional", False):
         yield ()
-
-
-def _split(stages: Sequence[Stage], recipe: Sequence[Step], start: int) -> list[int] | None:
-    """Return after how many passes each stage ends, so that they end with the recipe."""
-    if not stages:
-        return [] if start == len(recipe) else None
-    for end in sorted(_matched(stages[0], recipe, start), reverse=True):
-        rest = _split(stages[1:], recipe, end)
-        if rest is not None:
-            return [end, *rest]
-    return None
-
-
-def _matched(stage: Stage, recipe: Sequence[Step], start: int) -> set[int]:
-    """Return where a stage that begins at a pass of a recipe can end."""
-    ends: set[int] = set()
-    if isinstance(stage, PassSlot):
-        if start < len(recipe) and stage.digits(recipe[start]) is not None:
-            ends.add(start + 1)
-    elif isinstance(stage, AnyOf):
-        for option in stage.options:
-            ends |= _matched(option, recipe, start)
-    else:
-        ends.add(start)
-        for inner in stage.stages:
-            ends = {end for begin in ends for end in _matched(inner, recipe, begin)}
-    if getattr(stage, "optional", False):
-        ends.add(start)
-    return ends
 
 
 def _codes(choice: Choice) -> list[float]:
