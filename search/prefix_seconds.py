@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 
 from paretune.core.candidate import Candidate, Step
 from paretune.core.result import TrialResult
@@ -20,17 +20,19 @@ class PrefixSeconds:
         self._mark: object = None
         self._count = 0
         self._seconds: dict[_Key, float] = {}
-        self._of_trials: dict[int, tuple[Trial, dict[_Key, float]]] = {}
+        self._open: Mapping[int, Trial] = {}
+        self._built_by_open: dict[_Key, float] = {}
 
     def of(
-        self, candidate: Candidate, outcomes: Sequence[TrialResult], trials: Iterable[Trial]
+        self, candidate: Candidate, outcomes: Sequence[TrialResult], trials: Mapping[int, Trial]
     ) -> list[float | None]:
         """Return the seconds of each step of a candidate's recipe; None where it was not built.
 
         Args:
             candidate: The candidate.
             outcomes: Of the study.
-            trials: Those without an outcome, which count before the outcomes do.
+            trials: Those without an outcome, which count before the outcomes do. The same mapping
+                has the same trials.
         """
         if era(outcomes) != self._mark:
             self._mark, self._count, self._seconds = era(outcomes), 0, {}
@@ -38,19 +40,13 @@ class PrefixSeconds:
         for place in range(self._count, len(came)):
             self._seconds |= _built(came[place])
         self._count = len(came)
-        now: dict[_Key, float] = {}
-        for trial in trials:
-            now |= self._of(trial)
+        if trials is not self._open:
+            self._open, self._built_by_open = trials, {}
+            for trial in trials.values():
+                self._built_by_open |= _built(trial)
         provider = candidate.runtime.provider
         keys = [(provider, candidate.recipe[: place + 1]) for place in range(len(candidate.recipe))]
-        return [now.get(key, self._seconds.get(key)) for key in keys]
-
-    def _of(self, trial: Trial) -> dict[_Key, float]:
-        """Return what a trial without an outcome has built; a paused one is asked often."""
-        known = self._of_trials.get(trial.id)
-        if known is None or known[0] is not trial:
-            known = self._of_trials[trial.id] = (trial, _built(trial))
-        return known[1]
+        return [self._built_by_open.get(key, self._seconds.get(key)) for key in keys]
 
 
 def _built(trial: TrialResult | Trial) -> dict[_Key, float]:

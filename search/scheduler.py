@@ -406,7 +406,7 @@ class _View:
         estimates = self.search.look(candidate).estimates
         built = self.search.job_factory.built_steps(candidate)
         share = resumed_share(self.search.job_factory, candidate)
-        observed = self.prefixes.of(candidate, self.search.recorder.outcomes, self.trials.values())
+        observed = self.prefixes.of(candidate, self.search.recorder.outcomes, self.trials)
         return tuple(
             PrefixCost(
                 step.name,

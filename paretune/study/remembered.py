@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from paretune.core.errors import StateError
 from paretune.core.jsontools import read_json, write_json
+from paretune.study.reading import reading
 
 FILE = "priors.json"
 SCHEMA = 1
@@ -39,16 +39,13 @@ class Remembered:
         file = study / FILE
         if not file.is_file():
             return cls()
-        try:
+        with reading(
+            file, "Remove it: it only names the studies that this search takes priors from."
+        ):
             content = read_json(file)
             if content["schema"] != SCHEMA:
                 raise ValueError(f"schema {content['schema']}; this version reads {SCHEMA}")
             return cls(_texts(content["studies"]), _texts(content["before"]))
-        except (KeyError, TypeError, ValueError) as error:
-            raise StateError(
-                f"{file} cannot be read: {type(error).__name__}: {error}",
-                hint="Remove it: it only names the studies that this search takes priors from.",
-            ) from error
 
     def now(self, studies: Sequence[str]) -> Remembered:
         """Return what to remember when priors come from these studies."""

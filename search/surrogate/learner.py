@@ -142,7 +142,7 @@ class Learner:
 
     def _scaled(self, measured: Measurement) -> tuple[float, float] | None:
         """Return a value of an earlier study as it is forecast, and its variance."""
-        value = _own_value(measured)
+        value = _finite_value(measured)
         if value is None:
             return None
         return _in_scale(self.scales[measured.metric], value, _deviation(measured, value))
@@ -184,7 +184,7 @@ class Learner:
     def _observe(self, row: Matrix, measured: Measurement) -> None:
         models = self._models
         assert models is not None, "it was made before"
-        value, name = _own_value(measured), measured.metric
+        value, name = _finite_value(measured), measured.metric
         if value is None:
             return
         waiting = self._waiting.setdefault(name, [])
@@ -197,13 +197,13 @@ class Learner:
             observed = _in_scale(self.scales[name], seen, its_deviation)
             if observed is not None:
                 if not measured.taken_over:
-                    self.told.note(measured, observed[1])
+                    self.told.note(name, observed[1])
                 models.observe(name, place.tolist(), *observed)
         waiting.clear()
 
 
-def _own_value(measured: Measurement) -> float | None:
-    """Return a value; None: there is none.
+def _finite_value(measured: Measurement) -> float | None:
+    """Return a measurement's value; None: it has none that is finite.
 
     One that was taken over from a build of the same structure counts, too, with its wider interval:
     else a speed would be known of the first training only, and be taken for its effect.

@@ -12,7 +12,6 @@ from bisect import insort
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import NormalDist
 
-from paretune.core.measurement import Measurement
 from paretune.core.trial_forecast import MetricForecast, TrialForecast
 from paretune.search.constraints import Limit
 from paretune.search.surrogate.acquisition import Forecasts
@@ -33,14 +32,14 @@ class Told:
         self._success = success
         self._variances: dict[str, list[float]] = {}
 
-    def note(self, measured: Measurement, variance: float) -> None:
+    def note(self, metric: str, variance: float) -> None:
         """Note an observation.
 
         Args:
-            measured: It.
+            metric: Of what.
             variance: Of the measurement, in the scale in which the metric is forecast.
         """
-        insort(self._variances.setdefault(measured.metric, []), variance)
+        insort(self._variances.setdefault(metric, []), variance)
 
     def forecast(
         self,

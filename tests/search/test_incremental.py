@@ -90,7 +90,7 @@ def test_in_whatever_order_they_come(changes: list[Any], early_version: bool) ->
         fresh._look_at(plain)
         assert (stopping._ends, stopping._with_baseline) == (fresh._ends, fresh._with_baseline)
         assert usual(some) == usual(plain)
-        kept = seconds.of(noop(x=id % 5), some, ())
+        kept = seconds.of(noop(x=id % 5), some, {})
         alike = [o for o in plain if o.candidate == noop(x=id % 5)]
         assert kept == ([None] if not alike else kept)
         assert kept[0] is None or kept[0] in {o.seconds[0].s for o in alike}

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paretune.core.measurement import Measurement
 from paretune.core.trial_forecast import TrialForecast
 from paretune.search.constraints import Limit
 from paretune.search.surrogate.scale import Scale
@@ -31,8 +30,7 @@ def told(
     """Return the forecast of the second of two candidates."""
     maker = Told("success")
     for name, variance in (noise or {"accuracy": 0.0, "size_mb": 0.0}).items():
-        unit = "fraction" if name == "accuracy" else "MB"
-        maker.note(Measurement(name, 0.5, unit), variance)
+        maker.note(name, variance)
     found = {
         name: (np.array([0.0, mean]), np.array([9.0, deviation]))
         for name, (mean, deviation) in {
