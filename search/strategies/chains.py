@@ -312,7 +312,6 @@ class ChainSearch:
             of_tried,
             feasible,
             of_sample,
-            (self._seed, len(self._results)),
         )
 
     def _tried(self) -> list[TrialResult]:

@@ -1,10 +1,8 @@
 """What a candidate can be expected to add to the feasible hypervolume.
 
-The expectation is taken over draws from the forecasts, the same random numbers for every candidate
-(Daulton, Balandat and Bakshy, 2020). Of each objective they are the quantiles of its distribution,
-in random order, so that no candidate gains or loses by how far the farthest draw lies. The front
-consists of the forecasts of the candidates that were tried and meet the limits, so that the noise
-of one measurement moves nothing.
+The expectation is taken over quantiles of each objective's forecast. The front consists of the
+forecasts of the candidates that were tried and meet the limits, so that the noise of one
+measurement moves nothing.
 
 A volume needs a reference point, the worst values that count. There are two, and a gain is the sum
 of the gains by both. By the first, all of the front counts, up to its ends. By the second, only
@@ -22,20 +20,21 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 from paretune.search.constraints import Limit, Objective
-from paretune.search.surrogate.hypervolume import gains, gaps
+from paretune.search.surrogate.hypervolume import expected_gains, gaps
 from paretune.search.surrogate.layout import Matrix
 from paretune.search.surrogate.scale import Scale
 from paretune.stats.hypervolume import hypervolume
 
 Forecasts = Mapping[str, tuple[Matrix, Matrix]]
 """Metric to mean and standard deviation, per candidate."""
-_DRAWS = 128
+_QUANTILES = 128
 _MARGIN = 0.1
 _USUAL = 0.8
 _LEAST_USUAL = 10
 """So many of a sample must meet the limits to tell what is usual."""
 _LEAST = 1e-9
 """What the chance to meet the limits is worth by itself, as long as nothing has met them."""
+_NORMAL = ndtri((np.arange(_QUANTILES) + 0.5) / _QUANTILES)
 _HOLDS = {"<=": np.less_equal, "<": np.less, ">=": np.greater_equal, ">": np.greater}
 
 
@@ -58,8 +57,9 @@ class _Volume:
             low, width, gaps(list(map(tuple, scaled)), ones), hypervolume(map(tuple, better))
         )
 
-    def gains(self, points: Matrix) -> Matrix:
-        return gains((points - self.low) / self.width, self.boxes)
+    def gains(self, values: Sequence[Matrix], weights: Sequence[Matrix]) -> Matrix:
+        scaled = [(v - low) / w for v, low, w in zip(values, self.low, self.width, strict=True)]
+        return expected_gains(list(zip(scaled, weights, strict=True)), self.boxes)
 
 
 class Acquisition:
@@ -75,7 +75,6 @@ class Acquisition:
         tried: Forecasts of candidates that were tried.
         feasible: Of each of them, whether it meets the limits.
         sample: Forecasts of candidates drawn from the whole space.
-        seed: Of the draws.
     """
 
     def __init__(
@@ -86,15 +85,11 @@ class Acquisition:
         tried: Forecasts,
         feasible: Sequence[bool],
         sample: Forecasts,
-        seed: Sequence[int],
     ) -> None:
         self._objectives = objectives
         self._limits = limits
         self._scales = scales
         self._signs = np.array([1.0 if o.direction == "minimize" else -1.0 for o in objectives])
-        generator = np.random.default_rng(seed)
-        quantiles = ndtri((np.arange(_DRAWS) + 0.5) / _DRAWS)
-        self._normal = {o.metric: generator.permutation(quantiles) for o in objectives}
         every = self._means(tried)
         front = every[np.asarray(feasible, dtype=bool)]
         self._met = len(front) > 0
@@ -122,36 +117,26 @@ class Acquisition:
 
     def gains(self, found: Forecasts) -> Matrix:
         """Return the expected gain per candidate; 1 is the volume of a box of the front's own."""
-        values = {
-            name: self._scales[name].values(
-                found[name][0][:, None] + found[name][1][:, None] * z[None, :]
-            )
-            for name, z in self._normal.items()
-        }
-        points = np.stack([values[o.metric] for o in self._objectives], axis=-1) * self._signs
-        gain = self._gains(points)
-        chance = np.ones(len(points))
-        others = np.ones(len(points))
+        values = {o.metric: self._quantiles(found, o.metric) for o in self._objectives}
+        weights = {name: np.ones_like(each) for name, each in values.items()}
+        chance = np.ones(len(found[self._objectives[0].metric][0]))
+        others = np.ones_like(chance)
         for limit in self._limits:
             met = self._chance(limit, found)
             chance = chance * met
             if limit.metric in values:
-                gain = gain * _HOLDS[limit.op](values[limit.metric], limit.value)
+                weights[limit.metric] *= _HOLDS[limit.op](values[limit.metric], limit.value)
             else:  # independent of the objectives, so that its chance is a factor
                 others = others * met
-        expected: Matrix = np.mean(gain, axis=1) * others
+        signed = [values[o.metric] * s for o, s in zip(self._objectives, self._signs, strict=True)]
+        held = [weights[o.metric] for o in self._objectives]
+        gain = sum(each.gains(signed, held) for each in self._volumes)
+        expected: Matrix = gain * others
         return expected if self._met else expected + _LEAST * chance
 
-    def _gains(self, points: Matrix) -> Matrix:
-        """Return the gain of each draw of each candidate.
-
-        A candidate that gains nothing at the best of its draws in every objective, gains nothing.
-        """
-        best = np.min(points, axis=1)
-        may = np.any([each.gains(best) > 0 for each in self._volumes], axis=0)
-        gain = np.zeros(points.shape[:-1])
-        gain[may] = sum(each.gains(points[may]) for each in self._volumes)
-        return gain
+    def _quantiles(self, found: Forecasts, name: str) -> Matrix:
+        mean, deviation = found[name]
+        return self._scales[name].values(mean[:, None] + deviation[:, None] * _NORMAL[None, :])
 
 
 def _volumes(front: Matrix, every: Matrix, usual: Matrix) -> list[_Volume]:

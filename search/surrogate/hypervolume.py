@@ -10,6 +10,8 @@ import numpy as np
 from paretune.search.surrogate.layout import Matrix
 
 Point = Sequence[float]
+Weighted = tuple[Matrix, Matrix]
+"""Values, and a weight for each."""
 
 
 def gaps(front: Sequence[Point], reference: Point) -> tuple[Matrix, Matrix]:
@@ -42,34 +44,38 @@ def _gaps(
             for low, high in _gaps(below, reference[:-1]):
                 found.append(((*low, start), (*high, end)))
         if number < len(by_last):
-            below = _without_dominated([*below, by_last[number][:-1]])
+            below = _with(below, by_last[number][:-1])
     return found
 
 
-def _without_dominated(points: Sequence[tuple[float, ...]]) -> list[tuple[float, ...]]:
-    return [
-        p
-        for i, p in enumerate(points)
-        if not any(
-            all(a <= b for a, b in zip(q, p, strict=True)) and (q != p or j < i)
-            for j, q in enumerate(points)
-            if j != i
-        )
-    ]
+def _with(points: Sequence[tuple[float, ...]], new: tuple[float, ...]) -> list[tuple[float, ...]]:
+    """Return points of which none dominates another, and a new one, without the dominated."""
+    if any(all(a <= b for a, b in zip(old, new, strict=True)) for old in points):
+        return list(points)
+    return [old for old in points if any(a < b for a, b in zip(old, new, strict=True))] + [new]
 
 
-def gains(points: Matrix, boxes: tuple[Matrix, Matrix]) -> Matrix:
-    """Return the volume that each point alone would add.
+def expected_gains(values: Sequence[Weighted], boxes: tuple[Matrix, Matrix]) -> Matrix:
+    """Return the volume that each candidate alone is expected to add.
+
+    The objectives are independent of each other. So the expectation of what a candidate covers of a
+    box is the product, over the objectives, of the expected width that it covers (Yang, Emmerich,
+    Deutz and Baeck, "Efficient computation of expected hypervolume improvement using box
+    decomposition algorithms", J. Global Optimization 2019).
 
     Args:
-        points: Any shape; the last axis holds the objectives.
+        values: Per objective, values of equal probability and their weights, both of shape
+            (candidates, values); a value of weight 0 covers nothing.
         boxes: What `gaps` returned.
 
     Returns:
-        Of the points' shape without the last axis.
+        One per candidate.
     """
-    low, high = boxes
-    total = np.zeros(points.shape[:-1])
-    for lower, upper in zip(low, high, strict=True):
-        total += np.prod(np.clip(upper - np.maximum(lower, points), 0.0, None), axis=-1)
-    return total
+    total = 1.0
+    for lows, highs, (points, weights) in zip(boxes[0].T, boxes[1].T, values, strict=True):
+        edges, places = np.unique([lows, highs], return_inverse=True)
+        below = np.stack([np.mean(weights * np.clip(e - points, 0, None), axis=1) for e in edges])
+        of_lows, of_highs = places.reshape(2, -1)
+        total = total * (below[of_highs] - below[of_lows])
+    gains: Matrix = np.sum(total, axis=0)
+    return gains
