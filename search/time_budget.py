@@ -4,7 +4,7 @@ The baseline comes first, then what is tried again, then what the strategy propo
 that does not fit into the time left is set aside, and the next one is checked: one whose prefix
 is built already takes a fraction. If a strategy proposes only what does not fit, candidates come
 next that begin as the best ones do. A part of the time is reserved for re-measuring the finalists
-as soon as there is something to decide.
+as soon as there is something to decide; what is built already may be measured in up to half of it.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ from paretune.search.trial_state import Trial, rung_number
 
 _MAX_FOR_FINALS = 0.25
 """Largest share of a study's time that is reserved for re-measuring the finalists."""
+_LENT = 0.5
+"""Share of the finalists' time in which a candidate that is built may still be measured."""
 _BEGUN_ANYWAY_S = 2.0
 """What takes no longer is begun while any time is left: a forecast is not more exact than that."""
 _ASKING_SHARE = 0.05
@@ -66,6 +68,7 @@ class TimeBudget:
         self.deadline = None if limit is None else self._zero + limit
         self._end = self.deadline
         self._confirmation = 0.0
+        self._kept = self._lent = 0.0
         self._forecast: Forecast | None = None
         if self.deadline is not None:
             info = engine.target.info()
@@ -113,7 +116,8 @@ class TimeBudget:
         if need is not None:
             most = min(engine.finals_s, most)
             kept += max(finalists, min(max(need, MIN_USEFUL_S), most))
-        self._end = self.deadline - kept
+        self._kept = kept - confirmation
+        self._end = self.deadline - kept + min(self._lent, _LENT * self._kept)
 
     def all_for_finals(self) -> None:
         """From now on all may be used of the time that is left but what the confirmation needs."""
@@ -351,12 +355,19 @@ class TimeBudget:
         )
 
     def can_measure(self, candidate: Candidate) -> bool:
-        """Return whether a candidate that is built can be measured in the time that is left."""
-        left = self.left()
-        if left is None or self._forecast is None or candidate.digest == self._engine.baseline:
+        """Return whether a candidate that is built can be measured in the time that is left.
+
+        Its builds are paid, so that it may take a part of what is kept for the finalists.
+        """
+        if self._end is None or self._forecast is None or candidate.digest == self._engine.baseline:
             return True
         seconds = self._forecast.measuring_s(candidate)
-        if seconds <= max(left, _BEGUN_ANYWAY_S):
+        lacking = seconds - (self._end - self._engine.clock())
+        if lacking <= 0 or seconds <= _BEGUN_ANYWAY_S:
+            return True
+        if self._lent + lacking <= _LENT * self._kept:
+            self._lent += lacking
+            self._end += lacking
             return True
         self.leave_out(candidate, Need(seconds, (("measuring", seconds),)))
         return False

@@ -7,7 +7,7 @@ of its own.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -38,11 +38,19 @@ class Forecaster:
 
     def __init__(self, layout: Layout, subjects: Mapping[str, Subject]) -> None:
         self._layout = layout
-        self._subjects = subjects
+        self._subjects = dict(subjects)
         self._models: dict[str, Gaussian] = {}
         self._seen: dict[str, _Seen] = {}
         self._earlier: dict[str, dict[str, Observed]] = {}
         self._transferred: dict[str, Transferred] = {}
+
+    def narrow(self, name: str, columns: Sequence[int]) -> None:
+        """Forecast a quantity from these columns only, from now on."""
+        self._subjects[name] = replace(self._subjects.get(name, Subject()), columns=columns)
+        self._models.pop(name, None)
+        self._transferred.pop(name, None)
+        if name in self._seen:
+            self._seen[name].stale = True
 
     def observe_earlier(self, name: str, study: str, observed: Observed) -> None:
         """Add what an earlier study observed, before the first forecast."""

@@ -18,6 +18,7 @@ from paretune.search.surrogate.encoding import Encoding
 from paretune.search.surrogate.layout import Subject
 from paretune.search.surrogate.process import ForecasterProcess
 from paretune.search.surrogate.scale import ENOUGH, Scale
+from paretune.search.surrogate.structures import Structures
 from paretune.search.surrogate.told import Told
 from paretune.search.trial_state import Trial
 
@@ -66,6 +67,8 @@ class Learner:
         self._samples: dict[tuple[object, ...], int] = {}
         self._rungs: dict[int, Rung | None] = {}
         self._parents: set[str] = set()
+        self._structures = Structures(encoding.recipe_columns)
+        self._measured: dict[int, Matrix] = {}
 
     def learn(self, results: Sequence[TrialResult], view: View) -> None:
         """Take results into account.
@@ -84,7 +87,7 @@ class Learner:
                 models.observe(name, row.tolist(), value, variance)
             if not result.transient:
                 models.observe(SUCCESS, row.tolist(), float(result.kind in WORKED), 0.0)
-            self._observe_all(result.candidate, result.measurements or {})
+            self._observe_all(result, result.measurements or {})
             self._observe_parent(result)
         self._learned = len(results)
 
@@ -92,7 +95,7 @@ class Learner:
         """Take into account what was measured of a trial that is paused, once for each rung."""
         if self._rungs.get(trial.id) is not trial.rung:
             self._rungs[trial.id] = trial.rung
-            self._observe_all(trial.candidate, trial.measurements)
+            self._observe_all(trial, trial.measurements)
             self.costs.note_built(trial)
 
     def forecast(self, candidates: Sequence[Candidate]) -> Mapping[str, tuple[Matrix, Matrix]]:
@@ -147,13 +150,28 @@ class Learner:
             return None
         return _in_scale(self.scales[measured.metric], value, _deviation(measured, value))
 
-    def _observe_all(self, candidate: Candidate, measurements: Mapping[str, Measurement]) -> None:
-        row = self._encoding.row(candidate)
+    def _observe_all(
+        self, tried: TrialResult | Trial, measurements: Mapping[str, Measurement]
+    ) -> None:
+        row = self._encoding.row(tried.candidate)
         if row is None:
             return
+        self._note_structure(tried, row)
         for name in self._device:
-            if name in measurements and self._is_new(candidate, measurements[name]):
+            if name in measurements and self._is_new(tried, row, measurements[name]):
                 self._observe(row, measurements[name])
+
+    def _note_structure(self, tried: TrialResult | Trial, row: Matrix) -> None:
+        """Have the metrics of the device forecast from what changes the structure of a build."""
+        recipe, structure = tried.candidate.recipe, tried.structure
+        if structure is None or not recipe or not self._structures.note(row, structure, recipe[-1]):
+            return
+        assert self._models is not None, "it was made before"
+        ignored = self._structures.ignored
+        kept = [c for c in range(len(self._encoding.layout.ordered)) if c not in ignored]
+        for name, device in self._device.items():
+            if device:
+                self._models.narrow(name, kept)
 
     def _observe_parent(self, result: TrialResult) -> None:
         """Take over what was measured of the trained model, once.
@@ -171,11 +189,17 @@ class Learner:
             if name in self._device and not self._device[name]:
                 self._observe(row, measured)
 
-    def _is_new(self, candidate: Candidate, measured: Measurement) -> bool:
-        """Return whether a value tells more than one of the same build, with other settings."""
+    def _is_new(self, tried: TrialResult | Trial, row: Matrix, measured: Measurement) -> bool:
+        """Return whether a value tells more than one that was learned.
+
+        It does not if it is of the same build, with other settings, or was taken over from a
+        candidate that is the same to the models.
+        """
         if self._device[measured.metric]:
-            return True
-        key, count = (measured.metric, *candidate.recipe), measured.n or 0
+            source = measured.details.taken_from
+            first = self._measured.setdefault(tried.id if source is None else source, row)
+            return source is None or first is row or not self._structures.same(first, row)
+        key, count = (measured.metric, *tried.candidate.recipe), measured.n or 0
         if count <= self._samples.get(key, -1):
             return False
         self._samples[key] = count

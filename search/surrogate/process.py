@@ -54,6 +54,10 @@ class ForecasterProcess:
         """Add an observation."""
         self._messages.append([name, list(map(float, codes)), value, variance])
 
+    def narrow(self, name: str, columns: Sequence[int]) -> None:
+        """Forecast a quantity from these columns only, from now on."""
+        self._messages.append({"narrow": [name, list(columns)]})
+
     def observe_earlier(self, name: str, study: str, observed: Observed) -> None:
         """Add what an earlier study observed, before the first forecast."""
         self._messages.append({"earlier": [name, study, asdict(observed)]})
@@ -151,6 +155,8 @@ def serve() -> None:
             elif "earlier" in message:
                 name, study, observed = message["earlier"]
                 forecaster.observe_earlier(name, study, Observed(**observed))
+            elif "narrow" in message:
+                forecaster.narrow(*message["narrow"])
             elif "layout" in message:
                 layout = Layout(*(tuple(message["layout"][key]) for key in ("ordered", "stages")))
                 subjects = {name: Subject(**each) for name, each in message["subjects"].items()}

@@ -143,6 +143,34 @@ def test_measuring_that_cannot_end_is_not_begun(tmp_path: Path) -> None:
     assert engine.time_budget.can_measure(noop(x=0)), "others are measured against it"
 
 
+def test_what_is_built_may_be_measured_in_half_of_the_finals_time(tmp_path: Path) -> None:
+    """A training that took longer than it was forecast to is not thrown away for some seconds."""
+    two = [noop(x=1, ms=10.0, quality=0.9), noop(x=2, ms=10.5, quality=0.95)]
+    before = make_engine(tmp_path / "before", two)
+    before.evaluators, before.target = IN_TURNS, NoisyTarget()
+    before.run()
+    seconds = (StepTime("noop", 1.0, False), StepTime("generation:full", 8.0, False))
+    told = [replace(outcome, seconds=seconds) for outcome in before.recorder.outcomes]
+
+    def budget(left_s: float) -> TimeBudget:
+        engine = _engine(tmp_path, two, told=told, time_s=100.0, finals_s=20.0)
+        engine.evaluators, engine.target = IN_TURNS, NoisyTarget()
+        engine.recorder.waste(80.0 - left_s)
+        found = TimeBudget(engine)
+        found.keep(20.0)
+        return found
+
+    enough, lent, little = budget(9.0), budget(1.0), budget(-4.0)
+    assert enough.can_measure(noop(x=3))
+    assert lent.can_measure(noop(x=3))
+    assert not little.can_measure(noop(x=3))
+    left = lent.left()
+    assert left is not None
+    assert 7 < left <= 8, "jobs may take what was lent"
+    lent.keep(20.0)
+    assert lent.left() == pytest.approx(left, abs=1)
+
+
 def test_the_finals_time_is_kept_from_what_runs_in_the_search(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import numpy as np
+
 from paretune.core.candidate import Candidate
 from paretune.core.measurement import Measurement, Rung
 from paretune.core.parent import Parent
@@ -96,3 +98,40 @@ def test_a_size_that_was_taken_over_counts_for_the_training_that_took_it() -> No
         return float(learner.forecast(every[9:])["size_mb"][1].max())
 
     assert spread(taken=True) < 0.5 * spread(taken=False)
+
+
+def test_a_speed_that_was_taken_over_makes_no_other_build_certain() -> None:
+    """The copies are no measurements; what the training has to do with it is seen by structures."""
+    sizes = (*range(16, 144, 32), 256)
+    slots = PassSlot("lora", {"rate": RATES}), PassSlot("genai", {"block_size": sizes})
+    space = Space(slots)
+    speed = dict(zip(sizes, (9.0, 5.0, 7.0, 4.0, 6.0), strict=True))
+
+    def result(id: int, candidate: Candidate, source: int | None) -> TrialResult:
+        value = speed[candidate.recipe[1].params["block_size"]]
+        m = Measurement("size_mb", value, "MB", value * 0.95, value * 1.05)
+        m = replace(m, details=replace(m.details, taken_from=source))
+        structure = f"block {candidate.recipe[1].params['block_size']}"
+        return TrialResult(
+            id, candidate, OutcomeKind.OK, measurements={"size_mb": m}, structure=structure
+        )
+
+    def forecast(*, copies: bool) -> tuple[float, float]:
+        """Return the deviation of a build that was never made, and how far trainings differ."""
+        made = [c for c in space if c.recipe[1].params["block_size"] not in (sizes[1], sizes[4])]
+        first = {c.recipe[1]: n for n, c in enumerate(made, 1) if c.recipe[0] == made[0].recipe[0]}
+        results = [
+            result(n, c, None if n == first[c.recipe[1]] else first[c.recipe[1]])
+            for n, c in enumerate(made, 1)
+            if copies or n == first[c.recipe[1]]
+        ]
+        learner = Learner(Encoding(space), (Objective("size_mb", "minimize"),))
+        learner.learn(results, view_of(space))
+        every = [c for c in space if c.recipe[1].params["block_size"] == sizes[1]]
+        mean, deviation = learner.forecast(every)["size_mb"]
+        return float(deviation[0]), float(np.ptp(mean))
+
+    alone, _ = forecast(copies=False)
+    copied, between_trainings = forecast(copies=True)
+    assert copied > 0.8 * alone
+    assert between_trainings < 1e-9

@@ -1,0 +1,71 @@
+"""Which choices change the structure of a build, seen from builds of the same structure.
+
+A speed depends on the structure of a build (`paretune.models.structure`) and not on the values of
+its weights. A choice of training therefore tells nothing of it. Which choices these are is not
+declared by the passes: where two candidates end in the same step and have the same structure, the
+choices in which they differ do not change it. A set of such choices counts only as long as the
+others determine the structure of every build that was seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from paretune.core.candidate import Step
+from paretune.search.surrogate.layout import Matrix
+
+_Row = tuple[float, ...]
+
+
+class Structures:
+    """Learns which columns of a row of codes do not change the structure.
+
+    Attributes:
+        ignored: These columns.
+
+    Args:
+        columns: Those of the recipe.
+    """
+
+    def __init__(self, columns: Iterable[int]) -> None:
+        self.ignored: frozenset[int] = frozenset()
+        self._columns = list(columns)
+        self._structures: dict[_Row, str] = {}
+        self._alike: dict[tuple[str, Step], _Row] = {}
+        self._differences: dict[frozenset[int], None] = {}
+
+    def note(self, row: Matrix, structure: str, last: Step) -> bool:
+        """Take a build into account.
+
+        Args:
+            row: Codes of its candidate.
+            structure: Digest of its structure.
+            last: Last step of its recipe.
+
+        Returns:
+            Whether `ignored` is another set than before.
+        """
+        whole = tuple(map(float, row))
+        if whole in self._structures:
+            return False
+        self._structures[whole] = structure
+        first = self._alike.setdefault((structure, last), whole)
+        self._differences[frozenset(c for c in self._columns if first[c] != whole[c])] = None
+        before, self.ignored = self.ignored, frozenset()
+        for differing in self._differences:
+            if not differing <= self.ignored and self._determined(self.ignored | differing):
+                self.ignored |= differing
+        return self.ignored != before
+
+    def _determined(self, ignored: frozenset[int]) -> bool:
+        """Return whether the other columns of the recipe determine all structures."""
+        kept = [c for c in self._columns if c not in ignored]
+        seen: dict[_Row, str] = {}
+        return all(
+            seen.setdefault(tuple(row[c] for c in kept), structure) == structure
+            for row, structure in self._structures.items()
+        )
+
+    def same(self, a: Matrix, b: Matrix) -> bool:
+        """Return whether two rows are equal in every column that may matter to a speed."""
+        return all(c in self.ignored or x == y for c, (x, y) in enumerate(zip(a, b, strict=True)))
