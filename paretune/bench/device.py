@@ -27,6 +27,7 @@ from paretune.core.errors import ParetuneError, UsageError
 from paretune.core.interference import watching
 from paretune.core.job import Call, Job, JobStatus, Limits
 from paretune.core.jsontools import Json
+from paretune.core.packages import is_installed
 from paretune.core.target import Target
 from paretune.runtimes.matrix_products import seconds_of
 from paretune.search.lost_targets import result_of
@@ -178,8 +179,15 @@ def _start_up(target: Target) -> list[Json]:
 
 
 def _spawned(name: str, modules: Sequence[str], times: int) -> dict[str, Json]:
-    """Measure a new interpreter that imports some modules: what a job would cost without a fork."""
-    command = importing(*modules)
+    """Measure a new interpreter that imports some modules: what a job would cost without a fork.
+
+    Args:
+        name: The figure's.
+        modules: They are imported where they are installed; else onnxruntime alone.
+        times: How many interpreters.
+    """
+    there = [module for module in modules if is_installed(module)]
+    command = importing(*(there or ["onnxruntime"]))
     environment = worker_environment(allow_network=False)
 
     def spawn() -> None:

@@ -13,9 +13,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import cycle
-from typing import Any
 
+from paretune.bench.one_product import one_product
 from paretune.core.jsontools import Json
+from paretune.core.packages import is_installed
 
 SETS = tuple(1 << n for n in range(18, 30))
 """Working sets from 256 KiB to 512 MiB: from the inner caches to well beyond the last one."""
@@ -55,52 +56,99 @@ def bandwidth(
 
     Two methods are used, because neither is always the faster: one sum that PyTorch divides among
     its threads, and independent threads that each sum their own part. A matrix-vector product is
-    not used, because MKL's reads memory at half the speed on AMD processors.
+    not used, because MKL's reads memory at half the speed on AMD processors. Without PyTorch,
+    independent threads read with numpy.
 
     Args:
         threads: How many read; one figure each.
         sets: Sizes in bytes.
         seconds: In all, about.
     """
-    import torch
-
     window = max(_SHORTEST_WINDOW_S, seconds / (2 * _WINDOWS * len(threads) * len(sets)))
-    data = torch.ones(max(sets) // 4)
+    read = _with_torch if is_installed("torch") else _with_numpy
+    of = read(max(sets) // 4, window)
     figures = []
     for count in threads:
         for size in sets:
-            part = data[: size // 4]
-            torch.set_num_threads(count)
-            rates = [size / s / 1e9 for s in _repeat(part.sum, _WINDOWS * window)]
-            torch.set_num_threads(1)
-            alone = [rate / 1e9 for rate in _apart(part, count, window)]
-            best = max(rates, alone, key=statistics.median)
+            ways = of(count, size)
+            best = max(ways, key=statistics.median)
             found = figure(f"read bandwidth, {_size(size)}", "GB/s", best, count)
-            figures.append({**found, "bytes": size, "best": max(rates + alone)})
+            figures.append({**found, "bytes": size, "best": max(map(max, ways))})
     return figures
 
 
-def _apart(part: Any, count: int, window: float) -> list[float]:
-    """Return the bytes per second that independent threads read, by time window."""
+_Rates = Callable[[int, int], list[list[float]]]
+"""Takes threads and a size in bytes; returns GB/s, by method and time window."""
+
+
+def _with_torch(numbers: int, window: float) -> _Rates:
     import torch
 
-    rounds = [
-        cycle(piece for piece in chunk.split(_PIECE_BYTES // 4)) for chunk in part.chunk(count)
-    ]
+    data = torch.ones(numbers)
+
+    def rates(count: int, size: int) -> list[list[float]]:
+        part = data[: size // 4]
+        torch.set_num_threads(count)
+        whole = [size / s / 1e9 for s in _repeat(part.sum, _WINDOWS * window)]
+        torch.set_num_threads(1)
+        chunks = [
+            [(piece.sum, 4 * piece.numel()) for piece in chunk.split(_PIECE_BYTES // 4)]
+            for chunk in part.chunk(count)
+        ]
+        # A new thread has a number of its own.
+        return [whole, _apart(chunks, window, partial(torch.set_num_threads, 1))]
+
+    return rates
+
+
+def _with_numpy(numbers: int, window: float) -> _Rates:
+    import numpy as np
+
+    data = np.ones(4 * numbers, np.uint8)
+
+    def rates(count: int, size: int) -> list[list[float]]:
+        chunks = []
+        for chunk in np.array_split(data[:size], count):
+            starts = range(0, len(chunk), _PIECE_BYTES)
+            pieces = [chunk[start : start + _PIECE_BYTES] for start in starts]
+            # As fast as PyTorch's sum; numpy's sum reads a third of it, BLAS two thirds.
+            chunks.append([(partial(np.bitwise_and.reduce, p), p.nbytes) for p in pieces])
+        return [_apart(chunks, window)]
+
+    return rates
+
+
+def _apart(
+    chunks: Sequence[Sequence[tuple[Callable[[], object], int]]],
+    window: float,
+    prepare: Callable[[], object] = nothing,
+) -> list[float]:
+    """Return the GB/s that independent threads read, by time window.
+
+    Args:
+        chunks: Of each thread, what reads a piece of its part, and the piece's bytes.
+        window: Seconds.
+        prepare: Called first in each thread.
+    """
     sums: list[float] = []
 
-    def read(pieces: Iterator[Any], begin: threading.Barrier, rates: list[float]) -> None:
-        torch.set_num_threads(1)  # of this thread's own
+    def read(
+        pieces: Iterator[tuple[Callable[[], object], int]],
+        begin: threading.Barrier,
+        rates: list[float],
+    ) -> None:
+        prepare()
         begin.wait()
         start = now = time.perf_counter()
         done = 0
         while now - start < window:
-            piece = next(pieces)
-            piece.sum()
-            done += piece.numel() * 4
+            work, size = next(pieces)
+            work()
+            done += size
             now = time.perf_counter()
         rates.append(done / (now - start))
 
+    rounds = [cycle(pieces) for pieces in chunks]
     for _ in range(_WINDOWS):
         begin, rates = threading.Barrier(len(rounds)), list[float]()
         readers = [threading.Thread(target=read, args=(pieces, begin, rates)) for pieces in rounds]
@@ -108,7 +156,7 @@ def _apart(part: Any, count: int, window: float) -> list[float]:
             reader.start()
         for reader in readers:
             reader.join()
-        sums.append(sum(rates))
+        sums.append(sum(rates) / 1e9)
     return sums
 
 
@@ -117,8 +165,8 @@ def arithmetic(
 ) -> list[Json]:
     """Measure matrix products, of a square matrix and of a prompt's length.
 
-    Each multiplication and addition counts. fp32 with ONNX Runtime and with PyTorch, 8-bit integers
-    (sums in 32 bits) with ONNX Runtime.
+    Each multiplication and addition counts. fp32 with ONNX Runtime and, where it is installed, with
+    PyTorch, 8-bit integers (sums in 32 bits) with ONNX Runtime.
 
     Args:
         threads: How many compute; figures for each.
@@ -135,6 +183,8 @@ def arithmetic(
             ):
                 run = _product(name, rows, side, count)
                 figures.append(_rate(kind, unit, rows, side, count, _repeat(run, each)))
+        if not is_installed("torch"):
+            continue
         import torch
 
         torch.set_num_threads(count)
@@ -212,30 +262,12 @@ def _product(operator: str, rows: int, side: int, threads: int) -> Callable[[], 
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     session = ort.InferenceSession(
-        _one_product(operator, weights, left), options, providers=["CPUExecutionProvider"]
+        one_product(operator, weights, np.dtype(left).name),
+        options,
+        providers=["CPUExecutionProvider"],
     )
     feed = {"left": np.ones((rows, side), left)}
     return partial(session.run, None, feed)
-
-
-def _one_product(operator: str, weights: Any, left: Any) -> bytes:
-    """Return an ONNX model of one matrix product with constant weights."""
-    import numpy as np
-    from onnx import TensorProto, helper, numpy_helper
-
-    result = TensorProto.FLOAT if operator == "MatMul" else TensorProto.INT32
-    shape = ["rows", weights.shape[0]]
-    kind = helper.np_dtype_to_tensor_dtype(np.dtype(left))
-    graph = helper.make_graph(
-        [helper.make_node(operator, ["left", "right"], ["product"])],
-        "product",
-        [helper.make_tensor_value_info("left", kind, shape)],
-        [helper.make_tensor_value_info("product", result, ["rows", weights.shape[1]])],
-        [numpy_helper.from_array(weights, "right")],
-    )
-    opset = [helper.make_opsetid("", 21)]
-    model: bytes = helper.make_model(graph, opset_imports=opset, ir_version=10).SerializeToString()
-    return model
 
 
 def _repeat(work: Callable[[], object], seconds: float, warm_up_s: float = 0.0) -> list[float]:

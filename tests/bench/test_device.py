@@ -4,15 +4,21 @@ import json
 import math
 import random
 import re
+import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
+import onnx
+import onnxruntime as ort
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from paretune.bench import device as bench
+from paretune.bench import figures as figures_of
 from paretune.bench.figures import figure as figure_of
+from paretune.bench.one_product import one_product
 from paretune.bench.profile import beside_earlier, bursts, make_profile, noise_floor, problems
 from paretune.core.device import TargetInfo
 from paretune.core.device_profile import DeviceProfile
@@ -159,3 +165,31 @@ def test_a_failing_job_is_an_error() -> None:
         pytest.raises(ParetuneError, match=r"job_functions:fail: failed: ValueError: no"),
     ):
         bench.value_of(target, Job(Call("job_functions:fail", {"message": "no"})))
+
+
+def test_figures_without_pytorch_and_onnx(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(figures_of, "is_installed", lambda _: False)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    reads = figures_of.bandwidth([1, 2], [1 << 18, 1 << 20], 0.05)
+    assert [(f["threads"], f["bytes"]) for f in reads] == [
+        (n, size) for n in (1, 2) for size in (1 << 18, 1 << 20)
+    ]
+    assert all(0 < f["low"] <= f["value"] <= f["best"] for f in reads)
+    products = figures_of.arithmetic([1], 32, 0.05)
+    assert {f["name"] for f in products} == {"matrix product fp32", "matrix product int8"}
+    assert figures_of.noise(1, 0.05, 64, 32, 0.0)["memory"] > 0
+
+
+@pytest.mark.parametrize(
+    ("operator", "left", "right"), [("MatMul", "f4", "f4"), ("MatMulInteger", "u1", "i1")]
+)
+def test_the_model_of_one_product_computes_it(operator: str, left: str, right: str) -> None:
+    weights = np.resize(np.arange(1, 98), (300, 5)).astype(right)
+    model = one_product(operator, weights, np.dtype(left).name)
+    session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
+    given = np.arange(600).reshape(2, 300).astype(left) % 7
+    (found,) = session.run(None, {"left": given})
+    exact = given.astype("f8") @ weights.astype("f8")
+    assert found.tolist() == exact.tolist()
+    onnx.checker.check_model(onnx.load_from_string(model), full_check=True)
