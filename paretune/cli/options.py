@@ -117,7 +117,9 @@ def config_argument(function: F) -> F:
 def target_options(function: F) -> F:
     """Add the choice of the device on which a command measures (see `opened_target`)."""
     name = click.option(
-        "--target", metavar="NAME", help="Device to use, of those in `targets:` of --config."
+        "--target",
+        metavar="NAME",
+        help="Device to use: a known one (`paretune target list`), or of `targets:` of --config.",
     )
     config = click.option(
         "--config", type=UserPath(), help="Configuration that declares the --target."
@@ -136,14 +138,15 @@ def opened_target(
         config: ``--config``.
         store_root: The artifact store of this machine.
     """
-    from paretune.config.targets import LOCAL, open_for_command
+    from paretune.config.known_targets import open_named
+    from paretune.config.targets import LOCAL
 
     if name is None and config is not None:
         raise click.UsageError("--config names the configuration that declares --target NAME")
     if name in (None, LOCAL):
         yield None
         return
-    target = open_for_command(str(name), config, store_root)
+    target = open_named(str(name), config, store_root)
     try:
         yield target
     finally:

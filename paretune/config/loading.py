@@ -14,6 +14,7 @@ from paretune.config.data_use import check_data
 from paretune.config.earlier_studies import configured_studies, given_studies
 from paretune.config.given import read_config
 from paretune.config.kinds import check_kinds
+from paretune.config.known_targets import with_known
 from paretune.config.lengths import check_lengths
 from paretune.config.limits import read_constraints
 from paretune.config.model_source import find_model
@@ -166,7 +167,8 @@ class _Reader:
         threads = tuple(dict.fromkeys(config.target.threads)) or (physical_cores(),)
         providers = tuple(dict.fromkeys(config.target.providers))
         self.check_providers(config.target.providers)
-        targets = read_targets(config.target, config.targets, self.root, self.wrong)
+        declared = with_known(config.targets, config.target)
+        targets = read_targets(config.target, declared, self.root, self.wrong)
         choices = read_runtimes(config.runtimes, self.spaces, self.wrong)
         threads = tried_anywhere(choices, "threads", threads)
         providers = tried_anywhere(choices, "provider", providers)

@@ -152,7 +152,10 @@ def open_for_command(name: str, config: Path | None, store_root: Path) -> Target
     declared = {} if config is None else declared_in(config)
     known = [LOCAL, *(n for n in names("targets") if not is_ours("targets", n)), *declared]
     if name not in known:
-        where = "Name the configuration that declares it: --config FILE."
+        where = (
+            "Name the configuration that declares it (--config FILE), or make it known with "
+            "`paretune target add HOST`."
+        )
         raise UsageError(
             f"no target named {name!r}", hint=where if config is None else nearest(name, known)
         )
