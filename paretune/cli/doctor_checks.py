@@ -1,4 +1,4 @@
-"""What this machine can run, and what each missing piece needs."""
+"""What this machine can run, and what each missing piece needs, by what it is used for."""
 
 from __future__ import annotations
 
@@ -6,71 +6,132 @@ import contextlib
 import importlib.metadata
 import os
 import sys
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 
+from paretune.bench.device import value_of
 from paretune.core.device import TargetInfo
 from paretune.core.distributions import normal, variants
 from paretune.core.errors import ParetuneError, StateError, UsageError
 from paretune.core.job import Call, Job, JobStatus, Limits
 from paretune.core.jsontools import Json
-from paretune.core.packages import install_hint, missing, requirements
+from paretune.core.packages import (
+    TOKENIZERS,
+    WORKER,
+    install_hint,
+    is_installed,
+    missing,
+    requirements,
+)
 from paretune.core.target import Target
 from paretune.core.user_paths import default_store
 from paretune.registry import find, names
+from paretune.runtimes.base import GENERATES
 from paretune.targets.device.fingerprint import device, free_disk
 from paretune.targets.device.providers import FLAVOURS, PROVIDERS, check_provider, clashes
 from paretune.targets.launchers.local import RUNTIMES, LocalTarget
 
+SEARCH, MEASURE = "search", "measure"
+"""Roles: a machine that searches, builds and measures; a device that only measures."""
 _TESTED_PYTHON = ((3, 11), (3, 13))
-_LITTLE_MEMORY = 4e9
-_LITTLE_DISK = 5e9
+_LITTLE_MEMORY = {SEARCH: 4e9, MEASURE: 0.5e9}
+_MEMORY_FOR = {SEARCH: "train a model of 135 million weights", MEASURE: "run a small model"}
+_LITTLE_DISK = {SEARCH: 5e9, MEASURE: 1e9}
+_VERDICTS = {
+    SEARCH: ("A search can run here.", "Something that a search needs is missing."),
+    MEASURE: ("Models can be measured here.", "Something that a measurement needs is missing."),
+}
+_COUNTED = ("Machine", "Workers", "Packages", "Passes", "Evaluators")
 
 
-def report(store_root: Path | None = None) -> dict[str, Json]:
+def report(
+    store_root: Path | str | None = None, role: str = SEARCH, wanted: Sequence[str] = ()
+) -> dict[str, Json]:
     """Check this machine; takes some seconds, because a worker imports the runtimes.
 
     Args:
         store_root: The store to check; None: the default one.
+        role: What it is judged for, `SEARCH` or `MEASURE`.
+        wanted: Runtimes that a device that measures must be able to run; empty: those that are
+            installed, one at least.
 
     Returns:
-        ``{"ok": bool, "device": TargetInfo as JSON, "sections": {title: [{"name", "ok", "found",
-        "needs"}, ...]}}``. ``ok`` is false if a search on the processor cannot run here; a missing
-        GPU does not count. ``needs`` says what to do about an item that is not ok.
+        ``{"ok": bool, "role": str, "device": TargetInfo as JSON, "sections": {title: [{"name",
+        "ok", "found", "needs"}, ...]}}``. ``ok`` is false if it cannot fill the role with the
+        processor; a missing GPU does not count. ``needs`` says what to do about an item that is
+        not ok.
     """
+    store_root = None if store_root is None else Path(store_root)
     if store_root is None:
         with contextlib.suppress(StateError, UsageError):  # no home folder: told below
             store_root = default_store()
     with LocalTarget(preload=False) as target:
         info = device(target.name, store_root)
-        runtimes = _ask_worker(target)
+        needed = None if role == SEARCH else needed_to_measure(wanted)
+        runtimes = _ask_worker(target, needed)
+    passes = [_plug_in("passes", name) for name in names("passes")]
     sections = {
-        "Machine": _machine(info, store_root),
+        "Machine": _machine(info, store_root, role),
         "Workers": runtimes,
-        "Packages": _packages(),
+        "Packages": _packages(needed),
         "Execution providers": [_flavours(), *_providers(info)],
-        "Passes": [_plug_in("passes", name) for name in names("passes")],
+        "Passes": passes if role == SEARCH else [_not_needed(item) for item in passes],
         "Evaluators": [_plug_in("evaluators", name) for name in names("evaluators")],
     }
-    needed = ("Machine", "Workers", "Packages", "Passes", "Evaluators")
     return {
-        "ok": all(item["ok"] for title in needed for item in sections[title]),
+        "ok": all(item["ok"] for title in _COUNTED for item in sections[title]),
+        "role": role,
         "device": info.to_json(),
         "sections": sections,
     }
 
 
-def report_of(target: Target) -> dict[str, Json]:
-    """Check the machine of a target: `report` runs there, with its default store.
+def report_of(target: Target, role: str = MEASURE, wanted: Sequence[str] = ()) -> dict[str, Json]:
+    """Check the machine of a target: `report` runs there, with the target's store.
+
+    Args:
+        target: It.
+        role: As in `report`.
+        wanted: As in `report`.
 
     Raises:
+        UsageError: The connection was lost, or the job failed for another transient cause.
         ParetuneError: It did not come to its end.
     """
-    name = "paretune.cli.doctor_checks:report"
-    result = target.submit(Job(Call(name), Limits(seconds=300.0))).result()
-    if result.status is not JobStatus.OK:
-        raise ParetuneError(f"doctor on {target.info().name}: {result.status}: {result.reason}")
-    found: dict[str, Json] = result.value
-    return {**found, "device": target.info().to_json()}
+    info = target.info()
+    store: Path | None = getattr(target, "store", None)
+    arguments: dict[str, Json] = {"role": role, "wanted": [*wanted]}
+    if store is not None:
+        arguments["store_root"] = str(store)
+    call = Call("paretune.cli.doctor_checks:report", arguments)
+    found: dict[str, Json] = value_of(target, Job(call, Limits(seconds=300.0)))
+    return {**found, "device": info.to_json()}
+
+
+def needed_to_measure(wanted: Sequence[str]) -> frozenset[str]:
+    """Return the distributions that a device needs to measure.
+
+    Args:
+        wanted: Runtimes that it must be able to run; empty: those that are installed, or
+            onnxruntime.
+    """
+    runtimes = {name: find("runtimes", name) for name in names("runtimes")}
+    first = {name: [group[0] for group in r.packages] for name, r in runtimes.items()}
+    there = [name for name, packages in first.items() if packages and not missing(packages)]
+    chosen = [*wanted] or there or ["onnxruntime"]
+    text = any(GENERATES in runtimes[name].offers for name in chosen)
+    packages = {package for name in chosen for package in first[name]}
+    return frozenset({*WORKER, *packages, *(TOKENIZERS if text else ())})
+
+
+def lacking(found: Mapping[str, Json]) -> list[str]:
+    """Return what is missing for the role of a report, with what each needs."""
+    return [
+        f"{item['name']}: {item['found']} (needs: {item['needs']})"
+        for title in _COUNTED
+        for item in found["sections"][title]
+        if not item["ok"]
+    ]
 
 
 def render(found: dict[str, Json]) -> str:
@@ -85,9 +146,7 @@ def render(found: dict[str, Json]) -> str:
             )
             if not item["ok"]:
                 lines.append(f"      {'':<{width}}needs: {item['needs']}")
-    verdict = (
-        "A search can run here." if found["ok"] else "Something that a search needs is missing."
-    )
+    verdict = _VERDICTS[found["role"]][0 if found["ok"] else 1]
     return "\n".join([*lines[1:], "", verdict])
 
 
@@ -95,7 +154,14 @@ def _item(name: str, found: str, needs: str | None = None) -> dict[str, Json]:
     return {"name": name, "ok": needs is None, "found": found, "needs": needs}
 
 
-def _machine(info: TargetInfo, store_root: Path | None) -> list[Json]:
+def _not_needed(item: dict[str, Json]) -> dict[str, Json]:
+    """Return an item that the role does not need, whether it is there or not."""
+    if item["ok"]:
+        return item
+    return _item(item["name"], f"{item['found']} (lacks what only a build needs)")
+
+
+def _machine(info: TargetInfo, store_root: Path | None, role: str = SEARCH) -> list[Json]:
     first, last = _TESTED_PYTHON
     python_fits = sys.version_info[:2] >= first
     tested = first <= sys.version_info[:2] <= last
@@ -113,15 +179,15 @@ def _machine(info: TargetInfo, store_root: Path | None) -> list[Json]:
             "memory",
             f"{info.memory / 1e9:.1f} GB, {info.memory_free / 1e9:.1f} GB free",
             None
-            if info.memory_free >= _LITTLE_MEMORY
-            else f"{_LITTLE_MEMORY / 1e9:.0f} GB free to train a model of 135 million weights",
+            if info.memory_free >= _LITTLE_MEMORY[role]
+            else f"{_LITTLE_MEMORY[role] / 1e9:.3g} GB free to {_MEMORY_FOR[role]}",
         ),
         _item("GPUs", ", ".join(info.gpus) or "none"),
     ]
-    return [*items, _store(store_root)]
+    return [*items, _store(store_root, role)]
 
 
-def _store(root: Path | None) -> dict[str, Json]:
+def _store(root: Path | None, role: str = SEARCH) -> dict[str, Json]:
     """Check whether the store can be written, without creating it."""
     if root is None:
         needs = "a folder: --store DIR or $PARETUNE_STORE (this user has no home folder)"
@@ -133,11 +199,11 @@ def _store(root: Path | None) -> dict[str, Json]:
     shown = f"{root}, {free / 1e9:.1f} GB free"
     if not os.access(folder, os.W_OK | os.X_OK):
         return _item("store", shown, "a folder that can be written: --store DIR or $PARETUNE_STORE")
-    if free < _LITTLE_DISK:
+    if free < _LITTLE_DISK[role]:
         return _item(
             "store",
             shown,
-            f"{_LITTLE_DISK / 1e9:.0f} GB of free disk space, or --store DIR on another disk",
+            f"{_LITTLE_DISK[role] / 1e9:.0f} GB of free disk space, or --store DIR on another disk",
         )
     return _item("store", shown)
 
@@ -153,10 +219,20 @@ def import_runtime(module: str) -> dict[str, Json]:
     return {"found": str(getattr(imported, "__version__", "imported"))}
 
 
-def _ask_worker(target: LocalTarget) -> list[Json]:
-    """Import each runtime in its own worker, so that a broken one affects nothing else."""
+def _ask_worker(target: LocalTarget, needed: Container[str] | None) -> list[Json]:
+    """Import each runtime in its own worker, so that a broken one affects nothing else.
+
+    Args:
+        target: Starts the workers.
+        needed: Distributions that must be there; None: all.
+    """
     items = []
     for module in RUNTIMES:
+        name = module.replace("_", "-")
+        if needed is not None and not is_installed(name):
+            lacks = f"pip install {name}" if name in needed else None
+            items.append(_item(module, "absent" if lacks else "absent, not needed", lacks))
+            continue
         call = Call("paretune.cli.doctor_checks:import_runtime", {"module": module})
         result = target.submit(Job(call, Limits(seconds=120.0))).result()
         if result.status is JobStatus.OK:
@@ -167,13 +243,19 @@ def _ask_worker(target: LocalTarget) -> list[Json]:
     return items
 
 
-def _packages() -> list[Json]:
-    """Compare the installed versions with those that paretune was released against."""
+def _packages(needed: Container[str] | None = None) -> list[Json]:
+    """Compare the installed versions with those that paretune was released against.
+
+    Args:
+        needed: Distributions that must be there; None: all that a search uses.
+    """
     from packaging.requirements import Requirement
 
     items: dict[str, Json] = {}
     for text in requirements():
         wanted = Requirement(text)
+        if needed is not None and normal(wanted.name) not in needed:
+            continue
         if wanted.marker is not None and not any(
             wanted.marker.evaluate({"extra": extra}) for extra in ("", *_extras())
         ):

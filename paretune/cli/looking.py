@@ -50,13 +50,21 @@ def bench(
 
 @click.command()
 @target_options
+@click.option(
+    "--role",
+    type=click.Choice(["search", "measure"]),
+    help="What it is judged for; by default search for this machine, measure for a --target.",
+)
 @json_option
-def doctor(target: str | None, config: Path | None, as_json: bool) -> None:
+def doctor(target: str | None, config: Path | None, role: str | None, as_json: bool) -> None:
     """Show what a machine can run, and what each missing piece needs."""
-    from paretune.cli.doctor_checks import render, report, report_of
+    from paretune.cli.doctor_checks import MEASURE, SEARCH, render, report, report_of
 
     with opened_target(target, config, Path()) as opened:
-        found = report() if opened is None else report_of(opened)
+        if opened is None:
+            found = report(role=role or SEARCH)
+        else:
+            found = report_of(opened, role or MEASURE)
     say(json.dumps(found) if as_json else render(found))
 
 

@@ -12,11 +12,16 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 
-from paretune.core.distributions import variants
+from paretune.core.distributions import normal, variants
 from paretune.core.errors import UsageError
 
 _PREFERRED = ("train", "genai", "search", "cpu", "gpu", "directml")
 """The extras in the order in which one is proposed for a package that several bring."""
+
+WORKER = ("numpy", "pydantic", "psutil", "filelock", "packaging")
+"""What a worker that measures needs, whatever it measures, and the agent and `doctor` there."""
+TOKENIZERS = ("transformers", "sentencepiece", "jinja2")
+"""What it needs besides where a model takes text; transformers imports no PyTorch for that."""
 
 
 def is_installed(name: str) -> bool:
@@ -89,9 +94,23 @@ def requirements() -> Sequence[str]:
         return ()
 
 
-def base() -> tuple[str, ...]:
-    """Return the distributions that paretune needs without any extra."""
-    return _brought_by().get("", ())
+def pinned(names: Iterable[str]) -> tuple[str, ...]:
+    """Return requirements that give another machine the versions that are installed here.
+
+    Args:
+        names: Distributions. One that is not installed here gets the versions that paretune was
+            released against.
+    """
+    from packaging.requirements import Requirement
+
+    wanted = {normal(r.name): str(r.specifier) for r in map(Requirement, requirements())}
+    found = []
+    for name in names:
+        version = variants(name).get(normal(name), "")
+        # A build's own mark, such as 2.13.0+cpu, is not part of what other indexes have.
+        exact = f"=={version.partition('+')[0]}" if version else wanted.get(normal(name), "")
+        found.append(f"{name}{exact}")
+    return tuple(found)
 
 
 @cache

@@ -71,6 +71,11 @@ class AgentTarget:
         self._restarted = False
         self._closed = False
 
+    @property
+    def store(self) -> Path | None:
+        """Root of an artifact store of its own; None: it is shared, or not known yet."""
+        return None if self._hello.shared else self._hello.store
+
     def info(self) -> TargetInfo:
         """Return what the far side is, and what is free there now.
 

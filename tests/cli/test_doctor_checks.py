@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from paretune.cli import doctor_checks as doctor
+from paretune.core import packages
 from paretune.core.device import TargetInfo
+from paretune.core.distributions import variants
 from paretune.registry import names
 
 
@@ -113,3 +115,47 @@ def test_two_flavours_of_the_run_time_are_told_with_the_way_out(
     assert doctor._flavours()["ok"]
     monkeypatch.setattr(doctor, "requirements", lambda: ["onnxruntime==1.32.0"])
     assert doctor._packages() == []  # another flavour does its work
+
+
+def test_a_device_that_measures_is_not_asked_for_pytorch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    absent = {"torch", "transformers", "peft", "onnxruntime-genai", "optuna", "datasets"}
+    for place in (doctor, packages):
+        monkeypatch.setattr(
+            place, "is_installed", lambda name: name not in absent and bool(variants(name))
+        )
+    measures = doctor.report(tmp_path, doctor.MEASURE)
+    assert measures["role"] == "measure"
+    workers = items(measures, "Workers")
+    assert (workers["torch"]["ok"], workers["torch"]["found"]) == (True, "absent, not needed")
+    assert "offers" in str(workers["onnxruntime"]["found"])
+    listed = set(items(measures, "Packages"))
+    assert {"numpy", "pydantic", "onnxruntime"} <= listed
+    assert not listed & {"torch", "optuna", "transformers"}
+    lora = items(measures, "Passes")["lora"]
+    assert lora["ok"]
+    assert "only a build needs" in str(lora["found"])
+    assert "torch" not in str(doctor.lacking(measures))
+    assert "measured here." in doctor.render(measures) or not measures["ok"]
+
+
+def test_a_runtime_that_is_wanted_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place in (doctor, packages):
+        monkeypatch.setattr(place, "is_installed", lambda name: name != "onnxruntime-genai")
+    found = doctor.report(tmp_path, doctor.MEASURE, ["genai"])
+    assert not found["ok"]
+    assert items(found, "Workers")["onnxruntime_genai"]["needs"] == "pip install onnxruntime-genai"
+    assert any(line.startswith("onnxruntime_genai: absent") for line in doctor.lacking(found))
+    assert doctor.render(found).endswith("a measurement needs is missing.")
+
+
+def test_what_a_measuring_device_needs_depends_on_its_runtimes() -> None:
+    plain = doctor.needed_to_measure(["onnxruntime"])
+    assert "onnxruntime" in plain
+    assert not {"transformers", "torch", "onnxruntime-genai"} & plain
+    assert {"transformers", "sentencepiece", "onnxruntime-genai"} <= doctor.needed_to_measure(
+        ["genai"]
+    )
