@@ -23,6 +23,7 @@ from paretune.cli.options import accept_everywhere, say
 from paretune.cli.searching import pick, report, search
 from paretune.cli.searching import run as run_command
 from paretune.cli.streams import open_standard_streams, what_was_lost
+from paretune.cli.targets import target
 from paretune.core import interrupts
 from paretune.core.errors import ParetuneError, StateError, UsageError
 from paretune.core.os_errors import explained
@@ -68,6 +69,7 @@ for command in (
     init,
     import_olive,
     cache,
+    target,
 ):
     app.add_command(command)
 accept_everywhere(app)

@@ -19,7 +19,7 @@ from typing import Any
 from paretune.core.errors import UsageError
 from paretune.core.job import Job
 from paretune.core.jsontools import parse_json
-from paretune.core.packages import base
+from paretune.core.packages import WORKER
 from paretune.core.permissions import Permissions
 from paretune.targets.launchers.agent_target import AgentTarget
 from paretune.targets.launchers.conversation import Conversation, Pending
@@ -28,7 +28,7 @@ from paretune.targets.launchers.wheel import build_wheel
 from paretune.targets.transports.ssh import CommandError, SshHost, SshTransport
 from paretune.targets.transports.tasks import Describer
 
-_LEAST_PYTHON = (3, 11)
+LEAST_PYTHON = (3, 11)
 _PYTHON = (
     "Name a Python interpreter of that machine, 3.11 or later, in `targets:` (`python:`); a "
     "relative path starts at the home folder there."
@@ -37,7 +37,7 @@ _STORE = (
     "It is the store for models and data. Free space there or make it writable, or name another "
     "folder in `targets:` (`store:`)."
 )
-_AT_HOME = ("sh", "-c", 'cd && exec "$0" "$@"')
+AT_HOME = ("sh", "-c", 'cd && exec "$0" "$@"')
 """Runs a command in the home folder, where a relative path of an interpreter starts."""
 _LOOK = """
 import json, os, sys, tempfile
@@ -139,9 +139,9 @@ class SshTarget(AgentTarget):
             permissions=Permissions(network=allow_network),
             preload=preload,
             transport=self.transport,
-            install=f"The interpreter there needs these packages: {', '.join(base())}. "
-            f"Install them, such as with `ssh {host} {python} -m pip install ...`, or name another "
-            "one (`python:`).",
+            install=f"`paretune target add {host}` makes an environment there that has what is "
+            f"needed. Or install {', '.join(WORKER)} and a runtime (`ssh {host} {python} -m pip "
+            "install ...`), or name another interpreter (`python:`).",
         )
 
     def close(self) -> None:
@@ -170,7 +170,7 @@ class SshTarget(AgentTarget):
                 where = f"paretune cannot be installed on {self._host.host}"
                 raise UsageError(f"{where}: {error.reason}", hint=_STORE) from error
         path = PurePosixPath(far["store"], "paretune", digest)
-        python = (*_AT_HOME, "env", f"PYTHONPATH={path}", self._python, "-P", "-m")
+        python = (*AT_HOME, "env", f"PYTHONPATH={path}", self._python, "-P", "-m")
         self._hello = replace(self._hello, store=Path(far["store"]))
         self.transport.receive = (*python, "paretune.targets.transports.receive", far["store"])
         command = self._host.command(*python, "paretune.targets.agent", master=True)
@@ -195,7 +195,7 @@ class SshTarget(AgentTarget):
                 f"{self._python!r} on {self._host.host} is not a Python interpreter",
                 hint=_PYTHON,
             )
-        if tuple(found["python"]) < _LEAST_PYTHON:
+        if tuple(found["python"]) < LEAST_PYTHON:
             version = ".".join(map(str, found["python"]))
             raise UsageError(
                 f"{self._python!r} on {self._host.host} is Python {version}; paretune "
@@ -217,5 +217,5 @@ class SshTarget(AgentTarget):
             CommandError: It failed, or there is no such interpreter.
             UsageError: The host cannot be reached, or refuses this user.
         """
-        command = (*_AT_HOME, self._python, "-c", program, *arguments)
+        command = (*AT_HOME, self._python, "-c", program, *arguments)
         return self._host.run(*command, given=given).decode(errors="replace")

@@ -35,6 +35,16 @@ def sshd(one_sshd: Sshd, monkeypatch: pytest.MonkeyPatch) -> Sshd:
 
 
 @pytest.fixture
+def no_index_there(sshd: Sshd) -> Iterator[None]:
+    """On the far side, pip has no index, nor anything else to take packages from."""
+    file = sshd.home / ".config" / "pip" / "pip.conf"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("[global]\nno-index = true\nfind-links =\n")
+    yield
+    file.unlink()
+
+
+@pytest.fixture
 def far() -> Scripted:
     """A far side that the test decides."""
     return Scripted()

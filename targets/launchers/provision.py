@@ -1,0 +1,266 @@
+"""Prepares a machine behind ssh for measuring: an environment with what a worker needs there.
+
+`paretune.targets.launchers.far_setup` runs there; here it is decided what it does. Each step can be
+repeated: an environment that is complete is taken as it is, one that is not is completed.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from paretune.core.errors import UsageError
+from paretune.core.jsontools import Json, digest
+from paretune.core.packages import TOKENIZERS, WORKER, pinned
+from paretune.core.stamps import file_digest
+from paretune.registry import find
+from paretune.runtimes.base import GENERATES
+from paretune.targets.launchers.examined import examine
+from paretune.targets.launchers.far_program import OTHER_FOLDER, messages
+from paretune.targets.launchers.far_setup import WHEELS
+from paretune.targets.launchers.wheelhouse import download
+from paretune.targets.transports.bounded import Stalled
+from paretune.targets.transports.ssh import SshHost
+
+RUNTIMES = ("genai", "onnxruntime")
+"""What an environment is for if nothing else is wanted."""
+_BENCH = ("onnxruntime",)
+"""What the device's own figures are measured with."""
+_NEEDED_BYTES = {"torch": 4e9, "transformers": 9e8, "": 4e8}
+"""Free disk space that an installation needs, by the largest package of it."""
+_SILENT_S = 120.0
+_STALLED_S = 300.0
+_PIECE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is wanted of a machine.
+
+    Attributes:
+        python: The interpreter to take; None: the first that fits.
+        folder: The folder there; None: the default one.
+        runtimes: What it must be able to run.
+        copy_wheels: Whether no index is tried there.
+        wheelhouse: A folder of this machine with wheels; None: they are downloaded.
+    """
+
+    python: str | None = None
+    folder: str | None = None
+    runtimes: Sequence[str] = RUNTIMES
+    copy_wheels: bool = False
+    wheelhouse: Path | None = None
+
+    def requirements(self) -> tuple[str, ...]:
+        """Return what is installed there."""
+        names = [*WORKER, *_BENCH]
+        for name in self.runtimes:
+            runtime = find("runtimes", name)
+            names += [group[0] for group in runtime.packages]
+            names += TOKENIZERS if GENERATES in runtime.offers else ()
+        return pinned(dict.fromkeys(names))
+
+
+class InstallError(UsageError):
+    """Packages could not be installed from an index there."""
+
+
+class Device:
+    """A machine that is prepared.
+
+    Args:
+        host: It.
+        wish: What is wanted of it.
+        say: Takes a line about each step.
+
+    Raises:
+        UsageError: It cannot be reached, has no suitable Python, no space, or no writable folder.
+    """
+
+    def __init__(self, host: SshHost, wish: Wish, say: Callable[[str], None]) -> None:
+        self._host, self._wish, self._say = host, wish, say
+        self._requirements = wish.requirements()
+        self._program, self.found = examine(host, wish.python, wish.folder)
+        made_of = [[*self._requirements], self.found.executable, self.found.version]
+        self._name = digest(made_of).partition(":")[2][:16]
+        self._place = PurePosixPath(self.found.store, "env", self._name)
+        if not self.is_prepared:
+            self._check_space()
+
+    @property
+    def python(self) -> str:
+        """The interpreter of the environment there, whether it is made already or not."""
+        return str(self._place / "bin" / "python")
+
+    @property
+    def is_prepared(self) -> bool:
+        """Whether the environment is complete."""
+        return self._name in self.found.environments
+
+    def describe(self) -> str:
+        """Return what the machine is, in one line."""
+        found = self.found
+        libc = " ".join(filter(None, found.libc))
+        return (
+            f"{self._host.host}: Python {found.version} ({found.executable}), {found.system} "
+            f"{found.machine}{', ' if libc else ''}{libc}, {found.free / 1e9:.1f} GB free in "
+            f"{found.store}"
+        )
+
+    def plan(self) -> str:
+        """Return what `prepare` does, in one line."""
+        host = self._host.host
+        if self.is_prepared:
+            return f"{host}: the environment {self._place} is complete"
+        where = "wheels that are copied from here" if self._copies else "its package index"
+        return (
+            f"{host}: makes the environment {self._place} with "
+            f"{self.found.uv or 'venv and pip'}, from {where}: {', '.join(self._requirements)}"
+        )
+
+    def prepare(self) -> None:
+        """Make the environment, or complete it; does nothing if it is complete.
+
+        Raises:
+            UsageError: It could not be made; says what failed there.
+            ConnectionLostError: The connection was lost; the same call again continues.
+        """
+        if self.is_prepared:
+            return
+        if not self._copies:
+            try:
+                self._make(None)
+                return
+            except InstallError as error:
+                self._say(f"  not from an index there: {error.message.partition(' failed: ')[2]}")
+                self._say("  wheels are downloaded here and copied")
+                self._copy_and_make(error)
+        else:
+            self._copy_and_make(None)
+
+    def _check_space(self) -> None:
+        needed = next(
+            size
+            for name, size in _NEEDED_BYTES.items()
+            if any(each.startswith(name) for each in self._requirements)
+        )
+        if self.found.free < needed:
+            raise UsageError(
+                f"{self._host.host}: {self.found.free / 1e9:.1f} GB are free in "
+                f"{self.found.store}, expected {needed / 1e9:.1f} GB for the packages",
+                hint=OTHER_FOLDER,
+            )
+
+    @property
+    def _copies(self) -> bool:
+        wish, found = self._wish, self.found
+        return wish.copy_wheels or wish.wheelhouse is not None or not (found.uv or found.pip)
+
+    def _copy_and_make(self, before: InstallError | None) -> None:
+        """Download wheels here, copy those that are missing there, and install them."""
+        with tempfile.TemporaryDirectory(prefix="paretune-wheels-") as folder:
+            own_pip = [] if self.found.uv or self.found.pip else ["pip"]
+            names = [*self._requirements, *own_pip]
+            try:
+                wheels = download(names, self.found.platform, Path(folder), self._wish.wheelhouse)
+            except UsageError as error:
+                if before is None:
+                    raise
+                raise UsageError(
+                    f"{before.message}\nand {error.message}", hint=error.hint
+                ) from error
+            there = f"{self._place}{WHEELS}"
+            self._send(wheels, there)
+            self._make(there)
+
+    def _send(self, wheels: Sequence[Path], there: str) -> None:
+        listed: list[Json] = [[w.name, w.stat().st_size, file_digest(w)] for w in wheels]
+        answer = self._program.answer("missing", there, given=f"{json.dumps(listed)}\n".encode())
+        wanted = answer.get("missing", [])
+        files = [each for each in listed if each[0] in wanted]
+        sent = [wheel for wheel in wheels if wheel.name in wanted]
+        kept = f"; {len(listed) - len(files)} are there" if len(files) < len(listed) else ""
+        total = sum(wheel.stat().st_size for wheel in sent)
+        self._say(f"  copying {len(files)} wheels, {total / 1e6:.1f} MB{kept}")
+        if files:
+            self._take(files, sent, there)
+
+    def _take(self, files: Sequence[Json], wheels: Sequence[Path], there: str) -> None:
+        with (
+            self._program.running("take", there) as channel,
+            Stalled(_STALLED_S, channel.kill) as stalled,
+        ):
+            stream, broken = stalled.watched(channel.writer), None
+            try:
+                stream.write(f"{json.dumps(files)}\n".encode())
+                for wheel in wheels:
+                    with open(wheel, "rb") as file:
+                        while piece := file.read(_PIECE):
+                            stream.write(piece)
+                channel.writer.flush()
+            except BrokenPipeError:  # what the far side reports is a better reason
+                broken = "it was closed"
+            message = next(messages(channel), {})
+            if message.get("taken") == len(files):
+                return
+            if "failed" in message:
+                raise UsageError(
+                    f"{self._host.host}: wheels cannot be kept in {there}: {message['failed']}",
+                    hint=OTHER_FOLDER,
+                )
+            why = f"it took nothing for {_STALLED_S:.0f} s" if stalled.happened else broken
+            raise self._program.lost(channel, why)
+
+    def _make(self, wheels: str | None) -> None:
+        request = {
+            "place": str(self._place),
+            "uv": self.found.uv,
+            "requirements": [*self._requirements],
+            "wheels": wheels,
+        }
+        step = "starting"
+        with (
+            self._program.running("make") as channel,
+            Stalled(_SILENT_S, channel.kill) as stalled,
+        ):
+            with suppress(BrokenPipeError):  # there is no message then
+                channel.writer.write(f"{json.dumps(request)}\n".encode())
+                channel.writer.flush()
+            for message in messages(channel):
+                stalled.moved()
+                if "step" in message:
+                    step = str(message["step"])
+                    self._say(f"  {step}")
+                if "failed" in message:
+                    raise self._failure(step, str(message["failed"]), from_index=wheels is None)
+                if "packages" in message:
+                    return
+            why = f"it reported nothing for {_SILENT_S:.0f} s" if stalled.happened else None
+            raise self._program.lost(channel, why)
+
+    def _failure(self, step: str, said: str, *, from_index: bool) -> UsageError:
+        """Return the error for what failed there."""
+        text = f"{self._host.host}: {step} in {self._place} failed: {_reason(said)}"
+        if "no space left" in said.lower():
+            return UsageError(text, hint=OTHER_FOLDER)
+        if "another installation" in said:
+            return UsageError(text, hint="Wait until it has ended, and run the command again.")
+        if step == "installing packages" and from_index:
+            return InstallError(text)
+        if step == "making the environment":
+            return UsageError(text, hint="Debian: apt install python3-venv; or install uv there.")
+        return UsageError(
+            text,
+            hint=f"Remove the folder there (ssh {self._host.host} rm -r {self._place}) and run the "
+            "command again.",
+        )
+
+
+def _reason(said: str) -> str:
+    """Return the line of a program's last words that says what is wrong."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()] or [said]
+    return next((line for line in reversed(lines) if "error" in line.lower()), lines[-1])
