@@ -146,11 +146,15 @@ class Source:
             return value, None
         return None, f"expected text, a number, true or false, found a {type(value).__name__}"
 
+    def _key(self, loader: _Loader, node: yaml.Node) -> Json:
+        """Return the value of a key; a name, unless the text is wrong."""
+        return self._scalar(loader, node)[0]
+
     def _mapping(self, loader: _Loader, node: yaml.MappingNode, path: Path) -> Json:
         found: dict[str, Json] = {}
         for key_node, value_node in node.value:
             line = key_node.start_mark.line + 1
-            key, _ = self._scalar(loader, key_node)
+            key = self._key(loader, key_node)
             if not isinstance(key, str):
                 scalar = isinstance(key_node, yaml.ScalarNode)
                 shown = repr(key_node.value[:60]) if scalar else _kind(key_node)
@@ -193,3 +197,25 @@ class Source:
         return ConfigError(
             message, file=self.file, line=self.line(path), key=key_of(path) or None, hint=hint
         )
+
+
+class ForeignSource(Source):
+    """A file that another program writes for itself: dates, large numbers and number keys are text.
+
+    A configuration has none of these, so `Source` refuses them; tags that build objects are refused
+    here too.
+    """
+
+    def _scalar(self, loader: _Loader, node: yaml.Node) -> tuple[Json, str | None]:
+        value, why = super()._scalar(loader, node)
+        if why is None or not isinstance(node, yaml.ScalarNode) or node.tag == _TEXT:
+            return value, why
+        implied = loader.resolve(yaml.ScalarNode, node.value, (True, False))  # type: ignore[no-untyped-call]
+        if node.tag != implied or self._characters > _MAX_CHARACTERS:
+            return value, why
+        return node.value, None
+
+    def _key(self, loader: _Loader, node: yaml.Node) -> Json:
+        value, why = self._scalar(loader, node)
+        plain = why is None and isinstance(node, yaml.ScalarNode)
+        return node.value if plain else value

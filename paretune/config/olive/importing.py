@@ -54,18 +54,24 @@ class Import:
         """
         self.translation.require_whole()
         text = file_text(self.translation, self.file.name, self.command(self.out.parent))
-        try:
-            with open(self.out, "x", encoding="utf-8") as written:
-                written.write(text)
-        except FileExistsError as error:
-            raise UsageError(
-                f"{self.out} already exists", hint="Name another file with --out."
-            ) from error
-        except OSError as error:
-            raise UsageError(
-                f"{self.out} cannot be written: {error.strerror}",
-                hint="Name another file with --out.",
-            ) from error
+        write_new(self.out, text)
+
+
+def write_new(out: Path, text: str) -> None:
+    """Write a file that does not exist yet.
+
+    Raises:
+        UsageError: It exists or cannot be written.
+    """
+    try:
+        with open(out, "x", encoding="utf-8") as written:
+            written.write(text)
+    except FileExistsError as error:
+        raise UsageError(f"{out} already exists", hint="Name another file with --out.") from error
+    except OSError as error:
+        raise UsageError(
+            f"{out} cannot be written: {error.strerror}", hint="Name another file with --out."
+        ) from error
 
 
 def read_import(file: Path, out: Path | None) -> Import:
