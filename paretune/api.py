@@ -23,8 +23,10 @@ from paretune.models.handle import earlier_digests
 from paretune.models.legal_files import FOLDER as LEGAL
 from paretune.models.legal_files import keep_legal
 from paretune.preflight.measuring_conditions import advice
+from paretune.preflight.mlflow_form import check_picks
 from paretune.preflight.prepared import PreparedSearch
 from paretune.preflight.told_before import told_before
+from paretune.reporting.mlflow_beside import keep_beside
 from paretune.search.engine import Engine
 from paretune.search.evidence import rough_slack
 from paretune.search.jobs import JobFactory
@@ -61,11 +63,13 @@ class SearchResult:
         study: The study's folder.
         results: The content of ``results.json``.
         best: Folder of the deployable package; None if nothing is feasible.
+        mlflow: The pick as an MLflow folder; None if none was asked for.
     """
 
     study: Path
     results: Mapping[str, Json]
     best: Path | None
+    mlflow: Path | None = None
 
 
 class Search:
@@ -402,6 +406,7 @@ def optimize(
     allow_network: bool = False,
     trust_remote_code: bool = False,
     from_studies: Sequence[Path | str] | None = None,
+    mlflow: bool = False,
 ) -> SearchResult:
     """Search for the best model that meets the constraints; the same call again continues.
 
@@ -421,6 +426,7 @@ def optimize(
         from_studies: Earlier studies, on other devices, models or data, whose outcomes are priors
             of the forecasts and never results, instead of the configuration's. None: if it names
             none either, those of the last run of this study; an empty list: none.
+        mlflow: Also write the pick as an MLflow folder.
 
     Returns:
         The study's folder, its results, and the package if anything is feasible.
@@ -445,7 +451,11 @@ def optimize(
             trust_remote_code=trust_remote_code,
             from_studies=from_studies,
         )
-        return _run(plan, study, store, watcher or Logged(), code)
+        if mlflow:
+            check_picks(plan)
+        found = _run(plan, study, store, watcher or Logged(), code)
+        beside = keep_beside(found.best, found.study, found.results, plan.model.name, wanted=mlflow)
+        return replace(found, mlflow=beside)
 
 
 def _run(

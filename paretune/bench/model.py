@@ -11,6 +11,7 @@ from pathlib import Path
 
 from paretune.bench.device import device_line, value_of
 from paretune.config.measurable import misfits, need_of
+from paretune.config.model_source import given_model
 from paretune.core.candidate import RuntimeSettings
 from paretune.core.device_profile import DeviceProfile
 from paretune.core.errors import UsageError
@@ -64,7 +65,7 @@ def bench_model(
         ParetuneError: It does not load or generate, or a limit was hit.
         StateError: The device's profile is damaged.
     """
-    model = open_model(path)
+    model = open_model(given_model(path))
     needs = [need_of(name, {}) for name in _EVALUATORS]
     for misfit in misfits(model.kind, needs, f"model {str(path)!r}"):
         raise UsageError(misfit.message, hint=misfit.hint)

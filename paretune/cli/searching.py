@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from paretune.api import SearchResult
 
 _STUDY = click.argument("study", type=UserPath())
+_MLFLOW = click.option(
+    "--mlflow", is_flag=True, help="Also write the pick as an MLflow folder, beside its package."
+)
 
 
 @click.command(cls=SeveralStudies)
@@ -39,6 +42,7 @@ _STUDY = click.argument("study", type=UserPath())
 @click.option("--trials", type=click.IntRange(1), help="Maximum number of candidates that run.")
 @click.option("--time", help="Maximum time of the whole study: 90s, 10m, 2h.")
 @click.option("--dry-run", is_flag=True, help="Show what would be tried and its estimated cost.")
+@_MLFLOW
 @store_option
 @trust_options
 @json_option
@@ -49,6 +53,7 @@ def search(
     trials: int | None,
     time: str | None,
     dry_run: bool,
+    mlflow: bool,
     store: Path | None,
     allow_network: bool,
     trust_remote_code: bool,
@@ -67,6 +72,7 @@ def search(
             allow_network=allow_network,
             trust_remote_code=trust_remote_code,
             from_studies=from_studies or None,
+            mlflow=mlflow,
         )
         say(json.dumps(found) if as_json else render(found))
         # As the search itself would end where nothing fits.
@@ -81,18 +87,21 @@ def search(
         allow_network=allow_network,
         trust_remote_code=trust_remote_code,
         from_studies=from_studies or None,
+        mlflow=mlflow,
     )
 
 
 @click.command()
 @config_argument
 @click.option("--study", type=UserPath(), help="Default: studies/NAME, by the file's name.")
+@_MLFLOW
 @store_option
 @trust_options
 @json_option
 def run(
     config: Path,
     study: Path | None,
+    mlflow: bool,
     store: Path | None,
     allow_network: bool,
     trust_remote_code: bool,
@@ -105,6 +114,7 @@ def run(
         study=study,
         store=store,
         single=True,
+        mlflow=mlflow,
         allow_network=allow_network,
         trust_remote_code=trust_remote_code,
     )
@@ -134,6 +144,8 @@ def closing(result: SearchResult) -> list[str]:
     lines = ["", *answer, "", f"report:  {result.study / 'report.html'}"]
     if result.best is not None:
         lines.append(f"package: {result.best}   (python {result.best / 'sample.py'} runs it)")
+    if result.mlflow is not None:
+        lines.append(f"mlflow:  {result.mlflow}")
     return lines
 
 
@@ -163,6 +175,7 @@ def report(study: Path, as_json: bool) -> None:
     "--prefer", metavar="METRIC", help="Objective that decides first which candidate is best."
 )
 @click.option("--out", type=UserPath(), help="Folder to write the package to.")
+@_MLFLOW
 @store_option
 @json_option
 def pick(
@@ -173,6 +186,7 @@ def pick(
     within: tuple[str, ...],
     prefer: str | None,
     out: Path | None,
+    mlflow: bool,
     store: Path | None,
     as_json: bool,
 ) -> int:
@@ -181,7 +195,15 @@ def pick(
 
     interrupts.at_stake()
     picked = pick_again(
-        study, where, minimize, maximize, within=within, prefer=prefer, out=out, store=store
+        study,
+        where,
+        minimize,
+        maximize,
+        within=within,
+        prefer=prefer,
+        out=out,
+        store=store,
+        mlflow=mlflow,
     )
     say(json.dumps(picked) if as_json else render(picked))
     return 0 if picked["best"] is not None else 3

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from paretune.config.measurable import misfits, need_of
+from paretune.config.model_source import given_model
 from paretune.core.candidate import RuntimeSettings, describe
 from paretune.core.device import TargetInfo
 from paretune.core.errors import StateError, UsageError
@@ -100,7 +101,7 @@ def _open(
         folder, number = Path(text), None
     if number is not None or (folder / "candidates").is_dir():
         return _of_study(text, label, folder, number, threads, store)
-    model = open_model(folder)
+    model = open_model(given_model(folder))
     for misfit in misfits(model.kind, [need_of("generation", {})], repr(text)):
         raise UsageError(misfit.message, hint=misfit.hint)
     runtime = RuntimeSettings("cpu", threads or _own_threads(model) or device.cores)

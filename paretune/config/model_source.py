@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from paretune.core.errors import UsageError
+from paretune.config.reading import read_configuration
+from paretune.config.yaml_source import ForeignSource
+from paretune.core.errors import StateError, UsageError
 from paretune.core.permissions import Permissions
-from paretune.core.user_paths import expanded
+from paretune.core.user_paths import default_store, expanded
 from paretune.models.handle import detect_kind
 from paretune.models.hub import fetch_model, is_hub_name
+from paretune.models.kinds.base import kind_of
+from paretune.models.mlflow import MLMODEL, find_parts, is_mlflow
+from paretune.models.mlflow_layout import laid_out
+from paretune.models.pickles import CONVERT_FILE
+from paretune.models.pickles import SUFFIXES as PICKLED
+
+_MLFLOW_ADDRESSES = ("runs:/", "models:/", "mlflow-artifacts:/")
 
 
 def find_model(name: str, root: Path, permissions: Permissions = Permissions()) -> Path:
@@ -26,8 +35,21 @@ def find_model(name: str, root: Path, permissions: Permissions = Permissions()) 
     places = [root / named, Path(named)]
     for place in places:
         if _is_folder(place):
-            detect_kind(place)
-            return place
+            found = given_model(place)
+            detect_kind(found)
+            return found
+    for place in places:
+        if place.suffix.lower() in PICKLED and place.is_file():
+            raise UsageError(
+                f"model {str(place)!r} is a pickle, which is never read: it runs the code that it "
+                "names",
+                hint=CONVERT_FILE.replace("'model.pth'", repr(place.name)),
+            )
+    if name.startswith(_MLFLOW_ADDRESSES):
+        raise UsageError(
+            f"model {name!r} is an address of MLflow, and only folders are read",
+            hint=f"Fetch it once (mlflow artifacts download -u {name} -d DIR), and name DIR.",
+        )
     looked = " and ".join(dict.fromkeys(repr(str(place)) for place in places))
     if not is_hub_name(name):
         raise UsageError(
@@ -40,6 +62,35 @@ def find_model(name: str, root: Path, permissions: Permissions = Permissions()) 
         raise UsageError(
             f"no model folder {name!r} (looked for {looked}): {error.message}", hint=error.hint
         ) from error
+
+
+def given_model(folder: Path) -> Path:
+    """Return the folder of a model that the user named: of an MLflow folder, its model's.
+
+    Args:
+        folder: A folder; one that a kind of model recognizes, or is not there, is returned as it
+            is.
+
+    Raises:
+        UsageError: It is an MLflow folder without a model that can be used.
+    """
+    if not folder.is_dir() or kind_of(folder) is not None:
+        return folder
+    if not is_mlflow(folder):
+        inner = next((place for place in sorted(folder.iterdir()) if is_mlflow(place)), None)
+        if inner is None:
+            return folder
+        raise UsageError(
+            f"model {str(folder)!r}: no model, but {inner.name} in it is an MLflow folder",
+            hint=f"Name that one: {inner}.",
+        )
+    file = folder / MLMODEL
+    value = ForeignSource(read_configuration(file), str(file)).value
+    parts = find_parts(folder, value)
+    try:
+        return laid_out(parts, default_store())
+    except StateError as error:
+        raise UsageError(f"model {str(folder)!r}: {error.message}", hint=error.hint) from error
 
 
 def _is_folder(place: Path) -> bool:

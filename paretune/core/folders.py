@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
+import shutil
 from pathlib import Path
 
 from paretune.core.errors import UsageError
@@ -60,6 +61,19 @@ def _stays(path: Path, root: Path) -> bool:
         return hub is not None and target.parent == hub / "blobs" and target.is_file()
     except (OSError, RuntimeError):  # links in a circle
         return False
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Make a file a hard link of another one, or a copy where the file system allows no link.
+
+    Args:
+        source: The file; of a link, what it leads to.
+        target: The file to make.
+    """
+    try:
+        os.link(source.resolve(), target)
+    except OSError:  # another file system, or one without hard links
+        shutil.copyfile(source, target)
 
 
 def folder_files(folder: Path) -> list[Path]:

@@ -15,6 +15,7 @@ from paretune.core.stamps import joint_digest, take_all
 from paretune.models.containment import check_model
 from paretune.models.files import candidates, whole
 from paretune.models.kinds.base import kind_named, kind_of
+from paretune.models.pickles import how_to_convert, pickled
 
 
 def folder_digest(folder: Path) -> str:
@@ -70,6 +71,13 @@ def detect_kind(folder: Path) -> ModelKind:
     kind = kind_of(folder)
     if kind is not None:
         return ModelKind(kind.name)
+    names = pickled(folder)
+    if names:
+        raise UsageError(
+            f"model {str(folder)!r}: expected a model folder, found pickled weights "
+            f"({', '.join(names)}), which are never read: a pickle runs the code that it names",
+            hint=how_to_convert(names),
+        )
     raise UsageError(
         f"model {str(folder)!r}: no config.json, genai_config.json or .onnx file in it",
         hint="Expected a Hugging Face folder, an ONNX Runtime GenAI folder or an ONNX file.",

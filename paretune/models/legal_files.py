@@ -52,7 +52,7 @@ def keep_legal(study: Path, folders: Iterable[Path]) -> None:
         study: Its folder.
         folders: The input model's; of an adapter its base's too.
     """
-    for name, file in _named(folders):
+    for name, file in legal_by_name(folders):
         target = study / FOLDER / name
         target.parent.mkdir(exist_ok=True)
         shutil.copyfile(file, target)
@@ -68,14 +68,20 @@ def add_legal(package: Path, folders: Iterable[Path]) -> list[str]:
     Returns:
         The names of those that the package has now.
     """
-    for name, file in _named(folders):
+    for name, file in legal_by_name(folders):
         if not (package / name).exists():
             shutil.copyfile(file, package / name)
     return [file.name for file in legal_files(package)]
 
 
-def _named(folders: Iterable[Path]) -> Iterator[tuple[str, Path]]:
-    """Yield files with the names that they get; two that differ under one name are both kept."""
+def legal_by_name(folders: Iterable[Path]) -> Iterator[tuple[str, Path]]:
+    """Yield licences and notices with the names that they get beside each other.
+
+    Two that differ under one name are both kept.
+
+    Args:
+        folders: Where they are.
+    """
     taken: dict[str, bytes] = {}
     for folder in folders:
         for file in legal_files(folder):

@@ -5,6 +5,7 @@ Each refusal says how to convert the file, once, where it is trusted.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 SUFFIXES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"})
@@ -22,6 +23,18 @@ CONVERT_ADAPTER = (
     "s.save_file(torch.load('adapter_model.bin', weights_only=True), "
     "'adapter_model.safetensors')\"."
 )
+CONVERT_FILE = (
+    'Convert it once, where you trust it. Of a whole model: python -c "import torch; '
+    "torch.load('model.pth', weights_only=False).save_pretrained('OUT')\". Of weights alone: "
+    'python -c "import torch; from transformers import AutoModelForCausalLM as M; '
+    "m = M.from_pretrained('BASE'); m.load_state_dict(torch.load('model.pth', weights_only=True)); "
+    "m.save_pretrained('OUT')\". Then copy the tokenizer's files, and name OUT."
+)
+CONVERT_MLFLOW = (
+    "Convert it once, where you trust it: "
+    "python -c \"import mlflow; mlflow.pytorch.load_model('IN').save_pretrained('OUT')\"; "
+    "then copy the tokenizer's files, and name OUT."
+)
 
 _NUMPY = "numpy.load(FILE, allow_pickle=False)"
 _HOW_TO_LOAD = {
@@ -37,6 +50,16 @@ _HOW_TO_LOAD = {
 def pickled(folder: Path) -> list[str]:
     """Return the names of the files in a folder that look like pickled weights."""
     return sorted(path.name for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+
+
+def how_to_convert(names: Iterable[str]) -> str:
+    """Return how to turn pickled weights into safetensors.
+
+    Args:
+        names: Of the files; transformers itself reads ``pytorch_model*.bin`` only.
+    """
+    others = [name for name in names if not name.startswith("pytorch_model")]
+    return CONVERT_FILE if others else CONVERT_MODEL
 
 
 def convert_data(suffix: str) -> str | None:

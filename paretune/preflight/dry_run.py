@@ -12,6 +12,7 @@ from paretune.core.candidate import Candidate, describe, recipe_to_json
 from paretune.core.jsontools import Json, canonical
 from paretune.core.user_paths import default_store, refuse_model_folder
 from paretune.plugin_identity import run_of
+from paretune.preflight.mlflow_form import check_picks
 from paretune.preflight.told_before import told_before
 from paretune.registry import find_pass
 from paretune.search.sample import SPREAD, WHOLE, spread
@@ -35,6 +36,7 @@ def foresee(
     allow_network: bool = False,
     trust_remote_code: bool = False,
     from_studies: Sequence[Path | str] | None = None,
+    mlflow: bool = False,
 ) -> dict[str, Json]:
     """Check a whole configuration and estimate the cost of its search; nothing is built.
 
@@ -47,6 +49,7 @@ def foresee(
         allow_network: Whether jobs may use the network.
         trust_remote_code: Whether code that models or configurations bring may run.
         from_studies: Earlier studies that give priors, instead of the configuration's.
+        mlflow: Whether the search would write the pick as an MLflow folder.
 
     Returns:
         ``candidates`` in the space, how many were ``looked_at`` and how many of those are ruled
@@ -71,6 +74,8 @@ def foresee(
         trust_remote_code=trust_remote_code,
         from_studies=from_studies,
     )
+    if mlflow:
+        check_picks(plan)
     place = study or plan.study or Path("studies") / plan.name
     root = store or plan.store or default_store()
     refuse_model_folder(plan.model, Path(place), Path(root))

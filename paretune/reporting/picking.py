@@ -20,6 +20,8 @@ from paretune.core.user_paths import default_store
 from paretune.models.legal_files import FOLDER as LEGAL
 from paretune.registry import find_evaluator, is_ours
 from paretune.reporting.answer import doubts
+from paretune.reporting.mlflow_beside import beside as mlflow_folder
+from paretune.reporting.mlflow_beside import check_candidate, write_beside
 from paretune.reporting.opened import lacking, open_study
 from paretune.search.constraints import Objective, in_order, parse_where
 from paretune.search.front_uncertainty import front_uncertainty
@@ -62,6 +64,7 @@ def pick_again(
     prefer: str | None = None,
     out: Path | None = None,
     store: Path | None = None,
+    mlflow: bool = False,
 ) -> dict[str, Json]:
     """Choose among a study's candidates by other constraints or objectives.
 
@@ -77,16 +80,21 @@ def pick_again(
             give an order of their own.
         out: Folder to write the chosen package to.
         store: Where artifacts are kept; by default the user's store.
+        mlflow: Also write the chosen model as an MLflow folder, beside `out`.
 
     Returns:
         ``{"best", "front", "candidate", "metrics", "objectives", "prefer", "notes", "unresolved",
-        "not_fully_measured", "nearest_miss", "groups", "membership", "pick", "out"}``; objectives,
-        groups, membership and pick as in ``results.json``.
+        "not_fully_measured", "nearest_miss", "groups", "membership", "pick", "out", "mlflow"}``;
+        objectives, groups, membership and pick as in ``results.json``.
 
     Raises:
-        UsageError: No such study, metric, or malformed constraint.
+        UsageError: No such study, metric, or malformed constraint; the model has no MLflow form.
         StateError: The package was asked for, and its artifact is no longer in the store.
     """
+    if mlflow and out is None:
+        raise UsageError(
+            "--mlflow writes a folder beside the package", hint="Name the package's with --out DIR."
+        )
     study = Path(study)
     results, outcomes = open_study(study)
     config = _config_or_none(study)
@@ -108,9 +116,14 @@ def pick_again(
     baseline = next((o for o in outcomes if entry is not None and o.id == entry.id), None)
     summary = summarize(outcomes, objectives, constraints, baseline, prefer)
     best = next((o for o in outcomes if o.id == summary.best), None)
-    written = None
+    written = beside = None
     if best is not None and out is not None:
+        if mlflow:
+            check_candidate(best, Path(str(resolved_config(study)["model"])), outcomes)
+            _check_place(mlflow_folder(out))
         written = str(_write(best, results, study, out, store))
+        if mlflow:
+            beside = str(write_beside(out, str(best.artifact), _model_name(study)))
     return {
         "best": summary.best,
         "front": list(summary.front),
@@ -137,7 +150,12 @@ def pick_again(
             None if best is None else read_confirmed(study, best),
         ),
         "out": written,
+        "mlflow": beside,
     }
+
+
+def _model_name(study: Path) -> str:
+    return Path(str(resolved_config(study)["model"])).name
 
 
 def _unsure(outcome: TrialResult, baseline: TrialResult | None) -> bool:
@@ -324,4 +342,6 @@ def render(picked: dict[str, Json]) -> str:
         )
     if picked["out"] is not None:
         lines.append(f"package: {picked['out']}")
+    if picked.get("mlflow") is not None:
+        lines.append(f"mlflow:  {picked['mlflow']}")
     return "\n".join(lines)

@@ -5,12 +5,12 @@ What is measured is what is shipped: evaluators are given the folder that `lay_o
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
 from paretune.core.candidate import RuntimeSettings
 from paretune.core.errors import StateError
+from paretune.core.folders import link_or_copy
 from paretune.core.model import Model
 from paretune.models.containment import check_model
 from paretune.models.pickles import SUFFIXES as PICKLED
@@ -52,7 +52,7 @@ def _lay_out(model: Model, out: Path, link: bool) -> None:
         target = out / file.relative_to(model.path)
         target.parent.mkdir(parents=True, exist_ok=True)
         if link and file.stat().st_size >= _LINK_FROM_BYTES:
-            _link(file, target)
+            link_or_copy(file, target)  # a link in a model becomes a file in a package
         else:
             shutil.copyfile(file, target)
 
@@ -67,10 +67,3 @@ def deployable_files(model: Model) -> list[Path]:
     if suspects:
         suspects -= check_model(model.path)
     return [file for file in files if file not in suspects]
-
-
-def _link(source: Path, target: Path) -> None:
-    try:
-        os.link(source.resolve(), target)  # a link in a model becomes a file in a package
-    except OSError:  # another file system, or one without hard links
-        shutil.copyfile(source, target)

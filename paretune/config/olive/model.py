@@ -25,6 +25,8 @@ TASKS = ("text-generation", "text-generation-with-past")
 _TYPES = {"hfmodel", "pytorchmodel"}
 _LOADED_BY_PASS = "each pass of paretune reads the weights in the precision that it computes in"
 _GENERATIVE = "paretune takes models that generate text"
+_MLFLOW = "PyTorch.MLflow"
+_RECOGNIZED = "the folder's own files say what it is; pickled weights are never read"
 _LOAD_RULES: dict[str, Rule] = {
     "torch_dtype": ignores(_LOADED_BY_PASS),
     "dtype": ignores(_LOADED_BY_PASS),
@@ -76,11 +78,7 @@ def translate_model(workflow: Workflow, ledger: Ledger, placed: Callable[[str], 
         "io_config": Rule(_as_object, None, Status.NO_EFFECT, "only an ONNX export reads it"),
         "model_attributes": ignores("read from the model's own files"),
         "generative": only(True, why=_GENERATIVE, otherwise=_GENERATIVE),
-        "model_file_format": only(
-            "PyTorch.EntireModel",
-            why="Olive's default",
-            otherwise="paretune takes a Hugging Face folder",
-        ),
+        "model_file_format": Rule(_format, None, Status.NO_EFFECT, _RECOGNIZED),
         "dummy_inputs_func": refused("names a function of a user's script; paretune runs none"),
         "adapter_path": refused("paretune starts from a model without an adapter"),
     }
@@ -122,7 +120,8 @@ def _right_type(workflow: Workflow, ledger: Ledger) -> bool:
         why = f"paretune takes HfModel and PyTorchModel, not {shown(node.value)}"
         ledger.unsupported(node.path, why)
         return False
-    if kind == "pytorchmodel" and workflow.generation is Generation.FLAT:
+    is_mlflow = model.peek("model_file_format") == _MLFLOW
+    if kind == "pytorchmodel" and workflow.generation is Generation.FLAT and not is_mlflow:
         ledger.unsupported(node.path, "without an hf_config it is a pickled model, which is code")
         return False
     ledger.translated(node.path, "model")
@@ -156,6 +155,15 @@ def remote_code(node: Node | None, ledger: Ledger) -> None:
         )
     else:
         ledger.unsupported(node.path, f"expected true or false, found {shown(node.value)}")
+
+
+def _format(value: Json) -> Json:
+    if value not in ("PyTorch.EntireModel", _MLFLOW):
+        raise ValueError(
+            f"paretune takes a Hugging Face folder or an MLflow folder ({_MLFLOW}), not "
+            f"{shown(value)}: it is a pickle, or code"
+        )
+    return value
 
 
 def _as_object(value: Json) -> Json:

@@ -16,7 +16,7 @@ from paretune.models.checks.quantized import quantization_of
 from paretune.models.containment import WEIGHTS, inside, shown
 from paretune.models.files import counts_for_transformers
 from paretune.models.kinds.base import Kind
-from paretune.models.pickles import CONVERT_MODEL, what_is_there
+from paretune.models.pickles import CONVERT_MODEL, how_to_convert, pickled, what_is_there
 from paretune.models.safetensors_files import is_count, tensors_of, weights_files
 from paretune.models.tied import is_tied, twice_there
 
@@ -132,7 +132,7 @@ def _named_by_hugging_face(folder: Path) -> set[Path]:
         raise UsageError(
             f"model {str(folder)!r}: expected weights in {WEIGHTS} or {_INDEX}, "
             f"found {what_is_there(folder)}",
-            hint=CONVERT_MODEL,
+            hint=how_to_convert(pickled(folder)),
         )
     return named
 

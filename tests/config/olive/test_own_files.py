@@ -21,7 +21,6 @@ UNSUPPORTED: dict[str, list[str]] = {
     "flat-two-precisions": [],
     "nested-azure": [
         "input_model.config.model_path",
-        "input_model.config.model_file_format",
         "data_configs[0].load_dataset_config.params.data_files",
         "systems.cloud.type",
     ],

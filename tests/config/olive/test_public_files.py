@@ -31,7 +31,6 @@ UNSUPPORTED: dict[str, list[str]] = {
     "olive-config.local": [],
     "olive-config.azureml": [
         "input_model.config.model_path",
-        "input_model.config.model_file_format",
         "data_configs[0].load_dataset_config.params.data_files",
         "systems.aml.type",
     ],

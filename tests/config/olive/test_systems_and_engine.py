@@ -172,6 +172,24 @@ def test_a_models_name_its_task_and_how_it_is_loaded() -> None:
     assert whole(older)["model"] == "weights"
 
 
+def test_an_mlflow_folder_is_a_model() -> None:
+    value = nested()
+    value["input_model"]["config"] |= {
+        "model_path": "saved",
+        "model_file_format": "PyTorch.MLflow",
+    }
+    assert whole(value)["model"] == "saved"
+    told = entry(value, "input_model.config.model_file_format")
+    assert (told.status, bool(told.why)) == (Status.NO_EFFECT, True)
+    for form in ("PyTorch.MLflow", "PyTorch.EntireModel"):
+        assert whole(model(model_file_format=form))["model"] == "org/name"
+    # Without an hf_config it is no pickle either.
+    own = model(type="PyTorchModel", model_path="saved", model_file_format="PyTorch.MLflow")
+    assert whole(own)["model"] == "saved"
+    for form in ("PyTorch.StateDict", "PyTorch.TorchScript", 3, ["x"]):
+        assert list(refused(model(model_file_format=form))) == ["input_model.model_file_format"]
+
+
 @pytest.mark.parametrize(
     ("config", "key"),
     [
