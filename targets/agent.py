@@ -26,12 +26,22 @@ from paretune import __version__
 from paretune.core import protocol
 from paretune.core.errors import ParetuneError, TransientError
 from paretune.core.interference import Watch
-from paretune.core.job import Job, JobResult, JobStatus, Measure, Task, task_from_json
+from paretune.core.job import (
+    BuildResult,
+    Job,
+    JobResult,
+    JobStatus,
+    Measure,
+    Task,
+    task_from_json,
+)
+from paretune.core.progress import Progress
 from paretune.core.protocol import LOG_KEEPS, MOST_LINE_BYTES, Message
 from paretune.registry import BUILTIN, entries, find, names
 from paretune.targets.interleave import ClosedError, SocketParticipant, Word
 from paretune.targets.launchers.local import LocalTarget
 from paretune.targets.transports.arrivals import Arrivals, CancelledError
+from paretune.targets.transports.budget import Freed
 from paretune.targets.transports.files import FileStore
 
 _HEAR_S = 0.5
@@ -99,7 +109,8 @@ class Agent:
             )
             self._target.warm_up()
             if not hello.shared and hello.store is not None:
-                self._arrivals = Arrivals(FileStore(hello.store), self._need)
+                files = FileStore(hello.store)
+                self._arrivals = Arrivals(files, self._need, hello.budget, self._freed)
         described = protocol.Described(
             protocol=protocol.VERSION,
             version=__version__,
@@ -108,6 +119,13 @@ class Agent:
             runtimes=_runtimes(),
         )
         self._say(described)
+
+    def _freed(self, id: int, freed: Freed) -> None:
+        note = (
+            f"removed {freed.items} of the files and artifacts there that were used longest ago "
+            f"({freed.bytes / 1e6:.0f} MB)"
+        )
+        self._progress(id, Progress("files", 0, 0, note))
 
     def _need(self, id: int, digests: Sequence[str]) -> None:
         self._say(protocol.Need(id, tuple(digests)))
@@ -175,6 +193,7 @@ class Agent:
             result = JobResult(JobStatus.FAILED, None, f"{type(error).__name__}: {error}")
         if watch is not None:
             watch.end()
+        result = self._kept(result)
         with self._lock:
             running = self._running.pop(id)
         assert job.log is not None
@@ -191,6 +210,16 @@ class Agent:
             reason = f"the result cannot be sent: {type(error).__name__}: {error}"
             line = _result(id, JobResult(JobStatus.FAILED, None, reason), None, "").line()
         self._write(line)
+
+    def _kept(self, result: JobResult) -> JobResult:
+        """Keep the files that a build has made for a parent that shares no folder."""
+        if self._arrivals is not None and isinstance(result.value, BuildResult):
+            try:
+                self._arrivals.keep(result.value.made)
+            except (ParetuneError, OSError) as error:
+                reason = f"what was built cannot be sent: {error}"
+                return JobResult(JobStatus.FAILED, None, reason, transient=True)
+        return result
 
     def _say(self, message: Message) -> None:
         self._write(message.line())

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager, nullcontext
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from paretune.core.device import TargetInfo
 from paretune.core.job import Job, JobResult
-from paretune.core.target import Interleaves, Target
+from paretune.core.target import Interleaves, Moves, Target, is_far
+from paretune.targets.launchers.local import LocalTarget
+from paretune.targets.quiet import Quiet
 
-_MEASURED = frozenset({"smoke", "measure"})
+MEASURED = frozenset({"smoke", "measure"})
 """Kinds of jobs that run where models are measured; all others belong to building."""
 
 
@@ -28,8 +33,12 @@ class SplitTarget:
     def __init__(self, build: Target, measure: Target) -> None:
         self.build = build
         self.measure = measure
+        # What a far builder sends and is sent moves on this machine.
+        self._quiet = Quiet() if isinstance(build, Moves) and not is_far(measure) else None
+        if self._quiet is not None and isinstance(build, Moves):
+            build.move_in(self._quiet.moving)
         if isinstance(measure, Interleaves):
-            self.interleave: Callable[..., list[JobResult]] = measure.interleave
+            self.interleave: Callable[..., list[JobResult]] = self._interleave
 
     @cached_property
     def builds_apart(self) -> bool:
@@ -43,7 +52,26 @@ class SplitTarget:
 
     def submit(self, job: Job) -> Future[JobResult]:
         """Run a job on the target that its kind belongs to."""
-        return (self.measure if job.kind in _MEASURED else self.build).submit(job)
+        if job.kind not in MEASURED:
+            return self.build.submit(job)
+        if self._quiet is None:
+            return self.measure.submit(job)
+        quiet = self._quiet
+        quiet.begin()
+        try:
+            future = self.measure.submit(job)
+        except BaseException:
+            quiet.end()
+            raise
+        future.add_done_callback(lambda _: quiet.end())
+        return future
+
+    def _interleave(
+        self, jobs: Sequence[Job], order: random.Random, seconds: float | None = None
+    ) -> list[JobResult]:
+        assert isinstance(self.measure, Interleaves)
+        with nullcontext() if self._quiet is None else self._quiet.measuring():
+            return self.measure.interleave(jobs, order, seconds)
 
     def cancel(self) -> None:
         """End the running jobs of both."""
@@ -62,6 +90,24 @@ def builder_of(target: Target) -> Target:
 def measurer_of(target: Target) -> Target:
     """Return the target that measures: one of two, or the target itself."""
     return target.measure if isinstance(target, SplitTarget) else target
+
+
+@contextmanager
+def near_target(target: Target, store_root: Path) -> Iterator[Target]:
+    """Yield a target for calls that name files of this machine.
+
+    It is the one that builds, unless that may be another machine.
+
+    Args:
+        target: Where a search runs.
+        store_root: The artifact store of this machine.
+    """
+    builder = builder_of(target)
+    if not is_far(builder):
+        yield builder
+        return
+    with LocalTarget(store_root, preload=False) as near:
+        yield near
 
 
 def _both(first: Callable[[], Any], second: Callable[[], Any]) -> None:

@@ -28,12 +28,11 @@ from paretune.core.interference import watching
 from paretune.core.job import Call, Job, JobStatus, Limits
 from paretune.core.jsontools import Json
 from paretune.core.packages import is_installed
-from paretune.core.target import Target
+from paretune.core.target import Target, is_far
 from paretune.runtimes.matrix_products import seconds_of
 from paretune.search.lost_targets import result_of
 from paretune.targets.device.environment import inspect_environment
 from paretune.targets.device.providers import PROVIDERS, check_provider
-from paretune.targets.launchers.agent_target import AgentTarget
 from paretune.targets.launchers.local import RUNTIMES, LocalTarget, worker_environment
 
 _STARTS = 10
@@ -68,7 +67,7 @@ def bench_device(target: Target | None = None, store_root: Path | None = None) -
         with LocalTarget() as made:
             return bench_device(made, store_root)
     info = target.info()
-    found = bench_here(target) if not isinstance(target, AgentTarget) else _bench_there(target)
+    found = _bench_there(target) if is_far(target) else bench_here(target)
     profile = replace(DeviceProfile.from_json(found["profile"]), fingerprint=info.fingerprint)
     kept, trouble = None, None
     if store_root is not None:

@@ -19,7 +19,7 @@ from paretune.core.job import Call, Job, Limits, Measure
 from paretune.core.jsontools import Json
 from paretune.core.measurement import Measurement, by_metric
 from paretune.core.model import Model
-from paretune.core.target import Target
+from paretune.core.target import Target, is_far
 from paretune.core.traffic import Traffic
 from paretune.data.catalog import DataCatalog
 from paretune.models.handle import inspect, open_model
@@ -30,7 +30,6 @@ from paretune.runtimes.serving import required_runtime, traffic_of
 from paretune.search.roofline import context_of, roofline_entry
 from paretune.search.trial import PROCESS_S
 from paretune.stats.pooling import pool
-from paretune.targets.launchers.agent_target import AgentTarget
 from paretune.targets.launchers.local import LocalTarget
 
 _EVALUATORS = ("generation", "footprint")
@@ -129,8 +128,7 @@ def _needs(
     if counter:
         call = Call(counter, {"folder": str(model.path)})
         # The folder lies on this machine.
-        far = isinstance(target, AgentTarget)
-        with LocalTarget(preload=False) if far else nullcontext(target) as here:
+        with LocalTarget(preload=False) if is_far(target) else nullcontext(target) as here:
             counted = value_of(here, Job(call, _LIMITS))
         if counted is None:
             return None

@@ -86,7 +86,7 @@ class TargetSection(Section):
 
 
 class DeclaredTarget(Section):
-    """A device that models are measured on."""
+    """A machine that models are built or measured on."""
 
     ssh: str | None = Field(
         None, description="A host, as the system's ssh takes it (of ~/.ssh/config, or user@name)."
@@ -99,6 +99,11 @@ class DeclaredTarget(Section):
     store: str | None = Field(
         None, description="Folder there for models and data; by default in the user's cache folder."
     )
+    budget: Megabytes | None = Field(
+        None,
+        description="With `ssh`: how much the folder there may hold, such as 20GB; what was used "
+        "longest ago is removed. By default as much as the disk has room for.",
+    )
 
     @property
     def launcher(self) -> str:
@@ -106,11 +111,12 @@ class DeclaredTarget(Section):
         return "python" if self.ssh is None else "ssh"
 
     @property
-    def options(self) -> dict[str, str]:
+    def options(self) -> dict[str, Any]:
         """The arguments of its launcher."""
-        renamed = {"ssh": "host", "python": "python", "store": "store"}
-        given = self.model_dump(exclude_none=True)
-        return {renamed[key]: value for key, value in given.items()}
+        given: dict[str, Any] = {"host": self.ssh, "python": self.python, "store": self.store}
+        if self.budget is not None:
+            given["budget"] = int(self.budget * 1e6)
+        return {key: value for key, value in given.items() if value is not None}
 
 
 def share(value: Any) -> Any:

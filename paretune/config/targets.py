@@ -1,6 +1,6 @@
 """Where a search builds and measures: ``target:`` and ``targets:`` of a configuration.
 
-``targets:`` declares devices by name; ``target: {build: local, measure: NAME}`` names one of them.
+``targets:`` declares machines by name; ``target: {build: NAME, measure: NAME}`` names two of them.
 Without either, everything runs on this machine (`local`), or where ``target: {name: ...}`` says.
 """
 
@@ -189,6 +189,12 @@ def read_targets(
             wrong(path, "expected `ssh:` (a host) or `python:` (an interpreter)", None)
         elif target.ssh is not None and not _is_host(target.ssh):
             wrong((*path, "ssh"), f"{target.ssh!r} is not a host", _HOST)
+        if target.budget is not None and target.ssh is None:
+            wrong(
+                (*path, "budget"),
+                f"{name!r} shares the store of this machine",
+                "Leave it out. What this store holds: `paretune cache`.",
+            )
         _check_paths(target, path, wrong)
         found[name] = target if target.ssh is not None else _at_home(target, root, path, wrong)
     _check_choice(section, found, wrong)
@@ -265,15 +271,10 @@ def _check_choice(
             near = nearest(name, known)
             hint = near if declared else f"{near} {_DECLARE}"
             wrong(("target", key), f"no target named {name!r}", hint)
-        elif name in declared and key != "measure":
-            wrong(
-                ("target", key),
-                f"{name!r} only measures: models are built on this machine",
-                f"Write `target: {{build: local, measure: {name}}}`.",
-            )
-    if section.measure in declared and not section.threads:
+    measures = section.measure or section.name
+    if measures in declared and not section.threads:
         wrong(
             ("target", "threads"),
-            f"is missing: this machine does not know the number of cores of {section.measure!r}",
+            f"is missing: this machine does not know the number of cores of {measures!r}",
             "Write the thread counts to try, such as `threads: [1, 2]`.",
         )

@@ -22,6 +22,7 @@ from paretune.core.errors import TargetLostError, UsageError, nearest
 from paretune.core.fidelity import Verdict, verdict_from
 from paretune.core.interference import Interference
 from paretune.core.jsontools import Json, OwnJson
+from paretune.core.made import Made
 from paretune.core.measurement import Measurement, Rung
 from paretune.core.model import Model
 from paretune.core.permissions import Permissions
@@ -57,6 +58,7 @@ class BuildResult:
         faults: What the store had set aside on the way.
         fidelity: What the model is to its source; None: the target does not compare.
         structure: Digest of what its speed depends on (`paretune.models.structure`); None: unknown.
+        made: What each step made, if `Build.seeds` asked for it.
     """
 
     model: Model
@@ -65,10 +67,13 @@ class BuildResult:
     faults: tuple[str, ...] = ()
     fidelity: Verdict | None = None
     structure: str | None = None
+    made: tuple[Made, ...] = ()
 
     def to_json(self) -> dict[str, Json]:
-        """Return everything by name."""
+        """Return everything by name; ``made`` only if there is any."""
+        made = {"made": [each.to_json() for each in self.made]} if self.made else {}
         return {
+            **made,
             "model": self.model.to_json(),
             "steps": [step.to_json() for step in self.steps],
             "bytes": self.bytes,
@@ -87,6 +92,7 @@ class BuildResult:
             tuple(value["faults"]),
             verdict_from(value),
             value.get("structure"),
+            tuple(map(Made.from_json, value.get("made", ()))),
         )
 
 
@@ -129,6 +135,8 @@ class Build(_Task):
         permissions: What the job may do.
         stops: By pass, where its runs stop in this study: a state there will be asked for
             (`paretune.core.checkpoints`).
+        seeds: First steps that another store has made, which are taken over into this one; the
+            result then says what each step made. None: the store is that of the parent.
     """
 
     kind: ClassVar[str] = "build"
@@ -141,6 +149,7 @@ class Build(_Task):
     inputs: tuple[InputFiles, ...] = ()
     permissions: Permissions = Permissions()
     stops: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    seeds: tuple[Annotated[Made, OwnJson()], ...] | None = None
 
     def value_to_json(self, value: BuildResult) -> Json:
         """Return the JSON of a `BuildResult`."""

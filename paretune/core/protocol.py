@@ -32,7 +32,7 @@ from paretune.core.jsontools import Json, OwnJson
 from paretune.core.permissions import Permissions
 from paretune.core.progress import Progress
 
-VERSION = 1
+VERSION = 2
 """Of the messages: both sides must have the same."""
 MOST_LINE_BYTES = 64 << 20
 """Of a line of the agent, its end included: a longer one is not read."""
@@ -61,6 +61,7 @@ class Hello(_Message):
         shared: Whether the paths that tasks name exist on the far side (a shared folder).
         preload: Whether the runtimes are imported once, before the first job.
         permissions: What jobs may do.
+        budget: Bytes that the store may have where no folder is shared; None: as many as the disk.
     """
 
     type: ClassVar[str] = "hello"
@@ -69,6 +70,7 @@ class Hello(_Message):
     shared: bool = True
     preload: bool = True
     permissions: Permissions = Permissions()
+    budget: int | None = None
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from typing import Protocol, runtime_checkable
 
 from paretune.core.device import TargetInfo
@@ -56,6 +57,22 @@ class BuildsApart(Protocol):
 def builds_apart(target: Target) -> bool:
     """Return whether a target's builds and measurements run on different machines."""
     return isinstance(target, BuildsApart) and target.builds_apart
+
+
+@runtime_checkable
+class Moves(Protocol):
+    """A target whose jobs have files move to and from this machine."""
+
+    def move_in(self, moving: Callable[[], AbstractContextManager[object]]) -> None:
+        """Move files only in such a context, which may wait until nothing is measured here."""
+
+
+def is_far(target: Target) -> bool:
+    """Return whether a target's jobs run with another interpreter, here or on another machine.
+
+    What surrounds it is asked by a job there; the folders of this machine need not exist there.
+    """
+    return bool(getattr(target, "far", False))
 
 
 def build_slots(target: Target) -> int:

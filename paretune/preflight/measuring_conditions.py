@@ -13,12 +13,11 @@ from paretune.core.errors import StateError, UsageError
 from paretune.core.interference import Interference
 from paretune.core.job import Call, Job, Limits
 from paretune.core.jsontools import Json
-from paretune.core.target import Target
+from paretune.core.target import Target, is_far
 from paretune.core.user_paths import default_store
 from paretune.preflight.prepared import PreparedSearch
 from paretune.stats.intervals import samples_needed
 from paretune.targets.device.environment import Environment, Issue, inspect_environment, issues
-from paretune.targets.launchers.agent_target import AgentTarget
 from paretune.targets.split import measurer_of
 
 _WATCHED_S = 0.3
@@ -63,7 +62,7 @@ def issues_on(
         gpu: Whether programs on the GPU count.
     """
     there = measurer_of(target)
-    if not isinstance(there, AgentTarget):
+    if not is_far(there):
         around = look(seconds)
         return issues(around if gpu else replace(around, gpu=()))
     args: dict[str, Json] = {"seconds": seconds, "gpu": gpu}

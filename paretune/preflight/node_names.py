@@ -21,6 +21,7 @@ from paretune.core.jsontools import Json, canonical, digest, read_json, read_mod
 from paretune.models.remote_code import brings_code
 from paretune.registry import find_pass
 from paretune.search.sample import covering
+from paretune.targets.split import near_target
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -208,7 +209,8 @@ def _looked_up(prepared: PreparedSearch, folder: Path, builds: list[dict[str, Js
         pass
     args["folder"] = str(folder.resolve())
     call = Call("paretune.passes.genai.twin_nodes:look", args)
-    result = prepared.target.submit(Job(call, _LIMITS)).result()
+    with near_target(prepared.target, prepared.store.root) as near:
+        result = near.submit(Job(call, _LIMITS)).result()
     if result.status is not JobStatus.OK or not isinstance(result.value, list):
         return [None for _ in builds]  # the build itself says it, if a name is wrong
     kept.parent.mkdir(parents=True, exist_ok=True)

@@ -17,8 +17,10 @@ from paretune.core.jsontools import Json
 from paretune.core.measurement import MetricSpec
 from paretune.core.model import Model, ModelInfo, ModelKind
 from paretune.core.result import TrialResult
+from paretune.core.target import is_far
 from paretune.models.handle import inspect, open_model
 from paretune.preflight.buildable import ask
+from paretune.preflight.far_builds import check_far_builds
 from paretune.preflight.packages import check_packages
 from paretune.registry import find, find_evaluator, find_pass, is_ours
 from paretune.runtimes.serving import runtime_of, traffic_of
@@ -34,7 +36,7 @@ from paretune.study.identity import data_of_evaluator, identity_of
 from paretune.study.inputs import gather
 from paretune.study.job_factory import StudyJobFactory, stops_of
 from paretune.targets.device.providers import check_provider
-from paretune.targets.split import builder_of
+from paretune.targets.split import builder_of, near_target
 
 if TYPE_CHECKING:
     from paretune.config import Plan
@@ -79,7 +81,10 @@ class PreparedSearch:
             self.inputs = gather(plan, self.model, self.catalog, (self.baseline, *plan.try_first))
             builder = builder_of(self.target)
             self.builder = self.device if builder is self.target else builder.info()
-            asked = ask(plan, self.baseline, builder, store)
+            if is_far(builder):
+                check_far_builds(plan, (self.baseline, *plan.try_first), builder, self.catalog)
+            with near_target(self.target, store.root) as near:
+                asked = ask(plan, self.baseline, near, store)
         except BaseException:
             if target is None:  # nobody else knows of it
                 self.target.close()

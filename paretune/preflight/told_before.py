@@ -11,6 +11,7 @@ from paretune.preflight.training_notes import training_notes
 from paretune.preflight.uncompared import uncompared_notes
 from paretune.search.sample import WHOLE
 from paretune.search.space import Space
+from paretune.targets.split import near_target
 
 if TYPE_CHECKING:
     from paretune.preflight.prepared import PreparedSearch
@@ -27,8 +28,10 @@ def told_before(prepared: PreparedSearch) -> tuple[str, ...]:
     """
     plan, baseline, target = prepared.plan, prepared.baseline, prepared.target
     nodes = check_nodes(prepared)
+    with near_target(target, prepared.store.root) as near:
+        tokens = check_tokens(plan, baseline, near, prepared.catalog)
     return (
-        *check_tokens(plan, baseline, target, prepared.catalog),
+        *tokens,
         *prepared.model_notes,
         *nodes,
         *thread_notes(prepared),

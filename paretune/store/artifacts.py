@@ -9,6 +9,7 @@ Layout::
     STORE/staging/              folders being written (`paretune.store.staging`)
     STORE/damaged/              what was found to be wrong, set aside
     STORE/compared/             what comparisons of builds share for a while (`targets`)
+    STORE/arriving/, partial/, digests/   of files that travel (`paretune.targets.transports`)
     STORE/checkpoints/KEY/      states of a run that can be continued (`paretune.store.checkpoints`)
 
 The idea of an action that points at content is that of Bazel's remote cache
@@ -28,7 +29,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 from filelock import FileLock, Timeout
 
 from paretune.core.distributions import package_version
-from paretune.core.errors import StateError, UsageError
+from paretune.core.errors import StateError, TransientError, UsageError
 from paretune.core.folders import folder_files, folder_size
 from paretune.core.jsontools import Json, digest, fsync_folder, read_json, write_json
 from paretune.core.model import Model, ModelKind
@@ -281,7 +282,13 @@ class Store:
                 continue  # being written
 
     def put(
-        self, key: str, folder: Path, kind: str, note: Mapping[str, Json] | None = None
+        self,
+        key: str,
+        folder: Path,
+        kind: str,
+        note: Mapping[str, Json] | None = None,
+        *,
+        announced: str | None = None,
     ) -> Model:
         """Move a staged folder into the store and record the action; durable when it returns.
 
@@ -290,8 +297,14 @@ class Store:
             folder: A folder inside `stage`; it is moved away.
             kind: What it is.
             note: What to remember of how it was made.
+            announced: The digest that it must have; None: whatever it has.
+
+        Raises:
+            TransientError: It has another digest than was announced; nothing was recorded.
         """
         name = folder_digest(folder)
+        if announced not in (None, name):
+            raise TransientError(f"an artifact arrived with another content ({announced})")
         size = folder_bytes(folder)
         with self.lock_object(name):
             self.hold(name)

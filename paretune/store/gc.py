@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from paretune.core.candidate import Step, describe_step
 from paretune.core.errors import UsageError
-from paretune.core.folders import folder_size
+from paretune.core.folders import folder_size, remove_files
 from paretune.core.jsontools import Json, read_json
 from paretune.store import checkpoints
 from paretune.store.artifacts import Action, Store, held_in
@@ -183,6 +183,8 @@ def clean(
         else:
             aside.unlink(missing_ok=True)
     shutil.rmtree(store.root / "compared", ignore_errors=True)  # computed anew where it is missed
+    for name in ("arriving", "partial", "digests"):  # fetched anew, and read anew
+        remove_files(store.root / name)
     every = artifacts(store)
     chosen = list(reversed(every))  # used longest ago first
     if study is not None:
@@ -202,13 +204,13 @@ def clean(
             break
         if artifact.live:
             kept += 1
-        elif _remove(store, artifact):
+        elif remove(store, artifact):
             count, size = count + 1, size + artifact.bytes
     _forget_gone_studies(store)
     return Removed(count, size, kept)
 
 
-def _remove(store: Store, artifact: Artifact) -> bool:
+def remove(store: Store, artifact: Artifact) -> bool:
     """Remove an artifact and its actions; False if a search came to use it meanwhile.
 
     It goes under the locks under which a worker that finds or makes it also records that its
@@ -260,6 +262,14 @@ def _forget_gone_studies(store: Store) -> None:
             continue
         if not study.is_dir() or not held_in(listed) & there:
             listed.unlink(missing_ok=True)
+            holder.unlink(missing_ok=True)
+
+
+def forget(store: Store, study: Path) -> None:
+    """Take a study out of the list of those that use a store."""
+    for holder in (store.root / "held").glob("*.json"):
+        if _study_of(holder) == study.resolve():
+            holder.with_suffix(".objects").unlink(missing_ok=True)
             holder.unlink(missing_ok=True)
 
 

@@ -108,7 +108,7 @@ class StudyJobFactory:
         return fits(slot, parent)
 
     def _done(self, candidate: Candidate) -> tuple[int, float, Model]:
-        from paretune.targets.worker.building import stored
+        from paretune.targets.worker.stored import stored
 
         if self._catalog is None:  # kept: it keeps the digests that it has computed
             self._catalog = DataCatalog.from_json(self._data)

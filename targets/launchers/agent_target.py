@@ -25,11 +25,13 @@ from paretune import __version__
 from paretune.core import protocol
 from paretune.core.device import TargetInfo, changed
 from paretune.core.errors import DeviceChangedError, StateError, TargetLostError, UsageError
-from paretune.core.job import Job, JobResult, JobStatus
+from paretune.core.job import Build, Job, JobResult, JobStatus
 from paretune.core.permissions import Permissions
 from paretune.targets.interleave import interleave
-from paretune.targets.launchers.channel import Channel, Transport
+from paretune.targets.launchers.channel import Channel, Fetches, Transport
 from paretune.targets.launchers.conversation import BrokenError, Conversation, Pending, Seat
+from paretune.targets.launchers.far_builds import FarBuilds
+from paretune.targets.transports.tasks import Describer
 
 __all__ = ["AgentTarget", "Channel", "Transport"]
 
@@ -46,7 +48,11 @@ class AgentTarget:
         preload: Whether the agent imports the runtimes before its first job.
         transport: Brings models and files there; None: the folders are shared.
         install: What to do where the far side has no paretune, or another version of it.
+        describer: Gives files their digests; None: one of its own.
     """
+
+    far = True
+    """Its jobs run with another interpreter (`paretune.core.target.is_far`)."""
 
     def __init__(
         self,
@@ -59,6 +65,7 @@ class AgentTarget:
         preload: bool = True,
         transport: Transport | None = None,
         install: str = "",
+        describer: Describer | None = None,
     ) -> None:
         self.name = name
         self._connect = connect
@@ -70,6 +77,8 @@ class AgentTarget:
         self._device: TargetInfo | None = None
         self._restarted = False
         self._closed = False
+        fetches = transport if isinstance(transport, Fetches) else None
+        self._builds = FarBuilds(name, self._submit, describer or Describer(), fetches)
 
     @property
     def store(self) -> Path | None:
@@ -116,6 +125,11 @@ class AgentTarget:
             UsageError: No agent answers there, or one of another version, and none ever did.
             StateError: The target is closed.
         """
+        if isinstance(job.task, Build):
+            return self._builds.submit(job)
+        return self._submit(job)
+
+    def _submit(self, job: Job) -> Future[JobResult]:
         try:
             return self._run(job, turns=False)[2].future
         except TargetLostError as error:
@@ -139,11 +153,11 @@ class AgentTarget:
 
     def cancel(self, future: Future[JobResult] | None = None) -> None:
         """End a job, or all of them; they are ``cancelled`` within a few seconds."""
+        self._builds.cancel(future)
         with self._lock:
             talk = self._talk
-        if talk is None:
-            return
-        talk.cancel(future)
+        if talk is not None:
+            talk.cancel(None if future is None else self._builds.there(future))
 
     def close(self) -> None:
         """End every job and the agent; may be called again."""
@@ -152,6 +166,7 @@ class AgentTarget:
             talk, self._talk = self._talk, None
         if talk is not None:
             talk.close()
+        self._builds.close()
 
     def __enter__(self) -> Self:
         return self

@@ -205,6 +205,12 @@ def _check_build(value: BuildResult) -> None:
         or not (value.structure is None or isinstance(value.structure, str))
     ):
         raise ValueError("the built model has a field of a wrong type")
+    for made in value.made:
+        names = (made.key, made.digest, made.kind)
+        files = [(file.name, file.sha256) for file in made.files]
+        texts = (*names, *(text for pair in files for text in pair))
+        if not all(isinstance(text, str) for text in texts) or not isinstance(made.note, dict):
+            raise ValueError("what a step made has a field of a wrong type")
 
 
 def _check_device(value: TargetInfo) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import BinaryIO, Protocol
+from collections.abc import Mapping, Sequence
+from typing import BinaryIO, Protocol, runtime_checkable
 
 from paretune.core.job import Job
+from paretune.targets.transports.files import FileStore
 
 
 class Channel(Protocol):
@@ -33,3 +34,23 @@ class Transport(Protocol):
         Raises:
             ParetuneError: It cannot be brought.
         """
+
+
+@runtime_checkable
+class Fetches(Protocol):
+    """A transport that brings files back, too."""
+
+    def fetch(self, wanted: Mapping[str, int], store: FileStore) -> None:
+        """Bring files of a build into a store of this machine.
+
+        Args:
+            wanted: By SHA-256, the size of each in bytes; nothing else is taken.
+            store: Takes them.
+
+        Raises:
+            TransientError: They did not arrive.
+            UsageError: The far side sent something else.
+        """
+
+    def stop_fetching(self) -> None:
+        """End the fetch that runs, if one does."""

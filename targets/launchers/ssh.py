@@ -11,6 +11,8 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -25,7 +27,8 @@ from paretune.targets.launchers.agent_target import AgentTarget
 from paretune.targets.launchers.conversation import Conversation, Pending
 from paretune.targets.launchers.python import ProcessChannel
 from paretune.targets.launchers.wheel import build_wheel
-from paretune.targets.transports.ssh import CommandError, SshHost, SshTransport
+from paretune.targets.transports.ssh import CommandError, SshHost
+from paretune.targets.transports.ssh_files import SshTransport
 from paretune.targets.transports.tasks import Describer
 
 LEAST_PYTHON = (3, 11)
@@ -111,6 +114,7 @@ class SshTarget(AgentTarget):
         host: The host, as ssh takes it.
         python: The interpreter there; a relative path starts at the home folder.
         store: The folder there for models and data; by default in the user's cache folder.
+        budget: Bytes that it may hold; None: as many as its disk.
 
     Attributes:
         transport: Counts what was sent.
@@ -125,12 +129,12 @@ class SshTarget(AgentTarget):
         host: str = "",
         python: str = "python3",
         store: str | None = None,
+        budget: int | None = None,
     ) -> None:
-        del store_root
         self._host = SshHost(host)
         self._python = f"./{python[2:]}" if python.startswith("~/") else python
-        self._far_store = store or ""
-        self._describer = Describer()
+        self._far_store, self._budget = store or "", budget
+        self._describer = Describer(store_root)
         self.transport = SshTransport(self._host)
         super().__init__(
             name,
@@ -139,6 +143,7 @@ class SshTarget(AgentTarget):
             permissions=Permissions(network=allow_network),
             preload=preload,
             transport=self.transport,
+            describer=self._describer,
             install=f"`paretune target add {host}` makes an environment there that has what is "
             f"needed. Or install {', '.join(WORKER)} and a runtime (`ssh {host} {python} -m pip "
             "install ...`), or name another interpreter (`python:`).",
@@ -149,6 +154,10 @@ class SshTarget(AgentTarget):
         self.transport.close()
         super().close()
         self._host.close()
+
+    def move_in(self, moving: Callable[[], AbstractContextManager[object]]) -> None:
+        """Send and receive files only in such a context."""
+        self.transport.moving = self._builds.moving = moving
 
     def _run(self, job: Job, *, turns: bool) -> tuple[Conversation, int, Pending]:
         return super()._run(replace(job, task=self._describer.described(job.task)), turns=turns)
@@ -171,8 +180,10 @@ class SshTarget(AgentTarget):
                 raise UsageError(f"{where}: {error.reason}", hint=_STORE) from error
         path = PurePosixPath(far["store"], "paretune", digest)
         python = (*AT_HOME, "env", f"PYTHONPATH={path}", self._python, "-P", "-m")
-        self._hello = replace(self._hello, store=Path(far["store"]))
+        self._hello = replace(self._hello, store=Path(far["store"]), budget=self._budget)
         self.transport.receive = (*python, "paretune.targets.transports.receive", far["store"])
+        self.transport.store = far["store"]
+        self.transport.give = (*python, "paretune.targets.transports.give", far["store"])
         command = self._host.command(*python, "paretune.targets.agent", master=True)
         return ProcessChannel(command, dict(os.environ))
 

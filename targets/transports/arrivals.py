@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 
 from paretune.core.errors import ParetuneError, TransientError
-from paretune.core.job import Task
+from paretune.core.job import Build, Task
+from paretune.core.made import Made
+from paretune.targets.transports.budget import Freed, make_room
 from paretune.targets.transports.files import FileStore
 from paretune.targets.transports.tasks import files_of, localized
+from paretune.targets.worker.seeds import without_known
 
 
 class CancelledError(ParetuneError):
@@ -23,10 +26,21 @@ class Arrivals:
     Args:
         store: Where they arrive.
         ask: Asks the parent for the files of a job, by digest.
+        budget: Bytes that the store may have; None: as many as the disk.
+        freed: Receives, for each job that needed room, what was removed.
     """
 
-    def __init__(self, store: FileStore, ask: Callable[[int, Sequence[str]], None]) -> None:
+    def __init__(
+        self,
+        store: FileStore,
+        ask: Callable[[int, Sequence[str]], None],
+        budget: int | None = None,
+        freed: Callable[[int, Freed], None] = lambda id, freed: None,
+    ) -> None:
         self._store, self._ask = store, ask
+        self._budget, self._freed = budget, freed
+        self._removing = threading.Lock()
+        self._wanted: dict[int, frozenset[str]] = {}
         self._lock = threading.Lock()
         self._waiting: dict[int, queue.SimpleQueue[ParetuneError | None]] = {}
 
@@ -50,8 +64,16 @@ class Arrivals:
         """
         with self._lock:
             answer = self._waiting[id]
-        missing = self._store.missing(files_of(task))
+        if isinstance(task, Build):
+            task = without_known(task, self._store.root)
+        files = files_of(task)
+        with self._lock:
+            self._wanted[id] = frozenset(files)
+        missing = self._store.missing(files)
         if missing:
+            freed = self._make_room(sum(files[each].stamp.size for each in missing))
+            if freed.items:
+                self._freed(id, freed)
             self._ask(id, missing)
             failed = answer.get()
             if failed is not None:
@@ -61,10 +83,28 @@ class Arrivals:
                 raise TransientError(f"{len(left)} of {len(missing)} files did not arrive")
         return stack.enter_context(localized(task, self._store))
 
+    def keep(self, made: Sequence[Made]) -> None:
+        """Keep what a build has made as files, for the parent and for jobs that use it here.
+
+        Raises:
+            TransientError: A file is gone.
+        """
+        for step in made:
+            for file in step.files:
+                self._store.adopt(file.path, file.sha256)
+        self._make_room(0, {file.sha256 for step in made for file in step.files})
+
+    def _make_room(self, wanted: int, keep: Iterable[str] = ()) -> Freed:
+        with self._removing:
+            with self._lock:
+                kept = frozenset(keep).union(*self._wanted.values())
+            return make_room(self._store, self._budget, wanted, kept)
+
     def forget(self, id: int) -> bool:
         """Forget a job that was started; returns whether it was cancelled before."""
         with self._lock:
             answer = self._waiting.pop(id)
+            self._wanted.pop(id, None)
         return not answer.empty()
 
     def have(self, id: int, reason: str | None) -> None:

@@ -152,7 +152,7 @@ class Stalled:
         self._watcher = threading.Thread(target=self._watch, daemon=True)
 
     def watched(self, stream: IO[bytes]) -> IO[bytes]:
-        """Return a stream of which each write counts as a move."""
+        """Return a stream of which each write, and each read, counts as a move."""
         return cast(IO[bytes], _Watched(stream, self))
 
     def moved(self) -> None:
@@ -177,7 +177,7 @@ class Stalled:
 
 
 class _Watched:
-    """The part of a stream that `tarfile` uses."""
+    """The part of a stream that is used to send and to receive files."""
 
     def __init__(self, stream: IO[bytes], watch: Stalled) -> None:
         self._stream, self._watch = stream, watch
@@ -187,3 +187,9 @@ class _Watched:
         written = self._stream.write(data)
         self._watch.moved()
         return written
+
+    def read(self, size: int = -1) -> bytes:
+        """Read, and note it."""
+        found = self._stream.read(size)
+        self._watch.moved()
+        return found

@@ -1,24 +1,37 @@
 """The far side of a transport: ``python -m paretune.targets.transports.receive STORE``.
 
-It reads a stream of files (`paretune.targets.transports.files.send`) from standard input, and
-writes their number to standard output. If it fails, it writes why to standard error, and its status
-is 1.
+It writes a line of JSON to standard output: the files of which the beginning is there, with its
+bytes (`FileStore.begun`). Then it reads a stream of files (`paretune.targets.transports.files.send`
+in a `paretune.targets.transports.packing.Packed`) from standard input, and writes their number to
+standard output. If it fails, it writes why to standard error, and its status is 1.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
+from typing import IO, cast
 
 from paretune.core.errors import ParetuneError
 
 
-def main(store: str) -> int:
-    """Receive all files of standard input into a store; returns the exit status."""
-    from paretune.targets.transports.files import FileStore
+def main(store: str, *words: str) -> int:
+    """Receive all files of standard input into a store; returns the exit status.
+
+    Args:
+        store: The store's folder.
+        words: ``incoming``: those that rsync has brought are taken over before.
+    """
+    from paretune.targets.transports.files import INCOMING, FileStore
+    from paretune.targets.transports.packing import Unpacked
 
     try:
-        count = FileStore(Path(store).expanduser()).receive(sys.stdin.buffer)
+        files = FileStore(Path(store).expanduser())
+        if INCOMING in words:
+            files.take_in()
+        print(json.dumps(files.begun()), flush=True)
+        count = files.receive(cast(IO[bytes], Unpacked(sys.stdin.buffer)))
     except ParetuneError as error:
         print(error, file=sys.stderr)
         return 1

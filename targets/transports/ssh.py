@@ -1,4 +1,4 @@
-"""Commands and files over ssh: the system's OpenSSH client, with the user's own configuration.
+"""Commands over ssh: the system's OpenSSH client, with the user's own configuration.
 
 Nothing is asked at the terminal (``BatchMode``): keys, host keys, jumps and ports are the business
 of ``~/.ssh/config``. Nothing is forwarded there, and no command of the configuration runs, whatever
@@ -10,24 +10,11 @@ from __future__ import annotations
 
 import re
 import shlex
-import subprocess
 import tempfile
-import threading
-from collections.abc import Sequence
 from pathlib import Path
 
-from paretune.core.errors import TransientError, UsageError
-from paretune.core.job import Job
-from paretune.core.stamps import Stamped
-from paretune.targets.transports.bounded import (
-    LastWords,
-    Stalled,
-    TooMuchError,
-    kill_session,
-    run_bounded,
-)
-from paretune.targets.transports.files import send as write_files
-from paretune.targets.transports.tasks import files_of
+from paretune.core.errors import UsageError
+from paretune.targets.transports.bounded import TooMuchError, run_bounded
 
 _FAILED = 255
 """Status of ssh itself; all others are the command's."""
@@ -45,8 +32,6 @@ _OPTIONS = (
 )
 """They win over the configuration. Not among them is StrictHostKeyChecking: with BatchMode, an
 unknown key is refused unless the user allows it on purpose (``accept-new``, ``no``)."""
-_STALLED_S = 900.0
-"""How long a far side may take nothing of a file that is sent, or check what has arrived."""
 _LONGEST_SOCKET = 80
 """Bytes of the control socket's path; the system takes about 100, and ssh appends a suffix."""
 _REFUSALS = (
@@ -101,10 +86,13 @@ class SshHost:
             remote: It and its arguments, which no shell changes.
             master: Whether later connections may use this one's.
         """
+        return [*self.client(master=master), "--", self.host, shlex.join(remote)]
+
+    def client(self, *, master: bool = False) -> list[str]:
+        """Return the ssh client with its options, without a host."""
         sharing = "yes" if master and self._socket != "none" else "no"
         options = (*_OPTIONS, f"ControlMaster={sharing}", f"ControlPath={self._socket}")
-        switches = [part for option in options for part in ("-o", option)]
-        return [self._program, "-T", *switches, "--", self.host, shlex.join(remote)]
+        return [self._program, "-T", *(part for option in options for part in ("-o", option))]
 
     def run(self, *remote: str, given: bytes = b"", seconds: float = 120.0) -> bytes:
         """Run a command to its end.
@@ -170,81 +158,3 @@ class CommandError(UsageError):
         self.status = status
         self.reason = (said.strip().splitlines() or [f"exit status {status}"])[-1]
         super().__init__(f"{program}: {self.reason}")
-
-
-class SshTransport:
-    """Brings files into the file store of a host.
-
-    Args:
-        host: Where to.
-
-    Attributes:
-        receive: The command that receives them there (`paretune.targets.transports.receive`).
-        files: How many files were sent.
-        bytes: How many bytes they have.
-    """
-
-    def __init__(self, host: SshHost) -> None:
-        self._host = host
-        self.receive: Sequence[str] = ()
-        self._lock = threading.Lock()
-        self._sending: subprocess.Popen[bytes] | None = None
-        self._closed = False
-        self.files = 0
-        self.bytes = 0
-
-    def bring(self, job: Job, digests: Sequence[str]) -> None:
-        """Send the files of a job that the far side does not have.
-
-        Raises:
-            TransientError: The connection broke off, or the far side could not take them.
-        """
-        known = files_of(job.task)
-        with self._lock:  # two jobs that need the same file: one sends it
-            self.send([known[digest] for digest in digests if digest in known])
-
-    def send(self, files: Sequence[Stamped]) -> None:
-        """Send files, whether the far side has them or not.
-
-        Raises:
-            TransientError: The connection broke off, or the far side could not take them.
-        """
-        process = subprocess.Popen(
-            self._host.command(*self.receive),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
-        self._sending = process
-        if self._closed:
-            kill_session(process)
-        assert process.stdin is not None
-        assert process.stderr is not None
-        said = LastWords(process.stderr)
-        sent, broken = 0, None
-        with Stalled(_STALLED_S, lambda: kill_session(process)) as stalled:
-            try:
-                with process.stdin:
-                    sent = write_files(files, stalled.watched(process.stdin))
-            except OSError as error:  # what the far side said is a better reason
-                broken = error
-            except BaseException:  # a file cannot be read: the far side waits for the rest of it
-                kill_session(process)
-                process.wait()
-                raise
-            status = process.wait()
-        if status != 0 or broken is not None:
-            default = str(broken or f"exit status {status}")
-            if stalled.happened:
-                default = f"it took nothing for {_STALLED_S:.0f} s"
-            last = (said.text().strip().splitlines() or [default])[-1]
-            raise TransientError(f"files could not be sent to {self._host.host}: {last}")
-        self.files += len(files)
-        self.bytes += sent
-
-    def close(self) -> None:
-        """End what is being sent."""
-        self._closed = True
-        if self._sending is not None:
-            kill_session(self._sending)

@@ -7,24 +7,36 @@ files that parameters name travel. Other paths, such as those in the arguments o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from paretune.core.job import Task
+from filelock import FileLock
+
+from paretune.core.folders import folder_files
+from paretune.core.job import Build, Task
 from paretune.core.jsontools import Json
+from paretune.core.made import Made
 from paretune.core.model import Model
-from paretune.core.stamps import InputFiles, Stamp, Stamped, stamp, take
+from paretune.core.stamps import InputFiles, Stamped, stamp, take
+from paretune.store.artifacts import Store
+from paretune.store.gc import forget
 from paretune.targets.transports.files import FileStore
+from paretune.targets.transports.kept_digests import KeptDigests, Key, key_of
 
 
 class Describer:
-    """Gives the files of tasks their digests; a file that was not written since is read once."""
+    """Gives the files of tasks their digests; a file that was not written since is read once.
 
-    def __init__(self) -> None:
-        self._known: dict[tuple[int, int, tuple[int, int]], str] = {}
+    Args:
+        store: The artifact store, which keeps them for other processes; None: nothing does.
+    """
+
+    def __init__(self, store: Path | None = None) -> None:
+        self._known: dict[Key, str] = {}
+        self._kept = None if store is None else KeptDigests(store)
 
     def described(self, task: Task) -> Task:
         """Return a task in which every model lists its files, and each path is the one of a file.
@@ -58,17 +70,39 @@ class Describer:
                 changes["params"] = _mapped(dict(params), absolute)
         return replace(task, **changes)
 
+    def files_in(self, folder: Path, digest: str = "") -> tuple[Stamped, ...]:
+        """Return the files of an artifact with their digests.
+
+        Args:
+            folder: The artifact's.
+            digest: The artifact's; empty: it has none.
+
+        Raises:
+            UsageError: A file is being written, or is gone.
+        """
+        return self._take_all(digest, folder, folder_files(folder))
+
     def _with_files(self, model: Model) -> Model:
-        files = tuple(self._take(model.path, path) for path in model.parts)
+        # What the input model's files are was read when it was opened.
+        self._known |= {key_of(file.stamp): file.sha256 for file in model.files or ()}
+        files = self._take_all(model.digest, model.path, model.parts)
         base = None if model.base is None else self._with_files(model.base)
         return replace(model, files=files, base=base)
 
+    def _take_all(self, digest: str, folder: Path, paths: Sequence[Path]) -> tuple[Stamped, ...]:
+        if self._kept is not None:
+            self._known |= self._kept.of(digest)
+        files = tuple(self._take(folder, path) for path in paths)
+        if self._kept is not None:
+            self._kept.keep(digest, {key_of(file.stamp): file.sha256 for file in files})
+        return files
+
     def _take(self, folder: Path, path: Path) -> Stamped:
         name, now = path.relative_to(folder).as_posix(), stamp(path)
-        key = _key(now)
+        key = key_of(now)
         if key not in self._known:
             read = take(path, name)
-            self._known[_key(read.stamp)] = read.sha256
+            self._known[key_of(read.stamp)] = read.sha256
             return read
         return Stamped(path, name, now, self._known[key])
 
@@ -80,12 +114,16 @@ def files_of(task: Task) -> dict[str, Stamped]:
     while model is not None:
         found |= {file.sha256: file for file in model.files or ()}
         model = model.base
+    if isinstance(task, Build):
+        found |= {file.sha256: file for seed in task.seeds or () for file in seed.files}
     return found
 
 
 @contextmanager
 def localized(task: Task, store: FileStore) -> Iterator[Task]:
     """Yield a described task with paths of this machine; its files are removed afterwards.
+
+    A build uses the store of this machine, which holds its artifacts meanwhile.
 
     Args:
         task: As the parent sent it.
@@ -95,7 +133,7 @@ def localized(task: Task, store: FileStore) -> Iterator[Task]:
         UsageError: A name leads out of its folder.
         TransientError: A file is not there any more.
     """
-    with store.folder() as folder:
+    with store.folder() as folder, held_by(folder, store.root, isinstance(task, Build)):
         moved: dict[str, str] = {}
         inputs = []
         for number, entry in enumerate(task.inputs):
@@ -103,10 +141,30 @@ def localized(task: Task, store: FileStore) -> Iterator[Task]:
         changes: dict[str, Any] = {"inputs": tuple(inputs)}
         if isinstance(getattr(task, "model", None), Model):
             changes["model"] = _model(task.model, store, folder / "model")  # type: ignore[union-attr]
+        if isinstance(task, Build):
+            seeds = (
+                _seed(seed, store, folder / "seeds" / str(number))
+                for number, seed in enumerate(task.seeds or ())
+            )
+            changes |= {"store": store.root, "study": folder, "seeds": tuple(seeds)}
         for key in ("data", "params"):
             if getattr(task, key, None) is not None:
                 changes[key] = _mapped(getattr(task, key), lambda text: moved.get(text, text))
         yield replace(task, **changes)
+
+
+@contextmanager
+def held_by(folder: Path, store_root: Path, builds: bool) -> Iterator[None]:
+    """Have what a build in a folder uses of a store held, as if it was a study that is searched."""
+    if not builds:
+        yield
+        return
+    # Another thread may end it than the one that began it.
+    with FileLock(folder / ".lock", thread_local=False):
+        try:
+            yield
+        finally:
+            forget(Store(store_root), folder)
 
 
 def _laid_out(
@@ -129,12 +187,13 @@ def _model(model: Model, store: FileStore, folder: Path) -> Model:
     return replace(model, path=folder, files=None, base=base)
 
 
+def _seed(seed: Made, store: FileStore, folder: Path) -> Made:
+    store.lay_out({file.name: file.sha256 for file in seed.files}, folder)
+    return replace(seed, files=tuple(replace(f, path=folder / f.name) for f in seed.files))
+
+
 def _resolved(file: Stamped) -> Stamped:
     return replace(file, path=file.path.resolve())
-
-
-def _key(now: Stamp) -> tuple[int, int, tuple[int, int]]:
-    return (now.size, now.mtime_ns, now.inode)
 
 
 def _mapped(value: Json, change: Callable[[str], str]) -> Json:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from paretune.core.candidate import Step
 from paretune.core.checkpoints import Checkpoints
@@ -33,11 +33,12 @@ from paretune.passes.base import Pass
 from paretune.plugin_identity import pass_key
 from paretune.registry import find_pass, is_ours
 from paretune.store.artifacts import Store
-from paretune.store.checkpoints import StoredCheckpoints, furthest
+from paretune.store.checkpoints import StoredCheckpoints
 from paretune.targets.worker import endings
 from paretune.targets.worker.compared import Origin, compare, fidelity_of, input_digest
 from paretune.targets.worker.compared_cache import ComparedCache
 from paretune.targets.worker.scratch import temporary_folder
+from paretune.targets.worker.seeds import take_over, told
 
 
 def build(task: Build, report: Callable[[Progress], None], turns: str | None = None) -> BuildResult:
@@ -54,20 +55,47 @@ def build(task: Build, report: Callable[[Progress], None], turns: str | None = N
             it was built from.
     """
     store = Store(task.store, task.study)
-    builder = _Builder(
+    take_over(store, task.seeds or ())
+    builder = builder_of(Builder, task, store, DataCatalog.from_json(task.data), report)
+    model, steps, verdict = builder.walk(task.recipe, task.model)
+    structure = builder.structures.get(model.digest) or structure_of(model)
+    faults = tuple(store.faults)
+    made = () if task.seeds is None else told(store, builder.made, task.seeds)
+    return BuildResult(model, tuple(steps), model_bytes(model), faults, verdict, structure, made)
+
+
+_Kind = TypeVar("_Kind", bound="Builder")
+
+
+def builder_of(
+    kind: type[_Kind],
+    task: Build,
+    store: Store,
+    data: DataCatalog,
+    report: Callable[[Progress], None] = lambda progress: None,
+    **more: Any,
+) -> _Kind:
+    """Return what walks the recipe of a task.
+
+    Args:
+        kind: Its class.
+        task: What is built.
+        store: Where artifacts are kept.
+        data: The task's data sets.
+        report: Takes the progress.
+        **more: Further fields of the class.
+    """
+    return kind(
         store=store,
-        data=DataCatalog.from_json(task.data),
+        data=data,
         root=Path(task.data.get("root", ".")),
         inputs=task.inputs,
         provider=task.provider,
         report=report,
         permissions=task.permissions,
         stops=task.stops,
+        **more,
     )
-    model, steps, verdict = builder.walk(task.recipe, task.model)
-    structure = builder.structures.get(model.digest) or structure_of(model)
-    faults = tuple(store.faults)
-    return BuildResult(model, tuple(steps), model_bytes(model), faults, verdict, structure)
 
 
 def more_of(step: Step, root: Path, *, trust_remote_code: bool) -> dict[str, Json]:
@@ -179,7 +207,13 @@ _SAME = (Fidelity.FP32, Fidelity.FP16, Fidelity.BF16)
 
 
 @dataclass(frozen=True)
-class _Builder:
+class Builder:
+    """Walks a recipe through a store.
+
+    Attributes:
+        made: Of each step the key of its action and what it made.
+    """
+
     store: Store
     data: DataCatalog
     root: Path
@@ -189,6 +223,7 @@ class _Builder:
     permissions: Permissions
     stops: Mapping[str, tuple[float, ...]]
     structures: dict[str, str | None] = field(default_factory=dict)
+    made: list[tuple[str, Model]] = field(default_factory=list)
 
     def walk(self, recipe: Sequence[Step], start: Model) -> tuple[Model, list[StepTime], Verdict]:
         """Return the model after the whole recipe, what each step cost, and its verdict.
@@ -198,6 +233,7 @@ class _Builder:
         """
         while True:
             model, costs, verdict = start, list[StepTime](), UNCHANGED
+            self.made.clear()
             origin = Origin(start, start, "the input model")
             try:
                 for step in recipe:
@@ -216,7 +252,7 @@ class _Builder:
         model = origin.direct
         more = more_of(step, self.root, trust_remote_code=self.permissions.remote_code)
         pass_, params, key = action_of(self.store, self.data, self.provider, step, model, more)
-        with self.store.lock(key):
+        with self._lock(key):
             start = time.perf_counter()
             made = self.store.lookup(key)
             cached = made is not None
@@ -228,6 +264,7 @@ class _Builder:
             made = self._after(made, model)
             verdict = self._verdict(pass_, params, made, origin, key)
             self._note_structure(made, key)
+            self.made.append((key, made))
             action = self.store.action(key)
             seconds = time.perf_counter() - start
             note = {} if action is None else action.note
@@ -243,6 +280,9 @@ class _Builder:
             verdict = before  # the figures of what was approximated are still the model's
         resumed = float(note.get("resumed", 0.0))
         return made, StepTime(step.name, seconds, cached, resumed), verdict
+
+    def _lock(self, key: str) -> AbstractContextManager[None]:
+        return self.store.lock(key)
 
     def _verdict(self, pass_: Pass, params: Any, made: Model, origin: Origin, key: str) -> Verdict:
         """Return what a build is to its source, as noted or compared now; its key is held."""
@@ -343,32 +383,3 @@ class _Builder:
 def with_base(made: Model, before: Model) -> Model:
     """An adapter is of use with its base only: the model that it was trained on."""
     return replace(made, base=before) if kind_named(made.kind).needs_base else made
-
-
-def stored(
-    store: Store,
-    data: DataCatalog,
-    provider: str,
-    recipe: Sequence[Step],
-    start: Model,
-    *,
-    root: Path,
-    trust_remote_code: bool = False,
-) -> tuple[int, float, Model]:
-    """Return what of a recipe need not run: how many first steps, and the share of the next one.
-
-    The steps lie in the store; the next one continues from a checkpoint. Nothing is locked or read
-    whole: it tells what a build will take, and decides nothing else. The model is that of the last
-    step that lies there.
-    """
-    model = start
-    for count, step in enumerate(recipe):
-        more = more_of(step, root, trust_remote_code=trust_remote_code)
-        _, _, key = action_of(store, data, provider, step, model, more)
-        action = store.action(key)
-        if action is None or not store.object_path(action.digest).is_dir():
-            run = run_of(store, data, provider, step, model, more)
-            return count, 0.0 if run is None else furthest(store, *run) / run[1], model
-        made = Model(action.kind, store.object_path(action.digest), action.digest)
-        model = with_base(made, model)
-    return len(recipe), 0.0, model

@@ -23,6 +23,23 @@ def plan_of(folder: Path, target: dict[str, Any], targets: dict[str, Any] | None
     return load(write_fake_study(folder, {"x": 1}, target=target, targets=targets or {}))
 
 
+@pytest.mark.parametrize("target", [{"name": "board"}, {"build": "board"}, {"measure": "board"}])
+def test_a_declared_machine_builds_and_measures(tmp_path: Path, target: dict[str, Any]) -> None:
+    plan = plan_of(tmp_path, {**target, "threads": [1]}, BOARD)
+    here = "local"
+    assert plan.target.build == target.get("build", target.get("name", here))
+    assert plan.target.measure == target.get("measure", target.get("name", here))
+
+
+def test_what_the_store_of_a_machine_may_hold(tmp_path: Path) -> None:
+    targets = {"board": {**BOARD["board"], "budget": "1.5GB"}}
+    plan = plan_of(tmp_path, {"build": "board"}, targets)
+    assert plan.target.declared["board"].options["budget"] == 1_500_000_000
+    (tmp_path / "again.yaml").write_text(yaml.safe_dump(plan.to_json()))
+    again = load(tmp_path / "again.yaml")
+    assert (again.target, again.digest) == (plan.target, plan.digest)
+
+
 def test_a_declared_device_measures(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, {"build": "local", "measure": "board", "threads": [1]}, BOARD)
     assert (plan.target.build, plan.target.measure) == ("local", "board")
@@ -73,8 +90,9 @@ def test_a_configuration_without_targets_keeps_its_digest(tmp_path: Path) -> Non
     ("lines", "told"),
     [
         ("target: {measure: bord, threads: 1}", "no target named 'bord'\n.*Did you mean 'board'"),
-        ("target: {build: board, measure: local}", "'board' only measures"),
-        ("target: {name: board}", "'board' only measures"),
+        ("target: {build: bord, measure: local}", "no target named 'bord'"),
+        ("target: {name: board}", "number of cores of 'board'"),
+        ("target: {build: local, name: board}", "stands beside build or measure"),
         ("target: {name: local, measure: board, threads: 1}", "stands beside build or measure"),
         ("target: {measure: board}", "number of cores of 'board'"),
         ("target: {measure: ssh, threads: 1}", "no target named 'ssh'\n  Known: board, local"),
@@ -118,6 +136,9 @@ def test_what_ssh_takes_as_a_host(tmp_path: Path, host: str) -> None:
         ("a: ", r"targets.a: expected keys with values \(`key: value`\), found None"),
         ("a: {shh: x}", "unknown key 'shh'\n.*Did you mean 'ssh'"),
         ("a: {ssh: 7}", "ssh"),
+        ("a: {ssh: h, budget: much}", "expected a size such as 800MB or 8GB"),
+        ("a: {ssh: h, budget: 0}", "targets.a.budget"),
+        ("a: {python: p, budget: 2GB}", "targets.a.budget: 'a' shares the store of this machine"),
         ("a: x", "targets.a"),
     ],
 )

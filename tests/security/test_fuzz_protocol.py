@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+import threading
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -106,8 +107,10 @@ def heard(folder: Path, content: bytes, *, described: bool) -> None:
     try:
         futures: list[Future[JobResult]] = []
         if described:
-            far.say(DESCRIBED)
+            asked = threading.Thread(target=lambda: (far.sink.lines.get(), far.say(DESCRIBED)))
+            asked.start()  # an answer before the question would end the conversation
             talk.describe(protocol.Hello(protocol.VERSION))
+            asked.join()
         for task in TASKS:
             job = Job(task, Limits(3600.0), folder / "log", shown.append)
             futures.append(talk.run(job, turns=isinstance(task, Smoke))[1].future)

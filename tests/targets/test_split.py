@@ -15,10 +15,11 @@ from fake_study import search, write_fake_study
 from paretune.core.device import TargetInfo
 from paretune.core.job import Job, JobResult, JobStatus
 from paretune.core.jsontools import read_json
-from paretune.core.target import Interleaves, Target, builds_apart
+from paretune.core.target import Interleaves, Target, builds_apart, is_far
 from paretune.study.results import SCHEMA_FILE
 from paretune.targets.launchers.local import LocalTarget
-from paretune.targets.split import SplitTarget, builder_of, measurer_of
+from paretune.targets.launchers.python import PythonTarget
+from paretune.targets.split import SplitTarget, builder_of, measurer_of, near_target
 
 
 class Noting(LocalTarget):
@@ -161,3 +162,18 @@ def test_builds_continue_beside_measurements_on_another_machine_only(
             return TargetInfo(self.name, boot_id=self.name)
 
     assert builds_apart(SplitTarget(*(Booted([], boot) for boot in boots))) is apart
+
+
+def test_calls_about_files_of_this_machine_run_here(tmp_path: Path) -> None:
+    here, board = Plain([], "here"), Plain([], "board")
+    with near_target(SplitTarget(here, board), tmp_path) as near:
+        assert near is here
+    far = PythonTarget(tmp_path, name="far")
+    try:
+        assert is_far(far)
+        assert not is_far(here)
+        with near_target(SplitTarget(far, board), tmp_path) as near:
+            assert isinstance(near, LocalTarget)
+            assert not is_far(near)
+    finally:
+        far.close()

@@ -27,7 +27,7 @@ from paretune.models.handle import open_model
 from paretune.runtimes.package import lay_out
 from paretune.study.results import read_results
 from paretune.targets.launchers.ssh import SshTarget
-from paretune.targets.transports.ssh import SshTransport
+from paretune.targets.transports.ssh_files import SshTransport
 from tests.onnx_networks import write_network
 from tests.targets.sshd import Sshd
 from tests.tiny_models import make_tiny_llama

@@ -7,13 +7,16 @@ import io
 import os
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
+from typing import IO, cast
 
 import pytest
 
 from paretune.core.errors import TransientError, UsageError
 from paretune.core.stamps import Stamped, take
 from paretune.targets.transports.files import FileStore, send
+from paretune.targets.transports.packing import Unpacked
 
 
 def made(folder: Path, **contents: bytes) -> list[Stamped]:
@@ -127,13 +130,99 @@ def test_what_is_no_digest_is_refused(tmp_path: Path, digest: str) -> None:
 def test_the_far_side_is_a_program(tmp_path: Path) -> None:
     files = made(tmp_path / "near", a=b"one", b=b"two")
     command = [sys.executable, "-m", "paretune.targets.transports.receive", str(tmp_path / "far")]
-    stream = stream_of(files).getvalue()
+    stream = b"P" + stream_of(files).getvalue()
     done = subprocess.run(command, input=stream, capture_output=True, check=True)
-    assert done.stdout == b"2\n"
+    assert done.stdout == b"{}\n2\n"
     assert FileStore(tmp_path / "far").missing(digests(files)) == ()
     broken = subprocess.run(command, input=stream[:700], capture_output=True, check=False)
     assert broken.returncode == 1
     assert b"broke off" in broken.stderr
+
+
+def test_the_far_side_gives_files_back(tmp_path: Path) -> None:
+    files = made(tmp_path / "far", a=b"one", b=os.urandom(2 << 20))
+    far, near = FileStore(tmp_path / "far"), FileStore(tmp_path / "near")
+    far.receive(stream_of(files))
+    command = [sys.executable, "-m", "paretune.targets.transports.give", str(tmp_path / "far")]
+    asked = "".join(f"{file.sha256} 0\n" for file in files).encode()
+    done = subprocess.run([*command, "0"], input=asked, capture_output=True, check=True)
+    stream = cast(IO[bytes], Unpacked(io.BytesIO(done.stdout)))
+    assert near.receive(stream, {file.sha256: file.stamp.size for file in files}) == 2
+    assert near.missing(digests(files)) == ()
+    unknown = subprocess.run(command, input=b"0" * 64 + b" 0", capture_output=True, check=False)
+    assert (unknown.returncode, unknown.stdout) == (1, b"")
+    assert b"is not there any more" in unknown.stderr
+
+
+def interrupted(store: FileStore, files: list[Stamped], share: float) -> None:
+    """Let a stream of files break off after a share of it."""
+    whole = stream_of(files).getvalue()
+    with pytest.raises(TransientError, match="broke off"):
+        store.receive(io.BytesIO(whole[: int(share * len(whole))]))
+
+
+def test_a_large_file_that_was_interrupted_goes_on(tmp_path: Path) -> None:
+    (file,) = made(tmp_path / "near", a=os.urandom(4 << 20))
+    store = FileStore(tmp_path / "far")
+    interrupted(store, [file], 0.6)
+    assert store.missing([file.sha256]) == (file.sha256,)
+    begun = store.begun()
+    assert 2 << 20 < begun[file.sha256] < 3 << 20
+    assert not any((tmp_path / "far" / "staging").iterdir())
+    stream = io.BytesIO()
+    assert send([file], stream, begun) == file.stamp.size - begun[file.sha256]
+    stream.seek(0)
+    assert store.receive(stream, {file.sha256: file.stamp.size}) == 1
+    assert store.missing([file.sha256]) == ()
+    assert store.begun() == {}
+
+
+def test_a_beginning_of_another_content_is_not_continued_twice(tmp_path: Path) -> None:
+    (file,) = made(tmp_path / "near", a=os.urandom(4 << 20))
+    store = FileStore(tmp_path / "far")
+    interrupted(store, [file], 0.6)
+    place = tmp_path / "far" / "partial" / file.sha256
+    place.write_bytes(bytes(place.stat().st_size))
+    stream = io.BytesIO()
+    send([file], stream, store.begun())
+    stream.seek(0)
+    with pytest.raises(TransientError, match="another content"):
+        store.receive(stream)
+    assert store.begun() == {}
+    stream.seek(0)
+    with pytest.raises(TransientError, match="the beginning of a file is not there any more"):
+        store.receive(stream)
+    assert store.receive(stream_of([file])) == 1
+
+
+def test_the_beginning_of_a_small_file_is_not_kept(tmp_path: Path) -> None:
+    files = made(tmp_path / "near", a=os.urandom(300_000))
+    store = FileStore(tmp_path / "far")
+    interrupted(store, files, 0.6)
+    assert store.begun() == {}
+
+
+@pytest.mark.parametrize("place", ["x", "-1", "1e3", "", "9" * 30, "1@2", "\u0661"])
+def test_a_place_in_a_file_is_a_number(tmp_path: Path, place: str) -> None:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT) as archive:
+        archive.addfile(tarfile.TarInfo(f"{'0' * 64}@{place}"), io.BytesIO())
+    stream.seek(0)
+    with pytest.raises(UsageError):
+        FileStore(tmp_path / "far").receive(stream)
+
+
+def test_a_file_that_goes_on_beyond_its_size_is_refused(tmp_path: Path) -> None:
+    (file,) = made(tmp_path / "near", a=os.urandom(4 << 20))
+    store = FileStore(tmp_path / "far")
+    interrupted(store, [file], 0.6)
+    with tarfile.open(fileobj=(stream := io.BytesIO()), mode="w|") as archive:
+        entry = tarfile.TarInfo(f"{file.sha256}@{1 << 20}")
+        entry.size = 4 << 20
+        archive.addfile(entry, io.BytesIO(bytes(4 << 20)))
+    stream.seek(0)
+    with pytest.raises(UsageError, match=r"has 5242880 bytes, announced were 4194304"):
+        store.receive(stream, {file.sha256: file.stamp.size})
 
 
 def test_two_that_send_the_same_at_once_do_no_harm(tmp_path: Path) -> None:

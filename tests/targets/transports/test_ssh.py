@@ -13,8 +13,9 @@ import pytest
 
 from paretune.core.errors import TransientError, UsageError
 from paretune.core.stamps import take
-from paretune.targets.transports import ssh
-from paretune.targets.transports.ssh import CommandError, SshHost, SshTransport
+from paretune.targets.transports import ssh_files
+from paretune.targets.transports.ssh import CommandError, SshHost
+from paretune.targets.transports.ssh_files import SshTransport
 from tests.targets.sshd import Sshd, required
 
 
@@ -214,7 +215,7 @@ def test_a_host_that_writes_without_an_end(tmp_path: Path, opened: Callable[...,
 def test_a_host_that_takes_nothing_of_a_file(
     tmp_path: Path, opened: Callable[..., SshHost], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ssh, "_STALLED_S", 0.1)
+    monkeypatch.setattr(ssh_files, "_STALLED_S", 0.1)
     program = tmp_path / "ssh"
     program.write_text("#!/bin/sh\nexec sleep 900\n")
     program.chmod(0o755)
