@@ -22,7 +22,7 @@ from paretune.runtimes.base import GENERATES
 from paretune.targets.launchers.examined import examine
 from paretune.targets.launchers.far_program import OTHER_FOLDER, messages
 from paretune.targets.launchers.far_setup import WHEELS
-from paretune.targets.launchers.wheelhouse import download
+from paretune.targets.launchers.wheelhouse import bundled_pip, download
 from paretune.targets.transports.bounded import Stalled
 from paretune.targets.transports.ssh import SshHost
 
@@ -163,8 +163,11 @@ class Device:
     def _copy_and_make(self, before: InstallError | None) -> None:
         """Download wheels here, copy those that are missing there, and install them."""
         with tempfile.TemporaryDirectory(prefix="paretune-wheels-") as folder:
-            own_pip = [] if self.found.uv or self.found.pip else ["pip"]
-            names = [*self._requirements, *own_pip]
+            # An environment without pip is made in a moment, and pip runs from its wheel.
+            pip = [] if self.found.uv else bundled_pip()
+            names = [*self._requirements]
+            if not (pip or self.found.uv or self.found.pip):
+                names.append("pip")
             try:
                 wheels = download(names, self.found.platform, Path(folder), self._wish.wheelhouse)
             except UsageError as error:
@@ -174,7 +177,7 @@ class Device:
                     f"{before.message}\nand {error.message}", hint=error.hint
                 ) from error
             there = f"{self._place}{WHEELS}"
-            self._send(wheels, there)
+            self._send([*pip, *wheels], there)
             self._make(there)
 
     def _send(self, wheels: Sequence[Path], there: str) -> None:

@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from email.parser import HeaderParser
+from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -106,6 +107,14 @@ def download(
             return wheels
         wanted += absent
     raise UsageError(f"the packages that {', '.join(names)} need cannot be determined")
+
+
+def bundled_pip() -> list[Path]:
+    """Return the wheel of pip that this Python brings; none where it brings none (Debian's)."""
+    if find_spec("ensurepip") is None:
+        return []
+    folder = Path(str(files("ensurepip"))) / "_bundled"
+    return sorted(folder.glob("pip-*.whl"))[-1:]
 
 
 def _pip() -> list[str]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ensurepip
 import shutil
 import zipfile
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
+
+from paretune.targets.launchers.wheelhouse import bundled_pip
 
 
 def write_wheel(
@@ -40,6 +40,5 @@ def write_wheel(
 def copy_pip(folder: Path) -> None:
     """Copy the wheel of pip that Python brings."""
     folder.mkdir(parents=True, exist_ok=True)
-    for wheel in (files(ensurepip) / "_bundled").iterdir():
-        if wheel.name.startswith("pip-"):
-            shutil.copyfile(str(wheel), folder / wheel.name)
+    (wheel,) = bundled_pip()
+    shutil.copyfile(wheel, folder / wheel.name)

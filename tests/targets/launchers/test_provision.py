@@ -85,7 +85,7 @@ def test_it_is_prepared_from_a_wheelhouse_once(
     assert "one==1.0, two" in device.plan()
     device.prepare()
     assert imports(device, "one", "two")
-    assert any("copying 2 wheels" in line for line in prepared.lines)
+    assert any("copying 3 wheels" in line for line in prepared.lines)
     assert prepared.lines[-1] == "  importing them"
     again = prepared(folder=folder, wheelhouse=small)
     assert "is complete" in again.plan()
@@ -124,7 +124,7 @@ def test_a_lost_connection_is_reported_and_the_next_call_continues(
         uv.unlink()
     again = prepared(folder=str(tmp_path / "far"), wheelhouse=small)
     again.prepare()
-    assert any("copying 0 wheels, 0.0 MB; 2 are there" in line for line in prepared.lines)
+    assert any(line.endswith("; 2 are there") for line in prepared.lines)
     assert imports(again, "one", "two")
 
 
@@ -137,7 +137,7 @@ def test_without_an_index_there_wheels_are_copied(
     device = prepared(folder=str(tmp_path / "far"))
     device.prepare()
     assert any("not from an index there: " in line for line in prepared.lines), prepared.lines
-    assert any("copying 2 wheels" in line for line in prepared.lines)
+    assert any("copying 3 wheels" in line for line in prepared.lines)
     assert imports(device, "one", "two")
 
 
@@ -160,6 +160,7 @@ def test_an_interpreter_without_pip_gets_that_of_a_wheel(
     prepared: Prepared, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copy_pip(small)
+    monkeypatch.setattr("paretune.targets.launchers.provision.bundled_pip", lambda: [])
     device = prepared(folder=str(tmp_path / "far"), wheelhouse=small)
     device.found = device.found.model_copy(update={"pip": False, "uv": None})
     device.prepare()
