@@ -265,5 +265,6 @@ class Device:
 
 def _reason(said: str) -> str:
     """Return the line of a program's last words that says what is wrong."""
-    lines = [line.strip() for line in said.splitlines() if line.strip()] or [said]
-    return next((line for line in reversed(lines) if "error" in line.lower()), lines[-1])
+    lines = [line.strip() for line in reversed(said.splitlines()) if line.strip()] or [said]
+    begins = [line for line in lines if line.lower().startswith("error")]
+    return next(iter((*begins, *(line for line in lines if "error" in line.lower()), *lines)))

@@ -78,9 +78,9 @@ def test_what_an_environment_needs() -> None:
 def test_it_is_prepared_from_a_wheelhouse_once(
     prepared: Prepared, small: Path, tmp_path: Path
 ) -> None:
-    folder = str(tmp_path / "far")
+    folder = str(tmp_path / "fär $HOME 'x")
     device = prepared(folder=folder, wheelhouse=small)
-    assert not (tmp_path / "far").exists(), "to examine it changes nothing"
+    assert not Path(folder).exists(), "to examine it changes nothing"
     assert "makes the environment" in device.plan()
     assert "one==1.0, two" in device.plan()
     device.prepare()
