@@ -34,6 +34,7 @@ from paretune.search.space import Space
 from paretune.search.stop_rule import Stopping
 from paretune.search.strategies.base import Strategy
 from paretune.search.summary import StudySummary
+from paretune.search.throttling import Throttling
 from paretune.search.trial_state import Trial
 from paretune.stats.process_spread import Spread
 
@@ -180,6 +181,7 @@ class SearchRun:
         stopping: Decides whether enough is gained to go on.
         priors: Earlier studies; only the strategy sees them.
         others_stay: Whether other processes used the cores in both of the last two measurements.
+        throttling: What is known of the throttling of the device.
         out_of_time: Whether the time, and not the space or the trials, ended the search.
     """
 
@@ -215,6 +217,7 @@ class SearchRun:
     clock: Callable[[], float] = time.monotonic
     before_measuring: Callable[[], None] = field(default=lambda: None, init=False)
     others_stay: bool = field(default=False, init=False)
+    throttling: Throttling = field(default_factory=Throttling, init=False)
     out_of_time: bool = field(default=False, init=False)
     _derived: tuple[Any, RunningSummary] | None = field(default=None, init=False)
     _spreads: tuple[Any, dict[str, Spread]] | None = field(default=None, init=False)

@@ -188,6 +188,7 @@ def taken_over(measured: Measurement, source: int, width: float) -> Measurement:
         turns=(),
         level=None,
         interference=None,
+        conditions=None,
         outliers=None,
         drift=None,
         taken_from=source,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,6 +14,7 @@ from paretune.core.measurement import Measurement, by_metric
 from paretune.core.result import OutcomeKind, StepTime
 from paretune.search.jobs import EvaluatorSlot
 from paretune.search.run import Running, Watcher
+from paretune.search.throttling import Throttling, causes, repeated
 
 
 class StoppedError(Exception):
@@ -39,6 +40,7 @@ class JobServices(Protocol):
     job_memory: int | None
     measure_again: int
     others_stay: bool
+    throttling: Throttling
 
     @property
     def watching(self) -> Callable[[], AbstractContextManager[Watch]]:
@@ -76,7 +78,7 @@ class TrialJobs:
     seconds: list[StepTime]
     ran: bool = False
     _reported: Interference | None = None
-    _noted: bool = False
+    _noted: set[str] = field(default_factory=set)
 
     def begin(self, job: Job) -> Running:
         """Submit a job, whose value is asked for later (see `value`)."""
@@ -121,10 +123,11 @@ class TrialJobs:
         )
 
     def measured(self, job: Job, slot: EvaluatorSlot, threads: int) -> dict[str, Measurement]:
-        """Measure in one process; again if other processes used its cores meanwhile.
+        """Measure in one process; again if others used its cores, or the device was throttled.
 
-        If they used them both times, measurements are made once until one of them is undisturbed:
-        a program that computes all the time would otherwise double the time of each measurement.
+        If it was so both times, measurements are made once until one of them is undisturbed: a
+        program that computes all the time, or a device that is always throttled, would otherwise
+        double the time of each measurement.
 
         Args:
             job: Measures.
@@ -133,29 +136,54 @@ class TrialJobs:
         """
         if not slot.on_device:
             return by_metric(self.value(job))
-        search, hit = self.search, False
-        times = 1 if search.others_stay else 1 + search.measure_again
-        for number in range(times):
+        search = self.search
+        hits: list[bool] = []
+        throttled: list[str] = []
+        while True:
             with search.watching() as watch:
-                value = self.value(job)
+                found = by_metric(self.value(job))
             seen = self._reported or watch.seen  # where it ran, if that is another machine
-            hit = seen.was_hit(threads, search.cores)
-            if not hit:
+            hits.append(seen.was_hit(threads, search.cores))
+            throttled.append(causes(found.values()))
+            busy = hits[-1] and not search.others_stay
+            hot = bool(throttled[-1]) and not search.throttling.stays
+            if len(hits) > search.measure_again or not (busy or hot):
                 break
-            if number + 1 < times and not self._noted:
-                self._noted = True  # on a busy machine each of its processes is affected
-                search.watcher.note(
-                    f"candidate {self.id}: {seen} while {slot.name} was measured; "
-                    "measured again, like whatever else of it is hit"
+            if busy:
+                self._note_once(
+                    "others",
+                    f"{seen} while {slot.name} was measured; "
+                    "measured again, like whatever else of it is hit",
                 )
-        if hit and times > 1:
+            if hot:
+                cool_s = search.throttling.cool_s
+                self._note_once(
+                    "throttling",
+                    f"the device was throttled ({throttled[-1]}) while {slot.name} was measured; "
+                    f"measured again {cool_s:g} s later, like whatever else of it is",
+                )
+                search.pause(cool_s)
+        if len(hits) > 1 and all(hits):
             search.watcher.note(
                 f"candidate {self.id}: {seen} the second time, too; from now on what is hit "
                 "is measured once, and marked, until something is not"
             )
-        search.others_stay = hit
-        found = by_metric(value)
-        return seen.noted(found) if hit else found
+        if len(hits) > 1 and all(throttled):
+            search.watcher.note(
+                f"candidate {self.id}: the device was throttled the second time, too "
+                f"({throttled[-1]}); from now on throttled measurements are made once, and "
+                "marked, until one is not throttled"
+            )
+        search.others_stay, search.throttling.stays = all(hits), all(throttled)
+        if any(throttled[:-1]):
+            found = repeated(found)
+        return seen.noted(found) if hits[-1] else found
+
+    def _note_once(self, cause: str, text: str) -> None:
+        """Note that something is measured again: on a busy machine each process is affected."""
+        if cause not in self._noted:
+            self._noted.add(cause)
+            self.search.watcher.note(f"candidate {self.id}: {text}")
 
     def _limit_met(self, result: JobResult) -> Mapping[str, float] | None:
         """Return the limit that ended a job, so that a larger one lets it be tried again."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from paretune.core.details import Part
 from paretune.core.jsontools import Json
+from paretune.core.part import Part
 
 
 @dataclass(frozen=True)

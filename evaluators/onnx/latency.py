@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from paretune.core.candidate import RuntimeSettings
-from paretune.core.details import Details, Part
+from paretune.core.details import Details
 from paretune.core.errors import InvalidArtifactError
 from paretune.core.jsontools import Json
 from paretune.core.measurement import Measurement, MetricSpec, Rung
 from paretune.core.model import Model
 from paretune.core.params import Params, parameter
+from paretune.core.part import Part
 from paretune.core.progress import Progress
 from paretune.data.context import Context
 from paretune.evaluators.base import Budget, EvaluatorBase

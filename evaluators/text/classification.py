@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from paretune.core.candidate import RuntimeSettings
-from paretune.core.details import Details, Part
+from paretune.core.details import Details
 from paretune.core.errors import DataError
 from paretune.core.measurement import Measurement, MetricSpec
 from paretune.core.model import Model
 from paretune.core.params import Params, parameter
+from paretune.core.part import Part
 from paretune.data.catalog import Dataset, Example
 from paretune.data.context import Context
 from paretune.data.example_tokens import ExampleEncoder

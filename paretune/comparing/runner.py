@@ -20,6 +20,7 @@ from itertools import combinations
 from pathlib import Path
 
 from paretune.comparing.subjects import Subject
+from paretune.core.conditions import Conditions, worst
 from paretune.core.errors import UsageError
 from paretune.core.interference import watching
 from paretune.core.job import Job, JobResult, Limits, Measure
@@ -172,13 +173,13 @@ def compare(
         ``entrants`` (with the pooled metrics), ``pairs`` (with verdicts), ``rounds`` (the medians
         of each process's blocks), ``in_turns`` (whether the models were interleaved, or ran one
         after another), ``interference`` (shares of the CPU time used by other processes),
-        ``device`` and ``protocol``.
+        ``conditions`` (what the device's sensors reported), ``device`` and ``protocol``.
 
     Raises:
         UsageError: One of them does not load or generate.
     """
     contest = PairwiseComparison([e.label for e in subjects], margin=margin)
-    order, seen = random.Random(seed), list[Blocks]()
+    order, seen, conditions = random.Random(seed), list[Blocks](), list[Conditions]()
     with (
         ComparedModels(subjects, target, workload, trust_remote_code=trust_remote_code) as models,
         watching() as watch,
@@ -187,7 +188,14 @@ def compare(
         while not contest.decided and (rounds is None or contest.rounds < rounds):
             if time.monotonic() >= end:
                 break
-            blocks = {label: medians(found) for label, found in models.round(order).items()}
+            measured = models.round(order)
+            conditions += [
+                m.details.conditions
+                for found in measured.values()
+                for m in found
+                if m.details.conditions is not None
+            ]
+            blocks = {label: medians(found) for label, found in measured.items()}
             seen.append(blocks)
             contest.add(blocks)
             on_round(contest)
@@ -202,6 +210,7 @@ def compare(
         "decided": contest.decided,
         "in_turns": models.together,
         "interference": asdict(watch.seen),
+        "conditions": (worst(conditions) or Conditions()).to_json(),
         "rounds": [
             {
                 label: {name: list(turns) for name, turns in values.items()}

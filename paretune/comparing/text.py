@@ -41,9 +41,13 @@ def render(found: Mapping[str, Json]) -> str:
         f"confidence {found['confidence']:.0%} for all statements together",
     ]
     seen = Interference(**found["interference"])
+    alike = ", which affected all models equally" if found["in_turns"] else ""
     if seen.others + seen.stolen >= _NOTABLE:
-        alike = ", which affected all models equally" if found["in_turns"] else ""
         lines.append(f"during the comparison {seen}{alike}")
+    throttled = found.get("conditions", {}).get("throttled", ())
+    if throttled:
+        causes = ", ".join(throttled)
+        lines.append(f"during the comparison the device was throttled ({causes}){alike}")
     if not found["decided"]:
         lines.append(
             "an undecided pair needs more rounds: a longer --time (10m) or more --rounds, or a "

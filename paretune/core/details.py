@@ -13,24 +13,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self, TypeVar
 
+from paretune.core.conditions import Conditions
 from paretune.core.jsontools import Json, canonical
 from paretune.core.on_disk import MayBeOnDisk
-
-
-@dataclass(frozen=True)
-class Part:
-    """Base of dataclasses that lie in `Details`: a JSON object with the names of the fields."""
-
-    def to_json(self) -> dict[str, Json]:
-        """Return the fields by name; a field that has its default value is left out."""
-        given = ((f.name, f.default, getattr(self, f.name)) for f in fields(self))
-        return {name: _plain(value) for name, default, value in given if value != default}
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """Read what `to_json` wrote."""
-        return cls(**value)
-
+from paretune.core.part import Part, plain
 
 P = TypeVar("P", bound=Part)
 
@@ -62,6 +48,7 @@ class ProcessValue(Part):
         turns: Medians of its turns in that round.
         level: Factor that makes its value comparable with values of another hour; None: none.
         interference: What others used meanwhile; None: too little to matter.
+        conditions: What the device's sensors reported; None: they were not read.
     """
 
     n: int
@@ -70,6 +57,7 @@ class ProcessValue(Part):
     turns: tuple[float, ...] = ()
     level: float | None = None
     interference: CpuTaken | None = None
+    conditions: Conditions | None = None
 
     @property
     def rescaled(self) -> float:
@@ -78,8 +66,13 @@ class ProcessValue(Part):
 
     @property
     def disturbed(self) -> bool:
-        """Whether other processes disturbed it in a round, so that its value alone is not used."""
-        return self.round is not None and self.interference is not None
+        """Whether its value alone is not used: others or throttling disturbed it in a round."""
+        return self.round is not None and (self.interference is not None or self.throttled)
+
+    @property
+    def throttled(self) -> bool:
+        """Whether the device reported that it was throttled meanwhile."""
+        return self.conditions is not None and bool(self.conditions.throttled)
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
@@ -88,7 +81,7 @@ class ProcessValue(Part):
         return cls(value.get("n", 0), value.get("value", math.nan), value.get("round"), **known)
 
 
-OF_ONE_PROCESS = ("turns", "level", "interference")
+OF_ONE_PROCESS = ("turns", "level", "interference", "conditions")
 """Fields of `Details` that say something of a single process."""
 
 
@@ -173,6 +166,8 @@ class Details(Mapping[str, Json]):
         turns: Of a speed: medians of the turns in which one process measured.
         level: Of a speed: see `ProcessValue`.
         interference: Of a speed: what others used of the processor meanwhile.
+        conditions: Of a metric of the device: what its sensors reported; of several pooled
+            processes the worst.
         outliers: Of a timed value: how many samples are outliers.
         drift: Of a timed value: whether it changed during the run.
         prompt_tokens: Of a timed generation: tokens of the prompt.
@@ -196,6 +191,7 @@ class Details(Mapping[str, Json]):
     turns: tuple[float, ...] = ()
     level: float | None = None
     interference: CpuTaken | None = None
+    conditions: Conditions | None = None
     outliers: Outliers | None = None
     drift: Drift | None = None
     prompt_tokens: int | None = None
@@ -211,7 +207,7 @@ class Details(Mapping[str, Json]):
         for f in fields(self):
             value = getattr(self, f.name)
             if f.name != "extra" and value != f.default:
-                found[f.name] = _plain(value)
+                found[f.name] = plain(value)
         return found
 
     @classmethod
@@ -256,12 +252,6 @@ class Details(Mapping[str, Json]):
         return hash(canonical(self.to_json()))
 
 
-def _plain(value: Any) -> Json:
-    if isinstance(value, Part):
-        return value.to_json()
-    return [_plain(each) for each in value] if isinstance(value, tuple) else value
-
-
 def _reader(*kinds: type) -> Callable[[Any], Any]:
     """Return a function that takes a value of these types, and no boolean for a number."""
 
@@ -301,6 +291,7 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     "turns": _sequence(_number),
     "level": _number,
     "interference": _part(CpuTaken),
+    "conditions": _part(Conditions),
     "outliers": _part(Outliers),
     "drift": _part(Drift),
     "prompt_tokens": _whole,

@@ -14,6 +14,7 @@ import yaml
 from paretune.core.candidate import describe_runtime
 from paretune.core.jsontools import Json, write_atomic
 from paretune.reporting.answer import described, number, plain_answer
+from paretune.reporting.condition_lines import condition_lines, sensors_sentence
 from paretune.reporting.forecast_section import expected, forecast_section
 from paretune.reporting.forecast_words import asking_sentence
 from paretune.reporting.latency_figure import latency_figure
@@ -84,6 +85,7 @@ class Row:
         unjudged: Limits that it cannot meet because a value is missing.
         of_others: Limits on values that it took over from another candidate.
         parent: What was measured before its build, and what the build costs.
+        conditions: What the device reported while it was measured.
         spent: Seconds of its own steps.
         saved: Seconds of steps that it shares with others.
     """
@@ -95,6 +97,7 @@ class Row:
     unjudged: list[str]
     of_others: list[str]
     parent: list[str]
+    conditions: list[str]
     spent: float
     saved: float
 
@@ -121,6 +124,7 @@ def view(results: Results, paired: Mapping[str, Json]) -> dict[str, Any]:
     return {
         "results": results,
         "device": results.device.model_dump(),
+        "sensors": sensors_sentence(results),
         "rows": rows,
         "best": best,
         "baseline_id": _baseline_id(results),
@@ -198,6 +202,7 @@ def _row(candidate: CandidateEntry, results: Results) -> Row:
         _unjudged(candidate, results),
         _of_others(candidate, results),
         parent_lines(candidate),
+        condition_lines(candidate),
         candidate.spent,
         sum(s.s for s in candidate.seconds if s.cached),
     )

@@ -34,6 +34,7 @@ from paretune.study.folder import read_confirmed
 from paretune.study.measurement_notes import unsettled_notes
 from paretune.study.pick_entry import pick_entry, sentences
 from paretune.study.results import Choice, Results
+from paretune.study.results_conditions import condition_notes
 
 
 def resolved_config(study: Path) -> dict[str, Json]:
@@ -135,6 +136,7 @@ def pick_again(
             *odd_limits(constraints, _specs(config), _of_others(config)),
             *against_the_grain(objectives, constraints, _specs(config)),
             *unsettled_notes(outcomes, summary),
+            *([] if best is None else condition_notes([best])),
         ],
         "unresolved": [constraint.text for constraint in summary.unresolved],
         "candidates": len(outcomes),

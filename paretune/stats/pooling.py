@@ -4,7 +4,7 @@ Samples of one process share its memory layout and its moment, and do not show t
 (Kalibera and Jones, "Rigorous benchmarking in reasonable time", 2013). So the process is the unit:
 the value is the median of the processes' values, and its interval Student's t on their logarithms,
 which may draw on how much processes differ in a whole study (`paretune/stats/process_spread.py`). A
-round that other processes disturbed counts neither here nor where limits are checked.
+round that other processes or throttling disturbed counts neither here nor where limits are checked.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, replace
 
+from paretune.core.conditions import worst
 from paretune.core.details import (
     OF_ONE_PROCESS,
     CpuTaken,
@@ -151,6 +152,7 @@ def _pooled(
         turns=(),
         level=None,
         interference=CpuTaken(max(others), max(stolen), len(hit)) if hit else None,
+        conditions=worst(p.conditions for p in processes if p.conditions is not None),
         processes=tuple(processes),
         spread=None if spread is None else SpreadUsed(spread.candidates),
         outliers=_outliers(timed) or first.details.outliers,
@@ -169,12 +171,8 @@ def _pooled(
         if floor is not None and low is not None and high is not None:
             low, high = _no_narrower(value, low, high, floor)
     reason = None if low is not None else first.reason or "one process tells no interval"
-    if hit:
-        most = max(seen.others + seen.stolen for seen in hit)
-        reason = (
-            f"{len(hit)} of {len(processes)} processes were measured while others used up to "
-            f"{most:.0%} of the processor"
-        )
+    if disturbances := _disturbances(processes):
+        reason = "; ".join(disturbances)
     return replace(
         first,
         value=value,
@@ -185,6 +183,26 @@ def _pooled(
         details=details,
         reason=reason,
     )
+
+
+def _disturbances(processes: Sequence[ProcessValue]) -> list[str]:
+    """Return sentences on processes that others disturbed, and that the device throttled."""
+    of, found = len(processes), []
+    hit = [process.interference for process in processes if process.interference is not None]
+    if hit:
+        most = max(seen.others + seen.stolen for seen in hit)
+        found.append(
+            f"{len(hit)} of {of} processes were measured while others used up to "
+            f"{most:.0%} of the processor"
+        )
+    slow = [p.conditions for p in processes if p.conditions is not None and p.conditions.throttled]
+    causes = worst(slow)
+    if causes is not None:
+        found.append(
+            f"{len(slow)} of {of} processes were measured while the device was throttled "
+            f"({', '.join(causes.throttled)})"
+        )
+    return found
 
 
 def _outliers(details: Sequence[Details]) -> Outliers | None:

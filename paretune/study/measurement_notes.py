@@ -1,4 +1,4 @@
-"""What else is to be known of a measured value: of how many samples it is, outliers, drift."""
+"""What else is to be known of a measured value: number of samples, outliers, drift, throttling."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def remarks(m: Measurement) -> list[str]:
     if m.taken_over:
         return [f"taken over from candidate {m.details.taken_from}, a build of the same structure"]
     if m.protocol != PROTOCOL:
-        return []
-    return [*_counted(m), *_outliers(m), *_drift(m)]
+        return _throttled(m)
+    return [*_counted(m), *_outliers(m), *_drift(m), *_throttled(m)]
 
 
 def unsettled_notes(outcomes: Sequence[TrialResult], summary: StudySummary) -> list[str]:
@@ -85,3 +85,11 @@ def _drift(m: Measurement) -> list[str]:
         f"drifted: the second half of a process took {abs(change):.1%} "
         f"{'longer' if change > 0 else 'less'} than its first"
     ]
+
+
+def _throttled(m: Measurement) -> list[str]:
+    """Return that the device was throttled; of several processes, `reason` has it."""
+    conditions = m.details.conditions
+    if conditions is None or not conditions.throttled or m.details.processes is not None:
+        return []
+    return [f"measured while the device was throttled ({', '.join(conditions.throttled)})"]

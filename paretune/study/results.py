@@ -25,6 +25,7 @@ from paretune.study.results_certainty import (
     PickEntry,
     ProgressPoint,
 )
+from paretune.study.results_conditions import ConditionsEntry
 from paretune.study.results_forecasts import (
     ForecastEntry,
     ForecastsEntry,
@@ -145,6 +146,9 @@ class CandidateEntry(Part):
     parent: ParentEntry | None = Field(
         None, description="What was measured before the build; null: nothing."
     )
+    conditions: ConditionsEntry | None = Field(
+        None, description="The device's state meanwhile; absent: it reports nothing of it."
+    )
 
     @property
     def spent(self) -> float:
@@ -255,6 +259,7 @@ class DeviceResults(Part):
     pareto: list[int] = Field(description="Ids of the Pareto front on this device.")
     best: int | None
     nearest_miss: NearestMiss | None
+    sensors: list[str] | None = Field(None, description="As `sensors` beside `devices`.")
 
 
 class Results(Part):
@@ -279,6 +284,11 @@ class Results(Part):
         {},
         description="By name, what each measuring device found; the keys beside it are those of "
         "the first one. Absent while the search runs.",
+    )
+    sensors: list[str] | None = Field(
+        None,
+        description="What the (first) measuring device reports while it measures: `frequency`, "
+        "`temperature`, `throttling`, `gpu`; null: not known.",
     )
     ended: EndedEntry | None = Field(None, description="Why the search ended; null: it runs.")
     no_difference: list[NoDifference] = Field([])

@@ -23,6 +23,7 @@ from paretune.search.summary import StudySummary
 from paretune.study.measurement_notes import measurement_entry, unsettled_notes
 from paretune.study.pick_entry import pick_entry
 from paretune.study.results import CandidateEntry, Results
+from paretune.study.results_conditions import condition_notes, conditions_of, sensors_of
 
 SCHEMA = 1
 PACKAGES = (
@@ -34,6 +35,7 @@ PACKAGES = (
     "onnxruntime-genai",
     "optuna",
 )
+_OF_DEVICE = ("pareto", "best", "nearest_miss")
 
 
 class ResultsDocument:
@@ -127,7 +129,12 @@ class ResultsDocument:
             "no_difference": parameters_without_effect(outcomes) if status != "running" else [],
         }
         if status != "running":
-            found["notes"] = [*self._head["notes"], *unsettled_notes(outcomes, summary)]
+            notes = (*unsettled_notes(outcomes, summary), *condition_notes(outcomes))
+            # Those of a document that is made again are among the first ones.
+            found["notes"] = list(dict.fromkeys((*self._head["notes"], *notes)))
+            sensors = sensors_of(outcomes)
+            if sensors is not None:
+                found["sensors"] = sensors
             found |= front_uncertainty(outcomes, summary, self._objectives)
             found["pick"] = pick_entry(
                 outcomes, summary, self._objectives, base, self._head["prefer"], confirmed
@@ -150,7 +157,7 @@ class ResultsDocument:
         return {
             "device": self._head["device"],
             "metrics": {str(entry.id): entry.metrics for entry in entries if entry.metrics},
-            **{key: found[key] for key in ("pareto", "best", "nearest_miss")},
+            **{key: found[key] for key in (*_OF_DEVICE, "sensors") if key in found},
         }
 
     def text(
@@ -200,6 +207,9 @@ class ResultsDocument:
             "pareto": pareto,
             "roofline": self._roofline(outcome),
         }
+        conditions = conditions_of(outcome)
+        if conditions is not None and conditions.to_json():  # else the device reports nothing
+            row["conditions"] = conditions.to_json()
         if outcome.parent is not None:
             row["parent"]["metrics"] = _entries(outcome.parent.metrics)
         return CandidateEntry.from_json(row)

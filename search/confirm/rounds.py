@@ -1,8 +1,9 @@
 """One round of re-measuring the finalists: each once, in a new process, interleaved.
 
-The CPU time that other processes used meanwhile is noted. A disturbed round does not count where
-the speed itself is compared with a limit (`search/borderline.py`). It does count for ratios, as all
-finalists of the round were affected equally.
+The CPU time that other processes used meanwhile is noted, and so is whether the device was
+throttled. A disturbed round does not count where the speed itself is compared with a limit
+(`search/borderline.py`). It does count for ratios, as all finalists of the round were affected
+equally.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from paretune.core.model import Model
 from paretune.search.confirm.interleaved import InterleavedRunner, NotMeasuredError, Packaged
 from paretune.search.jobs import EvaluatorSlot
 from paretune.search.run import SearchRun
+from paretune.search.throttling import causes
 
 BLOCK_S = 0.4
 """Seconds of sampling in a process, summed over its blocks."""
@@ -83,7 +85,18 @@ class InterleavedRounds:
                 threads = self._finalists[id].candidate.runtime.threads
                 hit = seen.was_hit(threads, self._engine.cores)
                 found[id] |= seen.noted(block) if hit else block
+                self._note_throttling(id, block)
         return found
+
+    def _note_throttling(self, id: int, block: Blocks) -> None:
+        """Note the first throttled round; each of them is marked in its measurements."""
+        why, throttling = causes(block.values()), self._engine.throttling
+        if why and not throttling.round_noted:
+            throttling.round_noted = True
+            self._engine.watcher.note(
+                f"the device was throttled while candidate {id} was measured again as a finalist "
+                f"({why}); such rounds are marked, and count for comparisons only"
+            )
 
     def _job(self, slot: EvaluatorSlot, id: int) -> Job:
         finalist = self._finalists[id]

@@ -7,7 +7,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from paretune.data.context import Context
 from paretune.registry import find_evaluator
 from paretune.targets.interleave import place_at
 from paretune.targets.worker.scratch import temporary_folder
+from paretune.targets.worker.sensors import observing
 
 if TYPE_CHECKING:
     from paretune.evaluators.base import Budget
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 def measure(
     task: Measure, report: Callable[[Progress], None], turns: str | None = None
 ) -> list[Measurement]:
-    """Run one evaluator at one rung.
+    """Run one evaluator at one rung; of what depends on the device, the sensors are read.
 
     Args:
         task: What is measured.
@@ -47,6 +48,8 @@ def measure(
 
     kind = find_evaluator(task.evaluator)
     evaluator = kind(kind.Params(**task.params))
+    of_device = {spec.name for spec in evaluator.metrics if spec.device}
+    gpu = task.runtime.provider == "cuda"
     use_threads(task.runtime.threads)
     with temporary_folder(_system_folder) as folder:
         out, scratch = folder / "out", folder / "scratch"
@@ -61,12 +64,18 @@ def measure(
             permissions=task.permissions,
             previous=task.previous,
         )
-        with _budget(task, turns, takes_turns=getattr(kind, "takes_turns", False)) as budget:
+        with ExitStack() as stack:
+            observed = stack.enter_context(observing(gpu=gpu)) if of_device else None
+            takes_turns = getattr(kind, "takes_turns", False)
+            budget = stack.enter_context(_budget(task, turns, takes_turns=takes_turns))
             measured = evaluator.measure(task.model, task.runtime, task.rung, budget, context)
     if task.rung is kind.rungs[-1]:
         declared = [spec.name for spec in evaluator.metrics]
         refuse_missing(evaluator.name, declared, [m.metric for m in measured])
-    return [finite(m) for m in measured]
+    found = [finite(m) for m in measured]
+    if observed is None:
+        return found
+    return [m.noting(conditions=observed.conditions) if m.metric in of_device else m for m in found]
 
 
 @contextmanager

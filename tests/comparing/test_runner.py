@@ -7,6 +7,7 @@ import random
 import re
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import pytest
 from command_line import paretune
@@ -87,13 +88,14 @@ def test_real_models_in_processes_of_their_own(tmp_path: Path) -> None:
             assert all(len(turns) == TURNS and min(turns) > 0 for turns in medians.values())
     assert found["in_turns"]
     assert found["interference"].keys() == {"others", "stolen"}
+    assert isinstance(found["conditions"], dict)
     text = render(found)
     assert "small (1)" in text
     assert re.search(r"comparing .* with .* needs at least \d+ rounds", text)
 
 
 def test_a_sentence_for_each_verdict() -> None:
-    def told(speeds: dict[str, float], rounds: int) -> str:
+    def told(speeds: dict[str, float], rounds: int, **more: Any) -> str:
         contest = _contest(speeds, rounds)
         subjects = [
             {"label": label, "metrics": {}, "runtime": {"threads": 1}, "about": "x"}
@@ -109,6 +111,7 @@ def test_a_sentence_for_each_verdict() -> None:
                 "decided": contest.decided,
                 "in_turns": True,
                 "interference": {"others": 0.0, "stolen": 0.0},
+                **more,
             }
         )
 
@@ -116,6 +119,8 @@ def test_a_sentence_for_each_verdict() -> None:
     assert "slower than b" in told({"a": 11.0, "b": 10.0}, 30)
     assert "equal within 2%" in told({"a": 10.0, "b": 10.0}, 60)
     assert "undecided; a takes" in told({"a": 10.0, "b": 10.1}, 12)
+    hot = told({"a": 10.0, "b": 11.0}, 30, conditions={"throttled": ["board: throttled"]})
+    assert "the device was throttled (board: throttled), which affected all models equally" in hot
 
 
 def test_what_cannot_be_compared_is_refused_with_the_way_out(tmp_path: Path) -> None:

@@ -15,11 +15,12 @@ from paretune.core.details import (
     Details,
     Drift,
     Outliers,
-    Part,
     ProcessValue,
     SpreadUsed,
 )
 from paretune.core.measurement import Measurement
+from paretune.core.part import Part
+from tests.core.test_conditions import CONDITIONS
 
 OLD: dict[str, Any] = {
     "early": True,
@@ -56,6 +57,7 @@ values = st.builds(
     st.lists(numbers).map(tuple),
     st.none() | numbers,
     st.none() | taken,
+    st.none() | CONDITIONS,
 )
 DETAILS = st.builds(
     Details,
@@ -68,6 +70,7 @@ DETAILS = st.builds(
     spread=st.none() | st.builds(SpreadUsed, st.integers()),
     turns=st.lists(numbers).map(tuple),
     interference=st.none() | taken,
+    conditions=st.none() | CONDITIONS,
     outliers=st.none() | st.builds(Outliers, *[st.integers(0, 9)] * 4),
     drift=st.none()
     | st.builds(Drift, st.none() | numbers, numbers, st.booleans(), st.integers(1, 9)),

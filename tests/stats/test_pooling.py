@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from paretune.core.conditions import Conditions
 from paretune.core.details import CpuTaken, ProcessValue
 from paretune.core.measurement import Measurement
 from paretune.stats.pooling import interval, log_ratio, pool, processes_of
@@ -172,3 +173,23 @@ def test_a_round_that_others_disturbed_counts_in_no_value() -> None:
     # A process of the search's own that was hit twice is still what there is.
     own = pool(blocks[1:3], rounds=[None, None])["decode_ms_p50"]
     assert own.value == 20.0
+
+
+def test_a_round_in_which_the_device_was_throttled_counts_in_no_value() -> None:
+    """Its cause is in the reason, and the worst conditions are those of the whole."""
+    hot = Conditions(800.0, 1800.0, 85.0, throttled=("board: throttled",))
+    cool = Conditions(1800.0, 1800.0, 60.0)
+    clean = _block([10.0])["decode_ms_p50"].noting(conditions=cool)
+    slow = _block([30.0])["decode_ms_p50"].noting(conditions=hot)
+    blocks = [{m.metric: m} for m in (clean, clean, slow)]
+    pooled = pool(blocks, rounds=[None, None, 1])["decode_ms_p50"]
+    assert pooled.value == 10.0
+    assert pooled.details.conditions == hot
+    assert [p.conditions for p in processes_of(pooled)] == [cool, cool, hot]
+    assert pooled.reason == (
+        "1 of 3 processes were measured while the device was throttled (board: throttled)"
+    )
+    busy = slow.noting(interference=CpuTaken(others=0.5, stolen=0.0))
+    both = pool([{busy.metric: busy}, *blocks])["decode_ms_p50"].reason
+    assert str(both).count(" of 4 processes were measured while ") == 2
+    assert Measurement.from_json(pooled.to_json()) == pooled

@@ -24,6 +24,7 @@ from fake_search import (
     recipe_of,
 )
 
+from paretune.core.conditions import Conditions
 from paretune.core.details import Details
 from paretune.core.device import TargetInfo
 from paretune.core.interference import Interference
@@ -196,6 +197,33 @@ def test_rounds_that_others_disturbed_are_noted(tmp_path: Path) -> None:
     hit = [p.round for m in told for p in processes_of(m) if p.interference]
     assert hit == [1]
     assert sum("1 of " in str(m.reason) for m in told) == 1
+
+
+def test_rounds_in_which_the_device_was_throttled_are_noted_and_marked(tmp_path: Path) -> None:
+    class Warm(NoisyTarget):
+        hot = False
+
+        def _value(self, job: Job, params: dict[str, Any]) -> Any:
+            found = super()._value(job, params)
+            if not measures(job, "generation"):
+                return found
+            throttled, self.hot = (("board: throttled",) if self.hot else ()), False
+            return [m.noting(conditions=Conditions(throttled=throttled)) for m in found]
+
+    pair = [noop(x=1, ms=10.0, quality=0.9), noop(x=2, ms=10.5, quality=0.95)]
+    target = Warm()
+    engine = _engine(tmp_path, pair, target)
+    engine.finals_s, finals_s = 0.0, engine.finals_s
+    engine.run()
+    told: list[str] = []
+    engine.watcher.note = told.append  # type: ignore[method-assign]
+    engine.finals_s, target.hot = finals_s, True  # the first process of the first round
+    engine.run()
+    measured = [(o.measurements or {})["decode_ms_p50"] for o in engine.recorder.outcomes]
+    assert [p.round for m in measured for p in processes_of(m) if p.disturbed] == [1]
+    (marked,) = (m for m in measured if "was throttled" in str(m.reason))
+    assert marked.details.conditions == Conditions(throttled=("board: throttled",))
+    assert sum("as a finalist (board: throttled)" in line for line in told) == 1
 
 
 class InTurns(NoisyTarget):
