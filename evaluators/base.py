@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from paretune.core import params as declared
 from paretune.core.candidate import RuntimeSettings
+from paretune.core.energy import OpensMeter
 from paretune.core.measurement import Measurement, MetricSpec, Rung
 from paretune.core.model import Model
 from paretune.core.params import NoParams, Params
@@ -33,12 +34,14 @@ class Budget:
             have in common is measured then, and what takes long by itself is left out (without a
             value, with that as its reason).
         turns: Others wait while this one times something, and it waits for them; None: it is alone.
+        meter: Opens the device's counters of energy; None: they cannot be reached here.
     """
 
     seconds: float | None = None
     examples: int | None = None
     block: bool = False
     turns: TurnClient | None = None
+    meter: OpensMeter | None = None
 
 
 @runtime_checkable
@@ -66,6 +69,9 @@ class Evaluator(Protocol):
             it gets one turn for everything.
         prompts_by_metric: Optional. Of each metric that is a time to a first token in milliseconds,
             the tokens of its prompt: what the device's arithmetic bounds before a build.
+        energy_sources: Optional. The counters of energy that it reads by `Budget.meter` (an empty
+            text: those that there are); None: none. A device without them is refused before a
+            search.
     """
 
     name: ClassVar[str]

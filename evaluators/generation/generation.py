@@ -11,14 +11,14 @@ from __future__ import annotations
 import copy
 import math
 import statistics
-import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import accumulate
 from typing import ClassVar
 
 from paretune.core.candidate import RuntimeSettings
 from paretune.core.details import Details
+from paretune.core.energy import EnergyMeter
 from paretune.core.measurement import Measurement, MetricSpec, Rung
 from paretune.core.model import Model
 from paretune.core.progress import Progress
@@ -26,6 +26,11 @@ from paretune.data.context import Context
 from paretune.evaluators.base import Budget, EvaluatorBase
 from paretune.evaluators.generation.conditions import Conditions, Course, Sampled
 from paretune.evaluators.generation.context_probe import peak_in_a_process
+from paretune.evaluators.generation.energy import (
+    EnergyPerToken,
+    energy_name,
+)
+from paretune.evaluators.generation.requests import Request, Stream
 from paretune.evaluators.generation.timing import (
     Effort,
     Run,
@@ -64,64 +69,6 @@ _PROBE_TOKENS = 4
 _IN_A_BLOCK = "left out of the short rounds of a comparison"
 
 
-@dataclass(frozen=True)
-class Request:
-    """What one request took, in milliseconds.
-
-    Attributes:
-        ttft: From the prompt to the logits of the first token.
-        decode: Of each token after it.
-        filling: Of the context before it, if this request is the one that filled it.
-    """
-
-    ttft: float
-    decode: tuple[float, ...]
-    filling: float = 0.0
-
-
-class Stream:
-    """Requests of one client, one after another, each from the same state of the model.
-
-    Args:
-        session: A loaded model, of this stream alone.
-        case: What each request is.
-        tokens: The trace: context, prompt, and what is decoded.
-    """
-
-    def __init__(self, session: Session, case: Case, tokens: Sequence[int]) -> None:
-        self._session = session
-        self._case = case
-        self._context = list(tokens[: case.context])
-        self._prompt = list(tokens[case.context : case.before])
-        self._decoded = [(token,) for token in tokens[case.before :]]
-        self._filled = False
-
-    def request(self) -> Request:
-        """Run one request; the first one fills the context before, which is timed apart."""
-        clock, session, held = time.perf_counter_ns, self._session, self._case.context
-        begin = clock()
-        if held and not self._filled:
-            session.begin(self._context, len(self._prompt) + len(self._decoded) + 1)
-            self._filled, filling = True, clock() - begin
-        else:
-            filling = 0
-            if held:
-                session.rewind(held)
-        start = clock()
-        if held:
-            session.append(self._prompt)
-        else:
-            session.begin(self._prompt, len(self._decoded) + 1)
-        end = clock()
-        ttft, decode = end - start, []
-        for token in self._decoded:
-            start = end
-            session.extend(token)
-            end = clock()
-            decode.append((end - start) / 1e6)
-        return Request(ttft / 1e6, tuple(decode), filling / 1e6)
-
-
 class Generation(EvaluatorBase):
     """Time to first token, decode latency and tokens per second, under the use that is asked of."""
 
@@ -138,13 +85,19 @@ class Generation(EvaluatorBase):
     @property
     def metrics(self) -> tuple[MetricSpec, ...]:
         """Five metrics per case (see `cases_of`), and what else the parameters ask for."""
-        named = [pair for case in cases_of(self.params) for pair in _named(case)]
+        named = [pair for case in cases_of(self.params) for pair in self._named(case)]
         named += self._extras()
         named += [(self._peak_name, "MB")] * bool(self._peak_name)
         return tuple(
             MetricSpec(name, unit, "maximize" if unit == "tokens/s" else "minimize", device=True)
             for name, unit in named
         )
+
+    @property
+    def energy_sources(self) -> str | None:
+        """The counters of energy that it reads; empty: those that there are; None: none."""
+        asked = self.params.energy
+        return None if asked is False else "" if asked is True else asked
 
     @property
     def _peak_name(self) -> str:
@@ -175,7 +128,7 @@ class Generation(EvaluatorBase):
             context.progress(Progress(f"generation:{rung}", 0, 0, f"{case.before} tokens before"))
             why = does_not_fit(case, most)
             if why is not None:
-                lost = _named(case) + (self._extras() if index == 0 else [])
+                lost = self._named(case) + (self._extras() if index == 0 else [])
                 found += [_valueless(name, unit, why) for name, unit in lost]
                 continue
             streams = self._streams(session, case, trace(case.needed - 1, vocabulary))
@@ -183,9 +136,15 @@ class Generation(EvaluatorBase):
             effort = effort_of(rung, budget.seconds)
             if whole and self.params.requests > effort.samples:
                 effort = replace(effort, samples=self.params.requests, at_most_s=math.inf)
-            runs = self._sampled(streams, effort, budget)
             settings = self._settings(case, runtime)
+            energy = self._energy(case, settings, budget)
+            if energy is not None and budget.turns is None:
+                effort = energy.lengthened(effort)
+                if index == 0 and not budget.block:
+                    energy.measure_idle()
+            runs = self._sampled(streams, effort, budget, None if energy is None else energy.meter)
             found += _measurements(runs, case.suffix, settings.adding(_sampled(runs, effort)))
+            found += [] if energy is None else [energy.measurement(sum(r.metered for r in runs))]
             if index > 0:
                 continue
             if self.params.cold_start:
@@ -211,17 +170,32 @@ class Generation(EvaluatorBase):
         more = (copy.copy(session) for _ in range(self.params.streams - 1))
         return [Stream(one, case, tokens) for one in (session, *more)]
 
+    def _named(self, case: Case) -> list[tuple[str, str]]:
+        """Return the metrics of a case with their units."""
+        found = _named(case)
+        return found if self.energy_sources is None else [*found, (energy_name(case), "J")]
+
+    def _energy(self, case: Case, settings: Details, budget: Budget) -> EnergyPerToken | None:
+        """Return what measures the energy of a case; None: it is not asked for."""
+        if self.energy_sources is None:
+            return None
+        return EnergyPerToken(case, settings, self.energy_sources, budget)
+
     def _sampled(
-        self, streams: Sequence[Stream], effort: Effort, budget: Budget
+        self,
+        streams: Sequence[Stream],
+        effort: Effort,
+        budget: Budget,
+        meter: EnergyMeter | None,
     ) -> list[Run[Request]]:
         """Sample; where others wait, one stream takes short turns, several take one long one."""
         turns, requests = budget.turns, [stream.request for stream in streams]
         if turns is None:
-            return sample_together(requests, effort)
+            return sample_together(requests, effort, meter)
         if len(requests) == 1:
-            return [sample_in_turns(requests[0], effort, turns)]
+            return [sample_in_turns(requests[0], effort, turns, meter)]
         with turns.turn():
-            return sample_together(requests, effort)
+            return sample_together(requests, effort, meter)
 
     def _peak(
         self,

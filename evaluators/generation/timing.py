@@ -22,17 +22,17 @@ from itertools import accumulate
 from typing import Generic, TypeVar
 
 from paretune.core.details import Details, Drift, Outliers
+from paretune.core.energy import EnergyMeter
 from paretune.core.jsontools import Json
 from paretune.core.measurement import Measurement, Rung
 from paretune.evaluators.base import TurnClient
 from paretune.stats.intervals import CONFIDENCE, percentile, too_few
 from paretune.stats.pooling import DRIFT_LEVEL, PROTOCOL
+from paretune.stats.rank_test import mann_whitney
 
 T = TypeVar("T")
 TURNS = 4
 """Turns of a process in a round of a comparison."""
-_EXACT_UP_TO = 20
-"""Halves of so many samples are compared by the exact distribution; larger ones by its limit."""
 _SWITCH_S = 1e-4
 """How long a stream may keep the interpreter while another waits; Python's 5 ms are many tokens."""
 
@@ -92,6 +92,7 @@ class Run(Generic[T]):
         seconds: How long they took together.
         cut_off: Calls that ended after another stream had stopped, and so are not among `kept`.
         turns: How many of `kept` each turn had; empty if it ran at one go.
+        metered: Calls between the start and the stop of a meter, those that do not count included.
     """
 
     warm_up: tuple[T, ...]
@@ -100,20 +101,24 @@ class Run(Generic[T]):
     seconds: float
     cut_off: int = 0
     turns: tuple[int, ...] = ()
+    metered: int = 0
 
 
-def sample(once: Callable[[], T], effort: Effort) -> Run[T]:
+def sample(once: Callable[[], T], effort: Effort, meter: EnergyMeter | None = None) -> Run[T]:
     """Call `once` again and again; it times itself, and returns what it saw.
 
     Args:
         once: One sample: a request, a call.
         effort: How often and how long.
+        meter: Counts the energy of the calls after the warm-up.
     """
-    with quiet_collector():
-        return _loop(once, effort, _Floors(1))
+    with quiet_collector(), _stopping(meter):
+        return _loop(once, effort, _Floors(1, meter))
 
 
-def sample_in_turns(once: Callable[[], T], effort: Effort, turns: TurnClient) -> Run[T]:
+def sample_in_turns(
+    once: Callable[[], T], effort: Effort, turns: TurnClient, meter: EnergyMeter | None = None
+) -> Run[T]:
     """Call `once` in several short turns, between which others run.
 
     Where a turn has several calls, its first one is not counted: it finds the caches as another
@@ -123,28 +128,34 @@ def sample_in_turns(once: Callable[[], T], effort: Effort, turns: TurnClient) ->
         once: One sample: a request, a call.
         effort: How often and how long, all turns together.
         turns: Whom to ask.
+        meter: Counts the energy of all calls of the turns.
     """
     clock = time.perf_counter
     kept: list[T] = []
     sizes: list[int] = []
-    spent = 0.0
+    spent, metered = 0.0, 0
     with quiet_collector():
         warm_up, warm_up_s = _warm_up(once, effort)
         for _ in range(TURNS):
-            with turns.turn():
+            with turns.turn(), _stopping(meter):
+                if meter is not None:
+                    meter.start()
                 begin, passed = clock(), 0.0
                 seen: list[T] = []
                 while not seen or passed < effort.seconds / TURNS:
                     seen.append(once())
                     passed = clock() - begin
+            metered += len(seen)
             counted = seen[1:] or seen
             kept += counted
             sizes.append(len(counted))
             spent += passed
-    return Run(tuple(warm_up), warm_up_s, tuple(kept), spent, turns=tuple(sizes))
+    return Run(tuple(warm_up), warm_up_s, tuple(kept), spent, turns=tuple(sizes), metered=metered)
 
 
-def sample_together(streams: Sequence[Callable[[], T]], effort: Effort) -> list[Run[T]]:
+def sample_together(
+    streams: Sequence[Callable[[], T]], effort: Effort, meter: EnergyMeter | None = None
+) -> list[Run[T]]:
     """Sample several streams at once, each in a thread of its own.
 
     They begin to count together, after all have warmed up, and go on until the floors are met by
@@ -153,14 +164,19 @@ def sample_together(streams: Sequence[Callable[[], T]], effort: Effort) -> list[
     Args:
         streams: One function a stream.
         effort: Of each stream.
+        meter: Counts the energy of all of them, from when they count until the last has ended.
     """
     if len(streams) == 1:
-        return [sample(streams[0], effort)]
-    floors = _Floors(len(streams))
+        return [sample(streams[0], effort, meter)]
+    floors = _Floors(len(streams), meter)
     before = sys.getswitchinterval()
     sys.setswitchinterval(min(before, _SWITCH_S))
     try:
-        with quiet_collector(), ThreadPoolExecutor(len(streams)) as pool:
+        with (
+            quiet_collector(),
+            _stopping(meter),
+            ThreadPoolExecutor(len(streams)) as pool,
+        ):
             running = [pool.submit(_loop, once, effort, floors) for once in streams]
             # An error breaks the barrier that the others wait at: the error is what is told.
             errors = [error for error in (one.exception() for one in running) if error is not None]
@@ -177,13 +193,15 @@ class _Floors:
     """What the streams of one run share: when to begin, and whether all have enough."""
 
     streams: int
+    meter: EnergyMeter | None = None
     start: threading.Barrier = field(init=False)
     stop: threading.Event = field(default_factory=threading.Event)
     met: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
-        self.start = threading.Barrier(self.streams)
+        begin = None if self.meter is None else self.meter.start
+        self.start = threading.Barrier(self.streams, begin)
 
     def one_more(self) -> None:
         """A stream has met its floors."""
@@ -216,18 +234,29 @@ def _loop(once: Callable[[], T], effort: Effort, floors: _Floors) -> Run[T]:
         while not floors.stop.is_set():
             seen = once()
             if floors.stop.is_set():  # the others have ended: this one was not under their load
-                return Run(tuple(warm_up), warm_up_s, tuple(kept), passed, cut_off=1)
+                metered = len(kept) + 1
+                return Run(tuple(warm_up), warm_up_s, tuple(kept), passed, 1, metered=metered)
             kept.append(seen)
             passed = clock() - begin
             enough = len(kept) >= effort.samples and passed >= effort.seconds
             if (enough or passed >= effort.at_most_s) and not counted:
                 counted = True
                 floors.one_more()
-        return Run(tuple(warm_up), warm_up_s, tuple(kept), passed)
+        return Run(tuple(warm_up), warm_up_s, tuple(kept), passed, metered=len(kept))
     except BaseException:
         floors.start.abort()
         floors.stop.set()
         raise
+
+
+@contextmanager
+def _stopping(meter: EnergyMeter | None) -> Iterator[None]:
+    """Stop a meter at the end of the block, if it was started in it."""
+    try:
+        yield
+    finally:
+        if meter is not None:
+            meter.stop()
 
 
 @contextmanager
@@ -280,49 +309,6 @@ def drift(samples: Sequence[float]) -> Drift:
     p = mann_whitney(first, second)
     change = statistics.median(second) / before - 1
     return Drift(round(change, 6), float(f"{p:.3g}"), p < DRIFT_LEVEL)
-
-
-def mann_whitney(a: Sequence[float], b: Sequence[float]) -> float:
-    """Return the two-sided p-value of Mann and Whitney's rank test (1947).
-
-    Exact for small samples without ties, else by the normal limit, corrected for ties and
-    continuity.
-
-    Args:
-        a: At least one sample.
-        b: At least one sample.
-    """
-    m, n = len(a), len(b)
-    ordered = sorted([*((value, 0) for value in a), *((value, 1) for value in b)])
-    ranks, ties, start = 0.0, 0.0, 0
-    for end in range(1, m + n + 1):
-        if end == m + n or ordered[end][0] != ordered[start][0]:
-            size = end - start
-            in_a = sum(1 for _, side in ordered[start:end] if side == 0)
-            ranks += in_a * (start + end + 1) / 2  # the mean of the ranks start + 1 to end
-            ties += size**3 - size
-            start = end
-    u = ranks - m * (m + 1) / 2
-    nearer = min(u, m * n - u)
-    if not ties and max(m, n) <= _EXACT_UP_TO:
-        ways = _rank_sums(m, n)
-        return min(1.0, 2 * sum(ways[: int(nearer) + 1]) / math.comb(m + n, m))
-    variance = m * n / 12 * (m + n + 1 - ties / ((m + n) * (m + n - 1)))
-    if variance <= 0:
-        return 1.0
-    z = (m * n / 2 - nearer - 0.5) / math.sqrt(variance)
-    return 1.0 if z <= 0 else math.erfc(z / math.sqrt(2))
-
-
-def _rank_sums(m: int, n: int) -> list[int]:
-    """Return in how many orders of m and n samples U is 0, 1, 2, ... (a Gaussian binomial)."""
-    ways = [1] + [0] * (m * n)
-    for i in range(1, m + 1):
-        for u in range(m * n, n + i - 1, -1):  # times 1 - q^(n+i)
-            ways[u] -= ways[u - n - i]
-        for u in range(i, m * n + 1):  # divided by 1 - q^i
-            ways[u] += ways[u - i]
-    return ways
 
 
 def median_of(

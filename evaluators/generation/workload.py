@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import random
+import re
 from dataclasses import dataclass
 
 from pydantic import field_validator
 
 from paretune.core.params import Params, parameter
 
+_SOURCE = r"(?:rapl|nvidia|hwmon(?::[^+]+)?)"
+_SOURCES = re.compile(rf"{_SOURCE}(?:\+{_SOURCE})*")
 _FIRST_TOKEN = 100
 """Token ids below are often special ones; the trace leaves them out where it can."""
 
@@ -53,6 +56,22 @@ class GenerationParams(Params):
     cold_start: bool = parameter(
         False, "Tells the first request after the model was loaded apart.", search="none"
     )
+    energy: bool | str = parameter(
+        False,
+        "Yields `energy_per_token_j`, by the device's own counters; text chooses them: `rapl`, "
+        "`hwmon`, `hwmon:CHIP/CHANNEL`, `nvidia`, or several, joined by `+`.",
+        search="none",
+    )
+
+    @field_validator("energy")
+    @classmethod
+    def _sources(cls, value: bool | str) -> bool | str:
+        if isinstance(value, str) and not _SOURCES.fullmatch(value):
+            raise ValueError(
+                "expected true, false or counters: rapl, hwmon, hwmon:CHIP/CHANNEL, nvidia, or "
+                "several, joined by +"
+            )
+        return value
 
     @field_validator("prompt_tokens", "context")
     @classmethod

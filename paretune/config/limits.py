@@ -14,6 +14,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass
 from fractions import Fraction
 
+from paretune.config.optional_metrics import yielded_by
 from paretune.core.errors import UsageError, nearest
 from paretune.core.measurement import MetricSpec
 from paretune.search.constraints import Constraint, parse_constraint
@@ -22,7 +23,7 @@ Wrong = Callable[..., None]
 """Takes a key's path, what is wrong, and what to do."""
 _MAX_COMPARED = 100
 """Maximum number of limits on one metric that are compared with each other."""
-_POSITIVE_UNITS = frozenset({"ms", "s", "MB", "tokens/s"})
+_POSITIVE_UNITS = frozenset({"ms", "s", "MB", "tokens/s", "J"})
 _MIRRORED = {"<=": ">", "<": ">=", ">=": "<", ">": "<="}
 
 
@@ -117,7 +118,7 @@ def read_constraints(
             wrong(
                 ("constraints", i),
                 f"no evaluator yields the metric {metric!r}",
-                nearest(metric, specs),
+                yielded_by(metric) or nearest(metric, specs),
             )
     notes = _look(by_metric, specs, strange, wrong)
     return tuple(found), notes

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from paretune.config.optional_metrics import yielded_by
 from paretune.config.yaml_source import Path as KeyPath
 from paretune.config.yaml_source import Wrong
 from paretune.core.errors import nearest
@@ -32,7 +33,8 @@ def read_objectives(
             wrong(at, f"expected a metric's name, found {metric!r:.60}", _LIST)
             continue
         if metric not in specs:
-            wrong(at, f"no evaluator yields the metric {metric!r}", nearest(metric, specs))
+            hint = yielded_by(metric) or nearest(metric, specs)
+            wrong(at, f"no evaluator yields the metric {metric!r}", hint)
         if metric in found:
             wrong(at, f"{metric} is given as an objective twice", None)
         tolerance = _tolerance(within, direction, specs.get(metric), (*at, "within"), wrong)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from paretune.core.candidate import counted
+from paretune.preflight.energy_counters import check_energy
 from paretune.preflight.node_names import check_nodes
 from paretune.preflight.token_checks import check_tokens
 from paretune.preflight.training_notes import training_notes
@@ -27,10 +28,12 @@ def told_before(prepared: PreparedSearch) -> tuple[str, ...]:
         UsageError: No candidate could work, or no candidate as the configuration intends it.
     """
     plan, baseline, target = prepared.plan, prepared.baseline, prepared.target
+    energy = check_energy(plan, target)
     nodes = check_nodes(prepared)
     with near_target(target, prepared.store.root) as near:
         tokens = check_tokens(plan, baseline, near, prepared.catalog)
     return (
+        *energy,
         *tokens,
         *prepared.model_notes,
         *nodes,

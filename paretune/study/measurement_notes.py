@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from paretune.core.energy import EnergyUse
 from paretune.core.jsontools import Json
 from paretune.core.measurement import Measurement
 from paretune.core.result import TrialResult
@@ -33,7 +34,9 @@ def remarks(m: Measurement) -> list[str]:
         return [f"taken over from candidate {m.details.taken_from}, a build of the same structure"]
     if m.protocol != PROTOCOL:
         return _throttled(m)
-    return [*_counted(m), *_outliers(m), *_drift(m), *_throttled(m)]
+    use = m.details.part(EnergyUse)
+    energy = [] if use is None else [str(use)]
+    return [*energy, *_counted(m), *_outliers(m), *_drift(m), *_throttled(m)]
 
 
 def unsettled_notes(outcomes: Sequence[TrialResult], summary: StudySummary) -> list[str]:

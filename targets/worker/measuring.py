@@ -20,6 +20,7 @@ from paretune.core.progress import Progress
 from paretune.data.context import Context
 from paretune.registry import find_evaluator
 from paretune.targets.interleave import place_at
+from paretune.targets.worker.energy import open_meter
 from paretune.targets.worker.scratch import temporary_folder
 from paretune.targets.worker.sensors import observing
 
@@ -89,7 +90,7 @@ def _budget(task: Measure, turns: str | None, *, takes_turns: bool) -> Iterator[
     """Yield what the call may cost; an interleaved job gets it when it has its turn."""
     from paretune.evaluators.base import Budget
 
-    budget = Budget(task.seconds, task.examples, task.block)
+    budget = Budget(task.seconds, task.examples, task.block, meter=open_meter)
     with place_at(turns) as place:
         if place is None or takes_turns:
             yield replace(budget, turns=place)

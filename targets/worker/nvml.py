@@ -76,6 +76,18 @@ def read_gpu() -> GpuReading | None:
     )
 
 
+def energy_counter() -> Callable[[], int | None] | str:
+    """Return what reads the counter of energy of the GPU, in millijoules, or why there is none."""
+    nvml, gpu = _first_gpu()
+    if nvml is None:
+        return "there is no NVIDIA GPU that nvidia-ml-py can ask (or the package is missing)"
+
+    def read() -> int | None:
+        return _asked(nvml, lambda: int(nvml.nvmlDeviceGetTotalEnergyConsumption(gpu)))
+
+    return read if read() is not None else "this NVIDIA GPU has no counter of energy"
+
+
 @cache
 def _first_gpu() -> tuple[Any, Any]:
     """Return the module and the GPU that jobs use; twice None where there is none.

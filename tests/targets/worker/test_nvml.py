@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 
 from paretune.targets.worker import nvml
-from paretune.targets.worker.nvml import GpuReading, read_gpu, slowed_by
+from paretune.targets.worker.energy_sources import choose
+from paretune.targets.worker.nvml import GpuReading, energy_counter, read_gpu, slowed_by
 from paretune.targets.worker.sensors import between, read
 
 
@@ -126,6 +128,17 @@ def test_without_a_driver_or_the_package_there_is_nothing(
 ) -> None:
     driver.gpu.count = 0
     assert read_gpu() is None
+    assert isinstance(energy_counter(), str)
     monkeypatch.setitem(sys.modules, "pynvml", None)
     nvml._first_gpu.cache_clear()
     assert read_gpu() is None
+    assert "nvidia-ml-py" in str(energy_counter())
+
+
+def test_its_energy_is_counted_beside_the_processors(driver: Any, tmp_path: Path) -> None:
+    (source,) = choose("", tmp_path).values()
+    source.begin()
+    driver.gpu.millijoules += 2_500
+    assert source.advance() == pytest.approx(2.5)
+    driver.gpu.missing.add("energy")
+    assert energy_counter() == "this NVIDIA GPU has no counter of energy"
