@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from paretune.bench.device import bench_device
@@ -99,11 +99,13 @@ def add_target(
     """
     name, host, say = target.name, target.host, target.say
     check_wish(name, host, wish)
+    before = known_targets().get(name, DeclaredTarget(ssh=host))
+    wish = replace(wish, folder=wish.folder or before.store)
     say(f"{host}: connecting")
     ssh = SshHost(host)
     try:
         device = Device(ssh, wish, say)
-        declared = DeclaredTarget(ssh=host, python=device.python, store=wish.folder)
+        declared = before.model_copy(update={"python": device.python, "store": wish.folder})
         keys = declared.model_dump(exclude_none=True)
         say(device.describe())
         say(device.plan())

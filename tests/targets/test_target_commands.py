@@ -117,8 +117,12 @@ def test_an_environment_that_lacks_something_is_known_and_reported(
     wish = Wish(sys.executable, str(tmp_path / "far"), wheelhouse=house)
     with pytest.raises(UsageError, match="its Python interpreter lacks the module"):
         add_target(board, wish)
-    assert known_targets()["board"].ssh == "board"
+    first = known_targets()["board"]
+    assert (first.ssh, first.store) == ("board", str(tmp_path / "far"))
     assert any("known in" in line for line in said)
+    again = add_target(board, Wish(sys.executable, wheelhouse=house), dry_run=True)
+    assert again["target"] == first.model_dump(exclude_none=True), "its folder is kept"
+    assert "is complete" in again["plan"]
 
 
 def reaches_an_index(folder: Path) -> bool:

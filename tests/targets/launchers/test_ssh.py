@@ -49,8 +49,17 @@ def opened(sshd: Sshd) -> Iterator[Callable[..., SshTarget]]:
             return made
 
         yield make
-    left = set(psutil.Process().children(recursive=True)) - before
-    assert not {p for p in left if "sshd" not in p.name()}, "a process stayed behind"
+    left = [p for p in psutil.Process().children(recursive=True) if p not in before]
+    _, stayed = psutil.wait_procs([p for p in left if _runs(p)], timeout=60)
+    assert not stayed, "a process stayed behind"
+
+
+def _runs(process: psutil.Process) -> bool:
+    """Return whether a process is none of the sshd's own, and has not ended."""
+    try:
+        return "sshd" not in process.name()
+    except psutil.NoSuchProcess:
+        return False
 
 
 def package(folder: Path, threads: int = 1) -> Model:
