@@ -149,7 +149,7 @@ class AgentTarget:
             TargetLostError: The far side cannot be reached any more.
             TimeoutError: More than `seconds` were needed; see `cancel`.
         """
-        return interleave(self._begin, jobs, order, seconds)
+        return interleave(self.begin, jobs, order, seconds)
 
     def cancel(self, future: Future[JobResult] | None = None) -> None:
         """End a job, or all of them; they are ``cancelled`` within a few seconds."""
@@ -174,7 +174,8 @@ class AgentTarget:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _begin(self, job: Job, stack: ExitStack) -> Seat:
+    def begin(self, job: Job, stack: ExitStack) -> Seat:
+        """Start an interleaved job; its turns end when the stack is closed."""
         seat = Seat(*self._run(job, turns=True))
         stack.callback(seat.close)
         return seat
