@@ -49,7 +49,8 @@ def _misplaced(annotation: Any, value: Any, path: Path) -> Iterator[tuple[Path, 
     for kind in kinds:
         if _takes_anything(kind):
             return
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
+        fields = isinstance(kind, type) and issubclass(kind, BaseModel)
+        if fields and isinstance(value, dict):
             for place, expected in misplaced_in(kind, value):
                 yield (*path, *place), expected
             return

@@ -20,17 +20,23 @@ from paretune.config.limits import read_constraints
 from paretune.config.model_source import find_model
 from paretune.config.model_use import base_model, look_at_model
 from paretune.config.objectives import against_the_grain, read_objectives
-from paretune.config.plan import Aside, EvaluatorChoice, Plan, SearchSettings
+from paretune.config.plan import Aside, DeviceSettings, EvaluatorChoice, Plan, SearchSettings
 from paretune.config.reading import read_source
-from paretune.config.runtimes import (
-    read_runtimes,
-    read_settings,
-    runtimes_by_kind,
-    tried_anywhere,
+from paretune.config.runtimes import read_runtimes, read_settings, runtimes_by_kind
+from paretune.config.schema import (
+    ONE,
+    SEVERAL,
+    ConfigFile,
+    DeclaredTarget,
+    SearchSection,
+    TargetSection,
+    TargetUse,
+    seconds,
 )
-from paretune.config.schema import ConfigFile, DeclaredTarget, SearchSection, TargetSection, seconds
+from paretune.config.single_recipe import refuse_several
 from paretune.config.space_building import SpaceReader, shown
-from paretune.config.targets import check_user_code, read_targets
+from paretune.config.target_uses import DeviceUse, device_uses, tried_on
+from paretune.config.targets import TargetPlan, check_user_code, read_targets
 from paretune.config.yaml_source import Path as KeyPath
 from paretune.config.yaml_source import Source
 from paretune.core.candidate import Candidate
@@ -44,7 +50,7 @@ from paretune.data.catalog import DataCatalog, DataSpec, Split, columns_of, refe
 from paretune.models.handle import detect_kind
 from paretune.registry import find_evaluator, is_ours, names
 from paretune.search.constraints import Objective
-from paretune.search.space import PassSlot, Space, slots_of
+from paretune.search.space import Space, slots_of
 from paretune.search.stop_rule import StopRule
 from paretune.targets.device.providers import PROVIDERS
 
@@ -87,13 +93,8 @@ def load(
         plan = replace(plan, search=replace(plan.search, earlier=given_studies(from_studies)))
     notes = (*aside.notes, *plan.notes)
     plan = replace(plan, notes=notes, study=aside.study, store=aside.store)
-    if single and plan.space.size != 1:
-        raise ConfigError(
-            f"the configuration describes {plan.space.size} candidates, expected one fixed recipe"
-            + _what_varies(plan),
-            file=str(file),
-            hint="Give every parameter one value, or use `paretune search`.",
-        )
+    if single:
+        refuse_several(plan)
     return plan
 
 
@@ -105,26 +106,6 @@ def _source(text: str, file: str) -> tuple[Source, Aside]:
     from paretune.config.olive.source import open_source
 
     return open_source(text, file)
-
-
-def _what_varies(plan: Plan) -> str:
-    several = [
-        f"{stage.name}.{name}"
-        for stage in plan.space.stages
-        if isinstance(stage, PassSlot)
-        for name, values in stage.grid.items()
-        if len(values) > 1
-    ]
-    several += [
-        n for n, v in (("threads", plan.threads), ("providers", plan.providers)) if len(v) > 1
-    ]
-    several += [
-        f"{choice.name}.{name}"
-        for choice in plan.runtimes
-        for name, values in choice.grid.items()
-        if len(values) > 1 and name not in ("threads", "provider")
-    ]
-    return f": {', '.join(several)} have several values" if several else ""
 
 
 class _Reader:
@@ -164,14 +145,14 @@ class _Reader:
         baseline = None
         if config.baseline is not None:
             baseline = self.spaces.recipe(config.baseline, ("baseline",))
-        threads = tuple(dict.fromkeys(config.target.threads)) or (physical_cores(),)
-        providers = tuple(dict.fromkeys(config.target.providers))
-        self.check_providers(config.target.providers)
+        uses = device_uses(config.target)
+        for use in uses:
+            self.check_providers(use)
         declared = with_known(config.targets, config.target)
         targets = read_targets(config.target, declared, self.root, self.wrong)
+        self.check_slots(targets, config.search)
         choices = read_runtimes(config.runtimes, self.spaces, self.wrong)
-        threads = tried_anywhere(choices, "threads", threads)
-        providers = tried_anywhere(choices, "provider", providers)
+        providers, threads = tried_on(uses[0], choices)
         try_first = self.try_first(config.try_first, providers, threads)
         evaluators = self.evaluators(config.evaluate, permissions)
         if len(evaluators) < len(config.evaluate):
@@ -191,9 +172,16 @@ class _Reader:
         used = {slot.name for stage in stages for slot in slots_of(stage)}
         used |= {step.name for recipe in recipes for step in recipe}
         used |= {"merge", "genai"}  # a baseline that is not named may go through them
-        common = (config.target.providers, config.target.threads or [physical_cores()])
-        by_kind = runtimes_by_kind(choices, *common, detect_kind(model), used)
-        space = Space(stages, providers, threads, by_kind)
+
+        def device(use: DeviceUse) -> DeviceSettings:
+            common = (list(use.providers), list(use.threads) or [physical_cores()])
+            by_kind = runtimes_by_kind(choices, *common, detect_kind(model), used)
+            tried = tried_on(use, choices)
+            first = self.try_first(config.try_first, *tried)
+            return DeviceSettings(use.name, *tried, Space(stages, *tried, by_kind), first)
+
+        devices = tuple(map(device, uses))
+        space = devices[0].space
         check_kinds(model, space, baseline, try_first, evaluators, self.wrong)
         model_notes = look_at_model(model, base, self.wrong)
         catalog = DataCatalog(config.data, self.root, permissions.network)
@@ -223,6 +211,7 @@ class _Reader:
             notes=(*model_notes, *notes, *data_notes),
             base=base,
             source=self.source,
+            devices=devices,
         )
 
     def sections(self) -> ConfigFile:
@@ -253,6 +242,8 @@ class _Reader:
 
     def _pydantic(self, detail: Any) -> None:
         loc: KeyPath = tuple(detail["loc"])
+        if loc[:1] == ("target",) and loc[1:2] in ((ONE,), (SEVERAL,)):
+            loc = (loc[0], *loc[2:])  # which form it is, is no key
         kind = detail["type"]
         if kind == "extra_forbidden":
             known = _known_keys(loc[:-1])
@@ -263,6 +254,8 @@ class _Reader:
             told = detail["msg"].removeprefix("Value error, ")
             if kind in ("model_type", "dict_type"):
                 told = "expected keys with values (`key: value`)"
+            elif kind == "too_short" and loc == ("target",):
+                told = "expected at least one target, such as `- {name: local}`"
             self.wrong(loc, f"{told[0].lower()}{told[1:]}, found {shown(detail['input'])}")
 
     def model(self, name: str, permissions: Permissions) -> Path:
@@ -285,11 +278,19 @@ class _Reader:
             found[name] = spec.model_copy(update={"file": file, "files": files})
         return found
 
-    def check_providers(self, providers: Iterable[str]) -> None:
-        for i, provider in enumerate(providers):
+    def check_slots(self, targets: TargetPlan, section: SearchSection) -> None:
+        if section.builds is not None and targets.slots is not None:
+            self.wrong(
+                ("search", "builds"),
+                f"stands beside `slots: {targets.slots}` under `target`: expected one of them",
+                "Leave `builds` out: `slots` says how many builds run at once, and where.",
+            )
+
+    def check_providers(self, use: DeviceUse) -> None:
+        for i, provider in enumerate(use.providers):
             if provider not in PROVIDERS:
                 self.wrong(
-                    ("target", "providers", i),
+                    (*use.path, "providers", i),
                     f"no execution provider {provider!r}",
                     nearest(provider, PROVIDERS),
                 )
@@ -474,6 +475,8 @@ def _known_keys(loc: KeyPath) -> Iterable[str]:
     }
     if loc[:1] == ("targets",):
         return DeclaredTarget.model_fields
+    if loc[:1] == ("target",) and len(loc) == 2:
+        return TargetUse.model_fields
     if loc in by_place:
         return [field.alias or name for name, field in by_place[loc].model_fields.items()]
     return Split.model_fields if loc[-1:] == ("split",) else DataSpec.model_fields

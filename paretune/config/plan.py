@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 from paretune.config.runtimes import RuntimeChoice
+from paretune.config.target_uses import to_json as use_to_json
 from paretune.config.targets import TargetPlan
 from paretune.config.yaml_source import Path as KeyPath
 from paretune.config.yaml_source import Source, key_of
@@ -102,6 +103,25 @@ class Aside:
 
 
 @dataclass(frozen=True)
+class DeviceSettings:
+    """What is tried on one of the devices that measure.
+
+    Attributes:
+        name: The target's name.
+        providers: Execution providers to try.
+        threads: Thread counts to try.
+        space: What to try.
+        try_first: Candidates to try first.
+    """
+
+    name: str
+    providers: tuple[str, ...]
+    threads: tuple[int, ...]
+    space: Space
+    try_first: tuple[Candidate, ...] = ()
+
+
+@dataclass(frozen=True)
 class Plan:
     """Everything that a search needs to know.
 
@@ -129,6 +149,8 @@ class Plan:
         store: Folder of the store, if it names it; None: the default.
         base: The folder of the base, if the input model is an adapter.
         source: The lines of its keys in the text.
+        devices: The devices that measure, in order: `space`, `try_first`, `providers` and `threads`
+            are those of the first one.
     """
 
     name: str
@@ -154,6 +176,19 @@ class Plan:
     store: Path | None = None
     base: Path | None = None
     source: Source | None = field(default=None, repr=False, compare=False)
+    devices: tuple[DeviceSettings, ...] = ()
+
+    def for_device(self, device: DeviceSettings) -> Plan:
+        """Return the plan of a study of one of the devices."""
+        return replace(
+            self,
+            target=TargetPlan(self.target.build, device.name, self.target.declared),
+            space=device.space,
+            try_first=device.try_first,
+            providers=device.providers,
+            threads=device.threads,
+            devices=(device,),
+        )
 
     def wrong_at(self, path: KeyPath, message: str, hint: str | None = None) -> ConfigError:
         """Return an error at a key that was found by more than the configuration alone.
@@ -207,12 +242,18 @@ class Plan:
             config["targets"] = self.target.declared_to_json()
         return config | {
             "evaluate": [{e.name: dict(e.params)} if e.params else e.name for e in self.evaluators],
-            "target": self.target.to_json()
-            | {"providers": list(self.providers), "threads": list(self.threads)},
+            "target": self._target(),
             "objectives": [_objective(o) for o in self.objectives],
             "constraints": [c.text for c in self.constraints],
             "search": {name: value for name, value in settings.items() if value is not None},
         }
+
+    def _target(self) -> Json:
+        if not self.target.uses:
+            settings = {"providers": list(self.providers), "threads": list(self.threads)}
+            return self.target.to_json() | settings
+        tried = {device.name: (device.providers, device.threads) for device in self.devices}
+        return [use_to_json(use, tried) for use in self.target.uses]
 
     def _spec(self, spec: DataSpec) -> dict[str, Json]:
         """Return a data set's entry with its paths made absolute."""

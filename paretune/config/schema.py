@@ -6,7 +6,7 @@ import math
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
 from paretune.data.catalog import DataSpec
 from paretune.search.stop_rule import AFTER
@@ -65,6 +65,13 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+Names = Annotated[list[str], BeforeValidator(as_list, json_schema_input_type=str | list[str])]
+Counts = Annotated[
+    list[Annotated[int, Field(ge=1, le=1024)]],
+    BeforeValidator(as_list, json_schema_input_type=int | list[int]),
+]
+
+
 class TargetSection(Section):
     """Where candidates run, and with which runtime settings."""
 
@@ -73,16 +80,51 @@ class TargetSection(Section):
     measure: str | None = Field(
         None, description="Where models are measured: local, or a name declared in `targets`."
     )
-    providers: Annotated[
-        list[str], BeforeValidator(as_list, json_schema_input_type=str | list[str])
-    ] = Field(["cpu"], min_length=1, description="Execution providers to try: cpu, cuda, dml.")
-    threads: Annotated[
-        list[Annotated[int, Field(ge=1, le=1024)]],
-        BeforeValidator(as_list, json_schema_input_type=int | list[int]),
-    ] = Field(
+    providers: Names = Field(
+        ["cpu"], min_length=1, description="Execution providers to try: cpu, cuda, dml."
+    )
+    threads: Counts = Field(
         [],
         description="Thread counts to try; by default the number of available physical cores.",
     )
+
+
+class TargetUse(Section):
+    """What a study with a list of targets does on one of them."""
+
+    name: str = Field(description="local, or a name declared in `targets`.")
+    does: Literal["build", "measure", "both"] | None = Field(
+        None,
+        description="What runs there: `build`, `measure` or `both`. Default: both for local, "
+        "measure for a declared one.",
+    )
+    slots: int | None = Field(
+        None, ge=1, le=64, description="Builds at the same time there. Default: 1."
+    )
+    providers: Names | None = Field(
+        None, min_length=1, description="Execution providers to try there; default: cpu."
+    )
+    threads: Counts | None = Field(
+        None,
+        min_length=1,
+        description="Thread counts to try there; by default the number of available physical "
+        "cores of this machine.",
+    )
+
+
+ONE, SEVERAL = "one", "several"
+
+
+def _form(value: Any) -> str:
+    """Return which form of ``target:`` was written."""
+    return SEVERAL if isinstance(value, (list, tuple)) else ONE
+
+
+Target = Annotated[
+    Annotated[TargetSection, Tag(ONE)]
+    | Annotated[list[TargetUse], Tag(SEVERAL), Field(min_length=1)],
+    Discriminator(_form),
+]
 
 
 class DeclaredTarget(Section):
@@ -226,7 +268,11 @@ class ConfigFile(Section):
     targets: dict[str, DeclaredTarget] = Field(
         {}, description="Devices by name that `target: {measure: NAME}` can name."
     )
-    target: TargetSection = TargetSection()
+    target: Target = Field(
+        TargetSection(),
+        description="Where models are built and measured, and with which settings; a list: one "
+        "entry for each target, several of which may measure.",
+    )
     runtimes: list[Any] = Field(
         [],
         description="Runtimes to try, with the values of their settings; by default each kind of "

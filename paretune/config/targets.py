@@ -1,13 +1,14 @@
 """Where a search builds and measures: ``target:`` and ``targets:`` of a configuration.
 
-``targets:`` declares machines by name; ``target: {build: NAME, measure: NAME}`` names two of them.
-Without either, everything runs on this machine (`local`), or where ``target: {name: ...}`` says.
+``targets:`` declares machines by name; ``target: {build: NAME, measure: NAME}`` names two of them,
+a list several (`paretune.config.target_uses`). Without either, everything runs on this machine
+(`local`), or where ``target: {name: ...}`` says.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,15 @@ from pydantic import TypeAdapter, ValidationError
 
 from paretune.config.given import read_config
 from paretune.config.reading import read_source
-from paretune.config.schema import DeclaredTarget, TargetSection
+from paretune.config.schema import DeclaredTarget, TargetSection, TargetUse
+from paretune.config.target_uses import (
+    DECLARE,
+    builders,
+    check_uses,
+    device_uses,
+    measurers,
+    resolved,
+)
 from paretune.config.yaml_source import Path as KeyPath
 from paretune.config.yaml_source import Wrong
 from paretune.core.errors import ConfigError, UsageError, nearest
@@ -29,7 +38,6 @@ if TYPE_CHECKING:
     from paretune.core.target import Target
 
 LOCAL = "local"
-_DECLARE = "Declare it under `targets:`, such as `targets: {board: {ssh: HOST}}`."
 _HOST = (
     "Write it as ssh takes it: a name from ~/.ssh/config, user@host or, with a port, "
     "ssh://user@host:22."
@@ -42,13 +50,21 @@ class TargetPlan:
 
     Attributes:
         build: Name of the target that builds.
-        measure: Name of the target that measures; it may be the same.
+        measure: Name of the target that measures; it may be the same. Of several: the first.
         declared: The targets that the configuration declares, by name.
+        uses: What runs on each of a list of targets; empty: the configuration has no list.
     """
 
     build: str = LOCAL
     measure: str = LOCAL
     declared: Mapping[str, DeclaredTarget] = field(default_factory=dict)
+    uses: tuple[TargetUse, ...] = ()
+
+    @property
+    def slots(self) -> int | None:
+        """How many builds run at once, if the list says so."""
+        given = [use.slots for use in builders(self.uses) if use.slots is not None]
+        return sum(given) or None
 
     def to_json(self) -> dict[str, Json]:
         """Return the keys of ``target:`` that choose targets."""
@@ -163,7 +179,7 @@ def open_for_command(name: str, config: Path | None, store_root: Path) -> Target
 
 
 def read_targets(
-    section: TargetSection,
+    section: TargetSection | Sequence[TargetUse],
     declared: Mapping[str, DeclaredTarget],
     root: Path,
     wrong: Wrong,
@@ -171,7 +187,7 @@ def read_targets(
     """Read where a search builds and measures, and report what is wrong.
 
     Args:
-        section: ``target:``.
+        section: ``target:``, in either form.
         declared: ``targets:``.
         root: Folder that relative paths start from.
         wrong: Takes a key, what is wrong and what to do.
@@ -197,9 +213,16 @@ def read_targets(
             )
         _check_paths(target, path, wrong)
         found[name] = target if target.ssh is not None else _at_home(target, root, path, wrong)
-    _check_choice(section, found, wrong)
-    build = section.build or section.name
-    return TargetPlan(build, section.measure or section.name, found)
+    brought = [n for n in known if n == LOCAL or not is_ours("targets", n)]
+    allowed = (*brought, *found)
+    measure = device_uses(section)[0].name
+    if isinstance(section, TargetSection):
+        _check_choice(section, found, allowed, wrong)
+        return TargetPlan(section.build or section.name, measure, found)
+    uses = tuple(resolved(use, found) for use in section)
+    check_uses(uses, allowed, found, wrong)
+    build = next((use.name for use in builders(uses)), LOCAL)
+    return TargetPlan(build, measure, found, uses)
 
 
 def check_user_code(targets: TargetPlan, evaluators: Iterable[str], wrong: Wrong) -> None:
@@ -210,13 +233,15 @@ def check_user_code(targets: TargetPlan, evaluators: Iterable[str], wrong: Wrong
         evaluators: Names, in configured order.
         wrong: Takes a key, what is wrong and what to do.
     """
-    if targets.measure not in targets.declared:
+    devices = [use.name for use in measurers(targets.uses)] or [targets.measure]
+    far = next((name for name in devices if name in targets.declared), None)
+    if far is None:
         return
     for i, name in enumerate(evaluators):
         if getattr(find("evaluators", name), "runs_user_code", False):
             wrong(
                 ("evaluate", i),
-                f"{name} runs a function of this machine, which {targets.measure!r} does not have",
+                f"{name} runs a function of this machine, which {far!r} does not have",
                 "Leave it out, or measure with `target: {measure: local}`.",
             )
 
@@ -252,10 +277,11 @@ def _at_home(target: DeclaredTarget, root: Path, path: KeyPath, wrong: Wrong) ->
 
 
 def _check_choice(
-    section: TargetSection, declared: Mapping[str, DeclaredTarget], wrong: Wrong
+    section: TargetSection,
+    declared: Mapping[str, DeclaredTarget],
+    known: Sequence[str],
+    wrong: Wrong,
 ) -> None:
-    brought = [n for n in names("targets") if n == LOCAL or not is_ours("targets", n)]
-    known = (*brought, *declared)
     several = "name" in section.model_fields_set and (section.build or section.measure)
     if several:
         wrong(
@@ -269,7 +295,7 @@ def _check_choice(
             continue
         if name not in known:
             near = nearest(name, known)
-            hint = near if declared else f"{near} {_DECLARE}"
+            hint = near if declared else f"{near} {DECLARE}"
             wrong(("target", key), f"no target named {name!r}", hint)
     measures = section.measure or section.name
     if measures in declared and not section.threads:

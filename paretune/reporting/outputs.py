@@ -12,6 +12,7 @@ from pathlib import Path
 
 import yaml
 
+from paretune.config.target_uses import of_one_device
 from paretune.config.yaml_source import Source
 from paretune.core.candidate import Candidate
 from paretune.core.errors import ConfigError, StateError
@@ -45,7 +46,7 @@ def recipe_config(resolved: Mapping[str, Json], candidate: Candidate) -> dict[st
         {step.name: dict(step.params)} if step.params else step.name for step in candidate.recipe
     ]
     config["target"] = {
-        **(resolved.get("target") or {}),
+        **of_one_device(resolved.get("target")),
         "providers": [runtime.provider],
         "threads": [runtime.threads],
     }
