@@ -33,6 +33,13 @@ def submitted(target: Target, job: Job) -> Future[JobResult]:
     return future
 
 
+def resumable(error: TargetLostError) -> TargetLostError:
+    """Return an error that also says that the same command goes on."""
+    again = "Then give the same command again: the study continues where it stopped."
+    hint = again if error.hint is None else f"{error.hint} {again}"
+    return type(error)(error.message, hint=hint)
+
+
 def retried(
     run: Callable[[], T],
     waits: Sequence[float] = RETRY_WAITS_S,

@@ -159,13 +159,14 @@ class ParentFirst:
         if not search.job_factory.is_intact(built.model, fresh=fresh):
             return None  # it is built again, as a part of the whole
         self._look_up(built.model.digest)
-        start = search.clock()
+        start, waited = search.clock(), jobs.waited
         if self._stop() is None and self._next():
             try:
                 with search.job_factory.packaged(built.model, parent.runtime) as package:
                     self._measure(package, parent, jobs)
             finally:
-                self._step = StepTime(STEP, search.clock() - start, False)
+                passed = search.clock() - start - (jobs.waited - waited)
+                self._step = StepTime(STEP, max(0.0, passed), False)
                 seconds.append(self._step)
         return self._stop()
 

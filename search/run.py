@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Protocol, TypeVar
@@ -23,7 +23,7 @@ from paretune.core.target import Interleaves, Target, builds_apart
 from paretune.search.constraints import Constraint, Objective
 from paretune.search.evidence import rough_slack
 from paretune.search.jobs import Aside, EvaluatorSlot, JobFactory
-from paretune.search.lost_targets import RETRY_WAITS_S, retried, submitted
+from paretune.search.lost_targets import RETRY_WAITS_S, resumable, retried, submitted
 from paretune.search.outcomes import of_candidate, version
 from paretune.search.possible_dominators import PossibleDominators
 from paretune.search.prechecks import Foresight
@@ -180,6 +180,8 @@ class SearchRun:
         before_measuring: Called before each job that is not a build.
         stopping: Decides whether enough is gained to go on.
         priors: Earlier studies; only the strategy sees them.
+        choosing: Entered while the strategy chooses: what is timed on this machine comes first.
+        numbers: Gives a new candidate its number; None: the recorder does.
         others_stay: Whether other processes used the cores in both of the last two measurements.
         throttling: What is known of the throttling of the device.
         out_of_time: Whether the time, and not the space or the trials, ended the search.
@@ -215,6 +217,8 @@ class SearchRun:
     stopping: Stopping = field(default_factory=Stopping)
     priors: Sequence[Prior] = ()
     clock: Callable[[], float] = time.monotonic
+    choosing: Callable[[], AbstractContextManager[object]] = nullcontext
+    numbers: Callable[[Candidate], int] | None = None
     before_measuring: Callable[[], None] = field(default=lambda: None, init=False)
     others_stay: bool = field(default=False, init=False)
     throttling: Throttling = field(default_factory=Throttling, init=False)
@@ -258,6 +262,12 @@ class SearchRun:
         """Return the baseline's outcome, once it is there."""
         return of_candidate(self.recorder.outcomes, self.baseline)
 
+    def new_id(self, candidate: Candidate, taken: Collection[int]) -> int:
+        """Return the number of a candidate that had none; `taken` are those in flight."""
+        if self.numbers is not None:
+            return self.numbers(candidate)
+        return self.recorder.next_id(taken)
+
     def submit(self, job: Job) -> JobResult:
         """Run a job within the job's and the study's limits; again after a transient failure.
 
@@ -292,6 +302,7 @@ class SearchRun:
         Raises:
             OutOfTimeError: The study's time ran out first.
             InputChangedError: A file that it reads is no longer what was digested.
+            TargetLostError: The target could not be reached when it was its turn.
         """
         try:
             result = running.future.result(timeout=self.left())
@@ -321,9 +332,7 @@ class SearchRun:
         try:
             return retried(run, self.retry_waits_s, self.pause, self.watcher.note)
         except TargetLostError as error:
-            again = "Then give the same command again: the study continues where it stopped."
-            hint = again if error.hint is None else f"{error.hint} {again}"
-            raise type(error)(error.message, hint=hint) from error
+            raise resumable(error) from error
 
     def _limited(self, job: Job) -> Job:
         memory = self.job_memory

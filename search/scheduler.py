@@ -229,7 +229,7 @@ class Scheduler:
             candidate = request.candidate
             id = self.budget.id_of(candidate)
             if id is None:
-                id = search.recorder.next_id([flight.id for flight in self._flights])
+                id = search.new_id(candidate, [flight.id for flight in self._flights])
             trial = Trial(id, candidate, forecast=request.forecast)
         trial = replace(trial, asked_s=self.budget.asked_s(trial.asked_s))
         if not self._flights:
@@ -293,14 +293,14 @@ class Scheduler:
         self.search.recorder.pause(replace(trial, wall_s=self._wall(flight, trial)))
 
     def _wall(self, flight: _Flight, now: Trial | TrialResult) -> float | None:
-        """Return the wall seconds of a trial, if other trials ran beside it.
+        """Return the wall seconds of a trial, if others ran beside it or it waited for a machine.
 
         The time since the last trial ended or was paused is charged to this one, so that time in
         which several of them ran counts once.
         """
         start, self._charged = self._charged, self.search.clock()
         begun = flight.begun
-        if flight.beside:
+        if flight.beside or flight.runner.waited:
             return begun.spent_s + self._charged - start
         if begun.wall_s is None:
             return None

@@ -10,7 +10,8 @@ as soon as there is something to decide; what is built already may be measured i
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from typing import TypeVar
 
 from paretune.core.candidate import Candidate
 from paretune.core.errors import NothingFitsError
@@ -27,6 +28,7 @@ from paretune.search.run import SearchRun
 from paretune.search.strategies.base import Promote, Request, Start, View
 from paretune.search.trial_state import Trial, rung_number
 
+T = TypeVar("T")
 _MAX_FOR_FINALS = 0.25
 """Largest share of a study's time that is reserved for re-measuring the finalists."""
 _LENT = 0.5
@@ -180,19 +182,24 @@ class TimeBudget:
 
     def _stops(self, view: View) -> bool:
         """Return whether the rule that was asked for ends the search."""
-        engine, start = self._engine, self._engine.clock()
-        ends = engine.stopping.ends(
-            engine.recorder.outcomes, engine.summary(), engine.strategy, view
+        engine = self._engine
+        return self._timed(
+            lambda: engine.stopping.ends(
+                engine.recorder.outcomes, engine.summary(), engine.strategy, view
+            )
         )
-        self._asking_s = (self._asking_s or 0.0) + engine.clock() - start
-        return ends
 
     def _answer(self, view: View) -> Request | None:
         """Return what the strategy asks for."""
-        start = self._engine.clock()
-        request = self._engine.strategy.ask(view)
-        self._asking_s = (self._asking_s or 0.0) + self._engine.clock() - start
-        return request
+        return self._timed(lambda: self._engine.strategy.ask(view))
+
+    def _timed(self, ask: Callable[[], T]) -> T:
+        """Let the strategy answer, while nothing is timed on this machine."""
+        with self._engine.choosing():
+            start = self._engine.clock()
+            found = ask()
+            self._asking_s = (self._asking_s or 0.0) + self._engine.clock() - start
+        return found
 
     def _baseline_first(self, item: tuple[str, TrialResult]) -> tuple[bool, int]:
         return item[0] != self._engine.baseline, item[1].id

@@ -71,6 +71,11 @@ class TrialRunner:
         self.awaits_build = False
 
     @property
+    def waited(self) -> bool:
+        """Whether one of its jobs waited for its machine, as it was in use."""
+        return self._jobs is not None and self._jobs.waited > 0
+
+    @property
     def building(self) -> Future[JobResult] | None:
         """The build that was submitted and whose result was not taken yet."""
         return None if self._running is None else self._running.future
@@ -278,9 +283,9 @@ class TrialRunner:
             )
 
     def _smoke(self, package: Model) -> None:
-        start = self._search.clock()
-        self._value(self._search.job_factory.smoke(package, self._candidate.runtime))
-        self._seconds.append(StepTime("smoke", self._search.clock() - start, False))
+        assert self._jobs is not None, "it was started"
+        with self._jobs.timed("smoke"):
+            self._value(self._search.job_factory.smoke(package, self._candidate.runtime))
         self._rung = Rung.SMOKE
 
     def _measure(self, package: Model, look: MeasurementStep, *, itself: bool = False) -> None:
@@ -309,13 +314,12 @@ class TrialRunner:
             PROCESS_S if look.of > 1 and rung == slot.rungs[-1] else None,
             block=not first,
         )
-        start = self._search.clock()
         self._search.watcher.timing(slot.on_device)
         try:
-            block = self._jobs.measured(job, slot, self._candidate.runtime.threads)
+            with self._jobs.timed(step):
+                block = self._jobs.measured(job, slot, self._candidate.runtime.threads)
         finally:
             self._search.watcher.timing(False)
-        self._seconds.append(StepTime(step, self._search.clock() - start, False))
         blocks = self._blocks[slot.index] = [
             *([] if first else self._blocks.get(slot.index, [])),
             block,
@@ -360,6 +364,7 @@ class TrialRunner:
         reference = None if share is None else self._stops.reference(share)
         if share is None or reference is None or self._known(slot, rung) is not None:
             return False
+        assert self._jobs is not None, "it was started"
         seen = self._measured[share].n
         names = {spec.name for spec in slot.metrics}
         while 2 * seen < reference.n:
@@ -368,9 +373,8 @@ class TrialRunner:
             job = self._search.job_factory.measure(
                 package, self._candidate.runtime, slot, rung, previous, examples=seen
             )
-            start = self._search.clock()
-            value = self._value(job)
-            self._seconds.append(StepTime(f"{slot.name}:part", self._search.clock() - start, False))
+            with self._jobs.timed(f"{slot.name}:part"):
+                value = self._value(job)
             self._keep(by_metric(value), early=True)
             self._stop_early()
             if self._stops.surely_met(self._measured, names):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -47,6 +47,10 @@ class JobServices(Protocol):
         """Observes the CPU time used by other processes."""
 
     @property
+    def clock(self) -> Callable[[], float]:
+        """Gives seconds."""
+
+    @property
     def cores(self) -> int:
         """Physical cores of the device."""
 
@@ -70,6 +74,7 @@ class TrialJobs:
         log: File that their output is appended to.
         seconds: What each step cost; failures are added here.
         ran: Whether any job was submitted.
+        waited: Seconds in which jobs waited for their machine.
     """
 
     search: JobServices
@@ -77,6 +82,7 @@ class TrialJobs:
     log: Path
     seconds: list[StepTime]
     ran: bool = False
+    waited: float = 0.0
     _reported: Interference | None = None
     _noted: set[str] = field(default_factory=set)
 
@@ -84,6 +90,14 @@ class TrialJobs:
         """Submit a job, whose value is asked for later (see `value`)."""
         self.ran = True
         return self.search.begin(replace(job, log=self.log))
+
+    @contextmanager
+    def timed(self, step: str) -> Iterator[None]:
+        """Note what a step takes, if it succeeds; not while its machine was in use otherwise."""
+        start, waited = self.search.clock(), self.waited
+        yield
+        passed = self.search.clock() - start
+        self.seconds.append(StepTime(step, max(0.0, passed - (self.waited - waited)), False))
 
     def value(self, job: Job, running: Running | None = None) -> Any:
         """Run a job to its value; a transient failure is tried again.
@@ -99,6 +113,7 @@ class TrialJobs:
         for number, wait in enumerate((*waits, None), start=1):
             result = self.search.finish(running or self.begin(job))
             running = None
+            self.waited += result.waited
             if result.status is JobStatus.CANCELLED:
                 raise KeyboardInterrupt
             if result.status is JobStatus.OK:

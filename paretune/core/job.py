@@ -334,6 +334,7 @@ class JobResult:
             job ran on this machine, and the parent watches it here.
         lost: Why the target could not be reached, so that the job did not start, or why the
             connection was lost while it ran (`ConnectionLostError`); it is ``transient``, too.
+        waited: Seconds before it began, in which its machine was in use; not in `seconds`.
     """
 
     status: JobStatus
@@ -345,6 +346,7 @@ class JobResult:
     limits: Limits = Limits()
     interference: Interference | None = None
     lost: TargetLostError | None = None
+    waited: float = 0.0
 
 
 _ROOM_SHARE = 0.5

@@ -67,12 +67,13 @@ def device(name: str, store_root: Path | None = None) -> TargetInfo:
         packages=packages,
         providers=providers_found(packages, gpus),
         flags=_processor()[1],
-        boot_id=_boot_id(),
+        boot_id=boot_id(),
     )
 
 
 @cache
-def _boot_id() -> str:
+def boot_id() -> str:
+    """Return the system's own id of this start of the machine; empty: unknown."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
