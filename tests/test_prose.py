@@ -35,6 +35,7 @@ CLEAN = (
     "paretune/display",
     "paretune/preflight",
     "paretune/reporting",
+    "paretune/searching",
     "paretune/runtimes",
     "paretune/store",
     "paretune/study",

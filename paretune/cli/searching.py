@@ -76,7 +76,8 @@ def search(
         )
         say(json.dumps(found) if as_json else render(found))
         # As the search itself would end where nothing fits.
-        return 2 if found["skipped"] == found["looked_at"] else 0
+        parts = found.get("devices", {"": found}).values()
+        return 2 if any(each["skipped"] == each["looked_at"] for each in parts) else 0
     return _search(
         config,
         as_json=as_json,
@@ -132,21 +133,24 @@ def _search(config: Path, *, as_json: bool, **options: Any) -> int:
     else:
         for line in closing(result):
             say(line)
-    return 0 if result.best is not None else 3
+    return 3 if None in (result.best, *result.devices.values()) else 0
 
 
 def closing(result: SearchResult) -> list[str]:
     """Return the last lines of a search: the answer, and the paths of report and package."""
     from paretune.reporting.answer import plain_answer
+    from paretune.reporting.devices_section import device_sentences
     from paretune.study.results import Results
 
-    answer = plain_answer(Results.from_json(result.results))
+    results = Results.from_json(result.results)
+    answer = [*plain_answer(results), *device_sentences(results)]
     lines = ["", *answer, "", f"report:  {result.study / 'report.html'}"]
     if result.best is not None:
         lines.append(f"package: {result.best}   (python {result.best / 'sample.py'} runs it)")
     if result.mlflow is not None:
         lines.append(f"mlflow:  {result.mlflow}")
-    return lines
+    further = list(result.devices.items())[1:]
+    return lines + [f"package for {name}: {best}" for name, best in further if best is not None]
 
 
 @click.command()

@@ -93,7 +93,18 @@ class Display(Protocol):
 
 
 class Quiet:
-    """Shows nothing."""
+    """Shows nothing.
+
+    Attributes:
+        device: What the next event is about, where a study has several devices; empty: all of them.
+    """
+
+    device = ""
+
+    @property
+    def about(self) -> str:
+        """What a line begins with."""
+        return f"{self.device}: " if self.device else ""
 
     def start(self, opening: Opening) -> None:
         """Show nothing."""
@@ -137,7 +148,7 @@ class Plain(Quiet):
         """Print how a candidate ended, and the best candidate so far."""
         leads = "" if best is None else f"  [best so far: {best.id}; front: {front}]"
         stamp = clock(time.monotonic() - self._begin)
-        self._say(f"{stamp}  {result_line(outcome, self._hidden)}{leads}")
+        self._say(f"{stamp}  {self.about}{result_line(outcome, self._hidden)}{leads}")
 
     def note(self, text: str) -> None:
         """Print a note."""
@@ -185,7 +196,7 @@ class Panel(Quiet):
 
     def candidate(self, id: int, candidate: Candidate) -> None:
         """Show what runs."""
-        self._running = (f"{id}: {describe(candidate, self._hidden)}", "starting")
+        self._running = (f"{self.about}{id}: {describe(candidate, self._hidden)}", "starting")
         self._draw()
 
     def step(self, progress: Step) -> None:
@@ -208,7 +219,8 @@ class Panel(Quiet):
         kind = outcome.kind.value
         self._counts[kind] = self._counts.get(kind, 0) + 1
         self._best, self._front = best, front
-        self._print(result_line(outcome, self._hidden), _STYLE.get(outcome.kind, "yellow"))
+        line = f"{self.about}{result_line(outcome, self._hidden)}"
+        self._print(line, _STYLE.get(outcome.kind, "yellow"))
         self._draw()
 
     def so_far(self, progress: Progress, spent_s: float) -> None:

@@ -43,7 +43,8 @@ class Logged(Quiet):
         """Log how a candidate ended, and the best candidate so far."""
         leads = "" if best is None else f"  [best so far: {best.id}; front: {front}]"
         stamp = clock(time.monotonic() - self._begin)
-        LOGGER.info("%s  %s%s", stamp, printable(result_line(outcome, self._hidden)), leads)
+        line = printable(f"{self.about}{result_line(outcome, self._hidden)}")
+        LOGGER.info("%s  %s%s", stamp, line, leads)
 
     def note(self, text: str) -> None:
         """Log a note."""

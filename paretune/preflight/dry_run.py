@@ -18,9 +18,11 @@ from paretune.registry import find_pass
 from paretune.search.sample import SPREAD, WHOLE, spread
 from paretune.search.strategies.exhaustive import Exhaustive
 from paretune.store.artifacts import Store
+from paretune.study.devices import arranged
 from paretune.study.prior_entry import entry
 
 if TYPE_CHECKING:
+    from paretune.config import Plan
     from paretune.preflight.prepared import PreparedSearch
 
 _SHOWN = 5
@@ -58,13 +60,13 @@ def foresee(
         where a pass gives no estimate). Of a space of more than 2,000 candidates, 200 are
         checked (``sampled``): trainings and builds are counted nevertheless; disk and seconds are
         those of the sample's builds, in proportion. ``priors``: what enters of each earlier study.
+        Of several devices these are the main one's, and ``devices`` has the same of each by name.
 
     Raises:
         UsageError: The configuration is wrong, or the study has outcomes of another model or data.
         StateError: An earlier study is damaged.
     """
     from paretune.config import load
-    from paretune.preflight.prepared import PreparedSearch
 
     plan = load(
         config,
@@ -79,10 +81,24 @@ def foresee(
     place = study or plan.study or Path("studies") / plan.name
     root = store or plan.store or default_store()
     refuse_model_folder(plan.model, Path(place), Path(root))
-    prepared = PreparedSearch(plan, Store(root))
+    if len(plan.devices) < 2:
+        return _of_device(plan, Path(place), Store(root))
+    settings = {device.name: plan.for_device(device) for device in plan.devices}
+    by_device = {
+        device.name: _of_device(settings[device.name], Path(place) / device.folder, Store(root))
+        for device in arranged(Path(place), list(settings))
+    }
+    main = next(iter(by_device.values()))
+    return {**main, "devices": by_device}
+
+
+def _of_device(plan: Plan, study: Path, store: Store) -> dict[str, Json]:
+    from paretune.preflight.prepared import PreparedSearch
+
+    prepared = PreparedSearch(plan, store)
     try:
-        changed = _changed(prepared, place)
-        earlier = prepared.earlier(place)
+        changed = _changed(prepared, study)
+        earlier = prepared.earlier(study)
         found = _foresee(prepared)
         return {
             **found,
@@ -197,6 +213,9 @@ def _first(prepared: PreparedSearch, named: list[Candidate]) -> list[Candidate]:
 
 def render(found: dict[str, Json]) -> str:
     """Return the result of a dry run as text."""
+    if "devices" in found:
+        parts = [f"on {name}\n{render(each)}" for name, each in found["devices"].items()]
+        return "\n\n".join(parts)
     lines = [
         f"candidates   {found['candidates']} in the space"
         + (f", {_ruled_out(found)} ruled out on this machine" if found["skipped"] else ""),

@@ -16,6 +16,7 @@ from paretune.core.result import TrialResult
 from paretune.search.constraints import parse_constraint
 from paretune.search.summary import summarize
 from paretune.store.gc import in_use
+from paretune.study.devices import with_other_devices
 from paretune.study.folder import read_confirmed, read_outcomes
 from paretune.study.prior_entry import KEYS as PRIORS
 from paretune.study.results import CandidateEntry, Results, read_results
@@ -45,15 +46,17 @@ def open_results(study: Path) -> Results:
 def open_study(study: Path) -> tuple[Results, list[TrialResult]]:
     """Return a study's results document, made from its outcomes if older, and the outcomes.
 
+    Of a study with several devices the documents of all of them are joined.
+
     Raises:
         UsageError: There is no study.
         StateError: A file of it cannot be read.
     """
     results = open_results(study)
     outcomes = read_outcomes(study)
-    if [_recorded(row) for row in results.candidates] == [_outcome(o) for o in outcomes]:
-        return results, outcomes
-    return _anew(study, results, outcomes), outcomes
+    if [_recorded(row) for row in results.candidates] != [_outcome(o) for o in outcomes]:
+        results = _anew(study, results, outcomes)
+    return with_other_devices(results, study, lambda place: open_study(place)[0]), outcomes
 
 
 def _recorded(row: CandidateEntry) -> tuple[object, ...]:

@@ -15,6 +15,7 @@ from paretune.core.candidate import describe_runtime
 from paretune.core.jsontools import Json, write_atomic
 from paretune.reporting.answer import described, number, plain_answer
 from paretune.reporting.condition_lines import condition_lines, sensors_sentence
+from paretune.reporting.devices_section import devices_section
 from paretune.reporting.forecast_section import expected, forecast_section
 from paretune.reporting.forecast_words import asking_sentence
 from paretune.reporting.latency_figure import latency_figure
@@ -67,6 +68,7 @@ def write_report(results: Results, out: Path, extra: Mapping[str, Json] | None =
         latency=None if figure is None else script_json(figure),
         progress=None if curve is None else script_json(curve),
         expected=expected,
+        devices=devices_section(results),
         forecasts=forecast_section(results, script_json),
         asking=asking_sentence(results.search_seconds),
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -164,6 +164,12 @@ class Study:
         """
         last = self.outcomes[-1].id if self.outcomes else 0  # by number: the last is the largest
         return max(last, self._dropped.highest, *self.paused, *taken, 0) + 1
+
+    def numbered(self) -> Iterator[tuple[int, Candidate]]:
+        """Yield each number that a candidate has or had, with the candidate."""
+        yield from ((outcome.id, outcome.candidate) for outcome in self.outcomes)
+        yield from ((trial.id, trial.candidate) for trial in self.paused.values())
+        yield from ((outcome.id, outcome.candidate) for outcome in self._dropped.outcomes)
 
     def candidate_folder(self, id: int) -> Path:
         """Return a candidate's folder, made if absent."""

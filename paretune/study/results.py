@@ -17,6 +17,7 @@ from paretune.core.jsontools import Json, parse_json
 from paretune.search.constraints import Limit, Objective
 from paretune.search.tolerance import parse_tolerance
 from paretune.study.prior_entry import PriorEntry
+from paretune.study.results_across import AcrossEntry, OneForAllEntry
 from paretune.study.results_certainty import (
     EndedEntry,
     GroupEntry,
@@ -249,6 +250,15 @@ class NoDifference(Part):
     groups: int = Field(description="In how many otherwise equal groups of candidates.")
 
 
+class DeviceOutcome(Part):
+    """How a candidate ended on a device."""
+
+    outcome: OutcomeWord
+    rung: Literal["smoke", "rough", "full"] | None
+    reason: str | None
+    feasible: bool
+
+
 class DeviceResults(Part):
     """What one measuring device found."""
 
@@ -260,6 +270,15 @@ class DeviceResults(Part):
     best: int | None
     nearest_miss: NearestMiss | None
     sensors: list[str] | None = Field(None, description="As `sensors` beside `devices`.")
+    outcomes: dict[str, DeviceOutcome] = Field(
+        {},
+        description="By the candidate's id (as text), how it ended on this device. Of studies with "
+        "several devices only, like the two below.",
+    )
+    status: Literal["running", "finished", "interrupted"] | None = None
+    folder: str | None = Field(
+        None, description="Where the device's own study is, relative to this one's folder."
+    )
 
 
 class Results(Part):
@@ -289,6 +308,12 @@ class Results(Part):
         None,
         description="What the (first) measuring device reports while it measures: `frequency`, "
         "`temperature`, `throttling`, `gpu`; null: not known.",
+    )
+    picks: list[AcrossEntry] = Field(
+        [], description="Of studies with several devices: what each one's pick reaches on each."
+    )
+    one_for_all: OneForAllEntry | None = Field(
+        None, description="Which of them costs least on all; null: none was measured on all."
     )
     ended: EndedEntry | None = Field(None, description="Why the search ended; null: it runs.")
     no_difference: list[NoDifference] = Field([])

@@ -1,0 +1,1 @@
+"""Runs searches: one for each device that measures."""
