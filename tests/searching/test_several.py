@@ -16,6 +16,7 @@ import pytest
 from fake_devices import BOARD, HERE, Named, search, write_devices_study
 from fake_study import search as search_one
 
+from paretune.cli.searching import _search, closing
 from paretune.core.errors import StateError, TargetLostError, UsageError
 from paretune.core.job import Job, JobResult, JobStatus
 from paretune.core.jsontools import Json, read_json, write_json
@@ -414,3 +415,23 @@ def test_the_dry_run_looks_at_each_device(tmp_path: Path, monkeypatch: pytest.Mo
 
 def _opened(name: str, declared: object, store_root: Path, permissions: object) -> Named:
     return Named(name, store_root)
+
+
+def test_the_command_ends_with_what_to_ship_on_each_device(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the board nothing is fast enough: the status says that nothing is feasible there."""
+    config = write_devices_study(
+        tmp_path,
+        [{**BOARD, "threads": [1]}, {**HERE, "threads": [2]}],
+        noop={"x": 1, "speed": 8.0},
+        constraints=["decode_ms_p50 <= 5"],
+    )
+    found = search(config, monkeypatch)
+    assert found.best is None
+    lines = closing(found)
+    assert "No candidate meets every constraint." in lines
+    assert any(line.startswith("On local, ship candidate") for line in lines)
+    assert f"package for local: {tmp_path / 'study' / 'devices' / 'local' / 'best'}" in lines
+    monkeypatch.setattr("paretune.api.optimize", lambda *args, **options: found)
+    assert _search(config, as_json=False) == 3
