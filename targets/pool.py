@@ -23,12 +23,14 @@ class Builder:
 
     target: Target
     slots: int = 1
+    name: str = field(init=False)
     machine: str = field(init=False)
     """The machine that it runs on."""
     busy: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
-        self.machine = self.target.info().boot_id
+        info = self.target.info()
+        self.name, self.machine = info.name, info.boot_id
 
 
 class BuildPool:

@@ -25,6 +25,8 @@ class Work(StrEnum):
     BUILD = "build"
     CHOOSE = "choose"
     """The next candidate is chosen, which may fit models."""
+    MOVE = "move"
+    """Files go to a machine that builds, or come back."""
 
 
 class GivenUpError(Exception):

@@ -20,7 +20,7 @@ from paretune.core.errors import TargetLostError
 from paretune.core.interference import Watch, watching
 from paretune.core.job import Job, JobResult, JobStatus
 from paretune.core.machines import GivenUpError, Machines, Work
-from paretune.core.target import Interleaves, Target, is_far
+from paretune.core.target import Interleaves, Moves, Target, is_far
 from paretune.search.lost_targets import resumable, retried, submitted
 from paretune.targets.interleave import Participant, interleave
 from paretune.targets.pool import BuildPool
@@ -78,8 +78,8 @@ class DeviceTarget(SplitTarget):
         self._lock = threading.Lock()
         self._pending: set[_Pending] = set()
         self._interrupted = False
-        if isinstance(measure, Interleaves):
-            self.interleave = self._interleave
+        if isinstance(self.build, Moves):
+            self.build.move_in(self._moving)
 
     @cached_property
     def builds_apart(self) -> bool:
@@ -150,6 +150,12 @@ class DeviceTarget(SplitTarget):
     def close(self) -> None:
         """End the jobs of this device."""
         self.interrupt()
+
+    @contextmanager
+    def _moving(self) -> Iterator[None]:
+        """Have nothing timed on this machine while files move."""
+        with self._machines.use(self._here, self._pool.builders[0].name, Work.MOVE):
+            yield
 
     def _run(self, job: Job, pending: _Pending, future: Future[JobResult]) -> None:
         try:
