@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+import yaml
 
 from paretune.cli.options import UserPath, json_option, say, store_option
 from paretune.core import interrupts
@@ -79,7 +80,7 @@ def add(
     if as_json:
         say(json.dumps(found))
     elif not dry_run:
-        say(f"use it with: target: {{measure: {known.name}, threads: [...]}}")
+        say(f"use it with: target: {{measure: {in_yaml(known.name)}, threads: [...]}}")
 
 
 @target.command("list")
@@ -146,6 +147,12 @@ def remove(name: str, as_json: bool) -> None:
     say(f"removed {name} from {known_targets_file()}")
     if gone.ssh is not None:
         say(f"  what was installed there stays: {gone.python or 'nothing'} on {gone.ssh}")
+
+
+def in_yaml(name: str) -> str:
+    """Return a name as a configuration may have it."""
+    plain = name.replace("-", "").isidentifier() and yaml.safe_load(name) == name
+    return name if plain else json.dumps(name)
 
 
 def _known(name: str, host: str, store: Path | None, as_json: bool) -> Known:

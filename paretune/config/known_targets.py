@@ -55,7 +55,7 @@ def known_targets() -> Mapping[str, DeclaredTarget]:
         StateError: This user has no home folder.
     """
     file = known_targets_file()
-    return declared_in(file) if file.exists() else {}
+    return declared_in(file, alone=True) if file.exists() else {}
 
 
 def with_known(
@@ -72,8 +72,8 @@ def with_known(
             wrong.
     """
     uses = section if isinstance(section, (list, tuple)) else [section]
-    named = {getattr(use, key, None) for use in uses for key in ("name", "build", "measure")}
-    return _beside(declared, named)
+    named = [getattr(use, key, None) for use in uses for key in ("name", "build", "measure")]
+    return _beside(declared, dict.fromkeys(named))
 
 
 def open_named(name: str, config: Path | None, store_root: Path) -> Target:

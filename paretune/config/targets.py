@@ -123,15 +123,24 @@ def open_target(
     return opened
 
 
-def declared_in(config: Path) -> Mapping[str, DeclaredTarget]:
+def declared_in(config: Path, *, alone: bool = False) -> Mapping[str, DeclaredTarget]:
     """Return the targets that a configuration declares; the rest of it is not read.
+
+    Args:
+        config: The file.
+        alone: Whether it may have nothing else.
 
     Raises:
         ConfigError: One of them is wrong, or the file cannot be read.
     """
     text, file = read_config(config)
     source = read_source(text, str(file))
-    section = source.value.get("targets") if isinstance(source.value, dict) else None
+    keys = source.value if isinstance(source.value, dict) else {}
+    others = [key for key in keys if key != "targets"]
+    if alone and (others or not isinstance(source.value, dict | None)):
+        message = f"unknown key {others[0]!r}" if others else "expected the key `targets:`"
+        raise source.error(tuple(others[:1]), message, DECLARE)
+    section = keys.get("targets")
     try:
         found = TypeAdapter(dict[str, DeclaredTarget]).validate_python(section or {})
     except ValidationError as error:

@@ -6,30 +6,36 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import StringConstraints as Constraints
 
 from paretune.core.errors import UsageError
 from paretune.targets.launchers.far_program import OTHER_PYTHON, FarProgram
 from paretune.targets.launchers.ssh import LEAST_PYTHON
 from paretune.targets.launchers.wheelhouse import Platform
-from paretune.targets.transports.ssh import SshHost
+from paretune.targets.transports.ssh import CommandError, SshHost
 
 _PYTHONS = ("python3", "python3.13", "python3.12", "python3.11", "python3.14", "python3.15")
 _OF_UV = ' "$HOME"/.local/share/uv/python/cpython-3.1[1-9]*/bin/python3'
-_FIND = """
-cd || exit
-code=$1
-shift
-for each in "$@"%s; do
-  found=$(command -v "$each" 2>/dev/null) || continue
-  version=$("$found" -c "$code" 2>/dev/null </dev/null)
-  [ -n "$version" ] && echo "$version $found"
-done
-true
-"""
+_FIND = (
+    'cd || exit; code=$1; shift; for each in "$@"%s; do '
+    'found=$(command -v "$each" 2>/dev/null) || continue; '
+    'version=$("$found" -c "$code" 2>/dev/null </dev/null); '
+    '[ -n "$version" ] && echo "$version $found"; done; true'
+)
+"""In one line: see `one_line`."""
 _VERSION = "import sys; print('%d.%d.%d' % sys.version_info[:3])"
-_Text = Annotated[str, StringConstraints(min_length=1, max_length=4000, pattern=r"^[^\x00-\x1f]+$")]
-_Plain = Annotated[str, StringConstraints(max_length=40, pattern=r"^[\w.+-]*$")]
+
+
+def _printable(text: str) -> str:
+    """Return a text that the file of known targets may have."""
+    if not text.isprintable():
+        raise ValueError("it has invisible characters")
+    return text
+
+
+_Text = Annotated[str, Constraints(min_length=1, max_length=4000), AfterValidator(_printable)]
+_Plain = Annotated[str, Constraints(max_length=40, pattern=r"^[\w.+-]*$")]
 
 
 class Found(BaseModel):
@@ -77,7 +83,9 @@ class Found(BaseModel):
     @property
     def platform(self) -> Platform:
         """What wheels must be for."""
-        return Platform(self.machine, self.libc, self.markers)
+        short = self.version.rpartition(".")[0]
+        version = {"python_version": short, "python_full_version": self.version}
+        return Platform(self.machine, self.libc, {**self.markers, **version})
 
 
 def examine(host: SshHost, python: str | None, folder: str | None) -> tuple[FarProgram, Found]:
@@ -115,7 +123,13 @@ def _chosen(host: SshHost, given: str | None) -> str:
         given = f"./{given[2:]}"
     names, more = (_PYTHONS, _OF_UV) if given is None else ((given,), "")
     command = ("sh", "-c", _FIND % more, "sh", _VERSION, *names)
-    said = host.run(*command).decode(errors="replace")
+    try:
+        said = host.run(*command).decode(errors="replace")
+    except CommandError as error:
+        raise UsageError(
+            f"{host.host}: expected an account that runs `sh` in its home folder: {error.reason}",
+            hint=f"`ssh {host.host} 'cd && pwd'` must print that folder.",
+        ) from error
     seen = re.findall(r"^(\d{1,3})\.(\d{1,3})\.(\d{1,3}) (\S.*)$", said, re.MULTILINE)
     for *version, path in seen:
         if tuple(map(int, version)) >= LEAST_PYTHON:

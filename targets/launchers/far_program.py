@@ -11,7 +11,7 @@ from paretune.core.errors import ConnectionLostError, UsageError
 from paretune.core.jsontools import Json, parse_json
 from paretune.targets.launchers import far_setup
 from paretune.targets.launchers.python import ProcessChannel
-from paretune.targets.launchers.ssh import AT_HOME
+from paretune.targets.launchers.ssh import AT_HOME, one_line
 from paretune.targets.transports.ssh import CommandError, SshHost
 
 _MOST_LINE = 1 << 16
@@ -98,4 +98,4 @@ def messages(channel: ProcessChannel) -> Iterator[dict[str, Json]]:
             yield message
 
 
-_PROGRAM = Path(far_setup.__file__).read_text(encoding="utf-8")
+_PROGRAM = one_line(Path(far_setup.__file__).read_text(encoding="utf-8"))

@@ -20,10 +20,12 @@ It uses the standard library only, as nothing of ours is installed there yet
 from __future__ import annotations
 
 import fcntl
+import glob
 import hashlib
 import json
 import os
 import platform
+import re
 import select
 import shutil
 import signal
@@ -40,6 +42,8 @@ WHOLE = "paretune.json"
 """A file of an environment that is complete; it holds what is installed."""
 WHEELS = ".wheels"
 """Follows an environment's path: the folder of the wheels that are copied for it."""
+_CACHE = ".cache"
+"""Follows an environment's path: the folder for what uv and pip keep meanwhile."""
 _EMPTY = "paretune.made"
 """A file of an environment that was made, but may have no packages yet."""
 _ALIVE_EVERY_S = 5.0
@@ -72,11 +76,14 @@ def look(store: str) -> dict[str, Any]:
     home = os.path.expanduser("~")
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(home, ".cache")
     store = store or os.environ.get("PARETUNE_STORE") or os.path.join(cache, "paretune")
-    store = os.path.join(home, os.path.expanduser(store))
+    store = os.path.expanduser(store)
+    reason = "there is no such user" if store.startswith("~") else None
+    store = os.path.join(home, store)
     folder, free = store, 0
     while not os.path.lexists(folder):  # nothing is made yet
         folder = os.path.dirname(folder)
-    reason = None if os.pathsep not in store else f"its path has a {os.pathsep!r}"
+    if os.pathsep in store:
+        reason = f"its path has a {os.pathsep!r}"
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(b"x" * 65536)
@@ -164,9 +171,17 @@ def take(folder: str, files: list[list[Any]], source: BinaryIO) -> int:
     """Keep files that follow one another in a stream; returns their number.
 
     Raises:
-        FailedError: The stream ended early, or a file has another content than announced.
+        FailedError: The stream ended early, a file has another content than announced, or another
+            process keeps or installs files of the same environment.
     """
     os.makedirs(folder, exist_ok=True)
+    with open(folder.removesuffix(WHEELS) + ".lock", "a+") as lock:
+        _hold(lock)
+        _take(folder, files, source)
+    return len(files)
+
+
+def _take(folder: str, files: list[list[Any]], source: BinaryIO) -> None:
     for name, size, digest in files:
         path = os.path.join(folder, os.path.basename(name))
         hashed, left = hashlib.sha256(), size
@@ -181,7 +196,6 @@ def take(folder: str, files: list[list[Any]], source: BinaryIO) -> int:
         if hashed.hexdigest() != digest:
             raise FailedError(f"{name} arrived damaged")
         os.replace(path + ".part", path)
-    return len(files)
 
 
 def make(request: dict[str, Any]) -> dict[str, str]:
@@ -197,44 +211,53 @@ def make(request: dict[str, Any]) -> dict[str, str]:
     Raises:
         FailedError: It could not be made.
     """
-    place, uv = request["place"], request["uv"]
-    names, wheels = list(request["requirements"]), request["wheels"]
+    place = request["place"]
     os.makedirs(os.path.dirname(place), exist_ok=True)
     with open(place + ".lock", "a+") as lock:
         _hold(lock)
         whole = os.path.join(place, WHOLE)
-        if os.path.isfile(whole):
-            with open(whole) as file:
-                found: dict[str, str] = json.load(file)
-            return found
-        python = os.path.join(place, "bin", "python")
-        own_pip = None if wheels is None else _pip_in(wheels)
-        if not os.path.isfile(os.path.join(place, _EMPTY)):
-            shutil.rmtree(place, ignore_errors=True)
-            say(step="making the environment")
-            without = [] if own_pip is None else ["--without-pip"]
-            venv = [sys.executable, "-m", "venv", *without, place]
-            run([uv, "venv", "--python", sys.executable, place] if uv else venv)
-            with open(os.path.join(place, _EMPTY), "w"):
-                pass
-        say(step="installing packages")
-        pip = [python, *(("-m", "pip") if own_pip is None else (own_pip,))]
-        options = ["--only-binary=:all:"]
-        if uv:
-            pip = [uv, "pip"]
-            options += ["--python", python]
-        else:
-            options += ["--disable-pip-version-check", "--no-input", "--retries", "1"]
-        if wheels is not None:
-            options += ["--no-index", "--find-links", wheels]
-        run([*pip, "install", *options, *names])
-        say(step="importing them")
-        plain = [name.partition("=")[0].partition("~")[0].partition(">")[0] for name in names]
-        found = json.loads(run([python, "-c", _IMPORTS, *plain]).strip().splitlines()[-1])
-        with open(whole + ".part", "w") as file:
-            json.dump(found, file)
-        os.replace(whole + ".part", whole)
-    shutil.rmtree(place + WHEELS, ignore_errors=True)
+        if not os.path.isfile(whole):
+            found = _make(place, request["uv"], list(request["requirements"]), request["wheels"])
+            with open(whole + ".part", "w") as file:
+                json.dump(found, file)
+            os.replace(whole + ".part", whole)
+        for left in (WHEELS, _CACHE):
+            shutil.rmtree(place + left, ignore_errors=True)
+        with open(whole) as file:
+            made: dict[str, str] = json.load(file)
+        return made
+
+
+def _make(place: str, uv: str | None, names: list[str], wheels: str | None) -> dict[str, str]:
+    python = os.path.join(place, "bin", "python")
+    own_pip = None if wheels is None else _pip_in(wheels)
+    cache = place + _CACHE
+    os.makedirs(cache, exist_ok=True)
+    begun = os.path.join(place, _EMPTY)
+    has_pip = uv or own_pip or glob.glob(os.path.join(glob.escape(place), "lib/*/*/pip"))
+    if not (os.path.isfile(begun) and has_pip):
+        shutil.rmtree(place, ignore_errors=True)
+        say(step="making the environment")
+        without = [] if own_pip is None else ["--without-pip"]
+        venv = [sys.executable, "-m", "venv", *without, place]
+        run([uv, "venv", "--python", sys.executable, place] if uv else venv, cache)
+        with open(begun, "w"):
+            pass
+    say(step="installing packages")
+    pip = [python, *(("-m", "pip") if own_pip is None else (own_pip,))]
+    options = ["--only-binary=:all:"]
+    if uv:
+        pip = [uv, "pip"]
+        options += ["--python", python]
+    else:
+        options += ["--disable-pip-version-check", "--no-input", "--retries", "1"]
+    if wheels is not None:
+        options += ["--no-index", "--find-links", wheels]
+    run([*pip, "install", *options, *names], cache)
+    say(step="importing them")
+    plain = [re.split(r"[^\w.-]", name)[0] for name in names]
+    said = run([python, "-c", _IMPORTS, *plain], cache)
+    found: dict[str, str] = json.loads(said.strip().splitlines()[-1])
     return found
 
 
@@ -268,14 +291,22 @@ def _pip_in(wheels: str) -> str | None:
     return os.path.join(wheels, sorted(found)[-1], "pip") if found else None
 
 
-def run(command: list[str]) -> str:
+def run(command: list[str], cache: str) -> str:
     """Run a command to its end; returns what it wrote to its standard output.
+
+    Args:
+        command: It and its arguments.
+        cache: A folder for what it keeps or needs meanwhile, so that nothing outside is changed.
 
     Raises:
         FailedError: It failed.
         SystemExit: Standard input was closed meanwhile; the command was ended.
     """
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    environment.update(PIP_CACHE_DIR=cache, UV_CACHE_DIR=cache, TMPDIR=cache)
+    # A runtime that is imported reports nothing, nor makes a file for that in the home folder.
+    environment.update(ORT_DISABLE_TELEMETRY="1", HF_HUB_DISABLE_TELEMETRY="1")
+    environment.update(PIP_USER="0", UV_LINK_MODE="hardlink")  # no link to a cache that is removed
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
             command,

@@ -7,6 +7,7 @@ repeated: an environment that is complete is taken as it is, one that is not is 
 from __future__ import annotations
 
 import json
+import shlex
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -32,6 +33,8 @@ _BENCH = ("onnxruntime",)
 """What the device's own figures are measured with."""
 _NEEDED_BYTES = {"torch": 4e9, "transformers": 9e8, "": 4e8}
 """Free disk space that an installation needs, by the largest package of it."""
+_BUSY = "another installation"
+_WAIT = "Wait until it has ended, and run the command again."
 _SILENT_S = 120.0
 _STALLED_S = 300.0
 _PIECE = 1 << 20
@@ -85,7 +88,9 @@ class Device:
         self._host, self._wish, self._say = host, wish, say
         self._requirements = wish.requirements()
         self._program, self.found = examine(host, wish.python, wish.folder)
-        made_of = [[*self._requirements], self.found.executable, self.found.version]
+        found = self.found
+        runs_on = [found.executable, found.version, found.system, found.machine, [*found.libc]]
+        made_of = [[*self._requirements], *runs_on]  # several machines may share a home folder
         self._name = digest(made_of).partition(":")[2][:16]
         self._place = PurePosixPath(self.found.store, "env", self._name)
         if not self.is_prepared:
@@ -183,7 +188,12 @@ class Device:
     def _send(self, wheels: Sequence[Path], there: str) -> None:
         listed: list[Json] = [[w.name, w.stat().st_size, file_digest(w)] for w in wheels]
         answer = self._program.answer("missing", there, given=f"{json.dumps(listed)}\n".encode())
-        wanted = answer.get("missing", [])
+        wanted = answer.get("missing")
+        if not isinstance(wanted, list):
+            raise UsageError(
+                f"{self._host.host}: it does not say which wheels are missing in {there}",
+                hint=f"What does `ssh {self._host.host} true` print?",
+            )
         files = [each for each in listed if each[0] in wanted]
         sent = [wheel for wheel in wheels if wheel.name in wanted]
         kept = f"; {len(listed) - len(files)} are there" if len(files) < len(listed) else ""
@@ -211,9 +221,10 @@ class Device:
             if message.get("taken") == len(files):
                 return
             if "failed" in message:
+                said = str(message["failed"])
                 raise UsageError(
-                    f"{self._host.host}: wheels cannot be kept in {there}: {message['failed']}",
-                    hint=OTHER_FOLDER,
+                    f"{self._host.host}: wheels cannot be kept in {there}: {said}",
+                    hint=_WAIT if _BUSY in said else OTHER_FOLDER,
                 )
             why = f"it took nothing for {_STALLED_S:.0f} s" if stalled.happened else broken
             raise self._program.lost(channel, why)
@@ -248,18 +259,19 @@ class Device:
     def _failure(self, step: str, said: str, *, from_index: bool) -> UsageError:
         """Return the error for what failed there."""
         text = f"{self._host.host}: {step} in {self._place} failed: {_reason(said)}"
-        if "no space left" in said.lower():
+        if any(each in said.lower() for each in ("no space left", "quota exceeded")):
             return UsageError(text, hint=OTHER_FOLDER)
-        if "another installation" in said:
-            return UsageError(text, hint="Wait until it has ended, and run the command again.")
+        if _BUSY in said:
+            return UsageError(text, hint=_WAIT)
         if step == "installing packages" and from_index:
             return InstallError(text)
         if step == "making the environment":
             return UsageError(text, hint="Debian: apt install python3-venv; or install uv there.")
+        remove = shlex.quote(shlex.join(["rm", "-r", str(self._place)]))  # for both shells
         return UsageError(
             text,
-            hint=f"Remove the folder there (ssh {self._host.host} rm -r {self._place}) and run the "
-            "command again.",
+            hint=f"Remove the folder there (ssh {self._host.host} {remove}) and run the command "
+            "again.",
         )
 
 

@@ -8,6 +8,7 @@ is lost ends its jobs as transient; the next job connects again.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import os
 import tempfile
@@ -82,6 +83,12 @@ except OSError as error:
     if not os.path.isdir(os.path.join(place, digest)):
         sys.exit(place + ": " + error.strerror)
 """
+
+
+def one_line(program: str) -> str:
+    """Return a Python program as one line: tcsh takes no line break or ``!`` in an argument."""
+    coded = base64.b64encode(program.encode()).decode()
+    return f"import base64; exec(base64.b64decode('{coded}'))"
 
 
 def _looked(said: str) -> dict[str, Any] | None:
@@ -228,5 +235,5 @@ class SshTarget(AgentTarget):
             CommandError: It failed, or there is no such interpreter.
             UsageError: The host cannot be reached, or refuses this user.
         """
-        command = (*AT_HOME, self._python, "-c", program, *arguments)
+        command = (*AT_HOME, self._python, "-c", one_line(program), *arguments)
         return self._host.run(*command, given=given).decode(errors="replace")

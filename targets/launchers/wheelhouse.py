@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -55,8 +56,8 @@ class Platform:
             UsageError: It is neither glibc nor musl: the tags are not known.
         """
         name, version = self.libc
-        major, _, minor = version.partition(".")
-        newest = int(minor.partition(".")[0] or 0)
+        parts = re.match(r"(\d+)\.(\d{1,3})(?!\d)", version)
+        major, newest = (parts[1], int(parts[2])) if parts else ("", 0)
         if name == "glibc" and major == "2":
             oldest = _OLDEST_GLIBC.get(self.machine, _FIRST_MANYLINUX)
             found = []

@@ -52,6 +52,12 @@ _REFUSALS = (
         "{host}` puts the key there.",
     ),
     (
+        r"^usage: ssh",
+        "ssh does not accept this as a host",
+        "Write it as a name from ~/.ssh/config, user@host or ssh://user@host:22. An IPv6 address "
+        "with a port needs an entry in ~/.ssh/config.",
+    ),
+    (
         r"bad configuration option|terminating, \d+ bad config",
         "ssh does not accept its configuration",
         "Correct ~/.ssh/config.",
@@ -128,7 +134,8 @@ class SshHost:
         if done.status == _FAILED:
             raise self.refusal(said)
         if done.status != 0:
-            raise CommandError(remote[0], done.status, said)
+            printed = done.output.decode(errors="replace")  # that of a shell, such as nologin
+            raise CommandError(remote[0], done.status, said if said.strip() else printed)
         return done.output
 
     def refusal(self, said: str) -> UsageError:

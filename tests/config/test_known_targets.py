@@ -118,6 +118,12 @@ def test_several_targets_may_be_named() -> None:
         ("targets:\n  board: {}", "targets.yaml:2: targets.board: expected `ssh:`"),
         ("targets:\n  board: {ssh: -oX}", "targets.yaml:2: targets.board.ssh: '-oX' is not a host"),
         ("targets: [", "targets.yaml:"),
+        (
+            "target:\n  board: {ssh: x}",
+            "targets.yaml:1: target: unknown key 'target'\n.*`targets:`",
+        ),
+        ("targets: {}\nboard: {ssh: x}", "targets.yaml:2: board: unknown key 'board'"),
+        ("- board", "targets.yaml.*: expected the key `targets:`"),
     ],
 )
 def test_a_wrong_file_is_reported_where_it_is_wrong(

@@ -13,6 +13,7 @@ from command_line import paretune
 from small_wheels import write_wheel
 
 from paretune.cli.adding import Known, add_target, check_wish, name_of
+from paretune.cli.targets import in_yaml
 from paretune.config.known_targets import known_targets, remember
 from paretune.config.schema import DeclaredTarget
 from paretune.core.errors import UsageError
@@ -67,6 +68,11 @@ def test_what_cannot_be_added_is_refused_before_anything_is_reached(
     with pytest.raises(UsageError, match=told):
         check_wish(name, host, wish)
     check_wish("taken", "pi@other", Wish())
+
+
+@pytest.mark.parametrize("name", ["board", "pi-4", "10.0.0.7", "::1", "yes", "a,b", "é", "x: y"])
+def test_a_name_is_shown_as_a_configuration_may_have_it(name: str) -> None:
+    assert yaml.safe_load(f"{{measure: {in_yaml(name)}, threads: [1]}}")["measure"] == name
 
 
 def test_known_targets_are_listed_shown_and_removed(tmp_path: Path, configuration: Path) -> None:

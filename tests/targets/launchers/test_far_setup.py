@@ -65,7 +65,12 @@ def test_it_says_what_this_machine_is_and_makes_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("store", "told"),
-    [("/dev/null/x", "Not a directory"), ("/proc/nowhere/x", "No such|denied"), ("/a:b", "has a")],
+    [
+        ("~nobody-here/x", "no such user"),
+        ("/dev/null/x", "Not a directory"),
+        ("/proc/nowhere/x", "No such|denied"),
+        ("/a:b", "has a"),
+    ],
 )
 def test_a_folder_that_cannot_be_written_says_why(store: str, told: str) -> None:
     reason = look(store)["reason"]
@@ -125,6 +130,52 @@ def test_an_installation_that_failed_is_continued(tmp_path: Path) -> None:
     again = run("make", given=request(place, "one", wheels=wheels))
     assert again[-1] == {"packages": {"one": "1.0"}}
     assert "making the environment" not in [message.get("step") for message in again]
+
+
+def test_an_environment_without_pip_that_needs_it_is_made_again(tmp_path: Path) -> None:
+    wheels, place = tmp_path / "place.wheels", tmp_path / "place"
+    write_wheel(wheels, "one", ["two"])
+    copy_pip(wheels)
+    assert "failed" in run("make", given=request(place, "one", wheels=wheels))[-1]
+    for wheel in wheels.glob("pip-*"):
+        wheel.unlink()
+    write_wheel(wheels, "two")
+    again = run("make", given=request(place, "one", wheels=wheels))
+    assert again[-1] == {"packages": {"one": "1.0"}}, again
+
+
+def test_a_range_of_versions_is_imported_by_its_name(tmp_path: Path) -> None:
+    wheels, place = tmp_path / "place.wheels", tmp_path / "place"
+    write_wheel(wheels, "one")
+    copy_pip(wheels)
+    made = run("make", given=request(place, "one<2,>=1", wheels=wheels))
+    assert made[-1] == {"packages": {"one": "1.0"}}, made
+    wheels.mkdir()  # another command copied them meanwhile
+    assert run("make", given=request(place, "one<2,>=1", wheels=wheels)) == [made[-1]]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["place", "place.lock"]
+
+
+def test_what_uv_and_pip_keep_meanwhile_is_in_the_folder(tmp_path: Path) -> None:
+    uv, place = tmp_path / "uv", tmp_path / "place"
+    uv.write_text(f"#!/bin/sh\nenv > {tmp_path}/env\nexit 1\n")
+    uv.chmod(0o755)
+    run("make", given=request(place, "one", wheels=None, uv=str(uv)))
+    lines = (tmp_path / "env").read_text().splitlines()
+    for name in ("PIP_CACHE_DIR", "UV_CACHE_DIR", "TMPDIR"):
+        assert f"{name}={place}.cache" in lines
+    assert "ORT_DISABLE_TELEMETRY=1" in lines
+
+
+def test_files_are_not_taken_while_another_command_installs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(far_setup, "_LOCK_WITHIN_S", 0.0)
+    files = listed({"a.whl": b"a"})
+    with open(tmp_path / "place.lock", "a+") as lock:
+        far_setup._hold(lock)
+        with pytest.raises(FailedError, match=f"another installation .* {os.getpid()}"):
+            take(str(tmp_path / "place.wheels"), files, io.BytesIO(b"a"))
+    assert take(str(tmp_path / "place.wheels"), files, io.BytesIO(b"a")) == 1
 
 
 def test_packages_that_cannot_be_imported_are_no_environment(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -217,6 +218,8 @@ LOOK = {
         ({"reason": "Read-only file system"}, "/s cannot be written: Read-only file system"),
         ({"bits": "many"}, "not a usable Python interpreter: it reports bits"),
         ({"store": "/s\nx"}, "it reports store"),
+        ({"store": "/s\u202ex"}, "it reports store: .* invisible characters"),
+        ({"executable": "/p\x9b"}, "it reports executable"),
         ({"environments": ["../.."] * 2 + ["a b"]}, "it reports environments"),
         ({"python": 3}, "it reports python"),
     ],
@@ -230,6 +233,73 @@ def test_what_a_device_lacks_or_says_wrongly_is_refused(
     program(sshd.home / "fake", look)
     with pytest.raises(UsageError, match=told):
         prepared(python="~/fake")
+
+
+def test_machines_with_one_home_folder_have_an_environment_each(
+    sshd: Sshd, prepared: Prepared
+) -> None:
+    look = f'case "$*" in *" look "*) cat {sshd.home}/said;; *) echo 3.12.1;; esac'
+    program(sshd.home / "fake", look)
+    seen = set()
+    for change in ({}, {"machine": "x86_64"}, {"libc": ["musl", "1.2"]}):
+        (sshd.home / "said").write_text(json.dumps({**LOOK, **change}))
+        seen.add(prepared(python="~/fake").python)
+    assert len(seen) == 3
+
+
+@pytest.mark.parametrize("said", ["{}", '{"missing": 5}', '{"missing": null}'])
+def test_a_program_that_does_not_say_what_is_missing(
+    sshd: Sshd, prepared: Prepared, small: Path, said: str
+) -> None:
+    (sshd.home / "said").write_text(json.dumps({**LOOK, "machine": "x86_64"}))
+    look = f'*" look "*) cat {sshd.home}/said;; *" missing "*) echo \'{said}\';;'
+    program(sshd.home / "fake", f'case "$*" in {look} *) echo 3.12.1;; esac')
+    with pytest.raises(UsageError, match="does not say which wheels are missing in /s/env"):
+        prepared(python="~/fake", wheelhouse=small).prepare()
+
+
+def test_no_shell_changes_what_it_is_sent(
+    prepared: Prepared, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[str] = []
+    command = SshHost.command
+
+    def recorded(host: SshHost, *remote: str, master: bool = False) -> list[str]:
+        made = command(host, *remote, master=master)
+        sent.append(made[-1])
+        return made
+
+    monkeypatch.setattr(SshHost, "command", recorded)
+    prepared(folder=str(tmp_path / "far"), wheelhouse=small).prepare()
+    assert len(sent) == 5
+    for line in sent:  # tcsh takes neither in an argument
+        assert "\n" not in line
+        assert "!" not in line
+
+
+def test_an_account_without_a_shell_is_reported(sshd: Sshd, prepared: Prepared) -> None:
+    keys = sshd.folder / "authorized"
+    before = keys.read_text()
+    keys.write_text(f'command="echo This account is not available; exit 1" {before}')
+    try:
+        told = r"board: expected an account that runs `sh` .*: This account is not available\n.*ssh"
+        with pytest.raises(UsageError, match=told):
+            prepared()
+    finally:
+        keys.write_text(before)
+
+
+def test_the_command_that_removes_a_folder_can_be_typed(
+    prepared: Prepared, small: Path, tmp_path: Path
+) -> None:
+    write_wheel(small, "two", code="raise ImportError('libgomp is not there')")
+    folder = tmp_path / "a far; folder"
+    with pytest.raises(UsageError, match="libgomp is not there") as raised:
+        prepared(folder=str(folder), wheelhouse=small).prepare()
+    hint = raised.value.hint or ""
+    (typed,) = re.findall(r"\((ssh board .*)\)", hint)
+    subprocess.run(["sh", "-c", typed], check=True, stdin=subprocess.DEVNULL)
+    assert not [path for path in (folder / "env").iterdir() if (path / "bin").is_dir()]
 
 
 def test_a_program_that_answers_nothing(sshd: Sshd, prepared: Prepared) -> None:

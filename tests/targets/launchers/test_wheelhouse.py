@@ -30,6 +30,9 @@ def test_the_tags_are_those_of_the_far_platform() -> None:
     assert musl[0] == "musllinux_1_2_x86_64"
     with pytest.raises(UsageError, match="glibc 2 or musl 1, found neither"):
         platform("arm64", ("", "")).tags()
+    for odd in ("2.x", "2.999999999", "2"):
+        with pytest.raises(UsageError, match=f"glibc 2 or musl 1, found glibc {odd}"):
+            platform("x86_64", ("glibc", odd)).tags()
 
 
 def test_wheels_are_those_of_the_platform_and_of_its_python(tmp_path: Path) -> None:
