@@ -29,7 +29,7 @@ def main(store: str, rate: str = "0") -> int:
             send(files, stream, begun)
         sys.stdout.flush()
     except ParetuneError as error:
-        print(error, file=sys.stderr)
+        print(error.message, file=sys.stderr)
         return 1
     except OSError as error:
         print(f"{store}: {error.strerror}", file=sys.stderr)

@@ -33,7 +33,7 @@ def main(store: str, *words: str) -> int:
         print(json.dumps(files.begun()), flush=True)
         count = files.receive(cast(IO[bytes], Unpacked(sys.stdin.buffer)))
     except ParetuneError as error:
-        print(error, file=sys.stderr)
+        print(error.message, file=sys.stderr)
         return 1
     except OSError as error:
         print(f"{store}: {error.strerror}", file=sys.stderr)

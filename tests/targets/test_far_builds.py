@@ -13,22 +13,28 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from fake_study import search, write_fake_study
 
+import paretune
+from paretune.core.candidate import Step
 from paretune.core.errors import UsageError
 from paretune.core.job import Build, Job, JobResult
 from paretune.core.jsontools import read_json
 from paretune.core.stamps import Stamped, file_digest
 from paretune.core.target import Target
-from paretune.models.handle import folder_digest
+from paretune.models.handle import folder_digest, open_model
 from paretune.store.artifacts import Store
-from paretune.targets.launchers.local import LocalTarget
+from paretune.targets.launchers.local import WORKER, LocalTarget
 from paretune.targets.launchers.python import PythonTarget
 from paretune.targets.launchers.ssh import SshTarget
 from paretune.targets.split import SplitTarget
 from paretune.targets.transports.files import FileStore
 from paretune.targets.transports.ssh_files import SshTransport
+from paretune.targets.worker.building import build
+from tests.onnx_networks import write_network
 from tests.targets.sshd import Sshd
+from tests.tiny_models import make_tiny_llama
 
 PLUGINS = Path(__file__).resolve().parents[1] / "plugins"
 _WITHIN_S = 300.0
@@ -259,3 +265,83 @@ def test_a_pass_that_reads_a_file_of_this_machine_is_refused(tmp_path: Path) -> 
     noop = {"x": 1, "template": str(tmp_path / "words.txt")}
     with pytest.raises(UsageError, match=r"pass noop: its file .*words.txt' lies on this machine"):
         study(here, SplitTarget(other, local(here)), passes=[{"noop": noop}])
+
+
+CONFIG = """
+model: network
+passes:
+  - onnx_dynamic_int8: {{per_channel: [false, true]}}
+    optional: true
+evaluate:
+  - latency: {{shapes: {{x: [8, 64]}}}}
+targets: {{board: {{ssh: board, python: {python}, store: {store}, budget: 1GB}}}}
+target: {{build: board, measure: local, threads: [1]}}
+objectives: {{minimize: latency_ms_p50}}
+search: {{strategy: exhaustive, finals: 0}}
+"""
+
+
+@pytest.mark.usefixtures("sshd")
+def test_a_configuration_builds_over_ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("paretune.targets.launchers.local.PRELOADED", WORKER)
+    monkeypatch.setattr("paretune.search.trial.PROCESS_S", 0.05)
+    write_network(tmp_path / "network", width=64, classes=64)
+    (tmp_path / "net.yaml").write_text(CONFIG.format(python=sys.executable, store=tmp_path / "far"))
+    found = paretune.optimize(
+        tmp_path / "net.yaml", study=tmp_path / "study", store=tmp_path / "store"
+    )
+    assert found.best is not None
+    rows = found.results["candidates"]
+    assert len(rows) == 3
+    for row in rows:
+        task = Build(
+            model=open_model(tmp_path / "network"),
+            recipe=tuple(Step(step["pass"], step["params"]) for step in row["recipe"]),
+            provider="cpu",
+            store=tmp_path / "alone",
+            data={"specs": {}, "root": str(tmp_path), "allow_network": False},
+        )
+        here = build(task, lambda progress: None)
+        assert (row["artifact"], row["structure"]) == (here.model.digest, here.structure)
+    assert Store(tmp_path / "far").objects() == Store(tmp_path / "alone").objects()
+    assert Store(tmp_path / "store").objects() == Store(tmp_path / "alone").objects()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("sshd")
+def test_a_training_and_what_is_built_from_it_come_back(tmp_path: Path) -> None:
+    """Every artifact of a recipe of several passes has the digest that it has if built here."""
+    model = make_tiny_llama(tmp_path / "model")
+    rows = [{"q": f"line {i}", "a": "yes" if i % 3 else "no"} for i in range(24)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = {
+        "model": str(model),
+        "data": {"qa": {"file": "rows.jsonl", "prompt": "{q}: ", "answer": "{a}"}},
+        "passes": [
+            {"lora": {"train": "qa", "r": 4, "epochs": 1}},
+            "merge",
+            {"genai": {"precision": ["fp32", "int8"]}},
+        ],
+        "evaluate": [{"classification": {"data": "qa"}}, "footprint"],
+        "objectives": {"maximize": "accuracy", "minimize": "size_mb"},
+        "search": {"finals": 0, "strategy": "exhaustive"},
+        "targets": {
+            "board": {"ssh": "board", "python": sys.executable, "store": str(tmp_path / "far")}
+        },
+    }
+    made = {}
+    for place in ("local", "board"):
+        config["target"] = {"build": place, "measure": "local", "threads": [1]}
+        (tmp_path / f"{place}.yaml").write_text(yaml.safe_dump(config))
+        found = paretune.optimize(
+            tmp_path / f"{place}.yaml",
+            study=tmp_path / f"study-{place}",
+            store=tmp_path / f"store-{place}",
+        )
+        rows_ = found.results["candidates"]
+        assert {row["outcome"] for row in rows_} <= {"ok", "infeasible", "pruned"}, rows_
+        assert all(row["metrics"]["kl_per_token"]["value"] is not None for row in rows_)
+        store = Store(tmp_path / f"store-{place}")
+        made[place] = {action.key: (action.digest, action.kind) for action in store.actions()}
+    assert made["board"] == made["local"]
+    assert len(made["board"]) >= 4
