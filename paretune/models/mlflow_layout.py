@@ -1,6 +1,6 @@
 """The model of an MLflow folder as a Hugging Face folder: its parts put together in the store.
 
-The same files, with the same digest, as the folder that was given to MLflow. Large files are hard
+The files are not changed, but for the base that an adapter's settings name. Large files are hard
 links of those in the MLflow folder where that is possible.
 """
 
