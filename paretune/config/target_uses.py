@@ -13,7 +13,10 @@ from paretune.core.errors import nearest
 from paretune.core.jsontools import Json
 from paretune.core.resources import physical_cores
 
-DECLARE = "Declare it under `targets:`, such as `targets: {board: {ssh: HOST}}`."
+DECLARE = (
+    "Declare it under `targets:`, such as `targets: {board: {ssh: HOST}}`, or make it known: "
+    "`paretune target add HOST`."
+)
 _BUILDS, _MEASURES = ("build", "both"), ("measure", "both")
 
 

@@ -102,6 +102,17 @@ def test_known_targets_are_not_used_unless_they_are_named(tmp_path: Path, folder
     plan_of(tmp_path, {"threads": [1]})  # nothing is named, so the file is not even read
 
 
+def test_a_list_of_targets_may_name_known_ones(tmp_path: Path) -> None:
+    known.remember("board", BOARD)
+    known.remember("other", DeclaredTarget(ssh="other"))
+    uses = [{"name": "local"}, {"name": "board", "threads": [1]}]
+    plan = plan_of(tmp_path, uses)
+    assert dict(plan.target.declared) == {"board": BOARD}
+    (tmp_path / "again.yaml").write_text(yaml.safe_dump(plan.to_json()))
+    known.forget("board")
+    assert dict(load(tmp_path / "again.yaml").target.declared) == {"board": BOARD}
+
+
 def test_several_targets_may_be_named() -> None:
     known.remember("a", BOARD)
     known.remember("b", BOARD)
