@@ -10,8 +10,8 @@ process that connects anew, until it can begin there. `--mb` is the size, `--rou
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
-import shutil
 import statistics
 import subprocess
 import sys
@@ -21,6 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 from common import ROOT, save, table
 
 from paretune.core.candidate import RuntimeSettings
@@ -30,6 +31,8 @@ from paretune.core.stamps import Stamped, take
 from paretune.models.handle import folder_digest
 from paretune.targets.launchers.ssh import SshTarget
 from paretune.targets.transports.files import FileStore
+from paretune.targets.transports.rsync import Rsync
+from paretune.targets.transports.ssh import SshHost
 
 sys.path.insert(0, str(ROOT))
 
@@ -50,7 +53,9 @@ def main() -> None:
         try:
             found = measured(Path(place), int(given.mb * 1e6), given.rounds)
         finally:
-            sshd.stop()
+            with contextlib.suppress(psutil.NoSuchProcess):  # a connection that ends meanwhile
+                sshd.stop()
+            sshd.process.kill()
     rows = [
         [name, statistics.median(each), min(each), max(each), given.mb / statistics.median(each)]
         for name, each in found.items()
@@ -103,7 +108,7 @@ def ways(target: SshTarget, place: Path, far: Path, file: Stamped) -> dict[str, 
         "fetched": lambda: target.transport.fetch({file.sha256: file.stamp.size}, back),
         "ssh and cat": cat,
     }
-    if shutil.which("rsync"):
+    if Rsync(SshHost(_HOST)).there():
         words = ["rsync", "--whole-file", "--fsync", str(file.path), f"{_HOST}:{place}/rsynced"]
         (place / "rsynced").unlink(missing_ok=True)
         found["rsync"] = lambda: subprocess.run(words, check=True)
