@@ -143,6 +143,8 @@ class Agent:
         except (ParetuneError, OSError) as error:
             again = isinstance(error, TransientError | OSError)
             result = JobResult(JobStatus.FAILED, None, str(error), transient=again)
+        except Exception as error:  # a bug of ours; else the parent would wait for it
+            result = JobResult(JobStatus.FAILED, None, f"{type(error).__name__}: {error}")
         else:
             return
         finally:
@@ -216,7 +218,7 @@ class Agent:
         if self._arrivals is not None and isinstance(result.value, BuildResult):
             try:
                 self._arrivals.keep(result.value.made)
-            except (ParetuneError, OSError) as error:
+            except Exception as error:  # else the parent would wait for it
                 reason = f"what was built cannot be sent: {error}"
                 return JobResult(JobStatus.FAILED, None, reason, transient=True)
         return result

@@ -175,10 +175,10 @@ class FarBuilds:
                 fetch = None if self._transport is None else self._fetcher(task.store)
                 store = Store(task.store, task.study)
                 value = taken_over(task, said, store, self._catalog(task), fetch)
-            for made in said.made:
+            for made in value.made:  # not `said.made`: its names and digests may lead anywhere
                 folder = store.object_path(made.digest)
                 self._here |= {file.sha256: folder / file.name for file in made.files}
-            return replace(result, value=value)
+            return replace(result, value=replace(value, made=()))
         except InvalidArtifactError as error:
             status, reason, transient = JobStatus.INVALID, str(error), False
         except StateError:

@@ -118,7 +118,9 @@ def _artifacts(store: Store) -> Iterator[_Item]:
             folder = store.object_path(artifact.digest)
 
         def remove(artifact: gc.Artifact = artifact) -> bool:
-            return not artifact.studies and gc.remove(store, artifact)
+            # A job that was killed is still listed, but its folder is gone.
+            used = any(Path(study).is_dir() for study in artifact.studies)
+            return not used and gc.remove(store, artifact)
 
         yield _Item(artifact.used, _inodes(folder), remove)
 

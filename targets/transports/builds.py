@@ -8,6 +8,7 @@ beside, its paths, its sizes, its kinds of models, is not used.
 from __future__ import annotations
 
 import math
+import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -20,11 +21,12 @@ from paretune.core.candidate import Step
 from paretune.core.checkpoints import Checkpoints
 from paretune.core.errors import TransientError, UsageError
 from paretune.core.fidelity import Verdict, verdict_from
+from paretune.core.folders import folder_files
 from paretune.core.job import Build, BuildResult
 from paretune.core.jsontools import Json, canonical
 from paretune.core.made import Made
 from paretune.core.model import Model
-from paretune.core.stamps import Stamped, joint_digest
+from paretune.core.stamps import Stamped, file_digest, joint_digest
 from paretune.data.catalog import DataCatalog
 from paretune.models.containment import check_model, leads_out
 from paretune.models.handle import model_bytes
@@ -40,6 +42,7 @@ Fetch = Callable[[Mapping[str, int]], FileStore]
 
 _SHA256 = re.compile("[0-9a-f]{64}")
 _MOST_FILES = 10_000
+_TRIES = 3
 _MOST_NOTE_BYTES = 1 << 16
 _LEAVES_FREE = 100_000_000
 """Bytes of the disk that a transfer does not fill."""
@@ -53,6 +56,8 @@ def taken_over(
     task: Build, value: BuildResult, store: Store, data: DataCatalog, fetch: Fetch | None
 ) -> BuildResult:
     """Return a build's result as this machine sees it; its artifacts are in the store then.
+
+    Its `made` is what was fetched, as it was announced and found to be.
 
     Args:
         task: What was built.
@@ -76,7 +81,8 @@ def taken_over(
         steps = list(value.steps)  # what they took is known there only
     structure = walker.structures.get(model.digest)
     faults = (*value.faults, *store.faults)
-    return BuildResult(model, tuple(steps), model_bytes(model), faults, verdict, structure)
+    taken = tuple(walker.taken)
+    return BuildResult(model, tuple(steps), model_bytes(model), faults, verdict, structure, taken)
 
 
 @dataclass(frozen=True)
@@ -86,10 +92,12 @@ class TakingOver(Builder):
     Attributes:
         there: What was announced, by key.
         fetch: Brings files; None: there is nothing to fetch.
+        taken: What was fetched and stored.
     """
 
     there: Mapping[str, Made] = field(default_factory=dict)
     fetch: Fetch | None = None
+    taken: list[Made] = field(default_factory=list)
 
     def _check(self, model: Model) -> None:
         """Nothing is built on it here."""
@@ -116,15 +124,37 @@ class TakingOver(Builder):
                 hint="Are the same versions of its packages installed on both?",
             )
         wanted, note = checked(announced, self.store.root), note_of(step, announced.note)
+        if self.permissions.remote_code:
+            _check_code(announced, _code_of(model))
         files = self.fetch(wanted)
         with self._stage() as stage:
-            out = stage / "out"
-            files.lay_out({file.name: file.sha256 for file in announced.files}, out)
-            check_model(out)
-            structure_of(Model(pass_.produces, out, announced.digest))  # it can be read
-            made = self.store.put(key, out, pass_.produces, note, announced=announced.digest)
-        files.discard(wanted)
+            try:
+                out = self._laid_out(announced, wanted, files, stage)
+                check_model(out)
+                structure_of(Model(pass_.produces, out, announced.digest))  # it can be read
+                made = self.store.put(key, out, pass_.produces, note, announced=announced.digest)
+            finally:
+                files.discard(wanted)
+        self.taken.append(announced)
         return made
+
+    def _laid_out(
+        self, made: Made, wanted: Mapping[str, int], files: FileStore, stage: Path
+    ) -> Path:
+        """Return a folder with an artifact's files, each with a time of its own."""
+        assert self.fetch is not None
+        for left in reversed(range(_TRIES)):
+            out = stage / f"out-{left}"
+            try:
+                files.lay_out({file.name: file.sha256 for file in made.files}, out)
+                break
+            except TransientError:  # another search has stored an artifact that shares a file
+                if not left:
+                    raise
+                files = self.fetch(wanted)
+        for path in folder_files(out):
+            os.utime(path)  # files that have arrived have all the same one
+        return out
 
     def _verdict(self, pass_: Pass, params: Any, made: Model, origin: Origin, key: str) -> Verdict:
         action = self.store.action(key)
@@ -138,6 +168,19 @@ class TakingOver(Builder):
             raise AnnouncedError(f"{pass_.name} was not compared with what it was built from")
         self.store.annotate(key, note)
         return verdict
+
+
+def _code_of(model: Model) -> frozenset[str]:
+    """Return the SHA-256 of the Python files of a model, and of its base."""
+    code = frozenset(file_digest(path) for path in model.path.rglob("*.py") if path.is_file())
+    return code if model.base is None else code | _code_of(model.base)
+
+
+def _check_code(made: Made, known: frozenset[str]) -> None:
+    """Refuse code that the step's input does not have: this machine may run it."""
+    for file in made.files:
+        if file.name.endswith(".py") and file.sha256 not in known:
+            raise AnnouncedError(f"the code {file.name[:80]!r}, which its input does not have")
 
 
 def checked(made: Made, root: Path) -> dict[str, int]:

@@ -24,6 +24,7 @@ import os
 import re
 import shutil
 import tarfile
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
@@ -42,6 +43,8 @@ _LINK_FROM_BYTES = 1 << 20
 INCOMING = "incoming"
 """The folder of a store where another program may put files, under their digests."""
 _MOST_BEGUN = 1000
+_IDLE_S = 3600.0
+"""An rsync that has written nothing for so long has ended."""
 _DIGEST = re.compile("[0-9a-f]{64}")
 
 
@@ -272,6 +275,10 @@ class FileStore:
             for path in place.glob("[!.]*"):
                 with suppress(FileNotFoundError):  # removed meanwhile
                     yield path, path.stat()
+        for path in incoming.glob(".*.*"):  # .SHA256.RANDOM: rsync writes it, or was killed
+            with suppress(FileNotFoundError):
+                if (seen := path.stat()).st_mtime < time.time() - _IDLE_S:
+                    yield path, seen
 
     def discard(self, digests: Iterable[str]) -> None:
         """Remove files that are not needed any more; what was laid out stays."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from paretune.core.candidate import Step
 from paretune.core.errors import TargetLostError, TransientError
 from paretune.core.job import Build, BuildResult, Job, JobResult, JobStatus
 from paretune.models.handle import folder_digest
@@ -115,6 +116,27 @@ def test_what_is_not_believed_is_a_transient_failure(
         result.reason
     )
     elsewhere.sides.nothing_came()
+
+
+def test_names_that_were_not_checked_are_never_opened(
+    builds: FarBuilds, elsewhere: Elsewhere
+) -> None:
+    """Of a step that lies here, what the far side announces of its files is not remembered."""
+    first, _ = elsewhere.sides.task.recipe
+    assert run(builds, elsewhere).status is JobStatus.OK
+
+    def change(value: BuildResult) -> BuildResult:
+        file = replace(value.made[1].files[0], name="/dev/zero", sha256="0" * 64)
+        return replace(value, made=(replace(value.made[0], files=(file,)), value.made[1]))
+
+    elsewhere.change = change
+    task = replace(elsewhere.sides.task, recipe=(first, Step("noop", {"x": 3})))
+    elsewhere.sides.task = task
+    result = run(builds, elsewhere)
+    assert result.status is JobStatus.OK
+    assert not result.value.made
+    assert Path("/dev/zero") not in builds._here.values()
+    assert "0" * 64 not in builds._here
 
 
 def test_what_makes_a_reader_stumble_is_a_transient_failure(

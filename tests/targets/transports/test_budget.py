@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from paretune.core.job import Build
+from paretune.core import protocol
+from paretune.core.job import Build, JobResult, JobStatus, Limits
 from paretune.core.stamps import Stamped, take
 from paretune.store import gc
 from paretune.store.artifacts import Store
+from paretune.targets.agent import Agent
 from paretune.targets.transports import budget
 from paretune.targets.transports.arrivals import Arrivals
 from paretune.targets.transports.budget import Freed, make_room
@@ -95,6 +97,30 @@ def test_what_a_job_or_a_study_of_that_machine_uses_stays(tmp_path: Path) -> Non
     assert Store(far).objects() == []
 
 
+def test_what_a_killed_job_held_is_removed(tmp_path: Path) -> None:
+    sides = two_stores(tmp_path)
+    value = sides.built()
+    far, job = tmp_path / "far", tmp_path / "far" / "staging" / "job"
+    job.mkdir()
+    Store(far, job).hold(value.made[1].digest)
+    job.rmdir()  # the next agent sweeps it
+    make_room(FileStore(far), 0, 0)
+    assert Store(far).objects() == []
+
+
+def test_what_a_killed_rsync_left_counts_and_is_removed(tmp_path: Path) -> None:
+    store = FileStore(tmp_path / "far")
+    (tmp_path / "far" / "incoming").mkdir()
+    left, written = (
+        tmp_path / "far" / "incoming" / f".{'0' * 64}.{name}" for name in ("aB3xY1", "aB3xY2")
+    )
+    for path in (left, written):
+        path.write_bytes(b"x" * KB)
+    os.utime(left, (1.0, 1.0))
+    assert make_room(store, 0, 0) == Freed(KB, 1, 0)
+    assert (left.exists(), written.exists()) == (False, True)
+
+
 def test_a_build_there_holds_what_it_uses_until_it_ends(tmp_path: Path) -> None:
     sides = two_stores(tmp_path)
     first = sides.built()
@@ -136,6 +162,34 @@ def test_a_job_that_needs_room_is_told_of_what_was_removed(tmp_path: Path) -> No
     assert (id, freed.items, freed.bytes) == (7, 1, 30 * KB)
     assert asked == [7]
     assert there(store, old) == [1]
+
+
+class Failing:
+    """Arrivals whose store cannot be read."""
+
+    def fetch(self, *given: object) -> None:
+        raise ValueError("a record of it is damaged")
+
+    def keep(self, made: object) -> None:
+        raise ValueError("a record of it is damaged")
+
+    def forget(self, id: int) -> bool:
+        return False
+
+
+def test_a_store_that_cannot_be_read_is_a_result_that_the_parent_gets(tmp_path: Path) -> None:
+    sides, said = two_stores(tmp_path), io.BytesIO()
+    agent = Agent(io.BytesIO(), said)
+    agent._arrivals = Failing()  # type: ignore[assignment]
+    result = agent._kept(JobResult(JobStatus.OK, sides.built()))
+    assert (result.status, result.transient) == (JobStatus.FAILED, True)
+    assert "record of it is damaged" in str(result.reason)
+    task = Describer().described(replace(sides.task, seeds=())).to_json()
+    agent._run(protocol.Run(3, task, Limits()))
+    told = protocol.read(said.getvalue())
+    assert isinstance(told, protocol.Result)
+    assert (told.id, told.status) == (3, JobStatus.FAILED)
+    assert told.reason == "ValueError: a record of it is damaged"
 
 
 def test_a_full_disk_needs_no_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

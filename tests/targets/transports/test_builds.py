@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from paretune.core.errors import InvalidArtifactError, ParetuneError, TransientError, UsageError
 from paretune.core.made import Made
+from paretune.core.permissions import Permissions
 from paretune.core.stamps import Stamp, Stamped
 from paretune.models.handle import folder_digest, open_model
 from paretune.store.artifacts import Store
@@ -39,7 +41,7 @@ def test_what_was_built_there_is_as_if_it_was_built_here(sides: Sides) -> None:
     assert taken.model.path.parent == sides.folder / "near" / "objects"
     assert folder_digest(taken.model.path) == taken.model.digest
     assert [step.step for step in taken.steps] == ["noop", "noop"]
-    assert not taken.made
+    assert taken.made == value.made
     assert sides.near.objects() == Store(sides.folder / "alone").objects()
     keys = {action.key: action.digest for action in sides.near.actions()}
     other = {action.key: action.digest for action in Store(sides.folder / "alone").actions()}
@@ -181,6 +183,64 @@ def test_a_model_that_names_a_file_elsewhere_is_not_taken(sides: Sides) -> None:
     with pytest.raises(UsageError, match=r"secret|folder"):
         sides.take(replace(value, made=(made, *value.made[1:])))
     sides.nothing_came()
+
+    assert not any((sides.folder / "near" / "arriving" / "board").iterdir())
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("allowed", [True, False])
+def test_code_comes_back_only_as_it_was_sent(sides: Sides, known: bool, allowed: bool) -> None:
+    """With the permission this machine runs the code beside a model."""
+    permissions = Permissions(remote_code=allowed)
+    sides.task = replace(sides.task, recipe=sides.task.recipe[:1], permissions=permissions)
+    value, other = sides.built(), sides.folder / "far" / "other"
+    shutil.copytree(value.model.path, other)
+    (other / "modeling.py").write_text("pass")
+    (sides.folder / "model" / "modeling.py").write_text("pass" if known else "pass  # ours")
+    files = Describer().files_in(other)
+    for file in files:
+        FileStore(sides.folder / "far").adopt(file.path, file.sha256)
+    made = replace(value.made[0], digest=folder_digest(other), files=files)
+    if known or not allowed:
+        assert sides.take(replace(value, made=(made,))).model.digest == made.digest
+        return
+    with pytest.raises(AnnouncedError, match=r"the code 'modeling\.py'"):
+        sides.take(replace(value, made=(made,)))
+    sides.nothing_came()
+
+
+def test_two_searches_receive_artifacts_that_share_a_file(sides: Sides) -> None:
+    value = sides.built()
+
+    def change(content: bytes) -> bytes:
+        sides.change = lambda content: content
+        # The other search has stored its own one before this one's second file comes.
+        near = FileStore(sides.folder / "near", "arriving/board")
+        receive = FileStore.receive
+
+        def gone(self: FileStore, *given: Any) -> int:
+            count = receive(self, *given)
+            near.discard([value.made[0].files[0].sha256])
+            monkeypatch.undo()
+            return count
+
+        monkeypatch.setattr(FileStore, "receive", gone)
+        return content
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        sides.change = change
+        assert sides.take(value).model.digest == value.model.digest
+    assert sides.fetched.count(value.made[0].files[0].sha256) > 1
+
+
+def test_files_that_came_have_times_of_their_own(sides: Sides) -> None:
+    """By size, time and inode an artifact's files are known; an inode is used again."""
+    (sides.folder / "model" / "large.json").write_text(json.dumps("x" * (2 << 20)))
+    sides.task = replace(sides.task, model=open_model(sides.folder / "model"))
+    model = sides.take(sides.built()).model
+    (large,) = (path for path in model.parts if path.stat().st_size > 1 << 20)
+    assert large.stat().st_mtime > 1_000_000_000
+    assert sides.near.is_intact(model.digest)
 
 
 def test_a_build_that_computes_something_else_is_invalid(sides: Sides) -> None:
