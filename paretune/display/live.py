@@ -179,6 +179,7 @@ class Panel(Quiet):
         self._counts: dict[str, int] = {}
         self._running = ("", "")
         self._best: TrialResult | None = None
+        self._best_on = ""
         self._front = 0
         self._so_far = ""
 
@@ -218,7 +219,7 @@ class Panel(Quiet):
         self._ended += 1
         kind = outcome.kind.value
         self._counts[kind] = self._counts.get(kind, 0) + 1
-        self._best, self._front = best, front
+        self._best, self._best_on, self._front = best, self.about, front
         line = f"{self.about}{result_line(outcome, self._hidden)}"
         self._print(line, _STYLE.get(outcome.kind, "yellow"))
         self._draw()
@@ -230,7 +231,7 @@ class Panel(Quiet):
         recent = min(RECENT_S, spent_s)
         gained = progress.gained_since(spent_s - recent)
         self._so_far = (
-            f"best found at {clock(progress.found_s)} of {clock(spent_s)}; "
+            f"{self.about}best found at {clock(progress.found_s)} of {clock(spent_s)}; "
             f"the last {clock(recent)} gained {gained:.1%} of the hypervolume"
         )
 
@@ -274,9 +275,9 @@ class Panel(Quiet):
             ("time", f"{clock(passed)} passed{left}"),
             (
                 "best",
-                "none is feasible yet"
+                f"{self._best_on}none is feasible yet"
                 if best is None
-                else f"{best.id}: {describe(best.candidate, self._hidden)}",
+                else f"{self._best_on}{best.id}: {describe(best.candidate, self._hidden)}",
             ),
             ("", "" if best is None else f"{figures(best)}  (on the Pareto front: {self._front})"),
             ("so far", self._so_far),

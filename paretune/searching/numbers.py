@@ -3,11 +3,35 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 from paretune.core.candidate import Candidate
 from paretune.core.errors import StateError
+from paretune.study.devices import read_devices
 from paretune.study.folder import Study
+
+
+@contextmanager
+def left_out(place: Path, names: Collection[str]) -> Iterator[dict[str, Study]]:
+    """Yield the studies of the devices that a search leaves out: their numbers stay in use.
+
+    Args:
+        place: The study of all, locked by this process.
+        names: The devices that are searched.
+
+    Raises:
+        StateError: One of them is in use or damaged.
+    """
+    with ExitStack() as stack:
+        found: dict[str, Study] = {}
+        for device in read_devices(place):
+            folder = place / device.folder
+            if device.name not in names and folder.is_dir():
+                found[device.name] = Study(folder)
+                stack.callback(found[device.name].close)
+        yield found
 
 
 class Numbers:

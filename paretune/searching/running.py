@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,9 +10,11 @@ from paretune.config import Plan
 from paretune.core.user_paths import default_store, refuse_model_folder, user_path
 from paretune.preflight.measuring_conditions import advice
 from paretune.preflight.prepared import PreparedSearch
-from paretune.searching.one import Search, SearchResult, keep_code, why_nothing
+from paretune.searching.numbers import Numbers, left_out
+from paretune.searching.one import Beside, Search, SearchResult, keep_code, why_nothing
 from paretune.searching.several import search_devices
 from paretune.store.artifacts import Store
+from paretune.study.devices import arranged, read_devices
 from paretune.study.folder import Study
 
 if TYPE_CHECKING:
@@ -44,12 +47,20 @@ def search_plan(
     refuse_model_folder(plan.model, place, root)
     if len(plan.devices) > 1:
         return search_devices(plan, place, Store(root), display, code)
+    several = bool(read_devices(place))  # the others are left out this time
+    if several:
+        arranged(place, [plan.target.measure])
     prepared = PreparedSearch(plan, Store(root))
-    opened: Study | None = None
-    try:
+    with ExitStack() as stack:
+        stack.callback(prepared.target.close)
         opened = Study(place)
+        stack.callback(opened.close)
         keep_code(place, code)
-        search = Search(prepared, opened, display)
+        beside: Beside | None = None
+        if several:
+            others = stack.enter_context(left_out(place, [plan.target.measure]))
+            beside = Beside(Numbers({plan.target.measure: opened, **others}).of, nullcontext)
+        search = Search(prepared, opened, display, beside=beside)
         display.start(search.opening())
         for line in (*(f"note: {note}" for note in search.notes), *advice(prepared)):
             display.note(line)
@@ -66,7 +77,3 @@ def search_plan(
         if nothing is not None:
             raise nothing
         return result
-    finally:
-        prepared.target.close()
-        if opened is not None:
-            opened.close()

@@ -18,7 +18,7 @@ from paretune.preflight.measuring_conditions import advice
 from paretune.preflight.prepared import PreparedSearch
 from paretune.searching import foreign_picks
 from paretune.searching.device_target import DeviceTarget
-from paretune.searching.numbers import Numbers
+from paretune.searching.numbers import Numbers, left_out
 from paretune.searching.one import Beside, Search, SearchResult, keep_code, why_nothing
 from paretune.searching.shown import DeviceWatcher, SharedDisplay
 from paretune.store.artifacts import Store
@@ -126,7 +126,8 @@ def search_devices(
             studies[each.name] = Study(place / each.folder)
             stack.callback(studies[each.name].close)
         keep_code(place, code)
-        numbers = Numbers(studies)
+        others = stack.enter_context(left_out(place, list(studies)))
+        numbers = Numbers({**studies, **others})
         numbers.reserve(prepared[each.name].baseline for each in places)
         _count_time_once(list(studies.values()))
         devices = []
@@ -183,7 +184,7 @@ def _main_plan(plan: Plan, own: Plan) -> Plan:
 
 
 def _count_time_once(studies: Sequence[Study]) -> None:
-    """Have each device begin with the wall time that the whole study has used.
+    """Have each device go on with the wall time that the whole study has used.
 
     One whose search ended before the others' has used less.
     """
@@ -218,6 +219,7 @@ def _run(devices: Sequence[_Device], shown: SharedDisplay) -> SearchResult:
     stopped: BaseException | None = None
     try:
         _side_by_side(devices, lambda device: device.search.engine.run)
+        _count_time_once([device.study for device in devices])
         _side_by_side(devices, _measures_foreign_picks(devices))
     except BaseException as error:
         stopped = error
@@ -288,13 +290,17 @@ def _ended(devices: Sequence[_Device], stopped: BaseException | None) -> SearchR
     """Write what each device found, the main one last, and raise what ended the search."""
     packages: dict[str, Path | None] = {}
     result: SearchResult | None = None
-    for device in reversed(devices):
-        result = device.search.finish("interrupted" if stopped else device.status)
-        packages[device.place.name] = result.best
-    assert result is not None
     first = stopped or _first_error(devices)
+    for device in reversed(devices):
+        try:
+            result = device.search.finish("interrupted" if stopped else device.status)
+        except Exception as error:  # raised again when the others' results are written
+            first = first or error
+        else:
+            packages[device.place.name] = result.best
     if first is not None:
         raise first
+    assert result is not None
     for device in devices:
         nothing = why_nothing(device.study.outcomes)
         if nothing is not None:

@@ -51,3 +51,20 @@ def test_plain_lines_carry_no_control_characters(capsys: object) -> None:
 def test_times_and_texts() -> None:
     assert (clock(5), clock(65), clock(3661)) == ("0:05", "1:05", "1:01:01")
     assert printable("a\x1b[31mb\n") == "a [31mb "
+
+
+def test_the_panel_names_the_device_of_the_best() -> None:
+    """Another device may be the one that was told of last."""
+    screen = io.StringIO()
+    panel = Panel(Console(file=screen, force_terminal=True, width=100, height=24))
+    panel.start(Opening("tone"))
+    panel.device = "board"
+    panel.outcome(OUTCOMES[1], OUTCOMES[1], 1)
+    panel.so_far(Progress((Point(62.0, 1, 1, {}, 0.9),)), 425.0)
+    panel.device = "laptop"
+    panel.candidate(4, OUTCOMES[1].candidate)
+    panel.finish([])
+    shown = screen.getvalue()
+    assert f"board: {OUTCOMES[1].id}: genai(" in shown
+    assert "board: best found at 1:02" in shown
+    assert "laptop: 4: genai(" in shown

@@ -26,6 +26,8 @@ from paretune.preflight.dry_run import foresee, render
 from paretune.reporting.devices_section import device_sentences
 from paretune.reporting.opened import open_study
 from paretune.reporting.reopened import rewrite_report
+from paretune.searching import several
+from paretune.searching.one import Search, SearchResult
 from paretune.study.folder import Study
 from paretune.study.results import SCHEMA_FILE, Results
 from tests.core.test_machines import overlapping
@@ -383,6 +385,56 @@ def test_time_is_counted_once_and_trials_for_each_device(
         for study in studies:
             study.close()
     assert len(rows_of(tmp_path / "study")) == 2, "no time was left for another trial"
+
+
+def test_where_no_time_is_left_the_cost_of_a_pick_is_not_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One device ended early; the time that the other one used is the whole study's."""
+    config = write_devices_study(
+        tmp_path,
+        [HERE, BOARD],
+        baseline=[{"noop": {"x": 0, "speed": 4.5, "quality": 0.7}}],
+        constraints=["decode_ms_p50 <= 5"],
+        passes=[
+            {
+                "any": [
+                    {"noop": {"x": 1, "speed": 4.0, "quality": 0.8}},
+                    {"noop": {"x": 2, "speed": 8.0, "quality": 0.9}},
+                ]
+            }
+        ],
+    )
+    side_by_side = several._side_by_side
+
+    def slow(devices: Any, work: Any) -> None:
+        side_by_side(devices, work)
+        devices[1].study.waste(1000.0)
+
+    monkeypatch.setattr(several, "_side_by_side", slow)
+    results = search(config, monkeypatch, time="900s").results
+    _, board = results["picks"]
+    assert board["on"]["local"]["id"] is None
+    assert results["devices"]["local"]["status"] == "finished"
+
+
+def test_an_error_in_what_a_device_writes_at_the_end_keeps_no_other_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish = Search.finish
+
+    def broken(self: Search, status: str) -> SearchResult:
+        if self._study.folder.name == "board":
+            raise StateError("the store is damaged")
+        return finish(self, status)
+
+    monkeypatch.setattr(Search, "finish", broken)
+    config = write_devices_study(tmp_path, [HERE, BOARD])
+    with pytest.raises(StateError, match="the store is damaged"):
+        search(config, monkeypatch)
+    results = read_json(tmp_path / "study" / "results.json")
+    assert results["status"] == "finished"
+    assert (tmp_path / "study" / "best" / "recipe.yaml").is_file()
 
 
 def test_a_study_of_a_device_that_was_searched_by_itself_is_refused(
