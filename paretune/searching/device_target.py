@@ -28,6 +28,7 @@ from paretune.targets.split import MEASURED, SplitTarget
 
 _ENDS_WITHIN_S = 30.0
 """How long is waited for jobs that were cancelled."""
+_LOOKS_EVERY_S = 0.2
 
 
 @runtime_checkable
@@ -186,7 +187,11 @@ class DeviceTarget(SplitTarget):
         what = job.task.name
         with self._alone(what, lambda: pending.cancelled) as (waited, watch):
             try:
-                future = retried(lambda: submitted(self.measure, job), note=self._note)
+                future = retried(
+                    lambda: submitted(self.measure, job),
+                    pause=lambda seconds: _pause(seconds, pending),
+                    note=self._note,
+                )
             except TargetLostError as error:
                 raise resumable(error) from error
             self._begun(pending, self.measure, future)
@@ -269,6 +274,19 @@ class DeviceTarget(SplitTarget):
     def _forget(self, pending: _Pending) -> None:
         with self._lock:
             self._pending.discard(pending)
+
+
+def _pause(seconds: float, pending: _Pending) -> None:
+    """Wait before a lost device is tried again.
+
+    Raises:
+        GivenUpError: The job was cancelled meanwhile.
+    """
+    while seconds > 0:
+        if pending.cancelled:
+            raise GivenUpError
+        time.sleep(min(seconds, _LOOKS_EVERY_S))
+        seconds -= _LOOKS_EVERY_S
 
 
 def _cancel(pending: _Pending) -> None:

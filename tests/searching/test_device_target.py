@@ -182,20 +182,20 @@ def test_nothing_is_measured_here_while_the_search_chooses() -> None:
     measured.result(300)
 
 
+def lost(job: Job) -> Future[JobResult]:
+    """Answer as a device that cannot be reached any more."""
+    future: Future[JobResult] = Future()
+    error = TargetLostError("the board is away", hint="Plug it in.")
+    future.set_result(JobResult(JobStatus.CRASHED, None, str(error), transient=True, lost=error))
+    return future
+
+
 def test_a_device_that_stays_away_ends_the_search_and_no_candidate(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("paretune.search.lost_targets.time.sleep", lambda seconds: None)
     study = Study()
     measures, device = study.device("board", "there")
-
-    def lost(job: Job) -> Future[JobResult]:
-        future: Future[JobResult] = Future()
-        error = TargetLostError("the board is away", hint="Plug it in.")
-        future.set_result(
-            JobResult(JobStatus.CRASHED, None, str(error), transient=True, lost=error)
-        )
-        return future
 
     monkeypatch.setattr(measures, "submit", lost)
     with pytest.raises(TargetLostError) as caught:
@@ -204,3 +204,19 @@ def test_a_device_that_stays_away_ends_the_search_and_no_candidate(
         "Plug it in. Then give the same command again: the study continues where it stopped."
     )
     assert len(study.notes) == 2, "it was tried again, and said so"
+
+
+def test_a_job_that_is_cancelled_while_its_device_is_away_is_not_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It holds its machine, which others may wait for."""
+    study = Study()
+    measures, device = study.device("board")
+    monkeypatch.setattr(measures, "submit", lost)
+    monkeypatch.setattr(device, "_note", lambda text: device.cancel())
+    assert device.submit(MEASURE).result(300).status is JobStatus.CANCELLED
+    other, second = study.device("other")
+    running = second.submit(MEASURE)
+    other.started(1)
+    other.end()
+    assert running.result(300).status is JobStatus.OK
