@@ -8,7 +8,7 @@ MODEL := .models/smollm2
 WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: demo test test-slow check clean
+.PHONY: demo test test-slow test-long check clean
 
 demo: $(VENV)/.installed $(MODEL)/config.json
 	$(BIN)/python examples/demo.py
@@ -17,7 +17,10 @@ test: $(VENV)/.installed
 	$(PYTEST) -n $(WORKERS) --dist worksteal
 
 test-slow: $(VENV)/.installed $(MODEL)/config.json
-	$(PYTEST) -m slow
+	$(PYTEST) -m "slow and not long"
+
+test-long: $(VENV)/.installed $(MODEL)/config.json
+	$(PYTEST) -m long
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check .

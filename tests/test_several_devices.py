@@ -57,6 +57,7 @@ def write_study(folder: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(shutil.which("taskset") is None, reason="there is no taskset")
 def test_a_killed_study_of_two_real_devices_goes_on(tmp_path: Path) -> None:
     write_study(tmp_path)

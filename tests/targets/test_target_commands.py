@@ -137,6 +137,7 @@ def reaches_an_index(folder: Path) -> bool:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("index_there", [True, False])
 def test_a_host_becomes_a_device_that_measures_a_search(
     sshd: Sshd, tmp_path: Path, request: pytest.FixtureRequest, index_there: bool
