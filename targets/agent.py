@@ -14,7 +14,7 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -22,7 +22,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from paretune import __version__
 from paretune.core import protocol
 from paretune.core.errors import ParetuneError, TransientError
 from paretune.core.interference import Watch
@@ -36,8 +35,8 @@ from paretune.core.job import (
     task_from_json,
 )
 from paretune.core.progress import Progress
-from paretune.core.protocol import LOG_KEEPS, MOST_LINE_BYTES, Message
-from paretune.registry import BUILTIN, entries, find, names
+from paretune.core.protocol import MOST_LINE_BYTES, Message
+from paretune.targets.described import described, result_of, shortened
 from paretune.targets.interleave import ClosedError, SocketParticipant, Word
 from paretune.targets.launchers.local import LocalTarget
 from paretune.targets.transports.arrivals import Arrivals, CancelledError
@@ -111,14 +110,7 @@ class Agent:
             if not hello.shared and hello.store is not None:
                 files = FileStore(hello.store)
                 self._arrivals = Arrivals(files, self._need, hello.budget, self._freed)
-        described = protocol.Described(
-            protocol=protocol.VERSION,
-            version=__version__,
-            device=self._target.info(),
-            plugins=_plugins(),
-            runtimes=_runtimes(),
-        )
-        self._say(described)
+        self._say(described(self._target))
 
     def _freed(self, id: int, freed: Freed) -> None:
         note = (
@@ -150,7 +142,7 @@ class Agent:
         finally:
             if self._arrivals is not None and self._arrivals.forget(message.id):
                 self._cancel(message.id)
-        self._say(_result(message.id, result, None, ""))
+        self._say(result_of(message.id, result, None, ""))
 
     def _cancel(self, id: int | None) -> None:
         """End a running job; None: all of them."""
@@ -200,17 +192,17 @@ class Agent:
             running = self._running.pop(id)
         assert job.log is not None
         try:
-            log = _shortened(job.log)
+            log = shortened(job.log)
             running.stack.close()
             value = result.value
             if result.status is JobStatus.OK:
                 value = job.task.value_to_json(value)
-            line = _result(id, result, value, log, watch).line()
+            line = result_of(id, result, value, log, watch).line()
             if len(line) > MOST_LINE_BYTES:
                 raise ValueError(f"{len(line)} bytes, more than {MOST_LINE_BYTES}")
         except Exception as error:  # else the parent would wait for it
             reason = f"the result cannot be sent: {type(error).__name__}: {error}"
-            line = _result(id, JobResult(JobStatus.FAILED, None, reason), None, "").line()
+            line = result_of(id, JobResult(JobStatus.FAILED, None, reason), None, "").line()
         self._write(line)
 
     def _kept(self, result: JobResult) -> JobResult:
@@ -230,54 +222,6 @@ class Agent:
         with self._sending, contextlib.suppress(BrokenPipeError):  # the next read ends this process
             self._out.write(line)
             self._out.flush()
-
-
-def _result(
-    id: int, result: JobResult, value: Any, log: str, watch: Watch | None = None
-) -> protocol.Result:
-    return protocol.Result(
-        id=id,
-        status=result.status,
-        value=value,
-        reason=result.reason,
-        transient=result.transient,
-        seconds=result.seconds,
-        peak_memory=result.peak_memory,
-        limits=result.limits,
-        interference=None if watch is None else watch.seen,
-        log=log,
-    )
-
-
-def _shortened(log: Path) -> str:
-    """Return what a job printed; of much, the beginning and the end."""
-    text = log.read_bytes()
-    if len(text) > 2 * LOG_KEEPS:
-        left_out = b"\n[... %d bytes left out ...]\n" % (len(text) - 2 * LOG_KEEPS)
-        text = text[:LOG_KEEPS] + left_out + text[-LOG_KEEPS:]
-    return text.decode(errors="replace")
-
-
-def _plugins() -> Mapping[str, str]:
-    """Return what other packages add here, with their distributions and versions."""
-    return {
-        f"{group}.{entry.name}": f"{entry.dist.name} {entry.dist.version}"
-        for group in BUILTIN
-        for entry in entries(group)
-        if entry.dist is not None
-    }
-
-
-def _runtimes() -> Mapping[str, str | None]:
-    """Return each runtime that is found here, or why it cannot be imported."""
-    found: dict[str, str | None] = {}
-    for name in names("runtimes"):
-        try:
-            find("runtimes", name)
-            found[name] = None
-        except ImportError as error:
-            found[name] = str(error)
-    return found
 
 
 def main() -> None:

@@ -29,7 +29,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
-from paretune import __version__
 from paretune.core import protocol
 from paretune.core.errors import ParetuneError, TransientError, UsageError
 from paretune.core.interference import Watch
@@ -44,7 +43,7 @@ from paretune.core.job import (
     task_from_json,
 )
 from paretune.core.stamps import Stamped, stamp, take_all
-from paretune.targets.agent import _plugins, _result, _runtimes, _shortened
+from paretune.targets.described import described, result_of, shortened
 from paretune.targets.launchers.local import LocalTarget
 from paretune.targets.transports.files import FileStore, send
 from paretune.targets.transports.tasks import files_of, localized
@@ -135,15 +134,7 @@ class _Batch:
 
     def describe(self) -> None:
         """Write what this machine is."""
-        self._say(
-            protocol.Described(
-                protocol=protocol.VERSION,
-                version=__version__,
-                device=self._target.info(),
-                plugins=_plugins(),
-                runtimes=_runtimes(),
-            )
-        )
+        self._say(described(self._target))
 
     def run(self, group: Sequence[protocol.Run]) -> None:
         """Run one job, or several that are interleaved, and write their results."""
@@ -224,16 +215,16 @@ class _Batch:
     def _end(self, id: int, job: Job | None, result: JobResult, watch: Watch | None) -> None:
         """Write the result of a job, and the files of the model that it built."""
         if job is None:
-            self._say(_result(id, result, None, ""))
+            self._say(result_of(id, result, None, ""))
             return
         assert job.log is not None
-        value, log = result.value, _shortened(job.log)
+        value, log = result.value, shortened(job.log)
         if result.status is JobStatus.OK:
             if isinstance(value, BuildResult) and not self._hello.shared:
                 value = self._packed(value)
             value = job.task.value_to_json(value)
         timed = watch if isinstance(job.task, Measure) else None
-        self._say(_result(id, result, value, log, timed))
+        self._say(result_of(id, result, value, log, timed))
 
     def _packed(self, built: BuildResult) -> BuildResult:
         """Return what was built with the list of its files, which are copied beside the results."""

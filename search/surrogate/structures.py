@@ -33,6 +33,7 @@ class Structures:
         self._structures: dict[_Row, str] = {}
         self._alike: dict[tuple[str, Step], _Row] = {}
         self._differences: dict[frozenset[int], None] = {}
+        self._by_kept: dict[_Row, str] = {}
 
     def note(self, row: Matrix, structure: str, last: Step) -> bool:
         """Take a build into account.
@@ -50,21 +51,29 @@ class Structures:
             return False
         self._structures[whole] = structure
         first = self._alike.setdefault((structure, last), whole)
-        self._differences[frozenset(c for c in self._columns if first[c] != whole[c])] = None
+        differing = frozenset(c for c in self._columns if first[c] != whole[c])
+        kept = self._kept(whole, self.ignored)
+        if differing in self._differences and self._by_kept.get(kept, structure) == structure:
+            self._by_kept[kept] = structure  # it fits what was learned, and teaches nothing else
+            return False
+        self._differences[differing] = None
         before, self.ignored = self.ignored, frozenset()
         for differing in self._differences:
-            if not differing <= self.ignored and self._determined(self.ignored | differing):
-                self.ignored |= differing
+            found = self._determined(self.ignored | differing)
+            if found is not None:
+                self.ignored, self._by_kept = self.ignored | differing, found
         return self.ignored != before
 
-    def _determined(self, ignored: frozenset[int]) -> bool:
-        """Return whether the other columns of the recipe determine all structures."""
-        kept = [c for c in self._columns if c not in ignored]
+    def _kept(self, row: _Row, ignored: frozenset[int]) -> _Row:
+        return tuple(row[c] for c in self._columns if c not in ignored)
+
+    def _determined(self, ignored: frozenset[int]) -> dict[_Row, str] | None:
+        """Return the structures by the other columns; None: these do not determine them."""
         seen: dict[_Row, str] = {}
-        return all(
-            seen.setdefault(tuple(row[c] for c in kept), structure) == structure
-            for row, structure in self._structures.items()
-        )
+        for row, structure in self._structures.items():
+            if seen.setdefault(self._kept(row, ignored), structure) != structure:
+                return None
+        return seen
 
     def same(self, a: Matrix, b: Matrix) -> bool:
         """Return whether two rows are equal in every column that may matter to a speed."""

@@ -11,8 +11,7 @@ import math
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -34,8 +33,9 @@ from paretune.models.structure import structure_of
 from paretune.passes.base import Pass
 from paretune.store.artifacts import Store
 from paretune.targets.transports.files import FileStore
-from paretune.targets.worker.building import Builder, builder_of
+from paretune.targets.worker.building import builder_of
 from paretune.targets.worker.compared import Origin
+from paretune.targets.worker.idle import IdleBuilder
 
 Fetch = Callable[[Mapping[str, int]], FileStore]
 """Brings files, by SHA-256 with their sizes, and returns where they are now."""
@@ -86,7 +86,7 @@ def taken_over(
 
 
 @dataclass(frozen=True)
-class TakingOver(Builder):
+class TakingOver(IdleBuilder):
     """Walks a recipe, and takes over each step that the store lacks.
 
     Attributes:
@@ -98,15 +98,6 @@ class TakingOver(Builder):
     there: Mapping[str, Made] = field(default_factory=dict)
     fetch: Fetch | None = None
     taken: list[Made] = field(default_factory=list)
-
-    def _check(self, model: Model) -> None:
-        """Nothing is built on it here."""
-
-    @contextmanager
-    def _checkpoints(
-        self, step: Step, model: Model, more: Mapping[str, Json]
-    ) -> Iterator[Checkpoints]:
-        yield Checkpoints()
 
     def _run(
         self,

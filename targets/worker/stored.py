@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,6 @@ from paretune.core.candidate import Step
 from paretune.core.checkpoints import Checkpoints
 from paretune.core.fidelity import UNCHANGED, Verdict, verdict_from
 from paretune.core.job import Build, BuildResult
-from paretune.core.jsontools import Json
 from paretune.core.model import Model
 from paretune.data.catalog import DataCatalog
 from paretune.models.handle import model_bytes
@@ -23,7 +22,6 @@ from paretune.passes.base import Pass
 from paretune.store.artifacts import Store
 from paretune.store.checkpoints import furthest
 from paretune.targets.worker.building import (
-    Builder,
     action_of,
     builder_of,
     more_of,
@@ -31,6 +29,7 @@ from paretune.targets.worker.building import (
     with_base,
 )
 from paretune.targets.worker.compared import Origin
+from paretune.targets.worker.idle import IdleBuilder
 
 
 class NotStoredError(Exception):
@@ -38,7 +37,7 @@ class NotStoredError(Exception):
 
 
 @dataclass(frozen=True)
-class StoredBuilder(Builder):
+class StoredBuilder(IdleBuilder):
     """Walks a recipe as far as the store has it; runs nothing, and does not wait for locks.
 
     Attributes:
@@ -49,15 +48,6 @@ class StoredBuilder(Builder):
 
     def _lock(self, key: str) -> AbstractContextManager[None]:
         return self.store.lock(key, wait=False)
-
-    def _check(self, model: Model) -> None:
-        """Nothing is built on it."""
-
-    @contextmanager
-    def _checkpoints(
-        self, step: Step, model: Model, more: Mapping[str, Json]
-    ) -> Iterator[Checkpoints]:
-        yield Checkpoints()
 
     def _run(
         self,

@@ -26,6 +26,7 @@ from paretune.config.olive.conda_names import (
     is_known,
 )
 from paretune.config.olive.conda_options import Option, without_secrets
+from paretune.config.olive.listing import grouped_text
 from paretune.config.olive.worker_packages import WorkerPackages, python_version, worker_packages
 from paretune.config.reading import read_configuration
 from paretune.config.yaml_source import ForeignSource
@@ -307,13 +308,7 @@ class _Translator:
 
 def lines_text(lines: Iterable[Line]) -> str:
     """Return the list of lines, grouped by what became of them."""
-    listed = list(lines)
-    told: list[str] = []
-    for status in LineStatus:
-        group = [line for line in listed if line.status is status]
-        if group:
-            told += [f"{status} ({len(group)})", *(t for line in group for t in _told(line)), ""]
-    return "\n".join(map(printable, told)).rstrip()
+    return grouped_text(lines, LineStatus, lambda line: line.status, _told)
 
 
 def _told(line: Line) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from paretune.config.olive.entries import Entry, Status
+from paretune.config.olive.listing import grouped_text
 from paretune.config.olive.translating import Translation
 from paretune.core.jsontools import Json
 from paretune.core.os_errors import printable
@@ -67,13 +68,7 @@ def file_text(translation: Translation, name: str, command: str) -> str:
 
 def entries_text(entries: Iterable[Entry]) -> str:
     """Return the list of keys, grouped by status; the most important status comes first."""
-    listed = list(entries)
-    lines: list[str] = []
-    for status in _ORDER:
-        group = [entry for entry in listed if entry.status is status]
-        if group:
-            lines += [f"{status} ({len(group)})", *(line for e in group for line in _lines(e)), ""]
-    return "\n".join(map(printable, lines)).rstrip()
+    return grouped_text(entries, _ORDER, lambda entry: entry.status, _lines)
 
 
 def _lines(entry: Entry) -> list[str]:

@@ -197,16 +197,20 @@ def fake_uv(folder: Path) -> Path:
     return uv
 
 
-def test_what_it_started_ends_with_the_connection(tmp_path: Path) -> None:
-    uv = fake_uv(tmp_path)
-    asked = request(tmp_path / "place", "one", wheels=None, uv=str(uv))
+def begun(folder: Path) -> tuple[subprocess.Popen[bytes], int]:
+    """Start an installation that does not end; returns it, and the process that it has started."""
+    asked = request(folder / "place", "one", wheels=None, uv=str(fake_uv(folder)))
     process = subprocess.Popen(
         [sys.executable, "-c", PROGRAM, "make"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     assert process.stdin is not None
     process.stdin.write(f"{json.dumps(asked)}\n".encode())
     process.stdin.flush()
-    pid = int(wait_for(tmp_path / "started"))
+    return process, int(wait_for(folder / "started"))
+
+
+def test_what_it_started_ends_with_the_connection(tmp_path: Path) -> None:
+    process, pid = begun(tmp_path)
     (again,) = (
         message
         for message in _with_short_lock(request(tmp_path / "place", "one", wheels=None))
@@ -230,15 +234,7 @@ def _with_short_lock(asked: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def test_a_killed_one_leaves_no_lock(tmp_path: Path) -> None:
-    uv = fake_uv(tmp_path)
-    asked = request(tmp_path / "place", "one", wheels=None, uv=str(uv))
-    process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, "make"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    assert process.stdin is not None
-    process.stdin.write(f"{json.dumps(asked)}\n".encode())
-    process.stdin.flush()
-    left = int(wait_for(tmp_path / "started"))
+    process, left = begun(tmp_path)
     process.kill()
     process.communicate()
     os.killpg(left, signal.SIGKILL)
