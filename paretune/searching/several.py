@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -14,6 +13,7 @@ from paretune.config.targets import open_target
 from paretune.core.errors import NothingFeasibleError, NothingFitsError, TargetLostError
 from paretune.core.machines import Machines
 from paretune.core.target import Target, build_slots
+from paretune.core.threads import Worker
 from paretune.preflight.measuring_conditions import advice
 from paretune.preflight.prepared import PreparedSearch
 from paretune.searching import foreign_picks
@@ -247,7 +247,7 @@ def _side_by_side(
             device.target.interrupt()
 
     threads = [
-        threading.Thread(target=device.run, args=(does, interrupt), daemon=True)
+        Worker(target=device.run, args=(does, interrupt), daemon=True)
         for device in devices
         if device.error is None and (does := work(device)) is not None
     ]
@@ -261,10 +261,10 @@ def _side_by_side(
         raise
 
 
-def _join(threads: Sequence[threading.Thread]) -> None:
+def _join(threads: Sequence[Worker]) -> None:
     """Wait for threads; a signal that another thread received is handled soon."""
     for thread in threads:
-        while thread.is_alive():
+        while not thread.done:
             thread.join(_SIGNALS_EVERY_S)
 
 

@@ -19,6 +19,7 @@ from paretune.core.device import TargetInfo
 from paretune.core.errors import StateError, UsageError
 from paretune.core.job import JOB_MEMORY_SHARE, Job, JobResult, Measure
 from paretune.core.resources import free_memory, total_memory
+from paretune.core.threads import Worker
 from paretune.registry import BUILTIN, find_evaluator
 from paretune.store.staging import Staging
 from paretune.targets.device.fingerprint import device, gpu_names
@@ -147,7 +148,7 @@ class LocalTarget:
         reuses = how == "fork" and staging is not None
         self._scratch_of_job = self._scratch.folder if reuses else make
         self._lock = threading.Lock()
-        self._running: dict[Future[JobResult], tuple[JobRun, threading.Thread]] = {}
+        self._running: dict[Future[JobResult], tuple[JobRun, Worker]] = {}
         self._closed = False
 
     def info(self) -> TargetInfo:
@@ -180,7 +181,7 @@ class LocalTarget:
         )
         future: Future[JobResult] = Future()
         future.set_running_or_notify_cancel()
-        thread = threading.Thread(target=self._run, args=(run, future), daemon=True)
+        thread = Worker(target=self._run, args=(run, future), daemon=True)
         with self._lock:
             if self._closed:
                 raise StateError("the target is closed", hint="Make a new LocalTarget.")
