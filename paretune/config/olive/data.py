@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 
-from paretune.config.olive.entries import Ledger, Status
+from paretune.config.olive.entries import Ledger, Status, children
 from paretune.config.olive.fields import (
     NULL,
     Fields,
@@ -29,7 +29,9 @@ from paretune.config.olive.fields import (
 from paretune.config.olive.model import remote_code
 from paretune.config.olive.preparing import prepared
 from paretune.config.olive.reading import DataConfig, Generation, read_data
+from paretune.config.olive.resources import Resources, azure_text, is_resource
 from paretune.config.yaml_source import Path
+from paretune.core.azure_addresses import data_address
 from paretune.core.jsontools import Json
 from paretune.core.user_paths import expanded
 
@@ -69,6 +71,7 @@ class DataSets:
         generation: Determines the defaults of missing keys.
         root: The folder that relative paths start from; None: the configuration's folder.
         placed: Converts a path to the form that paretune's configuration needs.
+        resources: Reads files that are given as resources, also in Azure.
         specs: The translated data sets, by name.
     """
 
@@ -77,6 +80,7 @@ class DataSets:
     generation: Generation
     root: str | None
     placed: Callable[[str], str]
+    resources: Resources
     specs: dict[str, dict[str, Json]] = field(default_factory=dict)
     _references: dict[str, str] = field(default_factory=dict)
     _passed_over: dict[str, str] = field(default_factory=dict)
@@ -196,21 +200,41 @@ class DataSets:
 
     def _files(self, node: Node, at: Path) -> dict[str, Json]:
         """Return a file, or files by split."""
+        if is_resource(node.value):
+            found = self.resources.file(node, (*at, "file"))
+            return {} if found is None else {"file": found}
+        if isinstance(node.value, dict) and any(map(is_resource, node.value.values())):
+            return self._by_split(node, (*at, "files"))
         by_split = isinstance(node.value, dict)
         try:
             if node.value in ({}, []):
                 raise ValueError("expected a file")
             if by_split:
-                found: Json = {text(part): self._file(file) for part, file in node.value.items()}
+                files: Json = {text(part): self._file(file) for part, file in node.value.items()}
             else:
-                found = self._file(node.value)
+                files = self._file(node.value)
         except ValueError as error:
-            why = _azure(node.value) or str(error)
-            self.ledger.unsupported(node.path, why)
+            self.ledger.unsupported(node.path, str(error))
             return {}
         key = "files" if by_split else "file"
         self.ledger.translated(node.path, (*at, key))
-        return {key: found}
+        return {key: files}
+
+    def _by_split(self, node: Node, at: Path) -> dict[str, Json]:
+        """Return files by split, some of which are resources."""
+        found: dict[str, Json] = {}
+        for path, value in children(node.path, node.value):
+            part, into = str(path[-1]), (*at, str(path[-1]))
+            if is_resource(value):
+                found[part] = self.resources.file(Node(path, value), into)
+                continue
+            try:
+                found[part] = self._file(value)
+            except ValueError as error:
+                self.ledger.unsupported(path, str(error))
+                continue
+            self.ledger.translated(path, into)
+        return {"files": {part: file for part, file in found.items() if file is not None}}
 
     def _file(self, value: Json) -> str:
         """Return one file's path; a list of one is that one."""
@@ -218,8 +242,14 @@ class DataSets:
         if len(names) > 1:
             raise ValueError("several files as one data set; put their rows into one file")
         name = names[0]
+        address = azure_text(name, data_address)
+        if address is not None:
+            return address
         if "://" in name:
-            raise ValueError("paretune reads local files; nothing is fetched because a file asks")
+            raise ValueError(
+                "paretune reads local files and Azure's datastores; nothing is fetched from other "
+                "addresses"
+            )
         if self.root is not None and not FilePath(expanded(name)).is_absolute():
             name = f"{self.root}/{name}"
         return self.placed(name)
@@ -254,9 +284,3 @@ class DataSets:
             return found["name"], {}
         self.ledger.translated(node.path, (*at, "limit"))
         return found["name"], {"limit": int(found["first"])}
-
-
-def _azure(value: Json) -> str | None:
-    if isinstance(value, dict) and str(value.get("type", "")).startswith("azureml"):
-        return "paretune reads local files and the Hugging Face hub, nothing from Azure"
-    return None

@@ -25,7 +25,6 @@ from paretune.core.jsontools import Json
 _OF = "a workflow"
 _FRESH = ignores("no outdated artifact is ever used: the store's keys are content digests")
 _LOGS = ignores("paretune shows progress on the screen and keeps a log of each candidate")
-_AZURE = refused("paretune runs on this machine; nothing goes to Azure")
 
 
 def _packed(value: Json) -> Json:
@@ -54,13 +53,10 @@ _ENGINE: dict[str, Rule] = {
     "packaging_config": Rule(
         _packed, None, Status.APPROXIMATED, "the package is the folder `best/` in the study"
     ),
-    "azureml_client_config": _AZURE,
 }
 _WORKFLOW: dict[str, Rule] = {
     "$schema": ignores("for editors"),
     "workflow_id": ignores("the study has the name of the file, or of its folder"),
-    "workflow_host": _AZURE,
-    "azureml_client": _AZURE,
     "auto_optimizer_config": refused("paretune picks no passes by itself"),
 }
 

@@ -19,6 +19,8 @@ from paretune.config.olive.fields import (
     text,
 )
 from paretune.config.olive.reading import Generation, Workflow
+from paretune.config.olive.resources import Resources, azure_text, is_resource
+from paretune.core.azure_addresses import model_address
 from paretune.core.jsontools import Json
 
 TASKS = ("text-generation", "text-generation-with-past")
@@ -54,13 +56,16 @@ _LOAD_RULES: dict[str, Rule] = {
 }
 
 
-def translate_model(workflow: Workflow, ledger: Ledger, placed: Callable[[str], str]) -> str | None:
-    """Return the model's folder or its name on the Hugging Face hub.
+def translate_model(
+    workflow: Workflow, ledger: Ledger, placed: Callable[[str], str], resources: Resources
+) -> str | None:
+    """Return the model's folder, its name on the Hugging Face hub, or its address in Azure.
 
     Args:
         workflow: The configuration.
         ledger: Records the result for each key.
         placed: Converts a path to the form that paretune's configuration needs.
+        resources: Reads a model that is given as a resource.
     """
     model, hf = workflow.model, workflow.hf
     if not _right_type(workflow, ledger):
@@ -85,23 +90,23 @@ def translate_model(workflow: Workflow, ledger: Ledger, placed: Callable[[str], 
     apply(rules, model, ledger, of="a model")
     of_hf = {"dataset": refused("write it under data_configs, where paretune reads data sets")}
     apply(of_hf, hf, ledger, of="hf_config")
-    return _place(path or named, workflow, ledger, placed)
+    return _place(path or named, workflow, ledger, placed, resources)
 
 
 def _place(
-    node: Node | None, workflow: Workflow, ledger: Ledger, placed: Callable[[str], str]
+    node: Node | None,
+    workflow: Workflow,
+    ledger: Ledger,
+    placed: Callable[[str], str],
+    resources: Resources,
 ) -> str | None:
     if node is None:
         missing(ledger, workflow.model, "model_path", "the model's folder or name is missing")
         return None
-    if isinstance(node.value, dict):
-        ledger.unsupported(
-            node.path,
-            f"expected a path or a name, found a resource of type {shown(node.value.get('type'))}",
-        )
-        return None
+    if is_resource(node.value):
+        return resources.model(node, ("model",))
     try:
-        place = placed(text(node.value))
+        place = azure_text(node.value, model_address) or placed(text(node.value))
     except ValueError as error:
         ledger.unsupported(node.path, str(error))
         return None

@@ -20,11 +20,14 @@ from paretune.config.olive.fields import (
     shown,
 )
 from paretune.config.olive.reading import PassConfig, Workflow
+from paretune.config.olive.systems import is_local
 from paretune.config.yaml_source import Path
 from paretune.core.jsontools import Json
 from paretune.core.model import ModelKind
 
 Translator = Callable[[PassConfig, Path, Environment], dict[str, Json]]
+
+_HOST = "passes run where the whole workflow builds"
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,7 @@ class Chain:
         workflow: The configuration.
         around: The context of translations.
         searching: Whether there is a search strategy; its alternatives are then tried.
+        builds_on: The system that passes run on, as it is named; None: this machine.
 
     Attributes:
         entries: The entries of ``passes:``.
@@ -101,7 +105,10 @@ class Chain:
         steps: Each pass once.
     """
 
-    def __init__(self, workflow: Workflow, around: Environment, searching: bool) -> None:
+    def __init__(
+        self, workflow: Workflow, around: Environment, searching: bool, builds_on: Json
+    ) -> None:
+        self._builds_on = builds_on
         self._workflow, self._around, self._ledger = workflow, around, around.ledger
         self._searching = searching
         self._evaluator = workflow.engine.peek("evaluator")
@@ -242,7 +249,7 @@ class Chain:
                 )
         apply(
             {
-                "host": Rule(self._local, None, Status.TRANSLATED, "passes run on this machine"),
+                "host": Rule(self._host, None, Status.TRANSLATED, _HOST),
                 "clean_run_cache": ignores(
                     "no outdated artifact is ever used: the store's keys are content digests"
                 ),
@@ -254,15 +261,13 @@ class Chain:
         )
         return around
 
-    def _local(self, value: Json) -> Json:
-        """Read a pass's host, which has to be this machine."""
-        systems = self._workflow.systems
-        named = isinstance(value, str) and value in systems
-        system = systems[value].value if named else value
-        kind = system.get("type") if isinstance(system, dict) else None
-        if not isinstance(kind, str) or kind.lower() != "localsystem":
-            raise ValueError("paretune runs passes on this machine, a LocalSystem")
-        return value
+    def _host(self, value: Json) -> Json:
+        """Read a pass's host, which has to be where all passes run."""
+        here = self._builds_on is None
+        if is_local(self._workflow, value) if here else value == self._builds_on:
+            return value
+        where = "this machine, a LocalSystem" if here else f"{shown(self._builds_on)}"
+        raise ValueError(f"paretune runs all passes of a workflow on one system: {where}")
 
     def _unused(self, name: str) -> None:
         for config in self._workflow.passes[name]:

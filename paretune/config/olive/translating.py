@@ -14,8 +14,10 @@ from paretune.config.olive.evaluators import FIRST_METRIC, LOWER, Measured, tran
 from paretune.config.olive.model import translate_model
 from paretune.config.olive.passes import Chain
 from paretune.config.olive.reading import Workflow, read_workflow
+from paretune.config.olive.resources import Resources
 from paretune.config.olive.strategy import Search, translate_strategy
-from paretune.config.olive.systems import translate_systems
+from paretune.config.olive.systems import build_system, translate_systems
+from paretune.config.olive.workspaces import Workspaces
 from paretune.config.yaml_source import Path, Source
 from paretune.core.errors import ConfigError, UsageError
 from paretune.core.jsontools import Json
@@ -102,20 +104,27 @@ def translate(source: Source, placed: Callable[[str], str] = str) -> Translation
     workflow = read_workflow(source.value, ledger)
     folders = read_folders(workflow, ledger)
     search = translate_strategy(workflow, ledger)
-    data = DataSets(workflow.data, ledger, workflow.generation, folders.data, placed)
+    workspaces = Workspaces(workflow, ledger, placed)
+    resources = Resources(ledger, workspaces, placed)
+    data = DataSets(workflow.data, ledger, workflow.generation, folders.data, placed, resources)
     searching = search.on and search.parameters
-    chain = Chain(workflow, Environment(ledger, workflow.generation, data, searching), search.on)
+    builds_on = build_system(workflow)
+    around = Environment(ledger, workflow.generation, data, searching)
+    chain = Chain(workflow, around, search.on, builds_on)
     measured = translate_evaluators(workflow, data, search.on, ledger)
-    model = translate_model(workflow, ledger, placed)
+    model = translate_model(workflow, ledger, placed, resources)
     config: dict[str, Json] = {"model": model}
-    providers = translate_systems(workflow, ledger)
+    placement = translate_systems(workflow, ledger, builds_on, workspaces, placed)
     data.close()
+    workspaces.close()
     if data.specs:
         config["data"] = data.specs
     config["passes"] = chain.entries
     config |= _baseline(workflow, chain, measured, search, ledger)
     config |= _measured(workflow, measured, ledger)
-    config["target"] = {"providers": providers}
+    if placement.targets:
+        config["targets"] = placement.targets
+    config["target"] = placement.target
     if search.settings:
         config["search"] = search.settings
     translate_rest(workflow, ledger)

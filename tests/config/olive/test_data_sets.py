@@ -189,7 +189,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"split": "test"}, "split", "expected train, found 'test'"),
     ({"data_files": ["a.json", "b.json"]}, "data_files", "several files"),
     ({"data_files": "https://example.org/a.json"}, "data_files", "nothing is fetched"),
-    ({"data_files": {"type": "azureml_datastore", "config": {}}}, "data_files", "Azure"),
+    ({"data_files": {"type": "azureml_model", "config": {}}}, "data_files", "datastore"),
     ({"data_files": {}}, "data_files", "expected a file"),
     ({"data_name": "audiofolder"}, "data_name", "audiofolder"),
     ({"col_filters": {"a": 1}}, "col_filters", "does not choose rows"),

@@ -19,11 +19,7 @@ FILES = {file.stem: file for file in OWN}
 UNSUPPORTED: dict[str, list[str]] = {
     "nested-lora-merge-int4": [],
     "flat-two-precisions": [],
-    "nested-azure": [
-        "input_model.config.model_path",
-        "data_configs[0].load_dataset_config.params.data_files",
-        "systems.cloud.type",
-    ],
+    "nested-azure": [],
     "flat-encoder": [
         "input_model.task",
         "systems.here.accelerators[0].execution_providers",

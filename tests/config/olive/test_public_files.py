@@ -24,15 +24,23 @@ FILES = {file.stem: file for file in (*PUBLIC, *SEEDS)}
 PHRASES = "phi3cookbook__olive-ort-example__phrase-classification"
 PHI2 = "olive-v0.9.1__phi2__phi2_genai"
 
+DATASTORE = "data_configs[0].load_dataset_config.params.data_files.config"
+
 # What is unsupported of each; the reasons are in the messages, and in docs/from-olive.md.
 UNSUPPORTED: dict[str, list[str]] = {
     PHRASES: [],
     PHI2: [],
     "olive-config.local": [],
+    # Its placeholders, and the workspace, which only its data names.
     "olive-config.azureml": [
-        "input_model.config.model_path",
-        "data_configs[0].load_dataset_config.params.data_files",
-        "systems.aml.type",
+        "input_model.config.model_path.config.name",
+        f"{DATASTORE}.azureml_client.subscription_id",
+        f"{DATASTORE}.azureml_client.resource_group",
+        f"{DATASTORE}.azureml_client.workspace_name",
+        f"{DATASTORE}.relative_path",
+        "systems.aml.config.aml_compute",
+        "systems.aml.config.aml_docker_config.base_image",
+        "systems.aml.config.azureml_client_config",
     ],
     "olive-recipes__Qwen-Qwen3-0.6B__cpu__Qwen-Qwen3-0.6B_cpu_int4": [
         "passes.s.type",

@@ -73,7 +73,6 @@ def test_a_target_may_stand_where_it_is_named_and_a_host_does_not_choose_provide
 @pytest.mark.parametrize(
     ("systems", "key"),
     [
-        ({"s": {"type": "AzureML", "config": {"aml_compute": "x"}}}, "systems.s.type"),
         ({"s": {"type": "Docker"}}, "systems.s.type"),
         ({"s": {"type": "PythonEnvironment"}}, "systems.s.type"),
         (local(on("npu", "QNN")), "systems.s.accelerators[0].device"),
@@ -87,10 +86,10 @@ def test_what_paretune_does_not_run_on(systems: Any, key: str) -> None:
 
 
 def test_a_pass_runs_on_this_machine_only() -> None:
-    value = build_only(systems=local() | {"aml": {"type": "AzureML"}})
+    value = build_only(systems=local() | {"far": {"type": "Docker"}}, host="s")
     value["passes"]["b"]["host"] = "s"
     whole(value)
-    value["passes"]["b"]["host"] = "aml"
+    value["passes"]["b"]["host"] = "far"
     assert refused(value).keys() == {"passes.b.host"}
 
 
@@ -128,7 +127,7 @@ def test_a_cache_config_says_it_too() -> None:
         ("packaging_config", {"type": "AzureMLModels"}, Status.UNSUPPORTED),
         ("packaging_config", [{"type": "Zipfile"}, {"type": "Dockerfile"}], Status.UNSUPPORTED),
         ("packaging_config", "zip", Status.UNSUPPORTED),
-        ("azureml_client", {"a": 1}, Status.UNSUPPORTED),
+        ("azureml_client", {"a": 1}, Status.NO_EFFECT),
         ("auto_optimizer_config", {}, Status.UNSUPPORTED),
         ("no_such_key", 1, Status.UNSUPPORTED),
     ],
@@ -205,7 +204,7 @@ def test_an_mlflow_folder_is_a_model() -> None:
         ({"adapter_path": "a"}, "adapter_path"),
         ({"io_config": "get_io_config"}, "io_config"),
         ({"model_script": "user_script.py"}, "model_script"),
-        ({"model_path": {"type": "azureml_model", "config": {"name": "x"}}}, "model_path"),
+        ({"model_path": {"type": "azureml_job_output", "config": {}}}, "model_path"),
         ({"model_path": None}, "model_path"),
     ],
 )

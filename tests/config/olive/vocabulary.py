@@ -83,6 +83,19 @@ CORPUS = {
     "random_seed",
     "random_retries",
 }
+AZURE = {
+    "subscription_id",
+    "resource_group",
+    "workspace_name",
+    "workspace",
+    "compute",
+    "instance_type",
+    "instance_count",
+    "accelerators",
+    "image",
+    "conda",
+    "hf_token",
+}
 TOP = {
     "model",
     "data",
@@ -91,6 +104,7 @@ TOP = {
     "evaluate",
     "objectives",
     "constraints",
+    "targets",
     "target",
     "search",
 }
@@ -102,6 +116,9 @@ def unknown_names(config: dict[str, Any]) -> list[str]:
     for spec in config.get("data", {}).values():
         found += sorted(spec.keys() - DATA)
         found += sorted(spec.get("corpus", {}).keys() - CORPUS)
+    for target in config.get("targets", {}).values():
+        found += sorted(target.keys() - {"azureml"})
+        found += sorted(target["azureml"].keys() - AZURE)
     for entry in _entries(config["passes"]):
         for name, params in ({entry: {}} if isinstance(entry, str) else entry).items():
             found += [name] if name not in PASSES else sorted(params.keys() - PASSES[name])
