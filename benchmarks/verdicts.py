@@ -85,21 +85,22 @@ Round = dict[str, dict[str, Any]]
 """Label to ``{"turns": medians of the turns, "value": the process's median, "seconds"}``."""
 
 
-def build(folder: Path) -> dict[str, str]:
+def build(folder: Path, names: Iterable[str] = tuple(_BUILDS)) -> dict[str, str]:
     """Build the packages that are not there yet; returns their folders by name."""
     from paretune.data.context import Context
     from paretune.passes.genai.genai import Genai
 
-    for name, params in _BUILDS.items():
+    for name in names:
         if (folder / name / "genai_config.json").is_file():
             continue
         (folder / name).mkdir(parents=True, exist_ok=True)
         pass_ = Genai()
         with tempfile.TemporaryDirectory() as scratch:
             context = Context(folder / name, Path(scratch), DataCatalog({}, Path.cwd()))
-            pass_.run(open_model(ROOT / ".models" / "smollm2"), pass_.Params(**params), context)
+            params = pass_.Params(**_BUILDS[name])
+            pass_.run(open_model(ROOT / ".models" / "smollm2"), params, context)
         print("built", name, flush=True)
-    return {name: str(folder / name) for name in _BUILDS}
+    return {name: str(folder / name) for name in names}
 
 
 def one_round(arena: ComparedModels, order: random.Random) -> Round:

@@ -1,7 +1,8 @@
 """An sshd of a test's own on a loopback port, with keys and a configuration of its own.
 
-The host is called ``board``. The configuration reaches the ssh client by a program ``ssh`` in front
-of the system's on the PATH, because OpenSSH takes the home folder from the user database.
+The host is called ``board`` or as a test wants. The configuration reaches the ssh client by a
+program ``ssh`` in front of the system's on the PATH, because OpenSSH takes the home folder from the
+user database.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import shutil
 import socket
 import subprocess
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,8 +83,14 @@ def required(program: str) -> str:
     pytest.skip(reason)
 
 
-def start(folder: Path) -> Sshd:
-    """Start an sshd that lets this user in by a key."""
+def start(folder: Path, name: str = "board") -> Sshd:
+    """Start an sshd that lets this user in by a key.
+
+    Args:
+        folder: Its files; it is made.
+        name: The host's name; ``NAME-stranger`` has a key that is refused, ``NAME-unknown`` does
+            not know the host.
+    """
     client, keygen = required("ssh"), required("ssh-keygen")
     home = folder / "home"
     home.mkdir(parents=True)
@@ -106,23 +114,40 @@ def start(folder: Path) -> Sshd:
     host_key = (folder / "host.pub").read_text().split()[:2]
     (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {' '.join(host_key)}\n")
     (folder / "ssh_config").write_text(
-        f"Host board board-*\n  HostName 127.0.0.1\n  Port {port}\n  User {getpass.getuser()}\n"
+        f"Host {name} {name}-*\n  HostName 127.0.0.1\n  Port {port}\n  User {getpass.getuser()}\n"
         f"  IdentitiesOnly yes\n  IdentityAgent none\n  StrictHostKeyChecking yes\n"
         "  GlobalKnownHostsFile /dev/null\n"
-        f"Host board board-no-port\n  IdentityFile {folder}/client\n"
+        f"Host {name} {name}-no-port\n  IdentityFile {folder}/client\n"
         f"  UserKnownHostsFile {folder}/known_hosts\n"
-        f"Host board-stranger\n  IdentityFile {folder}/stranger\n"
+        f"Host {name}-stranger\n  IdentityFile {folder}/stranger\n"
         f"  UserKnownHostsFile {folder}/known_hosts\n"
-        f"Host board-unknown\n  IdentityFile {folder}/client\n  UserKnownHostsFile /dev/null\n"
+        f"Host {name}-unknown\n  IdentityFile {folder}/client\n  UserKnownHostsFile /dev/null\n"
     )
-    programs = folder / "bin"
-    programs.mkdir()
-    (programs / "ssh").write_text(f'#!/bin/sh\nexec {client} -F {folder}/ssh_config "$@"\n')
-    (programs / "ssh").chmod(0o755)
+    programs = _client(folder / "bin", client, folder / "ssh_config")
     if os.getuid() == 0:  # its privilege separation needs this folder
         Path("/run/sshd").mkdir(parents=True, exist_ok=True)
     (folder / "port").write_text(str(port))
     return Sshd(folder, _serve(folder), programs, home)
+
+
+def client_of(folder: Path, started: Sequence[Sshd]) -> Path:
+    """Return the folder of an ``ssh`` that knows several.
+
+    Args:
+        folder: It is made.
+        started: They have different names.
+    """
+    folder.mkdir()
+    includes = "".join(f"Include {each.folder}/ssh_config\n" for each in started)
+    (folder / "ssh_config").write_text(includes)
+    return _client(folder / "bin", required("ssh"), folder / "ssh_config")
+
+
+def _client(place: Path, ssh: str, configuration: Path) -> Path:
+    place.mkdir()
+    (place / "ssh").write_text(f'#!/bin/sh\nexec {ssh} -F {configuration} "$@"\n')
+    (place / "ssh").chmod(0o755)
+    return place
 
 
 def _serve(folder: Path) -> subprocess.Popen[bytes]:
