@@ -1,5 +1,8 @@
 """A target that cannot be reached for a while: jobs wait for it, and then the command ends.
 
+A machine that starts again is back within a minute or two, so a search waits longer for a target
+than for a job that failed. One that refuses, or is another device, is not waited for.
+
 No candidate is the cause, and none has an outcome for it: the study continues where it stopped.
 """
 
@@ -10,13 +13,20 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import TypeVar
 
-from paretune.core.errors import ConnectionLostError, DeviceChangedError, TargetLostError
+from paretune.core.errors import (
+    ConnectionLostError,
+    DeviceChangedError,
+    TargetLostError,
+    TargetRefusesError,
+)
 from paretune.core.job import Job, JobResult, TurnsEndedError
 from paretune.core.target import Target
 
 T = TypeVar("T")
 RETRY_WAITS_S = (1.0, 10.0)
-"""Seconds before each new try."""
+"""Seconds before each new try of a job."""
+LOST_WAITS_S = (*RETRY_WAITS_S, 30.0, 60.0, 120.0)
+"""Seconds before a search tries again to reach a target."""
 
 
 def submitted(target: Target, job: Job) -> Future[JobResult]:
@@ -55,13 +65,13 @@ def retried(
         note: Takes a line for the user.
 
     Raises:
-        TargetLostError: The target stays away, or has become another device.
+        TargetLostError: The target stays away, refuses, or has become another device.
         TurnsEndedError: Interleaved jobs ended, too often or not for a transient cause.
     """
     for number, wait in enumerate(waits, start=1):
         try:
             return run()
-        except DeviceChangedError:
+        except (DeviceChangedError, TargetRefusesError):
             raise
         except TargetLostError as error:
             reason = error.message

@@ -23,7 +23,7 @@ from paretune.core.target import Interleaves, Target, builds_apart
 from paretune.search.constraints import Constraint, Objective
 from paretune.search.evidence import rough_slack
 from paretune.search.jobs import Aside, EvaluatorSlot, JobFactory
-from paretune.search.lost_targets import RETRY_WAITS_S, resumable, retried, submitted
+from paretune.search.lost_targets import LOST_WAITS_S, RETRY_WAITS_S, resumable, retried, submitted
 from paretune.search.outcomes import of_candidate, version
 from paretune.search.possible_dominators import PossibleDominators
 from paretune.search.prechecks import Foresight
@@ -166,6 +166,7 @@ class SearchRun:
         shortcuts: What may be saved.
         retry_waits_s: Seconds to wait before each new try of a job that failed for a cause outside
             of it.
+        lost_waits_s: Seconds to wait before each new try to reach the target.
         noise_floor: What two processes' medians of the same work differ by on this device, as a
             share; None: it was not measured.
         measure_again: How often a measurement is repeated because other processes used its cores.
@@ -205,6 +206,7 @@ class SearchRun:
     job_memory: int | None = None
     shortcuts: Shortcuts = Shortcuts()
     retry_waits_s: tuple[float, ...] = RETRY_WAITS_S
+    lost_waits_s: tuple[float, ...] = LOST_WAITS_S
     noise_floor: float | None = None
     measure_again: int = 1
     watching: Callable[[], AbstractContextManager[Watch]] = watching
@@ -330,7 +332,7 @@ class SearchRun:
 
     def _retried(self, run: Callable[[], T]) -> T:
         try:
-            return retried(run, self.retry_waits_s, self.pause, self.watcher.note)
+            return retried(run, self.lost_waits_s, self.pause, self.watcher.note)
         except TargetLostError as error:
             raise resumable(error) from error
 

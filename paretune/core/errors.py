@@ -119,6 +119,10 @@ class DeviceChangedError(TargetLostError):
     """What answers for a target is not the device that was reached before."""
 
 
+class TargetRefusesError(TargetLostError):
+    """A machine answers and refuses this user, or has another host key: waiting does not help."""
+
+
 class NothingFitsError(UsageError):
     """Every candidate of the space was ruled out before any job ran."""
 

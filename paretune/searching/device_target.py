@@ -21,7 +21,7 @@ from paretune.core.interference import Watch, watching
 from paretune.core.job import Job, JobResult, JobStatus
 from paretune.core.machines import GivenUpError, Machines, Work
 from paretune.core.target import Interleaves, Moves, Target, is_far
-from paretune.search.lost_targets import resumable, retried, submitted
+from paretune.search.lost_targets import LOST_WAITS_S, resumable, retried, submitted
 from paretune.targets.interleave import Participant, interleave
 from paretune.targets.pool import BuildPool
 from paretune.targets.split import MEASURED, SplitTarget
@@ -184,20 +184,18 @@ class DeviceTarget(SplitTarget):
         return self._pool.run(job, self.name, lambda: pending.cancelled, begun)
 
     def _measured(self, job: Job, pending: _Pending) -> JobResult:
-        what = job.task.name
-        with self._alone(what, lambda: pending.cancelled) as (waited, watch):
-            try:
-                future = retried(
-                    lambda: submitted(self.measure, job),
-                    pause=lambda seconds: _pause(seconds, pending),
-                    note=self._note,
-                )
-            except TargetLostError as error:
-                raise resumable(error) from error
-            self._begun(pending, self.measure, future)
-            result = future.result()
-            seen = None if watch is None else watch.seen
-        return replace(result, waited=waited, interference=result.interference or seen)
+        def run() -> JobResult:  # while the device is waited for, others may use its machine
+            with self._alone(job.task.name, lambda: pending.cancelled) as (waited, watch):
+                future = submitted(self.measure, job)
+                self._begun(pending, self.measure, future)
+                result = future.result()
+                seen = None if watch is None else watch.seen
+            return replace(result, waited=waited, interference=result.interference or seen)
+
+        try:
+            return retried(run, LOST_WAITS_S, lambda seconds: _pause(seconds, pending), self._note)
+        except TargetLostError as error:
+            raise resumable(error) from error
 
     def _interleave(
         self, jobs: Sequence[Job], order: random.Random, seconds: float | None = None

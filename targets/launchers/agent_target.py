@@ -24,7 +24,13 @@ from typing import Self
 from paretune import __version__
 from paretune.core import protocol
 from paretune.core.device import TargetInfo, changed
-from paretune.core.errors import DeviceChangedError, StateError, TargetLostError, UsageError
+from paretune.core.errors import (
+    DeviceChangedError,
+    StateError,
+    TargetLostError,
+    TargetRefusesError,
+    UsageError,
+)
 from paretune.core.job import Build, Job, JobResult, JobStatus
 from paretune.core.permissions import Permissions
 from paretune.targets.interleave import interleave
@@ -206,7 +212,9 @@ class AgentTarget:
                     message = f"the target {self.name!r} cannot be used: {why}"
                     raise UsageError(message, hint=error.hint) from error
                 message = f"the connection to the target {self.name!r} was lost: {why}"
-                raise TargetLostError(message, hint=error.hint) from error
+                refuses = isinstance(error, TargetRefusesError)
+                kind = TargetRefusesError if refuses else TargetLostError
+                raise kind(message, hint=error.hint) from error
             try:
                 self._compare(described.device)
             except DeviceChangedError:

@@ -13,7 +13,7 @@ import shlex
 import tempfile
 from pathlib import Path
 
-from paretune.core.errors import UsageError
+from paretune.core.errors import TargetRefusesError, UsageError
 from paretune.targets.transports.bounded import TooMuchError, run_bounded
 
 _FAILED = 255
@@ -34,12 +34,19 @@ _OPTIONS = (
 unknown key is refused unless the user allows it on purpose (``accept-new``, ``no``)."""
 _LONGEST_SOCKET = 80
 """Bytes of the control socket's path; the system takes about 100, and ssh appends a suffix."""
-_REFUSALS = (
+_AWAY = (
     (
         r"could not resolve hostname|name or service not known",
         "ssh does not find the host",
         "Is it in ~/.ssh/config? The command `ssh {host}` must work.",
     ),
+    (
+        "",
+        "it cannot be reached",
+        "Is it switched on, and is an sshd running there? Try `ssh {host}`.",
+    ),
+)
+_REFUSALS = (
     (
         r"host key verification failed|identification has changed",
         "its host key is unknown, or another one than before",
@@ -62,12 +69,8 @@ _REFUSALS = (
         "ssh does not accept its configuration",
         "Correct ~/.ssh/config.",
     ),
-    (
-        "",
-        "it cannot be reached",
-        "Is it switched on, and is an sshd running there? Try `ssh {host}`.",
-    ),
 )
+"""What waiting does not change."""
 
 
 class SshHost:
@@ -145,8 +148,12 @@ class SshHost:
             said: What ssh wrote to its standard error.
         """
         last = (said.strip().splitlines() or ["no reason was given"])[-1]
-        _, what, hint = next(each for each in _REFUSALS if re.search(each[0], said, re.IGNORECASE))
-        return UsageError(f"{self.host}: {what} ({last})", hint=hint.format(host=self.host))
+        found = next(
+            each for each in (*_REFUSALS, *_AWAY) if re.search(each[0], said, re.IGNORECASE)
+        )
+        _, what, hint = found
+        kind = TargetRefusesError if found in _REFUSALS else UsageError
+        return kind(f"{self.host}: {what} ({last})", hint=hint.format(host=self.host))
 
     def close(self) -> None:
         """Remove the private folder."""

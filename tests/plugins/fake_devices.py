@@ -76,7 +76,7 @@ def search(
     ) -> Search:
         factory = FakeSmokeWorkbench.of(prepared, study.folder)
         found = Search(prepared, study, watcher, job_factory=factory, beside=beside)
-        found.engine.retry_waits_s = (0.0, 0.0)
+        found.engine.retry_waits_s = found.engine.lost_waits_s = (0.0, 0.0)
         return found
 
     return search_devices(

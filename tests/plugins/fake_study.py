@@ -100,7 +100,7 @@ def search(
             shortcuts,
             job_factory=FakeSmokeWorkbench.of(prepared, study.folder),
         )
-        made.engine.retry_waits_s = retry_waits_s
+        made.engine.retry_waits_s = made.engine.lost_waits_s = retry_waits_s
         made.engine.run()
         return made.finish("finished")
     finally:

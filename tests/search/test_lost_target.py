@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from fake_search import FakeTarget, make_engine, noop
 
-from paretune.core.errors import DeviceChangedError, TargetLostError
+from paretune.core.errors import DeviceChangedError, TargetLostError, TargetRefusesError
 from paretune.core.job import Job, JobResult, JobStatus, TurnsEndedError
 from paretune.core.result import OutcomeKind
 from paretune.search.lost_targets import result_of
@@ -48,7 +48,8 @@ class Away(FakeTarget):
 
 
 def engine(folder: Path, target: Any) -> Any:
-    made = make_engine(folder, [noop(x=0), noop(x=1)], retry_waits_s=(0.0, 0.0))
+    waits = (0.0, 0.0)
+    made = make_engine(folder, [noop(x=0), noop(x=1)], retry_waits_s=waits, lost_waits_s=waits)
     made.target = target
     return made
 
@@ -86,6 +87,13 @@ def test_another_device_in_its_place_ends_the_search_at_once(tmp_path: Path) -> 
     assert (caught.value.hint or "").startswith("Restore it. Then give the same command again")
     assert made.target._asked == 8, "it is not tried again"
     assert [outcome.id for outcome in made.recorder.outcomes] == [1]
+
+
+def test_a_target_that_refuses_ends_the_search_at_once(tmp_path: Path) -> None:
+    made = engine(tmp_path, Away(7, 1000, TargetRefusesError("its host key is another one")))
+    with pytest.raises(TargetRefusesError, match="its host key is another one"):
+        made.run()
+    assert made.target._asked == 8, "it is not tried again"
 
 
 class Interleaving(FakeTarget):

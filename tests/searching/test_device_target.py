@@ -12,11 +12,12 @@ import pytest
 from slow_target import SlowTarget
 
 from paretune.core.candidate import RuntimeSettings
-from paretune.core.errors import TargetLostError
+from paretune.core.errors import TargetLostError, TargetRefusesError
 from paretune.core.job import Build, Job, JobResult, JobStatus, Smoke
 from paretune.core.machines import Machines
 from paretune.core.model import Model
 from paretune.core.target import Interleaves, Target, build_slots, builds_apart
+from paretune.search.lost_targets import LOST_WAITS_S
 from paretune.searching.device_target import DeviceTarget
 from paretune.targets.pool import Builder, BuildPool
 from paretune.targets.split import builder_of, measurer_of
@@ -203,13 +204,56 @@ def test_a_device_that_stays_away_ends_the_search_and_no_candidate(
     assert caught.value.hint == (
         "Plug it in. Then give the same command again: the study continues where it stopped."
     )
-    assert len(study.notes) == 2, "it was tried again, and said so"
+    assert len(study.notes) == len(LOST_WAITS_S), "it was tried again, and said so"
+
+
+def test_a_device_that_refuses_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = Study()
+    measures, device = study.device("board", "there")
+    error = TargetRefusesError("its host key is another one than before")
+
+    def refuses(job: Job) -> Future[JobResult]:
+        future: Future[JobResult] = Future()
+        future.set_result(JobResult(JobStatus.CRASHED, transient=True, lost=error))
+        return future
+
+    monkeypatch.setattr(measures, "submit", refuses)
+    with pytest.raises(TargetRefusesError, match="host key"):
+        device.submit(MEASURE).result(300)
+    assert not study.notes
+
+
+def test_others_use_the_machine_of_a_device_that_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Both are on one machine: another environment of it can be reached."""
+    study = Study()
+    measures, device = study.device("board")
+    other, second = study.device("other")
+    away = [True]
+
+    def submit(job: Job) -> Future[JobResult]:
+        return lost(job) if away.pop() else other.submit(job)
+
+    monkeypatch.setattr(measures, "submit", submit)
+
+    def meanwhile(seconds: float, pending: object) -> None:
+        running = second.submit(MEASURE)
+        other.started(1)
+        other.end()
+        assert running.result(300).status is JobStatus.OK
+        away.append(False)
+
+    monkeypatch.setattr("paretune.searching.device_target._pause", meanwhile)
+    waits = device.submit(MEASURE)
+    other.started(2)
+    other.end()
+    assert waits.result(300).status is JobStatus.OK
 
 
 def test_a_job_that_is_cancelled_while_its_device_is_away_is_not_tried_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It holds its machine, which others may wait for."""
     study = Study()
     measures, device = study.device("board")
     monkeypatch.setattr(measures, "submit", lost)
