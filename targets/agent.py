@@ -3,7 +3,7 @@
 It says what this machine and this interpreter are, and runs jobs as a `LocalTarget` does: each in a
 process of its own, with its own limits. Standard input and output are the channel
 (`paretune.core.protocol`); whatever else prints, prints to standard error. When the channel closes,
-the agent ends its jobs and itself.
+or carries what no parent sends, the agent ends its jobs and itself.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from paretune.core import protocol
-from paretune.core.errors import ParetuneError, TransientError
+from paretune.core.errors import ParetuneError, TransientError, UsageError
 from paretune.core.interference import Watch
 from paretune.core.job import (
     BuildResult,
@@ -69,37 +69,52 @@ class Agent:
         self._lock = threading.Lock()
         self._target: LocalTarget | None = None
         self._running: dict[int, _Running] = {}
+        self._known: set[int] = set()
         self._arrivals: Arrivals | None = None
 
     def serve(self) -> None:
-        """Answer until the channel closes; no process of a job is left then."""
+        """Answer until the channel closes; no process of a job is left then.
+
+        Raises:
+            UsageError: The channel carries what no parent sends.
+        """
         try:
             for line in self._in:
                 self._obey(protocol.read(line))
         finally:
+            if self._arrivals is not None:
+                self._arrivals.cancel(None)  # jobs that wait for their files
             if self._target is not None:
                 self._target.close()
 
     def _obey(self, message: Message) -> None:
         if isinstance(message, protocol.Hello):
             self._describe(message)
+        elif self._target is None:
+            raise UsageError(f"{message.type!r} came before 'hello'")
         elif isinstance(message, protocol.Run):
+            if message.id in self._known:
+                raise UsageError(f"the job {message.id} was sent before")
+            self._known.add(message.id)
             if self._arrivals is None:
                 self._run(message)
             else:
                 self._arrivals.expect(message.id)
                 threading.Thread(target=self._run, args=(message,), daemon=True).start()
-        elif isinstance(message, protocol.Have) and self._arrivals is not None:
-            self._arrivals.have(message.id, message.reason)
+        elif isinstance(message, protocol.Have):
+            if self._arrivals is not None:
+                self._arrivals.have(message.id, message.reason)
         elif isinstance(message, protocol.Go):
             running = self._running.get(message.id)
             if running is not None and running.seat is not None:
                 with contextlib.suppress(ClosedError):  # its result says so
                     running.seat.go()
-        elif isinstance(message, protocol.Cancel) and self._target is not None:
+        elif isinstance(message, protocol.Cancel):
             if self._arrivals is not None:
                 self._arrivals.cancel(message.id)
             self._cancel(message.id)
+        else:
+            raise UsageError(f"{message.type!r} is a message of an agent")
 
     def _describe(self, hello: protocol.Hello) -> None:
         if self._target is None:
@@ -231,7 +246,10 @@ def main() -> None:
         os.dup2(nothing.fileno(), 0)
     os.dup2(2, 1)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # unwinds: jobs end
-    Agent(channel_in, channel_out).serve()
+    try:
+        Agent(channel_in, channel_out).serve()
+    except UsageError as error:
+        sys.exit(f"the agent ends: {error.message}")
 
 
 if __name__ == "__main__":

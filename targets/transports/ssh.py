@@ -1,20 +1,24 @@
 """Commands over ssh: the system's OpenSSH client, with the user's own configuration.
 
 Nothing is asked at the terminal (``BatchMode``): keys, host keys, jumps and ports are the business
-of ``~/.ssh/config``. Nothing is forwarded there, and no command of the configuration runs, whatever
-it says. The agent's connection is the master of all others (``ControlPath`` in a
-private folder), so that sending files does not log in again; it ends with that connection.
+of ``~/.ssh/config``. Whatever it says, nothing is forwarded there, no command of the configuration
+runs, and no variable of this process is sent but those of the language. The agent's connection is
+the master of all others (``ControlPath`` in a private folder), so that sending files does not log
+in again; it ends with that connection.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import tempfile
+from fnmatch import fnmatchcase
+from functools import cached_property
 from pathlib import Path
 
 from paretune.core.errors import TargetRefusesError, UsageError
-from paretune.targets.transports.bounded import TooMuchError, run_bounded
+from paretune.targets.transports.bounded import Ended, TooMuchError, run_bounded
 
 _FAILED = 255
 """Status of ssh itself; all others are the command's."""
@@ -32,6 +36,8 @@ _OPTIONS = (
 )
 """They win over the configuration. Not among them is StrictHostKeyChecking: with BatchMode, an
 unknown key is refused unless the user allows it on purpose (``accept-new``, ``no``)."""
+_LANGUAGE = ("LANG", "LC_*")
+"""Variables that may be sent: `SendEnv` in Debian's own configuration."""
 _LONGEST_SOCKET = 80
 """Bytes of the control socket's path; the system takes about 100, and ssh appends a suffix."""
 _AWAY = (
@@ -101,7 +107,28 @@ class SshHost:
         """Return the ssh client with its options, without a host."""
         sharing = "yes" if master and self._socket != "none" else "no"
         options = (*_OPTIONS, f"ControlMaster={sharing}", f"ControlPath={self._socket}")
-        return [self._program, "-T", *(part for option in options for part in ("-o", option))]
+        kept_back = [word for name in self._kept_back for word in ("-u", name)]
+        return [
+            *(["env", *kept_back] if kept_back else []),
+            *(self._program, "-T"),
+            *(part for option in options for part in ("-o", option)),
+        ]
+
+    @cached_property
+    def _kept_back(self) -> tuple[str, ...]:
+        """Variables of this process that the user's configuration would send (`SendEnv`).
+
+        ssh has no option against it, and an access token may be among them.
+        """
+        shown = self._bounded([self._program, "-G", "--", self.host], b"", 120.0)
+        lines = shown.output.decode(errors="replace").splitlines()
+        sent = [p for line in lines if line.startswith("sendenv ") for p in line.split()[1:]]
+        return tuple(
+            name
+            for name in sorted(os.environ)
+            if any(fnmatchcase(name, pattern) for pattern in sent)
+            and not any(fnmatchcase(name, pattern) for pattern in _LANGUAGE)
+        )
 
     def run(self, *remote: str, given: bytes = b"", seconds: float = 120.0) -> bytes:
         """Run a command to its end.
@@ -117,8 +144,23 @@ class SshHost:
         Raises:
             UsageError: The host cannot be reached or refuses this user, or the command failed.
         """
+        done = self._bounded(self.command(*remote), given, seconds)
+        said = done.errors.decode(errors="replace")
+        if done.status == _FAILED:
+            raise self.refusal(said)
+        if done.status != 0:
+            printed = done.output.decode(errors="replace")  # that of a shell, such as nologin
+            raise CommandError(remote[0], done.status, said if said.strip() else printed)
+        return done.output
+
+    def _bounded(self, command: list[str], given: bytes, seconds: float) -> Ended:
+        """Run a command of this machine to its end.
+
+        Raises:
+            UsageError: It cannot be started, does not end, or writes without an end.
+        """
         try:
-            done = run_bounded(self.command(*remote), given, seconds)
+            return run_bounded(command, given, seconds)
         except TimeoutError as error:
             raise UsageError(
                 f"{self.host}: no answer within {seconds:.0f} s", hint=f"Try `ssh {self.host}`."
@@ -133,13 +175,6 @@ class SshHost:
                 f"{self._program} cannot be started: {error.strerror}",
                 hint="Install the OpenSSH client.",
             ) from error
-        said = done.errors.decode(errors="replace")
-        if done.status == _FAILED:
-            raise self.refusal(said)
-        if done.status != 0:
-            printed = done.output.decode(errors="replace")  # that of a shell, such as nologin
-            raise CommandError(remote[0], done.status, said if said.strip() else printed)
-        return done.output
 
     def refusal(self, said: str) -> UsageError:
         """Return the error that says why ssh did not connect.

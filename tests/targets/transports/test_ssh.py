@@ -217,7 +217,7 @@ def test_a_host_that_takes_nothing_of_a_file(
 ) -> None:
     monkeypatch.setattr(ssh_files, "_STALLED_S", 0.1)
     program = tmp_path / "ssh"
-    program.write_text("#!/bin/sh\nexec sleep 900\n")
+    program.write_text('#!/bin/sh\ncase "$1" in -G) exit 0 ;; esac\nexec sleep 900\n')
     program.chmod(0o755)
     (tmp_path / "large").write_bytes(bytes(1 << 20))
     transport = SshTransport(opened("board", str(program)))
