@@ -8,7 +8,11 @@ MODEL := .models/smollm2
 WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: demo test test-slow test-long check clean
+# The test files that start an sshd of their own; all but what takes minutes are also in `make test`
+# and `make test-slow`.
+SSH_TESTS = $(shell grep -rlw --include='test_*.py' -e sshd tests)
+
+.PHONY: demo test test-slow test-long test-ssh ssh-tests check clean
 
 demo: $(VENV)/.installed $(MODEL)/config.json
 	$(BIN)/python examples/demo.py
@@ -21,6 +25,13 @@ test-slow: $(VENV)/.installed $(MODEL)/config.json
 
 test-long: $(VENV)/.installed $(MODEL)/config.json
 	$(PYTEST) -m long
+
+# Without an sshd, ssh or rsync they fail here, and say what is missing, in place of being skipped.
+test-ssh: $(VENV)/.installed
+	CI=true $(PYTEST) -n $(WORKERS) --dist worksteal -m "not long" $(SSH_TESTS)
+
+ssh-tests:
+	@echo $(SSH_TESTS)
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check .
