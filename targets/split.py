@@ -87,6 +87,12 @@ def builder_of(target: Target) -> Target:
     return target.build if isinstance(target, SplitTarget) else target
 
 
+def builders_of(target: Target) -> tuple[Target, ...]:
+    """Return every target that builds, by the attribute ``builders``; else the one that does."""
+    found: tuple[Target, ...] = getattr(target, "builders", ()) or (builder_of(target),)
+    return found
+
+
 def measurer_of(target: Target) -> Target:
     """Return the target that measures: one of two, or the target itself."""
     return target.measure if isinstance(target, SplitTarget) else target

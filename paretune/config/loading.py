@@ -279,7 +279,13 @@ class _Reader:
         return found
 
     def check_slots(self, targets: TargetPlan, section: SearchSection) -> None:
-        if section.builds is not None and targets.slots is not None:
+        if section.builds is not None and len(targets.builders) > 1:
+            self.wrong(
+                ("search", "builds"),
+                f"stands beside several targets that build ({', '.join(targets.builders)})",
+                "Write `slots: N` for each of them under `target`.",
+            )
+        elif section.builds is not None and targets.slots is not None:
             self.wrong(
                 ("search", "builds"),
                 f"stands beside `slots: {targets.slots}` under `target`: expected one of them",

@@ -185,13 +185,6 @@ def _check_roles(uses: Sequence[TargetUse], wrong: Wrong) -> None:
     if not build:
         wrong(
             ("target",),
-            f"no entry builds ({names}): expected one",
+            f"no entry builds ({names}): expected at least one",
             "Add `- {name: local, does: build}`.",
-        )
-    if len(build) > 1:
-        at = list(uses).index(build[1])
-        wrong(
-            ("target", at, "does"),
-            f"{build[0].name!r} and {build[1].name!r} build: expected one",
-            "Write `does: measure` in one of them.",
         )

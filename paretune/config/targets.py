@@ -49,7 +49,7 @@ class TargetPlan:
     """Where a search builds and measures.
 
     Attributes:
-        build: Name of the target that builds.
+        build: Name of the target that builds. Of several: the first.
         measure: Name of the target that measures; it may be the same. Of several: the first.
         declared: The targets that the configuration declares, by name.
         uses: What runs on each of a list of targets; empty: the configuration has no list.
@@ -61,10 +61,15 @@ class TargetPlan:
     uses: tuple[TargetUse, ...] = ()
 
     @property
+    def builders(self) -> dict[str, int | None]:
+        """By name of each target that builds, how many builds run there at once, if given."""
+        return {use.name: use.slots for use in builders(self.uses)} or {self.build: None}
+
+    @property
     def slots(self) -> int | None:
-        """How many builds run at once, if the list says so."""
-        given = [use.slots for use in builders(self.uses) if use.slots is not None]
-        return sum(given) or None
+        """How many builds run at once, if the list says so for each target that builds."""
+        given = [slots for slots in self.builders.values() if slots is not None]
+        return sum(given) if len(given) == len(self.builders) else None
 
     def to_json(self) -> dict[str, Json]:
         """Return the keys of ``target:`` that choose targets."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from paretune.core.jsontools import Json, digest
@@ -85,6 +85,19 @@ class TargetInfo:
             if name in known
         }
         return cls(**facts)
+
+
+def with_least(infos: Sequence[TargetInfo]) -> TargetInfo:
+    """Return the first of several devices, with the least memory and disk that one of them has.
+
+    Args:
+        infos: At least one; a size that a device does not tell is 0, and does not count.
+    """
+    least = {
+        name: min((size for info in infos if (size := getattr(info, name))), default=0)
+        for name in ("memory", "memory_free", "disk_free")
+    }
+    return replace(infos[0], **least)
 
 
 def changed(before: TargetInfo, now: TargetInfo) -> list[str]:

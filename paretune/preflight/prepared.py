@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from paretune.config.measurable import misfits, need_of
 from paretune.core.candidate import Candidate, RuntimeSettings, Step
+from paretune.core.device import with_least
 from paretune.core.device_profile import DeviceProfile
 from paretune.core.estimate import DataSize
 from paretune.core.job import JOB_MEMORY_SHARE
@@ -36,7 +37,7 @@ from paretune.study.identity import data_of_evaluator, identity_of
 from paretune.study.inputs import gather
 from paretune.study.job_factory import StudyJobFactory, stops_of
 from paretune.targets.device.providers import check_provider
-from paretune.targets.split import builder_of, near_target
+from paretune.targets.split import builder_of, builders_of, near_target
 
 if TYPE_CHECKING:
     from paretune.config import Plan
@@ -58,7 +59,7 @@ class PreparedSearch:
 
     Attributes:
         device: Facts of the device that measures.
-        builder: Facts of the machine that builds.
+        builder: Facts of the machine that builds; of several, with the least that is free on one.
     """
 
     def __init__(self, plan: Plan, store: Store, target: Target | None = None) -> None:
@@ -79,10 +80,11 @@ class PreparedSearch:
             self.profile = DeviceProfile.load(store.root, self.device.fingerprint)
             self.baseline = self._baseline()
             self.inputs = gather(plan, self.model, self.catalog, (self.baseline, *plan.try_first))
-            builder = builder_of(self.target)
-            self.builder = self.device if builder is self.target else builder.info()
-            if is_far(builder):
-                check_far_builds(plan, (self.baseline, *plan.try_first), builder, self.catalog)
+            builder, builders = builder_of(self.target), builders_of(self.target)
+            facts = [self.device if each is self.target else each.info() for each in builders]
+            self.builder = with_least(facts)
+            for each in filter(is_far, builders):
+                check_far_builds(plan, (self.baseline, *plan.try_first), each, self.catalog)
             with near_target(self.target, store.root) as near:
                 asked = ask(plan, self.baseline, near, store)
         except BaseException:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Protocol, runtime_checkable
 
 from paretune.core.errors import TargetLostError
@@ -79,8 +79,10 @@ class DeviceTarget(SplitTarget):
         self._lock = threading.Lock()
         self._pending: set[_Pending] = set()
         self._interrupted = False
-        if isinstance(self.build, Moves):
-            self.build.move_in(self._moving)
+        self.builders = tuple(builder.target for builder in pool.builders)
+        for builder in pool.builders:
+            if isinstance(builder.target, Moves):
+                builder.target.move_in(partial(self._moving, builder.name))
 
     @cached_property
     def builds_apart(self) -> bool:
@@ -153,9 +155,9 @@ class DeviceTarget(SplitTarget):
         self.interrupt()
 
     @contextmanager
-    def _moving(self) -> Iterator[None]:
-        """Have nothing timed on this machine while files move."""
-        with self._machines.use(self._here, self._pool.builders[0].name, Work.MOVE):
+    def _moving(self, builder: str) -> Iterator[None]:
+        """Have nothing timed on this machine while files move to a builder, or back."""
+        with self._machines.use(self._here, builder, Work.MOVE):
             yield
 
     def _run(self, job: Job, pending: _Pending, future: Future[JobResult]) -> None:

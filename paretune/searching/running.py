@@ -1,4 +1,4 @@
-"""Searches a plan in its study: on one device, or on several."""
+"""Searches a plan in its study: on one device and with one builder, or on several."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def search_plan(
     place = user_path(study or plan.study or Path("studies") / plan.name)
     root = user_path(store or plan.store or default_store())
     refuse_model_folder(plan.model, place, root)
-    if len(plan.devices) > 1:
+    if len(plan.devices) > 1 or len(plan.target.builders) > 1:
         return search_devices(plan, place, Store(root), display, code)
     several = bool(read_devices(place))  # the others are left out this time
     if several:

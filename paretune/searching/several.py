@@ -160,9 +160,13 @@ def _prepared(
             return targets[name]
 
         machines = Machines(place / LEASES)
-        builder = opened(plan.target.build)
-        slots = plan.search.builds or plan.target.slots or build_slots(builder)
-        pool = BuildPool([Builder(builder, slots)], machines)
+        pool = BuildPool(
+            [
+                Builder(opened(name), plan.search.builds or slots or build_slots(opened(name)))
+                for name, slots in plan.target.builders.items()
+            ],
+            machines,
+        )
         found: dict[str, PreparedSearch] = {}
         for each in places:
             own = plan.for_device(settings[each.name])

@@ -150,6 +150,21 @@ def test_a_list_that_contradicts_itself_is_refused_at_its_key(
         plan_of(tmp_path, yaml.safe_load(line))
 
 
+def test_several_targets_may_build(tmp_path: Path) -> None:
+    there = {"name": "other", "does": "build", "slots": 3}
+    plan = plan_of(tmp_path, [LOCAL, ON_BOARD, there])
+    assert plan.target.builders == {"local": None, "other": 3}
+    assert plan.target.slots is None, "not known for each of them"
+    assert plan.target.build == "local"
+    plan = plan_of(tmp_path / "given", [{**LOCAL, "slots": 2}, there])
+    assert plan.target.slots == 5
+    (tmp_path / "again.yaml").write_text(yaml.safe_dump(plan.to_json()))
+    assert load(tmp_path / "again.yaml").target.builders == {"local": 2, "other": 3}
+    told = r"search.builds: stands beside several targets that build \(local, other\)"
+    with pytest.raises(UsageError, match=told):
+        plan_of(tmp_path / "builds", [LOCAL, there], search={"builds": 4})
+
+
 def test_slots_beside_builds_are_refused(tmp_path: Path) -> None:
     search = {"strategy": "exhaustive", "builds": 2}
     with pytest.raises(UsageError, match=r"search.builds: stands beside `slots: 3`"):
