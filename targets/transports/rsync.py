@@ -25,6 +25,8 @@ from paretune.targets.transports.ssh import SshHost
 FROM_BYTES = 16 << 20
 """Less goes through our stream, which needs one command there instead of two."""
 _STALLED_S = 900
+_MOST_FAILURES = 2
+"""After so many, one after another, the stream is used; after the first, rsync continues a file."""
 
 
 class Rsync:
@@ -37,9 +39,10 @@ class Rsync:
     def __init__(self, host: SshHost) -> None:
         self._host = host
         self._there: bool | None = None
+        self._failures = 0
 
     def there(self) -> bool:
-        """Return whether both sides have rsync; the other side is asked once."""
+        """Return whether both sides have an rsync that works; the other side is asked once."""
         if self._there is None:
             # rsync takes no ssh:// and reads a colon as the end of the host's name.
             self._there = ":" not in self._host.host and shutil.which("rsync") is not None
@@ -83,6 +86,9 @@ class Rsync:
             assert process.stderr is not None
             said = LastWords(process.stderr)
             status = process.wait()
+        self._failures = 0 if status == 0 else self._failures + 1
+        if self._failures >= _MOST_FAILURES:
+            self._there = False
         if status != 0:
             last = (said.text().strip().splitlines() or [f"exit status {status}"])[-1]
             raise TransientError(f"files could not be sent to {self._host.host}: rsync: {last}")

@@ -83,6 +83,29 @@ def test_a_folder_that_cannot_be_written_is_named(
         transport.send(large)
 
 
+@needs_rsync
+def test_after_two_failures_the_stream_is_used(
+    transport: SshTransport,
+    large: list[Stamped],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    is_there(transport)
+    transport.store = str(tmp_path / "far")
+    (tmp_path / "far").mkdir()
+    broken = tmp_path / "bin" / "rsync"
+    broken.parent.mkdir()
+    broken.write_text("#!/bin/sh\necho 'it is another rsync' >&2\nexit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{broken.parent}:{os.environ['PATH']}")
+    for _ in range(2):
+        with pytest.raises(TransientError, match="rsync: it is another rsync"):
+            transport.send(large)
+    transport.send(large)
+    assert FileStore(tmp_path / "far").missing([file.sha256 for file in large]) == ()
+    assert transport.by_rsync == 0
+
+
 def test_without_it_the_stream_is_used(
     transport: SshTransport,
     large: list[Stamped],
