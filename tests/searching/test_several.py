@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from concurrent.futures import Future
 from itertools import pairwise
 from pathlib import Path
@@ -334,37 +333,6 @@ def test_where_one_device_stays_away_the_others_are_searched_to_their_end(
     again = search(config, monkeypatch).results
     assert again["devices"]["board"]["status"] == "finished"
     assert len(again["devices"]["board"]["outcomes"]) == 3
-
-
-def test_builds_go_to_every_builder_also_for_a_single_device(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Both have a slot: after the baseline's, two builds run at once, each on another one."""
-    built: list[str] = []
-    both = threading.Event()
-
-    class Waits(Named):
-        def submit(self, job: Job) -> Future[JobResult]:
-            if job.kind == "build":
-                built.append(self.name)
-                if len(set(built[1:])) == 2:
-                    both.set()
-                assert len(built) == 1 or both.wait(300)
-            return super().submit(job)
-
-    config = write_devices_study(
-        tmp_path,
-        [{**HERE, "does": "both"}, {"name": "board", "does": "build"}],
-        noop={"x": [1, 2, 3, 4]},
-        search={"strategy": "exhaustive", "finals": 0},
-    )
-    results = search(config, monkeypatch, targets={"local": Waits, "board": Waits}).results
-    assert {row["outcome"] for row in results["candidates"]} == {"ok"}
-    assert len(built) == 5
-    assert sorted((tmp_path / "builds").read_text().split()) == list("1234"), "each built once"
-    assert {line["who"] for line in leases(tmp_path / "study")} == {"local"}
-    assert not overlapping(leases(tmp_path / "study"))
-    assert search(config, monkeypatch).results["candidates"] == results["candidates"]
 
 
 class Interrupting(Quiet):
