@@ -5,16 +5,16 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager, nullcontext
-from functools import cached_property
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from paretune.core.device import TargetInfo
 from paretune.core.job import Job, JobResult
+from paretune.core.machines import Machines, Work
 from paretune.core.target import Interleaves, Moves, Target, is_far
 from paretune.targets.launchers.local import LocalTarget
-from paretune.targets.quiet import Quiet
 
 MEASURED = frozenset({"smoke", "measure"})
 """Kinds of jobs that run where models are measured; all others belong to building."""
@@ -34,9 +34,10 @@ class SplitTarget:
         self.build = build
         self.measure = measure
         # What a far builder sends and is sent moves on this machine.
-        self._quiet = Quiet() if isinstance(build, Moves) and not is_far(measure) else None
-        if self._quiet is not None and isinstance(build, Moves):
-            build.move_in(self._quiet.moving)
+        self._this_machine: Machines | None = None
+        if isinstance(build, Moves) and not is_far(measure):
+            self._this_machine = Machines()
+            build.move_in(partial(self._used, Work.MOVE))
         if isinstance(measure, Interleaves):
             self.interleave: Callable[..., list[JobResult]] = self._interleave
 
@@ -54,23 +55,26 @@ class SplitTarget:
         """Run a job on the target that its kind belongs to."""
         if job.kind not in MEASURED:
             return self.build.submit(job)
-        if self._quiet is None:
-            return self.measure.submit(job)
-        quiet = self._quiet
-        quiet.begin()
-        try:
+        with ExitStack() as stack:
+            stack.enter_context(self._used(Work.MEASURE))
             future = self.measure.submit(job)
-        except BaseException:
-            quiet.end()
-            raise
-        future.add_done_callback(lambda _: quiet.end())
+            used = stack.pop_all()
+        future.add_done_callback(lambda _: used.close())
         return future
+
+    def _used(self, work: Work) -> AbstractContextManager[object]:
+        """Use this machine; nothing moves while it measures."""
+        return (
+            nullcontext()
+            if self._this_machine is None
+            else self._this_machine.use("here", "", work)
+        )
 
     def _interleave(
         self, jobs: Sequence[Job], order: random.Random, seconds: float | None = None
     ) -> list[JobResult]:
         assert isinstance(self.measure, Interleaves)
-        with nullcontext() if self._quiet is None else self._quiet.measuring():
+        with self._used(Work.MEASURE):
             return self.measure.interleave(jobs, order, seconds)
 
     def cancel(self) -> None:
