@@ -100,6 +100,7 @@ class World:
     stack: ExitStack
     python: str = sys.executable
     _sshd: Sshd | None = field(default=None, init=False)
+    _packages: dict[Path, Model] = field(default_factory=dict, init=False)
 
     @property
     def far(self) -> Path:
@@ -172,7 +173,10 @@ class World:
         """Return a network that can be measured."""
         runtime = RuntimeSettings("cpu", physical_cores())
         place = self.folder / f"package-{width}-{classes}"
-        return lay_out(open_model(self.model(width, classes)), runtime, place, link=True)
+        if place not in self._packages:
+            model = open_model(self.model(width, classes))
+            self._packages[place] = lay_out(model, runtime, place, link=True)
+        return self._packages[place]
 
     def measure(
         self, seconds: float, limits: Limits = Limits(600.0), width: int = 64, classes: int = 64
