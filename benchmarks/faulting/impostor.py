@@ -22,7 +22,7 @@ agent.main()
 _SHELL = """#!/bin/sh
 {environment}
 case "$*" in
-*paretune.targets.agent*) exec {python} -P {folder}/agent.py ;;
+*paretune.targets.agent*) exec {python} -P {folder}/paretune.targets.agent.py ;;
 *paretune.targets.transports.give*) {give} ;;
 esac
 exec {python} "$@"
@@ -49,7 +49,9 @@ class Impostor:
         self.python = folder / "python"
         self._facts = folder / "facts.json"
         self.set()
-        (folder / "agent.py").write_text(_PROGRAM.format(facts=str(self._facts), code=code))
+        (folder / "paretune.targets.agent.py").write_text(
+            _PROGRAM.format(facts=str(self._facts), code=code)
+        )
         self.python.write_text(
             _SHELL.format(environment=environment, python=sys.executable, folder=folder, give=give)
         )

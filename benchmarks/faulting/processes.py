@@ -97,7 +97,7 @@ def another_device(world: World) -> Came:
     world.python = str(impostor.python)
 
     def strike(worker: psutil.Process) -> None:
-        impostor.set(cpu="another processor")
+        impostor.set(processor="another processor")
         _each(world, signal.SIGKILL)
 
     return interrupted(world, world.open(), strike, _CHANGED)

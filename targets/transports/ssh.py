@@ -2,9 +2,9 @@
 
 Nothing is asked at the terminal (``BatchMode``): keys, host keys, jumps and ports are the business
 of ``~/.ssh/config``. Whatever it says, nothing is forwarded there, no command of the configuration
-runs, and no variable of this process is sent but those of the language. The agent's connection is
-the master of all others (``ControlPath`` in a private folder), so that sending files does not log
-in again; it ends with that connection.
+runs, and no variable of this process is sent but those of `_MAY_BE_SENT`. The agent's connection
+is the master of all others (``ControlPath`` in a private folder), so that sending files does not
+log in again; it ends with that connection.
 """
 
 from __future__ import annotations
@@ -36,8 +36,12 @@ _OPTIONS = (
 )
 """They win over the configuration. Not among them is StrictHostKeyChecking: with BatchMode, an
 unknown key is refused unless the user allows it on purpose (``accept-new``, ``no``)."""
-_LANGUAGE = ("LANG", "LC_*")
-"""Variables that may be sent: `SendEnv` in Debian's own configuration."""
+_MAY_BE_SENT = (
+    *("LANG", "LC_*"),  # `SendEnv` in Debian's own configuration
+    # What ssh itself, or a program that it starts here, cannot do without.
+    *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "TERM", "DISPLAY", "XAUTHORITY"),
+    *("SSH_AUTH_SOCK", "SSH_ASKPASS", "SSH_ASKPASS_REQUIRE", "KRB5CCNAME", "XDG_RUNTIME_DIR"),
+)
 _LONGEST_SOCKET = 80
 """Bytes of the control socket's path; the system takes about 100, and ssh appends a suffix."""
 _AWAY = (
@@ -127,7 +131,7 @@ class SshHost:
             name
             for name in sorted(os.environ)
             if any(fnmatchcase(name, pattern) for pattern in sent)
-            and not any(fnmatchcase(name, pattern) for pattern in _LANGUAGE)
+            and not any(fnmatchcase(name, pattern) for pattern in _MAY_BE_SENT)
         )
 
     def run(self, *remote: str, given: bytes = b"", seconds: float = 120.0) -> bytes:

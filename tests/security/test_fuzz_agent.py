@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from paretune.core import protocol
 from paretune.core.candidate import RuntimeSettings, Step
 from paretune.core.errors import StateError, UsageError
-from paretune.core.job import Build, Call, Job, JobResult, Limits, Measure, Smoke
+from paretune.core.job import Build, Call, Job, Limits, Measure, Smoke
 from paretune.models.handle import open_model
 from paretune.targets import agent
 from paretune.targets.launchers.local import LocalTarget
@@ -86,7 +86,7 @@ def messages(folder: Path) -> list[dict[str, Any]]:
     )
     recipe = (Step("onnx_dynamic_int8", {"per_channel": False}),)
     build = Build(
-        model=model, recipe=recipe, provider="cpu", store=Path("far"), data=data, seeds=()
+        model=model, recipe=recipe, provider="cpu", store=folder / "far", data=data, seeds=()
     )
     describer = Describer()
     tasks = [describer.described(task) for task in (measure, build)]
@@ -96,7 +96,7 @@ def messages(folder: Path) -> list[dict[str, Any]]:
             store.copy(file.path, file.sha256)
     add, smoke = Call(f"{JOBS}:add", {"a": 1, "b": 2}), Smoke(model=model, runtime=runtime)
     said: list[protocol.Message] = [
-        protocol.Hello(protocol.VERSION, Path("far"), shared=False, preload=False),
+        protocol.Hello(protocol.VERSION, folder / "far", shared=False, preload=False),
         protocol.Run(1, add.to_json(), Limits(60.0)),
         protocol.Run(2, tasks[0].to_json(), Limits(60.0)),
         protocol.Run(3, describer.described(smoke).to_json(), turns=True),
@@ -111,14 +111,14 @@ def messages(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(message.line()) for message in said]
 
 
-def at_home(value: Any) -> Any:
+def at_home(value: Any, store: Path) -> Any:
     """Return a message whose paths on the far side are those of the test."""
     if isinstance(value, dict):
         if value.get("type") == "hello":
-            return {**value, "store": "far", "preload": False}
+            return {**value, "store": str(store), "preload": False}
         task = value.get("task")
         if isinstance(task, dict) and "store" in task:
-            return {**value, "task": {**task, "store": "far", "study": None}}
+            return {**value, "task": {**task, "store": str(store), "study": None}}
     return value
 
 
@@ -184,7 +184,9 @@ def test_any_messages(place: Path, kept: Kept, data: st.DataObject) -> None:
     one = st.one_of(*(mutated(message, WORDS) for message in valid), st.sampled_from(valid))
     some = data.draw(st.lists(one, min_size=1, max_size=6))
     first = [valid[0]] if data.draw(st.booleans()) else []
-    lines = [json.dumps(at_home(message)).encode() + b"\n" for message in [*first, *some]]
+    lines = [
+        json.dumps(at_home(message, place / "far")).encode() + b"\n" for message in [*first, *some]
+    ]
     stays_inside(place, kept, lines)
 
 
@@ -192,7 +194,9 @@ def test_any_messages(place: Path, kept: Kept, data: st.DataObject) -> None:
 @given(st.data())
 def test_any_lines(place: Path, kept: Kept, data: st.DataObject) -> None:
     valid = [json.dumps(message).encode() for message in messages(place)]
-    values = json_values(WORDS).map(lambda value: json.dumps(at_home(value)).encode())
+    values = json_values(WORDS).map(
+        lambda value: json.dumps(at_home(value, place / "far")).encode()
+    )
     line = st.one_of(values, st.binary(max_size=60), damaged(valid[5]), damaged(valid[8]))
     lines = data.draw(st.lists(line | st.sampled_from(valid[:2]), min_size=1, max_size=5))
     stays_inside(place, kept, [each.replace(b"\n", b" ") + b"\n" for each in lines])
@@ -215,7 +219,7 @@ def test_what_no_parent_sends_ends_the_conversation(
 def test_the_messages_that_are_varied_are_understood(place: Path, kept: Kept) -> None:
     """Else everything would be refused at its first field."""
     lines = [json.dumps(message).encode() + b"\n" for message in messages(place)[:3]]
-    results: dict[int, JobResult] = {}
+    results: dict[int, Any] = {}
     waits = threading.Event()
 
     class Out(io.BytesIO):
@@ -233,4 +237,4 @@ def test_the_messages_that_are_varied_are_understood(place: Path, kept: Kept) ->
 
     kept.ended = False
     agent.Agent(said(), Out()).serve()  # type: ignore[arg-type]
-    assert {each["status"] for each in results.values()} == {"ok"}, results  # type: ignore[index]
+    assert {each["status"] for each in results.values()} == {"ok"}, results
