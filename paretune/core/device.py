@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -93,11 +93,16 @@ def with_least(infos: Sequence[TargetInfo]) -> TargetInfo:
     Args:
         infos: At least one; a size that a device does not tell is 0, and does not count.
     """
-    least = {
-        name: min((size for info in infos if (size := getattr(info, name))), default=0)
-        for name in ("memory", "memory_free", "disk_free")
-    }
-    return replace(infos[0], **least)
+
+    def least(sizes: Iterable[int]) -> int:
+        return min(filter(None, sizes), default=0)
+
+    return replace(
+        infos[0],
+        memory=least(info.memory for info in infos),
+        memory_free=least(info.memory_free for info in infos),
+        disk_free=least(info.disk_free for info in infos),
+    )
 
 
 def changed(before: TargetInfo, now: TargetInfo) -> list[str]:
