@@ -12,7 +12,10 @@ PYTEST := $(BIN)/python -m pytest
 # and `make test-slow`.
 SSH_TESTS = $(shell grep -rlw --include='test_*.py' -e sshd tests)
 
-.PHONY: demo test test-slow test-long test-ssh ssh-tests check clean
+# Blob storage for the tests of Azure.
+AZURITE := .npm/node_modules/.bin/azurite-blob
+
+.PHONY: demo test test-slow test-long test-ssh ssh-tests test-azure check clean
 
 demo: $(VENV)/.installed $(MODEL)/config.json
 	$(BIN)/python examples/demo.py
@@ -21,7 +24,7 @@ test: $(VENV)/.installed
 	$(PYTEST) -n $(WORKERS) --dist worksteal
 
 test-slow: $(VENV)/.installed $(MODEL)/config.json
-	$(PYTEST) -m "slow and not long"
+	$(PYTEST) -m "slow and not long and not azure"
 
 test-long: $(VENV)/.installed $(MODEL)/config.json
 	$(PYTEST) -m long
@@ -32,6 +35,9 @@ test-ssh: $(VENV)/.installed
 
 ssh-tests:
 	@echo $(SSH_TESTS)
+
+test-azure: $(VENV)/.installed $(AZURITE)
+	$(PYTEST) tests/azure -m azure
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check .
@@ -58,5 +64,9 @@ $(MODEL)/config.json: $(VENV)/.installed
 	$(BIN)/python examples/prepare_smollm2.py $(MODEL)
 	touch $@
 
+# By npm, in the version that the tests were written with.
+$(AZURITE):
+	npm install --silent --no-audit --no-fund --prefix .npm azurite@3.37.0
+
 clean:
-	rm -rf $(VENV) .models studies
+	rm -rf $(VENV) .models .npm studies

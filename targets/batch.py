@@ -11,7 +11,8 @@ Jobs run one after another, as a `LocalTarget` runs them. Those with ``turns`` a
 each other, when the first of them comes. Paths in tasks are those of the side that made them; where
 ``hello`` says that they are shared, they are used as they are. A job whose file is absent or
 damaged fails, and the others run. ``python -P -m paretune.targets.batch IN OUT`` ends with status 0
-where each job has a result, whatever that is.
+where each job has a result, whatever that is. Meanwhile it prints what the jobs print, and their
+progress as messages of the protocol.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -45,18 +47,20 @@ from paretune.core.job import (
 from paretune.core.stamps import Stamped, stamp, take_all
 from paretune.targets.described import described, result_of, shortened
 from paretune.targets.launchers.local import LocalTarget
+from paretune.targets.live_log import LiveLog
 from paretune.targets.transports.files import FileStore, send
 from paretune.targets.transports.tasks import files_of, localized
 
 JOBS, RESULTS, FILES = "jobs.jsonl", "results.jsonl", "files"
 
 
-def run(folder_in: Path, folder_out: Path) -> None:
+def run(folder_in: Path, folder_out: Path, live: BinaryIO | None = None) -> None:
     """Run all jobs of a folder.
 
     Args:
         folder_in: Holds the jobs and their files; nothing is written to it.
         folder_out: Takes the results; made if absent.
+        live: Takes what the jobs print and their progress, meanwhile; None: nothing does.
 
     Raises:
         UsageError: The jobs cannot be read.
@@ -71,7 +75,8 @@ def run(folder_in: Path, folder_out: Path) -> None:
         )
         target.warm_up()
         lines = stack.enter_context(open(folder_out / RESULTS, "wb"))
-        batch = _Batch(folder_in / FILES, folder_out / FILES, hello, store, target, lines)
+        live_log = None if live is None else LiveLog(live)
+        batch = _Batch(folder_in / FILES, folder_out / FILES, hello, store, target, lines, live_log)
         batch.describe()
         for group in _groups(runs):
             batch.run(group)
@@ -117,6 +122,7 @@ class _Batch:
         store: Root of the artifact store here.
         target: Runs the jobs.
         lines: Takes the messages.
+        live: Takes what jobs print and their progress, meanwhile.
     """
 
     def __init__(
@@ -127,8 +133,9 @@ class _Batch:
         store: Path,
         target: LocalTarget,
         lines: BinaryIO,
+        live: LiveLog | None,
     ) -> None:
-        self._arrived, self._made, self._lines = arrived, made, lines
+        self._arrived, self._made, self._lines, self._live = arrived, made, lines, live
         self._hello, self._store, self._target = hello, store, target
         self._files = FileStore(store)
 
@@ -172,7 +179,10 @@ class _Batch:
         with tempfile.NamedTemporaryFile(delete=False) as made:
             log = Path(made.name)
         stack.callback(log.unlink, missing_ok=True)
-        return Job(task, message.limits, log)
+        if self._live is None:
+            return Job(task, message.limits, log)
+        stack.enter_context(self._live.following(log))
+        return Job(task, message.limits, log, partial(self._live.progress, message.id))
 
     def _bring(self, digests: Iterable[str]) -> None:
         """Take files of the folder over into the store; each is compared with its digest.
@@ -227,10 +237,13 @@ class _Batch:
         self._say(result_of(id, result, value, log, timed))
 
     def _packed(self, built: BuildResult) -> BuildResult:
-        """Return what was built with the list of its files, which are copied beside the results."""
+        """Return what was built with the list of its files, which are copied beside the results.
+
+        So are the files of each step, if the job asked for them (`Build.seeds`).
+        """
         model = built.model
         files = take_all(model.path, model.parts)
-        for file in files:
+        for file in (*files, *(file for step in built.made for file in step.files)):
             place = self._made / file.sha256
             if not place.exists():
                 aside = place.with_suffix(".part")
@@ -258,7 +271,7 @@ def main() -> None:
     except ValueError:
         sys.exit("usage: python -P -m paretune.targets.batch IN OUT")
     try:
-        run(folder_in, folder_out)
+        run(folder_in, folder_out, sys.stdout.buffer)
     except UsageError as error:
         print(error, file=sys.stderr)
         sys.exit(UsageError.exit_status)

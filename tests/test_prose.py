@@ -27,6 +27,7 @@ CLEAN = (
     "docs",
     "benchmarks/README.md",
     "paretune/api.py",
+    "paretune/azure",
     "paretune/bench",
     "paretune/cli",
     "paretune/comparing",

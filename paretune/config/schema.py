@@ -127,6 +127,39 @@ Target = Annotated[
 ]
 
 
+class KeyVaultSecret(Section):
+    """A secret of a key vault, which a job reads itself."""
+
+    key_vault: str = Field(pattern=r"^[A-Za-z0-9-]+$", description="The key vault's name.")
+    secret: str = Field(pattern=r"^[A-Za-z0-9-]+$", description="The secret's name in it.")
+
+
+class AzuremlSection(Section):
+    """A compute of an Azure Machine Learning workspace."""
+
+    subscription_id: str | None = Field(None, description="Id of the workspace's subscription.")
+    resource_group: str | None = Field(None, description="The workspace's resource group.")
+    workspace_name: str | None = Field(None, description="The workspace's name.")
+    workspace: str | None = Field(
+        None,
+        description="In place of the three: the file config.json that Azure's portal offers.",
+    )
+    compute: str = Field(description="A compute cluster, or an attached Kubernetes compute.")
+    instance_type: str | None = Field(None, description="Instance type of a Kubernetes compute.")
+    instance_count: int = Field(1, ge=1, le=64, description="Nodes of one job.")
+    accelerators: list[Literal["cpu", "gpu"]] = Field(
+        [], description="What the compute has: `gpu` chooses the runtimes' packages for it."
+    )
+    image: str = Field(description="Container image in which jobs run.")
+    conda: str | None = Field(
+        None, description="Conda file of their packages, translated line by line."
+    )
+    hf_token: Annotated[
+        Annotated[bool, Tag("flag")] | Annotated[KeyVaultSecret, Tag("secret")],
+        Discriminator(lambda value: "flag" if isinstance(value, bool) else "secret"),
+    ] = Field(False, description="Whether jobs get HF_TOKEN, from this shell or from a key vault.")
+
+
 class DeclaredTarget(Section):
     """A machine that models are built or measured on."""
 
@@ -146,15 +179,20 @@ class DeclaredTarget(Section):
         description="With `ssh`: how much the folder there may hold, such as 20GB; what was used "
         "longest ago is removed. By default as much as the disk has room for.",
     )
+    azureml: AzuremlSection | None = Field(
+        None, description="A compute of Azure Machine Learning, in place of `ssh` and `python`."
+    )
 
     @property
     def launcher(self) -> str:
         """Which launcher starts its workers."""
+        if self.azureml is not None:
+            return "azureml"
         return "python" if self.ssh is None else "ssh"
 
     @property
     def options(self) -> dict[str, Any]:
-        """The arguments of its launcher."""
+        """The arguments of its launcher; of ``azureml``: `paretune.config.azureml_targets`."""
         given: dict[str, Any] = {"host": self.ssh, "python": self.python, "store": self.store}
         if self.budget is not None:
             given["budget"] = int(self.budget * 1e6)

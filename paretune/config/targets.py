@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter, ValidationError
 
+from paretune.config import azureml_targets
 from paretune.config.given import read_config
 from paretune.config.reading import read_source
 from paretune.config.schema import DeclaredTarget, TargetSection, TargetUse
@@ -122,8 +123,10 @@ def open_target(
     if name not in declared:
         launcher, options = name, {}
     else:
-        launcher = declared[name].launcher
-        options = {"name": name, **declared[name].options}
+        target = declared[name]
+        launcher, options = target.launcher, {"name": name, **target.options}
+        if target.azureml is not None:
+            options |= azureml_targets.launcher_options(target.azureml)
     opened: Target = find("targets", launcher)(**common, **options)
     return opened
 
@@ -215,8 +218,18 @@ def read_targets(
             continue
         if not name.isprintable() or name.split() != [name]:
             wrong(path, f"{name!r} is not a valid name: expected a name without spaces", None)
+        elif target.azureml is not None:
+            if (other := _beside_azureml(target)) is not None:
+                wrong((*path, other), "stands beside `azureml`", "Leave one of them out.")
+            there = azureml_targets.at_home(target.azureml, root, (*path, "azureml"), wrong)
+            found[name] = target.model_copy(update={"azureml": there})
+            continue
         elif target.ssh is None and target.python is None:
-            wrong(path, "expected `ssh:` (a host) or `python:` (an interpreter)", None)
+            wrong(
+                path,
+                "expected `ssh:` (a host), `python:` (an interpreter) or `azureml:` (a compute)",
+                None,
+            )
         elif target.ssh is not None and not _is_host(target.ssh):
             wrong((*path, "ssh"), f"{target.ssh!r} is not a host", _HOST)
         if target.budget is not None and target.ssh is None:
@@ -258,6 +271,12 @@ def check_user_code(targets: TargetPlan, evaluators: Iterable[str], wrong: Wrong
                 f"{name} runs a function of this machine, which {far!r} does not have",
                 "Leave it out, or measure with `target: {measure: local}`.",
             )
+
+
+def _beside_azureml(target: DeclaredTarget) -> str | None:
+    """Return a key of other kinds of targets that was given, too."""
+    keys = ("ssh", "python", "store", "budget")
+    return next((key for key in keys if getattr(target, key) is not None), None)
 
 
 def _is_host(text: str) -> bool:

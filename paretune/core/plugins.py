@@ -45,6 +45,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "onnx": "paretune.models.kinds.onnx:OnnxKind",
     },
     "targets": {
+        "azureml": "paretune.targets.launchers.azureml:AzuremlTarget",
         "local": "paretune.targets.launchers.local:LocalTarget",
         "python": "paretune.targets.launchers.python:PythonTarget",
         "ssh": "paretune.targets.launchers.ssh:SshTarget",

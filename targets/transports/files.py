@@ -125,6 +125,20 @@ class FileStore:
             count += 1
         return count
 
+    def take(self, digest: str, content: Iterator[bytes], offset: int = 0) -> None:
+        """Take over one file.
+
+        Args:
+            digest: Of its whole content.
+            content: What follows after `offset`; if it ends by a `TransientError`, the beginning
+                of a large file is kept (see `begun`).
+            offset: How many bytes of it are there already.
+
+        Raises:
+            TransientError: It has another content, or did not arrive whole.
+        """
+        self._take(digest, self.path(digest), content, offset)
+
     def take_in(self) -> int:
         """Take over the files that another program has put into `INCOMING`, under their digests.
 

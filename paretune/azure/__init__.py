@@ -1,0 +1,1 @@
+"""Azure: credentials, workspaces and blob storage. The official SDK is imported lazily."""

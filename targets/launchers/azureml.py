@@ -1,0 +1,379 @@
+"""The target ``azureml``: a compute of an Azure Machine Learning workspace (`docs/azureml.md`).
+
+Each job is a command job of the workspace. Its files go up before (`AzureFiles`), its results and
+what it made come back afterwards; in between, this side asks from time to time what has become of
+it. Builds come back as those of any other machine (`FarBuilds`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Self
+
+from paretune.azure.blobs import Datastore
+from paretune.azure.client import open_client
+from paretune.azure.failures import CredentialsError
+from paretune.azure.workspace import Workspace
+from paretune.core import protocol
+from paretune.core.device import TargetInfo, changed
+from paretune.core.errors import (
+    DeviceChangedError,
+    ParetuneError,
+    StateError,
+    TargetLostError,
+    TransientError,
+    UsageError,
+)
+from paretune.core.job import Build, BuildResult, Job, JobResult, JobStatus, Measure, Smoke
+from paretune.core.jsontools import Json, digest, write_atomic
+from paretune.core.permissions import Permissions
+from paretune.core.stamps import Stamped, take
+from paretune.core.user_paths import default_store
+from paretune.targets.launchers import answers
+from paretune.targets.launchers.azureml_jobs import AzureJobs, Place, refuse_failed
+from paretune.targets.launchers.azureml_records import Claim, Records, identity_of
+from paretune.targets.launchers.azureml_run import (
+    AzureRunner,
+    Ended,
+    JobCancelledError,
+    ProgressError,
+)
+from paretune.targets.launchers.far_builds import FarBuilds
+from paretune.targets.launchers.wheel import build_wheel
+from paretune.targets.transports.azure_blob import AzureFiles
+from paretune.targets.transports.tasks import Describer
+
+
+@dataclass(eq=False)
+class _Running:
+    """A job that this side waits for."""
+
+    job: Job
+    future: Future[JobResult] = field(default_factory=Future)
+    cancelled: threading.Event = field(default_factory=threading.Event)
+
+
+class AzuremlTarget:
+    """Runs jobs on a compute of a workspace.
+
+    Args:
+        store_root: The artifact store of this machine.
+        allow_network: Whether jobs may reach out.
+        preload: Not used: a job in Azure imports what it needs.
+        name: The target's name.
+        workspace: Which.
+        place: The compute, and what jobs run with.
+        hf_token: Whether jobs get the HF_TOKEN of this process.
+    """
+
+    far = True
+    """Its jobs run with another interpreter (`paretune.core.target.is_far`)."""
+
+    def __init__(
+        self,
+        store_root: Path | None = None,
+        allow_network: bool = False,
+        preload: bool = True,
+        name: str = "azureml",
+        *,
+        workspace: Workspace,
+        place: Place,
+        hf_token: bool = False,
+    ) -> None:
+        self.name = name
+        self._workspace, self._place, self._hf_token = workspace, place, hf_token
+        self._store = store_root or default_store()
+        self._own = self._store / "azureml"
+        self._permissions = Permissions(network=allow_network)
+        self._client = open_client(workspace)
+        self._files = AzureFiles(Datastore(self._client))
+        where = f"{workspace.uri('', '')} {place.compute}"
+        self._records = Records(self._store, where)
+        self._describer = Describer(self._store)
+        self._folder = tempfile.TemporaryDirectory(prefix="paretune-azureml-")
+        self._lock = threading.Lock()
+        self._beginning = threading.Lock()
+        self._running: dict[_Running, threading.Thread] = {}
+        self._taking: dict[Future[JobResult], Claim] = {}
+        """By the future of a build there, the job whose artifacts are on their way."""
+        self._device: TargetInfo | None = None
+        self._studies: set[str] = set()
+        self._closed = self._lost = False
+        self._builds = FarBuilds(name, self._submit, self._describer, self._files)
+
+    def info(self) -> TargetInfo:
+        """Return what the compute is; the first time a small job finds out.
+
+        Raises:
+            UsageError: It cannot be used: credentials, names, image or packages are wrong.
+        """
+        # Each job may have a machine of its own.
+        there = f"azureml {self._workspace.workspace_name}/{self._place.compute}"
+        return replace(self._begin(), name=self.name, boot_id=there)
+
+    def submit(self, job: Job) -> Future[JobResult]:
+        """Run a job in Azure.
+
+        Raises:
+            UsageError: The compute cannot be used.
+            StateError: The target is closed.
+        """
+        self._begin()
+        if isinstance(job.task, Build):
+            if job.task.study is not None:
+                self._studies.add(str(job.task.study))
+            return self._built(self._builds.submit(job))
+        return self._submit(job)
+
+    def _built(self, build: Future[JobResult]) -> Future[JobResult]:
+        """Have the job of a build forgotten once what it made lies here."""
+        there = self._builds.there(build)
+
+        def forget(build: Future[JobResult]) -> None:
+            claim = self._taking.pop(there, None)
+            if claim is not None:
+                claim.done() if build.exception() is None else claim.leave()
+
+        build.add_done_callback(forget)
+        return build
+
+    def cancel(self, future: Future[JobResult] | None = None) -> None:
+        """End a job, or all of them; they are ``cancelled`` within a few seconds."""
+        self._builds.cancel(future)
+        there = None if future is None else self._builds.there(future)
+        with self._lock:
+            for running in self._running:
+                if there in (None, running.future):
+                    running.cancelled.set()
+
+    def move_in(self, moving: Callable[[], AbstractContextManager[object]]) -> None:
+        """Send and receive files only in such a context."""
+        self._files.moving = self._builds.moving = moving
+
+    def close(self) -> None:
+        """Cancel every job; may be called again."""
+        with self._lock:
+            first, self._closed = not self._closed, True
+            threads = list(self._running.values())
+        self.cancel()
+        for thread in threads:
+            thread.join()
+        self._builds.close()
+        if first and not self._lost and self._device is not None:
+            for claim in self._records.left_by(frozenset(self._studies)):
+                self._runner.give_up(claim)
+        self._folder.cleanup()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _submit(self, job: Job) -> Future[JobResult]:
+        running = _Running(job)
+        running.future.set_running_or_notify_cancel()
+        thread = threading.Thread(target=self._run, args=(running,), daemon=True)
+        with self._lock:
+            if self._closed:
+                raise StateError("the target is closed", hint="Make a new one.")
+            self._running[running] = thread
+            thread.start()
+        return running.future
+
+    def _run(self, running: _Running) -> None:
+        try:
+            result = self._result(running)
+        except JobCancelledError:
+            result = JobResult(JobStatus.CANCELLED, None, "cancelled")
+        except TargetLostError as error:
+            result = self._of_lost(error)
+        except TransientError as error:
+            result = JobResult(JobStatus.FAILED, None, str(error), transient=True)
+        except UsageError as error:  # no candidate's fault
+            lost = TargetLostError(
+                f"the target {self.name!r} cannot be used any more: {error.message}",
+                hint=error.hint,
+            )
+            result = self._of_lost(lost)
+        except BaseException as error:  # handed to whoever waits for the future
+            self._forget(running)
+            inner = error.error if isinstance(error, ProgressError) else error
+            running.future.set_exception(inner)
+            return
+        self._forget(running)
+        running.future.set_result(result)
+
+    def _of_lost(self, error: TargetLostError) -> JobResult:
+        self._lost = True
+        return JobResult(JobStatus.CRASHED, None, str(error), transient=True, lost=error)
+
+    def _forget(self, running: _Running) -> None:
+        with self._lock:
+            del self._running[running]
+
+    # What is there
+
+    def _begin(self) -> TargetInfo:
+        """Check, once, that jobs can run there; return what they run on."""
+        with self._beginning:
+            if self._closed:
+                raise StateError("the target is closed", hint="Make a new one.")
+            if self._device is None:
+                self._token()  # before anything is asked of Azure
+                try:
+                    self._client.check()
+                    self._client.check_compute(self._place.compute)
+                    self._device = self._described()
+                except TransientError as error:
+                    raise UsageError(
+                        f"the target {self.name!r} cannot be used: {error.message}",
+                        hint="Run the same command again later.",
+                    ) from error
+                except UsageError as error:
+                    message = f"the target {self.name!r} cannot be used: {error.message}"
+                    raise type(error)(message, hint=error.hint) from error
+            return self._device
+
+    def _described(self) -> TargetInfo:
+        """Return what a job has said of the compute, if necessary by running one."""
+        file = self._description
+        with contextlib.suppress(OSError, answers.AnswerError):
+            known = answers.read(file.read_bytes())
+            if isinstance(known, protocol.Described):
+                return known.device
+        claim = self._records.claim({"describe": file.stem}, None, None)
+        try:
+            ended = self._runner.carry_out(claim, None, threading.Event())
+        except BaseException:
+            self._runner.give_up(claim)
+            raise
+        claim.done()
+        if ended.described is None:
+            raise refuse_failed(claim.name, ended.state, ended.log.tail())
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(file, ended.described.line().decode())
+        return ended.described.device
+
+    @property
+    def _description(self) -> Path:
+        place = self._place
+        given: Json = [
+            self._workspace.uri("", ""),
+            *(place.compute, place.image, place.python, place.instance_type),
+            *(place.instance_count, *place.requirements, self._wheel.sha256),
+        ]
+        return self._own / "described" / f"{digest(given).removeprefix('sha256:')[:24]}.json"
+
+    @cached_property
+    def _wheel(self) -> Stamped:
+        """This paretune."""
+        return take(build_wheel(Path(self._folder.name)))
+
+    @cached_property
+    def _runner(self) -> AzureRunner:
+        return AzureRunner(
+            self.name,
+            AzureJobs(self._client, self._place),
+            self._files,
+            self._own / "logs",
+            self._wheel,
+            self._permissions,
+            self._token(),
+        )
+
+    def _token(self) -> str:
+        """Return the token for the Hugging Face hub; empty: jobs get none."""
+        if not (self._hf_token and self._permissions.network):
+            return ""
+        token = os.environ.get("HF_TOKEN", "")
+        if not token:
+            raise UsageError(
+                f"the target {self.name!r} passes on HF_TOKEN, which is not set",
+                hint="Set it in the shell that runs the search, or write `hf_token: {key_vault: "
+                "NAME, secret: NAME}`.",
+            )
+        return token
+
+    # One job
+
+    def _result(self, running: _Running) -> JobResult:
+        """Return what comes of a job, perhaps of one that an earlier process has submitted."""
+        task = self._describer.described(running.job.task)
+        job = replace(running.job, task=task)
+        study = str(task.study) if isinstance(task, Build) and task.study is not None else None
+        limits: Json = [job.limits.seconds, job.limits.memory]
+        while True:
+            claim = self._records.claim(identity_of(task.to_json()), limits, study)
+            try:
+                ended = self._runner.carry_out(claim, job, running.cancelled, job.on_progress)
+            except JobCancelledError:
+                self._runner.give_up(claim)
+                raise
+            except CredentialsError as error:
+                claim.leave()  # the job runs on: the next search finds it
+                raise TargetLostError(error.message, hint=error.hint) from error
+            except ParetuneError:
+                claim.leave()
+                raise
+            except BaseException:  # of who receives the progress, or a bug of ours
+                self._runner.give_up(claim)
+                raise
+            if isinstance(task, Build) and ended.result is not None:
+                self._taking[running.future] = claim
+            else:
+                claim.done()
+            result = self._read(job, claim, ended, running)
+            others = claim.found and claim.limits != limits
+            if others and result.status in (JobStatus.TIMEOUT, JobStatus.OUT_OF_MEMORY):
+                claim.done()
+                continue  # an earlier search allowed it less
+            return result
+
+    def _read(self, job: Job, claim: Claim, ended: Ended, running: _Running) -> JobResult:
+        """Return the result of a job that has ended in Azure."""
+        state, said = ended.state, ended.result
+        if running.cancelled.is_set():
+            return JobResult(JobStatus.CANCELLED, None, "cancelled")
+        if ended.unreadable is not None:
+            return answers.unreadable(self.name, ended.unreadable)
+        if said is None:
+            what = f"the job {claim.name} {state.status.lower()} in Azure without a result"
+            why = state.reason or (ended.log.tail().splitlines() or [""])[-1]
+            reason = f"{what}: {why}" if why else what
+            return JobResult(JobStatus.CRASHED, None, reason, transient=True)
+        if ended.described is not None and isinstance(job.task, Measure | Smoke):
+            self._compare(ended.described.device)
+        result = answers.result_of(job, said, self.name, cancelled=False)
+        if isinstance(result.value, BuildResult):
+            built = result.value
+            made = [file.sha256 for step in built.made for file in step.files]
+            made += [file.sha256 for file in built.model.files or ()]
+            self._files.made_by(claim.name, made)
+        return result
+
+    def _compare(self, now: TargetInfo) -> None:
+        """Require that a measurement was made on the device that the study is for.
+
+        Raises:
+            DeviceChangedError: It was another one.
+        """
+        before = self._device
+        assert before is not None
+        if before.fingerprint != now.fingerprint:
+            self._description.unlink(missing_ok=True)
+            raise DeviceChangedError(
+                f"the target {self.name!r} is not the device that it was: "
+                f"{', '.join(changed(before, now))}",
+                hint="Has the compute another size, or another image, by now? For the device as it "
+                "is now, start another study (`--study DIR`).",
+            )

@@ -1,0 +1,242 @@
+"""One job in Azure, from its files on this machine to its results: it is sent, and waited for."""
+
+from __future__ import annotations
+
+import io
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from paretune.azure.blobs import TooLargeError
+from paretune.core import protocol
+from paretune.core.errors import ConnectionLostError, ParetuneError, TransientError, UsageError
+from paretune.core.job import Call, Job
+from paretune.core.permissions import Permissions
+from paretune.core.progress import Progress
+from paretune.core.stamps import Stamped
+from paretune.targets.launchers import answers
+from paretune.targets.launchers.azureml_jobs import AzureJobs, JobState
+from paretune.targets.launchers.azureml_log import JobLog
+from paretune.targets.launchers.azureml_records import Claim
+from paretune.targets.launchers.conversation import GRACE_S
+from paretune.targets.transports.azure_blob import ROOT, AzureFiles
+from paretune.targets.transports.tasks import files_of
+
+_FIRST_POLL_S, _LONGEST_POLL_S, _SLOWER = 0.5, 10.0, 1.3
+_DOWN_S = 600.0
+"""How long Azure may not be reached while a job runs there."""
+_MOST_RESULT_BYTES = 2 * protocol.MOST_LINE_BYTES
+_DESCRIBE_S = 600.0
+_ID = 1
+"""Of the job in its folder: there is one."""
+
+
+class JobCancelledError(Exception):
+    """The job was cancelled by this side."""
+
+
+class ProgressError(Exception):
+    """Who receives the progress of a job raised an error.
+
+    Attributes:
+        error: It.
+    """
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+@dataclass
+class Ended:
+    """What came of a job in Azure.
+
+    Attributes:
+        state: How Azure says that it ended.
+        log: What it printed.
+        described: What the machine is on which it ran.
+        result: The job's result.
+        unreadable: Why its results cannot be read; None: they can, or there are none.
+    """
+
+    state: JobState
+    log: JobLog
+    described: protocol.Described | None = None
+    result: protocol.Result | None = None
+    unreadable: str | None = None
+
+
+@dataclass
+class AzureRunner:
+    """Carries out jobs, one at a time in each thread.
+
+    Attributes:
+        name: The target's name.
+        jobs: The jobs of the workspace.
+        files: Their files.
+        logs: Folder for their logs.
+        wheel: This paretune.
+        permissions: What jobs may do.
+        token: For the Hugging Face hub; empty: jobs get none.
+    """
+
+    name: str
+    jobs: AzureJobs
+    files: AzureFiles
+    logs: Path
+    wheel: Stamped
+    permissions: Permissions
+    token: str = ""
+
+    def carry_out(
+        self,
+        claim: Claim,
+        job: Job | None,
+        cancelled: threading.Event,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> Ended:
+        """Submit a job, unless that was done, and wait for its end.
+
+        Args:
+            claim: Its name.
+            job: It; None: nothing runs, and the machine is described.
+            cancelled: Whether its result is not wanted any more.
+            on_progress: Receives progress.
+
+        Raises:
+            JobCancelledError: It is not wanted any more.
+            CredentialsError: The credentials are not accepted, or not any more.
+            UsageError: Azure refuses the job.
+            TransientError: The service is not reached.
+            ProgressError: Who receives the progress raised an error.
+        """
+
+        def show(progress: Progress) -> None:
+            try:
+                if on_progress is not None:
+                    on_progress(progress)
+            except BaseException as error:
+                raise ProgressError(error) from error
+
+        log = JobLog(self.logs / f"{claim.name}.log", [self.token], show)
+        if not claim.found or self.jobs.state(claim.name) is None:
+            self._send(claim, job, cancelled, show)
+        step = None if job is None or isinstance(job.task, Call) else job.task.name
+        state = self._wait(claim, log, cancelled, step, show)
+        ended = Ended(state, log)
+        self._read(ended, f"{_folder(claim)}/out/results.jsonl")
+        return ended
+
+    def _read(self, ended: Ended, place: str) -> None:
+        """Read the results of a job; nothing of them is believed."""
+        try:
+            content = self.files.datastore.read(place, _MOST_RESULT_BYTES) or b""
+            for line in answers.lines(io.BytesIO(content)):
+                said = answers.read(line)
+                if isinstance(said, protocol.Described):
+                    ended.described = said
+                elif isinstance(said, protocol.Result) and said.id == _ID:
+                    ended.result = said
+        except (answers.AnswerError, TooLargeError) as error:
+            ended.unreadable = str(error)
+
+    def give_up(self, claim: Claim) -> None:
+        """Cancel a job whose result is not wanted."""
+        try:
+            self.jobs.cancel(claim.name)
+        except ParetuneError:  # it ends by its own limit; the next search cancels it
+            claim.leave()
+        else:
+            claim.done()
+
+    def _send(
+        self,
+        claim: Claim,
+        job: Job | None,
+        cancelled: threading.Event,
+        show: Callable[[Progress], None],
+    ) -> None:
+        """Send what a job needs, and submit it."""
+        quiet = job is None or isinstance(job.task, Call)
+
+        def sent(file: Stamped, done: int) -> None:
+            if cancelled.is_set():
+                raise JobCancelledError
+            if quiet:
+                return
+            note = f"{done / 1e6:.0f} of {file.stamp.size / 1e6:.0f} MB sent to Azure"
+            show(Progress("files", 0, 0, note))
+
+        hello = protocol.Hello(
+            protocol.VERSION, shared=False, preload=False, permissions=self.permissions
+        )
+        lines, needed, what = [hello.line()], [], "describe"
+        seconds: float | None = _DESCRIBE_S
+        if job is not None:
+            lines.append(protocol.Run(_ID, job.task.to_json(), job.limits).line())
+            seconds = None if job.limits.seconds is None else job.limits.seconds + GRACE_S
+            needed, what = [*files_of(job.task).values()], job.task.name
+        places = self.files.send([*needed, self.wheel], sent)
+        store = self.files.datastore
+        addresses = {digest: store.uri(place) for digest, place in places.items()}
+        wheel = addresses.pop(self.wheel.sha256)
+        store.write(f"{_folder(claim)}/jobs.jsonl", b"".join(lines))
+        if cancelled.is_set():
+            raise JobCancelledError
+        self.jobs.submit(
+            claim.name,
+            f"{self.name}: {what}",
+            store.uri(f"{_folder(claim)}/jobs.jsonl"),
+            wheel,
+            addresses,
+            store.uri(f"{_folder(claim)}/out"),
+            seconds,
+            {"HF_TOKEN": self.token} if self.token else {},
+        )
+
+    def _wait(
+        self,
+        claim: Claim,
+        log: JobLog,
+        cancelled: threading.Event,
+        step: str | None,
+        show: Callable[[Progress], None],
+    ) -> JobState:
+        """Wait until a job has ended, and follow its log.
+
+        Raises:
+            ConnectionLostError: Azure cannot be reached for too long.
+        """
+        pause, shown = _FIRST_POLL_S, ""
+        down: float | None = None
+        while not cancelled.is_set():
+            try:
+                state = self.jobs.state(claim.name)
+                if state is None:
+                    raise UsageError(f"the job {claim.name} is not in the workspace any more")
+                log.feed(self.jobs.log(state, log.seen))
+                down = None
+            except TransientError as error:
+                down = down or time.monotonic()
+                if time.monotonic() - down > _DOWN_S:
+                    raise ConnectionLostError(
+                        f"{self.name}: {error.message}",
+                        hint="The job runs on in Azure; the same command finds it.",
+                    ) from error
+            else:
+                if state.ended:
+                    log.end()
+                    return state
+                if step is not None and state.status != shown:
+                    shown = state.status
+                    show(Progress(step, 0, 0, f"{shown.lower()} in Azure ({claim.name})"))
+            cancelled.wait(pause)
+            pause = min(pause * _SLOWER, _LONGEST_POLL_S)
+        raise JobCancelledError
+
+
+def _folder(claim: Claim) -> str:
+    """Return the folder of a job in the datastore."""
+    return f"{ROOT}/jobs/{claim.name}"

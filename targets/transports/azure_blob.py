@@ -1,0 +1,128 @@
+"""Files of jobs in a datastore of Azure: each goes up once under its SHA-256, and comes back by it.
+
+::
+
+    paretune/files/SHA256                 what was sent from here
+    paretune/jobs/NAME/jobs.jsonl         what a job runs
+    paretune/jobs/NAME/out/files/SHA256   what it made
+
+Each file is compared with its digest: here as it arrives, and there before it is used.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+
+from paretune.azure.blobs import Blob, Datastore
+from paretune.core.errors import ParetuneError, TransientError, UsageError
+from paretune.core.stamps import Stamped
+from paretune.targets.transports.files import FileStore
+
+ROOT = "paretune"
+_SHA256 = re.compile("[0-9a-f]{64}")
+
+Sent = Callable[[Stamped, int], None]
+"""Is called with a file that is sent, and the bytes of it that are there."""
+
+
+class AzureFiles:
+    """The files of a target's jobs.
+
+    Args:
+        datastore: Where they lie.
+
+    Attributes:
+        bytes: How many were sent.
+        moving: Gives the context in which files are sent.
+    """
+
+    def __init__(self, datastore: Datastore) -> None:
+        self.datastore = datastore
+        self.bytes = 0
+        self.moving: Callable[[], AbstractContextManager[object]] = nullcontext
+        self._lock = threading.Lock()
+        self._sending: dict[str, threading.Lock] = {}
+        self._made: dict[str, str] = {}
+        self._stopped = threading.Event()
+
+    def send(
+        self, files: Iterable[Stamped], sent: Sent = lambda file, done: None
+    ) -> dict[str, str]:
+        """Send files that are not there.
+
+        Args:
+            files: With their digests.
+            sent: Is called as one goes up.
+
+        Returns:
+            The place of each in the datastore, by its digest.
+
+        Raises:
+            CredentialsError: The datastore may not be written.
+            TransientError: The service is not reached, or a file is gone.
+        """
+        return {file.sha256: self._send(file, sent) for file in files}
+
+    def _send(self, file: Stamped, sent: Sent) -> str:
+        made = self._made.get(file.sha256)
+        if made is not None and self.datastore.find(made) is not None:
+            return made
+        place = f"{ROOT}/files/{file.sha256}"
+        with self._lock:
+            one = self._sending.setdefault(file.sha256, threading.Lock())
+        with one, self.moving():  # two jobs that need the same file: one sends it
+            count = self.datastore.upload(file.path, place, lambda done, total: sent(file, done))
+            self.bytes += count
+        return place
+
+    def made_by(self, job: str, digests: Iterable[str]) -> None:
+        """Note that files with these digests lie where a job put what it made."""
+        for digest in digests:
+            if _SHA256.fullmatch(digest):
+                self._made.setdefault(digest, f"{ROOT}/jobs/{job}/out/files/{digest}")
+
+    def fetch(self, wanted: Mapping[str, int], store: FileStore) -> None:
+        """Bring files that jobs have made into a store of this machine.
+
+        Args:
+            wanted: By SHA-256, the size of each in bytes.
+            store: Takes them; those that it has are not fetched.
+
+        Raises:
+            TransientError: The service is not reached, or a file is not there. What has arrived
+                stays.
+            UsageError: A file has another size than was announced.
+        """
+        self._stopped.clear()
+        begun = store.begun()
+        for digest in store.missing(wanted):
+            place = self._made.get(digest)
+            found = None if place is None else self.datastore.find(place)
+            if found is None:
+                raise TransientError(f"the file {digest[:12]} is not in the datastore")
+            if found.size != wanted[digest]:
+                raise UsageError(
+                    f"the file {digest[:12]} has {found.size} bytes, announced were "
+                    f"{wanted[digest]}"
+                )
+            known = begun.get(digest, 0)
+            offset = known if known < found.size else 0
+            store.take(digest, self._pieces(found, offset), offset)
+
+    def stop_fetching(self) -> None:
+        """End the fetch that runs, if one does."""
+        self._stopped.set()
+
+    def _pieces(self, blob: Blob, offset: int) -> Iterator[bytes]:
+        try:
+            for piece in self.datastore.pieces(blob, offset):
+                if self._stopped.is_set():
+                    raise TransientError("stopped")
+                yield piece
+        except TransientError:
+            raise
+        except ParetuneError as error:  # the beginning that has arrived is kept
+            raise TransientError(str(error)) from error

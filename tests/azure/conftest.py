@@ -1,0 +1,44 @@
+"""A cloud on loopback for all tests of a session; each test finds it as a user would."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import warnings
+from collections.abc import Iterator
+from importlib import import_module
+
+import pytest
+
+from paretune.azure import client
+
+if importlib.util.find_spec("azure") is None or importlib.util.find_spec("azure.ai") is None:
+    REASON = "the extra azureml is not installed: pip install 'paretune[azureml]'"
+    collect_ignore_glob = [] if os.environ.get("CI", "").lower() == "true" else ["test_*.py"]
+else:
+    from tests.azure.cloud import Cloud, running
+
+    @pytest.fixture(scope="session")
+    def one_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+        """A cloud of these tests' own."""
+        with warnings.catch_warnings():  # of marshmallow, whose version the SDK pins
+            warnings.simplefilter("ignore")
+            import_module("azure.ai.ml.entities")
+        with running(tmp_path_factory.mktemp("cloud")) as started:
+            yield started
+
+    @pytest.fixture
+    def cloud(one_cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
+        """It, with nothing planned, and this process as a user who is signed in."""
+        for key, value in one_cloud.environment.items():
+            monkeypatch.setenv(key, value)
+        client._OPENED.clear()
+        service = one_cloud.service
+        yield one_cloud
+        service.plans.clear()
+        service.denied.clear()
+        service.tokens.expired_secret = False
+        service.tokens.revoked_before = 0.0
+        one_cloud.proxy.cut = False
+        one_cloud.jobs.held.set()
+        assert not one_cloud.proxy.refused, "an address outside was asked for"
