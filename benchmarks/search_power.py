@@ -11,7 +11,8 @@ time at its end, which is a lower bound, marked by ``>=``. A table's score of a 
 geometric mean over its problems of the median over the seeds.
 
 Runs are appended to ``benchmarks/out/search_power_runs.jsonl`` and not done again while their
-settings are the same; ``--afresh NAME...`` does those of a search again, after its code changed.
+settings are the same, nor are those in ``benchmarks/data/search_power_runs.jsonl.gz``, which
+``--keep`` writes. ``--afresh NAME...`` does those of a search again, after its code changed.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from simulator.syne_peer import available
 
 CELLS = ROOT.parent / "shared" / "data" / "recorded-cells" / "cells.csv.gz"
 OWN = ROOT / "benchmarks" / "data" / "chains.jsonl.gz"
+KEPT = ROOT / "benchmarks" / "data" / "search_power_runs.jsonl.gz"
 SETTINGS = Path(__file__).with_suffix(".yaml")
 
 
@@ -154,13 +156,14 @@ def main() -> None:
     parser.add_argument("--afresh", nargs="+", default=[], help="names of searches to do again")
     parser.add_argument("--ours", help="the search that is compared with the others")
     parser.add_argument("--syne-python", help="a Python with syne-tune 0.16 and botorch")
+    parser.add_argument("--keep", action="store_true", help="write all runs to benchmarks/data")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     given = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
     told: dict[str, Any] = yaml.safe_load(SETTINGS.read_text(encoding="utf-8"))
     python = given.syne_python if available(given.syne_python) else None
     ours = given.ours or told["ours"]
-    runs = Runs(OUT / "search_power_runs.jsonl", given.afresh)
+    runs = Runs(OUT / "search_power_runs.jsonl", given.afresh, KEPT)
     figures: dict[str, Any] = {}
     for name in given.table:
         problems = problems_of(name, given.cells, told, given.seeds)
@@ -173,6 +176,8 @@ def main() -> None:
         if absent:
             print(f"not run: {', '.join(absent)} (--syne-python names a Python with syne-tune)")
         print(draw(label, todo, runs, OUT))
+    if given.keep:
+        runs.keep(KEPT)
     print(save("search_power", {"seeds": given.seeds, "tables": figures, **figures}))
 
 

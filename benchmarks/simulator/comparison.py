@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import statistics
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -63,19 +64,34 @@ class Runs:
     Args:
         path: JSON lines; a line that was cut off is passed over.
         afresh: Names of searches whose earlier runs do not count.
+        kept: The same, compressed: runs that came with the repository.
     """
 
-    def __init__(self, path: Path, afresh: Collection[str] = ()) -> None:
+    def __init__(self, path: Path, afresh: Collection[str] = (), kept: Path | None = None) -> None:
         self._path = path
         self._known: dict[tuple[str, str, str, int, str], Run] = {}
+        if kept is not None and kept.is_file():
+            self._read(gzip.decompress(kept.read_bytes()).decode(), afresh)
         if path.is_file():
-            for line in path.read_text(encoding="utf-8").splitlines():
-                try:
-                    run = Run(**json.loads(line))
-                except (TypeError, ValueError):
-                    continue
-                if run.search not in afresh:
-                    self._take(run)
+            self._read(path.read_text(encoding="utf-8"), afresh)
+
+    def _read(self, text: str, afresh: Collection[str]) -> None:
+        for line in text.splitlines():
+            try:
+                run = Run(**json.loads(line))
+            except (TypeError, ValueError):
+                continue
+            if run.search not in afresh:
+                self._take(run)
+
+    def every(self) -> list[Run]:
+        """Return all runs, ordered by table, problem, search, seed and key."""
+        return [self._known[key] for key in sorted(self._known)]
+
+    def keep(self, path: Path) -> None:
+        """Write all runs to a compressed file, in one order, so that its bytes tell of changes."""
+        lines = [json.dumps(asdict(run)) for run in self.every()]
+        path.write_bytes(gzip.compress("\n".join(lines).encode(), mtime=0))
 
     def _take(self, run: Run) -> None:
         self._known[run.table, run.problem, run.search, run.seed, run.key] = run
