@@ -15,7 +15,7 @@ SSH_TESTS = $(shell grep -rlw --include='test_*.py' -e sshd tests)
 # Blob storage for the tests of Azure.
 AZURITE := .npm/node_modules/.bin/azurite-blob
 
-.PHONY: demo test test-slow test-long test-ssh ssh-tests test-azure check clean
+.PHONY: demo test test-slow test-long test-ssh ssh-tests test-azure test-ray check clean
 
 demo: $(VENV)/.installed $(MODEL)/config.json
 	$(BIN)/python examples/demo.py
@@ -38,6 +38,11 @@ ssh-tests:
 
 test-azure: $(VENV)/.installed $(AZURITE)
 	$(PYTEST) tests/azure -m azure
+
+test-ray: $(VENV)/.installed
+	@# The extra of the installed paretune alone; it adds two packages.
+	$(BIN)/python -m pip install --quiet 'paretune[ray]'
+	$(PYTEST) -m ray tests/ray
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check .

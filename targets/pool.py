@@ -1,15 +1,29 @@
-"""A pool of builders: a job runs on one that has a free slot, while nothing is measured there."""
+"""A pool of builders: a job runs on one that has a free slot, while nothing is measured there.
+
+A builder that is lost gets no more jobs, and what ran on it goes to another one. It is tried again
+in the background, and gets jobs as soon as it answers. If all builders are lost, a job is tried
+once more, and ends as lost: what follows then is the search's to decide.
+"""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from paretune.core.job import JOB_MEMORY_SHARE, Job, JobResult
+from paretune.core.errors import DeviceChangedError, ParetuneError, TargetLostError
+from paretune.core.job import JOB_MEMORY_SHARE, Job, JobResult, JobStatus
 from paretune.core.machines import GivenUpError, Machines, Work
-from paretune.core.target import Target
+from paretune.core.progress import Progress
+from paretune.core.target import Target, members_of
+
+MOST_LOSSES = 3
+"""Builders that one job may lose: it may be what ends them."""
+_TRIED_AGAIN_S = 2.0
+_MOST_S = 60.0
+"""Between two tries of a lost builder: the first pause, which doubles, and the longest."""
 
 
 @dataclass(eq=False)
@@ -19,6 +33,7 @@ class Builder:
     Attributes:
         target: Runs the jobs.
         slots: How many at once.
+        lost: Whether it was lost, and has not answered since.
     """
 
     target: Target
@@ -27,10 +42,26 @@ class Builder:
     machine: str = field(init=False)
     """The machine that it runs on."""
     busy: int = field(default=0, init=False)
+    lost: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         info = self.target.info()
         self.name, self.machine = info.name, info.boot_id
+
+
+def builders_on(target: Target, slots: int) -> list[Builder]:
+    """Return the builders of a target: itself, or each of its hosts.
+
+    Args:
+        target: Where builds run.
+        slots: How many builds it runs at once; its hosts share them.
+
+    Raises:
+        UsageError: One of them cannot be used.
+    """
+    members = members_of(target)[:slots]
+    share, more = divmod(slots, len(members))
+    return [Builder(member, share + (i < more)) for i, member in enumerate(members)]
 
 
 class BuildPool:
@@ -45,11 +76,17 @@ class BuildPool:
         self.builders = tuple(builders)
         self._machines = machines
         self._freed = threading.Condition()
+        self._closed = threading.Event()
 
     @property
     def slots(self) -> int:
         """How many builds run at once."""
         return sum(builder.slots for builder in self.builders)
+
+    @property
+    def all_lost(self) -> bool:
+        """Whether no builder answers."""
+        return all(builder.lost for builder in self.builders)
 
     def run(
         self,
@@ -58,38 +95,59 @@ class BuildPool:
         given_up: Callable[[], bool],
         begun: Callable[[Target, Future[JobResult]], None],
     ) -> JobResult:
-        """Run a job as soon as there is a slot for it.
+        """Run a job as soon as there is a slot for it; elsewhere if its builder is lost.
 
         Args:
             job: What runs.
             who: For which device.
             given_up: Whether it is not wanted any more; see `look_again`.
-            begun: Receives where the job runs, once it does.
+            begun: Receives where the job runs, each time it begins.
 
         Raises:
             GivenUpError: `given_up` became true before it began.
         """
-        builder = self._taken(given_up)
-        try:
-            with self._machines.use(
-                builder.machine, who, Work.BUILD, job.task.name, given_up=given_up
-            ) as waited:
-                future = builder.target.submit(_within_its_share(job, builder))
-                begun(builder.target, future)
-                return replace(future.result(), waited=waited)
-        finally:
-            with self._freed:
-                builder.busy -= 1
-                self._freed.notify_all()
+        lost: list[Builder] = []
+        waited = 0.0
+        while True:
+            builder = self._taken(given_up, lost)
+            try:
+                with self._machines.use(
+                    builder.machine, who, Work.BUILD, job.task.name, given_up=given_up
+                ) as now:
+                    waited += now
+                    result = replace(_run_on(builder, job, begun), waited=waited)
+            finally:
+                with self._freed:
+                    builder.busy -= 1
+                    self._freed.notify_all()
+            if result.lost is None or len(self.builders) == 1:
+                return result
+            self._lose(builder, forever=isinstance(result.lost, DeviceChangedError))
+            lost.append(builder)
+            if len(lost) >= MOST_LOSSES or self.all_lost:
+                return result
+            if given_up():
+                raise GivenUpError
+            if job.on_progress is not None:
+                note = f"{builder.name} was lost; the job goes to another builder"
+                job.on_progress(Progress(job.task.name, 0, 0, note))
 
     def look_again(self) -> None:
         """Have all who wait look whether they are still wanted."""
         with self._freed:
             self._freed.notify_all()
 
-    def _taken(self, given_up: Callable[[], bool]) -> Builder:
+    def close(self) -> None:
+        """Try lost builders no more; the targets stay the caller's to close."""
+        self._closed.set()
+
+    def _taken(self, given_up: Callable[[], bool], lost: Collection[Builder]) -> Builder:
+        """Wait for a slot and take it, on a builder that this job has not lost if there is one."""
+
         def free() -> Builder | None:
-            most = max(self.builders, key=lambda builder: builder.slots - builder.busy)
+            there = [each for each in self.builders if not each.lost] or list(self.builders)
+            others = [each for each in there if each not in lost] or there
+            most = max(others, key=lambda builder: builder.slots - builder.busy)
             return most if most.busy < most.slots else None
 
         with self._freed:
@@ -99,6 +157,38 @@ class BuildPool:
                 raise GivenUpError
             builder.busy += 1
             return builder
+
+    def _lose(self, builder: Builder, *, forever: bool) -> None:
+        """Give a builder no more jobs; until it answers, unless it is another device now."""
+        with self._freed:
+            known, builder.lost = builder.lost, True
+            self._freed.notify_all()
+        if not (known or forever):
+            threading.Thread(target=self._try_again, args=(builder,), daemon=True).start()
+
+    def _try_again(self, builder: Builder) -> None:
+        """Wait until a lost builder answers."""
+        pause = _TRIED_AGAIN_S
+        while not self._closed.wait(pause):
+            pause = min(2 * pause, _MOST_S)
+            with suppress(ParetuneError):
+                info = builder.target.info()
+                with self._freed:
+                    builder.machine, builder.lost = info.boot_id, False
+                    self._freed.notify_all()
+                return
+
+
+def _run_on(
+    builder: Builder, job: Job, begun: Callable[[Target, Future[JobResult]], None]
+) -> JobResult:
+    """Run a job on a builder; if that cannot be reached, the result says so."""
+    try:
+        future = builder.target.submit(_within_its_share(job, builder))
+    except TargetLostError as error:
+        return JobResult(JobStatus.CRASHED, None, str(error), transient=True, lost=error)
+    begun(builder.target, future)
+    return future.result()
 
 
 def _within_its_share(job: Job, builder: Builder) -> Job:

@@ -13,7 +13,15 @@ from typing import Any
 from paretune.core.device import TargetInfo
 from paretune.core.job import Job, JobResult
 from paretune.core.machines import Machines, Work
-from paretune.core.target import Interleaves, Moves, Target, is_far
+from paretune.core.target import (
+    Interleaves,
+    Moves,
+    Target,
+    build_slots,
+    is_far,
+    machines_of,
+    members_of,
+)
 from paretune.targets.launchers.local import LocalTarget
 
 MEASURED = frozenset({"smoke", "measure"})
@@ -44,8 +52,13 @@ class SplitTarget:
     @cached_property
     def builds_apart(self) -> bool:
         """Whether the two are known to be different machines: neither disturbs the other."""
-        boots = {self.build.info().boot_id, self.measure.info().boot_id}
-        return len(boots) == 2 and "" not in boots
+        build, measure = machines_of(self.build), machines_of(self.measure)
+        return bool(build and measure) and build.isdisjoint(measure)
+
+    @property
+    def build_slots(self) -> int:
+        """How many builds run at once."""
+        return build_slots(self.build)
 
     def info(self) -> TargetInfo:
         """Return the facts of the measuring device: measurements are valid for it."""
@@ -92,9 +105,9 @@ def builder_of(target: Target) -> Target:
 
 
 def builders_of(target: Target) -> tuple[Target, ...]:
-    """Return every target that builds, by the attribute ``builders``; else the one that does."""
-    found: tuple[Target, ...] = getattr(target, "builders", ()) or (builder_of(target),)
-    return found
+    """Return every target that builds, by the attribute ``builders``; else each host of it."""
+    found: tuple[Target, ...] = getattr(target, "builders", ())
+    return found or tuple(members_of(builder_of(target)))
 
 
 def measurer_of(target: Target) -> Target:

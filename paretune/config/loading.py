@@ -28,6 +28,7 @@ from paretune.config.schema import (
     SEVERAL,
     ConfigFile,
     DeclaredTarget,
+    RaySection,
     SearchSection,
     TargetSection,
     TargetUse,
@@ -480,7 +481,7 @@ def _known_keys(loc: KeyPath) -> Iterable[str]:
         ("search",): SearchSection,
     }
     if loc[:1] == ("targets",):
-        return DeclaredTarget.model_fields
+        return (RaySection if loc[2:] == ("ray",) else DeclaredTarget).model_fields
     if loc[:1] == ("target",) and len(loc) == 2:
         return TargetUse.model_fields
     if loc in by_place:

@@ -160,24 +160,48 @@ class AzuremlSection(Section):
     ] = Field(False, description="Whether jobs get HF_TOKEN, from this shell or from a key vault.")
 
 
+class RaySection(Section):
+    """A Ray cluster, or what of it is used."""
+
+    address: str = Field(
+        description="HOST:PORT of the cluster's head; or `local`: Ray is started on this machine."
+    )
+    hosts: int | None = Field(
+        None, ge=1, le=1000, description="How many hosts; by default all that have what is asked."
+    )
+    resources: dict[str, Annotated[float, Field(gt=0)]] = Field(
+        {}, description="What a host must have, as `ray start --resources` names it; GPU: a number."
+    )
+    cpus: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="CPUs that Ray reserves on each host; by default all of them."
+    )
+    slots: int = Field(1, ge=1, le=64, description="Builds at the same time on each host.")
+    shared: str | None = Field(
+        None,
+        description="Absolute path of a folder that this machine and all hosts have: files go "
+        "through it. By default they go from host to host.",
+    )
+
+
 class DeclaredTarget(Section):
-    """A machine that models are built or measured on."""
+    """A machine, or a cluster of them, that models are built or measured on."""
 
     ssh: str | None = Field(
         None, description="A host, as the system's ssh takes it (of ~/.ssh/config, or user@name)."
     )
+    ray: RaySection | None = Field(None, description="A Ray cluster.")
     python: str | None = Field(
         None,
-        description="Python interpreter there; with `ssh` by default python3, without it another "
-        "one of this machine, with packages of its own.",
+        description="Python interpreter there; with `ssh` by default python3, with `ray` that of "
+        "Ray's workers. Without both, another one of this machine, with packages of its own.",
     )
     store: str | None = Field(
         None, description="Folder there for models and data; by default in the user's cache folder."
     )
     budget: Megabytes | None = Field(
         None,
-        description="With `ssh`: how much the folder there may hold, such as 20GB; what was used "
-        "longest ago is removed. By default as much as the disk has room for.",
+        description="With `ssh` or `ray`: how much the folder there may hold, such as 20GB; what "
+        "was used longest ago is removed. By default as much as the disk has room for.",
     )
     azureml: AzuremlSection | None = Field(
         None, description="A compute of Azure Machine Learning, in place of `ssh` and `python`."
@@ -188,7 +212,14 @@ class DeclaredTarget(Section):
         """Which launcher starts its workers."""
         if self.azureml is not None:
             return "azureml"
+        if self.ray is not None:
+            return "ray"
         return "python" if self.ssh is None else "ssh"
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it is another interpreter of this machine."""
+        return self.launcher == "python"
 
     @property
     def options(self) -> dict[str, Any]:
@@ -196,6 +227,8 @@ class DeclaredTarget(Section):
         given: dict[str, Any] = {"host": self.ssh, "python": self.python, "store": self.store}
         if self.budget is not None:
             given["budget"] = int(self.budget * 1e6)
+        if self.ray is not None:
+            given |= self.ray.model_dump()
         return {key: value for key, value in given.items() if value is not None}
 
 

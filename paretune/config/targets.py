@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter, ValidationError
 
-from paretune.config import azureml_targets
+from paretune.config import azureml_targets, ray_targets
 from paretune.config.given import read_config
 from paretune.config.reading import read_source
 from paretune.config.schema import DeclaredTarget, TargetSection, TargetUse
@@ -224,22 +224,27 @@ def read_targets(
             there = azureml_targets.at_home(target.azureml, root, (*path, "azureml"), wrong)
             found[name] = target.model_copy(update={"azureml": there})
             continue
-        elif target.ssh is None and target.python is None:
+        elif target.ssh is None and target.ray is None and target.python is None:
             wrong(
                 path,
-                "expected `ssh:` (a host), `python:` (an interpreter) or `azureml:` (a compute)",
+                "expected `ssh:` (a host), `python:` (an interpreter), `ray:` (a cluster) or "
+                "`azureml:` (a compute)",
                 None,
             )
+        elif target.ssh is not None and target.ray is not None:
+            wrong((*path, "ray"), "stands beside `ssh`", "Leave one of them out.")
         elif target.ssh is not None and not _is_host(target.ssh):
             wrong((*path, "ssh"), f"{target.ssh!r} is not a host", _HOST)
-        if target.budget is not None and target.ssh is None:
+        if target.ray is not None:
+            ray_targets.check(target.ray, (*path, "ray"), wrong)
+        if target.budget is not None and target.is_here:
             wrong(
                 (*path, "budget"),
                 f"{name!r} shares the store of this machine",
                 "Leave it out. What this store holds: `paretune cache`.",
             )
         _check_paths(target, path, wrong)
-        found[name] = target if target.ssh is not None else _at_home(target, root, path, wrong)
+        found[name] = _at_home(target, root, path, wrong) if target.is_here else target
     brought = [n for n in known if n == LOCAL or not is_ours("targets", n)]
     allowed = (*brought, *found)
     measure = device_uses(section)[0].name
@@ -275,7 +280,7 @@ def check_user_code(targets: TargetPlan, evaluators: Iterable[str], wrong: Wrong
 
 def _beside_azureml(target: DeclaredTarget) -> str | None:
     """Return a key of other kinds of targets that was given, too."""
-    keys = ("ssh", "python", "store", "budget")
+    keys = ("ssh", "python", "store", "budget", "ray")
     return next((key for key in keys if getattr(target, key) is not None), None)
 
 

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+import threading
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -64,7 +65,8 @@ def write_atomic(path: Path, text: str, *, durable: bool = True) -> None:
     Raises:
         OSError: It cannot be written; names the file, and leaves nothing behind.
     """
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # Two threads may write the same file.
+    aside = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
     try:
         with open(aside, "w", encoding="utf-8") as out:
             out.write(text)

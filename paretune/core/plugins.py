@@ -49,6 +49,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "local": "paretune.targets.launchers.local:LocalTarget",
         "python": "paretune.targets.launchers.python:PythonTarget",
         "ssh": "paretune.targets.launchers.ssh:SshTarget",
+        "ray": "paretune.targets.launchers.ray:RayTarget",
     },
     "strategies": {
         "exhaustive": "paretune.search.strategies.exhaustive:Exhaustive",

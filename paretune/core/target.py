@@ -79,3 +79,18 @@ def build_slots(target: Target) -> int:
     """Return how many builds a target runs at once, by its attribute ``build_slots``; else 1."""
     slots: int = getattr(target, "build_slots", 1)
     return max(1, slots)
+
+
+def members_of(target: Target) -> list[Target]:
+    """Return the hosts of a target that is several machines (its attribute ``members``).
+
+    Of any other target, return the target itself.
+    """
+    members: Sequence[Target] = getattr(target, "members", ()) or (target,)
+    return list(members)
+
+
+def machines_of(target: Target) -> frozenset[str]:
+    """Return the boot ids of the machines of a target; empty: one of them is unknown."""
+    found = frozenset(member.info().boot_id for member in members_of(target))
+    return frozenset() if "" in found else found

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Protocol, runtime_checkable
 
-from paretune.core.errors import TargetLostError
+from paretune.core.errors import ConnectionLostError, TargetLostError
 from paretune.core.interference import Watch, watching
 from paretune.core.job import Job, JobResult, JobStatus
 from paretune.core.machines import GivenUpError, Machines, Work
@@ -183,7 +183,16 @@ class DeviceTarget(SplitTarget):
         def begun(target: Target, future: Future[JobResult]) -> None:
             self._begun(pending, target, future)
 
-        return self._pool.run(job, self.name, lambda: pending.cancelled, begun)
+        def run() -> JobResult:
+            result = self._pool.run(job, self.name, lambda: pending.cancelled, begun)
+            if result.lost is not None and not isinstance(result.lost, ConnectionLostError):
+                raise result.lost
+            return result
+
+        try:
+            return retried(run, LOST_WAITS_S, lambda seconds: _pause(seconds, pending), self._note)
+        except TargetLostError as error:
+            raise resumable(error) from error
 
     def _measured(self, job: Job, pending: _Pending) -> JobResult:
         def run() -> JobResult:  # while the device is waited for, others may use its machine

@@ -25,7 +25,7 @@ from paretune.store.artifacts import Store
 from paretune.study.devices import LEASES, DeviceFolder, arranged, keep_devices
 from paretune.study.folder import Study
 from paretune.targets.device.fingerprint import boot_id
-from paretune.targets.pool import Builder, BuildPool
+from paretune.targets.pool import BuildPool, builders_on
 
 if TYPE_CHECKING:
     from paretune.display.live import Display
@@ -162,11 +162,15 @@ def _prepared(
         machines = Machines(place / LEASES)
         pool = BuildPool(
             [
-                Builder(opened(name), plan.search.builds or slots or build_slots(opened(name)))
+                builder
                 for name, slots in plan.target.builders.items()
+                for builder in builders_on(
+                    opened(name), plan.search.builds or slots or build_slots(opened(name))
+                )
             ],
             machines,
         )
+        stack.callback(pool.close)
         found: dict[str, PreparedSearch] = {}
         for each in places:
             own = plan.for_device(settings[each.name])

@@ -11,9 +11,10 @@ from pydantic import StringConstraints as Constraints
 
 from paretune.core.errors import UsageError
 from paretune.targets.launchers.far_program import OTHER_PYTHON, FarProgram
-from paretune.targets.launchers.ssh import LEAST_PYTHON
+from paretune.targets.launchers.installed import LEAST_PYTHON
 from paretune.targets.launchers.wheelhouse import Platform
-from paretune.targets.transports.ssh import CommandError, SshHost
+from paretune.targets.transports.host import CommandError
+from paretune.targets.transports.ssh import SshHost
 
 _PYTHONS = ("python3", "python3.13", "python3.12", "python3.11", "python3.14", "python3.15")
 _OF_UV = ' "$HOME"/.local/share/uv/python/cpython-3.1[1-9]*/bin/python3'

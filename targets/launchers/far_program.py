@@ -10,9 +10,10 @@ from pathlib import Path
 from paretune.core.errors import ConnectionLostError, UsageError
 from paretune.core.jsontools import Json, parse_json
 from paretune.targets.launchers import far_setup
+from paretune.targets.launchers.installed import AT_HOME, one_line
 from paretune.targets.launchers.python import ProcessChannel
-from paretune.targets.launchers.ssh import AT_HOME, one_line
-from paretune.targets.transports.ssh import CommandError, SshHost
+from paretune.targets.transports.host import CommandError
+from paretune.targets.transports.ssh import SshHost
 
 _MOST_LINE = 1 << 16
 _SECONDS = 600.0

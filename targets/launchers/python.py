@@ -60,6 +60,11 @@ class ProcessChannel:
         """The process id."""
         return self._process.pid
 
+    @property
+    def is_running(self) -> bool:
+        """Whether the process has not ended."""
+        return self._process.poll() is None
+
     def last_words(self) -> str:
         """Return the end of what the process wrote to its standard error."""
         return self._said.text()

@@ -43,6 +43,7 @@ _LINK_FROM_BYTES = 1 << 20
 INCOMING = "incoming"
 """The folder of a store where another program may put files, under their digests."""
 _MOST_BEGUN = 1000
+_LARGEST = 1 << 60
 _IDLE_S = 3600.0
 """An rsync that has written nothing for so long has ended."""
 _DIGEST = re.compile("[0-9a-f]{64}")
@@ -240,16 +241,27 @@ class FileStore:
         except FileNotFoundError as error:
             raise TransientError(f"{path} is gone") from error
 
-    def copy(self, path: Path, digest: str) -> None:
+    def copy(self, path: Path, digest: str, size: int | None = None) -> None:
         """Take over a copy of a file.
+
+        Args:
+            path: The file.
+            digest: Of its content.
+            size: Bytes that are read at most; None: all of it.
 
         Raises:
             TransientError: It has another content.
             OSError: It cannot be read.
         """
+
+        def pieces() -> Iterator[bytes]:
+            left = _LARGEST if size is None else size
+            while left and (piece := source.read(min(left, _LINK_FROM_BYTES))):
+                left -= len(piece)
+                yield piece
+
         with open(path, "rb") as source:
-            pieces = iter(lambda: source.read(_LINK_FROM_BYTES), b"")
-            self._take(digest, self.path(digest), pieces)
+            self._take(digest, self.path(digest), pieces())
 
     @contextmanager
     def folder(self) -> Iterator[Path]:

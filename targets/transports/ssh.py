@@ -19,6 +19,7 @@ from pathlib import Path
 
 from paretune.core.errors import TargetRefusesError, UsageError
 from paretune.targets.transports.bounded import Ended, TooMuchError, run_bounded
+from paretune.targets.transports.host import CommandError
 
 _FAILED = 255
 """Status of ssh itself; all others are the command's."""
@@ -197,17 +198,3 @@ class SshHost:
     def close(self) -> None:
         """Remove the private folder."""
         self._control.cleanup()
-
-
-class CommandError(UsageError):
-    """A command on the far side failed.
-
-    Attributes:
-        status: Its exit status; 126 and 127: it cannot be run, or is not there.
-        reason: The last line of its standard error; else its exit status.
-    """
-
-    def __init__(self, program: str, status: int, said: str) -> None:
-        self.status = status
-        self.reason = (said.strip().splitlines() or [f"exit status {status}"])[-1]
-        super().__init__(f"{program}: {self.reason}")

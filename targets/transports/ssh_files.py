@@ -1,4 +1,4 @@
-"""Files over ssh: into the file store of a host, and back from there."""
+"""Files over the connection to a host (ssh, Ray): into its file store, and back from there."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from paretune.core.stamps import Stamped
 from paretune.targets.transports.bounded import LastWords, Stalled, kill_session
 from paretune.targets.transports.files import INCOMING, FileStore
 from paretune.targets.transports.files import send as write_files
+from paretune.targets.transports.host import Host
 from paretune.targets.transports.packing import Packed, Rate, Unpacked, pays
 from paretune.targets.transports.rsync import FROM_BYTES, Rsync
 from paretune.targets.transports.ssh import SshHost
@@ -38,6 +39,7 @@ class SshTransport:
         host: Where to.
 
     Attributes:
+        python: What runs one of our modules there; the module's name follows.
         receive: The command that receives them there (`paretune.targets.transports.receive`).
         give: The command that sends them back (`paretune.targets.transports.give`).
         store: The store's folder there; empty: not known, and nothing is sent by rsync.
@@ -49,13 +51,14 @@ class SshTransport:
         moving: Gives the context in which files of jobs are sent.
     """
 
-    def __init__(self, host: SshHost) -> None:
+    def __init__(self, host: Host) -> None:
         self._host = host
+        self.python: Sequence[str] = ()
         self.receive: Sequence[str] = ()
         self.give: Sequence[str] = ()
         self.store = ""
         self.by_rsync = 0
-        self._rsync = Rsync(host)
+        self._rsync = Rsync(host) if isinstance(host, SshHost) else None
         self._lock = threading.Lock()
         self._sending: subprocess.Popen[bytes] | None = None
         self._fetching = threading.Lock()
@@ -84,7 +87,7 @@ class SshTransport:
             TransientError: The connection broke off, or the far side could not take them.
         """
         size = sum(file.stamp.size for file in files)
-        if self.store and size >= FROM_BYTES and self._rsync.there():
+        if self._rsync is not None and self.store and size >= FROM_BYTES and self._rsync.there():
             compress = pays([file.path for file in files], size, self.rate.bytes_per_s)
             start = time.monotonic()
             self._rsync.send(files, self.store, compress=compress, started=self._started)

@@ -159,6 +159,25 @@ class Meet(Noop):
             super().run(model, params.model_copy(update={"journal": ""}), context)
 
 
+class NapParams(NoopParams):
+    seconds: float = parameter(0.0, "How long the build sleeps.", unit="s", search="none")
+
+
+class Nap(Noop):
+    """Sleeps; `journal` receives when each build began and ended."""
+
+    name: ClassVar[str] = "nap"
+    Params: ClassVar[type[Params]] = NapParams
+
+    def run(self, model: Model, params: NapParams, context: Context) -> None:
+        if params.journal:
+            with open(params.journal, "a", encoding="utf-8") as file:
+                file.write(f"begun-{params.x} {time.monotonic()}\n")
+        with interval(params.journal, f"nap-{params.x}"):
+            time.sleep(params.seconds)
+        super().run(model, params.model_copy(update={"journal": ""}), context)
+
+
 class CountParams(NoopParams):
     stops_at: ClassVar[str] = "stop_at"
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import Future
+from dataclasses import replace
 
 import pytest
 from slow_target import SlowTarget
 
+from paretune.core.device import TargetInfo
+from paretune.core.errors import ConnectionLostError, TargetLostError
 from paretune.core.job import Call, Job, JobResult, JobStatus, Limits
 from paretune.core.machines import GivenUpError, Machines, Work
-from paretune.core.target import Target
-from paretune.targets.pool import Builder, BuildPool
+from paretune.core.target import Target, machines_of
+from paretune.targets.pool import MOST_LOSSES, Builder, BuildPool, builders_on
 
 JOB = Job(Call("anything:at_all"))
 
@@ -108,3 +111,108 @@ def test_builds_beside_each_other_share_the_memory() -> None:
     alone.started(1)
     assert alone.jobs[0].limits.memory is None
     alone.end()
+
+
+def lose(builder: SlowTarget, error: TargetLostError | None = None) -> None:
+    """End a running job as one whose connection was lost."""
+    error = error or ConnectionLostError("it is gone")
+    result = JobResult(JobStatus.CRASHED, None, str(error), transient=True, lost=error)
+    builder.running.pop(0)[1].set_result(result)
+
+
+def test_a_job_of_a_lost_builder_goes_elsewhere_and_the_builder_comes_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("paretune.targets.pool._TRIED_AGAIN_S", 0.01)
+    one, other = SlowTarget("one", "a"), SlowTarget("other", "b")
+    away = threading.Event()
+    info = one.info
+
+    def answers() -> TargetInfo:
+        if away.is_set():
+            raise TargetLostError("it is away")
+        return info()
+
+    pool = BuildPool([Builder(one), Builder(other)], Machines())
+    monkeypatch.setattr(one, "info", answers)
+    notes: list[str] = []
+    job = replace(JOB, on_progress=lambda progress: notes.append(progress.note))
+    away.set()
+    future = submitted(pool, job)
+    one.started(1)
+    lose(one)
+    other.started(1)
+    assert notes == ["one was lost; the job goes to another builder"]
+    waits = submitted(pool)  # for the other one, as the first one is away
+    other.end()
+    assert future.result(300).status is JobStatus.OK
+    other.started(2)
+    assert len(one.jobs) == 1
+    other.end()
+    assert waits.result(300).value == "other"
+    away.clear()
+    with pool._freed:
+        assert pool._freed.wait_for(lambda: not pool.builders[0].lost, 300)
+    again = submitted(pool)
+    one.started(2)
+    one.end()
+    assert again.result(300).value == "one"
+    pool.close()
+
+
+def test_a_job_that_loses_every_builder_is_lost() -> None:
+    targets = [SlowTarget(name, name) for name in "abcde"]
+    pool = BuildPool([Builder(target) for target in targets], Machines())
+    future = submitted(pool)
+    for target in targets[:MOST_LOSSES]:
+        target.started(1)
+        lose(target)
+    result = future.result(300)
+    assert (result.status, result.transient) == (JobStatus.CRASHED, True)
+    assert not targets[MOST_LOSSES].jobs
+    assert not pool.all_lost
+    pool.close()
+
+
+def test_when_all_builders_are_lost_a_job_is_tried_once_more() -> None:
+    targets = [SlowTarget("one", "a"), SlowTarget("other", "b")]
+    pool = BuildPool([Builder(target) for target in targets], Machines())
+    pool.close()  # nothing is tried in the background
+    future = submitted(pool)
+    for target in targets:
+        target.started(1)
+        lose(target)
+    assert isinstance(future.result(300).lost, ConnectionLostError)
+    assert pool.all_lost
+    last = submitted(pool)
+    targets[0].started(2)
+    lose(targets[0], TargetLostError("it stays away"))
+    assert str(last.result(300).lost) == "it stays away"
+
+
+def test_a_builder_that_cannot_be_asked_for_its_memory_is_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    one, other = SlowTarget("one", "a"), SlowTarget("other", "b")
+    pool = BuildPool([Builder(one, 3), Builder(other, 2)], Machines())
+    pool.close()
+
+    def gone() -> TargetInfo:
+        raise TargetLostError("it is away")
+
+    monkeypatch.setattr(one, "info", gone)
+    future = submitted(pool)
+    other.started(1)
+    other.end()
+    assert future.result(300).value == "other"
+    assert not one.jobs
+
+
+def test_the_hosts_of_a_target_share_its_slots() -> None:
+    class Hosts(SlowTarget):
+        members = (SlowTarget("one", "a"), SlowTarget("other", "b"))
+
+    assert [each.slots for each in builders_on(Hosts("both"), 3)] == [2, 1]
+    assert [each.slots for each in builders_on(Hosts("both"), 1)] == [1]
+    assert machines_of(Hosts("both")) == {"a", "b"}
+    assert [each.name for each in builders_on(SlowTarget("alone"), 2)] == ["alone"]

@@ -14,7 +14,8 @@ import pytest
 from paretune.core.errors import TransientError, UsageError
 from paretune.core.stamps import take
 from paretune.targets.transports import ssh_files
-from paretune.targets.transports.ssh import CommandError, SshHost
+from paretune.targets.transports.host import CommandError
+from paretune.targets.transports.ssh import SshHost
 from paretune.targets.transports.ssh_files import SshTransport
 from tests.targets.sshd import Sshd, required
 
