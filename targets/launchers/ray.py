@@ -61,7 +61,7 @@ class RayWorker(InstalledTarget):
         self._own_wheel = wheel
 
     @property
-    def _wheel(self) -> bytes:  # type: ignore[override]
+    def _wheel(self) -> bytes:
         return self._own_wheel()
 
 

@@ -185,8 +185,8 @@ def _of_the_node() -> tuple[dict[str, str], int]:
         niceness = os.getpriority(os.PRIO_PROCESS, _raylet())
         with open(f"/proc/{_raylet()}/environ", "rb") as file:
             for entry in file.read().split(b"\0"):
-                key, _, value = entry.partition(b"=")
-                started_with[os.fsdecode(key)] = os.fsdecode(value)
+                name, _, value = os.fsdecode(entry).partition("=")
+                started_with[name] = value
     for key in _CHANGED:
         environment.pop(key, None)
         if key in started_with:

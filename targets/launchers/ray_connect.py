@@ -12,6 +12,7 @@ import secrets
 import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any
 
 LOCAL = "local"
@@ -137,9 +138,7 @@ def _own_node(address: str, own_address: str) -> str:
     Raises:
         RefusedError: It has none.
     """
-    from ray._raylet import GcsClient
-
-    client = GcsClient(address=address)
+    client = import_module("ray._raylet").GcsClient(address=address)  # its types are not shipped
     nodes = [
         info.node_manager_address for info in client.get_all_node_info().values() if info.state == 0
     ]
