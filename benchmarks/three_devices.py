@@ -3,8 +3,9 @@
 SmolLM2 learns the demo's task, and is made small for this machine and for two devices behind ssh:
 `one-core`, whose sshd is held to a single core by ``taskset``, and `older`, whose environment has
 another release of onnxruntime. Both are an sshd of this script's own on loopback, with a store of
-its own. The space is a part of that of ``examples/tone.yaml`` (one training, four builds), so that
-every candidate is measured on all three within the time.
+its own. The space is a part of that of ``examples/tone.yaml`` (one training, three builds), so that
+every candidate is measured on all three within the time. ``--without-training`` quantizes SmolLM2
+as it is, and asks for no accuracy: the same in a few minutes.
 
 Printed are what each device picks, what each device's pick costs on the others, and the timeline of
 the one measuring slot that the three share, as they are one machine. The exit status is 1 if two
@@ -43,7 +44,6 @@ OLDER = "1.31.0"
 EXAMPLE = ROOT / "examples" / "tone.yaml"
 _BUILDS = [
     {"genai": {"precision": "int4"}},
-    {"genai": {"precision": "int4", "block_size": 128}},
     {"genai": {"precision": "int8", "is_symmetric": False, "block_size": 128}},
     [
         {"genai": {"precision": "fp32"}},
@@ -56,6 +56,7 @@ def main() -> int:
     """Search, print what was found, save the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=9.0, help="of the search")
+    parser.add_argument("--without-training", action="store_true")
     parser.add_argument("--onnxruntime", default=OLDER, help="the other release")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="paretune-devices-") as name:
@@ -67,7 +68,8 @@ def main() -> int:
             held = ["taskset", "--all-tasks", "--cpu-list", "--pid", "0"]
             subprocess.run([*held, str(started[0].process.pid)], check=True, capture_output=True)
             os.environ["PATH"] = f"{client_of(place / 'client', started)}:{os.environ['PATH']}"
-            config = configured(place, older_python(place, given.onnxruntime), given.minutes)
+            older = older_python(place, given.onnxruntime)
+            config = configured(place, older, given.minutes, trains=not given.without_training)
             begin = time.monotonic()
             command = [sys.executable, "-m", "paretune", "search", config]
             options = ["--study", place / "study", "--store", place / "store"]
@@ -94,14 +96,16 @@ def older_python(place: Path, version: str) -> Path:
     return python
 
 
-def configured(place: Path, older: Path, minutes: float) -> Path:
+def configured(place: Path, older: Path, minutes: float, *, trains: bool) -> Path:
     """Write the configuration: the example's, with fewer candidates and more devices."""
     document = yaml.safe_load(EXAMPLE.read_text(encoding="utf-8"))
     document["model"] = str((EXAMPLE.parent / document["model"]).resolve())
     tone = document["data"]["tone"]
     tone["file"] = str((EXAMPLE.parent / tone["file"]).resolve())
     lora = {**document["passes"][0]["lora"], "epochs": 1}
-    document["passes"] = [{"lora": lora}, "merge", {"any": _BUILDS}]
+    document["passes"] = [*([{"lora": lora}, "merge"] if trains else []), {"any": _BUILDS}]
+    if not trains:
+        document["constraints"] = [c for c in document["constraints"] if "accuracy" not in c]
     document["targets"] = {
         "one-core": {"ssh": "one-core", "python": sys.executable, "store": str(place / "store-a")},
         "older": {"ssh": "older", "python": str(older), "store": str(place / "store-b")},
@@ -112,7 +116,8 @@ def configured(place: Path, older: Path, minutes: float) -> Path:
         {"name": "one-core", "threads": [1]},
         {"name": "older", "threads": [cores]},
     ]
-    document["search"] = {"time": f"{minutes:g}m", "strategy": "exhaustive", "seed": 0}
+    search = {"strategy": "exhaustive", "seed": 0, "finals": "20s"}
+    document["search"] = {"time": f"{minutes:g}m", **search}
     file = place / "tone.yaml"
     file.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
     return file

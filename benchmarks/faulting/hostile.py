@@ -39,8 +39,8 @@ def changed(self, line):
 agent.Agent._write = changed
 """
 _OTHER_DIGEST = _OTHER_RESULT.format(change='made[-1]["digest"] = "sha256:" + "0" * 64')
-_LEADS_OUT = _OTHER_RESULT.format(change='made[-1]["files"][0]["name"] = "../../../../escaped"')
-_ABSOLUTE = _OTHER_RESULT.format(change='made[-1]["files"][0]["name"] = {name!r}')
+_LEADS_OUT = _OTHER_RESULT.format(change='made[-1]["files"][0][1] = "../../../../escaped"')
+_ABSOLUTE = _OTHER_RESULT.format(change='made[-1]["files"][0][1] = {name!r}')
 _ENDLESS_ANSWER = """
 def endless(self, line):
     with self._sending:
@@ -89,8 +89,8 @@ def hostile(code: str = "", give: str = ":") -> Callable[[World], Came]:
         target = world.open()
         target.info()
         near = world.folder / "near"
-        outside = _files(world.folder, near)
         job = world.build(near)
+        outside = _files(world.folder, near)
         held = psutil.Process().memory_info().rss
         begin = time.monotonic()
         result: JobResult = target.submit(job).result(WITHIN_S)

@@ -90,8 +90,8 @@ class Rsync:
         if self._failures >= _MOST_FAILURES:
             self._there = False
         if status != 0:
-            last = (said.text().strip().splitlines() or [f"exit status {status}"])[-1]
-            raise TransientError(f"files could not be sent to {self._host.host}: rsync: {last}")
+            why = _cause(said.text()) or f"exit status {status}"
+            raise TransientError(f"files could not be sent to {self._host.host}: rsync: {why}")
 
     def _command(self, place: str, store: str, *, compress: bool) -> list[str]:
         return [
@@ -107,3 +107,10 @@ class Rsync:
             f"{place}/",
             f"{self._host.host}:{store}/{INCOMING}/",
         ]
+
+
+def _cause(said: str) -> str:
+    """Return why rsync failed: its own first line, because what follows from it comes later."""
+    lines = said.strip().splitlines()
+    own = [line.removeprefix("rsync: ") for line in lines if line.startswith("rsync: ")]
+    return (own or lines[-1:] or [""])[0]
