@@ -25,6 +25,15 @@ _LOCK = threading.Lock()
 _OPENED: dict[Workspace, AzureClient] = {}
 
 
+def check_sdk() -> None:
+    """Check that the SDK is installed.
+
+    Raises:
+        UsageError: The extra ``azureml`` is not.
+    """
+    check_installed("Azure Machine Learning", _PACKAGES)
+
+
 def open_client(workspace: Workspace) -> AzureClient:
     """Return the client of a workspace; of the same one always the same.
 
@@ -34,11 +43,19 @@ def open_client(workspace: Workspace) -> AzureClient:
     Raises:
         UsageError: The extra ``azureml`` is not installed.
     """
-    check_installed("Azure Machine Learning", _PACKAGES)
+    check_sdk()
     with _LOCK:
         if workspace not in _OPENED:
             _OPENED[workspace] = AzureClient(workspace)
         return _OPENED[workspace]
+
+
+def new_credential() -> Any:
+    """Return what gives tokens: the environment, a managed identity, ``az login`` and others."""
+    from azure.identity import DefaultAzureCredential
+
+    _quiet()
+    return DefaultAzureCredential()
 
 
 @dataclass
@@ -53,11 +70,8 @@ class AzureClient:
 
     @cached_property
     def credential(self) -> Any:
-        """What gives tokens: the environment, a managed identity, ``az login`` and others."""
-        from azure.identity import DefaultAzureCredential
-
-        _quiet()
-        return DefaultAzureCredential()
+        """What gives tokens."""
+        return new_credential()
 
     @cached_property
     def ml(self) -> Any:

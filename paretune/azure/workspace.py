@@ -25,12 +25,17 @@ class Workspace:
     resource_group: str
     workspace_name: str
 
-    def uri(self, datastore: str, path: str) -> str:
-        """Return the address of a file or folder in a datastore, as jobs take it."""
+    @property
+    def address(self) -> str:
+        """Its address, with which those of its assets begin."""
         return (
             f"azureml://subscriptions/{self.subscription_id}/resourcegroups/{self.resource_group}"
-            f"/workspaces/{self.workspace_name}/datastores/{datastore}/paths/{path}"
+            f"/workspaces/{self.workspace_name}"
         )
+
+    def uri(self, datastore: str, path: str) -> str:
+        """Return the address of a file or folder in a datastore, as jobs take it."""
+        return f"{self.address}/datastores/{datastore}/paths/{path}"
 
 
 def read_workspace(file: Path) -> Workspace:

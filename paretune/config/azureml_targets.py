@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from paretune.azure.workspace import Workspace, read_workspace
 from paretune.config.olive.conda import read_conda
 from paretune.config.olive.worker_packages import python_version, worker_packages
-from paretune.config.schema import AzuremlSection, KeyVaultSecret
+from paretune.config.schema import AzuremlSection, DeclaredTarget, KeyVaultSecret
 from paretune.config.yaml_source import Path as KeyPath
 from paretune.config.yaml_source import Wrong
 from paretune.core.errors import ConfigError, UsageError
@@ -104,14 +105,34 @@ def requirements(section: AzuremlSection) -> tuple[str, tuple[str, ...]]:
     return found.python, found.requirements
 
 
+def workspace_of(declared: Mapping[str, DeclaredTarget], root: Path) -> Workspace | None:
+    """Return the workspace of the declared targets; None if there is none, or several.
+
+    Args:
+        declared: Targets by name; what is wrong in them is reported elsewhere (`at_home`).
+        root: Folder that relative paths start from.
+    """
+    found: set[Workspace] = set()
+    for target in declared.values():
+        if target.azureml is not None:
+            try:
+                found.add(_workspace(target.azureml, root))
+            except (UsageError, OSError):
+                return None
+    return found.pop() if len(found) == 1 else None
+
+
+def _workspace(section: AzuremlSection, root: Path) -> Workspace:
+    if section.workspace is not None:
+        return read_workspace(root / expanded(section.workspace))
+    return Workspace(*(str(getattr(section, key)) for key in _NAMES))
+
+
 def launcher_options(section: AzuremlSection) -> dict[str, Any]:
     """Return the arguments of the launcher (`paretune.targets.launchers.azureml`)."""
     from paretune.targets.launchers.azureml_jobs import Place
 
-    if section.workspace is not None:
-        workspace = read_workspace(Path(section.workspace))
-    else:
-        workspace = Workspace(*(str(getattr(section, key)) for key in _NAMES))
+    workspace = _workspace(section, Path())
     python, packages = requirements(section)
     secret = section.hf_token
     vault = (secret.key_vault, secret.secret) if isinstance(secret, KeyVaultSecret) else None

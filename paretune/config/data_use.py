@@ -24,7 +24,8 @@ def check_data(
     recipes: Iterable[tuple[Step, ...]],
     evaluators: tuple[EvaluatorChoice, ...],
     wrong: Callable[[KeyPath, str, str], None],
-) -> tuple[tuple[str, ...], tuple[EvaluatorChoice, ...]]:
+    builder_reads_azure: bool = False,
+) -> tuple[tuple[str, ...], tuple[EvaluatorChoice, ...], frozenset[str]]:
     """Load and check every data set that is referred to.
 
     Args:
@@ -33,10 +34,11 @@ def check_data(
         recipes: The baseline and the recipes of `try_first`.
         evaluators: The configured evaluators.
         wrong: Called with each reference to a missing data set: key, message and hint.
+        builder_reads_azure: Whether builds run where files in Azure can be read in place.
 
     Returns:
-        Notes; and the evaluators, in which `classification` also has the labels that do not occur
-        in the test part of its data set.
+        Notes; the evaluators, in which `classification` also has the labels that do not occur
+        in the test part of its data set; and what only the builder reads, which was not loaded.
 
     Raises:
         DataError: A data set is broken, empty, or has a label that is never trained on.
@@ -48,6 +50,8 @@ def check_data(
         kind = find_evaluator(choice.name)
         measured_on |= set(kind(kind.Params(**choice.params)).data)
     missing = False
+    far = _far(catalog, trained_on, measured_on) if builder_reads_azure else frozenset()
+    trained_on -= far
     for ref in sorted(trained_on | measured_on):
         if ref not in catalog.references:
             where: KeyPath = ("passes",) if ref in trained_on else ("evaluate",)
@@ -67,7 +71,7 @@ def check_data(
             )
             missing = True
     if missing:
-        return (), evaluators
+        return (), evaluators, far
     notes = list(catalog.notes(sorted(trained_on | measured_on)))
     chosen = []
     for choice in evaluators:
@@ -93,7 +97,17 @@ def check_data(
         *(note for note in overlaps if note is not None),
         *contradictions(catalog, trained_on, measured_on | kept, by_label),
     )
-    return tuple(dict.fromkeys(told)), tuple(chosen)
+    return tuple(dict.fromkeys(told)), tuple(chosen), far
+
+
+def _far(catalog: DataCatalog, trained_on: set[str], measured_on: set[str]) -> frozenset[str]:
+    """Return what only passes read, of data sets all of whose files are in Azure."""
+    measured = {catalog.name_of(ref) for ref in measured_on}
+    return frozenset(
+        ref
+        for ref in trained_on & set(catalog.references)
+        if catalog.name_of(ref) not in measured and catalog.spec_of(ref).in_azure
+    )
 
 
 def _kept_aside(

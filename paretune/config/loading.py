@@ -9,6 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from paretune.config.azure_inputs import AzureInputs
+from paretune.config.azureml_targets import workspace_of
 from paretune.config.booleans import misplaced_in
 from paretune.config.data_use import check_data
 from paretune.config.earlier_studies import configured_studies, given_studies
@@ -141,7 +143,9 @@ class _Reader:
     ) -> Plan:
         config = self.sections()
         config = config.model_copy(update={"data": self.data_at_home(config.data)})
-        model = self.model(config.model, permissions)
+        declared = with_known(config.targets, config.target)
+        azure = AzureInputs(workspace_of(declared, self.root), permissions)
+        model = self.model(config.model, permissions, azure)
         stages = self.spaces.stages(config.passes, ("passes",))
         baseline = None
         if config.baseline is not None:
@@ -149,7 +153,6 @@ class _Reader:
         uses = device_uses(config.target)
         for use in uses:
             self.check_providers(use)
-        declared = with_known(config.targets, config.target)
         targets = read_targets(config.target, declared, self.root, self.wrong)
         self.check_slots(targets, config.search)
         choices = read_runtimes(config.runtimes, self.spaces, self.wrong)
@@ -185,9 +188,11 @@ class _Reader:
         space = devices[0].space
         check_kinds(model, space, baseline, try_first, evaluators, self.wrong)
         model_notes = look_at_model(model, base, self.wrong)
-        catalog = DataCatalog(config.data, self.root, permissions.network)
+        catalog = DataCatalog(config.data, self.root, permissions.network, copied=azure.file)
         notes = (*limit_notes, *against_the_grain(objectives, constraints, metrics))
-        data_notes, evaluators = check_data(catalog, stages, recipes, evaluators, self.wrong)
+        data_notes, evaluators, far = check_data(
+            catalog, stages, recipes, evaluators, self.wrong, targets.builds_in_azure
+        )
         check_lengths(base or model, evaluators, self.wrong)
         self.stop_if_wrong()
         return Plan(
@@ -196,7 +201,7 @@ class _Reader:
             text=text,
             root=self.root,
             model=model,
-            data=config.data,
+            data=azure.with_copies(config.data),
             space=space,
             runtimes=choices,
             baseline=baseline,
@@ -213,6 +218,8 @@ class _Reader:
             base=base,
             source=self.source,
             devices=devices,
+            far_refs=far,
+            workspace=azure.workspace,
         )
 
     def sections(self) -> ConfigFile:
@@ -259,9 +266,9 @@ class _Reader:
                 told = "expected at least one target, such as `- {name: local}`"
             self.wrong(loc, f"{told[0].lower()}{told[1:]}, found {shown(detail['input'])}")
 
-    def model(self, name: str, permissions: Permissions) -> Path:
+    def model(self, name: str, permissions: Permissions, azure: AzureInputs) -> Path:
         try:
-            return find_model(name, self.root, permissions)
+            return find_model(name, self.root, permissions, azure)
         except UsageError as error:
             self.wrong(("model",), error.message, error.hint)
             return self.root / name

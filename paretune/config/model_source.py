@@ -1,9 +1,11 @@
-"""Finds a configuration's model: beside the configuration, in the working folder, or on the hub."""
+"""Finds a configuration's model: beside it, in the working folder, on the hub, or in Azure."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from paretune.azure.addresses import is_azure
+from paretune.config.azure_inputs import AzureInputs
 from paretune.config.reading import read_configuration
 from paretune.config.yaml_source import ForeignSource
 from paretune.core.errors import StateError, UsageError
@@ -20,17 +22,27 @@ from paretune.models.pickles import SUFFIXES as PICKLED
 _MLFLOW_ADDRESSES = ("runs:/", "models:/", "mlflow-artifacts:/")
 
 
-def find_model(name: str, root: Path, permissions: Permissions = Permissions()) -> Path:
+def find_model(
+    name: str,
+    root: Path,
+    permissions: Permissions = Permissions(),
+    azure: AzureInputs | None = None,
+) -> Path:
     """Return the folder of a model.
 
     Args:
         name: As configured: a path, or a name on the Hugging Face hub.
         root: The configuration's folder, where relative paths start.
         permissions: Whether it may be fetched from the hub, and with its Python files.
+        azure: Copies a model that is registered in Azure; None: the address has to be whole.
 
     Raises:
         UsageError: There is no such model, or it is not of a known kind.
     """
+    if is_azure(name):
+        found = given_model((azure or AzureInputs(None, permissions)).model(name))
+        detect_kind(found)
+        return found
     named = expanded(name)
     places = [root / named, Path(named)]
     for place in places:

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from paretune.azure.addresses import is_azure
 from paretune.config.runtimes import RuntimeChoice
 from paretune.config.target_uses import to_json as use_to_json
 from paretune.config.targets import TargetPlan
@@ -16,11 +18,14 @@ from paretune.core.candidate import Candidate, RuntimeSettings, Step
 from paretune.core.errors import ConfigError
 from paretune.core.jsontools import Json, digest
 from paretune.core.permissions import Permissions
-from paretune.data.catalog import DataSpec
+from paretune.data.catalog import DataSpec, references_of
 from paretune.search.constraints import Constraint, Objective
 from paretune.search.space import Chain, PassSlot, Space, Stage
 from paretune.search.stop_rule import StopRule
 from paretune.search.tolerance import DEFAULT
+
+if TYPE_CHECKING:
+    from paretune.azure.workspace import Workspace
 
 _LISTED = 100
 """Most values of a range that the resolved configuration lists."""
@@ -149,6 +154,8 @@ class Plan:
         store: Folder of the store, if it names it; None: the default.
         base: The folder of the base, if the input model is an adapter.
         source: The lines of its keys in the text.
+        far_refs: What only the builder reads, of data in Azure (``tone.train``).
+        workspace: In Azure, for addresses that name none; None: there is none, or several.
         devices: The devices that measure, in order: `space`, `try_first`, `providers` and `threads`
             are those of the first one.
     """
@@ -176,7 +183,17 @@ class Plan:
     store: Path | None = None
     base: Path | None = None
     source: Source | None = field(default=None, repr=False, compare=False)
+    far_refs: frozenset[str] = frozenset()
+    workspace: Workspace | None = None
     devices: tuple[DeviceSettings, ...] = ()
+
+    @property
+    def far_data(self) -> tuple[str, ...]:
+        """The names of the data sets that only the builder reads."""
+        places = {
+            ref: name for name, spec in self.data.items() for ref in references_of(name, spec)
+        }
+        return tuple(sorted({places[ref] for ref in self.far_refs}))
 
     def for_device(self, device: DeviceSettings) -> Plan:
         """Return the plan of a study of one of the devices."""
@@ -265,6 +282,8 @@ class Plan:
         return shown
 
     def _absolute(self, name: str) -> str:
+        if is_azure(name):
+            return name
         beside = self.root / name
         return str((beside if beside.exists() else Path(name)).resolve())
 

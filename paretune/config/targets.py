@@ -72,6 +72,12 @@ class TargetPlan:
         given = [slots for slots in self.builders.values() if slots is not None]
         return sum(given) if len(given) == len(self.builders) else None
 
+    @property
+    def builds_in_azure(self) -> bool:
+        """Whether all builds run where files in Azure can be read in place."""
+        declared = [self.declared.get(name) for name in self.builders]
+        return all(target is not None and target.azureml is not None for target in declared)
+
     def to_json(self) -> dict[str, Json]:
         """Return the keys of ``target:`` that choose targets."""
         if self.build == self.measure:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from paretune.azure.addresses import is_azure
 from paretune.core.errors import DataError, InputChangedError, nearest
 from paretune.core.jsontools import Json, digest
 from paretune.data.corpus import CorpusSpec
+from paretune.data.elsewhere import Elsewhere, FarPart, with_paths
 from paretune.data.files import Row, iter_rows, read_hub
 from paretune.data.rows import Example, ReadData, read_examples
 from paretune.data.spec import DataSpec, Split
@@ -69,14 +71,23 @@ class DataCatalog:
         specs: By name.
         root: Folder that relative paths start from.
         allow_network: Whether hub data sets may be fetched.
+        elsewhere: Those that only another machine reads.
+        copied: Returns the copy here of a file in Azure; None: none is made.
     """
 
     def __init__(
-        self, specs: Mapping[str, DataSpec], root: Path, allow_network: bool = False
+        self,
+        specs: Mapping[str, DataSpec],
+        root: Path,
+        allow_network: bool = False,
+        elsewhere: Elsewhere | None = None,
+        copied: Callable[[str], Path] | None = None,
     ) -> None:
         self._specs = dict(specs)
         self._root = root
         self._allow_network = allow_network
+        self._elsewhere = elsewhere or Elsewhere()
+        self._copied = copied
         self._loaded: dict[str, Dataset] = {}
         self._read: dict[tuple[str, str], ReadData] = {}
         self._expected: dict[str, str] = {}
@@ -126,6 +137,18 @@ class DataCatalog:
             return None
         return f"{name}.confirm"
 
+    def far(self, ref: str) -> FarPart | None:
+        """Return what is known of a data set that only another machine reads; else None."""
+        return self._elsewhere.parts.get(ref)
+
+    def count(self, ref: str) -> tuple[int, int]:
+        """Return the number of examples of a reference, and of the characters in their texts."""
+        far = self.far(ref)
+        if far is not None:
+            return far.rows, far.characters
+        examples = self.load(ref).examples
+        return len(examples), sum(len(e.prompt) + len(e.answer) for e in examples)
+
     def load(self, ref: str) -> Dataset:
         """Return a data set, or one split of it.
 
@@ -150,11 +173,13 @@ class DataCatalog:
             return ()
         spec = self._specs[self._places[ref][0]]
         named = [spec.file] if spec.file is not None else list((spec.files or {}).values())
-        return tuple(path for path in map(self._path, named) if path.is_file())
+        here = (name for name in named if name not in self._elsewhere.files)
+        return tuple(path for path in map(self._path, here) if path.is_file())
 
     def digest(self, ref: str) -> str:
         """Return the content digest of exactly what `load` returns."""
-        return self.load(ref).digest
+        far = self.far(ref)
+        return self.load(ref).digest if far is None else far.digest
 
     def labels(self, ref: str) -> tuple[str, ...]:
         """Return the answers of all parts of a reference's data set, sorted.
@@ -254,6 +279,8 @@ class DataCatalog:
         ), file
 
     def _path(self, name: str) -> Path:
+        if is_azure(name):
+            return self._copy(name)
         beside = self._root / name
         try:
             return beside if beside.exists() or not Path(name).exists() else Path(name)
@@ -268,20 +295,52 @@ class DataCatalog:
                 hint="Give the path of a data file.",
             ) from error
 
+    def _copy(self, address: str) -> Path:
+        """Return where a file in Azure is read here.
+
+        Raises:
+            DataError: It is not: another machine reads it, or nothing copies it.
+        """
+        if address in self._elsewhere.files:
+            raise DataError(
+                f"data file {address!r} is read on {self._elsewhere.where!r} only",
+                hint="This machine knows its digest and how many rows it has.",
+            )
+        if self._copied is None:
+            raise DataError(
+                f"data file {address!r} is in Azure, and is not copied for this command",
+                hint="Copy it to this machine, and name the copy.",
+            )
+        return self._copied(address)
+
     def to_json(self) -> Json:
-        """Return what `from_json` needs; paths are made absolute, for a process elsewhere."""
-        return {
-            "specs": {n: s.model_dump(mode="json") for n, s in self._specs.items()},
+        """Return what `from_json` needs; paths are made absolute, for a process elsewhere.
+
+        Files that only another machine reads have the paths that stand for them.
+        """
+        far = {address: str(file.path) for address, file in self._elsewhere.files.items()}
+        digests = {ref: found.digest for ref, found in self._loaded.items()}
+        digests |= {ref: part.digest for ref, part in self._elsewhere.parts.items()}
+        value: dict[str, Json] = {
+            "specs": {
+                n: with_paths(s, far).model_dump(mode="json") for n, s in self._specs.items()
+            },
             "root": str(self._root.resolve()),
             "allow_network": self._allow_network,
-            "digests": {ref: found.digest for ref, found in self._loaded.items()},
+            "digests": digests,
         }
+        if far:
+            value["elsewhere"] = self._elsewhere.to_json()
+            files = self._elsewhere.files.values()
+            value["addresses"] = {file.sha256: file.address for file in files}
+        return value
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> DataCatalog:
         """Read what `to_json` wrote."""
         specs = {name: DataSpec(**spec) for name, spec in value["specs"].items()}
-        made = cls(specs, Path(value["root"]), value["allow_network"])
+        elsewhere = Elsewhere.from_json(value["elsewhere"]) if "elsewhere" in value else None
+        made = cls(specs, Path(value["root"]), value["allow_network"], elsewhere)
         made._expected = dict(value.get("digests", {}))
         return made
 

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from paretune.azure.addresses import is_azure
 from paretune.data.corpus import CorpusSpec
 from paretune.data.templates import columns_of
 
@@ -97,6 +98,13 @@ class DataSpec(BaseModel):
                 "and name its parts as `.train`, `.validation` or `.test`"
             )
         return self
+
+    @property
+    def in_azure(self) -> bool:
+        """Whether all of its files are in Azure, and no part is held out for the pick."""
+        named = [self.file] if self.file is not None else list((self.files or {}).values())
+        aside = self.split is not None and self.split.confirm is not None
+        return bool(named) and all(map(is_azure, named)) and not aside
 
     @property
     def splits(self) -> tuple[str, ...]:

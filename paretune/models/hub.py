@@ -14,9 +14,9 @@ from paretune.models.files import names_code
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 # What a model is read from. No pickles, and no code: neither is ever needed.
-_FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "*.onnx", "*.onnx.data")
-_CODE = ("*.py",)
-_WITH_CODE = (*_FILES, *_CODE)
+FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "*.onnx", "*.onnx.data")
+CODE = ("*.py",)
+_WITH_CODE = (*FILES, *CODE)
 
 
 def is_hub_name(name: str) -> bool:
@@ -43,7 +43,7 @@ def fetch_model(name: str, permissions: Permissions) -> Path:
             f"model {name!r} is not a folder here, and {error.message}", hint=error.hint
         ) from error
     done = place.with_name(f"{place.name}.complete")
-    wanted: tuple[str, ...] = _WITH_CODE if permissions.remote_code else _FILES
+    wanted: tuple[str, ...] = _WITH_CODE if permissions.remote_code else FILES
     revision: str | None = None
     if done.is_file() and (place / "config.json").is_file():
         has_code, revision = _fetched(done)
@@ -55,7 +55,7 @@ def fetch_model(name: str, permissions: Permissions) -> Path:
                 hint="Fetch them once: add --allow-network to --trust-remote-code.",
             )
         if revision is not None:
-            wanted = _CODE
+            wanted = CODE
     if not permissions.network:
         raise UsageError(
             f"model {name!r} is not a folder here, and the network is off",

@@ -44,6 +44,10 @@ class Inputs:
         if found:
             self._known[name] = [InputFiles(what, found)]
 
+    def add_far(self, name: str, files: InputFiles) -> None:
+        """Take over files that only another machine reads."""
+        self._known[name] = [files]
+
     def entries(self, *names: str) -> tuple[InputFiles, ...]:
         """Return the files that a job reads, with their stamps as they are now.
 
@@ -79,6 +83,8 @@ def check(entries: Iterable[InputFiles]) -> None:
 
 
 def _now(entry: InputFiles, *, strict: bool) -> InputFiles:
+    if entry.elsewhere:
+        return entry
     files = tuple(_file(entry.what, file, strict) for file in entry.files)
     if entry.folder is not None:
         known = {file.path for file in files}

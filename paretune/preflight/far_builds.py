@@ -50,7 +50,7 @@ def check_far_builds(
                 hint=f"Files that parameters name do not travel. {_LOCAL}",
             )
         for ref in data_read_by(step):
-            if not catalog.files(ref):
+            if not catalog.files(ref) and catalog.far(ref) is None:
                 raise UsageError(
                     f"pass {step.name}: the data set {ref!r} is not a file of this machine, and "
                     f"{name!r} builds",

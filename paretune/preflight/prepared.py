@@ -22,6 +22,7 @@ from paretune.core.target import is_far
 from paretune.models.handle import inspect, open_model
 from paretune.preflight.buildable import ask
 from paretune.preflight.far_builds import check_far_builds
+from paretune.preflight.far_data import read_there
 from paretune.preflight.packages import check_packages
 from paretune.registry import find, find_evaluator, find_pass, is_ours
 from paretune.runtimes.serving import runtime_of, traffic_of
@@ -70,7 +71,6 @@ class PreparedSearch:
         self.store = store
         self.model: Model = open_model(plan.model, plan.base)
         self.model_info: ModelInfo = inspect(plan.model, plan.base)
-        self.catalog = DataCatalog(plan.data, plan.root, plan.permissions.network)
         self.evaluators = tuple(_slot(i, e) for i, e in enumerate(plan.evaluators))
         self._sizes: dict[str, DataSize] = {}
         self._reasons: dict[tuple[str, str], str | None] = {}
@@ -78,9 +78,12 @@ class PreparedSearch:
         try:
             self.device: TargetInfo = self.target.info()
             self.profile = DeviceProfile.load(store.root, self.device.fingerprint)
+            builder, builders = builder_of(self.target), builders_of(self.target)
+            far, self.data_notes = read_there(plan, builder, store.root)
+            network = plan.permissions.network
+            self.catalog = DataCatalog(plan.data, plan.root, network, elsewhere=far)
             self.baseline = self._baseline()
             self.inputs = gather(plan, self.model, self.catalog, (self.baseline, *plan.try_first))
-            builder, builders = builder_of(self.target), builders_of(self.target)
             facts = [self.device if each is self.target else each.info() for each in builders]
             self.builder = with_least(facts)
             for each in filter(is_far, builders):
@@ -191,9 +194,7 @@ class PreparedSearch:
     def _data_size(self, ref: str) -> DataSize:
         """Return how much there is in a data set."""
         if ref not in self._sizes:
-            examples = self.catalog.load(ref).examples
-            characters = sum(len(e.prompt) + len(e.answer) for e in examples)
-            self._sizes[ref] = DataSize(len(examples), characters)
+            self._sizes[ref] = DataSize(*self.catalog.count(ref))
         return self._sizes[ref]
 
     def roofline(self, outcome: TrialResult) -> dict[str, Json] | None:

@@ -48,8 +48,15 @@ def check_tokens(
         DataError: A row cannot be used in any candidate; all errors are reported together.
     """
     uses = [*_trainings(plan, baseline), *_measurements(plan)]
+    far = sorted({str(use["ref"]) for use in uses if catalog.far(use["ref"]) is not None})
+    uses = [use for use in uses if use["ref"] not in far]
+    unseen = tuple(
+        f"data {ref}: its rows are read on the target only; their lengths in tokens are not "
+        "checked before the first build"
+        for ref in far
+    )
     if not uses:
-        return ()
+        return unseen
     folder = plan.base or plan.model
     args = {
         "folder": str(folder),
@@ -60,14 +67,15 @@ def check_tokens(
     call = Call("paretune.preflight.token_checks:looked_at", args)
     result = target.submit(Job(call, _LIMITS)).result()
     if result.status is not JobStatus.OK:
-        return (f"the data could not be checked with the model's tokenizer: {result.reason}",)
+        told = f"the data could not be checked with the model's tokenizer: {result.reason}"
+        return (*unseen, told)
     wrong = [_error_of(plan, found) for found in result.value["wrong"]]
     if len(wrong) == 1:
         raise wrong[0]
     if wrong:
         told = "\n".join(map(str, wrong))
         raise DataError(f"{len(wrong)} errors in the data:\n{told}")
-    return tuple(result.value["notes"])
+    return (*unseen, *result.value["notes"])
 
 
 def _error_of(plan: Plan, found: Mapping[str, Json]) -> UsageError:

@@ -36,6 +36,7 @@ def told_before(prepared: PreparedSearch) -> tuple[str, ...]:
         *energy,
         *tokens,
         *prepared.model_notes,
+        *prepared.data_notes,
         *nodes,
         *thread_notes(prepared),
         *training_notes(plan, baseline, target),

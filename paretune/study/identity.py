@@ -67,7 +67,7 @@ def identity_of(
         "data": {ref: catalog.digest(ref) for ref in measured},
         "training": {ref: catalog.digest(ref) for ref in trained},
         "labels": {ref: digest(list(catalog.labels(ref))) for ref in measured},
-        "rows": {ref: len(catalog.load(ref).examples) for ref in sorted({*measured, *trained})},
+        "rows": {ref: catalog.count(ref)[0] for ref in sorted({*measured, *trained})},
         "evaluators": [{"name": e.name, "params": dict(e.params)} for e in plan.evaluators],
         "measured_by": [_evaluator(choice, plan.root, runtimes) for choice in plan.evaluators],
         "passes": {name: _pass(name, steps, plan.root) for name in names},

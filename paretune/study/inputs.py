@@ -41,6 +41,10 @@ def gather(
     refs = {ref for step in steps for ref in data_read_by(step)}
     refs |= {ref for choice in plan.evaluators for ref in data_of_evaluator(choice)}
     for ref in sorted(refs):
+        far = catalog.far(ref)
+        if far is not None:
+            found.add_far(f"data {ref}", far.inputs(ref))
+            continue
         found.add(f"data {ref}", f"data {ref}", map(take, catalog.files(ref)))
         catalog.load(ref)
     for name in sorted({step.name for step in steps}):

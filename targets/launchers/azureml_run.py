@@ -22,7 +22,7 @@ from paretune.targets.launchers.azureml_log import JobLog
 from paretune.targets.launchers.azureml_records import Claim
 from paretune.targets.launchers.conversation import GRACE_S
 from paretune.targets.transports.azure_blob import ROOT, AzureFiles
-from paretune.targets.transports.tasks import files_of
+from paretune.targets.transports.tasks import addresses_of, files_of
 
 _FIRST_POLL_S, _LONGEST_POLL_S, _SLOWER = 0.5, 10.0, 1.3
 _DOWN_S = 600.0
@@ -173,11 +173,14 @@ class AzureRunner:
             protocol.VERSION, shared=False, preload=False, permissions=self.permissions
         )
         lines, needed, what = [hello.line()], [], "describe"
+        in_place: dict[str, str] = {}
         seconds: float | None = _DESCRIBE_S
         if job is not None:
             lines.append(protocol.Run(_ID, job.task.to_json(), job.limits).line())
             seconds = None if job.limits.seconds is None else job.limits.seconds + GRACE_S
-            needed, what = [*files_of(job.task).values()], job.task.name
+            in_place = addresses_of(job.task)
+            needed = [f for f in files_of(job.task).values() if f.sha256 not in in_place]
+            what = job.task.name
         places = self.files.send([*needed, self.wheel], sent)
         store = self.files.datastore
         addresses = {digest: store.uri(place) for digest, place in places.items()}
@@ -190,7 +193,7 @@ class AzureRunner:
             f"{self.name}: {what}",
             store.uri(f"{_folder(claim)}/jobs.jsonl"),
             wheel,
-            addresses,
+            addresses | in_place,
             store.uri(f"{_folder(claim)}/out"),
             seconds,
             {"HF_TOKEN": self.token} if self.token else {},

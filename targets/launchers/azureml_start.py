@@ -39,7 +39,8 @@ def main(words: list[str]) -> None:
     (folder / "in" / "jobs.jsonl").symlink_to(given.jobs.absolute())
     for digest, path in given.file:
         (folder / "in" / "files" / digest).symlink_to(Path(path).absolute())
-    environment = {**os.environ, "PYTHONPATH": str(code)}
+    files = str(folder / "in" / "files")  # `paretune.data.described` reads some by their keys
+    environment = {**os.environ, "PYTHONPATH": str(code), "PARETUNE_FILES": files}
     if given.secret is not None:
         environment["HF_TOKEN"] = _secret(*given.secret)
     program = [sys.executable, "-P", "-m", "paretune.targets.batch"]

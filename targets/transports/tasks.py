@@ -16,7 +16,7 @@ from typing import Any
 from filelock import FileLock
 
 from paretune.core.folders import folder_files
-from paretune.core.job import Build, Task
+from paretune.core.job import Build, Call, Task
 from paretune.core.jsontools import Json
 from paretune.core.made import Made
 from paretune.core.model import Model
@@ -46,7 +46,7 @@ class Describer:
         """
         # A model in use is checked by the parent, against the folder that the user named.
         inputs = tuple(
-            replace(entry, files=tuple(map(_resolved, entry.files)))
+            entry if entry.elsewhere else replace(entry, files=tuple(map(_resolved, entry.files)))
             for entry in task.inputs
             if entry.folder is None
         )
@@ -119,6 +119,18 @@ def files_of(task: Task) -> dict[str, Stamped]:
     return found
 
 
+def addresses_of(task: Task) -> dict[str, str]:
+    """Return the files of a task that the far side reads in place: their addresses by digest.
+
+    What `paretune.data.described` is to read has another key in place of the digest, which is not
+    known yet.
+    """
+    if isinstance(task, Call):
+        return dict(task.args.get("addresses", {}))
+    known = (getattr(task, "data", None) or {}).get("addresses", {})
+    return {digest: known[digest] for digest in files_of(task) if digest in known}
+
+
 @contextmanager
 def localized(task: Task, store: FileStore) -> Iterator[Task]:
     """Yield a described task with paths of this machine; its files are removed afterwards.
@@ -176,7 +188,7 @@ def _laid_out(
         store.lay_out({name: file.sha256}, folder)
         moved[str(file.path)] = str(folder / name)
         files.append(Stamped(folder / name, file.name, stamp(folder / name), file.sha256))
-    return replace(entry, files=tuple(files))
+    return replace(entry, files=tuple(files), elsewhere=False)
 
 
 def _model(model: Model, store: FileStore, folder: Path) -> Model:

@@ -82,6 +82,8 @@ class Service(ThreadingHTTPServer):
         self.computes: dict[str, dict[str, Any]] = {COMPUTE: compute(COMPUTE)}
         self.assets: dict[str, Any] = {}
         """What else GET answers, by the path below the workspace; the SDK and tests add to it."""
+        self.elsewhere: dict[str, Any] = {}
+        """What paths outside of the workspace answer: a registry's."""
         self._lock = threading.Lock()
         threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
 
@@ -150,6 +152,8 @@ class Service(ThreadingHTTPServer):
             found = re.search(r"/runs/([^/]+)/details$", path)
             return (404, {}) if found is None else self.jobs.details(found[1])
         low, scope = path.lower(), SCOPE.lower()
+        if path in self.elsewhere and method in ("GET", "POST"):
+            return 200, self.elsewhere[path]
         if not low.startswith(scope):
             return 404, error("ResourceNotFound", f"The Resource '{path}' was not found.")
         rest = path[len(SCOPE) :].strip("/")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 
+from paretune.azure.addresses import data_address
 from paretune.config.olive.entries import Ledger, Status, children
 from paretune.config.olive.fields import (
     NULL,
@@ -31,7 +32,6 @@ from paretune.config.olive.preparing import prepared
 from paretune.config.olive.reading import DataConfig, Generation, read_data
 from paretune.config.olive.resources import Resources, azure_text, is_resource
 from paretune.config.yaml_source import Path
-from paretune.core.azure_addresses import data_address
 from paretune.core.jsontools import Json
 from paretune.core.user_paths import expanded
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from paretune.azure.addresses import model_address
 from paretune.config.olive.entries import Ledger, Status
 from paretune.config.olive.fields import (
     Fields,
@@ -20,7 +21,6 @@ from paretune.config.olive.fields import (
 )
 from paretune.config.olive.reading import Generation, Workflow
 from paretune.config.olive.resources import Resources, azure_text, is_resource
-from paretune.core.azure_addresses import model_address
 from paretune.core.jsontools import Json
 
 TASKS = ("text-generation", "text-generation-with-past")

@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from paretune.azure.addresses import (
+    DataAddress,
+    ModelAddress,
+    data_address,
+    is_azure,
+    is_name,
+)
 from paretune.config.olive.entries import Ledger
 from paretune.config.olive.fields import (
     Fields,
@@ -18,13 +25,6 @@ from paretune.config.olive.fields import (
 )
 from paretune.config.olive.workspaces import Workspaces, filled, no_placeholder, pieces
 from paretune.config.yaml_source import Path
-from paretune.core.azure_addresses import (
-    DataAddress,
-    ModelAddress,
-    data_address,
-    is_azure,
-    is_name,
-)
 from paretune.core.jsontools import Json
 
 _CLIENT = "azureml_client"

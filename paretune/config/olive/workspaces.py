@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+from paretune.azure.workspace import Workspace as AzureWorkspace
 from paretune.config.olive.entries import Ledger, Status
 from paretune.config.olive.fields import (
     NULL,
@@ -22,7 +23,6 @@ from paretune.config.olive.fields import (
 )
 from paretune.config.olive.reading import Workflow
 from paretune.config.yaml_source import Path, key_of
-from paretune.core.azure_addresses import WorkspaceName
 from paretune.core.jsontools import Json
 
 _CLIENT = "azureml_client_config"
@@ -87,7 +87,7 @@ class Workspace:
         key_vault: Where a token for Hugging Face is.
     """
 
-    name: WorkspaceName | None
+    name: AzureWorkspace | None
     file: str | None = None
     key_vault: str | None = None
 
@@ -223,7 +223,7 @@ class Workspaces:
                 missing(self._ledger, fields, key, "Olive needs it, or aml_config_path")
             if lacking:
                 return None
-            name = WorkspaceName(*(str(given[key]) for key in _NAMES))
+            name = AzureWorkspace(*(str(given[key]) for key in _NAMES))
             found = Workspace(name, None, given.get("key_vault"))
         self._places.append((node.path, found))
         return found

@@ -14,6 +14,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from paretune.azure.workspace import Workspace
+
 SCHEME = "azureml:"
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}"
 _WORKSPACE = (
@@ -35,27 +37,6 @@ MODEL_FORM = "azureml://registries/R/models/NAME/versions/VERSION"
 
 
 @dataclass(frozen=True)
-class WorkspaceName:
-    """What names one workspace.
-
-    Attributes:
-        subscription_id: Its subscription.
-        resource_group: Its resource group.
-        workspace_name: Its name in the group.
-    """
-
-    subscription_id: str
-    resource_group: str
-    workspace_name: str
-
-    def __str__(self) -> str:
-        return (
-            f"azureml://subscriptions/{self.subscription_id}"
-            f"/resourcegroups/{self.resource_group}/workspaces/{self.workspace_name}"
-        )
-
-
-@dataclass(frozen=True)
 class DataAddress:
     """A file in a datastore.
 
@@ -67,11 +48,12 @@ class DataAddress:
 
     datastore: str
     path: str
-    workspace: WorkspaceName | None = None
+    workspace: Workspace | None = None
 
     def __str__(self) -> str:
-        within = SCHEME + "/" if self.workspace is None else str(self.workspace)
-        return f"{within}/datastores/{self.datastore}/paths/{self.path}"
+        if self.workspace is None:
+            return f"azureml://datastores/{self.datastore}/paths/{self.path}"
+        return self.workspace.uri(self.datastore, self.path)
 
 
 @dataclass(frozen=True)
@@ -88,12 +70,13 @@ class ModelAddress:
     name: str
     version: str
     registry: str | None = None
-    workspace: WorkspaceName | None = None
+    workspace: Workspace | None = None
 
     def __str__(self) -> str:
         if self.registry is None and self.workspace is None:
             return f"{SCHEME}{self.name}:{self.version}"
-        within = str(self.workspace or f"azureml://registries/{self.registry}")
+        registry = f"azureml://registries/{self.registry}"
+        within = registry if self.workspace is None else self.workspace.address
         return f"{within}/models/{self.name}/versions/{self.version}"
 
 
@@ -137,7 +120,7 @@ def model_address(text: str) -> ModelAddress:
     return ModelAddress(found["name"], found["version"], found["registry"], _workspace(found))
 
 
-def _workspace(found: re.Match[str]) -> WorkspaceName | None:
+def _workspace(found: re.Match[str]) -> Workspace | None:
     if found["subscription"] is None:
         return None
-    return WorkspaceName(found["subscription"], found["group"], found["workspace"])
+    return Workspace(found["subscription"], found["group"], found["workspace"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from paretune.core.azure_addresses import data_address, is_azure, model_address
+from paretune.azure.addresses import data_address, is_azure, model_address
 
 PLACE = "azureml://subscriptions/s/resourcegroups/g/workspaces/w"
 
