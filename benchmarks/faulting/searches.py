@@ -134,13 +134,18 @@ def restarted(world: World) -> Came:
     impostor = Impostor(world.folder / "impostor")
     impostor.set(boot_id="before")
     world.python = str(impostor.python)
-    back: list[threading.Timer] = []
+    ended = threading.Event()
+    world.stack.callback(ended.set)
+
+    def come_back() -> None:
+        time.sleep(_AWAY_S)
+        world.sshd.start_again()
+        ended.wait()  # the sshd ends with the thread that started it
 
     def strike() -> None:
         impostor.set(boot_id="after")
         world.sshd.stop()
-        back.append(threading.Timer(_AWAY_S, world.sshd.start_again))
-        back[0].start()
+        threading.Thread(target=come_back, daemon=True).start()
 
     target = {"build": "local", "measure": BOARD, "threads": [1]}
     return _whole(searched(world, target, strike), "tried again in", "was started again")
