@@ -130,7 +130,7 @@ def connection_lost(world: World) -> Came:
 
 
 def restarted(world: World) -> Came:
-    """Stop the sshd in mid-measurement, and start it a while later on a machine started anew."""
+    """Stop the sshd in mid-measurement; a while later it is there, with another boot id."""
     impostor = Impostor(world.folder / "impostor")
     impostor.set(boot_id="before")
     world.python = str(impostor.python)

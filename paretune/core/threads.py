@@ -10,7 +10,7 @@ class Worker(threading.Thread):
     """A thread that can be waited for again once a signal has broken off the wait.
 
     In CPython up to 3.12, an exception from a signal handler in `join` or `is_alive` marks the
-    thread as ended while it still runs (gh-90882): who waits again is told at once that it is gone.
+    thread as ended while it still runs (gh-90882): the next wait for it returns at once.
     Here the thread itself says when its work is done.
     """
 
