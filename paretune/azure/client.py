@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -76,9 +77,12 @@ class AzureClient:
     @cached_property
     def ml(self) -> Any:
         """The SDK's client (``azure.ai.ml.MLClient``)."""
-        from azure.ai.ml import MLClient
-
         _quiet()
+        with warnings.catch_warnings():  # of marshmallow, whose version the SDK pins
+            warnings.simplefilter("ignore")
+            from azure.ai.ml import MLClient
+        # It has a handler of its own, for notes on classes of its own that are experimental.
+        logging.getLogger("azure.ai.ml").setLevel(logging.CRITICAL)
         with explained("Azure's SDK cannot be started"):
             return MLClient(
                 self.credential,

@@ -176,13 +176,13 @@ class AzureJobs:
                 found = jobs.get(name)
             except ResourceNotFoundError:
                 return None
-            if found.status in ("NotStarted", "Queued"):
-                return JobState(str(found.status))
+            status = str(getattr(found.status, "value", found.status))
+            if status in ("NotStarted", "Queued"):
+                return JobState(status)
             # What the SDK's own `stream` reads; there is no public function that does not print.
             details = jobs._runs_operations.get_run_details(name)
         reason = getattr(getattr(details.error, "error", None), "message", None)
-        logs = {key: value for key, value in (details.log_files or {}).items()}
-        return JobState(str(found.status), reason, logs)
+        return JobState(status, reason, dict(details.log_files or {}))
 
     def cancel(self, name: str) -> None:
         """Cancel a job; one that has ended, or does not exist, stays as it is.

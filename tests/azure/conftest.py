@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import warnings
 from collections.abc import Iterator
-from importlib import import_module
+from pathlib import Path
 
 import pytest
 
 from paretune.azure import client
+
+_OF_THE_SDK = "ignore:.*marshmallow:DeprecationWarning"
+"""It pins marshmallow 3, which tells at each use what marshmallow 4 will not have."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.filterwarnings(_OF_THE_SDK))
+
 
 if importlib.util.find_spec("azure") is None or importlib.util.find_spec("azure.ai") is None:
     REASON = "the extra azureml is not installed: pip install 'paretune[azureml]'"
@@ -21,9 +30,6 @@ else:
     @pytest.fixture(scope="session")
     def one_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
         """A cloud of these tests' own."""
-        with warnings.catch_warnings():  # of marshmallow, whose version the SDK pins
-            warnings.simplefilter("ignore")
-            import_module("azure.ai.ml.entities")
         with running(tmp_path_factory.mktemp("cloud")) as started:
             yield started
 
