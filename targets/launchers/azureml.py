@@ -21,15 +21,16 @@ from typing import Self
 
 from paretune.azure.blobs import Datastore
 from paretune.azure.client import open_client
-from paretune.azure.failures import CredentialsError
 from paretune.azure.workspace import Workspace
 from paretune.core import protocol
 from paretune.core.device import TargetInfo, changed
 from paretune.core.errors import (
+    ConnectionLostError,
     DeviceChangedError,
     ParetuneError,
     StateError,
     TargetLostError,
+    TargetRefusesError,
     TransientError,
     UsageError,
 )
@@ -195,27 +196,28 @@ class AzuremlTarget:
             result = self._result(running)
         except JobCancelledError:
             result = JobResult(JobStatus.CANCELLED, None, "cancelled")
-        except TargetLostError as error:
-            result = self._of_lost(error)
+        except ConnectionLostError as error:
+            self._lost = True
+            result = JobResult(JobStatus.CRASHED, None, str(error), transient=True, lost=error)
         except TransientError as error:
             result = JobResult(JobStatus.FAILED, None, str(error), transient=True)
-        except UsageError as error:  # no candidate's fault
-            lost = TargetLostError(
-                f"the target {self.name!r} cannot be used any more: {error.message}",
-                hint=error.hint,
-            )
-            result = self._of_lost(lost)
         except BaseException as error:  # handed to whoever waits for the future
             self._forget(running)
-            inner = error.error if isinstance(error, ProgressError) else error
-            running.future.set_exception(inner)
+            running.future.set_exception(self._of_all_jobs(error))
             return
         self._forget(running)
         running.future.set_result(result)
 
-    def _of_lost(self, error: TargetLostError) -> JobResult:
-        self._lost = True
-        return JobResult(JobStatus.CRASHED, None, str(error), transient=True, lost=error)
+    def _of_all_jobs(self, error: BaseException) -> BaseException:
+        """Return an error that ends the search; if Azure refuses, no candidate is the cause."""
+        if isinstance(error, ProgressError):
+            return error.error
+        self._lost = self._lost or isinstance(error, UsageError)
+        if not isinstance(error, UsageError) or isinstance(error, TargetLostError):
+            return error
+        return TargetRefusesError(
+            f"the target {self.name!r} cannot be used any more: {error.message}", hint=error.hint
+        )
 
     def _forget(self, running: _Running) -> None:
         with self._lock:
@@ -319,11 +321,8 @@ class AzuremlTarget:
             except JobCancelledError:
                 self._runner.give_up(claim)
                 raise
-            except CredentialsError as error:
-                claim.leave()  # the job runs on: the next search finds it
-                raise TargetLostError(error.message, hint=error.hint) from error
             except ParetuneError:
-                claim.leave()
+                claim.leave()  # the job runs on: the next search finds it
                 raise
             except BaseException:  # of who receives the progress, or a bug of ours
                 self._runner.give_up(claim)

@@ -44,7 +44,7 @@ _ENDS_S = 240.0
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    write_network(tmp_path / "network")
+    write_network(tmp_path / "network", width=512)
     (tmp_path / "config.yaml").write_text(CONFIG)
     return tmp_path
 
