@@ -8,7 +8,8 @@ second local process is the control: its ratios show what two equal processes di
 The noise floor is that of `paretune bench` (two processes of equal work lie within it 95 times of
 100), of the local processes of this run. A metric **agrees** if the whole 95 % interval of the
 median ratio ssh / local is within it, **differs** if the whole interval is beyond it; else more
-rounds are needed. A noise floor above 10 % decides nothing. The exit status is 1 unless both metrics agree, and the control does, too.
+rounds are needed. A noise floor above 10 % decides nothing. The exit status is 1 unless both
+metrics agree, and the control does, too.
 """
 
 from __future__ import annotations
