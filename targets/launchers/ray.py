@@ -20,7 +20,7 @@ from typing import Any, Self
 from paretune.core import protocol
 from paretune.core.device import TargetInfo
 from paretune.core.errors import StateError
-from paretune.core.job import Build, Job, JobResult, JobStatus
+from paretune.core.job import Build, Call, Job, JobResult, JobStatus
 from paretune.core.machines import GivenUpError, Machines
 from paretune.core.packages import WORKER
 from paretune.core.target import Target
@@ -57,6 +57,7 @@ class RayWorker(InstalledTarget):
         **options: Any,
     ) -> None:
         transport = SshTransport(host) if shared is None else SharedFolder(host, shared)
+        transport.stays_ready = shared is None  # the builds of a host come one after another
         super().__init__(name, host, transport, **options)
         self._own_wheel = wheel
 
@@ -196,11 +197,15 @@ class RayTarget:
     def submit(self, job: Job) -> Future[JobResult]:
         """Run a build on a free host, and any other job on the first one.
 
+        While that is lost, a call runs on another host; what measures waits for it.
+
         Raises:
             UsageError: The cluster cannot be used, and never could.
             StateError: The target is closed.
         """
-        if not isinstance(job.task, Build):
+        if not isinstance(job.task, Build) and not (
+            isinstance(job.task, Call) and self._made and self._made.builders[0].lost
+        ):
             return self.members[0].submit(job)
         pool, pending, future = self._pool, _Pending(), Future[JobResult]()
         future.set_running_or_notify_cancel()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -48,6 +47,8 @@ class SshTransport:
         bytes: How many bytes they have.
         fetched: How many files were fetched.
         rate: How fast the connection is.
+        stays_ready: Whether a process there waits for the next fetch, which then takes some
+            milliseconds to begin in place of the start of an interpreter.
         moving: Gives the context in which files of jobs are sent.
     """
 
@@ -63,6 +64,8 @@ class SshTransport:
         self._sending: subprocess.Popen[bytes] | None = None
         self._fetching = threading.Lock()
         self._fetches: subprocess.Popen[bytes] | None = None
+        self._waiting: subprocess.Popen[bytes] | None = None
+        self.stays_ready = False
         self._closed = False
         self.files = 0
         self.bytes = 0
@@ -168,28 +171,25 @@ class SshTransport:
             missing = {digest: wanted[digest] for digest in store.missing(wanted)}
             if missing:
                 self._fetch(missing, store)
+                self._get_ready()
 
     def _fetch(self, wanted: Mapping[str, int], store: FileStore) -> None:
-        with tempfile.TemporaryFile() as source:
-            begun = store.begun()
-            for name, size in wanted.items():
-                known = begun.get(name, 0)
-                source.write(f"{name} {known if known < size else 0}\n".encode())
-            source.seek(0)
-            process = subprocess.Popen(
-                self._host.command(*self.give, f"{self.rate.bytes_per_s or 0:.0f}"),
-                stdin=source,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                start_new_session=True,
-            )
+        begun = store.begun()
+        lines = []
+        for name, size in wanted.items():
+            known = begun.get(name, 0)
+            lines.append(f"{name} {known if known < size else 0}\n")
+        process = self._giver()
         self._fetches = process
         if self._closed:
             kill_session(process)
         assert process.stdout is not None
         assert process.stderr is not None
         said, broken = LastWords(process.stderr), None
+        assert process.stdin is not None
         with Stalled(_STALLED_S, lambda: kill_session(process)) as stalled, process.stdout:
+            with contextlib.suppress(OSError), process.stdin:  # its status says what failed
+                process.stdin.write("".join(lines).encode())
             unpacked = Unpacked(stalled.watched(process.stdout))
             try:
                 store.receive(cast(IO[bytes], unpacked), wanted)
@@ -213,6 +213,27 @@ class SshTransport:
         self.fetched += len(wanted)
         self.rate.note(unpacked.bytes, time.monotonic() - unpacked.begun)
 
+    def _giver(self) -> subprocess.Popen[bytes]:
+        """Return a process there that sends the files which its standard input names."""
+        process, self._waiting = self._waiting, None
+        if process is not None and process.poll() is None:
+            return process
+        _end(process)
+        return subprocess.Popen(
+            self._host.command(*self.give, f"{self.rate.bytes_per_s or 0:.0f}"),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+
+    def _get_ready(self) -> None:
+        """Start the process for the next fetch, if there may be one."""
+        if self.stays_ready and not self._closed:
+            self._waiting = self._giver()
+            if self._closed:
+                _end(self._waiting)
+
     def stop_fetching(self) -> None:
         """End the fetch that runs, if one does."""
         if self._fetches is not None:
@@ -224,6 +245,15 @@ class SshTransport:
         for process in (self._sending, self._fetches):
             if process is not None:
                 kill_session(process)
+        _end(self._waiting)
+
+
+def _end(process: subprocess.Popen[bytes] | None) -> None:
+    """End a process that nobody reads from."""
+    if process is not None:
+        kill_session(process)
+        with process:  # closes its streams
+            pass
 
 
 def _begun(line: bytes) -> dict[str, int]:

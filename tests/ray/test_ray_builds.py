@@ -26,6 +26,7 @@ from tests.targets.test_far_builds import interpreter, told
 
 pytestmark = pytest.mark.ray
 _WITHIN_S = 120.0
+ONE_BY_ONE = {"strategy": "exhaustive", "builds": 1}
 Opens = Callable[..., RayTarget]
 
 
@@ -44,7 +45,10 @@ def opened(cluster: Cluster, tmp_path: Path) -> Iterator[Opens]:
 
 
 def study(folder: Path, target: RayTarget | None = None, **config: Any) -> Any:
-    """Search a small study; builds run on the cluster, measurements here."""
+    """Search a small study; builds run on the cluster, measurements here.
+
+    They run one after another if a host is to be killed, so that they run on the first one.
+    """
     file = write_fake_study(folder, {"x": [1, 2], "speed": [5.0, 7.0]}, **config)
     here = LocalTarget(folder / "store", preload=False)
     found = search(file, target=here if target is None else SplitTarget(target, here))
@@ -130,9 +134,8 @@ def killed(meeting: Meeting, kill: Callable[[], None]) -> Future[None]:
 def all_built(results: Any) -> bool:
     """Return whether each candidate was built, in its first try."""
     steps = [step["step"] for row in results["candidates"] for step in row["seconds"]]
-    return {row["outcome"] for row in results["candidates"]} == {"ok"} and not [
-        step for step in steps if "crashed" in step or "failed" in step
-    ]
+    outcomes = {row["outcome"] for row in results["candidates"]}
+    return outcomes == {"ok"} and not {"build:crashed", "build:failed"} & {*steps}
 
 
 def test_a_killed_node_loses_what_ran_there_and_its_jobs_go_elsewhere(
@@ -155,7 +158,7 @@ def test_a_killed_node_loses_what_ran_there_and_its_jobs_go_elsewhere(
         return far._pool.builders
 
     done = killed(meeting, kill)
-    results = study(tmp_path / "here", far, passes=meeting.passes())
+    results = study(tmp_path / "here", far, passes=meeting.passes(), search=ONE_BY_ONE)
     done.result(_WITHIN_S)
     assert len(lost) > 1, "an agent and its job"
     assert all_built(results)
@@ -175,7 +178,7 @@ def test_the_children_of_a_killed_actor_end_and_its_jobs_go_elsewhere(
         actor.kill()
 
     done = killed(meeting, kill)
-    results = study(tmp_path / "here", far, passes=meeting.passes())
+    results = study(tmp_path / "here", far, passes=meeting.passes(), search=ONE_BY_ONE)
     done.result(_WITHIN_S)
     assert len(lost) > 1, "an agent and its job"
     gone(lost)
@@ -195,7 +198,7 @@ def test_a_silent_host_is_given_up(cluster: Cluster, opened: Opens, tmp_path: Pa
         wait_until(lambda: far._pool.builders[0].lost)
 
     done = killed(meeting, stop)
-    results = study(tmp_path / "here", far, passes=meeting.passes())
+    results = study(tmp_path / "here", far, passes=meeting.passes(), search=ONE_BY_ONE)
     done.result(_WITHIN_S)
     assert all_built(results)
     if stopped[0].is_running():
