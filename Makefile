@@ -37,7 +37,7 @@ ssh-tests:
 	@echo $(SSH_TESTS)
 
 test-azure: $(VENV)/.installed $(AZURITE)
-	$(PYTEST) tests/azure -m azure
+	$(PYTEST) tests/azure -m azure -n $(WORKERS) --dist loadfile
 
 test-ray: $(VENV)/.installed
 	@# The extra of the installed paretune alone; it adds two packages.
