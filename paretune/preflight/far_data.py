@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from paretune.core.distributions import package_version
-from paretune.core.errors import DataError, UsageError
+from paretune.core.errors import DataError, TransientError, UsageError
 from paretune.core.job import Call, Job, JobStatus, Limits
 from paretune.core.jsontools import Json, digest, read_json, write_json
 from paretune.data.elsewhere import Elsewhere, FarFile, FarPart
@@ -122,8 +122,18 @@ def _files(spec: DataSpec) -> tuple[str, ...]:
 
 
 def _blob(address: str, plan: Plan) -> tuple[str, int]:
-    """Return the etag and the size of a file in Azure."""
+    """Return the etag and the size of a file in Azure.
+
+    Raises:
+        CredentialsError: It may not be read.
+        UsageError: There is no such file, or the service is not reached.
+    """
     from paretune.azure.inputs import find_file
 
-    _, found = find_file(address, plan.workspace)
+    try:
+        _, found = find_file(address, plan.workspace)
+    except TransientError as error:
+        raise UsageError(
+            f"data file {address!r}: {error.message}", hint="Run the same command again later."
+        ) from error
     return found.etag, found.size
