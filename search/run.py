@@ -19,7 +19,7 @@ from paretune.core.job import JOB_MEMORY_SHARE, Job, JobResult, JobStatus, Limit
 from paretune.core.jsontools import Json
 from paretune.core.measurement import Measurement
 from paretune.core.result import OutcomeKind, TrialResult
-from paretune.core.target import Interleaves, Target, builds_apart
+from paretune.core.target import Interleaves, Target, builds_apart, builds_on_hosts
 from paretune.search.constraints import Constraint, Objective
 from paretune.search.evidence import rough_slack
 from paretune.search.jobs import Aside, EvaluatorSlot, JobFactory
@@ -359,7 +359,7 @@ class SearchRun:
     @cached_property
     def _memory_of_a_build(self) -> int | None:
         """Bytes of one of several builds on this machine; None: what the target allows."""
-        if self.builds == 1 or builds_apart(self.target):
+        if self.builds == 1 or builds_apart(self.target) or builds_on_hosts(self.target):
             return None
         return int(JOB_MEMORY_SHARE * self.target.info().memory_free / self.builds) or None
 

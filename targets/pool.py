@@ -45,8 +45,15 @@ class Builder:
     lost: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
-        info = self.target.info()
-        self.name, self.machine = info.name, info.boot_id
+        try:
+            info = self.target.info()
+        except TargetLostError as error:  # it was reached before; others may go on without it
+            if isinstance(error, DeviceChangedError):
+                raise
+            self.name, self.machine = getattr(self.target, "name", "a builder"), ""
+            self.lost = True
+        else:
+            self.name, self.machine = info.name, info.boot_id
 
 
 def builders_on(target: Target, slots: int) -> list[Builder]:
@@ -77,6 +84,9 @@ class BuildPool:
         self._machines = machines
         self._freed = threading.Condition()
         self._closed = threading.Event()
+        for builder in self.builders:
+            if builder.lost:
+                self._await(builder)
 
     @property
     def slots(self) -> int:
@@ -120,7 +130,7 @@ class BuildPool:
                 with self._freed:
                     builder.busy -= 1
                     self._freed.notify_all()
-            if result.lost is None or len(self.builders) == 1:
+            if result.lost is None:
                 return result
             self._lose(builder, forever=isinstance(result.lost, DeviceChangedError))
             lost.append(builder)
@@ -164,7 +174,10 @@ class BuildPool:
             known, builder.lost = builder.lost, True
             self._freed.notify_all()
         if not (known or forever):
-            threading.Thread(target=self._try_again, args=(builder,), daemon=True).start()
+            self._await(builder)
+
+    def _await(self, builder: Builder) -> None:
+        threading.Thread(target=self._try_again, args=(builder,), daemon=True).start()
 
     def _try_again(self, builder: Builder) -> None:
         """Wait until a lost builder answers."""

@@ -11,6 +11,9 @@ from paretune.config.yaml_source import Wrong
 
 _HEAD = re.compile(r"[^\s:/]+:[0-9]+|\[[^\s/]+\]:[0-9]+")
 
+_OF_RAY = {"memory", "object_store_memory"}
+"""Ray has options of their own for them, and refuses them as resources."""
+
 
 def check(ray: RaySection, path: KeyPath, wrong: Wrong) -> None:
     """Refuse what no cluster has.
@@ -38,5 +41,15 @@ def check(ray: RaySection, path: KeyPath, wrong: Wrong) -> None:
             f"{ray.shared!r} is not an absolute path",
             "Write the path that the folder has on this machine and on all hosts.",
         )
+    for name, amount in {**ray.resources, "cpus": ray.cpus or 1}.items():
+        at = (*path, name) if name == "cpus" else (*path, "resources", name)
+        if amount > 1 and amount % 1 != 0:
+            wrong(at, f"{amount:g} is not a whole number", "Ray shares only one of something.")
     if "CPU" in ray.resources:
         wrong((*path, "resources", "CPU"), "CPUs have a key of their own", "Write `cpus:`.")
+    for name in _OF_RAY & ray.resources.keys():
+        wrong(
+            (*path, "resources", name),
+            f"{name} is not a resource of `ray start --resources`",
+            "Leave it out: free memory and disk of a host are checked before a build.",
+        )

@@ -90,6 +90,11 @@ def members_of(target: Target) -> list[Target]:
     return list(members)
 
 
+def builds_on_hosts(target: Target) -> bool:
+    """Return whether builds run on several hosts of one target, which shares out their memory."""
+    return len(members_of(getattr(target, "build", target))) > 1
+
+
 def machines_of(target: Target) -> frozenset[str]:
     """Return the boot ids of the machines of a target; empty: one of them is unknown."""
     found = frozenset(member.info().boot_id for member in members_of(target))

@@ -127,10 +127,13 @@ class HostWorker:
         words = [sys.executable if word == RAYS_PYTHON else word for word in command]
         with contextlib.suppress(OSError):  # no permission: it keeps the priority of Ray's workers
             os.setpriority(os.PRIO_PROCESS, 0, self._niceness)  # of this thread; children inherit
+        blocked = signal.pthread_sigmask(signal.SIG_SETMASK, ())  # likewise; Ray blocks SIGINT
         try:
             self._commands[number] = _Command(words, self._environment)
         except OSError as error:
             return f"{words[0]} cannot be started: {error.strerror}"
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         return None
 
     def write(self, number: int, seconds: float, *pieces: bytes) -> int:

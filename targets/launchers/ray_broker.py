@@ -16,7 +16,6 @@ import os
 import shutil
 import socketserver
 import sys
-import tempfile
 import threading
 from collections.abc import Iterable, Mapping
 from typing import Any, BinaryIO
@@ -28,6 +27,7 @@ from paretune.targets.launchers.ray_connect import (
     RefusedError,
     Wish,
     connect,
+    fits,
     hosts_that_fit,
     own_token,
     resources_of,
@@ -77,11 +77,13 @@ class Hosts:
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        node = next(
-            (n for n in ray.nodes() if n["Alive"] and n["NodeManagerAddress"] == host), None
-        )
-        if node is None:
+        there = [n for n in ray.nodes() if n["Alive"] and n["NodeManagerAddress"] == host]
+        if not there:
             raise LostError(f"the host {host} is not in the cluster any more")
+        node = next((n for n in there if fits(n, self.wish)), None)
+        if node is None:
+            has = "; ".join(resources_of(n) for n in there)
+            raise LostError(f"the host {host} has no longer what is wanted: it has {has}")
         own = {
             key: value for key, value in self.wish.resources.items() if key not in ("CPU", "GPU")
         }
@@ -234,8 +236,7 @@ def main() -> None:
         os.dup2(nothing.fileno(), 0)
     os.dup2(2, 1)
     wish = Wish(**json.loads(channel_in.readline()))
-    # Short: Ray makes sockets in it. Only a Ray that is started here writes there.
-    folder = tempfile.mkdtemp(prefix="paretune-ray-", dir="/tmp" if os.path.isdir("/tmp") else None)
+    folder = os.path.dirname(wish.socket)  # only a Ray that is started here writes there
     os.environ.update(_SILENT_RAY, RAY_TMPDIR=folder)
     os.environ.pop("RAY_ADDRESS", None)
     if wish.address == LOCAL:

@@ -24,6 +24,8 @@ _BROKER = "paretune.targets.launchers.ray_broker"
 _ANSWERS_WITHIN_S = 180.0
 _CLOSES_WITHIN_S = 1.0
 _MOST_LINE = 1 << 20
+_SHORT = "/tmp" if os.path.isdir("/tmp") else None
+"""Where sockets are made: the path of one has 107 bytes at most, and TMPDIR may be long."""
 INSTALL = "pip install 'paretune[ray]'"
 
 
@@ -49,7 +51,7 @@ class Cluster:
             UsageError: Ray is not installed, or the cluster is not one that can be used.
         """
         with self._lock:
-            return self._started()
+            return self._started(self._wish)
 
     def command(self, host: str, *remote: str) -> list[str]:
         """Return the command that runs a command on a host.
@@ -59,7 +61,7 @@ class Cluster:
         """
         with self._lock:
             if self._channel is None or not self._channel.is_running:
-                self._started()
+                self._started({**self._wish, "hosts": None})  # some may be gone meanwhile
             program = [sys.executable, "-I", "-S", ray_pipe.__file__]
             return [*program, str(self._socket), host, *remote]
 
@@ -89,7 +91,7 @@ class Cluster:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
 
-    def _started(self) -> list[str]:
+    def _started(self, wish: Mapping[str, Json]) -> list[str]:
         """Start the Ray client process; return the hosts."""
         if self._closed:
             raise UsageError(f"the target {self._name!r} is closed")
@@ -98,17 +100,20 @@ class Cluster:
                 f"the target {self._name!r} needs Ray, which is not installed", hint=INSTALL
             )
         self._end()
-        self._folder = Path(tempfile.mkdtemp(prefix="paretune-ray-"))
+        self._folder = Path(tempfile.mkdtemp(prefix="paretune-ray-", dir=_SHORT))
         command = [sys.executable, "-P", "-m", _BROKER]
         channel = self._channel = ProcessChannel(command, dict(os.environ))
-        with contextlib.suppress(OSError):  # it ended: what it said is the reason
-            asked = {**self._wish, "socket": str(self._socket)}
-            channel.writer.write(json.dumps(asked).encode() + b"\n")
-            channel.writer.flush()
         overdue = threading.Timer(_ANSWERS_WITHIN_S, channel.kill)
         overdue.start()
         try:
+            with contextlib.suppress(OSError):  # it ended: what it said is the reason
+                asked = {**wish, "socket": str(self._socket)}
+                channel.writer.write(json.dumps(asked).encode() + b"\n")
+                channel.writer.flush()
             line = channel.reader.readline(_MOST_LINE)
+        except BaseException:  # Ctrl-C: while it connects, it does not see that its input closes
+            channel.kill()
+            raise
         finally:
             overdue.cancel()
         try:

@@ -64,6 +64,11 @@ class Wish:
         return min(_READ_S, self.silent_s)
 
     @property
+    def wanted(self) -> dict[str, float]:
+        """What a host must have, CPUs included."""
+        return {**self.resources, "CPU": self.cpus or 1}
+
+    @property
     def custom(self) -> dict[str, float]:
         """The resources that Ray knows from nothing but their names."""
         return {key: amount for key, amount in self.resources.items() if key not in ("CPU", "GPU")}
@@ -172,16 +177,12 @@ def hosts_that_fit(nodes: Iterable[Mapping[str, Any]], wish: Wish) -> list[Mappi
     Raises:
         RefusedError: Too few have what it wants.
     """
-    alive = {node["NodeManagerAddress"]: node for node in nodes if node["Alive"]}
-    wanted = {**wish.resources, "CPU": wish.cpus or 1}
-    found = [
-        node
-        for _, node in sorted(alive.items(), key=lambda each: _order(each[0]))
-        if all(node["Resources"].get(key, 0) >= amount for key, amount in wanted.items())
-    ]
+    alive = [node for node in nodes if node["Alive"]]
+    fit = {node["NodeManagerAddress"]: node for node in alive if fits(node, wish)}
+    found = [fit[address] for address in sorted(fit, key=_order)]
     if len(found) < (wish.hosts or 1):
-        what = ", ".join(f"{key}: {amount:g}" for key, amount in wanted.items())
-        there = "; ".join(f"{address} has {resources_of(node)}" for address, node in alive.items())
+        what = ", ".join(f"{key}: {amount:g}" for key, amount in wish.wanted.items())
+        there = "; ".join(f"{n['NodeManagerAddress']} has {resources_of(n)}" for n in alive)
         raise RefusedError(
             f"{wish.hosts or 1} {'hosts' if (wish.hosts or 1) > 1 else 'host'} with {what} wanted, "
             f"{len(found)} found: {there or 'no node is alive'}",
@@ -189,6 +190,15 @@ def hosts_that_fit(nodes: Iterable[Mapping[str, Any]], wish: Wish) -> list[Mappi
             "`ray start --resources`.",
         )
     return found[: wish.hosts]
+
+
+def fits(node: Mapping[str, Any], wish: Wish) -> bool:
+    """Return whether a node is alive and has what a target wants.
+
+    A machine may have several nodes: the one that joins a cluster for a search has no CPU.
+    """
+    has = node["Resources"]
+    return node["Alive"] and all(has.get(key, 0) >= each for key, each in wish.wanted.items())
 
 
 def _order(address: str) -> tuple[int, int | str]:

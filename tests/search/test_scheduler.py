@@ -11,6 +11,7 @@ import pytest
 from fake_search import FakeTarget, FakeWorkbench, make_engine, noop, recipe_of
 
 from paretune.core.candidate import Candidate, RuntimeSettings, Step
+from paretune.core.device import TargetInfo
 from paretune.core.job import Job, JobResult
 from paretune.core.result import OutcomeKind
 from paretune.core.target import build_slots
@@ -102,6 +103,32 @@ def test_builds_on_another_machine_go_on_meanwhile(tmp_path: Path) -> None:
     assert max(target.beside_measurements) == 1
     assert target.most == 1, "one slot"
     assert not engine.out_of_time
+
+
+class Roomy(Slow):
+    """Has memory, and notes the limits of its builds."""
+
+    members: tuple[FakeTarget, ...] = ()
+
+    def info(self) -> TargetInfo:
+        return TargetInfo("roomy", memory_free=10**9)
+
+    def limits(self) -> set[int | None]:
+        return {job.limits.memory for job, _ in self.pending}
+
+
+class Hosts(Roomy):
+    """Two machines; who sends the builds there knows how many are on each."""
+
+    members = (FakeTarget(), FakeTarget())
+
+
+def test_builds_share_the_memory_of_one_machine_and_not_of_several(tmp_path: Path) -> None:
+    alone, hosts = Roomy(), Hosts()
+    _engine(tmp_path / "alone", 4, alone).run()
+    _engine(tmp_path / "hosts", 4, hosts).run()
+    assert alone.limits() == {450_000_000}
+    assert hosts.limits() == {None}
 
 
 def test_what_is_in_flight_at_the_deadline_counts_once(tmp_path: Path) -> None:

@@ -216,3 +216,42 @@ def test_the_hosts_of_a_target_share_its_slots() -> None:
     assert [each.slots for each in builders_on(Hosts("both"), 1)] == [1]
     assert machines_of(Hosts("both")) == {"a", "b"}
     assert [each.name for each in builders_on(SlowTarget("alone"), 2)] == ["alone"]
+
+
+def test_a_builder_that_is_away_when_the_pool_is_made_gets_jobs_when_it_answers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("paretune.targets.pool._TRIED_AGAIN_S", 0.01)
+    one, other = SlowTarget("one", "a"), SlowTarget("other", "b")
+    away, info = threading.Event(), one.info
+
+    def answers() -> TargetInfo:
+        if not away.is_set():
+            raise TargetLostError("it is away")
+        return info()
+
+    monkeypatch.setattr(one, "info", answers)
+    pool = BuildPool([Builder(one), Builder(other)], Machines())
+    assert [builder.name for builder in pool.builders] == ["one", "other"]
+    futures = [submitted(pool)]
+    other.started(1)
+    futures.append(submitted(pool))  # waits
+    assert not one.jobs
+    away.set()
+    one.started(1)
+    assert pool.builders[0].machine == "a"
+    one.end()
+    other.end()
+    assert {future.result(300).value for future in futures} == {"one", "other"}
+    pool.close()
+
+
+def test_a_builder_that_is_alone_is_lost_like_others() -> None:
+    alone = SlowTarget("alone", "a")
+    pool = BuildPool([Builder(alone)], Machines())
+    pool.close()
+    future = submitted(pool)
+    alone.started(1)
+    lose(alone)
+    assert isinstance(future.result(300).lost, ConnectionLostError)
+    assert pool.all_lost

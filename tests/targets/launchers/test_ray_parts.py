@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -16,10 +19,11 @@ import psutil
 import pytest
 
 from paretune.core.errors import UsageError
-from paretune.targets.launchers import ray_actor, ray_pipe
+from paretune.targets.launchers import ray_actor, ray_cluster, ray_pipe
+from paretune.targets.launchers.python import ProcessChannel
 from paretune.targets.launchers.ray_actor import PIECE, RAYS_PYTHON, HostWorker
 from paretune.targets.launchers.ray_broker import Hosts, LostError, _Server
-from paretune.targets.launchers.ray_cluster import RayHost
+from paretune.targets.launchers.ray_cluster import Cluster, RayHost
 from paretune.targets.launchers.ray_connect import RefusedError, Wish, hosts_that_fit
 from paretune.targets.transports.host import CommandError
 
@@ -199,6 +203,19 @@ def test_the_environment_is_that_of_the_node(monkeypatch: pytest.MonkeyPatch) ->
     assert niceness == os.getpriority(os.PRIO_PROCESS, 0)
 
 
+def test_a_command_may_be_sent_the_signals_that_ray_blocks() -> None:
+    program = "import signal; print(sorted(map(int, signal.pthread_sigmask(signal.SIG_BLOCK, ()))))"
+    worker = HostWorker()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        assert worker.start(1, [sys.executable, "-c", program]) is None
+        assert signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    assert worker.read(1, 60.0)[0] == b"o[]\n"
+    worker.end(1)
+
+
 def node(address: str, alive: bool = True, **resources: float) -> dict[str, Any]:
     return {"NodeManagerAddress": address, "Alive": alive, "Resources": resources}
 
@@ -226,3 +243,83 @@ def test_hosts_are_those_that_have_what_is_wanted_in_the_order_of_their_addresse
         "4 hosts with CPU: 1 wanted, 3 found: 10.0.0.10 has CPU: 4, board: 1; 10.0.0.9 has "
         "CPU: 4, board: 1; 10.0.0.1 has CPU: 0; 10.0.0.2 has CPU: 8"
     )
+
+
+def test_a_machine_may_have_a_node_without_work_beside_one_that_fits() -> None:
+    joined, works = node("10.0.0.1", CPU=0), node("10.0.0.1", CPU=4)
+    for nodes in ([joined, works], [works, joined]):
+        assert hosts_that_fit(nodes, Wish("x:1", "s")) == [works]
+    with pytest.raises(RefusedError, match=r"10\.0\.0\.1 has CPU: 0; 10\.0\.0\.1 has CPU: 4"):
+        hosts_that_fit([joined, works], Wish("x:1", "s", cpus=8))
+
+
+def asked(program: str, monkeypatch: pytest.MonkeyPatch) -> Cluster:
+    """Return a cluster whose client process is a program of a test's own."""
+    made = ray_cluster.ProcessChannel
+
+    def start(command: list[str], environment: dict[str, str]) -> ProcessChannel:
+        return made([sys.executable, "-c", program], environment)
+
+    monkeypatch.setattr(ray_cluster, "ProcessChannel", start)
+    monkeypatch.setattr(ray_cluster.importlib.util, "find_spec", lambda name: name)
+    return Cluster("cluster", {"address": "x:1", "hosts": 4})
+
+
+def test_after_its_client_process_has_ended_a_cluster_may_have_fewer_hosts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = tmp_path / "seen"
+    program = (
+        "import json, sys; line = sys.stdin.readline(); "
+        f"open({str(seen)!r}, 'a').write(line); print(json.dumps({{'hosts': ['one']}}))"
+    )
+    cluster = asked(program, monkeypatch)
+    try:
+        assert cluster.hosts() == ["one"]
+        assert cluster._channel is not None
+        cluster._channel._process.wait(60)
+        cluster.command("one", "true")
+        wishes = [json.loads(line) for line in seen.read_text().splitlines()]
+        assert [wish["hosts"] for wish in wishes] == [4, None]
+    finally:
+        cluster.close()
+
+
+def test_sockets_have_short_paths_and_nothing_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = tmp_path / ("x" * 100)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    program = (
+        "import json, sys; wish = json.loads(sys.stdin.readline()); "
+        "print(json.dumps({'hosts': [wish['socket']]}))"
+    )
+    cluster = asked(program, monkeypatch)
+    [place] = cluster.hosts()
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(place)
+    cluster.close()
+    assert not Path(place).parent.exists()
+
+
+def test_an_interrupt_ends_the_client_process_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = asked("import time; time.sleep(600)", monkeypatch)
+
+    def interrupted(*arguments: object) -> bytes:
+        raise KeyboardInterrupt
+
+    made = ray_cluster.ProcessChannel
+
+    def start(command: list[str], environment: dict[str, str]) -> ProcessChannel:
+        channel: ProcessChannel = made(command, environment)
+        monkeypatch.setattr(channel.reader, "readline", interrupted, raising=False)
+        return channel
+
+    monkeypatch.setattr(ray_cluster, "ProcessChannel", start)
+    with pytest.raises(KeyboardInterrupt):
+        cluster.hosts()
+    assert cluster._channel is not None
+    process = psutil.Process(cluster._channel.pid)
+    ends(process)
+    cluster.close()
