@@ -113,6 +113,7 @@ class Cluster:
             line = channel.reader.readline(_MOST_LINE)
         except BaseException:  # Ctrl-C: while it connects, it does not see that its input closes
             channel.kill()
+            self._end()
             raise
         finally:
             overdue.cancel()
