@@ -10,7 +10,7 @@ import logging
 import os
 import secrets
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
@@ -105,16 +105,14 @@ def connect(wish: Wish) -> None:
     host, _, port = wish.address.rpartition(":")
     try:
         with socket.create_connection((host.strip("[]"), int(port)), _ANSWERS_WITHIN_S) as there:
-            own_address = there.getsockname()[0]
+            known = there.getsockname()[0], there.getpeername()[0]
     except OSError as error:
         raise RefusedError(
             f"nothing answers at {wish.address}: {error.strerror or error}",
             "Is the cluster running? `ray start --head` prints the address of its head.",
         ) from error
     try:
-        ray.init(
-            address=wish.address, _node_ip_address=_own_node(wish.address, own_address), **quiet
-        )
+        ray.init(address=wish.address, _node_ip_address=_own_node(wish.address, known), **quiet)
     except RuntimeError as error:
         text = " ".join(str(error).split())
         if "ersion mismatch" not in text:
@@ -137,8 +135,12 @@ def connect(wish: Wish) -> None:
         ) from error
 
 
-def _own_node(address: str, own_address: str) -> str:
+def _own_node(address: str, known: Sequence[str]) -> str:
     """Return the address of this machine's node in a cluster.
+
+    Args:
+        address: Of the cluster's head.
+        known: The addresses of both ends of a connection to it.
 
     Raises:
         RefusedError: It has none.
@@ -153,7 +155,16 @@ def _own_node(address: str, own_address: str) -> str:
             f"this machine is not a node of the cluster at {address}, which has {', '.join(nodes)}",
             _JOIN.format(address=address),
         )
-    return own_address if own_address in here else here[0]
+    return chosen(here, known)
+
+
+def chosen(here: Sequence[str], known: Sequence[str]) -> str:
+    """Return the node to connect through, of several on this machine.
+
+    If that node dies, the connection to all hosts is lost. So it is the head if that is one of
+    them, without which there is no cluster.
+    """
+    return next((each for each in known if each in here), min(here, key=_order))
 
 
 def _is_here(address: str) -> bool:

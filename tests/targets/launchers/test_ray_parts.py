@@ -24,7 +24,7 @@ from paretune.targets.launchers.python import ProcessChannel
 from paretune.targets.launchers.ray_actor import PIECE, RAYS_PYTHON, HostWorker
 from paretune.targets.launchers.ray_broker import Hosts, LostError, _Server
 from paretune.targets.launchers.ray_cluster import Cluster, RayHost
-from paretune.targets.launchers.ray_connect import RefusedError, Wish, hosts_that_fit
+from paretune.targets.launchers.ray_connect import RefusedError, Wish, chosen, hosts_that_fit
 from paretune.targets.transports.host import CommandError
 
 _ECHO = "import shutil, sys; shutil.copyfileobj(sys.stdin.buffer, sys.stdout.buffer)"
@@ -243,6 +243,13 @@ def test_hosts_are_those_that_have_what_is_wanted_in_the_order_of_their_addresse
         "4 hosts with CPU: 1 wanted, 3 found: 10.0.0.10 has CPU: 4, board: 1; 10.0.0.9 has "
         "CPU: 4, board: 1; 10.0.0.1 has CPU: 0; 10.0.0.2 has CPU: 8"
     )
+
+
+def test_of_several_nodes_on_this_machine_the_head_is_connected_through() -> None:
+    here = ["127.0.0.4", "127.0.0.2", "127.0.0.3"]
+    assert chosen(here, ("127.0.0.1", "127.0.0.3")) == "127.0.0.3"
+    assert chosen(here, ("127.0.0.4", "10.0.0.1")) == "127.0.0.4"
+    assert chosen(here, ("127.0.0.1", "10.0.0.1")) == "127.0.0.2"
 
 
 def test_a_machine_may_have_a_node_without_work_beside_one_that_fits() -> None:
