@@ -249,7 +249,7 @@ class SshTransport:
 
 
 def _end(process: subprocess.Popen[bytes] | None) -> None:
-    """End a process that nobody reads from."""
+    """End a process whose output is not read any more."""
     if process is not None:
         kill_session(process)
         with process:  # closes its streams
