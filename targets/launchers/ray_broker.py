@@ -13,8 +13,11 @@ import contextlib
 import itertools
 import json
 import os
+import select
 import shutil
+import socket
 import socketserver
+import struct
 import sys
 import threading
 from collections.abc import Iterable, Mapping
@@ -253,7 +256,7 @@ def _serve(wish: Wish, channel_in: BinaryIO, channel_out: BinaryIO) -> None:
         channel_out.flush()
 
     try:
-        connect(wish)
+        own_node = connect(wish)
         import ray
 
         found = hosts_that_fit(ray.nodes(), wish)
@@ -263,10 +266,22 @@ def _serve(wish: Wish, channel_in: BinaryIO, channel_out: BinaryIO) -> None:
     ray.cloudpickle.register_pickle_by_value(ray_actor)
     server = _Server(Hosts(wish))
     threading.Thread(target=server.serve_forever, daemon=True).start()
+    if hasattr(os, "pidfd_open"):
+        threading.Thread(target=_end_with, args=(own_node,), daemon=True).start()
     answer({"hosts": [node["NodeManagerAddress"] for node in found]})
     channel_in.read()
     server.shutdown()
     ray.shutdown()
+
+
+def _end_with(own_node: str) -> None:
+    """End this process as soon as this machine's node has: no call of Ray returns any more."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(own_node)
+        found = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    select.select([os.pidfd_open(struct.unpack("3i", found)[0])], [], [])
+    print("the Ray node of this machine has ended", file=sys.stderr, flush=True)
+    os._exit(1)
 
 
 if __name__ == "__main__":

@@ -83,8 +83,8 @@ def own_token() -> dict[str, str]:
     return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 
 
-def connect(wish: Wish) -> None:
-    """Connect to a cluster, or start one here.
+def connect(wish: Wish) -> str:
+    """Connect to a cluster, or start one here; return the socket of this machine's node.
 
     Raises:
         RefusedError: There is none, or one of other versions.
@@ -93,7 +93,7 @@ def connect(wish: Wish) -> None:
 
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if wish.address == LOCAL:
-        ray.init(  # protected by `own_token`
+        context = ray.init(  # protected by `own_token`
             address="local",
             resources=wish.custom,
             include_dashboard=False,
@@ -101,7 +101,7 @@ def connect(wish: Wish) -> None:
             _temp_dir=os.environ["RAY_TMPDIR"],
             **quiet,
         )
-        return
+        return str(context.address_info["raylet_socket_name"])
     host, _, port = wish.address.rpartition(":")
     try:
         with socket.create_connection((host.strip("[]"), int(port)), _ANSWERS_WITHIN_S) as there:
@@ -112,7 +112,9 @@ def connect(wish: Wish) -> None:
             "Is the cluster running? `ray start --head` prints the address of its head.",
         ) from error
     try:
-        ray.init(address=wish.address, _node_ip_address=_own_node(wish.address, known), **quiet)
+        own = _own_node(wish.address, known)
+        context = ray.init(address=wish.address, _node_ip_address=own, **quiet)
+        return str(context.address_info["raylet_socket_name"])
     except RuntimeError as error:
         text = " ".join(str(error).split())
         if "ersion mismatch" not in text:

@@ -163,3 +163,18 @@ def test_a_configuration_opens_a_ray_of_this_machine(
     _, left = psutil.wait_procs(started, 60.0)
     assert not left
     assert not (tmp_path / ".ray").exists(), "Ray leaves no token in the home folder"
+
+
+def test_when_the_node_of_this_machine_has_ended_another_connection_is_made(tmp_path: Path) -> None:
+    options = {"python": sys.executable, "store": str(tmp_path / "far"), "cpus": 1}
+    with RayTarget(preload=False, address="local", **options) as target:
+        job = Job(Call("os:getcwd"))
+        assert target.submit(job).result(300).status is JobStatus.OK
+        broker = target.cluster._channel
+        assert broker is not None
+        below = psutil.Process(broker.pid).children(recursive=True)
+        next(each for each in below if each.name() == "raylet").kill()
+        assert not psutil.wait_procs([psutil.Process(broker.pid)], 60.0)[1]
+        results = [target.submit(job).result(300) for _ in range(2)]
+        assert results[0].transient or results[0].status is JobStatus.OK
+        assert results[1].status is JobStatus.OK
