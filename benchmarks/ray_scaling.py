@@ -8,8 +8,8 @@ hosts, divided by builds.
 
 `--kills N` does something else: builds run on four hosts while nodes are killed at random, N times,
 and started again. Nothing may be lost but what was in flight: every build must yield its artifact,
-and a build may run again only if a node was killed while it ran there. It takes about ten seconds
-a kill; `--seconds` is 2 there by default.
+and builds may run again once for each kill at most, since a node runs one at a time. It takes about
+ten seconds a kill; `--seconds` is 2 there by default.
 """
 
 from __future__ import annotations
@@ -169,13 +169,11 @@ class Killer:
     """Kills nodes at random, and starts them again.
 
     Attributes:
-        in_flight: Builds that a killed node ran, with repetitions.
         killed: How often each node was killed.
     """
 
     bench: Bench
     rng: random.Random
-    in_flight: list[int] = field(default_factory=list)
     killed: Counter[str] = field(default_factory=Counter)
 
     def run(self, times: int, seconds: float) -> None:
@@ -183,16 +181,10 @@ class Killer:
         for _ in range(times):
             time.sleep(self.rng.uniform(0.0, 2 * seconds))
             address = self.rng.choice(_NODES)
-            self.in_flight += self._running(address)
             self.bench.cluster.nodes[address].kill()
             self.killed[address] += 1
             self.bench.cluster.start(address)
             print(f"{sum(self.killed.values())} of {times} killed", file=sys.stderr)
-
-    def _running(self, address: str) -> list[int]:
-        """Return how many jobs a node runs, as that many entries."""
-        agents = self.bench.cluster.nodes[address].agents()
-        return [1 for each in agents if each.name() == "paretune"]
 
 
 def kills(bench: Bench, times: int, seconds: float, seed: int) -> int:
@@ -220,7 +212,7 @@ def kills(bench: Bench, times: int, seconds: float, seed: int) -> int:
     begun = Counter(line.split()[0] for line in lines if line.startswith("begun-"))
     again = sum(begun.values()) - len(begun)
     lost = [result.reason for result in results if not bench.built(result)]
-    most = sum(killer.killed.values()) * 1  # one build at once on each node
+    most = sum(killer.killed.values())  # one build at once on each node
     ok = not lost and again <= most and len(results) == len(jobs)
     head = ["kills", "builds", "lost", "run again", "tried again by the search", "s", "ok"]
     row = [times, len(jobs), len(lost), again, retried, wall, "yes" if ok else "NO"]
