@@ -8,7 +8,8 @@ second local process is the control: its ratios show what two equal processes di
 The noise floor is that of `paretune bench` (two processes of equal work lie within it 95 times of
 100), of the local processes of this run. A metric **agrees** if the whole 95 % interval of the
 median ratio ssh / local is within it, **differs** if the whole interval is beyond it; else more
-rounds are needed. The exit status is 1 unless both metrics agree, and the control does, too.
+rounds are needed. A noise floor above 10 % decides nothing. The exit status is 1 unless both
+metrics agree, and the control does, too.
 """
 
 from __future__ import annotations
@@ -46,6 +47,8 @@ from tests.targets.sshd import start
 
 _HOST = "board"
 _ALPHA = 0.05
+_MAX_FLOOR = 0.10
+"""A noise floor beyond this is that of a disturbed machine, on which everything would agree."""
 LOCAL, CONTROL, SSH = "local", "local again", "ssh"
 
 Round = Mapping[str, Mapping[str, float]]
@@ -84,7 +87,9 @@ def agreement(rounds: Sequence[Round], metric: str, way: str) -> Agreement:
         sequence.add(math.log(each[way][metric] / each[LOCAL][metric]))
     floor = noise_floor([each[name][metric] for name in (LOCAL, CONTROL) for each in rounds])
     verdict = "not known"
-    if -floor <= sequence.low and sequence.high <= floor:
+    if floor > math.log1p(_MAX_FLOOR):
+        verdict = "not known: the machine is disturbed"
+    elif -floor <= sequence.low and sequence.high <= floor:
         verdict = "agrees"
     elif sequence.low > floor or sequence.high < -floor:
         verdict = "differs"

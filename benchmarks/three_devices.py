@@ -57,6 +57,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=9.0, help="of the search")
     parser.add_argument("--without-training", action="store_true")
+    parser.add_argument("--prefer", help="metric to pick by first; default: as the demo does")
     parser.add_argument("--onnxruntime", default=OLDER, help="the other release")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="paretune-devices-") as name:
@@ -69,7 +70,8 @@ def main() -> int:
             subprocess.run([*held, str(started[0].process.pid)], check=True, capture_output=True)
             os.environ["PATH"] = f"{client_of(place / 'client', started)}:{os.environ['PATH']}"
             older = older_python(place, given.onnxruntime)
-            config = configured(place, older, given.minutes, trains=not given.without_training)
+            trains, prefer = not given.without_training, given.prefer
+            config = configured(place, older, given.minutes, trains=trains, prefer=prefer)
             begin = time.monotonic()
             command = [sys.executable, "-m", "paretune", "search", config]
             options = ["--study", place / "study", "--store", place / "store"]
@@ -96,7 +98,9 @@ def older_python(place: Path, version: str) -> Path:
     return python
 
 
-def configured(place: Path, older: Path, minutes: float, *, trains: bool) -> Path:
+def configured(
+    place: Path, older: Path, minutes: float, *, trains: bool, prefer: str | None = None
+) -> Path:
     """Write the configuration: the example's, with fewer candidates and more devices."""
     document = yaml.safe_load(EXAMPLE.read_text(encoding="utf-8"))
     document["model"] = str((EXAMPLE.parent / document["model"]).resolve())
@@ -117,6 +121,8 @@ def configured(place: Path, older: Path, minutes: float, *, trains: bool) -> Pat
         {"name": "older", "threads": [cores]},
     ]
     search = {"strategy": "exhaustive", "seed": 0, "finals": "20s"}
+    if prefer is not None:
+        search["prefer"] = prefer
     document["search"] = {"time": f"{minutes:g}m", **search}
     file = place / "tone.yaml"
     file.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
