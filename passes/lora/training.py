@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from paretune.passes.lora.course import Course, Losses
     from paretune.passes.lora.params import LoraParams
 
-_MAX_LABELS = 100
 _LAST_STEPS = 10
 """Steps whose mean is the final loss: one batch's loss is too noisy."""
 
@@ -35,7 +34,7 @@ class _Material:
     rows: list[Row]
     held_out: list[Row]
     prompts_cut: int
-    labels: tuple[str, ...]
+    answers: int
 
 
 def fine_tune(
@@ -123,7 +122,8 @@ def _material(model: Model, params: LoraParams, context: Context) -> _Material:
     elif params.eval_dataset_size is not None:
         seed = params.seed if params.data_seed is None else params.data_seed
         rows, held_out = hold_out(rows, params.eval_dataset_size, seed)
-    return _Material(rows, held_out, cut, tuple(dataset.labels))
+    # Not the answers themselves: the record goes to machines, and into packages, without the data.
+    return _Material(rows, held_out, cut, len(dataset.labels))
 
 
 def _require_modules(network: Any, wanted: str | list[str]) -> None:
@@ -173,7 +173,7 @@ def _record(material: _Material, losses: Losses, logging_steps: int) -> dict[str
         "examples": len(material.rows),
         "tokens": sum(len(row.ids) for row in material.rows),
         "prompts_cut": material.prompts_cut,
-        "labels": list(material.labels) if len(material.labels) <= _MAX_LABELS else None,
+        "answers": material.answers,
         "steps": len(losses.training),
         "first_loss": round(losses.training[0], 4),
         "final_loss": round(sum(last) / len(last), 4),
