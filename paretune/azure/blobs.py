@@ -6,6 +6,7 @@ week, and are not sent again. The blob appears when its last block is there, who
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -111,25 +112,19 @@ class Datastore:
             TransientError: The service is not reached, or the file is another one by now.
             CredentialsError: It may not be read.
         """
-        if offset >= blob.size:
-            return
-        from azure.core import MatchConditions
-
         what = f"{self.name}/{blob.name} cannot be read"
         count = offset
-        with explained(what):
-            stream = self._open().download_blob(
-                blob.name,
-                offset=offset,
-                length=blob.size - offset,
-                etag=blob.etag,
-                match_condition=MatchConditions.IfNotModified,
-            )
-            for piece in stream.chunks():
-                count += len(piece)
-                yield piece
-        if count < blob.size:
-            raise TransientError(f"{what}: {blob.size - count} bytes are missing")
+        while count < blob.size:
+            before = count
+            with explained(what):
+                container = self._open()
+                for piece in _stream(container, blob, count).chunks():
+                    count += len(piece)
+                    yield piece
+                    if self._open() is not container:  # the secret of the old one runs out
+                        break
+            if count == before:
+                raise TransientError(f"{what}: {blob.size - count} bytes are missing")
 
     def read(self, name: str, most: int) -> bytes | None:
         """Return the content of a small file; None if there is none.
@@ -153,56 +148,72 @@ class Datastore:
         with explained(f"{self.name}/{name} cannot be written"):
             self._open().upload_blob(name, content, overwrite=True, validate_content=True)
 
-    def upload(self, path: Path, name: str, sent: Sent = lambda done, total: None) -> int:
+    def upload(
+        self,
+        path: Path,
+        name: str,
+        sent: Sent = lambda done, total: None,
+        *,
+        sha256: str | None = None,
+        again: bool = False,
+    ) -> int:
         """Send a file, unless one of that name and size is there.
 
         Args:
-            path: The file; it does not change meanwhile.
+            path: The file.
             name: Its path there, which no other content may have.
             sent: Is called as it goes up.
+            sha256: Hex digest that its content must have; None: any.
+            again: Whether one that is there is replaced: it is damaged.
 
         Returns:
             The bytes that were sent.
 
         Raises:
             CredentialsError: The datastore may not be written.
-            TransientError: The service is not reached, or the file is gone.
+            TransientError: The service is not reached, or the file is gone or has another content;
+                then there is no file of that name.
         """
         try:
             with open(path, "rb") as source:
                 size = path.stat().st_size
                 found = self.find(name)
-                if found is not None and found.size == size:
+                if found is not None and found.size == size and not again:
                     return 0
                 if size <= BLOCK_BYTES:
-                    self.write(name, source.read())
+                    content = source.read()
+                    _check(path, sha256, hashlib.sha256(content))
+                    self.write(name, content)
                     sent(size, size)
                     return size
                 with explained(f"{self.name}/{name} cannot be written"):
-                    return self._send_blocks(source, size, name, sent)
+                    return self._send_blocks(source, size, name, sent, sha256)
         except OSError as error:
             raise TransientError(f"{path} cannot be read: {error.strerror}") from error
 
-    def _send_blocks(self, source: Any, size: int, name: str, sent: Sent) -> int:
+    def _send_blocks(
+        self, source: Any, size: int, name: str, sent: Sent, sha256: str | None
+    ) -> int:
         from azure.storage.blob import BlobBlock
 
         length = max(BLOCK_BYTES, -(-size // _MOST_BLOCKS))
         blob = self._open().get_blob_client(name)
         there = _blocks_there(blob)
-        blocks, bytes_sent = [], 0
+        blocks, bytes_sent, whole = [], 0, hashlib.sha256()
         for number, start in enumerate(range(0, size, length)):
             wanted = min(length, size - start)
-            id = _block_id(number, length)
+            piece = source.read(wanted)
+            if len(piece) < wanted:
+                raise TransientError(f"{source.name} became shorter while it was sent")
+            whole.update(piece)
+            id = _block_id(number, piece)
             if there.get(id) != wanted:
-                source.seek(start)
-                piece = source.read(wanted)
-                if len(piece) < wanted:
-                    raise TransientError(f"{name[:80]} became shorter while it was sent")
                 blob = self._open().get_blob_client(name)  # its token may have to be renewed
                 blob.stage_block(id, piece, length=wanted, validate_content=True)
                 bytes_sent += wanted
             blocks.append(BlobBlock(block_id=id))
             sent(start + wanted, size)
+        _check(source.name, sha256, whole)
         blob.commit_block_list(blocks)
         return bytes_sent
 
@@ -277,6 +288,29 @@ def _blocks_there(blob: Any) -> dict[str, int]:
     return {str(block.id): block.size for block in waiting}
 
 
-def _block_id(number: int, length: int) -> str:
-    """Return the id of a block; all ids of a blob have the same length."""
-    return f"{number:06d}-{length:012d}"
+def _block_id(number: int, piece: bytes) -> str:
+    """Return the id of a block, which no other content has; all have the same length."""
+    return f"{number:06d}-{hashlib.sha256(piece).hexdigest()[:32]}"
+
+
+def _check(path: Path | str, sha256: str | None, found: Any) -> None:
+    """Require that what was read of a file is what its digest says.
+
+    Raises:
+        TransientError: It is not: the file was written after its digest was taken.
+    """
+    if sha256 is not None and found.hexdigest() != sha256:
+        raise TransientError(f"{path} was written while it was sent")
+
+
+def _stream(container: Any, blob: Blob, offset: int) -> Any:
+    """Return the SDK's stream of the rest of a file, which must not have been replaced."""
+    from azure.core import MatchConditions
+
+    return container.download_blob(
+        blob.name,
+        offset=offset,
+        length=blob.size - offset,
+        etag=blob.etag,
+        match_condition=MatchConditions.IfNotModified,
+    )

@@ -21,6 +21,8 @@ from paretune.core.packages import check_installed
 _PACKAGES = ("azure-ai-ml", "azure-identity")
 _RETRIES = 6
 _LONGEST_WAIT_S = 60
+_SILENT_S = 60
+"""How long an answer may take; the SDK's five minutes, six times, would look like a hang."""
 _OFF = ("Stopped", "Stopping", "Deleting", "Failed")
 _LOCK = threading.Lock()
 _OPENED: dict[Workspace, AzureClient] = {}
@@ -56,7 +58,7 @@ def new_credential() -> Any:
     from azure.identity import DefaultAzureCredential
 
     _quiet()
-    return DefaultAzureCredential()
+    return DefaultAzureCredential(connection_timeout=_SILENT_S, read_timeout=_SILENT_S)
 
 
 @dataclass
@@ -93,6 +95,8 @@ class AzureClient:
                 show_progress=False,
                 retry_total=_RETRIES,
                 retry_backoff_max=_LONGEST_WAIT_S,
+                connection_timeout=_SILENT_S,
+                read_timeout=_SILENT_S,
             )
 
     def check(self) -> None:

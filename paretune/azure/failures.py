@@ -27,12 +27,23 @@ _NOT_REACHED = re.compile(
     r"|name or service not known|temporary failure in name",
     re.IGNORECASE,
 )
+_SIGNED = re.compile(r"\?[^\s'\"<>()]*=[^\s'\"<>()]*")
+"""What follows the path of an address: it may be a signature that gives access (SAS)."""
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 _QUOTED = 300
 
 
 class CredentialsError(UsageError):
     """Azure does not accept the credentials: missing, expired, or without the permission."""
+
+
+class UnreachableError(TransientError):
+    """The service is not reached, is busy or fails: nothing is wrong with what was asked for."""
+
+
+def unsigned(text: str) -> str:
+    """Return a text in which addresses have no signatures, which would give access to a file."""
+    return _SIGNED.sub("?...", text)
 
 
 @contextmanager
@@ -44,7 +55,8 @@ def explained(what: str) -> Iterator[None]:
 
     Raises:
         CredentialsError: The credentials are missing, expired, or without the permission.
-        TransientError: The service is not reached, is busy or fails.
+        UnreachableError: The service is not reached, is busy or fails.
+        TransientError: What was asked for was changed meanwhile.
         UsageError: It refuses what was asked for.
     """
     try:
@@ -73,33 +85,38 @@ def failure_of(error: Exception, what: str) -> ParetuneError | None:
     if status == 403 or (refused and status not in (None, 401)):
         return CredentialsError(f"{what}: permission denied: {_said(error)}", hint=_ROLES)
     if refused or status == 401:
-        return _of_credentials(str(error), what)
+        return _of_credentials(error, what)
     if status == 404:
         return UsageError(f"{what}: not found: {_said(error)}", hint="Is its name right?")
     if status == 412:
         return TransientError(f"{what}: it was changed meanwhile")
     if isinstance(error, exceptions.HttpResponseError):
         if status is None or status in _PASSING:
-            return TransientError(f"{what}: {_status(status)}{_said(error)}")
+            return UnreachableError(f"{what}: {_status(status)}{_said(error)}")
         return UsageError(f"{what}: {_status(status)}{_said(error)}")
     if isinstance(error, exceptions.ServiceRequestError | exceptions.ServiceResponseError):
-        return TransientError(f"{what}: the service cannot be reached: {_said(error)}")
+        return UnreachableError(f"{what}: the service cannot be reached: {_said(error)}")
     if isinstance(error, exceptions.AzureError | MlException):
         return UsageError(f"{what}: {_said(error)}")
     return None
 
 
-def _of_credentials(said: str, what: str) -> ParetuneError:
+def _of_credentials(error: Exception, what: str) -> ParetuneError:
+    said = str(error)
     found = _REFUSED.search(said)
     # Where there is no managed identity, asking for one is a connection that fails, too.
     others = "\n".join(line for line in said.splitlines() if "ManagedIdentity" not in line)
     if found is None and _NOT_REACHED.search(others):
-        return TransientError(f"{what}: the token service cannot be reached")
+        return UnreachableError(f"{what}: the token service cannot be reached")
     reason = "" if found is None else f" ({_shortened(found[0])})"
     if _EXPIRED.search(said):
         return CredentialsError(f"{what}: the credentials have expired{reason}", hint=SIGN_IN)
     if found is not None:
         return CredentialsError(f"{what}: the credentials are refused{reason}", hint=SIGN_IN)
+    if getattr(error, "status_code", None) == 401:  # there were some
+        return CredentialsError(
+            f"{what}: the credentials are refused: {_said(error)}", hint=SIGN_IN
+        )
     return CredentialsError(f"{what}: no valid credentials for Azure are found", hint=SIGN_IN)
 
 
@@ -115,5 +132,5 @@ def _said(error: Exception) -> str:
 
 
 def _shortened(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [line.strip() for line in unsigned(text).splitlines() if line.strip()]
     return (lines or ["no reason was given"])[0][:_QUOTED]

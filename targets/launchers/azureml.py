@@ -21,12 +21,14 @@ from typing import Self
 
 from paretune.azure.blobs import Datastore
 from paretune.azure.client import open_client
+from paretune.azure.failures import UnreachableError
 from paretune.azure.workspace import Workspace
 from paretune.core import protocol
 from paretune.core.device import TargetInfo, changed
 from paretune.core.errors import (
     ConnectionLostError,
     DeviceChangedError,
+    InputChangedError,
     ParetuneError,
     StateError,
     TargetLostError,
@@ -40,6 +42,7 @@ from paretune.core.permissions import Permissions
 from paretune.core.stamps import Stamped, take
 from paretune.core.user_paths import default_store
 from paretune.targets.launchers import answers
+from paretune.targets.launchers.azureml_inputs import check_files
 from paretune.targets.launchers.azureml_jobs import AzureJobs, Place, refuse_failed
 from paretune.targets.launchers.azureml_records import Claim, Records, identity_of
 from paretune.targets.launchers.azureml_run import (
@@ -50,7 +53,7 @@ from paretune.targets.launchers.azureml_run import (
 )
 from paretune.targets.launchers.far_builds import FarBuilds
 from paretune.targets.launchers.wheel import build_wheel
-from paretune.targets.transports.azure_blob import AzureFiles
+from paretune.targets.transports.azure_blob import ROOT, AzureFiles
 from paretune.targets.transports.tasks import Describer
 
 
@@ -91,6 +94,8 @@ class AzuremlTarget:
         hf_token: bool = False,
     ) -> None:
         self.name = name
+        if not allow_network:
+            place = replace(place, secret=None)
         self._workspace, self._place, self._hf_token = workspace, place, hf_token
         self._store = store_root or default_store()
         self._own = self._store / "azureml"
@@ -108,7 +113,7 @@ class AzuremlTarget:
         """By the future of a build there, the job whose artifacts are on their way."""
         self._device: TargetInfo | None = None
         self._studies: set[str] = set()
-        self._closed = self._lost = False
+        self._closed = self._lost = self._away = False
         self._builds = FarBuilds(name, self._submit, self._describer, self._files)
 
     def info(self) -> TargetInfo:
@@ -141,8 +146,11 @@ class AzuremlTarget:
 
         def forget(build: Future[JobResult]) -> None:
             claim = self._taking.pop(there, None)
-            if claim is not None:
-                claim.done() if build.exception() is None else claim.leave()
+            if claim is not None and build.exception() is not None:
+                self._lost = True
+                claim.leave()
+            elif claim is not None:
+                claim.done()
 
         build.add_done_callback(forget)
         return build
@@ -169,7 +177,7 @@ class AzuremlTarget:
         for thread in threads:
             thread.join()
         self._builds.close()
-        if first and not self._lost and self._device is not None:
+        if first and not (self._lost or self._away) and self._device is not None:
             for claim in self._records.left_by(frozenset(self._studies)):
                 self._runner.give_up(claim)
         self._folder.cleanup()
@@ -197,7 +205,7 @@ class AzuremlTarget:
         except JobCancelledError:
             result = JobResult(JobStatus.CANCELLED, None, "cancelled")
         except ConnectionLostError as error:
-            self._lost = True
+            self._away = True
             result = JobResult(JobStatus.CRASHED, None, str(error), transient=True, lost=error)
         except TransientError as error:
             result = JobResult(JobStatus.FAILED, None, str(error), transient=True)
@@ -212,6 +220,8 @@ class AzuremlTarget:
         """Return an error that ends the search; if Azure refuses, no candidate is the cause."""
         if isinstance(error, ProgressError):
             return error.error
+        if isinstance(error, InputChangedError):
+            return error
         self._lost = self._lost or isinstance(error, UsageError)
         if not isinstance(error, UsageError) or isinstance(error, TargetLostError):
             return error
@@ -226,7 +236,12 @@ class AzuremlTarget:
     # What is there
 
     def _begin(self) -> TargetInfo:
-        """Check, once, that jobs can run there; return what they run on."""
+        """Check, once, that jobs can run there; return what they run on.
+
+        Raises:
+            UsageError: They cannot.
+            TargetLostError: Azure was away for too long, and still is.
+        """
         with self._beginning:
             if self._closed:
                 raise StateError("the target is closed", hint="Make a new one.")
@@ -235,8 +250,9 @@ class AzuremlTarget:
                 try:
                     self._client.check()
                     self._client.check_compute(self._place.compute)
+                    self._files.datastore.find(ROOT)
                     self._device = self._described()
-                except TransientError as error:
+                except (TransientError, ConnectionLostError) as error:
                     raise UsageError(
                         f"the target {self.name!r} cannot be used: {error.message}",
                         hint="Run the same command again later.",
@@ -244,6 +260,12 @@ class AzuremlTarget:
                 except UsageError as error:
                     message = f"the target {self.name!r} cannot be used: {error.message}"
                     raise type(error)(message, hint=error.hint) from error
+            elif self._away:
+                try:
+                    self._client.check()
+                except UnreachableError as error:
+                    raise TargetLostError(f"{self.name}: {error.message}") from error
+                self._away = False
             return self._device
 
     def _described(self) -> TargetInfo:
@@ -273,6 +295,7 @@ class AzuremlTarget:
             self._workspace.uri("", ""),
             *(place.compute, place.image, place.python, place.instance_type),
             *(place.instance_count, *place.requirements, self._wheel.sha256),
+            *(place.secret or ()),
         ]
         return self._own / "described" / f"{digest(given).removeprefix('sha256:')[:24]}.json"
 
@@ -314,8 +337,11 @@ class AzuremlTarget:
         job = replace(running.job, task=task)
         study = str(task.study) if isinstance(task, Build) and task.study is not None else None
         limits: Json = [job.limits.seconds, job.limits.memory]
+        # A job that ran with another image, code or permission is not the one that is asked for.
+        place: Json = [self._description.stem, self._permissions.network]
+        known: Json = [identity_of(task.to_json()), place]
         while True:
-            claim = self._records.claim(identity_of(task.to_json()), limits, study)
+            claim = self._records.claim(known, limits, study)
             try:
                 ended = self._runner.carry_out(claim, job, running.cancelled, job.on_progress)
             except JobCancelledError:
@@ -332,6 +358,12 @@ class AzuremlTarget:
             else:
                 claim.done()
             result = self._read(job, claim, ended, running)
+            try:
+                check_files(task, result, self._files, self._workspace)
+            except InputChangedError:
+                self._taking.pop(running.future, None)
+                claim.done()
+                raise
             others = claim.found and claim.limits != limits
             if others and result.status in (JobStatus.TIMEOUT, JobStatus.OUT_OF_MEMORY):
                 claim.done()

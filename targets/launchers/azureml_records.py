@@ -62,7 +62,7 @@ class Records:
         """Return a job of an earlier process for the same task, else a new one, which is noted.
 
         Args:
-            task: What tells it from all others.
+            task: What tells it from all others, with what it runs in.
             limits: What it may use.
             study: The study that it belongs to; None: to none.
         """

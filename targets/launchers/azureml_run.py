@@ -6,12 +6,14 @@ import io
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from paretune.azure import patience
 from paretune.azure.blobs import TooLargeError
+from paretune.azure.patience import patiently
 from paretune.core import protocol
-from paretune.core.errors import ConnectionLostError, ParetuneError, TransientError, UsageError
+from paretune.core.errors import ParetuneError, TransientError, UsageError
 from paretune.core.job import Call, Job
 from paretune.core.permissions import Permissions
 from paretune.core.progress import Progress
@@ -25,8 +27,6 @@ from paretune.targets.transports.azure_blob import ROOT, AzureFiles
 from paretune.targets.transports.tasks import addresses_of, files_of
 
 _FIRST_POLL_S, _LONGEST_POLL_S, _SLOWER = 0.5, 10.0, 1.3
-_DOWN_S = 600.0
-"""How long Azure may not be reached while a job runs there."""
 _MOST_RESULT_BYTES = 2 * protocol.MOST_LINE_BYTES
 _DESCRIBE_S = 600.0
 _ID = 1
@@ -109,7 +109,8 @@ class AzureRunner:
             JobCancelledError: It is not wanted any more.
             CredentialsError: The credentials are not accepted, or not any more.
             UsageError: Azure refuses the job.
-            TransientError: The service is not reached.
+            ConnectionLostError: The service stays away.
+            TransientError: A file that the job reads is gone, or was written meanwhile.
             ProgressError: Who receives the progress raised an error.
         """
 
@@ -121,13 +122,35 @@ class AzureRunner:
                 raise ProgressError(error) from error
 
         log = JobLog(self.logs / f"{claim.name}.log", [self.token], show)
-        if not claim.found or self.jobs.state(claim.name) is None:
-            self._send(claim, job, cancelled, show)
+
+        def send() -> None:
+            if not claim.found or self.jobs.state(claim.name) is None:
+                self._send(claim, job, cancelled, show)
+
+        self._patiently(send, cancelled)
         step = None if job is None or isinstance(job.task, Call) else job.task.name
         state = self._wait(claim, log, cancelled, step, show)
-        ended = Ended(state, log)
-        self._read(ended, f"{_folder(claim)}/out/results.jsonl")
+        ended = Ended(replace(state, reason=self._masked(state.reason)), log)
+        self._patiently(lambda: self._read(ended, f"{_folder(claim)}/out/results.jsonl"), cancelled)
         return ended
+
+    def _patiently(self, run: Callable[[], None], cancelled: threading.Event) -> None:
+        """Call something; again while Azure is away.
+
+        Raises:
+            JobCancelledError: The job is not wanted any more.
+            ConnectionLostError: Azure stays away.
+        """
+        try:
+            patiently(run, cancelled)
+        except TransientError:
+            if cancelled.is_set():
+                raise JobCancelledError from None
+            raise
+
+    def _masked(self, text: str | None) -> str | None:
+        """Return a text of a job without the token."""
+        return text.replace(self.token, "***") if text and self.token else text
 
     def _read(self, ended: Ended, place: str) -> None:
         """Read the results of a job; nothing of them is believed."""
@@ -138,7 +161,8 @@ class AzureRunner:
                 if isinstance(said, protocol.Described):
                     ended.described = said
                 elif isinstance(said, protocol.Result) and said.id == _ID:
-                    ended.result = said
+                    log = self._masked(said.log) or ""
+                    ended.result = replace(said, log=log, reason=self._masked(said.reason))
         except (answers.AnswerError, TooLargeError) as error:
             ended.unreadable = str(error)
 
@@ -223,11 +247,8 @@ class AzureRunner:
                 down = None
             except TransientError as error:
                 down = down or time.monotonic()
-                if time.monotonic() - down > _DOWN_S:
-                    raise ConnectionLostError(
-                        f"{self.name}: {error.message}",
-                        hint="The job runs on in Azure; the same command finds it.",
-                    ) from error
+                if time.monotonic() - down > patience.DOWN_S:
+                    raise patience.stays_away(error) from error
             else:
                 if state.ended:
                     log.end()

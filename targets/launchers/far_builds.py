@@ -11,9 +11,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from paretune.core.errors import (
+    ConnectionLostError,
     InvalidArtifactError,
     ParetuneError,
     StateError,
+    TargetLostError,
     TransientError,
 )
 from paretune.core.job import Build, BuildResult, Job, JobResult, JobStatus
@@ -184,6 +186,8 @@ class FarBuilds:
         except StateError:
             raise  # the store of this machine
         except (ParetuneError, OSError) as error:
+            if isinstance(error, TargetLostError) and not isinstance(error, ConnectionLostError):
+                raise  # no build can be received any more: the candidate is not the cause
             reason = f"what {self._name} built was not taken over: {error}"
         except Exception as error:  # whatever a wrong model makes the readers raise
             kind = type(error).__name__

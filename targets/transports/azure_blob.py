@@ -17,7 +17,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 
 from paretune.azure.blobs import Blob, Datastore
-from paretune.core.errors import ParetuneError, TransientError, UsageError
+from paretune.azure.failures import CredentialsError, UnreachableError
+from paretune.azure.patience import patiently
+from paretune.core.errors import (
+    ConnectionLostError,
+    ParetuneError,
+    TargetLostError,
+    TargetRefusesError,
+    TransientError,
+    UsageError,
+)
 from paretune.core.stamps import Stamped
 from paretune.targets.transports.files import FileStore
 
@@ -46,6 +55,7 @@ class AzureFiles:
         self._lock = threading.Lock()
         self._sending: dict[str, threading.Lock] = {}
         self._made: dict[str, str] = {}
+        self._damaged: set[str] = set()
         self._stopped = threading.Event()
 
     def send(
@@ -74,7 +84,14 @@ class AzureFiles:
         with self._lock:
             one = self._sending.setdefault(file.sha256, threading.Lock())
         with one, self.moving():  # two jobs that need the same file: one sends it
-            count = self.datastore.upload(file.path, place, lambda done, total: sent(file, done))
+            count = self.datastore.upload(
+                file.path,
+                place,
+                lambda done, total: sent(file, done),
+                sha256=file.sha256,
+                again=file.sha256 in self._damaged,
+            )
+            self._damaged.discard(file.sha256)
             self.bytes += count
         return place
 
@@ -82,7 +99,12 @@ class AzureFiles:
         """Note that files with these digests lie where a job put what it made."""
         for digest in digests:
             if _SHA256.fullmatch(digest):
-                self._made.setdefault(digest, f"{ROOT}/jobs/{job}/out/files/{digest}")
+                self._made[digest] = f"{ROOT}/jobs/{job}/out/files/{digest}"
+
+    def damaged(self, digest: str) -> None:
+        """Have a file sent again before the next job that reads it: a job found it damaged."""
+        self._made.pop(digest, None)
+        self._damaged.add(digest)
 
     def fetch(self, wanted: Mapping[str, int], store: FileStore) -> None:
         """Bring files that jobs have made into a store of this machine.
@@ -92,11 +114,20 @@ class AzureFiles:
             store: Takes them; those that it has are not fetched.
 
         Raises:
-            TransientError: The service is not reached, or a file is not there. What has arrived
-                stays.
+            TransientError: A file is not there, or is another one.
             UsageError: A file has another size than was announced.
+            TargetLostError: The service stays away, or does not accept the credentials any more.
+                What has arrived stays.
         """
         self._stopped.clear()
+        try:
+            patiently(lambda: self._fetch(wanted, store), self._stopped)
+        except ConnectionLostError as error:
+            raise TargetLostError(error.message, hint=error.hint) from error
+        except CredentialsError as error:
+            raise TargetRefusesError(error.message, hint=error.hint) from error
+
+    def _fetch(self, wanted: Mapping[str, int], store: FileStore) -> None:
         begun = store.begun()
         for digest in store.missing(wanted):
             place = self._made.get(digest)
@@ -110,7 +141,12 @@ class AzureFiles:
                 )
             known = begun.get(digest, 0)
             offset = known if known < found.size else 0
-            store.take(digest, self._pieces(found, offset), offset)
+            try:
+                store.take(digest, self._pieces(found, offset), offset)
+            except TransientError as error:
+                if isinstance(error.__cause__, CredentialsError | UnreachableError):
+                    raise error.__cause__ from error
+                raise
 
     def stop_fetching(self) -> None:
         """End the fetch that runs, if one does."""
@@ -122,7 +158,5 @@ class AzureFiles:
                 if self._stopped.is_set():
                     raise TransientError("stopped")
                 yield piece
-        except TransientError:
-            raise
         except ParetuneError as error:  # the beginning that has arrived is kept
             raise TransientError(str(error)) from error

@@ -190,7 +190,7 @@ class FileStore:
         """Rename a file that has arrived to its place, if its content is what its name says."""
         if content != place.name:
             raise TransientError(
-                f"a file arrived with another content than was announced ({place.name[:12]})",
+                other_content(place.name),
                 hint="Was it being written while it was sent?",
             )
         with open(arrived, "rb") as source:
@@ -322,6 +322,11 @@ class FileStore:
         if missing := self.missing(wanted):
             raise TransientError(f"a file is not there any more ({missing[0][:12]})")
         return [Stamped(self.path(d), d, stamp(self.path(d)), d) for d in wanted]
+
+
+def other_content(digest: str) -> str:
+    """Return the message on a file whose content does not have its digest."""
+    return f"a file arrived with another content than was announced ({digest[:12]})"
 
 
 def send(files: Iterable[Stamped], stream: Writes, begun: Mapping[str, int] | None = None) -> int:

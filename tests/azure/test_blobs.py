@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import os
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from paretune.azure import blobs
 from paretune.azure.blobs import Datastore, TooLargeError
 from paretune.azure.client import open_client
-from paretune.azure.failures import CredentialsError
+from paretune.azure.failures import CredentialsError, explained
 from paretune.core.errors import TransientError, UsageError
 from tests.azure.cloud import NAMED, Cloud
 from tests.azure.service import STORE, datastore
@@ -125,3 +126,47 @@ def test_a_lost_connection_is_transient(
     with pytest.raises(TransientError, match="cannot be reached"):
         b"".join(another.pieces(found))
     cloud.proxy.refused.clear()
+
+
+@pytest.mark.parametrize("size", [100, 300_000])
+def test_a_file_that_was_written_meanwhile_is_not_kept(
+    store: Datastore, tmp_path: Path, size: int
+) -> None:
+    file, right = tmp_path / "file", os.urandom(size)
+    digest = hashlib.sha256(right).hexdigest()
+    file.write_bytes(os.urandom(size))
+    with pytest.raises(TransientError, match="was written while it was sent"):
+        store.upload(file, f"a/{digest}", sha256=digest)
+    assert store.find(f"a/{digest}") is None
+    file.write_bytes(right)
+    store.upload(file, f"a/{digest}", sha256=digest)
+    assert content(store, f"a/{digest}") == right, "no block of the other content"
+    store.write(f"a/{digest}", b"x" * size)
+    store.upload(file, f"a/{digest}", sha256=digest, again=True)
+    assert content(store, f"a/{digest}") == right
+
+
+def test_a_secret_that_runs_out_is_renewed_in_the_middle_of_a_file(
+    store: Datastore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = os.urandom(48 << 20)  # the SDK reads 32 MB at first
+    monkeypatch.setattr(blobs, "BLOCK_BYTES", 64 << 20)
+    store.write("a/long", whole)
+    found = store.find("a/long")
+    assert found is not None
+    monkeypatch.setattr(blobs, "_RENEWED_AFTER_S", -1.0)
+    opened: list[int] = []
+    real = Datastore._connect
+    monkeypatch.setattr(Datastore, "_connect", lambda self: opened.append(1) or real(self))
+    assert b"".join(store.pieces(found)) == whole
+    assert len(opened) > 3
+
+
+def test_an_address_in_an_error_has_no_signature() -> None:
+    from azure.core.exceptions import ServiceRequestError
+
+    address = "/c/log.txt?sv=2026-02-06&sr=b&sig=c2VjcmV0%3D&sp=r"
+    with pytest.raises(TransientError) as caught, explained("it"):
+        raise ServiceRequestError(f"Max retries exceeded with url: {address} (Caused by it)")
+    assert "url: /c/log.txt?... (Caused by it)" in str(caught.value)
+    assert "c2VjcmV0" not in str(caught.value)

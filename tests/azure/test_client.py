@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -78,6 +79,26 @@ def test_a_compute_that_failed_is_refused(cloud: Cloud) -> None:
     cloud.service.computes["broken"] = compute("broken", state="Failed")
     with pytest.raises(UsageError, match="the compute 'broken' is failed"):
         open_client(NAMED).check_compute("broken")
+
+
+def test_credentials_of_another_tenant_are_refused_in_azures_words(cloud: Cloud) -> None:
+    cloud.service.plan("GET", "/workspaces/models$", 401, times=9)
+    with pytest.raises(CredentialsError, match=r"credentials are refused: .*this was planned"):
+        open_client(NAMED).check()
+
+
+@pytest.mark.parametrize("host", ["login.microsoftonline.com", "management.azure.com"])
+def test_a_host_that_never_answers_is_given_up(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    monkeypatch.setattr("paretune.azure.client._RETRIES", 0)
+    monkeypatch.setattr("paretune.azure.client._SILENT_S", 0.5)
+    known = cloud.proxy.port_of
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        monkeypatch.setattr(cloud.proxy, "port_of", lambda at: port if at == host else known(at))
+        with pytest.raises(TransientError, match="cannot be reached"):
+            AzureClient(NAMED).check()
 
 
 def test_a_busy_service_is_waited_for(cloud: Cloud) -> None:

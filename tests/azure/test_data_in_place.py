@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -43,8 +44,8 @@ search: {{strategy: exhaustive, finals: 0}}
 _ENDS_S = 240.0
 
 
-def search(cloud: Cloud, folder: Path) -> str:
-    """Run the command; returns what it printed."""
+def search(cloud: Cloud, folder: Path, status: int = 0) -> str:
+    """Run the command, which ends with a status; returns what it printed."""
     command = [*(sys.executable, "-m", "paretune", "search", "config.yaml")]
     done = subprocess.run(
         [*command, "--store", "store", "--study", "study"],
@@ -56,7 +57,7 @@ def search(cloud: Cloud, folder: Path) -> str:
         timeout=_ENDS_S,
         check=False,
     )
-    assert done.returncode == 0, done.stdout
+    assert done.returncode == status, done.stdout
     return done.stdout
 
 
@@ -90,3 +91,32 @@ def test_only_digest_and_counts_come_back(cloud: Cloud, tmp_path: Path) -> None:
     assert jobs(cloud, "described") == before + 1
     search(cloud, tmp_path)
     assert jobs(cloud, "described") == before + 1, "the same file is not described again"
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_data_that_changes_meanwhile_ends_the_search_and_no_candidate(
+    cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: bool
+) -> None:
+    make_tiny_llama(tmp_path / "model")
+    (tmp_path / "config.yaml").write_text(CONFIG)
+    content = "".join(json.dumps({"t": f"text {n}"}) + "\n" for n in range(6)).encode()
+    blob = cloud.blobs.get_blob_client("private/train.jsonl")
+    blob.upload_blob(content, overwrite=True)
+    real = cloud.jobs.submit
+
+    def submit(name: str, body: dict[str, Any], *others: Any) -> tuple[int, Any]:
+        if body["properties"]["displayName"].endswith(": build"):
+            blob.delete_blob() if gone else blob.upload_blob(content[::-1], overwrite=True)
+        return real(name, body, *others)
+
+    before = jobs(cloud, ": build")
+    with monkeypatch.context() as patch:
+        patch.setattr(cloud.jobs, "submit", submit)
+        printed = search(cloud, tmp_path, 2)
+    assert "changed in Azure during the search" in printed
+    assert "Traceback" not in printed
+    assert jobs(cloud, ": build") == before + 1, "it is not tried again"
+    blob.upload_blob(content, overwrite=True)
+    search(cloud, tmp_path)
+    found = json.loads((tmp_path / "study" / "results.json").read_text())
+    assert {c["outcome"] for c in found["candidates"]} <= {"ok", "pruned"}

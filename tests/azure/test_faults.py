@@ -1,0 +1,228 @@
+"""What breaks on purpose in each phase of a job: no secret leaks, nothing is paid for twice."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from paretune.azure import blobs, patience
+from paretune.azure.failures import CredentialsError
+from paretune.core.errors import TargetLostError, TargetRefusesError
+from paretune.core.job import Call, Job, JobStatus
+from paretune.core.model import Model
+from paretune.core.stamps import file_digest
+from paretune.models.handle import open_model
+from paretune.targets.launchers import azureml_run
+from paretune.targets.launchers.azureml import AzuremlTarget
+from paretune.targets.transports.azure_blob import AzureFiles
+from paretune.testing.targets import call
+from tests.azure.cloud import NAMED, Cloud
+from tests.azure.service import COMPUTE
+from tests.azure.test_target import PACKAGES, PYTHON, Place, build, opened, running
+from tests.onnx_networks import write_network
+
+pytestmark = pytest.mark.azure
+
+_ENDS_S = 120.0
+SECRET = "hf_this_is_the_secret"
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("store")
+
+
+@pytest.fixture(autouse=True)
+def fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask more often, and wait less, than is decent for the real service."""
+    monkeypatch.setattr(azureml_run, "_LONGEST_POLL_S", 0.5)
+    monkeypatch.setattr(patience, "_PAUSE_S", 0.2)
+    monkeypatch.setattr("paretune.azure.client._RETRIES", 0)
+    monkeypatch.setattr(blobs, "_RETRIES", 0)
+
+
+@pytest.fixture
+def target(cloud: Cloud, store: Path) -> Iterator[AzuremlTarget]:
+    with opened(store) as made:
+        made.info()
+        yield made
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Model:
+    return open_model(write_network(tmp_path / "network", width=20_000))
+
+
+def when_built(monkeypatch: pytest.MonkeyPatch, act: Any) -> None:
+    """Have something happen between the end of a build in Azure and the fetch of its files."""
+    real = AzureFiles.made_by
+
+    def made_by(self: AzureFiles, job: str, digests: Any) -> None:
+        real(self, job, digests)
+        act()
+
+    monkeypatch.setattr(AzureFiles, "made_by", made_by)
+
+
+def test_what_a_job_prints_and_why_it_fails_are_without_the_token(
+    cloud: Cloud, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", SECRET)
+    shell = Call("subprocess:check_call", {"args": ["sh", "-c", "echo the token: $HF_TOKEN"]})
+    wrong = {"stmt": "raise ValueError(os.environ['HF_TOKEN'])", "setup": "import os", "number": 1}
+    with opened(store, hf_token=True, network=True) as target:
+        printed = target.submit(Job(shell, log=tmp_path / "log")).result(_ENDS_S)
+        failed = target.submit(Job(Call("timeit:timeit", wrong))).result(_ENDS_S)
+    assert printed.status is JobStatus.OK, printed.reason
+    assert (tmp_path / "log").read_text().strip() == "the token: ***"
+    assert failed.status is not JobStatus.OK
+    assert "***" in str(failed.reason)
+    assert SECRET not in str(failed.reason)
+
+
+def test_a_secret_of_a_key_vault_is_not_read_without_the_network(
+    cloud: Cloud, tmp_path: Path
+) -> None:
+    place = Place(COMPUTE, "registry/image:1", PYTHON, PACKAGES, secret=("vault", "token"))
+    with AzuremlTarget(tmp_path, name="aml", workspace=NAMED, place=place) as target:
+        target.info()
+    properties = [*cloud.jobs.jobs.values()][-1].body["properties"]
+    assert "--secret" not in properties["command"]
+
+
+def test_the_datastore_is_read_before_a_search_where_the_compute_is_known(
+    cloud: Cloud, target: AzuremlTarget, store: Path
+) -> None:
+    cloud.service.denied.append("/datastores")
+    with opened(store) as another, pytest.raises(CredentialsError, match="permission denied"):
+        another.info()
+
+
+def test_a_service_that_fails_as_a_job_is_sent_and_read_costs_no_job(
+    cloud: Cloud, target: AzuremlTarget, network: Model, tmp_path: Path, monkeypatch: Any
+) -> None:
+    count = len(cloud.jobs.jobs)
+    for path in ("/environments/", "/jobs/"):
+        cloud.service.plan("PUT", path, 503, times=3)
+        cloud.service.plan("PUT", path, 429, times=2, Retry_After="0")
+
+    def cut() -> None:
+        cloud.proxy.cut = True
+        target._files.datastore._container = None  # open connections stay
+
+    seen: list[float] = []
+
+    def wait(self: Any, seconds: float | None = None) -> bool:
+        seen.append(time.monotonic())
+        if len(seen) > 2:
+            cloud.proxy.cut = False
+        return False
+
+    monkeypatch.setattr(target._files._stopped, "wait", wait.__get__(target._files._stopped))
+    when_built(monkeypatch, cut)
+    result = target.submit(Job(build(network, tmp_path / "here"))).result(_ENDS_S)
+    cloud.proxy.refused.clear()
+    assert result.status is JobStatus.OK, result.reason
+    assert not cloud.service.plans
+    assert len(cloud.jobs.jobs) == count + 1
+    assert len(seen) > 2, "the fetch has met the outage"
+
+
+def test_credentials_that_expire_before_the_fetch_end_the_search_and_keep_the_job(
+    cloud: Cloud,
+    target: AzuremlTarget,
+    store: Path,
+    network: Model,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    task = build(network, tmp_path / "here")
+
+    def expire() -> None:
+        cloud.service.denied.append("/datastores")
+        target._files.datastore._container = None
+
+    with monkeypatch.context() as patch:
+        when_built(patch, expire)
+        future = target.submit(Job(task))
+        with pytest.raises(TargetRefusesError, match="permission denied"):
+            future.result(_ENDS_S)
+        target.close()
+    cloud.service.denied.clear()
+    count = len(cloud.jobs.jobs)
+    with opened(store) as another:
+        result = another.submit(Job(task)).result(_ENDS_S)
+    assert result.status is JobStatus.OK, result.reason
+    assert len(cloud.jobs.jobs) == count, "the same job, not a second one"
+
+
+def test_a_service_that_stays_away_is_a_lost_target(
+    cloud: Cloud, target: AzuremlTarget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    future = target.submit(call("sleep", seconds=4))
+    running(cloud, "sleep")
+    count = len(cloud.jobs.jobs)
+    with monkeypatch.context() as patch:
+        patch.setattr(patience, "DOWN_S", 0.0)
+        cloud.service.plan("GET", "/jobs/", 503, times=100)
+        cloud.service.plan("GET", "/workspaces/models$", 503, times=1)
+        result = future.result(_ENDS_S)
+        assert result.lost is not None
+        with pytest.raises(TargetLostError, match="503"):
+            target.submit(call("sleep", seconds=4))
+    cloud.service.plans.clear()
+    assert target.submit(call("sleep", seconds=4)).result(_ENDS_S).status is JobStatus.OK
+    assert len(cloud.jobs.jobs) == count, "the job was found again"
+
+
+def test_a_job_with_another_permission_is_not_taken_over(cloud: Cloud, store: Path) -> None:
+    with opened(store) as target:
+        future = target.submit(call("sleep", seconds=6))
+        name = running(cloud, "sleep")
+        cloud.service.tokens.revoked_before = time.time() + 1
+        with pytest.raises(TargetRefusesError):
+            future.result(_ENDS_S)
+    cloud.service.tokens.revoked_before = 0.0
+    count = len(cloud.jobs.jobs)
+    with opened(store, network=True) as target:
+        assert target.submit(call("sleep", seconds=6)).result(_ENDS_S).status is JobStatus.OK
+        assert len(cloud.jobs.jobs) == count + 1, name
+
+
+def test_a_damaged_file_in_the_datastore_is_sent_again(
+    cloud: Cloud, target: AzuremlTarget, network: Model, tmp_path: Path
+) -> None:
+    largest = max(network.path.iterdir(), key=lambda path: path.stat().st_size)
+    place = f"paretune/files/{file_digest(largest)}"
+    cloud.blobs.upload_blob(place, b"x" * largest.stat().st_size, overwrite=True)
+    job = Job(build(network, tmp_path / "here"))
+    result = target.submit(job).result(_ENDS_S)
+    assert (result.status, result.transient) == (JobStatus.FAILED, True)
+    assert target.submit(job).result(_ENDS_S).status is JobStatus.OK
+
+
+def test_what_came_back_damaged_once_is_built_again_and_taken(
+    cloud: Cloud,
+    target: AzuremlTarget,
+    network: Model,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    keep = cloud.jobs._keep
+
+    def damaged(folder: Path, uri: str) -> None:
+        for path in (folder / "files").iterdir():
+            path.write_bytes(b"x" * path.stat().st_size)
+        keep(folder, uri)
+
+    job = Job(build(network, tmp_path / "here"))
+    with monkeypatch.context() as patch:
+        patch.setattr(cloud.jobs, "_keep", damaged)
+        assert target.submit(job).result(_ENDS_S).status is JobStatus.FAILED
+    result = target.submit(replace(job)).result(_ENDS_S)
+    assert result.status is JobStatus.OK, result.reason
