@@ -63,6 +63,7 @@ def test_no_variable_of_this_machine_reaches_a_worker_and_the_page_lists_what_is
     host = SshHost("board")
     try:
         account = {line.partition("=")[0] for line in host.run("env").decode().splitlines()}
+        command = host.command("true")
     finally:
         host.close()
     assert not account & {"HF_TOKEN", "SOME_TOKEN"}
@@ -70,7 +71,6 @@ def test_no_variable_of_this_machine_reaches_a_worker_and_the_page_lists_what_is
     with SshTarget(name="board", host="board", python=sys.executable, preload=False) as target:
         call = Job(Call("subprocess:getoutput", {"cmd": PRINTS}))
         found = set(target.submit(call).result(300).value.splitlines())
-        command = target._host.command("true")
     assert found - account - OF_THE_SHELL == documented()
     assert not any("secret" in word for word in command)
 
