@@ -24,7 +24,7 @@ test: $(VENV)/.installed
 	$(PYTEST) -n $(WORKERS) --dist worksteal
 
 test-slow: $(VENV)/.installed $(MODEL)/config.json
-	$(PYTEST) -m "slow and not long and not azure"
+	$(PYTEST) -n $(WORKERS) --dist worksteal -m "slow and not long and not azure"
 
 test-long: $(VENV)/.installed $(MODEL)/config.json
 	$(PYTEST) -m long
