@@ -234,7 +234,8 @@ class DataSets:
                 self.ledger.unsupported(path, str(error))
                 continue
             self.ledger.translated(path, into)
-        return {"files": {part: file for part, file in found.items() if file is not None}}
+        files: Json = {part: file for part, file in found.items() if file is not None}
+        return {"files": files} if files else {}
 
     def _file(self, value: Json) -> str:
         """Return one file's path; a list of one is that one."""

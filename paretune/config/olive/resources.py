@@ -156,10 +156,10 @@ class Resources:
         self, rules: dict[str, Rule], fields: Fields, into: Path, *needed: str
     ) -> dict[str, Json] | None:
         """Return what a resource says; None if a part of it is missing or wrong."""
-        lacking = [name for name in needed if name not in fields]
+        for name in needed:
+            if fields.peek(name) is None:
+                missing(self._ledger, fields, name, "Olive needs it", fields.take(name))
         found = pieces(rules, fields, self._ledger, into, of="a resource in Azure")
-        for name in lacking:
-            missing(self._ledger, fields, name, "Olive needs it")
         named = {rules[name].into for name in needed}
         return found if named <= found.keys() else None
 

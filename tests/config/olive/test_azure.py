@@ -256,6 +256,14 @@ def test_files_by_split_may_be_in_azure() -> None:
     assert found == {"train": f"{LONG}/datastores/store/paths/a/b.json", "test": "here.json"}
 
 
+@pytest.mark.parametrize("split", [{}, {"split": "test"}])
+def test_files_by_split_none_of_which_can_be_read(split: dict[str, str]) -> None:
+    value = with_data({"train": datastore(datastore_name=None)}, azureml_client=CLIENT)
+    value["data_configs"][0]["load_dataset_config"] |= split
+    refusals = refused(value)
+    assert any("data_files.train" in key for key in refusals), refusals
+
+
 @pytest.mark.parametrize(
     ("config", "key"),
     [
