@@ -6,10 +6,11 @@ loopback, which is this same machine. Each round runs all three in random order,
 second local process is the control: its ratios show what two equal processes differ by.
 
 The noise floor is that of `paretune bench` (two processes of equal work lie within it 95 times of
-100), of the local processes of this run. A metric **agrees** if the whole 95 % interval of the
-median ratio ssh / local is within it, **differs** if the whole interval is beyond it; else more
-rounds are needed. A noise floor above 10 % decides nothing. The exit status is 1 unless both
-metrics agree, and the control does, too.
+100), of the local processes of this run. The bound is that floor, and 10 % where the floor is
+larger, as a disturbed machine would call anything equal. A metric **agrees** if the whole 95 %
+interval of the median ratio ssh / local is within the bound, **differs** if the whole interval is
+beyond it; else more rounds are needed. The exit status is 1 unless both metrics agree, and the
+control does, too.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ from tests.targets.sshd import start
 
 _HOST = "board"
 _ALPHA = 0.05
-_MAX_FLOOR = 0.10
+_MAX_BOUND = math.log1p(0.10)
 """A noise floor beyond this is that of a disturbed machine, on which everything would agree."""
 LOCAL, CONTROL, SSH = "local", "local again", "ssh"
 
@@ -86,12 +87,11 @@ def agreement(rounds: Sequence[Round], metric: str, way: str) -> Agreement:
     for each in rounds:
         sequence.add(math.log(each[way][metric] / each[LOCAL][metric]))
     floor = noise_floor([each[name][metric] for name in (LOCAL, CONTROL) for each in rounds])
+    bound = min(floor, _MAX_BOUND)
     verdict = "not known"
-    if floor > math.log1p(_MAX_FLOOR):
-        verdict = "not known: the machine is disturbed"
-    elif -floor <= sequence.low and sequence.high <= floor:
+    if -bound <= sequence.low and sequence.high <= bound:
         verdict = "agrees"
-    elif sequence.low > floor or sequence.high < -floor:
+    elif sequence.low > bound or sequence.high < -bound:
         verdict = "differs"
     low, high = math.exp(sequence.low), math.exp(sequence.high)
     return Agreement(math.exp(sequence.median or 0.0), low, high, math.expm1(floor), verdict)

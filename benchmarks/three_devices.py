@@ -58,6 +58,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=9.0, help="of the search")
     parser.add_argument("--without-training", action="store_true")
     parser.add_argument("--prefer", help="metric to pick by first; default: as the demo does")
+    parser.add_argument("--limit", help="a further constraint, as 'decode_ms_p50 <= 10'")
     parser.add_argument("--onnxruntime", default=OLDER, help="the other release")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="paretune-devices-") as name:
@@ -70,8 +71,14 @@ def main() -> int:
             subprocess.run([*held, str(started[0].process.pid)], check=True, capture_output=True)
             os.environ["PATH"] = f"{client_of(place / 'client', started)}:{os.environ['PATH']}"
             older = older_python(place, given.onnxruntime)
-            trains, prefer = not given.without_training, given.prefer
-            config = configured(place, older, given.minutes, trains=trains, prefer=prefer)
+            config = configured(
+                place,
+                older,
+                given.minutes,
+                trains=not given.without_training,
+                prefer=given.prefer,
+                limit=given.limit,
+            )
             begin = time.monotonic()
             command = [sys.executable, "-m", "paretune", "search", config]
             options = ["--study", place / "study", "--store", place / "store"]
@@ -99,7 +106,13 @@ def older_python(place: Path, version: str) -> Path:
 
 
 def configured(
-    place: Path, older: Path, minutes: float, *, trains: bool, prefer: str | None = None
+    place: Path,
+    older: Path,
+    minutes: float,
+    *,
+    trains: bool,
+    prefer: str | None = None,
+    limit: str | None = None,
 ) -> Path:
     """Write the configuration: the example's, with fewer candidates and more devices."""
     document = yaml.safe_load(EXAMPLE.read_text(encoding="utf-8"))
@@ -110,6 +123,8 @@ def configured(
     document["passes"] = [*([{"lora": lora}, "merge"] if trains else []), {"any": _BUILDS}]
     if not trains:
         document["constraints"] = [c for c in document["constraints"] if "accuracy" not in c]
+    if limit is not None:
+        document["constraints"] = [*document["constraints"], limit]
     document["targets"] = {
         "one-core": {"ssh": "one-core", "python": sys.executable, "store": str(place / "store-a")},
         "older": {"ssh": "older", "python": str(older), "store": str(place / "store-b")},

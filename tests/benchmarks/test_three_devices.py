@@ -44,8 +44,10 @@ def test_without_results_it_fails(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("trains", [True, False])
 def test_its_space_is_a_part_of_the_demos(tmp_path: Path, trains: bool) -> None:
-    file = three_devices.configured(tmp_path, tmp_path / "python", 9, trains=trains)
+    limit = "decode_ms_p50 <= 10"
+    file = three_devices.configured(tmp_path, tmp_path / "python", 9, trains=trains, limit=limit)
     document = yaml.safe_load(file.read_text())
+    assert document["constraints"][-1] == limit
     assert [entry["name"] for entry in document["target"]] == ["local", "one-core", "older"]
     example = yaml.safe_load(three_devices.EXAMPLE.read_text())
     assert document["passes"][-1]["any"][0] in example["passes"][-1]["any"]
