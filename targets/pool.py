@@ -1,5 +1,8 @@
 """A pool of builders: a job runs on one that has a free slot, while nothing is measured there.
 
+A build that lacks a step which another build is making goes to where that one runs, or waits for
+its end (`paretune.targets.shared_steps`).
+
 A builder that is lost gets no more jobs, and what ran on it goes to another one. It is tried again
 in the background, and gets jobs as soon as it answers. If all builders are lost, a job is tried
 once more, and ends as lost: what follows then is the search's to decide.
@@ -12,12 +15,14 @@ from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from paretune.core.errors import DeviceChangedError, ParetuneError, TargetLostError
-from paretune.core.job import JOB_MEMORY_SHARE, Job, JobResult, JobStatus
+from paretune.core.job import JOB_MEMORY_SHARE, Build, Job, JobResult, JobStatus
 from paretune.core.machines import GivenUpError, Machines, Work
 from paretune.core.progress import Progress
 from paretune.core.target import Target, members_of
+from paretune.targets.shared_steps import SharedSteps
 
 MOST_LOSSES = 3
 """Builders that one job may lose: it may be what ends them."""
@@ -55,6 +60,12 @@ class Builder:
         else:
             self.name, self.machine = info.name, info.boot_id
 
+    @property
+    def store(self) -> tuple[str, Path] | None:
+        """The store that it builds in, and where that is; None: it is that of this machine."""
+        place: Path | None = getattr(self.target, "store", None)
+        return None if place is None else (self.machine, place)
+
 
 def builders_on(target: Target, slots: int) -> list[Builder]:
     """Return the builders of a target: itself, or each of its hosts.
@@ -84,6 +95,9 @@ class BuildPool:
         self._machines = machines
         self._freed = threading.Condition()
         self._closed = threading.Event()
+        self._shared = SharedSteps()
+        self._running: list[tuple[Builder, Build]] = []
+        self._changes = 0  # of what runs
         for builder in self.builders:
             if builder.lost:
                 self._await(builder)
@@ -119,7 +133,7 @@ class BuildPool:
         lost: list[Builder] = []
         waited = 0.0
         while True:
-            builder = self._taken(given_up, lost)
+            builder = self._taken(job, given_up, lost)
             try:
                 with self._machines.use(
                     builder.machine, who, Work.BUILD, job.task.name, given_up=given_up
@@ -127,9 +141,7 @@ class BuildPool:
                     waited += now
                     result = replace(_run_on(builder, job, begun), waited=waited)
             finally:
-                with self._freed:
-                    builder.busy -= 1
-                    self._freed.notify_all()
+                self._leave(builder, job)
             if result.lost is None:
                 return result
             self._lose(builder, forever=isinstance(result.lost, DeviceChangedError))
@@ -151,22 +163,73 @@ class BuildPool:
         """Try lost builders no more; the targets stay the caller's to close."""
         self._closed.set()
 
-    def _taken(self, given_up: Callable[[], bool], lost: Collection[Builder]) -> Builder:
+    def _taken(self, job: Job, given_up: Callable[[], bool], lost: Collection[Builder]) -> Builder:
         """Wait for a slot and take it, on a builder that this job has not lost if there is one."""
+        told = False
+        while True:
+            with self._freed:
+                seen, running = self._changes, list(self._running)
+            makers = self._makers(job, running)
+            if makers and not told and self._free(lost, makers) is None and job.on_progress:
+                note = f"waits for a step that {makers[0].name} makes for another candidate"
+                job.on_progress(Progress(job.task.name, 0, 0, note))
+                told = True
+            builder = self._take(job, given_up, lost, makers, seen)
+            if builder is not None:
+                return builder
 
-        def free() -> Builder | None:
-            there = [each for each in self.builders if not each.lost] or list(self.builders)
-            others = [each for each in there if each not in lost] or there
-            most = max(others, key=lambda builder: builder.slots - builder.busy)
-            return most if most.busy < most.slots else None
-
+    def _take(
+        self,
+        job: Job,
+        given_up: Callable[[], bool],
+        lost: Collection[Builder],
+        makers: Sequence[Builder],
+        seen: int,
+    ) -> Builder | None:
+        """Wait for a slot and take it; None: what runs has changed since `makers` were found."""
         with self._freed:
-            self._freed.wait_for(lambda: given_up() or free() is not None)
-            builder = free()
-            if given_up() or builder is None:
+            self._freed.wait_for(
+                lambda: given_up() or self._changes != seen or self._free(lost, makers) is not None
+            )
+            if given_up():
                 raise GivenUpError
+            if self._changes != seen or (builder := self._free(lost, makers)) is None:
+                return None
             builder.busy += 1
+            if isinstance(job.task, Build):
+                self._running.append((builder, job.task))
+                self._changes += 1
+                self._freed.notify_all()
             return builder
+
+    def _free(self, lost: Collection[Builder], makers: Sequence[Builder]) -> Builder | None:
+        """Return the builder to take next, if one has a free slot.
+
+        Args:
+            lost: Builders to take only if there is no other.
+            makers: Builders that make a step which the job lacks; only their store has it soon.
+        """
+        there = [each for each in self.builders if not each.lost] or list(self.builders)
+        others = [each for each in there if each not in lost] or there
+        fit = [each for each in others if all(each.store == m.store for m in makers)]
+        most = max(fit, key=lambda builder: builder.slots - builder.busy, default=None)
+        return most if most is not None and most.busy < most.slots else None
+
+    def _makers(self, job: Job, running: Sequence[tuple[Builder, Build]]) -> list[Builder]:
+        """Return the builders that make a step which a job lacks; with one store, its locks do."""
+        if not isinstance(job.task, Build) or len({each.store for each in self.builders}) == 1:
+            return []
+        return self._shared.makers(job.task, running)
+
+    def _leave(self, builder: Builder, job: Job) -> None:
+        with self._freed:
+            builder.busy -= 1
+            for number, (_, task) in enumerate(self._running):
+                if task is job.task:
+                    del self._running[number]
+                    break
+            self._changes += 1
+            self._freed.notify_all()
 
     def _lose(self, builder: Builder, *, forever: bool) -> None:
         """Give a builder no more jobs; until it answers, unless it is another device now."""

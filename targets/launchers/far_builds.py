@@ -19,18 +19,17 @@ from paretune.core.errors import (
     TransientError,
 )
 from paretune.core.job import Build, BuildResult, Job, JobResult, JobStatus
-from paretune.core.jsontools import canonical, digest
+from paretune.core.jsontools import digest
 from paretune.core.made import Made
 from paretune.core.model import Model
 from paretune.core.progress import Progress
 from paretune.core.stamps import joint_digest
-from paretune.data.catalog import DataCatalog
 from paretune.store.artifacts import Store
 from paretune.targets.launchers.channel import Fetches
 from paretune.targets.transports.builds import taken_over
 from paretune.targets.transports.files import FileStore
 from paretune.targets.transports.tasks import Describer
-from paretune.targets.worker.stored import found
+from paretune.targets.worker.stored import LastCatalog, found
 
 
 @dataclass
@@ -71,7 +70,7 @@ class FarBuilds:
         self._running: dict[Future[JobResult], _Running] = {}
         self._files: dict[Path, FileStore] = {}
         self._here: dict[str, Path] = {}
-        self._data: tuple[str, DataCatalog] | None = None
+        self._catalog = LastCatalog()
         self.moving: Callable[[], AbstractContextManager[object]] = nullcontext
 
     def submit(self, job: Job) -> Future[JobResult]:
@@ -85,7 +84,7 @@ class FarBuilds:
         assert isinstance(task, Build)
         store = Store(task.store, task.study)
         try:
-            result, made = found(task, store, self._catalog(task))
+            result, made = found(task, store, self._catalog.of(task))
         except InvalidArtifactError as error:
             return _ended(JobResult(JobStatus.INVALID, None, str(error), limits=job.limits))
         if result is not None:
@@ -129,13 +128,6 @@ class FarBuilds:
             with contextlib.suppress(BaseException):
                 future.result()
 
-    def _catalog(self, task: Build) -> DataCatalog:
-        """Return a task's data sets; those of the last one are kept, with their digests."""
-        key = canonical(dict(task.data))
-        if self._data is None or self._data[0] != key:
-            self._data = key, DataCatalog.from_json(task.data)
-        return self._data[1]
-
     def _seeds(self, store: Store, made: list[tuple[str, Model]]) -> Iterator[Made]:
         """Yield what of the first steps lies here; a damaged one, and those after it, does not."""
         for key, model in made:
@@ -176,7 +168,7 @@ class FarBuilds:
                 self._begin(running)
                 fetch = None if self._transport is None else self._fetcher(task.store)
                 store = Store(task.store, task.study)
-                value = taken_over(task, said, store, self._catalog(task), fetch)
+                value = taken_over(task, said, store, self._catalog.of(task), fetch)
             for made in value.made:  # not `said.made`: its names and digests may lead anywhere
                 folder = store.object_path(made.digest)
                 self._here |= {file.sha256: folder / file.name for file in made.files}

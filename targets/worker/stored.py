@@ -14,6 +14,7 @@ from paretune.core.candidate import Step
 from paretune.core.checkpoints import Checkpoints
 from paretune.core.fidelity import UNCHANGED, Verdict, verdict_from
 from paretune.core.job import Build, BuildResult
+from paretune.core.jsontools import canonical
 from paretune.core.model import Model
 from paretune.data.catalog import DataCatalog
 from paretune.models.handle import model_bytes
@@ -34,6 +35,20 @@ from paretune.targets.worker.idle import IdleBuilder
 
 class NotStoredError(Exception):
     """A step is not in the store."""
+
+
+class LastCatalog:
+    """The data sets of the last build that was asked for, with the digests that it has read."""
+
+    def __init__(self) -> None:
+        self._last: tuple[str, DataCatalog] | None = None
+
+    def of(self, task: Build) -> DataCatalog:
+        """Return a build's data sets."""
+        key, last = canonical(dict(task.data)), self._last
+        if last is None or last[0] != key:
+            last = self._last = key, DataCatalog.from_json(task.data)
+        return last[1]
 
 
 @dataclass(frozen=True)

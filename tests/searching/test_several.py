@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from concurrent.futures import Future
 from itertools import pairwise
 from pathlib import Path
@@ -28,6 +29,7 @@ from paretune.reporting.opened import open_study
 from paretune.reporting.reopened import rewrite_report
 from paretune.searching import several
 from paretune.searching.one import Search, SearchResult
+from paretune.store.artifacts import Store
 from paretune.study.folder import Study
 from paretune.study.results import SCHEMA_FILE, Results
 from tests.core.test_machines import overlapping
@@ -224,6 +226,7 @@ def test_a_killed_study_continues_on_all_devices(
         for place in (".", "devices/board")
     }
     assert len(before["devices/board"]) == 2
+    kept = [str(a.note["params"]["x"]) for a in Store(tmp_path / "store").actions()]
     rewrite_report(study)  # of what there is so far
     results = search(config, monkeypatch).results
     for place, outcomes in before.items():
@@ -235,7 +238,10 @@ def test_a_killed_study_continues_on_all_devices(
     for device in results["devices"].values():
         assert len(device["outcomes"]) == 5
         assert device["status"] == "finished"
-    assert sorted((tmp_path / "builds").read_text().split()) == list("1234"), "built once"
+    builds = Counter((tmp_path / "builds").read_text().split())
+    assert sorted(builds) == list("1234")
+    assert {builds[x] for x in kept if x in builds} <= {1}, "what was in the store stays built"
+    assert builds.total() <= 4 + 1, "only the build that was in flight runs again: one slot"
     assert not overlapping(leases(study))
 
 

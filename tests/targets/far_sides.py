@@ -21,6 +21,8 @@ from paretune.core.job import Call, Job, JobResult, JobStatus, Measure
 from paretune.core.measurement import Rung
 from paretune.core.model import Model, ModelKind
 from paretune.targets.launchers.conversation import Conversation
+from paretune.targets.transports.bounded import run_bounded
+from paretune.targets.transports.host import CommandError
 
 DESCRIBED = protocol.Described(protocol.VERSION, __version__, TargetInfo("local"))
 
@@ -175,3 +177,31 @@ class OtherFacts:
         ``most_line_bytes`` is no fact: the agent sends no longer result.
         """
         self._facts.write_text(json.dumps(facts))
+
+
+class OneHost:
+    """A machine that is this one.
+
+    Attributes:
+        first: Called before each command.
+        then: Called after each command.
+    """
+
+    def __init__(self, host: str) -> None:
+        self.host = host
+        self.first: Callable[[], object] = lambda: None
+        self.then: Callable[[], object] = lambda: None
+
+    def command(self, *remote: str, master: bool = False) -> list[str]:
+        return list(remote)
+
+    def run(self, *remote: str, given: bytes = b"", seconds: float = 120.0) -> bytes:
+        self.first()
+        done = run_bounded(self.command(*remote), given, seconds)
+        if done.status:
+            raise CommandError(remote[0], done.status, done.errors.decode())
+        self.then()
+        return done.output
+
+    def close(self) -> None:
+        pass

@@ -4,47 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from paretune.core.errors import TransientError
 from paretune.core.stamps import Stamped, take
-from paretune.targets.transports.bounded import run_bounded
 from paretune.targets.transports.files import FileStore
-from paretune.targets.transports.host import CommandError
 from paretune.targets.transports.shared_folder import SharedFolder
+from tests.targets.far_sides import OneHost
 
 _ROOT = Path(__file__).resolve().parents[3]
-
-
-class OneHost:
-    """A machine that is this one.
-
-    Attributes:
-        first: Called before each command.
-        then: Called after each command.
-    """
-
-    def __init__(self, host: str) -> None:
-        self.host = host
-        self.first: Callable[[], object] = lambda: None
-        self.then: Callable[[], object] = lambda: None
-
-    def command(self, *remote: str, master: bool = False) -> list[str]:
-        return list(remote)
-
-    def run(self, *remote: str, given: bytes = b"", seconds: float = 120.0) -> bytes:
-        self.first()
-        done = run_bounded(self.command(*remote), given, seconds)
-        if done.status:
-            raise CommandError(remote[0], done.status, done.errors.decode())
-        self.then()
-        return done.output
-
-    def close(self) -> None:
-        pass
 
 
 class Place:
