@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from paretune.core.job import Call, Job, JobStatus, Limits
+from paretune.core.job import Call, JobStatus, Limits
 from paretune.core.jsontools import Json
+from paretune.preflight.asking import ask
 from paretune.registry import find_evaluator
 from paretune.targets.split import measurer_of
 
@@ -38,7 +39,7 @@ def check_energy(plan: Plan, target: Target) -> tuple[str, ...]:
             continue
         args: dict[str, Json] = {"names": names, "providers": list(plan.providers)}
         call = Call("paretune.targets.worker.energy:problem", args)
-        result = measurer_of(target).submit(Job(call, _LIMITS)).result()
+        result = ask(measurer_of(target), call, _LIMITS)
         if result.status is not JobStatus.OK:
             notes.append(f"whether the device counts energy is not known: {result.reason}")
         elif result.value:

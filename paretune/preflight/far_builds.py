@@ -9,8 +9,9 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from paretune.core.errors import UsageError
-from paretune.core.job import Call, Job, JobStatus, Limits
+from paretune.core.job import Call, JobStatus, Limits
 from paretune.plugin_identity import data_read_by, files_named
+from paretune.preflight.asking import ask
 from paretune.registry import find_pass
 from paretune.study.identity import steps_of
 from paretune.targets.worker.pass_identities import pass_identities
@@ -71,11 +72,19 @@ def differences(builder: Target, names: Sequence[str]) -> list[str]:
     Args:
         builder: Where a job is run that says what there is.
         names: The passes.
+
+    Raises:
+        TargetLostError: It was lost meanwhile, and stays away.
+        UsageError: The job failed there.
     """
     call = Call("paretune.targets.worker.pass_identities:pass_identities", {"names": list(names)})
-    result = builder.submit(Job(call, _LIMITS)).result()
+    result = ask(builder, call, _LIMITS)
     if result.status is not JobStatus.OK:
-        return [f"it does not say which passes it has: {result.reason}"]
+        raise UsageError(
+            f"{builder.info().name!r} does not say which passes it has; the job {result.status}: "
+            f"{result.reason}",
+            hint=f"`paretune doctor --target NAME` checks what a worker needs there. {_LOCAL}",
+        )
     here, there = pass_identities(names), result.value
     found = []
     for name in names:

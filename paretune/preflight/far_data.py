@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from paretune.core.distributions import package_version
 from paretune.core.errors import DataError, TransientError, UsageError
-from paretune.core.job import Call, Job, JobStatus, Limits
+from paretune.core.job import Call, JobStatus, Limits
 from paretune.core.jsontools import Json, digest, read_json, write_json
 from paretune.data.elsewhere import Elsewhere, FarFile, FarPart
+from paretune.preflight.asking import ask
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -86,9 +87,7 @@ def _asked(known: Mapping[str, Any], addresses: list[str], builder: Target) -> J
     keys = {digest(address).removeprefix("sha256:"): address for address in addresses}
     args = {"specs": known["specs"], "refs": known["refs"], "addresses": keys}
     call = Call("paretune.data.described:described", args)
-    result = builder.submit(Job(call, _LIMITS)).result()
-    if result.lost is not None:
-        raise result.lost
+    result = ask(builder, call, _LIMITS)
     if result.status is not JobStatus.OK:
         raise DataError(f"the data in Azure cannot be used: {result.reason}")
     said = result.value

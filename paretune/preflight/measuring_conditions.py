@@ -11,10 +11,11 @@ from pathlib import Path
 from paretune.core.device_profile import DeviceProfile
 from paretune.core.errors import StateError, UsageError
 from paretune.core.interference import Interference
-from paretune.core.job import Call, Job, Limits
+from paretune.core.job import Call, JobStatus, Limits
 from paretune.core.jsontools import Json
 from paretune.core.target import Target, is_far
 from paretune.core.user_paths import default_store
+from paretune.preflight.asking import ask
 from paretune.preflight.prepared import PreparedSearch
 from paretune.stats.intervals import samples_needed
 from paretune.targets.device.environment import Environment, Issue, inspect_environment, issues
@@ -67,8 +68,17 @@ def issues_on(
         return issues(around if gpu else replace(around, gpu=()))
     args: dict[str, Json] = {"seconds": seconds, "gpu": gpu}
     call = Call("paretune.targets.device.environment:issues_found", args)
-    result = there.submit(Job(call, Limits(seconds=120.0))).result()
-    return tuple(Issue(**each) for each in result.value or ())
+    result = ask(there, call, Limits(seconds=120.0))
+    if result.status is not JobStatus.OK:
+        return (
+            Issue(
+                f"what else runs on the device is not known (the check {result.status}: "
+                f"{result.reason})",
+                "other programs may disturb the measurements",
+                "Compare `interference` in the measurements' conditions.",
+            ),
+        )
+    return tuple(Issue(**each) for each in result.value)
 
 
 def unsupported(prepared: PreparedSearch) -> list[str]:

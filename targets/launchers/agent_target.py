@@ -165,6 +165,17 @@ class AgentTarget:
         if talk is not None:
             talk.cancel(None if future is None else self._builds.there(future))
 
+    def give_up(self, why: str) -> None:
+        """End the connection, and its jobs as lost; the next job connects again.
+
+        Args:
+            why: What this side has seen.
+        """
+        with self._lock:
+            talk = self._talk
+        if talk is not None:
+            talk.give_up(why)
+
     def close(self) -> None:
         """End every job and the agent; may be called again."""
         with self._lock:

@@ -157,6 +157,7 @@ class InstalledTarget(AgentTarget):
             describer=self._describer,
             install=install,
         )
+        transport.broken = self.give_up
 
     def close(self) -> None:
         """End every job, the agent and the connections; may be called again."""
@@ -194,6 +195,7 @@ class InstalledTarget(AgentTarget):
         self.transport.receive = (*python, "paretune.targets.transports.receive", far["store"])
         self.transport.store = far["store"]
         self.transport.give = (*python, "paretune.targets.transports.give", far["store"])
+        self.transport.check()
         command = self.host.command(*python, "paretune.targets.agent", master=True)
         return ProcessChannel(command, dict(os.environ))
 

@@ -19,8 +19,8 @@ from typing import Any, Self
 
 from paretune.core import protocol
 from paretune.core.device import TargetInfo
-from paretune.core.errors import StateError
-from paretune.core.job import Build, Call, Job, JobResult, JobStatus
+from paretune.core.errors import StateError, UsageError
+from paretune.core.job import Build, Job, JobResult, JobStatus
 from paretune.core.machines import GivenUpError, Machines
 from paretune.core.packages import WORKER
 from paretune.core.target import Target
@@ -31,6 +31,7 @@ from paretune.targets.launchers.ray_cluster import Cluster, RayHost
 from paretune.targets.launchers.wheel import build_wheel
 from paretune.targets.pool import Builder, BuildPool
 from paretune.targets.transports.shared_folder import SharedFolder
+from paretune.targets.transports.shared_place import SharedPlace
 from paretune.targets.transports.ssh_files import SshTransport
 
 _CLOSES_WITHIN_S = 30.0
@@ -44,7 +45,7 @@ class RayWorker(InstalledTarget):
         wheel: Returns the wheel of this paretune.
         name: The worker's name.
         host: The host.
-        shared: A folder that it and this machine have; None: there is none.
+        shared: Part of a folder that it and this machine have; None: there is none.
         options: Those of `InstalledTarget`.
     """
 
@@ -53,7 +54,7 @@ class RayWorker(InstalledTarget):
         wheel: Callable[[], bytes],
         name: str,
         host: RayHost,
-        shared: Path | None,
+        shared: SharedPlace | None,
         **options: Any,
     ) -> None:
         transport = SshTransport(host) if shared is None else SharedFolder(host, shared)
@@ -119,7 +120,7 @@ class RayTarget:
         placed_s: float = 60.0,
     ) -> None:
         self.name, self._slots = name, slots
-        self._shared = None if shared is None else Path(shared)
+        self._shared = None if shared is None else SharedPlace(Path(shared))
         self.cluster = Cluster(
             name,
             {
@@ -159,6 +160,7 @@ class RayTarget:
             if self._closed:
                 raise StateError("the target is closed", hint="Make a new one.")
             if self._members is None:
+                self._open_shared()
                 self._members = [
                     RayWorker(
                         lambda: self._wheel,
@@ -195,17 +197,15 @@ class RayTarget:
         self.members[0].warm_up()
 
     def submit(self, job: Job) -> Future[JobResult]:
-        """Run a build on a free host, and any other job on the first one.
+        """Run a build on a free host, and any other job on the first one, where measurements run.
 
-        While that is lost, a call runs on another host; what measures waits for it.
+        No other host can answer a check of the host that measures.
 
         Raises:
             UsageError: The cluster cannot be used, and never could.
             StateError: The target is closed.
         """
-        if not isinstance(job.task, Build) and not (
-            isinstance(job.task, Call) and self._made and self._made.builders[0].lost
-        ):
+        if not isinstance(job.task, Build):
             return self.members[0].submit(job)
         pool, pending, future = self._pool, _Pending(), Future[JobResult]()
         future.set_running_or_notify_cancel()
@@ -270,6 +270,8 @@ class RayTarget:
         self.cluster.close()
         for thread in closing:
             thread.join()
+        if self._shared is not None:
+            self._shared.close()
 
     def move_in(self, moving: Callable[[], AbstractContextManager[object]]) -> None:
         """Send and receive files only in such a context."""
@@ -329,6 +331,19 @@ class RayTarget:
         self._forget(future)
         future.set_result(result)
         tried.set()
+
+    def _open_shared(self) -> None:
+        """Begin to use the shared folder, before anything of Ray is started.
+
+        Raises:
+            UsageError: This machine cannot use it.
+        """
+        try:
+            if self._shared is not None:
+                self._shared.open()
+        except UsageError as error:
+            message = f"the target {self.name!r} cannot be used: {error.message}"
+            raise UsageError(message, hint=error.hint) from error
 
     def _forget(self, future: Future[JobResult]) -> None:
         with self._lock:

@@ -2,34 +2,37 @@
 
 No lock has to hold between machines, because each part of the folder has one machine that writes::
 
-    FOLDER/files/SHA256          this machine writes it; once for all hosts
-    FOLDER/from-ID/files/SHA256  one host writes it, for one search, which removes it
+    FOLDER/search-ID/                     one search (`paretune.targets.transports.shared_place`)
+    FOLDER/search-ID/files/SHA256         this machine writes it; once for all hosts
+    FOLDER/search-ID/from-ID/files/SHA256 one host writes it
 
 A host copies what it needs into its own store. The program is the far side:
-``python -m paretune.targets.transports.shared_folder take|put STORE FOLDER FROM`` reads digests
-from standard input, and copies these files from the folder into the store, or from the store into
-the folder.
+``python -m paretune.targets.transports.shared_folder check|take|put STORE FOLDER FROM`` reads
+digests from standard input, and copies these files from the search's folder into the store, or from
+the store into the folder; or, to check the folder, from there into the host's part of it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
-import shutil
 import stat
 import sys
 import threading
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from paretune.core.errors import ParetuneError, TransientError, UsageError
+from paretune.core.job import Job
 from paretune.core.stamps import Stamped, file_digest
 from paretune.targets.transports.files import FileStore
-from paretune.targets.transports.host import Host
+from paretune.targets.transports.host import CommandError, Host
+from paretune.targets.transports.shared_place import SharedPlace
 from paretune.targets.transports.ssh_files import SshTransport
 
-TAKE, PUT = "take", "put"
+CHECK, TAKE, PUT = "check", "take", "put"
 _SECONDS = 3600.0
 """How long a host may copy the files of one job."""
 _FILES = "files"
@@ -42,14 +45,72 @@ class SharedFolder(SshTransport):
 
     Args:
         host: The host.
-        folder: The shared folder.
+        place: The search's part of the folder, which is open.
     """
 
-    def __init__(self, host: Host, folder: Path) -> None:
+    def __init__(self, host: Host, place: SharedPlace) -> None:
         super().__init__(host)
-        self._folder = folder
+        self._place = place
         self._from = f"from-{uuid.uuid4().hex}"
-        self._sent: set[str] = set()
+
+    def check(self) -> None:
+        """Require that the host reads and writes the same folder as this machine.
+
+        Raises:
+            UsageError: It does not.
+        """
+        if not self._place.folder.is_dir():  # it is not made: perhaps it is not mounted
+            raise self._place.wrong("this machine", "there is no such folder")
+        content = os.urandom(32)
+        digest = hashlib.sha256(content).hexdigest()
+        here, there = self._place.path, self._place.path / self._from
+        try:
+            with _COPYING:
+                FileStore(here, _FILES).take(digest, iter([content]))
+            self._on_host(CHECK, [digest])
+            back = (there / _FILES / digest).read_bytes()
+        except UsageError as error:
+            raise self._place.wrong(self._host.host, error.message) from error
+        except OSError as error:
+            raise self._place.wrong(
+                self._host.host, f"{error.filename} on this machine: {error.strerror}"
+            ) from error
+        if back != content:
+            raise self._place.wrong(self._host.host, "what it wrote is not what it read")
+        for part in (here, there):
+            with contextlib.suppress(OSError):
+                (part / _FILES / digest).unlink()
+
+    def bring(self, job: Job, digests: Sequence[str]) -> None:
+        """Send the files of a job that the host does not have.
+
+        Raises:
+            TransientError: The folder cannot be written, or the host cannot read it.
+        """
+        with self._checked_after():
+            super().bring(job, digests)
+
+    def fetch(self, wanted: Mapping[str, int], store: FileStore) -> None:
+        """Bring files from the host into a store of this machine; see `SshTransport.fetch`.
+
+        Raises:
+            TransientError: The host cannot write the folder, or does not have them.
+            UsageError: It wrote something else.
+        """
+        with self._checked_after():
+            super().fetch(wanted, store)
+
+    @contextlib.contextmanager
+    def _checked_after(self) -> Iterator[None]:
+        """Where a transfer fails, find out whether the folder is gone: then no job is the cause."""
+        try:
+            yield
+        except TransientError:
+            try:
+                self.check()
+            except UsageError as error:
+                self.broken(error.message)
+            raise
 
     def send(self, files: Sequence[Stamped]) -> None:
         """Send files; those that are in the folder are not copied again, unless one is damaged.
@@ -74,12 +135,12 @@ class SharedFolder(SshTransport):
             files: They.
             verify: Read those that are there, and copy those again that have another content.
         """
-        if not self._folder.is_dir():  # it is not made: perhaps it is not mounted
-            raise TransientError(f"there is no folder {self._folder} on this machine")
+        if not self._place.folder.is_dir():  # it is not made: perhaps it is not mounted
+            raise TransientError(f"there is no folder {self._place.folder} on this machine")
         copied = 0
         try:
             with _COPYING:
-                shared = FileStore(self._folder, _FILES)
+                shared = FileStore(self._place.path, _FILES)
                 if verify:
                     shared.discard(f.sha256 for f in files if _is_damaged(shared, f.sha256))
                 missing = set(shared.missing(file.sha256 for file in files))
@@ -87,23 +148,22 @@ class SharedFolder(SshTransport):
                     if file.sha256 in missing:
                         missing.remove(file.sha256)
                         shared.copy(file.path, file.sha256)
-                        self._sent.add(file.sha256)
                         self.bytes += file.stamp.size
                         copied += 1
         except OSError as error:
-            raise TransientError(f"{self._folder}: {error.strerror}") from error
+            raise TransientError(f"{self._place.folder}: {error.strerror}") from error
         return copied
 
     def _fetch(self, wanted: Mapping[str, int], store: FileStore) -> None:
         self._run(PUT, list(wanted))
         for digest, size in wanted.items():
-            path = self._folder / self._from / _FILES / digest
+            path = self._place.path / self._from / _FILES / digest
             try:
                 found = path.lstat()
                 if not stat.S_ISREG(found.st_mode) or found.st_size != size:
                     raise UsageError(
-                        f"{self._host.host}: {digest[:12]} in {self._folder} is not the file of "
-                        f"{size} bytes that was announced"
+                        f"{self._host.host}: {digest[:12]} in {self._place.folder} is not the file "
+                        f"of {size} bytes that was announced"
                     )
                 store.copy(path, digest, size)
             except OSError as error:
@@ -113,30 +173,31 @@ class SharedFolder(SshTransport):
                     path.unlink()
         self.fetched += len(wanted)
 
-    def close(self) -> None:
-        """Remove the files that were sent; a host that still needs one asks for it again."""
-        super().close()
-        shutil.rmtree(self._folder / self._from, ignore_errors=True)
-        if self._sent:
-            FileStore(self._folder, _FILES).discard(self._sent)
-            self._sent = set()
-
     def _run(self, way: str, digests: Sequence[str]) -> None:
         """Have the host copy files.
 
         Raises:
             TransientError: It could not.
         """
+        try:
+            self._on_host(way, digests)
+        except UsageError as error:
+            wrong = self._place.wrong(self._host.host, error.message)
+            raise TransientError(wrong.message, hint=wrong.hint) from error
+
+    def _on_host(self, way: str, digests: Sequence[str]) -> None:
+        """Run this module on the host.
+
+        Raises:
+            UsageError: It failed there, or the host cannot be reached.
+        """
         module = f"{__package__}.shared_folder"
-        command = [*self.python, module, way, self.store, str(self._folder), self._from]
+        command = [*self.python, module, way, self.store, str(self._place.path), self._from]
         given = "".join(f"{digest}\n" for digest in digests).encode()
         try:
             self._host.run(*command, given=given, seconds=_SECONDS)
-        except UsageError as error:
-            raise TransientError(
-                f"files do not travel through {self._folder}: {error.message}",
-                hint="Do all hosts have this folder at the same path? Else leave `shared:` out.",
-            ) from error
+        except CommandError as error:
+            raise UsageError(error.reason) from error
 
 
 def _is_damaged(store: FileStore, digest: str) -> bool:
@@ -152,21 +213,24 @@ def main(way: str, store: str, folder: str, own: str) -> int:
     digests = sys.stdin.read().split()
     try:
         if not os.path.isdir(folder):
-            raise UsageError(f"there is no folder {folder} on this host")
-        here = FileStore(Path(store))
-        if way == TAKE:
-            for digest in here.missing(digests):
-                here.copy(Path(folder, _FILES, digest), digest)
-        else:
-            shared = FileStore(Path(folder, own), _FILES)
+            shared = os.path.dirname(folder)
+            if os.path.isdir(shared):
+                raise UsageError(f"{shared} on this host is another folder, or the search ended")
+            raise UsageError(f"there is no folder {shared} on this host")
+        given, back = Path(folder, _FILES), FileStore(Path(folder, own), _FILES)
+        here = back if way == CHECK else FileStore(Path(store))
+        if way == PUT:
             for file in here.named(digests):
-                if shared.missing([file.sha256]):
-                    shared.copy(file.path, file.sha256)
+                if back.missing([file.sha256]):
+                    back.copy(file.path, file.sha256)
+        else:
+            for digest in here.missing(digests):
+                here.copy(given / digest, digest)
     except ParetuneError as error:
         print(error.message, file=sys.stderr)
         return 1
     except OSError as error:
-        print(f"{error.filename or folder}: {error.strerror}", file=sys.stderr)
+        print(f"{error.filename or folder} on this host: {error.strerror}", file=sys.stderr)
         return 1
     return 0
 

@@ -50,6 +50,7 @@ class SshTransport:
         stays_ready: Whether a process there waits for the next fetch, which then takes some
             milliseconds to begin in place of the start of an interpreter.
         moving: Gives the context in which files of jobs are sent.
+        broken: Takes why no files can travel any more, which no job is the cause of.
     """
 
     def __init__(self, host: Host) -> None:
@@ -72,6 +73,14 @@ class SshTransport:
         self.fetched = 0
         self.rate = Rate()
         self.moving: Callable[[], AbstractContextManager[object]] = contextlib.nullcontext
+        self.broken: Callable[[str], None] = lambda why: None
+
+    def check(self) -> None:
+        """Require that files can travel; a transport that needs nothing there requires nothing.
+
+        Raises:
+            UsageError: They cannot.
+        """
 
     def bring(self, job: Job, digests: Sequence[str]) -> None:
         """Send the files of a job that the far side does not have.

@@ -13,7 +13,7 @@ from fake_study import write_fake_study
 from paretune.config import load
 from paretune.core.candidate import Candidate
 from paretune.core.device import TargetInfo
-from paretune.core.errors import UsageError
+from paretune.core.errors import ConnectionLostError, TargetLostError, UsageError
 from paretune.core.job import Call, Job, JobResult, JobStatus
 from paretune.data.catalog import DataCatalog
 from paretune.preflight.far_builds import check_far_builds, differences
@@ -26,6 +26,8 @@ class Builder:
 
     said: Any = None
     status: JobStatus = JobStatus.OK
+    lost: int = 0
+    """How many jobs it is lost in."""
     asked: list[Call] = field(default_factory=list)
 
     def info(self) -> TargetInfo:
@@ -35,7 +37,12 @@ class Builder:
         assert isinstance(job.task, Call)
         self.asked.append(job.task)
         future: Future[JobResult] = Future()
-        future.set_result(JobResult(self.status, self.said, "no such module"))
+        result = JobResult(self.status, self.said, "no such module")
+        if self.lost:
+            self.lost -= 1
+            error = ConnectionLostError("the connection to big was lost")
+            result = JobResult(JobStatus.CRASHED, None, str(error), transient=True, lost=error)
+        future.set_result(result)
         return future
 
     def cancel(self) -> None:
@@ -75,9 +82,21 @@ def test_an_answer_that_is_none_differs(said: Any) -> None:
     assert differences(Builder(said), ["noop"])
 
 
-def test_a_builder_that_does_not_answer() -> None:
-    (found,) = differences(Builder(status=JobStatus.FAILED), ["noop"])
-    assert found == "it does not say which passes it has: no such module"
+def test_a_builder_on_which_the_check_fails() -> None:
+    with pytest.raises(UsageError, match="the job failed: no such module") as caught:
+        differences(Builder(status=JobStatus.FAILED), ["noop"])
+    assert "doctor" in (caught.value.hint or "")
+
+
+def test_a_builder_that_is_lost_during_the_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is asked again; if it is lost each time, that is not a matter of versions."""
+    monkeypatch.setattr("paretune.search.lost_targets.time.sleep", lambda seconds: None)
+    builder = Builder(pass_identities(["noop"]), lost=1)
+    assert differences(builder, ["noop"]) == []
+    assert len(builder.asked) == 2
+    with pytest.raises(TargetLostError, match="the connection to big was lost") as caught:
+        differences(Builder(lost=9), ["noop"])
+    assert "versions" not in (caught.value.hint or "")
 
 
 def test_a_pass_that_is_not_installed_says_so() -> None:

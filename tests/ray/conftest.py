@@ -1,8 +1,15 @@
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from paretune.targets.launchers.ray import RayTarget
 from tests.ray.nodes import Cluster, needs_ray
+from tests.targets.test_far_builds import interpreter
+
+Opens = Callable[..., RayTarget]
 
 
 @pytest.fixture(scope="session")
@@ -16,3 +23,17 @@ def cluster() -> Iterator[Cluster]:
         yield made
     finally:
         made.stop()
+
+
+@pytest.fixture
+def opened(cluster: Cluster, tmp_path: Path) -> Iterator[Opens]:
+    """Makes targets on the cluster, whose hosts have the plug-ins of these tests."""
+    python = interpreter(tmp_path / "far" / "python")
+    with ExitStack() as stack:
+
+        def make(**options: Any) -> RayTarget:
+            given = {"name": "cluster", "address": cluster.address, "python": str(python)}
+            given |= {"store": str(tmp_path / "far" / "store"), "preload": False, "silent_s": 5.0}
+            return stack.enter_context(RayTarget(**{**given, **options}))
+
+        yield make

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -21,27 +20,13 @@ from paretune.targets.launchers.local import LocalTarget
 from paretune.targets.launchers.ray import RayTarget
 from paretune.targets.pool import Builder
 from paretune.targets.split import SplitTarget
+from tests.ray.conftest import Opens
 from tests.ray.nodes import Cluster
-from tests.targets.test_far_builds import interpreter, told
+from tests.targets.test_far_builds import told
 
 pytestmark = pytest.mark.ray
 _WITHIN_S = 120.0
 ONE_BY_ONE = {"strategy": "exhaustive", "builds": 1}
-Opens = Callable[..., RayTarget]
-
-
-@pytest.fixture
-def opened(cluster: Cluster, tmp_path: Path) -> Iterator[Opens]:
-    """Makes targets on the cluster, whose hosts have the plug-ins of these tests."""
-    python = interpreter(tmp_path / "far" / "python")
-    with ExitStack() as stack:
-
-        def make(**options: Any) -> RayTarget:
-            given = {"name": "cluster", "address": cluster.address, "python": str(python)}
-            given |= {"store": str(tmp_path / "far" / "store"), "preload": False, "silent_s": 5.0}
-            return stack.enter_context(RayTarget(**{**given, **options}))
-
-        yield make
 
 
 def study(folder: Path, target: RayTarget | None = None, **config: Any) -> Any:
@@ -93,7 +78,7 @@ def test_a_study_builds_on_the_cluster_and_measures_here_as_one_that_is_alone(
     for name in near.objects():
         assert folder_digest(near.object_path(name)) == name
     assert {bool(worker.transport.fetched) for worker in workers} == {True}
-    assert not any(path.is_file() for path in (folder / "files").glob("*"))
+    assert not list(folder.iterdir())
 
 
 class Meeting:

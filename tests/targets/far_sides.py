@@ -183,17 +183,19 @@ class OneHost:
     """A machine that is this one.
 
     Attributes:
+        seen: Changes the words of each command: what lies at a path there.
         first: Called before each command.
         then: Called after each command.
     """
 
     def __init__(self, host: str) -> None:
         self.host = host
+        self.seen: Callable[[str], str] = lambda word: word
         self.first: Callable[[], object] = lambda: None
         self.then: Callable[[], object] = lambda: None
 
     def command(self, *remote: str, master: bool = False) -> list[str]:
-        return list(remote)
+        return [self.seen(word) for word in remote]
 
     def run(self, *remote: str, given: bytes = b"", seconds: float = 120.0) -> bytes:
         self.first()
