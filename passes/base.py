@@ -64,6 +64,9 @@ class Pass(Protocol):
     float]``: the parameters of the same run without a stop, and the share of it after which these
     parameters stop (1.0: at its end). It keeps its states in ``context.checkpoints``; runs that
     differ in the stop only share them.
+
+    A pass that trains names the parameter that is its seed in ``Params.seeded_by``, so that a pick
+    can be repeated with another one (`search: {repeat_pick: N}`).
     """
 
     name: ClassVar[str]

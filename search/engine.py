@@ -17,6 +17,7 @@ from paretune.search.confirm.own_measurements import OwnMeasurements
 from paretune.search.confirm.topk import TopK
 from paretune.search.process_spreads import refreshed
 from paretune.search.reconsider import to_reconsider
+from paretune.search.repeated_pick import kept_for_repeats
 from paretune.search.run import SearchRun
 from paretune.search.scheduler import Scheduler
 from paretune.search.stop_rule import EndedBy
@@ -139,7 +140,7 @@ class Engine(SearchRun):
 
     def has_time(self) -> bool:
         """Return whether any of the study's time is left, beside what comes at its end."""
-        self.time_budget.keep(self._for_finals, seconds_of(self))
+        self.time_budget.keep(self._for_finals, seconds_of(self) + kept_for_repeats(self))
         left = self.left()
         if left is not None and left <= 0:
             self.out_of_time = True

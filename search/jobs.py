@@ -137,6 +137,17 @@ class FindsParents(Protocol):
         """Return whether an evaluator can measure a parent: it says what it needs of a session."""
 
 
+@runtime_checkable
+class Reseeds(Protocol):
+    """A job factory that knows the trainings' seeds (`paretune.config.training_seeds`)."""
+
+    def seeds(self, candidate: Candidate) -> tuple[int, ...]:
+        """Return the seed of each training of its recipe, in order; empty: nothing has one."""
+
+    def reseeded(self, candidate: Candidate, by: int) -> Candidate:
+        """Return the same candidate with each of these seeds larger by a number."""
+
+
 def resumed_share(factory: JobFactory, candidate: Candidate) -> float:
     """Return which share of a candidate's next step need not be done again; 0: none."""
     return factory.resumed_share(candidate) if isinstance(factory, Resumes) else 0.0

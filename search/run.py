@@ -121,6 +121,12 @@ class Recorder(Protocol):
     def confirm(self, outcome: TrialResult, key: Json, measured: Mapping[str, Measurement]) -> None:
         """Make durable what a candidate yields on the held-out data."""
 
+    def repeats_of(self, outcome: TrialResult) -> list[TrialResult]:
+        """Return what became of a candidate's recipe with other training seeds."""
+
+    def add_repeat(self, outcome: TrialResult, repeat: TrialResult) -> None:
+        """Make durable what became of a candidate's recipe with other training seeds."""
+
 
 class Watcher(Protocol):
     """What receives the events of a search (the live display)."""
@@ -183,6 +189,8 @@ class SearchRun:
         priors: Earlier studies; only the strategy sees them.
         choosing: Entered while the strategy chooses: what is timed on this machine comes first.
         numbers: Gives a new candidate its number; None: the recorder does.
+        repeat_pick: How often the pick is built again with other training seeds, after the search
+            (`search/repeated_pick.py`): time is kept for it.
         others_stay: Whether other processes used the cores in both of the last two measurements.
         throttling: What is known of the throttling of the device.
         out_of_time: Whether the time, and not the space or the trials, ended the search.
@@ -221,6 +229,7 @@ class SearchRun:
     clock: Callable[[], float] = time.monotonic
     choosing: Callable[[], AbstractContextManager[object]] = nullcontext
     numbers: Callable[[Candidate], int] | None = None
+    repeat_pick: int = 0
     before_measuring: Callable[[], None] = field(default=lambda: None, init=False)
     others_stay: bool = field(default=False, init=False)
     throttling: Throttling = field(default_factory=Throttling, init=False)

@@ -136,7 +136,18 @@ class Sharing:
             return None
         measured = source.measurements or {}
         names = [spec.name for spec in slot.metrics if spec.device and spec.name in measured]
-        widths = self._widths(names)
+        return self.taken_from(source, names)
+
+    def taken_from(
+        self, source: TrialResult | Trial, names: Sequence[str]
+    ) -> dict[str, Measurement]:
+        """Return metrics of the device as a build of the same structure takes them over.
+
+        Args:
+            source: What measured them.
+            names: The metrics.
+        """
+        measured, widths = source.measurements or {}, self._widths(names)
         return {name: taken_over(measured[name], source.id, widths[name]) for name in names}
 
     def _sources(self, structure: str) -> Iterator[TrialResult | Trial]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 from paretune.core import fidelity
@@ -42,6 +43,8 @@ class TrialRunner:
         search: What it needs of the search.
         trial: The trial; a new one has nothing but its number and candidate.
         notify: Called with each event but its end.
+        log: File that its jobs' output is appended to; None: the trial begins in the recorder,
+            which has a folder for it.
 
     Attributes:
         awaits_build: Whether its parent was measured, and its build may be submitted (`build`).
@@ -52,10 +55,13 @@ class TrialRunner:
         search: TrialServices,
         trial: Trial,
         notify: Callable[[Event], None] = lambda event: None,
+        *,
+        log: Path | None = None,
     ) -> None:
         self._search = search
         self._begun = trial
         self._notify = notify
+        self._log = log
         self._candidate = trial.candidate
         self._stops = EarlyStops(search, trial.candidate)
         self._sharing = Sharing(search, trial.id, trial.candidate)
@@ -140,19 +146,20 @@ class TrialRunner:
             return self._result(stopped.kind, stopped.fields)
         return None if paused else self._result(OutcomeKind.OK, {})
 
-    def measure_itself(self) -> TrialResult:
-        """Measure what was taken over from other candidates, of a candidate that has ended.
+    def measure_itself(self, slots: Sequence[EvaluatorSlot]) -> TrialResult:
+        """Build it and measure some evaluators to their end, whatever other candidates have.
+
+        Args:
+            slots: The evaluators.
 
         Returns:
-            The result; as it was with those metrics of its own, unless a job failed.
+            The result, with what it had before, unless a job failed.
 
         Raises:
             OutOfTimeError: The study's time ran out.
             KeyboardInterrupt: The user ended it.
         """
         search, _ = self._search, self._begin()
-        taken = {name for name, m in self._measured.items() if m.taken_over}
-        slots = [slot for slot in search.evaluators if taken & {s.name for s in slot.metrics}]
         try:
             built = self._build()
             with search.job_factory.packaged(built, self._candidate.runtime) as package:
@@ -163,10 +170,10 @@ class TrialRunner:
         return self._result(OutcomeKind.OK, {})
 
     def _begin(self) -> TrialJobs:
-        folder = self._search.recorder.begin(self._begun.id, self._candidate)
-        self._jobs = TrialJobs(
-            self._search, self._begun.id, folder / "worker.log", self._seconds, bool(self._rungs)
-        )
+        log = self._log
+        if log is None:
+            log = self._search.recorder.begin(self._begun.id, self._candidate) / "worker.log"
+        self._jobs = TrialJobs(self._search, self._begun.id, log, self._seconds, bool(self._rungs))
         return self._jobs
 
     def _result(self, kind: OutcomeKind, fields: Mapping[str, Any]) -> TrialResult:

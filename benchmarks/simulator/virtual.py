@@ -328,6 +328,14 @@ class InMemory:
         """Add work without an outcome."""
         self._wasted += seconds
 
+    def repeats_of(self, outcome: TrialResult) -> list[TrialResult]:
+        """Return none: recorded figures have no other seeds."""
+        del outcome
+        return []
+
+    def add_repeat(self, outcome: TrialResult, repeat: TrialResult) -> None:
+        """Do nothing."""
+
     def confirmed(self, outcome: TrialResult, key: Json) -> dict[str, Measurement] | None:
         """Return None: no data is held out."""
         del outcome, key

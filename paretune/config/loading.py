@@ -40,6 +40,7 @@ from paretune.config.single_recipe import refuse_several
 from paretune.config.space_building import SpaceReader, shown
 from paretune.config.target_uses import DeviceUse, device_uses, tried_on
 from paretune.config.targets import TargetPlan, check_user_code, read_targets
+from paretune.config.training_seeds import check_repeats
 from paretune.config.yaml_source import Path as KeyPath
 from paretune.config.yaml_source import Source
 from paretune.core.candidate import Candidate
@@ -175,6 +176,7 @@ class _Reader:
         self.stop_if_wrong()
         used = {slot.name for stage in stages for slot in slots_of(stage)}
         used |= {step.name for recipe in recipes for step in recipe}
+        check_repeats(settings.repeat_pick, used, self.wrong)
         used |= {"merge", "genai"}  # a baseline that is not named may go through them
 
         def device(use: DeviceUse) -> DeviceSettings:
@@ -446,6 +448,7 @@ class _Reader:
             None if section.stop is None else StopRule(**dict(section.stop)),
             configured_studies(section.from_, self.root, self.wrong),
             section.parent_quality,
+            section.repeat_pick,
         )
 
     def templates(self, data: dict[str, DataSpec]) -> None:

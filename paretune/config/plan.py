@@ -75,6 +75,7 @@ class SearchSettings:
         stop: When enough is gained; None: it is not asked about.
         earlier: Studies that give it priors; None: those that its study remembers.
         parent_quality: Whether a trained model is measured before its builds, where that pays.
+        repeat_pick: How often the pick is built again with other training seeds.
     """
 
     strategy: str = "auto"
@@ -90,6 +91,7 @@ class SearchSettings:
     stop: StopRule | None = None
     earlier: tuple[EarlierStudy, ...] | None = None
     parent_quality: bool = True
+    repeat_pick: int = 0
 
 
 @dataclass(frozen=True)
@@ -239,6 +241,7 @@ class Plan:
             **({} if search.builds is None else {"builds": search.builds}),
             **({} if search.share_measurements else {"share_measurements": False}),
             **({} if search.parent_quality else {"parent_quality": False}),
+            **({} if not search.repeat_pick else {"repeat_pick": search.repeat_pick}),
             **({} if search.stop is None else {"stop": search.stop.to_json()}),
             **({} if search.earlier is None else {"from": _folders(search.earlier)}),
         }

@@ -306,6 +306,13 @@ class SearchSection(Section):
         description="Maximum number of builds at the same time; none of them runs while a device "
         "on the same machine measures. Default: what the target allows, 1 on this machine.",
     )
+    repeat_pick: int = Field(
+        0,
+        ge=0,
+        le=100,
+        description="How often the pick is built and measured again with other training seeds, "
+        "after the search: the spread of its metrics is reported. 0: not at all.",
+    )
     stop: StopSection | None = Field(
         None, description="When the search ends before its time, trials or space are used up."
     )

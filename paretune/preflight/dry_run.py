@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from paretune.core.candidate import Candidate, describe, recipe_to_json
+from paretune.core.candidate import Candidate, counted, describe, recipe_to_json
 from paretune.core.jsontools import Json, canonical
 from paretune.core.user_paths import default_store, refuse_model_folder
 from paretune.plugin_identity import run_of
@@ -190,6 +190,7 @@ def _foresee(prepared: PreparedSearch) -> dict[str, Json]:
         "notes": [*plan.notes, *told_before(prepared)],
         "time_s": plan.search.time_s,
         "trials": plan.search.trials,
+        "repeat_pick": plan.search.repeat_pick,
     }
 
 
@@ -237,6 +238,9 @@ def render(found: dict[str, Json]) -> str:
         lines.append(f"the search stops after {found['time_s']:.0f} s")
     if found["trials"] is not None:
         lines.append(f"the search stops after {found['trials']} candidates")
+    if found["repeat_pick"]:
+        more = counted(found["repeat_pick"], "other training seed")
+        lines.append(f"then the pick is built again with {more}")
     lines += [f"note: {note}" for note in found["notes"]]
     if found["first"]:
         lines.append("first: " + "\n       ".join(found["first"]))

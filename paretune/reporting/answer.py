@@ -9,6 +9,7 @@ from paretune.core.jsontools import Json
 from paretune.stats.intervals import CONFIDENCE
 from paretune.study.nothing_measured import nothing_measured
 from paretune.study.pick_entry import sentences as chances
+from paretune.study.repeats_entry import sentences as seed_sentences
 from paretune.study.results import (
     NOT_MEASURED,
     BaselineEntry,
@@ -58,6 +59,7 @@ def plain_answer(results: Results, paired: Mapping[str, Json] | None = None) -> 
         *_remarks(results),
         *doubts(results, best.id),
     ]
+    told += seed_sentences(results.repeats, [o.metric for o in results.objectives])
     told += [
         _near(results, near, best)
         for near in results.near_limits

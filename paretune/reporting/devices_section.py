@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from paretune.reporting.answer import described, number
+from paretune.study.repeats_entry import sentences as seed_sentences
 from paretune.study.results import Results
 from paretune.study.results_across import AcrossEntry, PickOnDevice, ReachedValue
 
@@ -82,6 +83,10 @@ def device_sentences(results: Results) -> list[str]:
             told.append(f"On {name}, ship candidate {best}{what}.")
         if status != "finished":
             told[-1] += " Its search was not finished."
+        wanted = [o.metric for o in results.objectives]
+        told += [
+            f"On {name}: {line}" for line in seed_sentences(results.devices[name].repeats, wanted)
+        ]
     return [*told, *_together(results)]
 
 

@@ -8,9 +8,13 @@ from pathlib import Path
 
 from paretune.core.candidate import further_settings
 from paretune.core.jsontools import Json, canonical
+from paretune.reporting.seeds_section import seed_rows
 from paretune.runtimes.serving import required_runtime
 from paretune.study.pick_entry import sentences
+from paretune.study.repeats_entry import sentences as sentences_on_seeds
 from paretune.study.results import CandidateEntry, Results
+from paretune.study.results_part import MetricValue
+from paretune.study.results_repeats import RepeatsEntry
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|<>~&])")
 
@@ -61,6 +65,8 @@ def write_model_card(
         lines.append(f"| {escaped(name)} | {escaped(value)} | {interval} | {m.n} |")
     if results.pick is not None and results.pick.id == candidate.id:
         lines += ["", *(escaped(sentence) for sentence in sentences(results))]
+    if results.repeats is not None and results.repeats.id == candidate.id:
+        lines += _repeats(results, results.repeats)
     lines += ["", "## How it was made", ""]
     for number, step in enumerate(candidate.recipe, start=1):
         params = ", ".join(f"{k}={_shown(v)}" for k, v in step.params.items())
@@ -82,6 +88,28 @@ def write_model_card(
         "",
     ]
     out.write_text("\n".join(lines), encoding="utf-8")
+
+
+def _repeats(results: Results, repeats: RepeatsEntry) -> list[str]:
+    """Return what the recipe yields with other training seeds."""
+    lines = ["", "## With other training seeds", ""]
+    rows = seed_rows(results, repeats)
+    if len(rows) > 1:
+        names = list(repeats.spread)
+        lines += [f"| seed | {' | '.join(map(escaped, names))} |", "|---|" + "---|" * len(names)]
+        for row in rows:
+            cells = (_cell(row.values.get(name)) for name in names)
+            lines.append(f"| {row.seeds}{' (this model)' * row.own} | {' | '.join(cells)} |")
+        lines.append("")
+    wanted = [o.metric for o in results.objectives]
+    return [*lines, *(escaped(sentence) for sentence in sentences_on_seeds(repeats, wanted))]
+
+
+def _cell(m: MetricValue | None) -> str:
+    if m is None or m.value is None:
+        return "-"
+    interval = "" if m.low is None else f" ({m.low:.4g} to {m.high:.4g})"
+    return f"{m.value:.4g}{interval}"
 
 
 def _shown(value: Json) -> str:

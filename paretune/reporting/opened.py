@@ -14,11 +14,14 @@ from paretune.core.errors import StateError, UsageError
 from paretune.core.jsontools import Json, read_json, write_atomic
 from paretune.core.result import TrialResult
 from paretune.search.constraints import parse_constraint
+from paretune.search.outcomes import with_id
 from paretune.search.summary import summarize
 from paretune.store.gc import in_use
 from paretune.study.devices import with_other_devices
 from paretune.study.folder import read_confirmed, read_outcomes
 from paretune.study.prior_entry import KEYS as PRIORS
+from paretune.study.repeats import read_repeats
+from paretune.study.repeats_entry import MadeRepeats
 from paretune.study.results import CandidateEntry, Results, read_results
 
 
@@ -54,7 +57,11 @@ def open_study(study: Path) -> tuple[Results, list[TrialResult]]:
     """
     results = open_results(study)
     outcomes = read_outcomes(study)
-    if [_recorded(row) for row in results.candidates] != [_outcome(o) for o in outcomes]:
+    made = _repeats(study, results, outcomes, results.best)
+    shown = [] if results.repeats is None else [run.artifact for run in results.repeats.runs]
+    if [_recorded(row) for row in results.candidates] != [_outcome(o) for o in outcomes] or (
+        shown != [run.artifact for run in made.runs]
+    ):
         results = _anew(study, results, outcomes)
     return with_other_devices(results, study, lambda place: open_study(place)[0]), outcomes
 
@@ -96,8 +103,21 @@ def _anew(study: Path, old: Results, outcomes: Sequence[TrialResult]) -> Results
     pick = next((o for o in outcomes if o.id == summary.best), None)
     confirmed = None if pick is None else read_confirmed(study, pick)
     status = "running" if in_use(study) else "interrupted"
-    made = document.results(outcomes, summary, status, confirmed)
+    repeats = _repeats(study, old, outcomes, summary.best)
+    made = document.results(outcomes, summary, status, confirmed, repeats=repeats)
     return made.model_copy(update={"versions": old.versions})
+
+
+def _repeats(
+    study: Path, old: Results, outcomes: Sequence[TrialResult], best: int | None
+) -> MadeRepeats:
+    """Return the repeats of a pick; the document says how many were asked for."""
+    pick = with_id(outcomes, best)
+    runs = [] if pick is None else read_repeats(study, pick)
+    asked, reason = len(runs), None
+    if old.repeats is not None:
+        asked, reason = max(asked, old.repeats.asked), old.repeats.reason
+    return MadeRepeats(asked, runs, reason)
 
 
 def _baseline(study: Path, old: Results, outcomes: Sequence[TrialResult]) -> TrialResult | None:

@@ -21,6 +21,7 @@ from paretune.reporting.forecast_words import asking_sentence
 from paretune.reporting.latency_figure import latency_figure
 from paretune.reporting.parent_lines import parent_lines
 from paretune.reporting.progress_figure import progress_figure
+from paretune.reporting.seeds_section import seeds_section
 from paretune.study.results import CandidateEntry, Results
 from paretune.study.runtime_names import runtimes_entry
 
@@ -69,6 +70,7 @@ def write_report(results: Results, out: Path, extra: Mapping[str, Json] | None =
         progress=None if curve is None else script_json(curve),
         expected=expected,
         devices=devices_section(results),
+        seeds=seeds_section(results),
         forecasts=forecast_section(results, script_json),
         asking=asking_sentence(results.search_seconds),
     )

@@ -28,6 +28,7 @@ from paretune.search.mirror_keeping import Mirrored, MirrorKeeper
 from paretune.search.outcomes import of_candidate, with_id
 from paretune.search.outgrown import has_outgrown
 from paretune.search.reconsider import to_reconsider
+from paretune.search.repeated_pick import RepeatedPick
 from paretune.search.run import Shortcuts, Watcher
 from paretune.search.stop_rule import Stopping, stopped_at
 from paretune.search.strategies.base import Ended
@@ -40,6 +41,7 @@ from paretune.study.folder import Study
 from paretune.study.identity import data_of_evaluator
 from paretune.study.measurement_notes import unsettled_notes
 from paretune.study.prior_entry import told as told_of_priors
+from paretune.study.repeats_entry import MadeRepeats
 from paretune.study.results import Results, earlier_end
 from paretune.study.results_document import ResultsDocument
 from paretune.study.runtime_names import runtime_name
@@ -121,6 +123,7 @@ class Search:
         self.notes = (*changes.notes, *earlier.notes, *plan.notes, *told)
         read = [ref for choice in plan.evaluators for ref in data_of_evaluator(choice)]
         self._example = first_prompt(read, prepared.catalog)
+        self._not_repeated: str | None = None
         keep_example(study.folder, self._example)
         keep_legal(study.folder, [f for f in (plan.model, plan.base) if f is not None])
         self._document = ResultsDocument(
@@ -191,7 +194,18 @@ class Search:
             priors=earlier.priors,
             choosing=nullcontext if beside is None else beside.choosing,
             numbers=None if beside is None else beside.numbers,
+            repeat_pick=plan.search.repeat_pick,
         )
+
+    def repeat_pick(self) -> None:
+        """Build and measure the pick with other training seeds; it is decided by now.
+
+        Raises:
+            KeyboardInterrupt: As it came; what was in flight is unrecorded.
+        """
+        repeated = RepeatedPick(self.engine)
+        repeated.run()
+        self._not_repeated = repeated.reason
 
     def summary(self) -> StudySummary:
         """Return where the study stands."""
@@ -341,6 +355,7 @@ class Search:
                 self._study.spent(),
                 self._ended(status),
                 whole=status != "running",
+                repeats=self._repeats(summary),
             )
             if status != "running":
                 results = with_other_devices(results, self._study.folder)
@@ -353,6 +368,11 @@ class Search:
         pick = with_id(self._study.outcomes, summary.best)
         key = [aside.key() for aside in self._setting.aside]
         return None if pick is None or not key else self._study.confirmed(pick, key)
+
+    def _repeats(self, summary: StudySummary) -> MadeRepeats:
+        pick = with_id(self._study.outcomes, summary.best)
+        runs = [] if pick is None else self._study.repeats_of(pick)
+        return MadeRepeats(self._setting.plan.search.repeat_pick, runs, self._not_repeated)
 
     def finish(self, status: str) -> SearchResult:
         """Write the output files and the package of the pick.

@@ -67,6 +67,7 @@ def search_plan(
         status = "interrupted"
         try:
             search.engine.run()
+            search.repeat_pick()
             status = "finished"
             for line in search.untried():
                 display.note(line)

@@ -229,6 +229,8 @@ def _run(devices: Sequence[_Device], shown: SharedDisplay) -> SearchResult:
         _side_by_side(devices, lambda device: device.search.engine.run)
         _count_time_once([device.study for device in devices])
         _side_by_side(devices, _measures_foreign_picks(devices))
+        if all(device.error is None or isinstance(device.error, _OF_ONE) for device in devices):
+            _side_by_side(devices, lambda device: device.search.repeat_pick)
     except BaseException as error:
         stopped = error
     done = [device for device in devices if device.error is None and stopped is None]

@@ -22,7 +22,7 @@ LEASES = "leases.jsonl"
 """What ran on which machine, from when to when (`paretune.core.machines`)."""
 _SCHEMA = 1
 _MAIN = "."
-_OF_DEVICE = ("pareto", "best", "nearest_miss", "sensors")
+_OF_DEVICE = ("pareto", "best", "nearest_miss", "sensors", "repeats")
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from paretune.study.outcome_log import OutcomeLog, read_outcome
 from paretune.study.parents import Parents
 from paretune.study.paused import Paused
 from paretune.study.reading import reading
+from paretune.study.repeats import Repeats
 from paretune.study.samples import MEASURED, SamplesOnDisk
 
 CONFIRM = "confirm.json"
@@ -75,6 +76,7 @@ class Study:
         self._dropped = Dropped(folder)
         self._paused = Paused(folder, self.outcomes)
         self.parents: Parents | None = None  # once it is known what they are valid for
+        self._repeats = Repeats(folder)
 
     @property
     def paused(self) -> dict[int, Trial]:
@@ -89,7 +91,7 @@ class Study:
 
     def _sweep(self) -> None:
         """Remove what a killed process left half written: the lock excludes other writers."""
-        for pattern in (".*.tmp", "candidates/*/.*.tmp"):
+        for pattern in (".*.tmp", "candidates/*/.*.tmp", "repeats/.*.tmp"):
             for file in self.folder.glob(pattern):
                 file.unlink()
         shutil.rmtree(self.folder / ".best.part", ignore_errors=True)
@@ -126,6 +128,7 @@ class Study:
             UsageError: The study holds outcomes of something else, or of another device.
         """
         self.parents = Parents(self.folder, identity)
+        self._repeats.valid_for(identity)
         known = self.folder / "identity.json"
         now = {**identity, "device": device["fingerprint"]}
         changes, measured = Changes(), bool(self.outcomes)
@@ -224,6 +227,16 @@ class Study:
         """Return what `confirm` made durable; None where it was not, or is of something else."""
         return read_confirmed(self.folder, outcome, key)
 
+    def repeats_of(self, outcome: TrialResult) -> list[TrialResult]:
+        """Return what became of a candidate's recipe with other training seeds."""
+        return self._repeats.of(outcome)
+
+    def add_repeat(self, outcome: TrialResult, repeat: TrialResult) -> None:
+        """Make durable what became of a candidate's recipe with other training seeds."""
+        gone = self._repeats.add(outcome, repeat)
+        if gone > 0:
+            self.waste(gone)
+
     def _write(self, outcome: TrialResult) -> TrialResult:
         """Make an outcome durable; returns it with its raw samples left on disk."""
         folder = self.candidate_folder(outcome.id)
@@ -264,7 +277,7 @@ class Study:
         again = filter(None, map(self.outcomes.get, self.paused))
         ended = self.outcomes.spent_s - sum(outcome.spent_s for outcome in again)
         paused = sum(trial.spent_s for trial in self.paused.values())
-        return ended + paused + self._dropped.seconds()
+        return ended + paused + self._dropped.seconds() + self._repeats.seconds()
 
     def trials(self) -> int:
         """Return how often a candidate ran a job so far, dropped results included."""

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from paretune.config.training_seeds import reseeded, seeds
 from paretune.core.candidate import Candidate, RuntimeSettings, Step
 from paretune.core.job import Build, Job, Measure, Smoke
 from paretune.core.jsontools import Json
@@ -106,6 +107,14 @@ class StudyJobFactory:
     def fits(self, slot: EvaluatorSlot, parent: Candidate) -> bool:
         """Return whether an evaluator can measure a parent."""
         return fits(slot, parent)
+
+    def seeds(self, candidate: Candidate) -> tuple[int, ...]:
+        """Return the seed of each training of a candidate's recipe."""
+        return seeds(candidate)
+
+    def reseeded(self, candidate: Candidate, by: int) -> Candidate:
+        """Return the same candidate with each of these seeds larger by a number."""
+        return reseeded(candidate, by)
 
     def _done(self, candidate: Candidate) -> tuple[int, float, Model]:
         from paretune.targets.worker.stored import stored

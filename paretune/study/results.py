@@ -33,6 +33,7 @@ from paretune.study.results_forecasts import (
     SearchSecondsEntry,
 )
 from paretune.study.results_part import MetricValue, Part
+from paretune.study.results_repeats import RepeatsEntry
 
 SCHEMA_FILE = Path(__file__).resolve().parent.parent / "schemas" / "results.schema.json"
 _MAX_BYTES = 512 << 20
@@ -275,6 +276,7 @@ class DeviceResults(Part):
         description="By the candidate's id (as text), how it ended on this device. Of studies with "
         "several devices only, like the two below.",
     )
+    repeats: RepeatsEntry | None = Field(None, description="As `repeats` beside `devices`.")
     status: Literal["running", "finished", "interrupted"] | None = None
     folder: str | None = Field(
         None, description="Where the device's own study is, relative to this one's folder."
@@ -329,6 +331,11 @@ class Results(Part):
         None, description="The hypervolume's reference point; null: nothing is feasible."
     )
     pick: PickEntry | None = None
+    repeats: RepeatsEntry | None = Field(
+        None,
+        description="The pick's recipe with other training seeds; absent: none were asked for, or "
+        "the search runs.",
+    )
     forecasts: ForecastsEntry | None = Field(
         None, description="How good the strategy's forecasts were; absent: there are none."
     )

@@ -22,6 +22,7 @@ from paretune.search.progress import progress
 from paretune.search.summary import StudySummary
 from paretune.study.measurement_notes import measurement_entry, unsettled_notes
 from paretune.study.pick_entry import pick_entry
+from paretune.study.repeats_entry import MadeRepeats, repeats_entry
 from paretune.study.results import CandidateEntry, Results
 from paretune.study.results_conditions import condition_notes, conditions_of, sensors_of
 
@@ -35,7 +36,7 @@ PACKAGES = (
     "onnxruntime-genai",
     "optuna",
 )
-_OF_DEVICE = ("pareto", "best", "nearest_miss")
+_OF_DEVICE = ("pareto", "best", "nearest_miss", "sensors", "repeats")
 
 
 class ResultsDocument:
@@ -102,6 +103,7 @@ class ResultsDocument:
         ended: Mapping[str, Json] | None = None,
         *,
         whole: bool = True,
+        repeats: MadeRepeats | None = None,
     ) -> Results:
         """Return the document.
 
@@ -113,6 +115,7 @@ class ResultsDocument:
             spent_s: Seconds that the study has spent, where that is known.
             ended: Why the search ended, if it did.
             whole: Whether its candidates are in it: `text` does without them.
+            repeats: Those of the pick; None: none were asked for.
         """
         base, places = of_candidate(outcomes, self._baseline), _places(summary)
         shown = outcomes if whole else ()
@@ -139,6 +142,17 @@ class ResultsDocument:
             found["pick"] = pick_entry(
                 outcomes, summary, self._objectives, base, self._head["prefer"], confirmed
             )
+            repeated = repeats_entry(
+                repeats or MadeRepeats(0),
+                outcomes,
+                summary,
+                self._objectives,
+                self._constraints,
+                base,
+                self._head["prefer"],
+            )
+            if repeated is not None:
+                found["repeats"] = repeated
             found["devices"] = {self._device: self._of_device(found)}
             curve = progress(outcomes, summary, self._objectives, self._head["prefer"], spent_s)
             found["progress"] = [point.to_json() for point in curve.points]
@@ -157,7 +171,7 @@ class ResultsDocument:
         return {
             "device": self._head["device"],
             "metrics": {str(entry.id): entry.metrics for entry in entries if entry.metrics},
-            **{key: found[key] for key in (*_OF_DEVICE, "sensors") if key in found},
+            **{key: found[key] for key in _OF_DEVICE if key in found},
         }
 
     def text(

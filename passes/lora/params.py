@@ -44,6 +44,9 @@ class LoraParams(declared.Params):
     stops_at: ClassVar[str] = "stop_at"
     """The parameter that says where a run stops, so that others can continue from there."""
 
+    seeded_by: ClassVar[str] = "seed"
+    """The parameter that is the training's seed, so that it can be repeated with another one."""
+
     train: str = parameter(
         ..., "Data set to train on, as named under `data:` (`tone.train`).", search="none"
     )

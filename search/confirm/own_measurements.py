@@ -124,7 +124,9 @@ class OwnMeasurements:
             asked_s=outcome.asked_s,
             parent=outcome.parent,
         )
-        found = TrialRunner(search, trial).measure_itself()
+        taken = {name for name, m in (outcome.measurements or {}).items() if m.taken_over}
+        slots = [slot for slot in search.evaluators if taken & {s.name for s in slot.metrics}]
+        found = TrialRunner(search, trial).measure_itself(slots)
         more = found.seconds[len(outcome.seconds) :]
         if found.transient or found.artifact != outcome.artifact:
             search.watcher.note(

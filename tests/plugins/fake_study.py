@@ -102,6 +102,7 @@ def search(
         )
         made.engine.retry_waits_s = made.engine.lost_waits_s = retry_waits_s
         made.engine.run()
+        made.repeat_pick()
         return made.finish("finished")
     finally:
         target.close()

@@ -132,6 +132,32 @@ class Train(Noop):
     trains: ClassVar[bool] = True
 
 
+class SeededParams(NoopParams):
+    seeded_by: ClassVar[str] = "seed"
+
+    seed: int = parameter(0, "Seed of what it says it trains.")
+    luck: float = parameter(0.0, "Accuracy that each seed above 0 adds.", search="none")
+    fails_at: int = parameter(-1, "Seed with which it fails.", search="none")
+
+
+class Seeded(Noop):
+    """A training whose accuracy depends on its seed; `journal` receives the seed of each run."""
+
+    name: ClassVar[str] = "seeded"
+    trains: ClassVar[bool] = True
+    Params: ClassVar[type[Params]] = SeededParams
+
+    def run(self, model: Model, params: SeededParams, context: Context) -> None:
+        if params.journal:
+            with open(params.journal, "a", encoding="utf-8") as journal:
+                journal.write(f"{params.seed}\n")
+        if params.seed == params.fails_at:
+            raise ValueError("the loss is not a number")
+        quality = params.quality + params.luck * params.seed
+        told = {"journal": "", "quality": quality, "x": 1000 * params.x + params.seed}
+        super().run(model, params.model_copy(update=told), context)
+
+
 @contextmanager
 def interval(journal: str, what: str) -> Iterator[None]:
     """Write down when something began and ended, by the clock that all processes share."""

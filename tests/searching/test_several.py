@@ -77,6 +77,28 @@ def test_each_device_has_its_own_answer(tmp_path: Path, monkeypatch: pytest.Monk
     assert "build: local" in (found.devices["board"] / "recipe.yaml").read_text()  # type: ignore[operator]
 
 
+def test_each_device_repeats_its_pick_and_a_training_is_shared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = tmp_path / "seeds"
+    config = write_devices_study(
+        tmp_path,
+        [HERE, BOARD],
+        passes=[{"seeded": {"x": 1, "luck": -0.1, "journal": str(journal)}}],
+        baseline=[{"noop": {"x": 0, "quality": 0.5}}],
+        search={"strategy": "exhaustive", "finals": 0, "repeat_pick": 2},
+    )
+    for _ in range(2):
+        results = search(config, monkeypatch).results
+        assert journal.read_text().split() == ["0", "1", "2"]
+    for found in results["devices"].values():
+        values = [run["metrics"]["accuracy"]["value"] for run in found["repeats"]["runs"]]
+        assert values == pytest.approx([0.8, 0.7])
+    told = device_sentences(Results.from_json(results))
+    assert any(line.startswith("On board: Trained again with 2 other seeds") for line in told)
+    assert len(rows_of(tmp_path / "study")) == 2, "repeats are no candidates"
+
+
 def test_each_pick_is_measured_on_every_device(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
