@@ -67,6 +67,12 @@ class Pass(Protocol):
 
     A pass that trains names the parameter that is its seed in ``Params.seeded_by``, so that a pick
     can be repeated with another one (`search: {repeat_pick: N}`).
+
+    A pass whose work depends on what follows it in the recipe has a method ``look_ahead(params,
+    following) -> params | str``. Of parameters as the configuration has them (`NEXT` where a value
+    depends on the steps that follow) it returns what stands for them there, or why it cannot work
+    before these steps. Candidates hold what it returns: it is part of the cache key, and steps
+    before which it is the same share a build.
     """
 
     name: ClassVar[str]

@@ -11,10 +11,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from paretune.core.candidate import Candidate, RuntimeSettings
+from paretune.core.candidate import Candidate, RuntimeSettings, Step
 from paretune.core.device import TargetInfo
 from paretune.core.device_profile import DeviceProfile
 from paretune.core.estimate import DataSize, Estimate, Planned
+from paretune.core.jsontools import Json
 from paretune.core.model import ModelInfo
 from paretune.core.traffic import Traffic
 from paretune.search.constraints import Constraint
@@ -90,6 +91,9 @@ class Prechecks:
         for position, step in enumerate(candidate.recipe):
             where = f"pass {position + 1} ({step.name})"
             pass_ = self._find_pass(step.name)
+            why = _before(pass_, step, candidate.recipe[position + 1 :])
+            if why is not None:
+                return Foresight(f"{where}: {why}", tuple(estimates))
             try:
                 params = pass_.Params(**step.params)
             except ValidationError as error:
@@ -177,6 +181,13 @@ class Prechecks:
             f"needs about {_size(own)} of disk, {_size(total)} together with "
             f"{' and '.join(beside)}; {_size(free)} is free"
         )
+
+
+def _before(pass_: Planned, step: Step, following: Sequence[Step]) -> str | None:
+    """Return why a step cannot work before those that follow it, or None."""
+    ahead: Callable[..., dict[str, Json] | str] | None = getattr(pass_, "look_ahead", None)
+    told = None if ahead is None else ahead(step.params, following)
+    return told if isinstance(told, str) else None
 
 
 def _size(count: float) -> str:

@@ -10,13 +10,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from paretune.core.candidate import Candidate, Step
 from paretune.core.jsontools import Json
 from paretune.search.runtime_grids import Runtimes, RuntimesByKind, SettingsGrid
-from paretune.search.stages import AnyOf, Chain, PassSlot, Stage, slots_of, value_text
+from paretune.search.stages import (
+    AnyOf,
+    Chain,
+    LookAhead,
+    PassSlot,
+    Stage,
+    slots_of,
+    value_text,
+)
 from paretune.search.tree import Tree
 
 __all__ = ["AnyOf", "Chain", "PassSlot", "Space", "Stage", "grid", "slots_of"]
@@ -34,18 +42,21 @@ class Space:
         providers: Execution providers to try.
         threads: Thread counts to try.
         by_kind: In place of both: the settings for each kind of model.
+        look_ahead: Puts into a recipe what depends on its later steps.
     """
 
     stages: tuple[Stage, ...]
     providers: tuple[str, ...] = ("cpu",)
     threads: tuple[int, ...] = (1,)
     by_kind: RuntimesByKind | None = None
+    look_ahead: LookAhead | None = field(default=None, compare=False)
 
     @cached_property
     def tree(self) -> Tree:
         """The stages as a graph, which counts, numbers and names."""
         grid = {"provider": self.providers, "threads": self.threads}
-        return Tree(self.stages, Runtimes((SettingsGrid("", grid),)), self.by_kind)
+        runtimes = Runtimes((SettingsGrid("", grid),))
+        return Tree(self.stages, runtimes, self.by_kind, self.look_ahead)
 
     def kind_of(self, recipe: Iterable[Step]) -> str:
         """Return the kind of model that a recipe ends with; empty where kinds do not matter."""

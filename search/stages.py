@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeAlias
@@ -12,6 +12,13 @@ from paretune.core.candidate import Step
 from paretune.core.jsontools import Json, canonical
 
 Steps: TypeAlias = tuple[Step, ...]
+
+
+NEXT = "next"
+"""A parameter's value that depends on the steps that follow (see `paretune.passes.base.Pass`)."""
+
+LookAhead: TypeAlias = Callable[[Steps], Steps]
+"""Puts into a recipe what stands for `NEXT` there."""
 
 
 def value_text(value: Json) -> str:
@@ -62,6 +69,8 @@ class PassSlot:
     def digits(self, step: Step) -> list[int] | None:
         """Return the position of each parameter's value, in order of the grid.
 
+        An object that is not in the grid may stand for `NEXT`; the tree compares the recipes.
+
         Returns:
             None if the step is none of this pass with these values.
         """
@@ -69,7 +78,10 @@ class PassSlot:
             return None
         found = []
         for name in self.grid:
-            position = self._positions(name).get(value_text(step.params[name]))
+            value, positions = step.params[name], self._positions(name)
+            position = positions.get(value_text(value))
+            if position is None and isinstance(value, dict):
+                position = positions.get(value_text(NEXT))
             if position is None:
                 return None
             found.append(position)

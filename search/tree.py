@@ -18,7 +18,7 @@ from paretune.core.candidate import Candidate, RuntimeSettings, Step
 from paretune.core.jsontools import Json
 from paretune.search.choices import Choice
 from paretune.search.runtime_grids import Runtimes, RuntimesByKind
-from paretune.search.stages import AnyOf, Chain, PassSlot, Stage, first_name
+from paretune.search.stages import AnyOf, Chain, LookAhead, PassSlot, Stage, Steps, first_name
 
 Choose: TypeAlias = Callable[[Choice], int]
 """Given a choice, return the position of the value that is taken."""
@@ -90,11 +90,17 @@ class Tree:
         stages: The passes in order.
         everywhere: The settings that every model is run with.
         by_kind: In place of them: the settings for each kind of model.
+        look_ahead: Applied to each recipe, if there is any.
     """
 
     def __init__(
-        self, stages: tuple[Stage, ...], everywhere: Runtimes, by_kind: RuntimesByKind | None
+        self,
+        stages: tuple[Stage, ...],
+        everywhere: Runtimes,
+        by_kind: RuntimesByKind | None,
+        look_ahead: LookAhead | None = None,
     ) -> None:
+        self._look_ahead = look_ahead
         self._stages = stages
         self._everywhere = everywhere
         self._by_kind = by_kind
@@ -171,7 +177,7 @@ class Tree:
             digit, number = divmod(number - node.starts[position], way.node.size)
             steps += () if way.slot is None else way.slot.at(digit)
             node = way.node
-        return Candidate(tuple(steps), self.runtimes_of(node.kind).at(number))
+        return Candidate(self._recipe(steps), self.runtimes_of(node.kind).at(number))
 
     def index(self, candidate: Candidate) -> int | None:
         """Return a candidate's first number; None if it is not in the space."""
@@ -213,7 +219,22 @@ class Tree:
             return None
 
         found = walk(self._root, 0)
-        return None if found is None else found[::-1]
+        if found is None or not self._leads_to(recipe, found):
+            return None
+        return found[::-1]
+
+    def _recipe(self, steps: list[Step]) -> Steps:
+        return tuple(steps) if self._look_ahead is None else self._look_ahead(tuple(steps))
+
+    def _leads_to(self, recipe: Steps, backwards: list[_Taken]) -> bool:
+        """Return whether looking ahead from what is declared gives a recipe."""
+        if self._look_ahead is None:
+            return True
+        steps = list[Step]()
+        for node, position, digits in reversed(backwards):
+            slot = node.ways[position].slot
+            steps += () if slot is None else slot.at(slot.number(digits))
+        return self._look_ahead(tuple(steps)) == recipe
 
     def beginning_with(self, step: Step) -> Iterator[range]:
         """Yield the numbers of the candidates whose first step this is, a range at a time."""
@@ -301,7 +322,7 @@ class Tree:
                     params[param] = values[choose(self.choices[f"{way.name}.{param}"])]
                 steps.append(Step(way.slot.name, params))
             node = way.node
-        return Candidate(tuple(steps), self._runtime(node.kind, choose))
+        return Candidate(self._recipe(steps), self._runtime(node.kind, choose))
 
     def _runtime(self, kind: str, choose: Choose) -> RuntimeSettings:
         """Choose a runtime where several run a kind, and then each of its settings."""

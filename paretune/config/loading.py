@@ -19,6 +19,7 @@ from paretune.config.kinds import check_kinds
 from paretune.config.known_targets import with_known
 from paretune.config.lengths import check_lengths
 from paretune.config.limits import read_constraints
+from paretune.config.look_ahead import look_ahead, looking_ahead
 from paretune.config.model_source import find_model
 from paretune.config.model_use import base_model, look_at_model
 from paretune.config.objectives import against_the_grain, read_objectives
@@ -150,7 +151,7 @@ class _Reader:
         stages = self.spaces.stages(config.passes, ("passes",))
         baseline = None
         if config.baseline is not None:
-            baseline = self.spaces.recipe(config.baseline, ("baseline",))
+            baseline = look_ahead(self.spaces.recipe(config.baseline, ("baseline",)))
         uses = device_uses(config.target)
         for use in uses:
             self.check_providers(use)
@@ -184,7 +185,8 @@ class _Reader:
             by_kind = runtimes_by_kind(choices, *common, detect_kind(model), used)
             tried = tried_on(use, choices)
             first = self.try_first(config.try_first, *tried)
-            return DeviceSettings(use.name, *tried, Space(stages, *tried, by_kind), first)
+            space = Space(stages, *tried, by_kind, looking_ahead(stages))
+            return DeviceSettings(use.name, *tried, space, first)
 
         devices = tuple(map(device, uses))
         space = devices[0].space
@@ -325,7 +327,7 @@ class _Reader:
             runtime = read_settings(settings, path[:2], self.wrong)
             if runtime is None:
                 continue
-            found.append(Candidate(self.spaces.recipe(entry, path), runtime))
+            found.append(Candidate(look_ahead(self.spaces.recipe(entry, path)), runtime))
         return tuple(found)
 
     def evaluators(

@@ -167,7 +167,9 @@ def _foresee(prepared: PreparedSearch) -> dict[str, Json]:
             known = known and estimate.seconds is not None
     builds = {name: cost.builds for name, cost in costs.items()}
     if sampled:
-        builds |= {name: n for name, n in plan.space.tree.builds.items() if name in builds}
+        # A pass that looks ahead has more builds than its own parameters say.
+        counted = plan.space.tree.builds
+        builds = {name: max(n, counted.get(name, 0)) for name, n in builds.items()}
     share = {name: builds[name] / cost.builds for name, cost in costs.items()}
     return {
         "candidates": plan.space.size,

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from paretune.core.candidate import Step
 from paretune.core.errors import nearest
 from paretune.core.estimate import DataSize, Estimate
 from paretune.core.fidelity import Fidelity
+from paretune.core.jsontools import Json
 from paretune.core.model import Model, ModelInfo, ModelKind
 from paretune.data.context import Context
 from paretune.models.checks.quantized import refusal
 from paretune.passes.base import PassBase
 from paretune.passes.lora.params import LoraParams
+from paretune.passes.quantization.next_grid import next_grid
 
 if TYPE_CHECKING:
     from paretune.core.device import TargetInfo
@@ -55,6 +58,25 @@ class TrainsAdapter(PassBase):
         """Return the parameters of the whole training, and the share of it after which it ends."""
         return params.model_copy(update={"stop_at": None}), params.share
 
+    def look_ahead(
+        self, params: Mapping[str, Json], following: Sequence[Step]
+    ) -> dict[str, Json] | str:
+        """Return parameters with the grid of the next quantizing pass for ``quantize_for: next``.
+
+        Args:
+            params: As the configuration has them.
+            following: The steps after the training.
+
+        Returns:
+            The parameters, or why no grid can be trained for.
+        """
+        if params.get("quantize_for") != "next":
+            return dict(params)
+        grid = next_grid(following)
+        if isinstance(grid, str):
+            return f"quantize_for: next: {grid}"
+        return {**params, "quantize_for": grid.model_dump(mode="json")}
+
     def fidelity(self, params: LoraParams) -> Fidelity:
         """Return that what it trains is another model."""
         return Fidelity.CHANGED
@@ -80,6 +102,11 @@ class Lora(TrainsAdapter):
             return None
         for name in params.target_modules:
             last = name.split(".")[-1]
+            if params.quantize_for is not None and last in _SHARED_WHEN_TIED:
+                return (
+                    f"target module {name!r}: quantize_for trains adapters on the layers' "
+                    "matrices only; embedding and head are rounded as they are"
+                )
             if model.tied and last in _SHARED_WHEN_TIED:
                 return (
                     f"target module {name!r}: this model's embedding and head share their "
@@ -109,6 +136,8 @@ class Lora(TrainsAdapter):
         held = (4 if params.dtype == "fp32" else 2) * model.parameters
         file = (4 if model.precision == "fp32" else 2) * model.parameters
         loading = 0 if model.precision == params.dtype else file
+        if params.quantize_for is not None:
+            held += 4 * model.parameters  # rounded weights beside the others
         seconds = None
         if params.max_steps is not None:
             steps = params.max_steps * params.gradient_accumulation_steps

@@ -36,7 +36,7 @@ class Merge(PassBase):
     """Adds an adapter into its base model's weights, in fp32."""
 
     name = "merge"
-    version = 2
+    version = 3
     accepts = frozenset({ModelKind.HF_ADAPTER})
     produces = ModelKind.HF
     packages = ("torch", "transformers", "peft", "safetensors")
@@ -87,6 +87,7 @@ class Merge(PassBase):
         """
         from paretune.models.adapted import load_adapted
         from paretune.passes.hugging_face import load_fp32, note_tying, use_all_cores
+        from paretune.passes.lora.exact_sum import use_exact_deltas
 
         if model.base is None:
             raise PassError(
@@ -98,6 +99,7 @@ class Merge(PassBase):
         check_model(model.path)  # without safetensors, PEFT would look for a pickle
         adapted = load_adapted(load_fp32(model.base.path, context), model.path)
         _untie(adapted)
+        use_exact_deltas(adapted)
         context.progress(Progress("merge", 1, 3, "merging"))
         try:
             merged = adapted.merge_and_unload(safe_merge=True)

@@ -9,6 +9,7 @@ from pydantic import SerializerFunctionWrapHandler, model_serializer, model_vali
 
 from paretune.core import params as declared
 from paretune.core.params import parameter
+from paretune.passes.quantization.rounding_grid import RoundingGrid
 
 Dtype = Literal["fp32", "bf16", "fp16"]
 """A number format to compute in."""
@@ -26,7 +27,7 @@ Scheduler = Literal[
 ]
 _WITHOUT_WARMUP = ("constant", "reduce_lr_on_plateau")
 _GO_BY_HELD_OUT = ("early_stopping_patience", "best_checkpoint")
-_ADDED = ("stop_at", *_GO_BY_HELD_OUT)
+_ADDED = ("stop_at", *_GO_BY_HELD_OUT, "quantize_for")
 """Parameters that are left out of cache keys where they are not given."""
 _ONE_OF = (
     ("epochs", "max_steps"),
@@ -157,6 +158,12 @@ class LoraParams(declared.Params):
         "Seed of the order of examples and of which are held out. None: the same as seed.",
         ge=0,
     )
+    quantize_for: Literal["next"] | RoundingGrid | None = parameter(
+        None,
+        "Quantization-aware training: the forward pass uses weights rounded as the build will "
+        "round them. next: as the next pass in the recipe that quantizes does. Or the grid "
+        "itself. None: training does not round.",
+    )
     loss_on: Literal["answer", "all"] = parameter(
         "answer", "Learn to predict the answer's tokens only, or the prompt's too."
     )
@@ -264,6 +271,33 @@ class LoraParams(declared.Params):
             why = _beyond(self.stop_at, self.length, steps=self.max_steps is not None)
             if why is not None:
                 raise ValueError(why)
+        return self
+
+    @model_validator(mode="after")
+    def _rounds_what_is_merged(self) -> LoraParams:
+        if self.quantize_for is not None:
+            for name, wrong, why in (
+                (
+                    "dropout",
+                    self.dropout > 0,
+                    "base and adapter are rounded as one matrix, and "
+                    "what is dropped would be missing in it",
+                ),
+                (
+                    "use_dora",
+                    self.use_dora,
+                    "its magnitudes need the gradient of whole matrices; "
+                    "use plain or rank-stabilized LoRA",
+                ),
+                (
+                    "dtype",
+                    self.dtype != "fp32",
+                    "in another precision than fp32 training would "
+                    "round to other codes than the build does",
+                ),
+            ):
+                if wrong:
+                    raise ValueError(f"{name} does not go with quantize_for: {why}")
         return self
 
     @model_serializer(mode="wrap")

@@ -63,6 +63,11 @@ class QLora(TrainsAdapter):
             given = params.model_fields_set & {"double_quant", "compute_dtype"}
             if given:
                 return f"{min(given)} has no effect with quant_type int8"
+        if params.quantize_for is not None:
+            return (
+                "quantize_for needs the base's own weights, from which a build chooses its codes, "
+                "and here the base is held in another grid; use lora"
+            )
         if params.use_dora:
             return "use_dora needs the base's own weights, and here they are quantized; use lora"
         return Lora().check(model, params, target, provider)

@@ -18,6 +18,7 @@ from paretune.core.progress import Progress
 from paretune.data.context import Context
 from paretune.models.context_length import most_tokens
 from paretune.passes.lora.rows import Row, encode, hold_out
+from paretune.passes.quantization.rounding_grid import RoundingGrid
 
 if TYPE_CHECKING:
     from paretune.passes.lora.course import Course, Losses
@@ -77,6 +78,7 @@ def _fine_tune(
     from transformers import set_seed
 
     from paretune.passes.lora.precision import precision_note
+    from paretune.passes.lora.rounding import round_weights
     from paretune.passes.lora.trainer import train
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -101,11 +103,22 @@ def _fine_tune(
         use_rslora=params.use_rslora,
     )
     adapted = get_peft_model(network, config)
+    if params.quantize_for is not None:
+        round_weights(adapted, _grid(params))
     course = train(name, adapted, material.rows, material.held_out, params, context)
     save_adapter(adapted, context.out)
     record = _record(material, course.losses, params.logging_steps) | {"precision_note": slow}
     record |= _ending(course, params)
     write_json(context.out / "training.json", record, durable=False)
+
+
+def _grid(params: LoraParams) -> RoundingGrid:
+    if isinstance(params.quantize_for, RoundingGrid):
+        return params.quantize_for
+    raise PassError(
+        "quantize_for: next stands for the grid of the pass that follows, and there is no recipe",
+        hint="Give the grid itself: quantize_for: {bits: 4, block_size: 32}.",
+    )
 
 
 def _material(model: Model, params: LoraParams, context: Context) -> _Material:

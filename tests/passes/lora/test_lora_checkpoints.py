@@ -46,6 +46,7 @@ WAYS: dict[str, dict[str, Any]] = {
         "lr_scheduler_type": "cosine",
         "gradient_accumulation_steps": 4,
     },
+    "rounded": {"quantize_for": {"bits": 4}, "dropout": 0.0, **HELD_OUT},
     "best": {**HELD_OUT, "best_checkpoint": True, "gradient_checkpointing": "selective"},
 }
 

@@ -1,0 +1,87 @@
+"""The grid of the pass that follows, and what no training can round to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from paretune.core.candidate import Step
+from paretune.passes.quantization.next_grid import next_grid
+from paretune.passes.quantization.rounding_grid import RoundingGrid
+
+MERGE = Step("merge")
+
+
+def _genai(**params: Any) -> tuple[Step, ...]:
+    return (MERGE, Step("genai", params))
+
+
+def _nbits(**params: Any) -> tuple[Step, ...]:
+    return (MERGE, Step("genai", {"precision": "fp32"}), Step("matmul_nbits", params))
+
+
+GRIDS: list[tuple[tuple[Step, ...], dict[str, Any]]] = [
+    (_genai(precision="int4"), {}),
+    (_genai(precision="int4", block_size=32, algorithm="default", accuracy_level=1), {}),
+    (_genai(precision="int4", block_size=128), {"block_size": 128}),
+    (
+        _genai(precision="int4", is_symmetric=False, shared_embeddings=False),
+        {"is_symmetric": False, "embedding": False},
+    ),
+    (_genai(precision="int8"), {"bits": 8, "head_bits": 8, "embedding": False}),
+    (
+        _genai(
+            precision="int4", matmul_mixed_precision="last_matmul:int8", shared_embeddings=False
+        ),
+        {"head_bits": 8, "embedding": False},
+    ),
+    (
+        _genai(precision="int4", nodes_to_exclude=["/lm_head/MatMul"]),
+        {"head_bits": None, "embedding": False},
+    ),
+    (_nbits(), {"embedding": False}),
+    (_nbits(keep_8bit=["/lm_head/MatMul"]), {"head_bits": 8, "embedding": False}),
+    (_nbits(exclude=["/lm_head/MatMul"]), {"head_bits": None, "embedding": False}),
+    (
+        _nbits(bits=8, block_size=64),
+        {"bits": 8, "head_bits": 8, "block_size": 64, "embedding": False},
+    ),
+]
+
+
+@pytest.mark.parametrize(("following", "grid"), GRIDS, ids=lambda value: str(value)[:90])
+def test_the_grid_is_taken_from_the_next_quantizing_pass(
+    following: tuple[Step, ...], grid: dict[str, Any]
+) -> None:
+    assert next_grid(following) == RoundingGrid(**grid)
+
+
+REFUSED: list[tuple[tuple[Step, ...], str]] = [
+    ((), "no pass after it quantizes"),
+    ((MERGE,), "no pass after it quantizes"),
+    (_genai(precision="fp32"), "no pass after it quantizes"),
+    (_genai(precision="int4", algorithm="k_quant"), "algorithm k_quant chooses codes"),
+    (_genai(precision="int4", algorithm="k_quant_mixed"), "algorithm k_quant_mixed"),
+    (_genai(precision="int4", algorithm="rtn"), "algorithm rtn"),
+    (_genai(precision="int4", matmul_mixed_precision="mixed_layers:int8"), "layers other bits"),
+    (
+        _genai(precision="int4", nodes_to_exclude=["/model/layers.0/mlp/down_proj/MatMul"]),
+        "nodes_to_exclude names '/model/layers.0/mlp/down_proj/MatMul'",
+    ),
+    (_nbits(algorithm="hqq"), "algorithm hqq"),
+    (_nbits(keep_8bit=["*/down_proj/MatMul"]), "keep_8bit names"),
+    (_nbits(exclude=["*"]), "exclude names"),
+    ((Step("genai_adapter", {"precision": "int4"}),), "rounds the base without the adapter"),
+    ((MERGE, Step("lora", {"train": "a.b"}), *_genai(precision="int4")), "`lora` follows"),
+    (_genai(precision="int5"), "the parameters of genai after it are refused"),
+]
+
+
+@pytest.mark.parametrize(("following", "why"), REFUSED, ids=lambda value: str(value)[:90])
+def test_what_cannot_be_trained_for_is_refused_with_its_reason(
+    following: tuple[Step, ...], why: str
+) -> None:
+    told = next_grid(following)
+    assert isinstance(told, str)
+    assert why in told
