@@ -75,6 +75,7 @@ class RepeatedPick:
                 f"the pick (candidate {pick.id}) is repeated with {told} "
                 f"({number} of {search.repeat_pick})"
             )
+            search.watcher.candidate(pick.id, candidate)
             if not self._repeat(pick, candidate, told):
                 return
 

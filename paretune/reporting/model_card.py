@@ -8,7 +8,7 @@ from pathlib import Path
 
 from paretune.core.candidate import further_settings
 from paretune.core.jsontools import Json, canonical
-from paretune.reporting.seeds_section import seed_rows
+from paretune.reporting.seeds_section import metrics_of, seed_rows
 from paretune.runtimes.serving import required_runtime
 from paretune.study.pick_entry import sentences
 from paretune.study.repeats_entry import sentences as sentences_on_seeds
@@ -95,7 +95,7 @@ def _repeats(results: Results, repeats: RepeatsEntry) -> list[str]:
     lines = ["", "## With other training seeds", ""]
     rows = seed_rows(results, repeats)
     if len(rows) > 1:
-        names = list(repeats.spread)
+        names = [name for name in metrics_of(results, repeats) if name in repeats.spread]
         lines += [f"| seed | {' | '.join(map(escaped, names))} |", "|---|" + "---|" * len(names)]
         for row in rows:
             cells = (_cell(row.values.get(name)) for name in names)

@@ -35,7 +35,7 @@ class SeedsSection:
     """The table.
 
     Attributes:
-        metrics: Those that the repeats measured themselves, then those that they took over.
+        metrics: In the order of the columns (`metrics_of`).
         rows: The pick first.
     """
 
@@ -48,9 +48,14 @@ def seeds_section(results: Results) -> SeedsSection | None:
     repeats = results.repeats
     if repeats is None or not repeats.runs:
         return None
+    return SeedsSection(metrics_of(results, repeats), tuple(seed_rows(results, repeats)))
+
+
+def metrics_of(results: Results, repeats: RepeatsEntry) -> tuple[str, ...]:
+    """Return the metrics of the repeats: what is asked of candidates, what differs, the rest."""
+    asked = [o.metric for o in results.objectives] + [c.metric for c in results.constraints]
     measured = dict.fromkeys(name for run in repeats.runs for name in run.metrics)
-    metrics = tuple(dict.fromkeys([*repeats.spread, *measured]))
-    return SeedsSection(metrics, tuple(seed_rows(results, repeats)))
+    return tuple(m for m in dict.fromkeys([*asked, *repeats.spread, *measured]) if m in measured)
 
 
 def seed_rows(results: Results, repeats: RepeatsEntry) -> list[SeedRow]:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -166,6 +170,35 @@ def test_an_interrupted_one_leaves_what_is_done(
     assert [run.seeds for run in opened.repeats.runs] == [[1]]
     assert len(search(config).results["repeats"]["runs"]) == 2
     assert trained(tmp_path) == [1, 2]
+
+
+_KILL = """
+import os, signal, sys
+from pathlib import Path
+from fake_study import search
+from paretune.study.folder import Study
+add = Study.add_repeat
+def cut(self, outcome, repeat):
+    add(self, outcome, repeat)
+    os.kill(os.getpid(), signal.SIGKILL)
+Study.add_repeat = cut
+search(Path(sys.argv[1]))
+"""
+
+
+def test_a_killed_search_makes_only_what_is_missing(tmp_path: Path) -> None:
+    config = write(tmp_path, 3)
+    for count in (1, 2):
+        ended = subprocess.run(
+            [sys.executable, "-c", _KILL, str(config)],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            check=False,
+            capture_output=True,
+        )
+        assert ended.returncode == -signal.SIGKILL, ended.stderr
+        assert trained(tmp_path) == list(range(1, count + 1))
+    assert len(search(config).results["repeats"]["runs"]) == 3
+    assert trained(tmp_path) == [1, 2, 3]
 
 
 def test_more_repeats_add_to_those_that_are_there(tmp_path: Path) -> None:
