@@ -32,6 +32,8 @@ _CHARACTERS_A_TOKEN = 4.0
 _SECONDS_TO_START = 1.0
 _SECONDS_A_TOKEN_AND_WEIGHT = 50e-12
 _SLOWER_WITH_CHECKPOINTING = 1.4
+# One forward pass more than forward, and backward to inputs.
+_SLOWER_WITH_A_TEACHER = 1.5
 # The libraries (half of their pages count where jobs are forked) and the 8 million logits that the
 # loss holds at once, whatever the batch.
 _MEMORY_TO_START = 400_000_000
@@ -192,8 +194,8 @@ class Lora(TrainsAdapter):
 def _seconds(tokens: float, model: ModelInfo, params: LoraParams) -> float:
     """Return the seconds in which so many tokens are trained on, starting up included."""
     work = tokens * weights_of_layers(model) * _SECONDS_A_TOKEN_AND_WEIGHT
-    again = params.gradient_checkpointing
-    return _SECONDS_TO_START + work * (_SLOWER_WITH_CHECKPOINTING if again else 1.0)
+    work *= _SLOWER_WITH_CHECKPOINTING if params.gradient_checkpointing else 1.0
+    return _SECONDS_TO_START + work * (_SLOWER_WITH_A_TEACHER if params.distill else 1.0)
 
 
 def widths_of_layers(model: ModelInfo) -> float:

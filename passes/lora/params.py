@@ -27,7 +27,7 @@ Scheduler = Literal[
 ]
 _WITHOUT_WARMUP = ("constant", "reduce_lr_on_plateau")
 _GO_BY_HELD_OUT = ("early_stopping_patience", "best_checkpoint")
-_ADDED = ("stop_at", *_GO_BY_HELD_OUT, "quantize_for")
+_ADDED = ("stop_at", *_GO_BY_HELD_OUT, "quantize_for", "distill")
 """Parameters that are left out of cache keys where they are not given."""
 _ONE_OF = (
     ("epochs", "max_steps"),
@@ -164,6 +164,12 @@ class LoraParams(declared.Params):
         "round them. next: as the next pass in the recipe that quantizes does. Or the grid "
         "itself. None: training does not round.",
     )
+    distill: bool = parameter(
+        False,
+        "With quantize_for: the loss is the divergence (KL) from the model that the pass is given, "
+        "without rounding and without the adapter, in place of the cross-entropy: the adapter "
+        "recovers what rounding loses and learns nothing new. For a model that is already trained.",
+    )
     loss_on: Literal["answer", "all"] = parameter(
         "answer", "Learn to predict the answer's tokens only, or the prompt's too."
     )
@@ -275,6 +281,8 @@ class LoraParams(declared.Params):
 
     @model_validator(mode="after")
     def _rounds_what_is_merged(self) -> LoraParams:
+        if self.distill and self.quantize_for is None:
+            raise ValueError("distill needs quantize_for: unrounded, the model is its own teacher")
         if self.quantize_for is not None:
             for name, wrong, why in (
                 (

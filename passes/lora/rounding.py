@@ -13,6 +13,7 @@ optimizer step, whatever is accumulated or recomputed in between. For workers on
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,14 +58,18 @@ class _RoundedLayer:
         layer: PEFT's.
         grid: What its weights are rounded to.
         weight: The rounded sum of base and adapter.
+        off: Whether it computes with the base alone, as it was before it was rounded.
     """
 
     layer: Any
     grid: Grid
     weight: Any = None
+    off: bool = False
     _made_of: tuple[Any, Any] | None = None
 
     def __call__(self, inputs: Any) -> Any:
+        if self.off:
+            return self.layer.base_layer(inputs)
         down, up = self.layer.lora_A[_ADAPTER].weight, self.layer.lora_B[_ADAPTER].weight
         if not self._is_of(down, up):
             base = self.layer.base_layer.weight.detach()
@@ -79,11 +84,39 @@ class _RoundedLayer:
         return made_of is not None and torch.equal(made_of[0], down) and torch.equal(made_of[1], up)
 
 
-def round_weights(adapted: Any, grid: RoundingGrid) -> None:
+@dataclass(frozen=True)
+class Rounding:
+    """What of a network is rounded.
+
+    Attributes:
+        layers: Those with an adapter.
+        replaced: Other modules, each with its weights before and after rounding.
+    """
+
+    layers: list[_RoundedLayer]
+    replaced: list[tuple[Any, Any, Any]]
+
+    @contextmanager
+    def off(self) -> Iterator[None]:
+        """Let the network compute as it did without rounding and without the adapter."""
+        self._switch(off=True)
+        try:
+            yield
+        finally:
+            self._switch(off=False)
+
+    def _switch(self, *, off: bool) -> None:
+        for layer in self.layers:
+            layer.off = off
+        for module, before, after in self.replaced:
+            module.weight = before if off else after
+
+
+def round_weights(adapted: Any, grid: RoundingGrid) -> Rounding:
     """Have a network with a new adapter compute with rounded weights.
 
     Args:
-        adapted: PEFT's wrapper around a network in fp32; it is changed.
+        adapted: PEFT's wrapper around a network in fp32, where it is trained; it is changed.
         grid: What is rounded to.
 
     Raises:
@@ -92,41 +125,41 @@ def round_weights(adapted: Any, grid: RoundingGrid) -> None:
     network = adapted.get_base_model()
     head = network.get_output_embeddings()
     body = Grid(grid.bits, grid.block_size, grid.is_symmetric)
-    with_adapter = list(_layers_with_adapter(adapted))
-    inside = {id(layer.base_layer) for layer in with_adapter}
-    for layer in with_adapter:
-        if layer is head:
-            raise PassError(
-                "quantize_for: an adapter on the head is not rounded with it",
-                hint="Leave the head out of target_modules.",
-            )
-        layer.forward = _RoundedLayer(layer, body)
+    layers = [_RoundedLayer(layer, body) for layer in _layers_with_adapter(adapted)]
+    replaced: list[tuple[Any, Any, Any]] = []
+    own = {id(part) for each in layers for part in each.layer.modules()}
     for module in network.modules():
-        if type(module) is torch.nn.Linear and module is not head and id(module) not in inside:
-            if module.weight.requires_grad:
-                continue  # A and B themselves
-            _replace(module, rounded(module.weight.detach(), body))
+        if type(module) is torch.nn.Linear and module is not head and id(module) not in own:
+            replaced.append(_replaced(module, body))
+    for each in layers:
+        each.layer.forward = each
     if head is not None and grid.head_bits is not None:
-        _round_head(network, head, grid)
+        replaced += _rounded_head(network, head, grid, grid.head_bits)
+    return Rounding(layers, replaced)
 
 
-def _round_head(network: Any, head: Any, grid: RoundingGrid) -> None:
+def _rounded_head(
+    network: Any, head: Any, grid: RoundingGrid, bits: int
+) -> Iterator[tuple[Any, Any, Any]]:
     embedding = network.get_input_embeddings()
-    tied = embedding.weight.data_ptr() == head.weight.data_ptr()
-    assert grid.head_bits is not None
-    own = Grid(grid.head_bits, grid.block_size, grid.is_symmetric)
-    _replace(head, rounded(head.weight.detach(), own))
+    before = embedding.weight
+    tied = before.data_ptr() == head.weight.data_ptr()
+    yield _replaced(head, Grid(bits, grid.block_size, grid.is_symmetric))
     if tied and grid.embedding:
         embedding.weight = head.weight
+        yield embedding, before, head.weight
 
 
-def _replace(module: Any, weight: Any) -> None:
-    module.weight = torch.nn.Parameter(weight, requires_grad=False)
+def _replaced(module: Any, grid: Grid) -> tuple[Any, Any, Any]:
+    before = module.weight
+    module.weight = torch.nn.Parameter(rounded(before.detach(), grid), requires_grad=False)
+    return module, before, module.weight
 
 
 def _layers_with_adapter(adapted: Any) -> Iterator[Any]:
     from peft.tuners.lora import Linear, LoraLayer
 
+    head = adapted.get_base_model().get_output_embeddings()
     for name, module in adapted.named_modules():
         if not isinstance(module, LoraLayer):
             continue
@@ -135,5 +168,10 @@ def _layers_with_adapter(adapted: Any) -> Iterator[Any]:
                 f"quantize_for: {name} is a {type(module.get_base_layer()).__name__}, and only "
                 "linear layers are rounded",
                 hint="Name linear layers in target_modules.",
+            )
+        if module is head:
+            raise PassError(
+                "quantize_for: an adapter on the head is not rounded with it",
+                hint="Leave the head out of target_modules.",
             )
         yield module

@@ -19,11 +19,13 @@ from paretune.core.checkpoints import Checkpoints
 from paretune.core.errors import PassError
 from paretune.core.progress import Progress
 from paretune.data.context import Context
-from paretune.passes.lora.chunked_loss import find_chunked_loss
+from paretune.passes.lora.chunked_loss import ChunkedLoss, find_chunked_loss
 from paretune.passes.lora.course import Course
+from paretune.passes.lora.distillation import DistilledLoss, distilled_loss
 from paretune.passes.lora.packing_probe import require_rows_apart
 from paretune.passes.lora.params import LoraParams
 from paretune.passes.lora.recomputation import keep_products
+from paretune.passes.lora.rounding import Rounding
 from paretune.passes.lora.rows import IGNORED, Batch, LengthGrouped, Row, joined, left_padded
 from paretune.passes.lora.state import (
     TRAINER_STATE,
@@ -45,6 +47,7 @@ def train(
     held_out: list[Row],
     params: LoraParams,
     context: Context,
+    rounding: Rounding | None = None,
 ) -> Course:
     """Train the adapter of a PEFT model, from a checkpoint if there is one.
 
@@ -55,6 +58,7 @@ def train(
         held_out: Whose loss is measured; may be empty.
         params: How.
         context: What the pass runs with.
+        rounding: What of the network is rounded, if anything is.
 
     Raises:
         PassError: A loss became infinite or NaN.
@@ -63,7 +67,9 @@ def train(
     # The libraries compute in another order: the one that the training began with goes on.
     gain = None if state is None else (lambda: math.inf if state.one_dnn else 0.0)
     with quickest_products(gain) as one_dnn:
-        return _train(name, network, rows, held_out, params, context, state, one_dnn=one_dnn)
+        return _train(
+            name, network, rows, held_out, params, context, state, rounding, one_dnn=one_dnn
+        )
 
 
 def _train(
@@ -74,6 +80,7 @@ def _train(
     params: LoraParams,
     context: Context,
     state: TrainingState | None,
+    rounding: Rounding | None,
     *,
     one_dnn: bool,
 ) -> Course:
@@ -98,8 +105,9 @@ def _train(
             lambda folder: write_state(folder, each, course.to_json(), best, one_dnn=one_dnn),
             stays=course.ended or course.step in stays,
         ),
+        rounding,
         model=network,
-        args=_on_one_device(_arguments(params, context.scratch, torch.cuda.is_available())),
+        args=_arguments(params, context.scratch, torch.cuda.is_available()),
         train_dataset=rows,
         eval_dataset=held_out or None,
         data_collator=_collator(params, network),
@@ -166,6 +174,7 @@ class AdapterTrainer(Trainer):  # type: ignore[misc]
         params: The pass's parameters.
         state: What it continues from.
         save: Keeps the state of a Trainer.
+        rounding: What of the network is rounded.
         **trainer: The Trainer's own arguments.
     """
 
@@ -174,6 +183,7 @@ class AdapterTrainer(Trainer):  # type: ignore[misc]
         params: LoraParams,
         state: TrainingState | None,
         save: Callable[[Any], None],
+        rounding: Rounding | None,
         **trainer: Any,
     ) -> None:
         self._params = params
@@ -181,7 +191,9 @@ class AdapterTrainer(Trainer):  # type: ignore[misc]
         self._save_state = save
         super().__init__(**trainer)
         probe = self._prepare_inputs(self.data_collator(self.train_dataset[:1]))
-        self._chunked_loss = find_chunked_loss(self.model, probe)
+        self._loss: ChunkedLoss | DistilledLoss | None = find_chunked_loss(self.model, probe)
+        if params.distill:
+            self._loss = distilled_loss(self._loss, rounding)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         if self._params.batching != "length_grouped":
@@ -218,10 +230,10 @@ class AdapterTrainer(Trainer):  # type: ignore[misc]
         num_items_in_batch: Any = None,
     ) -> Any:
         """Return the loss, without logits in memory where the model allows it."""
-        if self._chunked_loss is None or return_outputs:
+        if self._loss is None or return_outputs:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         with self.accelerator.autocast():
-            return self._chunked_loss(inputs, num_items_in_batch)
+            return self._loss(inputs, num_items_in_batch)
 
     def evaluate(
         self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
@@ -384,8 +396,4 @@ def _arguments(params: LoraParams, scratch: Path, gpu: bool) -> Any:
         report_to="none",
         save_strategy="no",
     )
-    # On several GPUs the Trainer would wrap the model in DataParallel, which cuts every input along
-    # its first axis, the positions that the loss is computed at too: one device, until more are
-    # supported.
-    arguments._n_gpu = min(arguments.n_gpu, 1)
-    return arguments
+    return _on_one_device(arguments)

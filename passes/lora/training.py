@@ -103,9 +103,10 @@ def _fine_tune(
         use_rslora=params.use_rslora,
     )
     adapted = get_peft_model(network, config)
+    rounding = None
     if params.quantize_for is not None:
-        round_weights(adapted, _grid(params))
-    course = train(name, adapted, material.rows, material.held_out, params, context)
+        rounding = round_weights(adapted, _grid(params))
+    course = train(name, adapted, material.rows, material.held_out, params, context, rounding)
     save_adapter(adapted, context.out)
     record = _record(material, course.losses, params.logging_steps) | {"precision_note": slow}
     record |= _ending(course, params)

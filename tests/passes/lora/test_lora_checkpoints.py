@@ -47,6 +47,7 @@ WAYS: dict[str, dict[str, Any]] = {
         "gradient_accumulation_steps": 4,
     },
     "rounded": {"quantize_for": {"bits": 4}, "dropout": 0.0, **HELD_OUT},
+    "distilled": {"quantize_for": {"bits": 4}, "distill": True, "dropout": 0.0},
     "best": {**HELD_OUT, "best_checkpoint": True, "gradient_checkpointing": "selective"},
 }
 
