@@ -65,12 +65,11 @@ def _seed(step: Step) -> int | None:
     parameter = seed_parameter(step.name)
     if parameter is None:
         return None
-    if parameter in step.params:
-        return int(step.params[parameter])
     try:
-        return int(getattr(find_pass(step.name).Params(**step.params), parameter))
+        value = getattr(find_pass(step.name).Params(**step.params), parameter)
     except ValidationError:  # values that do not go together: the prechecks say so, candidate wise
         return None
+    return value if type(value) is int else None
 
 
 def _reseeded(step: Step, by: int) -> Step:

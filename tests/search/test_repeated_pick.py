@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 import yaml
-from fake_search import FakeWorkbench, Memory, make_engine, noop
+from fake_search import FakeTarget, FakeWorkbench, Memory, make_engine, noop
 from fake_study import search, write_fake_study
 
 from paretune.config import load
 from paretune.core.candidate import Candidate
 from paretune.core.errors import ConfigError
+from paretune.core.job import BuildResult, Job
 from paretune.core.jsontools import Json
 from paretune.core.result import OutcomeKind, StepTime, TrialResult
 from paretune.reporting.answer import plain_answer
@@ -362,6 +363,44 @@ def test_the_limit_of_time_holds_and_time_is_kept(tmp_path: Path) -> None:
     assert "was not repeated with training seed 1" in line
     assert "the same command with a larger --time makes it" in line
     assert repeats(engine) == []
+
+
+class TenSeconds(FakeTarget):
+    """Each build takes ten seconds of its own clock."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+
+    def _value(self, job: Job, params: dict[str, Any]) -> Any:
+        value = super()._value(job, params)
+        if not isinstance(value, BuildResult):
+            return value
+        self.now += 10.0
+        return replace(value, steps=(StepTime("noop", 10.0, False),))
+
+
+@pytest.mark.parametrize(("count", "searched"), [(0, 10), (2, 8), (9, 5)])
+def test_the_search_leaves_the_time_that_the_repeats_take(
+    tmp_path: Path, count: int, searched: int
+) -> None:
+    """Of ten builds' time, as much as the pick took is left for each repeat, at most half."""
+    target = TenSeconds()
+    candidates = [noop(quality=0.5), *(noop(quality=0.9 - x / 100, seed=0) for x in range(20))]
+    engine = replace(
+        make_engine(tmp_path, candidates, repeat_pick=count, time_s=101.0),
+        target=target,
+        clock=lambda: target.now,
+        trials=None,
+        job_factory=Seeded(),
+        recorder=Repeating(tmp_path),
+    )
+    engine.run()
+    assert len(engine.recorder.outcomes) == searched
+    told = noted(engine)
+    assert len(repeats(engine)) == min(count, 10 - searched)
+    assert target.now == 100.0
+    assert any("larger --time" in line for line in told) == (count > 5)
 
 
 def test_one_that_the_deadline_meets_is_not_recorded(tmp_path: Path) -> None:
