@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paretune.core.candidate import Candidate
-from paretune.core.errors import NothingFitsError, StateError
+from paretune.core.errors import StateError
 from paretune.core.jsontools import Json, write_atomic
 from paretune.core.measurement import Measurement
 from paretune.core.pace import Pace
@@ -423,19 +423,3 @@ def keep_code(study: Path, code: Path | None) -> None:
     for module in [] if code is None else code.glob("*.py"):
         (study / "code").mkdir(exist_ok=True)
         write_atomic(study / "code" / module.name, module.read_text("utf-8"), durable=False)
-
-
-def why_nothing(outcomes: list[TrialResult]) -> NothingFitsError | None:
-    """Return the error to report if no candidate ran a job."""
-    if not outcomes or any(outcome.kind is not OutcomeKind.SKIPPED for outcome in outcomes):
-        return None
-    reasons: dict[str, int] = {}
-    for outcome in outcomes:
-        reasons[str(outcome.reason)] = reasons.get(str(outcome.reason), 0) + 1
-    common = sorted(reasons.items(), key=lambda item: -item[1])[:3]
-    shown = "\n".join(f"  {n} x {reason}" for reason, n in common)
-    return NothingFitsError(
-        f"nothing in the space fits this machine: {len(outcomes)} candidates were ruled out "
-        f"before any job\n{shown}",
-        hint="Change the space as the reasons say; `paretune doctor` shows what this machine has.",
-    )

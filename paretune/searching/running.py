@@ -10,8 +10,9 @@ from paretune.config import Plan
 from paretune.core.user_paths import default_store, refuse_model_folder, user_path
 from paretune.preflight.measuring_conditions import advice
 from paretune.preflight.prepared import PreparedSearch
+from paretune.searching.nothing_fits import why_nothing
 from paretune.searching.numbers import Numbers, left_out
-from paretune.searching.one import Beside, Search, SearchResult, keep_code, why_nothing
+from paretune.searching.one import Beside, Search, SearchResult, keep_code
 from paretune.searching.several import search_devices
 from paretune.store.artifacts import Store
 from paretune.study.devices import arranged, read_devices

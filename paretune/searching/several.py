@@ -18,8 +18,9 @@ from paretune.preflight.measuring_conditions import advice
 from paretune.preflight.prepared import PreparedSearch
 from paretune.searching import foreign_picks
 from paretune.searching.device_target import DeviceTarget
+from paretune.searching.nothing_fits import why_nothing
 from paretune.searching.numbers import Numbers, left_out
-from paretune.searching.one import Beside, Search, SearchResult, keep_code, why_nothing
+from paretune.searching.one import Beside, Search, SearchResult, keep_code
 from paretune.searching.shown import DeviceWatcher, SharedDisplay
 from paretune.store.artifacts import Store
 from paretune.study.devices import LEASES, DeviceFolder, arranged, keep_devices
