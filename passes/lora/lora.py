@@ -16,6 +16,7 @@ from paretune.models.checks.quantized import refusal
 from paretune.passes.base import PassBase
 from paretune.passes.lora.params import LoraParams
 from paretune.passes.quantization.next_grid import next_grid
+from paretune.passes.quantization.node_bits import ARCHITECTURES
 
 if TYPE_CHECKING:
     from paretune.core.device import TargetInfo
@@ -77,7 +78,9 @@ class TrainsAdapter(PassBase):
         grid = next_grid(following)
         if isinstance(grid, str):
             return f"quantize_for: next: {grid}"
-        return {**params, "quantize_for": grid.model_dump(mode="json")}
+        shown = {"bits": grid.bits, "block_size": grid.block_size}
+        shown |= grid.model_dump(mode="json", exclude_defaults=True)
+        return {**params, "quantize_for": shown}
 
     def fidelity(self, params: LoraParams) -> Fidelity:
         """Return that what it trains is another model."""
@@ -100,6 +103,10 @@ class Lora(TrainsAdapter):
             return refusal(model.quantized, self.name)
         if params.dtype == "fp16" and not target.gpus:
             return "fp16 training needs a GPU, and this device has none; use fp32"
+        if params.quantize_for is not None:
+            why = _not_rounded(model, provider)
+            if why is not None:
+                return why
         if params.target_modules == "all-linear":
             return None
         for name in params.target_modules:
@@ -189,6 +196,22 @@ class Lora(TrainsAdapter):
             context,
             lambda: load_causal_lm(model.path, context, dtype=dtype),
         )
+
+
+def _not_rounded(model: ModelInfo, provider: str) -> str | None:
+    """Return why no training can round as a build of a model does, or None."""
+    if provider != "cpu":
+        return (
+            f"quantize_for: builds for provider {provider!r} hold scales in 16 bits, and training "
+            "rounds to scales in fp32, as builds for cpu have them"
+        )
+    if model.model_type and model.model_type not in ARCHITECTURES:
+        known = ", ".join(sorted(ARCHITECTURES))
+        return (
+            f"quantize_for: which matrices a build of {model.model_type!r} rounds is not known "
+            f"here; it is for {known}"
+        )
+    return None
 
 
 def _seconds(tokens: float, model: ModelInfo, params: LoraParams) -> float:

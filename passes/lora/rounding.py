@@ -23,6 +23,7 @@ from torch.nn.functional import linear
 from paretune.core.errors import PassError
 from paretune.passes.lora.exact_sum import exact_delta
 from paretune.passes.quantization.grid import Grid, rounded
+from paretune.passes.quantization.node_bits import bits_of, head_bits
 from paretune.passes.quantization.rounding_grid import RoundingGrid
 
 _ADAPTER = "default"
@@ -56,13 +57,13 @@ class _RoundedLayer:
 
     Attributes:
         layer: PEFT's.
-        grid: What its weights are rounded to.
+        grid: What its weights are rounded to; None: the build leaves them in fp32.
         weight: The rounded sum of base and adapter.
         off: Whether it computes with the base alone, as it was before it was rounded.
     """
 
     layer: Any
-    grid: Grid
+    grid: Grid | None
     weight: Any = None
     off: bool = False
     _made_of: tuple[Any, Any] | None = None
@@ -72,8 +73,8 @@ class _RoundedLayer:
             return self.layer.base_layer(inputs)
         down, up = self.layer.lora_A[_ADAPTER].weight, self.layer.lora_B[_ADAPTER].weight
         if not self._is_of(down, up):
-            base = self.layer.base_layer.weight.detach()
-            self.weight = rounded(base + exact_delta(self.layer, _ADAPTER), self.grid)
+            total = self.layer.base_layer.weight.detach() + exact_delta(self.layer, _ADAPTER)
+            self.weight = total if self.grid is None else rounded(total, self.grid)
             self._made_of = (down.detach().clone(), up.detach().clone())
         bias, scale = self.layer.base_layer.bias, float(self.layer.scaling[_ADAPTER])
         return _StraightThrough.apply(inputs, self.weight, bias, down, up, scale)
@@ -124,17 +125,29 @@ def round_weights(adapted: Any, grid: RoundingGrid) -> Rounding:
     """
     network = adapted.get_base_model()
     head = network.get_output_embeddings()
-    body = Grid(grid.bits, grid.block_size, grid.is_symmetric)
-    layers = [_RoundedLayer(layer, body) for layer in _layers_with_adapter(adapted)]
+    count = network.config.get_text_config().num_hidden_layers
+
+    def grid_of(path: str) -> Grid | None:
+        bits = bits_of(grid, path, count)
+        return None if bits is None else Grid(bits, grid.block_size, grid.is_symmetric)
+
+    with_adapter = list(_layers_with_adapter(adapted))
+    inside = {id(part) for layer in with_adapter for part in layer.modules()}
+    outer = {id(layer) for layer in with_adapter}
+    layers: list[_RoundedLayer] = []
     replaced: list[tuple[Any, Any, Any]] = []
-    own = {id(part) for each in layers for part in each.layer.modules()}
-    for module in network.modules():
-        if type(module) is torch.nn.Linear and module is not head and id(module) not in own:
-            replaced.append(_replaced(module, body))
+    for path, module in network.named_modules():
+        if id(module) in outer:
+            layers.append(_RoundedLayer(module, grid_of(path)))
+        elif type(module) is torch.nn.Linear and module is not head and id(module) not in inside:
+            own_grid = grid_of(path)
+            if own_grid is not None:
+                replaced.append(_replaced(module, own_grid))
     for each in layers:
         each.layer.forward = each
-    if head is not None and grid.head_bits is not None:
-        replaced += _rounded_head(network, head, grid, grid.head_bits)
+    bits = head_bits(grid)
+    if head is not None and bits is not None:
+        replaced += _rounded_head(network, head, grid, bits)
     return Rounding(layers, replaced)
 
 
@@ -145,7 +158,7 @@ def _rounded_head(
     before = embedding.weight
     tied = before.data_ptr() == head.weight.data_ptr()
     yield _replaced(head, Grid(bits, grid.block_size, grid.is_symmetric))
-    if tied and grid.embedding:
+    if tied and grid.rounds_embedding:
         embedding.weight = head.weight
         yield embedding, before, head.weight
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from pydantic import ValidationError
@@ -10,9 +10,8 @@ from pydantic import ValidationError
 from paretune.core.candidate import Step
 from paretune.passes.genai.matmul_nbits import MatMulNBitsParams
 from paretune.passes.genai.options import GenaiParams
-from paretune.passes.quantization.rounding_grid import RoundingGrid
+from paretune.passes.quantization.rounding_grid import HEAD, RoundingGrid
 
-_HEAD = "/lm_head/MatMul"
 _NONE_FOLLOWS = (
     "no pass after it quantizes; put `merge` and then `genai` with precision int4 or int8, or "
     "`matmul_nbits`, behind it"
@@ -25,7 +24,7 @@ def next_grid(following: Sequence[Step]) -> RoundingGrid | str:
     Args:
         following: The steps after the training.
     """
-    merged = False
+    merged, fuse_qkv = False, None
     for step in following:
         if step.name == "merge":
             merged = True
@@ -34,10 +33,11 @@ def next_grid(following: Sequence[Step]) -> RoundingGrid | str:
             if step.name == "genai" and merged:
                 params = GenaiParams(**step.params)
                 if not params.quantized:
+                    fuse_qkv = params.fuse_qkv
                     continue
                 return _of_genai(params)
             if step.name == "matmul_nbits":
-                return _of_matmul_nbits(MatMulNBitsParams(**step.params))
+                return _of_matmul_nbits(MatMulNBitsParams(**step.params), fuse_qkv)
         except ValidationError:
             return f"the parameters of {step.name} after it are refused"
         if step.name == "genai_adapter":
@@ -50,58 +50,47 @@ def next_grid(following: Sequence[Step]) -> RoundingGrid | str:
 
 
 def _of_genai(params: GenaiParams) -> RoundingGrid | str:
-    if params.base_algorithm != "default" or params.algorithm not in (None, "default"):
+    if params.algorithm not in (None, "default"):
         return _other_algorithm(f"genai's algorithm {params.algorithm}")
-    if params.layers_at_8_bits:
-        return (
-            "matmul_mixed_precision gives layers other bits than their neighbours, and training "
-            "rounds all layers to the same; only the head may differ (last_matmul:int8)"
-        )
-    excluded = params.nodes_to_exclude or []
-    others = [name for name in excluded if name != _HEAD]
-    if others:
-        return _excluded("nodes_to_exclude", others[0])
+    nodes: dict[str, Literal[4, 8] | None] = dict.fromkeys(params.nodes_to_exclude or ())
+    if params.head_at_8_bits:
+        nodes.setdefault(HEAD, 8)
     bits: Literal[4, 8] = 8 if params.precision == "int8" else 4
-    head: Literal[4, 8] | None = 8 if params.head_at_8_bits else bits
-    if excluded:
-        head = None
+    shared = bits == 4 and params.shared_embeddings is not False and nodes.get(HEAD, bits)
     return RoundingGrid(
         bits=bits,
         block_size=params.block_size or 32,
         is_symmetric=params.is_symmetric is not False,
-        head_bits=head,
-        embedding=bits == 4 and params.shared_embeddings is not False and head is not None,
+        nodes=nodes,
+        mixed_layers=params.layers_at_8_bits,
+        fuse_qkv=_matters(params.fuse_qkv, nodes, params.layers_at_8_bits),
+        embedding=None if bool(shared) == (bits == 4) else bool(shared),
     )
 
 
-def _of_matmul_nbits(params: MatMulNBitsParams) -> RoundingGrid | str:
+def _of_matmul_nbits(params: MatMulNBitsParams, fuse_qkv: bool | None) -> RoundingGrid | str:
     if params.algorithm != "default":
         return _other_algorithm(f"matmul_nbits' algorithm {params.algorithm}")
-    for name, patterns in (("exclude", params.exclude), ("keep_8bit", params.keep_8bit)):
-        others = [pattern for pattern in patterns if pattern != _HEAD]
-        if others:
-            return _excluded(name, others[0])
-    head: Literal[4, 8] | None = 8 if params.keep_8bit else params.bits
-    if params.exclude:
-        head = None
+    nodes: dict[str, Literal[4, 8] | None] = dict.fromkeys(params.exclude)
+    for pattern in params.keep_8bit:
+        nodes.setdefault(pattern, 8)
     return RoundingGrid(
         bits=params.bits,
         block_size=params.block_size,
         is_symmetric=params.is_symmetric is not False,
-        head_bits=head,
-        embedding=False,
+        nodes=nodes,
+        fuse_qkv=_matters(fuse_qkv, nodes, mixed=False),
+        embedding=False if params.bits == 4 else None,
     )
+
+
+def _matters(fuse_qkv: bool | None, nodes: Iterable[str], mixed: bool) -> bool:
+    """Return whether query, key and value are one node; true where it changes nothing."""
+    return fuse_qkv is not False or not (mixed or any(name != HEAD for name in nodes))
 
 
 def _other_algorithm(which: str) -> str:
     return (
         f"{which} chooses codes and scales in a way that training does not repeat, so that what is "
         "built would not be what was trained; use algorithm default"
-    )
-
-
-def _excluded(parameter: str, name: str) -> str:
-    return (
-        f"{parameter} names {name!r}, and training rounds all layers to the same grid; only the "
-        f"head may differ ({_HEAD})"
     )

@@ -6,6 +6,9 @@ from typing import Literal
 
 from paretune.core.params import Params, parameter
 
+HEAD = "/lm_head/MatMul"
+"""The head's node in a build."""
+
 
 class RoundingGrid(Params):
     """What a build rounds to; two builds with equal grids can share a training."""
@@ -15,11 +18,25 @@ class RoundingGrid(Params):
         32, "Weights that share a scale.", unit="weights", search="none"
     )
     is_symmetric: bool = parameter(True, "No zero points.", search="none")
-    head_bits: Literal[4, 8] | None = parameter(
-        4, "Bits of the head; None: it stays in fp32.", unit="bits", search="none"
-    )
-    embedding: bool = parameter(
-        True,
-        "Where the embedding shares the head's weights, it is rounded as the head is.",
+    nodes: dict[str, Literal[4, 8] | None] = parameter(
+        {},
+        "Bits of single nodes, by patterns over their names in a build (`/lm_head/MatMul`); null: "
+        "they stay in fp32. The first pattern that matches counts.",
         search="none",
     )
+    mixed_layers: bool = parameter(
+        False, "8 bits where genai's matmul_mixed_precision mixed_layers:int8 has them."
+    )
+    fuse_qkv: bool = parameter(
+        True, "Query, key and value are one node, for nodes and mixed_layers.", search="none"
+    )
+    embedding: bool | None = parameter(
+        None,
+        "An embedding that shares the head's weights is rounded as the head is. None: with 4 bits.",
+        search="none",
+    )
+
+    @property
+    def rounds_embedding(self) -> bool:
+        """Whether an embedding that shares the head's weights is rounded."""
+        return self.bits == 4 if self.embedding is None else self.embedding

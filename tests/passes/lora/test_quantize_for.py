@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +14,17 @@ import pytest
 import torch
 from onnx import numpy_helper
 
+from paretune.core.candidate import Step
 from paretune.core.errors import PassError
 from paretune.core.model import Model, ModelInfo, ModelKind
 from paretune.models.handle import open_model
-from paretune.passes.genai.genai import Genai
 from paretune.passes.lora import training
 from paretune.passes.lora.exact_sum import exact_delta
 from paretune.passes.lora.lora import Lora, LoraParams
 from paretune.passes.lora.merge import Merge
 from paretune.passes.lora.qlora import QLora, QLoraParams
 from paretune.passes.quantization.grid import Grid, decode, encode
+from paretune.registry import find_pass
 from paretune.testing.passes import TARGET
 from tests.pass_bench import Bench, FakeCatalog, logits, tone_data
 from tests.tiny_models import make_tiny_llama
@@ -36,16 +39,14 @@ def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path, FakeCatalog({"tone.train": tone_data(22)}))
 
 
-@pytest.fixture(scope="module")
-def qwen2(tmp_path_factory: pytest.TempPathFactory) -> Model:
-    """A Qwen2 of two layers, with biases, whose head has weights of its own."""
-    from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
+def _small(folder: Path, name: str, **more: Any) -> Model:
+    """Write a model of another architecture with the tokenizer of the tiny Llama."""
+    import transformers
 
-    source = make_tiny_llama(tmp_path_factory.mktemp("tokens"))
-    folder = tmp_path_factory.mktemp("qwen2")
-    tokenizer = AutoTokenizer.from_pretrained(source)
-    tokenizer.save_pretrained(folder)
-    config = Qwen2Config(
+    source = make_tiny_llama(folder / "llama")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(source)
+    tokenizer.save_pretrained(folder / name)
+    config = getattr(transformers, f"{name}Config")(
         vocab_size=len(tokenizer),
         hidden_size=80,  # no whole number of blocks
         intermediate_size=144,
@@ -58,10 +59,30 @@ def qwen2(tmp_path_factory: pytest.TempPathFactory) -> Model:
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
         initializer_range=0.1,
+        **more,
     )
     torch.manual_seed(0)
-    Qwen2ForCausalLM(config).save_pretrained(folder)
-    return open_model(folder)
+    getattr(transformers, f"{name}ForCausalLM")(config).save_pretrained(folder / name)
+    return open_model(folder / name)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory, tiny: Model) -> Callable[[str], Model]:
+    """Give models by name; each is made once."""
+    folder = tmp_path_factory.mktemp("models")
+    made = {"tied Llama": tiny}
+
+    def give(name: str) -> Model:
+        if name not in made:
+            if name == "Llama of 4 layers":
+                made[name] = open_model(make_tiny_llama(folder / "four", layers=4, tied=False))
+            else:
+                more = {"original_max_position_embeddings": 256} if name == "Phi3" else {}
+                more |= {"head_dim": 16} if name in ("Qwen3", "Mistral") else {}
+                made[name] = _small(folder, name, **more)
+        return made[name]
+
+    return give
 
 
 @pytest.fixture
@@ -78,12 +99,25 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return seen
 
 
-def _nodes(package: Path) -> dict[str, tuple[Any, Any]]:
-    """Return the codes and scales of each matrix of a build, by the node's name."""
+@dataclass
+class _Node:
+    """A matrix of a build: codes (or, with 32 bits, numbers) and scales, a row per output."""
+
+    bits: int
+    codes: Any
+    scales: Any
+    used: bool = False
+
+
+def _nodes(package: Path) -> dict[str, _Node]:
+    """Return the matrices of a build, by the node's name."""
     model = onnx.load(package / "model.onnx")
     held = {each.name: each for each in model.graph.initializer}
     found = {}
     for node in model.graph.node:
+        if node.op_type == "MatMul" and node.input[1] in held:
+            matrix = torch.tensor(numpy_helper.to_array(held[node.input[1]])).t()
+            found[node.name] = _Node(32, matrix, matrix[:, :0])
         if node.op_type != "MatMulNBits":
             continue
         codes, scales = (numpy_helper.to_array(held[name]) for name in node.input[1:3])
@@ -92,94 +126,172 @@ def _nodes(package: Path) -> dict[str, tuple[Any, Any]]:
             codes = np.stack([codes & 15, codes >> 4], -1)
         codes = codes.reshape(how["N"], -1)[:, : how["K"]]
         name = re.sub(r"_Q\d$", "", node.name)
-        found[name] = torch.tensor(codes).float(), torch.tensor(scales).reshape(how["N"], -1)
+        scales = torch.tensor(scales).reshape(how["N"], -1)
+        found[name] = _Node(how["bits"], torch.tensor(codes).float(), scales)
     return found
 
 
-def _layer(network: Any, number: int, path: str) -> Any:
-    return network.get_base_model().model.layers[number].get_submodule(path)
+_FUSED = {"qkv_proj": ("q_proj", "k_proj", "v_proj"), "gate_up_proj": ("gate_proj", "up_proj")}
 
 
-BUILDS: list[tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]] = [
-    ("tiny", INT4, {"precision": "int4"}, {}),
-    ("tiny", INT4, {"precision": "int4"}, {"use_rslora": True, "alpha": 7}),
-    (
-        "tiny",
-        {"bits": 8, "block_size": 64, "head_bits": 8, "embedding": False},
-        {"precision": "int8", "block_size": 64},
+def _held(nodes: dict[str, _Node], network: Any, path: str) -> list[tuple[_Node, slice, slice]]:
+    """Return where a build holds a layer: nodes, their rows, and the layer's rows."""
+    if path == "lm_head":
+        return [(nodes["/lm_head/MatMul"], slice(None), slice(None))]
+    _, _, number, part, name = path.split(".")
+    start = f"/model/layers.{number}/{'attn' if part == 'self_attn' else part}/"
+    if f"{start}{name}/MatMul" in nodes:
+        return [(nodes[f"{start}{name}/MatMul"], slice(None), slice(None))]
+    for whole, parts in _FUSED.items():
+        if name in parts:  # one of several layers that are one node
+            before = sum(
+                network.get_submodule(f"model.layers.{number}.{part}.{each}").out_features
+                for each in parts[: parts.index(name)]
+            )
+            count = network.get_submodule(path).out_features
+            node = nodes[f"{start}{whole}/MatMul"]
+            return [(node, slice(before, before + count), slice(None))]
+    found, done = [], 0  # a layer that is several nodes
+    for each in _FUSED[name]:
+        node = nodes[f"{start}{each}/MatMul"]
+        found.append((node, slice(None), slice(done, done + len(node.codes))))
+        done += len(node.codes)
+    return found
+
+
+GENAI4 = [("genai", {"precision": "int4"})]
+BUILDS: dict[str, tuple[str, list[tuple[str, dict[str, Any]]], dict[str, Any]]] = {
+    "shared embedding": ("tied Llama", GENAI4, {}),
+    "rank-stabilized": ("tied Llama", GENAI4, {"use_rslora": True, "alpha": 7}),
+    "8 bits": (
+        "tied Llama",
+        [("genai", {"precision": "int8", "block_size": 64})],
         {"gradient_checkpointing": True, "gradient_accumulation_steps": 2},
     ),
-    ("qwen2", {**INT4, "embedding": False}, {"precision": "int4"}, {}),
-    (
-        "qwen2",
-        {**INT4, "is_symmetric": False, "embedding": False},
-        {"precision": "int4", "is_symmetric": False},
+    "zero points": (
+        "Qwen2",
+        [("genai", {"precision": "int4", "is_symmetric": False})],
         {"batching": "padding_free"},
     ),
-    (
-        "qwen2",
-        {**INT4, "head_bits": None, "embedding": False},
-        {"precision": "int4", "nodes_to_exclude": ["/lm_head/MatMul"]},
+    "adapters on a part, head in fp32": (
+        "Qwen2",
+        [("genai", {"precision": "int4", "nodes_to_exclude": ["/lm_head/MatMul"]})],
         {"target_modules": ["q_proj", "down_proj"]},
     ),
-]
+    "head at 8 bits": (
+        "Llama of 4 layers",
+        [("genai", {"precision": "int4", "matmul_mixed_precision": "last_matmul:int8"})],
+        {},
+    ),
+    "layers at 8 bits": (
+        "Llama of 4 layers",
+        [("genai", {"precision": "int4", "matmul_mixed_precision": "mixed_layers:int8"})],
+        {},
+    ),
+    "layers at 8 bits, projections apart": (
+        "Llama of 4 layers",
+        [
+            (
+                "genai",
+                {
+                    "precision": "int4",
+                    "matmul_mixed_precision": "last_matmul:int8,mixed_layers:int8",
+                    "fuse_qkv": False,
+                    "nodes_to_exclude": ["/model/layers.1/attn/v_proj/MatMul"],
+                },
+            )
+        ],
+        {},
+    ),
+    "matmul_nbits": (
+        "tied Llama",
+        [
+            ("genai", {"precision": "fp32"}),
+            (
+                "matmul_nbits",
+                {
+                    "block_size": 16,
+                    "keep_8bit": ["*/down_proj/MatMul", "*/qkv_proj/*"],
+                    "exclude": ["*/layers.1/attn/qkv_proj/*", "*/layers.0/mlp/up_proj/*"],
+                },
+            ),
+        ],
+        {},
+    ),
+    "Qwen2": ("Qwen2", GENAI4, {}),
+    "Qwen3": ("Qwen3", GENAI4, {}),
+    "Mistral": ("Mistral", GENAI4, {}),
+    "Phi3": ("Phi3", GENAI4, {}),
+}
+
+
+def _built(bench: Bench, model: Model, steps: list[tuple[str, dict[str, Any]]], level: int) -> Path:
+    for name, params in steps:
+        last = {"accuracy_level": level} if (name, params) == steps[-1] else {}
+        folder = bench.run(find_pass(name), model, {**params, **last}, f"{name}-{level}")
+        model = open_model(folder)
+    return folder
 
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
-@pytest.mark.parametrize(("source", "grid", "build", "more"), BUILDS, ids=lambda v: str(v)[:60])
+@pytest.mark.parametrize("case", BUILDS)
 def test_the_build_holds_what_was_trained(
-    bench: Bench,
-    request: pytest.FixtureRequest,
-    trained: list[Any],
-    source: str,
-    grid: dict[str, Any],
-    build: dict[str, Any],
-    more: dict[str, Any],
+    bench: Bench, models: Callable[[str], Model], trained: list[Any], case: str
 ) -> None:
-    model: Model = request.getfixturevalue(source)
-    adapter = bench.run(Lora(), model, {**TRAINING, "quantize_for": grid, **more}, "lora")
+    name, steps, more = BUILDS[case]
+    model = models(name)
+    following = [Step("merge"), *(Step(*step) for step in steps)]
+    params = Lora().look_ahead({**TRAINING, "quantize_for": "next", **more}, following)
+    assert not isinstance(params, str)
+    adapter = bench.run(Lora(), model, params, "lora")
     merged = bench.run(Merge(), Model(ModelKind.HF_ADAPTER, adapter, "", base=model), {}, "merge")
-    built = open_model(merged)
-    package = bench.run(Genai(), built, {**build, "accuracy_level": 1}, "genai")
-    (network,) = trained
-    network.eval()
+    package = _built(bench, open_model(merged), steps, 1)
+    (adapted,) = trained
+    adapted.eval()
     with torch.no_grad():
-        ours = network(input_ids=torch.tensor([TOKENS])).logits[0].numpy()
-    body = Grid(grid["bits"], grid["block_size"], grid.get("is_symmetric", True))
-    nodes = _nodes(package)
-    for number in range(2):
-        fused = [_layer(network, number, f"self_attn.{name}_proj") for name in "qkv"]
-        others = {"attn/o_proj": "self_attn.o_proj"}
-        others |= {f"mlp/{name}_proj": f"mlp.{name}_proj" for name in ("gate", "up", "down")}
-        layers = {name: [_layer(network, number, path)] for name, path in others.items()}
-        for name, parts in {"attn/qkv_proj": fused, **layers}.items():
-            codes, scales = nodes[f"/model/layers.{number}/{name}/MatMul"]
-            for part in parts:
-                count = part.weight.shape[0]
-                assert _used(part, codes[:count], scales[:count], body)
-                codes, scales = codes[count:], scales[count:]
-            assert not len(codes)
-    assert ("/lm_head/MatMul" in nodes) == (grid.get("head_bits", 4) is not None)
+        ours = adapted(input_ids=torch.tensor([TOKENS])).logits[0].numpy()
+    network, nodes = adapted.get_base_model(), _nodes(package)
+    grid = params["quantize_for"]
+    for path, layer in network.named_modules():
+        if ".lora_" in path or not hasattr(layer, "out_features"):
+            continue
+        if path.endswith("base_layer"):
+            continue
+        assert _is_held(layer, _held(nodes, network, path), grid), path
+    assert all(node.used for node in nodes.values())
     theirs = logits(package, TOKENS)
     assert np.abs(theirs - ours).max() < 1e-3
     # Eight bits of activations are another function; the weights are the same.
-    coarse = bench.run(Genai(), built, {**build, "accuracy_level": 4}, "coarse")
+    coarse = _built(bench, open_model(merged), steps, 4)
     assert np.abs(logits(coarse, TOKENS) - ours).max() > np.abs(theirs - ours).max()
 
 
-def _used(layer: Any, codes: Any, scales: Any, grid: Grid) -> bool:
-    """Return whether a layer computes with exactly these codes and scales."""
-    if hasattr(layer, "lora_A"):
-        weight = layer.base_layer.weight + exact_delta(layer, "default")
-        encoded = encode(weight, grid)
-        used = layer.forward.weight
-        same = torch.equal(encoded.codes.flatten(1)[:, : weight.shape[1]], codes)
-        return same and torch.equal(encoded.scales, scales) and torch.equal(used, decode(encoded))
-    width = layer.weight.shape[1]
-    if grid.symmetric:
-        wide = scales.repeat_interleave(grid.block_size, dim=1)[:, :width]
-        return torch.equal((codes - (1 << grid.bits - 1)) * wide, layer.weight)
-    raise AssertionError("each layer has an adapter where the grid has zero points")
+def _is_held(layer: Any, held: list[tuple[_Node, slice, slice]], params: dict[str, Any]) -> bool:
+    """Return whether a layer computes with exactly the codes and scales that a build holds."""
+    for node, rows, own in held:
+        node.used = True
+        codes, scales = node.codes[rows], node.scales[rows]
+        if not hasattr(layer, "lora_A"):
+            used, total = layer.weight[own], None
+        else:
+            used = layer.forward.weight[own]
+            total = (layer.base_layer.weight + exact_delta(layer, "default"))[own]
+        if node.bits == 32:
+            if not torch.equal(used, codes):
+                return False
+            continue
+        grid = Grid(node.bits, params["block_size"], params.get("is_symmetric", True))
+        if total is None:  # rounded once: what was rounded is not there any more
+            wide = scales.repeat_interleave(grid.block_size, dim=1)[:, : codes.shape[1]]
+            if grid.symmetric and not torch.equal((codes - (1 << grid.bits - 1)) * wide, used):
+                return False
+            continue
+        encoded = encode(total, grid)
+        same = torch.equal(encoded.codes.flatten(1)[:, : total.shape[1]], codes)
+        same &= torch.equal(encoded.scales, scales) and torch.equal(used, decode(encoded))
+        if not same:
+            return False
+    return True
 
 
 def test_the_gradient_is_that_of_the_sum_without_rounding(bench: Bench) -> None:
@@ -218,6 +330,10 @@ def test_checks_refuse_a_base_in_another_grid_and_an_adapter_on_the_head() -> No
     qlora = QLoraParams(train="a.b", quantize_for=INT4)
     assert "the base is held in another grid" in str(QLora().check(info, qlora, TARGET, "cpu"))
     head = LoraParams(train="a.b", quantize_for=INT4, target_modules=["lm_head"])
+    plain = LoraParams(train="a.b", quantize_for=INT4)
+    assert "scales in 16 bits" in str(Lora().check(info, plain, TARGET, "cuda"))
+    other = ModelInfo(ModelKind.HF, model_type="gemma2")
+    assert "which matrices a build of 'gemma2'" in str(Lora().check(other, plain, TARGET, "cpu"))
     assert "rounded as they are" in str(Lora().check(info, head, TARGET, "cpu"))
 
 

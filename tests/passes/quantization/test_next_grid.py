@@ -11,6 +11,8 @@ from paretune.passes.quantization.next_grid import next_grid
 from paretune.passes.quantization.rounding_grid import RoundingGrid
 
 MERGE = Step("merge")
+HEAD8 = {"/lm_head/MatMul": 8}
+DOWN = "/model/layers.0/mlp/down_proj/MatMul"
 
 
 def _genai(**params: Any) -> tuple[Step, ...]:
@@ -29,23 +31,33 @@ GRIDS: list[tuple[tuple[Step, ...], dict[str, Any]]] = [
         _genai(precision="int4", is_symmetric=False, shared_embeddings=False),
         {"is_symmetric": False, "embedding": False},
     ),
-    (_genai(precision="int8"), {"bits": 8, "head_bits": 8, "embedding": False}),
+    (_genai(precision="int8"), {"bits": 8}),
     (
         _genai(
             precision="int4", matmul_mixed_precision="last_matmul:int8", shared_embeddings=False
         ),
-        {"head_bits": 8, "embedding": False},
+        {"nodes": HEAD8, "embedding": False},
     ),
     (
         _genai(precision="int4", nodes_to_exclude=["/lm_head/MatMul"]),
-        {"head_bits": None, "embedding": False},
+        {"nodes": {"/lm_head/MatMul": None}, "embedding": False},
     ),
     (_nbits(), {"embedding": False}),
-    (_nbits(keep_8bit=["/lm_head/MatMul"]), {"head_bits": 8, "embedding": False}),
-    (_nbits(exclude=["/lm_head/MatMul"]), {"head_bits": None, "embedding": False}),
+    (_nbits(keep_8bit=["/lm_head/MatMul"]), {"nodes": HEAD8, "embedding": False}),
+    (_nbits(exclude=["/lm_head/MatMul"]), {"nodes": {"/lm_head/MatMul": None}, "embedding": False}),
     (
         _nbits(bits=8, block_size=64),
-        {"bits": 8, "head_bits": 8, "block_size": 64, "embedding": False},
+        {"bits": 8, "block_size": 64},
+    ),
+    (
+        _genai(precision="int4", matmul_mixed_precision="mixed_layers:int8", fuse_qkv=False),
+        {"mixed_layers": True, "fuse_qkv": False},
+    ),
+    (_genai(precision="int4", fuse_qkv=False), {}),
+    (_genai(precision="int4", nodes_to_exclude=[DOWN]), {"nodes": {DOWN: None}}),
+    (
+        _nbits(keep_8bit=["*down*"], exclude=["*1/mlp*"]),
+        {"nodes": {"*1/mlp*": None, "*down*": 8}, "embedding": False},
     ),
 ]
 
@@ -64,14 +76,7 @@ REFUSED: list[tuple[tuple[Step, ...], str]] = [
     (_genai(precision="int4", algorithm="k_quant"), "algorithm k_quant chooses codes"),
     (_genai(precision="int4", algorithm="k_quant_mixed"), "algorithm k_quant_mixed"),
     (_genai(precision="int4", algorithm="rtn"), "algorithm rtn"),
-    (_genai(precision="int4", matmul_mixed_precision="mixed_layers:int8"), "layers other bits"),
-    (
-        _genai(precision="int4", nodes_to_exclude=["/model/layers.0/mlp/down_proj/MatMul"]),
-        "nodes_to_exclude names '/model/layers.0/mlp/down_proj/MatMul'",
-    ),
     (_nbits(algorithm="hqq"), "algorithm hqq"),
-    (_nbits(keep_8bit=["*/down_proj/MatMul"]), "keep_8bit names"),
-    (_nbits(exclude=["*"]), "exclude names"),
     ((Step("genai_adapter", {"precision": "int4"}),), "rounds the base without the adapter"),
     ((MERGE, Step("lora", {"train": "a.b"}), *_genai(precision="int4")), "`lora` follows"),
     (_genai(precision="int5"), "the parameters of genai after it are refused"),
