@@ -29,7 +29,7 @@ from paretune.stats.intervals import paired_bootstrap_difference
 from paretune.store.artifacts import Store
 from paretune.study.folder import Study
 
-_FOLDER = OUT / "quantization_aware"
+FOLDER = OUT / "quantization_aware"
 _INT4 = {"precision": "int4"}
 _AFTER = {
     "fp32": {"precision": "fp32"},
@@ -52,11 +52,11 @@ def _training(arm: str, seed: int, steps: int | None) -> dict[str, Any]:
 
 def _searched(config: dict[str, Any]) -> list[TrialResult]:
     """Measure every candidate to its end, none stopped early."""
-    _FOLDER.mkdir(parents=True, exist_ok=True)
-    file = _FOLDER / "quantization-aware.yaml"
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    file = FOLDER / "quantization-aware.yaml"
     file.write_text(yaml.safe_dump(config, sort_keys=False))
-    prepared = PreparedSearch(load(file), Store(_FOLDER / "store"))
-    study = Study(_FOLDER / "study")
+    prepared = PreparedSearch(load(file), Store(FOLDER / "store"))
+    study = Study(FOLDER / "study")
     try:
         search = Search(prepared, study, make_display(), Shortcuts(early_stops=False))
         search.engine.run()

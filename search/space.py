@@ -17,6 +17,7 @@ from paretune.core.candidate import Candidate, Step
 from paretune.core.jsontools import Json
 from paretune.search.runtime_grids import Runtimes, RuntimesByKind, SettingsGrid
 from paretune.search.stages import (
+    NEXT,
     AnyOf,
     Chain,
     LookAhead,
@@ -106,6 +107,7 @@ class Space:
             for param in {param for grid in some for param in grid}
             if all(len(grid.get(param, ())) == 1 for grid in some)
             and len({value_text(grid[param][0]) for grid in some}) == 1
+            and (self.look_ahead is None or some[0][param][0] != NEXT)
         )
 
     def at(self, index: int) -> Candidate:

@@ -149,6 +149,8 @@ def short(value: Json) -> str:
         return f"{value:g}"
     if isinstance(value, list):
         return "[" + " ".join(short(item) for item in value) + "]"
+    if isinstance(value, dict):
+        return "{" + " ".join(f"{name}={short(inner)}" for name, inner in value.items()) + "}"
     return str(value)
 
 

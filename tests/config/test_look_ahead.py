@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from paretune.config.look_ahead import look_ahead, looking_ahead
-from paretune.core.candidate import Candidate, Step
+from paretune.core.candidate import Candidate, Step, describe
 from paretune.core.device import TargetInfo
 from paretune.core.model import ModelInfo, ModelKind
 from paretune.passes.lora.lora import Lora, LoraParams
@@ -98,6 +98,15 @@ def test_a_candidate_that_nothing_can_be_trained_for_says_why(space: Space) -> N
     assert k_quant is not None
     assert "algorithm k_quant" in k_quant
     assert [why for why in told.values() if why is not None] == [fp32, k_quant]
+
+
+def test_what_differs_by_candidate_is_shown_with_each() -> None:
+    only = PassSlot("lora", {"train": ("t.train",), "quantize_for": ("next",)})
+    stages = (only, *STAGES[1:])
+    space = Space(stages, look_ahead=looking_ahead(stages))
+    hidden = space.params_in_common()
+    assert ("lora", "quantize_for") not in hidden
+    assert "quantize_for={bits=4 block_size=32}" in describe(space.at(0), hidden)
 
 
 def test_without_next_nothing_looks_ahead() -> None:
