@@ -24,13 +24,12 @@ def exact_delta(layer: Any, adapter: str) -> Any:
         adapter: The adapter's name.
     """
     down = layer.lora_A[adapter].weight.detach().double()
-    up = layer.lora_B[adapter].weight.detach().double()
-    scale = float(layer.scaling[adapter])
+    up = layer.lora_B[adapter].weight.detach().double().mul_(float(layer.scaling[adapter]))
     delta = torch.empty(up.shape[0], down.shape[1], device=down.device)
     step = max(1, _ROWS // down.shape[1])
     for start in range(0, up.shape[0], step):
         part = slice(start, start + step)
-        delta[part] = (up[part] @ down).mul_(scale)
+        delta[part] = up[part] @ down
     return delta.t() if layer.fan_in_fan_out else delta
 
 
