@@ -17,7 +17,9 @@ def parent_of(candidate: Candidate, kind: str, threads: int) -> Candidate | None
     The recipe is followed from its start. A pass whose `fidelity` is ``changed`` trains; passes
     after it belong to the parent while they compute the same function and no other runtime is
     needed. The first pass that rounds, converts to another runtime's kind, or does not say what its
-    output is, ends it. The parent is run by the runtime of its kind.
+    output is, ends it. The parent is run by the runtime of its kind. What was trained on rounded
+    weights has no parent: unrounded it is not what the training optimized, and its build may well
+    be the better one.
 
     Args:
         candidate: The candidate.
@@ -26,24 +28,26 @@ def parent_of(candidate: Candidate, kind: str, threads: int) -> Candidate | None
 
     Returns:
         Its recipe and what it is run with (which is not what it is built for); None: nothing is
-        trained, no runtime runs what was, or the candidate is that model itself.
+        trained, or on rounded weights; no runtime runs what was trained; or the candidate is that
+        model itself.
     """
     runs: frozenset[str] | None = None  # the runtimes of what was trained
-    count = 0
+    count, rounded = 0, False
     for place, step in enumerate(candidate.recipe, start=1):
         pass_ = find_pass(step.name)
-        fidelity = fidelity_of(pass_, pass_.Params(**step.params))
+        params = pass_.Params(**step.params)
+        fidelity = fidelity_of(pass_, params)
         if fidelity is None or fidelity is Fidelity.QUANTIZED:
             break
         kind = pass_.produces
         here = frozenset(r.name for r in all_runtimes() if kind in r.kinds | r.sources)
         if fidelity is Fidelity.CHANGED:
-            runs = here
+            runs, rounded = here, getattr(params, "quantize_for", None) is not None
         elif runs is not None and not runs & here:
             break
         if runs is not None and runtime_of(kind) is not None:
             count = place
-    if not 0 < count < len(candidate.recipe):
+    if rounded or not 0 < count < len(candidate.recipe):
         return None
     provider = candidate.runtime.provider if candidate.runtime.provider == "cuda" else "cpu"
     return Candidate(candidate.recipe[:count], RuntimeSettings(provider, threads))

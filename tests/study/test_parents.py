@@ -47,6 +47,7 @@ def test_a_damaged_one_is_named(tmp_path: Path) -> None:
 
 
 LORA, MERGE = Step("lora", {"train": "tone.train"}), Step("merge", {})
+AWARE = Step("lora", {"train": "tone.train", "quantize_for": {"bits": 4}})
 INT4, FP32 = Step("genai", {"precision": "int4"}), Step("genai", {"precision": "fp32"})
 
 
@@ -60,6 +61,8 @@ INT4, FP32 = Step("genai", {"precision": "int4"}), Step("genai", {"precision": "
         ((INT4,), 0),
         ((FP32, Step("matmul_nbits", {})), 0),
         ((), 0),
+        ((AWARE, MERGE, INT4), 0),  # the training optimized the rounded one
+        ((AWARE, MERGE, LORA, MERGE, INT4), 4),
     ],
 )
 def test_the_parent_is_the_last_model_in_full_precision(
