@@ -98,7 +98,7 @@ def _difference(
         for each in (one, other)
     ]
     by_seed = [statistics.fmean(one[s]) - statistics.fmean(other[s]) for s in seeds]
-    low, high = paired_bootstrap_difference(*means)
+    _, low, high = paired_bootstrap_difference(*means)
     return statistics.fmean(by_seed), low, high, by_seed
 
 
