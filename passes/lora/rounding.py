@@ -6,8 +6,8 @@ they had been added without it (the straight-through estimator, Bengio et al., a
 adapters: Dettmers et al., arXiv 2305.14314, and Xu et al., arXiv 2309.14717, are neighbours). The
 base has no gradient. Matrices without an adapter, the head and a shared embedding are rounded once.
 
-The rounded matrix is made when it is first used after A or B has changed, which is once per
-optimizer step, whatever is accumulated or recomputed in between. For workers only.
+The rounded matrices are made before the first forward pass after A or B has changed, which is once
+per optimizer step, whatever is accumulated or recomputed in between. For workers only.
 """
 
 from __future__ import annotations
@@ -72,12 +72,16 @@ class _RoundedLayer:
         if self.off:
             return self.layer.base_layer(inputs)
         down, up = self.layer.lora_A[_ADAPTER].weight, self.layer.lora_B[_ADAPTER].weight
+        bias, scale = self.layer.base_layer.bias, float(self.layer.scaling[_ADAPTER])
+        return _StraightThrough.apply(inputs, self.weight, bias, down, up, scale)
+
+    def refresh(self) -> None:
+        """Round anew if A or B has changed."""
+        down, up = self.layer.lora_A[_ADAPTER].weight, self.layer.lora_B[_ADAPTER].weight
         if not self._is_of(down, up):
             total = self.layer.base_layer.weight.detach() + exact_delta(self.layer, _ADAPTER)
             self.weight = total if self.grid is None else rounded(total, self.grid)
             self._made_of = (down.detach().clone(), up.detach().clone())
-        bias, scale = self.layer.base_layer.bias, float(self.layer.scaling[_ADAPTER])
-        return _StraightThrough.apply(inputs, self.weight, bias, down, up, scale)
 
     def _is_of(self, down: Any, up: Any) -> bool:
         # By value: fused optimizers change a tensor without counting its version.
@@ -145,6 +149,13 @@ def round_weights(adapted: Any, grid: RoundingGrid) -> Rounding:
                 replaced.append(_replaced(module, own_grid))
     for each in layers:
         each.layer.forward = each
+
+    def refresh(*_: Any) -> None:
+        for each in layers:
+            each.refresh()
+
+    # Before the decoder, not in its layers: those are computed twice where memory is spared.
+    network.get_decoder().register_forward_pre_hook(refresh)
     bits = head_bits(grid)
     if head is not None and bits is not None:
         replaced += _rounded_head(network, head, grid, bits)

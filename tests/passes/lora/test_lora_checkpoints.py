@@ -47,7 +47,12 @@ WAYS: dict[str, dict[str, Any]] = {
         "gradient_accumulation_steps": 4,
     },
     "rounded": {"quantize_for": {"bits": 4}, "dropout": 0.0, **HELD_OUT},
-    "distilled": {"quantize_for": {"bits": 4}, "distill": True, "dropout": 0.0},
+    "distilled": {
+        "quantize_for": {"bits": 4},
+        "distill": True,
+        "dropout": 0.0,
+        "gradient_checkpointing": "selective",
+    },
     "best": {**HELD_OUT, "best_checkpoint": True, "gradient_checkpointing": "selective"},
 }
 
