@@ -76,7 +76,7 @@ class _RoundedLayer:
         return _StraightThrough.apply(inputs, self.weight, bias, down, up, scale)
 
     def refresh(self) -> None:
-        """Round anew if A or B has changed."""
+        """Round again if A or B has changed."""
         down, up = self.layer.lora_A[_ADAPTER].weight, self.layer.lora_B[_ADAPTER].weight
         if not self._is_of(down, up):
             total = self.layer.base_layer.weight.detach() + exact_delta(self.layer, _ADAPTER)
