@@ -1,9 +1,11 @@
 """Faults of targets, and what came of each: python benchmarks/target_faults.py [--only WORD ...].
 
 Each fault is caused on this machine, with real parts: processes that are killed or stopped, an sshd
-of this script's own on loopback that is cut off, stopped or given another host key, a small file
-system that is full, a wall clock that is set (by a library in front of the C library's), programs
-of another user, and far sides that lie. `docs/targets.md` says what has to come of each.
+of this script's own on loopback that is cut off, stopped or given another host key, Ray nodes on
+loopback addresses that are killed or silent, a small file system that is full, a wall clock that is
+set (by a library in front of the C library's), programs of another user, and far sides that lie.
+Azure is the local server of `tests/azure`, whose job service runs the jobs. `docs/targets.md` says
+what has to come of each.
 
 The table has the end of the job (its status, and of the next job), whether it was transient, how
 long until it was reported, what has to be done again, and whether that is as expected. The exit
@@ -25,10 +27,20 @@ from common import ROOT, save, table
 
 sys.path.insert(0, str(ROOT))
 
-from faulting import connections, hostile, processes, searches, surroundings
+from faulting import (
+    azure_jobs,
+    connections,
+    hostile,
+    processes,
+    ray_hosts,
+    searches,
+    surroundings,
+)
 from faulting.world import Came, CannotRunError, Case, World
 
-MODULES = (processes, connections, surroundings, hostile, searches)
+MODULES = (processes, connections, ray_hosts, azure_jobs, surroundings, hostile, searches)
+KINDS = ("local", "python", "ssh", "ray", "azureml")
+"""Their order in the table."""
 
 
 def main() -> int:
@@ -43,7 +55,7 @@ def main() -> int:
         print(f"no fault has all of {given.only}", file=sys.stderr)
         return 2
     found: list[dict[str, Any]] = []
-    for case in sorted(chosen, key=lambda case: ("local", "python", "ssh").index(case.target)):
+    for case in sorted(chosen, key=lambda case: KINDS.index(case.target)):
         begin = time.monotonic()
         came, why = caused(case)
         found.append(

@@ -126,7 +126,7 @@ def cases() -> list[Case]:
     """Return the faults of processes."""
     everywhere = [
         Case(kind, "the job's process is killed in mid-measurement", _KILLED.text, job_killed)
-        for kind in ("local", "python", "ssh")
+        for kind in ("local", "python", "ssh", "ray")
     ]
     server = "the next job starts another fork server"
     found = [
@@ -138,7 +138,7 @@ def cases() -> list[Case]:
             fork_server_killed,
         ),
     ]
-    for kind in ("python", "ssh"):
+    for kind in ("python", "ssh", "ray"):
         found += [
             Case(kind, "the agent is killed", _CHANNEL.text, agent_killed),
             Case(kind, "the agent is stopped (SIGSTOP)", _STOPPED.text, agent_stopped),

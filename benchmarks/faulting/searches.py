@@ -96,9 +96,12 @@ def searched(world: World, target: Any, strike: Callable[[], None] | None) -> Se
     return Searched(error, read_json(study / "results.json"), watcher.notes)
 
 
-def _declared(world: World) -> dict[str, str]:
+def _declared(world: World) -> dict[str, Any]:
     if world.kind == "python":
         return {"python": world.python}
+    if world.kind == "ray":
+        ray = {"address": world.cluster.address, "resources": {"one": 1}}
+        return {"ray": ray, "python": world.python, "store": str(world.far)}
     assert world.sshd
     return {"ssh": BOARD, "python": world.python, "store": str(world.far)}
 
@@ -201,6 +204,7 @@ def cases() -> list[Case]:
     return [
         Case("python", "a search: the agent is killed", whole, agent_killed),
         Case("ssh", "a search: the agent is killed", whole, agent_killed),
+        Case("ray", "a search: the agent is killed", whole, agent_killed),
         Case("ssh", "a search: the connection is lost", whole, connection_lost),
         Case(
             "ssh",

@@ -1,11 +1,14 @@
 """The place of one fault: a target of a kind on this machine, its jobs, and how one is interrupted.
 
 ``local`` is this interpreter, ``python`` the same one through an agent, ``ssh`` the same through an
-agent behind an sshd of its own on loopback. Everything is real: processes, connections, files.
+agent behind an sshd of its own on loopback, ``ray`` the same on two nodes of a Ray cluster on
+loopback addresses. Everything is real: processes, connections, files. (``azureml`` has a place of
+its own, in `faulting.azure_jobs`.)
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 import subprocess
@@ -30,14 +33,18 @@ from paretune.runtimes.package import lay_out
 from paretune.search.lost_targets import result_of
 from paretune.targets.launchers.local import LocalTarget
 from paretune.targets.launchers.python import PythonTarget
+from paretune.targets.launchers.ray import RayTarget
 from paretune.targets.launchers.ssh import SshTarget
 from tests.onnx_networks import write_network
+from tests.ray.nodes import Cluster
 from tests.targets.sshd import Sshd, start
 
 WITHIN_S = 240.0
 """After which a fault counts as not noticed."""
 AGENT = "paretune.targets.agent"
 BOARD = "board"
+HOST = "127.0.0.2"
+"""Of a Ray cluster: measures, and builds first."""
 _BUSY_S = 0.3
 """CPU time of a process that measures."""
 
@@ -72,7 +79,7 @@ class Case:
     """A fault of a target.
 
     Attributes:
-        target: ``local``, ``python``, ``ssh``, or another kind.
+        target: ``local``, ``python``, ``ssh``, ``ray``, or another kind.
         fault: What happens.
         expected: What has to come of it (`docs/targets.md`).
         run: Causes it; raises `CannotRunError`.
@@ -89,7 +96,7 @@ class World:
     """A folder, and what is needed for a target of a kind.
 
     Attributes:
-        kind: ``local``, ``python`` or ``ssh``.
+        kind: ``local``, ``python``, ``ssh`` or ``ray``.
         folder: Everything is in it.
         stack: What is undone at the end.
         python: The interpreter of an agent.
@@ -100,6 +107,7 @@ class World:
     stack: ExitStack
     python: str = sys.executable
     _sshd: Sshd | None = field(default=None, init=False)
+    _cluster: Cluster | None = field(default=None, init=False)
     _packages: dict[Path, Model] = field(default_factory=dict, init=False)
 
     @property
@@ -118,11 +126,31 @@ class World:
             self.stack.callback(stopped, self._sshd)
         return self._sshd
 
+    @property
+    def cluster(self) -> Cluster:
+        """The Ray cluster of this fault: its head, and `HOST`, which measures and builds first.
+
+        Raises:
+            CannotRunError: Ray is not installed.
+        """
+        if self._cluster is None:
+            if importlib.util.find_spec("ray") is None:
+                raise CannotRunError("Ray is not installed: pip install 'paretune[ray]'")
+            self._cluster = Cluster()
+            self.stack.callback(self._cluster.stop)
+            self._cluster.start("127.0.0.3")
+            self.start_host()
+        return self._cluster
+
+    def start_host(self) -> None:
+        """Start the node that measures, after it was killed."""
+        self.cluster.start(HOST, resources={"one": 1})
+
     def open(self, store: Path | None = None, **options: Any) -> Target:
         """Start a target, which is closed at the end.
 
         Args:
-            store: Where it keeps artifacts; of ``ssh``, on the far side.
+            store: Where it keeps artifacts; of ``ssh`` and ``ray``, on the far side.
             **options: More of its options.
         """
         near = self.folder / "near"
@@ -131,8 +159,12 @@ class World:
         common: dict[str, Any] = {"preload": False, "name": BOARD, "python": self.python, **options}
         if self.kind == "python":
             return self.stack.enter_context(PythonTarget(store or near, **common))
-        assert self.sshd
         far = str(store or self.far)
+        if self.kind == "ray":
+            waits = {"silent_s": 5.0, "placed_s": 15.0}
+            cluster = {"address": self.cluster.address, "resources": {"one": 1}, **waits}
+            return self.stack.enter_context(RayTarget(near, store=far, **{**cluster, **common}))
+        assert self.sshd
         return self.stack.enter_context(SshTarget(near, host=BOARD, store=far, **common))
 
     def agents(self) -> list[psutil.Process]:
@@ -161,8 +193,19 @@ class World:
         raise AssertionError("no process of the target computes")
 
     def _processes(self) -> list[psutil.Process]:
-        root = self.sshd.process.pid if self.kind == "ssh" else os.getpid()
-        return [p for p in psutil.Process(root).children(recursive=True) if "python" in _name(p)]
+        roots = [psutil.Process(self.sshd.process.pid if self.kind == "ssh" else os.getpid())]
+        if self.kind == "ray":
+            roots = self.actors()
+        found = []
+        for root in roots:
+            with suppress(psutil.NoSuchProcess):
+                found += [p for p in root.children(recursive=True) if "python" in _name(p)]
+        return found
+
+    def actors(self) -> list[psutil.Process]:
+        """Return Ray's workers that serve a target, the one on `HOST` first."""
+        nodes = sorted(self.cluster.nodes.values(), key=lambda node: node.address != HOST)
+        return [p for node in nodes for p in node.processes() if "HostWorker" in _command(p)]
 
     def model(self, width: int = 64, classes: int = 64) -> Path:
         """Return the folder of a network."""

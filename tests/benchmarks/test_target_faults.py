@@ -51,4 +51,5 @@ def test_what_cannot_be_caused_is_no_success_and_a_broken_script_is_wrong() -> N
 
 def test_each_fault_has_a_name_of_its_own() -> None:
     names = [(c.target, c.fault) for module in target_faults.MODULES for c in module.cases()]
-    assert len(names) == len(set(names)) >= 40
+    assert len(names) == len(set(names)) >= 60
+    assert {target for target, _ in names} == set(target_faults.KINDS)
