@@ -28,7 +28,7 @@ from paretune.targets.launchers.conversation import Conversation, Pending
 from paretune.targets.launchers.python import ProcessChannel
 from paretune.targets.launchers.wheel import build_wheel
 from paretune.targets.transports.host import CommandError, Host
-from paretune.targets.transports.ssh_files import SshTransport
+from paretune.targets.transports.host_files import HostTransport
 from paretune.targets.transports.tasks import Describer
 
 LEAST_PYTHON = (3, 11)
@@ -133,7 +133,7 @@ class InstalledTarget(AgentTarget):
         self,
         name: str,
         host: Host,
-        transport: SshTransport,
+        transport: HostTransport,
         *,
         python: str,
         store_root: Path | None = None,

@@ -30,9 +30,9 @@ from paretune.targets.launchers.ray_actor import RAYS_PYTHON
 from paretune.targets.launchers.ray_cluster import Cluster, RayHost
 from paretune.targets.launchers.wheel import build_wheel
 from paretune.targets.pool import Builder, BuildPool
+from paretune.targets.transports.host_files import HostTransport
 from paretune.targets.transports.shared_folder import SharedFolder
 from paretune.targets.transports.shared_place import SharedPlace
-from paretune.targets.transports.ssh_files import SshTransport
 
 _CLOSES_WITHIN_S = 30.0
 """Longer than a job that saves its state may take."""
@@ -57,7 +57,7 @@ class RayWorker(InstalledTarget):
         shared: SharedPlace | None,
         **options: Any,
     ) -> None:
-        transport = SshTransport(host) if shared is None else SharedFolder(host, shared)
+        transport = HostTransport(host) if shared is None else SharedFolder(host, shared)
         transport.stays_ready = shared is None  # the builds of a host come one after another
         super().__init__(name, host, transport, **options)
         self._own_wheel = wheel

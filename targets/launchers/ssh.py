@@ -6,8 +6,8 @@ from pathlib import Path
 
 from paretune.core.packages import WORKER
 from paretune.targets.launchers.installed import InstalledTarget
+from paretune.targets.transports.host_files import HostTransport
 from paretune.targets.transports.ssh import SshHost
-from paretune.targets.transports.ssh_files import SshTransport
 
 
 class SshTarget(InstalledTarget):
@@ -39,7 +39,7 @@ class SshTarget(InstalledTarget):
         super().__init__(
             name,
             machine,
-            SshTransport(machine),
+            HostTransport(machine),
             python=python,
             store_root=store_root,
             store=store,

@@ -29,8 +29,8 @@ from paretune.core.job import Job
 from paretune.core.stamps import Stamped, file_digest
 from paretune.targets.transports.files import FileStore
 from paretune.targets.transports.host import CommandError, Host
+from paretune.targets.transports.host_files import HostTransport
 from paretune.targets.transports.shared_place import SharedPlace
-from paretune.targets.transports.ssh_files import SshTransport
 
 CHECK, TAKE, PUT = "check", "take", "put"
 _SECONDS = 3600.0
@@ -40,7 +40,7 @@ _COPYING = threading.Lock()
 """Hosts that need the same file at the same time: it is copied into the folder once."""
 
 
-class SharedFolder(SshTransport):
+class SharedFolder(HostTransport):
     """Brings files into the store of a host, and back from there, through a folder that both have.
 
     Args:
@@ -91,7 +91,7 @@ class SharedFolder(SshTransport):
             super().bring(job, digests)
 
     def fetch(self, wanted: Mapping[str, int], store: FileStore) -> None:
-        """Bring files from the host into a store of this machine; see `SshTransport.fetch`.
+        """Bring files from the host into a store of this machine; see `HostTransport.fetch`.
 
         Raises:
             TransientError: The host cannot write the folder, or does not have them.

@@ -32,7 +32,7 @@ from paretune.targets.launchers.python import PythonTarget
 from paretune.targets.launchers.ssh import SshTarget
 from paretune.targets.split import SplitTarget
 from paretune.targets.transports.files import FileStore
-from paretune.targets.transports.ssh_files import SshTransport
+from paretune.targets.transports.host_files import HostTransport
 from paretune.targets.worker.building import build
 from tests.onnx_networks import write_network
 from tests.targets.sshd import Sshd
@@ -158,13 +158,13 @@ def test_what_was_built_there_is_measured_there_without_being_sent(
     board: Callable[[], Board], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     moved: list[str] = []
-    send = SshTransport.send
+    send = HostTransport.send
 
-    def noting(transport: SshTransport, files: list[Stamped]) -> None:
+    def noting(transport: HostTransport, files: list[Stamped]) -> None:
         moved.extend(file.sha256 for file in files)
         send(transport, files)
 
-    monkeypatch.setattr(SshTransport, "send", noting)
+    monkeypatch.setattr(HostTransport, "send", noting)
     results = study(tmp_path / "here", board())
     assert results["device"]["name"] == "board"
     assert {row["outcome"] for row in results["candidates"]} == {"ok"}

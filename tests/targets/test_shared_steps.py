@@ -24,7 +24,7 @@ from paretune.store.artifacts import Store
 from paretune.targets.launchers.installed import InstalledTarget
 from paretune.targets.pool import Builder, BuildPool
 from paretune.targets.shared_steps import in_common
-from paretune.targets.transports.ssh_files import SshTransport
+from paretune.targets.transports.host_files import HostTransport
 from tests.targets.far_sides import OneHost
 from tests.targets.test_far_builds import interpreter
 from tests.targets.two_stores import DATA
@@ -55,7 +55,7 @@ class Two:
             target = InstalledTarget(
                 name,
                 host,
-                SshTransport(host),
+                HostTransport(host),
                 python=str(python),
                 store=str(folder / name),
                 preload=False,

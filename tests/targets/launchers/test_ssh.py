@@ -27,7 +27,7 @@ from paretune.models.handle import open_model
 from paretune.runtimes.package import lay_out
 from paretune.study.results import read_results
 from paretune.targets.launchers.ssh import SshTarget
-from paretune.targets.transports.ssh_files import SshTransport
+from paretune.targets.transports.host_files import HostTransport
 from tests.onnx_networks import write_network
 from tests.targets.sshd import Sshd
 from tests.tiny_models import make_tiny_llama
@@ -309,13 +309,13 @@ def test_a_search_builds_here_and_measures_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: list[int]
 ) -> None:
     moved: list[str] = []
-    send = SshTransport.send
+    send = HostTransport.send
 
-    def noting(transport: SshTransport, files: Sequence[Stamped]) -> None:
+    def noting(transport: HostTransport, files: Sequence[Stamped]) -> None:
         moved.extend(file.sha256 for file in files)
         send(transport, files)
 
-    monkeypatch.setattr(SshTransport, "send", noting)
+    monkeypatch.setattr(HostTransport, "send", noting)
     write_network(tmp_path / "network", width=512, classes=64)
     config = CONFIG.format(python=sys.executable, store=tmp_path / "far", threads=threads)
     (tmp_path / "net.yaml").write_text(config)

@@ -12,11 +12,11 @@ import pytest
 
 from paretune.core.errors import TransientError
 from paretune.core.stamps import Stamped, take
-from paretune.targets.transports import rsync, ssh_files
+from paretune.targets.transports import host_files, rsync
 from paretune.targets.transports.files import INCOMING, FileStore
+from paretune.targets.transports.host_files import HostTransport
 from paretune.targets.transports.rsync import Rsync
 from paretune.targets.transports.ssh import SshHost
-from paretune.targets.transports.ssh_files import SshTransport
 from tests.targets.transports.test_ssh_both_ways import files, transport
 
 __all__ = ["transport"]
@@ -29,7 +29,7 @@ needs_rsync = pytest.mark.skipif(
 @pytest.fixture(autouse=True)
 def any_size(monkeypatch: pytest.MonkeyPatch) -> None:
     """A large file has 1 MB here."""
-    monkeypatch.setattr(ssh_files, "FROM_BYTES", 1_000_000)
+    monkeypatch.setattr(host_files, "FROM_BYTES", 1_000_000)
 
 
 @pytest.fixture
@@ -37,14 +37,14 @@ def large(tmp_path: Path) -> list[Stamped]:
     return files(tmp_path / "near dür 'x", a=os.urandom(3_000_000), b=b"small")
 
 
-def is_there(transport: SshTransport) -> None:
+def is_there(transport: HostTransport) -> None:
     if not transport._rsync.there():
         pytest.skip("rsync is not installed where sshd runs its commands (Debian: rsync)")
 
 
 @needs_rsync
 def test_large_files_are_brought_by_rsync(
-    transport: SshTransport, large: list[Stamped], tmp_path: Path
+    transport: HostTransport, large: list[Stamped], tmp_path: Path
 ) -> None:
     is_there(transport)
     transport.store = str(tmp_path / "far")
@@ -62,7 +62,7 @@ def test_large_files_are_brought_by_rsync(
 
 @needs_rsync
 def test_a_file_that_changed_on_its_way_is_not_taken(
-    transport: SshTransport, large: list[Stamped], tmp_path: Path
+    transport: HostTransport, large: list[Stamped], tmp_path: Path
 ) -> None:
     is_there(transport)
     transport.store = str(tmp_path / "far")
@@ -75,7 +75,7 @@ def test_a_file_that_changed_on_its_way_is_not_taken(
 
 @needs_rsync
 def test_a_folder_that_cannot_be_written_is_named(
-    transport: SshTransport, large: list[Stamped]
+    transport: HostTransport, large: list[Stamped]
 ) -> None:
     is_there(transport)
     transport.store = "/proc/nowhere"
@@ -85,7 +85,7 @@ def test_a_folder_that_cannot_be_written_is_named(
 
 @needs_rsync
 def test_after_two_failures_the_stream_is_used(
-    transport: SshTransport,
+    transport: HostTransport,
     large: list[Stamped],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -107,7 +107,7 @@ def test_after_two_failures_the_stream_is_used(
 
 
 def test_without_it_the_stream_is_used(
-    transport: SshTransport,
+    transport: HostTransport,
     large: list[Stamped],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -13,10 +13,10 @@ import pytest
 
 from paretune.core.errors import TransientError, UsageError
 from paretune.core.stamps import take
-from paretune.targets.transports import ssh_files
+from paretune.targets.transports import host_files
 from paretune.targets.transports.host import CommandError
+from paretune.targets.transports.host_files import HostTransport
 from paretune.targets.transports.ssh import SshHost
-from paretune.targets.transports.ssh_files import SshTransport
 from tests.targets.sshd import Sshd, required
 
 
@@ -216,11 +216,11 @@ def test_a_host_that_writes_without_an_end(tmp_path: Path, opened: Callable[...,
 def test_a_host_that_takes_nothing_of_a_file(
     tmp_path: Path, opened: Callable[..., SshHost], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ssh_files, "_STALLED_S", 0.1)
+    monkeypatch.setattr(host_files, "_STALLED_S", 0.1)
     program = tmp_path / "ssh"
     program.write_text('#!/bin/sh\ncase "$1" in -G) exit 0 ;; esac\nexec sleep 900\n')
     program.chmod(0o755)
     (tmp_path / "large").write_bytes(bytes(1 << 20))
-    transport = SshTransport(opened("board", str(program)))
+    transport = HostTransport(opened("board", str(program)))
     with pytest.raises(TransientError, match="sent to board: it took nothing for 0 s"):
         transport.send([take(tmp_path / "large")])

@@ -31,7 +31,7 @@ _ENDS_WITHIN_S = 5.0
 """How long a far side may take to say why it has sent too little."""
 
 
-class SshTransport:
+class HostTransport:
     """Brings files into the file store of a host, and back from there.
 
     Args:
