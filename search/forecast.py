@@ -156,19 +156,26 @@ class Forecast:
         slow = max(1.0, statistics.median(others)) if others else 1.0
         return estimate * self._unseen * slow
 
-    def measuring_s(self, candidate: Candidate, rungs: Collection[Rung] = tuple(Rung)) -> float:
+    def measuring_s(
+        self,
+        candidate: Candidate,
+        rungs: Collection[Rung] = tuple(Rung),
+        *,
+        takes_over: bool = True,
+    ) -> float:
         """Return the seconds to load and measure a candidate; 0 while they are unknown.
 
         Args:
             candidate: The candidate.
             rungs: Those that are measured.
+            takes_over: Whether it takes speeds over where one like it did.
         """
         if not self._measured:
             return 0.0
         alike = [taken for runtime, taken in self._measured if runtime == candidate.runtime]
         taken = (alike or [taken for _, taken in self._measured])[-_COUNTED:]
         shared = _built_from(candidate) in self._accurate
-        taken_over = self._taken_over.get(_built_by(candidate), set())
+        taken_over = self._taken_over.get(_built_by(candidate), set()) if takes_over else set()
         words = {rung.value for rung in Rung} - set(rungs)
         names = {n for each in taken for n in each if n.rpartition(":")[2] not in words}
         return sum(

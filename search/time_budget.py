@@ -3,8 +3,8 @@
 The baseline comes first, then what is tried again, then what the strategy proposes. A candidate
 that does not fit into the time left is set aside, and the next one is checked: one whose prefix
 is built already takes a fraction. If a strategy proposes only what does not fit, candidates come
-next that begin as the best ones do. A part of the time is reserved for re-measuring the finalists
-as soon as there is something to decide; what is built already may be measured in up to half of it.
+next that begin as the best ones do. A part of the time is kept for the finalists
+(`search/finals_time.py`).
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ from paretune.core.candidate import Candidate
 from paretune.core.errors import NothingFitsError
 from paretune.core.measurement import Rung
 from paretune.core.result import TrialResult
-from paretune.search.confirm.own_measurements import OwnMeasurements
-from paretune.search.confirm.topk import MIN_USEFUL_S, TopK
+from paretune.search.finals_time import FinalsTime
 from paretune.search.forecast import Forecast, Need, left_out
 from paretune.search.jobs import resumed_share
 from paretune.search.outcomes import skipped
@@ -29,10 +28,6 @@ from paretune.search.strategies.base import Promote, Request, Start, View
 from paretune.search.trial_state import Trial, rung_number
 
 T = TypeVar("T")
-_MAX_FOR_FINALS = 0.25
-"""Largest share of a study's time that is reserved for re-measuring the finalists."""
-_LENT = 0.5
-"""Share of the finalists' time in which a candidate that is built may still be measured."""
 _BEGUN_ANYWAY_S = 2.0
 """What takes no longer is begun while any time is left: a forecast is not more exact than that."""
 _ASKING_SHARE = 0.05
@@ -70,7 +65,7 @@ class TimeBudget:
         self.deadline = None if limit is None else self._zero + limit
         self._end = self.deadline
         self._confirmation = 0.0
-        self._kept = self._lent = 0.0
+        self._finals = FinalsTime(engine)
         self._forecast: Forecast | None = None
         if self.deadline is not None:
             info = engine.target.info()
@@ -112,14 +107,8 @@ class TimeBudget:
         if self.deadline is None:
             return
         assert engine.time_s is not None
-        most = _MAX_FOR_FINALS * engine.time_s
-        kept = confirmation + min(OwnMeasurements(engine).needed_s(), most)
-        need = TopK(engine).needed_s() if engine.finals_s > 0 else None
-        if need is not None:
-            most = min(engine.finals_s, most)
-            kept += max(finalists, min(max(need, MIN_USEFUL_S), most))
-        self._kept = kept - confirmation
-        self._end = self.deadline - kept + min(self._lent, _LENT * self._kept)
+        self._finals.keep(finalists, engine.time_s)
+        self._end = self.deadline - confirmation - self._finals.reserved_s
 
     def all_for_finals(self) -> None:
         """From now on all may be used of the time that is left but what the confirmation needs."""
@@ -364,7 +353,7 @@ class TimeBudget:
     def can_measure(self, candidate: Candidate) -> bool:
         """Return whether a candidate that is built can be measured in the time that is left.
 
-        Its builds are paid, so that it may take a part of what is kept for the finalists.
+        Its builds are paid, so that the finalists may lend it some of their time.
         """
         if self._end is None or self._forecast is None or candidate.digest == self._engine.baseline:
             return True
@@ -372,8 +361,9 @@ class TimeBudget:
         lacking = seconds - (self._end - self._engine.clock())
         if lacking <= 0 or seconds <= _BEGUN_ANYWAY_S:
             return True
-        if self._lent + lacking <= _LENT * self._kept:
-            self._lent += lacking
+        # What it takes over, it has to measure itself before it is chosen.
+        itself = self._forecast.measuring_s(candidate, takes_over=False) - seconds
+        if self._finals.lend(lacking, itself):
             self._end += lacking
             return True
         self.leave_out(candidate, Need(seconds, (("measuring", seconds),)))

@@ -21,7 +21,6 @@ from paretune.core.result import OutcomeKind, StepTime, TrialResult
 from paretune.search.borderline import reaches_over, side_of
 from paretune.search.confirm.allocation import Challenger, chosen, open_challengers
 from paretune.search.confirm.closeness import likeliest_first, nearest_to_limits
-from paretune.search.confirm.held_out import seconds_of
 from paretune.search.confirm.levels import levels_of
 from paretune.search.confirm.rounds import BLOCK_S, InterleavedRounds, Subject
 from paretune.search.constraints import Limit
@@ -74,7 +73,7 @@ class TopK:
         end = self._engine.clock() + seconds
         left = self._engine.left()
         if left is not None:
-            end = min(end, self._engine.clock() + left - seconds_of(self._engine))
+            end = min(end, self._engine.clock() + left)
         if self.decided(ids):
             return
         if end - self._engine.clock() < MIN_USEFUL_S:
@@ -102,13 +101,16 @@ class TopK:
     def needed_s(self) -> float | None:
         """Return the seconds that an answer about the first two finalists takes; None: none asked.
 
-        What is near a limit alone needs the time of one.
+        The baseline is measured with them, unless it can be left out. What is near a limit alone
+        needs the time of one.
         """
         ids = self.finalists()
         self._asked = self._near_limits(ids)
         if self.decided(ids):
             return None
-        first = ids[:2]
+        base = self._base(ids)
+        others = [id for id in ids if id not in base][:2]
+        first = others if len(others) > 1 and self._spared(base, others) else [*others, *base]
         questions = [self._alpha(first)] if len(first) > 1 and self._objectives else []
         if any(id in first for id, _ in self._asked):
             questions.append(self._limit_alpha(first))
