@@ -38,6 +38,7 @@ from paretune.search.strategies.base import Ended, Event, Promote, Request, Star
 from paretune.search.strategies.fitting import first_fitting
 from paretune.search.summary import values
 from paretune.search.surrogate.acquisition import Acquisition, Forecasts
+from paretune.search.surrogate.allowance import Allowance, Effort
 from paretune.search.surrogate.encoding import Encoding
 from paretune.search.surrogate.learner import SUCCESS, WORKED, Learner
 from paretune.search.surrogate.pool import Pool
@@ -120,7 +121,8 @@ class ChainSearch:
         self._results: list[TrialResult] = []
         self._encoding = Encoding(space)
         self._pool = Pool(space, self._encoding, seed)
-        self._learner = Learner(self._encoding, self._objectives)
+        self._allowance = Allowance()
+        self._learner = Learner(self._encoding, self._objectives, self._allowance)
         self._ranked: list[_Choice] = []
         self._ranked_at: object = None
 
@@ -129,6 +131,7 @@ class ChainSearch:
         if isinstance(event, Ended):
             self._seen.add(event.result.candidate.digest)
             self._results.append(event.result)
+            self._allowance.ended(event.result)
         else:
             self._seen.add(event.trial.candidate.digest)
 
@@ -187,22 +190,29 @@ class ChainSearch:
         """Return what is worth its time most; None: there is nothing.
 
         What was ruled out before any job teaches too little for all to be compared again: then it
-        is the next one of the same ranking.
+        is the next one of the same ranking. So it is while another comparison cannot be paid.
         """
         ran = sum(result.kind is not OutcomeKind.SKIPPED for result in self._results)
         state = (ran, tuple(view.limits), tuple(view.paused), view.may_start)
         for _ in range(2):
-            self._ranked = [one for one in self._ranked if not self._is_known(one)]
-            if self._ranked and self._ranked_at == state:
+            with self._allowance.choosing(Effort.NONE, view.clock):
+                self._ranked = [one for one in self._ranked if self._is_open(one, view)]
+            effort = self._allowance.payable
+            if self._ranked and (self._ranked_at == state or effort is Effort.NONE):
                 break
             self._ranked_at = state
-            self._ranked = sorted(self._ranking(view), key=lambda one: one.score, reverse=True)
+            with self._allowance.choosing(max(effort, Effort.FEW), view.clock):
+                found = self._ranking(view)
+            self._ranked = sorted(found, key=lambda one: one.score, reverse=True)
         if not self._ranked:
             return None
         return first_fitting(self._ranked, view, lambda one: one.candidate)
 
-    def _is_known(self, choice: _Choice) -> bool:
-        return choice.trial is None and choice.candidate.digest in self._seen
+    def _is_open(self, choice: _Choice, view: View) -> bool:
+        """Return whether it can be chosen still."""
+        if choice.trial is not None:
+            return choice.trial in view.paused
+        return view.may_start and choice.candidate.digest not in self._seen
 
     def _ranking(self, view: View) -> list[_Choice]:
         """Return what can be chosen, in any order."""
@@ -218,8 +228,7 @@ class ChainSearch:
             return []
         for id in paused:
             self._learner.learn_rung(view.trials[id])
-        allowance = self._learner.allowance
-        pool = allowance.thinned(pool, random.Random(f"{self._seed}/fewer/{ask}"))
+        pool = self._allowance.thinned(pool, random.Random(f"{self._seed}/fewer/{ask}"))
         acquisition = self._acquisition(view)
         if acquisition is None:
             if paused:
@@ -227,7 +236,8 @@ class ChainSearch:
             return [_Choice(self._cheapest(pool, view))]
         found = self._scored(pool, acquisition, view) if pool else []
         draw = random.Random(f"{self._seed}/refine/{ask}/{len(self._seen)}")
-        for _ in range(_ROUNDS if allowance.compares_all and not self._pool.whole else 0):
+        compares_all = self._allowance.effort > Effort.FEW and not self._pool.whole
+        for _ in range(_ROUNDS if compares_all else 0):
             best = heapq.nlargest(_REFINED, found, key=lambda one: one.score)
             seen = self._seen.union(one.candidate.digest for one in found)
             around = [one.candidate for one in best]

@@ -1,22 +1,23 @@
-"""What the models of a search may cost: at most 2 % of the time that the trials themselves take.
+"""What choosing by models may cost: at most 2 % of the time that the trials themselves take.
 
-An `Allowance` keeps account. Trials earn: each adds `SHARE` of its own seconds. The seconds that
-the search waits for its models, for fits and forecasts, are spent. `FREE_S` seconds may be spent
-before anything is earned, so that a study of a few short trials is not restricted; over a whole
-study, the models therefore cost at most 2 % of the trials' time and these seconds, but for the
-answer that goes beyond.
+An `Allowance` keeps account. Trials earn: each adds `SHARE` of its own seconds. The seconds that a
+choice takes are spent: fits, forecasts, and the comparison of candidates by them. Before a choice,
+what choices took last tells how much of an `Effort` the rest of the allowance pays for:
 
-Beyond the allowance the models get cheaper, in two steps:
+- all: hyperparameters are fitted, and all candidates of a pool are compared;
+- no fit: only the posterior is computed with the new observations;
+- few: the same, and fewer candidates are compared;
+- none: the next candidates of the last comparison are taken, until enough is earned.
 
-- more than is allowed: the hyperparameters stay as they are, and only the posterior is computed
-  with the new observations;
-- more than twice as much: fewer candidates are compared, too.
+Over a study the models therefore cost at most 2 % of the trials' time, but for one choice of each
+kind that takes longer than the one before. Not counted is the first answer of a search's models:
+it starts their process, which takes about two seconds of processor time.
 
-As long as the allowance is not used up, proposals are a function of the seed and the results. Where
-trials are so short that it is, they depend on the clock, and two runs may differ. A fit of a few
-metrics takes tenths of a second, so that this concerns trials of a few seconds and less. The clock
-is the search's own. In virtual time no answer takes any time, so that simulated searches are never
-restricted and always repeat.
+As long as all can be paid, proposals are a function of the seed and the results. Where trials are
+so short that it cannot, they depend on the clock, and two runs may differ. A choice takes tenths of
+a second, so that this concerns trials of about ten seconds and less. The clock is the search's own.
+In virtual time no choice takes any time, so that simulated searches are never restricted and always
+repeat.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from enum import IntEnum
 from typing import TypeVar
 
 from paretune.core.result import TrialResult
@@ -32,23 +34,32 @@ T = TypeVar("T")
 
 SHARE = 0.02
 """Of the trials' seconds, what the models may take."""
-FREE_S = 10.0
-"""Seconds that they may take anyway."""
 FEW = 100
-"""Candidates that are compared beyond twice the allowance."""
+"""Candidates that are compared with little effort."""
+
+
+class Effort(IntEnum):
+    """What is done for a choice; each includes those before it."""
+
+    NONE = 0
+    FEW = 1
+    NO_FIT = 2
+    ALL = 3
 
 
 class Allowance:
     """Keeps account of what the models of one search cost.
 
-    Args:
-        clock: Gives the seconds of the search.
+    Attributes:
+        effort: That of the choice that is being made.
     """
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
+    def __init__(self) -> None:
+        self.effort = Effort.ALL
         self._earned = 0.0
         self._spent = 0.0
+        self._took: dict[Effort, float] = {}
+        self._uncounted = 0.0
         self._used = False
 
     def ended(self, result: TrialResult) -> None:
@@ -63,38 +74,50 @@ class Allowance:
         if not self._used:
             self._spent += result.asked_s or 0.0
 
+    @property
+    def payable(self) -> Effort:
+        """The most that can be done for a choice now."""
+        left = self._earned - self._spent
+        efforts = (e for e in reversed(Effort) if e and self._took.get(e, 0.0) <= left)
+        return next(efforts, Effort.NONE)
+
     @contextmanager
-    def spending(self) -> Iterator[None]:
-        """Count the seconds until the block ends."""
-        self._used = True
-        start = self._clock()
+    def choosing(self, effort: Effort, clock: Callable[[], float]) -> Iterator[None]:
+        """Count the seconds until the block ends.
+
+        Args:
+            effort: Of the choice.
+            clock: Gives the seconds of the search.
+        """
+        self._used, self.effort = True, effort
+        start, self._uncounted = clock(), 0.0
         try:
             yield
         finally:
-            self._spent += self._clock() - start
+            taken = clock() - start - self._uncounted
+            self._took[effort] = taken
+            self._spent += taken
 
-    @property
-    def allowed_s(self) -> float:
-        """Seconds that may be spent so far."""
-        return FREE_S + self._earned
+    @contextmanager
+    def starting(self, clock: Callable[[], float]) -> Iterator[None]:
+        """Do not count the seconds until the block ends: what is asked starts first.
 
-    @property
-    def fits(self) -> bool:
-        """Whether hyperparameters may be fitted."""
-        return self._spent <= self.allowed_s
-
-    @property
-    def compares_all(self) -> bool:
-        """Whether every candidate of a pool may be compared."""
-        return self._spent <= 2 * self.allowed_s
+        Args:
+            clock: Gives the seconds of the search.
+        """
+        start = clock()
+        try:
+            yield
+        finally:
+            self._uncounted += clock() - start
 
     def thinned(self, pool: list[T], draw: random.Random) -> list[T]:
-        """Return what may be compared of a pool, in its order.
+        """Return what is compared of a pool, in its order.
 
         Args:
             pool: The candidates.
             draw: Chooses some of them.
         """
-        if self.compares_all or len(pool) <= FEW:
+        if self.effort > Effort.FEW or len(pool) <= FEW:
             return pool
         return [pool[place] for place in sorted(draw.sample(range(len(pool)), FEW))]

@@ -45,21 +45,26 @@ class Learner:
         costs: What trials took, and what candidates will take.
         told: Turns forecasts into what is reported of a trial.
         earlier: What earlier studies have seen; None: there are none.
-        allowance: What the models may cost; of the search's clock once it has learned.
 
     Args:
         encoding: Of the space.
         objectives: What is better.
+        allowance: What the models may cost; None: whatever they cost.
     """
 
-    def __init__(self, encoding: Encoding, objectives: Sequence[Objective]) -> None:
+    def __init__(
+        self,
+        encoding: Encoding,
+        objectives: Sequence[Objective],
+        allowance: Allowance | None = None,
+    ) -> None:
         self._encoding = encoding
         self._objectives = objectives
         self.scales: dict[str, Scale] = {}
         self.costs = Costs()
         self.told = Told(SUCCESS)
         self.earlier: EarlierStudies | None = None
-        self.allowance = Allowance(lambda: 0.0)
+        self._allowance = allowance
         self._models: ForecasterProcess | None = None
         self._device: dict[str, bool] = {}
         self._waiting: dict[str, list[tuple[Matrix, float, float]]] = {}
@@ -79,7 +84,6 @@ class Learner:
         """
         models = self._made(view)
         for result in results[self._learned :]:
-            self.allowance.ended(result)
             row = self._encoding.row(result.candidate)
             if row is None:
                 continue
@@ -121,8 +125,9 @@ class Learner:
             )
             for name, sign in better.items()
         }
-        self.allowance = Allowance(view.clock)
-        self._models = ForecasterProcess(self._encoding.layout, subjects, self.allowance)
+        self._models = ForecasterProcess(
+            self._encoding.layout, subjects, self._allowance, view.clock
+        )
         if view.priors:
             self._learn_earlier(self._models, view)
         return self._models

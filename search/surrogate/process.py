@@ -12,8 +12,9 @@ import atexit
 import json
 import subprocess
 import sys
+import time
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import asdict
 from typing import Any
@@ -22,7 +23,7 @@ import numpy as np
 
 from paretune.core.child_interpreter import calling
 from paretune.core.errors import UsageError
-from paretune.search.surrogate.allowance import Allowance
+from paretune.search.surrogate.allowance import Allowance, Effort
 from paretune.search.surrogate.layout import Layout, Matrix, Subject
 from paretune.search.surrogate.observed import Observed
 
@@ -37,14 +38,20 @@ class ForecasterProcess:
     Args:
         layout: What the columns of codes are.
         subjects: Of names of which more is known than their observations.
-        allowance: Counts the seconds that are waited for it, and decides whether it may fit. Not
-            counted is the first answer, for which the process is started.
+        allowance: Decides whether it may fit; None: it may. Not counted is the first answer, for
+            which the process is started.
+        clock: Gives the seconds of the search.
     """
 
     def __init__(
-        self, layout: Layout, subjects: Mapping[str, Subject], allowance: Allowance | None = None
+        self,
+        layout: Layout,
+        subjects: Mapping[str, Subject],
+        allowance: Allowance | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._allowance = allowance
+        self._allowance = Allowance() if allowance is None else allowance
+        self._clock = clock
         known = {name: asdict(subject) for name, subject in subjects.items()}
         self._messages: list[Any] = [{"layout": asdict(layout), "subjects": known}]
         self._sent = 0
@@ -82,10 +89,9 @@ class ForecasterProcess:
         )
 
     def _answer(self, codes: Matrix) -> str:
-        allowance = self._allowance
-        fits = allowance is None or allowance.fits
-        counted = allowance is not None and self._process is not None
-        with allowance.spending() if allowance is not None and counted else nullcontext():
+        allowance, is_first = self._allowance, self._process is None
+        fits = allowance.effort is Effort.ALL
+        with allowance.starting(self._clock) if is_first else nullcontext():
             return self._asked({"forecast": codes.tolist(), "fits": fits})
 
     def _asked(self, question: Any) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +13,13 @@ import pytest
 from fake_search import OBJECTIVES, make_engine, noop
 
 from paretune.core.candidate import Candidate
+from paretune.core.result import StepTime, TrialResult
 from paretune.search.engine import Engine
 from paretune.search.space import PassSlot, Space
 from paretune.search.strategies.chains import ChainSearch
-from paretune.search.surrogate.allowance import FEW
+from paretune.search.surrogate.allowance import FEW, SHARE
 from paretune.search.surrogate.process import ForecasterProcess
-from paretune.testing.strategies import LARGE, SMALL, SimulatedSearch
+from paretune.testing.strategies import LARGE, SMALL, SimulatedSearch, result_of
 from paretune.testing.strategies import OBJECTIVES as SIMULATED
 
 SPACE = Space(
@@ -65,6 +68,8 @@ def test_nothing_is_forecast_while_something_is_timed(
     engine.space = SPACE
     engine.strategy = ChainSearch(SPACE, OBJECTIVES, seed=0, first=[base])
     engine.target.builds_apart = apart  # type: ignore[attr-defined]
+    # Fake trials take no time: what choosing them may cost is not the matter here.
+    monkeypatch.setattr("paretune.search.surrogate.allowance.SHARE", 1e9)
     watched = Watched(engine)
     engine.watcher = watched
     asked = []
@@ -91,24 +96,28 @@ def ticking(seconds: float) -> Any:
 
 
 class Timed(SimulatedSearch):
-    """A simulated search in which asking takes time."""
+    """A simulated search in which choosing takes time, and so does a trial."""
 
-    def __init__(self, space: Space, tick_s: float) -> None:
-        super().__init__(ChainSearch(space, SIMULATED, seed=0), space)
-        self._ticking = ticking(tick_s)
+    def __init__(self, space: Space, clock: Any, trial_s: float) -> None:
+        def result(candidate: Candidate, id: int) -> TrialResult:
+            steps = (StepTime("genai", trial_s, False),)
+            return replace(result_of(candidate, id), seconds=steps)
+
+        super().__init__(ChainSearch(space, SIMULATED, seed=0), space, result=result)
+        self._clock = clock
 
     @property
     def clock(self) -> Any:
-        return self._ticking
+        return self._clock
 
 
-def started(space: Space, tick_s: float, count: int) -> list[Candidate]:
-    return Timed(space, tick_s).run(count).started
+def started(space: Space, tick_s: float, count: int, trial_s: float = 1.0) -> list[Candidate]:
+    return Timed(space, ticking(tick_s), trial_s).run(count).started
 
 
 def test_within_its_allowance_the_clock_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     told = noted(monkeypatch)
-    assert started(SMALL, 0.0, 16) == started(SMALL, 0.01, 16)
+    assert started(SMALL, 0.0, 16) == started(SMALL, 0.01, 16, trial_s=100.0)
     assert all(told)
 
 
@@ -117,8 +126,8 @@ def test_beyond_it_nothing_is_fitted_and_everything_is_tried(
 ) -> None:
     told = noted(monkeypatch)
     assert set(started(SMALL, 100.0, 1000)) == set(SMALL)
-    assert told[0]
-    assert not any(told[2:])
+    assert told
+    assert not any(told)
 
 
 def test_a_large_space_is_searched_beyond_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,8 +139,47 @@ def test_a_large_space_is_searched_beyond_it_too(monkeypatch: pytest.MonkeyPatch
         return compare(self, pool, *others)
 
     monkeypatch.setattr(ChainSearch, "_scored", scored)
+    assert len(set(started(LARGE, 0.0, 10))) == 10
+    assert max(sizes) > FEW
+    sizes.clear()
     assert len(set(started(LARGE, 100.0, 10))) == 10
-    assert max(sizes[-2:]) <= FEW < max(sizes)
+    assert sizes
+    assert max(sizes) <= FEW
+
+
+def test_of_short_trials_choosing_takes_a_share_of_processor_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Counted here, in this process and the models' one; the trials' seconds are told only."""
+    told, trials, trial_s = noted(monkeypatch), 80, 1.0
+    models: list[psutil.Process] = []
+    start = ForecasterProcess._start
+
+    def started(self: ForecasterProcess) -> None:
+        start(self)
+        assert self._process is not None
+        models.append(psutil.Process(self._process.pid))
+
+    def clock() -> float:
+        return time.process_time() + sum(sum(each.cpu_times()[:2]) for each in models)
+
+    monkeypatch.setattr(ForecasterProcess, "_start", started)
+    search = Timed(LARGE, clock, trial_s)
+    ask, taken, asked = search.strategy.ask, list[float](), list[int]()
+
+    def counted(view: Any) -> Any:
+        before, questions = clock(), len(told)
+        found = ask(view)
+        taken.append(clock() - before)
+        asked.append(len(told) - questions)
+        return found
+
+    monkeypatch.setattr(search.strategy, "ask", counted)
+    assert len(set(search.run(trials).started)) == trials
+    first = next(place for place, count in enumerate(asked) if count)  # it starts their process
+    later = taken[first + 1 :]
+    assert sum(later) <= SHARE * trial_s * trials + max(later)
+    assert 0 in asked[first:], "it was taken from the last comparison"
 
 
 def noted(monkeypatch: pytest.MonkeyPatch) -> list[bool]:

@@ -1,4 +1,4 @@
-"""The models of a search cost at most a share of the trials' time."""
+"""Choosing by models costs at most a share of the trials' time."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import random
 from contextlib import suppress
 from dataclasses import dataclass
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from paretune.core.candidate import Candidate, RuntimeSettings
 from paretune.core.result import OutcomeKind, StepTime, TrialResult
-from paretune.search.surrogate.allowance import FEW, FREE_S, SHARE, Allowance
+from paretune.search.surrogate.allowance import FEW, SHARE, Allowance, Effort
 
 CANDIDATE = Candidate((), RuntimeSettings("cpu", 1))
 
@@ -30,72 +29,84 @@ def result(seconds: float, asked_s: float | None = None) -> TrialResult:
     return TrialResult(1, CANDIDATE, OutcomeKind.OK, seconds=steps, asked_s=asked_s)
 
 
-def spend(allowance: Allowance, clock: Clock, seconds: float) -> None:
-    with allowance.spending():
+def choose(allowance: Allowance, clock: Clock, effort: Effort, seconds: float) -> None:
+    with allowance.choosing(effort, clock):
         clock.now += seconds
 
 
 def test_trials_earn_a_share_of_their_seconds() -> None:
-    clock = Clock()
-    allowance = Allowance(clock)
-    spend(allowance, clock, FREE_S)
-    assert allowance.fits
-    spend(allowance, clock, 1.0)
-    assert not allowance.fits
-    allowance.ended(result(1.01 / SHARE))
-    assert allowance.allowed_s == pytest.approx(FREE_S + 1.01)
-    assert allowance.fits
+    clock, allowance = Clock(), Allowance()
+    for effort in (Effort.FEW, Effort.NO_FIT, Effort.ALL):
+        choose(allowance, clock, effort, 1.0)
+    allowance.ended(result(3.9 / SHARE))
+    assert allowance.payable is Effort.NONE
+    allowance.ended(result(0.2 / SHARE))
+    assert allowance.payable is Effort.ALL
 
 
-def test_far_beyond_it_fewer_candidates_are_compared() -> None:
-    clock, pool = Clock(), list(range(1000))
-    allowance = Allowance(clock)
-    spend(allowance, clock, 2 * FREE_S)
-    assert not allowance.fits
-    assert allowance.thinned(pool, random.Random(0)) is pool
-    spend(allowance, clock, 0.1)
-    few = allowance.thinned(pool, random.Random(0))
+def test_the_most_is_done_that_what_is_left_pays_for() -> None:
+    clock, allowance = Clock(), Allowance()
+    took = {Effort.FEW: 0.1, Effort.NO_FIT: 0.5, Effort.ALL: 2.0}
+    for effort, seconds in took.items():
+        choose(allowance, clock, effort, seconds)
+    allowance.ended(result(sum(took.values()) / SHARE))
+    for least, effort in ((0.05, Effort.NONE), (0.2, Effort.FEW), (0.6, Effort.NO_FIT)):
+        allowance.ended(result(least / SHARE))
+        assert allowance.payable is effort
+        choose(allowance, clock, effort or Effort.FEW, least)
+
+
+def test_with_little_effort_fewer_candidates_are_compared() -> None:
+    clock, pool, allowance = Clock(), list(range(1000)), Allowance()
+    with allowance.choosing(Effort.NO_FIT, clock):
+        assert allowance.thinned(pool, random.Random(0)) is pool
+    with allowance.choosing(Effort.FEW, clock):
+        few = allowance.thinned(pool, random.Random(0))
+        assert allowance.thinned(pool[:FEW], random.Random(0)) == pool[:FEW]
     assert len(few) == FEW
     assert list(few) == sorted(set(few))
-    assert allowance.thinned(pool[:FEW], random.Random(0)) == pool[:FEW]
 
 
 def test_what_an_earlier_run_spent_is_spent() -> None:
-    clock = Clock()
-    allowance = Allowance(clock)
-    allowance.ended(result(0.0, asked_s=FREE_S + 1.0))
-    assert not allowance.fits
-    allowance = Allowance(clock)
-    spend(allowance, clock, 1.0)
-    allowance.ended(result(0.0, asked_s=FREE_S + 1.0))  # counted when it was spent
-    assert allowance.fits
+    clock, allowance = Clock(), Allowance()
+    allowance.ended(result(0.0, asked_s=1.0))
+    assert allowance.payable is Effort.NONE
+    allowance = Allowance()
+    choose(allowance, clock, Effort.ALL, 0.0)
+    allowance.ended(result(0.0, asked_s=1.0))  # counted when it was spent
+    assert allowance.payable is Effort.ALL
 
 
-def test_an_answer_that_fails_was_waited_for_too() -> None:
-    clock = Clock()
-    allowance = Allowance(clock)
-    with suppress(KeyError), allowance.spending():
-        clock.now += FREE_S + 1.0
+def test_a_choice_that_fails_was_waited_for_too() -> None:
+    clock, allowance = Clock(), Allowance()
+    with suppress(KeyError), allowance.choosing(Effort.ALL, clock):
+        clock.now += 1.0
         raise KeyError
-    assert not allowance.fits
+    assert allowance.payable is Effort.NONE
 
 
-@given(
-    st.lists(
-        st.tuples(st.floats(0.0, 100.0), st.floats(0.0, 5.0), st.floats(0.0, 1.0)), max_size=200
-    )
-)
-def test_over_a_study_only_one_answer_goes_beyond_it(
-    trials: list[tuple[float, float, float]],
+def test_what_is_started_is_not_counted() -> None:
+    clock, allowance = Clock(), Allowance()
+    with allowance.choosing(Effort.ALL, clock):
+        with allowance.starting(clock):
+            clock.now += 5.0
+        clock.now += 1.0
+    allowance.ended(result(2.0 / SHARE))
+    assert allowance.payable is Effort.ALL
+
+
+@given(st.lists(st.tuples(st.floats(0.0, 100.0), *[st.floats(0.0, 5.0)] * 3), max_size=200))
+def test_over_a_study_only_one_choice_goes_beyond_it(
+    trials: list[tuple[float, float, float, float]],
 ) -> None:
-    """Fits that are skipped cost nothing here, so the bound is exact."""
-    clock = Clock()
-    allowance = Allowance(clock)
-    spent = longest = 0.0
-    for seconds, fit, posterior in trials:
-        cost = fit if allowance.fits else posterior if allowance.compares_all else 0.0
-        spend(allowance, clock, cost)
-        spent, longest = spent + cost, max(longest, cost)
+    """However the seconds of choices vary, the one that goes beyond is paid before the next."""
+    clock, allowance = Clock(), Allowance()
+    earned = longest = 0.0
+    for seconds, *took in trials:
+        effort = allowance.payable
+        if effort is not Effort.NONE:
+            choose(allowance, clock, effort, took[effort - 1])
+            longest = max(longest, took[effort - 1])
+        assert clock.now <= earned + longest + 1e-6
         allowance.ended(result(seconds))
-    earned = SHARE * sum(seconds for seconds, _, _ in trials)
-    assert spent <= 2 * (FREE_S + earned) + longest + 1e-6
+        earned += SHARE * seconds
