@@ -19,6 +19,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "lora": "paretune.passes.lora.lora:Lora",
         "qlora": "paretune.passes.lora.qlora:QLora",
         "merge": "paretune.passes.lora.merge:Merge",
+        "drop_layers": "paretune.passes.layers.drop_layers:DropLayers",
         "genai": "paretune.passes.genai.genai:Genai",
         "genai_adapter": "paretune.passes.genai.adapter:GenaiAdapter",
         "matmul_nbits": "paretune.passes.genai.matmul_nbits:MatMulNBits",

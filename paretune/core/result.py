@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
 from paretune.core.candidate import Candidate
-from paretune.core.jsontools import Json
+from paretune.core.jsontools import Json, canonical
 from paretune.core.measurement import Measurement, Rung
 from paretune.core.parent import Parent
 from paretune.core.trial_forecast import TrialForecast, read_forecast
@@ -17,6 +17,8 @@ SCHEMA = 1
 """Version of ``outcome.json``."""
 NOT_PROMOTED = "not promoted"
 """Reason of a trial that was paused after a rung and that the strategy did not continue."""
+
+_MOST_DETAILS_BYTES = 1 << 16
 
 
 class OutcomeKind(StrEnum):
@@ -44,26 +46,52 @@ class StepTime:
         cached: True if the step's result came from the store or an earlier candidate.
         resumed: Share of the step that an earlier run had done already: it continued from a
             checkpoint.
+        details: What a pass found when it ran (`paretune.data.context.Context`).
     """
 
     step: str
     s: float
     cached: bool
     resumed: float = 0.0
+    details: Mapping[str, Json] = field(default_factory=dict, hash=False)
 
     def to_json(self) -> dict[str, Json]:
-        """Return the fields by name; ``resumed`` only if there is anything to tell."""
+        """Return the fields by name; ``resumed`` and ``details`` only if there is anything."""
         found: dict[str, Json] = {
             "step": self.step,
             "s": round(self.s, 4),
             "cached": self.cached,
         }
-        return {**found, "resumed": round(self.resumed, 6)} if self.resumed else found
+        if self.resumed:
+            found["resumed"] = round(self.resumed, 6)
+        return {**found, "details": dict(self.details)} if self.details else found
 
     @classmethod
     def from_json(cls, value: Mapping[str, Json]) -> StepTime:
-        """Read what `to_json` wrote."""
-        return cls(value["step"], value["s"], value["cached"], value.get("resumed", 0.0))
+        """Read what `to_json` wrote.
+
+        Raises:
+            ValueError: The details are none.
+        """
+        details = checked_details(value.get("details", {}))
+        return cls(value["step"], value["s"], value["cached"], value.get("resumed", 0.0), details)
+
+
+def checked_details(value: Json) -> dict[str, Json]:
+    """Return the details of a step, if they are an object of at most 64 kB of JSON.
+
+    Raises:
+        ValueError: They are not.
+    """
+    if not isinstance(value, dict):
+        raise ValueError(f"the details of a step: expected an object, found {type(value).__name__}")
+    size = len(canonical(value).encode())
+    if size > _MOST_DETAILS_BYTES:
+        raise ValueError(
+            f"the details of a step have {size} bytes of JSON, expected {_MOST_DETAILS_BYTES} at "
+            "most"
+        )
+    return value
 
 
 def uncached_seconds(steps: Iterable[StepTime]) -> float:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from paretune.core.checkpoints import Checkpoints
+from paretune.core.jsontools import Json
 from paretune.core.permissions import Permissions
 from paretune.core.progress import Progress
 
@@ -32,6 +33,8 @@ class Context:
         permissions: Whether anything may be fetched, and code of a model's folder may run.
         previous: For evaluators: this evaluator's measurements of the rung before, by metric.
         checkpoints: For passes that can continue an earlier run: where they keep its states.
+        details: For passes: what a run found, JSON-able and short. It is kept with the outcome and
+            shown in the report, ``summary`` as a sentence.
     """
 
     out: Path
@@ -42,6 +45,7 @@ class Context:
     permissions: Permissions = Permissions()
     previous: Mapping[str, Any] = field(default_factory=dict)
     checkpoints: Checkpoints = field(default_factory=Checkpoints)
+    details: dict[str, Json] = field(default_factory=dict)
 
     @property
     def allow_network(self) -> bool:

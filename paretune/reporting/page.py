@@ -22,6 +22,7 @@ from paretune.reporting.latency_figure import latency_figure
 from paretune.reporting.parent_lines import parent_lines
 from paretune.reporting.progress_figure import progress_figure
 from paretune.reporting.seeds_section import seeds_section
+from paretune.reporting.step_details import step_details
 from paretune.study.results import CandidateEntry, Results
 from paretune.study.runtime_names import runtimes_entry
 
@@ -71,6 +72,7 @@ def write_report(results: Results, out: Path, extra: Mapping[str, Json] | None =
         expected=expected,
         devices=devices_section(results),
         seeds=seeds_section(results),
+        details=step_details(results),
         forecasts=forecast_section(results, script_json),
         asking=asking_sentence(results.search_seconds),
     )

@@ -81,6 +81,9 @@ class SecondsEntry(Part):
     resumed: float | None = Field(
         default=None, description="Share that an earlier run had done; it went on from there."
     )
+    details: dict[str, Json] | None = Field(
+        default=None, description="What the pass found; `summary` is a sentence. Absent: nothing."
+    )
 
 
 class RooflineEntry(Part):

@@ -25,6 +25,7 @@ from paretune.core.job import Build, BuildResult
 from paretune.core.jsontools import Json, canonical
 from paretune.core.made import Made
 from paretune.core.model import Model
+from paretune.core.result import checked_details
 from paretune.core.stamps import Stamped, file_digest, joint_digest
 from paretune.data.catalog import DataCatalog
 from paretune.models.containment import check_model, leads_out
@@ -224,11 +225,16 @@ def note_of(step: Step, said: Mapping[str, Json]) -> dict[str, Json]:
     """Return what is remembered of how an artifact was made: the step, and figures from there.
 
     Raises:
-        AnnouncedError: A figure is none.
+        AnnouncedError: A figure is none, or the details are.
     """
     note: dict[str, Json] = {**step.to_json(), "seconds": _seconds(said.get("seconds", 0.0))}
     if "resumed" in said:
         note["resumed"] = _seconds(said["resumed"])
+    if "details" in said:
+        try:
+            note["details"] = checked_details(said["details"])
+        except (ValueError, TypeError) as error:
+            raise AnnouncedError(str(error)[:200]) from error
     return {**note, **fidelity_note(said)}
 
 

@@ -19,7 +19,7 @@ from paretune.core.jsontools import Json
 from paretune.core.model import Model
 from paretune.core.permissions import Permissions
 from paretune.core.progress import Progress
-from paretune.core.result import StepTime
+from paretune.core.result import StepTime, checked_details
 from paretune.core.stamps import InputFiles
 from paretune.data.catalog import DataCatalog
 from paretune.data.context import Context
@@ -187,6 +187,16 @@ def _copied(model: Model, stage: Path) -> Model:
     return replace(model, path=folder, base=base, files=None)
 
 
+def _details(step: Step, found: dict[str, Json]) -> dict[str, Json]:
+    try:
+        return checked_details(found)
+    except (ValueError, TypeError) as error:
+        raise PassError(
+            f"pass {step.name!r}: context.details: {error}",
+            hint="What a pass puts there is kept with each outcome: short, and JSON-able.",
+        ) from error
+
+
 def _fidelity(step: Step) -> Fidelity | None:
     pass_ = find_pass(step.name)
     return fidelity_of(pass_, pass_.Params(**step.params))
@@ -279,7 +289,8 @@ class Builder:
         if _stays(step, origin) and _fidelity(step) is not Fidelity.QUANTIZED:
             verdict = before  # the figures of what was approximated are still the model's
         resumed = float(note.get("resumed", 0.0))
-        return made, StepTime(step.name, seconds, cached, resumed), verdict
+        details = note.get("details", {})
+        return made, StepTime(step.name, seconds, cached, resumed, details), verdict
 
     def _lock(self, key: str) -> AbstractContextManager[None]:
         return self.store.lock(key)
@@ -372,6 +383,8 @@ class Builder:
             note = {**step.to_json(), "seconds": round(time.perf_counter() - start, 4)}
             if checkpoints.resumed:
                 note["resumed"] = checkpoints.resumed
+            if context.details:
+                note["details"] = _details(step, context.details)
             made = self.store.put(key, out, pass_.produces, note)
         checkpoints.finish()
         return made

@@ -16,11 +16,14 @@ from paretune.testing.passes import PASS_LAWS, TARGET, example
 PASSES = names("passes")
 # What a test fills in where a parameter has no default.
 REQUIRED = {"train": "tone.train"}
+# Of a pass that wants one of two parameters.
+ONE_OF = {"drop_layers": {"layers": 6}}
 
 
 def _params(pass_: Pass) -> Any:
     needed = pass_.Params.model_json_schema().get("required", [])
-    return pass_.Params(**{name: REQUIRED[name] for name in needed})
+    given = {name: REQUIRED[name] for name in needed}
+    return pass_.Params(**given, **ONE_OF.get(pass_.name, {}))
 
 
 @pytest.mark.parametrize("name", PASSES)

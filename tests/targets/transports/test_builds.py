@@ -120,6 +120,10 @@ WRONG: dict[str, Callable[[Made], Made]] = {
     "sha": lambda made: replace(made, files=(replace(made.files[0], sha256="../x"),)),
     "seconds": lambda made: replace(made, note={**made.note, "seconds": "x"}),
     "endless seconds": lambda made: replace(made, note={**made.note, "seconds": 1e300}),
+    "details": lambda made: replace(made, note={**made.note, "details": [1]}),
+    "long details": lambda made: replace(
+        made, note={**made.note, "details": {"summary": "x" * 70_000}}
+    ),
     "no comparison": lambda made: replace(made, note={}),
     "comparison": lambda made: replace(made, note={"fidelity": {"version": 1, "compared": 3}}),
 }

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -75,6 +76,18 @@ class Network(Tune):
         write_network(context.out, width=80, classes=100, seed=params.x)
 
 
+class Finds(Tune):
+    """Tells what it found."""
+
+    name: ClassVar[str] = "finds"
+
+    def run(self, model: Model, params: TuneParams, context: Context) -> None:
+        super().run(model, params, context)
+        context.details.update(summary="found", sizes=[1, 0.5][: params.x])
+        if params.x > 2:
+            context.details["sizes"] = [float("nan")] if params.x == 3 else "x" * 70_000
+
+
 class Idle(Tune):
     """Writes nothing."""
 
@@ -98,6 +111,7 @@ class FakeCatalog:
 @pytest.fixture
 def task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Build:
     passes: dict[str, type[Tune]] = {"tune": Tune, "join": Join, "idle": Idle, "net": Network}
+    passes["finds"] = Finds
     monkeypatch.setattr(building, "find_pass", lambda name: passes[name]())
     monkeypatch.setattr(building, "DataCatalog", FakeCatalog)
     monkeypatch.setattr(Tune, "runs", [])
@@ -224,3 +238,21 @@ def test_a_pass_that_leaves_nothing_fails_and_is_not_remembered(task: Build) -> 
     store = Store(task.store)
     assert list((store.root / "actions").iterdir()) == []
     assert list((store.root / "staging").iterdir()) == []
+
+
+def test_what_a_pass_found_is_kept_with_its_artifact(task: Build) -> None:
+    finding = replace(task, recipe=(Step("finds", {"x": 2}), Step("join")))
+    for cached in (False, True):
+        steps = build(finding).steps
+        assert [(s.cached, s.details) for s in steps] == [
+            (cached, {"summary": "found", "sizes": [1, 0.5]}),
+            (cached, {}),
+        ]
+    written = json.loads(json.dumps(task.value_to_json(build(finding))))
+    assert task.value_from_json(written).steps == build(finding).steps
+
+
+@pytest.mark.parametrize(("x", "why"), [(3, "JSON"), (4, "bytes of JSON, expected 65536")])
+def test_details_that_cannot_be_kept_are_told(task: Build, x: int, why: str) -> None:
+    with pytest.raises(PassError, match=f"'finds': context.details: .*{why}"):
+        build(replace(task, recipe=(Step("finds", {"x": x}),)))

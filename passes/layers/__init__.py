@@ -1,0 +1,1 @@
+"""The pass that drops decoder layers."""
