@@ -25,14 +25,14 @@ class Outcomes(list[TrialResult]):
             before still holds as long as it stays the same. Of two builds in parallel, the later
             one may end first, so that outcomes arrive in another order than by number.
         spent_s: Seconds of work of all of them.
-        ran_job: How many ran a job.
+        trials: How many count as trials.
         skipped: How many were ruled out before any job.
     """
 
     def __init__(self, outcomes: Iterable[TrialResult] = ()) -> None:
         super().__init__()
         self.changes = self.removed = 0
-        self.spent_s, self.ran_job, self.skipped = 0.0, 0, 0
+        self.spent_s, self.trials, self.skipped = 0.0, 0, 0
         self._arrived: list[TrialResult] = []
         self._finished: list[TrialResult] = []
         self._by_id: dict[int, TrialResult] = {}
@@ -117,7 +117,7 @@ class Outcomes(list[TrialResult]):
 
     def _count(self, outcome: TrialResult, sign: int) -> None:
         self.spent_s += sign * outcome.spent_s
-        self.ran_job += sign * outcome.ran_job
+        self.trials += sign * outcome.is_trial
         self.skipped += sign * _ruled_out(outcome)
 
 

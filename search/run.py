@@ -189,6 +189,7 @@ class SearchRun:
         priors: Earlier studies; only the strategy sees them.
         choosing: Entered while the strategy chooses: what is timed on this machine comes first.
         numbers: Gives a new candidate its number; None: the recorder does.
+        beyond_trials: Digests of candidates that are measured beyond the trials.
         repeat_pick: How often the pick is built again with other training seeds, after the search
             (`search/repeated_pick.py`): time is kept for it.
         others_stay: Whether other processes used the cores in both of the last two measurements.
@@ -229,6 +230,7 @@ class SearchRun:
     clock: Callable[[], float] = time.monotonic
     choosing: Callable[[], AbstractContextManager[object]] = nullcontext
     numbers: Callable[[Candidate], int] | None = None
+    beyond_trials: frozenset[str] = frozenset()
     repeat_pick: int = 0
     before_measuring: Callable[[], None] = field(default=lambda: None, init=False)
     others_stay: bool = field(default=False, init=False)

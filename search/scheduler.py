@@ -313,7 +313,8 @@ class Scheduler:
 
     def _record(self, result: TrialResult) -> None:
         search = self.search
-        result = replace(result, ended_s=self.budget.spent())
+        beyond = result.candidate.digest in search.beyond_trials
+        result = replace(result, ended_s=self.budget.spent(), beyond_trials=beyond)
         known = with_id(search.recorder.outcomes, result.id) is not None
         search.recorder.record(result)
         # As it is kept from now on: a study leaves its raw samples on disk.

@@ -161,7 +161,7 @@ class Stopping:
 
 
 def _counts(outcome: TrialResult) -> bool:
-    return outcome.ran_job and not outcome.not_promoted
+    return outcome.is_trial and not outcome.not_promoted
 
 
 def stopped_at(found: Mapping[str, Json] | None, rule: StopRule | None) -> int | None:

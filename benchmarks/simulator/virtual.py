@@ -322,7 +322,7 @@ class InMemory:
     def trials(self) -> int:
         """Return how many candidates ran a job."""
         ended = self.outcomes.get
-        return self.outcomes.ran_job + sum(ended(id) is None for id in self.paused)
+        return self.outcomes.trials + sum(ended(id) is None for id in self.paused)
 
     def waste(self, seconds: float) -> None:
         """Add work without an outcome."""

@@ -116,6 +116,7 @@ class TrialResult:
         structure: Digest of what its speed depends on (`paretune.models.structure`); None: unknown.
         seconds: What each step cost.
         ran_job: Whether any job ran (what counts as a trial).
+        beyond_trials: Whether it was measured beyond `--trials`: another device picked it.
         transient: True if the cause of the end lay outside of the candidate: it does not
             characterize it, and it is tried again when the search goes on.
         limit: For ``timeout`` and ``out_of_memory``: the limit that it met, as ``{"seconds": ...}``
@@ -147,6 +148,12 @@ class TrialResult:
     forecast: TrialForecast | None = None
     asked_s: float | None = None
     parent: Parent | None = None
+    beyond_trials: bool = False
+
+    @property
+    def is_trial(self) -> bool:
+        """Whether it counts as one of the study's trials."""
+        return self.ran_job and not self.beyond_trials
 
     @property
     def spent_s(self) -> float:
@@ -203,6 +210,7 @@ class TrialResult:
             **({} if self.forecast is None else {"forecast": self.forecast.to_json()}),
             **({} if self.asked_s is None else {"asked_s": round(self.asked_s, 4)}),
             **({} if self.parent is None else {"parent": self.parent.to_json()}),
+            **({"beyond_trials": True} if self.beyond_trials else {}),
         }
 
     @classmethod
@@ -246,4 +254,5 @@ class TrialResult:
             forecast=read_forecast(value.get("forecast")),
             asked_s=value.get("asked_s"),
             parent=None if value.get("parent") is None else Parent.from_json(value["parent"]),
+            beyond_trials=value.get("beyond_trials", False),
         )

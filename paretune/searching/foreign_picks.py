@@ -83,5 +83,6 @@ def measure(engine: Engine, candidates: Sequence[Candidate]) -> None:
         shortcuts=Shortcuts(early_stops=False, duplicates=True, structures=False, parents=False),
         stopping=Stopping(),
         trials=None,
+        beyond_trials=frozenset(known),
         finals_s=0.0,
     ).run()

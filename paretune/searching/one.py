@@ -294,9 +294,18 @@ class Search:
         whole = plan.space.size + len(outside)
         return whole if plan.search.trials is None else min(whole, plan.search.trials)
 
+    def _looked_at(self) -> int:
+        """Return how many of `most` candidates have ended."""
+        plan = self._setting.plan
+        every = plan.search.trials is None  # else what is beyond the trials leaves them as they are
+        return sum(
+            not o.beyond_trials or (every and plan.space.index(o.candidate) is not None)
+            for o in self._study.outcomes
+        )
+
     def untried(self) -> list[str]:
         """Return notes on why the search ended and what it left out."""
-        most, looked_at = self.most(), len(self._study.outcomes)
+        most, looked_at = self.most(), self._looked_at()
         lines = []
         if self.engine.stopping.reason is not None:
             lines.append(f"note: the search has ended: {self.engine.stopping.reason}")

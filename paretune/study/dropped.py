@@ -39,7 +39,7 @@ class Dropped:
         for file in sorted(folder.glob("candidates/*/dropped-*.json")):
             self.outcomes.append(_read(file, lambda value: TrialResult.from_json(value)))
         self._spent_s = sum(outcome.spent_s for outcome in self.outcomes)
-        self._ran_job = sum(outcome.ran_job for outcome in self.outcomes)
+        self._trials = sum(outcome.is_trial for outcome in self.outcomes)
         self.highest = max((outcome.id for outcome in self.outcomes), default=0)
         self._unrecorded = 0.0
         spent = folder / _SPENT
@@ -58,7 +58,7 @@ class Dropped:
             os.replace(file, folder / f"dropped-{number}.json")
             self.outcomes.append(outcome)
             self._spent_s += outcome.spent_s
-            self._ran_job += outcome.ran_job
+            self._trials += outcome.is_trial
             self.highest = max(self.highest, outcome.id)
         else:
             file.unlink()
@@ -75,8 +75,8 @@ class Dropped:
         return self._unrecorded + self._spent_s
 
     def trials(self) -> int:
-        """Return how many of the dropped results came of a job."""
-        return self._ran_job
+        """Return how many of the dropped results count as trials."""
+        return self._trials
 
 
 def _read(file: Path, make: Any) -> Any:

@@ -280,9 +280,12 @@ class Study:
         return ended + paused + self._dropped.seconds() + self._repeats.seconds()
 
     def trials(self) -> int:
-        """Return how often a candidate ran a job so far, dropped results included."""
+        """Return how often a candidate ran a job so far, dropped results included.
+
+        What was measured beyond the trials is left out.
+        """
         again = filter(None, map(self.outcomes.get, self.paused))
-        ended = self.outcomes.ran_job - sum(outcome.ran_job for outcome in again)
+        ended = self.outcomes.trials - sum(outcome.is_trial for outcome in again)
         return ended + len(self.paused) + self._dropped.trials()
 
 

@@ -214,6 +214,7 @@ class ResultsDocument:
     def _entry(self, outcome: TrialResult, feasible: bool, pareto: bool) -> CandidateEntry:
         row = outcome.to_json()
         del row["schema"], row["ran_job"]
+        row.pop("beyond_trials", None)
         row |= {
             "runtime": self._runtime_entry(outcome),
             "metrics": _metrics(outcome),

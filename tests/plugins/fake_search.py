@@ -268,7 +268,7 @@ class Memory:
 
     def trials(self) -> int:
         ended = [o for o in (*self.outcomes, *self.dropped) if o.id not in self.paused]
-        return sum(outcome.ran_job for outcome in ended) + len(self.paused)
+        return sum(outcome.is_trial for outcome in ended) + len(self.paused)
 
     def waste(self, seconds: float) -> None:
         self.wasted += seconds

@@ -67,7 +67,7 @@ def test_what_is_at_hand_is_what_a_plain_list_has(
     digest = Candidate(()).digest
     assert of_candidate(some, digest) == of_candidate(plain, digest)
     assert of_candidate(some, "sha256:none") is None
-    assert some.ran_job == sum(o.ran_job for o in plain)
+    assert some.trials == sum(o.is_trial for o in plain)
     assert abs(some.spent_s - sum(o.spent_s for o in plain)) < 1e-6
 
 

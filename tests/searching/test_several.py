@@ -140,6 +140,46 @@ def test_each_pick_is_measured_on_every_device(
     assert search(config, monkeypatch).results["candidates"] == rows, "nothing is left to measure"
 
 
+def test_a_pick_of_another_device_is_no_trial_when_the_search_continues(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = {"noop": {"x": 2, "speed": 8.0, "quality": 0.9}}
+    config = write_devices_study(
+        tmp_path,
+        [HERE, BOARD],
+        passes=[
+            {
+                "any": [
+                    {"noop": {"x": 1, "speed": 4.0, "quality": 0.8}},
+                    slow,
+                    {"noop": {"x": 3, "speed": 4.2, "quality": 0.75}},
+                ]
+            }
+        ],
+        baseline=[{"noop": {"x": 0, "speed": 4.5, "quality": 0.7}}],
+        constraints=["decode_ms_p50 <= 5"],
+        search={"strategy": "exhaustive", "finals": 0},
+    )
+    search(config, monkeypatch, trials=3)
+    again = next(
+        row for row in rows_of(tmp_path / "study").values() if row["recipe"] == [_as(slow)]
+    )
+    assert again["rung"] == "full", "the board's pick was measured here once more, completely"
+    study = Study(tmp_path / "study")
+    try:
+        assert study.trials() == 3
+    finally:
+        study.close()
+    search(config, monkeypatch, trials=4)
+    for place in (".", "devices/board"):
+        assert len(rows_of(tmp_path / "study" / place)) == 4, "the last candidate is tried"
+
+
+def _as(step: dict[str, Any]) -> dict[str, Any]:
+    ((name, params),) = step.items()
+    return {"pass": name, "params": params}
+
+
 def test_builds_are_made_once_and_never_beside_a_measurement(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
