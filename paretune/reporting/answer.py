@@ -15,6 +15,7 @@ from paretune.study.results import (
     BaselineEntry,
     CandidateEntry,
     Choice,
+    DeviceCandidate,
     Results,
 )
 from paretune.study.results_certainty import NearLimitEntry
@@ -49,11 +50,8 @@ def plain_answer(results: Results, paired: Mapping[str, Json] | None = None) -> 
     if best is None:
         measured = any(c.outcome in _MEASURED for c in candidates)
         return _nothing_feasible(results) if measured else nothing_measured(candidates)
-    threads = counted(best.runtime.threads, "thread")
     told = [
-        f"Ship candidate {best.id}: {described(best)}, on {best.runtime.provider} with {threads}"
-        + further_settings(best.runtime.settings)
-        + ".",
+        f"Ship candidate {best.id}: {shipped(best)}.",
         _why_it(results),
         *chances(results),
         *_remarks(results),
@@ -70,7 +68,15 @@ def plain_answer(results: Results, paired: Mapping[str, Json] | None = None) -> 
     return told
 
 
-def described(candidate: CandidateEntry) -> str:
+def shipped(candidate: CandidateEntry | DeviceCandidate) -> str:
+    """Return a candidate's passes, and the settings that it runs with."""
+    runtime = candidate.runtime
+    threads = counted(runtime.threads, "thread")
+    settings = f"{runtime.provider} with {threads}{further_settings(runtime.settings)}"
+    return f"{described(candidate)}, on {settings}"
+
+
+def described(candidate: CandidateEntry | DeviceCandidate) -> str:
     """Return a candidate's passes with their parameters."""
     steps = [step.name + _params(step.params) for step in candidate.recipe]
     return " › ".join(steps or ["unchanged"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from paretune.reporting.answer import described, number
+from paretune.reporting.answer import number, shipped
 from paretune.study.repeats_entry import sentences as seed_sentences
 from paretune.study.results import Results
 from paretune.study.results_across import AcrossEntry, PickOnDevice, ReachedValue
@@ -79,7 +79,8 @@ def device_sentences(results: Results) -> list[str]:
         if best is None:
             told.append(f"On {name}, no candidate meets every constraint.")
         else:
-            what = f": {described(known[best])}" if best in known else ""
+            pick = known.get(best) or results.devices[name].candidates.get(str(best))
+            what = "" if pick is None else f": {shipped(pick)}"
             told.append(f"On {name}, ship candidate {best}{what}.")
         if status != "finished":
             told[-1] += " Its search was not finished."

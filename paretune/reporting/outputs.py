@@ -113,7 +113,7 @@ def write_views(folder: Path, results: Results, extra: Mapping[str, Json]) -> No
     """
     cases = measured_cases(_config(folder))
     write_report(results, folder / "report.html", {**extra, "cases": cases})
-    write_csv(results.candidates, folder / "results.csv")
+    write_csv(results, folder / "results.csv")
 
 
 def _config(folder: Path) -> dict[str, Json]:

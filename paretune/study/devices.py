@@ -6,7 +6,7 @@ of each further one is ``STUDY/devices/NAME``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -137,17 +137,24 @@ def with_other_devices(
         return results
     found: dict[str, Json] = {}
     known: dict[str, Results] = {}
+    listed = {row.id for row in results.candidates}
     for device in devices:
         try:
             own = results if device.is_main else read(study / device.folder)
         except (StateError, UsageError):  # it has not got that far
             continue
-        found[device.name], known[device.name] = _entry(own, device), own
+        found[device.name], known[device.name] = _entry(own, device, listed), own
     return Results.from_json({**results.to_json(), "devices": found, **across(known)})
 
 
-def _entry(results: Results, device: DeviceFolder) -> Mapping[str, Json]:
-    """Return what a device found, made of the results document of its own study."""
+def _entry(results: Results, device: DeviceFolder, listed: Container[int]) -> Mapping[str, Json]:
+    """Return what a device found, made of the results document of its own study.
+
+    Args:
+        results: That document.
+        device: The device.
+        listed: Numbers of the main device's candidates, which need no description here.
+    """
     rows = [entry.to_json() for entry in results.candidates]
     whole = results.to_json()
     return {
@@ -158,6 +165,11 @@ def _entry(results: Results, device: DeviceFolder) -> Mapping[str, Json]:
         "outcomes": {
             str(row["id"]): {key: row[key] for key in ("outcome", "rung", "reason", "feasible")}
             for row in rows
+        },
+        "candidates": {
+            str(row["id"]): {key: row[key] for key in ("recipe", "runtime")}
+            for row in rows
+            if row["id"] not in listed
         },
         **{key: whole[key] for key in _OF_DEVICE if key in whole},
     }

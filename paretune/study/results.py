@@ -263,6 +263,13 @@ class DeviceOutcome(Part):
     feasible: bool
 
 
+class DeviceCandidate(Part):
+    """What a candidate is, where the list of the first device does not have it."""
+
+    recipe: list[StepEntry]
+    runtime: RuntimeEntry
+
+
 class DeviceResults(Part):
     """What one measuring device found."""
 
@@ -277,7 +284,12 @@ class DeviceResults(Part):
     outcomes: dict[str, DeviceOutcome] = Field(
         {},
         description="By the candidate's id (as text), how it ended on this device. Of studies with "
-        "several devices only, like the two below.",
+        "several devices only, like `candidates`, `status` and `folder`.",
+    )
+    candidates: dict[str, DeviceCandidate] = Field(
+        {},
+        description="By their ids (as text), the candidates of this device that `candidates` "
+        "beside `devices` does not have: it lists those of the first device.",
     )
     repeats: RepeatsEntry | None = Field(None, description="As `repeats` beside `devices`.")
     status: Literal["running", "finished", "interrupted"] | None = None

@@ -161,7 +161,7 @@ def test_text_from_elsewhere_does_nothing(tmp_path: Path) -> None:
     card = (tmp_path / "c.md").read_text()
     assert "\x1b" not in card
     assert "<script>" not in card
-    write_csv(Results.from_json(results).candidates, tmp_path / "r.csv")
+    write_csv(Results.from_json(results), tmp_path / "r.csv")
     with open(tmp_path / "r.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert rows[1]["accuracy"] == "0.89"
@@ -171,7 +171,7 @@ def test_text_from_elsewhere_does_nothing(tmp_path: Path) -> None:
 
 def test_a_cell_is_never_a_formula(tmp_path: Path) -> None:
     results = document([outcome(1, OutcomeKind.OK, 0.9, 1.0, precision="=1+1")])
-    write_csv(Results.from_json(results).candidates, tmp_path / "r.csv")
+    write_csv(Results.from_json(results), tmp_path / "r.csv")
     with open(tmp_path / "r.csv", newline="") as file:
         (row,) = csv.DictReader(file)
     assert row["genai.precision"] == "'=1+1"
@@ -375,7 +375,7 @@ def test_a_value_of_another_candidate_is_marked_everywhere(tmp_path: Path) -> No
     assert any("candidate 5 may be on the Pareto front" in note for note in results.notes)
     write_report(results, tmp_path / "r.html")
     assert "<small>of 2</small>" in (tmp_path / "r.html").read_text(encoding="utf-8")
-    write_csv(results.candidates, tmp_path / "r.csv")
+    write_csv(results, tmp_path / "r.csv")
     with open(tmp_path / "r.csv", newline="", encoding="utf-8") as file:
         cells = [line["decode_ms_p50.taken_from"] for line in csv.DictReader(file)]
     assert cells == ["", "", "", "", "2"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import signal
@@ -74,6 +75,18 @@ def test_each_device_has_its_own_answer(tmp_path: Path, monkeypatch: pytest.Monk
     for package in found.devices.values():
         assert package is not None
         assert (package / "recipe.yaml").is_file()
+    with open(tmp_path / "study" / "results.csv", newline="", encoding="utf-8") as file:
+        lines = {int(line["id"]): line for line in csv.DictReader(file)}
+    assert lines.keys() == {int(id) for each in (here, board) for id in each["outcomes"]}
+    for name, each in results["devices"].items():
+        for id, metrics in each["metrics"].items():
+            column = f"devices.{name}.decode_ms_p50"
+            assert float(lines[int(id)][column]) == metrics["decode_ms_p50"]["value"]
+    assert lines[board["best"]]["threads"] == "2", "the first device has not tried it"
+    (told,) = (
+        line for line in device_sentences(Results.from_json(results)) if "On board, ship" in line
+    )
+    assert told.endswith("on cpu with 2 threads.")
     assert "build: local" in (found.devices["board"] / "recipe.yaml").read_text()  # type: ignore[operator]
 
 
