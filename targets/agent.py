@@ -34,6 +34,7 @@ from paretune.core.job import (
     Task,
     task_from_json,
 )
+from paretune.core.machine_lock import MachineLock
 from paretune.core.progress import Progress
 from paretune.core.protocol import MOST_LINE_BYTES, Message
 from paretune.targets.described import described, result_of, shortened
@@ -118,6 +119,7 @@ class Agent:
 
     def _describe(self, hello: protocol.Hello) -> None:
         if self._target is None:
+            MachineLock().check()  # else each job would fail by it
             self._target = LocalTarget(
                 hello.store, allow_network=hello.permissions.network, preload=hello.preload
             )
@@ -198,6 +200,8 @@ class Agent:
     def _ended(self, id: int, job: Job, watch: Watch | None, future: Future[JobResult]) -> None:
         try:
             result = future.result()
+        except ParetuneError as error:  # what surrounds the job, and not the job
+            result = JobResult(JobStatus.FAILED, None, str(error), transient=True)
         except Exception as error:  # a bug of ours, told to the parent as the job's end
             result = JobResult(JobStatus.FAILED, None, f"{type(error).__name__}: {error}")
         if watch is not None:

@@ -51,7 +51,8 @@ def result_of(
         seconds=result.seconds,
         peak_memory=result.peak_memory,
         limits=result.limits,
-        interference=None if watch is None else watch.seen,
+        interference=result.interference or (None if watch is None else watch.seen),
+        waited=result.waited,
         log=log,
     )
 

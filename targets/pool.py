@@ -19,7 +19,8 @@ from pathlib import Path
 
 from paretune.core.errors import DeviceChangedError, ParetuneError, TargetLostError
 from paretune.core.job import JOB_MEMORY_SHARE, Build, Job, JobResult, JobStatus
-from paretune.core.machines import GivenUpError, Machines, Work
+from paretune.core.machine_lock import GivenUpError
+from paretune.core.machines import Machines, Work
 from paretune.core.progress import Progress
 from paretune.core.target import Target, members_of
 from paretune.targets.shared_steps import SharedSteps
@@ -139,7 +140,9 @@ class BuildPool:
                     builder.machine, who, Work.BUILD, job.task.name, given_up=given_up
                 ) as now:
                     waited += now
-                    result = replace(_run_on(builder, job, begun), waited=waited)
+                    result = _run_on(builder, job, begun)
+                    waited += result.waited
+                    result = replace(result, waited=waited)
             finally:
                 self._leave(builder, job)
             if result.lost is None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import signal
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,10 @@ from hypothesis import settings
 # Speed is not what tests assert: an example that a busy machine holds up is no failure.
 settings.register_profile("no-deadline", deadline=None)
 settings.load_profile("no-deadline")
+
+# Tests of several processes run beside each other: none waits for a measurement of another one.
+os.environ["PARETUNE_MACHINE"] = tempfile.mkdtemp(prefix="paretune-machine-")
+atexit.register(shutil.rmtree, os.environ["PARETUNE_MACHINE"], ignore_errors=True)
 
 # No test reaches out, and no library's telemetry runs: set before any of them is imported.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")

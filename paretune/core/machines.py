@@ -4,6 +4,9 @@ Targets on one machine share it, whatever their names: a machine is known by the
 start (`paretune.core.device.TargetInfo.boot_id`). Where that is unknown, the machines are taken for
 one. A measurement has its machine for itself; all other work may run beside each other. A
 measurement that waits goes before other work that waits, and measurements go in their order.
+
+This is for the work of one search. Between processes, jobs hold the machine that they run on
+(`paretune.core.machine_lock`); what a search does itself holds it here.
 """
 
 from __future__ import annotations
@@ -12,10 +15,12 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+
+from paretune.core.machine_lock import GivenUpError, MachineLock
 
 
 class Work(StrEnum):
@@ -27,10 +32,6 @@ class Work(StrEnum):
     """The next candidate is chosen, which may fit models."""
     MOVE = "move"
     """Files go to a machine that builds, or come back."""
-
-
-class GivenUpError(Exception):
-    """The use is not wanted any more."""
 
 
 @dataclass(eq=False)
@@ -49,10 +50,12 @@ class Machines:
 
     Args:
         log: File to which a line is appended for each use that has ended; None: nowhere.
+        lock: Held by what the search itself does on the machine that it runs on.
     """
 
-    def __init__(self, log: Path | None = None) -> None:
+    def __init__(self, log: Path | None = None, lock: MachineLock | None = None) -> None:
         self._log = log
+        self._lock = MachineLock() if lock is None else lock
         self._changed = threading.Condition()
         self._running: dict[str, list[_Use]] = {}
         self._waiting: dict[str, list[_Use]] = {}
@@ -103,8 +106,13 @@ class Machines:
             finally:
                 waiting.remove(use)
                 self._changed.notify_all()
+        waited = 0.0 if at_once else begin - asked
         try:
-            yield 0.0 if at_once else begin - asked
+            with ExitStack() as stack:
+                if work in (Work.CHOOSE, Work.MOVE):  # the search itself does it, and no job
+                    more = stack.enter_context(self._lock.use(alone=False, given_up=given_up))
+                    begin, waited = begin + more, waited + more
+                yield waited
         finally:
             with self._changed:
                 self._write(machine, who, use, what, begin, time.monotonic())

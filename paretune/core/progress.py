@@ -14,9 +14,11 @@ class Progress:
         done: Units done.
         total: Units in all; 0 if unknown.
         note: One short line, such as ``loss 1.23``.
+        waits: Whether the job has not begun: others use its machine.
     """
 
     step: str
     done: int
     total: int
     note: str = ""
+    waits: bool = False

@@ -32,7 +32,7 @@ from paretune.core.jsontools import Json, OwnJson
 from paretune.core.permissions import Permissions
 from paretune.core.progress import Progress
 
-VERSION = 2
+VERSION = 3
 """Of the messages: both sides must have the same."""
 MOST_LINE_BYTES = 64 << 20
 """Of a line of the agent, its end included: a longer one is not read."""
@@ -185,6 +185,7 @@ class Result(_Message):
         peak_memory: Largest resident size of its processes, in bytes.
         limits: What was in force.
         interference: CPU time that other processes used on the far side meanwhile.
+        waited: Seconds before it began, in which its machine was in use.
         log: What the job printed; of much, the beginning and the end.
     """
 
@@ -198,6 +199,7 @@ class Result(_Message):
     peak_memory: int = 0
     limits: Limits = Limits()
     interference: Interference | None = None
+    waited: float = 0.0
     log: str = ""
 
 

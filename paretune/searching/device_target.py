@@ -19,7 +19,8 @@ from typing import Protocol, runtime_checkable
 from paretune.core.errors import ConnectionLostError, TargetLostError
 from paretune.core.interference import Watch, watching
 from paretune.core.job import Job, JobResult, JobStatus
-from paretune.core.machines import GivenUpError, Machines, Work
+from paretune.core.machine_lock import GivenUpError
+from paretune.core.machines import Machines, Work
 from paretune.core.target import Interleaves, Moves, Target, is_far
 from paretune.search.lost_targets import LOST_WAITS_S, resumable, retried, submitted
 from paretune.targets.interleave import Participant, interleave
@@ -201,7 +202,9 @@ class DeviceTarget(SplitTarget):
                 self._begun(pending, self.measure, future)
                 result = future.result()
                 seen = None if watch is None else watch.seen
-            return replace(result, waited=waited, interference=result.interference or seen)
+            return replace(
+                result, waited=waited + result.waited, interference=result.interference or seen
+            )
 
         try:
             return retried(run, LOST_WAITS_S, lambda seconds: _pause(seconds, pending), self._note)

@@ -142,6 +142,7 @@ def result_of(job: Job, said: protocol.Result, name: str, *, cancelled: bool) ->
         transient=transient,
         limits=said.limits,
         interference=said.interference,
+        waited=max(0.0, said.waited),
     )
 
 

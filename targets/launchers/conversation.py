@@ -227,6 +227,11 @@ class Conversation:
     def _hear_of(self, pending: Pending, message: Answer) -> None:
         assert not isinstance(message, protocol.Described)
         if isinstance(message, protocol.Progressed):
+            if message.progress.waits:
+                with self._lock:
+                    if message.id in self._pending and not pending.bringing:
+                        _stop(pending)
+                        self._expect(message.id, pending)  # its time has not begun
             self._show(pending, message)
         elif isinstance(message, protocol.Need):
             pending.needs += 1

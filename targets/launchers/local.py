@@ -17,7 +17,8 @@ from typing import Literal, Self
 
 from paretune.core.device import TargetInfo
 from paretune.core.errors import StateError, UsageError
-from paretune.core.job import JOB_MEMORY_SHARE, Job, JobResult, Measure
+from paretune.core.job import JOB_MEMORY_SHARE, Job, JobResult, JobStatus, Measure
+from paretune.core.machine_lock import GivenUpError
 from paretune.core.resources import free_memory, total_memory
 from paretune.core.threads import Worker
 from paretune.registry import BUILTIN, find_evaluator
@@ -25,6 +26,7 @@ from paretune.store.staging import Staging
 from paretune.targets.device.fingerprint import device, gpu_names
 from paretune.targets.interleave import SocketParticipant, interleave
 from paretune.targets.launchers.fork_server import ForkServer
+from paretune.targets.launchers.held_machine import HeldMachine
 from paretune.targets.launchers.process import JobRun, Spawner
 from paretune.targets.launchers.scratch import ScratchFolders
 
@@ -104,13 +106,34 @@ def _one_gpu(visible: str | None, there: int) -> str | None:
     return "0" if there > 1 else None
 
 
+class _Ticket:
+    """A job that waits for the machine, or runs."""
+
+    def __init__(self) -> None:
+        self.cancelled = threading.Event()
+        self._run: JobRun | None = None
+
+    def begin(self, run: JobRun) -> None:
+        """Let the job's run be cancelled from now on."""
+        self._run = run
+        if self.cancelled.is_set():
+            run.cancel()
+
+    def cancel(self) -> None:
+        """End the job soon."""
+        self.cancelled.set()
+        if self._run is not None:
+            self._run.cancel()
+
+
 class LocalTarget:
     """Runs jobs on this machine.
 
     A job that a limit ends is sent SIGTERM and, two seconds later, SIGKILL, with all its
     descendants. Without a memory limit of its own it gets 90 % of the memory that is free when it
-    starts. Jobs run in parallel, each as soon as it is submitted: a caller that measures time
-    submits one job at a time.
+    starts. A job that measures has this machine alone among the jobs of all processes of this user
+    (`paretune.core.machine_lock`), interleaved ones together; builds run beside each other. A job
+    that waits for the machine says so by its progress.
 
     Args:
         store_root: Where artifacts are kept; `info` tells the disk that is free there, and jobs
@@ -147,8 +170,9 @@ class LocalTarget:
         # Not without a fork server: what a job orphans may live on then, and write to its folder.
         reuses = how == "fork" and staging is not None
         self._scratch_of_job = self._scratch.folder if reuses else make
+        self._machine = HeldMachine()
         self._lock = threading.Lock()
-        self._running: dict[Future[JobResult], tuple[JobRun, Worker]] = {}
+        self._running: dict[Future[JobResult], tuple[_Ticket, Worker]] = {}
         self._closed = False
 
     def info(self) -> TargetInfo:
@@ -167,25 +191,14 @@ class LocalTarget:
         Raises:
             StateError: The target is closed.
         """
-        limits, short = job.limits, False
-        if limits.memory is None:
-            free = free_memory()
-            limits = replace(limits, memory=int(JOB_MEMORY_SHARE * free))
-            short = free < _SHORT_BELOW * total_memory()
-        run = JobRun(
-            replace(job, limits=limits),
-            self._launcher,
-            self._scratch_of_job,
-            fresh=_fresh(job),
-            memory_is_short=short,
-        )
+        ticket = _Ticket()
         future: Future[JobResult] = Future()
         future.set_running_or_notify_cancel()
-        thread = Worker(target=self._run, args=(run, future), daemon=True)
+        thread = Worker(target=self._run, args=(job, ticket, future), daemon=True)
         with self._lock:
             if self._closed:
                 raise StateError("the target is closed", hint="Make a new LocalTarget.")
-            self._running[future] = run, thread
+            self._running[future] = ticket, thread
             try:
                 thread.start()
             except RuntimeError:  # the system has no thread left: whoever closes would wait for it
@@ -213,9 +226,9 @@ class LocalTarget:
     def cancel(self, future: Future[JobResult] | None = None) -> None:
         """End a job, or every one; each is gone within about two seconds."""
         with self._lock:
-            running = [run for job, (run, _) in self._running.items() if future in (None, job)]
-        for run in running:
-            run.cancel()
+            chosen = [ticket for job, (ticket, _) in self._running.items() if future in (None, job)]
+        for ticket in chosen:
+            ticket.cancel()
 
     def close(self) -> None:
         """End every job and the fork server; nothing stays behind. May be called again."""
@@ -239,15 +252,36 @@ class LocalTarget:
     ) -> None:
         self.close()
 
-    def _run(self, run: JobRun, future: Future[JobResult]) -> None:
+    def _run(self, job: Job, ticket: _Ticket, future: Future[JobResult]) -> None:
         try:
-            result = run.run()
+            with self._machine.held_for(job, ticket.cancelled.is_set) as held:
+                result = held.noted(self._run_of(job, ticket).run())
+        except GivenUpError:
+            self._forget(future)
+            future.set_result(JobResult(JobStatus.CANCELLED, reason="cancelled before it started"))
         except BaseException as error:  # handed to whoever waits for the future
             self._forget(future)
             future.set_exception(error)
         else:
             self._forget(future)
             future.set_result(result)
+
+    def _run_of(self, job: Job, ticket: _Ticket) -> JobRun:
+        """Return a job's run, with the limits that hold now."""
+        limits, short = job.limits, False
+        if limits.memory is None:
+            free = free_memory()
+            limits = replace(limits, memory=int(JOB_MEMORY_SHARE * free))
+            short = free < _SHORT_BELOW * total_memory()
+        run = JobRun(
+            replace(job, limits=limits),
+            self._launcher,
+            self._scratch_of_job,
+            fresh=_fresh(job),
+            memory_is_short=short,
+        )
+        ticket.begin(run)
+        return run
 
     def _forget(self, future: Future[JobResult]) -> None:
         with self._lock:

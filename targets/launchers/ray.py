@@ -21,7 +21,8 @@ from paretune.core import protocol
 from paretune.core.device import TargetInfo
 from paretune.core.errors import StateError, UsageError
 from paretune.core.job import Build, Job, JobResult, JobStatus
-from paretune.core.machines import GivenUpError, Machines
+from paretune.core.machine_lock import GivenUpError
+from paretune.core.machines import Machines
 from paretune.core.packages import WORKER
 from paretune.core.target import Target
 from paretune.targets.interleave import Participant, interleave

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from paretune.core.machines import GivenUpError, Machines, Work
+from paretune.core.machine_lock import GivenUpError
+from paretune.core.machines import Machines, Work
 
 
 class Visitor:

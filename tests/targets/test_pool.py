@@ -12,7 +12,8 @@ from slow_target import SlowTarget
 from paretune.core.device import TargetInfo
 from paretune.core.errors import ConnectionLostError, TargetLostError
 from paretune.core.job import Call, Job, JobResult, JobStatus, Limits
-from paretune.core.machines import GivenUpError, Machines, Work
+from paretune.core.machine_lock import GivenUpError
+from paretune.core.machines import Machines, Work
 from paretune.core.target import Target, machines_of
 from paretune.targets.pool import MOST_LOSSES, Builder, BuildPool, builders_on
 
