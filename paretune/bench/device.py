@@ -7,7 +7,7 @@ prefill is bound by matrix speed. Both depend on threads, so there is one figure
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from paretune.core.errors import ParetuneError, UsageError
 from paretune.core.interference import watching
 from paretune.core.job import Call, Job, JobStatus, Limits
 from paretune.core.jsontools import Json
+from paretune.core.machine_lock import MachineLock
 from paretune.core.packages import is_installed
 from paretune.core.target import Target, is_far
 from paretune.runtimes.matrix_products import seconds_of
@@ -45,12 +46,17 @@ _LIMITS = Limits(seconds=120.0)
 _LIMITS_THERE = Limits(seconds=1800.0)
 
 
-def bench_device(target: Target | None = None, store_root: Path | None = None) -> dict[str, Json]:
-    """Measure this device; takes about a minute.
+def bench_device(
+    target: Target | None = None,
+    store_root: Path | None = None,
+    waits: Callable[[str], None] = lambda why: None,
+) -> dict[str, Json]:
+    """Measure this device; takes about a minute. Nothing else of ours runs on it meanwhile.
 
     Args:
         target: Where to measure; None: this machine.
         store_root: The store in which the profile is kept; None: nowhere.
+        waits: Is told why it waits, if another process uses this machine.
 
     Returns:
         ``{"device": TargetInfo as JSON, "figures": [{"name", "threads", "value", "unit", "low",
@@ -65,9 +71,9 @@ def bench_device(target: Target | None = None, store_root: Path | None = None) -
     """
     if target is None:
         with LocalTarget() as made:
-            return bench_device(made, store_root)
+            return bench_device(made, store_root, waits)
     info = target.info()
-    found = _bench_there(target) if is_far(target) else bench_here(target)
+    found = _bench_there(target) if is_far(target) else bench_here(target, waits)
     profile = replace(DeviceProfile.from_json(found["profile"]), fingerprint=info.fingerprint)
     kept, trouble = None, None
     if store_root is not None:
@@ -88,11 +94,14 @@ def _bench_there(target: Target) -> Any:
     return value_of(target, Job(Call("paretune.bench.device:bench_here"), _LIMITS_THERE))
 
 
-def bench_here(target: Target | None = None) -> dict[str, Json]:
+def bench_here(
+    target: Target | None = None, waits: Callable[[str], None] = lambda why: None
+) -> dict[str, Json]:
     """Measure this machine, and keep nothing.
 
     Args:
         target: Runs the jobs; None: a new one.
+        waits: Is told why it waits, if another process uses this machine.
 
     Returns:
         ``figures``, ``profile``, ``surroundings`` and ``problems`` of `bench_device`.
@@ -102,7 +111,12 @@ def bench_here(target: Target | None = None) -> dict[str, Json]:
     """
     if target is None:
         with LocalTarget() as made:
-            return bench_here(made)
+            return bench_here(made, waits)
+    with MachineLock().use(alone=True, waits=waits):
+        return _benched(target)
+
+
+def _benched(target: Target) -> dict[str, Json]:
     around = inspect_environment()  # first: what follows is our own load
     info = target.info()
     threads = thread_counts(info)

@@ -169,7 +169,7 @@ def _measured(opened: Target, fingerprint: str, target: Known) -> dict[str, Json
         target.say(f"{target.name}: measured at {profile.when}, kept in {file}; again: {again}")
         return {"profile": str(file), "measured": False}
     target.say(f"{target.name}: bench, about a minute")
-    measured = bench_device(opened, target.store_root)
+    measured = bench_device(opened, target.store_root, target.say)
     target.say(render_figures(measured))
     target.say(f"{target.name}: kept in {measured['kept']}")
     return {"profile": measured["kept"], "measured": True}

@@ -42,7 +42,8 @@ def bench(
     root = store or default_store()
     with opened_target(target, config, root) as opened:
         if model is None:
-            measured, text = bench_device(opened, store_root=root), render
+            measured = bench_device(opened, root, waits=lambda why: say(why, err=True))
+            text = render
         else:
             measured, text = bench_model(model, opened, store_root=root), render_model
     say(json.dumps(measured) if as_json else text(measured))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from paretune.core.candidate import Candidate
 from paretune.core.errors import StateError
 from paretune.core.jsontools import Json, write_atomic
+from paretune.core.machine_lock import MachineLock
 from paretune.core.measurement import Measurement
 from paretune.core.pace import Pace
 from paretune.core.result import OutcomeKind, TrialResult
@@ -77,11 +78,11 @@ class Beside:
 
     Attributes:
         numbers: Gives a new candidate its number.
-        choosing: Entered while the strategy chooses.
+        choosing: Entered while the strategy chooses; None: no other device measures beside it.
     """
 
     numbers: Callable[[Candidate], int]
-    choosing: Callable[[], AbstractContextManager[object]]
+    choosing: Callable[[], AbstractContextManager[object]] | None = None
 
 
 class Search:
@@ -192,10 +193,14 @@ class Search:
                 stopped_at(earlier_end(study.folder), plan.search.stop),
             ),
             priors=earlier.priors,
-            choosing=nullcontext if beside is None else beside.choosing,
+            choosing=(beside and beside.choosing) or self._choosing,
             numbers=None if beside is None else beside.numbers,
             repeat_pick=plan.search.repeat_pick,
         )
+
+    def _choosing(self) -> AbstractContextManager[object]:
+        """Return a context in which no other process measures on this machine."""
+        return MachineLock().use(alone=False, waits=self._watcher.note)
 
     def repeat_pick(self) -> None:
         """Build and measure the pick with other training seeds; it is decided by now.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,7 +60,7 @@ def search_plan(
         beside: Beside | None = None
         if several:
             others = stack.enter_context(left_out(place, [plan.target.measure]))
-            beside = Beside(Numbers({plan.target.measure: opened, **others}).of, nullcontext)
+            beside = Beside(Numbers({plan.target.measure: opened, **others}).of)
         search = Search(prepared, opened, display, beside=beside)
         display.start(search.opening())
         for line in (*(f"note: {note}" for note in search.notes), *advice(prepared)):

@@ -252,6 +252,7 @@ class ReadBackParams(Params):
     n: int = parameter(100, "Fake number of examples.", search="none")
     journal: str = parameter("", "File that receives intervals.", search="none", writes=True)
     data: str = parameter("", "Data set whose examples are counted instead.", search="none")
+    seconds: float = parameter(0.0, "How long it takes.", unit="s", search="none")
 
 
 class ReadBack:
@@ -287,6 +288,7 @@ class ReadBack:
         context: Context,
     ) -> list[Measurement]:
         with interval(self.params.journal, f"measure-{rung}"):
+            time.sleep(self.params.seconds)
             return self._read(model, runtime, rung, context)
 
     def _read(

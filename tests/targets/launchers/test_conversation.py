@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import queue
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -199,6 +200,21 @@ def test_the_time_of_a_job_does_not_count_while_its_files_are_sent(
     far.say(RESULT)
     assert pending.future.result(WITHIN_S).value == 3
     assert pending.timer is None
+
+
+def test_the_time_of_a_job_has_not_begun_while_others_use_its_machine(
+    far: Scripted, talk: Talk
+) -> None:
+    seen: queue.SimpleQueue[Progress] = queue.SimpleQueue()
+    job = Job(Call("m:f"), Limits(seconds=600.0), on_progress=seen.put)
+    number, pending = talk(far).run(job, turns=False)
+    for waits in (True, False):
+        before = pending.timer
+        far.say(protocol.Progressed(number, Progress("f", 0, 0, "it is in use", waits=waits)))
+        assert seen.get(timeout=WITHIN_S).waits == waits
+        assert (pending.timer is not before) == waits, "it begins anew"
+    far.say(protocol.Result(number, JobStatus.OK, 3, waited=-2.0))
+    assert pending.future.result(WITHIN_S).waited == 0.0, "a far side may say anything"
 
 
 def test_files_that_are_on_their_way_are_not_asked_for_again(far: Scripted, talk: Talk) -> None:
