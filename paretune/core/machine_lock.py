@@ -3,7 +3,8 @@
 A measurement holds the machine alone; builds, choices of a candidate and transfers hold it beside
 each other. A measurement that waits goes before other work that waits. The locks are those of the
 kernel (``flock``) on two files in a folder of this machine, so that they end with their process,
-however that ends. Where the system has none (Windows), nothing is held.
+however that ends: no child inherits them. What runs within a job is a part of it, and holds
+nothing. Where the system has no such locks (Windows), nothing is held.
 
 ::
 
@@ -27,13 +28,38 @@ from paretune.core.errors import UsageError
 
 FOLDER = "PARETUNE_MACHINE"
 """Variable that names another folder for the locks."""
+_WITHIN = "PARETUNE_WITHIN_JOB"
+"""Variable that a job's process has, and what it starts."""
 _LOOKS_EVERY_S = 0.1
 _TOLD_AFTER_S = 1.0
 _TOLD_EVERY_S = 60.0
 
 
+_open: set[int] = set()
+"""Descriptors of the locks in this process."""
+
+
+def _close_in_child() -> None:
+    for descriptor in _open:
+        with suppress(OSError):
+            os.close(descriptor)
+    _open.clear()
+
+
+if sys.platform != "win32":  # a child that lives longer would hold the machine
+    os.register_at_fork(after_in_child=_close_in_child)
+
+
 class GivenUpError(Exception):
     """The use of a machine is not wanted any more."""
+
+
+def within_job() -> None:
+    """Note that this process is a job's: whoever started it holds the machine for it.
+
+    A search that it runs would wait for its own job else.
+    """
+    os.environ[_WITHIN] = "1"
 
 
 def machine_folder() -> Path:
@@ -66,7 +92,7 @@ class MachineLock:
         if sys.platform != "win32":
             held = self._held("turn", alone=False)
             if held is not None:
-                os.close(held)
+                _release(held)
 
     @contextmanager
     def use(
@@ -87,7 +113,7 @@ class MachineLock:
             GivenUpError: `given_up` became true.
             UsageError: The locks cannot be used.
         """
-        if sys.platform == "win32":
+        if sys.platform == "win32" or os.environ.get(_WITHIN):
             yield 0.0
             return
         began = time.monotonic()
@@ -105,7 +131,7 @@ class MachineLock:
             if alone:
                 with suppress(OSError):
                     os.ftruncate(held, 0)
-            os.close(held)
+            _release(held)
 
     def _try(self, alone: bool) -> int | None:
         """Return the descriptor that holds the machine; None: others do, or wait for it."""
@@ -115,7 +141,7 @@ class MachineLock:
         try:
             return self._held("use", alone)
         finally:
-            os.close(turn)
+            _release(turn)
 
     def _wait(self, alone: bool, given_up: Callable[[], bool], waits: Callable[[str], None]) -> int:
         """Wait for the machine; a measurement keeps its turn, so that others do not begin."""
@@ -138,7 +164,7 @@ class MachineLock:
                     waits(self._why())
         finally:
             if turn is not None:
-                os.close(turn)
+                _release(turn)
 
     def _held(self, name: str, alone: bool) -> int | None:
         """Return a descriptor that holds a file; None: it is held elsewhere.
@@ -155,18 +181,19 @@ class MachineLock:
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
             while True:
                 descriptor = os.open(path, flags, 0o600)
+                _open.add(descriptor)
                 try:
                     how = fcntl.LOCK_EX if alone else fcntl.LOCK_SH
                     fcntl.flock(descriptor, how | fcntl.LOCK_NB)
                     if _is_file_at(descriptor, path):
                         return descriptor
                 except BlockingIOError:
-                    os.close(descriptor)
+                    _release(descriptor)
                     return None
                 except BaseException:
-                    os.close(descriptor)
+                    _release(descriptor)
                     raise
-                os.close(descriptor)  # it was removed meanwhile, as a cleaner of /tmp does
+                _release(descriptor)  # it was removed meanwhile, as a cleaner of /tmp does
         except OSError as error:
             raise UsageError(
                 f"this machine cannot be held for measurements: {folder}: "
@@ -178,11 +205,20 @@ class MachineLock:
     def _why(self) -> str:
         """Return whom a use waits for, as far as it is known."""
         folder = machine_folder() if self._folder is None else self._folder
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError, psutil.Error):
             number = int((folder / "use").read_text(encoding="ascii"))
-            if psutil.pid_exists(number):
-                return f"this machine is in use: process {number} measures on it"
+            if psutil.Process(number).status() == psutil.STATUS_STOPPED:
+                return (
+                    f"this machine is in use: process {number} measures on it, but is stopped: "
+                    f"continue it (kill -CONT {number}) or end it"
+                )
+            return f"this machine is in use: process {number} measures on it"
         return "this machine is in use: another process builds or measures on it"
+
+
+def _release(descriptor: int) -> None:
+    _open.discard(descriptor)  # first: its number may be another file's at once
+    os.close(descriptor)
 
 
 def _make(folder: Path) -> None:

@@ -33,6 +33,7 @@ from paretune.core.errors import (
 )
 from paretune.core.job import Build, Call, JobStatus, Measure, Smoke, Task, task_from_json
 from paretune.core.jsontools import Json
+from paretune.core.machine_lock import within_job
 from paretune.core.packages import explained_import
 from paretune.core.params import Params, parameter
 from paretune.core.plugins import attribute, forget_installed
@@ -114,6 +115,8 @@ def _run(reply: BinaryIO) -> tuple[dict[str, Json], str]:
         _see_modules(request["path"])
         use_scratch(request["scratch"])
         task = task_from_json(request["task"])
+        if not isinstance(task, Call):  # for which nothing is held
+            within_job()
         task = replace(task, inputs=renewed(task.inputs))
         found = attribute(TASKS[type(task)])(task, _reporter(reply), request["turns"])
         check(task.inputs)

@@ -15,27 +15,33 @@ import pytest
 
 from paretune.core import machine_lock
 from paretune.core.errors import UsageError
-from paretune.core.machine_lock import GivenUpError, MachineLock, machine_folder
+from paretune.core.machine_lock import GivenUpError, MachineLock, machine_folder, within_job
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no flock")
 
 WITHIN_S = 120.0
 
 HOLD = """
-import subprocess, sys
+import os, signal, subprocess, sys, time
 from pathlib import Path
 from paretune.core.machine_lock import MachineLock
 with MachineLock(Path(sys.argv[1])).use(alone=sys.argv[2] == "alone") as waited:
     child = subprocess.Popen(["sleep", "600"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    print(child.pid, flush=True)
+    forked = os.fork()
+    if forked == 0:
+        os.close(0)
+        os.close(1)
+        time.sleep(600)
+    print(child.pid, forked, flush=True)
     sys.stdin.readline()
-    child.kill()
-    child.wait()
+    for pid in (child.pid, forked):
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
 """
 
 
 class Holder:
-    """Another process that holds the machine, and has a child."""
+    """Another process that holds the machine, and has children: a program, and a copy of it."""
 
     def __init__(self, folder: Path, how: str) -> None:
         self.process = subprocess.Popen(
@@ -45,13 +51,13 @@ class Holder:
             text=True,
         )
         assert self.process.stdout is not None
-        self.child = int(self.process.stdout.readline())
+        self.children = [int(word) for word in self.process.stdout.readline().split()]
 
     def leave(self) -> None:
         self.process.communicate("\n", timeout=WITHIN_S)
 
     def kill(self) -> None:
-        """End the process alone: its child lives on."""
+        """End the process alone: its children live on."""
         self.process.kill()
         self.process.communicate(timeout=WITHIN_S)
 
@@ -68,8 +74,9 @@ def holding(tmp_path: Path) -> Iterator[Callable[[str], Holder]]:
     for holder in made:
         if holder.process.poll() is None:
             holder.kill()
-        with suppress(ProcessLookupError):
-            os.kill(holder.child, signal.SIGKILL)
+        for child in holder.children:
+            with suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
 
 
 class Use:
@@ -133,12 +140,37 @@ def test_builds_of_two_processes_run_beside_each_other_and_wait_for_a_measuremen
 
 
 @pytest.mark.parametrize("how", ["alone", "beside"])
-def test_a_dead_process_holds_nothing_though_its_child_lives(
+def test_a_dead_process_holds_nothing_though_its_children_live(
     tmp_path: Path, holding: Callable[[str], Holder], how: str
 ) -> None:
     holder = holding(how)
     holder.kill()
-    os.kill(holder.child, 0)  # it lives
+    assert len(holder.children) == 2
+    for child in holder.children:
+        os.kill(child, 0)  # it lives
+    with MachineLock(tmp_path / "machine").use(alone=True) as waited:
+        assert waited == 0.0
+
+
+def test_who_waits_is_told_that_the_measuring_process_is_stopped(
+    tmp_path: Path, holding: Callable[[str], Holder]
+) -> None:
+    holder = holding("alone")
+    os.kill(holder.process.pid, signal.SIGSTOP)
+    use = Use(tmp_path / "machine", alone=False)
+    assert use.told.wait(WITHIN_S)
+    assert f"is stopped: continue it (kill -CONT {holder.process.pid}) or end it" in use.why[0]
+    holder.kill()
+    assert use.begun.wait(WITHIN_S)
+    use.leave()
+
+
+def test_what_runs_within_a_job_does_not_wait_for_it(
+    tmp_path: Path, holding: Callable[[str], Holder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holding("alone")
+    monkeypatch.setenv("PARETUNE_WITHIN_JOB", "")  # it is as it was after the test
+    within_job()
     with MachineLock(tmp_path / "machine").use(alone=True) as waited:
         assert waited == 0.0
 
@@ -188,6 +220,20 @@ def test_a_folder_that_cannot_be_used_is_told_with_what_to_do(
     with pytest.raises(UsageError, match=r"cannot be held for measurements: .*file") as caught:
         MachineLock().check()
     assert machine_lock.FOLDER in str(caught.value.hint)
+
+
+def test_the_default_is_refused_where_another_file_is_in_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever made a link there would choose what is written to."""
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    monkeypatch.delenv(machine_lock.FOLDER)
+    monkeypatch.setattr(machine_lock, "machine_folder", lambda: tmp_path / "link")
+    with pytest.raises(UsageError, match=r"link: it is not a folder of this user") as caught:
+        MachineLock().check()
+    assert machine_lock.FOLDER in str(caught.value.hint)
+    assert not list((tmp_path / "elsewhere").iterdir())
 
 
 def test_the_default_is_a_folder_of_this_user(monkeypatch: pytest.MonkeyPatch) -> None:

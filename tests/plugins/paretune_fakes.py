@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 
 from paretune.core.candidate import RuntimeSettings
 from paretune.core.estimate import Estimate
+from paretune.core.machine_lock import MachineLock
 from paretune.core.measurement import Measurement, MetricSpec, Rung
 from paretune.core.model import Model, ModelInfo, ModelKind
 from paretune.core.params import Params, parameter
@@ -253,6 +254,7 @@ class ReadBackParams(Params):
     journal: str = parameter("", "File that receives intervals.", search="none", writes=True)
     data: str = parameter("", "Data set whose examples are counted instead.", search="none")
     seconds: float = parameter(0.0, "How long it takes.", unit="s", search="none")
+    nested: bool = parameter(False, "Whether it measures by itself, as a search does.")
 
 
 class ReadBack:
@@ -289,6 +291,10 @@ class ReadBack:
     ) -> list[Measurement]:
         with interval(self.params.journal, f"measure-{rung}"):
             time.sleep(self.params.seconds)
+            if self.params.nested:
+                end = time.monotonic() + 300
+                with MachineLock().use(alone=True, given_up=lambda: time.monotonic() > end):
+                    pass
             return self._read(model, runtime, rung, context)
 
     def _read(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_study import write_fake_study
+from fake_study import search, write_fake_study
 
 from paretune.core import machine_lock
 from paretune.core.jsontools import read_json
@@ -95,3 +95,15 @@ def test_a_search_that_is_killed_while_it_measures_holds_nobody_up(tmp_path: Pat
     after = begun(tmp_path / "after", journal)
     _, said = after.communicate(timeout=WITHIN_S)
     assert after.returncode == 0, said
+
+
+def test_a_job_that_measures_by_itself_does_not_wait_for_itself(tmp_path: Path) -> None:
+    config = write_fake_study(
+        tmp_path,
+        {},
+        passes=[{"noop": {"x": 1}}],
+        evaluate=[{"readback": {"nested": True}}],
+        search={"strategy": "exhaustive", "finals": 0},
+    )
+    results = search(config).results
+    assert {row["outcome"] for row in results["candidates"]} == {"ok"}
