@@ -56,7 +56,7 @@ def bench_device(
     Args:
         target: Where to measure; None: this machine.
         store_root: The store in which the profile is kept; None: nowhere.
-        waits: Is told why it waits, if another process uses this machine.
+        waits: Receives the reason if it waits for another process.
 
     Returns:
         ``{"device": TargetInfo as JSON, "figures": [{"name", "threads", "value", "unit", "low",
@@ -101,7 +101,7 @@ def bench_here(
 
     Args:
         target: Runs the jobs; None: a new one.
-        waits: Is told why it waits, if another process uses this machine.
+        waits: Receives the reason if it waits for another process.
 
     Returns:
         ``figures``, ``profile``, ``surroundings`` and ``problems`` of `bench_device`.

@@ -8,8 +8,8 @@ nothing. Where the system has no such locks (Windows), nothing is held.
 
 ::
 
-    FOLDER/turn    held by a measurement that waits: no other work begins
-    FOLDER/use     held by what runs; names the process that measures
+    FOLDER/turn    a measurement that waits has its lock: no other work begins
+    FOLDER/use     what runs has its lock; names the process that measures
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class GivenUpError(Exception):
 
 
 def within_job() -> None:
-    """Note that this process is a job's: whoever started it holds the machine for it.
+    """Note that this process is a job's: its parent holds the machine for it.
 
     A search that it runs would wait for its own job else.
     """
@@ -107,7 +107,7 @@ class MachineLock:
         Args:
             alone: For a measurement.
             given_up: Whether it is not wanted any more; asked while it waits.
-            waits: Is told why it waits, after the first second and then every minute.
+            waits: Receives the reason after the first second of waiting, and then every minute.
 
         Raises:
             GivenUpError: `given_up` became true.

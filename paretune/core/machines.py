@@ -50,7 +50,7 @@ class Machines:
 
     Args:
         log: File to which a line is appended for each use that has ended; None: nowhere.
-        lock: Held by what the search itself does on the machine that it runs on.
+        lock: Taken for what the search itself does on the machine that it runs on.
     """
 
     def __init__(self, log: Path | None = None, lock: MachineLock | None = None) -> None:

@@ -19,8 +19,8 @@ class Held:
 
     Attributes:
         waited: Seconds before that.
-        watch: What others use of it meanwhile, if a measurement waited: whoever submitted it has
-            watched them while it waited, too.
+        watch: What others use of it meanwhile, if a measurement waited: the watch of its submitter
+            has seen them while it waited, too.
     """
 
     waited: float = 0.0
