@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+from filelock import Timeout
 
 from paretune.core.errors import (
     ConnectionLostError,
@@ -26,10 +28,12 @@ from paretune.core.progress import Progress
 from paretune.core.stamps import joint_digest
 from paretune.store.artifacts import Store
 from paretune.targets.launchers.channel import Fetches
-from paretune.targets.transports.builds import taken_over
+from paretune.targets.transports.builds import KeyInUseError, taken_over
 from paretune.targets.transports.files import FileStore
 from paretune.targets.transports.tasks import Describer
 from paretune.targets.worker.stored import LastCatalog, found
+
+_LOOKS_EVERY_S = 0.1
 
 
 @dataclass
@@ -125,7 +129,7 @@ class FarBuilds:
         with self._lock:
             left = list(self._running)
         for future in left:
-            with contextlib.suppress(BaseException):
+            with suppress(BaseException):
                 future.result()
 
     def _seeds(self, store: Store, made: list[tuple[str, Model]]) -> Iterator[Made]:
@@ -164,11 +168,16 @@ class FarBuilds:
             step = task.recipe[-1].name
             job.on_progress(Progress(step, 0, 0, f"receiving it from {self._name}"))
         try:
-            with self._receiving, self.moving():
-                self._begin(running)
-                fetch = None if self._transport is None else self._fetcher(task.store)
-                store = Store(task.store, task.study)
-                value = taken_over(task, said, store, self._catalog.of(task), fetch)
+            store = Store(task.store, task.study)
+            while value is None:
+                try:
+                    with self._receiving, self.moving():
+                        self._begin(running)
+                        fetch = None if self._transport is None else self._fetcher(task.store)
+                        value = taken_over(task, said, store, self._catalog.of(task), fetch)
+                except KeyInUseError as error:
+                    running.fetching = False
+                    _wait_for(store, error.key, job, running)
             for made in value.made:  # not `said.made`: its names and digests may lead anywhere
                 folder = store.object_path(made.digest)
                 self._here |= {file.sha256: folder / file.name for file in made.files}
@@ -208,12 +217,30 @@ class FarBuilds:
         def fetch(wanted: Mapping[str, int]) -> FileStore:
             for name in files.missing(wanted):
                 if name in self._here:
-                    with contextlib.suppress(OSError, TransientError):  # else it is fetched
+                    with suppress(OSError, TransientError):  # else it is fetched
                         files.copy(self._here[name], name)
             transport.fetch(wanted, files)
             return files
 
         return fetch
+
+
+def _wait_for(store: Store, key: str, job: Job, running: _Running) -> None:
+    """Wait until no build holds a key, or until it is not wanted any more; others may move files.
+
+    Args:
+        store: Of this machine.
+        key: The key of a step.
+        job: Receives a sign of life.
+        running: Whose artifacts are received.
+    """
+    if job.on_progress is not None:
+        note = "waits for a step that another build makes here"
+        job.on_progress(Progress(job.task.name, 0, 0, note))
+    while not running.cancelled:
+        with suppress(Timeout), store.lock(key, wait=False):
+            return
+        time.sleep(_LOOKS_EVERY_S)
 
 
 def _ended(result: JobResult) -> Future[JobResult]:

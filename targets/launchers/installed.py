@@ -13,6 +13,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import cached_property
@@ -20,16 +21,17 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from paretune.core.errors import UsageError
-from paretune.core.job import Job
+from paretune.core.job import Job, JobResult, Task
 from paretune.core.jsontools import parse_json
 from paretune.core.permissions import Permissions
 from paretune.targets.launchers.agent_target import AgentTarget
 from paretune.targets.launchers.conversation import Conversation, Pending
 from paretune.targets.launchers.python import ProcessChannel
 from paretune.targets.launchers.wheel import build_wheel
+from paretune.targets.transports.files import other_content
 from paretune.targets.transports.host import CommandError, Host
 from paretune.targets.transports.host_files import HostTransport
-from paretune.targets.transports.tasks import Describer
+from paretune.targets.transports.tasks import Describer, files_of
 
 LEAST_PYTHON = (3, 11)
 _PYTHON = (
@@ -109,6 +111,12 @@ def _looked(said: str) -> dict[str, Any] | None:
     return None
 
 
+def _was_not_sent_whole(result: JobResult, task: Task) -> bool:
+    """Return whether a job failed because a file had another content than its digest says."""
+    said = str(result.reason)
+    return result.transient and any(other_content(digest) in said for digest in files_of(task))
+
+
 class InstalledTarget(AgentTarget):
     """Runs jobs on another machine, which has a store of its own.
 
@@ -170,7 +178,15 @@ class InstalledTarget(AgentTarget):
         self.transport.moving = self._builds.moving = moving
 
     def _run(self, job: Job, *, turns: bool) -> tuple[Conversation, int, Pending]:
-        return super()._run(replace(job, task=self._describer.described(job.task)), turns=turns)
+        task = self._describer.described(job.task)
+        started = super()._run(replace(job, task=task), turns=turns)
+
+        def look(future: Future[JobResult]) -> None:
+            if future.exception() is None and _was_not_sent_whole(future.result(), task):
+                self._describer.forget(task)  # else each further try would fail as well
+
+        started[2].future.add_done_callback(look)
+        return started
 
     @cached_property
     def _wheel(self) -> bytes:

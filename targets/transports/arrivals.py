@@ -6,10 +6,12 @@ import queue
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
+from functools import cached_property
 
 from paretune.core.errors import ParetuneError, TransientError
 from paretune.core.job import Build, Task
 from paretune.core.made import Made
+from paretune.store.artifacts import Store
 from paretune.targets.transports.budget import Freed, make_room
 from paretune.targets.transports.files import FileStore
 from paretune.targets.transports.tasks import files_of, localized
@@ -44,6 +46,10 @@ class Arrivals:
         self._lock = threading.Lock()
         self._waiting: dict[int, queue.SimpleQueue[ParetuneError | None]] = {}
 
+    @cached_property
+    def _artifacts(self) -> Store:
+        return Store(self._store.root)
+
     def expect(self, id: int) -> None:
         """Note that `fetch` will be called for a job: from now on it can be cancelled."""
         with self._lock:
@@ -65,7 +71,7 @@ class Arrivals:
         with self._lock:
             answer = self._waiting[id]
         if isinstance(task, Build):
-            task = without_known(task, self._store.root)
+            task = without_known(task, self._artifacts)
         files = files_of(task)
         with self._lock:
             self._wanted[id] = frozenset(files)

@@ -11,10 +11,13 @@ import math
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
+
+from filelock import Timeout
 
 from paretune.core.candidate import Step
 from paretune.core.checkpoints import Checkpoints
@@ -49,6 +52,18 @@ _LEAVES_FREE = 100_000_000
 """Bytes of the disk that a transfer does not fill."""
 
 
+class KeyInUseError(Exception):
+    """Another build holds the key of a step.
+
+    Attributes:
+        key: The key.
+    """
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"the key {key[:12]} is in use")
+        self.key = key
+
+
 class AnnouncedError(UsageError):
     """The far side announced what no build of this recipe makes."""
 
@@ -72,6 +87,7 @@ def taken_over(
         UsageError: It sent something else than it announced, or no valid model.
         TransientError: Files did not arrive, or there is no room for them.
         InvalidArtifactError: A step computes something else than what it was built from.
+        KeyInUseError: Another build makes a step; what was taken over before it stays.
     """
     if len(value.made) > len(task.recipe):
         raise AnnouncedError(f"{len(value.made)} artifacts of {len(task.recipe)} steps")
@@ -99,6 +115,16 @@ class TakingOver(IdleBuilder):
     there: Mapping[str, Made] = field(default_factory=dict)
     fetch: Fetch | None = None
     taken: list[Made] = field(default_factory=list)
+
+    @contextmanager
+    def _lock(self, key: str) -> Iterator[None]:
+        """Hold a key; not waited for, as nothing can move or be measured here meanwhile."""
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(self.store.lock(key, wait=False))
+            except Timeout as error:
+                raise KeyInUseError(key) from error
+            yield
 
     def _run(
         self,

@@ -62,5 +62,11 @@ class KeptDigests:
             self._folder.mkdir(exist_ok=True)
             write_json(self._file(artifact), lines, durable=False)
 
+    def forget(self, artifact: str) -> None:
+        """Have the files of an artifact read again."""
+        if _ARTIFACT.fullmatch(artifact):
+            with suppress(OSError):
+                self._file(artifact).unlink(missing_ok=True)
+
     def _file(self, artifact: str) -> Path:
         return self._folder / f"{artifact.replace(':', '-')}.json"

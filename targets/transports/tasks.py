@@ -82,6 +82,14 @@ class Describer:
         """
         return self._take_all(digest, folder, folder_files(folder))
 
+    def forget(self, task: Task) -> None:
+        """Have the files of a described task read again: one may not have the digest kept of it."""
+        for file in files_of(task).values():
+            self._known.pop(key_of(file.stamp), None)
+        if self._kept is not None:
+            for digest in _artifacts_of(task):
+                self._kept.forget(digest)
+
     def _with_files(self, model: Model) -> Model:
         # What the input model's files are was read when it was opened.
         self._known |= {key_of(file.stamp): file.sha256 for file in model.files or ()}
@@ -105,6 +113,15 @@ class Describer:
             self._known[key_of(read.stamp)] = read.sha256
             return read
         return Stamped(path, name, now, self._known[key])
+
+
+def _artifacts_of(task: Task) -> Iterator[str]:
+    model: Model | None = getattr(task, "model", None)
+    while model is not None:
+        yield model.digest
+        model = model.base
+    if isinstance(task, Build):
+        yield from (seed.digest for seed in task.seeds or ())
 
 
 def files_of(task: Task) -> dict[str, Stamped]:

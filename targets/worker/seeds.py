@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from paretune.core.folders import folder_files
 from paretune.core.job import Build
@@ -38,19 +37,20 @@ def take_over(store: Store, seeds: Iterable[Made]) -> None:
             store.put(seed.key, out, seed.kind, seed.note, announced=seed.digest)
 
 
-def without_known(task: Build, root: Path) -> Build:
+def without_known(task: Build, store: Store) -> Build:
     """Return a build without the files of seeds that a store has.
+
+    An artifact that is not whole any more is set aside: its files are sent again.
 
     Args:
         task: As another machine sent it.
-        root: The store's folder.
+        store: The store; one that stays open reads an artifact once.
     """
-    store = Store(root)
 
     def known(seed: Made) -> bool:
         action = store.action(seed.key)
         there = action is not None and action.digest == seed.digest
-        return there and store.object_path(seed.digest).is_dir()
+        return there and store.is_intact(seed.digest)
 
     seeds = (replace(seed, files=()) if known(seed) else seed for seed in task.seeds or ())
     return replace(task, seeds=tuple(seeds))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
@@ -208,3 +209,36 @@ def test_nothing_is_received_while_this_machine_is_taken(
         assert not future.done()
         assert not elsewhere.sides.fetched
     assert future.result(WITHIN_S).status is JobStatus.OK
+
+
+def test_nothing_is_held_up_while_another_build_makes_a_step(
+    builds: FarBuilds, elsewhere: Elsewhere
+) -> None:
+    sides, measuring = elsewhere.sides, threading.Lock()
+    builds.moving = lambda: measuring
+    notes: queue.SimpleQueue[str] = queue.SimpleQueue()
+    job = Job(sides.task, on_progress=lambda progress: notes.put(progress.note))
+    (first, _) = sides.built().made
+    with sides.near.lock(first.key):
+        future = builds.submit(job)
+        while "waits for a step" not in notes.get(timeout=WITHIN_S):
+            pass
+        assert measuring.acquire(timeout=WITHIN_S), "this machine can measure"
+        measuring.release()
+        assert not future.done()
+        assert not sides.fetched
+    assert future.result(WITHIN_S).status is JobStatus.OK
+
+
+def test_a_build_that_waits_for_a_step_can_be_cancelled(
+    builds: FarBuilds, elsewhere: Elsewhere
+) -> None:
+    sides = elsewhere.sides
+    notes: queue.SimpleQueue[str] = queue.SimpleQueue()
+    (first, _) = sides.built().made
+    with sides.near.lock(first.key):
+        future = builds.submit(Job(sides.task, on_progress=lambda said: notes.put(said.note)))
+        while "waits for a step" not in notes.get(timeout=WITHIN_S):
+            pass
+        builds.cancel(future)
+        assert future.result(WITHIN_S).status is JobStatus.CANCELLED

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -128,6 +129,48 @@ def test_a_package_is_measured_there_and_moves_once(
     assert again.submit(measure(model)).result(300).status is JobStatus.OK
     assert again.transport.files == 0, "it is there since the last connection"
     assert not list((tmp_path / "far" / "staging").glob("*/model")), "a job's folder stayed behind"
+
+
+@pytest.mark.parametrize("change", ["gone there", "changed there", "another digest here"])
+def test_a_file_that_is_not_what_is_known_of_it_is_sent_anew(
+    sshd: Sshd, opened: Callable[..., SshTarget], tmp_path: Path, change: str
+) -> None:
+    near, far = tmp_path / "near", tmp_path / "far"
+    near.mkdir()
+    target = opened(store_root=near, store=str(far))
+    model = package(tmp_path)
+    assert target.submit(measure(model)).result(300).status is JobStatus.OK
+    sent = target.transport.bytes
+    large = max((far / "files").iterdir(), key=lambda file: file.stat().st_size)
+    tries = 1
+    if change == "gone there":
+        large.unlink()
+    elif change == "changed there":
+        large.chmod(0o644)
+        large.write_bytes(bytes(large.stat().st_size))
+    else:
+        large.unlink()
+        (record,) = (near / "digests").iterdir()
+        record.write_text(record.read_text().replace(large.name, "0" * 64))
+        target, sent = opened(store_root=near, store=str(far)), 0
+        tries = 2
+        failed = target.submit(measure(model)).result(300)
+        assert (failed.status, failed.transient) == (JobStatus.FAILED, True)
+        assert "another content than was announced (000000000000)" in str(failed.reason)
+        wait_until(lambda: not record.exists())
+    result = target.submit(measure(model)).result(300)
+    assert result.status is JobStatus.OK, result.reason
+    assert file_digest(large) == large.name
+    size = large.stat().st_size
+    assert target.transport.bytes >= sent + size
+    assert target.transport.bytes < sent + (tries + 0.1) * size, "the others are there"
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + 300
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def test_a_lost_connection_is_transient_and_the_next_job_connects_again(

@@ -73,13 +73,33 @@ def test_this_side_is_right_where_both_have_built_a_step(sides: Sides) -> None:
         (stage / "out").mkdir()
         (stage / "out" / "config.json").write_text("{}")
         far.put(seed.key, stage / "out", "hf", seed.note)
-    assert without_known(replace(sides.task, seeds=(seed,)), far.root).seeds == (seed,)
+    assert without_known(replace(sides.task, seeds=(seed,)), far).seeds == (seed,)
     taken = sides.take(sides.built((seed,)))
     action = far.action(seed.key)
     assert action is not None
     assert action.digest == seed.digest
-    assert without_known(replace(sides.task, seeds=(seed,)), far.root).seeds != (seed,)
+    assert without_known(replace(sides.task, seeds=(seed,)), far).seeds != (seed,)
     assert taken.model.digest in sides.near.objects()
+
+
+@pytest.mark.parametrize("change", ["gone", "written"])
+def test_a_seed_that_is_not_whole_there_is_sent_again(sides: Sides, change: str) -> None:
+    """It is not built again there: a training would take its time, and end with other bytes."""
+    building.build(replace(sides.task, recipe=sides.task.recipe[:1]), lambda progress: None)
+    (seed,) = sides.seeds()
+    sides.built((seed,))
+    far = sides.far
+    (file,) = far.object_path(seed.digest).glob("fake.txt")
+    if change == "gone":
+        file.unlink()
+    else:
+        file.write_text(file.read_text().swapcase())
+    assert without_known(replace(sides.task, seeds=(seed,)), far).seeds == (seed,)
+    sides.built((seed,))
+    assert far.is_intact(seed.digest)
+    action = far.action(seed.key)
+    assert action is not None
+    assert action.digest == seed.digest
 
 
 def test_a_seed_with_another_content_is_not_taken(sides: Sides) -> None:
