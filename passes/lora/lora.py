@@ -14,7 +14,7 @@ from paretune.core.model import Model, ModelInfo, ModelKind
 from paretune.data.context import Context
 from paretune.models.checks.quantized import refusal
 from paretune.passes.base import PassBase
-from paretune.passes.lora.params import LoraParams
+from paretune.passes.lora.params import AUTO, LoraParams
 from paretune.passes.quantization.next_grid import next_grid
 from paretune.passes.quantization.node_bits import ARCHITECTURES
 
@@ -142,7 +142,7 @@ class Lora(TrainsAdapter):
         # Four numbers a trained weight: itself, its gradient and AdamW's two.
         training = 16 * weights + 4 * kept * tokens * widths
         # While weights are converted, their file counts too; one that fits as it is is only mapped.
-        held = (4 if params.dtype == "fp32" else 2) * model.parameters
+        held = bytes_held(params.dtype) * model.parameters
         file = (4 if model.precision == "fp32" else 2) * model.parameters
         loading = 0 if model.precision == params.dtype else file
         if params.quantize_for is not None:
@@ -188,14 +188,18 @@ class Lora(TrainsAdapter):
         from paretune.passes.lora.precision import torch_dtype
         from paretune.passes.lora.training import fine_tune
 
-        dtype = torch_dtype(params.dtype)
         fine_tune(
             self.name,
             model,
             params,
             context,
-            lambda: load_causal_lm(model.path, context, dtype=dtype),
+            lambda settled: load_causal_lm(model.path, context, dtype=torch_dtype(settled.dtype)),
         )
+
+
+def bytes_held(dtype: str) -> int:
+    """Return the bytes of a weight while it is trained on; ``auto`` tries fp32 first."""
+    return 4 if dtype in ("fp32", AUTO) else 2
 
 
 def _not_rounded(model: ModelInfo, provider: str) -> str | None:

@@ -16,7 +16,7 @@ from paretune.core.estimate import Estimate
 from paretune.core.model import Model, ModelInfo
 from paretune.core.params import parameter
 from paretune.data.context import Context
-from paretune.passes.lora.lora import Lora, TrainsAdapter, weights_of_layers
+from paretune.passes.lora.lora import Lora, TrainsAdapter, bytes_held, weights_of_layers
 from paretune.passes.lora.params import Dtype, LoraParams
 
 if TYPE_CHECKING:
@@ -42,7 +42,8 @@ class QLoraParams(LoraParams):
 
     def precisions(self) -> tuple[Dtype, ...]:
         """Return the precisions that it computes in: the adapter's, and that of the base."""
-        return (self.dtype,) if self.quant_type == "int8" else (self.dtype, self.compute_dtype)
+        held = () if self.quant_type == "int8" else (self.compute_dtype,)
+        return (*super().precisions(), *held)
 
 
 class QLora(TrainsAdapter):
@@ -83,7 +84,7 @@ class QLora(TrainsAdapter):
             return full
         a_weight = _BYTES_A_WEIGHT[params.quant_type]
         if model.precision != params.dtype:
-            a_weight -= 4 if params.dtype == "fp32" else 2
+            a_weight -= bytes_held(params.dtype)
         peak = full.peak_memory + a_weight * weights_of_layers(model)
         return replace(full, peak_memory=int(peak), seconds=None)
 
@@ -100,11 +101,11 @@ class QLora(TrainsAdapter):
             model,
             params,
             context,
-            lambda: _load(model, params, context),
+            lambda settled: _load(model, settled, context),
         )
 
 
-def _load(model: Model, params: QLoraParams, context: Context) -> Any:
+def _load(model: Model, params: Any, context: Context) -> Any:
     import torch
     from transformers import BitsAndBytesConfig
 

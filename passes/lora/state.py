@@ -21,6 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from paretune.core.jsontools import Json, read_json
+from paretune.passes.lora.params import Dtype
 
 TRAINER_STATE = "trainer_state.json"
 _TENSORS, _REST = "state.safetensors", "state.json"
@@ -49,6 +50,12 @@ class TrainingState:
     def one_dnn(self) -> bool:
         """Whether matrices were multiplied by oneDNN (`paretune.runtimes.matrix_products`)."""
         return bool(self.rest["one_dnn"])
+
+    @property
+    def dtype(self) -> Dtype:
+        """The precision that it was trained in; fp32 where nothing says so."""
+        found: Dtype = self.rest.get("dtype", "fp32")
+        return found
 
     def group(self, prefix: str) -> dict[str, torch.Tensor]:
         """Return the tensors whose names begin with a word and a dot, without it."""
@@ -132,6 +139,7 @@ def write_state(
         "step": trainer.state.global_step,
         "device": _device(trainer.model),
         "one_dnn": one_dnn,
+        "dtype": "bf16" if trainer.args.bf16 else "fp16" if trainer.args.fp16 else "fp32",
         "course": course,
         "optimizer": _told({"state": others, "param_groups": optimizer["param_groups"]}),
         "scheduler": _told(trainer.lr_scheduler.state_dict()),

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import Trainer, TrainerCallback
 from transformers.trainer_callback import PrinterCallback, TrainerState
 
 from paretune.core.checkpoints import Checkpoints
@@ -23,8 +22,7 @@ from paretune.passes.lora.chunked_loss import ChunkedLoss, find_chunked_loss
 from paretune.passes.lora.course import Course
 from paretune.passes.lora.distillation import DistilledLoss, distilled_loss
 from paretune.passes.lora.packing_probe import require_rows_apart
-from paretune.passes.lora.params import LoraParams
-from paretune.passes.lora.recomputation import keep_products
+from paretune.passes.lora.params import Dtype, LoraParams
 from paretune.passes.lora.rounding import Rounding
 from paretune.passes.lora.rows import IGNORED, Batch, LengthGrouped, Row, joined, left_padded
 from paretune.passes.lora.state import (
@@ -35,6 +33,7 @@ from paretune.passes.lora.state import (
     trained,
     write_state,
 )
+from paretune.passes.lora.trainer_arguments import trainer_arguments
 from paretune.runtimes.matrix_products import quickest_products
 
 Collator = Callable[[Sequence[Row]], Batch]
@@ -107,10 +106,10 @@ def _train(
         ),
         rounding,
         model=network,
-        args=_arguments(params, context.scratch, torch.cuda.is_available()),
+        args=trainer_arguments(params, context.scratch, torch.cuda.is_available()),
         train_dataset=rows,
         eval_dataset=held_out or None,
-        data_collator=_collator(params, network),
+        data_collator=collator(params, network),
         callbacks=[_Watch(name, params, course, context.progress, best, stops=len(stays) > 1)],
     )
     trainer.remove_callback(PrinterCallback)
@@ -149,6 +148,22 @@ def step_of(length: float, params: LoraParams, examples: int) -> int:
         return int(length)
     batches = math.ceil(examples / params.batch_size)
     return math.ceil(length * max(1, math.ceil(batches / params.gradient_accumulation_steps)))
+
+
+def dtype_begun(checkpoints: Checkpoints, params: LoraParams, examples: int) -> Dtype | None:
+    """Return the precision of the training that will be continued; None: none will be.
+
+    Args:
+        checkpoints: Of this training.
+        params: How it trains; its ``dtype`` is ``auto``.
+        examples: How many there are to learn from.
+    """
+    for checkpoint in checkpoints.at_most(lengths(params, examples)[1]):
+        try:
+            return read_state(checkpoint.folder).dtype
+        except ValueError:
+            continue  # `train` removes it, with a note
+    return None
 
 
 def _state_to_continue(checkpoints: Checkpoints, stop: int, network: Any) -> TrainingState | None:
@@ -336,64 +351,10 @@ def _finite(loss: float, what: str, step: int) -> float:
     return loss
 
 
-def _collator(params: LoraParams, network: Any) -> Collator:
+def collator(params: LoraParams, network: Any) -> Collator:
+    """Return what makes a batch of rows, as `params.batching` says."""
     if params.batching == "padding_free":
         return joined
     pad = getattr(network.config, "pad_token_id", None)
     # What is padded is masked: any token will do where there is none for it (None, or -1).
     return lambda rows: left_padded(rows, pad if type(pad) is int and pad >= 0 else 0)
-
-
-def _on_one_device(arguments: Any) -> Any:
-    """Have the Trainer use one GPU, the first, however many there are.
-
-    With several it would wrap the model in DataParallel, which cuts every tensor of a batch along
-    its first axis, ``logits_to_keep`` too.
-    """
-    if arguments.n_gpu > 1:
-        print(f"{arguments.n_gpu} GPUs: the first one trains, for several are not supported")
-        arguments._n_gpu = 1
-    return arguments
-
-
-def _arguments(params: LoraParams, scratch: Path, gpu: bool) -> Any:
-    # One field of the Trainer's takes both: below one it is a share of the steps.
-    warmup = params.warmup_ratio or 0.0 if params.warmup_steps is None else params.warmup_steps
-    checkpointing: dict[str, Any] = {"use_reentrant": False}
-    if params.gradient_checkpointing == "selective":
-        checkpointing["context_fn"] = keep_products
-    arguments = TrainingArguments(
-        output_dir=str(scratch / "trainer"),
-        use_cpu=not gpu,
-        per_device_train_batch_size=params.batch_size,
-        per_device_eval_batch_size=params.eval_batch_size or params.batch_size,
-        gradient_accumulation_steps=params.gradient_accumulation_steps,
-        learning_rate=params.learning_rate,
-        lr_scheduler_type=params.lr_scheduler_type,
-        warmup_steps=warmup,
-        weight_decay=params.weight_decay,
-        adam_beta1=params.adam_beta1,
-        adam_beta2=params.adam_beta2,
-        adam_epsilon=params.adam_epsilon,
-        num_train_epochs=params.epochs or 1.0,
-        max_steps=params.max_steps or -1,
-        max_grad_norm=params.max_grad_norm,
-        seed=params.seed,
-        data_seed=params.seed if params.data_seed is None else params.data_seed,
-        activation_checkpointing=params.gradient_checkpointing is not False,
-        activation_checkpointing_kwargs=checkpointing,
-        fp16=params.dtype == "fp16",
-        bf16=params.dtype == "bf16",
-        remove_unused_columns=False,
-        dataloader_pin_memory=False,
-        eval_strategy="no" if params.eval_steps is None else "steps",
-        eval_steps=params.eval_steps,
-        # Every step's loss is looked at; `logging_steps` is how many make an entry of the record.
-        logging_strategy="steps",
-        logging_steps=1,
-        logging_nan_inf_filter=False,
-        disable_tqdm=True,
-        report_to="none",
-        save_strategy="no",
-    )
-    return _on_one_device(arguments)

@@ -17,12 +17,13 @@ from paretune.core.model import Model
 from paretune.core.progress import Progress
 from paretune.data.context import Context
 from paretune.models.context_length import most_tokens
+from paretune.passes.lora.params import AUTO
 from paretune.passes.lora.rows import Row, encode, hold_out
 from paretune.passes.quantization.rounding_grid import RoundingGrid
 
 if TYPE_CHECKING:
     from paretune.passes.lora.course import Course, Losses
-    from paretune.passes.lora.params import LoraParams
+    from paretune.passes.lora.params import Dtype, LoraParams
 
 _LAST_STEPS = 10
 """Steps whose mean is the final loss: one batch's loss is too noisy."""
@@ -43,7 +44,7 @@ def fine_tune(
     model: Model,
     params: LoraParams,
     context: Context,
-    load: Callable[[], Any],
+    load: Callable[[LoraParams], Any],
 ) -> None:
     """Train, and write ``adapter_model.safetensors``, its config and ``training.json``.
 
@@ -52,7 +53,7 @@ def fine_tune(
         model: What the adapter is for.
         params: The pass's.
         context: What the pass runs with.
-        load: Returns the network to train on.
+        load: Returns the network to train on, held as ``dtype`` says, which is not ``auto``.
 
     Raises:
         PassError: A target module matches nothing, an answer is longer than max_length, or the
@@ -71,11 +72,9 @@ def _fine_tune(
     model: Model,
     params: LoraParams,
     context: Context,
-    load: Callable[[], Any],
+    load: Callable[[LoraParams], Any],
 ) -> None:
     import torch
-    from peft import LoraConfig, get_peft_model
-    from transformers import set_seed
 
     from paretune.passes.lora.precision import precision_note
     from paretune.passes.lora.rounding import round_weights
@@ -90,7 +89,29 @@ def _fine_tune(
     cut = material.prompts_cut
     cut_note = f", {cut} examples cut to fit" if cut else ""
     context.progress(Progress(name, 0, 0, f"{len(material.rows)} examples{cut_note}"))
-    network = load()
+    precision: dict[str, Json] = {}
+    if params.dtype == AUTO:
+        dtype, reason = _settled(params, context, load, material.rows, device)
+        params = params.model_copy(update={"dtype": dtype})
+        context.progress(Progress(name, 0, 0, f"{dtype}: {reason}"))
+        precision = {"dtype": dtype}  # the reason is in the log: a continued training has another
+    adapted = _adapted(load(params), params)
+    rounding = None
+    if params.quantize_for is not None:
+        rounding = round_weights(adapted, _grid(params))
+    course = train(name, adapted, material.rows, material.held_out, params, context, rounding)
+    save_adapter(adapted, context.out)
+    record = _record(material, course.losses, params.logging_steps) | {"precision_note": slow}
+    record |= precision
+    record |= _ending(course, params)
+    write_json(context.out / "training.json", record, durable=False)
+
+
+def _adapted(network: Any, params: LoraParams) -> Any:
+    """Return a network with an untrained adapter."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import set_seed
+
     _require_modules(network, params.target_modules)
     set_seed(params.seed)
     config = LoraConfig(
@@ -102,15 +123,33 @@ def _fine_tune(
         use_dora=params.use_dora,
         use_rslora=params.use_rslora,
     )
-    adapted = get_peft_model(network, config)
-    rounding = None
+    return get_peft_model(network, config)
+
+
+def _settled(
+    params: LoraParams,
+    context: Context,
+    load: Callable[[LoraParams], Any],
+    rows: list[Row],
+    device: str,
+) -> tuple[Dtype, str]:
+    """Return what ``dtype: auto`` stands for in this training, and why."""
+    from paretune.passes.lora.auto_precision import choose
+    from paretune.passes.lora.trainer import collator, dtype_begun
+    from paretune.runtimes.matrix_products import quickest_products
+
     if params.quantize_for is not None:
-        rounding = round_weights(adapted, _grid(params))
-    course = train(name, adapted, material.rows, material.held_out, params, context, rounding)
-    save_adapter(adapted, context.out)
-    record = _record(material, course.losses, params.logging_steps) | {"precision_note": slow}
-    record |= _ending(course, params)
-    write_json(context.out / "training.json", record, durable=False)
+        return "fp32", "quantize_for rounds as the build does in fp32 only"
+    begun = dtype_begun(context.checkpoints, params, len(rows))
+    if begun is not None:
+        return begun, "the training began in it"
+
+    def held_in(dtype: Dtype) -> Any:
+        settled = params.model_copy(update={"dtype": dtype})
+        return _adapted(load(settled), settled)
+
+    with quickest_products():
+        return choose(held_in, rows, lambda network: collator(params, network), device)
 
 
 def _grid(params: LoraParams) -> RoundingGrid:
