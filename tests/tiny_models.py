@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 _CORPUS = (
     "the quick brown fox jumps over the lazy dog and runs away from the rain",
@@ -120,6 +121,45 @@ def make_tiny_phi3(folder: Path, seed: int = 0) -> Path:
     Phi3ForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def make_small(folder: Path, name: str, **more: Any) -> Path:
+    """Write a model of another architecture with the tokenizer of the tiny Llama.
+
+    Its width is no whole number of blocks.
+
+    Args:
+        folder: Where folders of models are made.
+        name: Of the architecture, as transformers begins its classes (``Qwen2``).
+        **more: Settings of its configuration.
+
+    Returns:
+        Its folder.
+    """
+    import torch
+    import transformers
+
+    source = make_tiny_llama(folder / "llama")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(source)
+    tokenizer.save_pretrained(folder / name)
+    config = getattr(transformers, f"{name}Config")(
+        vocab_size=len(tokenizer),
+        hidden_size=80,
+        intermediate_size=144,
+        num_hidden_layers=2,
+        num_attention_heads=5,
+        num_key_value_heads=1,
+        max_position_embeddings=256,
+        tie_word_embeddings=False,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        initializer_range=0.1,
+        **more,
+    )
+    torch.manual_seed(0)
+    getattr(transformers, f"{name}ForCausalLM")(config).save_pretrained(folder / name)
+    return folder / name
 
 
 def _byte_level(special: list[str]):  # type: ignore[no-untyped-def]

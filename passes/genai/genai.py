@@ -6,14 +6,14 @@ import contextlib
 import io
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from paretune.core.distributions import package_version
 from paretune.core.errors import PassError, nearest
-from paretune.core.estimate import Estimate
+from paretune.core.estimate import DataSize, Estimate
 from paretune.core.fidelity import Fidelity
 from paretune.core.jsontools import Json, read_model_json
 from paretune.core.model import Model, ModelInfo, ModelKind
@@ -25,6 +25,12 @@ from paretune.models.handle import inspect
 from paretune.passes.base import PassBase
 from paretune.passes.genai.builder_errors import told
 from paretune.passes.genai.builder_support import unsupported
+from paretune.passes.genai.calibration import (
+    DAMP_PERCENT,
+    Calibration,
+    calibration_rows,
+    calibration_seconds,
+)
 from paretune.passes.genai.options import GenaiParams, expected_bytes, options_for, why_not
 
 if TYPE_CHECKING:
@@ -42,6 +48,7 @@ _MEMORY_TO_START = 240_000_000
 _WORKING_COPIES = 2.0
 _WORKING_COPIES_RTN = 5.0
 _WORKING_COPIES_K_QUANT = 10.5
+_WITHOUT_GPTQ = {"algorithm": None, "calibration": None, "damp_percent": None}
 
 
 class Genai(PassBase):
@@ -61,6 +68,11 @@ class Genai(PassBase):
         "transformers",
     )
     provider_matters = True
+
+    def data(self, params: GenaiParams) -> tuple[str, ...]:
+        """Return the reference of the data set that gptq is calibrated on, if one is named."""
+        calibration = params.calibration
+        return () if calibration is None or calibration.data is None else (calibration.data,)
 
     def fidelity(self, params: GenaiParams) -> Fidelity:
         """Return that it computes the same, in its precision, or approximates it."""
@@ -88,7 +100,7 @@ class Genai(PassBase):
         """Return size, memory and time, scaled from what was measured on small models.
 
         The model is held as its file has it. To be quantized it is copied whole into fp32, and what
-        is finished is held beside that.
+        is finished is held beside that. What gptq holds once this is gone is less.
         """
         size = expected_bytes(model, params)
         if size is None:
@@ -108,8 +120,21 @@ class Genai(PassBase):
         return Estimate(
             bytes_out=size,
             peak_memory=int(_MEMORY_TO_START + held + copies * largest),
-            seconds=_SECONDS_TO_START + seconds * model.parameters,
+            seconds=_with_calibration(
+                _SECONDS_TO_START + seconds * model.parameters, model, params, None
+            ),
         )
+
+    def seconds_on(
+        self,
+        model: ModelInfo,
+        params: GenaiParams,
+        target: TargetInfo,
+        size: Callable[[str], DataSize],
+    ) -> float | None:
+        """Return the expected time, by the length of the texts that gptq is calibrated on."""
+        alone = self.estimate(model, params.model_copy(update=_WITHOUT_GPTQ), target).seconds
+        return None if alone is None else _with_calibration(alone, model, params, size)
 
     def predict(self, model: ModelInfo, params: GenaiParams) -> ModelInfo:
         """Return the build's facts."""
@@ -134,8 +159,36 @@ class Genai(PassBase):
         context.progress(Progress("genai", 0, 2, f"building {params.precision}"))
         build(model, params, context)
         _require_nodes(params, context)
+        if params.algorithm == "gptq":
+            _calibrate(model, params, context)
         context.progress(Progress("genai", 1, 2, "comparing tokenizers"))
         note_differences(model.path, context)
+
+
+def _with_calibration(
+    alone: float,
+    model: ModelInfo,
+    params: GenaiParams,
+    size: Callable[[str], DataSize] | None,
+) -> float | None:
+    """Return the seconds of a build with what gptq adds to them."""
+    if params.algorithm != "gptq":
+        return alone
+    more = calibration_seconds(model, params.calibration or Calibration(), size)
+    return None if more is None else alone + more
+
+
+def _calibrate(model: Model, params: GenaiParams, context: Context) -> None:
+    """Write gptq's codes and scales over those of a build."""
+    from paretune.passes.genai.calibrated import calibrate
+    from paretune.passes.hugging_face import load_fp32, use_all_cores
+
+    use_all_cores()
+    rows = calibration_rows(model, params.calibration or Calibration(), context)
+    network = load_fp32(model.path, context).eval()
+    damping = DAMP_PERCENT if params.damp_percent is None else params.damp_percent
+    calibrate(context.out, network, rows, damping, context.progress)
+    context.details["calibration_tokens"] = sum(map(len, rows))
 
 
 def build(

@@ -14,6 +14,7 @@ from paretune.core.fidelity import Fidelity
 from paretune.core.jsontools import Json, read_model_json
 from paretune.core.model import ModelInfo
 from paretune.core.params import Params, parameter
+from paretune.passes.genai.calibration import Calibration, why_no_gptq
 
 PRECISIONS = {
     "cpu": ("fp32", "int8", "int4"),
@@ -43,7 +44,10 @@ _OF_QUANTIZATION = (
     "accuracy_level",
     "matmul_mixed_precision",
     "nodes_to_exclude",
+    "calibration",
+    "damp_percent",
 )
+_OF_GPTQ = ("calibration", "damp_percent")
 _WINDOWED_BY_DEFAULT = ("gemma2", "gemma3", "gpt_oss", "mistral", "phi3")
 """Have a window where config.json does not name one."""
 _HEAD_DIM_STEP = 16
@@ -51,7 +55,9 @@ _GRAPH_BYTES_A_LAYER = 8_000
 # A large tokenizer. What a folder holds beyond (the same weights in other formats) is not built.
 _MAX_BESIDE_WEIGHTS = 50_000_000
 
-Algorithm = Literal["default", "rtn", "rtn_last", "k_quant", "k_quant_last", "k_quant_mixed"]
+Algorithm = Literal[
+    "default", "rtn", "rtn_last", "k_quant", "k_quant_last", "k_quant_mixed", "gptq"
+]
 MixedPrecision = Literal[
     "last_matmul:int8", "mixed_layers:int8", "last_matmul:int8,mixed_layers:int8"
 ]
@@ -73,7 +79,9 @@ class GenaiParams(Params):
         None,
         "int8 and int4: the builder's algo_config. default and rtn round to the nearest; k_quant "
         "searches scales as llama.cpp does; `_last` keeps the head at 8 bits, `_mixed` the most "
-        "sensitive layers too. None: default.",
+        "sensitive layers too. gptq, which the builder has not, is the graph of default with other "
+        "codes and scales: those that change each layer's outputs least over calibration texts "
+        "(Frantar et al., arXiv 2210.17323). None: default.",
     )
     accuracy_level: Literal[0, 1, 2, 3, 4] | None = parameter(
         None,
@@ -85,6 +93,18 @@ class GenaiParams(Params):
     )
     nodes_to_exclude: list[str] | None = parameter(
         None, "int8 and int4: nodes left in fp32, by their exact names (`/lm_head/MatMul`)."
+    )
+    calibration: Calibration | None = parameter(
+        None,
+        "gptq: what it is calibrated on, `{data: NAME, examples: 128, max_length: 512}`. None: "
+        "English prose that ships with paretune.",
+    )
+    damp_percent: float | None = parameter(
+        None,
+        "gptq: the share of the Hessian's mean diagonal that is added to its diagonal. None: 0.01.",
+        search="range",
+        gt=0,
+        le=1,
     )
     shared_embeddings: bool | None = parameter(
         None,
@@ -143,7 +163,7 @@ class GenaiParams(Params):
         chosen: dict[str, object] = {
             "block_size": self.block_size,
             "is_symmetric": self.is_symmetric,
-            "algo_config": self.algorithm,
+            "algo_config": None if self.algorithm == "gptq" else self.algorithm,
             "accuracy_level": self.accuracy_level,
             "matmul_mixed_precision": self.matmul_mixed_precision,
             "nodes_to_exclude": ",".join(self.nodes_to_exclude or ()) or None,
@@ -180,6 +200,7 @@ def why_not(model: ModelInfo, params: GenaiParams, provider: str) -> str | None:
         _not_on_this_provider(model, params, provider)
         or _without_effect(params)
         or _would_not_load(model, params)
+        or (why_no_gptq(model, provider) if params.algorithm == "gptq" else None)
     )
 
 
@@ -212,6 +233,10 @@ def _without_effect(params: GenaiParams) -> str | None:
             return "precision int8 has 8 bits everywhere: nothing to keep at 8 bits"
     if params.base_algorithm == "k_quant" and params.is_symmetric:
         return f"{params.algorithm} always has zero points: is_symmetric has no effect"
+    if params.algorithm != "gptq":
+        given = [name for name in _OF_GPTQ if getattr(params, name) is not None]
+        if given:
+            return f"{given[0]} has no effect with algorithm {params.base_algorithm}; use gptq"
     return None
 
 
@@ -220,14 +245,14 @@ def _would_not_load(model: ModelInfo, params: GenaiParams) -> str | None:
         return "shared_embeddings: this model's embedding and head have weights of their own"
     if (
         params.precision == "int4"
-        and params.base_algorithm == "default"
+        and params.base_algorithm in ("default", "gptq")
         and params.shares_embeddings(model)
         and (params.is_symmetric is False or params.head_at_8_bits)
     ):
         what = "is_symmetric=false" if params.is_symmetric is False else "an 8-bit head"
         return (
-            f"int4 with {what}, the default algorithm and a shared embedding builds a model that "
-            "does not load; use algorithm rtn or k_quant, or shared_embeddings=false"
+            f"int4 with {what}, algorithm default or gptq and a shared embedding builds a model "
+            "that does not load; use algorithm rtn or k_quant, or shared_embeddings=false"
         )
     return None
 

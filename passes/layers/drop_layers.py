@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self
 from pydantic import model_validator
 
 from paretune.core import params as declared
+from paretune.core.errors import PassError
 from paretune.core.estimate import DataSize, Estimate
 from paretune.core.fidelity import Fidelity
 from paretune.core.jsontools import Json
@@ -17,6 +18,7 @@ from paretune.core.params import parameter
 from paretune.core.progress import Progress
 from paretune.data.context import Context
 from paretune.models.checks.quantized import refusal
+from paretune.models.comparison_text import TEXT
 from paretune.passes.base import PassBase
 from paretune.passes.lora.lora import weights_of_layers
 
@@ -198,7 +200,7 @@ class DropLayers(PassBase):
             logits_without,
         )
         from paretune.passes.layers.kept_layers import check_logits, check_tensors, write_without
-        from paretune.passes.layers.texts import token_rows
+        from paretune.passes.texts import token_rows
 
         use_all_cores()
         context.progress(Progress(self.name, 0, 3, "loading"))
@@ -207,9 +209,16 @@ class DropLayers(PassBase):
             load_tokenizer(model.path, context),
             context,
             params.data,
+            own=[TEXT],
             examples=params.examples,
             max_length=params.max_length,
         )
+        if not rows:
+            raise PassError(
+                f"drop_layers: no text of {params.data or 'the built-in text'!r} has two tokens, "
+                "and distances are measured from the second one on",
+                hint="Name a data set with longer texts in `data`.",
+            )
         network = load_fp32(model.path, context).eval()
         layers = len(decoder_layers(network))
         found = distances(network, rows, params.count, context.progress)

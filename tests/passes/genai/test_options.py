@@ -7,7 +7,9 @@ import pytest
 from pydantic import ValidationError
 
 from paretune.core.device import TargetInfo
+from paretune.core.estimate import DataSize
 from paretune.core.model import ModelInfo, ModelKind
+from paretune.passes.genai.adapter import GenaiAdapter
 from paretune.passes.genai.genai import Genai
 from paretune.passes.genai.options import GenaiParams
 
@@ -51,6 +53,8 @@ INT8 = {"precision": "int8"}
         {**INT4, "matmul_mixed_precision": "mixed_layers:int8"},
         {**INT4, "is_symmetric": False, "shared_embeddings": False},
         {**INT4, "is_symmetric": False, "nodes_to_exclude": ["/lm_head/MatMul"]},
+        {**INT4, "algorithm": "gptq", "damp_percent": 0.05},
+        {**INT8, "algorithm": "gptq", "calibration": {"data": "tone.train", "examples": 64}},
     ],
     ids=str,
 )
@@ -73,6 +77,9 @@ def test_what_works_is_not_refused(params: dict[str, Any]) -> None:
         ({**INT8, "algorithm": "k_quant_mixed"}, "8 bits everywhere"),
         ({**INT8, "matmul_mixed_precision": "mixed_layers:int8"}, "8 bits everywhere"),
         ({**INT4, "algorithm": "k_quant", "is_symmetric": True}, "always has zero points"),
+        ({"algorithm": "gptq"}, "algorithm has no effect"),
+        ({**INT4, "calibration": {"examples": 8}}, "calibration has no effect"),
+        ({**INT4, "algorithm": "rtn", "damp_percent": 0.1}, "damp_percent has no effect"),
         ({**INT4, "is_symmetric": False}, "does not load"),
         ({**INT4, "matmul_mixed_precision": "last_matmul:int8"}, "does not load"),
     ],
@@ -89,6 +96,38 @@ def test_refusals_that_depend_on_the_model() -> None:
     assert _why({}, replace(SMOLLM2, head_dim=24), "cuda") is None
     assert "'mamba'" in (_why({}, replace(SMOLLM2, model_type="mamba")) or "")
     assert _why({}, replace(SMOLLM2, model_type="")) is None
+
+
+def test_gptq_is_refused_where_the_places_of_matrices_are_not_known() -> None:
+    gptq = {**INT4, "algorithm": "gptq"}
+    assert _why(gptq) is None
+    for model_type in ("phimoe", "gemma2"):
+        why = _why(gptq, replace(SMOLLM2, model_type=model_type))
+        assert f"knows no architecture {model_type!r}" in (why or "")
+    assert "for cpu only" in (_why(gptq, provider="cuda") or "")
+    adapter = GenaiAdapter().check(SMOLLM2, GenaiParams(**gptq), TargetInfo("local"), "cpu")
+    assert "merged model" in (adapter or "")
+
+
+def test_the_time_of_gptq_depends_on_its_texts() -> None:
+    def seconds(**more: Any) -> float:
+        params = GenaiParams(**{**INT4, **more})
+        size = DataSize(examples=1000, characters=400_000)
+        found = Genai().seconds_on(SMOLLM2, params, TargetInfo("local"), lambda _: size)
+        assert found is not None
+        return found
+
+    plain, own = seconds(), seconds(algorithm="gptq")
+    few, many = (
+        seconds(algorithm="gptq", calibration={"data": "tone.train", "examples": count})
+        for count in (4, 400)
+    )
+    assert plain == Genai().estimate(SMOLLM2, GenaiParams(**INT4), TargetInfo("local")).seconds
+    assert plain < few < own < many
+    assert Genai().data(GenaiParams(**INT4, algorithm="gptq")) == ()
+    data = GenaiParams(**INT4, algorithm="gptq", calibration={"data": "tone.train"})
+    assert Genai().data(data) == ("tone.train",)
+    assert Genai().estimate(SMOLLM2, data, TargetInfo("local")).seconds is None
 
 
 def test_providers() -> None:

@@ -27,7 +27,7 @@ from paretune.passes.quantization.grid import Grid, decode, encode
 from paretune.registry import find_pass
 from paretune.testing.passes import TARGET
 from tests.pass_bench import Bench, FakeCatalog, logits, tone_data
-from tests.tiny_models import make_tiny_llama
+from tests.tiny_models import make_small, make_tiny_llama
 
 TRAINING = {"train": "tone.train", "r": 4, "batch_size": 4, "learning_rate": 3e-2, "max_steps": 3}
 INT4 = {"bits": 4, "block_size": 32}
@@ -37,33 +37,6 @@ TOKENS = [1, 7, 30, 42, 9, 64, 5, 17]
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path, FakeCatalog({"tone.train": tone_data(22)}))
-
-
-def _small(folder: Path, name: str, **more: Any) -> Model:
-    """Write a model of another architecture with the tokenizer of the tiny Llama."""
-    import transformers
-
-    source = make_tiny_llama(folder / "llama")
-    tokenizer = transformers.AutoTokenizer.from_pretrained(source)
-    tokenizer.save_pretrained(folder / name)
-    config = getattr(transformers, f"{name}Config")(
-        vocab_size=len(tokenizer),
-        hidden_size=80,  # no whole number of blocks
-        intermediate_size=144,
-        num_hidden_layers=2,
-        num_attention_heads=5,
-        num_key_value_heads=1,
-        max_position_embeddings=256,
-        tie_word_embeddings=False,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        initializer_range=0.1,
-        **more,
-    )
-    torch.manual_seed(0)
-    getattr(transformers, f"{name}ForCausalLM")(config).save_pretrained(folder / name)
-    return open_model(folder / name)
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +52,7 @@ def models(tmp_path_factory: pytest.TempPathFactory, tiny: Model) -> Callable[[s
             else:
                 more = {"original_max_position_embeddings": 256} if name == "Phi3" else {}
                 more |= {"head_dim": 16} if name in ("Qwen3", "Mistral") else {}
-                made[name] = _small(folder, name, **more)
+                made[name] = open_model(make_small(folder, name, **more))
         return made[name]
 
     return give

@@ -1,4 +1,4 @@
-"""The texts that hidden states are taken on, as token ids."""
+"""Texts that a pass runs a model on, as token ids."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from paretune.core.model import Model
 from paretune.data.context import Context
 from paretune.data.corpus import sequences
 from paretune.data.example_tokens import ExampleEncoder
-from paretune.models.comparison_text import TEXT
 from paretune.models.context_length import most_tokens
 
 _T = TypeVar("_T")
@@ -22,36 +21,31 @@ def token_rows(
     context: Context,
     reference: str | None,
     *,
+    own: Sequence[str],
     examples: int,
     max_length: int,
 ) -> list[list[int]]:
-    """Return the token ids of each text, cut to the model's context.
+    """Return the token ids of each text of at least two tokens, cut to the model's context.
 
     Args:
         model: Whose context holds them.
         tokenizer: Its tokenizer.
         context: With the data sets.
-        reference: The data set with the texts; None: the text that ships with paretune.
+        reference: The data set with the texts; None: `own`.
+        own: Texts that ship with paretune.
         examples: Most examples of the data set.
         max_length: Most tokens of a text.
 
     Raises:
-        PassError: An example cannot be rendered, or no text has two tokens.
+        PassError: An example cannot be rendered.
     """
     held = most_tokens(model)
     room = max_length if held is None else min(max_length, held)
     if reference is None:
-        found: list[Sequence[int]] = [tokenizer(TEXT)["input_ids"]]
+        found: list[Sequence[int]] = [tokenizer(text)["input_ids"] for text in own]
     else:
         found = _rows(tokenizer, reference, examples, context)
-    rows = [list(ids[:room]) for ids in found if len(ids[:room]) > 1]
-    if not rows:
-        raise PassError(
-            f"drop_layers: no text of {reference or 'the built-in text'!r} has two tokens, and "
-            "distances are measured from the second one on",
-            hint="Name a data set with longer texts in `data`.",
-        )
-    return rows
+    return [list(ids[:room]) for ids in found if len(ids[:room]) > 1]
 
 
 def _rows(tokenizer: Any, reference: str, count: int, context: Context) -> list[Sequence[int]]:
@@ -59,15 +53,15 @@ def _rows(tokenizer: Any, reference: str, count: int, context: Context) -> list[
     if dataset.corpus is not None:
         texts = [example.answer for example in dataset.examples]
         found = sequences(texts, tokenizer, dataset.corpus)
-        return [sequence.ids for sequence in spread(found, count)]
+        return [sequence.ids for sequence in _spread(found, count)]
     encoder = ExampleEncoder(tokenizer, dataset.chat, reference)
     try:
-        return [encoder.tokens(each, None).ids for each in spread(dataset.examples, count)]
+        return [encoder.tokens(each, None).ids for each in _spread(dataset.examples, count)]
     except DataError as error:
         raise PassError(error.message, hint=error.hint) from error
 
 
-def spread(items: Sequence[_T], count: int) -> list[_T]:
+def _spread(items: Sequence[_T], count: int) -> list[_T]:
     """Return so many of a list's items (all, if it has fewer), evenly spread over it."""
     most = min(count, len(items))
     return [items[i * len(items) // most] for i in range(most)]

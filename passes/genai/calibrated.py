@@ -1,0 +1,185 @@
+"""Writes the codes and scales that GPTQ chooses into a build, layer by layer; for workers only.
+
+The network runs in PyTorch on calibration texts. Each decoder layer's matrices are rounded for the
+inputs that they get once all layers before it are rounded; what is held is the network, the hidden
+states of the texts, and one layer's Hessians. The head's scales are searched for, and those of an
+embedding that shares its matrix with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from paretune.core.progress import Progress
+from paretune.passes.genai.node_sources import (
+    Piece,
+    pieces_of_layers,
+    require_same,
+    rows_of,
+    stacked,
+)
+from paretune.passes.genai.quantized_nodes import QuantizedBuild, open_build
+from paretune.passes.quantization.gptq import quantized
+from paretune.passes.quantization.grid import Encoded, Grid, decode
+from paretune.passes.quantization.rounding_grid import HEAD
+from paretune.passes.quantization.scale_search import search_scales
+
+_Call = tuple[Any, dict[str, Any]]
+
+
+def calibrate(
+    folder: Path,
+    network: Any,
+    rows: Sequence[Sequence[int]],
+    damp_percent: float,
+    progress: Callable[[Progress], None] = lambda _: None,
+) -> None:
+    """Round a build's matrices anew.
+
+    Args:
+        folder: The build; its file of weights is changed.
+        network: What it was built from, in fp32; used up.
+        rows: Calibration texts as token ids.
+        damp_percent: See `paretune.passes.quantization.gptq.quantized`.
+        progress: Takes the progress.
+
+    Raises:
+        PassError: A matrix of the build is not known, or the inputs are not finite.
+        InvalidArtifactError: A matrix of the build is not that of the network.
+    """
+    with torch.no_grad(), open_build(folder) as build:
+        layers = network.base_model.layers
+        pieces = pieces_of_layers(network, build.nodes)
+        for name, of_node in _by_node(piece for each in pieces for piece in each).items():
+            require_same(build, name, of_node)
+        _round_head(network, build, rows)
+        states, calls = _entered(network, rows)
+        for number, (layer, of_layer) in enumerate(zip(layers, pieces, strict=True)):
+            progress(Progress("genai", number, len(layers), "gptq: rounding a layer"))
+            with _hessians(of_layer) as hessians:
+                for state, call in zip(states, calls, strict=True):
+                    _output(layer, state, call[number])
+            _round_layer(build, of_layer, hessians, damp_percent)
+            states = [_output(layer, s, c[number]) for s, c in zip(states, calls, strict=True)]
+            layers[number] = torch.nn.Identity()  # its rounded weights are not needed any more
+            of_layer.clear()
+
+
+def _round_layer(
+    build: QuantizedBuild, pieces: list[Piece], hessians: dict[int, Any], damp_percent: float
+) -> None:
+    """Round the matrices of a layer, those with the same inputs at once."""
+    groups: dict[tuple[int, Grid], list[Piece]] = {}
+    for piece in pieces:
+        if piece.node is not None:
+            inputs = id(hessians[id(piece.module)])
+            groups.setdefault((inputs, piece.node.grid), []).append(piece)
+    done: dict[Piece, Encoded] = {}
+    for (_, grid), members in groups.items():
+        hessian = hessians[id(members[0].module)]
+        weight = torch.cat([piece.weight for piece in members])
+        encoded = quantized(weight, grid, hessian, damp_percent)
+        start = 0
+        for piece in members:
+            count = len(piece.weight)
+            done[piece] = rows_of(encoded, slice(start, start + count))
+            start += count
+    for name, members in _by_node(pieces).items():
+        members.sort(key=lambda piece: piece.first)
+        build.write(name, stacked([done[piece] for piece in members]))
+    for piece, encoded in done.items():
+        piece.module.weight.data[piece.rows] = decode(encoded)
+
+
+def _round_head(network: Any, build: QuantizedBuild, rows: Sequence[Sequence[int]]) -> None:
+    """Round the head by scale search, each column counted by its inputs in full precision."""
+    node = build.nodes.get(HEAD)
+    if node is None:
+        return
+    head, embedding = network.get_output_embeddings(), network.get_input_embeddings()
+    whole = Piece(head, slice(0, node.rows), node, 0)
+    require_same(build, HEAD, [whole])
+    importance = torch.zeros(node.width)
+    for ids in rows:
+        run = network.base_model(input_ids=torch.tensor([list(ids)]), use_cache=False)
+        importance.add_(run.last_hidden_state[0].square().sum(0))
+    encoded = search_scales(whole.weight, node.grid, importance)
+    build.write(HEAD, encoded)
+    if build.shares_embedding:
+        embedding.weight.data[: node.rows] = decode(encoded)
+
+
+def _by_node(pieces: Iterable[Piece]) -> dict[str, list[Piece]]:
+    found: dict[str, list[Piece]] = {}
+    for piece in pieces:
+        if piece.node is not None:
+            found.setdefault(piece.node.name, []).append(piece)
+    return found
+
+
+def _output(layer: Any, state: Any, how: dict[str, Any]) -> Any:
+    output = layer(state, **how)
+    return output[0] if isinstance(output, tuple) else output
+
+
+def _entered(
+    network: Any, rows: Sequence[Sequence[int]]
+) -> tuple[list[Any], list[list[dict[str, Any]]]]:
+    """Return what the first layer gets of each text, and what each layer gets beside its input."""
+    layers = list(network.base_model.layers)
+    states: list[Any] = []
+    calls: list[list[dict[str, Any]]] = []
+
+    def recorder(number: int) -> Callable[..., Any]:
+        def record(hidden_states: Any, **how: Any) -> Any:
+            if number == 0:
+                states.append(hidden_states)
+                calls.append([])
+            calls[-1].append(how)
+            return hidden_states
+
+        return record
+
+    for number, layer in enumerate(layers):
+        layer.forward = recorder(number)
+    try:
+        for ids in rows:
+            network.base_model(input_ids=torch.tensor([list(ids)]), use_cache=False)
+    finally:
+        for layer in layers:
+            del layer.forward
+    return states, calls
+
+
+@contextmanager
+def _hessians(pieces: Iterable[Piece]) -> Iterator[dict[int, Any]]:
+    """Yield the sums of the outer products of each module's inputs while the layer runs.
+
+    Modules with the same inputs share one.
+    """
+    modules = list({id(piece.module): piece.module for piece in pieces}.values())
+    found: dict[int, Any] = {}
+    last: dict[str, Any] = {"inputs": None, "of": None}
+
+    def seen(module: Any, args: tuple[Any, ...]) -> None:
+        inputs = args[0]
+        if inputs is last["inputs"]:
+            found[id(module)] = found[last["of"]]
+            return
+        last.update(inputs=inputs, of=id(module))
+        flat = inputs.flatten(0, -2)
+        if id(module) not in found:
+            found[id(module)] = torch.zeros(flat.shape[1], flat.shape[1])
+        found[id(module)].addmm_(flat.t(), flat)
+
+    hooks = [module.register_forward_pre_hook(seen) for module in modules]
+    try:
+        yield found
+    finally:
+        for hook in hooks:
+            hook.remove()

@@ -1,0 +1,98 @@
+"""What `genai` with ``algorithm: gptq`` is calibrated on, what that costs, and where it works."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from paretune.core.estimate import DataSize
+from paretune.core.model import Model, ModelInfo
+from paretune.core.params import Params, parameter
+from paretune.data.context import Context
+from paretune.passes.quantization.node_bits import ARCHITECTURES
+
+DAMP_PERCENT = 0.01
+"""The default share of the Hessian's mean diagonal that is added to it."""
+_TEXT = Path(__file__).parent.parent / "quantization" / "calibration_text.txt"
+_TOKENS_OF_OWN_TEXT = 3400
+_CHARACTERS_A_TOKEN = 4.0
+"""Of English text, about."""
+# Measured on SmolLM2 with two cores: one thread rounds, all of them run the network three times.
+_SECONDS_A_WEIGHT = 250e-9
+_SECONDS_A_TOKEN_AND_WEIGHT = 80e-12
+
+
+class Calibration(Params):
+    """The texts whose activations gptq rounds for."""
+
+    data: str | None = parameter(
+        None,
+        "Data set with the texts. None: English prose that ships with paretune.",
+        search="none",
+    )
+    examples: int = parameter(
+        128, "Most examples of `data` that are used, evenly spread over it.", search="none", ge=1
+    )
+    max_length: int = parameter(
+        512, "Tokens of a text that are used, at most.", unit="tokens", search="none", ge=2
+    )
+
+
+def why_no_gptq(model: ModelInfo, provider: str) -> str | None:
+    """Return why gptq does not work on a model, or None."""
+    if provider != "cpu":
+        return f"algorithm gptq writes builds for cpu only, not for {provider}"
+    if model.model_type and model.model_type not in ARCHITECTURES:
+        return (
+            f"algorithm gptq knows no architecture {model.model_type!r} (it knows "
+            f"{', '.join(sorted(ARCHITECTURES))}); use algorithm default, rtn or k_quant"
+        )
+    return None
+
+
+def calibration_seconds(
+    model: ModelInfo, calibration: Calibration, size: Callable[[str], DataSize] | None
+) -> float | None:
+    """Return the expected wall seconds of gptq, beside those of the build.
+
+    Args:
+        model: What is built.
+        calibration: What it is calibrated on.
+        size: Returns the size of a data set; None: it is not known.
+    """
+    tokens: float = _TOKENS_OF_OWN_TEXT
+    if calibration.data is not None:
+        if size is None:
+            return None
+        of = size(calibration.data)
+        each = of.characters / max(1, of.examples) / _CHARACTERS_A_TOKEN
+        tokens = min(calibration.examples, of.examples) * min(calibration.max_length, 1 + each)
+    return (_SECONDS_A_WEIGHT + tokens * _SECONDS_A_TOKEN_AND_WEIGHT) * model.parameters
+
+
+def calibration_rows(model: Model, calibration: Calibration, context: Context) -> list[list[int]]:
+    """Return the token ids of the calibration texts. For workers only.
+
+    Raises:
+        PassError: An example cannot be rendered, or no text has two tokens.
+    """
+    from paretune.core.errors import PassError
+    from paretune.passes.hugging_face import load_tokenizer
+    from paretune.passes.texts import token_rows
+
+    rows = token_rows(
+        model,
+        load_tokenizer(model.path, context),
+        context,
+        calibration.data,
+        own=_TEXT.read_text(encoding="utf-8").split("\n\n"),
+        examples=calibration.examples,
+        max_length=calibration.max_length,
+    )
+    if not rows:
+        raise PassError(
+            f"genai: no text of {calibration.data or 'the built-in text'!r} has two tokens, and "
+            "gptq is calibrated on them",
+            hint="Name a data set with longer texts under calibration.",
+        )
+    return rows
