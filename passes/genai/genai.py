@@ -209,6 +209,10 @@ def build(
     check_model(model.path)
     with _quietly(), _without_git():
         _create(model, params, context, adapter)
+    if params.shared_by_us and params.shares_embeddings(inspect(model.path)):
+        from paretune.passes.genai.shared_embedding import share_embedding
+
+        share_embedding(context.out)
 
 
 def sketch(model: Model, params: GenaiParams, context: Context) -> tuple[Model, Model] | None:
@@ -247,7 +251,11 @@ def _create(model: Model, params: GenaiParams, context: Context, adapter: Path |
 
     logging.getLogger("onnxruntime.quantization").setLevel(logging.WARNING)
     options = [*params.builder_options(), *options_for(model.path), "hf_token=false"]
-    if params.shared_embeddings is None and not inspect(model.path).tied:
+    if (
+        params.shared_embeddings is None
+        and not params.shared_by_us
+        and not inspect(model.path).tied
+    ):
         options.append("shared_embeddings=false")  # whatever the configuration says
     if context.trust_remote_code:
         options.append("hf_remote=true")

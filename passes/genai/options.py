@@ -98,6 +98,7 @@ class GenaiParams(Params):
         None,
         "gptq: what it is calibrated on, `{data: NAME, examples: 128, max_length: 512}`. None: "
         "English prose that ships with paretune.",
+        search="none",
     )
     damp_percent: float | None = parameter(
         None,
@@ -108,8 +109,8 @@ class GenaiParams(Params):
     )
     shared_embeddings: bool | None = parameter(
         None,
-        "The embedding and the head share one matrix in the file. None: as in the model. Not for "
-        "int8, where they cannot.",
+        "The embedding and the head share one matrix in the file, rounded as the head is. None: as "
+        "in the model; with int8 they do not, and the embedding stays in fp32.",
     )
     fuse_qkv: bool | None = parameter(
         None, "The query, key and value projections become one matrix. None: where possible."
@@ -154,9 +155,23 @@ class GenaiParams(Params):
 
     def shares_embeddings(self, model: ModelInfo) -> bool:
         """Return whether the build keeps one matrix for the embedding and the head."""
-        if not model.tied or self.shared_embeddings is False or self.precision == "int8":
+        if not model.tied or self.shared_embeddings is False:
+            return False
+        if self.precision == "int8" and self.shared_embeddings is None:
             return False
         return "/lm_head/MatMul" not in (self.nodes_to_exclude or ())
+
+    @property
+    def shared_by_us(self) -> bool:
+        """Whether a shared matrix is one that the builder cannot share (`share_embedding`)."""
+        if self.precision == "int8":
+            return bool(self.shared_embeddings)
+        by_name = self.base_algorithm in ("default", "gptq")
+        return (
+            self.precision == "int4"
+            and by_name
+            and (self.is_symmetric is False or self.head_at_8_bits)
+        )
 
     def builder_options(self) -> list[str]:
         """Return the builder's ``KEY=VALUE`` options, only those that were chosen."""
@@ -167,7 +182,7 @@ class GenaiParams(Params):
             "accuracy_level": self.accuracy_level,
             "matmul_mixed_precision": self.matmul_mixed_precision,
             "nodes_to_exclude": ",".join(self.nodes_to_exclude or ()) or None,
-            "shared_embeddings": self.shared_embeddings,
+            "shared_embeddings": False if self.shared_by_us else self.shared_embeddings,
             "fuse_qkv": self.fuse_qkv,
         }
         return [
@@ -199,7 +214,7 @@ def why_not(model: ModelInfo, params: GenaiParams, provider: str) -> str | None:
     return (
         _not_on_this_provider(model, params, provider)
         or _without_effect(params)
-        or _would_not_load(model, params)
+        or _cannot_share(model, params, provider)
         or (why_no_gptq(model, provider) if params.algorithm == "gptq" else None)
     )
 
@@ -227,8 +242,8 @@ def _without_effect(params: GenaiParams) -> str | None:
         if given:
             return f"{given[0]} has no effect with precision {params.precision}"
     if params.precision == "int8":
-        if params.shared_embeddings is not None:
-            return "shared_embeddings has no effect with precision int8"
+        if params.shared_embeddings is False:
+            return "shared_embeddings: false has no effect with precision int8: it is the default"
         if params.head_at_8_bits or params.layers_at_8_bits:
             return "precision int8 has 8 bits everywhere: nothing to keep at 8 bits"
     if params.base_algorithm == "k_quant" and params.is_symmetric:
@@ -240,19 +255,17 @@ def _without_effect(params: GenaiParams) -> str | None:
     return None
 
 
-def _would_not_load(model: ModelInfo, params: GenaiParams) -> str | None:
+def _cannot_share(model: ModelInfo, params: GenaiParams, provider: str) -> str | None:
     if params.shared_embeddings and not model.tied:
         return "shared_embeddings: this model's embedding and head have weights of their own"
-    if (
-        params.precision == "int4"
-        and params.base_algorithm in ("default", "gptq")
-        and params.shares_embeddings(model)
-        and (params.is_symmetric is False or params.head_at_8_bits)
-    ):
-        what = "is_symmetric=false" if params.is_symmetric is False else "an 8-bit head"
+    shared = params.shares_embeddings(model)
+    if params.shared_embeddings and params.quantized and not shared:
+        return "shared_embeddings: the head stays in fp32, so there is no rounded matrix to share"
+    if shared and params.shared_by_us and provider != "cpu":
         return (
-            f"int4 with {what}, algorithm default or gptq and a shared embedding builds a model "
-            "that does not load; use algorithm rtn or k_quant, or shared_embeddings=false"
+            "an embedding that shares an 8-bit head, or one with zero points and algorithm "
+            f"{params.base_algorithm}, is made for cpu only, not for {provider}; leave "
+            "shared_embeddings out of int8, or set it to false for int4"
         )
     return None
 

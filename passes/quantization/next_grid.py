@@ -56,7 +56,8 @@ def _of_genai(params: GenaiParams) -> RoundingGrid | str:
     if params.head_at_8_bits:
         nodes.setdefault(HEAD, 8)
     bits: Literal[4, 8] = 8 if params.precision == "int8" else 4
-    shared = bits == 4 and params.shared_embeddings is not False and nodes.get(HEAD, bits)
+    wanted = params.shared_embeddings if bits == 8 else params.shared_embeddings is not False
+    shared = wanted and nodes.get(HEAD, bits)
     return RoundingGrid(
         bits=bits,
         block_size=params.block_size or 32,

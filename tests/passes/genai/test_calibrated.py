@@ -26,6 +26,8 @@ TOKENS = [1, 7, 30, 42, 9, 64, 5, 17]
 BUILDS: dict[str, tuple[str, dict[str, Any]]] = {
     "tied, int4": ("tied Llama", {"precision": "int4"}),
     "tied, int8": ("tied Llama", {"precision": "int8"}),
+    "tied, int8, shared": ("tied Llama", {"precision": "int8", "shared_embeddings": True}),
+    "tied, zero points": ("tied Llama", {"precision": "int4", "is_symmetric": False}),
     "int4, zero points": ("Qwen2", {"precision": "int4", "is_symmetric": False}),
     "int8, zero points, block 16": (
         "Qwen2",
@@ -109,7 +111,6 @@ def test_it_is_the_plain_graph_and_nearer_to_the_source(
     with torch.no_grad():
         wanted = _network(model)(torch.tensor([tokens])).logits[0]
     far, near = (float((torch.tensor(logits(p, tokens)) - wanted).norm()) for p in (plain, out))
-    print(build, near / far)
     assert near < 0.93 * far
     assert len(generate(out, TOKENS)) == 3
 

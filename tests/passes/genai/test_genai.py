@@ -85,6 +85,9 @@ CHANGES: list[dict[str, Any]] = [
     *({**INT4, "algorithm": a} for a in ("rtn_last", "k_quant_last", "k_quant_mixed")),
     {**INT4, "algorithm": "rtn", "is_symmetric": False},
     *({**p, "accuracy_level": n} for p in (INT4, INT8) for n in (0, 1, 2, 3)),
+    *({**INT8, "shared_embeddings": True, "is_symmetric": s} for s in (None, False)),
+    {**INT4, "is_symmetric": False},
+    {**INT4, "matmul_mixed_precision": "last_matmul:int8"},
     {**INT4, "matmul_mixed_precision": "mixed_layers:int8"},
     {**INT4, "algorithm": "rtn", "matmul_mixed_precision": "last_matmul:int8,mixed_layers:int8"},
     *({**p, "nodes_to_exclude": ["/lm_head/MatMul"]} for p in (INT4, INT8)),
@@ -120,12 +123,7 @@ def test_each_parameter_changes_the_bytes_and_the_build_runs(
     assert len(generate(out, [1, 40, 41, 7])) == 3
 
 
-REFUSED: list[dict[str, Any]] = [
-    {"precision": "fp16"},
-    {"precision": "bf16"},
-    {**INT4, "is_symmetric": False},
-    {**INT4, "matmul_mixed_precision": "last_matmul:int8"},
-]
+REFUSED: list[dict[str, Any]] = [{"precision": "fp16"}, {"precision": "bf16"}]
 
 
 @pytest.mark.parametrize("params", REFUSED, ids=str)

@@ -51,6 +51,9 @@ INT8 = {"precision": "int8"}
         {**INT4, "algorithm": "k_quant_mixed"},
         {**INT4, "algorithm": "rtn", "matmul_mixed_precision": "last_matmul:int8"},
         {**INT4, "matmul_mixed_precision": "mixed_layers:int8"},
+        {**INT4, "is_symmetric": False},
+        {**INT4, "matmul_mixed_precision": "last_matmul:int8"},
+        {**INT8, "shared_embeddings": True},
         {**INT4, "is_symmetric": False, "shared_embeddings": False},
         {**INT4, "is_symmetric": False, "nodes_to_exclude": ["/lm_head/MatMul"]},
         {**INT4, "algorithm": "gptq", "damp_percent": 0.05},
@@ -73,15 +76,17 @@ def test_what_works_is_not_refused(params: dict[str, Any]) -> None:
         ({"accuracy_level": 4}, "accuracy_level has no effect"),
         ({"matmul_mixed_precision": "last_matmul:int8"}, "matmul_mixed_precision has no effect"),
         ({"nodes_to_exclude": ["x"]}, "nodes_to_exclude has no effect"),
-        ({**INT8, "shared_embeddings": True}, "no effect with precision int8"),
+        ({**INT8, "shared_embeddings": False}, "no effect with precision int8"),
         ({**INT8, "algorithm": "k_quant_mixed"}, "8 bits everywhere"),
         ({**INT8, "matmul_mixed_precision": "mixed_layers:int8"}, "8 bits everywhere"),
         ({**INT4, "algorithm": "k_quant", "is_symmetric": True}, "always has zero points"),
         ({"algorithm": "gptq"}, "algorithm has no effect"),
         ({**INT4, "calibration": {"examples": 8}}, "calibration has no effect"),
         ({**INT4, "algorithm": "rtn", "damp_percent": 0.1}, "damp_percent has no effect"),
-        ({**INT4, "is_symmetric": False}, "does not load"),
-        ({**INT4, "matmul_mixed_precision": "last_matmul:int8"}, "does not load"),
+        (
+            {**INT4, "shared_embeddings": True, "nodes_to_exclude": ["/lm_head/MatMul"]},
+            "no rounded matrix to share",
+        ),
     ],
     ids=str,
 )
@@ -91,7 +96,8 @@ def test_what_does_not_work_is_refused(params: dict[str, Any], why: str) -> None
 
 def test_refusals_that_depend_on_the_model() -> None:
     assert _why({**INT4, "is_symmetric": False}, UNTIED) is None
-    assert "weights of their own" in (_why({"shared_embeddings": True}, UNTIED) or "")
+    for params in ({}, INT8):
+        assert "weights of their own" in (_why({**params, "shared_embeddings": True}, UNTIED) or "")
     assert "multiples of 16" in (_why({}, replace(SMOLLM2, head_dim=24)) or "")
     assert _why({}, replace(SMOLLM2, head_dim=24), "cuda") is None
     assert "'mamba'" in (_why({}, replace(SMOLLM2, model_type="mamba")) or "")
@@ -133,6 +139,9 @@ def test_the_time_of_gptq_depends_on_its_texts() -> None:
 def test_providers() -> None:
     assert _why({"precision": "fp16"}, provider="cuda") is None
     assert _why({"precision": "bf16"}, provider="cuda") is None
+    for params in ({**INT8, "shared_embeddings": True}, {**INT4, "is_symmetric": False}):
+        assert "made for cpu only" in (_why(params, provider="cuda") or "")
+        assert _why(params, UNTIED if params["precision"] == "int4" else SMOLLM2) is None
     assert _why({"precision": "fp16"}, provider="dml") is None
     assert "int8 does not run on provider 'dml'" in (_why(INT8, provider="dml") or "")
 
@@ -149,6 +158,7 @@ def test_names_of_the_builder_that_it_ignores_are_unknown() -> None:
     [
         ({}, 544),
         (INT8, 271),
+        ({**INT8, "shared_embeddings": True}, 158),
         (INT4, 90),
         ({**INT4, "block_size": 128}, 84),
         ({**INT4, "algorithm": "k_quant", "is_symmetric": False}, 92),

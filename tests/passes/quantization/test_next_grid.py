@@ -31,7 +31,9 @@ GRIDS: list[tuple[tuple[Step, ...], dict[str, Any]]] = [
         _genai(precision="int4", is_symmetric=False, shared_embeddings=False),
         {"is_symmetric": False, "embedding": False},
     ),
+    (_genai(precision="int4", is_symmetric=False), {"is_symmetric": False}),
     (_genai(precision="int8"), {"bits": 8}),
+    (_genai(precision="int8", shared_embeddings=True), {"bits": 8, "embedding": True}),
     (
         _genai(
             precision="int4", matmul_mixed_precision="last_matmul:int8", shared_embeddings=False
@@ -76,6 +78,7 @@ REFUSED: list[tuple[tuple[Step, ...], str]] = [
     (_genai(precision="int4", algorithm="k_quant"), "algorithm k_quant chooses codes"),
     (_genai(precision="int4", algorithm="k_quant_mixed"), "algorithm k_quant_mixed"),
     (_genai(precision="int4", algorithm="rtn"), "algorithm rtn"),
+    (_genai(precision="int4", algorithm="gptq"), "algorithm gptq"),
     (_nbits(algorithm="hqq"), "algorithm hqq"),
     ((Step("genai_adapter", {"precision": "int4"}),), "rounds the base without the adapter"),
     ((MERGE, Step("lora", {"train": "a.b"}), *_genai(precision="int4")), "`lora` follows"),
