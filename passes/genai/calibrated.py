@@ -39,7 +39,7 @@ def calibrate(
     damp_percent: float,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> None:
-    """Round a build's matrices anew.
+    """Replace the codes and scales of a build's matrices.
 
     Args:
         folder: The build; its file of weights is changed.
