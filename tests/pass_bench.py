@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,8 @@ class Bench:
 
     root: Path
     catalog: FakeCatalog
+    contexts: dict[str, Context] = field(default_factory=dict)
+    """Of the runs, by name."""
 
     def run(
         self,
@@ -78,6 +80,7 @@ class Bench:
             progress=progress,
             checkpoints=checkpoints or Checkpoints(),
         )
+        self.contexts[name] = context
         pass_.run(model, pass_.Params(**params), context)
         return out
 

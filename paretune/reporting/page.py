@@ -15,6 +15,7 @@ from paretune.core.candidate import describe_runtime
 from paretune.core.jsontools import Json, write_atomic
 from paretune.reporting.answer import described, number, plain_answer
 from paretune.reporting.condition_lines import condition_lines, sensors_sentence
+from paretune.reporting.curves_figure import curves_figure
 from paretune.reporting.devices_section import devices_section
 from paretune.reporting.forecast_section import expected, forecast_section
 from paretune.reporting.forecast_words import asking_sentence
@@ -64,6 +65,8 @@ def write_report(results: Results, out: Path, extra: Mapping[str, Json] | None =
     given = dict(extra or {})
     figure = latency_figure(results, given.get("cases", ()))
     curve = progress_figure(results)
+    details = step_details(results)
+    curves = curves_figure(details, results.best)
     page = environment.get_template("report.html.j2").render(
         **view(results, dict(given.get("paired", {}))),
         plotly=get_plotlyjs(),
@@ -72,7 +75,9 @@ def write_report(results: Results, out: Path, extra: Mapping[str, Json] | None =
         expected=expected,
         devices=devices_section(results),
         seeds=seeds_section(results),
-        details=step_details(results),
+        details=details,
+        curves=None if curves is None else script_json(curves),
+        curves_missing=None if curves is None else curves["missing"],
         forecasts=forecast_section(results, script_json),
         asking=asking_sentence(results.search_seconds),
     )

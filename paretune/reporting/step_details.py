@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from paretune.core.jsontools import Json, canonical
 from paretune.reporting.answer import number
 from paretune.study.results import Results
 
 _SUMMARY = "summary"
+CURVES = "curves"
+"""What is drawn: ``{"x": label, "y": label, "lines": {name: [[x, y], ...]}}``."""
 
 
 @dataclass(frozen=True)
@@ -21,12 +23,14 @@ class StepDetails:
         summary: Its sentence; may be empty.
         figures: Everything else by name, as text.
         candidates: Numbers of those that were built through it.
+        curves: What it measured while it worked (`CURVES`); may be empty.
     """
 
     step: str
     summary: str
     figures: Mapping[str, str]
     candidates: tuple[int, ...]
+    curves: Mapping[str, Json] = field(default_factory=dict)
 
 
 def step_details(results: Results) -> list[StepDetails]:
@@ -42,8 +46,9 @@ def step_details(results: Results) -> list[StepDetails]:
         StepDetails(
             step,
             str(details.get(_SUMMARY, "")),
-            {name: _text(value) for name, value in details.items() if name != _SUMMARY},
+            {n: _text(value) for n, value in details.items() if n not in (_SUMMARY, CURVES)},
             tuple(dict.fromkeys(ids)),
+            curves if isinstance(curves := details.get(CURVES), dict) else {},
         )
         for step, details, ids in found.values()
     ]

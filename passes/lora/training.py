@@ -6,6 +6,7 @@ They differ in how the base model is held, and share everything else.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 _LAST_STEPS = 10
 """Steps whose mean is the final loss: one batch's loss is too noisy."""
+_POINTS = 100
+"""Of a learning curve in the report."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,7 @@ def _fine_tune(
     record |= precision
     record |= _ending(course, params)
     write_json(context.out / "training.json", record, durable=False)
+    context.details.update(_details(record, course.losses))
 
 
 def _adapted(network: Any, params: LoraParams) -> Any:
@@ -239,6 +243,28 @@ def _record(material: _Material, losses: Losses, logging_steps: int) -> dict[str
         if material.held_out
         else None,
     }
+
+
+def _details(record: dict[str, Any], losses: Losses) -> dict[str, Json]:
+    """Return what the report shows of a training."""
+    summary = (
+        f"{record['steps']} steps on {record['examples']} examples: loss {record['first_loss']:g} "
+        f"in the first step, {record['final_loss']:g} in the last {_LAST_STEPS}"
+    )
+    each = math.ceil(len(losses.training) / _POINTS)
+    lines: dict[str, Json] = {"training loss": _points(losses.smoothed(each))}
+    if losses.held_out:
+        summary += f"; held-out loss {losses.held_out[-1][1]:.4g}"
+        every = math.ceil(len(losses.held_out) / _POINTS)
+        # The last one is kept whatever the spacing.
+        lines["held-out loss"] = _points(losses.held_out[::-1][::every][::-1])
+    if "dtype" in record:
+        summary += f"; in {record['dtype']}, as was measured"
+    return {"summary": summary, "curves": {"x": "optimizer steps", "y": "loss", "lines": lines}}
+
+
+def _points(losses: list[tuple[int, float]]) -> Json:
+    return [[step, round(loss, 4)] for step, loss in losses]
 
 
 def _ending(course: Course, params: LoraParams) -> dict[str, Json]:

@@ -394,14 +394,14 @@ def test_of_several_gpus_one_trains(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     """
     from transformers import TrainingArguments
 
-    from paretune.passes.lora import trainer as adapter_trainer
+    from paretune.passes.lora import trainer_arguments as made
 
     class TwoGpus(TrainingArguments):  # type: ignore[misc]
         def __init__(self, **own: Any) -> None:
             super().__init__(**own)
             self._n_gpu = 2
 
-    monkeypatch.setattr(adapter_trainer, "TrainingArguments", TwoGpus)
-    arguments = adapter_trainer._arguments(LoraParams(train="t"), tmp_path, gpu=False)
+    monkeypatch.setattr(made, "TrainingArguments", TwoGpus)
+    arguments = made.trainer_arguments(LoraParams(train="t"), tmp_path, gpu=False)
     assert isinstance(arguments, TwoGpus)
     assert arguments.n_gpu == 1

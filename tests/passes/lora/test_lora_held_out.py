@@ -71,13 +71,13 @@ def test_held_out_loss_does_not_depend_on_its_batches(
     from paretune.passes.lora import trainer as adapter_trainer
 
     sizes: list[int] = []
-    plain = adapter_trainer._collator
+    plain = adapter_trainer.collator
 
     def watched(*args: Any) -> Any:
         collate = plain(*args)
         return lambda rows: (sizes.append(len(rows)), collate(rows))[1]
 
-    monkeypatch.setattr(adapter_trainer, "_collator", watched)
+    monkeypatch.setattr(adapter_trainer, "collator", watched)
     params = {**FAST, "batching": batching, "eval_data": "tone.test", "loss_on": "all"}
     losses = []
     for size, batches in ((1, [1] * 10), (4, [4, 4, 2]), (None, [4, 4, 2]), (10, [10])):
@@ -220,3 +220,21 @@ def test_a_corpus_too_short_for_a_sequence_is_told(tmp_path: Path, tiny: Model) 
 def test_both_data_sets_are_declared() -> None:
     params = LoraParams(train="a", eval_data="b")
     assert Lora().data(params) == ("a", "b")
+
+
+def test_the_report_gets_the_learning_curves(two_sets: Bench, tiny: Model) -> None:
+    params = {**FAST, "max_steps": 120, "eval_data": "tone.test", "eval_steps": 1}
+    out = two_sets.run(Lora(), tiny, params, "curves")
+    record = json.loads((out / "training.json").read_text())
+    told = two_sets.contexts["curves"].details
+    lines = told["curves"]["lines"]
+    assert [step for step, _ in lines["training loss"]] == list(range(2, 121, 2))
+    pairs = [record["losses"][n : n + 2] for n in range(0, 120, 2)]
+    for (_, mean), pair in zip(lines["training loss"], pairs, strict=True):
+        assert mean == pytest.approx(sum(entry["loss"] for entry in pair) / 2, abs=1e-4)
+    assert lines["held-out loss"] == [
+        [entry["step"], entry["loss"]] for entry in record["held_out"]["losses"][1::2]
+    ]
+    assert lines["held-out loss"][-1][0] == 120
+    assert "120 steps on 24 examples" in told["summary"]
+    assert f"held-out loss {record['held_out']['losses'][-1]['loss']:.4g}" in told["summary"]
