@@ -44,6 +44,7 @@ from paretune.core.job import (
     TurnsEndedError,
     task_from_json,
 )
+from paretune.core.jsontools import Json
 from paretune.core.stamps import Stamped, stamp, take_all
 from paretune.targets.described import described, result_of, shortened
 from paretune.targets.launchers.local import LocalTarget
@@ -234,6 +235,11 @@ class _Batch:
                 value = self._packed(value)
             value = job.task.value_to_json(value)
         timed = watch if isinstance(job.task, Measure) else None
+        token = os.environ.get("HF_TOKEN", "")
+        if token:  # the results lie in a store that others may read
+            log = log.replace(token, "***")
+            reason = result.reason and result.reason.replace(token, "***")
+            result, value = replace(result, reason=reason), _masked(value, token)
         self._say(result_of(id, result, value, log, timed))
 
     def _packed(self, built: BuildResult) -> BuildResult:
@@ -255,6 +261,17 @@ class _Batch:
         self._lines.write(message.line())
         self._lines.flush()
         os.fsync(self._lines.fileno())
+
+
+def _masked(value: Json, token: str) -> Json:
+    """Return a JSON value whose texts are without a token."""
+    if isinstance(value, str):
+        return value.replace(token, "***")
+    if isinstance(value, Mapping):
+        return {_masked(key, token): _masked(each, token) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_masked(each, token) for each in value]
+    return value
 
 
 def _ended_with(id: int) -> JobResult:

@@ -58,6 +58,16 @@ class Cloud:
         """Return the names of blobs that begin with a text."""
         return sorted(self.blobs.list_blob_names(name_starts_with=prefix))
 
+    def holding(self, text: bytes) -> list[str]:
+        """Return the names of what jobs left, logs included, that contains a text."""
+        logs = [path for path in self.jobs.folder.glob("*/log") if text in path.read_bytes()]
+        results = [
+            name
+            for name in self.names("paretune/jobs/")
+            if text in self.blobs.download_blob(name).readall()
+        ]
+        return [*map(str, logs), *results]
+
 
 @contextmanager
 def running(folder: Path, nodes: int = 1) -> Iterator[Cloud]:

@@ -83,6 +83,7 @@ def test_what_a_job_prints_and_why_it_fails_are_without_the_token(
     assert failed.status is not JobStatus.OK
     assert "***" in str(failed.reason)
     assert SECRET not in str(failed.reason)
+    assert not cloud.holding(SECRET.encode())
 
 
 def test_a_secret_of_a_key_vault_is_not_read_without_the_network(

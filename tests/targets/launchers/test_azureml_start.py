@@ -6,12 +6,17 @@ import hashlib
 import os
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from paretune.core import protocol
 from paretune.core.job import Call, JobStatus
+from paretune.core.permissions import Permissions
+from paretune.targets.launchers.azureml_start import copy_masked
 from paretune.targets.launchers.wheel import build_wheel
 from tests.targets.test_batch import results
 
@@ -23,12 +28,24 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made.rename(made.with_name("INPUT_paretune"))
 
 
-def start(wheel: Path, folder: Path, *words: str, **variables: str) -> subprocess.CompletedProcess:
+ADD = Call("paretune.testing.jobs:add", {"a": 1, "b": 2})
+TOKEN = "hf_this_is_the_secret"
+MODULE = ("-P", "-m", "paretune.targets.launchers.azureml_start")
+
+
+def start(
+    wheel: Path,
+    folder: Path,
+    *words: str,
+    task: Call = ADD,
+    program: Sequence[str] = MODULE,
+    **variables: str,
+) -> subprocess.CompletedProcess:
     """Run it in a folder that is no checkout of ours."""
-    hello = protocol.Hello(protocol.VERSION, shared=False, preload=False)
-    run = protocol.Run(1, Call("paretune.testing.jobs:add", {"a": 1, "b": 2}).to_json())
+    permissions = Permissions(network=True)
+    hello = protocol.Hello(protocol.VERSION, shared=False, preload=False, permissions=permissions)
+    run = protocol.Run(1, task.to_json())
     (folder / "INPUT_jobs").write_bytes(hello.line() + run.line())
-    program = ("-P", "-m", "paretune.targets.launchers.azureml_start")
     return subprocess.run(
         [sys.executable, *program, str(folder / "INPUT_jobs"), str(folder / "out"), *words],
         cwd=folder,
@@ -64,7 +81,7 @@ def test_a_secret_of_a_key_vault_is_in_the_environment_only(wheel: Path, tmp_pat
             "class SecretClient:\n"
             "    def __init__(self, url, credential): self.url = url\n"
             "    def get_secret(self, name):\n"
-            "        return types.SimpleNamespace(value=f'{self.url} {name}')\n"
+            "        return types.SimpleNamespace(value=f'{self.url}/{name}\\n')\n"
         ),
     }.items():
         (tmp_path / "stand-ins" / name).parent.mkdir(parents=True, exist_ok=True)
@@ -80,4 +97,72 @@ def test_a_secret_of_a_key_vault_is_in_the_environment_only(wheel: Path, tmp_pat
         text=True,
         check=True,
     )
-    assert done.stdout.strip() == "https://vault.vault.azure.net token"
+    assert done.stdout.strip() == "https://vault.vault.azure.net/token"
+
+
+# As the program itself; only the vault is another one.
+FROM_A_VAULT = (
+    "import sys\n"
+    "from paretune.targets.launchers import azureml_start\n"
+    f"azureml_start._secret = lambda vault, name: {TOKEN!r}\n"
+    "azureml_start.main(sys.argv[1:])\n"
+)
+SECRET = ("--secret", "vault", "token")
+
+
+@pytest.mark.parametrize(
+    ("task", "status"),
+    [
+        (
+            Call("subprocess:check_call", {"args": ["sh", "-c", "echo the token: $HF_TOKEN"]}),
+            JobStatus.OK,
+        ),
+        (
+            Call(
+                "timeit:timeit",
+                {"stmt": "raise ValueError(os.environ['HF_TOKEN'])", "setup": "import os"},
+            ),
+            JobStatus.FAILED,
+        ),
+        (Call("os:getenv", {"key": "HF_TOKEN"}), JobStatus.OK),
+    ],
+    ids=["printed", "raised", "returned"],
+)
+def test_a_secret_of_a_key_vault_is_masked_before_azure_stores_it(
+    wheel: Path, tmp_path: Path, task: Call, status: JobStatus
+) -> None:
+    program = ("-P", "-c", FROM_A_VAULT)
+    done = start(wheel, tmp_path, *SECRET, task=task, program=program, HF_TOKEN="")
+    assert done.returncode == 0, done.stdout
+    (found,) = results(tmp_path / "out").values()
+    assert found.status is status, found
+    assert "***" in f"{found.value}{found.reason}{found.log}"
+    assert TOKEN not in done.stdout + done.stderr
+    for path in tmp_path.rglob("*"):
+        assert not path.is_file() or TOKEN.encode() not in path.read_bytes(), path
+
+
+def test_a_masked_copy_is_whole_and_lines_come_at_once(tmp_path: Path) -> None:
+    read_end, write_end = os.pipe()
+    copy = tmp_path / "copy"
+    with open(read_end, "rb") as source, open(copy, "wb") as out:
+        copier = threading.Thread(target=copy_masked, args=(source, out, TOKEN))
+        copier.start()
+        with open(write_end, "wb", buffering=0) as printed:
+            printed.write(b"a line\nhalf " + TOKEN[:7].encode())
+            while b"a line\n" not in copy.read_bytes():
+                time.sleep(0.01)
+            printed.write(TOKEN[7:].encode() + b" end\n")
+            long = b"x" * 200_000 + TOKEN.encode() + b"y" * 200_000
+            for at in range(0, len(long), 4_099):
+                printed.write(long[at : at + 4_099])
+        copier.join()
+    long = b"x" * 200_000 + b"***" + b"y" * 200_000
+    assert copy.read_bytes() == b"a line\nhalf *** end\n" + long
+
+
+def test_the_exit_status_of_the_worker_is_the_jobs(wheel: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("a file where the folder of the results should be")
+    done = start(wheel, tmp_path, HF_TOKEN=TOKEN)
+    assert done.returncode == 1
+    assert "Not a directory" in done.stdout
