@@ -8,7 +8,7 @@ Builds are made by the pass `genai` and kept in ``benchmarks/out/roundings``. Di
 the build's next token from the fp32 model's, in nats per token) and perplexity are those of
 WikiText-2's test text, in sequences of 512 tokens, through ONNX Runtime GenAI; without that data
 set, of the text that gptq is calibrated on, which favours gptq. The interval of a divergence is
-that of the mean over sequences. Speeds are taken in fresh processes, the builds in turns: the
+that of the mean over sequences. Speeds are taken in fresh processes, the builds interleaved: the
 median time of a token in each process, and of these the median. Run ``--speed`` on a quiet machine.
 """
 
@@ -220,7 +220,7 @@ def _megabytes(folder: Path) -> float:
 
 
 def measure_speed(rows: dict[str, dict[str, Any]], rounds: int) -> None:
-    """Time the builds that are there, each in a process of its own, in turns."""
+    """Time the builds that are there, each in a process of its own, interleaved."""
     names = [name for name in VARIANTS if name in rows]
     times: dict[str, list[float]] = {name: [] for name in names}
     for number in range(rounds):
