@@ -38,7 +38,7 @@ from paretune.search.strategies.base import Ended, Event, Promote, Request, Star
 from paretune.search.strategies.fitting import first_fitting
 from paretune.search.summary import values
 from paretune.search.surrogate.acquisition import Acquisition, Forecasts
-from paretune.search.surrogate.allowance import Allowance, Effort
+from paretune.search.surrogate.allowance import FEW, MANY, Allowance, Effort
 from paretune.search.surrogate.encoding import Encoding
 from paretune.search.surrogate.learner import SUCCESS, WORKED, Learner
 from paretune.search.surrogate.pool import Pool
@@ -49,7 +49,8 @@ _ROUNDS, _REFINED = 2, 8
 """How often, and around how many of the best, better candidates are looked for."""
 _NEAR_FRONT, _NEAR_LATEST = 16, 4
 _COMPARED = 400
-"""Of more results only the front, and half as many of the latest, enter the expected front."""
+"""Of more results only the front, and half as many of the latest, enter the expected front; of
+more than `MANY`, half of `FEW`."""
 _COST_EXPONENT = 0.3
 """Chosen on the recorded cells (`benchmarks/README.md`)."""
 _UNLIKE = 0.3
@@ -236,7 +237,7 @@ class ChainSearch:
             return [_Choice(self._cheapest(pool, view))]
         found = self._scored(pool, acquisition, view) if pool else []
         draw = random.Random(f"{self._seed}/refine/{ask}/{len(self._seen)}")
-        compares_all = self._allowance.effort > Effort.FEW and not self._pool.whole
+        compares_all = not self._allowance.compares_few and not self._pool.whole
         for _ in range(_ROUNDS if compares_all else 0):
             best = heapq.nlargest(_REFINED, found, key=lambda one: one.score)
             seen = self._seen.union(one.candidate.digest for one in found)
@@ -294,9 +295,10 @@ class ChainSearch:
     def _acquisition(self, view: View) -> Acquisition | None:
         """Return what gains are measured against; None: too little was seen."""
         tried = self._tried()
-        if len(tried) > _COMPARED:
+        compared = FEW if len(tried) > MANY else _COMPARED
+        if len(tried) > compared:
             front = {r.id for r in self._front(self._whole(), view)}
-            latest = len(tried) - _COMPARED // 2
+            latest = len(tried) - compared // 2
             tried = [r for n, r in enumerate(tried) if n >= latest or r.id in front]
         known = [r.candidate for r in tried]
         if len(tried) < _LEARNED:

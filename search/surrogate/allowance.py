@@ -9,6 +9,9 @@ what choices took last tells how much of an `Effort` the rest of the allowance p
 - few: the same, and fewer candidates are compared;
 - none: the next candidates of the last comparison are taken, until enough is earned.
 
+After more than `MANY` trials few candidates are compared, and by fewer observations, however long
+the trials are: comparing all would take seconds for each choice. Hyperparameters are still fitted.
+
 Over a study the models therefore cost at most 2 % of the trials' time, but for one choice of each
 kind that takes longer than the one before. Not counted is the first answer of a search's models:
 it starts their process, which takes about two seconds of processor time.
@@ -35,7 +38,9 @@ T = TypeVar("T")
 SHARE = 0.02
 """Of the trials' seconds, what the models may take."""
 FEW = 100
-"""Candidates that are compared with little effort."""
+"""Candidates that are compared with little effort, or after many trials."""
+MANY = 500
+"""Trials, or observations of a metric, after which choices are made in a cheaper way."""
 
 
 class Effort(IntEnum):
@@ -61,6 +66,7 @@ class Allowance:
         self._took: dict[Effort, float] = {}
         self._uncounted = 0.0
         self._used = False
+        self._trials = 0
 
     def ended(self, result: TrialResult) -> None:
         """Take a trial into account.
@@ -70,9 +76,15 @@ class Allowance:
         Args:
             result: How it ended.
         """
+        self._trials += 1
         self._earned += SHARE * result.spent_s
         if not self._used:
             self._spent += result.asked_s or 0.0
+
+    @property
+    def compares_few(self) -> bool:
+        """Whether only some candidates of a pool are compared for this choice."""
+        return self.effort <= Effort.FEW or self._trials > MANY
 
     @property
     def payable(self) -> Effort:
@@ -118,6 +130,6 @@ class Allowance:
             pool: The candidates.
             draw: Chooses some of them.
         """
-        if self.effort > Effort.FEW or len(pool) <= FEW:
+        if not self.compares_few or len(pool) <= FEW:
             return pool
         return [pool[place] for place in sorted(draw.sample(range(len(pool)), FEW))]

@@ -4,8 +4,9 @@ scikit-learn's regressor does the mathematics: it is maintained, needs no PyTorc
 variance per observation and a covariance of one's own. The hyperparameters are those of the highest
 posterior density under `kernel.prior`; with maximum likelihood alone, ten observations would decide
 about thirty of them. They are fitted on at most `FITTED` observations, and again when there are a
-fifth more, so that the time per ask stays flat; more than `KEPT` observations are thinned out
-(subset of data; Rasmussen and Williams, "Gaussian Processes for Machine Learning", 2006, 8.3.1).
+fifth more; more than `KEPT` observations are thinned out (subset of data; Rasmussen and Williams,
+"Gaussian Processes for Machine Learning", 2006, 8.3.1), and of more than `MANY` fewer are kept, so
+that the time per ask is bounded.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 
+from paretune.search.surrogate.allowance import MANY
 from paretune.search.surrogate.kernel import ChainKernel, prior
 from paretune.search.surrogate.layout import Layout, Matrix, Subject
 
@@ -27,6 +29,8 @@ FITTED = 120
 """Most observations that hyperparameters are fitted on."""
 KEPT = 400
 """Most observations that a forecast uses."""
+KEPT_OF_MANY = 150
+"""The same where there are more than `paretune.search.surrogate.allowance.MANY`."""
 _MODELLED_FROM = 3
 """Fewer observations are forecast by their mean."""
 _STEPS = 40
@@ -77,7 +81,7 @@ class Gaussian:
             _, _, first, its_noise = self._standard(values[:due], variances[:due])
             self._theta = self._optimize(codes[:due], first, its_noise)
             self._fitted_on = due
-        kept = _thinned(len(values), KEPT)
+        kept = _thinned(len(values), KEPT if len(values) <= MANY else KEPT_OF_MANY)
         self._model = self._regressor(noise[kept], None)
         expected = prior(self._model.kernel)[0]
         self._model.kernel.theta = expected if self._theta is None else self._theta

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from paretune.core.candidate import Candidate, RuntimeSettings
 from paretune.core.result import OutcomeKind, StepTime, TrialResult
-from paretune.search.surrogate.allowance import FEW, SHARE, Allowance, Effort
+from paretune.search.surrogate.allowance import FEW, MANY, SHARE, Allowance, Effort
 
 CANDIDATE = Candidate((), RuntimeSettings("cpu", 1))
 
@@ -110,3 +110,19 @@ def test_over_a_study_only_one_choice_goes_beyond_it(
         assert clock.now <= earned + longest + 1e-6
         allowance.ended(result(seconds))
         earned += SHARE * seconds
+
+
+def test_after_many_trials_few_candidates_are_compared_however_long_they_are() -> None:
+    clock, allowance = Clock(), Allowance()
+    pool, draw = list(range(5 * FEW)), random.Random(0)
+    for _ in range(MANY):
+        allowance.ended(result(1e6))
+    choose(allowance, clock, Effort.ALL, 0.0)
+    assert not allowance.compares_few
+    assert allowance.thinned(pool, draw) == pool
+    allowance.ended(result(1e6))
+    assert allowance.compares_few
+    few = allowance.thinned(pool, draw)
+    assert len(few) == FEW
+    assert few == sorted(few)
+    assert allowance.payable is Effort.ALL  # hyperparameters are fitted still

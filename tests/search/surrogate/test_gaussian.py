@@ -5,7 +5,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from paretune.search.surrogate.gaussian import KEPT, Gaussian, fitted_at
+from paretune.search.surrogate.allowance import MANY
+from paretune.search.surrogate.gaussian import KEPT, KEPT_OF_MANY, Gaussian, fitted_at
 from paretune.search.surrogate.layout import Layout, Matrix, Subject
 
 LAYOUT = Layout((True, False, False), (0, 1, 2))
@@ -116,6 +117,19 @@ def test_of_very_many_observations_some_are_used() -> None:
     model.fit(codes, values, np.full(len(values), 1e-6))
     others, expected = chains(40, seed=2)
     assert np.abs(model.forecast(others)[0] - expected).max() < 0.01
+
+
+def test_of_more_than_many_fewer_are_used_the_latest_among_them() -> None:
+    codes, values = chains(MANY + 1)
+    model, noise = Gaussian(LAYOUT, (0, 1), Subject()), np.full(len(values), 1e-6)
+    model.fit(codes[:MANY], values[:MANY], noise[:MANY])
+    assert model._model is not None
+    assert len(model._model.X_train_) == KEPT
+    model.fit(codes, values, noise)
+    assert len(model._model.X_train_) == KEPT_OF_MANY
+    assert np.array_equal(model._model.X_train_[-1], codes[-1][:2])
+    others, expected = chains(40, seed=2)
+    assert np.abs(model.forecast(others)[0] - expected).max() < 0.02
 
 
 def test_without_a_fit_the_posterior_has_the_last_hyperparameters() -> None:
