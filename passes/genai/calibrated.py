@@ -29,8 +29,6 @@ from paretune.passes.quantization.grid import Encoded, Grid, decode
 from paretune.passes.quantization.rounding_grid import HEAD
 from paretune.passes.quantization.scale_search import search_scales
 
-_Call = tuple[Any, dict[str, Any]]
-
 
 def calibrate(
     folder: Path,
@@ -57,6 +55,7 @@ def calibrate(
         pieces = pieces_of_layers(network, build.nodes)
         for name, of_node in _by_node(piece for each in pieces for piece in each).items():
             require_same(build, name, of_node)
+        progress(Progress("genai", 0, len(layers), "gptq: rounding the head"))
         _round_head(network, build, rows)
         states, calls = _entered(network, rows)
         for number, (layer, of_layer) in enumerate(zip(layers, pieces, strict=True)):
