@@ -112,7 +112,7 @@ def copy_masked(source: BinaryIO, out: BinaryIO, token: str) -> None:
 def _secret(vault: str, name: str) -> str:
     """Return a secret of a key vault, which the identity of this compute may read.
 
-    Ends the job if the secret is no token.
+    Ends the job if the secret is not a token.
     """
     from azure.identity import DefaultAzureCredential
     from azure.keyvault.secrets import SecretClient

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from typing import BinaryIO, Protocol, runtime_checkable
 
 from paretune.core.job import Job
@@ -54,3 +55,20 @@ class Fetches(Protocol):
 
     def stop_fetching(self) -> None:
         """End the fetch that runs, if one does."""
+
+
+@runtime_checkable
+class Waits(Protocol):
+    """A transport whose service can be away for a while, and is waited for."""
+
+    def wait_for(self, run: Callable[[], None], stopped: threading.Event) -> None:
+        """Call something that fetches; again while the service is away.
+
+        Args:
+            run: What is called; between two calls it holds nothing.
+            stopped: Whether what it fetches is not wanted any more.
+
+        Raises:
+            TargetLostError: The service stays away.
+            TransientError: `stopped` was set while it was away.
+        """

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from filelock import Timeout
@@ -27,7 +27,7 @@ from paretune.core.model import Model
 from paretune.core.progress import Progress
 from paretune.core.stamps import joint_digest
 from paretune.store.artifacts import Store
-from paretune.targets.launchers.channel import Fetches
+from paretune.targets.launchers.channel import Fetches, Waits
 from paretune.targets.transports.builds import KeyInUseError, taken_over
 from paretune.targets.transports.files import FileStore
 from paretune.targets.transports.tasks import Describer
@@ -44,6 +44,8 @@ class _Running:
     here: Future[JobResult]
     cancelled: bool = False
     fetching: bool = False
+    stopped: threading.Event = field(default_factory=threading.Event)
+    """Set with `cancelled`: it wakes what waits for the far side."""
 
 
 class FarBuilds:
@@ -119,6 +121,7 @@ class FarBuilds:
             chosen = [r for f, r in self._running.items() if future in (None, f)]
             for running in chosen:
                 running.cancelled = True
+                running.stopped.set()
             receives = any(running.fetching for running in chosen)
         if receives and self._transport is not None:
             self._transport.stop_fetching()
@@ -163,20 +166,31 @@ class FarBuilds:
         task, said = job.task, result.value
         assert isinstance(task, Build)
         assert isinstance(said, BuildResult)
-        status, reason, transient, value = JobStatus.FAILED, "", True, None
+        status, reason, transient = JobStatus.FAILED, "", True
+        value: BuildResult | None = None
         if job.on_progress is not None and self._transport is not None:
             step = task.recipe[-1].name
             job.on_progress(Progress(step, 0, 0, f"receiving it from {self._name}"))
         try:
             store = Store(task.store, task.study)
-            while value is None:
+
+            def receive() -> None:
+                nonlocal value
                 try:
                     with self._receiving, self.moving():
                         self._begin(running)
                         fetch = None if self._transport is None else self._fetcher(task.store)
                         value = taken_over(task, said, store, self._catalog.of(task), fetch)
-                except KeyInUseError as error:
+                finally:
                     running.fetching = False
+
+            while value is None:
+                try:
+                    if isinstance(self._transport, Waits):  # and others may move files meanwhile
+                        self._transport.wait_for(receive, running.stopped)
+                    else:
+                        receive()
+                except KeyInUseError as error:
                     _wait_for(store, error.key, job, running)
             for made in value.made:  # not `said.made`: its names and digests may lead anywhere
                 folder = store.object_path(made.digest)
@@ -193,8 +207,6 @@ class FarBuilds:
         except Exception as error:  # whatever a wrong model makes the readers raise
             kind = type(error).__name__
             reason = f"what {self._name} built cannot be read: {kind}: {str(error)[:200]}"
-        finally:
-            running.fetching = False
         if running.cancelled:
             status, reason, transient = JobStatus.CANCELLED, "cancelled", False
         return replace(result, status=status, value=None, reason=reason, transient=transient)

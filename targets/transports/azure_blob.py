@@ -114,18 +114,32 @@ class AzureFiles:
             store: Takes them; those that it has are not fetched.
 
         Raises:
+            UnreachableError: The service is away; what has arrived stays.
             TransientError: A file is not there, or is another one.
             UsageError: A file has another size than was announced.
-            TargetLostError: The service stays away, or does not accept the credentials any more.
-                What has arrived stays.
+            TargetRefusesError: It does not accept the credentials any more.
         """
         self._stopped.clear()
         try:
-            patiently(lambda: self._fetch(wanted, store), self._stopped)
-        except ConnectionLostError as error:
-            raise TargetLostError(error.message, hint=error.hint) from error
+            self._fetch(wanted, store)
         except CredentialsError as error:
             raise TargetRefusesError(error.message, hint=error.hint) from error
+
+    def wait_for(self, run: Callable[[], None], stopped: threading.Event) -> None:
+        """Call something that fetches; again while the service is away (`channel.Waits`).
+
+        Args:
+            run: What is called.
+            stopped: Whether what it fetches is not wanted any more.
+
+        Raises:
+            TargetLostError: The service stays away.
+            TransientError: `stopped` was set while it was away.
+        """
+        try:
+            patiently(run, stopped)
+        except ConnectionLostError as error:
+            raise TargetLostError(error.message, hint=error.hint) from error
 
     def _fetch(self, wanted: Mapping[str, int], store: FileStore) -> None:
         begun = store.begun()

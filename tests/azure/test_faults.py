@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -23,7 +24,7 @@ from paretune.targets.transports.azure_blob import AzureFiles
 from paretune.testing.targets import call
 from tests.azure.cloud import NAMED, Cloud
 from tests.azure.service import COMPUTE
-from tests.azure.test_target import PACKAGES, PYTHON, Place, build, opened, running
+from tests.azure.test_target import PACKAGES, PYTHON, Place, build, opened, running, until
 from tests.onnx_networks import write_network
 
 pytestmark = pytest.mark.azure
@@ -116,22 +117,20 @@ def test_a_service_that_fails_as_a_job_is_sent_and_read_costs_no_job(
         cloud.proxy.cut = True
         target._files.datastore._container = None  # open connections stay
 
-    seen: list[float] = []
-
-    def wait(self: Any, seconds: float | None = None) -> bool:
-        seen.append(time.monotonic())
-        if len(seen) > 2:
-            cloud.proxy.cut = False
-        return False
-
-    monkeypatch.setattr(target._files._stopped, "wait", wait.__get__(target._files._stopped))
+    moving = threading.Lock()
+    target.move_in(lambda: moving)
     when_built(monkeypatch, cut)
-    result = target.submit(Job(build(network, tmp_path / "here"))).result(_ENDS_S)
+    future = target.submit(Job(build(network, tmp_path / "here")))
+    until(cloud, lambda: cloud.proxy.refused)
+    assert moving.acquire(timeout=_ENDS_S), "others may move files, and be measured, meanwhile"
+    assert not future.done()
+    cloud.proxy.cut = False
+    moving.release()
+    result = future.result(_ENDS_S)
     cloud.proxy.refused.clear()
     assert result.status is JobStatus.OK, result.reason
     assert not cloud.service.plans
     assert len(cloud.jobs.jobs) == count + 1
-    assert len(seen) > 2, "the fetch has met the outage"
 
 
 def test_credentials_that_expire_before_the_fetch_end_the_search_and_keep_the_job(
@@ -165,15 +164,14 @@ def test_credentials_that_expire_before_the_fetch_end_the_search_and_keep_the_jo
 def test_a_service_that_stays_away_is_a_lost_target(
     cloud: Cloud, target: AzuremlTarget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    future = target.submit(call("sleep", seconds=4))
-    running(cloud, "sleep")
-    count = len(cloud.jobs.jobs)
     with monkeypatch.context() as patch:
         patch.setattr(patience, "DOWN_S", 0.0)
-        cloud.service.plan("GET", "/jobs/", 503, times=100)
-        cloud.service.plan("GET", "/workspaces/models$", 503, times=1)
-        result = future.result(_ENDS_S)
+        cloud.service.plan("GET", "/jobs/", 503, times=100)  # it is submitted, and never seen
+        result = target.submit(call("sleep", seconds=4)).result(_ENDS_S)
         assert result.lost is not None
+        count = len(cloud.jobs.jobs)
+        # Planned now: while jobs are read, the SDK reads the workspace, too.
+        cloud.service.plan("GET", "/workspaces/models$", 503, times=1)
         with pytest.raises(TargetLostError, match="503"):
             target.submit(call("sleep", seconds=4))
     cloud.service.plans.clear()

@@ -40,7 +40,7 @@ def start(
     task: Call = ADD,
     program: Sequence[str] = MODULE,
     **variables: str,
-) -> subprocess.CompletedProcess:
+) -> subprocess.CompletedProcess[str]:
     """Run it in a folder that is no checkout of ours."""
     permissions = Permissions(network=True)
     hello = protocol.Hello(protocol.VERSION, shared=False, preload=False, permissions=permissions)
