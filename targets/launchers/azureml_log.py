@@ -49,8 +49,11 @@ class JobLog:
             self._rest = b""
 
     def tail(self) -> str:
-        """Return its last lines."""
-        text = self.file.read_bytes()[-_MOST_TAIL:].decode(errors="replace")
+        """Return its last lines; none if `paretune cache clean` has removed it."""
+        try:
+            text = self.file.read_bytes()[-_MOST_TAIL:].decode(errors="replace")
+        except FileNotFoundError:
+            return ""
         return "\n".join(text.splitlines()[-_TAIL_LINES:])
 
     def _take(self, lines: Iterable[bytes]) -> None:

@@ -42,3 +42,11 @@ def test_what_is_no_progress_is_text(tmp_path: Path) -> None:
     log.feed(lines)
     assert log.file.read_bytes() == lines
     assert not seen
+
+
+def test_a_log_that_was_removed_has_no_last_lines(tmp_path: Path) -> None:
+    log = JobLog(tmp_path / "log")
+    log.feed(b"a line\n")
+    assert log.tail() == "a line"
+    log.file.unlink()
+    assert log.tail() == ""
