@@ -1,24 +1,26 @@
-"""Makes a device behind ssh known: prepares it, checks it, and measures it once."""
+"""Makes a machine behind ssh known: prepares it, checks it, and measures it once."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from paretune.bench.device import bench_device
 from paretune.bench.device import render as render_figures
-from paretune.cli.doctor_checks import MEASURE, lacking, render, report_of
+from paretune.cli.doctor_checks import BUILD, MEASURE, lacking, render, report_of
 from paretune.config.known_targets import known_targets, remember
 from paretune.config.schema import DeclaredTarget, TargetSection
 from paretune.config.targets import open_target, read_targets
 from paretune.core.device_profile import DeviceProfile, profile_file
-from paretune.core.errors import StateError, UsageError, nearest
+from paretune.core.errors import StateError, UsageError
 from paretune.core.jsontools import Json
 from paretune.core.target import Target
-from paretune.registry import names
-from paretune.targets.launchers.provision import Device, Wish
+from paretune.preflight.far_builds import differences
+from paretune.targets.device.providers import check_provider
+from paretune.targets.launchers.provision import Device
+from paretune.targets.launchers.wish import Wish, buildable_passes
 from paretune.targets.transports.ssh import SshHost
 
 Say = Callable[[str], None]
@@ -54,17 +56,9 @@ def check_wish(name: str, host: str, wish: Wish) -> None:
     """Refuse what cannot be added, before anything is connected to.
 
     Raises:
-        UsageError: The name, the host or a runtime is not valid, or the name is taken.
+        UsageError: The name, the host or the wish is not valid, or the name is taken.
     """
-    for runtime in wish.runtimes:
-        if runtime not in names("runtimes"):
-            raise UsageError(
-                f"no runtime named {runtime!r}", hint=nearest(runtime, names("runtimes"))
-            )
-    if wish.wheelhouse is not None and not wish.wheelhouse.is_dir():
-        raise UsageError(
-            f"there is no folder {str(wish.wheelhouse)!r}", hint="Give a folder with wheels."
-        )
+    wish.check()
 
     def wrong(_: object, message: str, hint: str | None) -> None:
         raise UsageError(f"target {name!r}: {message}", hint=hint)
@@ -87,11 +81,12 @@ def add_target(
     Args:
         target: It.
         wish: What is wanted of it.
-        with_bench: Whether its own figures are measured, if the store has none.
+        with_bench: Whether its own figures are measured, if it measures and the store has none.
         dry_run: Whether it is only examined.
 
     Returns:
-        ``{"name", "target": its keys, "file", "doctor": its report, "profile": file or null,
+        ``{"name", "target": its keys, "file", "doctor": its report, "builds": that of a machine
+        that measures and builds, "passes": those that it can build with, "profile": file or null,
         "measured": whether the profile is new}``; of a dry run ``{"name", "target", "plan"}``.
 
     Raises:
@@ -110,7 +105,7 @@ def add_target(
         say(device.describe())
         say(device.plan())
         if dry_run:
-            bench = ", runs bench there (about a minute)" if with_bench else ""
+            bench = ", runs bench there (about a minute)" if with_bench and wish.measures else ""
             say(f"then makes it known as {name!r}, runs doctor there{bench}")
             say("nothing was changed (--dry-run)")
             return {"name": name, "target": keys, "plan": device.plan()}
@@ -119,42 +114,66 @@ def add_target(
         ssh.close()
     file = remember(name, declared)
     say(f"{name}: known in {file}")
-    found = checked(target, declared, wish, with_bench=with_bench)
+    found = checked(target, declared, wish, with_bench=with_bench and wish.measures)
     return {"name": name, "target": keys, "file": str(file), **found}
 
 
 def checked(
-    target: Known, declared: DeclaredTarget, wish: Wish | None = None, *, with_bench: bool
+    target: Known, declared: DeclaredTarget, wish: Wish, *, with_bench: bool
 ) -> dict[str, Json]:
-    """Run doctor on a device, and measure it if the store has no profile of it.
+    """Run doctor on a machine, and measure it if the store has no profile of it.
 
     Args:
         target: It.
         declared: Its keys.
-        wish: What it must be able to run; None: whatever is installed there.
+        wish: What it must be able to do; without runtimes, it measures with those there.
         with_bench: Whether it is measured.
 
     Raises:
-        UsageError: It cannot be reached, or something that a measuring device needs is missing.
+        UsageError: It cannot be reached, or something that it needs is missing.
     """
     name, say = target.name, target.say
     opened = open_target(name, {name: declared}, target.store_root)
+    found: dict[str, Json] = {"passes": [], "profile": None, "measured": False}
     try:
         say(f"{name}: doctor")
-        wanted = () if wish is None else tuple(wish.runtimes)
-        doctor = report_of(opened, MEASURE, wanted)
-        say(render(doctor))
-        if not doctor["ok"]:
-            raise UsageError(
-                f"{name} cannot measure: {'; '.join(lacking(doctor))}",
-                hint=f"Install it there; then: paretune target check {name}",
-            )
-        found: dict[str, Json] = {"doctor": doctor, "profile": None, "measured": False}
-        if not with_bench:
-            return found
-        return {**found, **_measured(opened, doctor["device"]["fingerprint"], target)}
+        if wish.builds:
+            passes = buildable_passes()
+            found |= {"doctor": _fit(opened, BUILD, passes, target), "passes": [*passes]}
+            other = differences(opened, passes)
+            if other:
+                raise UsageError(
+                    f"{name} cannot build for this machine: {'; '.join(other)}",
+                    hint="Install the same versions on both; then the same command again.",
+                )
+        if wish.measures:
+            builds = {"builds": found["doctor"]} if wish.builds else {}
+            found |= builds | {"doctor": _fit(opened, MEASURE, wish.runtimes, target)}
+            why = check_provider("cuda", opened.info()) if wish.gpu else None
+            if why is not None:
+                raise UsageError(f"{name}: {why}", hint="Does `nvidia-smi` list its GPU there?")
+        if with_bench:
+            found |= _measured(opened, found["doctor"]["device"]["fingerprint"], target)
+        return found
     finally:
         opened.close()
+
+
+def _fit(opened: Target, role: str, wanted: Sequence[str], target: Known) -> dict[str, Json]:
+    """Return doctor's report on a machine that can fill a role.
+
+    Raises:
+        UsageError: It cannot.
+    """
+    report = report_of(opened, role, wanted)
+    target.say(render(report))
+    if not report["ok"]:
+        again = "" if role == MEASURE else f" --does {role}"
+        raise UsageError(
+            f"{target.name} cannot {role}: {'; '.join(lacking(report))}",
+            hint=f"Install it there; then: paretune target check {target.name}{again}",
+        )
+    return report
 
 
 def _measured(opened: Target, fingerprint: str, target: Known) -> dict[str, Json]:

@@ -31,15 +31,17 @@ from paretune.targets.device.fingerprint import device, free_disk
 from paretune.targets.device.providers import FLAVOURS, PROVIDERS, check_provider, clashes
 from paretune.targets.launchers.local import RUNTIMES, LocalTarget
 
-SEARCH, MEASURE = "search", "measure"
-"""Roles: a machine that searches, builds and measures; a device that only measures."""
+SEARCH, MEASURE, BUILD = "search", "measure", "build"
+"""Roles: a machine that searches, builds and measures; one that only measures, or only builds."""
 _TESTED_PYTHON = ((3, 11), (3, 13))
-_LITTLE_MEMORY = {SEARCH: 4e9, MEASURE: 0.5e9}
-_MEMORY_FOR = {SEARCH: "train a model of 135 million weights", MEASURE: "run a small model"}
-_LITTLE_DISK = {SEARCH: 5e9, MEASURE: 1e9}
+_LITTLE_MEMORY = {SEARCH: 4e9, BUILD: 4e9, MEASURE: 0.5e9}
+_TO_TRAIN = "train a model of 135 million weights"
+_MEMORY_FOR = {SEARCH: _TO_TRAIN, BUILD: _TO_TRAIN, MEASURE: "run a small model"}
+_LITTLE_DISK = {SEARCH: 5e9, BUILD: 5e9, MEASURE: 1e9}
 _VERDICTS = {
     SEARCH: ("A search can run here.", "Something that a search needs is missing."),
     MEASURE: ("Models can be measured here.", "Something that a measurement needs is missing."),
+    BUILD: ("Models can be built here.", "Something that a build needs is missing."),
 }
 _COUNTED = ("Machine", "Workers", "Packages", "Passes", "Evaluators")
 
@@ -51,9 +53,10 @@ def report(
 
     Args:
         store_root: The store to check; None: the default one.
-        role: What it is judged for, `SEARCH` or `MEASURE`.
-        wanted: Runtimes that a device that measures must be able to run; empty: those that are
-            installed, one at least.
+        role: What it is judged for, `SEARCH`, `MEASURE` or `BUILD`.
+        wanted: Runtimes that a device that measures must be able to run (empty: those that are
+            installed, one at least); passes that a machine that builds must be able to run
+            (empty: all).
 
     Returns:
         ``{"ok": bool, "role": str, "device": TargetInfo as JSON, "sections": {title: [{"name",
@@ -67,15 +70,17 @@ def report(
             store_root = default_store()
     with LocalTarget(preload=False) as target:
         info = device(target.name, store_root)
-        needed = None if role == SEARCH else needed_to_measure(wanted)
+        needed = _needed(role, wanted)
         runtimes = _ask_worker(target, needed)
-    passes = [_plug_in("passes", name) for name in names("passes")]
+    every = names("passes")
+    asked = {SEARCH: every, BUILD: wanted or every, MEASURE: ()}[role]
+    passes = {name: _plug_in("passes", name) for name in every}
     sections = {
         "Machine": _machine(info, store_root, role),
         "Workers": runtimes,
         "Packages": _packages(needed),
         "Execution providers": [_flavours(), *_providers(info)],
-        "Passes": passes if role == SEARCH else [_not_needed(item) for item in passes],
+        "Passes": [i if name in asked else _not_needed(i) for name, i in passes.items()],
         "Evaluators": [_plug_in("evaluators", name) for name in names("evaluators")],
     }
     return {
@@ -106,6 +111,25 @@ def report_of(target: Target, role: str = MEASURE, wanted: Sequence[str] = ()) -
     call = Call("paretune.cli.doctor_checks:report", arguments)
     found: dict[str, Json] = value_of(target, Job(call, Limits(seconds=300.0)))
     return {**found, "device": info.to_json()}
+
+
+def _needed(role: str, wanted: Sequence[str]) -> frozenset[str] | None:
+    """Return the distributions that a role needs; None: all that a search uses."""
+    if role == SEARCH:
+        return None
+    if role == MEASURE:
+        return needed_to_measure(wanted)
+    used = map(_packages_of, wanted or names("passes"))
+    return frozenset({*WORKER, *TOKENIZERS}.union(*used))
+
+
+def _packages_of(name: str) -> Sequence[str]:
+    """Return the distributions that a pass needs; none of one that its own item reports."""
+    try:
+        found: Sequence[str] = getattr(find("passes", name), "packages", ())
+    except (ImportError, ParetuneError):
+        return ()
+    return found
 
 
 def needed_to_measure(wanted: Sequence[str]) -> frozenset[str]:
@@ -158,7 +182,7 @@ def _not_needed(item: dict[str, Json]) -> dict[str, Json]:
     """Return an item that the role does not need, whether it is there or not."""
     if item["ok"]:
         return item
-    return _item(item["name"], f"{item['found']} (lacks what only a build needs)")
+    return _item(item["name"], f"{item['found']} (incomplete, and not needed)")
 
 
 def _machine(info: TargetInfo, store_root: Path | None, role: str = SEARCH) -> list[Json]:

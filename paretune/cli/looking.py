@@ -53,7 +53,7 @@ def bench(
 @target_options
 @click.option(
     "--role",
-    type=click.Choice(["search", "measure"]),
+    type=click.Choice(["search", "measure", "build"]),
     help="What it is judged for; by default search for this machine, measure for a --target.",
 )
 @json_option

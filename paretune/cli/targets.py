@@ -15,11 +15,12 @@ from paretune.core import interrupts
 
 if TYPE_CHECKING:
     from paretune.cli.adding import Known
+    from paretune.targets.launchers.wish import Does
 
 
 @click.group()
 def target() -> None:
-    """Prepare devices behind ssh for measuring, and remember them by name."""
+    """Prepare machines behind ssh, and remember them by name."""
 
 
 @target.command()
@@ -40,6 +41,15 @@ def target() -> None:
     "default genai and onnxruntime.",
 )
 @click.option(
+    "--does",
+    type=click.Choice(["build", "measure", "both"]),
+    default="measure",
+    show_default=True,
+    help="What it does: a machine that builds gets PyTorch and the packages of the passes, in "
+    "exactly the versions of this machine.",
+)
+@click.option("--gpu", is_flag=True, help="Measure on its NVIDIA GPU: the runtimes' GPU packages.")
+@click.option(
     "--copy-wheels",
     is_flag=True,
     help="Download the packages here and copy them; use no index there.",
@@ -57,6 +67,8 @@ def add(
     python: str | None,
     folder: str | None,
     runtimes: tuple[str, ...],
+    does: Does,
+    gpu: bool,
     copy_wheels: bool,
     wheelhouse: Path | None,
     no_bench: bool,
@@ -64,23 +76,26 @@ def add(
     store: Path | None,
     as_json: bool,
 ) -> None:
-    """Prepare a device behind ssh, check it, measure it, and remember it by a name.
+    """Prepare a machine behind ssh, check it, measure it, and remember it by a name.
 
     HOST is what the system's ssh takes: a name of ~/.ssh/config, user@host or ssh://user@host:22.
     The same command again does only what is missing.
     """
     from paretune.cli.adding import add_target, name_of
-    from paretune.targets.launchers.provision import RUNTIMES, Wish
+    from paretune.targets.launchers.wish import RUNTIMES, Wish
 
     interrupts.at_stake()
     interrupts.resumable()
-    wish = Wish(python, folder, runtimes or RUNTIMES, copy_wheels, wheelhouse)
+    wish = Wish(python, folder, runtimes or RUNTIMES, copy_wheels, wheelhouse, does, gpu)
     known = _known(name or name_of(host), host, store, as_json)
     found = add_target(known, wish, with_bench=not no_bench, dry_run=dry_run)
     if as_json:
         say(json.dumps(found))
     elif not dry_run:
-        say(f"use it with: target: {{measure: {in_yaml(known.name)}, threads: [...]}}")
+        written = in_yaml(known.name)
+        builds = f"build: {written}, " if wish.builds else ""
+        measures = written if wish.measures else "local"
+        say(f"use it with: target: {{{builds}measure: {measures}, threads: [...]}}")
 
 
 @target.command("list")
@@ -117,17 +132,25 @@ def show(name: str, as_json: bool) -> None:
 
 @target.command()
 @click.argument("name")
+@click.option(
+    "--does",
+    type=click.Choice(["build", "measure", "both"]),
+    default="measure",
+    show_default=True,
+    help="What it must be able to do.",
+)
 @store_option
 @json_option
-def check(name: str, store: Path | None, as_json: bool) -> None:
-    """Run doctor on a known target, as a device that measures."""
+def check(name: str, does: Does, store: Path | None, as_json: bool) -> None:
+    """Run doctor on a known target."""
     from paretune.cli.adding import checked
     from paretune.config.known_targets import known_target
+    from paretune.targets.launchers.wish import Wish
 
     declared = known_target(name)
     interrupts.at_stake()
     known = _known(name, declared.ssh or "", store, as_json)
-    found = checked(known, declared, with_bench=False)
+    found = checked(known, declared, Wish(runtimes=(), does=does), with_bench=False)
     if as_json:
         say(json.dumps(found["doctor"]))
 

@@ -113,6 +113,11 @@ def pinned(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
+def extras(*names: str) -> tuple[str, ...]:
+    """Return the distributions that some of paretune's extras bring."""
+    return tuple(dict.fromkeys(each for name in names for each in _brought_by().get(name, ())))
+
+
 @cache
 def _brought_by() -> Mapping[str, tuple[str, ...]]:
     """Return the distributions of each extra; of the base under the empty name."""

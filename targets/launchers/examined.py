@@ -57,6 +57,7 @@ class Found(BaseModel):
         venv: Whether the interpreter can make environments.
         pip: Whether it can put pip into them.
         environments: The complete ones there, by name.
+        gpus: The NVIDIA GPUs that its driver lists.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -75,6 +76,7 @@ class Found(BaseModel):
     venv: bool
     pip: bool
     environments: tuple[_Plain, ...]
+    gpus: tuple[_Text, ...] = ()
 
     @property
     def version(self) -> str:

@@ -1,4 +1,4 @@
-"""Prepares a device for measuring: a program that is sent there and runs with its Python alone.
+"""Prepares a machine for a worker: a program that is sent there and runs with its Python alone.
 
 It uses the standard library only, as nothing of ours is installed there yet
 (`paretune.targets.launchers.provision` sends it). Its first argument says what it does:
@@ -56,8 +56,9 @@ _IMPORTS = """
 import importlib, json, sys
 from importlib.metadata import version
 found = {}
-for name in sys.argv[1:]:
-    importlib.import_module(name.replace("-", "_"))
+for each in sys.argv[1:]:
+    name, module = each.split("=")
+    importlib.import_module(module)
     found[name] = version(name)
 print(json.dumps(found))
 """
@@ -105,7 +106,18 @@ def look(store: str) -> dict[str, Any]:
         "venv": find_spec("venv") is not None,
         "pip": find_spec("ensurepip") is not None,
         "environments": _environments(os.path.join(store, "env")),
+        "gpus": _gpus(),
     }
+
+
+def _gpus() -> list[str]:
+    """Return the names of the NVIDIA GPUs; none where there is no driver, or it does not answer."""
+    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    try:
+        said = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return [line.strip() for line in said.stdout.splitlines() if line.strip()]
 
 
 def _libc() -> tuple[str, str]:
@@ -202,8 +214,9 @@ def make(request: dict[str, Any]) -> dict[str, str]:
     """Make an environment, or complete one that was left behind.
 
     Args:
-        request: ``place`` (its folder), ``uv`` (or null), ``requirements`` and ``wheels`` (the
-            folder that they are installed from, or null for the index).
+        request: ``place`` (its folder), ``uv`` (or null), ``requirements`` with the module that
+            each brings, and ``wheels`` (the folder that they are installed from, or null for the
+            index).
 
     Returns:
         What is installed, by distribution.
@@ -217,7 +230,7 @@ def make(request: dict[str, Any]) -> dict[str, str]:
         _hold(lock)
         whole = os.path.join(place, WHOLE)
         if not os.path.isfile(whole):
-            found = _make(place, request["uv"], list(request["requirements"]), request["wheels"])
+            found = _make(place, request["uv"], request["requirements"], request["wheels"])
             with open(whole + ".part", "w") as file:
                 json.dump(found, file)
             os.replace(whole + ".part", whole)
@@ -228,7 +241,9 @@ def make(request: dict[str, Any]) -> dict[str, str]:
         return made
 
 
-def _make(place: str, uv: str | None, names: list[str], wheels: str | None) -> dict[str, str]:
+def _make(
+    place: str, uv: str | None, modules: dict[str, str], wheels: str | None
+) -> dict[str, str]:
     python = os.path.join(place, "bin", "python")
     own_pip = None if wheels is None else _pip_in(wheels)
     cache = place + _CACHE
@@ -253,12 +268,16 @@ def _make(place: str, uv: str | None, names: list[str], wheels: str | None) -> d
         options += ["--disable-pip-version-check", "--no-input", "--retries", "1"]
     if wheels is not None:
         options += ["--no-index", "--find-links", wheels]
-    run([*pip, "install", *options, *names], cache)
+    run([*pip, "install", *options, *modules], cache)
     say(step="importing them")
-    plain = [re.split(r"[^\w.-]", name)[0] for name in names]
+    plain = [f"{_name(each)}={module}" for each, module in modules.items()]
     said = run([python, "-c", _IMPORTS, *plain], cache)
     found: dict[str, str] = json.loads(said.strip().splitlines()[-1])
     return found
+
+
+def _name(requirement: str) -> str:
+    return re.split(r"[^\w.-]", requirement)[0]
 
 
 def _hold(lock: TextIO) -> None:

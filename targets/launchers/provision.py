@@ -1,4 +1,4 @@
-"""Prepares a machine behind ssh for measuring: an environment with what a worker needs there.
+"""Prepares a machine behind ssh: an environment with what a worker needs there.
 
 `paretune.targets.launchers.far_setup` runs there; here it is decided what it does. Each step can be
 repeated: an environment that is complete is taken as it is, one that is not is completed.
@@ -11,61 +11,33 @@ import shlex
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from paretune.core.errors import UsageError
 from paretune.core.jsontools import Json, digest
-from paretune.core.packages import TOKENIZERS, WORKER, pinned
 from paretune.core.stamps import file_digest
-from paretune.registry import find
-from paretune.runtimes.base import GENERATES
 from paretune.targets.launchers.examined import examine
 from paretune.targets.launchers.far_program import OTHER_FOLDER, messages
 from paretune.targets.launchers.far_setup import WHEELS
 from paretune.targets.launchers.wheelhouse import bundled_pip, download
+from paretune.targets.launchers.wish import Wish, module_of, name_of
 from paretune.targets.transports.bounded import Stalled
 from paretune.targets.transports.ssh import SshHost
 
-RUNTIMES = ("genai", "onnxruntime")
-"""What an environment is for if nothing else is wanted."""
-_BENCH = ("onnxruntime",)
-"""What the device's own figures are measured with."""
-_NEEDED_BYTES = {"torch": 4e9, "transformers": 9e8, "": 4e8}
+_NEEDED_BYTES = {"torch": 4e9, "onnxruntime-gpu": 2e9, "transformers": 9e8, "": 4e8}
 """Free disk space that an installation needs, by the largest package of it."""
+_GPU_WHEELS = ("Linux", "x86_64")
+"""The system and architecture that the GPU packages of the runtimes are for."""
 _BUSY = "another installation"
 _WAIT = "Wait until it has ended, and run the command again."
+_OTHER_INDEX = (
+    "Not every index has this build: have pip use the one that it came from (of PyTorch: "
+    "PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu), here or there, or give a folder "
+    "with wheels: --wheelhouse DIR."
+)
 _SILENT_S = 120.0
 _STALLED_S = 300.0
 _PIECE = 1 << 20
-
-
-@dataclass(frozen=True)
-class Wish:
-    """What is wanted of a machine.
-
-    Attributes:
-        python: The interpreter to take; None: the first that fits.
-        folder: The folder there; None: the default one.
-        runtimes: What it must be able to run.
-        copy_wheels: Whether no index is tried there.
-        wheelhouse: A folder of this machine with wheels; None: they are downloaded.
-    """
-
-    python: str | None = None
-    folder: str | None = None
-    runtimes: Sequence[str] = RUNTIMES
-    copy_wheels: bool = False
-    wheelhouse: Path | None = None
-
-    def requirements(self) -> tuple[str, ...]:
-        """Return what is installed there."""
-        names = [*WORKER, *_BENCH]
-        for name in self.runtimes:
-            runtime = find("runtimes", name)
-            names += [group[0] for group in runtime.packages]
-            names += TOKENIZERS if GENERATES in runtime.offers else ()
-        return pinned(dict.fromkeys(names))
 
 
 class InstallError(UsageError):
@@ -81,7 +53,8 @@ class Device:
         say: Takes a line about each step.
 
     Raises:
-        UsageError: It cannot be reached, has no suitable Python, no space, or no writable folder.
+        UsageError: It cannot be reached, has no suitable Python, no space, no writable folder, or
+            no GPU though one is wanted.
     """
 
     def __init__(self, host: SshHost, wish: Wish, say: Callable[[str], None]) -> None:
@@ -93,6 +66,8 @@ class Device:
         made_of = [[*self._requirements], *runs_on]  # several machines may share a home folder
         self._name = digest(made_of).partition(":")[2][:16]
         self._place = PurePosixPath(self.found.store, "env", self._name)
+        if wish.gpu:
+            self._check_gpu()
         if not self.is_prepared:
             self._check_space()
 
@@ -112,7 +87,8 @@ class Device:
         libc = " ".join(filter(None, found.libc))
         return (
             f"{self._host.host}: Python {found.version} ({found.executable}), {found.system} "
-            f"{found.machine}{', ' if libc else ''}{libc}, {found.free / 1e9:.1f} GB free in "
+            f"{found.machine}{', ' if libc else ''}{libc}, "
+            f"{''.join(f'{gpu}, ' for gpu in found.gpus)}{found.free / 1e9:.1f} GB free in "
             f"{found.store}"
         )
 
@@ -160,6 +136,21 @@ class Device:
                 hint=OTHER_FOLDER,
             )
 
+    def _check_gpu(self) -> None:
+        host, found = self._host.host, self.found
+        if (found.system, found.machine) != _GPU_WHEELS:
+            raise UsageError(
+                f"{host}: the runtimes have GPU packages for {' '.join(_GPU_WHEELS)}, found "
+                f"{found.system} {found.machine}",
+                hint="Without --gpu it measures with its processor.",
+            )
+        if not found.gpus:
+            raise UsageError(
+                f"{host}: no NVIDIA GPU was found: `nvidia-smi -L` lists none there",
+                hint="Install the driver there, or leave --gpu out: it measures with its "
+                "processor then.",
+            )
+
     @property
     def _copies(self) -> bool:
         wish, found = self._wish, self.found
@@ -176,11 +167,9 @@ class Device:
             try:
                 wheels = download(names, self.found.platform, Path(folder), self._wish.wheelhouse)
             except UsageError as error:
-                if before is None:
-                    raise
-                raise UsageError(
-                    f"{before.message}\nand {error.message}", hint=error.hint
-                ) from error
+                text = f"{before.message}\nand {error.message}" if before else error.message
+                marked = any("+" in each and each in error.message for each in names)
+                raise UsageError(text, hint=_OTHER_INDEX if marked else error.hint) from error
             there = f"{self._place}{WHEELS}"
             self._send([*pip, *wheels], there)
             self._make(there)
@@ -233,7 +222,7 @@ class Device:
         request = {
             "place": str(self._place),
             "uv": self.found.uv,
-            "requirements": [*self._requirements],
+            "requirements": {each: module_of(name_of(each)) for each in self._requirements},
             "wheels": wheels,
         }
         step = "starting"

@@ -135,9 +135,25 @@ def test_a_device_that_measures_is_not_asked_for_pytorch(
     assert not listed & {"torch", "optuna", "transformers"}
     lora = items(measures, "Passes")["lora"]
     assert lora["ok"]
-    assert "only a build needs" in str(lora["found"])
+    assert "incomplete, and not needed" in str(lora["found"])
     assert "torch" not in str(doctor.lacking(measures))
     assert "measured here." in doctor.render(measures) or not measures["ok"]
+
+
+def test_a_machine_that_builds_is_asked_for_the_packages_of_the_passes_that_are_wanted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place in (doctor, packages):
+        monkeypatch.setattr(place, "is_installed", lambda name: name not in ("peft", "optuna"))
+    for wanted in (["lora", "genai"], []):
+        found = doctor.report(tmp_path, doctor.BUILD, wanted)
+        assert not found["ok"]
+        assert items(found, "Passes")["lora"]["needs"] == "pip install 'paretune[train]'"
+        assert "optuna" not in str(doctor.lacking(found))
+        assert doctor.render(found).endswith("a build needs is missing.")
+    found = doctor.report(tmp_path, doctor.BUILD, ["genai"])
+    assert items(found, "Passes")["lora"]["ok"]
+    assert "peft" not in str(doctor.lacking(found))
 
 
 def test_a_runtime_that_is_wanted_is_asked_for(

@@ -144,6 +144,7 @@ def test_each_pick_is_measured_on_every_device(
     assert (results["one_for_all"]["of"], results["one_for_all"]["metric"]) == ("local", "accuracy")
     report = (tmp_path / "study" / "report.html").read_text()
     assert "The devices compared" in report
+    assert '<a href="devices/board/report.html">' in report
     assert "100.0% worse" in report
     assert "does not meet every constraint there" in report
     told = "\n".join(device_sentences(Results.from_json(results)))

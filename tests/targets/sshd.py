@@ -109,7 +109,8 @@ def start(folder: Path, name: str = "board") -> Sshd:
         f"PidFile {folder}/pid\n"
         "StrictModes no\nUsePAM no\nPasswordAuthentication no\nPermitRootLogin yes\n"
         "KbdInteractiveAuthentication no\nMaxStartups 100\n"
-        f"SetEnv HOME={home} XDG_CACHE_HOME={home}/.cache\n"
+        # Its own place for the machine's locks: tests do not wait for each other's measurements.
+        f"SetEnv HOME={home} XDG_CACHE_HOME={home}/.cache PARETUNE_MACHINE={home}/machine\n"
     )
     host_key = (folder / "host.pub").read_text().split()[:2]
     (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {' '.join(host_key)}\n")

@@ -17,7 +17,7 @@ from paretune.cli.targets import in_yaml
 from paretune.config.known_targets import known_targets, remember
 from paretune.config.schema import DeclaredTarget
 from paretune.core.errors import UsageError
-from paretune.targets.launchers.provision import Wish
+from paretune.targets.launchers.wish import Wish
 from tests.targets.sshd import Sshd
 from tests.tiny_models import make_tiny_llama
 
@@ -167,7 +167,24 @@ def test_a_host_becomes_a_device_that_measures_a_search(
     search(tmp_path)
 
 
-def search(folder: Path) -> None:
+@pytest.mark.slow
+@pytest.mark.long
+def test_a_host_becomes_a_machine_that_builds(sshd: Sshd, tmp_path: Path) -> None:
+    del sshd
+    if not reaches_an_index(tmp_path / "probe"):
+        pytest.skip("pip reaches no package index here")
+    add = ("target", "add", "board", "--does", "both", "--folder", str(tmp_path / "far"))
+    done = paretune(*add, "--no-bench", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["builds"]["role"], found["doctor"]["role"]) == ("build", "measure")
+    assert {"lora", "merge", "genai", "matmul_nbits"} <= set(found["passes"])
+    search(tmp_path, build="board")
+    store = json.loads(paretune("cache", "--json", "--store", "far", cwd=tmp_path).stdout)
+    assert store["artifacts"], "they were built there"
+
+
+def search(folder: Path, **builds: str) -> None:
     """Search with every evaluator of a generating model, measured on the known target."""
     make_tiny_llama(folder / "model")
     rows = [{"q": f"line {i}", "a": "yes" if i % 3 else "no"} for i in range(40)]
@@ -182,7 +199,7 @@ def search(folder: Path) -> None:
             {"generation": {"prompt_tokens": 8, "new_tokens": 4}},
             {"footprint": {"loads": 1}},
         ],
-        "target": {"measure": "board", "threads": [1]},
+        "target": {**builds, "measure": "board", "threads": [1]},
         "objectives": {"maximize": "accuracy", "minimize": "decode_ms_p50"},
         "search": {"finals": 20},
     }

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -45,7 +46,8 @@ def run(*arguments: str, given: Any = None, held: bool = True) -> list[dict[str,
 
 def request(place: Path, *names: str, wheels: Path | None, uv: str | None = None) -> dict[str, Any]:
     house = None if wheels is None else str(wheels)
-    return {"place": str(place), "uv": uv, "requirements": names, "wheels": house}
+    modules = {name: re.split(r"\W", name)[0] for name in names}
+    return {"place": str(place), "uv": uv, "requirements": modules, "wheels": house}
 
 
 def listed(content: dict[str, bytes]) -> list[list[Any]]:

@@ -18,8 +18,8 @@ from local_jobs import gone, wait_for
 from small_wheels import copy_pip, write_wheel
 
 from paretune.core.errors import ConnectionLostError, UsageError
-from paretune.core.packages import TOKENIZERS, WORKER
-from paretune.targets.launchers.provision import Device, Wish
+from paretune.targets.launchers.provision import Device
+from paretune.targets.launchers.wish import Wish
 from paretune.targets.transports.ssh import SshHost
 from tests.targets.sshd import Sshd
 
@@ -64,16 +64,6 @@ def program(file: Path, text: str) -> None:
 
 def imports(device: Device, *modules: str) -> bool:
     return subprocess.run([device.python, "-c", f"import {','.join(modules)}"]).returncode == 0
-
-
-def test_what_an_environment_needs() -> None:
-    genai = Wish(runtimes=("genai",)).requirements()
-    names = [each.partition("=")[0] for each in genai]
-    assert {*WORKER, *TOKENIZERS, "onnxruntime", "onnxruntime-genai"} == set(names)
-    plain = [each.partition("=")[0] for each in Wish(runtimes=("onnxruntime",)).requirements()]
-    assert {*WORKER, "onnxruntime"} == set(plain)
-    assert all("==" in each for each in genai), "the versions that are installed here"
-    assert "torch" in {each.partition("=")[0] for each in Wish(runtimes=["torch"]).requirements()}
 
 
 def test_it_is_prepared_from_a_wheelhouse_once(
@@ -206,6 +196,7 @@ LOOK = {
     "venv": True,
     "pip": True,
     "environments": [],
+    "gpus": [],
 }
 
 
@@ -227,22 +218,55 @@ LOOK = {
 def test_what_a_device_lacks_or_says_wrongly_is_refused(
     sshd: Sshd, prepared: Prepared, change: dict[str, Any], told: str
 ) -> None:
-    said = json.dumps({**LOOK, **change})
-    (sshd.home / "said").write_text(said)
-    look = f'case "$*" in *" look "*) cat {sshd.home}/said;; *) echo 3.12.1;; esac'
-    program(sshd.home / "fake", look)
+    said_to_look(sshd, change)
     with pytest.raises(UsageError, match=told):
         prepared(python="~/fake")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"gpus": ["NVIDIA T4"]}, "GPU packages for Linux x86_64, found Linux aarch64"),
+        ({"machine": "x86_64"}, "no NVIDIA GPU was found: .* there\n.*leave --gpu out"),
+    ],
+)
+def test_a_machine_without_a_gpu_that_is_wanted_is_refused(
+    sshd: Sshd, prepared: Prepared, change: dict[str, Any], told: str
+) -> None:
+    said_to_look(sshd, change)
+    with pytest.raises(UsageError, match=told):
+        prepared(python="~/fake", gpu=True)
+    said_to_look(sshd, {"machine": "x86_64", "gpus": ["NVIDIA T4"]})
+    device = prepared(python="~/fake", gpu=True)
+    assert "NVIDIA T4, " in device.describe()
+    assert "onnxruntime-gpu" in device.plan()
+
+
+@pytest.mark.usefixtures("sshd")
+def test_a_build_of_another_index_is_said_where_it_is_not_found(
+    prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Wish, "requirements", lambda _: ("one==1.0+cpu",))
+    write_wheel(tmp_path / "house", "one")
+    device = prepared(folder=str(tmp_path / "far"), wheelhouse=tmp_path / "house")
+    with pytest.raises(UsageError, match=r"no wheel of one==1.0\+cpu") as caught:
+        device.prepare()
+    assert "PIP_EXTRA_INDEX_URL" in str(caught.value.hint)
+
+
+def said_to_look(sshd: Sshd, change: dict[str, Any]) -> None:
+    """Have an interpreter ``~/fake`` there say what it is."""
+    look = f'case "$*" in *" look "*) cat {sshd.home}/said;; *) echo 3.12.1;; esac'
+    program(sshd.home / "fake", look)
+    (sshd.home / "said").write_text(json.dumps({**LOOK, **change}))
 
 
 def test_machines_with_one_home_folder_have_an_environment_each(
     sshd: Sshd, prepared: Prepared
 ) -> None:
-    look = f'case "$*" in *" look "*) cat {sshd.home}/said;; *) echo 3.12.1;; esac'
-    program(sshd.home / "fake", look)
     seen = set()
     for change in ({}, {"machine": "x86_64"}, {"libc": ["musl", "1.2"]}):
-        (sshd.home / "said").write_text(json.dumps({**LOOK, **change}))
+        said_to_look(sshd, change)
         seen.add(prepared(python="~/fake").python)
     assert len(seen) == 3
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +25,14 @@ from paretune.core.errors import UsageError
 from paretune.core.job import Call, Job, JobStatus, Measure, Smoke
 from paretune.core.measurement import Rung
 from paretune.core.model import Model
+from paretune.core.progress import Progress
 from paretune.core.stamps import Stamped, file_digest
 from paretune.models.handle import open_model
 from paretune.runtimes.package import lay_out
 from paretune.study.results import read_results
 from paretune.targets.launchers.ssh import SshTarget
 from paretune.targets.transports.host_files import HostTransport
+from tests.core.test_machine_lock import Holder
 from tests.onnx_networks import write_network
 from tests.targets.sshd import Sshd
 from tests.tiny_models import make_tiny_llama
@@ -129,6 +133,27 @@ def test_a_package_is_measured_there_and_moves_once(
     assert again.submit(measure(model)).result(300).status is JobStatus.OK
     assert again.transport.files == 0, "it is there since the last connection"
     assert not list((tmp_path / "far" / "staging").glob("*/model")), "a job's folder stayed behind"
+
+
+def test_a_measurement_there_waits_for_one_of_another_process_there(
+    sshd: Sshd, opened: Callable[..., SshTarget], tmp_path: Path
+) -> None:
+    said: queue.SimpleQueue[Progress] = queue.SimpleQueue()
+    job = replace(measure(package(tmp_path)), on_progress=said.put)
+    target = opened(store=str(tmp_path / "far"))
+    target.info()
+    holder = Holder(sshd.home / "machine", "alone")
+    try:
+        future = target.submit(job)
+        while not (waits := said.get(timeout=300)).waits:
+            pass
+        assert f"process {holder.process.pid} measures on it" in waits.note
+        assert not future.done()
+    finally:
+        holder.leave()
+    result = future.result(300)
+    assert result.status is JobStatus.OK, result.reason
+    assert result.waited > 0
 
 
 @pytest.mark.parametrize("change", ["gone there", "changed there", "another digest here"])
