@@ -17,7 +17,8 @@ _TEXT = Path(__file__).parent.parent / "quantization" / "calibration_text.txt"
 _TOKENS_OF_OWN_TEXT = 3400
 _CHARACTERS_A_TOKEN = 4.0
 """Of English text, about."""
-# Measured on SmolLM2 with two cores: one thread rounds, all of them run the network three times.
+# From a profile of a few operations on two cores, not from whole builds; the observed seconds of a
+# search correct it. One thread rounds, all of them run the network three times.
 _SECONDS_A_WEIGHT = 250e-9
 _SECONDS_A_TOKEN_AND_WEIGHT = 80e-12
 
