@@ -15,7 +15,7 @@ import yaml
 from tests.azure.cloud import Cloud
 from tests.azure.registry import REGISTRY, publish, upload
 from tests.azure.service import COMPUTE, GROUP, STORE, SUBSCRIPTION, WORKSPACE
-from tests.config.olive.olive_files import OWN
+from tests.config.olive.olive_files import OWN, SEEDS
 from tests.mlflow_folders import azures_form
 from tests.tiny_models import make_tiny_phi3
 
@@ -88,6 +88,7 @@ def test_the_import_and_the_json_itself_are_accepted_by_the_dry_run(
         assert "> merge > genai(precision=int4)" in printed
 
 
+@pytest.mark.skipif(len(SEEDS) >= 2, reason="test_page.py runs the tutorial's own, from ../shared")
 def test_the_json_itself_runs(cloud: Cloud, tmp_path: Path) -> None:
     published(cloud, tmp_path)
     known = set(cloud.jobs.jobs)
