@@ -92,7 +92,7 @@ def test_progress_is_thinned_out_and_its_end_kept() -> None:
     report(Progress("merge", 0, 0))
     sent = [json.loads(line)["progress"] for line in reply.getvalue().splitlines()]
     assert sent[0]["done"] == 0
-    assert sent[-2] == {"step": "lora", "done": 1000, "total": 1000, "note": ""}
+    assert sent[-2] == {"step": "lora", "done": 1000, "total": 1000, "note": "", "waits": False}
     assert sent[-1]["step"] == "merge"
     assert len(sent) < 10
 
