@@ -21,8 +21,12 @@ from paretune.config import load
 from paretune.core.errors import UsageError
 from paretune.core.job import Call, Job, JobStatus
 from paretune.core.permissions import Permissions
+from paretune.core.target import Target
+from paretune.registry import find
 from paretune.targets.launchers.ray import RayTarget
-from tests.ray.nodes import Cluster
+from paretune.testing.declared import follows
+from paretune.testing.targets import TARGET_LAWS
+from tests.ray.nodes import Cluster, needs_ray
 
 pytestmark = pytest.mark.ray
 
@@ -37,6 +41,17 @@ def refused(target: RayTarget) -> UsageError:
     with target, pytest.raises(UsageError) as caught:
         target.info()
     return caught.value
+
+
+def test_it_keeps_the_laws_of_targets(tmp_path: Path) -> None:
+    needs_ray()
+    made: Target = find("targets", "ray")(store_root=tmp_path, preload=False)
+    try:
+        follows(made, Target, "ray")
+        for law in TARGET_LAWS:
+            law(made)
+    finally:
+        made.close()
 
 
 def test_what_no_host_has_is_refused_with_what_there_is(cluster: Cluster, tmp_path: Path) -> None:

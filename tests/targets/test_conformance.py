@@ -13,9 +13,11 @@ from paretune.registry import find, names
 from paretune.testing.declared import follows
 from paretune.testing.targets import TARGET_LAWS
 
+# These are held to the same laws beside what they need, by tests/azure and tests/ray.
+_ELSEWHERE = ("azureml", "ray")
 
-# azureml is held to the same laws in tests/azure/test_target.py, beside its cloud.
-@pytest.fixture(params=[name for name in names("targets") if name != "azureml"])
+
+@pytest.fixture(params=[name for name in names("targets") if name not in _ELSEWHERE])
 def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Target]:
     options = {}
     if request.param == "ssh":
