@@ -6,37 +6,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-import transformers
 
 from paretune import optimize
 from paretune.preflight.dry_run import foresee
 from tests.test_end_to_end import write_config
-from tests.tiny_models import make_tiny_llama
+from tests.tiny_models import make_small, make_tiny_llama
 
 
 def _qwen2(folder: Path) -> Path:
     """Write a small Qwen2 with the tokenizer of the tiny Llama."""
-    made = folder / "qwen2"
-    tokenizer = transformers.AutoTokenizer.from_pretrained(make_tiny_llama(folder / "llama"))
-    config = transformers.Qwen2Config(
-        vocab_size=len(tokenizer),
+    return make_small(
+        folder,
+        "Qwen2",
         hidden_size=64,
         intermediate_size=128,
         num_hidden_layers=4,
         num_attention_heads=4,
         num_key_value_heads=2,
-        max_position_embeddings=256,
         tie_word_embeddings=True,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        initializer_range=0.1,
     )
-    torch.manual_seed(0)
-    transformers.Qwen2ForCausalLM(config).save_pretrained(made)
-    tokenizer.save_pretrained(made)
-    return made
 
 
 def _config(folder: Path, model: Path, drop: dict[str, Any]) -> Path:

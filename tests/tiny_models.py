@@ -126,12 +126,12 @@ def make_tiny_phi3(folder: Path, seed: int = 0) -> Path:
 def make_small(folder: Path, name: str, **more: Any) -> Path:
     """Write a model of another architecture with the tokenizer of the tiny Llama.
 
-    Its width is no whole number of blocks.
+    Its width is no whole number of blocks, unless told otherwise.
 
     Args:
         folder: Where folders of models are made.
         name: Of the architecture, as transformers begins its classes (``Qwen2``).
-        **more: Settings of its configuration.
+        **more: Settings of its configuration, further ones or others.
 
     Returns:
         Its folder.
@@ -142,21 +142,21 @@ def make_small(folder: Path, name: str, **more: Any) -> Path:
     source = make_tiny_llama(folder / "llama")
     tokenizer = transformers.AutoTokenizer.from_pretrained(source)
     tokenizer.save_pretrained(folder / name)
-    config = getattr(transformers, f"{name}Config")(
-        vocab_size=len(tokenizer),
-        hidden_size=80,
-        intermediate_size=144,
-        num_hidden_layers=2,
-        num_attention_heads=5,
-        num_key_value_heads=1,
-        max_position_embeddings=256,
-        tie_word_embeddings=False,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        initializer_range=0.1,
-        **more,
-    )
+    settings = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 80,
+        "intermediate_size": 144,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 5,
+        "num_key_value_heads": 1,
+        "max_position_embeddings": 256,
+        "tie_word_embeddings": False,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+        "initializer_range": 0.1,
+    }
+    config = getattr(transformers, f"{name}Config")(**{**settings, **more})
     torch.manual_seed(0)
     getattr(transformers, f"{name}ForCausalLM")(config).save_pretrained(folder / name)
     return folder / name

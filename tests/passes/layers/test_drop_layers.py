@@ -29,7 +29,7 @@ from paretune.passes.layers.angular_distance import decoder_layers
 from paretune.passes.layers.drop_layers import ARCHITECTURES, DropLayers, DropLayersParams
 from paretune.testing.passes import TARGET, check_pass, example
 from tests.pass_bench import Bench, FakeCatalog, FakeDataset, generate, tone_data
-from tests.tiny_models import make_tiny_llama
+from tests.tiny_models import make_small, make_tiny_llama
 
 LAYERS = 5
 CLASSES = {
@@ -46,29 +46,18 @@ CLASSES = {
 
 def _small(folder: Path, kind: str, **more: Any) -> Model:
     """Write a model of five layers with the tokenizer of the tiny Llama."""
-    source = make_tiny_llama(folder / "tokenizer")
-    tokenizer = transformers.AutoTokenizer.from_pretrained(source)
     more |= {"original_max_position_embeddings": 256} if kind == "phi3" else {}
-    config = getattr(transformers, f"{CLASSES[kind]}Config")(
-        vocab_size=len(tokenizer),
-        hidden_size=64,
-        intermediate_size=96,
-        num_hidden_layers=LAYERS,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=16,
-        max_position_embeddings=256,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        initializer_range=0.2,
-        **more,
-    )
-    torch.manual_seed(0)
-    made = getattr(transformers, f"{CLASSES[kind]}ForCausalLM")(config)
-    made.save_pretrained(folder / kind)
-    tokenizer.save_pretrained(folder / kind)
-    return open_model(folder / kind)
+    settings = {
+        "hidden_size": 64,
+        "intermediate_size": 96,
+        "num_hidden_layers": LAYERS,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 16,
+        "tie_word_embeddings": kind == "gemma",
+        "initializer_range": 0.2,
+    }
+    return open_model(make_small(folder, CLASSES[kind], **{**settings, **more}))
 
 
 @pytest.fixture(scope="module")
