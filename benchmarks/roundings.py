@@ -195,9 +195,13 @@ def perplexity(found: Sequence[Any], sequences: Sequence[Sequence[int]]) -> floa
     return math.exp(statistics.fmean(lost))
 
 
+def _folder_of(name: str) -> Path:
+    return FOLDER / "".join(c if c.isalnum() else "-" for c in name)
+
+
 def built(model: Path, name: str) -> Path:
     """Return the folder of a build; it is made if it is not there."""
-    out = FOLDER / "".join(c if c.isalnum() else "-" for c in name)
+    out = _folder_of(name)
     if (out / "genai_config.json").is_file():
         return out
     shutil.rmtree(out, ignore_errors=True)
@@ -225,8 +229,7 @@ def measure_speed(rows: dict[str, dict[str, Any]], rounds: int) -> None:
     times: dict[str, list[float]] = {name: [] for name in names}
     for number in range(rounds):
         for name in names[:: 1 if number % 2 == 0 else -1]:
-            folder = FOLDER / "".join(c if c.isalnum() else "-" for c in name)
-            command = [sys.executable, __file__, "--decode", str(folder)]
+            command = [sys.executable, __file__, "--decode", str(_folder_of(name))]
             answer = subprocess.run(command, check=True, capture_output=True, text=True)
             times[name].append(json.loads(answer.stdout))
         print(f"round {number + 1} of {rounds}", flush=True)

@@ -28,23 +28,22 @@ class FinalsTime:
         self._search = search
         self._kept = self._lent = 0.0
 
-    @property
-    def reserved_s(self) -> float:
-        """Seconds in which nothing else may run: what is kept, less what was lent."""
-        return self._kept - min(self._lent, self._lendable_s())
-
-    def keep(self, seconds: float, time_s: float) -> None:
+    def keep(self, seconds: float, time_s: float) -> float:
         """Keep what the finalists of now need, if anything is undecided.
 
         Args:
             seconds: To re-measure them; more, up to what they may take at all, if an answer about
                 two candidates needs more.
             time_s: Seconds of the whole study.
+
+        Returns:
+            Seconds in which nothing else may run: what is kept, less what was lent.
         """
-        most, need = _MOST * time_s, self._rounds_s()
-        self._kept = min(OwnMeasurements(self._search).needed_s(), most)
-        if need:
-            self._kept += max(seconds, min(need, self._search.finals_s, most))
+        most, (rounds, own) = _MOST * time_s, self._needs_s()
+        self._kept = min(own, most)
+        if rounds:
+            self._kept += max(seconds, min(rounds, self._search.finals_s, most))
+        return self._kept - min(self._lent, self._lendable_s(rounds + own))
 
     def lend(self, seconds: float, more: float) -> bool:
         """Lend some of it, unless the finalists need it.
@@ -56,19 +55,25 @@ class FinalsTime:
         Returns:
             Whether it is lent.
         """
-        if self._lent + seconds > self._lendable_s(more):
+        if self._lent + seconds > self._lendable_s(sum(self._needs_s()) + more):
             return False
         self._lent += seconds
         return True
 
-    def _lendable_s(self, more: float = 0.0) -> float:
+    def _lendable_s(self, need: float) -> float:
+        """Return what may be lent at all while the finalists need so many seconds."""
         half = _LENT * self._kept
         if not self._search.summary().feasible:
             return half
-        need = self._rounds_s() + OwnMeasurements(self._search).needed_s() + more
         return max(0.0, min(half, self._kept - need))
 
-    def _rounds_s(self) -> float:
-        """Return the seconds of the fewest rounds that decide anything; 0: nothing is undecided."""
+    def _needs_s(self) -> tuple[float, float]:
+        """Return the seconds that the finalists need.
+
+        Returns:
+            For the fewest rounds that decide anything (0: nothing is undecided), and for what they
+            took over and have to measure themselves.
+        """
         need = TopK(self._search).needed_s() if self._search.finals_s > 0 else None
-        return 0.0 if need is None else max(need, MIN_USEFUL_S)
+        rounds = 0.0 if need is None else max(need, MIN_USEFUL_S)
+        return rounds, OwnMeasurements(self._search).needed_s()

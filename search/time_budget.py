@@ -107,8 +107,7 @@ class TimeBudget:
         if self.deadline is None:
             return
         assert engine.time_s is not None
-        self._finals.keep(finalists, engine.time_s)
-        self._end = self.deadline - confirmation - self._finals.reserved_s
+        self._end = self.deadline - confirmation - self._finals.keep(finalists, engine.time_s)
 
     def all_for_finals(self) -> None:
         """From now on all may be used of the time that is left but what the confirmation needs."""

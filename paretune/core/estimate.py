@@ -9,6 +9,9 @@ from paretune.core.device import TargetInfo
 from paretune.core.model import ModelInfo
 from paretune.core.params import Params
 
+_CHARACTERS_A_TOKEN = 4.0
+"""Of English text, about."""
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -36,6 +39,15 @@ class DataSize:
 
     examples: int
     characters: int
+
+    def tokens_of_example(self, most: int) -> float:
+        """Return the tokens of an example, on average and about.
+
+        Args:
+            most: To which longer ones are cut.
+        """
+        each = self.characters / max(1, self.examples) / _CHARACTERS_A_TOKEN
+        return min(most, 1 + each)
 
 
 class Planned(Protocol):

@@ -83,6 +83,10 @@ class MachineLock:
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder
 
+    @property
+    def _place(self) -> Path:
+        return machine_folder() if self._folder is None else self._folder
+
     def check(self) -> None:
         """Require that the locks can be used.
 
@@ -174,7 +178,7 @@ class MachineLock:
         """
         import fcntl
 
-        folder = machine_folder() if self._folder is None else self._folder
+        folder = self._place
         try:
             _make(folder)
             path = folder / name
@@ -204,9 +208,8 @@ class MachineLock:
 
     def _why(self) -> str:
         """Return whom a use waits for, as far as it is known."""
-        folder = machine_folder() if self._folder is None else self._folder
         with suppress(OSError, ValueError, psutil.Error):
-            number = int((folder / "use").read_text(encoding="ascii"))
+            number = int((self._place / "use").read_text(encoding="ascii"))
             if psutil.Process(number).status() == psutil.STATUS_STOPPED:
                 return (
                     f"this machine is in use: process {number} measures on it, but is stopped: "

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from paretune.core.jsontools import Json
+from paretune.reporting.figure_style import BASE, CLEAR, OTHERS, PICK
 from paretune.reporting.step_details import StepDetails
 
-_PICK = "#c2410c"
-_OTHERS = ("#2456c4", "#0f8a5f", "#8a5fc2", "#a17a00", "#0b7f96", "#b0407a", "#5c6b7d")
+_COLORS = (BASE, *OTHERS)
 _MOST = 8
 _LINES = ("solid", "dash", "dot")
 
@@ -37,7 +37,7 @@ def curves_figure(steps: list[StepDetails], best: int | None) -> dict[str, Json]
     traces: list[Json] = []
     for place, (step, lines) in enumerate(told[:_MOST]):
         own = best in step.candidates
-        color = _PICK if own else _OTHERS[place % len(_OTHERS)]
+        color = PICK if own else _COLORS[place % len(_COLORS)]
         for kind, (name, points) in enumerate(lines.items()):
             traces.append(_trace(_named(step, name, own=own), points, color, kind))
     axes = [str(told[0][0].curves.get(key, "")) for key in ("x", "y")]
@@ -81,8 +81,7 @@ def _trace(name: str, points: Line, color: str, kind: int) -> dict[str, Json]:
 def _layout(x: str, y: str) -> dict[str, Json]:
     return {
         "margin": {"l": 60, "r": 20, "t": 10, "b": 50},
-        "paper_bgcolor": "rgba(0,0,0,0)",
-        "plot_bgcolor": "rgba(0,0,0,0)",
+        **CLEAR,
         "legend": {"orientation": "h", "y": -0.2},
         "xaxis": {"title": {"text": html.escape(x)}, "zeroline": False},
         "yaxis": {"title": {"text": html.escape(y)}, "rangemode": "tozero", "zeroline": False},

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from paretune.core.jsontools import Json
 from paretune.reporting.answer import number
+from paretune.reporting.figure_style import CLEAR
 from paretune.reporting.forecast_words import SECONDS, qualities
 from paretune.search.forecast_quality import trial_seconds
 from paretune.study.results import CandidateEntry, Results
@@ -115,8 +116,7 @@ def _figure(pairs: Sequence[Compared], unit: str) -> dict[str, Json]:
         "data": [ideal, *(_trace(*group) for group in groups if group[2])],
         "layout": {
             "margin": {"l": 55, "r": 10, "t": 8, "b": 45},
-            "paper_bgcolor": "rgba(0,0,0,0)",
-            "plot_bgcolor": "rgba(0,0,0,0)",
+            **CLEAR,
             "hoverlabel": {"align": "left"},
             "showlegend": False,
             "xaxis": {**axis, "title": {"text": f"measured{words}"}},

@@ -10,14 +10,13 @@ from pydantic import ValidationError
 from paretune.core.candidate import counted, further_settings
 from paretune.core.jsontools import Json
 from paretune.evaluators.generation.workload import Case, GenerationParams, cases_of
+from paretune.reporting.figure_style import BASE, CLEAR, OTHERS, PICK
 from paretune.study.results import CandidateEntry, Results
 
 PANELS = (
     ("decode_ms_p50", "time per token, ms"),
     ("ttft_ms_p50", "time to first token, ms"),
 )
-_PICK, _BASE = "#c2410c", "#2456c4"
-_OTHERS = ("#0f8a5f", "#8a5fc2", "#a17a00", "#0b7f96", "#b0407a", "#5c6b7d")
 _LONGEST = 70
 
 
@@ -62,7 +61,7 @@ def latency_figure(results: Results, cases: Sequence[Case]) -> dict[str, Json] |
     shown = [id for id in dict.fromkeys((best, baseline, *results.pareto)) if id in rows]
     traces: list[dict[str, Json]] = []
     for number, id in enumerate(shown):
-        color = {baseline: _BASE, best: _PICK}.get(id, _OTHERS[number % len(_OTHERS)])
+        color = {baseline: BASE, best: PICK}.get(id, OTHERS[number % len(OTHERS)])
         lines = [
             _line(rows[id], metric, way, axis)
             for axis, (metric, _) in enumerate(PANELS, start=1)
@@ -161,6 +160,5 @@ def _layout() -> dict[str, Json]:
         **axes,
         "margin": {"l": 60, "r": 20, "t": 10, "b": 50},
         "legend": {"orientation": "h", "y": -0.22},
-        "paper_bgcolor": "rgba(0,0,0,0)",
-        "plot_bgcolor": "rgba(0,0,0,0)",
+        **CLEAR,
     }

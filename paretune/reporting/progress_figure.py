@@ -6,6 +6,7 @@ import html
 
 from paretune.core.jsontools import Json
 from paretune.reporting.answer import number
+from paretune.reporting.figure_style import CLEAR
 from paretune.study.results import Results
 from paretune.study.results_certainty import ProgressPoint
 
@@ -38,8 +39,7 @@ def progress_figure(results: Results) -> dict[str, Json] | None:
     }
     layout = {
         "margin": {"l": 70, "r": 20, "t": 10, "b": 55},
-        "paper_bgcolor": "rgba(0,0,0,0)",
-        "plot_bgcolor": "rgba(0,0,0,0)",
+        **CLEAR,
         "hoverlabel": {"align": "left"},
         "xaxis": {
             "title": {"text": f"time spent, {'minutes' if minutes else 'seconds'}"},

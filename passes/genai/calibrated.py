@@ -20,12 +20,10 @@ from paretune.passes.genai.node_sources import (
     Piece,
     pieces_of_layers,
     require_same,
-    rows_of,
-    stacked,
 )
 from paretune.passes.genai.quantized_nodes import QuantizedBuild, open_build
 from paretune.passes.quantization.gptq import quantized
-from paretune.passes.quantization.grid import Encoded, Grid, decode
+from paretune.passes.quantization.grid import Encoded, Grid, decode, rows_of, stacked
 from paretune.passes.quantization.rounding_grid import HEAD
 from paretune.passes.quantization.scale_search import search_scales
 

@@ -15,8 +15,6 @@ DAMP_PERCENT = 0.01
 """The default share of the Hessian's mean diagonal that is added to it."""
 _TEXT = Path(__file__).parent.parent / "quantization" / "calibration_text.txt"
 _TOKENS_OF_OWN_TEXT = 3400
-_CHARACTERS_A_TOKEN = 4.0
-"""Of English text, about."""
 # From a profile of a few operations on two cores, not from whole builds; the observed seconds of a
 # search correct it. One thread rounds, all of them run the network three times.
 _SECONDS_A_WEIGHT = 250e-9
@@ -66,8 +64,8 @@ def calibration_seconds(
         if size is None:
             return None
         of = size(calibration.data)
-        each = of.characters / max(1, of.examples) / _CHARACTERS_A_TOKEN
-        tokens = min(calibration.examples, of.examples) * min(calibration.max_length, 1 + each)
+        each = of.tokens_of_example(calibration.max_length)
+        tokens = min(calibration.examples, of.examples) * each
     return (_SECONDS_A_WEIGHT + tokens * _SECONDS_A_TOKEN_AND_WEIGHT) * model.parameters
 
 

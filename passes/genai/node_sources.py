@@ -10,7 +10,7 @@ import torch
 
 from paretune.core.errors import InvalidArtifactError, PassError
 from paretune.passes.genai.quantized_nodes import QuantizedBuild, QuantizedNode
-from paretune.passes.quantization.grid import Encoded, decode
+from paretune.passes.quantization.grid import decode, rows_of
 from paretune.passes.quantization.rounding_grid import HEAD
 
 _PARTS = {"self_attn": "attn", "mlp": "mlp"}
@@ -97,22 +97,6 @@ def require_same(build: QuantizedBuild, name: str, pieces: list[Piece]) -> None:
             f"genai: {name} of the build is not the matrix of the model that gptq takes it for",
             hint="Use another algorithm, and report the architecture.",
         )
-
-
-def rows_of(encoded: Encoded, rows: slice) -> Encoded:
-    """Return some rows of a matrix in a grid."""
-    return Encoded(
-        encoded.codes[rows], encoded.scales[rows], encoded.zero_points[rows], encoded.width
-    )
-
-
-def stacked(parts: list[Encoded]) -> Encoded:
-    """Return matrices in the same grid as one, one below the other."""
-    codes, scales, zero_points = (
-        torch.cat([getattr(part, name) for part in parts])
-        for name in ("codes", "scales", "zero_points")
-    )
-    return Encoded(codes, scales, zero_points, parts[0].width)
 
 
 def _pieces_of_layer(

@@ -17,6 +17,7 @@ import torch
 
 from paretune.core.errors import PassError
 from paretune.passes.quantization.grid import Encoded, Grid
+from paretune.passes.quantization.node_bits import product_of
 from paretune.passes.quantization.packing import Packed, packed, unpacked
 from paretune.passes.quantization.rounding_grid import HEAD
 
@@ -136,5 +137,4 @@ def _node(node: Any) -> QuantizedNode:
     attributes = {each.name: each.i for each in node.attribute}
     tensors = tuple(name for name in node.input[1:4] if name)
     grid = Grid(attributes["bits"], attributes["block_size"], symmetric=len(tensors) == 2)
-    name = node.name.rsplit("_Q", 1)[0]
-    return QuantizedNode(name, grid, attributes["N"], attributes["K"], tensors)
+    return QuantizedNode(product_of(node.name), grid, attributes["N"], attributes["K"], tensors)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from paretune.core.errors import PassError
+from paretune.passes.quantization.node_bits import product_of
 from paretune.passes.quantization.rounding_grid import HEAD
 
 _IDS = "input_ids"
@@ -41,7 +42,7 @@ def share_embedding(folder: Path) -> None:
     head = _only(
         node
         for node in graph.node
-        if node.op_type == "MatMulNBits" and node.name.rsplit("_Q", 1)[0] == HEAD
+        if node.op_type == "MatMulNBits" and product_of(node.name) == HEAD
     )
     table = held[lookup.input[0]]
     how = {attribute.name: attribute.i for attribute in head.attribute}

@@ -15,6 +15,7 @@ from typing import Any
 from paretune.core.jsontools import Json, read_model_json, write_json
 from paretune.passes.genai.options import GenaiParams, options_for
 from paretune.passes.genai.twin import quietly, shrunk, tokenizer
+from paretune.passes.quantization.node_bits import product_of
 
 _NOT_IN_NAMES: Mapping[str, None] = dict.fromkeys(
     ("block_size", "is_symmetric", "algorithm", "accuracy_level", "matmul_mixed_precision")
@@ -95,5 +96,5 @@ def names_of(graph: Any) -> dict[str, list[str]]:
     return {
         "plain": [node.name for node in plain],
         "constant": [node.name for node in plain if node.input[1] in constant],
-        "quantized": [n.name.rsplit("_Q", 1)[0] for n in graph.node if n.op_type == "MatMulNBits"],
+        "quantized": [product_of(n.name) for n in graph.node if n.op_type == "MatMulNBits"],
     }

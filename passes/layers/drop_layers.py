@@ -20,7 +20,7 @@ from paretune.data.context import Context
 from paretune.models.checks.quantized import refusal
 from paretune.models.comparison_text import TEXT
 from paretune.passes.base import PassBase
-from paretune.passes.lora.lora import weights_of_layers
+from paretune.passes.lora.lora import bytes_a_weight, weights_of_layers
 
 if TYPE_CHECKING:
     from paretune.core.device import TargetInfo
@@ -36,11 +36,7 @@ _SECONDS_TO_START = 1.0
 _SECONDS_A_WEIGHT = 15e-9
 _SECONDS_A_TOKEN_AND_WEIGHT = 25e-12
 _MEMORY_TO_START = 400_000_000
-_CHARACTERS_A_TOKEN = 4.0
-"""Of English text, about."""
 _TOKENS_OF_OWN_TEXT = 550
-_SIZE = {"fp32": 4}
-"""Bytes of a weight in a file; of the other precisions 2."""
 
 
 class DropLayersParams(declared.Params):
@@ -163,8 +159,7 @@ class DropLayers(PassBase):
         tokens: float = min(params.max_length, _TOKENS_OF_OWN_TEXT)
         if params.data is not None:
             of = size(params.data)
-            each = of.characters / max(1, of.examples) / _CHARACTERS_A_TOKEN
-            tokens = min(params.examples, of.examples) * min(params.max_length, 1 + each)
+            tokens = min(params.examples, of.examples) * of.tokens_of_example(params.max_length)
         return _seconds(tokens, model)
 
     def predict(self, model: ModelInfo, params: DropLayersParams) -> ModelInfo:
@@ -174,12 +169,11 @@ class DropLayers(PassBase):
             return found
         of_layers = max(0, weights_of_layers(model) - model.hidden_size)  # without the last norm
         gone = params.count * (of_layers // model.layers)
-        size = _SIZE.get(model.precision, 2)
         return replace(
             found,
             layers=model.layers - params.count,
             parameters=model.parameters - gone,
-            bytes=max(0, model.bytes - size * gone),
+            bytes=max(0, model.bytes - bytes_a_weight(model.precision) * gone),
         )
 
     def run(self, model: Model, params: DropLayersParams, context: Context) -> None:

@@ -7,7 +7,7 @@ stay tied, or apart, as the source has them.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -38,11 +38,8 @@ def write_without(source: Model, block: range, layers: int, context: Context) ->
     from safetensors.torch import save_file
 
     with _tensors(source.path) as held:
-        kept = {
-            new: held[old].get_tensor(old)
-            for old in held
-            if (new := name_without(old, block, layers)) is not None
-        }
+        names = _kept(held, block, layers)
+        kept = {new: held[old].get_tensor(old) for new, old in names.items()}
         save_file(kept, context.out / _WEIGHTS, metadata={"format": "pt"})
     config = config_without(read_model_json(source.path / "config.json"), block)
     write_json(context.out / "config.json", config, durable=False)
@@ -101,9 +98,7 @@ def check_tensors(source: Model, block: range, layers: int, out: Path) -> None:
         InvalidArtifactError: A tensor differs, is missing or was added.
     """
     with _tensors(source.path) as before, _tensors(out) as after:
-        expected = {
-            new: old for old in before if (new := name_without(old, block, layers)) is not None
-        }
+        expected = _kept(before, block, layers)
         if expected.keys() != after.keys():
             other = min(expected.keys() ^ after.keys())
             how = "is missing" if other in expected else "is not in the source"
@@ -135,6 +130,11 @@ def check_logits(network: Any, ids: Sequence[int], expected: Any, block: range) 
             hint="Something in config.json depends on the layers' numbers. Leave drop_layers out, "
             "and report the architecture.",
         )
+
+
+def _kept(names: Iterable[str], block: range, layers: int) -> dict[str, str]:
+    """Return the source's names of what is kept, by the names without the block."""
+    return {new: old for old in names if (new := name_without(old, block, layers)) is not None}
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from paretune.passes.lora.precision import slowness, torch_dtype
-from paretune.passes.lora.rows import IGNORED, Batch, Row
+from paretune.passes.lora.rows import Batch, Row
 
 if TYPE_CHECKING:
     from paretune.passes.lora.params import Dtype
@@ -92,7 +92,7 @@ def _measured(
 ) -> Seen:
     import torch
 
-    from paretune.passes.lora.chunked_loss import find_chunked_loss
+    from paretune.passes.lora.chunked_loss import find_chunked_loss, mean_loss
 
     network = load(dtype).to(device)
     network.train()
@@ -116,14 +116,8 @@ def _measured(
         taken.append(time.perf_counter() - begin)
         network.zero_grad()
     network.eval()
-    total, count = 0.0, 0
-    with torch.no_grad():
-        for part in _parts(_some(rows, _COMPARED_TOKENS)):
-            batch = _on(device, collate(part))
-            learned = int((batch["shift_labels"] != IGNORED).sum())
-            total += float(loss_of(batch)) * learned
-            count += learned
-    return Seen(min(taken[1:]), total / max(1, count))
+    compared = (_on(device, collate(part)) for part in _parts(_some(rows, _COMPARED_TOKENS)))
+    return Seen(min(taken[1:]), mean_loss(compared, loss_of))
 
 
 def _some(rows: Sequence[Row], tokens: int) -> list[Row]:

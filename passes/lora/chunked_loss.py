@@ -10,6 +10,7 @@ linear cross-entropy (Hsu et al., arXiv 2410.10989) and of Cut Cross-Entropy (Wi
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,6 +74,22 @@ def chunked_cross_entropy(
     targets = targets[learned]
     total = _HeadLoss.apply(hidden[learned].to(weight.dtype), weight, bias, targets)
     return total / (targets.numel() if items is None else items)
+
+
+def mean_loss(batches: Iterable[Batch], loss_of: Callable[[Batch], Any]) -> float:
+    """Return the mean loss of learned tokens, whatever batches they are in; no gradient.
+
+    Args:
+        batches: At least one token is learned in each.
+        loss_of: Returns the mean loss of a batch.
+    """
+    total, count = 0.0, 0
+    with torch.no_grad():
+        for batch in batches:
+            items = int((batch["shift_labels"] != IGNORED).sum())
+            total += float(loss_of(batch)) * items
+            count += items
+    return total / count
 
 
 @dataclass(frozen=True)

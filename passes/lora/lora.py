@@ -28,7 +28,6 @@ _PROJECTIONS = 7
 # Measured by benchmarks/foresight.py with two cores, on Llamas of 0.3, 47, 135 and 362 million
 # weights. How long examples are is not known here: those of a phrase are taken, the longest ones.
 _TOKENS_PER_EXAMPLE = 48
-_CHARACTERS_A_TOKEN = 4.0
 """Of English text, about."""
 _SECONDS_TO_START = 1.0
 _SECONDS_A_TOKEN_AND_WEIGHT = 50e-12
@@ -142,8 +141,8 @@ class Lora(TrainsAdapter):
         # Four numbers a trained weight: itself, its gradient and AdamW's two.
         training = 16 * weights + 4 * kept * tokens * widths
         # While weights are converted, their file counts too; one that fits as it is is only mapped.
-        held = bytes_held(params.dtype) * model.parameters
-        file = (4 if model.precision == "fp32" else 2) * model.parameters
+        held = bytes_a_weight(params.dtype) * model.parameters
+        file = bytes_a_weight(model.precision) * model.parameters
         loading = 0 if model.precision == params.dtype else file
         if params.quantize_for is not None:
             held += 4 * model.parameters  # rounded weights beside the others
@@ -169,7 +168,7 @@ class Lora(TrainsAdapter):
             return None
         of = size(params.train)
         examples = max(1, of.examples)
-        tokens = min(params.max_length, 1 + of.characters / examples / _CHARACTERS_A_TOKEN)
+        tokens = of.tokens_of_example(params.max_length)
         if params.max_steps is not None:
             batches = params.max_steps * params.gradient_accumulation_steps
             trained: float = batches * min(params.batch_size, examples)
@@ -197,9 +196,9 @@ class Lora(TrainsAdapter):
         )
 
 
-def bytes_held(dtype: str) -> int:
-    """Return the bytes of a weight while it is trained on; ``auto`` tries fp32 first."""
-    return 4 if dtype in ("fp32", AUTO) else 2
+def bytes_a_weight(precision: str) -> int:
+    """Return the bytes of a weight in a file or in memory; ``auto`` tries fp32 first."""
+    return 4 if precision in ("fp32", AUTO) else 2
 
 
 def _not_rounded(model: ModelInfo, provider: str) -> str | None:

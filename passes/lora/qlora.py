@@ -16,7 +16,7 @@ from paretune.core.estimate import Estimate
 from paretune.core.model import Model, ModelInfo
 from paretune.core.params import parameter
 from paretune.data.context import Context
-from paretune.passes.lora.lora import Lora, TrainsAdapter, bytes_held, weights_of_layers
+from paretune.passes.lora.lora import Lora, TrainsAdapter, bytes_a_weight, weights_of_layers
 from paretune.passes.lora.params import Dtype, LoraParams
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class QLora(TrainsAdapter):
             return full
         a_weight = _BYTES_A_WEIGHT[params.quant_type]
         if model.precision != params.dtype:
-            a_weight -= bytes_held(params.dtype)
+            a_weight -= bytes_a_weight(params.dtype)
         peak = full.peak_memory + a_weight * weights_of_layers(model)
         return replace(full, peak_memory=int(peak), seconds=None)
 
@@ -105,7 +105,7 @@ class QLora(TrainsAdapter):
         )
 
 
-def _load(model: Model, params: Any, context: Context) -> Any:
+def _load(model: Model, params: QLoraParams, context: Context) -> Any:
     import torch
     from transformers import BitsAndBytesConfig
 

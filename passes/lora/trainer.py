@@ -18,13 +18,13 @@ from paretune.core.checkpoints import Checkpoints
 from paretune.core.errors import PassError
 from paretune.core.progress import Progress
 from paretune.data.context import Context
-from paretune.passes.lora.chunked_loss import ChunkedLoss, find_chunked_loss
+from paretune.passes.lora.chunked_loss import ChunkedLoss, find_chunked_loss, mean_loss
 from paretune.passes.lora.course import Course
 from paretune.passes.lora.distillation import DistilledLoss, distilled_loss
 from paretune.passes.lora.packing_probe import require_rows_apart
 from paretune.passes.lora.params import Dtype, LoraParams
 from paretune.passes.lora.rounding import Rounding
-from paretune.passes.lora.rows import IGNORED, Batch, LengthGrouped, Row, joined, left_padded
+from paretune.passes.lora.rows import Batch, LengthGrouped, Row, joined, left_padded
 from paretune.passes.lora.state import (
     TRAINER_STATE,
     TrainingState,
@@ -258,15 +258,13 @@ class AdapterTrainer(Trainer):  # type: ignore[misc]
         size = self.args.per_device_eval_batch_size
         training = self.model.training
         self.model.eval()
-        total, count = 0.0, 0
-        with torch.no_grad():
-            for start in range(0, len(rows), size):
-                batch = self._prepare_inputs(self.data_collator(rows[start : start + size]))
-                items = int((batch["shift_labels"] != IGNORED).sum())
-                total += float(self.compute_loss(self.model, batch)) * items
-                count += items
+        batches = (
+            self._prepare_inputs(self.data_collator(rows[start : start + size]))
+            for start in range(0, len(rows), size)
+        )
+        loss = mean_loss(batches, lambda batch: self.compute_loss(self.model, batch))
         self.model.train(training)
-        metrics = {f"{metric_key_prefix}_loss": total / count}
+        metrics = {f"{metric_key_prefix}_loss": loss}
         self.log(dict(metrics))
         self.control: Any = self.callback_handler.on_evaluate(
             self.args, self.state, self.control, metrics

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from paretune.core.errors import PassError
 from paretune.core.jsontools import Json, write_json
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from paretune.passes.lora.course import Course, Losses
     from paretune.passes.lora.params import Dtype, LoraParams
 
+_Params = TypeVar("_Params", bound="LoraParams")
 _LAST_STEPS = 10
 """Steps whose mean is the final loss: one batch's loss is too noisy."""
 _POINTS = 100
@@ -45,9 +46,9 @@ class _Material:
 def fine_tune(
     name: str,
     model: Model,
-    params: LoraParams,
+    params: _Params,
     context: Context,
-    load: Callable[[LoraParams], Any],
+    load: Callable[[_Params], Any],
 ) -> None:
     """Train, and write ``adapter_model.safetensors``, its config and ``training.json``.
 
@@ -73,9 +74,9 @@ def fine_tune(
 def _fine_tune(
     name: str,
     model: Model,
-    params: LoraParams,
+    params: _Params,
     context: Context,
-    load: Callable[[LoraParams], Any],
+    load: Callable[[_Params], Any],
 ) -> None:
     import torch
 
@@ -131,9 +132,9 @@ def _adapted(network: Any, params: LoraParams) -> Any:
 
 
 def _settled(
-    params: LoraParams,
+    params: _Params,
     context: Context,
-    load: Callable[[LoraParams], Any],
+    load: Callable[[_Params], Any],
     rows: list[Row],
     device: str,
 ) -> tuple[Dtype, str]:

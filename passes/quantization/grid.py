@@ -92,6 +92,22 @@ def decode(encoded: Encoded) -> Any:
     return _decoded(encoded, encoded.codes.clone())
 
 
+def rows_of(encoded: Encoded, rows: slice) -> Encoded:
+    """Return some rows of a matrix in a grid."""
+    return Encoded(
+        encoded.codes[rows], encoded.scales[rows], encoded.zero_points[rows], encoded.width
+    )
+
+
+def stacked(parts: list[Encoded]) -> Encoded:
+    """Return matrices in the same grid as one, one below the other."""
+    codes, scales, zero_points = (
+        torch.cat([getattr(part, name) for part in parts])
+        for name in ("codes", "scales", "zero_points")
+    )
+    return Encoded(codes, scales, zero_points, parts[0].width)
+
+
 def rounded(weight: Any, grid: Grid) -> Any:
     """Return a matrix as it is after rounding: ``decode(encode(weight))``."""
     encoded = encode(weight, grid)

@@ -16,6 +16,11 @@ _QKV = ("q_proj", "k_proj", "v_proj")
 _FUSED_IN_FILE = ("qkv_proj", "gate_up_proj")
 
 
+def product_of(node: str) -> str:
+    """Return the name that a rounded product had before it was rounded (``/lm_head/MatMul``)."""
+    return node.rsplit("_Q", 1)[0]
+
+
 def head_bits(grid: RoundingGrid) -> int | None:
     """Return the bits of the head; None: it stays in fp32."""
     return _of_node(grid, HEAD)

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch.nn.functional import pad
 
-from paretune.passes.quantization.grid import Encoded, Grid, encode
+from paretune.passes.quantization.grid import Encoded, Grid, encode, stacked
 from paretune.passes.quantization.one_thread import one_thread
 
 _FACTORS = tuple(1 - 0.03 * step for step in range(15))
@@ -33,12 +33,7 @@ def search_scales(weight: Any, grid: Grid, importance: Any = None) -> Encoded:
     """
     some = max(1, _AT_ONCE // weight.shape[1])
     with one_thread():
-        parts = [_of_rows(rows, grid, importance) for rows in weight.split(some)]
-    codes, scales, zero_points = (
-        torch.cat([getattr(part, name) for part in parts])
-        for name in ("codes", "scales", "zero_points")
-    )
-    return Encoded(codes, scales, zero_points, weight.shape[1])
+        return stacked([_of_rows(rows, grid, importance) for rows in weight.split(some)])
 
 
 def _of_rows(weight: Any, grid: Grid, importance: Any) -> Encoded:

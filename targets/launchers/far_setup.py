@@ -270,13 +270,14 @@ def _make(
         options += ["--no-index", "--find-links", wheels]
     run([*pip, "install", *options, *modules], cache)
     say(step="importing them")
-    plain = [f"{_name(each)}={module}" for each, module in modules.items()]
+    plain = [f"{name_of(each)}={module}" for each, module in modules.items()]
     said = run([python, "-c", _IMPORTS, *plain], cache)
     found: dict[str, str] = json.loads(said.strip().splitlines()[-1])
     return found
 
 
-def _name(requirement: str) -> str:
+def name_of(requirement: str) -> str:
+    """Return the distribution that a requirement names."""
     return re.split(r"[^\w.-]", requirement)[0]
 
 

@@ -18,9 +18,9 @@ from paretune.core.jsontools import Json, digest
 from paretune.core.stamps import file_digest
 from paretune.targets.launchers.examined import examine
 from paretune.targets.launchers.far_program import OTHER_FOLDER, messages
-from paretune.targets.launchers.far_setup import WHEELS
+from paretune.targets.launchers.far_setup import WHEELS, name_of
 from paretune.targets.launchers.wheelhouse import bundled_pip, download
-from paretune.targets.launchers.wish import Wish, module_of, name_of
+from paretune.targets.launchers.wish import Wish, module_of
 from paretune.targets.transports.bounded import Stalled
 from paretune.targets.transports.ssh import SshHost
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from paretune.core.packages import TOKENIZERS, WORKER, extras, install_hint, mis
 from paretune.registry import BUILTIN, find, find_pass, names
 from paretune.runtimes.base import GENERATES
 from paretune.targets.device.providers import FLAVOURS, clashes
+from paretune.targets.launchers.far_setup import name_of
 
 Does = Literal["build", "measure", "both"]
 """What a machine may do, as in a configuration."""
@@ -138,8 +138,3 @@ def _building() -> Iterator[str]:
     for package in dict.fromkeys([*TOKENIZERS, *extras(*_BUILDING), *used]):
         for name, version in variants(package).items():
             yield f"{name}=={version}"
-
-
-def name_of(requirement: str) -> str:
-    """Return the distribution that a requirement names."""
-    return re.split(r"[^\w.-]", requirement)[0]
