@@ -77,13 +77,16 @@ def builds(cloud: Cloud) -> list[str]:
     ]
 
 
-def until_builds(cloud: Cloud, before: int, status: str) -> str:
-    """Wait until a further build has a status; returns its name."""
+def until_builds(
+    cloud: Cloud, before: int, status: str, process: subprocess.Popen[str] | None = None
+) -> str:
+    """Wait until a further build has a status, while a search runs; returns the build's name."""
     end = time.monotonic() + _ENDS_S
     while time.monotonic() < end:
         for name in builds(cloud)[before:]:
             if cloud.jobs.jobs[name].status == status:
                 return name
+        assert process is None or process.poll() is None, process.communicate()[0]
         time.sleep(0.02)
     raise AssertionError([*cloud.jobs.jobs.values()])
 
@@ -109,7 +112,7 @@ def test_builds_in_azure_are_measured_here(cloud: Cloud, folder: Path) -> None:
 def test_a_killed_search_goes_on_with_its_job(cloud: Cloud, folder: Path) -> None:
     before = len(builds(cloud))
     killed = search(cloud, folder)
-    until_builds(cloud, before, "Running")
+    until_builds(cloud, before, "Running", killed)
     os.killpg(killed.pid, signal.SIGKILL)
     killed.communicate()
     process = search(cloud, folder)
@@ -121,7 +124,7 @@ def test_a_killed_search_goes_on_with_its_job(cloud: Cloud, folder: Path) -> Non
 def test_an_interrupted_search_cancels_its_job(cloud: Cloud, folder: Path) -> None:
     before = len(builds(cloud))
     process = search(cloud, folder)
-    name = until_builds(cloud, before, "Running")
+    name = until_builds(cloud, before, "Running", process)
     os.killpg(process.pid, signal.SIGINT)
     printed, _ = process.communicate(timeout=_ENDS_S)
     assert process.returncode == 130, printed
@@ -146,7 +149,7 @@ def test_expired_credentials_end_the_command_before_anything_runs(
 def test_credentials_that_expire_later_end_no_candidate(cloud: Cloud, folder: Path) -> None:
     before = len(builds(cloud))
     process = search(cloud, folder)
-    name = until_builds(cloud, before, "Running")
+    name = until_builds(cloud, before, "Running", process)
     cloud.service.tokens.revoked_before = time.time() + 1e6
     printed, _ = process.communicate(timeout=_ENDS_S)
     assert process.returncode == 2, printed

@@ -342,6 +342,16 @@ def test_a_file_with_another_content_than_announced_is_not_taken_over(
     assert "was not taken over" in str(result.reason)
 
 
+def test_a_log_that_is_listed_before_it_is_there_fails_no_job(
+    cloud: Cloud, target: AzuremlTarget, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signed = cloud.jobs._signed
+    monkeypatch.setattr(cloud.jobs, "_signed", lambda name: signed(f"not-yet/{name}"))
+    task = Call("subprocess:check_call", {"args": ["sh", "-c", "echo a line of the job; sleep 3"]})
+    result = target.submit(Job(task, Limits(), tmp_path / "log")).result(_ENDS_S)
+    assert result.status is JobStatus.OK, result.reason
+
+
 def test_the_log_is_streamed_while_the_job_runs(
     cloud: Cloud, target: AzuremlTarget, store: Path, tmp_path: Path
 ) -> None:
