@@ -26,6 +26,8 @@ from paretune.search.surrogate.layout import ABSENT, Layout, Matrix
 RUNTIME = "runtime"
 _MOST_WAYS = 64
 """Of more ways through a stage there is no column."""
+_MOST_DRAWN = 10_000
+"""The row of a candidate that is only compared is kept until so many others were compared since."""
 
 _Key = tuple[int, str, int, str]
 """Stage, pass, how many of this pass come before it in the stage, and parameter."""
@@ -67,6 +69,7 @@ class Encoding:
             tuple(c.ordered for c in columns), tuple(numbers[c.stage] for c in columns)
         )
         self._rows: dict[str, Matrix] = {}
+        self._drawn: dict[str, Matrix] = {}
 
     def _add_stage(self, number: int, stage: Stage) -> None:
         ways = list(islice(_ways(stage), _MOST_WAYS + 1))
@@ -99,18 +102,40 @@ class Encoding:
             candidate: One of the space.
             positions: What it takes at each choice on its way, by name.
         """
-        if candidate.digest not in self._rows:
-            self._rows[candidate.digest] = self._row_of(candidate, positions)
+        if candidate.digest not in self._rows and candidate.digest not in self._drawn:
+            self._compared(candidate, self._row_of(candidate, positions))
 
     def row(self, candidate: Candidate) -> Matrix | None:
-        """Return the codes of a candidate; None: it is not in the space."""
+        """Return the codes of a candidate, and keep them; None: it is not in the space."""
         found = self._rows.get(candidate.digest)
         if found is None:
-            chosen = choices_of(self._space, candidate)
-            if chosen is None:
-                return None
-            found = self._rows[candidate.digest] = self._row_of(candidate, chosen.positions)
+            found = self._drawn.pop(candidate.digest, None)
+            found = self._new_row(candidate) if found is None else found
+            if found is not None:
+                self._rows[candidate.digest] = found
         return found
+
+    def rows(self, candidates: Sequence[Candidate]) -> Matrix:
+        """Return the codes of candidates of the space, one row each."""
+        found = np.empty((len(candidates), len(self._columns)))
+        for place, candidate in enumerate(candidates):
+            row = self._rows.get(candidate.digest)
+            if row is None:
+                row = self._drawn.pop(candidate.digest, None)
+                row = self._new_row(candidate) if row is None else row
+                assert row is not None, "every candidate is in the space"
+                self._compared(candidate, row)
+            found[place] = row
+        return found
+
+    def _compared(self, candidate: Candidate, row: Matrix) -> None:
+        self._drawn[candidate.digest] = row
+        if len(self._drawn) > _MOST_DRAWN:
+            del self._drawn[next(iter(self._drawn))]
+
+    def _new_row(self, candidate: Candidate) -> Matrix | None:
+        chosen = choices_of(self._space, candidate)
+        return None if chosen is None else self._row_of(candidate, chosen.positions)
 
     def _row_of(self, candidate: Candidate, positions: Mapping[str, int]) -> Matrix:
         row = self._recipe_row(candidate, len(candidate.recipe))
@@ -159,12 +184,6 @@ class Encoding:
         if self.row(candidate) is None or steps >= len(candidate.recipe):
             return None
         return self._recipe_row(candidate, steps)
-
-    def rows(self, candidates: Sequence[Candidate]) -> Matrix:
-        """Return the codes of candidates of the space, one row each."""
-        found = [self.row(candidate) for candidate in candidates]
-        assert all(row is not None for row in found), "every candidate is in the space"
-        return np.array(found, dtype=float).reshape(len(candidates), len(self._columns))
 
 
 def _ways(stage: Stage) -> Iterator[_Way]:

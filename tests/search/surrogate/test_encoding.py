@@ -10,6 +10,7 @@ from random_spaces import spaces
 
 from paretune.search.space import AnyOf, Chain, PassSlot, Space
 from paretune.search.strategies.proposing import choices_of
+from paretune.search.surrogate import encoding as encoding_module
 from paretune.search.surrogate.encoding import Encoding
 from paretune.search.surrogate.layout import ABSENT
 from paretune.search.surrogate.pool import WHOLE, Pool
@@ -61,6 +62,18 @@ def test_of_a_large_space_a_sample_and_what_is_like_good_candidates_is_compared(
     # What was noted when it was drawn is what the space says.
     plain = Encoding(LARGE)
     assert np.array_equal(encoding.rows(found), plain.rows(found))
+
+
+def test_rows_of_what_is_only_compared_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encoding_module, "_MOST_DRAWN", 20)
+    encoding, plain = Encoding(LARGE), Encoding(LARGE)
+    observed = LARGE.at(5)
+    encoding.row(observed)
+    for start in range(0, 300, 30):
+        compared = [LARGE.at(start + n) for n in range(30)]
+        assert np.array_equal(encoding.rows(compared), plain.rows(compared))
+    assert len(encoding._drawn) == 20
+    assert observed.digest in encoding._rows
 
 
 def test_half_of_the_neighbours_keep_the_first_choices() -> None:
