@@ -135,4 +135,11 @@ def _cost(value: ReachedValue) -> str:
         return " (cost not known)"
     if value.cost == 0:
         return " (the same)"
-    return f" ({abs(value.cost):.1%} {'worse' if value.cost > 0 else 'better'})"
+    said = f"{abs(value.cost):.1%} {'worse' if value.cost > 0 else 'better'}"
+    if value.cost_low is None or value.cost_high is None:
+        return f" ({said})"
+    if value.cost_low <= 0 <= value.cost_high:
+        ends = f"{-value.cost_low:.1%} better to {value.cost_high:.1%} worse"
+        return f" ({said}, within the noise: {ends})"
+    near, far = sorted((abs(value.cost_low), abs(value.cost_high)))
+    return f" ({said}: {near:.1%} to {far:.1%})"

@@ -208,6 +208,26 @@ def _ends(values: object, confidence: float) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def difference_interval(
+    a: tuple[float, float, float], b: tuple[float, float, float]
+) -> tuple[float, float]:
+    """Return the interval of a - b for two independent values with intervals of their own.
+
+    Each end is as far from the difference as the ends of both that pull it there are together, as
+    the root of the sum of squares (MOVER: Zou and Donner 2008, doi:10.1002/sim.3095).
+
+    Args:
+        a: Value, lower and upper end.
+        b: The same.
+    """
+    (value_a, low_a, high_a), (value_b, low_b, high_b) = a, b
+    difference = value_a - value_b
+    return (
+        difference - math.hypot(value_a - low_a, high_b - value_b),
+        difference + math.hypot(high_a - value_a, value_b - low_b),
+    )
+
+
 @cache
 def samples_needed(share: float, confidence: float = SUPPORT) -> int:
     """Return how many samples carry a percentile; the median is asked of any number.

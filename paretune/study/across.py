@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from paretune.core.jsontools import Json
+from paretune.stats.intervals import difference_interval
 from paretune.study.results import CandidateEntry, ObjectiveEntry, Results
+from paretune.study.results_part import MetricValue
 
 
 def across(devices: Mapping[str, Results]) -> dict[str, Json]:
@@ -81,13 +83,29 @@ def _rank(row: CandidateEntry, objectives: Sequence[ObjectiveEntry]) -> tuple[fl
 def _reached(
     found: CandidateEntry, own: CandidateEntry | None, objective: ObjectiveEntry
 ) -> dict[str, Json]:
-    value = found.value(objective.metric)
-    best = None if own is None else own.value(objective.metric)
-    cost = None
-    if value is not None and best is not None:
-        worse = value - best if objective.direction == "minimize" else best - value
-        cost = 0.0 if worse == 0 else worse / abs(best) if best else None
-    return {"value": value, "own": best, "cost": cost}
+    metric = objective.metric
+    value, best = found.value(metric), None if own is None else own.value(metric)
+    reached: dict[str, Json] = {"value": value, "own": best, "cost": None}
+    if own is None or value is None or best is None:
+        return reached
+    if value == best:
+        reached["cost"] = 0.0
+    if best:
+        unit = abs(best) if objective.direction == "minimize" else -abs(best)
+        if value != best:
+            reached["cost"] = (value - best) / unit
+        there, here = _bounds(found.metrics[metric]), _bounds(own.metrics[metric])
+        if found.id != own.id and there is not None and here is not None:
+            ends = (end / unit for end in difference_interval(there, here))
+            reached["cost_low"], reached["cost_high"] = sorted(ends)
+    return reached
+
+
+def _bounds(metric: MetricValue) -> tuple[float, float, float] | None:
+    """Return a value with the ends of its interval; None: it has none."""
+    if metric.value is None or metric.low is None or metric.high is None:
+        return None
+    return metric.value, metric.low, metric.high
 
 
 def _one_for_all(

@@ -17,6 +17,11 @@ class ReachedValue(Part):
         description="By how much it is worse than the device's own pick, as a share of that; "
         "negative: it is better; null: not known.",
     )
+    cost_low: float | None = Field(
+        None,
+        description="Lower end of its 95 % interval, by the intervals of both; null: it has none.",
+    )
+    cost_high: float | None = Field(None, description="Upper end of it.")
 
 
 class PickOnDevice(Part):

@@ -222,7 +222,7 @@ class AzureJobs:
                 most = _MOST_LOG_BYTES - seen
                 return bytes(blob.download_blob(offset=seen, length=most).readall())
             except HttpResponseError as error:
-                if error.status_code in (404, 416):  # it is listed before it is there; no more of it
+                if error.status_code in (404, 416):  # not there yet; no more of it
                     return b""
                 raise
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from paretune.stats.intervals import (
     bootstrap_mean,
+    difference_interval,
     mcnemar,
     paired_bootstrap_difference,
     paired_p,
@@ -184,3 +185,19 @@ def test_the_permutation_test_errs_no_more_often_than_it_says() -> None:
         b = [rng.gauss(0, 1) for _ in range(n)]
         wrong += paired_p(a, b)[0] <= 0.05
     assert wrong <= 400 * 0.05 + 3 * (400 * 0.05 * 0.95) ** 0.5
+
+
+def test_the_interval_of_a_difference_covers_the_true_one() -> None:
+    draw, covered = random.Random(1), 0
+    for _ in range(2000):
+        a, b = draw.gauss(5.0, 0.3), draw.gauss(3.0, 1.0)
+        low, high = difference_interval(
+            (a, a - 1.96 * 0.3, a + 1.96 * 0.3), (b, b - 1.96, b + 1.96)
+        )
+        covered += low <= 2.0 <= high
+    assert 0.935 <= covered / 2000 <= 0.965
+
+
+def test_each_end_of_a_difference_takes_the_ends_that_pull_it_there() -> None:
+    low, high = difference_interval((5.0, 4.0, 5.0), (3.0, 3.0, 7.0))
+    assert (low, high) == pytest.approx((2.0 - math.hypot(1.0, 4.0), 2.0))

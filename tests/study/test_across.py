@@ -78,6 +78,24 @@ def test_a_pick_is_compared_with_the_own_pick_of_each_device() -> None:
     }
 
 
+def test_a_cost_has_an_interval_if_both_values_have_one() -> None:
+    def measured(id: int, step: str, ms: float, half: float) -> dict[str, Any]:
+        made = row(id, step, ms)
+        made["metrics"]["ms"] |= {"low": ms - half, "high": ms + half}
+        return made
+
+    here = found(1, measured(1, "a", 10.0, 0.3), measured(2, "b", 12.0, 0.4))
+    board = found(2, measured(1, "a", 30.0, 3.0), measured(2, "b", 20.0, 4.0))
+    mine, theirs = across({"here": here, "board": board})["picks"]
+    cost = theirs["on"]["here"]["values"]["ms"]
+    assert cost["cost"] == pytest.approx(0.2)
+    assert (cost["cost_low"], cost["cost_high"]) == pytest.approx((0.15, 0.25))
+    there = mine["on"]["board"]["values"]
+    assert (there["ms"]["cost_low"], there["ms"]["cost_high"]) == pytest.approx((0.25, 0.75))
+    assert "cost_low" not in there["accuracy"], "these values have no intervals"
+    assert "cost_low" not in mine["on"]["here"]["values"]["ms"], "it is the same measurement"
+
+
 def test_the_same_recipe_with_other_settings_stands_for_a_pick() -> None:
     here = found(1, row(1, "a", 10.0))
     board = found(5, row(3, "a", 40.0, **TWO), row(4, "a", 30.0, **TWO), row(5, "b", 20.0))
