@@ -60,7 +60,7 @@ def check_wish(name: str, host: str, wish: Wish) -> None:
     """
     wish.check()
 
-    def wrong(_: object, message: str, hint: str | None) -> None:
+    def wrong(_: object, message: str, hint: str | None = None) -> None:
         raise UsageError(f"target {name!r}: {message}", hint=hint)
 
     given = DeclaredTarget(ssh=host, python=wish.python, store=wish.folder)

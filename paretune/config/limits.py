@@ -10,17 +10,16 @@ candidate's value).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
 from paretune.config.optional_metrics import yielded_by
+from paretune.config.yaml_source import Wrong
 from paretune.core.errors import UsageError, nearest
 from paretune.core.measurement import MetricSpec
 from paretune.search.constraints import Constraint, parse_constraint
 
-Wrong = Callable[..., None]
-"""Takes a key's path, what is wrong, and what to do."""
 _MAX_COMPARED = 100
 """Maximum number of limits on one metric that are compared with each other."""
 _POSITIVE_UNITS = frozenset({"ms", "s", "MB", "tokens/s", "J"})

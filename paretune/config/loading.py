@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
-
 from paretune.config.azure_inputs import AzureInputs
 from paretune.config.azureml_targets import workspace_of
-from paretune.config.booleans import misplaced_in
 from paretune.config.data_use import check_data
-from paretune.config.earlier_studies import configured_studies, given_studies
+from paretune.config.earlier_studies import given_studies
+from paretune.config.evaluators import metrics_of, metrics_of_others, read_evaluators
 from paretune.config.given import read_config
 from paretune.config.kinds import check_kinds
 from paretune.config.known_targets import with_known
@@ -23,40 +21,26 @@ from paretune.config.look_ahead import look_ahead, looking_ahead
 from paretune.config.model_source import find_model
 from paretune.config.model_use import base_model, look_at_model
 from paretune.config.objectives import against_the_grain, read_objectives
-from paretune.config.plan import Aside, DeviceSettings, EvaluatorChoice, Plan, SearchSettings
+from paretune.config.plan import Aside, DeviceSettings, Plan
 from paretune.config.reading import read_source
 from paretune.config.runtimes import read_runtimes, read_settings, runtimes_by_kind
-from paretune.config.schema import (
-    ONE,
-    SEVERAL,
-    ConfigFile,
-    DeclaredTarget,
-    RaySection,
-    SearchSection,
-    TargetSection,
-    TargetUse,
-    seconds,
-)
+from paretune.config.search_settings import check_slots, read_search
+from paretune.config.sections import read_sections
 from paretune.config.single_recipe import refuse_several
-from paretune.config.space_building import SpaceReader, shown
+from paretune.config.space_building import SpaceReader
 from paretune.config.target_uses import DeviceUse, device_uses, tried_on
-from paretune.config.targets import TargetPlan, check_user_code, read_targets
+from paretune.config.targets import check_user_code, read_targets
 from paretune.config.training_seeds import check_repeats
 from paretune.config.yaml_source import Path as KeyPath
 from paretune.config.yaml_source import Source
 from paretune.core.candidate import Candidate
 from paretune.core.errors import ConfigError, UsageError, nearest
-from paretune.core.fidelity import METRICS as FIDELITY
-from paretune.core.measurement import MetricSpec
 from paretune.core.permissions import Permissions
 from paretune.core.resources import physical_cores
 from paretune.core.user_paths import expanded
-from paretune.data.catalog import DataCatalog, DataSpec, Split, columns_of, references_of
+from paretune.data.catalog import DataCatalog, DataSpec, columns_of, references_of
 from paretune.models.handle import detect_kind
-from paretune.registry import find_evaluator, is_ours, names
-from paretune.search.constraints import Objective
 from paretune.search.space import Space, slots_of
-from paretune.search.stop_rule import StopRule
 from paretune.targets.device.providers import PROVIDERS
 
 
@@ -143,7 +127,7 @@ class _Reader:
         time: str | float | None,
         permissions: Permissions,
     ) -> Plan:
-        config = self.sections()
+        config = read_sections(self.source, self.wrong, self.stop_if_wrong)
         config = config.model_copy(update={"data": self.data_at_home(config.data)})
         declared = with_known(config.targets, config.target)
         azure = AzureInputs(workspace_of(declared, self.root), permissions)
@@ -156,20 +140,20 @@ class _Reader:
         for use in uses:
             self.check_providers(use)
         targets = read_targets(config.target, declared, self.root, self.wrong)
-        self.check_slots(targets, config.search)
+        check_slots(targets, config.search, self.wrong)
         choices = read_runtimes(config.runtimes, self.spaces, self.wrong)
         providers, threads = tried_on(uses[0], choices)
         try_first = self.try_first(config.try_first, providers, threads)
-        evaluators = self.evaluators(config.evaluate, permissions)
+        evaluators = read_evaluators(config.evaluate, permissions, self.source, self.wrong)
         if len(evaluators) < len(config.evaluate):
             self.stop_if_wrong()  # what a wrong evaluator would yield is not known
         check_user_code(targets, [choice.name for choice in evaluators], self.wrong)
-        metrics = self.metrics(evaluators)
+        metrics = metrics_of(evaluators, self.wrong)
         objectives = read_objectives(config.objectives, metrics, self.wrong)
         constraints, limit_notes = read_constraints(
-            config.constraints, metrics, _of_others(evaluators), self.wrong
+            config.constraints, metrics, metrics_of_others(evaluators), self.wrong
         )
-        settings = self.settings(config.search, objectives, trials, time)
+        settings = read_search(config.search, objectives, self.root, self.wrong, trials, time)
         self.templates(config.data)
         self.stop_if_wrong()
         recipes = [baseline or (), *(c.recipe for c in try_first)]
@@ -226,50 +210,6 @@ class _Reader:
             workspace=azure.workspace,
         )
 
-    def sections(self) -> ConfigFile:
-        """Validate the configuration's own keys; passes and evaluators come later."""
-        value = self.source.value
-        if not isinstance(value, dict):
-            raise self.source.error(
-                (),
-                "expected keys such as model: and passes:",
-                "`paretune init` writes a first configuration.",
-            )
-        told = self.booleans(ConfigFile, value, ())
-        try:
-            return ConfigFile.model_validate(value)
-        except ValidationError as error:
-            for detail in error.errors():
-                if not any(tuple(detail["loc"])[: len(path)] == path for path in told):
-                    self._pydantic(detail)
-            self.stop_if_wrong()
-            raise
-
-    def booleans(self, fields: type[BaseModel], value: Any, at: KeyPath) -> list[KeyPath]:
-        """Refuse booleans where a number or text belongs; returns where they are."""
-        found = [((*at, *path), expected) for path, expected in misplaced_in(fields, value)]
-        for path, expected in found:
-            self.wrong(path, *self.source.no_boolean(path, expected))
-        return [path for path, _ in found]
-
-    def _pydantic(self, detail: Any) -> None:
-        loc: KeyPath = tuple(detail["loc"])
-        if loc[:1] == ("target",) and loc[1:2] in ((ONE,), (SEVERAL,)):
-            loc = (loc[0], *loc[2:])  # which form it is, is no key
-        kind = detail["type"]
-        if kind == "extra_forbidden":
-            known = _known_keys(loc[:-1])
-            self.wrong(loc, f"unknown key {loc[-1]!r}", nearest(str(loc[-1]), known))
-        elif kind == "missing":
-            self.wrong(loc[:-1], f"the key {loc[-1]!r} is missing")
-        else:
-            told = detail["msg"].removeprefix("Value error, ")
-            if kind in ("model_type", "dict_type"):
-                told = "expected keys with values (`key: value`)"
-            elif kind == "too_short" and loc == ("target",):
-                told = "expected at least one target, such as `- {name: local}`"
-            self.wrong(loc, f"{told[0].lower()}{told[1:]}, found {shown(detail['input'])}")
-
     def model(self, name: str, permissions: Permissions, azure: AzureInputs) -> Path:
         try:
             return find_model(name, self.root, permissions, azure)
@@ -289,20 +229,6 @@ class _Reader:
                 continue
             found[name] = spec.model_copy(update={"file": file, "files": files})
         return found
-
-    def check_slots(self, targets: TargetPlan, section: SearchSection) -> None:
-        if section.builds is not None and len(targets.builders) > 1:
-            self.wrong(
-                ("search", "builds"),
-                f"stands beside several targets that build ({', '.join(targets.builders)})",
-                "Write `slots: N` for each of them under `target`.",
-            )
-        elif section.builds is not None and targets.slots is not None:
-            self.wrong(
-                ("search", "builds"),
-                f"stands beside `slots: {targets.slots}` under `target`: expected one of them",
-                "Leave `builds` out: `slots` says how many builds run at once, and where.",
-            )
 
     def check_providers(self, use: DeviceUse) -> None:
         for i, provider in enumerate(use.providers):
@@ -330,129 +256,6 @@ class _Reader:
             found.append(Candidate(look_ahead(self.spaces.recipe(entry, path)), runtime))
         return tuple(found)
 
-    def evaluators(
-        self, entries: list[Any], permissions: Permissions
-    ) -> tuple[EvaluatorChoice, ...]:
-        found = []
-        for i, entry in enumerate(entries):
-            path: KeyPath = ("evaluate", i)
-            params: Any
-            if isinstance(entry, str):
-                name, params = entry, {}
-            elif isinstance(entry, dict) and len(entry) == 1:
-                ((name, params),) = entry.items()
-            else:
-                self.wrong(path, f"expected an evaluator's name, found {shown(entry)}")
-                continue
-            choice = self._evaluator(name, params or {}, (*path, name))
-            if choice is None:
-                continue
-            if (
-                getattr(find_evaluator(name), "runs_user_code", False)
-                and not permissions.remote_code
-            ):
-                self.wrong(
-                    (*path, name),
-                    f"{name} runs code that the configuration names, which is not allowed by "
-                    "default",
-                    "If you trust this code, allow it with --trust-remote-code.",
-                )
-            found.append(choice)
-        return tuple(found)
-
-    def _evaluator(self, name: str, params: Any, path: KeyPath) -> EvaluatorChoice | None:
-        try:
-            kind = find_evaluator(name)
-        except UsageError as error:
-            self.wrong(path, error.message, error.hint)
-            return None
-        if not isinstance(params, dict):
-            self.wrong(path, f"expected parameters by name, found {shown(params)}")
-            return None
-        told = self.booleans(kind.Params, params, path)
-        try:
-            read = kind.Params(**params)
-        except ValidationError as error:
-            for detail in error.errors():
-                at = (*path, *detail["loc"])
-                if any(at[: len(where)] == where for where in told):
-                    continue
-                if detail["type"] == "extra_forbidden":
-                    key = str(detail["loc"][-1])
-                    self.wrong(
-                        at,
-                        f"the evaluator {name} has no parameter {key!r}",
-                        nearest(key, kind.Params.model_fields),
-                    )
-                elif detail["type"] == "missing":
-                    self.wrong(path, f"the evaluator {name} needs {detail['loc'][-1]!r}")
-                else:
-                    self.wrong(at, f"{detail['msg']}, found {shown(detail['input'])}")
-            return None
-        if told:
-            return None
-        return EvaluatorChoice(name, read.model_dump(mode="json", exclude_unset=True))
-
-    def metrics(self, evaluators: Iterable[EvaluatorChoice]) -> dict[str, MetricSpec]:
-        """Return all metrics by name; refuse a metric that two evaluators yield."""
-        found: dict[str, MetricSpec] = {}
-        owner: dict[str, str] = {}
-        for choice in evaluators:
-            kind = find_evaluator(choice.name)
-            for spec in kind(kind.Params(**choice.params)).metrics:
-                if spec.name in found:
-                    self.wrong(
-                        ("evaluate",),
-                        f"both {owner[spec.name]} and {choice.name} yield the metric {spec.name}",
-                        "Remove one of them.",
-                    )
-                found[spec.name], owner[spec.name] = spec, choice.name
-        return {spec.name: spec for spec in FIDELITY} | found
-
-    def settings(
-        self,
-        section: SearchSection,
-        objectives: tuple[Objective, ...],
-        trials: int | None,
-        time: str | float | None,
-    ) -> SearchSettings:
-        known = (*names("strategies"), "auto")
-        if section.strategy not in known:
-            self.wrong(
-                ("search", "strategy"),
-                f"no strategy named {section.strategy!r}",
-                nearest(section.strategy, known),
-            )
-        wanted = [o.metric for o in objectives]
-        if section.prefer is not None and section.prefer not in wanted:
-            self.wrong(
-                ("search", "prefer"),
-                f"{section.prefer!r} is not an objective",
-                nearest(section.prefer, wanted),
-            )
-        limit: Any = section.time
-        if time is not None:
-            try:
-                limit = seconds(time)
-            except ValueError as error:
-                raise UsageError(f"--time {time!r}: {error}") from error
-        return SearchSettings(
-            section.strategy,
-            section.trials if trials is None else trials,
-            limit,
-            section.seed,
-            section.prefer,
-            section.job_time,
-            section.job_memory,
-            section.finals,
-            section.builds,
-            section.share_measurements,
-            None if section.stop is None else StopRule(**dict(section.stop)),
-            configured_studies(section.from_, self.root, self.wrong),
-            section.parent_quality,
-            section.repeat_pick,
-        )
-
     def templates(self, data: dict[str, DataSpec]) -> None:
         seen: dict[str, str] = {}
         for name, spec in data.items():
@@ -476,26 +279,3 @@ class _Reader:
                         f"{seen[ref]!r}",
                         "Rename one of the two data sets.",
                     )
-
-
-def _of_others(evaluators: Iterable[EvaluatorChoice]) -> frozenset[str]:
-    """Return the metrics that a user's function or another package's evaluator yields."""
-    others = (e for e in evaluators if e.name == "custom" or not is_ours("evaluators", e.name))
-    made = (find_evaluator(e.name)(find_evaluator(e.name).Params(**e.params)) for e in others)
-    return frozenset(spec.name for evaluator in made for spec in evaluator.metrics)
-
-
-def _known_keys(loc: KeyPath) -> Iterable[str]:
-    """Return the valid keys at a place of the configuration's own sections."""
-    by_place: dict[tuple[str | int, ...], type[BaseModel]] = {
-        (): ConfigFile,
-        ("target",): TargetSection,
-        ("search",): SearchSection,
-    }
-    if loc[:1] == ("targets",):
-        return (RaySection if loc[2:] == ("ray",) else DeclaredTarget).model_fields
-    if loc[:1] == ("target",) and len(loc) == 2:
-        return TargetUse.model_fields
-    if loc in by_place:
-        return [field.alias or name for name, field in by_place[loc].model_fields.items()]
-    return Split.model_fields if loc[-1:] == ("split",) else DataSpec.model_fields

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
+from paretune.config.yaml_source import Wrong
 from paretune.core.errors import UsageError
 from paretune.core.permissions import Permissions
 from paretune.models.checks import check_pointers
@@ -12,8 +12,6 @@ from paretune.models.containment import check_model
 from paretune.models.handle import detect_kind
 from paretune.models.kinds.base import kind_named
 
-Wrong = Callable[..., None]
-"""Takes a key's path, what is wrong, and what to do."""
 _KEY = ("model",)
 
 

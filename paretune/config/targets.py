@@ -168,7 +168,7 @@ def declared_in(config: Path, *, alone: bool = False) -> Mapping[str, DeclaredTa
         raise source.error(at, message, hint) from error
     errors: list[ConfigError] = []
 
-    def wrong(path: KeyPath, message: str, hint: str | None) -> None:
+    def wrong(path: KeyPath, message: str, hint: str | None = None) -> None:
         errors.append(source.error(path, message, hint))
 
     read = read_targets(TargetSection(), found, file.parent, wrong)

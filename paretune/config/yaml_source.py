@@ -8,8 +8,7 @@ or a `ConfigError`.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import yaml
 
@@ -18,8 +17,14 @@ from paretune.core.jsontools import Json
 
 Path: TypeAlias = tuple[str | int, ...]
 """Keys and positions from the top, such as ``("passes", 0, "lora", "r")``."""
-Wrong: TypeAlias = Callable[[Path, str, str | None], None]
-"""Takes a key, what is wrong there and what to do: checks report through it."""
+
+
+class Wrong(Protocol):
+    """Takes a key, what is wrong there and what to do: checks report through it."""
+
+    def __call__(self, path: Path, message: str, hint: str | None = None, /) -> None:
+        """Take what is wrong."""
+
 
 _MAX_BYTES = 1 << 20
 _MAX_NODES = 50_000
