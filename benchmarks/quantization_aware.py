@@ -3,9 +3,11 @@
     python benchmarks/quantization_aware.py [--seeds 3] [--steps N] [--arms lora aware qlora]
 
 The tutorial's data (`phrase-tone`), split by phrase. Each training has the same examples, steps and
-seeds; `aware` is `lora` with ``quantize_for: next``. Accuracies are on the same held-out phrases,
-so differences are paired: per phrase the mean over the seeds, resampled by phrase. The study stays
-in ``benchmarks/out/quantization_aware``: the same command again continues it.
+seeds; `aware` is `lora` with ``quantize_for: next``; `apart` keeps the adapter beside the build
+(`genai_adapter`) and does not merge it: with `aware`, it is trained on the rounded base. Accuracies
+are on the same held-out phrases, so differences are paired: per phrase the mean over the seeds,
+resampled by phrase. The study stays in ``benchmarks/out/quantization_aware``: the same command
+again continues it.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from phrase_tone import configuration
 
 from paretune.api import Search
 from paretune.config import load
+from paretune.core.candidate import Step
 from paretune.core.result import TrialResult
 from paretune.display.live import make_display
 from paretune.passes.genai.options import Algorithm
@@ -39,15 +42,24 @@ _AFTER = {
 }
 if "gptq" in get_args(Algorithm):
     _AFTER["int4 gptq"] = {**_INT4, "algorithm": "gptq"}
+_APART = " apart"
 _BUILDS = {"lora": tuple(_AFTER), "qlora": ("int4",), "aware": ("int4",)}
+_BUILDS |= {f"lora{_APART}": ("int4",), f"aware{_APART}": ("int4",)}
 
 
 def _training(arm: str, seed: int, steps: int | None) -> dict[str, Any]:
     params = {"train": "tone.train", "r": 16, "learning_rate": 1e-3, "seed": seed}
     params |= {"epochs": 1} if steps is None else {"max_steps": steps}
-    if arm == "aware":
+    if arm.startswith("aware"):
         params["quantize_for"] = "next"
     return {"qlora" if arm == "qlora" else "lora": params}
+
+
+def _recipe(arm: str, seed: int, steps: int | None, build: str) -> list[Any]:
+    after = [{"genai_adapter": _AFTER[build]}]
+    if not arm.endswith(_APART):
+        after = ["merge", {"genai": _AFTER[build]}]
+    return [_training(arm, seed, steps), *after]
 
 
 def _searched(config: dict[str, Any]) -> list[TrialResult]:
@@ -67,10 +79,11 @@ def _searched(config: dict[str, Any]) -> list[TrialResult]:
         study.close()
 
 
-def _arm(params: dict[str, Any], name: str) -> str:
-    if name == "qlora":
-        return name
-    return "aware" if params.get("quantize_for") else "lora"
+def _arm(first: Step, last: Step) -> str:
+    if first.name == "qlora":
+        return first.name
+    trained = "aware" if first.params.get("quantize_for") else "lora"
+    return trained + (_APART if last.name == "genai_adapter" else "")
 
 
 def _samples(outcomes: list[TrialResult]) -> dict[tuple[str, str], dict[int, tuple[float, ...]]]:
@@ -83,7 +96,7 @@ def _samples(outcomes: list[TrialResult]) -> dict[tuple[str, str], dict[int, tup
         if measured is None or not measured.samples:
             print(f"candidate {outcome.id} has no accuracy: {outcome.reason or outcome.kind}")
             continue
-        key = _arm(dict(first.params), first.name), names[yaml.safe_dump(dict(last.params))]
+        key = _arm(first, last), names[yaml.safe_dump(dict(last.params))]
         found.setdefault(key, {})[first.params["seed"]] = tuple(measured.samples)
     return found
 
@@ -111,7 +124,7 @@ def main() -> None:
     parser.add_argument("--builds", nargs="+", choices=list(_AFTER), default=list(_AFTER))
     given = parser.parse_args()
     recipes = [
-        [_training(arm, seed, given.steps), "merge", {"genai": _AFTER[build]}]
+        _recipe(arm, seed, given.steps, build)
         for seed in range(given.seeds)
         for arm in given.arms
         for build in _BUILDS[arm]

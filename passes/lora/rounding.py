@@ -5,6 +5,8 @@ that follows. Rounding has no useful gradient: that of the rounded matrix is han
 they had been added without it (the straight-through estimator, Bengio et al., arXiv 1308.3432; for
 adapters: Dettmers et al., arXiv 2305.14314, and Xu et al., arXiv 2309.14717, are neighbours). The
 base has no gradient. Matrices without an adapter, the head and a shared embedding are rounded once.
+So is the base of every matrix where the build keeps the adapter apart: the adapter is then trained
+beside it as it will run, and makes up for what rounding the base has lost.
 
 The rounded matrices are made before the first forward pass after A or B has changed, which is once
 per optimizer step, whatever is accumulated or recomputed in between. For workers only.
@@ -96,10 +98,12 @@ class Rounding:
     Attributes:
         layers: Those with an adapter.
         replaced: Other modules, each with its weights before and after rounding.
+        apart: Layers whose adapter is not rounded with the base.
     """
 
     layers: list[_RoundedLayer]
     replaced: list[tuple[Any, Any, Any]]
+    apart: list[Any]
 
     @contextmanager
     def off(self) -> Iterator[None]:
@@ -113,6 +117,8 @@ class Rounding:
     def _switch(self, *, off: bool) -> None:
         for layer in self.layers:
             layer.off = off
+        for layer in self.apart:
+            layer.enable_adapters(not off)
         for module, before, after in self.replaced:
             module.weight = before if off else after
 
@@ -139,10 +145,15 @@ def round_weights(adapted: Any, grid: RoundingGrid) -> Rounding:
     inside = {id(part) for layer in with_adapter for part in layer.modules()}
     outer = {id(layer) for layer in with_adapter}
     layers: list[_RoundedLayer] = []
+    apart = with_adapter if grid.adapter_apart else []
     replaced: list[tuple[Any, Any, Any]] = []
     for path, module in network.named_modules():
-        if id(module) in outer:
+        if id(module) in outer and not grid.adapter_apart:
             layers.append(_RoundedLayer(module, grid_of(path)))
+        elif id(module) in outer:
+            own_grid = grid_of(path)
+            if own_grid is not None:
+                replaced.append(_replaced(module.base_layer, own_grid))
         elif type(module) is torch.nn.Linear and module is not head and id(module) not in inside:
             own_grid = grid_of(path)
             if own_grid is not None:
@@ -159,7 +170,7 @@ def round_weights(adapted: Any, grid: RoundingGrid) -> Rounding:
     bits = head_bits(grid)
     if head is not None and bits is not None:
         replaced += _rounded_head(network, head, grid, bits)
-    return Rounding(layers, replaced)
+    return Rounding(layers, replaced, apart)
 
 
 def _rounded_head(

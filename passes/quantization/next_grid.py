@@ -14,7 +14,7 @@ from paretune.passes.quantization.rounding_grid import HEAD, RoundingGrid
 
 _NONE_FOLLOWS = (
     "no pass after it quantizes; put `merge` and then `genai` with precision int4 or int8, or "
-    "`matmul_nbits`, behind it"
+    "`matmul_nbits`, behind it, or `genai_adapter` with such a precision"
 )
 
 
@@ -36,20 +36,18 @@ def next_grid(following: Sequence[Step]) -> RoundingGrid | str:
                     fuse_qkv = params.fuse_qkv
                     continue
                 return _of_genai(params)
+            if step.name == "genai_adapter" and not merged:
+                params = GenaiParams(**step.params)
+                return _of_genai(params, adapter_apart=True) if params.quantized else _NONE_FOLLOWS
             if step.name == "matmul_nbits":
                 return _of_matmul_nbits(MatMulNBitsParams(**step.params), fuse_qkv)
         except ValidationError:
             return f"the parameters of {step.name} after it are refused"
-        if step.name == "genai_adapter":
-            return (
-                "genai_adapter rounds the base without the adapter, so that the rounded sum of "
-                "both is nowhere in its build; use `merge` and `genai`"
-            )
         return f"`{step.name}` follows before anything is quantized, and changes the weights"
     return _NONE_FOLLOWS
 
 
-def _of_genai(params: GenaiParams) -> RoundingGrid | str:
+def _of_genai(params: GenaiParams, *, adapter_apart: bool = False) -> RoundingGrid | str:
     if params.algorithm not in (None, "default"):
         return _other_algorithm(f"genai's algorithm {params.algorithm}")
     nodes: dict[str, Literal[4, 8] | None] = dict.fromkeys(params.nodes_to_exclude or ())
@@ -58,14 +56,16 @@ def _of_genai(params: GenaiParams) -> RoundingGrid | str:
     bits: Literal[4, 8] = 8 if params.precision == "int8" else 4
     wanted = params.shared_embeddings if bits == 8 else params.shared_embeddings is not False
     shared = wanted and nodes.get(HEAD, bits)
+    fuse_qkv = False if adapter_apart else params.fuse_qkv
     return RoundingGrid(
         bits=bits,
         block_size=params.block_size or 32,
         is_symmetric=params.is_symmetric is not False,
         nodes=nodes,
         mixed_layers=params.layers_at_8_bits,
-        fuse_qkv=_matters(params.fuse_qkv, nodes, params.layers_at_8_bits),
+        fuse_qkv=_matters(fuse_qkv, nodes, params.layers_at_8_bits),
         embedding=None if bool(shared) == (bits == 4) else bool(shared),
+        adapter_apart=adapter_apart,
     )
 
 

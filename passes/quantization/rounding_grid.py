@@ -36,6 +36,12 @@ class RoundingGrid(Params):
         search="none",
     )
 
+    adapter_apart: bool = parameter(
+        False,
+        "The base alone is rounded; the adapter stays beside it in fp32, as genai_adapter has it.",
+        search="none",
+    )
+
     @property
     def rounds_embedding(self) -> bool:
         """Whether an embedding that shares the head's weights is rounded."""

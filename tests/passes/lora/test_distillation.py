@@ -21,7 +21,6 @@ from paretune.passes.lora.rows import IGNORED
 from paretune.passes.quantization.rounding_grid import RoundingGrid
 from tests.pass_bench import Bench, FakeCatalog, tone_data
 
-ROUNDED = {"quantize_for": {"bits": 4}, "distill": True}
 BATCH = {
     "input_ids": torch.tensor([[1, 9, 14, 27, 33, 8]]),
     "attention_mask": torch.ones(1, 6, dtype=torch.long),
@@ -52,9 +51,10 @@ def _networks(tiny: Model) -> tuple[Any, Any]:
     return plain, adapted
 
 
-def test_the_teacher_is_the_model_that_was_given(tiny: Model) -> None:
+@pytest.mark.parametrize("apart", [False, True])
+def test_the_teacher_is_the_model_that_was_given(tiny: Model, apart: bool) -> None:
     plain, adapted = _networks(tiny)
-    rounding = round_weights(adapted, RoundingGrid(bits=4))
+    rounding = round_weights(adapted, RoundingGrid(bits=4, adapter_apart=apart))
     with torch.no_grad():
         given = plain(input_ids=BATCH["input_ids"]).logits
         before = adapted(input_ids=BATCH["input_ids"]).logits
@@ -97,11 +97,12 @@ def test_its_gradient_is_autograds(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.testing.assert_close(one.grad, other.grad)
 
 
-def test_a_training_brings_the_rounded_model_nearer(bench: Bench, tiny: Model) -> None:
+@pytest.mark.parametrize("apart", [False, True])
+def test_a_training_brings_the_rounded_model_nearer(bench: Bench, tiny: Model, apart: bool) -> None:
     params = {
         **{"train": "tone.train", "r": 8, "batch_size": 22, "learning_rate": 1e-2},
         **{"max_steps": 12, "loss_on": "all", "lr_scheduler_type": "constant"},
-        **ROUNDED,
+        **{"quantize_for": {"bits": 4, "adapter_apart": apart}, "distill": True},
     }
     out = bench.run(Lora(), tiny, params, "distilled")
     record = json.loads((out / "training.json").read_text())

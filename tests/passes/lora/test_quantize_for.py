@@ -14,7 +14,7 @@ import pytest
 import torch
 from onnx import numpy_helper
 
-from paretune.core.candidate import Step
+from paretune.core.candidate import RuntimeSettings, Step
 from paretune.core.errors import PassError
 from paretune.core.model import Model, ModelInfo, ModelKind
 from paretune.models.handle import open_model
@@ -25,6 +25,7 @@ from paretune.passes.lora.merge import Merge
 from paretune.passes.lora.qlora import QLora, QLoraParams
 from paretune.passes.quantization.grid import Grid, decode, encode
 from paretune.registry import find_pass
+from paretune.runtimes.genai import GenaiSession
 from paretune.testing.passes import TARGET
 from tests.pass_bench import Bench, FakeCatalog, logits, tone_data
 from tests.tiny_models import make_small, make_tiny_llama
@@ -265,6 +266,45 @@ def _is_held(layer: Any, held: list[tuple[_Node, slice, slice]], params: dict[st
         if not same:
             return False
     return True
+
+
+@pytest.mark.parametrize(
+    ("name", "build"),
+    [
+        ("tied Llama", {"precision": "int4"}),
+        ("Qwen2", {"precision": "int8", "block_size": 64}),
+        ("Phi3", {"precision": "int4", "is_symmetric": False, "block_size": 16}),
+        (
+            "Llama of 4 layers",
+            {"precision": "int4", "matmul_mixed_precision": "last_matmul:int8,mixed_layers:int8"},
+        ),
+    ],
+)
+def test_an_adapter_apart_is_trained_beside_the_rounded_base(
+    bench: Bench,
+    models: Callable[[str], Model],
+    trained: list[Any],
+    name: str,
+    build: dict[str, Any],
+) -> None:
+    model, build = models(name), {**build, "accuracy_level": 1}
+    params = Lora().look_ahead({**TRAINING, "quantize_for": "next"}, [Step("genai_adapter", build)])
+    assert not isinstance(params, str)
+    assert params["quantize_for"]["adapter_apart"]
+    adapter = bench.run(Lora(), model, params, "lora")
+    tuned = Model(ModelKind.HF_ADAPTER, adapter, "", base=model)
+    package = bench.run(find_pass("genai_adapter"), tuned, build, "build")
+    (adapted,) = trained
+    adapted.eval()
+    with torch.no_grad():
+        ours = adapted(input_ids=torch.tensor([TOKENS])).logits[0].numpy()
+        with adapted.disable_adapter():
+            base = adapted(input_ids=torch.tensor([TOKENS])).logits[0].numpy()
+    assert np.abs(ours - base).max() > 1e-2, "nothing was learned"
+    session = GenaiSession(package, RuntimeSettings())
+    assert np.abs(session.sequence_logits(TOKENS) - ours).max() < 1e-3
+    session.adapters.use(None)
+    assert np.abs(session.sequence_logits(TOKENS) - base).max() < 1e-3
 
 
 def test_the_gradient_is_that_of_the_sum_without_rounding(bench: Bench) -> None:

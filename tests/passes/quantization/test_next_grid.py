@@ -61,6 +61,14 @@ GRIDS: list[tuple[tuple[Step, ...], dict[str, Any]]] = [
         _nbits(keep_8bit=["*down*"], exclude=["*1/mlp*"]),
         {"nodes": {"*1/mlp*": None, "*down*": 8}, "embedding": False},
     ),
+    (
+        (Step("genai_adapter", {"precision": "int8", "block_size": 64}),),
+        {"bits": 8, "block_size": 64, "adapter_apart": True},
+    ),
+    (
+        (Step("genai_adapter", {"precision": "int4", "nodes_to_exclude": [DOWN]}),),
+        {"nodes": {DOWN: None}, "fuse_qkv": False, "adapter_apart": True},
+    ),
 ]
 
 
@@ -80,7 +88,8 @@ REFUSED: list[tuple[tuple[Step, ...], str]] = [
     (_genai(precision="int4", algorithm="rtn"), "algorithm rtn"),
     (_genai(precision="int4", algorithm="gptq"), "algorithm gptq"),
     (_nbits(algorithm="hqq"), "algorithm hqq"),
-    ((Step("genai_adapter", {"precision": "int4"}),), "rounds the base without the adapter"),
+    ((Step("genai_adapter", {"precision": "fp32"}),), "no pass after it quantizes"),
+    ((Step("genai_adapter", {"precision": "int4", "algorithm": "rtn"}),), "algorithm rtn"),
     ((MERGE, Step("lora", {"train": "a.b"}), *_genai(precision="int4")), "`lora` follows"),
     (_genai(precision="int5"), "the parameters of genai after it are refused"),
 ]
