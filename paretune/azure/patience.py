@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
 
 from paretune.azure.failures import UnreachableError
@@ -16,28 +17,46 @@ _PAUSE_S = 5.0
 _T = TypeVar("_T")
 
 
-def patiently(run: Callable[[], _T], stopped: threading.Event) -> _T:
+def patiently(
+    run: Callable[[], _T],
+    stopped: threading.Event,
+    within: Callable[[], AbstractContextManager[object]] = nullcontext,
+    moved: Callable[[], int] = lambda: 0,
+) -> _T:
     """Call something that can be called again; again while the service is away.
 
     Args:
         run: What is called.
         stopped: Whether its result is not wanted any more.
+        within: Gives the context in which each call runs. Entering it may wait for something else,
+            such as the end of a measurement: the service is not away for that time.
+        moved: Returns how many bytes have been moved. If a call that fails has moved some, the
+            service was there meanwhile.
 
     Raises:
         ConnectionLostError: The service stays away.
         TransientError: `stopped` was set while it was away.
     """
-    down: float | None = None
+    away: float | None = None
+    before = moved()
     while True:
-        try:
-            return run()
-        except UnreachableError as error:
-            now = time.monotonic()
-            down = now if down is None else down
-            if now - down >= DOWN_S:
-                raise stays_away(error) from error
-            if stopped.wait(_PAUSE_S):
-                raise TransientError("stopped") from error
+        with within():
+            begun = time.monotonic()
+            try:
+                return run()
+            except UnreachableError as error:
+                failure = error
+            tried = time.monotonic() - begun
+        if away is None or moved() != before:
+            away, before = 0.0, moved()
+        else:
+            away += tried
+        if away >= DOWN_S:
+            raise stays_away(failure) from failure
+        begun = time.monotonic()
+        if stopped.wait(_PAUSE_S):
+            raise TransientError("stopped") from failure
+        away += time.monotonic() - begun
 
 
 def stays_away(error: TransientError) -> ConnectionLostError:

@@ -3,7 +3,9 @@
 Targets on one machine share it, whatever their names: a machine is known by the id of its system's
 start (`paretune.core.device.TargetInfo.boot_id`). Where that is unknown, the machines are taken for
 one. A measurement has its machine for itself; all other work may run beside each other. A
-measurement that waits goes before other work that waits, and measurements go in their order.
+measurement that waits goes before other work that waits, and measurements go in their order. Only
+files that are to move keep their place in that order: what builds elsewhere waits for them, and
+one measurement after another would keep it idle.
 
 This is for the work of one search. Between processes, jobs hold the machine that they run on
 (`paretune.core.machine_lock`); what a search does itself holds it here.
@@ -147,7 +149,8 @@ class Machines:
 def _may_begin(use: _Use, running: list[_Use], waiting: list[_Use]) -> bool:
     if any(other.alone for other in running):
         return False
+    earlier = waiting[: waiting.index(use)]
     if use.alone:
-        first = next(other for other in waiting if other.alone)
-        return not running and first is use
-    return not any(other.alone for other in waiting)
+        return not running and not any(o.alone or o.work is Work.MOVE for o in earlier)
+    before = earlier if use.work is Work.MOVE else waiting
+    return not any(other.alone for other in before)

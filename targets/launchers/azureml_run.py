@@ -26,7 +26,7 @@ from paretune.targets.launchers.conversation import GRACE_S
 from paretune.targets.transports.azure_blob import ROOT, AzureFiles
 from paretune.targets.transports.tasks import addresses_of, files_of
 
-_FIRST_POLL_S, _LONGEST_POLL_S, _SLOWER = 0.5, 10.0, 1.3
+_FIRST_POLL_S, _LONGEST_POLL_S, _SLOWER = 0.5, 10.0, 1.15
 _MOST_RESULT_BYTES = 2 * protocol.MOST_LINE_BYTES
 _DESCRIBE_S = 600.0
 _ID = 1
@@ -122,31 +122,19 @@ class AzureRunner:
                 raise ProgressError(error) from error
 
         log = JobLog(self.logs / f"{claim.name}.log", [self.token], show)
-
-        def send() -> None:
-            if not claim.found or self.jobs.state(claim.name) is None:
-                self._send(claim, job, cancelled, show)
-
-        self._patiently(send, cancelled)
         step = None if job is None or isinstance(job.task, Call) else job.task.name
-        state = self._wait(claim, log, cancelled, step, show)
-        ended = Ended(replace(state, reason=self._masked(state.reason)), log)
-        self._patiently(lambda: self._read(ended, f"{_folder(claim)}/out/results.jsonl"), cancelled)
-        return ended
-
-    def _patiently(self, run: Callable[[], None], cancelled: threading.Event) -> None:
-        """Call something; again while Azure is away.
-
-        Raises:
-            JobCancelledError: The job is not wanted any more.
-            ConnectionLostError: Azure stays away.
-        """
         try:
-            patiently(run, cancelled)
+            known = claim.found and patiently(lambda: self.jobs.state(claim.name), cancelled)
+            if not known:
+                self._send(claim, job, cancelled, show)
+            state = self._wait(claim, log, cancelled, step, show)
+            ended = Ended(replace(state, reason=self._masked(state.reason)), log)
+            patiently(lambda: self._read(ended, f"{_folder(claim)}/out/results.jsonl"), cancelled)
         except TransientError:
             if cancelled.is_set():
                 raise JobCancelledError from None
             raise
+        return ended
 
     def _masked(self, text: str | None) -> str | None:
         """Return a text of a job without the token."""
@@ -205,23 +193,27 @@ class AzureRunner:
             in_place = addresses_of(job.task)
             needed = [f for f in files_of(job.task).values() if f.sha256 not in in_place]
             what = job.task.name
-        places = self.files.send([*needed, self.wheel], sent)
-        store = self.files.datastore
-        addresses = {digest: store.uri(place) for digest, place in places.items()}
-        wheel = addresses.pop(self.wheel.sha256)
-        store.write(f"{_folder(claim)}/jobs.jsonl", b"".join(lines))
-        if cancelled.is_set():
-            raise JobCancelledError
-        self.jobs.submit(
-            claim.name,
-            f"{self.name}: {what}",
-            store.uri(f"{_folder(claim)}/jobs.jsonl"),
-            wheel,
-            addresses | in_place,
-            store.uri(f"{_folder(claim)}/out"),
-            seconds,
-            {"HF_TOKEN": self.token} if self.token else {},
-        )
+        places = self.files.send([*needed, self.wheel], cancelled, sent)
+
+        def submit() -> None:
+            store, folder = self.files.datastore, _folder(claim)
+            addresses = {digest: store.uri(place) for digest, place in places.items()}
+            wheel = addresses.pop(self.wheel.sha256)
+            store.write(f"{folder}/jobs.jsonl", b"".join(lines))
+            if cancelled.is_set():
+                raise JobCancelledError
+            self.jobs.submit(
+                claim.name,
+                f"{self.name}: {what}",
+                store.uri(f"{folder}/jobs.jsonl"),
+                wheel,
+                addresses | in_place,
+                store.uri(f"{folder}/out"),
+                seconds,
+                {"HF_TOKEN": self.token} if self.token else {},
+            )
+
+        patiently(submit, cancelled)
 
     def _wait(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import BinaryIO, Protocol, runtime_checkable
 
 from paretune.core.job import Job
@@ -61,12 +62,18 @@ class Fetches(Protocol):
 class Waits(Protocol):
     """A transport whose service can be away for a while, and is waited for."""
 
-    def wait_for(self, run: Callable[[], None], stopped: threading.Event) -> None:
+    def wait_for(
+        self,
+        run: Callable[[], None],
+        stopped: threading.Event,
+        within: Callable[[], AbstractContextManager[object]],
+    ) -> None:
         """Call something that fetches; again while the service is away.
 
         Args:
             run: What is called; between two calls it holds nothing.
             stopped: Whether what it fetches is not wanted any more.
+            within: Gives the context in which each call runs; waiting for it is no outage.
 
         Raises:
             TargetLostError: The service stays away.

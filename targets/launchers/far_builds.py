@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -177,19 +177,19 @@ class FarBuilds:
             def receive() -> None:
                 nonlocal value
                 try:
-                    with self._receiving, self.moving():
-                        self._begin(running)
-                        fetch = None if self._transport is None else self._fetcher(task.store)
-                        value = taken_over(task, said, store, self._catalog.of(task), fetch)
+                    self._begin(running)
+                    fetch = None if self._transport is None else self._fetcher(task.store)
+                    value = taken_over(task, said, store, self._catalog.of(task), fetch)
                 finally:
                     running.fetching = False
 
             while value is None:
                 try:
                     if isinstance(self._transport, Waits):  # and others may move files meanwhile
-                        self._transport.wait_for(receive, running.stopped)
+                        self._transport.wait_for(receive, running.stopped, self._alone)
                     else:
-                        receive()
+                        with self._alone():
+                            receive()
                 except KeyInUseError as error:
                     _wait_for(store, error.key, job, running)
             for made in value.made:  # not `said.made`: its names and digests may lead anywhere
@@ -210,6 +210,12 @@ class FarBuilds:
         if running.cancelled:
             status, reason, transient = JobStatus.CANCELLED, "cancelled", False
         return replace(result, status=status, value=None, reason=reason, transient=transient)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Receive one build at a time, while nothing is measured here."""
+        with self._receiving, self.moving():
+            yield
 
     def _begin(self, running: _Running) -> None:
         with self._lock:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from paretune.azure.blobs import Blob, Datastore
 from paretune.azure.failures import CredentialsError, UnreachableError
@@ -57,14 +57,19 @@ class AzureFiles:
         self._made: dict[str, str] = {}
         self._damaged: set[str] = set()
         self._stopped = threading.Event()
+        self._arrived = 0
 
     def send(
-        self, files: Iterable[Stamped], sent: Sent = lambda file, done: None
+        self,
+        files: Iterable[Stamped],
+        stopped: threading.Event,
+        sent: Sent = lambda file, done: None,
     ) -> dict[str, str]:
-        """Send files that are not there.
+        """Send files that are not there; again while the service is away.
 
         Args:
             files: With their digests.
+            stopped: Whether they are not wanted any more.
             sent: Is called as one goes up.
 
         Returns:
@@ -72,28 +77,48 @@ class AzureFiles:
 
         Raises:
             CredentialsError: The datastore may not be written.
-            TransientError: The service is not reached, or a file is gone.
+            ConnectionLostError: The service stays away.
+            TransientError: A file is gone, or `stopped` was set while the service was away.
         """
-        return {file.sha256: self._send(file, sent) for file in files}
+        return {file.sha256: self._send(file, stopped, sent) for file in files}
 
-    def _send(self, file: Stamped, sent: Sent) -> str:
+    def _send(self, file: Stamped, stopped: threading.Event, sent: Sent) -> str:
+        # Without waiting for the end of a measurement here: most files are there.
+        found = patiently(lambda: self._found(file), stopped)
+        if found is not None:
+            return found
+        place, most = f"{ROOT}/files/{file.sha256}", 0
+
+        def shown(done: int, total: int) -> None:
+            nonlocal most
+            most = max(most, done)
+            sent(file, done)
+
+        def upload() -> int:
+            again = file.sha256 in self._damaged
+            return self.datastore.upload(file.path, place, shown, sha256=file.sha256, again=again)
+
+        count = patiently(upload, stopped, lambda: self._alone(file.sha256), lambda: most)
+        self._damaged.discard(file.sha256)
+        self.bytes += count
+        return place
+
+    def _found(self, file: Stamped) -> str | None:
+        """Return where a file is in the datastore; None: it has to be sent."""
         made = self._made.get(file.sha256)
         if made is not None and self.datastore.find(made) is not None:
             return made
         place = f"{ROOT}/files/{file.sha256}"
+        found = None if file.sha256 in self._damaged else self.datastore.find(place)
+        return None if found is None or found.size != file.stamp.size else place
+
+    @contextmanager
+    def _alone(self, digest: str) -> Iterator[None]:
+        """Move a file: of two jobs that need it one does, while nothing is measured here."""
         with self._lock:
-            one = self._sending.setdefault(file.sha256, threading.Lock())
-        with one, self.moving():  # two jobs that need the same file: one sends it
-            count = self.datastore.upload(
-                file.path,
-                place,
-                lambda done, total: sent(file, done),
-                sha256=file.sha256,
-                again=file.sha256 in self._damaged,
-            )
-            self._damaged.discard(file.sha256)
-            self.bytes += count
-        return place
+            one = self._sending.setdefault(digest, threading.Lock())
+        with one, self.moving():
+            yield
 
     def made_by(self, job: str, digests: Iterable[str]) -> None:
         """Note that files with these digests lie where a job put what it made."""
@@ -125,19 +150,25 @@ class AzureFiles:
         except CredentialsError as error:
             raise TargetRefusesError(error.message, hint=error.hint) from error
 
-    def wait_for(self, run: Callable[[], None], stopped: threading.Event) -> None:
+    def wait_for(
+        self,
+        run: Callable[[], None],
+        stopped: threading.Event,
+        within: Callable[[], AbstractContextManager[object]],
+    ) -> None:
         """Call something that fetches; again while the service is away (`channel.Waits`).
 
         Args:
             run: What is called.
             stopped: Whether what it fetches is not wanted any more.
+            within: Gives the context in which each call runs; waiting for it is no outage.
 
         Raises:
             TargetLostError: The service stays away.
             TransientError: `stopped` was set while it was away.
         """
         try:
-            patiently(run, stopped)
+            patiently(run, stopped, within, lambda: self._arrived)
         except ConnectionLostError as error:
             raise TargetLostError(error.message, hint=error.hint) from error
 
@@ -171,6 +202,7 @@ class AzureFiles:
             for piece in self.datastore.pieces(blob, offset):
                 if self._stopped.is_set():
                     raise TransientError("stopped")
+                self._arrived += len(piece)
                 yield piece
         except ParetuneError as error:  # the beginning that has arrived is kept
             raise TransientError(str(error)) from error

@@ -193,6 +193,7 @@ class JobService:
         place, properties = self._place(job), job.body["properties"]
         environment = {
             **self._inherited,
+            "PARETUNE_MACHINE": str(self.folder / "machine"),  # it is not the one that measures
             "PATH": f"{python.parent}:{self._inherited['PATH']}",
             **(properties.get("environmentVariables") or {}),
         }

@@ -91,6 +91,24 @@ def test_a_measurement_that_waits_goes_before_other_work(work: Work) -> None:
     assert order == ["first", "second", "third", "other"]
 
 
+def test_files_that_move_are_not_kept_back_by_measurement_after_measurement() -> None:
+    machines, order = Machines(), list[str]()
+    first = Visitor(machines, "a", Work.MEASURE, order, "first")
+    assert first.begun.wait(300)
+    second = Visitor(machines, "a", Work.MEASURE, order, "second")
+    waiting(machines, "a", 1)
+    move = Visitor(machines, "a", Work.MOVE, order, "move")
+    waiting(machines, "a", 2)
+    third = Visitor(machines, "a", Work.MEASURE, order, "third")
+    waiting(machines, "a", 3)
+    build = Visitor(machines, "a", Work.BUILD, order, "build")
+    waiting(machines, "a", 4)
+    for visitor in (first, second, move, third, build):
+        assert visitor.begun.wait(300)
+        visitor.leave()
+    assert order == ["first", "second", "move", "third", "build"]
+
+
 def test_machines_that_are_not_known_are_taken_for_one() -> None:
     machines = Machines()
     with (
