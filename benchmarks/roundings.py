@@ -16,23 +16,23 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import shutil
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from common import OUT, ROOT, public_data, save, table
+from common import OUT, ROOT, save, table
+from fronting.making import megabytes
+from fronting.measuring import PROMPT, interleaved, probed
+from fronting.texts import kept_reference
 
 from paretune.data.context import Context
-from paretune.models.handle import open_model
+from paretune.models.handle import folder_digest, open_model
 from paretune.passes.genai.genai import Genai
-from paretune.passes.hugging_face import use_all_cores
 
 INT4, INT8 = {"precision": "int4"}, {"precision": "int8"}
 GPTQ = {"algorithm": "gptq"}
@@ -52,9 +52,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "int8, shared, gptq": {**INT8, **GPTQ, "shared_embeddings": True},
 }
 FOLDER = OUT / "roundings"
-_LENGTH = 512
-_PROMPT, _NEW = 64, 96
-_WARM_UP = 16
 
 
 def main() -> None:
@@ -66,15 +63,11 @@ def main() -> None:
     parser.add_argument("--speed", action="store_true")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--show", action="store_true")
-    parser.add_argument("--decode", type=Path, help="one process of --speed")
     args = parser.parse_args()
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    if args.decode is not None:
-        print(json.dumps(token_seconds(args.decode)))
-        return
     rows = _kept()
     if args.speed:
-        measure_speed(rows, args.rounds)
+        measure_speed(rows, args.model, args.sequences, args.rounds)
     elif not args.show:
         measure_rounding(rows, args.model, args.sequences, args.only)
     if not args.show:
@@ -94,105 +87,20 @@ def measure_rounding(
     rows: dict[str, dict[str, Any]], model: Path, count: int, names: Sequence[str]
 ) -> None:
     """Build, and measure what does not depend on the machine's load."""
-    sequences, text = token_sequences(model, count)
-    reference = reference_log_probabilities(model, sequences)
-    rows["fp32"] = {"text": text, "perplexity": perplexity(reference, sequences)}
+    sequences, text, fp32 = _reference(model, count)
+    rows["fp32"] = {"text": text, "perplexity": fp32}
     print(f"fp32: perplexity {rows['fp32']['perplexity']:.3f} on {text}", flush=True)
     for name in names:
         start = time.process_time()
         folder = built(model, name)
         seconds = time.process_time() - start
-        found = log_probabilities(folder, sequences)
         row = rows.setdefault(name, {})
-        row.update(rounding_figures(reference, found, sequences))
-        row |= {"text": text, "mb": _megabytes(folder)}
+        row |= probed(*_probe_of(name), sequences=sequences, reference=str(FOLDER / "reference"))
+        row |= {"text": text, "mb": megabytes(folder)}
         if seconds > 1:  # not kept from an earlier run
             row["build_cpu_s"] = round(seconds, 1)
         print(f"{name}: {json.dumps(row)}", flush=True)
         save("roundings", {"rows": rows})
-
-
-def token_sequences(model: Path, count: int) -> tuple[list[list[int]], str]:
-    """Return token ids to measure on, and what text they are of."""
-    from transformers import AutoTokenizer
-
-    try:
-        file = public_data("wikitext-2") / "test.txt"
-        name = "WikiText-2"
-    except SystemExit:
-        file = ROOT / "passes" / "quantization" / "calibration_text.txt"
-        name = "the calibration text"
-    tokenizer = AutoTokenizer.from_pretrained(model)
-    ids = tokenizer(file.read_text(encoding="utf-8")[: 8 * _LENGTH * count])["input_ids"]
-    whole = min(count, len(ids) // _LENGTH)
-    return [ids[i * _LENGTH : (i + 1) * _LENGTH] for i in range(whole)], name
-
-
-def reference_log_probabilities(model: Path, sequences: Sequence[Sequence[int]]) -> list[Any]:
-    """Return the logarithms of the fp32 model's probabilities, a matrix a sequence."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    use_all_cores()
-    network = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32).eval()
-    with torch.no_grad():
-        return [
-            network(torch.tensor([list(ids)])).logits[0].log_softmax(-1).numpy()
-            for ids in sequences
-        ]
-
-
-def log_probabilities(package: Path, sequences: Sequence[Sequence[int]]) -> list[Any]:
-    """Return the logarithms of a build's probabilities."""
-    import numpy as np
-    import onnxruntime_genai as og
-    import torch
-
-    model = og.Model(str(package))
-    found = []
-    for ids in sequences:
-        params = og.GeneratorParams(model)
-        params.set_search_options(max_length=len(ids) + 1)
-        generator = og.Generator(model, params)
-        generator.append_tokens(np.array(ids, dtype=np.int32))
-        logits = torch.tensor(np.array(generator.get_output("logits"))[0])
-        found.append(logits.log_softmax(-1).numpy())
-    return found
-
-
-def rounding_figures(
-    reference: Sequence[Any], found: Sequence[Any], sequences: Sequence[Sequence[int]]
-) -> dict[str, Any]:
-    """Return divergence with its interval, agreement and perplexity."""
-    import numpy as np
-
-    means = [
-        float((np.exp(before) * (before - after)).sum(-1).mean())
-        for before, after in zip(reference, found, strict=True)
-    ]
-    agree = np.concatenate(
-        [a.argmax(-1) == b.argmax(-1) for a, b in zip(reference, found, strict=True)]
-    )
-    error = statistics.stdev(means) / math.sqrt(len(means)) if len(means) > 1 else math.nan
-    mean = statistics.fmean(means)
-    return {
-        "kl_per_token": mean,
-        "kl_low": mean - 2 * error,
-        "kl_high": mean + 2 * error,
-        "top1_agreement": float(agree.mean()),
-        "perplexity": perplexity(found, sequences),
-        "tokens": sum(map(len, sequences)),
-    }
-
-
-def perplexity(found: Sequence[Any], sequences: Sequence[Sequence[int]]) -> float:
-    """Return the perplexity of sequences, each token but the first given those before it."""
-    lost = [
-        -float(matrix[place, token])
-        for matrix, ids in zip(found, sequences, strict=True)
-        for place, token in enumerate(ids[1:])
-    ]
-    return math.exp(statistics.fmean(lost))
 
 
 def _folder_of(name: str) -> Path:
@@ -218,42 +126,23 @@ def built(model: Path, name: str) -> Path:
     return out
 
 
-def _megabytes(folder: Path) -> float:
-    """Return the size of a build's graph and weights."""
-    return sum(file.stat().st_size for file in folder.glob("model.onnx*")) / 1e6
-
-
-def measure_speed(rows: dict[str, dict[str, Any]], rounds: int) -> None:
+def measure_speed(rows: dict[str, dict[str, Any]], model: Path, count: int, rounds: int) -> None:
     """Time the builds that are there, each in a process of its own, interleaved."""
-    names = [name for name in VARIANTS if name in rows]
-    times: dict[str, list[float]] = {name: [] for name in names}
-    for number in range(rounds):
-        for name in names[:: 1 if number % 2 == 0 else -1]:
-            command = [sys.executable, __file__, "--decode", str(_folder_of(name))]
-            answer = subprocess.run(command, check=True, capture_output=True, text=True)
-            times[name].append(json.loads(answer.stdout))
-        print(f"round {number + 1} of {rounds}", flush=True)
-    for name in names:
-        rows[name]["token_ms"] = [round(1000 * seconds, 3) for seconds in times[name]]
-        rows[name]["token_ms_p50"] = 1000 * statistics.median(times[name])
+    there = {name: _probe_of(name) for name in VARIANTS if name in rows}
+    sequences, *_ = _reference(model, count)
+    times = interleaved(there, sequences[0][:PROMPT], rounds)
+    for name, seconds in times.items():
+        rows[name]["token_ms"] = [round(1000 * each, 3) for each in seconds]
+        rows[name]["token_ms_p50"] = 1000 * statistics.median(seconds)
 
 
-def token_seconds(package: Path) -> float:
-    """Return the median time of a token, after a prompt and a warm-up."""
-    import numpy as np
-    import onnxruntime_genai as og
+def _reference(model: Path, count: int) -> tuple[list[list[int]], str, float]:
+    return kept_reference(model, folder_digest(model), count, FOLDER / "reference")
 
-    model = og.Model(str(package))
-    params = og.GeneratorParams(model)
-    params.set_search_options(max_length=_PROMPT + _NEW + 1, min_length=_PROMPT + _NEW)
-    generator = og.Generator(model, params)
-    generator.append_tokens(np.arange(100, 100 + _PROMPT, dtype=np.int32))
-    found = []
-    for _ in range(_NEW):
-        start = time.perf_counter()
-        generator.generate_next_token()
-        found.append(time.perf_counter() - start)
-    return statistics.median(found[_WARM_UP:])
+
+def _probe_of(name: str) -> tuple[str, str, Path, dict[str, Any]]:
+    """Return what `probed` is given of a build."""
+    return sys.executable, "genai", _folder_of(name), {}
 
 
 def shown(rows: dict[str, dict[str, Any]]) -> str:

@@ -1,0 +1,83 @@
+"""Measures variants: quality on a machine that does other work too, speed on a quiet one."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from paretune.core.resources import usable_cores
+
+PROBE = Path(__file__).parent / "probe.py"
+PROMPT, NEW = 64, 96
+"""Tokens of the prompt, and that are decoded, in one process of a speed."""
+_LIMIT_S = 900
+_TOLD = 300
+
+
+class NotRun(Exception):
+    """A runtime does not load or run a build; says what it said."""
+
+
+def probed(
+    interpreter: str, runtime: str, folder: Path, run: Mapping[str, Any], **asked: Any
+) -> dict[str, Any]:
+    """Run `fronting.probe` once, in a process of its own, and return its figures.
+
+    Raises:
+        NotRun: It failed.
+    """
+    given = {"runtime": runtime, "folder": str(folder), "run": dict(run), **asked}
+    given["threads"] = len(usable_cores())
+    environment = {**os.environ, "ORT_DISABLE_TELEMETRY": "1"}
+    command = [interpreter, str(PROBE), json.dumps(given)]
+    try:
+        ended = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=_LIMIT_S, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise NotRun(f"did not end within {_LIMIT_S} s") from error
+    if ended.returncode != 0:
+        said = [line for line in ended.stderr.splitlines() if line.strip()] or ["it said nothing"]
+        raise NotRun(f"{said[-1].strip()[:_TOLD]} (status {ended.returncode})")
+    found: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
+    return found
+
+
+def interleaved(
+    asked: Mapping[str, tuple[str, str, Path, Mapping[str, Any]]],
+    prompt: Sequence[int],
+    rounds: int,
+) -> dict[str, list[float]]:
+    """Return the seconds of a token in each round, by name.
+
+    Each time is of a fresh process; each round visits all, in turn forward and backward.
+
+    Args:
+        asked: What `probed` is given, by name.
+        prompt: Token ids; `PROMPT` of them.
+        rounds: How often each is timed.
+    """
+    times: dict[str, list[float]] = {name: [] for name in asked}
+    for number in range(rounds):
+        for name in list(asked)[:: 1 if number % 2 == 0 else -1]:
+            found = probed(*asked[name], prompt=list(prompt), new=NEW)
+            times[name].append(found["token_s"])
+        print(f"round {number + 1} of {rounds}", flush=True)
+    return times
+
+
+def token_figures(seconds: Sequence[float], base: Sequence[float]) -> dict[str, Any]:
+    """Return a variant's time of a token, and its speed beside the base's, round by round."""
+    ratios = [own / other for other, own in zip(seconds, base, strict=True)]
+    return {
+        "token_ms": [round(1000 * each, 3) for each in seconds],
+        "token_ms_p50": 1000 * statistics.median(seconds),
+        "speed": statistics.median(ratios),
+        "speed_low": min(ratios),
+        "speed_high": max(ratios),
+    }

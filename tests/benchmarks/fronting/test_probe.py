@@ -1,0 +1,54 @@
+"""One process with a real build: the same figures as the model itself, and a time of a token."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fronting.making import OURS, Variant, Workshop
+from fronting.measuring import NotRun, interleaved, probed, token_figures
+from fronting.texts import reference_log_probabilities
+
+from tests.tiny_models import make_tiny_llama
+
+IDS = [[3, 5, 7, 9, 11, 13, 2, 4], [8, 6, 4, 2, 10, 12, 14, 16]]
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("front")
+    model = make_tiny_llama(folder / "model")
+    (folder / "reference").mkdir()
+    for number, matrix in enumerate(reference_log_probabilities(model, IDS)):
+        np.save(folder / "reference" / f"{number}.npy", matrix)
+    variant = Variant(OURS, "fp32", [{"genai": {"precision": "fp32"}}])
+    return Workshop(model, folder / "store").built(variant), folder / "reference"
+
+
+def test_a_build_in_fp32_says_what_its_model_says(package: tuple[Path, Path]) -> None:
+    built, reference = package
+    found = probed(sys.executable, "genai", built, {}, sequences=IDS, reference=str(reference))
+    assert abs(found["kl_per_token"]) < 1e-5
+    assert found["tokens"] == 16
+
+
+def test_builds_are_timed_in_turn(package: tuple[Path, Path]) -> None:
+    built, _ = package
+    asked = (sys.executable, "genai", built, {})
+    found = interleaved({"a": asked, "b": asked}, IDS[0], 1)
+    assert set(found) == {"a", "b"}
+    assert all(each[0] > 0 for each in found.values())
+
+
+def test_a_runtime_that_does_not_load_a_build_says_why(tmp_path: Path) -> None:
+    with pytest.raises(NotRun, match="genai_config"):
+        probed(sys.executable, "genai", tmp_path, {}, prompt=[1], new=1)
+
+
+def test_a_speed_is_that_of_the_base_over_its_own_round_by_round() -> None:
+    found = token_figures([0.02, 0.03, 0.04], [0.01, 0.03, 0.01])
+    assert found["speed"] == pytest.approx(0.5)
+    assert (found["speed_low"], found["speed_high"]) == (0.25, 1.0)
+    assert found["token_ms_p50"] == pytest.approx(30.0)
