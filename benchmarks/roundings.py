@@ -4,12 +4,13 @@
     python benchmarks/roundings.py --speed [--rounds 5]                 then: decode speed
     python benchmarks/roundings.py --show                               the table of both
 
-Builds are made by the pass `genai` and kept in ``benchmarks/out/roundings``. Divergence (KL of
-the build's next token from the fp32 model's, in nats per token) and perplexity are those of
-WikiText-2's test text, in sequences of 512 tokens, through ONNX Runtime GenAI; without that data
-set, of the text that gptq is calibrated on, which favours gptq. The interval of a divergence is
-that of the mean over sequences. Speeds are taken in fresh processes, the builds interleaved: the
-median time of a token in each process, and of these the median. Run ``--speed`` on a quiet machine.
+Builds are made by the pass `genai` (with a budget, of what the pass `sensitivity` made) and kept in
+``benchmarks/out/roundings``. Divergence (KL of the build's next token from the fp32 model's, in
+nats per token) and perplexity are those of WikiText-2's test text, in sequences of 512 tokens,
+through ONNX Runtime GenAI; without that data set, of the text that gptq is calibrated on, which
+favours gptq. The interval of a divergence is that of the mean over sequences. Speeds are taken in
+fresh processes, the builds interleaved: the median time of a token in each process, and of these
+the median. Run ``--speed`` on a quiet machine.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from fronting.texts import kept_reference
 from paretune.data.context import Context
 from paretune.models.handle import folder_digest, open_model
 from paretune.passes.genai.genai import Genai
+from paretune.passes.quantization.sensitivity import SensitivityPass
 
 INT4, INT8 = {"precision": "int4"}, {"precision": "int8"}
 GPTQ = {"algorithm": "gptq"}
@@ -47,6 +49,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
         **GPTQ,
         "matmul_mixed_precision": "last_matmul:int8",
     },
+    "int4, budget 0.1": {**INT4, "budget": 0.1},
+    "int4, budget 0.1, gptq": {**INT4, **GPTQ, "budget": 0.1},
+    "int4, budget 0.3": {**INT4, "budget": 0.3},
+    "int4, budget 0.3, gptq": {**INT4, **GPTQ, "budget": 0.3},
     "int8": INT8,
     "int8, shared": {**INT8, "shared_embeddings": True},
     "int8, shared, gptq": {**INT8, **GPTQ, "shared_embeddings": True},
@@ -109,8 +115,15 @@ def _folder_of(name: str) -> Path:
 
 def built(model: Path, name: str) -> Path:
     """Return the folder of a build; it is made if it is not there."""
-    out = _folder_of(name)
-    if (out / "genai_config.json").is_file():
+    params = VARIANTS[name]
+    if "budget" in params:
+        model = _made(model, SensitivityPass(), {}, _folder_of("sensitivity"), "config.json")
+    return _made(model, Genai(), params, _folder_of(name), "genai_config.json")
+
+
+def _made(model: Path, pass_: Any, params: dict[str, Any], out: Path, written: str) -> Path:
+    """Return the folder that a pass makes of a model; it is made if its file is not there."""
+    if (out / written).is_file():
         return out
     shutil.rmtree(out, ignore_errors=True)
     part = out.with_suffix(".part")
@@ -119,8 +132,9 @@ def built(model: Path, name: str) -> Path:
     scratch.mkdir(parents=True)
     (part / "out").mkdir()
     context = Context(out=part / "out", scratch=scratch, data=None)  # type: ignore[arg-type]
-    pass_ = Genai()
-    pass_.run(open_model(model), pass_.Params(**VARIANTS[name]), context)
+    pass_.run(open_model(model), pass_.Params(**params), context)
+    if context.details:
+        print(f"{out.name}: {context.details.get('summary', '')}", flush=True)
     (part / "out").rename(out)
     shutil.rmtree(part)
     return out

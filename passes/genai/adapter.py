@@ -56,6 +56,8 @@ class GenaiAdapter(Genai):
             return "fuse_qkv: with an adapter apart, the three projections stay apart too"
         if params.algorithm == "gptq":
             return "algorithm gptq works on a merged model: put `merge` and `genai` in its place"
+        if params.budget is not None:
+            return "budget is for a merged model: put `merge`, `sensitivity`, `genai` in its place"
         if model.built_with.get("use_dora"):
             return "an adapter apart cannot be a DoRA one: its base would have to be rescaled"
         return super().check(replace(model, kind=ModelKind.HF), params, target, provider)

@@ -99,7 +99,7 @@ def _round_head(network: Any, build: QuantizedBuild, rows: Sequence[Sequence[int
     if node is None:
         return
     head, embedding = network.get_output_embeddings(), network.get_input_embeddings()
-    whole = Piece(head, slice(0, node.rows), node, 0)
+    whole = Piece(HEAD, head, slice(0, node.rows), node, 0)
     require_same(build, HEAD, [whole])
     importance = torch.zeros(node.width)
     for ids in rows:

@@ -14,7 +14,7 @@ from paretune.passes.quantization.node_bits import ARCHITECTURES
 DAMP_PERCENT = 0.01
 """The default share of the Hessian's mean diagonal that is added to it."""
 _TEXT = Path(__file__).parent.parent / "quantization" / "calibration_text.txt"
-_TOKENS_OF_OWN_TEXT = 3400
+TOKENS_OF_OWN_TEXT = 3400
 # From a profile of a few operations on two cores, not from whole builds; the observed seconds of a
 # search correct it. One thread rounds, all of them run the network three times.
 _SECONDS_A_WEIGHT = 250e-9
@@ -22,7 +22,7 @@ _SECONDS_A_TOKEN_AND_WEIGHT = 80e-12
 
 
 class Calibration(Params):
-    """The texts whose activations gptq rounds for."""
+    """The texts that a model is run on to decide how it is rounded."""
 
     data: str | None = parameter(
         None,
@@ -59,7 +59,7 @@ def calibration_seconds(
         calibration: What it is calibrated on.
         size: Returns the size of a data set; None: it is not known.
     """
-    tokens: float = _TOKENS_OF_OWN_TEXT
+    tokens: float = TOKENS_OF_OWN_TEXT
     if calibration.data is not None:
         if size is None:
             return None
@@ -69,8 +69,16 @@ def calibration_seconds(
     return (_SECONDS_A_WEIGHT + tokens * _SECONDS_A_TOKEN_AND_WEIGHT) * model.parameters
 
 
-def calibration_rows(model: Model, calibration: Calibration, context: Context) -> list[list[int]]:
+def calibration_rows(
+    model: Model, calibration: Calibration, context: Context, by: str = "genai: gptq"
+) -> list[list[int]]:
     """Return the token ids of the calibration texts. For workers only.
+
+    Args:
+        model: Whose tokenizer and context count.
+        calibration: Which texts.
+        context: With the data sets.
+        by: What runs the model on them, for messages.
 
     Raises:
         PassError: An example cannot be rendered, or no text has two tokens.
@@ -90,8 +98,8 @@ def calibration_rows(model: Model, calibration: Calibration, context: Context) -
     )
     if not rows:
         raise PassError(
-            f"genai: no text of {calibration.data or 'the built-in text'!r} has two tokens, and "
-            "gptq is calibrated on them",
-            hint="Name a data set with longer texts under calibration.",
+            f"{by}: no text of {calibration.data or 'the built-in text'!r} has two tokens, and the "
+            "model is run on them",
+            hint="Name a data set with longer texts.",
         )
     return rows

@@ -23,6 +23,7 @@ from paretune.models.checks.quantized import refusal
 from paretune.models.containment import check_model
 from paretune.models.handle import inspect
 from paretune.passes.base import PassBase
+from paretune.passes.genai.budget import why_no_budget
 from paretune.passes.genai.builder_errors import told
 from paretune.passes.genai.builder_support import unsupported
 from paretune.passes.genai.calibration import (
@@ -66,6 +67,7 @@ class Genai(PassBase):
         "onnx-ir",
         "torch",
         "transformers",
+        "scipy",
     )
     provider_matters = True
 
@@ -94,7 +96,11 @@ class Genai(PassBase):
         """Return why the build would not load, or which parameter would change nothing."""
         if model.quantized:
             return refusal(model.quantized, self.name)
-        return model.unbuildable or why_not(model, params, provider)
+        return (
+            model.unbuildable
+            or why_not(model, params, provider)
+            or why_no_budget(model, params, provider)
+        )
 
     def estimate(self, model: ModelInfo, params: GenaiParams, target: TargetInfo) -> Estimate:
         """Return size, memory and time, scaled from what was measured on small models.
@@ -159,8 +165,8 @@ class Genai(PassBase):
         context.progress(Progress("genai", 0, 2, f"building {params.precision}"))
         build(model, params, context)
         _require_nodes(params, context)
-        if params.algorithm == "gptq":
-            _calibrate(model, params, context)
+        if params.algorithm == "gptq" or params.budget is not None:
+            _round_again(model, params, context)
         context.progress(Progress("genai", 1, 2, "comparing tokenizers"))
         note_differences(model.path, context)
 
@@ -178,17 +184,24 @@ def _with_calibration(
     return None if more is None else alone + more
 
 
-def _calibrate(model: Model, params: GenaiParams, context: Context) -> None:
-    """Write gptq's codes and scales over those of a build."""
+def _round_again(model: Model, params: GenaiParams, context: Context) -> None:
+    """Give matrices of a build other bits, codes and scales, as its parameters ask."""
     from paretune.passes.genai.calibrated import calibrate
+    from paretune.passes.genai.mixed_bits import mix
     from paretune.passes.hugging_face import load_fp32, use_all_cores
+    from paretune.passes.quantization.sensitivity_file import Sensitivity
 
     use_all_cores()
-    rows = calibration_rows(model, params.calibration or Calibration(), context)
     network = load_fp32(model.path, context).eval()
-    damping = DAMP_PERCENT if params.damp_percent is None else params.damp_percent
-    calibrate(context.out, network, rows, damping, context.progress)
-    context.details["calibration_tokens"] = sum(map(len, rows))
+    if params.budget is not None:
+        context.progress(Progress("genai", 0, 2, "choosing matrices for 8 bits"))
+        measured = Sensitivity.read(model.path)
+        context.details.update(mix(context.out, network, measured, params.budget))
+    if params.algorithm == "gptq":
+        rows = calibration_rows(model, params.calibration or Calibration(), context)
+        damping = DAMP_PERCENT if params.damp_percent is None else params.damp_percent
+        calibrate(context.out, network, rows, damping, context.progress)
+        context.details["calibration_tokens"] = sum(map(len, rows))
 
 
 def build(

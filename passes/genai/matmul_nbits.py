@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -18,6 +17,7 @@ from paretune.core.params import Params, parameter
 from paretune.core.progress import Progress
 from paretune.data.context import Context
 from paretune.passes.base import PassBase
+from paretune.passes.copied import copy_files
 from paretune.passes.genai.options import quantized_width
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ class MatMulNBits(PassBase):
         quantized = _quantized(network, params, matrices, exclude, keep, level)
         context.progress(Progress("matmul_nbits", 1, 2, "writing"))
         weights = f"{Path(file).name}.data"
-        _copy_others(model, context.out, {file, *_external_files(model.path / file)})
+        copy_files(model, context.out, {file, *_external_files(model.path / file)})
         onnx.save_model(
             quantized,
             context.out / file,
@@ -245,15 +245,6 @@ def _external_files(file: Path) -> set[str]:
         for entry in tensor.external_data
         if entry.key == "location"
     }
-
-
-def _copy_others(source: Model, out: Path, without: set[str]) -> None:
-    """Copy, not link: a write into the new model must not change the old one."""
-    for file in source.parts:
-        name = file.relative_to(source.path).as_posix()
-        if name not in without:
-            (out / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, out / name)
 
 
 def _bytes_beside(model: ModelInfo) -> int:

@@ -28,12 +28,14 @@ class Piece:
     """Rows of a linear layer, and where a build has them.
 
     Attributes:
+        name: What a build without fused matrices calls it (``/model/layers.0/attn/q_proj``).
         module: The linear layer.
         rows: Which of its rows.
         node: The node that holds them; None: the build leaves them in full precision.
         first: The row of the node's matrix that they begin at.
     """
 
+    name: str
     module: Any
     rows: slice
     node: QuantizedNode | None
@@ -110,7 +112,7 @@ def _pieces_of_layer(
         start = 0
         for piece, count in _split(config, name, module.out_features):
             node, first = _found(nodes, place, piece, layer)
-            yield Piece(module, slice(start, start + count), node, first)
+            yield Piece(f"{place}/{piece}", module, slice(start, start + count), node, first)
             start += count
 
 

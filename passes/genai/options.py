@@ -46,6 +46,7 @@ _OF_QUANTIZATION = (
     "nodes_to_exclude",
     "calibration",
     "damp_percent",
+    "budget",
 )
 _OF_GPTQ = ("calibration", "damp_percent")
 _WINDOWED_BY_DEFAULT = ("gemma2", "gemma3", "gpt_oss", "mistral", "phi3")
@@ -107,6 +108,15 @@ class GenaiParams(Params):
         gt=0,
         le=1,
     )
+    budget: float | None = parameter(
+        None,
+        "int4, after the pass `sensitivity`: the share of what 8 bits in all matrices cost more "
+        "than 4 (their bytes) that is spent on the matrices whose rounding matters most. 0: 4 bits "
+        "everywhere, 1: 8 bits everywhere.",
+        search="range",
+        ge=0,
+        le=1,
+    )
     shared_embeddings: bool | None = parameter(
         None,
         "The embedding and the head share one matrix in the file, rounded as the head is. None: as "
@@ -135,6 +145,14 @@ class GenaiParams(Params):
         """Return the parameters of a build that differs from this one in its rounding only."""
         runs = PRECISIONS.get(provider, ("fp32",))
         return GenaiParams(precision=next(iter(runs)), fuse_qkv=self.fuse_qkv)
+
+    @property
+    def grid(self) -> dict[str, Json]:
+        """What a quantized build rounds to beside its bits."""
+        return {
+            "block_size": self.block_size or 32,
+            "is_symmetric": self.is_symmetric is not False,
+        }
 
     @property
     def base_algorithm(self) -> str:
@@ -298,6 +316,8 @@ def _expected_weights(model: ModelInfo, params: GenaiParams) -> int:
     if bits == 4:
         # Half of the layers, of which down_proj and qkv_proj are about two fifths.
         size += 0.5 * embedding * params.head_at_8_bits + 0.1 * body * params.layers_at_8_bits
+        rounded = body + (embedding if head == weight else 0)
+        size += (params.budget or 0) * rounded * (0.5 + 0.5 * zero_points / block)
     return int(size)
 
 

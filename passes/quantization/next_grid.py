@@ -29,6 +29,8 @@ def next_grid(following: Sequence[Step]) -> RoundingGrid | str:
         if step.name == "merge":
             merged = True
             continue
+        if step.name == "sensitivity":  # changes no weight
+            continue
         try:
             if step.name == "genai" and merged:
                 params = GenaiParams(**step.params)
@@ -50,6 +52,11 @@ def next_grid(following: Sequence[Step]) -> RoundingGrid | str:
 def _of_genai(params: GenaiParams, *, adapter_apart: bool = False) -> RoundingGrid | str:
     if params.algorithm not in (None, "default"):
         return _other_algorithm(f"genai's algorithm {params.algorithm}")
+    if params.budget:
+        return (
+            "genai's budget chooses each matrix's bits after the training, so that it cannot round "
+            "to them; leave budget out, or use matmul_mixed_precision"
+        )
     nodes: dict[str, Literal[4, 8] | None] = dict.fromkeys(params.nodes_to_exclude or ())
     if params.head_at_8_bits:
         nodes.setdefault(HEAD, 8)

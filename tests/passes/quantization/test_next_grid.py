@@ -56,6 +56,7 @@ GRIDS: list[tuple[tuple[Step, ...], dict[str, Any]]] = [
         {"mixed_layers": True, "fuse_qkv": False},
     ),
     (_genai(precision="int4", fuse_qkv=False), {}),
+    ((MERGE, Step("sensitivity"), Step("genai", {"precision": "int4", "budget": 0})), {}),
     (_genai(precision="int4", nodes_to_exclude=[DOWN]), {"nodes": {DOWN: None}}),
     (
         _nbits(keep_8bit=["*down*"], exclude=["*1/mlp*"]),
@@ -90,6 +91,7 @@ REFUSED: list[tuple[tuple[Step, ...], str]] = [
     (_nbits(algorithm="hqq"), "algorithm hqq"),
     ((Step("genai_adapter", {"precision": "fp32"}),), "no pass after it quantizes"),
     ((Step("genai_adapter", {"precision": "int4", "algorithm": "rtn"}),), "algorithm rtn"),
+    (_genai(precision="int4", budget=0.1), "chooses each matrix's bits after the training"),
     ((MERGE, Step("lora", {"train": "a.b"}), *_genai(precision="int4")), "`lora` follows"),
     (_genai(precision="int5"), "the parameters of genai after it are refused"),
 ]

@@ -1,0 +1,212 @@
+"""The pass ``sensitivity``: measures how much the rounding of each matrix matters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import ValidationError
+
+from paretune.core import params as declared
+from paretune.core.candidate import Step
+from paretune.core.estimate import DataSize, Estimate
+from paretune.core.fidelity import Fidelity
+from paretune.core.jsontools import Json
+from paretune.core.model import Model, ModelInfo, ModelKind
+from paretune.core.params import parameter
+from paretune.core.progress import Progress
+from paretune.data.context import Context
+from paretune.models.checks.quantized import refusal
+from paretune.passes.base import PassBase
+from paretune.passes.copied import copy_files
+from paretune.passes.genai.calibration import (
+    TOKENS_OF_OWN_TEXT,
+    Calibration,
+    calibration_rows,
+)
+from paretune.passes.genai.options import GenaiParams
+from paretune.passes.quantization.node_bits import ARCHITECTURES
+from paretune.passes.quantization.sensitivity_file import BITS, Sensitivity
+
+if TYPE_CHECKING:
+    from paretune.core.device import TargetInfo
+
+# Measured on SmolLM2 with two cores, one of them used by others.
+_SECONDS_TO_START = 2.0
+_SECONDS_A_WEIGHT = 100e-9
+_SECONDS_A_TOKEN_AND_WEIGHT = 120e-12
+_MEMORY_TO_START = 400_000_000
+_BYTES_A_WEIGHT = 4 + 2 * len(BITS)
+_STATES_A_TOKEN_AND_LAYER = 60
+"""Of the width of the residual stream, in fp32: what is kept for the backward pass."""
+_COPIES_OF_LOGITS = 4
+_COPIES_OF_HEAD = 3
+
+
+class RoundedTo(declared.Params):
+    """The grid whose rounding is measured, at 4 and at 8 bits."""
+
+    block_size: Literal[16, 32, 64, 128, 256] = parameter(
+        32, "Weights that share a scale.", unit="weights", search="none"
+    )
+    is_symmetric: bool = parameter(True, "No zero points.", search="none")
+
+
+class SensitivityParams(declared.Params):
+    """Parameters of `SensitivityPass`."""
+
+    rounded_to: Literal["next"] | RoundedTo = parameter(
+        RoundedTo(),
+        "The grid whose rounding is measured, `{block_size: 32, is_symmetric: true}`. next: that "
+        "of the genai that follows.",
+    )
+    data: str | None = parameter(
+        None,
+        "Data set with the texts whose loss is measured. None: English prose that ships with "
+        "paretune.",
+        search="none",
+    )
+    examples: int = parameter(
+        128, "Most examples of `data` that are used, evenly spread over it.", search="none", ge=1
+    )
+    max_length: int = parameter(
+        512, "Tokens of a text that are used, at most.", unit="tokens", search="none", ge=2
+    )
+
+    @property
+    def texts(self) -> Calibration:
+        """The texts."""
+        return Calibration(data=self.data, examples=self.examples, max_length=self.max_length)
+
+
+class SensitivityPass(PassBase):
+    """Measures how the loss depends on the rounding of each matrix, for `genai: {budget: ...}`."""
+
+    name = "sensitivity"
+    accepts = frozenset({ModelKind.HF})
+    produces = ModelKind.HF
+    Params = SensitivityParams
+    packages = ("torch", "transformers")
+
+    def data(self, params: SensitivityParams) -> tuple[str, ...]:
+        """Return the reference of the data set whose texts are used, if one is named."""
+        return () if params.data is None else (params.data,)
+
+    def fidelity(self, params: SensitivityParams) -> Fidelity:
+        """Return that nothing is to be compared: its output is a copy, with a file more."""
+        return Fidelity.CHANGED
+
+    def look_ahead(
+        self, params: Mapping[str, Json], following: Sequence[Step]
+    ) -> dict[str, Json] | str:
+        """Return parameters with the grid of the genai that follows for ``rounded_to: next``.
+
+        Args:
+            params: As the configuration has them.
+            following: The steps after it.
+
+        Returns:
+            The parameters, or why there is no such grid.
+        """
+        if params.get("rounded_to") != "next":
+            return dict(params)
+        first = following[0] if following else None
+        if first is None or first.name != "genai":
+            return (
+                "rounded_to: next: expected `genai` as the next pass, found "
+                f"{'none' if first is None else first.name}"
+            )
+        try:
+            grid = GenaiParams(**first.params).grid
+        except ValidationError:
+            return "rounded_to: next: the parameters of genai after it are refused"
+        return {**params, "rounded_to": RoundedTo(**grid).model_dump(mode="json")}
+
+    def check(
+        self, model: ModelInfo, params: SensitivityParams, target: TargetInfo, provider: str
+    ) -> str | None:
+        """Return why this model's matrices cannot be measured, or None."""
+        if model.quantized:
+            return refusal(model.quantized, self.name)
+        if model.model_type and model.model_type not in ARCHITECTURES:
+            return (
+                f"which matrices a build of {model.model_type!r} rounds is not known here; it is "
+                f"for {', '.join(sorted(ARCHITECTURES))}"
+            )
+        return None
+
+    def estimate(self, model: ModelInfo, params: SensitivityParams, target: TargetInfo) -> Estimate:
+        """Return size and memory, and the time on the text that ships with paretune.
+
+        `seconds_on` returns the time on a data set.
+        """
+        if not (model.parameters and model.layers and model.hidden_size):
+            return Estimate()
+        states = _STATES_A_TOKEN_AND_LAYER * 4 * model.layers * model.hidden_size
+        logits = _COPIES_OF_LOGITS * 4 * model.vocab_size
+        head = _COPIES_OF_HEAD * 4 * model.vocab_size * model.hidden_size
+        held = _BYTES_A_WEIGHT * model.parameters + params.max_length * (states + logits) + head
+        seconds = None if params.data is not None else _seconds(TOKENS_OF_OWN_TEXT, model)
+        return Estimate(model.bytes, _MEMORY_TO_START + held, seconds)
+
+    def seconds_on(
+        self,
+        model: ModelInfo,
+        params: SensitivityParams,
+        target: TargetInfo,
+        size: Callable[[str], DataSize],
+    ) -> float | None:
+        """Return the expected time, by the number and the length of the texts."""
+        if not (model.parameters and model.layers and model.hidden_size):
+            return None
+        tokens: float = TOKENS_OF_OWN_TEXT
+        if params.data is not None:
+            of = size(params.data)
+            tokens = min(params.examples, of.examples) * of.tokens_of_example(params.max_length)
+        return _seconds(tokens, model)
+
+    def run(self, model: Model, params: SensitivityParams, context: Context) -> None:
+        """Write a copy of the model, and the measured derivatives beside it.
+
+        Raises:
+            PassError: The texts have no two tokens, ``next`` is not resolved, or a derivative is
+                not finite.
+        """
+        from paretune.core.errors import PassError
+        from paretune.passes.hugging_face import load_fp32, use_all_cores
+        from paretune.passes.quantization.rounding_derivatives import measure
+
+        grid = params.rounded_to
+        if not isinstance(grid, RoundedTo):
+            raise PassError(
+                "sensitivity: rounded_to: next stands for the grid of the genai that follows, and "
+                "there is no recipe",
+                hint="Give the grid itself: rounded_to: {block_size: 32}.",
+            )
+        use_all_cores()
+        context.progress(Progress(self.name, 0, 1, "loading"))
+        rows = calibration_rows(model, params.texts, context, self.name)
+        network = load_fp32(model.path, context)
+        found = measure(network, rows, grid.block_size, grid.is_symmetric, context.progress)
+        copy_files(model, context.out)
+        found.write(context.out)
+        context.details.update(_details(found, len(rows)))
+
+
+def _details(found: Sensitivity, texts: int) -> dict[str, Json]:
+    names = found.derivatives[BITS[0]]
+    by_bits = {bits: {name: found.divergence([name], bits) for name in names} for bits in BITS}
+    whole = {bits: sum(each.values()) for bits, each in by_bits.items()}
+    worst = sorted(by_bits[4], key=by_bits[4].__getitem__, reverse=True)[:3]
+    return {
+        "summary": f"expected divergence with all of {len(names)} matrices at 4 bits "
+        f"{whole[4]:.3g} nats per token, at 8 bits {whole[8]:.3g}, over {found.tokens} tokens; "
+        f"largest at 4 bits: {', '.join(f'{name} {by_bits[4][name]:.2g}' for name in worst)}",
+        "texts": texts,
+        "tokens": found.tokens,
+    }
+
+
+def _seconds(tokens: float, model: ModelInfo) -> float:
+    work = tokens * _SECONDS_A_TOKEN_AND_WEIGHT + _SECONDS_A_WEIGHT
+    return _SECONDS_TO_START + work * model.parameters
