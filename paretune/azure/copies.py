@@ -23,10 +23,13 @@ from filelock import FileLock
 from paretune.azure.blobs import Blob, Datastore
 from paretune.core.errors import TransientError, UsageError
 from paretune.core.jsontools import Json, digest, read_json, write_json
+from paretune.core.used_folders import hold, remove_unused
 
 Shown = Callable[[str, int, int], None]
 """Is called with a file's name, the bytes that are here, and those of the whole file."""
 
+FOLDER = "azure"
+"""Of a store: it has the copies."""
 _CONTENT, _NOTES, _PARTS = "content", "copies.json", "parts"
 _TRIES = 3
 _LEAVES_FREE = 100_000_000
@@ -38,7 +41,7 @@ def copied(source: Datastore, blobs: Mapping[str, Blob], folder: Path, shown: Sh
     Args:
         source: Where they are.
         blobs: By the name that each gets.
-        folder: Takes them; several processes may use it.
+        folder: Takes them; several processes may use it. It stays until this process ends.
         shown: Is called as they arrive.
 
     Raises:
@@ -50,6 +53,8 @@ def copied(source: Datastore, blobs: Mapping[str, Blob], folder: Path, shown: Sh
         _check_name(name)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        while not hold(folder):
+            folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock"):
             return _Copy(source, folder, shown).all(blobs)
     except OSError as error:
@@ -57,6 +62,16 @@ def copied(source: Datastore, blobs: Mapping[str, Blob], folder: Path, shown: Sh
             f"{folder} cannot be written: {error.strerror or error}",
             hint="Name another folder by $PARETUNE_STORE.",
         ) from error
+
+
+def remove_unused_copies(store: Path, older_than_s: float = 0.0) -> None:
+    """Remove copies in a store that no process uses.
+
+    Args:
+        store: The store.
+        older_than_s: Only those that were not used for so many seconds.
+    """
+    remove_unused(store / FOLDER, older_than_s)
 
 
 class _Copy:

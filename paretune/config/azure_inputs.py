@@ -94,8 +94,10 @@ def _reached(what: str, fetch: Callable[[], Path]) -> Path:
 
 
 def _place(address: str) -> Path:
+    from paretune.azure.copies import FOLDER
+
     try:
-        folder = default_store() / "azure"
+        folder = default_store() / FOLDER
     except StateError as error:
         raise UsageError(
             f"{address!r} cannot be copied: {error.message}", hint=error.hint

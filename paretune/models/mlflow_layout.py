@@ -18,11 +18,13 @@ from paretune.core.errors import UsageError
 from paretune.core.folders import check_entry, link_or_copy
 from paretune.core.jsontools import canonical, read_model_json, write_json
 from paretune.core.stamps import stamp
+from paretune.core.used_folders import hold, remove_unused
 from paretune.models.files import candidates, names_code
 from paretune.models.legal_files import legal_by_name
 from paretune.models.mlflow import MlflowParts
 from paretune.models.pickles import SUFFIXES
 
+_FOLDER = "mlflow"
 _LINK_FROM_BYTES = 1 << 20
 _OF_THE_MODEL = ("config.json", "generation_config.json")
 _SETTINGS = "adapter_config.json"
@@ -48,7 +50,7 @@ def laid_out(parts: MlflowParts, store: Path) -> Path:
     adapter = {} if parts.adapter is None else _files(parts.adapter, parts.folder)
     name = parts.folder.resolve().name or "model"
     key = _key(parts.folder, whole, adapter)
-    place = store / "mlflow" / key
+    place = store / _FOLDER / key
     inner = f"model/{name}"
     wanted = (
         {f"base/{n}": source for n, source in whole.items()}
@@ -56,9 +58,19 @@ def laid_out(parts: MlflowParts, store: Path) -> Path:
         if adapter
         else {f"{inner}/{n}": source for n, source in whole.items()}
     )
-    if not _is_there(place, wanted):
+    while not (_is_there(place, wanted) and hold(place)):
         _make(place, wanted, inner, parts, key, (whole, adapter))
     return place / inner
+
+
+def remove_unused_layouts(store: Path, older_than_s: float = 0.0) -> None:
+    """Remove the folders that `laid_out` has made in a store and that no process uses.
+
+    Args:
+        store: The store.
+        older_than_s: Only those that were not used for so many seconds.
+    """
+    remove_unused(store / _FOLDER, older_than_s)
 
 
 def _whole_model(parts: MlflowParts) -> dict[str, Path]:
@@ -131,6 +143,7 @@ def _make(
 ) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=f".{key}.", dir=place.parent))
+    hold(aside)
     folders = (parts.folder, parts.model, parts.adapter)
     notices = legal_by_name(folder for folder in folders if folder is not None)
     try:

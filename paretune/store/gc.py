@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -170,7 +170,7 @@ def clean(
         store: The store.
         older_than_s: Only what was not used for so many seconds.
         size_budget: Only until the store holds at most so many bytes; what was used longest ago
-            goes first. Logs of jobs in Azure stay.
+            goes first.
         study: Only what this study uses and no other does.
 
     Raises:
@@ -206,25 +206,8 @@ def clean(
             kept += 1
         elif remove(store, artifact):
             count, size = count + 1, size + artifact.bytes
-    if study is None and size_budget is None:
-        _remove_logs(store, older_than_s or 0.0)
     _forget_gone_studies(store)
     return Removed(count, size, kept)
-
-
-def _remove_logs(store: Store, older_than_s: float) -> None:
-    """Remove logs of jobs in Azure; the log of a job that is waited for stays.
-
-    Args:
-        store: The store.
-        older_than_s: Only those that were not written for so many seconds.
-    """
-    own = store.root / "azureml"
-    for log in (own / "logs").glob("*.log"):
-        noted = own / "jobs" / f"{log.stem}.json"  # until its result was taken
-        with suppress(FileNotFoundError):  # another process removed it meanwhile
-            if not noted.exists() and time.time() - log.stat().st_mtime >= older_than_s:
-                log.unlink()
 
 
 def remove(store: Store, artifact: Artifact) -> bool:

@@ -7,27 +7,21 @@ it. Builds come back as those of any other machine (`FarBuilds`).
 
 from __future__ import annotations
 
-import contextlib
-import os
 import tempfile
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Self
 
 from paretune.azure.blobs import Datastore
 from paretune.azure.client import open_client
-from paretune.azure.failures import UnreachableError
 from paretune.azure.workspace import Workspace
-from paretune.core import protocol
-from paretune.core.device import TargetInfo, changed
+from paretune.core.device import TargetInfo
 from paretune.core.errors import (
     ConnectionLostError,
-    DeviceChangedError,
     InputChangedError,
     ParetuneError,
     StateError,
@@ -37,23 +31,17 @@ from paretune.core.errors import (
     UsageError,
 )
 from paretune.core.job import Build, BuildResult, Job, JobResult, JobStatus, Measure, Smoke
-from paretune.core.jsontools import Json, digest, write_atomic
+from paretune.core.jsontools import Json
 from paretune.core.permissions import Permissions
-from paretune.core.stamps import Stamped, take
 from paretune.core.user_paths import default_store
 from paretune.targets.launchers import answers
+from paretune.targets.launchers.azureml_compute import Compute
 from paretune.targets.launchers.azureml_inputs import check_files
-from paretune.targets.launchers.azureml_jobs import AzureJobs, Place, refuse_failed
+from paretune.targets.launchers.azureml_jobs import Place
 from paretune.targets.launchers.azureml_records import Claim, Records, identity_of
-from paretune.targets.launchers.azureml_run import (
-    AzureRunner,
-    Ended,
-    JobCancelledError,
-    ProgressError,
-)
+from paretune.targets.launchers.azureml_run import Ended, JobCancelledError, ProgressError
 from paretune.targets.launchers.far_builds import FarBuilds
-from paretune.targets.launchers.wheel import build_wheel
-from paretune.targets.transports.azure_blob import ROOT, AzureFiles
+from paretune.targets.transports.azure_blob import AzureFiles
 from paretune.targets.transports.tasks import Describer
 
 
@@ -96,24 +84,31 @@ class AzuremlTarget:
         self.name = name
         if not allow_network:
             place = replace(place, secret=None)
-        self._workspace, self._place, self._hf_token = workspace, place, hf_token
-        self._store = store_root or default_store()
-        self._own = self._store / "azureml"
+        self._workspace = workspace
+        store = store_root or default_store()
         self._permissions = Permissions(network=allow_network)
-        self._client = open_client(workspace)
-        self._files = AzureFiles(Datastore(self._client))
-        where = f"{workspace.uri('', '')} {place.compute}"
-        self._records = Records(self._store, where)
-        self._describer = Describer(self._store)
+        client = open_client(workspace)
+        self._files = AzureFiles(Datastore(client))
+        self._records = Records(store, f"{workspace.uri('', '')} {place.compute}")
+        self._describer = Describer(store)
         self._folder = tempfile.TemporaryDirectory(prefix="paretune-azureml-")
+        self._compute = Compute(
+            name,
+            client,
+            place,
+            self._files,
+            self._records,
+            store,
+            Path(self._folder.name),
+            self._permissions,
+            hf_token,
+        )
         self._lock = threading.Lock()
-        self._beginning = threading.Lock()
         self._running: dict[_Running, threading.Thread] = {}
         self._taking: dict[Future[JobResult], Claim] = {}
         """By the future of a build there, the job whose artifacts are on their way."""
-        self._device: TargetInfo | None = None
         self._studies: set[str] = set()
-        self._closed = self._lost = self._away = False
+        self._closed = self._lost = False
         self._builds = FarBuilds(name, self._submit, self._describer, self._files)
 
     def info(self) -> TargetInfo:
@@ -123,7 +118,7 @@ class AzuremlTarget:
             UsageError: It cannot be used: credentials, names, image or packages are wrong.
         """
         # Each job may have a machine of its own.
-        there = f"azureml {self._workspace.workspace_name}/{self._place.compute}"
+        there = f"azureml {self._workspace.workspace_name}/{self._compute.place.compute}"
         return replace(self._begin(), name=self.name, boot_id=there)
 
     def submit(self, job: Job) -> Future[JobResult]:
@@ -177,9 +172,10 @@ class AzuremlTarget:
         for thread in threads:
             thread.join()
         self._builds.close()
-        if first and not (self._lost or self._away) and self._device is not None:
+        compute = self._compute
+        if first and not (self._lost or compute.away) and compute.device is not None:
             for claim in self._records.left_by(frozenset(self._studies)):
-                self._runner.give_up(claim)
+                compute.runner.give_up(claim)
         self._folder.cleanup()
 
     def __enter__(self) -> Self:
@@ -205,7 +201,7 @@ class AzuremlTarget:
         except JobCancelledError:
             result = JobResult(JobStatus.CANCELLED, None, "cancelled")
         except ConnectionLostError as error:
-            self._away = True
+            self._compute.away = True
             result = JobResult(JobStatus.CRASHED, None, str(error), transient=True, lost=error)
         except TransientError as error:
             result = JobResult(JobStatus.FAILED, None, str(error), transient=True)
@@ -233,101 +229,10 @@ class AzuremlTarget:
         with self._lock:
             del self._running[running]
 
-    # What is there
-
     def _begin(self) -> TargetInfo:
-        """Check, once, that jobs can run there; return what they run on.
-
-        Raises:
-            UsageError: They cannot.
-            TargetLostError: Azure was away for too long, and still is.
-        """
-        with self._beginning:
-            if self._closed:
-                raise StateError("the target is closed", hint="Make a new one.")
-            if self._device is None:
-                self._token()  # before anything is asked of Azure
-                try:
-                    self._client.check()
-                    self._client.check_compute(self._place.compute)
-                    self._files.datastore.find(ROOT)
-                    self._device = self._described()
-                except (TransientError, ConnectionLostError) as error:
-                    raise UsageError(
-                        f"the target {self.name!r} cannot be used: {error.message}",
-                        hint="Run the same command again later.",
-                    ) from error
-                except UsageError as error:
-                    message = f"the target {self.name!r} cannot be used: {error.message}"
-                    raise type(error)(message, hint=error.hint) from error
-            elif self._away:
-                try:
-                    self._client.check()
-                except UnreachableError as error:
-                    raise TargetLostError(f"{self.name}: {error.message}") from error
-                self._away = False
-            return self._device
-
-    def _described(self) -> TargetInfo:
-        """Return what a job has said of the compute, if necessary by running one."""
-        file = self._description
-        with contextlib.suppress(OSError, answers.AnswerError):
-            known = answers.read(file.read_bytes())
-            if isinstance(known, protocol.Described):
-                return known.device
-        claim = self._records.claim({"describe": file.stem}, None, None)
-        try:
-            ended = self._runner.carry_out(claim, None, threading.Event())
-        except BaseException:
-            self._runner.give_up(claim)
-            raise
-        claim.done()
-        if ended.described is None:
-            raise refuse_failed(claim.name, ended.state, ended.log.tail())
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(file, ended.described.line().decode())
-        return ended.described.device
-
-    @property
-    def _description(self) -> Path:
-        place = self._place
-        given: Json = [
-            self._workspace.uri("", ""),
-            *(place.compute, place.image, place.python, place.instance_type),
-            *(place.instance_count, *place.requirements, self._wheel.sha256),
-            *(place.secret or ()),
-        ]
-        return self._own / "described" / f"{digest(given).removeprefix('sha256:')[:24]}.json"
-
-    @cached_property
-    def _wheel(self) -> Stamped:
-        """This paretune."""
-        return take(build_wheel(Path(self._folder.name)))
-
-    @cached_property
-    def _runner(self) -> AzureRunner:
-        return AzureRunner(
-            self.name,
-            AzureJobs(self._client, self._place),
-            self._files,
-            self._own / "logs",
-            self._wheel,
-            self._permissions,
-            self._token(),
-        )
-
-    def _token(self) -> str:
-        """Return the token for the Hugging Face hub; empty: jobs get none."""
-        if not (self._hf_token and self._permissions.network):
-            return ""
-        token = os.environ.get("HF_TOKEN", "")
-        if not token:
-            raise UsageError(
-                f"the target {self.name!r} passes on HF_TOKEN, which is not set",
-                hint="Set it in the shell that runs the search, or write `hf_token: {key_vault: "
-                "NAME, secret: NAME}`.",
-            )
-        return token
+        if self._closed:
+            raise StateError("the target is closed", hint="Make a new one.")
+        return self._compute.begin()
 
     # One job
 
@@ -338,20 +243,21 @@ class AzuremlTarget:
         study = str(task.study) if isinstance(task, Build) and task.study is not None else None
         limits: Json = [job.limits.seconds, job.limits.memory]
         # A job that ran with another image, code or permission is not the one that is asked for.
-        place: Json = [self._description.stem, self._permissions.network]
+        place: Json = [self._compute.key, self._permissions.network]
         known: Json = [identity_of(task.to_json()), place]
+        runner = self._compute.runner
         while True:
             claim = self._records.claim(known, limits, study)
             try:
-                ended = self._runner.carry_out(claim, job, running.cancelled, job.on_progress)
+                ended = runner.carry_out(claim, job, running.cancelled, job.on_progress)
             except JobCancelledError:
-                self._runner.give_up(claim)
+                runner.give_up(claim)
                 raise
             except ParetuneError:
                 claim.leave()  # the job runs on: the next search finds it
                 raise
             except BaseException:  # of who receives the progress, or a bug of ours
-                self._runner.give_up(claim)
+                runner.give_up(claim)
                 raise
             if isinstance(task, Build) and ended.result is not None:
                 self._taking[running.future] = claim
@@ -383,7 +289,7 @@ class AzuremlTarget:
             reason = f"{what}: {why}" if why else what
             return JobResult(JobStatus.CRASHED, None, reason, transient=True)
         if ended.described is not None and isinstance(job.task, Measure | Smoke):
-            self._compare(ended.described.device)
+            self._compute.compare(ended.described.device)
         result = answers.result_of(job, said, self.name, cancelled=False)
         if isinstance(result.value, BuildResult):
             built = result.value
@@ -391,20 +297,3 @@ class AzuremlTarget:
             made += [file.sha256 for file in built.model.files or ()]
             self._files.made_by(claim.name, made)
         return result
-
-    def _compare(self, now: TargetInfo) -> None:
-        """Require that a measurement was made on the device that the study is for.
-
-        Raises:
-            DeviceChangedError: It was another one.
-        """
-        before = self._device
-        assert before is not None
-        if before.fingerprint != now.fingerprint:
-            self._description.unlink(missing_ok=True)
-            raise DeviceChangedError(
-                f"the target {self.name!r} is not the device that it was: "
-                f"{', '.join(changed(before, now))}",
-                hint="Has the compute another size, or another image, by now? For the device as it "
-                "is now, start another study (`--study DIR`).",
-            )

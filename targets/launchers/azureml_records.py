@@ -8,13 +8,19 @@ leaves files without a lock: the next search that runs the same task takes over 
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from paretune.core.jsontools import Json, digest, read_json, write_json
+
+OWN = Path("azureml")
+"""Folder in a store for what is known of jobs in Azure."""
+JOBS, LOGS = OWN / "jobs", OWN / "logs"
 
 
 @dataclass
@@ -55,7 +61,7 @@ class Records:
     """
 
     def __init__(self, store: Path, compute: str) -> None:
-        self._folder, self._compute = store / "azureml" / "jobs", compute
+        self._folder, self._compute = store / JOBS, compute
         self._folder.mkdir(parents=True, exist_ok=True)
 
     def claim(self, task: Json, limits: Json, study: str | None) -> Claim:
@@ -107,6 +113,21 @@ class Records:
     def _lock(self, name: str) -> FileLock:
         # Another thread may end it than the one that began it.
         return FileLock(self._folder / f".{name}.lock", thread_local=False, is_singleton=False)
+
+
+def remove_logs(store: Path, older_than_s: float = 0.0) -> None:
+    """Remove logs of jobs in Azure; the log of a job whose result was not taken stays.
+
+    Args:
+        store: Root of the artifact store.
+        older_than_s: Only those that were not written for so many seconds.
+    """
+    jobs, logs = store / JOBS, store / LOGS
+    for log in logs.glob("*.log"):
+        with suppress(FileNotFoundError):  # another process removed it meanwhile
+            old = time.time() - log.stat().st_mtime >= older_than_s
+            if old and not (jobs / f"{log.stem}.json").exists():
+                log.unlink()
 
 
 def identity_of(task: Json) -> Json:

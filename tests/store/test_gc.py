@@ -193,24 +193,3 @@ def test_cleaners_beside_each_other_and_beside_builds_never_fail(tmp_path: Path)
         assert process.returncode == 0, errors
     clean(store)
     assert store.usage() == (0, 0)
-
-
-def test_logs_of_jobs_in_azure_go_by_age_but_not_while_a_job_is_waited_for(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    logs, jobs = tmp_path / "azureml" / "logs", tmp_path / "azureml" / "jobs"
-    logs.mkdir(parents=True)
-    jobs.mkdir()
-    for name, days in (("old", 40), ("waited-for", 40), ("new", 0)):
-        (logs / f"{name}.log").write_text("a line")
-        written = time.time() - days * 86_400
-        os.utime(logs / f"{name}.log", (written, written))
-    (jobs / "waited-for.json").write_text("{}")
-    clean(store, size_budget=0)
-    assert len([*logs.iterdir()]) == 3, "they are not counted in the store's size"
-    clean(store, older_than_s=30 * 86_400)
-    assert {log.stem for log in logs.iterdir()} == {"waited-for", "new"}
-    clean(store)
-    assert {log.stem for log in logs.iterdir()} == {"waited-for"}
-    (jobs / "waited-for.json").unlink()
-    clean(store)
-    assert not [*logs.iterdir()]

@@ -6,13 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from paretune.core.candidate import Step
 from paretune.core.job import Build, Call
 from paretune.core.model import Model
 from paretune.core.stamps import InputFiles, take
-from paretune.targets.launchers.azureml_records import Records, identity_of
+from paretune.targets.launchers.azureml_records import Records, identity_of, remove_logs
 
 TASK = {"kind": "call", "function": "f"}
 
@@ -98,3 +99,21 @@ def test_a_task_is_the_same_wherever_its_files_lie(tmp_path: Path) -> None:
 def test_arguments_of_a_call_are_part_of_it() -> None:
     tasks = [Call("f", {"path": path, "study": path}) for path in ("/a", "/b")]
     assert identity_of(tasks[0].to_json()) != identity_of(tasks[1].to_json())
+
+
+def test_logs_go_by_age_but_not_while_a_job_is_waited_for(tmp_path: Path) -> None:
+    logs, jobs = tmp_path / "azureml" / "logs", tmp_path / "azureml" / "jobs"
+    waited_for = Records(tmp_path, "cluster").claim(TASK, None, None)
+    logs.mkdir()
+    for name, days in (("old", 40), (waited_for.name, 40), ("new", 0)):
+        (logs / f"{name}.log").write_text("a line")
+        written = time.time() - days * 86_400
+        os.utime(logs / f"{name}.log", (written, written))
+    remove_logs(tmp_path, 30 * 86_400)
+    assert {log.stem for log in logs.iterdir()} == {waited_for.name, "new"}
+    remove_logs(tmp_path)
+    assert {log.stem for log in logs.iterdir()} == {waited_for.name}
+    waited_for.done()
+    assert not [*jobs.glob("*.json")]
+    remove_logs(tmp_path)
+    assert not [*logs.iterdir()]

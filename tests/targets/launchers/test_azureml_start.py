@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -12,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from local_jobs import gone, wait_for
 
 from paretune.core import protocol
 from paretune.core.job import Call, JobStatus
@@ -29,8 +31,18 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 ADD = Call("paretune.testing.jobs:add", {"a": 1, "b": 2})
+_ENDS_S = 120.0
 TOKEN = "hf_this_is_the_secret"
 MODULE = ("-P", "-m", "paretune.targets.launchers.azureml_start")
+
+
+def command(folder: Path, task: Call, program: Sequence[str] = MODULE) -> list[str]:
+    """Write a job into a folder; returns the command that runs it."""
+    permissions = Permissions(network=True)
+    hello = protocol.Hello(protocol.VERSION, shared=False, preload=False, permissions=permissions)
+    run = protocol.Run(1, task.to_json())
+    (folder / "INPUT_jobs").write_bytes(hello.line() + run.line())
+    return [sys.executable, *program, str(folder / "INPUT_jobs"), str(folder / "out")]
 
 
 def start(
@@ -42,12 +54,8 @@ def start(
     **variables: str,
 ) -> subprocess.CompletedProcess[str]:
     """Run it in a folder that is no checkout of ours."""
-    permissions = Permissions(network=True)
-    hello = protocol.Hello(protocol.VERSION, shared=False, preload=False, permissions=permissions)
-    run = protocol.Run(1, task.to_json())
-    (folder / "INPUT_jobs").write_bytes(hello.line() + run.line())
     return subprocess.run(
-        [sys.executable, *program, str(folder / "INPUT_jobs"), str(folder / "out"), *words],
+        [*command(folder, task, program), *words],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(wheel), **variables},
         capture_output=True,
@@ -159,6 +167,21 @@ def test_a_masked_copy_is_whole_and_lines_come_at_once(tmp_path: Path) -> None:
         copier.join()
     long = b"x" * 200_000 + b"***" + b"y" * 200_000
     assert copy.read_bytes() == b"a line\nhalf *** end\n" + long
+
+
+@pytest.mark.parametrize("token", ["", TOKEN], ids=["none", "token"])
+def test_a_job_that_azure_ends_leaves_no_process(wheel: Path, tmp_path: Path, token: str) -> None:
+    shell = "echo $$ > pid.part; mv pid.part pid; exec sleep 600"
+    task = Call("subprocess:check_call", {"args": ["sh", "-c", f"cd {tmp_path}; {shell}"]})
+    environment = {**os.environ, "PYTHONPATH": str(wheel), "HF_TOKEN": token}
+    with subprocess.Popen(
+        command(tmp_path, task), cwd=tmp_path, env=environment, stdout=subprocess.PIPE
+    ) as process:
+        sleeps = int(wait_for(tmp_path / "pid"))
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=_ENDS_S)
+    assert process.returncode == 1, "the worker itself has ended it"
+    assert gone(sleeps)
 
 
 def test_the_exit_status_of_the_worker_is_the_jobs(wheel: Path, tmp_path: Path) -> None:
