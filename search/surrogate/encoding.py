@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice, product
+from itertools import product
 
 import numpy as np
 
@@ -72,16 +71,15 @@ class Encoding:
         self._drawn: dict[str, Matrix] = {}
 
     def _add_stage(self, number: int, stage: Stage) -> None:
-        ways = list(islice(_ways(stage), _MOST_WAYS + 1))
-        if 1 < len(set(ways)) <= _MOST_WAYS:
-            labels = {way: float(n) for n, way in enumerate(dict.fromkeys(ways))}
-            self._ways[number] = labels
+        ways = _ways(stage)
+        if ways is not None and len(ways) > 1:
+            self._ways[number] = {way: float(n) for n, way in enumerate(ways)}
             self._columns[f"{number}"] = _Column(len(self._columns), number, False, {})
         slots: dict[str, list[PassSlot]] = {}
         for slot in slots_of(stage):
             slots.setdefault(slot.name, []).append(slot)
         for name, alike in slots.items():
-            most = max(Counter(way)[name] for way in ways)
+            most = _most_often(stage, name)
             parameters = dict.fromkeys(param for slot in alike for param in slot.grid)
             for before, param in product(range(most), parameters):
                 values = {value_text(v): v for s in alike for v in s.grid.get(param, ())}
@@ -186,18 +184,41 @@ class Encoding:
         return self._recipe_row(candidate, steps)
 
 
-def _ways(stage: Stage) -> Iterator[_Way]:
-    """Yield which passes a stage can run."""
+def _ways(stage: Stage) -> list[_Way] | None:
+    """Return which passes a stage can run, each way once; None: there are more than `_MOST_WAYS`.
+
+    A part of a stage has no more ways than the whole, so that none is computed beyond that number.
+    """
+    found: dict[_Way, None] = {}
     if isinstance(stage, PassSlot):
-        yield (stage.name,)
+        found[(stage.name,)] = None
     elif isinstance(stage, AnyOf):
         for option in stage.options:
-            yield from _ways(option)
+            of_option = _ways(option)
+            if of_option is None:
+                return None
+            found.update(dict.fromkeys(of_option))
     else:
-        for parts in product(*map(_ways, stage.stages)):
-            yield tuple(name for part in parts for name in part)
+        found[()] = None
+        for part in stage.stages:
+            following = _ways(part)
+            if following is None:
+                return None
+            found = dict.fromkeys(begun + way for begun in found for way in following)
+            if len(found) > _MOST_WAYS:
+                return None
     if getattr(stage, "optional", False):
-        yield ()
+        found[()] = None
+    return list(found) if len(found) <= _MOST_WAYS else None
+
+
+def _most_often(stage: Stage, name: str) -> int:
+    """Return how often at most a stage runs a pass."""
+    if isinstance(stage, PassSlot):
+        return int(stage.name == name)
+    if isinstance(stage, AnyOf):
+        return max((_most_often(option, name) for option in stage.options), default=0)
+    return sum(_most_often(part, name) for part in stage.stages)
 
 
 def _codes(choice: Choice) -> list[float]:

@@ -12,6 +12,7 @@ import atexit
 import json
 import subprocess
 import sys
+import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -28,6 +29,8 @@ from paretune.search.surrogate.layout import Layout, Matrix, Subject
 from paretune.search.surrogate.observed import Observed
 
 _TRIES = 2
+ANSWER_S = 600.0
+"""An answer takes seconds. A process that owes one for so long hangs, and is ended."""
 _idle: list[subprocess.Popen[str]] = []
 """Processes whose search has ended; the next search of this process uses them."""
 
@@ -73,18 +76,18 @@ class ForecasterProcess:
         """Return mean and standard deviation by name, per row of codes.
 
         Raises:
-            UsageError: The process ended twice.
+            UsageError: The process ended twice, or gave no answer.
         """
         for _ in range(_TRIES):
             line = self._answer(codes)
-            if line.endswith("\n"):
+            if line:
                 return {
                     name: (np.array(mean), np.array(deviation))
                     for name, (mean, deviation) in json.loads(line).items()
                 }
-            self._stop()
         raise UsageError(
-            "the process that forecasts candidates ended twice; its own messages are above",
+            "the process that forecasts candidates ended twice, or gave no answer in "
+            f"{ANSWER_S:.0f} s; its own messages are above",
             hint="Choose another `search: {strategy: ...}`, or free memory, and run it again.",
         )
 
@@ -95,21 +98,28 @@ class ForecasterProcess:
             return self._asked({"forecast": codes.tolist(), "fits": fits})
 
     def _asked(self, question: Any) -> str:
-        """Return the answer to a question, after everything that was not sent yet."""
+        """Return the answer to a question, after everything that was not sent yet.
+
+        Returns:
+            A line; empty: the process has ended, or was ended as it gave no answer in time.
+        """
         if self._process is None:
             self._start()
         process = self._process
         assert process is not None
-        assert process.stdin is not None
-        assert process.stdout is not None
         new = [*self._messages[self._sent :], question]
         self._sent = len(self._messages)
+        overdue = threading.Timer(ANSWER_S, process.kill)
+        overdue.daemon = True
+        overdue.start()
+        line = ""
         try:
-            process.stdin.write("".join(json.dumps(each) + "\n" for each in new))
-            process.stdin.flush()
-        except BrokenPipeError:
-            return ""
-        return process.stdout.readline()
+            line = _exchange(process, "".join(json.dumps(each) + "\n" for each in new))
+        finally:
+            overdue.cancel()
+            if not line:  # also at an interrupt: the next answer would be that to this question
+                self._stop()
+        return line
 
     def _start(self) -> None:
         process = _idle.pop() if _idle else None
@@ -129,6 +139,19 @@ class ForecasterProcess:
             self._release.detach()
             _end(self._process)
             self._process = None
+
+
+def _exchange(process: subprocess.Popen[str], messages: str) -> str:
+    """Send messages and return the answer, a whole line; empty: the process has ended."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        process.stdin.write(messages)
+        process.stdin.flush()
+    except BrokenPipeError:
+        return ""
+    line = process.stdout.readline()
+    return line if line.endswith("\n") else ""
 
 
 def _end(process: subprocess.Popen[str]) -> None:

@@ -20,6 +20,8 @@ from paretune.search.surrogate.layout import Matrix
 
 ENOUGH = 3
 """So many values of a metric settle its scale."""
+_LARGEST = 1e50
+"""Values that are larger count as this one, so that their squares and products are numbers."""
 
 
 @dataclass(frozen=True)
@@ -48,13 +50,15 @@ class Scale:
 
     def of_value(self, value: float) -> float:
         """Return a value in this scale; what lies below the scale is its lower end."""
+        value = min(max(value, -_LARGEST), _LARGEST)
         if self.offset is None:
             return value
         return math.log(value + self.offset) if value > -self.offset else -math.inf
 
     def of_deviation(self, value: float, deviation: float) -> float:
         """Return the standard deviation of a value in this scale."""
-        return deviation if self.offset is None else deviation / (value + self.offset)
+        found = deviation if self.offset is None else deviation / (value + self.offset)
+        return min(found, _LARGEST)
 
     def value(self, scaled: float) -> float:
         """Return the value; one that a log scale forecasts is never below zero.
@@ -63,14 +67,15 @@ class Scale:
             OverflowError: It is too large to be written.
         """
         found = float(self.values(np.array([scaled]))[0])
-        if self.offset is not None and math.isinf(found):
+        if self.offset is not None and found >= _LARGEST:
             raise OverflowError(f"exp({scaled}) is too large")
         return found
 
     def values(self, scaled: Matrix) -> Matrix:
-        """Return what `value` returns, of each; too large ones are infinite."""
+        """Return what `value` returns, of each; too large ones are the largest that count."""
         if self.offset is None:
-            return np.clip(scaled, 0.0, 1.0) if self.share else scaled
+            ends = (0.0, 1.0) if self.share else (-_LARGEST, _LARGEST)
+            return np.clip(scaled, *ends)
         with np.errstate(over="ignore"):
-            found: Matrix = np.maximum(0.0, np.exp(scaled) - self.offset)
+            found: Matrix = np.clip(np.exp(scaled) - self.offset, 0.0, _LARGEST)
         return found

@@ -52,7 +52,9 @@ class _Task:
         self.alike = observed.alike
         values, variances = np.array(observed.values), np.array(observed.variances)
         self.centre = float(np.mean(values))
-        self.scale = float(np.std(values)) or 0.1 * abs(self.centre) or 1.0
+        # Where all are alike, what is seen here must still count: see `Gaussian` for the term.
+        squares = float(np.sum((values - self.centre) ** 2)) + subject.spread**2
+        self.scale = math.sqrt(squares / (len(values) + 1))
         self._gaussian = Gaussian(layout, range(len(layout.ordered)), subject)
         self._gaussian.fit(codes, values, variances)
         # A thinned model forgets what it was not fitted on: the value itself is known still.

@@ -128,3 +128,19 @@ def test_alternatives_of_one_pass_share_its_parameters() -> None:
     rows = [list(encoding.row(c)) for c in Space((AnyOf(builds),))]  # type: ignore[arg-type]
     # Which passes run, the precision, the size of the blocks.
     assert rows == [[0, 0, ABSENT], [0, 1, 0], [0, 1, 1], [1, 2, ABSENT]]
+
+
+def test_a_pass_may_come_more_often_in_a_stage_than_there_are_ways_to_count() -> None:
+    again = Chain(tuple(PassSlot("p", {"x": (1, 2)}, optional=True) for _ in range(10)))
+    encoding, space = Encoding(Space((again,))), Space((again,))
+    assert len(encoding.layout.ordered) == 11, "the way, and x of each of the ten"
+    rows = encoding.rows([space.at(n * 997) for n in range(50)])
+    assert len({tuple(row) for row in rows}) == len({space.at(n * 997).digest for n in range(50)})
+
+
+def test_the_ways_through_alternatives_of_optional_passes_are_not_listed() -> None:
+    optional = Chain(tuple(PassSlot(f"p{n}", optional=True) for n in range(60)))
+    space = Space((AnyOf((Chain((AnyOf((optional, PassSlot("q"))), PassSlot("r"))),)),))
+    encoding = Encoding(space)  # 2^60 of them would never end
+    assert not encoding._ways
+    assert encoding.row(space.at(12_345)) is not None

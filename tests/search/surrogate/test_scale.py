@@ -57,3 +57,14 @@ def test_a_limit_below_the_scale_is_met_by_nothing() -> None:
 def test_no_forecast_of_a_time_is_negative() -> None:
     assert Scale(10.0).value(math.log(5.0)) == 0.0
     assert Scale(10.0).values(np.array([math.log(5.0)]))[0] == 0.0
+
+
+def test_values_that_cannot_be_squared_count_as_large_ones() -> None:
+    for scale in (Scale(), Scale(10.0)):
+        most = scale.of_value(1.7e308)
+        assert math.isfinite(most * most)
+        assert np.all(np.isfinite(scale.values(np.array([most, 1e9, -1e9])) ** 3))
+        assert math.isfinite(scale.of_deviation(1.7e308, 1.7e308))
+    assert Scale().of_value(-1.7e308) == -Scale().of_value(1.7e308)
+    with pytest.raises(OverflowError):
+        Scale(10.0).value(1e9)

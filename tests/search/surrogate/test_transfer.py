@@ -134,3 +134,18 @@ def test_many_observations_here_speak_for_themselves() -> None:
             each.observe("y", row.tolist(), float(there(row[None, :])[0]), 1e-4)
     codes = rows(10, 3)
     assert np.array_equal(plain.forecast(codes)["y"][0], warm.forecast(codes)["y"][0])
+
+
+@pytest.mark.parametrize("same", [0.9, 0.1, 1.0, 0.1 + 1e-12])
+def test_an_earlier_study_without_differences_does_not_outweigh_what_is_seen_here(
+    same: float,
+) -> None:
+    """The mean of equal numbers is another number by rounding; a spread of 1e-17 is none."""
+    codes = rows(15, 0)
+    earlier = Observed(True, codes.tolist(), [same] * 15, [0.0] * 15)
+
+    def here(codes: Matrix) -> Matrix:
+        found: Matrix = 0.5 + 0.1 * codes[:, 0]
+        return found
+
+    assert error(fitted(here, 3, {"a": earlier}), here) < 0.1
