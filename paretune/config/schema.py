@@ -267,7 +267,7 @@ class SearchSection(Section):
 
     strategy: str = Field(
         "auto",
-        description="exhaustive, random, nsga2, tpe, chains; auto: exhaustive for a small space.",
+        description="chains, exhaustive, random, nsga2, tpe; auto: chains.",
     )
     trials: int | None = Field(
         None, ge=1, description="Maximum number of candidates that run, in the whole study."

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from paretune.config.booleans import misplaced_in
+from paretune.config.known_keys import instead_of
 from paretune.config.schema import (
     ONE,
     SEVERAL,
     ConfigFile,
-    DeclaredTarget,
-    RaySection,
-    SearchSection,
-    TargetSection,
-    TargetUse,
 )
 from paretune.config.space_building import shown
 from paretune.config.yaml_source import Path as KeyPath
 from paretune.config.yaml_source import Source, Wrong
-from paretune.core.errors import nearest
-from paretune.data.catalog import DataSpec, Split
 
 
 def read_sections(source: Source, wrong: Wrong, stop_if_wrong: Callable[[], None]) -> ConfigFile:
@@ -70,8 +64,7 @@ def _report(detail: Any, wrong: Wrong) -> None:
         loc = (loc[0], *loc[2:])  # which form it is, is no key
     kind = detail["type"]
     if kind == "extra_forbidden":
-        known = _known_keys(loc[:-1])
-        wrong(loc, f"unknown key {loc[-1]!r}", nearest(str(loc[-1]), known))
+        wrong(loc, f"unknown key {loc[-1]!r}", instead_of(loc))
     elif kind == "missing":
         wrong(loc[:-1], f"the key {loc[-1]!r} is missing")
     else:
@@ -81,19 +74,3 @@ def _report(detail: Any, wrong: Wrong) -> None:
         elif kind == "too_short" and loc == ("target",):
             told = "expected at least one target, such as `- {name: local}`"
         wrong(loc, f"{told[0].lower()}{told[1:]}, found {shown(detail['input'])}")
-
-
-def _known_keys(loc: KeyPath) -> Iterable[str]:
-    """Return the valid keys at a place of the configuration's own sections."""
-    by_place: dict[tuple[str | int, ...], type[BaseModel]] = {
-        (): ConfigFile,
-        ("target",): TargetSection,
-        ("search",): SearchSection,
-    }
-    if loc[:1] == ("targets",):
-        return (RaySection if loc[2:] == ("ray",) else DeclaredTarget).model_fields
-    if loc[:1] == ("target",) and len(loc) == 2:
-        return TargetUse.model_fields
-    if loc in by_place:
-        return [field.alias or name for name, field in by_place[loc].model_fields.items()]
-    return Split.model_fields if loc[-1:] == ("split",) else DataSpec.model_fields

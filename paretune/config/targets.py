@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from paretune.config import azureml_targets, ray_targets
 from paretune.config.given import read_config
+from paretune.config.known_keys import instead_of
 from paretune.config.reading import read_source
 from paretune.config.schema import DeclaredTarget, TargetSection, TargetUse
 from paretune.config.target_uses import (
@@ -161,7 +162,7 @@ def declared_in(config: Path, *, alone: bool = False) -> Mapping[str, DeclaredTa
         detail = error.errors()[0]
         at: KeyPath = ("targets", *detail["loc"])
         unknown = detail["type"] == "extra_forbidden"
-        hint = nearest(str(at[-1]), DeclaredTarget.model_fields) if unknown else None
+        hint = instead_of(at) if unknown else None
         message = f"unknown key {at[-1]!r}" if unknown else detail["msg"]
         if detail["type"] in ("model_type", "dict_type"):
             message = "expected keys with values, such as `board: {ssh: HOST}`"
