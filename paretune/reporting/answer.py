@@ -118,13 +118,20 @@ def number(value: float | None) -> str:
 
 
 def _nothing_feasible(results: Results) -> list[str]:
+    feasible = [c for c in results.candidates if c.feasible]
     told = ["No candidate meets every constraint."]
+    if feasible:
+        told = [
+            f"None of {counted(len(feasible), 'feasible candidate')} can be chosen: none has a "
+            "measured value of every objective."
+        ]
     miss = results.nearest_miss
     if miss is not None:
         told.append(
             f"The nearest miss is candidate {miss.id}: the limit of {miss.constraint} is "
             f"{number(miss.limit)}, its value is {number(miss.value)}."
         )
+    told += _without_objectives(results, feasible)
     told += _without_values(results) + _remarks(results)
     near = results.near_limits
     hopeful = {n.id for n in near} - {n.id for n in near if n.met is False}
@@ -136,6 +143,25 @@ def _nothing_feasible(results: Results) -> list[str]:
     return told
 
 
+def _without_objectives(results: Results, feasible: Sequence[CandidateEntry]) -> list[str]:
+    """Return sentences on objectives that feasible candidates have no value for."""
+    told = []
+    for metric in (objective.metric for objective in results.objectives):
+        lack = [c for c in feasible if c.value(metric) is None]
+        if lack:
+            told.append(
+                f"{len(lack)} of them {'has' if len(lack) == 1 else 'have'} no value of {metric} "
+                f"({_why_not(lack, metric)})."
+            )
+    return told
+
+
+def _why_not(lack: Sequence[CandidateEntry], metric: str) -> str:
+    """Return why candidates have no value of a metric: the first reason that was given."""
+    reasons = (c.why_not(metric) for c in lack)
+    return next((reason for reason in reasons if reason != NOT_MEASURED), NOT_MEASURED)
+
+
 def _without_values(results: Results) -> list[str]:
     """Return sentences on limits that completely measured candidates have no value for."""
     whole = [c for c in results.candidates if c.outcome == "ok"]
@@ -145,11 +171,10 @@ def _without_values(results: Results) -> list[str]:
         if limit.value is None:
             told.append(f"No candidate can meet {limit.text}: the baseline has no {limit.metric}.")
         elif lack:
-            reasons = (c.why_not(limit.metric) for c in lack)
-            why = next((reason for reason in reasons if reason != NOT_MEASURED), NOT_MEASURED)
             told.append(
                 f"{len(lack)} of {counted(len(whole), 'measured candidate')} cannot meet "
-                f"{limit.text}, because they have no value of {limit.metric} ({why})."
+                f"{limit.text}, because they have no value of {limit.metric} "
+                f"({_why_not(lack, limit.metric)})."
             )
     return told
 

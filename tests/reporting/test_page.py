@@ -109,6 +109,13 @@ def test_nothing_yet_and_nothing_feasible() -> None:
     assert "No candidate meets every constraint." in plain_answer(Results.from_json(none))[0]
 
 
+def test_candidates_without_a_value_of_an_objective_are_not_said_to_miss_a_limit() -> None:
+    unmeasured = [outcome(n, OutcomeKind.OK, None, 10.0, precision=f"int{n}") for n in (1, 2)]
+    told = plain_answer(Results.from_json(document(unmeasured)))
+    assert told[0].startswith("None of 2 feasible candidates can be chosen")
+    assert told[1] == "2 of them have no value of accuracy (it was not measured)."
+
+
 def test_the_answer_says_why() -> None:
     told = " ".join(plain_answer(Results.from_json(document(OUTCOMES))))
     assert "Ship candidate 2: genai (precision=int8)" in told
