@@ -9,11 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from paretune.config.booleans import misplaced_in
 from paretune.config.known_keys import instead_of
-from paretune.config.schema import (
-    ONE,
-    SEVERAL,
-    ConfigFile,
-)
+from paretune.config.schema import ONE, SEVERAL, ConfigFile
 from paretune.config.space_building import shown
 from paretune.config.yaml_source import Path as KeyPath
 from paretune.config.yaml_source import Source, Wrong
