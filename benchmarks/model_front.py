@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -60,9 +61,10 @@ def main() -> None:
     parser.add_argument("--show", action="store_true")
     args = parser.parse_args()
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    whole = _kept()
+    listed = read_variants()
+    whole = _kept(listed)
     rows: Rows = whole["rows"]
-    variants = chosen(read_variants(), args.only)
+    variants = chosen(listed, args.only)
     if args.speed:
         measure_speed(rows, variants, args.model, args.rounds)
     elif not args.show:
@@ -87,12 +89,17 @@ def chosen(variants: list[Variant], texts: list[str]) -> list[Variant]:
     return list(found.values())
 
 
-def _kept() -> dict[str, Any]:
+def _kept(listed: list[Variant]) -> dict[str, Any]:
+    """Return what earlier runs found of the variants that are still listed."""
     file = OUT / f"{NAME}.json"
     if not file.is_file():
         return {"rows": {}}
     kept: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return {key: kept[key] for key in ("text", "fp32_perplexity", "rows")}
+    rows = {v.title: kept["rows"][v.title] for v in listed if v.title in kept["rows"]}
+    for variant in listed:
+        if variant.title in rows:
+            rows[variant.title]["outside"] = variant.outside
+    return {"text": kept["text"], "fp32_perplexity": kept["fp32_perplexity"], "rows": rows}
 
 
 def _folder(digest: str) -> Path:
@@ -118,7 +125,7 @@ def measure_quality(
             continue
         start = time.monotonic()
         row = {"maker": variant.maker, "name": variant.name, "made_with": wanted}
-        row |= {"outside": variant.outside} if variant.outside else {}
+        row["outside"] = variant.outside
         try:
             built = workshop.built(variant)
             row["build_s"] = round(time.monotonic() - start, 1)
@@ -137,10 +144,18 @@ def measure_quality(
             row["failed"] = f"not made: {error}"
         except NotRun as error:
             row["failed"] = f"made, does not run: {error}"
+            shutil.rmtree(built)
         rows[variant.title] = row
         told = {key: value for key, value in row.items() if key not in ("made_with", "settings")}
         print(f"{variant.title}: {json.dumps(told)}", flush=True)
         save(NAME, whole)
+
+
+def _is_of(row: dict[str, Any], variant: Variant) -> bool:
+    """Return whether a row has the quality of a variant as it is listed now."""
+    wanted = variant.identity()
+    made_with = row.get("made_with", {})
+    return "kl_per_token" in row and {k: made_with.get(k) for k in wanted} == wanted
 
 
 def measure_speed(rows: Rows, variants: list[Variant], model: Path, rounds: int) -> None:
@@ -148,10 +163,10 @@ def measure_speed(rows: Rows, variants: list[Variant], model: Path, rounds: int)
     digest = folder_digest(model)
     folder = _folder(digest)
     sequences, *_ = kept_reference(model, digest, _SEQUENCES, folder / "reference")
-    there = {v.title: v for v in variants if "kl_per_token" in rows.get(v.title, {})}
+    (base,) = (v for v in read_variants() if v.title == BASE)
+    there = {v.title: v for v in (base, *variants) if _is_of(rows.get(v.title, {}), v)}
     if BASE not in there:
-        (base,) = (v for v in read_variants() if v.title == BASE)
-        there = {BASE: base, **there}
+        raise SystemExit(f"the quality of {BASE} is not measured: run this without --speed first")
     workshop = Workshop(model, folder)
     asked = {
         name: (v.interpreter, v.runtime, workshop.built(v), v.settings())

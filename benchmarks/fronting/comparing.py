@@ -23,10 +23,11 @@ def timed(rows: Mapping[str, Row]) -> dict[str, Row]:
 
 
 def front(rows: Mapping[str, Row]) -> list[str]:
-    """Return what nothing beats, from the fastest on.
+    """Return what nothing beats, from the fastest on; without what is outside the goal.
 
     A row is beaten by one with less KL that is no slower, within `SAME_SPEED`.
     """
+    rows = {name: row for name, row in rows.items() if not row.get("outside")}
 
     def beaten(row: Row) -> bool:
         return any(

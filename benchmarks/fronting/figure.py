@@ -20,7 +20,8 @@ _COLOURS = {
     "llama.cpp": OTHERS[1],
     "OpenVINO": OTHERS[2],
 }
-_TICKS = (1, 2, 5)
+_LEAST = 1e-6
+_KL_TICKS, _TIME_TICKS = (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 7, 8)
 
 
 def draw(rows: Mapping[str, Mapping[str, Any]], front: Sequence[str], path: Path) -> Path:
@@ -33,31 +34,34 @@ def draw(rows: Mapping[str, Mapping[str, Any]], front: Sequence[str], path: Path
     """
     there = timed(rows)
     times = [row["token_ms_p50"] for row in there.values()]
-    divergences = [max(row["kl_per_token"], 1e-6) for row in there.values()]
+    # What is outside the goal may be as good as exact: it is drawn at the edge.
+    floor = min([r["kl_per_token"] for r in there.values() if not r.get("outside")] or [0.0])
+    floor = max(floor, _LEAST)
+    divergences = [max(row["kl_per_token"], floor) for row in there.values()]
     x = _scale(min(times) / 1.1, max(times) * 1.1, _LEFT, _LEFT + _WIDTH)
     y = _scale(min(divergences) / 1.4, max(divergences) * 1.4, _TOP + _HEIGHT, _TOP)
     bottom, right = _TOP + _HEIGHT, _LEFT + _WIDTH
     parts = []
-    for tick in _ticks(min(divergences) / 1.4, max(divergences) * 1.4):
+    for tick in _ticks(min(divergences) / 1.4, max(divergences) * 1.4, _KL_TICKS):
         parts.append(f'<path d="M{_LEFT} {y(tick):.1f} H{right}" stroke="#e2e2e2"/>')
         parts.append(
             f'<text x="{_LEFT - 6}" y="{y(tick) + 4:.1f}" text-anchor="end">{tick:g}</text>'
         )
-    for tick in _ticks(min(times) / 1.1, max(times) * 1.1):
+    for tick in _ticks(min(times) / 1.1, max(times) * 1.1, _TIME_TICKS):
         parts.append(f'<path d="M{x(tick):.1f} {_TOP} V{bottom}" stroke="#e2e2e2"/>')
         parts.append(
             f'<text x="{x(tick):.1f}" y="{bottom + 16}" text-anchor="middle">{tick:g}</text>'
         )
     parts.append(f'<text x="{right}" y="{bottom + 34}" text-anchor="end">ms per token</text>')
     parts.append(f'<text x="{_LEFT}" y="{_TOP - 14}">KL from fp32, nats per token</text>')
-    steps = [(x(there[n]["token_ms_p50"]), y(max(there[n]["kl_per_token"], 1e-6))) for n in front]
+    steps = [(x(there[n]["token_ms_p50"]), y(max(there[n]["kl_per_token"], floor))) for n in front]
     if steps:
         line = f"M{steps[0][0]:.1f} {steps[0][1]:.1f}" + "".join(
             f" H{across:.1f} V{down:.1f}" for across, down in steps[1:]
         )
         parts.append(f'<path d="{line}" fill="none" stroke="#888" stroke-dasharray="4 3"/>')
-    for name, row in there.items():
-        across, down = x(row["token_ms_p50"]), y(max(row["kl_per_token"], 1e-6))
+    for (name, row), divergence in zip(there.items(), divergences, strict=True):
+        across, down = x(row["token_ms_p50"]), y(divergence)
         colour = _COLOURS[row["maker"]]
         fill = "none" if row.get("outside") else colour
         size = 6 if name in front else 4
@@ -94,7 +98,7 @@ def _scale(low: float, high: float, start: float, end: float) -> Any:
     return lambda value: start + math.log(value / low) / math.log(high / low) * (end - start)
 
 
-def _ticks(low: float, high: float) -> list[float]:
+def _ticks(low: float, high: float, steps: Sequence[float]) -> list[float]:
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    each = [step * 10.0**power for power in powers for step in _TICKS]
+    each = [step * 10.0**power for power in powers for step in steps]
     return [tick for tick in each if low <= tick <= high]

@@ -65,6 +65,8 @@ def test_what_is_outside_the_goal_is_shown_and_not_counted() -> None:
     assert found["half_the_kl"]["peers"] == 2
     assert "worse" in {each["peer"] for each in found["half_the_kl"]["rows"]}
     assert found["at_5_percent_loss"]["peers"] == "fine"
+    assert found["front"] == ["ours", "fine", "slow"]
+    assert "fine" not in front({**ROWS, "fine": {**ROWS["fine"], "outside": "exact"}})
 
 
 def test_rows_without_a_speed_say_nothing() -> None:
