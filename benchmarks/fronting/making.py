@@ -7,8 +7,10 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,6 @@ from tutorial import readable_by_olive
 
 from paretune.core.distributions import package_version
 from paretune.core.errors import PassError
-from paretune.core.model import Model
 from paretune.data.context import Context
 from paretune.models.handle import open_model
 from paretune.registry import find_pass
@@ -166,24 +167,19 @@ class Workshop:
         return out
 
     def _ours(self, variant: Variant, out: Path) -> None:
-        model, kinds = open_model(self._model), []
-        for place, step in enumerate(variant.make):
-            ((name, params),) = step.items()
-            pass_ = find_pass(name)
-            made, scratch = out / f"step{place}", out / f"scratch{place}"
-            made.mkdir(), scratch.mkdir()
-            context = Context(out=made, scratch=scratch, data=None)  # type: ignore[arg-type]
-            try:
-                pass_.run(model, pass_.Params(**params), context)
-            except PassError as error:
-                raise NotMade(str(error)) from error
-            model = Model(pass_.produces, made, f"{variant.title}, step {place}", None)
-            kinds.append(made)
-        for file in kinds[-1].iterdir():
-            file.rename(out / file.name)
-        for place in range(len(kinds)):
-            shutil.rmtree(out / f"step{place}")
-            shutil.rmtree(out / f"scratch{place}")
+        model, *steps = self._model, *variant.make
+        for place, step in enumerate(steps[:-1], start=1):
+            # Kept by what it is made of: recipes that begin alike share it.
+            told = json.dumps([_step_identity(each) for each in steps[:place]])
+            kept = self._folder / "sources" / sha256(told.encode()).hexdigest()[:16]
+            if not kept.is_dir():
+                part = kept.with_suffix(".part")
+                shutil.rmtree(part, ignore_errors=True)
+                part.mkdir(parents=True)
+                _run_pass(model, step, part)
+                os.rename(part, kept)
+            model = kept
+        _run_pass(model, steps[-1], out)
 
     def _builder(self, variant: Variant, out: Path) -> None:
         options = [f"{key}={value}" for key, value in variant.make.get("options", {}).items()]
@@ -263,6 +259,23 @@ class Workshop:
         asked = {"maker": maker, "source": str(source), "out": str(out), "make": make, **more}
         script = Path(__file__).parent / "runtimes_maker.py"
         _run([str(_RUNTIMES / "env/bin/python"), str(script), json.dumps(asked)], out)
+
+
+def _run_pass(model: Path, step: Mapping[str, Any], out: Path) -> None:
+    """Run one pass of ours."""
+    ((name, params),) = step.items()
+    pass_ = find_pass(name)
+    with tempfile.TemporaryDirectory(dir=out.parent) as scratch:
+        context = Context(out=out, scratch=Path(scratch), data=None)  # type: ignore[arg-type]
+        try:
+            pass_.run(open_model(model), pass_.Params(**params), context)
+        except PassError as error:
+            raise NotMade(str(error)) from error
+
+
+def _step_identity(step: Mapping[str, Any]) -> list[Any]:
+    ((name, params),) = step.items()
+    return [name, find_pass(name).version, params]
 
 
 def _name_the_output(folder: Path) -> None:
