@@ -43,6 +43,8 @@ class Genai:
         options = {"session_options": {"intra_op_num_threads": threads}}
         config.overlay(json.dumps({"model": {"decoder": options}}))
         self._model = og.Model(config)
+        told = json.loads((folder / "genai_config.json").read_text(encoding="utf-8"))
+        self._logits = told["model"]["decoder"]["outputs"]["logits"]
         self._longest = longest
         self._generator: Any = None
         self.settings = {"threads": threads}
@@ -57,7 +59,7 @@ class Genai:
     def scores(self, ids: Sequence[int]) -> Any:
         """Return the logits after each of a new sequence's tokens."""
         generator = self._start(ids, len(ids) + 1, 0)
-        return np.array(generator.get_output("logits"))[0].astype(np.float32)
+        return np.array(generator.get_output(self._logits))[0].astype(np.float32)
 
     def begin(self, ids: Sequence[int]) -> None:
         """Take a prompt; the end token is not given before the longest sequence is reached."""

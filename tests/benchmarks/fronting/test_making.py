@@ -37,12 +37,13 @@ def test_every_maker_has_variants() -> None:
     "variant", [each for each in read_variants() if each.maker == OURS], ids=lambda v: v.name
 )
 def test_each_recipe_of_ours_is_one_that_the_passes_take(variant: Variant) -> None:
+    model = MODEL
     for step in variant.make:
         ((name, params),) = step.items()
         pass_ = find_pass(name)
         given = pass_.Params(**params)
-        if ModelKind.HF in pass_.accepts:
-            assert pass_.check(MODEL, given, TargetInfo("x"), "cpu") is None
+        assert pass_.check(model, given, TargetInfo("x"), "cpu") is None
+        model = pass_.predict(model, given)
 
 
 def test_an_unknown_maker_and_a_name_twice_are_refused(tmp_path: Path) -> None:
@@ -68,6 +69,17 @@ def test_a_build_is_kept_and_made_again_when_its_words_change(tmp_path: Path) ->
     other = Variant(OURS, "a", [{"genai": {"precision": "int8"}}])
     assert workshop.built(other) == made
     assert (made / "model.onnx").stat().st_mtime_ns != before
+
+
+def test_recipes_that_begin_alike_share_their_first_steps(tmp_path: Path) -> None:
+    workshop = Workshop(make_tiny_llama(tmp_path / "model"), tmp_path / "store")
+    made = []
+    for budget in (0.0, 1.0):
+        last = {"genai": {"precision": "int4", "budget": budget}}
+        made.append(workshop.built(Variant(OURS, f"budget {budget}", [{"sensitivity": {}}, last])))
+    assert len(list((tmp_path / "store" / "sources").iterdir())) == 1
+    assert megabytes(made[1]) > 1.3 * megabytes(made[0])
+    assert not list(tmp_path.rglob("*.part"))
 
 
 def test_what_a_tool_does_not_make_leaves_nothing(tmp_path: Path) -> None:
