@@ -142,7 +142,10 @@ class _Batch:
 
     def describe(self) -> None:
         """Write what this machine is."""
-        self._say(described(self._target))
+        message = described(self._target)
+        self._say(message)
+        if self._live is not None:
+            self._live.begun(message)
 
     def run(self, group: Sequence[protocol.Run]) -> None:
         """Run one job, or several that are interleaved, and write their results."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from paretune.core.progress import Progress
-from paretune.core.protocol import Progressed
+from paretune.core.protocol import Described, Progressed
 
 _EVERY_S = 1.0
 
@@ -27,6 +27,10 @@ class LiveLog:
         self._stream = stream
         self._lock = threading.Lock()
         self._shown = 0.0
+
+    def begun(self, message: Described) -> None:
+        """Write that the worker began: what it is."""
+        self._write(message.line())
 
     def progress(self, id: int, progress: Progress) -> None:
         """Write a message, at most one each second."""

@@ -10,18 +10,21 @@ import hashlib
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from paretune.azure.client import AzureClient
-from paretune.azure.failures import explained
+from paretune.azure.failures import SignatureError, UnreachableError, explained
 from paretune.core.errors import TransientError, UsageError
 
 BLOCK_BYTES = 8 << 20
 """A larger file goes up in blocks of this size; at most `_MOST_BLOCKS`, else in larger ones."""
 _MOST_BLOCKS = 50_000
 _RETRIES, _FIRST_WAIT_S = 4, 2
+_FRESH_S = 30.0
+"""A datastore's secret that is younger was not renewed since."""
 _RENEWED_AFTER_S = 1800.0
 """A datastore's secret may be a token that is valid for an hour."""
 
@@ -86,7 +89,7 @@ class Datastore:
         """
         from azure.core.exceptions import ResourceNotFoundError
 
-        with explained(f"{self.name}/{name} cannot be read"):
+        with self._explained(f"{self.name}/{name} cannot be read"):
             try:
                 found = self._open().get_blob_client(name).get_blob_properties()
             except ResourceNotFoundError:
@@ -99,7 +102,7 @@ class Datastore:
         Args:
             folder: Its path, with ``/`` at its end.
         """
-        with explained(f"{self.name}/{folder} cannot be read"):
+        with self._explained(f"{self.name}/{folder} cannot be read"):
             return [
                 Blob(found.name, found.size, str(found.etag))
                 for found in self._open().list_blobs(name_starts_with=folder)
@@ -116,7 +119,7 @@ class Datastore:
         count = offset
         while count < blob.size:
             before = count
-            with explained(what):
+            with self._explained(what):
                 container = self._open()
                 for piece in _stream(container, blob, count).chunks():
                     count += len(piece)
@@ -145,8 +148,16 @@ class Datastore:
 
     def write(self, name: str, content: bytes) -> None:
         """Write a small file; another one of that name is replaced."""
-        with explained(f"{self.name}/{name} cannot be written"):
+        with self._explained(f"{self.name}/{name} cannot be written"):
             self._open().upload_blob(name, content, overwrite=True, validate_content=True)
+
+    def check_writable(self, folder: str) -> None:
+        """Write an empty file.
+
+        Raises:
+            CredentialsError: The datastore may not be written.
+        """
+        self.write(f"{folder}/writable", b"")
 
     def upload(
         self,
@@ -186,7 +197,7 @@ class Datastore:
                     self.write(name, content)
                     sent(size, size)
                     return size
-                with explained(f"{self.name}/{name} cannot be written"):
+                with self._explained(f"{self.name}/{name} cannot be written"):
                     return self._send_blocks(source, size, name, sent, sha256)
         except OSError as error:
             raise TransientError(f"{path} cannot be read: {error.strerror}") from error
@@ -216,6 +227,25 @@ class Datastore:
         _check(source.name, sha256, whole)
         blob.commit_block_list(blocks)
         return bytes_sent
+
+    @contextmanager
+    def _explained(self, what: str) -> Iterator[None]:
+        """Have errors of the SDK become errors of ours (`explained`).
+
+        A key that is not accepted is asked for anew at the next try: it may have been renewed.
+        """
+        with self._lock:
+            opened = self._opened
+        try:
+            with explained(what):
+                yield
+        except SignatureError as error:
+            with self._lock:
+                if self._opened == opened:
+                    self._container = None
+            if time.monotonic() - opened < _FRESH_S:
+                raise
+            raise UnreachableError(f"{error.message}; it is asked for anew") from error
 
     def _open(self) -> Any:
         """Return the SDK's client of the container, with a token that is still valid."""

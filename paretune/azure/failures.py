@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from traceback import walk_tb
 
 from paretune.core.errors import ParetuneError, TransientError, UsageError
 
@@ -29,12 +30,25 @@ _NOT_REACHED = re.compile(
 )
 _SIGNED = re.compile(r"\?[^\s'\"<>()]*=[^\s'\"<>()]*")
 """What follows the path of an address: it may be a signature that gives access (SAS)."""
+_UNSIGNED = re.compile(
+    r"failed to authenticate the request|AuthenticationFailed|InvalidAuthenticationInfo"
+    r"|specified time frame",
+    re.IGNORECASE,
+)
+_SIGNATURE = (
+    "Was the key renewed, or has the token (SAS) expired? Then correct the datastore in the "
+    "workspace. Is the clock of this machine right? Then run the same command again: it continues."
+)
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 _QUOTED = 300
 
 
 class CredentialsError(UsageError):
     """Azure does not accept the credentials: missing, expired, or without the permission."""
+
+
+class SignatureError(CredentialsError):
+    """A storage account does not accept the key or token of a datastore."""
 
 
 class UnreachableError(TransientError):
@@ -55,7 +69,8 @@ def explained(what: str) -> Iterator[None]:
 
     Raises:
         CredentialsError: The credentials are missing, expired, or without the permission.
-        UnreachableError: The service is not reached, is busy or fails.
+        UnreachableError: The service is not reached, is busy or fails, or answers what is no
+            answer of Azure's.
         TransientError: What was asked for was changed meanwhile.
         UsageError: It refuses what was asked for.
     """
@@ -81,6 +96,10 @@ def failure_of(error: Exception, what: str) -> ParetuneError | None:
     from azure.core import exceptions
 
     status = getattr(error, "status_code", None)
+    code = getattr(error, "error_code", None)
+    if status in (400, 403) and _UNSIGNED.search(f"{getattr(code, 'value', code)} {error}"):
+        said = f"the storage account does not accept the datastore's key or token: {_said(error)}"
+        return SignatureError(f"{what}: {said}", hint=_SIGNATURE)
     refused = isinstance(error, exceptions.ClientAuthenticationError)
     if status == 403 or (refused and status not in (None, 401)):
         return CredentialsError(f"{what}: permission denied: {_said(error)}", hint=_ROLES)
@@ -98,7 +117,18 @@ def failure_of(error: Exception, what: str) -> ParetuneError | None:
         return UnreachableError(f"{what}: the service cannot be reached: {_said(error)}")
     if isinstance(error, exceptions.AzureError | MlException):
         return UsageError(f"{what}: {_said(error)}")
-    return None
+    if not _is_of_the_sdk(error):
+        return None
+    said = f"{type(error).__name__}: {_said(error)}"
+    if isinstance(error, OSError):  # a file that a variable names, such as REQUESTS_CA_BUNDLE
+        return UsageError(f"{what}: {said}")
+    return UnreachableError(f"{what}: Azure's SDK cannot read the answer: {said}")
+
+
+def _is_of_the_sdk(error: Exception) -> bool:
+    """Return whether an error was raised beneath Azure's SDK, and not by this program."""
+    frames = (frame for frame, _ in walk_tb(error.__traceback__))
+    return any(str(frame.f_globals.get("__name__")).startswith("azure.") for frame in frames)
 
 
 def _of_credentials(error: Exception, what: str) -> ParetuneError:

@@ -44,6 +44,8 @@ from paretune.targets.launchers.far_builds import FarBuilds
 from paretune.targets.transports.azure_blob import AzureFiles
 from paretune.targets.transports.tasks import Describer
 
+_DID_NOT_BEGIN = "No worker began there. Look at the job in Azure: is it its quota, image or node?"
+
 
 @dataclass(eq=False)
 class _Running:
@@ -287,7 +289,11 @@ class AzuremlTarget:
             what = f"the job {claim.name} {state.status.lower()} in Azure without a result"
             why = state.reason or (ended.log.tail().splitlines() or [""])[-1]
             reason = f"{what}: {why}" if why else what
-            return JobResult(JobStatus.CRASHED, None, reason, transient=True)
+            lost = None
+            if state.status == "Failed" and not ended.log.began and ended.log.unread is None:
+                # Quota, the image or its node: no candidate is the cause.
+                lost = ConnectionLostError(reason, hint=_DID_NOT_BEGIN)
+            return JobResult(JobStatus.CRASHED, None, reason, transient=True, lost=lost)
         if ended.described is not None and isinstance(job.task, Measure | Smoke):
             self._compute.compare(ended.described.device)
         result = answers.result_of(job, said, self.name, cancelled=False)

@@ -75,7 +75,7 @@ class Compute:
                 try:
                     self.client.check()
                     self.client.check_compute(self.place.compute)
-                    self.files.datastore.find(ROOT)
+                    self.files.datastore.check_writable(ROOT)
                     self.device = self._described()
                 except (TransientError, ConnectionLostError) as error:
                     raise UsageError(

@@ -17,6 +17,7 @@ _CANCELLED = "Canceled"
 _LOG = "user_logs/std_log"
 _MOST_LOG_BYTES = 64 << 20
 """Of a log; what follows is not streamed."""
+_LOG_WITHIN_S = 10
 _NO_GIT = {"azureml.git.dirty": "unknown"}
 """Set, it keeps the SDK from sending the address and the commit of the git repository in which the
 user works."""
@@ -179,8 +180,11 @@ class AzureJobs:
             status = str(getattr(found.status, "value", found.status))
             if status in ("NotStarted", "Queued"):
                 return JobState(status)
-            # What the SDK's own `stream` reads; there is no public function that does not print.
-            details = jobs._runs_operations.get_run_details(name)
+            try:
+                # What the SDK's own `stream` reads; each public function prints.
+                details = jobs._runs_operations.get_run_details(name)
+            except ResourceNotFoundError:  # the run history knows it later than the workspace
+                return JobState(status)
         reason = getattr(getattr(details.error, "error", None), "message", None)
         return JobState(status, reason, dict(details.log_files or {}))
 
@@ -208,6 +212,7 @@ class AzureJobs:
             seen: Bytes of it that are known.
 
         Raises:
+            CredentialsError: It may not be read.
             TransientError: The service is not reached.
         """
         from azure.core.exceptions import HttpResponseError
@@ -217,7 +222,10 @@ class AzureJobs:
         if address is None or seen >= _MOST_LOG_BYTES:
             return b""
         with explained("the log of the job cannot be read"):
-            blob = BlobClient.from_blob_url(address)
+            # It is read again soon: the SDK's own tries would hold up what is known of the job.
+            blob = BlobClient.from_blob_url(
+                address, retry_total=0, connection_timeout=_LOG_WITHIN_S, read_timeout=_LOG_WITHIN_S
+            )
             try:
                 most = _MOST_LOG_BYTES - seen
                 return bytes(blob.download_blob(offset=seen, length=most).readall())

@@ -1,4 +1,4 @@
-"""The log of a job in Azure, as it grows: into a file here, without what is progress."""
+"""The log of a job in Azure, as it grows: into a file here, without the worker's messages."""
 
 from __future__ import annotations
 
@@ -30,6 +30,10 @@ class JobLog:
     ) -> None:
         self.file = file
         self.seen = 0
+        self.began = False
+        """Whether the worker has said that it began."""
+        self.unread: str | None = None
+        """Why it cannot be read; None: it was read last time."""
         self._secrets = [secret.encode() for secret in secrets if secret]
         self._on_progress = on_progress
         self._rest = b""
@@ -38,6 +42,7 @@ class JobLog:
 
     def feed(self, content: bytes) -> None:
         """Take what follows."""
+        self.unread = None
         self.seen += len(content)
         *lines, self._rest = (self._rest + content).split(b"\n")
         self._take(lines)
@@ -53,8 +58,9 @@ class JobLog:
         try:
             text = self.file.read_bytes()[-_MOST_TAIL:].decode(errors="replace")
         except FileNotFoundError:
-            return ""
-        return "\n".join(text.splitlines()[-_TAIL_LINES:])
+            text = ""
+        lines = text.splitlines()[-_TAIL_LINES:]
+        return "\n".join(lines if self.unread is None else [*lines, f"({self.unread})"])
 
     def _take(self, lines: Iterable[bytes]) -> None:
         with open(self.file, "ab") as out:
@@ -65,13 +71,16 @@ class JobLog:
                     out.write(line + b"\n")
 
     def _is_progress(self, line: bytes) -> bool:
-        """Pass a line on, if it is progress of the worker."""
+        """Pass a line on, if it is progress of the worker, or says that the worker began."""
         if not line.startswith(b"{") or not answers.is_message(line):
             return False
         try:
             said = answers.read(line)
         except answers.AnswerError:
             return False
+        self.began = True
+        if isinstance(said, protocol.Described):
+            return True
         if not isinstance(said, protocol.Progressed):
             return False
         if self._on_progress is not None:

@@ -27,6 +27,8 @@ from paretune.targets.transports.azure_blob import ROOT, AzureFiles
 from paretune.targets.transports.tasks import addresses_of, files_of
 
 _FIRST_POLL_S, _LONGEST_POLL_S, _SLOWER = 0.5, 10.0, 1.15
+_GONE_S = 60.0
+"""How long a job may not be in the workspace: what is submitted is not seen everywhere at once."""
 _MOST_RESULT_BYTES = 2 * protocol.MOST_LINE_BYTES
 _DESCRIBE_S = 600.0
 _ID = 1
@@ -230,18 +232,24 @@ class AzureRunner:
         """
         pause, shown = _FIRST_POLL_S, ""
         down: float | None = None
+        gone: float | None = None
         while not cancelled.is_set():
             try:
                 state = self.jobs.state(claim.name)
-                if state is None:
-                    raise UsageError(f"the job {claim.name} is not in the workspace any more")
-                log.feed(self.jobs.log(state, log.seen))
                 down = None
             except TransientError as error:
                 down = down or time.monotonic()
                 if time.monotonic() - down > patience.DOWN_S:
                     raise patience.stays_away(error) from error
             else:
+                if state is None:  # not yet, or somebody has deleted it
+                    gone = gone or time.monotonic()
+                    if time.monotonic() - gone > _GONE_S:
+                        return JobState("Deleted", "it is not in the workspace any more")
+                    cancelled.wait(pause)
+                    continue
+                gone = None
+                self._follow(log, state)
                 if state.ended:
                     log.end()
                     return state
@@ -251,6 +259,13 @@ class AzureRunner:
             cancelled.wait(pause)
             pause = min(pause * _SLOWER, _LONGEST_POLL_S)
         raise JobCancelledError
+
+    def _follow(self, log: JobLog, state: JobState) -> None:
+        """Take what a job has printed; nothing of the job depends on it."""
+        try:
+            log.feed(self.jobs.log(state, log.seen))
+        except (TransientError, UsageError) as error:
+            log.unread = error.message
 
 
 def _folder(claim: Claim) -> str:

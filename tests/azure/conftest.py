@@ -43,6 +43,8 @@ else:
         yield one_cloud
         service.plans.clear()
         service.denied.clear()
+        service.secrets.clear()
+        service.tokens.given.clear()
         service.tokens.expired_secret = False
         service.tokens.revoked_before = 0.0
         one_cloud.proxy.cut = False

@@ -77,6 +77,8 @@ class Service(ThreadingHTTPServer):
         self.bodies: list[bytes] = []
         self.plans: list[Plan] = []
         self.stores: dict[str, dict[str, Any]] = {STORE: datastore(STORE, default=True)}
+        self.secrets: dict[str, dict[str, str]] = {}
+        """By the names of datastores, what gives access in place of the account's key."""
         self.denied: list[str] = []
         """Regular expressions of ``METHOD path`` that the user's role does not allow."""
         self.computes: dict[str, dict[str, Any]] = {COMPUTE: compute(COMPUTE)}
@@ -203,7 +205,7 @@ class Service(ThreadingHTTPServer):
         if known is None:
             return None
         if found[2]:
-            return 200, {"secretsType": "AccountKey", "key": KEY}
+            return 200, self.secrets.get(found[1]) or {"secretsType": "AccountKey", "key": KEY}
         return 200, known
 
     def _environment(

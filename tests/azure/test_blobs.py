@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from paretune.azure import blobs
 from paretune.azure.blobs import Datastore, TooLargeError
 from paretune.azure.client import open_client
 from paretune.azure.failures import CredentialsError, explained
+from paretune.azure.inputs import copy_file
 from paretune.core.errors import TransientError, UsageError
 from tests.azure.cloud import NAMED, Cloud
 from tests.azure.service import STORE, datastore
@@ -105,8 +107,44 @@ def test_a_key_that_was_renewed_is_an_error_of_credentials(
     cloud: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tests.azure.service.KEY", base64.b64encode(bytes(32)).decode())
-    with pytest.raises(CredentialsError, match="permission denied"):
+    with pytest.raises(CredentialsError, match="does not accept the datastore's key or token"):
         Datastore(open_client(NAMED)).find("x")
+
+
+def test_a_key_that_was_renewed_meanwhile_is_asked_for_anew(
+    store: Datastore, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("tests.azure.service.KEY", base64.b64encode(bytes(32)).decode())
+        assert store.name == STORE
+    monkeypatch.setattr(blobs, "_FRESH_S", -1.0)  # it was opened long ago
+    with pytest.raises(TransientError, match="asked for anew"):
+        store.upload(file, "a/renewed")
+    assert store.upload(file, "a/renewed") == 300_000
+
+
+def test_two_that_send_the_same_file_at_once_do_not_disturb_each_other(
+    store: Datastore, file: Path
+) -> None:
+    others = [store, *(Datastore(open_client(NAMED)) for _ in range(3))]
+    for other in others:
+        assert other.name == STORE
+    for round in range(4):
+        with ThreadPoolExecutor(len(others)) as pool:
+            sent = [pool.submit(each.upload, file, f"a/both-{round}") for each in others]
+        assert max(each.result() for each in sent) == 300_000
+        assert content(store, f"a/both-{round}") == file.read_bytes()
+
+
+@pytest.mark.parametrize("name", ["ein Ordner/Übung 1.jsonl", "a%20b/c+d.jsonl", "a/#1?x=y&z.json"])
+def test_a_name_with_any_characters_is_the_same_there(
+    store: Datastore, file: Path, tmp_path: Path, name: str
+) -> None:
+    store.upload(file, name)
+    address = NAMED.uri(STORE, name)
+    copy = copy_file(address, NAMED, tmp_path / "copies", lambda *told: None)
+    assert copy.read_bytes() == file.read_bytes()
+    assert copy.name == name.rpartition("/")[2]
 
 
 def test_a_file_that_is_gone_is_transient(store: Datastore, tmp_path: Path) -> None:

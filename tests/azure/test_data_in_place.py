@@ -20,11 +20,12 @@ from tests.tiny_models import make_tiny_llama
 
 pytestmark = pytest.mark.azure
 
+FILE = "private/Übung 1/train.jsonl"
 SECRET = "nobody reads this here"
 CONFIG = f"""
 model: model
 data:
-  tone: {{file: "{NAMED.uri(STORE, "private/train.jsonl")}", text: "{{t}}"}}
+  tone: {{file: "{NAMED.uri(STORE, FILE)}", text: "{{t}}"}}
 passes:
   - lora: {{train: tone, max_steps: 1, target_modules: [q_proj], r: 2}}
   - merge
@@ -91,7 +92,7 @@ def test_only_digest_and_counts_come_back_and_a_change_ends_the_search(
     make_tiny_llama(tmp_path / "model")
     (tmp_path / "config.yaml").write_text(CONFIG)
     content = "".join(json.dumps({"t": f"{SECRET} {n}"}) + "\n" for n in range(6)).encode()
-    blob = cloud.blobs.get_blob_client("private/train.jsonl")
+    blob = cloud.blobs.get_blob_client(FILE)
     blob.upload_blob(content, overwrite=True)
     changed_meanwhile(cloud, tmp_path, lambda: blob.upload_blob(content[::-1], overwrite=True))
     blob.upload_blob(content, overwrite=True)

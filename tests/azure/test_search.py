@@ -44,9 +44,10 @@ _ENDS_S = 240.0
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    write_network(tmp_path / "network", width=512)
-    (tmp_path / "config.yaml").write_text(CONFIG)
-    return tmp_path
+    made = tmp_path / "eine Suche für Azure"
+    write_network(made / "network", width=512)
+    (made / "config.yaml").write_text(CONFIG)
+    return made
 
 
 def search(cloud: Cloud, folder: Path, **variables: str) -> subprocess.Popen[str]:
