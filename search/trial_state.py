@@ -22,6 +22,7 @@ from paretune.core.result import (
     TrialResult,
     uncached_seconds,
 )
+from paretune.core.schemas import expect_schema
 from paretune.core.trial_forecast import TrialForecast, read_forecast
 
 SCHEMA = 1
@@ -140,8 +141,7 @@ class Trial:
         Raises:
             ValueError: It was written under a later schema.
         """
-        if value["schema"] != SCHEMA:
-            raise ValueError(f"schema {value['schema']}, of a later version; expected {SCHEMA}")
+        expect_schema(value["schema"], SCHEMA)
         return cls(
             id=value["id"],
             candidate=Candidate.from_json(value),

@@ -11,6 +11,7 @@ from paretune.core.candidate import Candidate
 from paretune.core.jsontools import Json, canonical
 from paretune.core.measurement import Measurement, Rung
 from paretune.core.parent import Parent
+from paretune.core.schemas import expect_schema
 from paretune.core.trial_forecast import TrialForecast, read_forecast
 
 SCHEMA = 1
@@ -226,9 +227,7 @@ class TrialResult:
         Raises:
             ValueError: It was written under a later schema.
         """
-        schema = value.get("schema", SCHEMA)  # the first outcomes did not say theirs
-        if schema != SCHEMA:
-            raise ValueError(f"schema {schema}, of a later version; this one reads {SCHEMA}")
+        expect_schema(value.get("schema", SCHEMA), SCHEMA)  # the first outcomes did not say theirs
         told = {
             name: Measurement.from_json({"metric": name, **summary})
             for name, summary in value["metrics"].items()

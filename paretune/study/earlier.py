@@ -106,6 +106,11 @@ def read_earlier(
             found[str(path)] = reader.read(path)
         except UsageError as error:
             raise _placed(plan, named, error) from error
+        except StateError as error:
+            raise StateError(
+                f"{error.message}; the search takes priors from this study",
+                hint=f"Leave the study out of its priors. To use it: {error.hint or 'mend it.'}",
+            ) from error
     priors = tuple(found[path] for path in sorted(found))
     notes += [sentence(prior) for prior in priors]
     gone = sorted(set(remembered.studies) - found.keys())

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from paretune.core.jsontools import Json, canonical, digest, read_json, write_atomic
 from paretune.core.measurement import Measurement
+from paretune.core.schemas import expect_schema
 from paretune.search.jobs import EvaluatorSlot
 from paretune.study.reading import reading
 
@@ -69,8 +70,7 @@ class Parents:
         if file.is_file():
             with reading(file, f"Remove it to have that model measured again: rm {file}"):
                 content = read_json(file)
-                if content["schema"] != _SCHEMA:
-                    raise ValueError(f"schema {content['schema']}, of a later version")
+                expect_schema(content["schema"], _SCHEMA)
                 for key, measured in content["measured"].items():
                     found[key] = {name: Measurement.from_json(m) for name, m in measured.items()}
         self._known[artifact] = found

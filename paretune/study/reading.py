@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from paretune.core.errors import StateError
+from paretune.core.schemas import LaterSchemaError
 
 
 @contextmanager
@@ -22,6 +23,11 @@ def reading(file: Path, hint: str) -> Iterator[None]:
     """
     try:
         yield
+    except LaterSchemaError as error:
+        raise StateError(
+            f"{file} cannot be read: {error}",
+            hint="Use the version of paretune that wrote it, or a later one.",
+        ) from error
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise StateError(
             f"{file} cannot be read: {type(error).__name__}: {error}", hint=hint

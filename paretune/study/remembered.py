@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from paretune.core.jsontools import read_json, write_json
+from paretune.core.schemas import expect_schema
 from paretune.study.reading import reading
 
 FILE = "priors.json"
@@ -43,8 +44,7 @@ class Remembered:
             file, "Remove it: it only names the studies that this search takes priors from."
         ):
             content = read_json(file)
-            if content["schema"] != SCHEMA:
-                raise ValueError(f"schema {content['schema']}; this version reads {SCHEMA}")
+            expect_schema(content["schema"], SCHEMA)
             return cls(_texts(content["studies"]), _texts(content["before"]))
 
     def now(self, studies: Sequence[str]) -> Remembered:

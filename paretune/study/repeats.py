@@ -14,6 +14,7 @@ from typing import Any
 from paretune.core.jsontools import Json, canonical, digest, read_json, write_atomic
 from paretune.core.measurement import Measurement
 from paretune.core.result import TrialResult
+from paretune.core.schemas import expect_schema
 from paretune.plugin_identity import data_read_by
 from paretune.study.reading import reading
 
@@ -103,8 +104,7 @@ def read_repeats(study: Path, pick: TrialResult) -> list[TrialResult]:
 def _read(file: Path) -> dict[str, Any]:
     with reading(file, f"Remove it to have that pick repeated again: rm {file}"):
         content = read_json(file)
-        if content["schema"] != _SCHEMA:
-            raise ValueError(f"schema {content['schema']}, of a later version")
+        expect_schema(content["schema"], _SCHEMA)
         return {
             "artifact": content["artifact"],
             "key": content["key"],

@@ -165,8 +165,9 @@ def test_damaged_and_later_studies_are_refused(study: Path, tmp_path: Path) -> N
     with pytest.raises(StateError, match=r"outcome\.json cannot be read"):
         search(file)
     outcome.write_text(json.dumps({**json.loads(kept), "schema": 2}))
-    with pytest.raises(StateError, match="of a later version"):
+    with pytest.raises(StateError, match=r"of a later version.* takes priors from") as caught:
         foresee(file)
+    assert "Remove" not in str(caught.value.hint), "nothing is wrong with that study"
     outcome.write_text(kept)
     (study / "identity.json").unlink()
     with pytest.raises(StateError, match=r"identity\.json cannot be read: it is missing"):
