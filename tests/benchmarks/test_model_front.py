@@ -55,3 +55,13 @@ def test_failures_and_figures_are_shown() -> None:
     text = model_front.shown(whole)
     assert "| Olive | a | 9 |  | 0.2000 (0.1000 to 0.3000) | 0.9 | 11 |" in text
     assert "| OpenVINO | b | not made: too small |" in text
+
+
+def test_a_build_that_computes_another_model_has_no_figures() -> None:
+    figures = {"kl_low": 1.0, "kl_high": 1.0, "top1_agreement": 0.0, "perplexity": 1e9}
+    row = {"kl_per_token": 55.9, **figures}
+    model_front.refuse_another_model(row)
+    assert row == {"failed": "made, computes another model: KL 55.9 nats per token"}
+    row = {"kl_per_token": 0.6, **figures}
+    model_front.refuse_another_model(row)
+    assert row == {"kl_per_token": 0.6, **figures}
