@@ -52,6 +52,11 @@ class Forecaster:
         if name in self._seen:
             self._seen[name].stale = True
 
+    def forget(self, name: str) -> None:
+        """Forget what was observed of a quantity, and the hyperparameters."""
+        self._seen.pop(name, None)
+        self._models.pop(name, None)
+
     def observe_earlier(self, name: str, study: str, observed: Observed) -> None:
         """Add what an earlier study observed, before the first forecast."""
         self._earlier.setdefault(name, {})[study] = observed

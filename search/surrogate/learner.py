@@ -67,7 +67,7 @@ class Learner:
         self._allowance = allowance
         self._models: ForecasterProcess | None = None
         self._device: dict[str, bool] = {}
-        self._waiting: dict[str, list[tuple[Matrix, float, float]]] = {}
+        self._observed: dict[str, list[tuple[Matrix, float, float, bool]]] = {}
         self._learned = 0
         self._samples: dict[tuple[object, ...], int] = {}
         self._rungs: dict[int, Rung | None] = {}
@@ -216,19 +216,24 @@ class Learner:
         value, name = _finite_value(measured), measured.metric
         if value is None:
             return
-        waiting = self._waiting.setdefault(name, [])
-        waiting.append((row, value, _deviation(measured, value)))
+        known = self._observed.setdefault(name, [])
+        known.append((row, value, _deviation(measured, value), measured.taken_over))
+        new = known[-1:]
         if name not in self.scales:
-            if len(waiting) < ENOUGH:
+            if len(known) < ENOUGH:
                 return
-            self.scales[name] = Scale.of([value for _, value, _ in waiting], measured.unit)
-        for place, seen, its_deviation in waiting:
+            self.scales[name], new = Scale.of([v for _, v, *_ in known], measured.unit), known
+        elif value < 0 and self.scales[name].only_positive:
+            # The first values were positive by chance: all are forecast as they are from now on.
+            self.scales[name], new = Scale(), known
+            models.forget(name)
+            self.told.forget(name)
+        for place, seen, its_deviation, taken_over in new:
             observed = _in_scale(self.scales[name], seen, its_deviation)
             if observed is not None:
-                if not measured.taken_over:
+                if not taken_over:
                     self.told.note(name, observed[1])
                 models.observe(name, place.tolist(), *observed)
-        waiting.clear()
 
 
 def _finite_value(measured: Measurement) -> float | None:

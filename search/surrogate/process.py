@@ -68,6 +68,10 @@ class ForecasterProcess:
         """Forecast a quantity from these columns only, from now on."""
         self._messages.append({"narrow": [name, list(columns)]})
 
+    def forget(self, name: str) -> None:
+        """Forget what was observed of a quantity."""
+        self._messages.append({"forget": name})
+
     def observe_earlier(self, name: str, study: str, observed: Observed) -> None:
         """Add what an earlier study observed, before the first forecast."""
         self._messages.append({"earlier": [name, study, asdict(observed)]})
@@ -184,6 +188,8 @@ def serve() -> None:
             elif "earlier" in message:
                 name, study, observed = message["earlier"]
                 forecaster.observe_earlier(name, study, Observed(**observed))
+            elif "forget" in message:
+                forecaster.forget(message["forget"])
             elif "narrow" in message:
                 forecaster.narrow(*message["narrow"])
             elif "layout" in message:

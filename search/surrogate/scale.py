@@ -48,6 +48,11 @@ class Scale:
             return cls(share=0.0 <= min(values) <= max(values) <= 1.0)
         return cls(median(values) if min(values) > 0 else None)
 
+    @property
+    def only_positive(self) -> bool:
+        """Whether it was chosen because the first values were positive."""
+        return bool(self.offset)
+
     def of_value(self, value: float) -> float:
         """Return a value in this scale; what lies below the scale is its lower end."""
         value = min(max(value, -_LARGEST), _LARGEST)

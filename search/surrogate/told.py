@@ -41,6 +41,10 @@ class Told:
         """
         insort(self._variances.setdefault(metric, []), variance)
 
+    def forget(self, metric: str) -> None:
+        """Forget the observations of a metric: its scale is another one now."""
+        self._variances.pop(metric, None)
+
     def forecast(
         self,
         found: Forecasts,

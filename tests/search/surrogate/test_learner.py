@@ -135,3 +135,28 @@ def test_a_speed_that_was_taken_over_makes_no_other_build_certain() -> None:
     copied, between_trainings = forecast(copies=True)
     assert copied > 0.8 * alone
     assert between_trainings < 1e-9
+
+
+def test_values_that_turn_negative_are_learned_as_they_are() -> None:
+    """A score whose first values are positive by chance is no time or size."""
+    candidates = list(SPACE)
+    scores = [3.0, 2.0, 4.0, -5.0, -80.0, -6.0, 2.5, -70.0]
+
+    def scored(id: int) -> TrialResult:
+        told = Measurement("score", scores[id - 1], "points", protocol="exact-1")
+        one = candidates[id - 1]
+        return TrialResult(id, one, OutcomeKind.OK, measurements={"score": told})
+
+    results = [scored(id) for id in range(1, len(scores) + 1)]
+    gradual, at_once = (
+        Learner(Encoding(SPACE), (Objective("score", "minimize"),)) for _ in range(2)
+    )
+    view = view_of(SPACE)
+    for count in range(3, len(results) + 1):
+        gradual.learn(results[:count], view)
+        gradual.forecast(candidates)
+    at_once.learn(results, view)
+    found = gradual.forecast(candidates)["score"]
+    assert np.allclose(found, at_once.forecast(candidates)["score"])
+    values = gradual.scales["score"].values(found[0][: len(scores)])
+    assert np.allclose(values, scores, atol=3.0)
