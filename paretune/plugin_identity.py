@@ -67,6 +67,19 @@ def data_read_by(step: Step) -> tuple[str, ...]:
         return ()
 
 
+def device_matters(step: Step) -> bool:
+    """Return whether a step's output depends on times of the device that builds it.
+
+    Its pass then has a method ``device_matters(params)``.
+    """
+    pass_ = find_pass(step.name)
+    asked: Callable[[Any], bool] | None = getattr(pass_, "device_matters", None)
+    try:
+        return asked is not None and asked(pass_.Params(**step.params))
+    except ValidationError:  # values that do not go together, as in `data_read_by`
+        return False
+
+
 def run_of(recipe: Sequence[Step]) -> str:
     """Return what names the run of a recipe's last pass; one with another stop is the same run."""
     step = recipe[-1]

@@ -65,6 +65,10 @@ class Pass(Protocol):
     parameters stop (1.0: at its end). It keeps its states in ``context.checkpoints``; runs that
     differ in the stop only share them.
 
+    A pass whose output depends on how fast this device computes (``context.kernel_times``) has a
+    method ``device_matters(params) -> bool``: the device is then part of the cache key, and such a
+    build is refused where another machine builds or measures.
+
     A pass that trains names the parameter that is its seed in ``Params.seeded_by``, so that a pick
     can be repeated with another one (`search: {repeat_pick: N}`).
 

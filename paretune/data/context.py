@@ -35,6 +35,8 @@ class Context:
         checkpoints: For passes that can continue an earlier run: where they keep its states.
         details: For passes: what a run found, JSON-able and short. It is kept with the outcome and
             shown in the report, ``summary`` as a sentence.
+        kernel_times: File of this device's times (`paretune.core.kernel_times`); None: they are
+            not kept.
     """
 
     out: Path
@@ -46,6 +48,7 @@ class Context:
     previous: Mapping[str, Any] = field(default_factory=dict)
     checkpoints: Checkpoints = field(default_factory=Checkpoints)
     details: dict[str, Json] = field(default_factory=dict)
+    kernel_times: Path | None = None
 
     @property
     def allow_network(self) -> bool:

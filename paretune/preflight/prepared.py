@@ -24,6 +24,7 @@ from paretune.preflight.buildable import ask
 from paretune.preflight.far_builds import check_far_builds
 from paretune.preflight.far_data import read_there
 from paretune.preflight.packages import check_packages
+from paretune.preflight.timed_builds import check_timed_builds
 from paretune.registry import find, find_evaluator, find_pass, is_ours
 from paretune.runtimes.serving import runtime_of, traffic_of
 from paretune.search.constraints import Constraint
@@ -86,6 +87,8 @@ class PreparedSearch:
             self.inputs = gather(plan, self.model, self.catalog, (self.baseline, *plan.try_first))
             facts = [self.device if each is self.target else each.info() for each in builders]
             self.builder = with_least(facts)
+            measures = getattr(self.target, "measure", self.target)
+            check_timed_builds(plan, (self.baseline, *plan.try_first), (*builders, measures))
             for each in filter(is_far, builders):
                 check_far_builds(plan, (self.baseline, *plan.try_first), each, self.catalog)
             with near_target(self.target, store.root) as near:

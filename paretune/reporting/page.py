@@ -14,6 +14,7 @@ import yaml
 from paretune.core.candidate import describe_runtime
 from paretune.core.jsontools import Json, write_atomic
 from paretune.reporting.answer import described, number, plain_answer
+from paretune.reporting.bits_section import bits_section
 from paretune.reporting.condition_lines import condition_lines, sensors_sentence
 from paretune.reporting.curves_figure import curves_figure
 from paretune.reporting.devices_section import devices_section
@@ -76,6 +77,7 @@ def write_report(results: Results, out: Path, extra: Mapping[str, Json] | None =
         devices=devices_section(results),
         seeds=seeds_section(results),
         details=details,
+        bits=bits_section(details, results),
         curves=None if curves is None else script_json(curves),
         curves_missing=None if curves is None else curves["missing"],
         forecasts=forecast_section(results, script_json),

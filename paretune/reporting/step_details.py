@@ -12,6 +12,8 @@ from paretune.study.results import Results
 _SUMMARY = "summary"
 CURVES = "curves"
 """What is drawn: ``{"x": label, "y": label, "lines": {name: [[x, y], ...]}}``."""
+BITS = "bits"
+"""Drawn by layer: ``{"rows": {matrix: [bits or null, ...]}, "others": {matrix: bits}}``."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,7 @@ class StepDetails:
         figures: Everything else by name, as text.
         candidates: Numbers of those that were built through it.
         curves: What it measured while it worked (`CURVES`); may be empty.
+        bits: How wide it made each matrix (`BITS`); may be empty.
     """
 
     step: str
@@ -31,6 +34,7 @@ class StepDetails:
     figures: Mapping[str, str]
     candidates: tuple[int, ...]
     curves: Mapping[str, Json] = field(default_factory=dict)
+    bits: Mapping[str, Json] = field(default_factory=dict)
 
 
 def step_details(results: Results) -> list[StepDetails]:
@@ -46,9 +50,10 @@ def step_details(results: Results) -> list[StepDetails]:
         StepDetails(
             step,
             str(details.get(_SUMMARY, "")),
-            {n: _text(value) for n, value in details.items() if n not in (_SUMMARY, CURVES)},
+            {n: _text(value) for n, value in details.items() if n not in (_SUMMARY, CURVES, BITS)},
             tuple(dict.fromkeys(ids)),
             curves if isinstance(curves := details.get(CURVES), dict) else {},
+            bits if isinstance(bits := details.get(BITS), dict) else {},
         )
         for step, details, ids in found.values()
     ]

@@ -13,7 +13,7 @@ _ALGORITHMS = ("default", "gptq")
 def why_no_budget(model: ModelInfo, params: GenaiParams, provider: str) -> str | None:
     """Return why a budget cannot be spent on a build, or None."""
     if params.budget is None:
-        return None
+        return None if params.cost is None else "cost has no effect without budget"
     if params.precision != "int4":
         return f"budget is for precision int4: with {params.precision} it has no effect"
     if provider != "cpu":

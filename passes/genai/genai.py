@@ -80,6 +80,10 @@ class Genai(PassBase):
         """Return that it computes the same, in its precision, or approximates it."""
         return params.fidelity
 
+    def device_matters(self, params: GenaiParams) -> bool:
+        """Return whether a budget is spent by the times of the device that builds."""
+        return params.cost == "time"
+
     def sketched(self, params: GenaiParams, provider: str) -> Json:
         """Return what a sketch depends on beside the model."""
         return params.sketched(provider)
@@ -187,6 +191,7 @@ def _with_calibration(
 def _round_again(model: Model, params: GenaiParams, context: Context) -> None:
     """Give matrices of a build other bits, codes and scales, as its parameters ask."""
     from paretune.passes.genai.calibrated import calibrate
+    from paretune.passes.genai.matrix_costs import costs_of
     from paretune.passes.genai.mixed_bits import mix
     from paretune.passes.hugging_face import load_fp32, use_all_cores
     from paretune.passes.quantization.sensitivity_file import Sensitivity
@@ -196,7 +201,8 @@ def _round_again(model: Model, params: GenaiParams, context: Context) -> None:
     if params.budget is not None:
         context.progress(Progress("genai", 0, 2, "choosing matrices for 8 bits"))
         measured = Sensitivity.read(model.path)
-        context.details.update(mix(context.out, network, measured, params.budget))
+        costs = costs_of(params, context.kernel_times)
+        context.details.update(mix(context.out, network, measured, params.budget, costs))
     if params.algorithm == "gptq":
         rows = calibration_rows(model, params.calibration or Calibration(), context)
         damping = DAMP_PERCENT if params.damp_percent is None else params.damp_percent

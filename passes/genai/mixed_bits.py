@@ -7,7 +7,8 @@ as possible: a knapsack problem, whose items are the matrices.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import torch
 from paretune.core.errors import PassError
 from paretune.core.jsontools import Json
 from paretune.passes.genai.eight_bits import require_bits, widen
+from paretune.passes.genai.matrix_costs import Costs
 from paretune.passes.genai.node_sources import Piece, pieces_of_layers, require_same
 from paretune.passes.genai.quantized_nodes import QuantizedBuild, QuantizedNode, open_build
 from paretune.passes.quantization.knapsack import best_items
@@ -26,6 +28,8 @@ from paretune.passes.quantization.sensitivity_file import (
     HEAD_NAME,
     Sensitivity,
 )
+
+_PLACE = re.compile(r"/model/layers\.(\d+)/(.+)/MatMul")
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,9 @@ def chosen(matrices: Sequence[Matrix], budget: float) -> list[Matrix]:
     return [matrix for matrix, take in zip(matrices, taken, strict=True) if take]
 
 
-def mix(folder: Path, network: Any, measured: Sensitivity, budget: float) -> dict[str, Json]:
+def mix(
+    folder: Path, network: Any, measured: Sensitivity, budget: float, costs: Costs
+) -> dict[str, Json]:
     """Give those matrices of a 4-bit build 8 bits for which the budget is best spent.
 
     Args:
@@ -77,6 +83,7 @@ def mix(folder: Path, network: Any, measured: Sensitivity, budget: float) -> dic
         network: What it was built from, in fp32.
         measured: The sensitivity of the network's matrices.
         budget: See `chosen`.
+        costs: What a matrix costs.
 
     Returns:
         What was chosen, for the details of the pass.
@@ -87,7 +94,11 @@ def mix(folder: Path, network: Any, measured: Sensitivity, budget: float) -> dic
     """
     with open_build(folder) as build:
         sources = _sources(network, build)
-        matrices = [_matrix(build.nodes[node], sources[node], measured) for node in sources]
+        nodes = [build.nodes[node] for node in sources]
+        matrices = [
+            _matrix(node, sources[node.name], measured, cost)
+            for node, cost in zip(nodes, costs.of(nodes), strict=True)
+        ]
         eight = chosen(matrices, budget)
         weights = {}
         for matrix in eight:
@@ -96,14 +107,7 @@ def mix(folder: Path, network: Any, measured: Sensitivity, budget: float) -> dic
             weights[matrix.node] = torch.cat([piece.weight for piece in pieces])
     widen(folder, weights)
     require_bits(folder, dict.fromkeys(weights, 8))
-    return _details(matrices, eight)
-
-
-def bytes_of(node: QuantizedNode, bits: int) -> float:
-    """Return the bytes that a node's matrix takes, scales and zero points included."""
-    blocks = -(-node.width // node.grid.block_size)
-    zero_points = 0 if node.grid.symmetric else -(-blocks * bits // 8)
-    return node.rows * (blocks * (node.grid.block_size * bits // 8 + 4) + zero_points)
+    return _details(matrices, eight, costs)
 
 
 def _sources(network: Any, build: QuantizedBuild) -> dict[str, list[Piece]]:
@@ -127,7 +131,12 @@ def _sources(network: Any, build: QuantizedBuild) -> dict[str, list[Piece]]:
     return found
 
 
-def _matrix(node: QuantizedNode, pieces: Sequence[Piece], measured: Sensitivity) -> Matrix:
+def _matrix(
+    node: QuantizedNode,
+    pieces: Sequence[Piece],
+    measured: Sensitivity,
+    cost: Mapping[int, float],
+) -> Matrix:
     names = [piece.name for piece in pieces]
     missing = [name for name in names if name not in measured.derivatives[4]]
     if missing:
@@ -138,21 +147,39 @@ def _matrix(node: QuantizedNode, pieces: Sequence[Piece], measured: Sensitivity)
     return Matrix(
         node.name,
         {bits: measured.divergence(names, bits) for bits in (4, 8)},
-        {bits: bytes_of(node, bits) for bits in (4, 8)},
+        cost,
     )
 
 
-def _details(matrices: Sequence[Matrix], eight: Sequence[Matrix]) -> dict[str, Json]:
+def _details(matrices: Sequence[Matrix], eight: Sequence[Matrix], costs: Costs) -> dict[str, Json]:
     wide = {matrix.node for matrix in eight}
     expected = sum(m.divergence[8 if m.node in wide else 4] for m in matrices)
     none, whole = (sum(m.divergence[bits] for m in matrices) for bits in (4, 8))
     extra = sum(m.extra for m in matrices)
+    total = sum(m.cost[8 if m.node in wide else 4] for m in matrices)
+    least, most = (sum(m.cost[bits] for m in matrices) for bits in (4, 8))
     share = sum(m.extra for m in eight) / extra if extra else 0.0
     return {
         "summary": f"8 bits in {len(eight)} of {len(matrices)} matrices, for {share:.1%} of their "
-        f"extra bytes; expected divergence of the rounding to the nearest {expected:.3g} nats per "
-        f"token (all at 4 bits {none:.3g}, all at 8 bits {whole:.3g})",
-        "eight_bits": sorted(wide),
+        f"extra {costs.name} ({costs.shown(total)}; all at 4 bits {costs.shown(least)}, all at 8 "
+        f"bits {costs.shown(most)}); expected divergence of rounding to the nearest {expected:.3g} "
+        f"nats per token (all at 4 bits {none:.3g}, all at 8 bits {whole:.3g})",
         "expected_kl_per_token": expected,
         "budget_spent": share,
+        "bits": _bits_by_layer(matrices, wide),
     }
+
+
+def _bits_by_layer(matrices: Sequence[Matrix], wide: Collection[str]) -> dict[str, Json]:
+    """Return the bits of each kind of matrix, layer by layer; null where a layer has none."""
+    found: dict[str, dict[int, int]] = {}
+    others: dict[str, Json] = {}
+    for matrix in matrices:
+        bits, place = 8 if matrix.node in wide else 4, _PLACE.fullmatch(matrix.node)
+        if place is None:
+            others[matrix.node.removesuffix("/MatMul").strip("/")] = bits
+        else:
+            found.setdefault(place[2], {})[int(place[1])] = bits
+    layers = 1 + max((layer for each in found.values() for layer in each), default=-1)
+    rows = {name: [each.get(layer) for layer in range(layers)] for name, each in found.items()}
+    return {"rows": rows, "others": others}

@@ -47,6 +47,7 @@ _OF_QUANTIZATION = (
     "calibration",
     "damp_percent",
     "budget",
+    "cost",
 )
 _OF_GPTQ = ("calibration", "damp_percent")
 _WINDOWED_BY_DEFAULT = ("gemma2", "gemma3", "gpt_oss", "mistral", "phi3")
@@ -111,11 +112,16 @@ class GenaiParams(Params):
     budget: float | None = parameter(
         None,
         "int4, after the pass `sensitivity`: the share of what 8 bits in all matrices cost more "
-        "than 4 (their bytes) that is spent on the matrices whose rounding matters most. 0: 4 bits "
-        "everywhere, 1: 8 bits everywhere.",
+        "than 4 that is spent on the matrices whose rounding matters most. 0: 4 bits everywhere, "
+        "1: 8 bits everywhere.",
         search="range",
         ge=0,
         le=1,
+    )
+    cost: Literal["bytes", "time"] | None = parameter(
+        None,
+        "budget: what a matrix costs. bytes: its size; time: how long this device multiplies with "
+        "it for one token, measured once per shape. None: bytes.",
     )
     shared_embeddings: bool | None = parameter(
         None,
@@ -153,6 +159,11 @@ class GenaiParams(Params):
             "block_size": self.block_size or 32,
             "is_symmetric": self.is_symmetric is not False,
         }
+
+    @property
+    def spends_time(self) -> bool:
+        """Whether the times of a device decide what is built."""
+        return self.cost == "time" and self.budget is not None and 0 < self.budget < 1
 
     @property
     def base_algorithm(self) -> str:

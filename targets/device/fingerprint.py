@@ -44,6 +44,12 @@ _FLAGS = (
 _SMI = ("--query-gpu=name", "--format=csv,noheader")
 
 
+@cache
+def fingerprint() -> str:
+    """Return the fingerprint of this machine, as it was when this process first asked."""
+    return device("local").fingerprint
+
+
 def device(name: str, store_root: Path | None = None) -> TargetInfo:
     """Return the facts of this machine; takes some milliseconds.
 

@@ -16,6 +16,7 @@ from paretune.core.errors import InvalidArtifactError, PassError
 from paretune.core.fidelity import UNCHANGED, Fidelity, Verdict, verdict_from
 from paretune.core.job import Build, BuildResult
 from paretune.core.jsontools import Json
+from paretune.core.kernel_times import kernel_times_file
 from paretune.core.model import Model
 from paretune.core.permissions import Permissions
 from paretune.core.progress import Progress
@@ -30,10 +31,11 @@ from paretune.models.kinds.base import kind_named
 from paretune.models.structure import VERSION as STRUCTURE
 from paretune.models.structure import structure_of
 from paretune.passes.base import Pass
-from paretune.plugin_identity import pass_key
+from paretune.plugin_identity import device_matters, pass_key
 from paretune.registry import find_pass, is_ours
 from paretune.store.artifacts import Store
 from paretune.store.checkpoints import StoredCheckpoints
+from paretune.targets.device.fingerprint import fingerprint
 from paretune.targets.worker import endings
 from paretune.targets.worker.compared import Origin, compare, fidelity_of, input_digest
 from paretune.targets.worker.compared_cache import ComparedCache
@@ -99,7 +101,7 @@ def builder_of(
 
 
 def more_of(step: Step, root: Path, *, trust_remote_code: bool) -> dict[str, Json]:
-    """Return what else a step's output depends on: its code, and what it may do.
+    """Return what else a step's output depends on: its code, what it may do, maybe this device.
 
     Args:
         step: The step.
@@ -107,6 +109,8 @@ def more_of(step: Step, root: Path, *, trust_remote_code: bool) -> dict[str, Jso
         trust_remote_code: With the permission a pass may keep a model's code beside it, or run it.
     """
     more = pass_key(find_pass(step.name), step.params, root)
+    if device_matters(step):
+        more = {**more, "device": fingerprint()}
     return {**more, "trust_remote_code": True} if trust_remote_code else more
 
 
@@ -333,6 +337,7 @@ class Builder:
             provider=self.provider,
             progress=self.report,
             permissions=self.permissions,
+            kernel_times=kernel_times_file(self.store.root, fingerprint()),
         )
 
     def _check(self, model: Model) -> None:

@@ -13,7 +13,8 @@ from paretune.core.errors import PassError
 from paretune.core.model import Model
 from paretune.models.handle import open_model
 from paretune.passes.genai.genai import Genai
-from paretune.passes.genai.mixed_bits import Matrix, bytes_of, chosen
+from paretune.passes.genai.matrix_costs import bytes_of
+from paretune.passes.genai.mixed_bits import Matrix, chosen
 from paretune.passes.genai.quantized_nodes import open_build
 from paretune.passes.quantization.rounding_grid import HEAD
 from paretune.passes.quantization.sensitivity import SensitivityPass
@@ -66,7 +67,15 @@ def test_a_part_of_it_is_spent_within_its_bounds_and_told(
     eight, details = _eight(out), bench.contexts["some"].details
     spent = _extra(out, eight)
     assert 0 < spent <= budget + 1e-9
-    assert sorted(eight) == details["eight_bits"]
+    drawn = details["bits"]
+    assert drawn["others"] == {"lm_head": 8 if HEAD in eight else 4}
+    assert {
+        f"/model/layers.{layer}/{name}/MatMul"
+        for name, layers in drawn["rows"].items()
+        for layer, bits in enumerate(layers)
+        if bits == 8
+    } == eight - {HEAD}
+    assert {len(layers) for layers in drawn["rows"].values()} == {2}
     assert details["budget_spent"] == pytest.approx(spent)
     assert f"8 bits in {len(eight)} of 11 matrices" in details["summary"]
     assert len(generate(out, TOKENS)) == 3
