@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from paretune import optimize
+from paretune.core.kernel_times import kernel_times_file, read_kernel_times
 from paretune.preflight.dry_run import foresee
 from tests.test_end_to_end import write_config
 from tests.tiny_models import make_tiny_llama
@@ -56,3 +57,26 @@ def test_a_budget_without_a_sensitivity_is_told_before_anything_runs(tmp_path: P
     told = foresee(config, store=tmp_path / "store")
     assert told["skipped"] == 1
     assert "put `sensitivity` before it" in str(told["reasons"])
+
+
+def test_times_are_measured_once_and_kept_with_the_device(tmp_path: Path) -> None:
+    config = write_config(
+        tmp_path,
+        make_tiny_llama(tmp_path / "model"),
+        passes=[
+            {"sensitivity": {"data": "tone.train"}},
+            {"genai": {"precision": "int4", "budget": [0.3, 0.6], "cost": "time"}},
+        ],
+        evaluate=[{"footprint": {"loads": 1}}],
+        objectives=[{"minimize": "kl_per_token"}, {"minimize": "size_mb"}],
+        search={"strategy": "exhaustive", "finals": 0},
+    )
+    store = tmp_path / "store"
+    result = optimize(config, study=tmp_path / "study", store=store)
+    timed = [row for row in result.results["candidates"] if len(row["recipe"]) == 2]
+    assert [row["artifact"] is not None for row in timed] == [True, True]
+    told = [row["seconds"][1]["details"]["summary"] for row in timed]
+    assert all("of their extra time" in summary for summary in told)
+    file = kernel_times_file(store, result.results["device"]["fingerprint"])
+    # 64 to 128, 64 to 64, 128 to 64 and the head, at 4 and at 8 bits.
+    assert len(read_kernel_times(file)) == 8

@@ -16,7 +16,7 @@ from filelock import FileLock
 from paretune.core.kernel_times import Product, read_kernel_times, write_kernel_times
 
 _BYTES = 96_000_000
-"""Of the matrices of a timed network; three times the largest caches of today's processors."""
+"""Of the matrices of a timed network: several times the cache of a core of most processors."""
 _MAX_COPIES = 512
 _ROUNDS = 15
 
