@@ -53,9 +53,11 @@ class Forecaster:
             self._seen[name].stale = True
 
     def forget(self, name: str) -> None:
-        """Forget what was observed of a quantity, and the hyperparameters."""
+        """Forget what was observed of a quantity, by earlier studies too, and its models."""
         self._seen.pop(name, None)
         self._models.pop(name, None)
+        self._earlier.pop(name, None)
+        self._transferred.pop(name, None)
 
     def observe_earlier(self, name: str, study: str, observed: Observed) -> None:
         """Add what an earlier study observed, before the first forecast."""

@@ -223,8 +223,9 @@ class Learner:
             if len(known) < ENOUGH:
                 return
             self.scales[name], new = Scale.of([v for _, v, *_ in known], measured.unit), known
-        elif value < 0 and self.scales[name].only_positive:
-            # The first values were positive by chance: all are forecast as they are from now on.
+        elif not self.scales[name].takes(value):
+            # The first values were positive by chance: all are forecast as they are from now on,
+            # without those of earlier studies, which are logarithms.
             self.scales[name], new = Scale(), known
             models.forget(name)
             self.told.forget(name)

@@ -69,7 +69,7 @@ class ForecasterProcess:
         self._messages.append({"narrow": [name, list(columns)]})
 
     def forget(self, name: str) -> None:
-        """Forget what was observed of a quantity."""
+        """Forget what was observed of a quantity, by earlier studies too."""
         self._messages.append({"forget": name})
 
     def observe_earlier(self, name: str, study: str, observed: Observed) -> None:

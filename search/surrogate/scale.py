@@ -48,10 +48,9 @@ class Scale:
             return cls(share=0.0 <= min(values) <= max(values) <= 1.0)
         return cls(median(values) if min(values) > 0 else None)
 
-    @property
-    def only_positive(self) -> bool:
-        """Whether it was chosen because the first values were positive."""
-        return bool(self.offset)
+    def takes(self, value: float) -> bool:
+        """Return whether a value is one of those that the scale is for: a log scale has an end."""
+        return self.offset is None or value > 0 or (value == 0 and self.offset > 0)
 
     def of_value(self, value: float) -> float:
         """Return a value in this scale; what lies below the scale is its lower end."""

@@ -68,3 +68,9 @@ def test_values_that_cannot_be_squared_count_as_large_ones() -> None:
     assert Scale().of_value(-1.7e308) == -Scale().of_value(1.7e308)
     with pytest.raises(OverflowError):
         Scale(10.0).value(1e9)
+
+
+def test_a_log_scale_does_not_take_what_has_no_logarithm() -> None:
+    assert all(Scale().takes(value) for value in (-1.0, 0.0, 1.0))
+    assert [Scale(2.0).takes(value) for value in (-1.0, 0.0, 1.0)] == [False, True, True]
+    assert [Scale(0.0).takes(value) for value in (-1.0, 0.0, 1.0)] == [False, False, True]

@@ -149,3 +149,17 @@ def test_an_earlier_study_without_differences_does_not_outweigh_what_is_seen_her
         return found
 
     assert error(fitted(here, 3, {"a": earlier}), here) < 0.1
+
+
+def test_what_is_forgotten_is_forecast_from_what_is_seen_afterwards_alone() -> None:
+    with_earlier, without = Forecaster(LAYOUT, {}), Forecaster(LAYOUT, {})
+    with_earlier.observe_earlier("ms", "a", observed(there))
+    with_earlier.observe("ms", [0.0, 0.0, 0.0, 0.0], 4.0, 0.1)
+    codes = rows(6, 7)
+    with_earlier.forecast(codes)
+    with_earlier.forget("ms")
+    for each in (with_earlier, without):
+        for row, value in zip(codes, there(codes), strict=True):
+            each.observe("ms", row.tolist(), float(value), 0.01)
+    found, expected = (each.forecast(rows(20, 8))["ms"] for each in (with_earlier, without))
+    assert np.allclose(found, expected)
