@@ -42,7 +42,7 @@ test-azure: $(VENV)/.installed $(AZURITE)
 test-ray: $(VENV)/.installed
 	@# The extra of the installed paretune alone; it adds two packages.
 	$(BIN)/python -m pip install --quiet 'paretune[ray]'
-	$(PYTEST) -m ray tests/ray
+	$(PYTEST) -m ray tests/ray -n $(WORKERS) --dist loadfile
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check .

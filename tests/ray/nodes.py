@@ -147,7 +147,9 @@ class Cluster:
 
 def _free_port(begin: int | None = None, span: int = 1) -> int:
     """Return the first of so many free ports, outside of those that Ray takes by itself."""
-    begin = 20_100 + os.getpid() % 500 * 20 if begin is None else begin
+    if begin is None:  # pytest's workers have clusters beside one another
+        worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+        begin = 20_100 + worker % 4 * 3_000 + os.getpid() % 100 * 20
     for first in range(begin, 60_000, span):
         with contextlib.suppress(OSError):
             for port in range(first, first + span):
