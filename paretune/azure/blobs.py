@@ -232,7 +232,7 @@ class Datastore:
     def _explained(self, what: str) -> Iterator[None]:
         """Have errors of the SDK become errors of ours (`explained`).
 
-        A key that is not accepted is asked for anew at the next try: it may have been renewed.
+        A key that is not accepted is requested again at the next try: it may have been renewed.
         """
         with self._lock:
             opened = self._opened
@@ -245,7 +245,7 @@ class Datastore:
                     self._container = None
             if time.monotonic() - opened < _FRESH_S:
                 raise
-            raise UnreachableError(f"{error.message}; it is asked for anew") from error
+            raise UnreachableError(f"{error.message}; it is requested again") from error
 
     def _open(self) -> Any:
         """Return the SDK's client of the container, with a token that is still valid."""

@@ -69,8 +69,8 @@ def explained(what: str) -> Iterator[None]:
 
     Raises:
         CredentialsError: The credentials are missing, expired, or without the permission.
-        UnreachableError: The service is not reached, is busy or fails, or answers what is no
-            answer of Azure's.
+        UnreachableError: The service is not reached, is busy or fails, or its answer does
+            not come from Azure.
         TransientError: What was asked for was changed meanwhile.
         UsageError: It refuses what was asked for.
     """

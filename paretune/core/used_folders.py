@@ -2,7 +2,7 @@
 
 A process that uses such a folder holds a lock of the kernel (``flock``) on it until the process
 ends, however that ends; what it starts by a fork holds it, too. Who cleans up takes a folder aside
-only if nobody holds it. Where the system has no such locks (Windows), folders stay.
+only if no process holds it. Where the system has no such locks (Windows), folders stay.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ from paretune.targets.launchers.far_builds import FarBuilds
 from paretune.targets.transports.azure_blob import AzureFiles
 from paretune.targets.transports.tasks import Describer
 
-_DID_NOT_BEGIN = "No worker began there. Look at the job in Azure: is it its quota, image or node?"
+_DID_NOT_BEGIN = "No worker began there. Check the job in Azure: its quota, its image, its node."
 
 
 @dataclass(eq=False)

@@ -73,7 +73,7 @@ class Waits(Protocol):
         Args:
             run: What is called; between two calls it holds nothing.
             stopped: Whether what it fetches is not wanted any more.
-            within: Gives the context in which each call runs; waiting for it is no outage.
+            within: Gives the context in which each call runs; to wait for it is not an outage.
 
         Raises:
             TargetLostError: The service stays away.

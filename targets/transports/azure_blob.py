@@ -161,7 +161,7 @@ class AzureFiles:
         Args:
             run: What is called.
             stopped: Whether what it fetches is not wanted any more.
-            within: Gives the context in which each call runs; waiting for it is no outage.
+            within: Gives the context in which each call runs; to wait for it is not an outage.
 
         Raises:
             TargetLostError: The service stays away.

@@ -118,7 +118,7 @@ def test_a_key_that_was_renewed_meanwhile_is_asked_for_anew(
         patch.setattr("tests.azure.service.KEY", base64.b64encode(bytes(32)).decode())
         assert store.name == STORE
     monkeypatch.setattr(blobs, "_FRESH_S", -1.0)  # it was opened long ago
-    with pytest.raises(TransientError, match="asked for anew"):
+    with pytest.raises(TransientError, match="requested again"):
         store.upload(file, "a/renewed")
     assert store.upload(file, "a/renewed") == 300_000
 
