@@ -7,6 +7,7 @@ import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -195,7 +196,12 @@ def test_a_secret_that_runs_out_is_renewed_in_the_middle_of_a_file(
     monkeypatch.setattr(blobs, "_RENEWED_AFTER_S", -1.0)
     opened: list[int] = []
     real = Datastore._connect
-    monkeypatch.setattr(Datastore, "_connect", lambda self: opened.append(1) or real(self))
+
+    def connect(self: Datastore) -> Any:
+        opened.append(1)
+        return real(self)
+
+    monkeypatch.setattr(Datastore, "_connect", connect)
     assert b"".join(store.pieces(found)) == whole
     assert len(opened) > 3
 

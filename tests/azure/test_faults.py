@@ -20,11 +20,12 @@ from paretune.core.stamps import file_digest
 from paretune.models.handle import open_model
 from paretune.targets.launchers import azureml_run
 from paretune.targets.launchers.azureml import AzuremlTarget
+from paretune.targets.launchers.azureml_jobs import Place
 from paretune.targets.transports.azure_blob import AzureFiles
 from paretune.testing.targets import call
 from tests.azure.cloud import NAMED, Cloud
 from tests.azure.service import COMPUTE
-from tests.azure.test_target import PACKAGES, PYTHON, Place, build, opened, running, until
+from tests.azure.test_target import PACKAGES, PYTHON, build, opened, running, until
 from tests.onnx_networks import write_network
 
 pytestmark = pytest.mark.azure

@@ -182,9 +182,10 @@ def signature(permission: str, hours: float) -> str:
     from azure.storage.blob import generate_container_sas
 
     expiry = datetime.now(UTC) + timedelta(hours=hours)
-    return generate_container_sas(
+    made = generate_container_sas(
         ACCOUNT, CONTAINER, account_key=KEY, permission=permission, expiry=expiry
     )
+    return str(made)
 
 
 @pytest.mark.parametrize(
