@@ -186,9 +186,14 @@ def measure_speed(rows: Rows, variants: list[Variant], model: Path, rounds: int)
         name: (v.interpreter, v.runtime, workshop.built(v), v.settings())
         for name, v in there.items()
     }
-    times = interleaved(asked, sequences[0][:PROMPT], rounds)
+    times, failed = interleaved(asked, sequences[0][:PROMPT], rounds)
+    if BASE in failed:
+        raise SystemExit(f"{BASE} does not run: {failed[BASE]}")
     for name, seconds in times.items():
         rows[name] |= token_figures(seconds, times[BASE])
+        rows[name].pop("no_speed", None)
+    for name, why in failed.items():
+        rows[name]["no_speed"] = why
 
 
 def shown(whole: dict[str, Any]) -> str:
@@ -221,6 +226,8 @@ def shown(whole: dict[str, Any]) -> str:
 
 
 def _speed(row: dict[str, Any]) -> str | None:
+    if "no_speed" in row:
+        return "does not run"
     if "speed" not in row:
         return None
     return f"{row['speed']:.2f} ({row['speed_low']:.2f} to {row['speed_high']:.2f})"

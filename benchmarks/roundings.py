@@ -144,7 +144,9 @@ def measure_speed(rows: dict[str, dict[str, Any]], model: Path, count: int, roun
     """Time the builds that are there, each in a process of its own, interleaved."""
     there = {name: _probe_of(name) for name in VARIANTS if name in rows}
     sequences, *_ = _reference(model, count)
-    times = interleaved(there, sequences[0][:PROMPT], rounds)
+    times, failed = interleaved(there, sequences[0][:PROMPT], rounds)
+    for name, why in failed.items():
+        print(f"{name} does not run: {why}")
     for name, seconds in times.items():
         rows[name]["token_ms"] = [round(1000 * each, 3) for each in seconds]
         rows[name]["token_ms_p50"] = 1000 * statistics.median(seconds)

@@ -67,15 +67,18 @@ def data_read_by(step: Step) -> tuple[str, ...]:
         return ()
 
 
-def device_matters(step: Step) -> bool:
-    """Return whether a step's output depends on times of the device that builds it.
+def device_matters(pass_: Any, params: Mapping[str, Json]) -> bool:
+    """Return whether a pass's output depends on times of the device that builds it.
 
-    Its pass then has a method ``device_matters(params)``.
+    The pass then has a method ``device_matters(params)``.
+
+    Args:
+        pass_: The pass.
+        params: Of a step.
     """
-    pass_ = find_pass(step.name)
     asked: Callable[[Any], bool] | None = getattr(pass_, "device_matters", None)
     try:
-        return asked is not None and asked(pass_.Params(**step.params))
+        return asked is not None and asked(pass_.Params(**params))
     except ValidationError:  # values that do not go together, as in `data_read_by`
         return False
 

@@ -52,10 +52,11 @@ def interleaved(
     asked: Mapping[str, tuple[str, str, Path, Mapping[str, Any]]],
     prompt: Sequence[int],
     rounds: int,
-) -> dict[str, list[float]]:
-    """Return the seconds of a token in each round, by name.
+) -> tuple[dict[str, list[float]], dict[str, str]]:
+    """Return the seconds of a token in each round, by name, and why others have none.
 
-    Each time is of a fresh process; each round visits all, in turn forward and backward.
+    Each time is of a fresh process; each round visits all, in turn forward and backward. One that
+    fails once is left out.
 
     Args:
         asked: What `probed` is given, by name.
@@ -63,12 +64,18 @@ def interleaved(
         rounds: How often each is timed.
     """
     times: dict[str, list[float]] = {name: [] for name in asked}
+    failed: dict[str, str] = {}
     for number in range(rounds):
-        for name in list(asked)[:: 1 if number % 2 == 0 else -1]:
-            found = probed(*asked[name], prompt=list(prompt), new=NEW)
-            times[name].append(found["token_s"])
+        for name in list(times)[:: 1 if number % 2 == 0 else -1]:
+            try:
+                found = probed(*asked[name], prompt=list(prompt), new=NEW)
+            except NotRun as error:
+                failed[name] = str(error)
+                del times[name]
+            else:
+                times[name].append(found["token_s"])
         print(f"round {number + 1} of {rounds}", flush=True)
-    return times
+    return times, failed
 
 
 def token_figures(seconds: Sequence[float], base: Sequence[float]) -> dict[str, Any]:

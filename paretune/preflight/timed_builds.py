@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from paretune.core.errors import UsageError
 from paretune.core.target import is_far
 from paretune.plugin_identity import device_matters
+from paretune.registry import find_pass
 from paretune.study.identity import steps_of
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def check_timed_builds(
     if far is None:
         return
     for step in steps_of(plan.space, candidates):
-        if device_matters(step):
+        if device_matters(find_pass(step.name), step.params):
             raise UsageError(
                 f"pass {step.name}: cost: time takes times of the machine that builds, and they "
                 f"hold for that device only; this search runs jobs on {far.info().name!r}",

@@ -108,8 +108,9 @@ def more_of(step: Step, root: Path, *, trust_remote_code: bool) -> dict[str, Jso
         root: Where relative paths start.
         trust_remote_code: With the permission a pass may keep a model's code beside it, or run it.
     """
-    more = pass_key(find_pass(step.name), step.params, root)
-    if device_matters(step):
+    pass_ = find_pass(step.name)
+    more = pass_key(pass_, step.params, root)
+    if device_matters(pass_, step.params):
         more = {**more, "device": fingerprint()}
     return {**more, "trust_remote_code": True} if trust_remote_code else more
 

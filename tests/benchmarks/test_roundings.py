@@ -19,5 +19,13 @@ def test_speeds_are_relative_to_plain_int4() -> None:
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_each_build_is_one_that_the_pass_makes(name: str) -> None:
-    model = ModelInfo(ModelKind.HF, model_type="llama", parameters=1, head_dim=64, tied=True)
-    assert Genai().check(model, GenaiParams(**VARIANTS[name]), TargetInfo("x"), "cpu") is None
+    params = GenaiParams(**VARIANTS[name])
+    model = ModelInfo(
+        ModelKind.HF,
+        model_type="llama",
+        parameters=1,
+        head_dim=64,
+        tied=True,
+        built_with={"rounded_to": params.grid},
+    )
+    assert Genai().check(model, params, TargetInfo("x"), "cpu") is None

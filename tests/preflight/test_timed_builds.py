@@ -13,6 +13,7 @@ from paretune.core.device import TargetInfo
 from paretune.core.errors import UsageError
 from paretune.plugin_identity import device_matters
 from paretune.preflight.timed_builds import check_timed_builds
+from paretune.registry import find_pass
 from paretune.targets.device.fingerprint import fingerprint
 from paretune.targets.worker.building import more_of
 from tests.test_end_to_end import write_config
@@ -49,10 +50,11 @@ def test_another_machine_is_refused_for_times_only(tmp_path: Path) -> None:
 def test_the_device_is_part_of_the_key_of_such_a_build_only() -> None:
     params = {"precision": "int4", "budget": 0.5}
     timed, sized = Step("genai", {**params, "cost": "time"}), Step("genai", params)
-    assert device_matters(timed)
-    assert not device_matters(sized)
-    assert not device_matters(Step("merge"))
-    assert not device_matters(Step("genai", {"precision": "wrong"}))
+    genai = find_pass("genai")
+    assert device_matters(genai, timed.params)
+    assert not device_matters(genai, sized.params)
+    assert not device_matters(genai, {"precision": "wrong"})
+    assert not device_matters(find_pass("merge"), {})
     here = Path()
     assert more_of(timed, here, trust_remote_code=False)["device"] == fingerprint()
     assert "device" not in more_of(sized, here, trust_remote_code=False)

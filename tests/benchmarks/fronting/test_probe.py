@@ -37,9 +37,11 @@ def test_a_build_in_fp32_says_what_its_model_says(package: tuple[Path, Path]) ->
 def test_builds_are_timed_in_turn(package: tuple[Path, Path]) -> None:
     built, _ = package
     asked = (sys.executable, "genai", built, {})
-    found = interleaved({"a": asked, "b": asked}, IDS[0], 1)
+    wrong = (sys.executable, "genai", built / "nothing", {})
+    found, failed = interleaved({"a": asked, "wrong": wrong, "b": asked}, IDS[0], 2)
     assert set(found) == {"a", "b"}
-    assert all(each[0] > 0 for each in found.values())
+    assert all(len(each) == 2 and min(each) > 0 for each in found.values())
+    assert "genai_config" in failed["wrong"]
 
 
 def test_a_runtime_that_does_not_load_a_build_says_why(tmp_path: Path) -> None:
