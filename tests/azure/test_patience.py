@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -96,7 +96,13 @@ def test_a_measurement_between_two_tries_of_an_upload_is_no_outage(
     lock = MachineLock(tmp_path / "machine")
     machines = Machines(lock=lock)
     files = AzureFiles(Datastore(open_client(NAMED)))
-    files.moving = lambda: machines.use("here", "aml", Work.MOVE)
+    asked: list[float] = []
+
+    def moving() -> AbstractContextManager[object]:
+        asked.append(time.monotonic())
+        return machines.use("here", "aml", Work.MOVE)
+
+    files.moving = moving
     (tmp_path / "file").write_bytes(b"measured meanwhile")
     file = take(tmp_path / "file")
     upload = files.datastore.upload
@@ -116,6 +122,7 @@ def test_a_measurement_between_two_tries_of_an_upload_is_no_outage(
     _until(lambda: len(tries) > 1)
     with lock.use(alone=True):
         count = len(tries)
+        _until(lambda: len(asked) > count)  # from then on it waits for the machine
         clock.ahead += 2 * DOWN_S
         time.sleep(0.2)
         assert len(tries) == count, "nothing moves while this machine measures"
