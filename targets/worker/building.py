@@ -338,7 +338,6 @@ class Builder:
             provider=self.provider,
             progress=self.report,
             permissions=self.permissions,
-            kernel_times=kernel_times_file(self.store.root, fingerprint()),
         )
 
     def _check(self, model: Model) -> None:
@@ -378,6 +377,9 @@ class Builder:
             out.mkdir()
             scratch.mkdir()
             context = replace(self._context(out, scratch), checkpoints=checkpoints)
+            if device_matters(pass_, step.params):
+                times = kernel_times_file(self.store.root, fingerprint())
+                context = replace(context, kernel_times=times)
             self.report(Progress(step.name, 0, 0))
             pass_.run(
                 model if is_ours("passes", step.name) else _copied(model, stage), params, context
