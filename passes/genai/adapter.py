@@ -19,6 +19,7 @@ from paretune.core.model import Model, ModelInfo, ModelKind
 from paretune.core.progress import Progress
 from paretune.data.context import Context
 from paretune.passes.genai.genai import Genai, build, sketch
+from paretune.passes.genai.graph_file import GRAPH, rewrite
 from paretune.passes.genai.options import GenaiParams
 from paretune.passes.lora.lora import widths_of_layers
 from paretune.runtimes.genai_adapters import add_adapter
@@ -145,7 +146,7 @@ def take_out(folder: Path, scratch: Path) -> None:
     import onnx
     import onnxruntime
 
-    model = onnx.load(folder / "model.onnx")
+    model = onnx.load(folder / GRAPH)
     matrices = [i for i in model.graph.initializer if _is_matrix(i.name)]
     if not matrices:
         raise PassError(
@@ -161,15 +162,7 @@ def take_out(folder: Path, scratch: Path) -> None:
     noted = [v for v in model.graph.value_info if _is_matrix(v.name.replace("/", "."))]
     for value in noted:
         model.graph.value_info.remove(value)
-    for name in ("model.onnx", "model.onnx.data"):
-        (folder / name).unlink(missing_ok=True)
-    onnx.save(
-        model,
-        folder / "model.onnx",
-        save_as_external_data=True,
-        location="model.onnx.data",
-        size_threshold=_SMALL,
-    )
+    rewrite(model, folder, _SMALL)
     adapter = onnxruntime.AdapterFormat()
     adapter.set_adapter_version(1)
     adapter.set_model_version(1)

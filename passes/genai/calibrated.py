@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import torch
 from paretune.core.progress import Progress
 from paretune.passes.genai.node_sources import (
     Piece,
+    by_node,
     pieces_of_layers,
     require_same,
 )
@@ -51,7 +53,7 @@ def calibrate(
     with torch.no_grad(), open_build(folder) as build:
         layers = network.base_model.layers
         pieces = pieces_of_layers(network, build.nodes)
-        for name, of_node in _by_node(piece for each in pieces for piece in each).items():
+        for name, of_node in by_node(chain.from_iterable(pieces)).items():
             require_same(build, name, of_node)
         progress(Progress("genai", 0, len(layers), "gptq: rounding the head"))
         _round_head(network, build, rows)
@@ -86,8 +88,7 @@ def _round_layer(
             count = len(piece.weight)
             done[piece] = rows_of(encoded, slice(start, start + count))
             start += count
-    for name, members in _by_node(pieces).items():
-        members.sort(key=lambda piece: piece.first)
+    for name, members in by_node(pieces).items():
         build.write(name, stacked([done[piece] for piece in members]))
     for piece, encoded in done.items():
         piece.module.weight.data[piece.rows] = decode(encoded)
@@ -109,14 +110,6 @@ def _round_head(network: Any, build: QuantizedBuild, rows: Sequence[Sequence[int
     build.write(HEAD, encoded)
     if build.shares_embedding:
         embedding.weight.data[: node.rows] = decode(encoded)
-
-
-def _by_node(pieces: Iterable[Piece]) -> dict[str, list[Piece]]:
-    found: dict[str, list[Piece]] = {}
-    for piece in pieces:
-        if piece.node is not None:
-            found.setdefault(piece.node.name, []).append(piece)
-    return found
 
 
 def _output(layer: Any, state: Any, how: dict[str, Any]) -> Any:

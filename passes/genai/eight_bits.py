@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from paretune.core.errors import InvalidArtifactError, PassError
+from paretune.passes.genai.graph_file import GRAPH, rewrite
 from paretune.passes.genai.quantized_nodes import open_build
 from paretune.passes.quantization.grid import Grid, encode
 from paretune.passes.quantization.node_bits import product_of
 from paretune.passes.quantization.packing import packed
-
-_FILE, _DATA = "model.onnx", "model.onnx.data"
 
 
 def widen(folder: Path, weights: Mapping[str, Any]) -> None:
@@ -30,11 +29,15 @@ def widen(folder: Path, weights: Mapping[str, Any]) -> None:
     Raises:
         InvalidArtifactError: What is in the file afterwards is not what was asked for.
     """
+    if weights:
+        _rewrite(folder, weights)
+    require_bits(folder, dict.fromkeys(weights, 8))
+
+
+def _rewrite(folder: Path, weights: Mapping[str, Any]) -> None:
     import onnx
 
-    if not weights:
-        return
-    network = onnx.load(folder / _FILE)
+    network = onnx.load(folder / GRAPH)
     graph = network.graph
     held = {tensor.name: tensor for tensor in graph.initializer}
     lookups = [node for node in graph.node if node.op_type == "GatherBlockQuantized"]
@@ -46,16 +49,7 @@ def widen(folder: Path, weights: Mapping[str, Any]) -> None:
         for lookup in lookups:
             if lookup.input[2] == node.input[2]:
                 _widen_lookup(graph, lookup, node)
-    for file in (_FILE, _DATA):
-        (folder / file).unlink()
-    onnx.save(
-        network,
-        folder / _FILE,
-        save_as_external_data=True,
-        location=_DATA,
-        size_threshold=0,
-    )
-    require_bits(folder, dict.fromkeys(weights, 8))
+    rewrite(network, folder)
 
 
 def require_bits(folder: Path, eight: Mapping[str, int]) -> None:

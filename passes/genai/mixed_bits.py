@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,14 @@ import torch
 
 from paretune.core.errors import PassError
 from paretune.core.jsontools import Json
-from paretune.passes.genai.eight_bits import require_bits, widen
+from paretune.passes.genai.eight_bits import widen
 from paretune.passes.genai.matrix_costs import Costs
-from paretune.passes.genai.node_sources import Piece, pieces_of_layers, require_same
+from paretune.passes.genai.node_sources import (
+    Piece,
+    by_node,
+    pieces_of_layers,
+    require_same,
+)
 from paretune.passes.genai.quantized_nodes import QuantizedBuild, QuantizedNode, open_build
 from paretune.passes.quantization.knapsack import best_items
 from paretune.passes.quantization.rounding_grid import HEAD
@@ -106,7 +112,6 @@ def mix(
             require_same(build, matrix.node, pieces)
             weights[matrix.node] = torch.cat([piece.weight for piece in pieces])
     widen(folder, weights)
-    require_bits(folder, dict.fromkeys(weights, 8))
     return _details(matrices, eight, costs)
 
 
@@ -115,12 +120,7 @@ def _sources(network: Any, build: QuantizedBuild) -> dict[str, list[Piece]]:
 
     An embedding that reads the head's matrix is listed with it, without a node of its own.
     """
-    found: dict[str, list[Piece]] = {}
-    for piece in (each for pieces in pieces_of_layers(network, build.nodes) for each in pieces):
-        if piece.node is not None:
-            found.setdefault(piece.node.name, []).append(piece)
-    for pieces in found.values():
-        pieces.sort(key=lambda piece: piece.first)
+    found = by_node(chain.from_iterable(pieces_of_layers(network, build.nodes)))
     node = build.nodes.get(HEAD)
     if node is not None:
         rows = slice(0, node.rows)

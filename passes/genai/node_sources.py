@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +45,17 @@ class Piece:
     def weight(self) -> Any:
         """The rows, fp32."""
         return self.module.weight.detach()[self.rows]
+
+
+def by_node(pieces: Iterable[Piece]) -> dict[str, list[Piece]]:
+    """Return by node what its matrix consists of, in the order of its rows."""
+    found: dict[str, list[Piece]] = {}
+    for piece in pieces:
+        if piece.node is not None:
+            found.setdefault(piece.node.name, []).append(piece)
+    for members in found.values():
+        members.sort(key=lambda piece: piece.first)
+    return found
 
 
 def pieces_of_layers(network: Any, nodes: Mapping[str, QuantizedNode]) -> list[list[Piece]]:

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from paretune.core.errors import PassError
+from paretune.passes.genai.graph_file import GRAPH, rewrite
 from paretune.passes.quantization.node_bits import product_of
 from paretune.passes.quantization.rounding_grid import HEAD
 
 _IDS = "input_ids"
 _PLACE = "/model/embed_tokens"
-_FILE, _DATA = "model.onnx", "model.onnx.data"
 
 
 def share_embedding(folder: Path) -> None:
@@ -31,7 +31,7 @@ def share_embedding(folder: Path) -> None:
     """
     import onnx
 
-    network = onnx.load(folder / _FILE)
+    network = onnx.load(folder / GRAPH)
     graph = network.graph
     held = {tensor.name: tensor for tensor in graph.initializer}
     lookup = _only(
@@ -57,15 +57,7 @@ def share_embedding(folder: Path) -> None:
     graph.initializer.remove(table)
     for node in reversed(_lookup(head, how, lookup.output[0])):
         graph.node.insert(place, node)
-    for name in (_FILE, _DATA):
-        (folder / name).unlink()
-    onnx.save(
-        network,
-        folder / _FILE,
-        save_as_external_data=True,
-        location=_DATA,
-        size_threshold=0,
-    )
+    rewrite(network, folder)
 
 
 def _only(nodes: Any) -> Any:
