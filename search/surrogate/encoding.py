@@ -105,23 +105,18 @@ class Encoding:
 
     def row(self, candidate: Candidate) -> Matrix | None:
         """Return the codes of a candidate, and keep them; None: it is not in the space."""
-        found = self._rows.get(candidate.digest)
-        if found is None:
-            found = self._drawn.pop(candidate.digest, None)
-            found = self._new_row(candidate) if found is None else found
-            if found is not None:
-                self._rows[candidate.digest] = found
+        found = self._known(candidate)
+        if found is not None:
+            self._rows[candidate.digest] = found
         return found
 
     def rows(self, candidates: Sequence[Candidate]) -> Matrix:
         """Return the codes of candidates of the space, one row each."""
         found = np.empty((len(candidates), len(self._columns)))
         for place, candidate in enumerate(candidates):
-            row = self._rows.get(candidate.digest)
-            if row is None:
-                row = self._drawn.pop(candidate.digest, None)
-                row = self._new_row(candidate) if row is None else row
-                assert row is not None, "every candidate is in the space"
+            row = self._known(candidate)
+            assert row is not None, "every candidate is in the space"
+            if candidate.digest not in self._rows:
                 self._compared(candidate, row)
             found[place] = row
         return found
@@ -131,7 +126,12 @@ class Encoding:
         if len(self._drawn) > _MOST_DRAWN:
             del self._drawn[next(iter(self._drawn))]
 
-    def _new_row(self, candidate: Candidate) -> Matrix | None:
+    def _known(self, candidate: Candidate) -> Matrix | None:
+        """Return a row, which is taken from those that are only compared if it is there."""
+        if candidate.digest in self._rows:
+            return self._rows[candidate.digest]
+        if candidate.digest in self._drawn:
+            return self._drawn.pop(candidate.digest)
         chosen = choices_of(self._space, candidate)
         return None if chosen is None else self._row_of(candidate, chosen.positions)
 
