@@ -9,7 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from paretune.azure import client
+from paretune.azure import blobs, client, patience
+from paretune.core.model import Model
+from paretune.models.handle import open_model
+from paretune.targets.launchers import azureml_run
+from paretune.targets.launchers.azureml import AzuremlTarget
+from tests.onnx_networks import write_network
 
 _OF_THE_SDK = "ignore:.*marshmallow:DeprecationWarning"
 """It pins marshmallow 3, which tells at each use what marshmallow 4 will not have."""
@@ -50,3 +55,30 @@ else:
         one_cloud.proxy.cut = False
         one_cloud.jobs.held.set()
         assert not one_cloud.proxy.refused, "an address outside was asked for"
+
+    @pytest.fixture
+    def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+        """Ask more often, and wait less, than is decent for the real service."""
+        monkeypatch.setattr(azureml_run, "_LONGEST_POLL_S", 0.5)
+        monkeypatch.setattr(patience, "_PAUSE_S", 0.2)
+        monkeypatch.setattr(client, "_RETRIES", 0)
+        monkeypatch.setattr(blobs, "_RETRIES", 0)
+
+    @pytest.fixture(scope="module")
+    def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+        """A store in which the compute is described already, after the first test."""
+        return tmp_path_factory.mktemp("store")
+
+    @pytest.fixture
+    def target(cloud: Cloud, store: Path, impatient: None) -> Iterator[AzuremlTarget]:
+        """A target that knows its compute."""
+        from tests.azure.test_target import opened
+
+        with opened(store) as made:
+            made.info()
+            yield made
+
+    @pytest.fixture
+    def network(tmp_path: Path) -> Model:
+        """A model that can be built there."""
+        return open_model(write_network(tmp_path / "network", width=20_000))

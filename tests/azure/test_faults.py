@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from paretune.azure import blobs, patience
+from paretune.azure import patience
 from paretune.azure.failures import CredentialsError
 from paretune.core.errors import TargetLostError, TargetRefusesError
 from paretune.core.job import Call, Job, JobStatus
 from paretune.core.model import Model
 from paretune.core.stamps import file_digest
-from paretune.models.handle import open_model
-from paretune.targets.launchers import azureml_run
 from paretune.targets.launchers.azureml import AzuremlTarget
 from paretune.targets.launchers.azureml_jobs import Place
 from paretune.targets.transports.azure_blob import AzureFiles
@@ -26,38 +23,11 @@ from paretune.testing.targets import call
 from tests.azure.cloud import NAMED, Cloud
 from tests.azure.service import COMPUTE
 from tests.azure.test_target import PACKAGES, PYTHON, build, opened, running, until
-from tests.onnx_networks import write_network
 
-pytestmark = pytest.mark.azure
+pytestmark = [pytest.mark.azure, pytest.mark.usefixtures("impatient")]
 
 _ENDS_S = 120.0
 SECRET = "hf_this_is_the_secret"
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("store")
-
-
-@pytest.fixture(autouse=True)
-def fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ask more often, and wait less, than is decent for the real service."""
-    monkeypatch.setattr(azureml_run, "_LONGEST_POLL_S", 0.5)
-    monkeypatch.setattr(patience, "_PAUSE_S", 0.2)
-    monkeypatch.setattr("paretune.azure.client._RETRIES", 0)
-    monkeypatch.setattr(blobs, "_RETRIES", 0)
-
-
-@pytest.fixture
-def target(cloud: Cloud, store: Path) -> Iterator[AzuremlTarget]:
-    with opened(store) as made:
-        made.info()
-        yield made
-
-
-@pytest.fixture
-def network(tmp_path: Path) -> Model:
-    return open_model(write_network(tmp_path / "network", width=20_000))
 
 
 def when_built(monkeypatch: pytest.MonkeyPatch, act: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,11 +10,9 @@ from typing import Any
 
 import pytest
 
-from paretune.azure import blobs, patience
 from paretune.azure.failures import CredentialsError
 from paretune.core.job import Job, JobStatus
 from paretune.core.model import Model
-from paretune.models.handle import open_model
 from paretune.targets.launchers import azureml_run
 from paretune.targets.launchers.azureml import AzuremlTarget
 from paretune.testing.targets import call
@@ -22,37 +20,10 @@ from tests.azure.cloud import Cloud
 from tests.azure.service import CONTAINER, STORE
 from tests.azure.storage import ACCOUNT, KEY
 from tests.azure.test_target import build, opened, running, until
-from tests.onnx_networks import write_network
 
-pytestmark = pytest.mark.azure
+pytestmark = [pytest.mark.azure, pytest.mark.usefixtures("impatient")]
 
 _ENDS_S = 120.0
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("store")
-
-
-@pytest.fixture(autouse=True)
-def fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ask more often, and wait less, than is decent for the real service."""
-    monkeypatch.setattr(azureml_run, "_LONGEST_POLL_S", 0.5)
-    monkeypatch.setattr(patience, "_PAUSE_S", 0.2)
-    monkeypatch.setattr("paretune.azure.client._RETRIES", 0)
-    monkeypatch.setattr(blobs, "_RETRIES", 0)
-
-
-@pytest.fixture
-def target(cloud: Cloud, store: Path) -> Iterator[AzuremlTarget]:
-    with opened(store) as made:
-        made.info()
-        yield made
-
-
-@pytest.fixture
-def network(tmp_path: Path) -> Model:
-    return open_model(write_network(tmp_path / "network", width=20_000))
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,6 @@ from paretune.core.model import Model
 from paretune.core.packages import WORKER, pinned
 from paretune.core.progress import Progress
 from paretune.core.target import Target
-from paretune.models.handle import open_model
 from paretune.store.artifacts import Store
 from paretune.targets.launchers import azureml_run
 from paretune.targets.launchers.azureml import AzuremlTarget
@@ -31,7 +30,6 @@ from paretune.testing.declared import follows
 from paretune.testing.targets import TARGET_LAWS, call
 from tests.azure.cloud import NAMED, Cloud
 from tests.azure.service import COMPUTE
-from tests.onnx_networks import write_network
 
 pytestmark = pytest.mark.azure
 
@@ -40,12 +38,6 @@ PACKAGES = (*pinned(WORKER), *pinned(["onnxruntime", "onnx"]))
 DATA = {"specs": {}, "root": ".", "allow_network": False}
 TOKEN = Job(Call("os:getenv", {"key": "HF_TOKEN"}))
 _ENDS_S = 120.0
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store in which the compute is described already, after the first test."""
-    return tmp_path_factory.mktemp("store")
 
 
 @pytest.fixture(autouse=True)
@@ -65,11 +57,6 @@ def opened(
 def target(cloud: Cloud, store: Path) -> Iterator[AzuremlTarget]:
     with opened(store) as made:
         yield made
-
-
-@pytest.fixture
-def network(tmp_path: Path) -> Model:
-    return open_model(write_network(tmp_path / "network", width=20_000))
 
 
 def build(model: Model, store: Path) -> Build:
