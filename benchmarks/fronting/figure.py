@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fronting.comparing import OURS, timed
+from svg_file import save_svg
 
 from paretune.reporting.figure_style import BASE, OTHERS, PICK
 
@@ -83,15 +84,7 @@ def draw(rows: Mapping[str, Mapping[str, Any]], front: Sequence[str], path: Path
     parts.append(f'<text x="{right + 10}" y="{down}" fill="#666">hollow: outside the goal</text>')
     parts.append(f'<text x="{right + 10}" y="{down + 18}" fill="#666">dashed: the front</text>')
     width, height = _LEFT + _WIDTH + _KEY, _TOP + _HEIGHT + 50
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
-        f'font-family="sans-serif" font-size="11"><rect width="100%" height="100%" fill="#fff"/>'
-        + "".join(parts)
-        + "</svg>\n",
-        encoding="utf-8",
-    )
-    return path
+    return save_svg(path, width, height, parts)
 
 
 def _scale(low: float, high: float, start: float, end: float) -> Any:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from svg_file import save_svg
+
 _WIDTH, _HEIGHT, _LEFT, _TOP, _KEY = 520, 170, 64, 34, 110
 _COLOURS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#8c564b")
 _PANELS = (
@@ -31,15 +33,7 @@ def draw(found: Mapping[str, Mapping[str, Any]], path: Path) -> Path:
         }
         parts.append(_panel(title, lines, most, place * (_HEIGHT + 2 * _TOP), logarithmic))
     width, height = _LEFT + _WIDTH + _KEY, len(_PANELS) * (_HEIGHT + 2 * _TOP) + 10
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
-        f'font-family="sans-serif" font-size="11"><rect width="100%" height="100%" fill="#fff"/>'
-        + "".join(parts)
-        + "</svg>\n",
-        encoding="utf-8",
-    )
-    return path
+    return save_svg(path, width, height, parts)
 
 
 def _panel(
