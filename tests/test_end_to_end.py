@@ -138,7 +138,7 @@ def test_an_unchanged_model_runs_through_pytorch(tmp_path: Path) -> None:
     assert (result.best / "model.safetensors").is_file()
 
 
-@pytest.mark.parametrize("real", [False, True])
+@pytest.mark.parametrize("real", [False, pytest.param(True, id="stories260k")])
 def test_a_tokenizer_that_puts_a_token_first(
     tmp_path: Path, request: pytest.FixtureRequest, real: bool
 ) -> None:

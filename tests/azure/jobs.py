@@ -163,6 +163,7 @@ class JobService:
         job.status = "Preparing"
         place, properties = self._place(job), job.body["properties"]
         (place / "work").mkdir(parents=True)
+        (place / "tmp").mkdir()
         assert job.environment is not None, "the job names no environment"
         conda = job.environment["properties"]["condaFile"]
         python = self._environment(yaml.safe_load(conda) if isinstance(conda, str) else conda)
@@ -194,6 +195,7 @@ class JobService:
         environment = {
             **self._inherited,
             "PARETUNE_MACHINE": str(self.folder / "machine"),  # it is not the one that measures
+            "TMPDIR": str(place / "tmp"),  # a job's own, as its container is
             "PATH": f"{python.parent}:{self._inherited['PATH']}",
             **(properties.get("environmentVariables") or {}),
         }

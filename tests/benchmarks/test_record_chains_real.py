@@ -35,6 +35,7 @@ def place(tmp_path: Path) -> Place:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_all_parts_end_with_a_table_that_is_not_provisional(
     place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -220,7 +220,7 @@ def test_other_differences_are_noted_with_the_text(bench: Bench, tiny: Model) ->
     assert compare(Other(), out) == {"differs": True, "text": "a\ttab"}
 
 
-@pytest.mark.parametrize("real", [False, True])
+@pytest.mark.parametrize("real", [False, pytest.param(True, id="stories260k")])
 def test_a_tokenizer_that_puts_a_token_first(
     bench: Bench, tmp_path: Path, request: pytest.FixtureRequest, real: bool
 ) -> None:
