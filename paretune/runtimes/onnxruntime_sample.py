@@ -1,0 +1,51 @@
+"""The program ``sample.py`` of a package with a plain ONNX network: onnxruntime and numpy alone."""
+
+SAMPLE = '''\
+"""Runs the network in this folder: python sample.py inputs.npz (an array for each input)."""
+
+import json
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when the runtime is imported
+import numpy as np
+import onnxruntime as ort
+
+here = Path(__file__).resolve().parent
+settings = json.loads((here / "paretune_runtime.json").read_text(encoding="utf-8"))
+options = ort.SessionOptions()
+options.intra_op_num_threads = settings["threads"]
+options.inter_op_num_threads = 1
+providers = {"cuda": ["CUDAExecutionProvider"], "dml": ["DmlExecutionProvider"]}
+providers = [*providers.get(settings["provider"], []), "CPUExecutionProvider"]
+levels = {"disable": "DISABLE_ALL", "basic": "ENABLE_BASIC", "extended": "ENABLE_EXTENDED"}
+level = "ORT_" + levels.get(settings.get("graph_optimization"), "ENABLE_ALL")
+options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, level)
+network = here / "model.onnx"
+if not network.exists():
+    (network,) = here.glob("*.onnx")
+session = ort.InferenceSession(str(network), options, providers=providers)
+arrays = {}
+if len(sys.argv) > 1:
+    with np.load(sys.argv[1], allow_pickle=False) as given:
+        arrays = {name: given[name] for name in given.files}
+for each in session.get_inputs():
+    if len(sys.argv) < 2:  # ones, and one of what has no size
+        kind = each.type.removeprefix("tensor(").removesuffix(")")
+        kind = {"float": "float32", "double": "float64"}.get(kind, kind)
+        shape = [size if isinstance(size, int) else 1 for size in each.shape]
+        print(f"input {each.name}: {kind}, shape {each.shape}, taken as ones of shape {shape}")
+        arrays[each.name] = np.ones(shape, dtype=kind)
+    elif each.name not in arrays:
+        sys.exit(f"{sys.argv[1]} has no array named {each.name}, of {each.type} {each.shape}")
+wanted = [each.name for each in session.get_outputs()]
+try:
+    values = session.run(wanted, arrays)
+except Exception as error:
+    sys.exit(f"the network does not run on these arrays: {error}")
+for name, value in zip(wanted, values):
+    print(f"{name}: shape {list(np.shape(value))}")
+    print(np.array2string(np.asarray(value), threshold=50))
+'''
