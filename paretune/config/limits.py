@@ -49,7 +49,11 @@ class Range:
 _ANY = Range()
 _FRACTION = Range(Fraction(0), Fraction(1))
 _POSITIVE = Range(Fraction(0), None, above_low=True)
-_BY_NAME = {"perplexity": Range(Fraction(1)), "kl_per_token": Range(Fraction(0))}
+_BY_NAME = {
+    "perplexity": Range(Fraction(1)),
+    "kl_per_token": Range(Fraction(0)),
+    "output_error": Range(Fraction(0)),
+}
 
 
 def range_of(spec: MetricSpec, ours: bool) -> Range:

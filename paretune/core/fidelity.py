@@ -1,6 +1,7 @@
-"""Whether a build computes what it was built from: the figures, their bounds, and the two metrics.
+"""Whether a build computes what it was built from: the figures, their bounds, and the metrics.
 
-The figures are taken where the build runs (`paretune.targets.worker.compared`). Of both models the
+The figures are taken where the build runs (`paretune.targets.worker.compared`). Networks that take
+named arrays have a figure of their own (`paretune.core.output_error`). Of two language models the
 distribution of the next token is taken after each token of a few sequences:
 
 - ``kl_per_token``: the mean Kullback-Leibler divergence, source || build, in nats.
@@ -43,12 +44,14 @@ class Fidelity(StrEnum):
 VERSION = 1
 """Of how it is compared: what an older one said of an artifact is not taken for an answer."""
 PROTOCOL = f"exact-fidelity-{VERSION}"
-KL, TOP1 = "kl_per_token", "top1_agreement"
-METRICS = (
+KL, TOP1, OUTPUT_ERROR = "kl_per_token", "top1_agreement", "output_error"
+_OF_TOKENS = (
     MetricSpec(KL, "nats", "minimize", device=False),
     MetricSpec(TOP1, "fraction", "maximize", device=False),
 )
-"""What every candidate has without any evaluator."""
+_OF_ARRAYS = (MetricSpec(OUTPUT_ERROR, "", "minimize", device=False),)
+METRICS = _OF_TOKENS + _OF_ARRAYS
+"""What candidates have without any evaluator: language models the first two, networks the last."""
 BOUNDS: Mapping[Fidelity, float] = {
     Fidelity.FP32: 1e-6,
     Fidelity.FP16: 1e-4,
@@ -134,12 +137,14 @@ class Verdict:
         reason: Why it was not compared, or why the build is not what it was built from.
         valid: False: it computes something else.
         beside: What else was found: of the sketch, what could not be compared.
+        of_arrays: Whether the model takes named arrays: its metric is ``output_error``.
     """
 
     compared: Mapping[str, Any] | None
     reason: str | None = None
     valid: bool = True
     beside: Mapping[str, Json] | None = None
+    of_arrays: bool = False
 
     def to_json(self) -> dict[str, Json]:
         """Return what is kept with the artifact."""
@@ -149,6 +154,7 @@ class Verdict:
             "reason": self.reason,
             "valid": self.valid,
             "beside": None if self.beside is None else dict(self.beside),
+            "of_arrays": self.of_arrays,
         }
 
 
@@ -157,34 +163,49 @@ def verdict_from(note: Mapping[str, Any]) -> Verdict | None:
     kept = note.get("fidelity")
     if not isinstance(kept, Mapping) or kept.get("version") != VERSION:
         return None
-    return Verdict(kept["compared"], kept["reason"], kept["valid"], kept["beside"])
+    return Verdict(
+        *(kept[name] for name in ("compared", "reason", "valid", "beside")),
+        kept.get("of_arrays", False),
+    )
 
 
-UNCHANGED = Verdict({"kl": 0.0, "top1": 1.0, "information": None, "tokens": 0, "lengths": []})
-"""Of a model that nothing was built from: it is its own source."""
+def unchanged(*, of_arrays: bool) -> Verdict:
+    """Return the verdict on a model that nothing was built from: it is its own source.
+
+    Args:
+        of_arrays: Whether it takes named arrays.
+    """
+    if of_arrays:
+        same: dict[str, Json] = {"output_error": 0.0, "outputs": {}, "runs": 0}
+        return Verdict(same, of_arrays=True)
+    return Verdict({"kl": 0.0, "top1": 1.0, "information": None, "tokens": 0, "lengths": []})
 
 
 def measurements(value: Verdict | None) -> dict[str, Measurement]:
-    """Return the two metrics of what a build job answered.
+    """Return the metrics of what a build job answered.
 
-    Both are exact for the sequences that they are defined on, so their interval is the value.
+    They are exact for the inputs that they are defined on, so their interval is the value.
 
     Args:
         value: What the comparison said; None: the target does not compare.
     """
     if value is None:
         return {}
-    compared = value.compared
+    compared, beside = value.compared, dict(value.beside or {})
+    specs = _OF_ARRAYS if value.of_arrays else _OF_TOKENS
     if compared is None:
         return {
             spec.name: Measurement(
                 spec.name, None, spec.unit, protocol=PROTOCOL, reason=value.reason
             )
-            for spec in METRICS
+            for spec in specs
         }
-    details = {"lengths": compared["lengths"], "information": compared["information"]}
-    if value.beside is not None:
-        details |= dict(value.beside)
+    if value.of_arrays:
+        keys, count = ("output_error",), compared["runs"]
+        details = {"outputs": compared["outputs"]}
+    else:
+        keys, count = ("kl", "top1"), compared["tokens"]
+        details = {"lengths": compared["lengths"], "information": compared["information"]}
     return {
         spec.name: Measurement(
             spec.name,
@@ -192,9 +213,9 @@ def measurements(value: Verdict | None) -> dict[str, Measurement]:
             spec.unit,
             compared[key],
             compared[key],
-            compared["tokens"],
+            count,
             PROTOCOL,
-            details=details,
+            details=details | beside,
         )
-        for spec, key in zip(METRICS, ("kl", "top1"), strict=True)
+        for spec, key in zip(specs, keys, strict=True)
     }

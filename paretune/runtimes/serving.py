@@ -15,7 +15,7 @@ from paretune.core.model import Model, ModelInfo
 from paretune.core.plugins import BUILTIN, instance, names, table
 from paretune.core.traffic import Traffic
 from paretune.models.containment import check_model
-from paretune.runtimes.base import GENERATES, SCORES, Runtime, Session
+from paretune.runtimes.base import GENERATES, RUNS, SCORES, Runtime, Session
 from paretune.runtimes.settings import check_settings
 
 
@@ -80,6 +80,12 @@ def source_runtime(kind: str) -> Runtime | None:
     """Return the runtime that loads a model to compare builds with; None: none does."""
     every = (r for r in all_runtimes() if kind in r.kinds | r.sources)
     return next(every, None)
+
+
+def takes_arrays(kind: str) -> bool:
+    """Return whether models of a kind take named arrays, and not tokens."""
+    runtime = source_runtime(kind)
+    return runtime is not None and RUNS in runtime.offers and SCORES not in runtime.offers
 
 
 def traffic_of(info: ModelInfo, settings: RuntimeSettings, context: int = 0) -> Traffic | None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from paretune.core import params as declared
 from paretune.core.errors import PassError
 from paretune.core.estimate import Estimate
+from paretune.core.fidelity import Fidelity
 from paretune.core.model import Model, ModelInfo, ModelKind
 from paretune.core.params import parameter
 from paretune.core.progress import Progress
@@ -43,10 +44,15 @@ class OnnxDynamicInt8(PassBase):
     """Quantizes the weights of matrix products, convolutions and recurrent layers."""
 
     name = "onnx_dynamic_int8"
+    version = 2
     accepts = frozenset({ModelKind.ONNX})
     produces = ModelKind.ONNX
     Params: ClassVar[type[declared.Params]] = DynamicInt8Params
     packages = ("onnxruntime", "onnx")
+
+    def fidelity(self, params: DynamicInt8Params) -> Fidelity:
+        """Return that it approximates."""
+        return Fidelity.QUANTIZED
 
     def estimate(self, model: ModelInfo, params: DynamicInt8Params, target: TargetInfo) -> Estimate:
         """Return the memory for the network, its copy and the quantized one."""

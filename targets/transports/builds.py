@@ -279,17 +279,35 @@ def fidelity_note(said: Mapping[str, Json]) -> dict[str, Json]:
             return {}
         note = {
             **verdict.to_json(),
-            "compared": None if verdict.compared is None else _compared(verdict.compared),
+            "compared": None if verdict.compared is None else _figures(verdict),
             "beside": _beside(verdict.beside),
             "seconds": _seconds(kept.get("seconds", 0.0)),
         }
-        if not isinstance(verdict.reason, str | None) or not isinstance(verdict.valid, bool):
+        flags = (verdict.valid, verdict.of_arrays)
+        if not isinstance(verdict.reason, str | None) or not all(type(f) is bool for f in flags):
             raise ValueError("a field of a wrong type")
         if len(canonical(note).encode()) > _MOST_NOTE_BYTES:
             raise ValueError("it is too long")
     except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise AnnouncedError(f"a comparison that is none: {str(error)[:200]}") from error
     return {"fidelity": note}
+
+
+def _figures(verdict: Verdict) -> dict[str, Json]:
+    """Return the figures of a comparison, of tokens or of arrays; errors as of `_compared`."""
+    said = verdict.compared or {}
+    if not verdict.of_arrays:
+        return _compared(said)
+    error, runs = said["output_error"], said["runs"]
+    outputs = {str(name): value for name, value in said["outputs"].items()}
+    more = {name: said[name] for name in ("bound", "fidelity") if name in said}
+    if (
+        not all(_is_number(value) or value is None for value in (error, *outputs.values()))
+        or not (type(runs) is int and runs >= 0)
+        or not all(_is_number(value) or isinstance(value, str) for value in more.values())
+    ):
+        raise ValueError("a figure of a wrong type")
+    return {"output_error": error, "outputs": outputs, "runs": runs, **more}
 
 
 def _compared(said: Mapping[str, Json]) -> dict[str, Json]:
@@ -313,7 +331,11 @@ def _compared(said: Mapping[str, Json]) -> dict[str, Json]:
 
 def _beside(said: Mapping[str, Json] | None) -> dict[str, Json] | None:
     """Return what else a comparison has found; only what ours find is kept."""
-    sketch = None if said is None else said.get("sketch")
+    if said is None:
+        return None
+    if "left_out" in said:
+        return {"left_out": [str(each) for each in list(said["left_out"])]}
+    sketch = said.get("sketch")
     if isinstance(sketch, str):
         return {"sketch": sketch}
     return None if sketch is None else {"sketch": _compared(sketch)}

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from paretune.core.candidate import Step
 from paretune.core.checkpoints import Checkpoints
 from paretune.core.errors import InvalidArtifactError, PassError
-from paretune.core.fidelity import UNCHANGED, Fidelity, Verdict, verdict_from
+from paretune.core.fidelity import Fidelity, Verdict, unchanged, verdict_from
 from paretune.core.job import Build, BuildResult
 from paretune.core.jsontools import Json
 from paretune.core.kernel_times import kernel_times_file
@@ -33,6 +33,7 @@ from paretune.models.structure import structure_of
 from paretune.passes.base import Pass
 from paretune.plugin_identity import device_matters, pass_key
 from paretune.registry import find_pass, is_ours
+from paretune.runtimes.serving import takes_arrays
 from paretune.store.artifacts import Store
 from paretune.store.checkpoints import StoredCheckpoints
 from paretune.targets.device.fingerprint import fingerprint
@@ -247,7 +248,8 @@ class Builder:
         and so built again; each can be set aside once.
         """
         while True:
-            model, costs, verdict = start, list[StepTime](), UNCHANGED
+            model, costs = start, list[StepTime]()
+            verdict = unchanged(of_arrays=takes_arrays(start.kind))
             self.made.clear()
             origin = Origin(start, start, "the input model")
             try:

@@ -15,7 +15,8 @@ from paretune.core.progress import Progress
 from paretune.data.context import Context
 from paretune.models.kinds.base import kind_named
 from paretune.passes.base import Pass
-from paretune.runtimes.serving import check_folder, source_runtime
+from paretune.runtimes.serving import check_folder, source_runtime, takes_arrays
+from paretune.targets.worker.compared_arrays import compare_arrays
 from paretune.targets.worker.compared_cache import ComparedCache
 
 _SKETCH_LENGTHS = (8, 48, 160)
@@ -73,19 +74,25 @@ def compare(
         InvalidArtifactError: The build does not load or run.
     """
     fidelity = fidelity_of(pass_, params)
+    arrays = takes_arrays(made.kind)
     if fidelity is None:
         return Verdict(
             None,
             f"pass {pass_.name!r} does not say what its output is to its input, so that nothing "
             "was compared (a method `fidelity` says it: docs/extending.md)",
+            of_arrays=arrays,
         )
     if fidelity is Fidelity.CHANGED:
-        return Verdict(None, f"{pass_.name} makes another model on purpose")
+        return Verdict(None, f"{pass_.name} makes another model on purpose", of_arrays=arrays)
     reference = origin.source if fidelity is Fidelity.QUANTIZED else origin.direct
     for model in (reference, made):
         if source_runtime(model.kind) is None:
-            return Verdict(None, f"a model of kind {model.kind} cannot be run as it is")
+            return Verdict(
+                None, f"a model of kind {model.kind} cannot be run as it is", of_arrays=arrays
+            )
     context.progress(Progress(pass_.name, 0, 0, "comparing it with what it was built from"))
+    if arrays:
+        return compare_arrays(fidelity, made, reference, origin.name, context)
     found = _whole(reference, made, context, cache)
     if isinstance(found, str):
         return Verdict(None, found)

@@ -12,7 +12,7 @@ from filelock import Timeout
 
 from paretune.core.candidate import Step
 from paretune.core.checkpoints import Checkpoints
-from paretune.core.fidelity import UNCHANGED, Verdict, verdict_from
+from paretune.core.fidelity import Verdict, unchanged, verdict_from
 from paretune.core.job import Build, BuildResult
 from paretune.core.jsontools import canonical
 from paretune.core.model import Model
@@ -20,6 +20,7 @@ from paretune.data.catalog import DataCatalog
 from paretune.models.handle import model_bytes
 from paretune.models.structure import structure_of
 from paretune.passes.base import Pass
+from paretune.runtimes.serving import takes_arrays
 from paretune.store.artifacts import Store
 from paretune.store.checkpoints import furthest
 from paretune.targets.worker.building import (
@@ -80,7 +81,7 @@ class StoredBuilder(IdleBuilder):
         known = None if action is None else verdict_from(action.note)
         if known is None:
             self.uncompared.append(key)
-        return known or UNCHANGED
+        return known or unchanged(of_arrays=takes_arrays(made.kind))
 
 
 def found(

@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 from paretune.core.fidelity import (
     KL,
     METRICS,
+    OUTPUT_ERROR,
     TOP1,
-    UNCHANGED,
     VERSION,
     Compared,
     Fidelity,
     Verdict,
     measurements,
+    unchanged,
     verdict_from,
 )
 from paretune.runtimes.next_tokens import divergence, sequences
@@ -90,14 +91,16 @@ def test_a_verdict_is_read_back_and_one_of_another_version_is_not() -> None:
 
 
 def test_metrics_of_a_verdict() -> None:
-    assert {name: m.value for name, m in measurements(UNCHANGED).items()} == {
+    assert {name: m.value for name, m in measurements(unchanged(of_arrays=False)).items()} == {
         KL: 0.0,
         TOP1: 1.0,
     }
     unknown = measurements(Verdict(None, "nobody says"))
     assert {(m.value, m.reason) for m in unknown.values()} == {(None, "nobody says")}
     assert measurements(None) == {}
-    assert {spec.name for spec in METRICS} == set(unknown)
+    of_arrays = measurements(unchanged(of_arrays=True))
+    assert {name: m.value for name, m in of_arrays.items()} == {OUTPUT_ERROR: 0.0}
+    assert {spec.name for spec in METRICS} == {*unknown, *of_arrays}
 
 
 def test_a_ratio_of_a_model_that_always_says_the_same_is_no_division_by_zero() -> None:
