@@ -163,10 +163,8 @@ def verdict_from(note: Mapping[str, Any]) -> Verdict | None:
     kept = note.get("fidelity")
     if not isinstance(kept, Mapping) or kept.get("version") != VERSION:
         return None
-    return Verdict(
-        *(kept[name] for name in ("compared", "reason", "valid", "beside")),
-        kept.get("of_arrays", False),
-    )
+    arrays = kept.get("of_arrays", False)
+    return Verdict(kept["compared"], kept["reason"], kept["valid"], kept["beside"], arrays)
 
 
 def unchanged(*, of_arrays: bool) -> Verdict:
@@ -176,7 +174,7 @@ def unchanged(*, of_arrays: bool) -> Verdict:
         of_arrays: Whether it takes named arrays.
     """
     if of_arrays:
-        same: dict[str, Json] = {"output_error": 0.0, "outputs": {}, "runs": 0}
+        same: dict[str, Json] = {OUTPUT_ERROR: 0.0, "outputs": {}, "runs": 0}
         return Verdict(same, of_arrays=True)
     return Verdict({"kl": 0.0, "top1": 1.0, "information": None, "tokens": 0, "lengths": []})
 
@@ -200,8 +198,9 @@ def measurements(value: Verdict | None) -> dict[str, Measurement]:
             )
             for spec in specs
         }
+    keys: tuple[str, ...]
     if value.of_arrays:
-        keys, count = ("output_error",), compared["runs"]
+        keys, count = (OUTPUT_ERROR,), compared["runs"]
         details = {"outputs": compared["outputs"]}
     else:
         keys, count = ("kl", "top1"), compared["tokens"]

@@ -28,8 +28,8 @@ class OutputError:
     """The outputs of two networks, set against each other.
 
     Attributes:
-        outputs: Error of each output by name; NaN or infinite: it cannot be told, or the build
-            gives such values where its source does not.
+        outputs: Error of each output by name; infinite: it has another shape or is missing, or is
+            not finite where the source is.
         runs: Times that both networks ran.
         left_out: What was not compared, as sentences.
     """

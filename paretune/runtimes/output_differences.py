@@ -58,7 +58,7 @@ def _of_output(
     import numpy as np
 
     if not all(isinstance(each, np.ndarray) for each in (*source, *build)):
-        return None, f"the output {name!r} is no array"
+        return None, f"the output {name!r} is not an array"
     if [each.shape for each in source] != [each.shape for each in build]:
         if _shape_depends_on_values(source, inputs):
             return None, f"the shape of the output {name!r} depends on the values of the inputs"

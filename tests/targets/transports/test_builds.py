@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 
 from paretune.core.errors import InvalidArtifactError, ParetuneError, TransientError, UsageError
+from paretune.core.fidelity import Verdict, verdict_from
 from paretune.core.made import Made
 from paretune.core.permissions import Permissions
 from paretune.core.stamps import Stamp, Stamped
 from paretune.models.handle import folder_digest, open_model
 from paretune.store.artifacts import Store
-from paretune.targets.transports.builds import AnnouncedError
+from paretune.targets.transports.builds import AnnouncedError, fidelity_note
 from paretune.targets.transports.files import FileStore
 from paretune.targets.transports.tasks import Describer
 from paretune.targets.worker import building
@@ -309,3 +310,15 @@ def test_a_file_is_kept_without_a_second_copy_of_it(tmp_path: Path) -> None:
         store.adopt(wrong.path, wrong.sha256)
     with pytest.raises(TransientError, match="is gone"):
         store.adopt(folder / "nowhere", "0" * 64)
+
+
+def test_a_comparison_of_arrays_comes_back() -> None:
+    figures = {"output_error": 0.1, "outputs": {"y": 0.1, "z": None}, "runs": 4, "bound": 1.0}
+    kept = Verdict(figures, beside={"left_out": ["z is not finite"]}, of_arrays=True).to_json()
+    note = fidelity_note({"fidelity": {**kept, "seconds": 0.5}})
+    assert verdict_from(note) == Verdict(
+        figures, beside={"left_out": ["z is not finite"]}, of_arrays=True
+    )
+    for wrong in ({"runs": -1}, {"outputs": {"y": "a"}}, {"outputs": 3}, {"output_error": "x"}):
+        with pytest.raises(AnnouncedError, match="a comparison that is none"):
+            fidelity_note({"fidelity": {**kept, "compared": {**figures, **wrong}}})

@@ -104,7 +104,7 @@ def test_weights_that_are_further_and_further_from_the_source(
 def test_a_source_that_is_not_finite_is_named(tmp_path: Path) -> None:
     source = network(tmp_path / "source", scaled(float("nan")))
     found = verdict(source, source, Fidelity.QUANTIZED)
-    assert "'y' is not finite in 984 of 984 values" in str(found.beside)
+    assert "'y' is not finite in 1968 of 1968 values, in 4 of 4 runs" in str(found.beside)
     assert found.compared is not None
     assert "y" not in found.compared["outputs"]
 
@@ -120,7 +120,6 @@ def test_a_build_in_16_bits_takes_arrays_of_16_bits(tmp_path: Path) -> None:
     assert found.valid, found.reason
     assert found.compared is not None
     assert 0 < found.compared["output_error"] < 0.01
-    assert not verdict(open_model(tmp_path / "half"), source, Fidelity.FP32).valid
 
 
 def test_a_source_that_runs_with_no_size_is_not_compared(tmp_path: Path) -> None:
@@ -129,7 +128,8 @@ def test_a_source_that_runs_with_no_size_is_not_compared(tmp_path: Path) -> None
         graph.initializer.append(shape)
         graph.node.insert(0, helper.make_node("Reshape", ["ids", "shape"], ["fixed"]))
         graph.node[1].input[1] = "fixed"
-        del graph.output[0].type.tensor_type.shape, graph.output[1].type.tensor_type.shape
+        for output in graph.output:
+            output.type.tensor_type.ClearField("shape")
 
     source = network(tmp_path / "source", fixed)
     found = verdict(source, source)
