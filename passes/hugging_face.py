@@ -7,7 +7,7 @@ from typing import Any
 
 from paretune.core.errors import PassError
 from paretune.data.context import Context
-from paretune.models.causal_lm import load_whole
+from paretune.models.checkpoint import load_whole
 from paretune.models.containment import check_model
 from paretune.models.remote_code import explained
 

@@ -21,6 +21,7 @@ class ModelKind(str):
 
     HF: ClassVar[ModelKind]
     HF_ADAPTER: ClassVar[ModelKind]
+    HF_ENCODER: ClassVar[ModelKind]
     GENAI: ClassVar[ModelKind]
     ONNX: ClassVar[ModelKind]
     _made: ClassVar[dict[str, ModelKind]] = {}
@@ -37,6 +38,7 @@ class ModelKind(str):
 
 ModelKind.HF = ModelKind("hf")
 ModelKind.HF_ADAPTER = ModelKind("hf-adapter")
+ModelKind.HF_ENCODER = ModelKind("hf-encoder")
 ModelKind.GENAI = ModelKind("genai")
 ModelKind.ONNX = ModelKind("onnx")
 

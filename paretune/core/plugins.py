@@ -38,11 +38,13 @@ BUILTIN: dict[str, dict[str, str]] = {
     "runtimes": {
         "genai": "paretune.runtimes.genai:GenaiRuntime",
         "torch": "paretune.runtimes.torch:TorchRuntime",
+        "torch_arrays": "paretune.runtimes.torch_arrays:TorchArraysRuntime",
         "onnxruntime": "paretune.runtimes.onnxruntime:OnnxruntimeRuntime",
     },
     "kinds": {
         "genai": "paretune.models.kinds.genai:GenaiKind",
         "hf-adapter": "paretune.models.kinds.hf_adapter:HfAdapterKind",
+        "hf-encoder": "paretune.models.kinds.hf_encoder:HfEncoderKind",
         "hf": "paretune.models.kinds.hf:HfKind",
         "onnx": "paretune.models.kinds.onnx:OnnxKind",
     },

@@ -13,7 +13,7 @@ from paretune.core.errors import InvalidArtifactError
 from paretune.core.model import Model, ModelInfo, ModelKind
 from paretune.core.traffic import WIDTHS, Traffic, dense_traffic
 from paretune.models.adapted import load_adapted
-from paretune.models.causal_lm import load_whole
+from paretune.models.checkpoint import load_whole
 from paretune.models.containment import check_model
 from paretune.runtimes.base import GENERATES, SCORES, Logits, Runtime, SamplePrompt, hf_tokenizer
 from paretune.runtimes.matrix_products import quickest_products

@@ -19,11 +19,12 @@ from paretune.models.checks.weights import (
 from paretune.models.safetensors_files import safetensors_header, weights_files
 
 
-def check_folder(folder: Path) -> tuple[Finding, ...]:
+def check_folder(folder: Path, *, generates: bool = True) -> tuple[Finding, ...]:
     """Check a Hugging Face model's files.
 
     Args:
         folder: With ``config.json`` and safetensors.
+        generates: Whether it continues a text: its special tokens then matter.
 
     Returns:
         What was found, the fatal first.
@@ -32,17 +33,16 @@ def check_folder(folder: Path) -> tuple[Finding, ...]:
         UsageError: One of the files cannot be read as what it should be.
     """
     # Nothing else can be read where there are pointers in place of files.
-    found = list(check_pointers(folder)) or list(_look(folder))
+    found = list(check_pointers(folder)) or list(_look(folder, generates))
     return tuple(sorted(found, key=lambda finding: not finding.fatal))
 
 
-def _look(folder: Path) -> Iterator[Finding]:
+def _look(folder: Path, generates: bool) -> Iterator[Finding]:
     config = read_model_json(folder / "config.json")
     files: dict[str, Tensors] = {f.name: safetensors_header(f) for f in weights_files(folder)}
     yield from check_tensors(folder, files)
     yield from check_method(folder, config)
     yield from check_dtypes(folder, config, files)
-    vocabulary = read_vocabulary(folder)
     said = config.get("vocab_size")
     if said is None and isinstance(config.get("text_config"), dict):
         said = config["text_config"].get("vocab_size")
@@ -60,4 +60,5 @@ def _look(folder: Path) -> Iterator[Finding]:
         rows, place = said, "vocab_size in config.json"
     else:
         return
-    yield from check_token_ids(folder, rows, place, vocabulary)
+    if generates:
+        yield from check_token_ids(folder, rows, place, read_vocabulary(folder))

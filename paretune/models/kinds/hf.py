@@ -18,6 +18,7 @@ from paretune.models.files import counts_for_transformers
 from paretune.models.kinds.base import Kind
 from paretune.models.pickles import CONVERT_MODEL, how_to_convert, pickled, what_is_there
 from paretune.models.safetensors_files import is_count, tensors_of, weights_files
+from paretune.models.tasks import folder_task
 from paretune.models.tied import is_tied, twice_there
 
 _INDEX = "model.safetensors.index.json"
@@ -40,10 +41,8 @@ class HfKind(Kind):
     folder: ClassVar[str] = "a Hugging Face folder (with config.json and safetensors)"
 
     def matches(self, folder: Path) -> bool:
-        """Return whether it has a configuration, and is neither an adapter nor a GenAI folder."""
-        others = ("genai_config.json", "adapter_config.json")
-        there = (folder / "config.json").is_file()
-        return there and not any((folder / name).is_file() for name in others)
+        """Return whether it is a Hugging Face folder, and not of an encoder (``hf-encoder``)."""
+        return is_hugging_face(folder) and folder_task(folder) is None
 
     def counts(self, folder: Path) -> Callable[[Path, bool], bool]:
         """Return which of its entries transformers reads."""
@@ -101,13 +100,33 @@ class HfKind(Kind):
             or (tokenizer.is_file() and bool(read_model_json(tokenizer).get("chat_template"))),
         )
 
-    def decoder(self, model: Model) -> Decoder:
+    def decoder(self, model: Model) -> Decoder | None:
         """Return what its configuration says of its tokens, that of a text part included."""
         settings = read_model_json(model.path / "config.json")
         own = Decoder.read(settings, ("vocab_size",), _CONTEXTS, model.path)
         text = settings.get("text_config")
         inner = Decoder.read(text, ("vocab_size",), _CONTEXTS, model.path)
         return Decoder(own.vocabulary or inner.vocabulary, own.context or inner.context, model.path)
+
+
+def is_hugging_face(folder: Path) -> bool:
+    """Return whether it has a configuration of transformers, and no other that takes precedence.
+
+    An ONNX file beside a configuration is the model where there are no safetensors (Optimum's
+    exports).
+    """
+    others = ("genai_config.json", "adapter_config.json")
+    there = (folder / "config.json").is_file()
+    return (
+        there
+        and not any((folder / name).is_file() for name in others)
+        and (not any(folder.glob("*.onnx")) or has_safetensors(folder))
+    )
+
+
+def has_safetensors(folder: Path) -> bool:
+    """Return whether a folder has weights of transformers, by the names of its files."""
+    return any((folder / name).is_file() for name in (WEIGHTS, _INDEX))
 
 
 def _named_by_hugging_face(folder: Path) -> set[Path]:

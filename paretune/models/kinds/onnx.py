@@ -10,6 +10,7 @@ from paretune.core.model import Model
 from paretune.models.checks.finding import Finding
 from paretune.models.containment import named_by_onnx
 from paretune.models.kinds.base import Kind
+from paretune.models.kinds.hf import is_hugging_face
 from paretune.models.onnx_files import network_file
 from paretune.models.structure import structure_of_files
 
@@ -21,10 +22,17 @@ class OnnxKind(Kind):
     folder: ClassVar[str] = "a folder with one ONNX file"
 
     def matches(self, folder: Path) -> bool:
-        """Return whether it has ONNX files, and no configuration of another kind."""
-        others = ("genai_config.json", "adapter_config.json", "config.json")
+        """Return whether it has ONNX files, and is not a model of another kind.
+
+        A ``config.json`` may lie beside the network: exporters leave it there.
+        """
+        others = ("genai_config.json", "adapter_config.json")
         there = any(folder.glob("*.onnx"))
-        return there and not any((folder / name).is_file() for name in others)
+        return (
+            there
+            and not any((folder / name).is_file() for name in others)
+            and not is_hugging_face(folder)
+        )
 
     def check(self, folder: Path, files: Sequence[Path]) -> set[Path]:
         """Return the files that hold its networks' weights."""

@@ -1,4 +1,4 @@
-"""Loads a causal language model of Hugging Face with every weight that it needs; workers only."""
+"""Loads a Hugging Face checkpoint with every weight that it needs; for workers only."""
 
 from __future__ import annotations
 
@@ -11,7 +11,13 @@ from paretune.models.remote_code import explained
 _SHOWN = 3
 
 
-def load_whole(folder: Path, trusted: bool, kind: type[CandidateError], **how: Any) -> Any:
+def load_whole(
+    folder: Path,
+    trusted: bool,
+    kind: type[CandidateError],
+    auto: str = "AutoModelForCausalLM",
+    **how: Any,
+) -> Any:
     """Return the network of a folder.
 
     Weights are read from safetensors only, and nothing is fetched. What the files leave out,
@@ -21,15 +27,16 @@ def load_whole(folder: Path, trusted: bool, kind: type[CandidateError], **how: A
         folder: A Hugging Face folder, checked already.
         trusted: Whether its own code may run.
         kind: The error to raise.
+        auto: The class of transformers that loads it.
         **how: More for ``from_pretrained``: ``dtype``, ``quantization_config``, ``device_map``.
 
     Raises:
         CandidateError: Of `kind`: weights are missing, or its code is off and needed.
     """
-    from transformers import AutoModelForCausalLM
+    import transformers
 
     with explained(folder, trusted, kind):
-        network, told = AutoModelForCausalLM.from_pretrained(
+        network, told = getattr(transformers, auto).from_pretrained(
             folder,
             use_safetensors=True,
             local_files_only=True,

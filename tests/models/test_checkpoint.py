@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from paretune.core.candidate import RuntimeSettings
 from paretune.core.errors import InvalidArtifactError, PassError
-from paretune.models.causal_lm import load_whole
+from paretune.models.checkpoint import load_whole
 from paretune.models.handle import open_model
 from paretune.runtimes.serving import open_session
 from tests.tiny_models import make_tiny_llama

@@ -1,0 +1,60 @@
+"""What an encoder or a vision model of Hugging Face is for, by ``architectures`` of config.json."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from paretune.core.errors import UsageError
+from paretune.core.jsontools import Json, read_model_json
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task, and how transformers names it.
+
+    Attributes:
+        name: As pipelines of transformers call it.
+        suffix: How the names of its architectures end.
+        auto: The class of transformers that loads them.
+    """
+
+    name: str
+    suffix: str
+    auto: str
+
+
+TASKS = (
+    Task(
+        "text-classification", "ForSequenceClassification", "AutoModelForSequenceClassification"
+    ),
+    Task("token-classification", "ForTokenClassification", "AutoModelForTokenClassification"),
+    Task("question-answering", "ForQuestionAnswering", "AutoModelForQuestionAnswering"),
+    Task("fill-mask", "ForMaskedLM", "AutoModelForMaskedLM"),
+    Task("image-classification", "ForImageClassification", "AutoModelForImageClassification"),
+    Task("feature-extraction", "Model", "AutoModel"),
+)
+_HEADS = ("HeadModel", "HeadsModel", "EncoderDecoderModel")
+"""Ends of names that have a head, or two networks, and no suffix that says so."""
+
+
+def task_of(config: Json) -> Task | None:
+    """Return the task of an encoder or a vision model; None: it is another model.
+
+    Args:
+        config: The content of its config.json.
+    """
+    named = config.get("architectures") if isinstance(config, dict) else None
+    first = named[0] if isinstance(named, list) and named else None
+    if not isinstance(first, str) or first.endswith(_HEADS):
+        return None
+    return next((task for task in TASKS if first.endswith(task.suffix)), None)
+
+
+def folder_task(folder: Path) -> Task | None:
+    """Return the task of the model in a Hugging Face folder; None: another model, or unreadable."""
+    file = folder / "config.json"
+    try:
+        return task_of(read_model_json(file)) if file.is_file() else None
+    except UsageError:  # what is wrong with the file is said where it is read
+        return None
