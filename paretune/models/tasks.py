@@ -25,9 +25,7 @@ class Task:
 
 
 TASKS = (
-    Task(
-        "text-classification", "ForSequenceClassification", "AutoModelForSequenceClassification"
-    ),
+    Task("text-classification", "ForSequenceClassification", "AutoModelForSequenceClassification"),
     Task("token-classification", "ForTokenClassification", "AutoModelForTokenClassification"),
     Task("question-answering", "ForQuestionAnswering", "AutoModelForQuestionAnswering"),
     Task("fill-mask", "ForMaskedLM", "AutoModelForMaskedLM"),

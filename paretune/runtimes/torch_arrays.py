@@ -15,10 +15,8 @@ from paretune.core.model import Model, ModelKind
 from paretune.models.tasks import TASKS
 from paretune.models.torch_network import TorchNetwork, load_encoder
 from paretune.runtimes.base import RUNS, Runtime, SamplePrompt
+from paretune.runtimes.made_up_arrays import run_made_up
 from paretune.runtimes.matrix_products import quickest_products
-
-_TOKENS, _PIXELS = 8, 224
-"""Sizes of a first run, where a network leaves them open."""
 
 
 class TorchArraysRuntime(Runtime):
@@ -60,14 +58,15 @@ class TorchArraysRuntime(Runtime):
         network = load_encoder(folder, False, InvalidArtifactError)
         session = TorchArraysSession(network, settings)
         load_s = time.perf_counter() - start
-        session.run(made_up(session.inputs))
+        run_made_up(session)
         return load_s
 
     def smoke(self, model: Model, session: Any) -> dict[str, Json]:
-        """Run a network on made-up arrays; returns the shapes of the outputs."""
+        """Run a network on made-up arrays; returns the shapes of the outputs (null: none fits)."""
         del model
-        outputs = session.run(made_up(session.inputs))
-        return {"outputs": {name: list(value.shape) for name, value in outputs.items()}}
+        outputs = run_made_up(session)
+        shapes = outputs and {name: list(value.shape) for name, value in outputs.items()}
+        return {"outputs": shapes}
 
     def sample_program(self, sample: SamplePrompt) -> str:
         """Return a program that takes an ``.npz`` file; an encoder has no prompt."""
@@ -118,18 +117,6 @@ class TorchArraysSession:
         except (RuntimeError, ValueError, IndexError, TypeError) as error:
             raise InvalidArtifactError(f"loads, but does not run: {error}") from error
         return {name: value.cpu().numpy() for name, value in found.items()}
-
-
-def made_up(inputs: Mapping[str, tuple[str, tuple[int | None, ...]]]) -> dict[str, Any]:
-    """Return ones for each input, one example of a usual size."""
-    import numpy as np
-
-    found = {}
-    for name, (kind, shape) in inputs.items():
-        usual = _TOKENS if len(shape) < 4 else _PIXELS
-        sizes = [size or (1 if at == 0 else usual) for at, size in enumerate(shape)]
-        found[name] = np.ones(sizes, dtype=kind)
-    return found
 
 
 _SAMPLE = '''\
