@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from paretune.core.candidate import RuntimeSettings
 from paretune.core.jsontools import Json
 from paretune.search.stages import value_text
+
+WithoutEffect = Callable[[Mapping[str, Json]], frozenset[str]]
 
 
 @dataclass(frozen=True)
@@ -19,10 +21,14 @@ class SettingsGrid:
     Attributes:
         name: The runtime; empty: the default one of a model's kind.
         grid: Setting to values; ``provider`` and ``threads`` are among them.
+        without_effect: Returns which of some settings change nothing beside the others. They have
+            their first value: combinations that mean the same are one candidate with several
+            numbers.
     """
 
     name: str
     grid: Mapping[str, tuple[Json, ...]]
+    without_effect: WithoutEffect | None = field(default=None, compare=False)
 
     @cached_property
     def size(self) -> int:
@@ -32,6 +38,9 @@ class SettingsGrid:
     def at(self, digits: Mapping[str, int]) -> RuntimeSettings:
         """Return the settings with the values at these positions."""
         chosen = {name: values[digits[name]] for name, values in self.grid.items()}
+        if self.without_effect is not None:
+            unused = self.without_effect(chosen) & chosen.keys()
+            chosen |= {name: self.grid[name][0] for name in unused}
         return RuntimeSettings.from_json({"name": self.name, **chosen})
 
     def digits(self, settings: RuntimeSettings) -> dict[str, int] | None:
@@ -46,7 +55,7 @@ class SettingsGrid:
             if position is None:
                 return None
             found[name] = position
-        return found
+        return found if self.without_effect is None or self.at(found).settings == given else None
 
 
 @dataclass(frozen=True)

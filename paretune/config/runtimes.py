@@ -23,6 +23,7 @@ from paretune.core.params import Params, parameter
 from paretune.core.plugins import is_ours
 from paretune.registry import find_pass
 from paretune.runtimes.serving import all_runtimes, runtime_named, runtime_of
+from paretune.runtimes.settings import BasicSettings
 from paretune.search.runtime_grids import Runtimes, RuntimesByKind, SettingsGrid
 
 
@@ -188,5 +189,6 @@ def _settings(
         grid = {**common, **choice.grid}
         if not fitting:
             grid = {setting: values[:1] for setting, values in grid.items()}
-        found.append(SettingsGrid(name, grid))
+        declared = runtime_named(choice.name).Settings if choice.name else BasicSettings
+        found.append(SettingsGrid(name, grid, declared.without_effect))
     return Runtimes(tuple(found))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -13,7 +14,7 @@ from paretune.core.model import Model, ModelKind
 from paretune.models.onnx_files import network_file
 from paretune.runtimes.base import RUNS, Runtime, SamplePrompt
 from paretune.runtimes.made_up_arrays import run_made_up
-from paretune.runtimes.onnxruntime_sample import SAMPLE
+from paretune.runtimes.onnxruntime_sample import network_sample
 from paretune.runtimes.onnxruntime_session import OnnxruntimeSession
 from paretune.runtimes.settings import BasicSettings, setting
 
@@ -23,11 +24,43 @@ SETTINGS = "paretune_runtime.json"
 
 @dataclass(frozen=True)
 class OnnxruntimeSettings(BasicSettings):
-    """Provider, threads and how much ONNX Runtime rewrites a network before it runs it."""
+    """The options of a session of ONNX Runtime."""
 
     graph_optimization: Literal["disable", "basic", "extended", "all"] = setting(
         "all", "Which rewrites of the graph are made when it is loaded."
     )
+    execution_mode: Literal["sequential", "parallel"] = setting(
+        "sequential", "Whether independent nodes may run at the same time."
+    )
+    inter_op_threads: int = setting(
+        1,
+        "Nodes that run at the same time; counts with parallel only.",
+        search="range",
+        ge=1,
+        le=1024,
+    )
+    arena: bool = setting(True, "Whether memory stays allocated between runs.")
+    memory_pattern: bool = setting(
+        True,
+        "Whether the memory of a run is planned from the run before; counts with sequential only.",
+    )
+    spinning: bool = setting(
+        True,
+        "Whether threads wait for work by spinning, which uses a core; counts with several threads "
+        "only.",
+    )
+
+    @classmethod
+    def without_effect(cls, settings: Mapping[str, Json]) -> frozenset[str]:
+        """Return what ONNX Runtime does not use beside the other settings.
+
+        As of ONNX Runtime 1.32: threads between nodes are made for the parallel mode alone, memory
+        is planned in the sequential mode alone (``SessionState``), a pool of one thread is none.
+        """
+        parallel = settings.get("execution_mode") == "parallel"
+        several = settings["threads"] > 1 or (parallel and settings.get("inter_op_threads", 1) > 1)
+        unused = {"memory_pattern"} if parallel else {"inter_op_threads"}
+        return frozenset(unused if several else unused | {"spinning"})
 
 
 class OnnxruntimeRuntime(Runtime):
@@ -85,4 +118,4 @@ class OnnxruntimeRuntime(Runtime):
     def sample_program(self, sample: SamplePrompt) -> str:
         """Return a program that takes an ``.npz`` file; a network has no prompt."""
         del sample
-        return SAMPLE
+        return network_sample()

@@ -1,32 +1,47 @@
 """The program ``sample.py`` of a package with a plain ONNX network: onnxruntime and numpy alone."""
 
-SAMPLE = '''\
+from __future__ import annotations
+
+import inspect
+
+from paretune.runtimes.onnxruntime_options import (
+    LEVELS,
+    PROVIDERS,
+    execution_providers,
+    session_options,
+)
+
+
+def network_sample() -> str:
+    """Return the program's text; it sets the options by the functions that the session uses."""
+    shared = [f"PROVIDERS = {PROVIDERS!r}\nLEVELS = {LEVELS!r}\n"]
+    shared += map(inspect.getsource, (session_options, execution_providers))
+    return _TEMPLATE.replace("SHARED\n", "\n\n".join(shared))
+
+
+_TEMPLATE = '''\
 """Runs the network in this folder: python sample.py inputs.npz (an array for each input)."""
 
 import json
 import os
 import sys
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when the runtime is imported
 import numpy as np
-import onnxruntime as ort
+import onnxruntime
 
 here = Path(__file__).resolve().parent
 settings = json.loads((here / "paretune_runtime.json").read_text(encoding="utf-8"))
-options = ort.SessionOptions()
-options.intra_op_num_threads = settings["threads"]
-options.inter_op_num_threads = 1
-providers = {"cuda": ["CUDAExecutionProvider"], "dml": ["DmlExecutionProvider"]}
-providers = [*providers.get(settings["provider"], []), "CPUExecutionProvider"]
-levels = {"disable": "DISABLE_ALL", "basic": "ENABLE_BASIC", "extended": "ENABLE_EXTENDED"}
-level = "ORT_" + levels.get(settings.get("graph_optimization"), "ENABLE_ALL")
-options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, level)
+SHARED
+
+
 network = here / "model.onnx"
 if not network.exists():
     (network,) = here.glob("*.onnx")
-session = ort.InferenceSession(str(network), options, providers=providers)
+options, providers = session_options(settings), execution_providers(settings)
+session = onnxruntime.InferenceSession(str(network), options, providers=providers)
 arrays = {}
 if len(sys.argv) > 1:
     with np.load(sys.argv[1], allow_pickle=False) as given:

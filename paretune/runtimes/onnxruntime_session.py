@@ -8,18 +8,8 @@ from typing import Any
 
 from paretune.core.candidate import RuntimeSettings
 from paretune.core.errors import InvalidArtifactError
+from paretune.runtimes.onnxruntime_options import execution_providers, session_options
 
-_PROVIDERS = {
-    "cpu": "CPUExecutionProvider",
-    "cuda": "CUDAExecutionProvider",
-    "dml": "DmlExecutionProvider",
-}
-_LEVELS = {
-    "disable": "ORT_DISABLE_ALL",
-    "basic": "ORT_ENABLE_BASIC",
-    "extended": "ORT_ENABLE_EXTENDED",
-    "all": "ORT_ENABLE_ALL",
-}
 _TYPES = {
     "tensor(float)": "float32",
     "tensor(double)": "float64",
@@ -48,19 +38,14 @@ class OnnxruntimeSession:
     def __init__(self, file: Path, settings: RuntimeSettings) -> None:
         import onnxruntime
 
-        provider = _PROVIDERS[settings.provider]
-        if provider not in onnxruntime.get_available_providers():
+        options = session_options(settings.settings)
+        providers = execution_providers(settings.settings)
+        there = onnxruntime.get_available_providers()
+        if providers[0] not in there:
             raise InvalidArtifactError(
-                f"does not load: this onnxruntime has no {provider}",
-                hint=f"It has {', '.join(onnxruntime.get_available_providers())}.",
+                f"does not load: this onnxruntime has no {providers[0]}",
+                hint=f"It has {', '.join(there)}.",
             )
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = settings.threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        level = _LEVELS[dict(settings.options).get("graph_optimization", "all")]
-        options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
-        providers = list(dict.fromkeys((provider, _PROVIDERS["cpu"])))
         try:
             self._session = onnxruntime.InferenceSession(str(file), options, providers=providers)
         except Exception as error:  # its own classes derive from Exception alone

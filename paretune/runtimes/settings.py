@@ -43,6 +43,16 @@ class BasicSettings:
     provider: Literal["cpu", "cuda", "dml"] = setting("cpu", "Execution provider.")
     threads: int = setting(1, "Intra-op threads.", search="range", ge=1, le=1024)
 
+    @classmethod
+    def without_effect(cls, settings: Mapping[str, Json]) -> frozenset[str]:
+        """Return the settings that change nothing beside the others: they are not searched over.
+
+        Args:
+            settings: All that a candidate has; those that it lacks have their defaults.
+        """
+        del settings
+        return frozenset()
+
 
 def check_settings(runtime: str, kind: type[BasicSettings], given: Mapping[str, Json]) -> None:
     """Refuse settings that a runtime does not have.
@@ -61,7 +71,11 @@ def check_settings(runtime: str, kind: type[BasicSettings], given: Mapping[str, 
             raise UsageError(
                 f"the runtime {runtime} has no setting {name!r}", hint=nearest(name, known)
             )
-        listed = get_args(hints[name]) if get_origin(hints[name]) is Literal else (value,)
+        hint = hints[name]
+        if hint in (bool, int) and type(value) is not hint:
+            expected = "true or false" if hint is bool else "a whole number"
+            raise UsageError(f"{name}: expected {expected}, found {value!r}")
+        listed = get_args(hint) if get_origin(hint) is Literal else (value,)
         if value not in listed:
             raise UsageError(
                 f"{name}: expected one of {', '.join(map(str, listed))}, found {value!r}",

@@ -8,6 +8,7 @@ import yaml
 from paretune.config import load
 from paretune.core.candidate import Candidate, RuntimeSettings, Step, describe
 from paretune.core.errors import UsageError
+from paretune.search.strategies.exhaustive import Exhaustive
 from tests.onnx_networks import write_network
 
 CONFIG = {
@@ -43,6 +44,39 @@ def test_settings_are_part_of_the_space(tmp_path: Path) -> None:
     ]
     assert describe(found[0]) == "onnx_dynamic_int8 @ cpu x1 graph_optimization=basic"
     assert len({candidate.digest for candidate in found}) == 8
+
+
+def test_settings_that_mean_the_same_are_one_candidate(tmp_path: Path) -> None:
+    write_network(tmp_path / "network")
+    settings = {
+        "threads": [1, 2],
+        "execution_mode": ["sequential", "parallel"],
+        "inter_op_threads": [1, 2],
+        "memory_pattern": [False, True],
+        "spinning": [True, False],
+    }
+    file = tmp_path / "net.yaml"
+    entry = {**CONFIG, "passes": [], "runtimes": [{"onnxruntime": settings}]}
+    file.write_text(yaml.safe_dump(entry))
+    plan = load(file)
+    found = {candidate.digest: candidate.runtime.settings for candidate in plan.space}.values()
+    assert len(found) == 2 * (1 + 2) + (1 + 2 + 2 + 2)
+    for one in found:
+        parallel = one["execution_mode"] == "parallel"
+        if parallel:
+            assert one["memory_pattern"] is False
+        else:
+            assert one["inter_op_threads"] == 1
+        if one["threads"] == 1 and not (parallel and one["inter_op_threads"] == 2):
+            assert one["spinning"] is True
+    for number, candidate in enumerate(plan.space):
+        first = plan.space.index(candidate)
+        assert first is not None
+        assert first <= number
+        assert plan.space.at(first) == candidate
+    search = Exhaustive(plan.space, plan.objectives, 0)
+    asked = [*iter(search.ask, None)]
+    assert len(asked) == len(found)
 
 
 def test_what_an_entry_does_not_say_comes_from_the_target(tmp_path: Path) -> None:
