@@ -12,6 +12,7 @@ from faulting.world import WITHIN_S, Came, Case, World
 
 from paretune.core.job import JobResult, JobStatus
 from paretune.store.artifacts import Store
+from paretune.targets.transports.greeting import BEGIN
 
 _OTHER_BYTES = """
 kept = agent.Agent._kept
@@ -143,7 +144,11 @@ def cases() -> list[Case]:
         ("an artifact has another digest than its files", hostile(_OTHER_DIGEST)),
         ("a name leads out of the artifact's folder", hostile(_LEADS_OUT)),
         ("a name is an absolute path", hostile(_ABSOLUTE)),
-        ("a stream of files without an end", hostile(give="exec cat /dev/zero")),
+        ("a greeting without an end in place of files", hostile(give="exec cat /dev/zero")),
+        (
+            "a stream of files without an end",
+            hostile(give=f"echo '{BEGIN.decode().strip()}'; printf P; exec cat /dev/zero"),
+        ),
         ("an answer without an end", hostile(_ENDLESS_ANSWER)),
         ("an answer that is no result", hostile(_NONSENSE)),
     ]

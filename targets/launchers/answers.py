@@ -35,6 +35,7 @@ _ANSWERS: Mapping[str, type[Answer]] = {each.type: each for each in get_args(Ans
 _LARGEST = 1 << 64
 """No count, size or time of a message reaches this."""
 _QUOTED = 200
+_BEGIN = b'{"type": "'
 
 
 class AnswerError(Exception):
@@ -69,12 +70,21 @@ def lines(reader: BinaryIO) -> Iterator[bytes]:
         yield line
 
 
+def after_greeting(line: bytes) -> bytes | None:
+    """Return the message in a line, right or wrong; None: it is what a login prints.
+
+    A greeting may have no line break at its end, so that the message follows in its last line.
+    """
+    message = line[max(0, line.find(_BEGIN)) :]
+    return message if is_message(message) else None
+
+
 def is_message(line: bytes) -> bool:
-    """Return whether a line is a message, right or wrong, and not what a login prints."""
+    """Return whether a line is a message, right or wrong, and not what another program prints."""
     try:
         value = parse_json(line.decode(), replace=True)
     except ValueError:
-        return line.startswith(b'{"type": "')
+        return line.startswith(_BEGIN)
     kind = value.get("type") if isinstance(value, dict) else None
     return isinstance(kind, str) and kind in protocol.TYPES
 

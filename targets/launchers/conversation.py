@@ -22,6 +22,7 @@ from paretune.targets.interleave import ClosedError, Word
 from paretune.targets.launchers import answers
 from paretune.targets.launchers.answers import Answer, AnswerError, ResultError
 from paretune.targets.launchers.channel import Channel, Transport
+from paretune.targets.transports.greeting import MOST_GREETING_BYTES
 
 GRACE_S = 600.0
 """How long after a job's time limit its result may come: starting a worker may take 180 s, the end
@@ -31,8 +32,6 @@ _SENT_WITHIN_S = 120.0
 """How long a message waits for those before it: longer, and the far side does not read."""
 _CANCELLED_WITHIN_S = 10.0
 _CLOSED_WITHIN_S = 10.0
-_MOST_GREETING_BYTES = 1 << 20
-"""Of what a login prints before the agent has started."""
 _MOST_WORDS = 4
 """Of an interleaved job that wait to be heard; an agent waits for a turn after each."""
 _MOST_NEEDS = 16
@@ -183,13 +182,15 @@ class Conversation:
         try:
             greeting: int | None = 0
             for line in answers.lines(self._channel.reader):
-                if greeting is not None and not answers.is_message(line):
-                    greeting += len(line)  # what a login prints before the agent has started
-                    if greeting > _MOST_GREETING_BYTES:
+                message: bytes | None = line
+                if greeting is not None:
+                    message = answers.after_greeting(line)
+                    greeting += len(line)
+                    if message is None and greeting > MOST_GREETING_BYTES:
                         raise AnswerError(f"{line[:200]!r}, and more of it, is not a message")
-                    continue
-                greeting = None
-                self._hear(line)
+                if message is not None:
+                    greeting = None
+                    self._hear(message)
         except AnswerError as error:
             self.give_up(f"the agent of {self._name} answers what cannot be read: {error}")
         except (OSError, ValueError):  # it broke, or `close` closed it

@@ -19,12 +19,12 @@ from paretune.targets.transports.ssh import SshHost
 _PYTHONS = ("python3", "python3.13", "python3.12", "python3.11", "python3.14", "python3.15")
 _OF_UV = ' "$HOME"/.local/share/uv/python/cpython-3.1[1-9]*/bin/python3'
 _FIND = (
-    'cd || exit; code=$1; shift; for each in "$@"%s; do '
+    'cd || exit; echo; code=$1; shift; for each in "$@"%s; do '
     'found=$(command -v "$each" 2>/dev/null) || continue; '
     'version=$("$found" -c "$code" 2>/dev/null </dev/null); '
     '[ -n "$version" ] && echo "$version $found"; done; true'
 )
-"""In one line: see `one_line`."""
+"""In one line: see `one_line`. A line break comes first: what a login prints may have none."""
 _VERSION = "import sys; print('%d.%d.%d' % sys.version_info[:3])"
 
 

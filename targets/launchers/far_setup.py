@@ -369,6 +369,7 @@ def say(**message: Any) -> None:
 
 def main(what: str, *arguments: str) -> None:
     """Do what the first argument says."""
+    print()  # a greeting of the login may have no line break at its end
     try:
         if what == "look":
             say(**look(*arguments))

@@ -65,6 +65,7 @@ except (IOError, OSError) as error:
     reason = error.strerror
 there = os.path.isdir(os.path.join(store, "paretune", digest))
 found = {"python": sys.version_info[:3], "store": store, "there": there, "reason": reason}
+print()  # a greeting of the login may have no line break at its end
 print(json.dumps(found))
 """
 _INSTALL = """

@@ -17,6 +17,7 @@ from paretune.core.stamps import Stamped
 from paretune.targets.transports.bounded import LastWords, Stalled, kill_session
 from paretune.targets.transports.files import INCOMING, FileStore
 from paretune.targets.transports.files import send as write_files
+from paretune.targets.transports.greeting import skip_greeting
 from paretune.targets.transports.host import Host
 from paretune.targets.transports.packing import Packed, Rate, Unpacked, pays
 from paretune.targets.transports.rsync import FROM_BYTES, Rsync
@@ -26,7 +27,7 @@ from paretune.targets.transports.tasks import files_of
 _STALLED_S = 900.0
 """How long a far side may take nothing of a file that is sent, or check what has arrived."""
 _LONGEST_LINE = 1 << 18
-"""Bytes of what a far side says before files are sent to it."""
+"""Bytes of what a far side says of files that it has the beginning of."""
 _ENDS_WITHIN_S = 5.0
 """How long a far side may take to say why it has sent too little."""
 
@@ -135,6 +136,7 @@ class HostTransport:
         with Stalled(_STALLED_S, lambda: kill_session(process)) as stalled, process.stdout:
             try:
                 with process.stdin:
+                    skip_greeting(process.stdout)
                     begun = _begun(process.stdout.readline(_LONGEST_LINE))
                     sent = self._write(files, stalled.watched(process.stdin), begun)
             except OSError as error:  # what the far side said is a better reason
@@ -201,6 +203,7 @@ class HostTransport:
                 process.stdin.write("".join(lines).encode())
             unpacked = Unpacked(stalled.watched(process.stdout))
             try:
+                skip_greeting(process.stdout)
                 store.receive(cast(IO[bytes], unpacked), wanted)
             except TransientError as error:  # what the far side said is a better reason
                 broken = error

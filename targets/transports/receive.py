@@ -1,8 +1,9 @@
 """The far side of a transport: ``python -m paretune.targets.transports.receive STORE``.
 
-It writes a line of JSON to standard output: the files of which the beginning is there, with its
-bytes (`FileStore.begun`). Then it reads a stream of files (`paretune.targets.transports.files.send`
-in a `paretune.targets.transports.packing.Packed`) from standard input, and writes their number to
+It writes two lines to standard output: `paretune.targets.transports.greeting.BEGIN`, and a JSON
+object of the files of which the beginning is there, with its bytes (`FileStore.begun`). Then it
+reads a stream of files (`paretune.targets.transports.files.send` in a
+`paretune.targets.transports.packing.Packed`) from standard input, and writes their number to
 standard output. If it fails, it writes why to standard error, and its status is 1.
 """
 
@@ -24,13 +25,14 @@ def main(store: str, *words: str) -> int:
         words: ``incoming``: those that rsync has brought are taken over before.
     """
     from paretune.targets.transports.files import INCOMING, FileStore
+    from paretune.targets.transports.greeting import BEGIN
     from paretune.targets.transports.packing import Unpacked
 
     try:
         files = FileStore(Path(store).expanduser())
         if INCOMING in words:
             files.take_in()
-        print(json.dumps(files.begun()), flush=True)
+        print(BEGIN.decode() + json.dumps(files.begun()), flush=True)
         count = files.receive(cast(IO[bytes], Unpacked(sys.stdin.buffer)))
     except ParetuneError as error:
         print(error.message, file=sys.stderr)

@@ -47,8 +47,8 @@ class Rsync:
             # rsync takes no ssh:// and reads a colon as the end of the host's name.
             self._there = ":" not in self._host.host and shutil.which("rsync") is not None
             try:
-                if self._there:
-                    self._host.run("rsync", "--version")
+                if self._there:  # rsync does not work where a login prints something before it
+                    self._there = self._host.run("rsync", "--version").startswith(b"rsync ")
             except UsageError:
                 self._there = False
         return self._there

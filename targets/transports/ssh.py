@@ -34,9 +34,17 @@ _OPTIONS = (
     "PermitLocalCommand=no",
     "RemoteCommand=none",  # one in the configuration would be refused beside ours
     "ControlPersist=no",  # the connection ends with its command
+    "LogLevel=INFO",  # why it does not connect is read from what it writes
 )
 """They win over the configuration. Not among them is StrictHostKeyChecking: with BatchMode, an
 unknown key is refused unless the user allows it on purpose (``accept-new``, ``no``)."""
+_IF_KNOWN = {
+    "stdinnull": "StdinNull=no",
+    "sessiontype": "SessionType=default",
+    "forkafterauthentication": "ForkAfterAuthentication=no",
+    "channeltimeout": "ChannelTimeout=none",  # a job may be silent for long
+}
+"""Likewise; options that not every OpenSSH knows, by their name in what `ssh -G` shows."""
 _MAY_BE_SENT = (
     *("LANG", "LC_*"),  # `SendEnv` in Debian's own configuration
     # What ssh itself, or a program that it starts here, cannot do without.
@@ -82,6 +90,8 @@ _REFUSALS = (
     ),
 )
 """What waiting does not change."""
+_FOLLOWS = re.compile(r"closed by (UNKNOWN port|remote host)|stdio forwarding failed")
+"""Written after the cause, where the connection to a jump host is the one that fails."""
 
 
 class SshHost:
@@ -111,7 +121,10 @@ class SshHost:
     def client(self, *, master: bool = False) -> list[str]:
         """Return the ssh client with its options, without a host."""
         sharing = "yes" if master and self._socket != "none" else "no"
-        options = (*_OPTIONS, f"ControlMaster={sharing}", f"ControlPath={self._socket}")
+        shared = f"ControlMaster={sharing}", f"ControlPath={self._socket}"
+        shown = {line.partition(" ")[0] for line in self._shown}
+        newer = [option for name, option in _IF_KNOWN.items() if name in shown]
+        options = (*_OPTIONS, *newer, *shared)
         kept_back = [word for name in self._kept_back for word in ("-u", name)]
         return [
             *(["env", *kept_back] if kept_back else []),
@@ -120,14 +133,18 @@ class SshHost:
         ]
 
     @cached_property
+    def _shown(self) -> list[str]:
+        """The options that ssh takes from the user's configuration for this host, one per line."""
+        shown = self._bounded([self._program, "-G", "--", self.host], b"", 120.0)
+        return shown.output.decode(errors="replace").splitlines()
+
+    @cached_property
     def _kept_back(self) -> tuple[str, ...]:
         """Variables of this process that the user's configuration would send (`SendEnv`).
 
         ssh has no option against it, and an access token may be among them.
         """
-        shown = self._bounded([self._program, "-G", "--", self.host], b"", 120.0)
-        lines = shown.output.decode(errors="replace").splitlines()
-        sent = [p for line in lines if line.startswith("sendenv ") for p in line.split()[1:]]
+        sent = [p for line in self._shown if line.startswith("sendenv ") for p in line.split()[1:]]
         return tuple(
             name
             for name in sorted(os.environ)
@@ -187,13 +204,17 @@ class SshHost:
         Args:
             said: What ssh wrote to its standard error.
         """
-        last = (said.strip().splitlines() or ["no reason was given"])[-1]
-        found = next(
-            each for each in (*_REFUSALS, *_AWAY) if re.search(each[0], said, re.IGNORECASE)
+        lines = said.strip().splitlines() or ["no reason was given"]
+        causes = [line for line in lines if not _FOLLOWS.search(line)] or lines
+        found, line = next(
+            (each, line)
+            for each in (*_REFUSALS, *_AWAY)
+            for line in reversed(causes)
+            if re.search(each[0], line, re.IGNORECASE)
         )
         _, what, hint = found
         kind = TargetRefusesError if found in _REFUSALS else UsageError
-        return kind(f"{self.host}: {what} ({last})", hint=hint.format(host=self.host))
+        return kind(f"{self.host}: {what} ({line.strip()})", hint=hint.format(host=self.host))
 
     def close(self) -> None:
         """Remove the private folder."""

@@ -16,6 +16,7 @@ import pytest
 from paretune.core.errors import TransientError, UsageError
 from paretune.core.stamps import Stamped, take
 from paretune.targets.transports.files import FileStore, send
+from paretune.targets.transports.greeting import BEGIN, skip_greeting
 from paretune.targets.transports.packing import Unpacked
 
 
@@ -132,7 +133,7 @@ def test_the_far_side_is_a_program(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "paretune.targets.transports.receive", str(tmp_path / "far")]
     stream = b"P" + stream_of(files).getvalue()
     done = subprocess.run(command, input=stream, capture_output=True, check=True)
-    assert done.stdout == b"{}\n2\n"
+    assert done.stdout == BEGIN + b"{}\n2\n"
     assert FileStore(tmp_path / "far").missing(digests(files)) == ()
     broken = subprocess.run(command, input=stream[:700], capture_output=True, check=False)
     assert broken.returncode == 1
@@ -146,7 +147,9 @@ def test_the_far_side_gives_files_back(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "paretune.targets.transports.give", str(tmp_path / "far")]
     asked = "".join(f"{file.sha256} 0\n" for file in files).encode()
     done = subprocess.run([*command, "0"], input=asked, capture_output=True, check=True)
-    stream = cast(IO[bytes], Unpacked(io.BytesIO(done.stdout)))
+    said = io.BytesIO(done.stdout)
+    skip_greeting(said)
+    stream = cast(IO[bytes], Unpacked(said))
     assert near.receive(stream, {file.sha256: file.stamp.size for file in files}) == 2
     assert near.missing(digests(files)) == ()
     unknown = subprocess.run(command, input=b"0" * 64 + b" 0", capture_output=True, check=False)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from paretune.core.errors import TransientError, UsageError
+from paretune.core.errors import TargetRefusesError, TransientError, UsageError
 from paretune.core.stamps import take
 from paretune.targets.transports import host_files
 from paretune.targets.transports.host import CommandError
@@ -224,3 +224,51 @@ def test_a_host_that_takes_nothing_of_a_file(
     transport = HostTransport(opened("board", str(program)))
     with pytest.raises(TransientError, match="sent to board: it took nothing for 0 s"):
         transport.send([take(tmp_path / "large")])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "  StdinNull yes",
+        "  SessionType none",
+        "  ForkAfterAuthentication yes",
+        "  RequestTTY force\n  RemoteCommand echo other",
+        "  ControlMaster auto\n  ControlPath {folder}/shared\n  ControlPersist yes",
+    ],
+)
+def test_options_of_the_user_do_not_take_the_streams_of_a_command(
+    sshd: Sshd, tmp_path: Path, opened: Callable[..., SshHost], text: str
+) -> None:
+    program = with_configuration(sshd, tmp_path, text.format(folder=tmp_path))
+    assert opened("board", program).run("cat", given=b"input") == b"input"
+    assert not (tmp_path / "shared").exists()
+
+
+def test_why_it_does_not_connect_is_known_of_a_silent_ssh(
+    sshd: Sshd, tmp_path: Path, opened: Callable[..., SshHost]
+) -> None:
+    program = with_configuration(sshd, tmp_path, "  LogLevel QUIET")
+    with pytest.raises(TargetRefusesError, match="refuses this user's key"):
+        opened("board-stranger", program).run("true")
+
+
+@pytest.mark.parametrize(
+    ("jump", "kind", "told"),
+    [
+        ("127.0.0.1:1", UsageError, r"cannot be reached \(.*port 1: Connection refused\)"),
+        ("board-stranger", TargetRefusesError, r"refuses this user's key \(.*Permission denied"),
+    ],
+)
+def test_what_is_wrong_with_a_jump_host_is_told(
+    sshd: Sshd,
+    tmp_path: Path,
+    opened: Callable[..., SshHost],
+    jump: str,
+    kind: type[UsageError],
+    told: str,
+) -> None:
+    program = with_configuration(sshd, tmp_path, "")
+    config = (tmp_path / "config").read_text()
+    (tmp_path / "config").write_text(f"Host behind\n  ProxyJump {jump}\n{config}")
+    with pytest.raises(kind, match=told):
+        opened("behind", program).run("true")
