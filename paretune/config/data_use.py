@@ -75,7 +75,7 @@ def check_data(
     notes = list(catalog.notes(sorted(trained_on | measured_on)))
     chosen = []
     for choice in evaluators:
-        if choice.name == "classification":
+        if choice.name == "classification" and not catalog.is_arrays(choice.params["data"]):
             ref = choice.params["data"]
             with _named(catalog.name_of(ref)):
                 notes += check_labels(

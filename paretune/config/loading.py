@@ -176,7 +176,13 @@ class _Reader:
         space = devices[0].space
         check_kinds(model, space, baseline, try_first, evaluators, self.wrong)
         model_notes = look_at_model(model, base, self.wrong)
-        catalog = DataCatalog(config.data, self.root, permissions.network, copied=azure.file)
+        catalog = DataCatalog(
+            config.data,
+            self.root,
+            permissions.network,
+            copied=azure.file,
+            trust_remote_code=permissions.remote_code,
+        )
         notes = (*limit_notes, *against_the_grain(objectives, constraints, metrics))
         data_notes, evaluators, far = check_data(
             catalog, stages, recipes, evaluators, self.wrong, targets.builds_in_azure

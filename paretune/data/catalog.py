@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,11 +10,16 @@ from typing import Any
 from paretune.azure.addresses import is_azure
 from paretune.core.errors import DataError, InputChangedError, nearest
 from paretune.core.jsontools import Json, digest
-from paretune.data.corpus import CorpusSpec
+from paretune.data.array_files import ArrayFiles, overlap_of_arrays
+from paretune.data.arrays import ArrayData
+from paretune.data.dataset import Dataset
 from paretune.data.elsewhere import Elsewhere, FarPart, with_paths
 from paretune.data.files import Row, iter_rows, read_hub
+from paretune.data.processing import files_of_process
+from paretune.data.references import place_in, references_of
 from paretune.data.rows import Example, ReadData, read_examples
 from paretune.data.spec import DataSpec, Split
+from paretune.data.splitting import divide, same_text
 from paretune.data.templates import columns_of
 
 __all__ = [
@@ -33,37 +34,6 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
-class Dataset:
-    """One referenced part of a data set.
-
-    Attributes:
-        ref: Such as ``tone.train``.
-        examples: In file order.
-        chat: Whether prompts go through the model's chat template.
-        digest: Of exactly these examples, and of how they are used.
-        corpus: How plain text becomes training sequences; None: each example is one.
-    """
-
-    ref: str
-    examples: tuple[Example, ...]
-    chat: bool
-    digest: str
-    corpus: CorpusSpec | None = None
-
-    @cached_property
-    def labels(self) -> tuple[str, ...]:
-        """Distinct answers of this part, sorted; `DataCatalog.labels` has those of all parts."""
-        return tuple(sorted({example.answer for example in self.examples}))
-
-    @property
-    def form(self) -> str:
-        """``text``, ``pairs`` (of prompt and answer) or ``conversations``."""
-        if self.examples[0].turns:
-            return "conversations"
-        return "pairs" if any(example.prompt for example in self.examples) else "text"
-
-
 class DataCatalog:
     """A configuration's data sets, loaded when they are asked for.
 
@@ -73,6 +43,7 @@ class DataCatalog:
         allow_network: Whether hub data sets may be fetched.
         elsewhere: Those that only another machine reads.
         copied: Returns the copy here of a file in Azure; None: none is made.
+        trust_remote_code: Whether `process` may run a function that the configuration names.
     """
 
     def __init__(
@@ -82,15 +53,23 @@ class DataCatalog:
         allow_network: bool = False,
         elsewhere: Elsewhere | None = None,
         copied: Callable[[str], Path] | None = None,
+        trust_remote_code: bool = False,
     ) -> None:
         self._specs = dict(specs)
         self._root = root
         self._allow_network = allow_network
         self._elsewhere = elsewhere or Elsewhere()
         self._copied = copied
-        self._loaded: dict[str, Dataset] = {}
+        self._trust_remote_code = trust_remote_code
+        self._files = ArrayFiles(self._path, root, trust_remote_code)
+        self._loaded: dict[str, Dataset | ArrayData] = {}
         self._read: dict[tuple[str, str], ReadData] = {}
         self._expected: dict[str, str] = {}
+
+    @property
+    def root(self) -> Path:
+        """Folder that relative paths of the configuration start from."""
+        return self._root
 
     @property
     def references(self) -> tuple[str, ...]:
@@ -123,7 +102,7 @@ class DataCatalog:
         """
         name, part = self._places[ref]
         spec = self._specs[name]
-        return next(islice(self._rows(spec, _place_in(spec, part))[0], number, None))
+        return next(islice(self._rows(spec, place_in(spec, part))[0], number, None))
 
     def kept_aside(self, ref: str) -> str | None:
         """Return the reference of the held-out part of a data set; None if nothing is held out.
@@ -142,10 +121,13 @@ class DataCatalog:
         return self._elsewhere.parts.get(ref)
 
     def count(self, ref: str) -> tuple[int, int]:
-        """Return the number of examples of a reference, and of the characters in their texts."""
+        """Return the number of examples of a reference, and of characters or numbers in them."""
         far = self.far(ref)
         if far is not None:
             return far.rows, far.characters
+        if self.is_arrays(ref):
+            data = self.arrays(ref)
+            return len(data.rows), data.values
         examples = self.load(ref).examples
         return len(examples), sum(len(e.prompt) + len(e.answer) for e in examples)
 
@@ -156,11 +138,43 @@ class DataCatalog:
             DataError: No such reference, or the file is missing, broken, empty or unlabelled.
             InputChangedError: It is not what the process that began the search read.
         """
+        if self.is_arrays(ref):
+            raise DataError(
+                f"{ref} is a data set of arrays, expected one of texts",
+                hint="Texts have `text:`, `prompt:` or `messages:` in place of `inputs:`.",
+            )
+        found = self._once(ref, self._load)
+        assert isinstance(found, Dataset)
+        return found
+
+    def arrays(self, ref: str) -> ArrayData:
+        """Return a data set of arrays, or one split of it.
+
+        Raises:
+            DataError: No such reference, its data set is one of texts, or the file is missing,
+                broken or empty.
+            InputChangedError: It is not what the process that began the search read.
+        """
+        if ref in self._places and not self.is_arrays(ref):
+            raise DataError(
+                f"{ref} is a data set of texts, expected one of arrays",
+                hint="Name the network's inputs under `inputs:`, see docs/onnx.md.",
+            )
+        found = self._once(ref, lambda ref: self._files.load(ref, *self._place(ref)))
+        assert isinstance(found, ArrayData)
+        return found
+
+    def is_arrays(self, ref: str) -> bool:
+        """Return whether a reference is one of a data set of arrays."""
+        return ref in self._places and self.spec_of(ref).inputs is not None
+
+    def _once(self, ref: str, load: Callable[[str], Dataset | ArrayData]) -> Dataset | ArrayData:
         if ref not in self._loaded:
-            found = self._load(ref)
+            found = load(ref)
             if self._expected.get(ref, found.digest) != found.digest:
+                rows = found.rows if isinstance(found, ArrayData) else found.examples
                 raise InputChangedError(
-                    f"data {ref} changed during the search: it has {len(found.examples)} rows "
+                    f"data {ref} changed during the search: it has {len(rows)} rows "
                     "now, and other content than at the start of the search",
                     hint="Restore the file, or search the new data in another --study DIR.",
                 )
@@ -174,18 +188,24 @@ class DataCatalog:
         spec = self._specs[self._places[ref][0]]
         named = [spec.file] if spec.file is not None else list((spec.files or {}).values())
         here = (name for name in named if name not in self._elsewhere.files)
-        return tuple(path for path in map(self._path, here) if path.is_file())
+        found = [path for path in map(self._path, here) if path.is_file()]
+        return (*found, *files_of_process(spec, self._root))
 
     def digest(self, ref: str) -> str:
         """Return the content digest of exactly what `load` returns."""
         far = self.far(ref)
-        return self.load(ref).digest if far is None else far.digest
+        if far is not None:
+            return far.digest
+        return (self.arrays(ref) if self.is_arrays(ref) else self.load(ref)).digest
 
     def labels(self, ref: str) -> tuple[str, ...]:
         """Return the answers of all parts of a reference's data set, sorted.
 
-        A class that a split left out of one part is a competitor there all the same.
+        A class that a split left out of one part is a competitor there all the same. Of arrays
+        there are none: what a network chooses from is fixed by the network.
         """
+        if self.is_arrays(ref):
+            return ()
         name, part = self._places[ref]
         spec = self._specs[name]
         found = set(self.load(ref).labels)
@@ -201,7 +221,7 @@ class DataCatalog:
 
     def check(self, ref: str) -> None:
         """Load a reference for its errors."""
-        self.load(ref)
+        (self.arrays if self.is_arrays(ref) else self.load)(ref)
 
     def notes(self, refs: Iterable[str]) -> tuple[str, ...]:
         """Return what should be known of the files behind some references, each once."""
@@ -209,7 +229,8 @@ class DataCatalog:
         for ref in refs:
             name, part = self._places[ref]
             spec = self._specs[name]
-            data = self._content(name, spec, part)
+            arrays = spec.inputs is not None
+            data = (self._files.content if arrays else self._content)(name, spec, part)
             found |= dict.fromkeys(f"data set {name!r}: {note}" for note in data.notes)
         return tuple(found)
 
@@ -218,6 +239,10 @@ class DataCatalog:
 
         A split never does; files that come divided, or a whole data set beside its part, may.
         """
+        if self.is_arrays(train) and self.is_arrays(test):
+            return overlap_of_arrays(self.arrays(train), self.arrays(test))
+        if self.is_arrays(train) or self.is_arrays(test):
+            return None
         mine = {same_text(_text_of(example)) for example in self.load(train).examples}
         examples = self.load(test).examples
         shared = [e for e in examples if same_text(_text_of(e)) in mine]
@@ -229,15 +254,19 @@ class DataCatalog:
             "model does on new text"
         )
 
-    def _load(self, ref: str) -> Dataset:
+    def _place(self, ref: str) -> tuple[str, DataSpec, str]:
         if ref not in self._places:
             raise DataError(f"no data set {ref!r}", hint=nearest(ref, self.references))
         name, part = self._places[ref]
-        spec = self._specs[name]
+        return name, self._specs[name], part
+
+    def _load(self, ref: str) -> Dataset:
+        name, spec, part = self._place(ref)
         data = self._content(name, spec, part)
         examples: Sequence[Example] = data.examples
         if part and spec.split is not None and spec.file is not None:
-            examples = _divide(spec.split, data)[part]
+            kept = divide(spec.split, data.groups)[part]
+            examples = [data.examples[number] for number in kept]
         if not examples:
             raise DataError(
                 f"{ref}: no rows", hint="An empty data set trains and measures nothing."
@@ -249,7 +278,7 @@ class DataCatalog:
 
     def _content(self, name: str, spec: DataSpec, part: str) -> ReadData:
         """Return what a data set's file holds; each is read once."""
-        place = _place_in(spec, part)
+        place = place_in(spec, part)
         key = (name, place)
         if key not in self._read:
             rows, file = self._rows(spec, place)
@@ -327,6 +356,7 @@ class DataCatalog:
             },
             "root": str(self._root.resolve()),
             "allow_network": self._allow_network,
+            "trust_remote_code": self._trust_remote_code,
             "digests": digests,
         }
         if far:
@@ -340,22 +370,16 @@ class DataCatalog:
         """Read what `to_json` wrote."""
         specs = {name: DataSpec(**spec) for name, spec in value["specs"].items()}
         elsewhere = Elsewhere.from_json(value["elsewhere"]) if "elsewhere" in value else None
-        made = cls(specs, Path(value["root"]), value["allow_network"], elsewhere)
+        trusted = value.get("trust_remote_code", False)
+        made = cls(
+            specs,
+            Path(value["root"]),
+            value["allow_network"],
+            elsewhere,
+            trust_remote_code=trusted,
+        )
         made._expected = dict(value.get("digests", {}))
         return made
-
-
-def _place_in(spec: DataSpec, part: str) -> str:
-    """Return which of a data set's files holds a part; empty where there is one only."""
-    if spec.files is not None:
-        return part
-    return part or "train" if spec.hub is not None else ""
-
-
-def references_of(name: str, spec: DataSpec) -> dict[str, tuple[str, str]]:
-    """Return a data set's references, each with the name and the part that it means."""
-    whole = {} if spec.files is not None else {name: (name, "")}
-    return whole | {f"{name}.{part}": (name, part) for part in spec.splits}
 
 
 def _identity(example: Example) -> Json:
@@ -367,27 +391,3 @@ def _identity(example: Example) -> Json:
 
 def _text_of(example: Example) -> str:
     return example.prompt or example.answer
-
-
-def same_text(text: str) -> str:
-    """Return a text as it is compared: differences in white space do not make it another."""
-    return " ".join(text.split())
-
-
-def _divide(split: Split, data: ReadData) -> dict[str, list[Example]]:
-    """Return train, test and the held-out part; all examples of a group are in one part.
-
-    Groups are shuffled by the seed and go to the test part until it has its share of them, then to
-    the held-out part: the test part is the same with or without a held-out part.
-    """
-    keys = [same_text(group) for group in data.groups]
-    groups = sorted(set(keys), key=lambda key: hashlib.sha256(key.encode()).digest())
-    random.Random(split.seed).shuffle(groups)
-    test = round(split.test * len(groups))
-    aside = test + round((split.confirm or 0.0) * len(groups))
-    side_of = dict.fromkeys(groups, "train") | dict.fromkeys(groups[test:aside], "confirm")
-    side_of |= dict.fromkeys(groups[:test], "test")
-    sides: dict[str, list[Example]] = {"train": [], "test": [], "confirm": []}
-    for key, example in zip(keys, data.examples, strict=True):
-        sides[side_of[key]].append(example)
-    return sides

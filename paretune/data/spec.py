@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -9,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from paretune.azure.addresses import is_azure
 from paretune.data.corpus import CorpusSpec
 from paretune.data.templates import columns_of
+
+_FORMS = ("prompt", "text", "messages", "inputs")
 
 
 class Split(BaseModel):
@@ -42,19 +45,25 @@ class Split(BaseModel):
         return self
 
 
+Reading = Literal["array", "image", "audio", "text"]
+
+
 class DataSpec(BaseModel):
     """One data set of a configuration."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    file: str | None = Field(None, description="A .jsonl, .json, .csv, .tsv, .parquet, .txt file.")
+    file: str | None = Field(
+        None,
+        description="A .jsonl, .json, .csv, .tsv, .parquet, .txt file; with `inputs` also .npz.",
+    )
     files: dict[str, str] | None = Field(
         None, description="Split name to file, where the data comes divided."
     )
     hub: str | None = Field(None, description="A Hugging Face data set (needs --allow-network).")
     config: str | None = Field(None, description="Configuration of the hub data set.")
     revision: str | None = Field(None, description="Revision of the hub data set.")
-    format: Literal["json", "jsonl", "csv", "tsv", "parquet", "text"] | None = Field(
+    format: Literal["json", "jsonl", "csv", "tsv", "parquet", "text", "npz"] | None = Field(
         None, description="The file's format, where its suffix does not tell."
     )
     prompt: str | None = Field(None, description="Template of the prompt: columns in braces.")
@@ -70,6 +79,26 @@ class DataSpec(BaseModel):
         None, description="Turn `text` into training sequences: joined and cut, or line by line."
     )
     chat: bool = Field(False, description="Wrap the prompt by the model's own chat template.")
+    inputs: dict[str, str] | None = Field(
+        None,
+        min_length=1,
+        description="Instead of a text: of each input of a network the column that it is made "
+        "from.",
+    )
+    read: dict[str, Reading] | None = Field(
+        None,
+        description="How a column of `inputs` is read; by default as an array: a list of numbers, "
+        "or the path of an .npy file.",
+    )
+    process: str | None = Field(
+        None,
+        min_length=1,
+        description="Pre-processing of `inputs`: the folder of a transformers processor or "
+        "tokenizer, or `module:function` (needs --trust-remote-code).",
+    )
+    target: str | None = Field(
+        None, min_length=1, description="Column with the right answer to `inputs`."
+    )
     split: Split | None = Field(None, description="Divide one file into `.train` and `.test`.")
     limit: int | None = Field(None, gt=0, description="Use the first so many rows only.")
 
@@ -78,12 +107,13 @@ class DataSpec(BaseModel):
         given = [n for n in ("file", "files", "hub") if getattr(self, n) is not None]
         if len(given) != 1:
             raise ValueError(f"expected one of file, files and hub, found {given or 'none'}")
-        forms = [n for n in ("prompt", "text", "messages") if getattr(self, n) is not None]
+        forms = [n for n in _FORMS if getattr(self, n) is not None]
         if len(forms) != 1:
             raise ValueError(
-                "expected either `text`, or `prompt` with `answer`, or `messages`"
+                "expected either `text`, or `prompt` with `answer`, or `messages`, or `inputs`"
                 + (f", found {' and '.join(forms)}" if forms else "")
             )
+        self._arrays_or_texts()
         if self.prompt is not None and self.answer is None:
             raise ValueError("`prompt` needs `answer` beside it")
         if self.messages is not None and self.answer is not None:
@@ -99,12 +129,46 @@ class DataSpec(BaseModel):
             )
         return self
 
+    def _arrays_or_texts(self) -> None:
+        """Refuse keys of the other form."""
+        if self.inputs is None:
+            for key in ("read", "process", "target"):
+                if getattr(self, key) is not None:
+                    raise ValueError(f"`{key}` belongs to `inputs`, which is not given")
+            if self.format == "npz" or (self.file or "").endswith(".npz"):
+                raise ValueError("an .npz file holds arrays: name them by `inputs`")
+            return
+        for key in ("answer", "corpus", "hub"):
+            if getattr(self, key) is not None:
+                raise ValueError(f"`{key}` does not go together with `inputs`")
+        if self.chat:
+            raise ValueError("`chat` does not go together with `inputs`")
+        strange = sorted(set(self.read or {}) - set(self.inputs.values()))
+        if strange:
+            raise ValueError(
+                f"`read` names the column {strange[0]!r}, which is none of `inputs` "
+                f"({', '.join(sorted(set(self.inputs.values())))})"
+            )
+        texts = [column for column, how in (self.read or {}).items() if how == "text"]
+        if texts and self.process is None:
+            raise ValueError(
+                f"column {texts[0]!r} is text, and a network takes arrays: give `process`, the "
+                "folder of a tokenizer or a function"
+            )
+
+    @property
+    def readings(self) -> Mapping[str, Reading]:
+        """How each column of `inputs` is read, in their order."""
+        named = self.read or {}
+        return {column: named.get(column, "array") for column in (self.inputs or {}).values()}
+
     @property
     def in_azure(self) -> bool:
         """Whether all of its files are in Azure, and no part is held out for the pick."""
         named = [self.file] if self.file is not None else list((self.files or {}).values())
         aside = self.split is not None and self.split.confirm is not None
-        return bool(named) and all(map(is_azure, named)) and not aside
+        texts = self.inputs is None
+        return texts and bool(named) and all(map(is_azure, named)) and not aside
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -120,5 +184,7 @@ class DataSpec(BaseModel):
     def columns(self) -> tuple[str, ...]:
         """The columns that are read, each once."""
         named = [c for t in (self.prompt, self.answer, self.text) if t for c in columns_of(t)]
-        named += [c for c in (self.messages, self.split and self.split.group) if c]
+        named += self.readings
+        group = self.split and self.split.group
+        named += [c for c in (self.messages, self.target, group) if c]
         return tuple(dict.fromkeys(named))

@@ -81,8 +81,14 @@ class PreparedSearch:
             self.profile = DeviceProfile.load(store.root, self.device.fingerprint)
             builder, builders = builder_of(self.target), builders_of(self.target)
             far, self.data_notes = read_there(plan, builder, store.root)
-            network = plan.permissions.network
-            self.catalog = DataCatalog(plan.data, plan.root, network, elsewhere=far)
+            allowed = plan.permissions
+            self.catalog = DataCatalog(
+                plan.data,
+                plan.root,
+                allowed.network,
+                elsewhere=far,
+                trust_remote_code=allowed.remote_code,
+            )
             self.baseline = self._baseline()
             self.inputs = gather(plan, self.model, self.catalog, (self.baseline, *plan.try_first))
             facts = [self.device if each is self.target else each.info() for each in builders]
@@ -262,9 +268,10 @@ class PreparedSearch:
                 if part is None or ref != f"{part.removesuffix('confirm')}test" or not own:
                     continue
                 params |= dict.fromkeys(own, part)
-                if slot.name == "classification" and not params.get("labels"):
+                texts = not self.catalog.is_arrays(ref)
+                if slot.name == "classification" and texts and not params.get("labels"):
                     params["labels"] = list(self.catalog.load(ref).labels)
-                share = len(self.catalog.load(part).examples) / len(self.catalog.load(ref).examples)
+                share = self.catalog.count(part)[0] / self.catalog.count(ref)[0]
                 found.append(
                     Aside(
                         replace(slot, params=params),

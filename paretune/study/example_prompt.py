@@ -52,6 +52,8 @@ def first_prompt(references: Iterable[str], catalog: DataCatalog) -> ExampleProm
         catalog: Where they are.
     """
     for ref in references:
+        if catalog.is_arrays(ref):
+            continue
         data = catalog.load(ref)
         if data.examples and data.examples[0].prompt:
             first = data.examples[0]

@@ -46,7 +46,7 @@ def gather(
             found.add_far(f"data {ref}", far.inputs(ref))
             continue
         found.add(f"data {ref}", f"data {ref}", map(take, catalog.files(ref)))
-        catalog.load(ref)
+        catalog.check(ref)
     for name in sorted({step.name for step in steps}):
         pass_ = find_pass(name)
         files = {file.path: file for file in code_of_pass(pass_).files}

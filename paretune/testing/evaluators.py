@@ -105,7 +105,8 @@ def measures(
     """
     specs = {spec.name: spec for spec in evaluator.metrics}
     measured: dict[str, Measurement] = {}
-    catalog = DataCatalog({name: DataSpec(**spec) for name, spec in data.items()}, root)
+    specs_of_data = {name: DataSpec(**spec) for name, spec in data.items()}
+    catalog = DataCatalog(specs_of_data, root, trust_remote_code=trust_remote_code)
     allowed = Permissions(remote_code=trust_remote_code)
     with tempfile.TemporaryDirectory(prefix="paretune-") as folder:
         for rung in evaluator.rungs:

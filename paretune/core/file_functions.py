@@ -1,0 +1,82 @@
+"""A function of a user's file, named as ``file.py:function``."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from paretune.core.errors import UsageError, nearest
+
+_FORM = re.compile(r"(?P<file>.+\.py):(?P<name>[A-Za-z_]\w*)")
+
+
+def names_function(text: str) -> bool:
+    """Return whether a text has the form of a function in a file."""
+    return _FORM.fullmatch(text) is not None
+
+
+def file_of(text: str) -> str:
+    """Return the file of a function in a file; any other text as it is."""
+    form = _FORM.fullmatch(text)
+    return text if form is None else form["file"]
+
+
+def function_of(text: str, root: Path, who: str) -> Callable[..., Any]:
+    """Import a file and return a function of it; modules beside the file can be imported.
+
+    Args:
+        text: Such as ``steps.py:prepare``.
+        root: Where a relative path starts.
+        who: What names it, for messages.
+
+    Raises:
+        UsageError: There is no such file or function, or the file does not run.
+    """
+    form = _FORM.fullmatch(text)
+    if form is None:
+        raise UsageError(f"{who}: {text!r} is no function", hint="Expected file.py:function.")
+    path = (root / form["file"]).resolve()
+    if not path.is_file():
+        raise UsageError(
+            f"{who}: no file {form['file']!r}", hint=f"Relative paths start at {root.resolve()}."
+        )
+    module = _module(path, who)
+    found = getattr(module, form["name"], None)
+    if not callable(found):
+        known = [name for name, value in vars(module).items() if callable(value)]
+        raise UsageError(
+            f"{who}: {form['file']} has no function {form['name']!r}",
+            hint=nearest(form["name"], known) if known else "It has no function at all.",
+        )
+    made: Callable[..., Any] = found
+    return made
+
+
+def _module(path: Path, who: str) -> Any:
+    """Import a file under a name of its content, so that a changed one is read again."""
+    source = path.read_bytes()
+    name = f"paretune_user_{sha256(bytes(path) + source).hexdigest()[:16]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    sys.path.insert(0, str(path.parent))
+    try:
+        # Not by the loader: a compiled file beside it may be of another source.
+        exec(compile(source, str(path), "exec"), module.__dict__)
+    except Exception as error:  # the user's code may raise anything
+        del sys.modules[name]
+        raise UsageError(
+            f"{who}: {path.name} does not run: {type(error).__name__}: {error}",
+            hint=f"Try: python {path.name}",
+        ) from error
+    finally:
+        sys.path.remove(str(path.parent))
+    return module

@@ -1,0 +1,180 @@
+"""Pre-processing of a row: a transformers processor's folder, or a function of the user's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from paretune.core.errors import DataError, UsageError
+from paretune.core.file_functions import file_of, function_of, names_function
+from paretune.core.packages import check_installed
+from paretune.data.cells import Cell
+from paretune.data.spec import DataSpec
+
+Process = Callable[[Mapping[str, Cell]], Mapping[str, Any]]
+"""Takes a row's cells by column; returns arrays by input of the network, without a batch axis."""
+
+_DESCRIBING = frozenset({".json", ".txt", ".model", ".py"})
+_ENDLESS = 1 << 20
+"""A tokenizer that says more than this does not know how much the model takes."""
+
+
+def process_of(spec: DataSpec, root: Path, trusted: bool) -> Process:
+    """Return what turns a row into the network's inputs.
+
+    Args:
+        spec: A data set of arrays.
+        root: Where relative paths start.
+        trusted: Whether code that the configuration names may run.
+
+    Raises:
+        DataError: There is no such folder, or nothing in it takes a column.
+        UsageError: There is no such function, or it may not run.
+    """
+    if spec.process is None:
+        return _as_they_are(spec)
+    if names_function(spec.process):
+        if not trusted:
+            raise UsageError(
+                f"process: {spec.process} is code that the configuration names, which does not "
+                "run by default",
+                hint="If you trust this code, allow it with --trust-remote-code.",
+            )
+        function = function_of(spec.process, root, "process")
+        return lambda row: function({column: cell.value for column, cell in row.items()})
+    folder = root / spec.process
+    if not folder.is_dir():
+        raise DataError(
+            f"process: no folder {spec.process!r}",
+            hint="Expected the folder of a transformers processor or tokenizer, or "
+            "file.py:function.",
+        )
+    return _by_transformers(spec, folder)
+
+
+def files_of_process(spec: DataSpec, root: Path) -> tuple[Path, ...]:
+    """Return the files that pre-processing reads; none where there is none.
+
+    Args:
+        spec: A data set.
+        root: Where relative paths start.
+    """
+    if spec.process is None:
+        return ()
+    path = root / file_of(spec.process)
+    inside = sorted(path.iterdir()) if path.is_dir() else [path]
+    # A folder may be a model's: of it only what describes the pre-processing counts.
+    return tuple(p for p in inside if p.is_file() and p.suffix in _DESCRIBING)
+
+
+def _as_they_are(spec: DataSpec) -> Process:
+    columns = spec.inputs or {}
+    return lambda row: {name: row[column].value for name, column in columns.items()}
+
+
+def _by_transformers(spec: DataSpec, folder: Path) -> Process:
+    check_installed("process", ("transformers",))
+    wanted = tuple(spec.inputs or {})
+    by_kind: dict[str, list[str]] = {}
+    for column, how in spec.readings.items():
+        by_kind.setdefault(how, []).append(column)
+    if "array" in by_kind:
+        raise DataError(
+            f"process: column {by_kind['array'][0]!r} is read as an array, which no processor of "
+            "transformers takes",
+            hint="Say `read: {COLUMN: image, audio or text}`, or give a function.",
+        )
+    steps = [_STEPS[how](folder, columns) for how, columns in by_kind.items()]
+
+    def process(row: Mapping[str, Cell]) -> Mapping[str, Any]:
+        made: dict[str, Any] = {}
+        for step in steps:
+            made |= {name: value[0] for name, value in step(row).items()}
+        lacking = [name for name in wanted if name not in made]
+        if lacking:
+            raise DataError(
+                f"the processor in {folder} makes no {lacking[0]!r}",
+                hint=f"It makes {', '.join(sorted(made))}: name these under `inputs`.",
+            )
+        return {name: made[name] for name in wanted}
+
+    return process
+
+
+def _loaded(folder: Path, what: str, load: Callable[[], Any]) -> Any:
+    try:
+        return load()
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise DataError(
+            f"process: {folder} has no {what} that loads: {str(error).strip().splitlines()[0]}",
+            hint="Save it there by `save_pretrained`.",
+        ) from error
+
+
+def _images(folder: Path, columns: Sequence[str]) -> Process:
+    check_installed("process", ("pillow",))
+    from transformers import AutoImageProcessor
+
+    def load() -> Any:
+        # Torchvision's build has to fit PyTorch's exactly; Pillow alone does the same.
+        return AutoImageProcessor.from_pretrained(folder, backend="pil", local_files_only=True)
+
+    processor = _loaded(folder, "image processor", load)
+    return lambda row: processor([_only(row, columns, "image").value], return_tensors="np")
+
+
+def _sounds(folder: Path, columns: Sequence[str]) -> Process:
+    from transformers import AutoFeatureExtractor
+
+    def load() -> Any:
+        return AutoFeatureExtractor.from_pretrained(folder, local_files_only=True)
+
+    extractor = _loaded(folder, "feature extractor", load)
+
+    def extract(row: Mapping[str, Cell]) -> Mapping[str, Any]:
+        cell = _only(row, columns, "sound")
+        made: Mapping[str, Any] = extractor(
+            [cell.value], sampling_rate=cell.rate, return_tensors="np"
+        )
+        return made
+
+    return extract
+
+
+def _texts(folder: Path, columns: Sequence[str]) -> Process:
+    from transformers import AutoTokenizer
+
+    def load() -> Any:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+
+    tokenizer = _loaded(folder, "tokenizer", load)
+    if len(columns) > 2:
+        raise DataError(
+            f"process: a tokenizer takes one text or two, found the columns {', '.join(columns)}",
+            hint="Join them in a column of their own, or give a function.",
+        )
+    cut = tokenizer.model_max_length < _ENDLESS
+
+    def tokens(row: Mapping[str, Cell]) -> Mapping[str, Any]:
+        texts = [[row[column].value] for column in columns]
+        made: Mapping[str, Any] = tokenizer(*texts, truncation=cut, return_tensors="np")
+        return made
+
+    return tokens
+
+
+def _only(row: Mapping[str, Cell], columns: Sequence[str], what: str) -> Cell:
+    if len(columns) > 1:
+        raise DataError(
+            f"process: a processor takes one {what}, found the columns {', '.join(columns)}",
+            hint="Give a function that takes several.",
+        )
+    return row[columns[0]]
+
+
+_STEPS: dict[str, Callable[[Path, Sequence[str]], Process]] = {
+    "image": _images,
+    "audio": _sounds,
+    "text": _texts,
+}
