@@ -14,6 +14,7 @@ from paretune.core.measurement import Measurement, MetricSpec, Rung
 from paretune.core.model import Model
 from paretune.core.params import NoParams, Params
 from paretune.data.context import Context
+from paretune.data.spec import TEXTS
 
 
 class TurnClient(Protocol):
@@ -69,6 +70,9 @@ class Evaluator(Protocol):
             it gets one turn for everything.
         prompts_by_metric: Optional. Of each metric that is a time to a first token in milliseconds,
             the tokens of its prompt: what the device's arithmetic bounds before a build.
+        reads: Optional. What its data sets may hold: ``("texts",)``, which is meant where it is not
+            given, ``("arrays",)`` or both. One that reads both and has a parameter `form` is told
+            by it which one its data set is.
         energy_sources: Optional. The counters of energy that it reads by `Budget.meter` (an empty
             text: those that there are); None: none. A device without them is refused before a
             search.
@@ -124,6 +128,7 @@ class EvaluatorBase(ABC):
     needs: ClassVar[tuple[str, ...] | None] = None
     rungs: ClassVar[tuple[Rung, ...]] = (Rung.FULL,)
     fresh_process: ClassVar[bool] = False
+    reads: ClassVar[tuple[str, ...]] = (TEXTS,)
 
     def __init__(self, params: Any) -> None:
         self.params = params

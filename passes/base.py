@@ -13,6 +13,7 @@ from paretune.core.model import Model, ModelInfo, ModelKind
 from paretune.core.params import NoParams, Params, Searchable, parameter
 from paretune.core.progress import Progress
 from paretune.data.context import Context
+from paretune.data.spec import TEXTS
 
 if TYPE_CHECKING:
     from paretune.core.device import TargetInfo
@@ -68,6 +69,9 @@ class Pass(Protocol):
     A pass whose output depends on how fast this device computes (``context.kernel_times``) has a
     method ``device_matters(params) -> bool``: the device is then part of the cache key, and such a
     build is refused where another machine builds or measures.
+
+    A pass that reads data sets of arrays says so by ``reads = ("arrays",)``, or both forms
+    (`paretune.data.spec.FORMS`); without it they are texts.
 
     A pass that trains names the parameter that is its seed in ``Params.seeded_by``, so that a pick
     can be repeated with another one (`search: {repeat_pick: N}`).
@@ -125,6 +129,7 @@ class PassBase(ABC):
     packages: ClassVar[tuple[str, ...]] = ()
     provider_matters: ClassVar[bool] = False
     trains: ClassVar[bool] = False
+    reads: ClassVar[tuple[str, ...]] = (TEXTS,)
 
     def data(self, params: Any) -> tuple[str, ...]:
         """Return no data set: it reads none."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from paretune.config.azure_inputs import AzureInputs
 from paretune.config.azureml_targets import workspace_of
+from paretune.config.data_forms import check_forms_of_passes, with_forms
 from paretune.config.data_use import check_data
 from paretune.config.earlier_studies import given_studies
 from paretune.config.evaluators import metrics_of, metrics_of_others, read_evaluators
@@ -147,6 +148,7 @@ class _Reader:
         evaluators = read_evaluators(config.evaluate, permissions, self.source, self.wrong)
         if len(evaluators) < len(config.evaluate):
             self.stop_if_wrong()  # what a wrong evaluator would yield is not known
+        evaluators = with_forms(evaluators, config.data, self.wrong)
         check_user_code(targets, [choice.name for choice in evaluators], self.wrong)
         metrics = metrics_of(evaluators, self.wrong)
         objectives = read_objectives(config.objectives, metrics, self.wrong)
@@ -157,6 +159,7 @@ class _Reader:
         self.templates(config.data)
         self.stop_if_wrong()
         recipes = [baseline or (), *(c.recipe for c in try_first)]
+        check_forms_of_passes(stages, recipes, config.data, self.wrong)
         base = base_model(model, self.root, self.wrong, permissions)
         self.stop_if_wrong()
         used = {slot.name for stage in stages for slot in slots_of(stage)}

@@ -75,6 +75,14 @@ def is_far(target: Target) -> bool:
     return bool(getattr(target, "far", False))
 
 
+def shares_folders(target: Target) -> bool:
+    """Return whether a target's jobs find this machine's folders under the same paths.
+
+    A far target says so by its attribute ``shares_folders``.
+    """
+    return not is_far(target) or bool(getattr(target, "shares_folders", False))
+
+
 def build_slots(target: Target) -> int:
     """Return how many builds a target runs at once, by its attribute ``build_slots``; else 1."""
     slots: int = getattr(target, "build_slots", 1)

@@ -18,7 +18,7 @@ from paretune.data.files import Row, iter_rows, read_hub
 from paretune.data.processing import files_of_process
 from paretune.data.references import place_in, references_of
 from paretune.data.rows import Example, ReadData, read_examples
-from paretune.data.spec import DataSpec, Split
+from paretune.data.spec import ARRAYS, DataSpec, Split
 from paretune.data.splitting import divide, same_text
 from paretune.data.templates import columns_of
 
@@ -166,7 +166,7 @@ class DataCatalog:
 
     def is_arrays(self, ref: str) -> bool:
         """Return whether a reference is one of a data set of arrays."""
-        return ref in self._places and self.spec_of(ref).inputs is not None
+        return ref in self._places and self.spec_of(ref).form == ARRAYS
 
     def _once(self, ref: str, load: Callable[[str], Dataset | ArrayData]) -> Dataset | ArrayData:
         if ref not in self._loaded:
@@ -229,8 +229,8 @@ class DataCatalog:
         for ref in refs:
             name, part = self._places[ref]
             spec = self._specs[name]
-            arrays = spec.inputs is not None
-            data = (self._files.content if arrays else self._content)(name, spec, part)
+            read = self._files.content if spec.form == ARRAYS else self._content
+            data = read(name, spec, part)
             found |= dict.fromkeys(f"data set {name!r}: {note}" for note in data.notes)
         return tuple(found)
 

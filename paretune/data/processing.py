@@ -16,6 +16,8 @@ Process = Callable[[Mapping[str, Cell]], Mapping[str, Any]]
 """Takes a row's cells by column; returns arrays by input of the network, without a batch axis."""
 
 _DESCRIBING = frozenset({".json", ".txt", ".model", ".py"})
+_PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "tokenizer.model")
 _ENDLESS = 1 << 20
 """A tokenizer that says more than this does not know how much the model takes."""
 
@@ -102,7 +104,13 @@ def _by_transformers(spec: DataSpec, folder: Path) -> Process:
     return process
 
 
-def _loaded(folder: Path, what: str, load: Callable[[], Any]) -> Any:
+def _loaded(folder: Path, what: str, files: Sequence[str], load: Callable[[], Any]) -> Any:
+    # First: the library takes seconds to import, and tells of the hub where a file is missing.
+    if not any((folder / name).is_file() for name in files):
+        raise DataError(
+            f"process: {folder} has no {what}: none of {', '.join(files)}",
+            hint="Save it there by `save_pretrained`.",
+        )
     try:
         return load()
     except (OSError, ValueError, KeyError, ImportError) as error:
@@ -114,23 +122,24 @@ def _loaded(folder: Path, what: str, load: Callable[[], Any]) -> Any:
 
 def _images(folder: Path, columns: Sequence[str]) -> Process:
     check_installed("process", ("pillow",))
-    from transformers import AutoImageProcessor
 
     def load() -> Any:
+        from transformers import AutoImageProcessor
+
         # Torchvision's build has to fit PyTorch's exactly; Pillow alone does the same.
         return AutoImageProcessor.from_pretrained(folder, backend="pil", local_files_only=True)
 
-    processor = _loaded(folder, "image processor", load)
+    processor = _loaded(folder, "image processor", _PROCESSOR_FILES, load)
     return lambda row: processor([_only(row, columns, "image").value], return_tensors="np")
 
 
 def _sounds(folder: Path, columns: Sequence[str]) -> Process:
-    from transformers import AutoFeatureExtractor
-
     def load() -> Any:
+        from transformers import AutoFeatureExtractor
+
         return AutoFeatureExtractor.from_pretrained(folder, local_files_only=True)
 
-    extractor = _loaded(folder, "feature extractor", load)
+    extractor = _loaded(folder, "feature extractor", _PROCESSOR_FILES, load)
 
     def extract(row: Mapping[str, Cell]) -> Mapping[str, Any]:
         cell = _only(row, columns, "sound")
@@ -143,12 +152,12 @@ def _sounds(folder: Path, columns: Sequence[str]) -> Process:
 
 
 def _texts(folder: Path, columns: Sequence[str]) -> Process:
-    from transformers import AutoTokenizer
-
     def load() -> Any:
+        from transformers import AutoTokenizer
+
         return AutoTokenizer.from_pretrained(folder, local_files_only=True)
 
-    tokenizer = _loaded(folder, "tokenizer", load)
+    tokenizer = _loaded(folder, "tokenizer", _TOKENIZER_FILES, load)
     if len(columns) > 2:
         raise DataError(
             f"process: a tokenizer takes one text or two, found the columns {', '.join(columns)}",

@@ -11,7 +11,10 @@ from paretune.azure.addresses import is_azure
 from paretune.data.corpus import CorpusSpec
 from paretune.data.templates import columns_of
 
-_FORMS = ("prompt", "text", "messages", "inputs")
+TEXTS, ARRAYS = "texts", "arrays"
+FORMS = frozenset({TEXTS, ARRAYS})
+"""What a data set holds: what a pass or an evaluator `reads`."""
+_KEYS = ("prompt", "text", "messages", "inputs")
 
 
 class Split(BaseModel):
@@ -107,7 +110,7 @@ class DataSpec(BaseModel):
         given = [n for n in ("file", "files", "hub") if getattr(self, n) is not None]
         if len(given) != 1:
             raise ValueError(f"expected one of file, files and hub, found {given or 'none'}")
-        forms = [n for n in _FORMS if getattr(self, n) is not None]
+        forms = [n for n in _KEYS if getattr(self, n) is not None]
         if len(forms) != 1:
             raise ValueError(
                 "expected either `text`, or `prompt` with `answer`, or `messages`, or `inputs`"
@@ -155,6 +158,11 @@ class DataSpec(BaseModel):
                 f"column {texts[0]!r} is text, and a network takes arrays: give `process`, the "
                 "folder of a tokenizer or a function"
             )
+
+    @property
+    def form(self) -> str:
+        """What the data set holds, of `FORMS`."""
+        return TEXTS if self.inputs is None else ARRAYS
 
     @property
     def readings(self) -> Mapping[str, Reading]:

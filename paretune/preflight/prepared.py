@@ -21,6 +21,7 @@ from paretune.core.result import TrialResult
 from paretune.core.target import is_far
 from paretune.models.handle import inspect, open_model
 from paretune.preflight.buildable import ask
+from paretune.preflight.far_arrays import check_arrays_near
 from paretune.preflight.far_builds import check_far_builds
 from paretune.preflight.far_data import read_there
 from paretune.preflight.packages import check_packages
@@ -91,9 +92,11 @@ class PreparedSearch:
             )
             self.baseline = self._baseline()
             self.inputs = gather(plan, self.model, self.catalog, (self.baseline, *plan.try_first))
+            measures = getattr(self.target, "measure", self.target)
+            candidates = (self.baseline, *plan.try_first)
+            check_arrays_near(plan, candidates, (*builders, measures), self.catalog)
             facts = [self.device if each is self.target else each.info() for each in builders]
             self.builder = with_least(facts)
-            measures = getattr(self.target, "measure", self.target)
             check_timed_builds(plan, (self.baseline, *plan.try_first), (*builders, measures))
             for each in filter(is_far, builders):
                 check_far_builds(plan, (self.baseline, *plan.try_first), each, self.catalog)

@@ -99,6 +99,9 @@ class PythonTarget(AgentTarget):
         store: Another folder for the jobs' temporary files.
     """
 
+    shares_folders = True
+    """See `paretune.core.target.shares_folders`."""
+
     def __init__(
         self,
         store_root: Path | None = None,

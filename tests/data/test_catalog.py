@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paretune.core.errors import DataError, UsageError
-from paretune.data.catalog import DataCatalog, DataSpec, Example, Split, _divide
-from paretune.data.rows import ReadData
+from paretune.data.catalog import DataCatalog, DataSpec, Example, Split
+from paretune.data.splitting import divide
 from tests.rows import read_rows
 
 ROWS = [{"phrase": f"phrase {i}", "tone": "ab"[i % 2]} for i in range(10)]
@@ -63,15 +63,13 @@ def test_plain_text_has_no_prompt(tmp_path: Path) -> None:
 def test_no_text_is_on_both_sides_and_none_is_lost(
     texts: list[str], share: float, seed: int
 ) -> None:
-    examples = [Example(text, "x", row) for row, text in enumerate(texts)]
-    data = ReadData(tuple(examples), tuple(texts), ())
     split = Split(test=share, seed=seed)
-    sides = _divide(split, data)
-    assert sorted(sides["train"] + sides["test"], key=lambda e: e.row) == examples
-    same = [{" ".join(e.prompt.split()) for e in side} for side in sides.values()]
+    sides = divide(split, texts)
+    assert sorted(sides["train"] + sides["test"]) == list(range(len(texts)))
+    same = [{" ".join(texts[n].split()) for n in side} for side in sides.values()]
     assert not same[0] & same[1]
     assert len(same[1]) == round(share * len(same[0] | same[1]))
-    assert _divide(split, data) == sides
+    assert divide(split, texts) == sides
 
 
 @given(
@@ -84,13 +82,11 @@ def test_what_is_kept_aside_shares_no_text_with_the_other_sides_and_leaves_test_
     texts: list[str], test: float, confirm: float, seed: int
 ) -> None:
     spaced = [text + " " * (i % 3) for i, text in enumerate(texts)]
-    examples = [Example(text, "x", row) for row, text in enumerate(spaced)]
-    data = ReadData(tuple(examples), tuple(spaced), ())
-    three = _divide(Split(test=test, confirm=confirm, seed=seed), data)
-    two = _divide(Split(test=test, seed=seed), data)
+    three = divide(Split(test=test, confirm=confirm, seed=seed), spaced)
+    two = divide(Split(test=test, seed=seed), spaced)
     assert three["test"] == two["test"]
-    assert sorted([e for side in three.values() for e in side], key=lambda e: e.row) == examples
-    same = {name: {e.prompt.strip() for e in side} for name, side in three.items()}
+    assert sorted(n for side in three.values() for n in side) == list(range(len(spaced)))
+    same = {name: {spaced[n].strip() for n in side} for name, side in three.items()}
     assert not same["train"] & same["confirm"]
     assert not same["test"] & same["confirm"]
     assert not same["train"] & same["test"]
