@@ -71,8 +71,8 @@ class Evaluator(Protocol):
         prompts_by_metric: Optional. Of each metric that is a time to a first token in milliseconds,
             the tokens of its prompt: what the device's arithmetic bounds before a build.
         reads: Optional. What its data sets may hold: ``("texts",)``, which is meant where it is not
-            given, ``("arrays",)`` or both. One that reads both and has a parameter `form` is told
-            by it which one its data set is.
+            given, ``("arrays",)`` or both. If it reads both and has a parameter `form`, this
+            parameter is set to what its data set holds.
         energy_sources: Optional. The counters of energy that it reads by `Budget.meter` (an empty
             text: those that there are); None: none. A device without them is refused before a
             search.

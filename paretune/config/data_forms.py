@@ -27,7 +27,7 @@ def with_forms(
         wrong: Called for each mistake with its key, message and hint.
 
     Returns:
-        The evaluators; one that reads both forms is told which, by its parameter `form`.
+        The evaluators; one that reads both forms gets its parameter `form`.
     """
     forms = _forms(data)
     found = []

@@ -39,7 +39,9 @@ def function_of(text: str, root: Path, who: str) -> Callable[..., Any]:
     """
     form = _FORM.fullmatch(text)
     if form is None:
-        raise UsageError(f"{who}: {text!r} is no function", hint="Expected file.py:function.")
+        raise UsageError(
+            f"{who}: {text!r} is not a function in a file", hint="Expected file.py:function."
+        )
     path = (root / form["file"]).resolve()
     if not path.is_file():
         raise UsageError(

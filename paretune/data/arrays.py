@@ -135,9 +135,9 @@ class _Reader:
             rate = cells[column].rate
             if rate is not None and self._rates.setdefault(column, rate) != rate:
                 raise DataError(
-                    f"{self._at(number, column)}: {rate} samples a second, where the rows before "
+                    f"{self._at(number, column)}: {rate} samples per second, where the rows before "
                     f"have {self._rates[column]}",
-                    hint="Convert the sounds to one rate.",
+                    hint="Convert the audio files to one rate.",
                 )
         made = self._processed(number, cells)
         if number == 0 and self.spec.process is not None:
@@ -232,7 +232,7 @@ class _Reader:
 _EXPECTED = {
     "array": "numbers",
     "image": "an image",
-    "audio": "a sound",
+    "audio": "an audio file",
     "text": "text",
 }
 

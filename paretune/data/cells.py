@@ -1,4 +1,4 @@
-"""A cell of a table of arrays: numbers, or the path of an array, an image or a sound."""
+"""A cell of a table of arrays: numbers, or the path of an array, an image or an audio file."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Cell:
 
     Attributes:
         value: A numpy array, or text.
-        rate: Samples a second of a sound.
+        rate: Sampling rate of audio, in Hz.
     """
 
     value: Any
@@ -81,7 +81,7 @@ def _file(name: str, folder: Path) -> Path:
     try:
         found = path.is_file()
     except (OSError, ValueError) as error:
-        raise CellError(f"{name[:60]!r}, which is no path: {error}", "Give a path.") from error
+        raise CellError(f"{name[:60]!r}, which is not a path: {error}", "Give a path.") from error
     if not found:
         raise CellError(
             f"{name!r}: no such file", f"Relative paths start at the table's folder ({folder})."
@@ -157,7 +157,7 @@ def _audio(path: Path) -> Cell:
             data = sound.readframes(sound.getnframes())
     except (OSError, EOFError, wave.Error) as error:
         raise CellError(
-            f"{path.name!r}, which is not read as a sound: {error}",
+            f"{path.name!r}, which is not read as audio: {error}",
             "Expected a .wav file of whole numbers (PCM).",
         ) from error
     if width == 1:  # the only width without a sign

@@ -129,8 +129,8 @@ def test_what_changed_since_the_search_began_is_refused(tmp_path: Path) -> None:
         ([{"a": "missing.npy"}], {}, r"row 1, column 'a': 'missing.npy': no such file"),
         ([{"a": "cat"}], {}, r"row 1, column 'a': the text 'cat'"),
         ([{"a": None}], {}, r"row 1, column 'a': nothing"),
-        ([{"a": 5}], {"read": {"a": "audio"}}, r"row 1, column 'a': a int, expected a sound"),
-        ([{"a": "d.jsonl"}], {"read": {"a": "audio"}}, r"not read as a sound"),
+        ([{"a": 5}], {"read": {"a": "audio"}}, r"row 1, column 'a': a int, expected an audio file"),
+        ([{"a": "d.jsonl"}], {"read": {"a": "audio"}}, r"not read as audio"),
         ([{"a": [1], "y": 1}, {"a": [1]}], {"target": "y"}, r"row 2 has no column 'y'"),
         ([{"a": [1], "y": None}], {"target": "y"}, r"row 1, column 'y': nothing"),
         ([], {}, r"has no rows"),
@@ -219,7 +219,7 @@ def test_sounds_of_different_rates_are_refused(tmp_path: Path) -> None:
     write_sound(tmp_path / "a.wav", [0.0], 2)
     write_sound(tmp_path / "b.wav", [0.0], 2, rate=16000)
     file = table(tmp_path, {"a": "a.wav"}, {"a": "b.wav"})
-    with pytest.raises(DataError, match="row 2, column 'a': 16000 samples a second"):
+    with pytest.raises(DataError, match="row 2, column 'a': 16000 samples per second"):
         catalog(tmp_path, file=file, read={"a": "audio"}).check("d")
 
 
