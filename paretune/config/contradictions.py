@@ -27,15 +27,13 @@ def contradictions(
         by_label: Those of them that are classified by their answers. Of conversations only these
             count, and those that share an answer with them: the same words may be answered freely.
     """
-    trained_on, measured_on, by_label = (
-        [ref for ref in refs if not catalog.is_arrays(ref)]
+    trained_on, measured_on, by_text = (
+        sorted(ref for ref in refs if not catalog.is_arrays(ref))
         for refs in (trained_on, measured_on, by_label)
     )
-    labels = {label for ref in by_label for label in catalog.load(ref).labels}
-    trained = [d for ref in sorted(trained_on) if _counts(catalog, d := catalog.load(ref), labels)]
-    measured = [
-        d for ref in sorted(measured_on) if _counts(catalog, d := catalog.load(ref), labels)
-    ]
+    labels = {label for ref in by_text for label in catalog.load(ref).labels}
+    trained = [d for ref in trained_on if _counts(catalog, d := catalog.load(ref), labels)]
+    measured = [d for ref in measured_on if _counts(catalog, d := catalog.load(ref), labels)]
     for data in {data.ref: data for data in (*trained, *measured)}.values():
         yield from _within(data)
     for train in trained:
