@@ -27,11 +27,13 @@ from paretune.search.outcomes import built_as
 from paretune.search.parent_costs import measuring_s, saving_s
 from paretune.search.parent_stops import Gains, ParentTest, asks_for_better
 from paretune.search.pruning import Stop
-from paretune.search.run import Recorder, Shortcuts, Watcher
+from paretune.search.recorder import Recorder
+from paretune.search.run import Shortcuts
 from paretune.search.space import Space
 from paretune.search.summary import StudySummary
 from paretune.search.trial_jobs import StoppedError, TrialJobs
 from paretune.search.trial_state import Trial
+from paretune.search.watcher import Watcher
 from paretune.stats.parent_gain import build_cost, parent_bounds
 
 

@@ -10,13 +10,12 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from paretune.core.candidate import Candidate
 from paretune.core.errors import InputTouchedError, TargetLostError
 from paretune.core.interference import Watch, watching
 from paretune.core.job import JOB_MEMORY_SHARE, Job, JobResult, JobStatus, Limits
-from paretune.core.jsontools import Json
 from paretune.core.measurement import Measurement
 from paretune.core.result import OutcomeKind, TrialResult
 from paretune.core.target import Interleaves, Target, builds_apart, builds_on_hosts
@@ -29,13 +28,14 @@ from paretune.search.possible_dominators import PossibleDominators
 from paretune.search.prechecks import Foresight
 from paretune.search.priors import Prior
 from paretune.search.process_spreads import usual
+from paretune.search.recorder import Recorder
 from paretune.search.running_summary import RunningSummary
 from paretune.search.space import Space
 from paretune.search.stop_rule import Stopping
 from paretune.search.strategies.base import Strategy
 from paretune.search.summary import StudySummary
 from paretune.search.throttling import Throttling
-from paretune.search.trial_state import Trial
+from paretune.search.watcher import Watcher
 from paretune.stats.process_spread import Spread
 
 T = TypeVar("T")
@@ -75,76 +75,6 @@ class Running:
 
     job: Job
     future: Future[JobResult]
-
-
-class Recorder(Protocol):
-    """Where outcomes become durable (a `paretune.study.folder.Study`, or a list in a test)."""
-
-    @property
-    def outcomes(self) -> list[TrialResult]:
-        """Outcomes by number."""
-
-    @property
-    def paused(self) -> dict[int, Trial]:
-        """Trials that can be continued, by number."""
-
-    def next_id(self, taken: Collection[int] = ()) -> int:
-        """Return the next candidate's number; `taken` are those of trials in flight."""
-
-    def pause(self, trial: Trial) -> None:
-        """Make a trial durable that was paused after a rung, before it returns."""
-
-    def begin(self, id: int, candidate: Candidate) -> Any:
-        """Note what is about to be tried; returns the candidate's folder."""
-
-    def record(self, outcome: TrialResult) -> None:
-        """Make an outcome durable before it returns; an earlier one of its number is dropped.
-
-        A trial of this number is not paused any more, unless it was not promoted.
-        """
-
-    def update(self, outcome: TrialResult) -> None:
-        """Put an outcome in the place of the one with its id, as durably."""
-
-    def spent(self) -> float:
-        """Return the seconds of work so far, that of dropped and unrecorded outcomes included."""
-
-    def trials(self) -> int:
-        """Return how often a candidate ran a job so far, dropped outcomes included."""
-
-    def waste(self, seconds: float) -> None:
-        """Add work that ended without an outcome to what is spent."""
-
-    def confirmed(self, outcome: TrialResult, key: Json) -> dict[str, Measurement] | None:
-        """Return what a candidate yielded on the held-out data; None: it was not measured."""
-
-    def confirm(self, outcome: TrialResult, key: Json, measured: Mapping[str, Measurement]) -> None:
-        """Make durable what a candidate yields on the held-out data."""
-
-    def repeats_of(self, outcome: TrialResult) -> list[TrialResult]:
-        """Return what became of a candidate's recipe with other training seeds."""
-
-    def add_repeat(self, outcome: TrialResult, repeat: TrialResult) -> None:
-        """Make durable what became of a candidate's recipe with other training seeds."""
-
-
-class Watcher(Protocol):
-    """What receives the events of a search (the live display)."""
-
-    def candidate(self, id: int, candidate: Candidate) -> None:
-        """A candidate begins."""
-
-    def step(self, progress: Any) -> None:
-        """A sign of life from the worker."""
-
-    def timing(self, on: bool) -> None:
-        """Something is being timed from now on (or no more): keep still."""
-
-    def outcome(self, outcome: TrialResult, best: TrialResult | None, front: int) -> None:
-        """A candidate ended."""
-
-    def note(self, text: str) -> None:
-        """One line for the user."""
 
 
 @dataclass

@@ -12,26 +12,24 @@ prefix is built once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from paretune.core.candidate import Candidate
 from paretune.core.errors import UsageError
-from paretune.core.measurement import MetricSpec, Rung
+from paretune.core.measurement import Rung
 from paretune.core.result import TrialResult, uncached_seconds
 from paretune.core.target import builds_apart
 from paretune.search.confirm.own_measurements import OwnMeasurements
-from paretune.search.constraints import Limit
-from paretune.search.jobs import Resumes, resumed_share, same_run
+from paretune.search.jobs import Resumes, same_run
 from paretune.search.outcomes import with_id
 from paretune.search.prefix_seconds import PrefixSeconds
-from paretune.search.priors import Prior
 from paretune.search.progress import RunningProgress, ShowsProgress
 from paretune.search.run import OutOfTimeError, SearchRun
-from paretune.search.space import Space
-from paretune.search.strategies.base import Ended, PrefixCost, Promote, Request, Start
+from paretune.search.search_view import SearchView
+from paretune.search.strategies.base import Ended, Promote, Request, Start
 from paretune.search.summary import violations
 from paretune.search.time_budget import TimeBudget
 from paretune.search.trial import TrialRunner
@@ -197,7 +195,7 @@ class Scheduler:
             same_run(factory, other.recipe[: len(prefix)], prefix) for other in building
         )
 
-    def view(self) -> _View:
+    def view(self) -> SearchView:
         """Return what the strategy can read."""
         building = sum(flight.building for flight in self._flights)
         open_trials = dict(self.search.recorder.paused)
@@ -205,7 +203,7 @@ class Scheduler:
         running = {flight.id for flight in self._flights}
         paused = sorted(set(open_trials) - running)
         free = self.search.builds - building
-        return _View(
+        return SearchView(
             self.search,
             self.search.space,
             self.budget,
@@ -357,64 +355,3 @@ class Scheduler:
         if self._flights:
             start, self._charged = self._charged, self.search.clock()
             self.search.recorder.waste(self._charged - start)
-
-
-@dataclass(frozen=True)
-class _View:
-    """What a strategy can read (`paretune.search.strategies.base.View`)."""
-
-    search: SearchRun
-    space: Space
-    budget: TimeBudget
-    free_slots: int
-    trials: Mapping[int, Trial]
-    paused: Sequence[int]
-    may_start: bool
-    prefixes: PrefixSeconds
-
-    @property
-    def limits(self) -> Sequence[Limit]:
-        """The constraints in force, as far as their numbers are known."""
-        return self.search.summary().limits
-
-    @property
-    def metrics(self) -> Sequence[MetricSpec]:
-        """What the evaluators measure."""
-        return [spec for slot in self.search.evaluators for spec in slot.metrics]
-
-    @property
-    def left_s(self) -> float | None:
-        """Seconds that are left to search in; None: no limit."""
-        return self.search.left()
-
-    @property
-    def clock(self) -> Callable[[], float]:
-        """Gives the search's seconds."""
-        return self.search.clock
-
-    @property
-    def priors(self) -> Sequence[Prior]:
-        """Earlier studies."""
-        return self.search.priors
-
-    def fits(self, candidate: Candidate) -> bool:
-        """Return whether a candidate can end in the time that is left, by all estimates."""
-        return self.budget.fits(candidate, self)
-
-    def cost(self, candidate: Candidate) -> tuple[PrefixCost, ...]:
-        """Return the cost of each prefix of a candidate's recipe, shortest first."""
-        recipe = candidate.recipe
-        estimates = self.search.look(candidate).estimates
-        built = self.search.job_factory.built_steps(candidate)
-        share = resumed_share(self.search.job_factory, candidate)
-        observed = self.prefixes.of(candidate, self.search.recorder.outcomes, self.trials)
-        return tuple(
-            PrefixCost(
-                step.name,
-                place < built,
-                estimates[place].seconds if place < len(estimates) else None,
-                observed[place],
-                (share or None) if place == built else None,
-            )
-            for place, step in enumerate(recipe)
-        )

@@ -27,7 +27,8 @@ from paretune.core.result import OutcomeKind, TrialResult
 from paretune.search.evidence import ROUGH_SLACK
 from paretune.search.jobs import EvaluatorSlot
 from paretune.search.outcomes import built_as, of_structure
-from paretune.search.run import Recorder, Shortcuts
+from paretune.search.recorder import Recorder
+from paretune.search.run import Shortcuts
 from paretune.search.trial_state import Trial
 from paretune.stats.pair_spread import pair_width, widened
 from paretune.stats.process_spread import Spread

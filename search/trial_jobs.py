@@ -13,8 +13,9 @@ from paretune.core.job import Job, JobResult, JobStatus
 from paretune.core.measurement import Measurement, by_metric
 from paretune.core.result import OutcomeKind, StepTime
 from paretune.search.jobs import EvaluatorSlot
-from paretune.search.run import Running, Watcher
+from paretune.search.run import Running
 from paretune.search.throttling import Throttling, causes, repeated
+from paretune.search.watcher import Watcher
 
 
 class StoppedError(Exception):

@@ -10,7 +10,7 @@ from paretune.search.early_stops import StopServices
 from paretune.search.jobs import JobFactory
 from paretune.search.parent_first import ParentServices
 from paretune.search.prechecks import Foresight
-from paretune.search.run import Recorder
+from paretune.search.recorder import Recorder
 from paretune.search.trial_jobs import JobServices
 from paretune.stats.process_spread import Spread
 

@@ -283,7 +283,7 @@ class VirtualTarget:
 
 
 class InMemory:
-    """Keeps outcomes in memory (`paretune.search.run.Recorder`)."""
+    """Keeps outcomes in memory (`paretune.search.recorder.Recorder`)."""
 
     def __init__(self) -> None:
         self.outcomes = Outcomes()

@@ -15,7 +15,7 @@ from paretune.core.jsontools import Json, write_atomic
 from paretune.core.machine_lock import MachineLock
 from paretune.core.measurement import Measurement
 from paretune.core.pace import Pace
-from paretune.core.result import OutcomeKind, TrialResult
+from paretune.core.result import TrialResult
 from paretune.core.target import build_slots
 from paretune.models.handle import earlier_digests
 from paretune.models.legal_files import FOLDER as LEGAL
@@ -23,18 +23,17 @@ from paretune.models.legal_files import keep_legal
 from paretune.preflight.prepared import PreparedSearch
 from paretune.preflight.told_before import told_before
 from paretune.search.engine import Engine
-from paretune.search.evidence import rough_slack
 from paretune.search.jobs import JobFactory
 from paretune.search.mirror_keeping import Mirrored, MirrorKeeper
 from paretune.search.outcomes import of_candidate, with_id
-from paretune.search.outgrown import has_outgrown
-from paretune.search.reconsider import to_reconsider
 from paretune.search.repeated_pick import RepeatedPick
-from paretune.search.run import Shortcuts, Watcher
+from paretune.search.run import Shortcuts
 from paretune.search.stop_rule import Stopping, stopped_at
 from paretune.search.strategies.base import Ended
 from paretune.search.strategies.full_trials import rebuild
 from paretune.search.summary import StudySummary, summarize, violations
+from paretune.search.watcher import Watcher
+from paretune.searching.reopened import reopened
 from paretune.study.built_again import build_again
 from paretune.study.devices import with_other_devices
 from paretune.study.example_prompt import first_prompt, keep_example
@@ -146,7 +145,7 @@ class Search:
         self._mirror = self._open_mirror() if mirror else None
         if plan.search.share_measurements:
             complete_structures(study, prepared.store)
-        again = self._reopened()
+        again = reopened(prepared, study, self.summary())
         first = [prepared.baseline, *plan.try_first]
         strategy = prepared.strategy(first)
         limits = self.summary().limits
@@ -221,47 +220,6 @@ class Search:
 
     def _baseline_outcome(self) -> TrialResult | None:
         return of_candidate(self._study.outcomes, self._setting.baseline.digest)
-
-    def _reopened(self) -> list[TrialResult]:
-        """Return results that no longer hold, such as transient failures.
-
-        They stay on record until their candidates were tried again. A partial measurement that
-        would count as a complete one is dropped at once.
-        """
-        plan, study, prepared = self._setting.plan, self._study, self._setting
-        if plan.search.time_s is not None and study.spent() >= plan.search.time_s:
-            return study.unfinished()
-        if plan.search.trials is not None and study.trials() >= plan.search.trials:
-            return study.unfinished()
-        base = self._baseline_outcome()
-        found = to_reconsider(
-            study.outcomes,
-            self.summary(),
-            plan.objectives,
-            prepared.specs,
-            base.measurements if base is not None and base.kind is OutcomeKind.OK else None,
-            rough_slack(prepared.noise_floor),
-            {m.name: slot.rungs[-1] for slot in prepared.evaluators for m in slot.metrics},
-            slots=prepared.evaluators,
-        )
-        today = {"seconds": plan.search.job_time_s, "memory": prepared.memory_of_a_job}
-        for outcome in study.outcomes:
-            if (
-                outcome.transient
-                or (outcome.stopped_by_parent and not plan.search.parent_quality)
-                or (outcome.not_promoted and outcome.id not in study.paused)
-                or has_outgrown(outcome, today, given=prepared.job_memory is not None)
-                or (
-                    outcome.kind is OutcomeKind.SKIPPED
-                    and prepared.look(outcome.candidate).reason is None
-                )
-            ):
-                found.append(outcome)
-        for outcome in found:
-            if outcome.kind is OutcomeKind.OK:
-                study.forget(outcome)
-        kept = [outcome for outcome in found if outcome.kind is not OutcomeKind.OK]
-        return sorted([*kept, *study.unfinished()], key=lambda outcome: outcome.id)
 
     def _open_mirror(self) -> MirrorKeeper:
         plan = self._setting.plan
