@@ -12,11 +12,17 @@ from paretune.config.yaml_source import Path as KeyPath
 from paretune.config.yaml_source import Wrong
 from paretune.core.candidate import Candidate, Step
 from paretune.core.errors import UsageError
+from paretune.core.model import ModelKind
 from paretune.models.handle import detect_kind
-from paretune.models.kinds.base import kind_named
 from paretune.search.space import PassSlot, Space, Stage
 
-_MERGE_FIRST = "The input model is an adapter: put `merge` first, to merge it into its base."
+_FIRST = {
+    ModelKind.HF_ADAPTER: "The input model is an adapter: put `merge` first, to merge it into its "
+    "base.",
+    ModelKind.HF_ENCODER: "The input model is an encoder or a vision model, by `architectures` in "
+    "its config.json: put `onnx_export` first, then passes that take onnx.",
+}
+"""What to do where no pass takes a kind of input model."""
 
 
 def check_kinds(
@@ -49,7 +55,7 @@ def check_kinds(
     for key, chain in chains:
         out, why = fitting_kinds(chain, begin, "the input model")
         if why is not None:
-            hint = _MERGE_FIRST if any(kind_named(kind).needs_base for kind in begin) else None
+            hint = next((_FIRST[kind] for kind in begin if kind in _FIRST), None)
             wrong(key, f"these passes do not fit together: {why}", hint)
             continue
         what = "the resulting model" if chain else "the input model"

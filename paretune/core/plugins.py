@@ -24,6 +24,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "genai": "paretune.passes.genai.genai:Genai",
         "genai_adapter": "paretune.passes.genai.adapter:GenaiAdapter",
         "matmul_nbits": "paretune.passes.genai.matmul_nbits:MatMulNBits",
+        "onnx_export": "paretune.passes.onnx.export:OnnxExport",
         "onnx_dynamic_int8": "paretune.passes.onnx.dynamic_int8:OnnxDynamicInt8",
     },
     "evaluators": {

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from paretune.core.errors import UsageError
 from paretune.core.jsontools import Json, read_model_json
+from paretune.models.safetensors_files import is_count
 
 
 @dataclass(frozen=True)
@@ -56,3 +57,16 @@ def folder_task(folder: Path) -> Task | None:
         return task_of(read_model_json(file)) if file.is_file() else None
     except UsageError:  # what is wrong with the file is said where it is read
         return None
+
+
+def integer_limits(folder: Path) -> dict[str, int]:
+    """Return what the integers that a Hugging Face model takes are below, by input.
+
+    Raises:
+        UsageError: Its configuration cannot be read.
+    """
+    config = read_model_json(folder / "config.json")
+    said = {"input_ids": "vocab_size", "token_type_ids": "type_vocab_size"}
+    return {
+        name: config[key] for name, key in said.items() if is_count(config.get(key)) and config[key]
+    }

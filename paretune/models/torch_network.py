@@ -84,6 +84,8 @@ def load_encoder(folder: Path, trusted: bool, kind: type[CandidateError]) -> Tor
     except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
         raise kind(f"{folder} does not load with {task.auto}: {error}") from error
     network.eval()
+    if hasattr(network.config, "use_cache"):  # of a decoder that gives features
+        network.config.use_cache = False
     inputs = _inputs(network, folder, kind)
     tokens = network.config.get_text_config().vocab_size if "input_ids" in inputs else 0
     return TorchNetwork(network, inputs, tokens)

@@ -1,7 +1,7 @@
 """Arrays that are made up for a network of which there are no data: drawn, the same each time.
 
 Values of floats are normal. An integer input that picks rows of a stored table gets valid indices,
-a mask gets ones, other integers are small.
+a mask gets ones, with zeros at the end (padding) in every second run, other integers are small.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def drawn(
 
     for run in range(_RUNS):
         draw = np.random.default_rng(run)
-        yield {
+        arrays = {
             name: _array(
                 draw,
                 np.dtype(kind),
@@ -89,6 +89,16 @@ def drawn(
             )
             for name, (kind, shape) in session.inputs.items()
         }
+        if run % 2:
+            _pad(arrays)
+        yield arrays
+
+
+def _pad(arrays: Mapping[str, Any]) -> None:
+    """Put zeros at the end of masks, as after the shorter texts of a batch."""
+    for name, array in arrays.items():
+        if "mask" in name.lower() and array.dtype.kind in "iub" and array.ndim == 2:
+            array[-1, array.shape[1] // 2 + 1 :] = 0
 
 
 def _array(draw: Any, kind: Any, shape: list[int], below: int, *, limited: bool) -> Any:

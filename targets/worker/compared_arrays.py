@@ -15,6 +15,7 @@ from paretune.core.output_error import BOUNDS
 from paretune.data.context import Context
 from paretune.models.onnx_files import network_file
 from paretune.models.onnx_indices import index_limits
+from paretune.models.tasks import integer_limits
 from paretune.runtimes.base import Runs
 from paretune.runtimes.drawn_arrays import SIZES, runs_of
 from paretune.runtimes.output_differences import NothingComparedError, output_error
@@ -103,10 +104,10 @@ def _as_taken(session: Runs, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _limits(model: Model) -> dict[str, int]:
-    """Return what a network's integers are below, where its graph says it."""
-    if model.kind != ModelKind.ONNX:
-        return {}
+    """Return what a network's integers are below, where its graph or configuration says it."""
     try:
-        return index_limits(network_file(model.path))
+        if model.kind == ModelKind.HF_ENCODER:
+            return integer_limits(model.path)
+        return index_limits(network_file(model.path)) if model.kind == ModelKind.ONNX else {}
     except (UsageError, ImportError):
         return {}
