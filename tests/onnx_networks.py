@@ -31,3 +31,34 @@ def write_network(folder: Path, width: int = 8, classes: int = 3, seed: int = 0)
     opset = [helper.make_opsetid("", 17)]
     onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=10), folder / "model.onnx")
     return folder
+
+
+def write_memory(folder: Path) -> Path:
+    """Write a network that adds its input ``x`` to its state, and gives twice the sum as ``y``.
+
+    The state ``before`` comes back as ``after``; ``count`` holds integers, ``last`` has one axis.
+    """
+    nodes = [
+        helper.make_node("Add", ["x", "before"], ["after"]),
+        helper.make_node("Add", ["after", "after"], ["y"]),
+        helper.make_node("Cast", ["after"], ["count"], to=TensorProto.INT64),
+        helper.make_node("ReduceSum", ["after", "axis"], ["last"], keepdims=0),
+    ]
+    given = {"x": ["batch", None], "before": ["batch", 3]}
+    results = [
+        helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 3]),
+        helper.make_tensor_value_info("after", TensorProto.FLOAT, ["batch", 3]),
+        helper.make_tensor_value_info("count", TensorProto.INT64, ["batch", 3]),
+        helper.make_tensor_value_info("last", TensorProto.FLOAT, ["batch"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "memory",
+        [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in given.items()],
+        results,
+        [numpy_helper.from_array(np.array([1], np.int64), "axis")],
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    opset = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=10), folder / "model.onnx")
+    return folder

@@ -144,11 +144,11 @@ def clean(
     """Remove artifacts, all or some; studies keep their results.
 
     Artifacts of a study whose search is running are always kept. Without --max-size and --study,
-    also what else the store holds and no process uses: models put together from MLflow folders,
+    also what else the store holds and no process uses: model folders that are put together there,
     copies of files in Azure, and logs of jobs there.
     """
     from paretune.azure.copies import remove_unused_copies
-    from paretune.models.mlflow_layout import remove_unused_layouts
+    from paretune.models.made_folders import remove_unused_folders
     from paretune.store.gc import clean as remove
     from paretune.targets.launchers.azureml_records import remove_logs
 
@@ -165,7 +165,7 @@ def clean(
         )
     done = remove(opened, older_than_s=older_than, size_budget=max_size, study=study)
     if max_size is None and study is None:
-        for remove_beside in (remove_unused_layouts, remove_unused_copies, remove_logs):
+        for remove_beside in (remove_unused_folders, remove_unused_copies, remove_logs):
             remove_beside(opened.root, older_than or 0.0)
     if as_json:
         shown = {"removed": done.artifacts, "bytes": done.bytes, "kept_live": done.kept_live}

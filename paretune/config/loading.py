@@ -19,12 +19,13 @@ from paretune.config.known_targets import with_known
 from paretune.config.lengths import check_lengths
 from paretune.config.limits import read_constraints
 from paretune.config.look_ahead import look_ahead, looking_ahead
-from paretune.config.model_source import find_model
+from paretune.config.model_source import find_model, find_network
 from paretune.config.model_use import base_model, look_at_model
 from paretune.config.objectives import against_the_grain, read_objectives
 from paretune.config.plan import Aside, DeviceSettings, Plan
 from paretune.config.reading import read_source
 from paretune.config.runtimes import read_runtimes, read_settings, runtimes_by_kind
+from paretune.config.schema import NetworkSource
 from paretune.config.search_settings import check_slots, read_search
 from paretune.config.sections import read_sections
 from paretune.config.single_recipe import refuse_several
@@ -40,6 +41,7 @@ from paretune.core.permissions import Permissions
 from paretune.core.resources import physical_cores
 from paretune.core.user_paths import expanded
 from paretune.data.catalog import DataCatalog, DataSpec, columns_of, references_of
+from paretune.models.declared_network import DeclaredNetwork
 from paretune.models.handle import detect_kind
 from paretune.search.space import Space, slots_of
 from paretune.targets.device.providers import PROVIDERS
@@ -219,8 +221,14 @@ class _Reader:
             workspace=azure.workspace,
         )
 
-    def model(self, name: str, permissions: Permissions, azure: AzureInputs) -> Path:
+    def model(
+        self, given: str | NetworkSource, permissions: Permissions, azure: AzureInputs
+    ) -> Path:
+        name = given if isinstance(given, str) else given.path
         try:
+            if isinstance(given, NetworkSource):
+                declared = DeclaredNetwork(given.sizes, given.state)
+                return find_network(name, declared, self.root, permissions, azure)
             return find_model(name, self.root, permissions, azure)
         except UsageError as error:
             self.wrong(("model",), error.message, error.hint)

@@ -9,13 +9,16 @@ from paretune.config.azure_inputs import AzureInputs
 from paretune.config.reading import read_configuration
 from paretune.config.yaml_source import ForeignSource
 from paretune.core.errors import StateError, UsageError
+from paretune.core.model import ModelKind
 from paretune.core.permissions import Permissions
 from paretune.core.user_paths import default_store, expanded
+from paretune.models.declared_network import DeclaredNetwork
 from paretune.models.handle import detect_kind
 from paretune.models.hub import fetch_model, is_hub_name
 from paretune.models.kinds.base import kind_of
 from paretune.models.mlflow import MLMODEL, find_parts, is_mlflow
 from paretune.models.mlflow_layout import laid_out
+from paretune.models.network_folder import network_folder
 from paretune.models.pickles import CONVERT_FILE
 from paretune.models.pickles import SUFFIXES as PICKLED
 
@@ -43,13 +46,15 @@ def find_model(
         found = given_model((azure or AzureInputs(None, permissions)).model(name))
         detect_kind(found)
         return found
-    named = expanded(name)
-    places = [root / named, Path(named)]
+    places = _places(name, root)
     for place in places:
         if _is_folder(place):
             found = given_model(place)
             detect_kind(found)
             return found
+    for place in places:
+        if _is_network(place):
+            return given_model(place)
     for place in places:
         if place.suffix.lower() in PICKLED and place.is_file():
             raise UsageError(
@@ -66,7 +71,7 @@ def find_model(
     if not is_hub_name(name):
         raise UsageError(
             f"no model folder {name!r} (looked for {looked})",
-            hint="Give a folder with config.json and *.safetensors.",
+            hint="Give a folder with config.json and *.safetensors, or an ONNX file.",
         )
     try:
         return fetch_model(name, permissions)
@@ -76,16 +81,48 @@ def find_model(
         ) from error
 
 
+def find_network(
+    name: str,
+    declared: DeclaredNetwork,
+    root: Path,
+    permissions: Permissions,
+    azure: AzureInputs,
+) -> Path:
+    """Return the folder of an ONNX network of which a user says more than its file does.
+
+    Args:
+        name: As of `find_model`, like the rest.
+        declared: What the user says.
+        root: Likewise.
+        permissions: Likewise.
+        azure: Likewise.
+
+    Raises:
+        UsageError: There is no such model, it is not a plain ONNX network, or has nothing that is
+            called as the user says.
+    """
+    files = [place for place in _places(name, root) if _is_network(place)]
+    found = files[0] if files else find_model(name, root, permissions, azure)
+    if not files and detect_kind(found) != ModelKind.ONNX:
+        raise UsageError(
+            f"model {name!r}: a model of kind {detect_kind(found)} has no `sizes` and no `state`",
+            hint="Both are for plain ONNX networks; give the path alone: `model: PATH`.",
+        )
+    return network_folder(found, declared, default_store())
+
+
 def given_model(folder: Path) -> Path:
     """Return the folder of a model that the user named: of an MLflow folder, its model's.
 
     Args:
         folder: A folder; one that a kind of model recognizes, or is not there, is returned as it
-            is.
+            is. Or an ONNX file: a folder in the store has it, and its external data.
 
     Raises:
-        UsageError: It is an MLflow folder without a model that can be used.
+        UsageError: It is an MLflow folder without a model that can be used, or not an ONNX network.
     """
+    if _is_network(folder):
+        return network_folder(folder, DeclaredNetwork(), default_store())
     if not folder.is_dir() or kind_of(folder) is not None:
         return folder
     if not is_mlflow(folder):
@@ -103,6 +140,18 @@ def given_model(folder: Path) -> Path:
         return laid_out(parts, default_store())
     except StateError as error:
         raise UsageError(f"model {str(folder)!r}: {error.message}", hint=error.hint) from error
+
+
+def _places(name: str, root: Path) -> list[Path]:
+    named = expanded(name)
+    return [root / named, Path(named)]
+
+
+def _is_network(place: Path) -> bool:
+    try:
+        return place.suffix.lower() == ".onnx" and place.is_file()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
 
 
 def _is_folder(place: Path) -> bool:

@@ -328,10 +328,38 @@ class SearchSection(Section):
     )
 
 
+class NetworkSource(Section):
+    """An ONNX network with what its file does not say."""
+
+    path: str = Field(description="An ONNX file, or a folder with one.")
+    sizes: dict[str, Annotated[int, Field(ge=1, strict=True)]] = Field(
+        {}, description="Values of symbolic sizes of inputs, by name; `INPUT[AXIS]` without one."
+    )
+    state: dict[str, str] = Field(
+        {}, description="Output to the input that it is fed back to in the next step."
+    )
+
+
+PLACE, NETWORK = "place", "network"
+
+
+def _model_form(value: Any) -> str:
+    """Return which form of ``model:`` was written."""
+    return NETWORK if isinstance(value, (dict, NetworkSource)) else PLACE
+
+
+ModelSource = Annotated[
+    Annotated[str, Tag(PLACE)] | Annotated[NetworkSource, Tag(NETWORK)],
+    Discriminator(_model_form),
+]
+
+
 class ConfigFile(Section):
     """A paretune configuration."""
 
-    model: str = Field(description="Folder of the input model.")
+    model: ModelSource = Field(
+        description="The input model: a folder, an ONNX file, or one with `sizes` and `state`."
+    )
     data: dict[str, DataSpec] = Field(
         {}, description="Data sets by name; `tone.train` refers to a split of `tone`."
     )

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from paretune.config.booleans import misplaced_in
 from paretune.config.known_keys import instead_of
-from paretune.config.schema import ONE, SEVERAL, ConfigFile
+from paretune.config.schema import NETWORK, ONE, PLACE, SEVERAL, ConfigFile
 from paretune.config.space_building import shown
 from paretune.config.yaml_source import Path as KeyPath
 from paretune.config.yaml_source import Source, Wrong
@@ -54,9 +54,12 @@ def refuse_booleans(
     return [path for path, _ in found]
 
 
+_FORMS = (("target", ONE), ("target", SEVERAL), ("model", PLACE), ("model", NETWORK))
+
+
 def _report(detail: Any, wrong: Wrong) -> None:
     loc: KeyPath = tuple(detail["loc"])
-    if loc[:1] == ("target",) and loc[1:2] in ((ONE,), (SEVERAL,)):
+    if loc[:2] in _FORMS:
         loc = (loc[0], *loc[2:])  # which form it is, is no key
     kind = detail["type"]
     if kind == "extra_forbidden":

@@ -6,26 +6,17 @@ links of those in the MLflow folder where that is possible.
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import os
-import shutil
-import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 
 from paretune.core.errors import UsageError
-from paretune.core.folders import check_entry, link_or_copy
-from paretune.core.jsontools import canonical, read_model_json, write_json
-from paretune.core.stamps import stamp
-from paretune.core.used_folders import hold, remove_unused
+from paretune.core.folders import check_entry
+from paretune.core.jsontools import read_model_json, write_json
 from paretune.models.files import candidates, names_code
 from paretune.models.legal_files import legal_by_name
+from paretune.models.made_folders import MLFLOW, made_folder
 from paretune.models.mlflow import MlflowParts
 from paretune.models.pickles import SUFFIXES
 
-_FOLDER = "mlflow"
-_LINK_FROM_BYTES = 1 << 20
 _OF_THE_MODEL = ("config.json", "generation_config.json")
 _SETTINGS = "adapter_config.json"
 _BASE = "../../base"
@@ -48,29 +39,33 @@ def laid_out(parts: MlflowParts, store: Path) -> Path:
         return parts.adapter  # it needs its base as any adapter does
     whole = _whole_model(parts)
     adapter = {} if parts.adapter is None else _files(parts.adapter, parts.folder)
-    name = parts.folder.resolve().name or "model"
-    key = _key(parts.folder, whole, adapter)
-    place = store / _FOLDER / key
-    inner = f"model/{name}"
+    inner = f"model/{parts.folder.resolve().name or 'model'}"
     wanted = (
         {f"base/{n}": source for n, source in whole.items()}
         | {f"{inner}/{n}": source for n, source in adapter.items()}
         if adapter
         else {f"{inner}/{n}": source for n, source in whole.items()}
     )
-    while not (_is_there(place, wanted) and hold(place)):
-        _make(place, wanted, inner, parts, key, (whole, adapter))
+    folders = (parts.folder, parts.model, parts.adapter)
+    notices = legal_by_name(folder for folder in folders if folder is not None)
+    settings = f"{inner}/{_SETTINGS}"
+
+    def name_base(folder: Path) -> None:
+        # Its base is here, whatever it was called where the adapter was trained.
+        said = read_model_json(folder / settings)
+        write_json(folder / settings, said | {"base_model_name_or_path": _BASE, "revision": None})
+
+    rewritten = settings in wanted
+    place = made_folder(
+        store,
+        MLFLOW,
+        [str(parts.folder.resolve())],
+        wanted,
+        beside=[(f"{inner}/{name}", file) for name, file in notices],
+        finish=name_base if rewritten else lambda folder: None,
+        written=frozenset({settings} if rewritten else ()),
+    )
     return place / inner
-
-
-def remove_unused_layouts(store: Path, older_than_s: float = 0.0) -> None:
-    """Remove the folders that `laid_out` has made in a store and that no process uses.
-
-    Args:
-        store: The store.
-        older_than_s: Only those that were not used for so many seconds.
-    """
-    remove_unused(store / _FOLDER, older_than_s)
 
 
 def _whole_model(parts: MlflowParts) -> dict[str, Path]:
@@ -105,71 +100,3 @@ def _files(part: Path, root: Path) -> dict[str, Path]:
         if path.is_file() and path.suffix.lower() not in SUFFIXES:
             found[path.relative_to(part).as_posix()] = path
     return found
-
-
-def _key(folder: Path, *groups: Mapping[str, Path]) -> str:
-    """Return a name for what the files are now; a changed file gives another one.
-
-    The inode's own time is left out: a hard link changes it.
-    """
-    looks = []
-    for group in groups:
-        for name, path in sorted(group.items()):
-            look = stamp(path)
-            looks.append([name, look.size, look.mtime_ns, look.inode[1]])
-        looks.append([])
-    text = canonical([str(folder.resolve()), looks])
-    return hashlib.sha256(text.encode()).hexdigest()[:20]
-
-
-def _is_there(place: Path, wanted: Mapping[str, Path]) -> bool:
-    """Return whether a folder is complete: its files are there, with their sizes."""
-    with contextlib.suppress(OSError):
-        return all(
-            (place / name).stat().st_size == source.stat().st_size
-            for name, source in wanted.items()
-            if not name.endswith(_SETTINGS)
-        ) and all((place / name).is_file() for name in wanted)
-    return False
-
-
-def _make(
-    place: Path,
-    wanted: Mapping[str, Path],
-    inner: str,
-    parts: MlflowParts,
-    key: str,
-    groups: tuple[Mapping[str, Path], ...],
-) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f".{key}.", dir=place.parent))
-    hold(aside)
-    folders = (parts.folder, parts.model, parts.adapter)
-    notices = legal_by_name(folder for folder in folders if folder is not None)
-    try:
-        beside = {f"{inner}/{name}": file for name, file in notices}
-        for name, source in {**wanted, **beside}.items():
-            target = aside / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if source.stat().st_size >= _LINK_FROM_BYTES:
-                link_or_copy(source, target)
-            else:
-                shutil.copyfile(source, target)
-        settings = aside / inner / _SETTINGS
-        if settings.is_file():
-            # Its base is here, whatever it was called where the adapter was trained.
-            said = read_model_json(settings)
-            write_json(settings, said | {"base_model_name_or_path": _BASE, "revision": None})
-        if _key(parts.folder, *groups) != key:
-            raise UsageError(
-                f"model {str(parts.folder)!r} is being written", hint="Begin again when it is done."
-            )
-        if place.is_dir() and not _is_there(place, wanted):
-            shutil.rmtree(place)
-        try:
-            os.rename(aside, place)
-        except OSError:
-            if not _is_there(place, wanted):  # else another process made the same meanwhile
-                raise
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)

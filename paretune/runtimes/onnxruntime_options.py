@@ -22,8 +22,13 @@ LEVELS = {
 }
 
 
-def session_options(settings: dict[str, Any]) -> Any:
-    """Return the options of a session, as of the settings of the runtime."""
+def session_options(settings: dict[str, Any], sizes: dict[str, int]) -> Any:
+    """Return the options of a session.
+
+    Args:
+        settings: Of the runtime.
+        sizes: Values of symbolic sizes, by name; what is rewritten may rely on them.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -39,6 +44,8 @@ def session_options(settings: dict[str, Any]) -> Any:
     spinning = "1" if settings.get("spinning", True) else "0"
     options.add_session_config_entry("session.intra_op.allow_spinning", spinning)
     options.add_session_config_entry("session.inter_op.allow_spinning", spinning)
+    for name, size in sizes.items():
+        options.add_free_dimension_override_by_name(name, size)
     return options
 
 

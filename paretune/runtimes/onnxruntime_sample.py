@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 
+from paretune.runtimes.network_runs import NetworkRuns
 from paretune.runtimes.onnxruntime_options import (
     LEVELS,
     PROVIDERS,
@@ -15,7 +16,8 @@ from paretune.runtimes.onnxruntime_options import (
 def network_sample() -> str:
     """Return the program's text; it sets the options by the functions that the session uses."""
     shared = [f"PROVIDERS = {PROVIDERS!r}\nLEVELS = {LEVELS!r}\n"]
-    shared += map(inspect.getsource, (session_options, execution_providers))
+    sources = map(inspect.getsource, (session_options, execution_providers, NetworkRuns))
+    shared += (source.replace("  # noqa: B905", "") for source in sources)
     return _TEMPLATE.replace("SHARED\n", "\n\n".join(shared))
 
 
@@ -40,27 +42,35 @@ SHARED
 network = here / "model.onnx"
 if not network.exists():
     (network,) = here.glob("*.onnx")
-options, providers = session_options(settings), execution_providers(settings)
+declared = {}
+if (here / "paretune_network.json").exists():
+    declared = json.loads((here / "paretune_network.json").read_text(encoding="utf-8"))
+sizes, state = declared.get("sizes", {}), declared.get("state", {})
+options, providers = session_options(settings, sizes), execution_providers(settings)
 session = onnxruntime.InferenceSession(str(network), options, providers=providers)
 arrays = {}
 if len(sys.argv) > 1:
     with np.load(sys.argv[1], allow_pickle=False) as given:
         arrays = {name: given[name] for name in given.files}
 for each in session.get_inputs():
-    if len(sys.argv) < 2:  # ones, and one of what has no size
+    if each.name in state.values():
+        print(f"input {each.name}: state, zeros at first, then fed back in each step")
+    elif len(sys.argv) < 2:  # ones, and one of what has no size
         kind = each.type.removeprefix("tensor(").removesuffix(")")
         kind = {"float": "float32", "double": "float64"}.get(kind, kind)
-        shape = [size if isinstance(size, int) else 1 for size in each.shape]
+        shape = [
+            size if isinstance(size, int) else sizes.get(size or f"{each.name}[{axis}]", 1)
+            for axis, size in enumerate(each.shape)
+        ]
         print(f"input {each.name}: {kind}, shape {each.shape}, taken as ones of shape {shape}")
         arrays[each.name] = np.ones(shape, dtype=kind)
     elif each.name not in arrays:
         sys.exit(f"{sys.argv[1]} has no array named {each.name}, of {each.type} {each.shape}")
-wanted = [each.name for each in session.get_outputs()]
 try:
-    values = session.run(wanted, arrays)
+    values = NetworkRuns(session, state, sizes).run(arrays)
 except Exception as error:
     sys.exit(f"the network does not run on these arrays: {error}")
-for name, value in zip(wanted, values):
+for name, value in values.items():
     print(f"{name}: shape {list(np.shape(value))}")
     print(np.array2string(np.asarray(value), threshold=50))
 '''

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from paretune.core.candidate import RuntimeSettings
-from paretune.core.errors import InvalidArtifactError
+from paretune.core.errors import InvalidArtifactError, UsageError
+from paretune.models.declared_network import DeclaredNetwork, read_declared
+from paretune.runtimes.network_runs import NetworkRuns
 from paretune.runtimes.onnxruntime_options import execution_providers, session_options
 
 _TYPES = {
@@ -27,18 +29,20 @@ class OnnxruntimeSession:
     """An ONNX network in ONNX Runtime.
 
     Args:
-        file: The network.
+        file: The network; what is declared of it (`DeclaredNetwork`) lies beside it.
         settings: As of `OnnxruntimeSettings`.
 
     Attributes:
-        inputs: Of each input, its type as numpy calls it and its shape, with None for a size that
-            is not fixed.
+        inputs: Of each input that is not state, its type as numpy calls it and its shape, with None
+            for a size that is not fixed.
     """
 
     def __init__(self, file: Path, settings: RuntimeSettings) -> None:
         import onnxruntime
 
-        options = session_options(settings.settings)
+        declared = _declared(file.parent)
+        sizes, state = dict(declared.sizes), dict(declared.state)
+        options = session_options(settings.settings, sizes)
         providers = execution_providers(settings.settings)
         there = onnxruntime.get_available_providers()
         if providers[0] not in there:
@@ -50,23 +54,50 @@ class OnnxruntimeSession:
             self._session = onnxruntime.InferenceSession(str(file), options, providers=providers)
         except Exception as error:  # its own classes derive from Exception alone
             raise InvalidArtifactError(f"does not load: {error}") from error
+        self._runs = NetworkRuns(self._session, state, sizes)
         self.inputs: Mapping[str, tuple[str, tuple[int | None, ...]]] = {
             each.name: (
                 _TYPES.get(each.type, each.type),
-                tuple(size if isinstance(size, int) else None for size in each.shape),
+                tuple(
+                    size if isinstance(size, int) else sizes.get(size or f"{each.name}[{axis}]")
+                    for axis, size in enumerate(each.shape)
+                ),
             )
             for each in self._session.get_inputs()
+            if each.name not in state.values()
         }
-        self._outputs = [each.name for each in self._session.get_outputs()]
+        names = (
+            size or f"{each.name}[{axis}]"
+            for each in self._session.get_inputs()
+            for axis, size in enumerate(each.shape)
+            if not isinstance(size, int) and each.name in self.inputs
+        )
+        self._open = [name for name in dict.fromkeys(names) if name not in sizes]
 
     def run(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Compute the outputs of the network, by name.
+
+        A network with state begins with zeros in each run. It takes sequences, too: arrays with
+        one axis more, the second, which counts steps; after each step its state is fed back.
 
         Raises:
             InvalidArtifactError: The network does not run on these arrays.
         """
         try:
-            found = self._session.run(self._outputs, dict(inputs))
+            return self._runs.run(dict(inputs))
         except Exception as error:  # its own classes derive from Exception alone
-            raise InvalidArtifactError(f"loads, but does not run: {error}") from error
-        return dict(zip(self._outputs, found, strict=True))
+            hint = None
+            if self._open:
+                sizes = ", ".join(self._open)
+                hint = (
+                    f"Sizes that the network leaves open: {sizes}. Values that it takes can be "
+                    "given: `model: {path: PATH, sizes: {NAME: VALUE}}`."
+                )
+            raise InvalidArtifactError(f"loads, but does not run: {error}", hint=hint) from error
+
+
+def _declared(folder: Path) -> DeclaredNetwork:
+    try:
+        return read_declared(folder)
+    except UsageError as error:
+        raise InvalidArtifactError(f"does not load: {error.message}", hint=error.hint) from error
