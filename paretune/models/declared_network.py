@@ -56,14 +56,14 @@ class DeclaredNetwork:
                     hint=nearest(name, open_sizes),
                 )
         for output, given in self.state.items():
-            for role, name, there in (
+            for role, name, known in (
                 ("output", output, network.outputs),
                 ("input", given, network.inputs),
             ):
-                if name not in there:
+                if name not in known:
                     raise UsageError(
-                        f"state: the network has no {role} {name!r}; it has {', '.join(there)}",
-                        hint=nearest(name, there),
+                        f"state: the network has no {role} {name!r}; it has {', '.join(known)}",
+                        hint=nearest(name, known),
                     )
             after, before = network.outputs[output], network.inputs[given]
             if after.element != before.element or not before.element:

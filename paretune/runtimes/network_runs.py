@@ -42,7 +42,8 @@ class NetworkRuns:
         lengths = {np.shape(arrays[name])[1] for name in sequences}
         if len(lengths) > 1 or 0 in lengths:
             raise ValueError(f"sequences of one length above 0 were expected, found {lengths}")
-        found, held = [], {}
+        found: list[dict[str, Any]] = []
+        held: dict[str, Any] = {}
         for at in range(max(lengths, default=1)):
             given = {n: a[:, at] if n in sequences else a for n, a in arrays.items()}
             results = self.session.run(self.outputs, given | (held or self.zeros(given)))
@@ -60,7 +61,7 @@ class NetworkRuns:
         """Return the state before the first of the steps that run on these arrays."""
         import numpy as np
 
-        known = {}
+        known: dict[str | None, int] = {}
         for name, array in arrays.items():
             for axis, (size, length) in enumerate(zip(self.shapes.get(name, ()), np.shape(array))):  # noqa: B905
                 if axis == 0:

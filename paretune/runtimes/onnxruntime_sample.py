@@ -16,8 +16,8 @@ from paretune.runtimes.onnxruntime_options import (
 def network_sample() -> str:
     """Return the program's text; it sets the options by the functions that the session uses."""
     shared = [f"PROVIDERS = {PROVIDERS!r}\nLEVELS = {LEVELS!r}\n"]
-    sources = map(inspect.getsource, (session_options, execution_providers, NetworkRuns))
-    shared += (source.replace("  # noqa: B905", "") for source in sources)
+    for each in (session_options, execution_providers, NetworkRuns):
+        shared.append(inspect.getsource(each).replace("  # noqa: B905", ""))
     return _TEMPLATE.replace("SHARED\n", "\n\n".join(shared))
 
 
