@@ -26,6 +26,9 @@ BUILTIN: dict[str, dict[str, str]] = {
         "matmul_nbits": "paretune.passes.genai.matmul_nbits:MatMulNBits",
         "onnx_export": "paretune.passes.onnx.export:OnnxExport",
         "onnx_dynamic_int8": "paretune.passes.onnx.dynamic_int8:OnnxDynamicInt8",
+        "onnx_float16": "paretune.passes.onnx.float16:OnnxFloat16",
+        "onnx_optimize": "paretune.passes.onnx.optimize:OnnxOptimize",
+        "onnx_weight_only": "paretune.passes.onnx.weight_only:OnnxWeightOnly",
     },
     "evaluators": {
         "classification": "paretune.evaluators.text.classification:Classification",

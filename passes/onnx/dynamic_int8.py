@@ -5,39 +5,35 @@ The library is ONNX Runtime's own quantizer (``onnxruntime.quantization.quantize
 
 from __future__ import annotations
 
-import logging
-import shutil
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING, ClassVar
 
 from paretune.core import params as declared
 from paretune.core.errors import PassError
 from paretune.core.estimate import Estimate
 from paretune.core.fidelity import Fidelity
 from paretune.core.model import Model, ModelInfo, ModelKind
-from paretune.core.params import parameter
 from paretune.core.progress import Progress
 from paretune.data.context import Context
-from paretune.models.onnx_files import network_file
 from paretune.passes.base import PassBase
+from paretune.passes.onnx.int8 import Int8Params, excluded, not_quantized
+from paretune.passes.onnx.network import (
+    FILE,
+    copy_beside,
+    is_large,
+    library,
+    needs_fp32,
+    operators,
+    read,
+    write,
+)
 
 if TYPE_CHECKING:
     from paretune.core.device import TargetInfo
 
-# What belongs to a model beside its network: tokenizer, labels, processor settings.
-_COPIED = frozenset({".json", ".txt", ".model"})
 
-
-class DynamicInt8Params(declared.Params):
+class DynamicInt8Params(Int8Params):
     """Names and meanings are those of ``quantize_dynamic``."""
-
-    weight_type: Literal["QInt8", "QUInt8"] = parameter("QInt8", "Type of the stored weights.")
-    per_channel: bool = parameter(False, "One scale per output channel instead of per tensor.")
-    reduce_range: bool = parameter(
-        False, "7-bit weights, which processors with AVX2 or AVX-512 without VNNI need."
-    )
-    nodes_to_exclude: list[str] = parameter(
-        [], "Names of nodes that keep their precision.", search="none"
-    )
 
 
 class OnnxDynamicInt8(PassBase):
@@ -54,9 +50,19 @@ class OnnxDynamicInt8(PassBase):
         """Return that it approximates."""
         return Fidelity.QUANTIZED
 
+    def check(
+        self, model: ModelInfo, params: DynamicInt8Params, target: TargetInfo, provider: str
+    ) -> str | None:
+        """Return why there is nothing to quantize."""
+        return needs_fp32(model)
+
     def estimate(self, model: ModelInfo, params: DynamicInt8Params, target: TargetInfo) -> Estimate:
-        """Return the memory for the network, its copy and the quantized one."""
+        """Return the memory for the network, its copies and the quantized one."""
         return Estimate(peak_memory=400_000_000 + 4 * model.bytes)
+
+    def predict(self, model: ModelInfo, params: DynamicInt8Params) -> ModelInfo:
+        """Return the facts of a network in 8 bits."""
+        return replace(super().predict(model, params), precision="int8")
 
     def run(self, model: Model, params: DynamicInt8Params, context: Context) -> None:
         """Write the quantized network as ``model.onnx``.
@@ -68,45 +74,29 @@ class OnnxDynamicInt8(PassBase):
         import onnx
         from onnxruntime.quantization import QuantType, quantize_dynamic
 
-        file, out = network_file(model.path), context.out / "model.onnx"
         context.progress(Progress(self.name, 0, 1))
-        source = onnx.load(str(file), load_external_data=False)
-        names = {node.name for node in source.graph.node}
-        missing = sorted(set(params.nodes_to_exclude) - names)
-        if missing:
-            raise PassError(
-                f"{self.name}: nodes_to_exclude: the network has no node named {missing[0]!r}",
-                hint=f"It has {len(names)} nodes, such as {', '.join(sorted(names)[:5])}.",
-            )
-        root = logging.getLogger()
-        before = root.level
-        root.setLevel(logging.ERROR)  # it advises other tools of its own
-        try:
+        source = read(model)
+        exclude = excluded(self.name, params, source)
+        file, out = context.scratch / FILE, context.out / FILE
+        write(source, file)
+        with library(self.name, "ONNX Runtime's quantizer"):
             quantize_dynamic(
                 str(file),
                 str(out),
+                op_types_to_quantize=list(params.op_types_to_quantize),
                 weight_type=QuantType[params.weight_type],
                 per_channel=params.per_channel,
                 reduce_range=params.reduce_range,
-                nodes_to_exclude=list(params.nodes_to_exclude),
-                use_external_data_format=_is_large(source, file.stat().st_size),
+                nodes_to_exclude=exclude,
+                use_external_data_format=is_large(source),
+                # Types after fused operators cannot be inferred.
+                extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
             )
-        except Exception as error:  # the quantizer raises whatever its many parts do
-            raise PassError(f"{self.name}: ONNX Runtime's quantizer fails: {error}") from error
-        finally:
-            root.setLevel(before)
         built = onnx.load(str(out), load_external_data=False)
-        if not {node.op_type for node in built.graph.node} - {n.op_type for n in source.graph.node}:
+        if operators(built).keys() <= operators(source).keys():
             raise PassError(
-                f"{self.name}: nothing in this network was quantized",
+                not_quantized(self.name),
                 hint="It quantizes products with stored weights (MatMul, Gemm, Conv, LSTM, ...).",
             )
-        for part in model.parts:
-            if part.suffix in _COPIED and part.parent == model.path:
-                shutil.copy2(part, context.out / part.name)
+        copy_beside(model, context.out)
         context.progress(Progress(self.name, 1, 1))
-
-
-def _is_large(network: Any, size: int) -> bool:
-    """Return whether the weights must lie beside the file: a message holds less than 2 GB."""
-    return size > 1 << 30 or any(t.data_location == 1 for t in network.graph.initializer)

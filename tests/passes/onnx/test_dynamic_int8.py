@@ -2,78 +2,97 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable
+from typing import Any
 
-import numpy as np
-import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from paretune.core.candidate import RuntimeSettings
 from paretune.core.errors import PassError
-from paretune.core.model import Model, ModelKind
+from paretune.core.model import Model, ModelInfo, ModelKind
 from paretune.models.handle import open_model
 from paretune.passes.onnx.dynamic_int8 import OnnxDynamicInt8
-from paretune.runtimes.serving import load_session
-from tests.onnx_networks import write_network
-from tests.pass_bench import Bench
-
-CPU = RuntimeSettings("cpu", 1)
+from paretune.testing.passes import TARGET
 
 
-@pytest.fixture
-def network(tmp_path: Path) -> Model:
-    folder = write_network(tmp_path / "network", width=64, classes=8)
-    (folder / "labels.txt").write_text("a\nb\n")
-    return open_model(folder)
-
-
-def outputs(folder: Path) -> np.ndarray:
-    rows = np.random.default_rng(0).normal(size=(32, 64)).astype(np.float32)
-    return np.asarray(load_session(open_model(folder), CPU).run({"x": rows})["y"])
+def kinds(built: Any) -> dict[str, int]:
+    return {tensor.name: tensor.data_type for tensor in built.graph.initializer}
 
 
 @pytest.mark.parametrize("params", [{}, {"weight_type": "QUInt8"}, {"per_channel": True}])
 def test_what_is_built_computes_nearly_what_it_was_built_from(
-    network: Model, bench: Bench, params: dict[str, object]
+    build: Callable[..., Any], two_products: Model, params: dict[str, object]
 ) -> None:
-    built = bench.run(OnnxDynamicInt8(), network, params, "int8")
-    assert open_model(built).kind is ModelKind.ONNX
-    assert (built / "labels.txt").read_text() == "a\nb\n"
-    kinds = {t.data_type for t in onnx.load(str(built / "model.onnx")).graph.initializer}
-    assert kinds & {TensorProto.INT8, TensorProto.UINT8}
-    before, after = outputs(network.path), outputs(built)
-    assert not np.array_equal(before, after)
-    assert np.abs(before - after).max() < 0.05 * np.abs(before).max()
+    built = build(OnnxDynamicInt8(), two_products, params)
+    assert open_model(built.folder).kind is ModelKind.ONNX
+    assert (built.folder / "labels.txt").read_text() == "a\nb\n"
+    assert set(kinds(built).values()) & {TensorProto.INT8, TensorProto.UINT8}
+    assert 0 < built.error < 0.05
 
 
-def test_an_excluded_node_keeps_its_weights(tmp_path: Path, bench: Bench) -> None:
-    folder = write_network(tmp_path / "named", width=64)
-    model = onnx.load(str(folder / "model.onnx"))
-    for i, node in enumerate(model.graph.node):
-        node.name = f"node{i}"
-    onnx.save(model, folder / "model.onnx")
-    named = open_model(folder)
-    built = bench.run(OnnxDynamicInt8(), named, {"nodes_to_exclude": ["node0"]}, "int8")
-    kept = {t.name: t.data_type for t in onnx.load(str(built / "model.onnx")).graph.initializer}
-    assert kept["w1"] == TensorProto.FLOAT
-    assert "w2" not in kept
-    with pytest.raises(PassError, match="no node named 'node9'"):
-        bench.run(OnnxDynamicInt8(), named, {"nodes_to_exclude": ["node9"]}, "other")
+def test_nodes_and_operators_that_keep_their_weights(
+    build: Callable[..., Any], two_products: Model
+) -> None:
+    built = build(OnnxDynamicInt8(), two_products, {"nodes_to_exclude": ["first"]})
+    assert kinds(built)["w1"] == TensorProto.FLOAT
+    assert "w2" not in kinds(built)
+    with pytest.raises(PassError, match="no node named 'firts'") as wrong:
+        build(OnnxDynamicInt8(), two_products, {"nodes_to_exclude": ["firts"]})
+    assert "first" in str(wrong.value.hint)
+    with pytest.raises(PassError, match="no operator 'Conv'") as wrong:
+        build(OnnxDynamicInt8(), two_products, {"op_types_to_quantize": ["Conv"]})
+    assert wrong.value.hint == "It has MatMul, Relu."
 
 
-def test_a_network_without_stored_weights_is_refused(tmp_path: Path, bench: Bench) -> None:
-    info = helper.make_tensor_value_info
-    graph = helper.make_graph(
-        [helper.make_node("Relu", ["x"], ["y"])],
-        "relu",
-        [info("x", TensorProto.FLOAT, [4])],
-        [info("y", TensorProto.FLOAT, [4])],
+def test_nodes_without_a_name_have_one_here(
+    build: Callable[..., Any], network: Callable[..., Model]
+) -> None:
+    node = helper.make_node
+    unnamed = network(
+        [node("MatMul", ["x", "w1"], ["h"]), node("MatMul", ["h", "w2"], ["y"])],
+        {"w1": (64, 32), "w2": (32, 8)},
     )
-    (tmp_path / "relu").mkdir()
-    opset = [helper.make_opsetid("", 17)]
-    onnx.save(
-        helper.make_model(graph, opset_imports=opset, ir_version=10), tmp_path / "relu/model.onnx"
+    built = build(OnnxDynamicInt8(), unnamed, {"nodes_to_exclude": ["MatMul_1"]})
+    assert kinds(built)["w2"] == TensorProto.FLOAT
+    assert "w1" not in kinds(built)
+
+
+def test_a_fused_network_whose_types_onnx_does_not_infer(
+    build: Callable[..., Any], fused: Model
+) -> None:
+    built = build(OnnxDynamicInt8(), fused, {})
+    assert "MatMulInteger" in built.operators
+    assert built.error < 0.05
+
+
+def test_the_standard_attention_is_not_taken_for_the_runtimes_own(
+    build: Callable[..., Any], network: Callable[..., Model]
+) -> None:
+    heads = {"q_num_heads": 4, "kv_num_heads": 4}
+    node = helper.make_node
+    attends = network(
+        [
+            node("MatMul", ["x", "w"], ["q"], name="product"),
+            node("Attention", ["q", "k", "v"], ["y"], name="attention", **heads),
+        ],
+        {"w": (64, 32), "k": (1, 5, 32), "v": (1, 5, 32)},
+        opset=23,
+        inputs={"x": [1, 6, 64]},
     )
+    built = build(OnnxDynamicInt8(), attends, {})
+    assert "Attention" in built.operators
+    assert built.error < 0.05
+
+
+def test_a_network_without_stored_weights_and_one_in_other_bits_are_refused(
+    build: Callable[..., Any], network: Callable[..., Model]
+) -> None:
+    relu = network([helper.make_node("Relu", ["x"], ["y"])], {})
     with pytest.raises(PassError, match="nothing in this network was quantized"):
-        bench.run(OnnxDynamicInt8(), open_model(tmp_path / "relu"), {}, "int8")
+        build(OnnxDynamicInt8(), relu, {})
+    pass_ = OnnxDynamicInt8()
+    params = pass_.Params()
+    info = ModelInfo(ModelKind.ONNX)
+    assert pass_.check(info, params, TARGET, "cpu") is None
+    again = pass_.check(pass_.predict(info, params), params, TARGET, "cpu")
+    assert again == "takes a network in fp32; this one is int8"
