@@ -30,8 +30,24 @@ class OptimizeParams(declared.Params):
 
     fusions: (
         Literal[
-            *("bart", "bert", "bert_keras", "bert_tf", "clip", "conformer", "gpt2", "gpt2_tf"),
-            *("gpt_neox", "mmdit", "phi", "qwen3", "sam2", "swin", "t5", "tnlr", "unet", "vae"),
+            "bart",
+            "bert",
+            "bert_keras",
+            "bert_tf",
+            "clip",
+            "conformer",
+            "gpt2",
+            "gpt2_tf",
+            "gpt_neox",
+            "mmdit",
+            "phi",
+            "qwen3",
+            "sam2",
+            "swin",
+            "t5",
+            "tnlr",
+            "unet",
+            "vae",
             "vit",
         ]
         | None
