@@ -73,6 +73,11 @@ class Evaluator(Protocol):
         reads: Optional. What its data sets may hold: ``("texts",)``, which is meant where it is not
             given, ``("arrays",)`` or both. If it reads both and has a parameter `form`, this
             parameter is set to what its data set holds.
+        against_baseline: Optional. True if it compares with the baseline, which is then in
+            `Context.reference`.
+        packages: Optional. Distributions that it needs beside the runtime's.
+        check_rows: Optional. A method that is given each data set of arrays (`ArrayData`) before
+            anything runs, and raises `DataError` where it cannot be measured on.
         energy_sources: Optional. The counters of energy that it reads by `Budget.meter` (an empty
             text: those that there are); None: none. A device without them is refused before a
             search.
@@ -125,10 +130,12 @@ class EvaluatorBase(ABC):
     name: ClassVar[str]
     version: ClassVar[int] = 1
     Params: ClassVar[type[declared.Params]] = NoParams
-    needs: ClassVar[tuple[str, ...] | None] = None
+    needs: tuple[str, ...] | None = None
     rungs: ClassVar[tuple[Rung, ...]] = (Rung.FULL,)
     fresh_process: ClassVar[bool] = False
     reads: ClassVar[tuple[str, ...]] = (TEXTS,)
+    against_baseline: ClassVar[bool] = False
+    packages: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, params: Any) -> None:
         self.params = params

@@ -18,25 +18,27 @@ from paretune.data.context import Context
 from paretune.evaluators.base import Budget, EvaluatorBase
 from paretune.stats.intervals import wilson
 
+Data = TypeVar("Data")
+Item = TypeVar("Item")
 Verdict = TypeVar("Verdict")
 
 
-class ExampleEvaluator(EvaluatorBase, Generic[Verdict]):
-    """Judges the examples of a data set one by one.
+class JudgingEvaluator(EvaluatorBase, Generic[Data, Item, Verdict]):
+    """Judges the examples of a data set one by one, whatever an example is.
 
-    A subclass writes `judge` and declares parameters with `data` (the data set's reference) and
-    `rough_examples` (how many examples the rough rung takes). Examples are taken in one fixed
-    shuffled order, so that the rough rung is a fair sample; the full rung goes on where the rough
-    one stopped. Where a verdict is right or wrong and there is one metric, that is all; otherwise
-    a subclass replaces `known` and `measurements` too.
+    `ExampleEvaluator` is this for texts, `paretune.evaluators.arrays.rows.RowEvaluator` for arrays.
     """
 
     rungs = (Rung.ROUGH, Rung.FULL)
 
     @abstractmethod
+    def read(self, context: Context) -> tuple[Data, Sequence[Item]]:
+        """Return the data set and its examples."""
+
+    @abstractmethod
     def judge(
-        self, model: Model, runtime: RuntimeSettings, dataset: Dataset, context: Context
-    ) -> Callable[[Example], Verdict]:
+        self, model: Model, runtime: RuntimeSettings, dataset: Data, context: Context
+    ) -> Callable[[Item], Verdict]:
         """Load the model, and return the function that judges an example.
 
         It is not called where the rung before has judged every example already.
@@ -48,7 +50,7 @@ class ExampleEvaluator(EvaluatorBase, Generic[Verdict]):
             context: Data, progress, flags.
         """
 
-    def known(self, dataset: Dataset, previous: Mapping[str, Measurement]) -> dict[int, Any]:
+    def known(self, dataset: Data, previous: Mapping[str, Measurement]) -> dict[int, Any]:
         """Return the verdicts of the rung before, by the number of the example.
 
         Args:
@@ -61,7 +63,7 @@ class ExampleEvaluator(EvaluatorBase, Generic[Verdict]):
         return dict(zip(before.details.rows, before.samples, strict=True))
 
     def measurements(
-        self, dataset: Dataset, verdicts: Mapping[int, Verdict], judge: Any
+        self, dataset: Data, verdicts: Mapping[int, Verdict], judge: Any
     ) -> list[Measurement]:
         """Return the share of right verdicts, with Wilson's interval.
 
@@ -80,16 +82,32 @@ class ExampleEvaluator(EvaluatorBase, Generic[Verdict]):
         self, model: Model, runtime: RuntimeSettings, rung: Rung, budget: Budget, context: Context
     ) -> list[Measurement]:
         """Judge the examples of a rung that no rung before has judged, and measure over all."""
-        dataset = context.data.load(self.params.data)
+        dataset, examples = self.read(context)
         most = self.params.rough_examples if rung is Rung.ROUGH else None
-        order = shuffled(len(dataset.examples), most, budget.examples)
+        order = shuffled(len(examples), most, budget.examples)
         done, judge = self.known(dataset, context.previous), None
         for n, index in enumerate(order):
             if index not in done:
                 judge = judge or self.judge(model, runtime, dataset, context)
                 context.progress(Progress(f"{self.name}:{rung}", n, len(order)))
-                done[index] = judge(dataset.examples[index])
+                done[index] = judge(examples[index])
         return self.measurements(dataset, {index: done[index] for index in order}, judge)
+
+
+class ExampleEvaluator(JudgingEvaluator[Dataset, Example, Verdict]):
+    """Judges the examples of a data set of texts one by one.
+
+    A subclass writes `judge` and declares parameters with `data` (the data set's reference) and
+    `rough_examples` (how many examples the rough rung takes). Examples are taken in one fixed
+    shuffled order, so that the rough rung is a fair sample; the full rung goes on where the rough
+    one stopped. Where a verdict is right or wrong and there is one metric, that is all; otherwise
+    a subclass replaces `known` and `measurements` too.
+    """
+
+    def read(self, context: Context) -> tuple[Dataset, Sequence[Example]]:
+        """Return the data set that the parameter `data` names."""
+        dataset = context.data.load(self.params.data)
+        return dataset, dataset.examples
 
 
 def share(metric: str, right: Sequence[bool], details: Mapping[str, Json]) -> Measurement:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from paretune.core.candidate import Step, recipe_to_json
 from paretune.core.code_files import Code, code_of
 from paretune.core.distributions import brought_by, normal
+from paretune.core.file_functions import file_of
 from paretune.core.jsontools import Json, canonical
 from paretune.core.stamps import Stamped, take
 from paretune.registry import entries, find_evaluator, find_pass, is_ours, table
@@ -198,7 +199,8 @@ def _texts(value: Json) -> Iterator[str]:
 def _named(text: str, root: Path) -> Iterator[Stamped]:
     if not text.strip() or len(text) > 4096 or "\0" in text or "\n" in text:
         return
-    for place in (root / text, Path(text)):
+    path = file_of(text)  # of a function in a file
+    for place in (root / path, Path(path)):
         try:
             if place.is_file():
                 yield take(place, text)

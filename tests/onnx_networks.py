@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 
-def write_network(folder: Path, width: int = 8, classes: int = 3, seed: int = 0) -> Path:
-    """Write a classifier of two layers, ``x`` (any number of rows) to ``y``; returns the folder."""
+def network_weights(
+    width: int = 8, classes: int = 3, seed: int = 0
+) -> dict[str, np.ndarray[Any, np.dtype[np.float32]]]:
+    """Return the weights of both layers of `write_network`, which have no bias."""
     draw = np.random.default_rng(seed)
-    weights = {
+    return {
         "w1": draw.normal(size=(width, 16)).astype(np.float32),
         "w2": draw.normal(size=(16, classes)).astype(np.float32),
     }
+
+
+def write_network(folder: Path, width: int = 8, classes: int = 3, seed: int = 0) -> Path:
+    """Write a classifier of two layers, ``x`` (any number of rows) to ``y``; returns the folder."""
+    weights = network_weights(width, classes, seed)
     graph = helper.make_graph(
         [
             helper.make_node("MatMul", ["x", "w1"], ["h"]),

@@ -22,7 +22,7 @@ from deciding.parallel import simulate
 
 from paretune.core.measurement import Measurement, MetricSpec, Rung
 from paretune.core.result import OutcomeKind
-from paretune.evaluators.text.classification import _measurements as classified
+from paretune.evaluators.classes import class_measurements as classified
 from paretune.search.constraints import parse_constraint
 from paretune.search.evidence import relied_on, rough_slack
 

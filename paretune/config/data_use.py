@@ -83,6 +83,7 @@ def check_data(
                 )
                 choice = _with_labels(catalog, ref, sorted(trained_on), choice)
         chosen.append(choice)
+        _check_rows(catalog, choice)
     kept, more = _kept_aside(catalog, trained_on | measured_on, measured_on)
     notes += more
     overlaps = (
@@ -139,6 +140,17 @@ def _with_labels(
     if choice.params.get("labels") or labels == catalog.load(ref).labels:
         return choice
     return replace(choice, params={**choice.params, "labels": list(labels)})
+
+
+def _check_rows(catalog: DataCatalog, choice: EvaluatorChoice) -> None:
+    """Check the data of an evaluator of arrays, before anything runs."""
+    kind = find_evaluator(choice.name)
+    evaluator = kind(kind.Params(**choice.params))
+    check = getattr(evaluator, "check_rows", None)
+    for ref in evaluator.data:
+        if check is not None and catalog.is_arrays(ref):
+            with _named(catalog.name_of(ref)):
+                check(catalog.arrays(ref))
 
 
 @contextmanager

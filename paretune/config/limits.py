@@ -41,6 +41,10 @@ class Range:
     above_low: bool = False
 
     def __str__(self) -> str:
+        if self.low is None and self.high is not None:
+            return f"at most {_n(self.high)}"
+        if self.high is not None and self.low != 0:
+            return f"between {_n(self.low)} and {_n(self.high)}"
         if self.low is None or self.high is not None:
             return f"a fraction between {_n(self.low)} and {_n(self.high)}"
         return f"{'above' if self.above_low else 'never below'} {_n(self.low)}"
@@ -49,10 +53,12 @@ class Range:
 _ANY = Range()
 _FRACTION = Range(Fraction(0), Fraction(1))
 _POSITIVE = Range(Fraction(0), None, above_low=True)
+_NEVER_NEGATIVE = ("kl_per_token", "output_error", "mae", "rmse", "cer", "max_abs_difference")
 _BY_NAME = {
     "perplexity": Range(Fraction(1)),
-    "kl_per_token": Range(Fraction(0)),
-    "output_error": Range(Fraction(0)),
+    "r2": Range(None, Fraction(1)),
+    "cosine_to_baseline": Range(Fraction(-1), Fraction(1)),
+    **dict.fromkeys(_NEVER_NEGATIVE, Range(Fraction(0))),
 }
 
 
@@ -218,18 +224,18 @@ def _hint(constraint: Constraint, values: Range) -> str | None:
             factor = "1.1" if constraint.op[0] == "<" else "0.9"
             return f"Example: {constraint.metric} {constraint.op} baseline * {factor}."
         number = abs(amount)
-        if values.high is not None and 1 <= number <= 100:
+        if values == _FRACTION and 1 <= number <= 100:
             return (
                 f"For {number:g} percentage points write: {constraint.metric} {constraint.op} "
                 f"baseline {sign} {number / 100:g}."
             )
         return None
     assert number is not None
-    if values.high is not None and 1 < number <= 100:
+    if values == _FRACTION and 1 < number <= 100:
         return f"For {number:g} % write: {constraint.metric} {constraint.op} {number / 100:g}."
     if values == _ANY:
         return None
-    return f"Expected a number {'between 0 and 1' if values.high is not None else str(values)}."
+    return f"Expected a number {'between 0 and 1' if values == _FRACTION else str(values)}."
 
 
 def _contradictions(

@@ -192,6 +192,8 @@ class Measure(_Task):
         examples: How many examples it uses; None: all.
         block: Whether it is one of several processes whose measurements are pooled or compared.
         previous: What the rung before measured, by metric.
+        reference: The baseline, for an evaluator that compares with it; on a target that shares
+            this machine's folders only.
         data: The data sets (``DataCatalog.to_json()``); ``root`` is where relative paths start.
         inputs: Files that the job reads.
         permissions: What the job may do.
@@ -207,6 +209,7 @@ class Measure(_Task):
     examples: int | None = None
     block: bool = False
     previous: Mapping[str, Annotated[Measurement, OwnJson()]] = field(default_factory=dict)
+    reference: Annotated[Model, OwnJson()] | None = None
     data: Mapping[str, Json]
     inputs: tuple[InputFiles, ...] = ()
     permissions: Permissions = Permissions()

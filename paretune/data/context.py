@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from paretune.core.checkpoints import Checkpoints
 from paretune.core.jsontools import Json
+from paretune.core.model import Model
 from paretune.core.permissions import Permissions
 from paretune.core.progress import Progress
 
@@ -37,6 +38,7 @@ class Context:
             shown in the report, ``summary`` as a sentence.
         kernel_times: File of this device's times (`paretune.core.kernel_times`); None: they are
             not kept.
+        reference: For evaluators with `against_baseline`: the baseline, unless it is not built.
     """
 
     out: Path
@@ -49,6 +51,7 @@ class Context:
     checkpoints: Checkpoints = field(default_factory=Checkpoints)
     details: dict[str, Json] = field(default_factory=dict)
     kernel_times: Path | None = None
+    reference: Model | None = None
 
     @property
     def allow_network(self) -> bool:

@@ -255,6 +255,7 @@ class PreparedSearch:
             links=not plan.permissions.remote_code and all(map(_only_reads, plan.evaluators)),
             permissions=plan.permissions,
             stops=stops_of(plan.space),
+            baseline=self.baseline,
         )
 
     @cached_property

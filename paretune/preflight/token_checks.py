@@ -48,6 +48,7 @@ def check_tokens(
         DataError: A row cannot be used in any candidate; all errors are reported together.
     """
     uses = [*_trainings(plan, baseline), *_measurements(plan)]
+    uses = [use for use in uses if not catalog.is_arrays(str(use["ref"]))]
     far = sorted({str(use["ref"]) for use in uses if catalog.far(use["ref"]) is not None})
     uses = [use for use in uses if use["ref"] not in far]
     unseen = tuple(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import statistics
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
+from typing import Any
 
 CONFIDENCE = 0.95
 SUPPORT = 0.99
@@ -46,6 +47,7 @@ _T = (
 )
 _NORMAL = 1.960
 _RESAMPLES = 2000
+_RESAMPLES_OF_STATISTIC = 500
 _ALL_SIGNS = 16
 _PERMUTATIONS = 10_000
 
@@ -120,6 +122,25 @@ def bootstrap_mean(
     values = np.asarray(samples, dtype=float)
     drawn = np.random.default_rng(seed).integers(0, len(values), (_RESAMPLES, len(values)))
     return _ends(values[drawn].mean(axis=1), confidence)
+
+
+def bootstrap(
+    statistic: Callable[[Any], float], n: int, confidence: float = CONFIDENCE, seed: int = 0
+) -> tuple[float, float]:
+    """Return the percentile bootstrap interval of a statistic of examples (Efron, 1979).
+
+    Args:
+        statistic: Takes an array of the numbers of examples, some of them several times.
+        n: How many examples there are.
+        confidence: Two-sided.
+        seed: Makes it repeatable.
+    """
+    import numpy as np
+
+    draw = np.random.default_rng(seed)
+    values = [statistic(draw.integers(0, n, n)) for _ in range(_RESAMPLES_OF_STATISTIC)]
+    finite = [value for value in values if math.isfinite(value)]
+    return _ends(finite, confidence) if finite else (math.nan, math.nan)
 
 
 def paired_bootstrap_difference(

@@ -17,7 +17,7 @@ from paretune.core.permissions import Permissions
 from paretune.data.catalog import DataCatalog
 from paretune.models.inputs import MODEL, Inputs, check, renewed
 from paretune.plugin_identity import data_read_by, run_of
-from paretune.registry import find_pass
+from paretune.registry import find_evaluator, find_pass
 from paretune.runtimes.package import lay_out
 from paretune.search.jobs import EvaluatorSlot
 from paretune.search.space import Chain, Space, slots_of
@@ -39,6 +39,7 @@ class StudyJobFactory:
             could write there.
         permissions: Whether jobs may use the network and run code of models or configurations.
         stops: By pass, where its runs stop in this study (`stops_of`).
+        baseline: What evaluators with `against_baseline` compare with.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class StudyJobFactory:
         links: bool = False,
         permissions: Permissions = Permissions(),
         stops: Mapping[str, tuple[float, ...]] | None = None,
+        baseline: Candidate | None = None,
     ) -> None:
         self._model = model
         self._store = store
@@ -62,6 +64,7 @@ class StudyJobFactory:
         self._data = data
         self._permissions = permissions
         self._stops = stops or {}
+        self._baseline = baseline
 
     def build(self, candidate: Candidate) -> Job:
         """Return the job that takes each prefix of the recipe from the store, or runs its pass."""
@@ -131,6 +134,15 @@ class StudyJobFactory:
             trust_remote_code=self._permissions.remote_code,
         )
 
+    def _reference(self, slot: EvaluatorSlot) -> Model | None:
+        """Return the baseline's model for an evaluator that compares with it."""
+        if self._baseline is None or not getattr(
+            find_evaluator(slot.name), "against_baseline", False
+        ):
+            return None
+        count, _, model = self._done(self._baseline)
+        return model if count == len(self._baseline.recipe) else None
+
     def is_intact(self, built: Model, *, fresh: bool) -> bool:
         """Return whether an artifact is what its digest says; if not, it was set aside."""
         if built.digest == self._model.digest:  # the input model is no artifact of the store
@@ -179,6 +191,9 @@ class StudyJobFactory:
         block: bool = False,
     ) -> Job:
         """Return the job that measures one evaluator at one rung."""
+        reference = self._reference(slot)
+        folders = [package] if reference is None else [package, reference]
+        models = dict.fromkeys(name for folder in folders for name in self._of_model(folder))
         return Job(
             Measure(
                 model=package,
@@ -190,8 +205,9 @@ class StudyJobFactory:
                 examples=examples,
                 block=block,
                 previous=previous,
+                reference=reference,
                 data=self._data,
-                inputs=self._inputs.entries(*self._of_model(package), *_needed_by(slot)),
+                inputs=self._inputs.entries(*models, *_needed_by(slot)),
                 permissions=self._permissions,
             )
         )

@@ -64,6 +64,7 @@ def measure(
             progress=report,
             permissions=task.permissions,
             previous=task.previous,
+            reference=task.reference,
         )
         with ExitStack() as stack:
             observed = stack.enter_context(observing(gpu=gpu)) if of_device else None

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from paretune.core.model import Model
@@ -22,10 +23,13 @@ PARAMS: dict[str, dict[str, Any]] = {
         "context": [0, 32],
         "cold_start": True,
     },
+    "regression": {"data": "rows", "output": "y"},
+    "agreement": {"data": "rows"},
     "footprint": {"loads": 1},
     "latency": {"shapes": {"x": [4, 8]}},
     "custom": {"function": "tests.evaluators.test_conformance:half", "metric": "half"},
 }
+OF_ARRAYS = {"latency", "regression", "agreement"}
 OURS = [name for name in names("evaluators") if name in PARAMS]
 
 
@@ -46,12 +50,16 @@ def test_it_keeps_the_contract(name: str, tiny_genai: Model, tmp_path: Path) -> 
     data = {
         "tone": {"files": {"test": "tone.jsonl"}, **columns},
         "wiki": {"file": "wiki.jsonl", **columns},
+        "rows": {"file": "rows.npz", "inputs": {"x": "x"}, "target": "y"},
     }
+    draw = np.random.default_rng(0)
+    arrays = {"x": draw.normal(size=(12, 8)).astype(np.float32), "y": draw.normal(size=(12, 3))}
+    np.savez(tmp_path / "rows.npz", **arrays)
     network = write_network(tmp_path / "network")
     check_evaluator(
         name,
         PARAMS[name],
-        model=network if name == "latency" else tiny_genai.path,
+        model=network if name in OF_ARRAYS else tiny_genai.path,
         data=data,
         root=tmp_path,
         trust_remote_code=True,

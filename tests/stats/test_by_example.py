@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from paretune.core.measurement import Measurement
-from paretune.evaluators.text.classification import _measurements as classified
+from paretune.evaluators.classes import class_measurements as classified
 from paretune.evaluators.text.perplexity import _measurement as perplexed
 from paretune.stats.by_example import scores
 

@@ -49,10 +49,10 @@ def test_the_full_look_goes_on_from_the_rough_one(
 
 
 def test_macro_f1_is_the_mean_of_the_classes() -> None:
-    from paretune.evaluators.text.classification import _macro_f1
+    from paretune.evaluators.classes import macro_f1
 
     # class 0: precision 1/2, recall 1/1 -> 2/3; class 1: precision 1/1, recall 1/2 -> 2/3
-    value, low, high = _macro_f1([0, 1, 1], [0, 0, 1], 2)
+    value, low, high = macro_f1([0, 1, 1], [0, 0, 1], 2)
     assert value == pytest.approx(2 / 3)
     assert low <= value <= high
 

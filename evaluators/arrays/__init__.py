@@ -1,0 +1,1 @@
+"""Evaluators of models that take and give named arrays."""

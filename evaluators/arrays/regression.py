@@ -1,0 +1,140 @@
+"""The evaluator ``regression``: how far the network's numbers are from the right ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from paretune.core.candidate import RuntimeSettings
+from paretune.core.details import Details
+from paretune.core.measurement import Measurement, MetricSpec
+from paretune.core.model import Model
+from paretune.core.part import Part
+from paretune.data.arrays import ArrayData, ArrayRow
+from paretune.data.context import Context
+from paretune.evaluators.arrays.network import network_of
+from paretune.evaluators.arrays.rows import RowEvaluator, RowParams, wrong_target
+from paretune.stats.intervals import bootstrap, bootstrap_mean
+
+
+@dataclass(frozen=True)
+class Predicted(Part):
+    """What is kept with a regression's error.
+
+    Attributes:
+        predictions: The network's numbers for each example.
+    """
+
+    predictions: list[list[float]]
+
+
+class Regression(RowEvaluator[list[float]]):
+    """Mean absolute error, root of the mean squared error, and R squared, by scikit-learn."""
+
+    name = "regression"
+    Params = RowParams
+    params: RowParams
+    packages = ("scikit-learn",)
+    metrics = (
+        MetricSpec("mae", "", "minimize", device=False),
+        MetricSpec("rmse", "", "minimize", device=False),
+        MetricSpec("r2", "", "maximize", device=False),
+    )
+
+    def check_rows(self, data: ArrayData) -> None:
+        """Refuse answers that are no numbers, or are of different lengths.
+
+        Raises:
+            DataError: One is.
+        """
+        super().check_rows(data)
+        count = len(_numbers(data.rows[0], data))
+        for row in data.rows:
+            if len(_numbers(row, data)) != count:
+                raise wrong_target(self.name, data, row, f"{count} numbers, as in row 1")
+
+    def judge(
+        self, model: Model, runtime: RuntimeSettings, dataset: ArrayData, context: Context
+    ) -> Callable[[ArrayRow], list[float]]:
+        """Return what computes the numbers of a row."""
+        network = network_of(model, runtime, self.params.data, context)
+
+        def numbers(row: ArrayRow) -> list[float]:
+            found = network.output(row, self.params.output).astype(float).reshape(-1).tolist()
+            right = _numbers(row, dataset)
+            if len(found) != len(right):
+                raise wrong_target(
+                    self.name, dataset, row, f"as many numbers as the network gives: {len(found)}"
+                )
+            return list(found)
+
+        return numbers
+
+    def known(
+        self, dataset: ArrayData, previous: Mapping[str, Measurement]
+    ) -> dict[int, list[float]]:
+        """Return what the rung before computed."""
+        before = previous.get("mae")
+        kept = None if before is None else before.details.part(Predicted)
+        if before is None or kept is None:
+            return {}
+        return dict(zip(before.details.rows or (), kept.predictions, strict=True))
+
+    def measurements(
+        self, dataset: ArrayData, verdicts: Mapping[int, list[float]], judge: Any
+    ) -> list[Measurement]:
+        """Return the three errors with intervals by bootstrap over the rows."""
+        import numpy as np
+
+        rows = sorted(verdicts)
+        truth = np.array([_numbers(dataset.rows[n], dataset) for n in rows])
+        found = np.array([verdicts[n] for n in rows])
+        each = np.abs(truth - found).mean(axis=1)
+        details = Details(rows=tuple(rows)).adding(Predicted([verdicts[n] for n in rows]))
+        low, high = bootstrap_mean(each.tolist())
+        mae = Measurement(
+            "mae",
+            float(each.mean()),
+            "",
+            low,
+            high,
+            len(rows),
+            "bootstrap-1",
+            tuple(each.tolist()),
+            details=details,
+        )
+        return [mae, self._of(_rmse, "rmse", truth, found), self._of(_r2, "r2", truth, found)]
+
+    def _of(
+        self, metric: Callable[[Any, Any], float], name: str, truth: Any, found: Any
+    ) -> Measurement:
+        n = len(truth)
+        if name == "r2" and (n < 2 or bool((truth == truth[0]).all())):
+            reason = "the right answers are all the same, so that there is nothing to explain"
+            return Measurement(name, None, "", n=n, protocol="bootstrap-1", reason=reason)
+        value = metric(truth, found)
+        low, high = bootstrap(lambda drawn: metric(truth[drawn], found[drawn]), n)
+        return Measurement(name, value, "", min(low, value), max(high, value), n, "bootstrap-1")
+
+
+def _rmse(truth: Any, found: Any) -> float:
+    from sklearn.metrics import root_mean_squared_error
+
+    return float(root_mean_squared_error(truth, found))
+
+
+def _r2(truth: Any, found: Any) -> float:
+    from sklearn.metrics import r2_score
+
+    return float(r2_score(truth, found))
+
+
+def _numbers(row: ArrayRow, data: ArrayData) -> Sequence[float]:
+    import numpy as np
+
+    try:
+        found: list[float] = np.array(row.target, dtype=float).reshape(-1).tolist()
+    except (TypeError, ValueError) as error:
+        raise wrong_target("regression", data, row, "numbers") from error
+    return found

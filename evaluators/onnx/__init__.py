@@ -1,1 +1,0 @@
-"""Evaluators of plain ONNX networks."""
