@@ -51,6 +51,7 @@ else:
         service.secrets.clear()
         service.tokens.given.clear()
         service.tokens.expired_secret = False
+        service.tokens.lifetime = 3600.0
         service.tokens.revoked_before = 0.0
         one_cloud.proxy.cut = False
         one_cloud.jobs.held.set()

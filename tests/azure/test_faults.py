@@ -10,11 +10,14 @@ from typing import Any
 
 import pytest
 
-from paretune.azure import patience
+from paretune.azure import blobs, patience
+from paretune.azure.blobs import Datastore
+from paretune.azure.client import open_client
 from paretune.azure.failures import CredentialsError
 from paretune.core.errors import TargetLostError, TargetRefusesError
 from paretune.core.job import Call, Job, JobStatus
 from paretune.core.model import Model
+from paretune.core.progress import Progress
 from paretune.core.stamps import file_digest
 from paretune.targets.launchers.azureml import AzuremlTarget
 from paretune.targets.launchers.azureml_jobs import Place
@@ -130,6 +133,36 @@ def test_credentials_that_expire_before_the_fetch_end_the_search_and_keep_the_jo
         result = another.submit(Job(task)).result(_ENDS_S)
     assert result.status is JobStatus.OK, result.reason
     assert len(cloud.jobs.jobs) == count, "the same job, not a second one"
+
+
+def test_credentials_that_expire_in_mid_upload_end_the_search_and_the_rest_is_sent_later(
+    cloud: Cloud, store: Path, network: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blobs, "BLOCK_BYTES", 1 << 14)
+    cloud.service.denied.append("POST .*/listSecrets")  # the datastore is the user's own to write
+    cloud.service.tokens.lifetime = 200.0  # the SDK renews what ends within five minutes
+    largest = max(network.path.iterdir(), key=lambda path: path.stat().st_size)
+    place = f"paretune/files/{file_digest(largest)}"
+    went_up: list[int] = []
+
+    def expire(progress: Progress) -> None:
+        went_up.append(progress.done)
+        cloud.service.tokens.expired_secret = True
+
+    with opened(store) as target:
+        target.info()
+        count = len(cloud.jobs.jobs)
+        future = target.submit(Job(build(network, tmp_path / "here"), on_progress=expire))
+        with pytest.raises(TargetRefusesError, match=r"have expired .*AADSTS7000222") as caught:
+            future.result(_ENDS_S)
+    assert "az login" in str(caught.value)
+    assert went_up, "a part of it was sent"
+    assert cloud.names(place) == [], "it appears when it is whole"
+    assert len(cloud.jobs.jobs) == count, "no job without its files"
+    cloud.service.tokens.expired_secret = False
+    rest = Datastore(open_client(NAMED)).upload(largest, place)
+    assert 0 < rest < largest.stat().st_size, "what went up is not sent again"
+    assert cloud.blobs.download_blob(place).readall() == largest.read_bytes()
 
 
 def test_a_service_that_stays_away_is_a_lost_target(

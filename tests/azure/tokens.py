@@ -78,7 +78,11 @@ class Tokens:
             "ver": "1.0",
         }
         token = jwt.encode(claims, _SIGNING_KEY, "HS256")
-        return 200, {"token_type": "Bearer", "expires_in": 3600, "access_token": token}
+        return 200, {
+            "token_type": "Bearer",
+            "expires_in": int(self.lifetime),
+            "access_token": token,
+        }
 
     def accepts(self, header: str | None) -> bool:
         """Return whether a request's ``Authorization`` is a valid token of this service."""
