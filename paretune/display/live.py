@@ -140,6 +140,7 @@ class Plain(Quiet):
 
     def start(self, opening: Opening) -> None:
         """Print the opening lines."""
+        self._begin = time.monotonic()  # the time limit is counted from here, too
         self._hidden = frozenset(opening.in_common)
         for line in opening.lines():
             self._say(line)
@@ -187,6 +188,7 @@ class Panel(Quiet):
         """Begin to draw."""
         from rich.live import Live
 
+        self._begin = time.monotonic()  # the time limit is counted from here, too
         self._total, self._time_s, self._ended = opening.total, opening.time_s, opening.resumed
         self._hidden = frozenset(opening.in_common)
         for line in opening.lines():

@@ -1,5 +1,6 @@
 import io
 
+import pytest
 from rich.console import Console
 
 from paretune.core.os_errors import printable
@@ -68,3 +69,23 @@ def test_the_panel_names_the_device_of_the_best() -> None:
     assert f"board: {OUTCOMES[1].id}: genai(" in shown
     assert "board: best found at 1:02" in shown
     assert "laptop: 4: genai(" in shown
+
+
+def test_what_is_left_is_counted_from_the_start_of_the_search(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A device may take a minute to be reached before."""
+    now = 1000.0
+    monkeypatch.setattr("paretune.display.live.time.monotonic", lambda: now)
+    screen = io.StringIO()
+    panel = Panel(Console(file=screen, force_terminal=True, width=100, height=24))
+    plain = Plain()
+    now = 1060.0
+    plain.start(Opening("tone", 12, 600.0))
+    panel.start(Opening("tone", 12, 600.0))
+    now = 1065.0
+    panel.candidate(4, OUTCOMES[1].candidate)
+    panel.finish([])
+    plain.outcome(OUTCOMES[1], None, 0)
+    assert "0:05 passed, 9:55 left" in screen.getvalue()
+    assert "\n0:05  " in capsys.readouterr().out
