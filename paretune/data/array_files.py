@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
 from paretune.core.errors import DataError
@@ -59,11 +60,11 @@ class ArrayFiles:
             # First: a function that may not run is told before a long file is read.
             process = process_of(spec, self._root, self._trusted)
             rows = (
-                npz_rows(path, spec.columns, spec.limit)
+                npz_rows(path, spec.columns, spec.last)
                 if (spec.format or path.suffix.removeprefix(".").lower()) == "npz"
-                else iter_rows(path, spec.format, columns=spec.columns, limit=spec.limit)
+                else iter_rows(path, spec.format, columns=spec.columns, limit=spec.last)
             )
-            found = read_arrays(spec, rows, file, path.parent, process)
+            found = read_arrays(spec, islice(rows, spec.skip, None), file, path.parent, process)
             if not found.rows:
                 raise DataError(f"{file} has no rows", hint="Expected at least one.")
             self._read[key] = found

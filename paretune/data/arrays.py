@@ -94,7 +94,7 @@ def read_arrays(
             or there is more than can be held.
     """
     reader = _Reader(spec, file, folder, process)
-    found = tuple(reader.row(number, row) for number, row in enumerate(rows))
+    found = tuple(reader.row(number, row) for number, row in enumerate(rows, start=spec.skip))
     strange = [row.row for row in found if not _finite(row.inputs)]
     notes = (f"{file}: {rows_told(strange)} not finite (NaN or infinity)",) if strange else ()
     return ReadArrays(found, notes)

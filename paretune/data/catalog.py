@@ -282,7 +282,7 @@ class DataCatalog:
         key = (name, place)
         if key not in self._read:
             rows, file = self._rows(spec, place)
-            found = read_examples(spec, rows, file)
+            found = read_examples(spec, islice(rows, spec.skip, None), file)
             if not found.examples:
                 why = f" ({found.notes[0].removeprefix(f'{file}: ')})" if found.notes else ""
                 raise DataError(f"{file} has no rows{why}", hint="Expected at least one.")
@@ -298,14 +298,12 @@ class DataCatalog:
                 place,
                 self._allow_network,
                 columns=spec.columns,
-                limit=spec.limit,
+                limit=spec.last,
             )
             return rows, f"{spec.hub} ({place})"
         file = spec.files[place] if spec.files is not None else spec.file
         assert file is not None
-        return iter_rows(
-            self._path(file), spec.format, columns=spec.columns, limit=spec.limit
-        ), file
+        return iter_rows(self._path(file), spec.format, columns=spec.columns, limit=spec.last), file
 
     def _path(self, name: str) -> Path:
         if is_azure(name):

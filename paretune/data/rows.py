@@ -66,7 +66,7 @@ def read_examples(spec: DataSpec, rows: Iterable[Row], file: str) -> ReadData:
             another shape, or there is more than can be held.
     """
     reader = _Reader(spec, file)
-    for number, row in enumerate(rows):
+    for number, row in enumerate(rows, start=spec.skip):
         reader.add(number, row)
     return ReadData(tuple(reader.examples), tuple(reader.groups), tuple(reader.notes()))
 

@@ -103,7 +103,10 @@ class DataSpec(BaseModel):
         None, min_length=1, description="Column with the right answer to `inputs`."
     )
     split: Split | None = Field(None, description="Divide one file into `.train` and `.test`.")
-    limit: int | None = Field(None, gt=0, description="Use the first so many rows only.")
+    skip: int = Field(0, ge=0, description="Leave out the first so many rows.")
+    limit: int | None = Field(
+        None, gt=0, description="Use so many rows only, after those that are left out."
+    )
 
     @model_validator(mode="after")
     def _one_source_and_one_form(self) -> DataSpec:
@@ -158,6 +161,11 @@ class DataSpec(BaseModel):
                 f"column {texts[0]!r} is text, and a network takes arrays: give `process`, the "
                 "folder of a tokenizer or a function"
             )
+
+    @property
+    def last(self) -> int | None:
+        """How many rows are read; None: all. The first `skip` of them are left out."""
+        return None if self.limit is None else self.skip + self.limit
 
     @property
     def form(self) -> str:

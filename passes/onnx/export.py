@@ -47,7 +47,7 @@ class OnnxExportParams(declared.Params):
         18,
         "Version of the operators. ONNX Runtime's quantizers write networks that do not load where "
         "it is above 22.",
-        ge=14,
+        ge=13,
         le=22,
     )
 

@@ -49,6 +49,16 @@ def test_templates_are_filled(tmp_path: Path) -> None:
     assert catalog(tmp_path, prompt="{{x}} {phrase}").load("d").examples[0].prompt == "{x} phrase 0"
 
 
+def test_rows_are_left_out_at_the_beginning_and_keep_their_numbers(tmp_path: Path) -> None:
+    data = catalog(tmp_path, skip=4, limit=3).load("d")
+    assert [(e.prompt, e.row) for e in data.examples] == [
+        (f"Text: phrase {i}\n", i) for i in (4, 5, 6)
+    ]
+    assert len(catalog(tmp_path, skip=4).load("d").examples) == 6
+    with pytest.raises(DataError, match="has no rows"):
+        catalog(tmp_path, skip=10).load("d")
+
+
 def test_plain_text_has_no_prompt(tmp_path: Path) -> None:
     (tmp_path / "t.txt").write_text("one\n\ntwo\n")
     data = DataCatalog({"t": DataSpec(file="t.txt", text="{text}")}, tmp_path).load("t")

@@ -38,7 +38,7 @@ from paretune.core.user_paths import expanded
 _NAME = re.compile(r"[A-Za-z0-9_]+")
 _CONTAINER = "huggingfacecontainer"
 _FORMATS = ("json", "csv", "parquet", "text")
-_SPLIT = re.compile(r"(?P<name>\w+)(?:\[:(?P<first>[1-9]\d{0,14})\])?")
+_SPLIT = re.compile(r"(?P<name>\w+)(?:\[(?P<from>\d{0,14}):(?P<to>[1-9]\d{0,14})\])?")
 _HUB_SPLITS = ("train", "validation", "test")
 _LOADERS = ("default_dataloader", "no_auto_batch_dataloader")
 """Olive's own, which only make batches."""
@@ -275,13 +275,18 @@ class DataSets:
             return default, {}
         found = _SPLIT.fullmatch(node.value) if isinstance(node.value, str) else None
         if found is None or found["name"] not in known:
-            slices = "" if found else ", or its first rows (train[:4096]); no other slice"
+            slices = "" if found else ", or rows of it (train[:4096], train[4096:8192]), no shares"
             self.ledger.unsupported(
                 node.path, f"expected {' or '.join(known)}{slices}, found {shown(node.value)}"
             )
             return known[0], {}
-        if found["first"] is None:
+        if found["to"] is None:
             self.ledger.translated(node.path, at)
             return found["name"], {}
+        first, end = int(found["from"] or 0), int(found["to"])
+        if first >= end:
+            self.ledger.unsupported(node.path, f"no rows: {shown(node.value)}")
+            return found["name"], {}
         self.ledger.translated(node.path, (*at, "limit"))
-        return found["name"], {"limit": int(found["first"])}
+        skip: dict[str, Json] = {"skip": first} if first else {}
+        return found["name"], {**skip, "limit": end - first}

@@ -22,8 +22,10 @@ from paretune.config.olive.fields import (
 from paretune.config.olive.reading import Generation, Workflow
 from paretune.config.olive.resources import Resources, azure_text, is_resource
 from paretune.core.jsontools import Json
+from paretune.models.tasks import TASKS as OF_ARRAYS
 
 TASKS = ("text-generation", "text-generation-with-past")
+ENCODER_TASKS = frozenset(task.name for task in OF_ARRAYS)
 _TYPES = {"hfmodel", "pytorchmodel"}
 _LOADED_BY_PASS = "each pass of paretune reads the weights in the precision that it computes in"
 _GENERATIVE = "paretune takes models that generate text"
@@ -138,7 +140,19 @@ def _task(node: Node | None, ledger: Ledger) -> None:
         if node is not None:
             ledger.translated(node.path, None, _GENERATIVE)
         return
-    ledger.unsupported(node.path, f"{_GENERATIVE}; {shown(node.value)} is another task")
+    if node.value in ENCODER_TASKS:
+        ledger.translated(node.path, None, "the model's own files say so: kind hf-encoder")
+        return
+    known = ", ".join(sorted(ENCODER_TASKS))
+    ledger.unsupported(
+        node.path, f"{_GENERATIVE}, and models for {known}; {shown(node.value)} is another task"
+    )
+
+
+def is_encoder(workflow: Workflow) -> bool:
+    """Return whether the input model takes and gives arrays, by its task."""
+    task = workflow.hf.peek("task") or workflow.model.peek("task")
+    return isinstance(task, str) and task in ENCODER_TASKS
 
 
 def _loading(fields: Fields, ledger: Ledger) -> None:

@@ -19,8 +19,11 @@ from paretune.config.olive.fields import (
     no_effect,
     shown,
 )
+from paretune.config.olive.model import is_encoder
+from paretune.config.olive.networks import export, float16, genai_weights, optimize, weights
 from paretune.config.olive.reading import PassConfig, Workflow
 from paretune.config.olive.systems import is_local
+from paretune.config.olive.whole_builds import record_parts, rounding, rounds, whole_build
 from paretune.config.yaml_source import Path
 from paretune.core.jsontools import Json
 from paretune.core.model import ModelKind
@@ -51,18 +54,29 @@ def _none(config: PassConfig, at: Path, around: Environment) -> dict[str, Json]:
     return apply({}, config.settings, around.ledger, at, of=shown(config.name))
 
 
-_HF, _ADAPTER = ModelKind.HF, ModelKind.HF_ADAPTER
+_HF, _ADAPTER, _GENAI = ModelKind.HF, ModelKind.HF_ADAPTER, ModelKind.GENAI
+_ENCODER, _ONNX = ModelKind.HF_ENCODER, ModelKind.ONNX
 COUNTERPARTS: Mapping[str, Counterpart] = {
     "LoRA": Counterpart("lora", _HF, _ADAPTER, lora),
     "DoRA": Counterpart("lora", _HF, _ADAPTER, dora),
     "QLoRA": Counterpart("qlora", _HF, _ADAPTER, qlora),
     "MergeAdapterWeights": Counterpart("merge", _ADAPTER, _HF, _none),
-    "ModelBuilder": Counterpart("genai", _HF, ModelKind.GENAI, genai),
+    "ModelBuilder": Counterpart("genai", _HF, _GENAI, genai),
+    "OnnxConversion": Counterpart("onnx_export", _ENCODER, _ONNX, export),
+    "OrtTransformersOptimization": Counterpart("onnx_optimize", _ONNX, _ONNX, optimize),
+    "OnnxFloatToFloat16": Counterpart("onnx_float16", _ONNX, _ONNX, float16),
+    "OnnxMatMul4Quantizer": Counterpart("onnx_weight_only", _ONNX, _ONNX, weights),
+    "OnnxBlockWiseRtnQuantization": Counterpart("onnx_weight_only", _ONNX, _ONNX, weights),
 }
 """Olive's passes that we have; their names are compared without regard to case."""
 
-_ON_ADAPTER = {"genai": Counterpart("genai_adapter", _ADAPTER, ModelKind.GENAI, genai)}
-"""What builds from an adapter that is not merged: it stays apart, as in Olive."""
+_ON = {
+    ("genai", _ADAPTER): Counterpart("genai_adapter", _ADAPTER, _GENAI, genai),
+    ("onnx_weight_only", _GENAI): Counterpart("matmul_nbits", _GENAI, _GENAI, genai_weights),
+}
+"""What stands for a pass on another kind; an adapter that is not merged stays apart."""
+
+_HALF: Json = {"genai": {"precision": "fp16"}}
 
 _BY_TYPE = {name.lower(): counterpart for name, counterpart in COUNTERPARTS.items()}
 
@@ -163,8 +177,21 @@ class Chain:
     def _flow(self, names: list[str], at: Path) -> list[Json]:
         """Return the entries of one flow; the kinds of its passes have to fit together."""
         found: list[Json] = []
-        kind: str | None = _HF
+        steps: list[Step] = []
+        kind: str | None = _ENCODER if is_encoder(self._workflow) else _HF
+        build = None if kind is _ENCODER else whole_build(names, self._workflow.passes)
+        if build is not None:
+            record_parts(build, self._workflow.passes, self._ledger)
         for name in names:
+            if build is not None and name in build.parts:
+                continue
+            if build is not None and name == build.builder and kind is _ADAPTER and not build.apart:
+                self._merge(at, found, "Olive's conversion computes with the adapter")
+                kind = _HF
+            rounded = self._rounded(name, steps) if kind is _GENAI else None
+            if rounded is not None:
+                found[-1] = rounded
+                continue
             steps = self._steps(name, (*at, len(found)), kind)
             for step in steps:
                 if kind not in (None, step.counterpart.takes):
@@ -174,13 +201,27 @@ class Chain:
             entries = [step.entry for step in steps]
             found += [{"any": entries}] if len(entries) > 1 else entries
         if kind is _ADAPTER:
-            self._ledger.absent(
-                ("passes",),
-                (*at, len(found)),
-                "an adapter alone cannot be measured or packaged, so it is merged into its model",
-            )
-            found.append("merge")
+            self._merge(at, found, "an adapter alone cannot be measured or packaged")
         return found
+
+    def _merge(self, at: Path, found: list[Json], why: str) -> None:
+        why = f"{why}, so it is merged into its model"
+        self._ledger.absent(("passes",), (*at, len(found)), why)
+        found.append("merge")
+
+    def _rounded(self, name: str, before: list[Step]) -> Json:
+        """Return the entry of a build in 16 bits that a pass rounds; None: it is another pass.
+
+        `matmul_nbits` takes builds in fp32; the builder rounds the weights that it reads itself.
+        """
+        (config, *others) = self._workflow.passes[name]
+        if others or not rounds(config) or [step.entry for step in before] != [_HALF]:
+            return None
+        around = self._beside(config)
+        place = before[0].at
+        if config.type is not None:
+            self._ledger.approximated(config.type.path, place, "the builder itself rounds")
+        return {"genai": rounding(config, place, around)}
 
     def _misfit(self, step: Step, kind: str | None) -> None:
         wanted = step.counterpart.takes
@@ -211,8 +252,7 @@ class Chain:
         if node is None or counterpart is None:
             self._no_counterpart(config)
             return None
-        if given is _ADAPTER:
-            counterpart = _ON_ADAPTER.get(counterpart.name, counterpart)
+        counterpart = _ON.get((counterpart.name, given or ""), counterpart)
         at = (*at, counterpart.name)
         self._ledger.translated(node.path, at)
         self._ledger.came_from(at[:-1], config.path)

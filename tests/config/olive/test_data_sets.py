@@ -180,12 +180,14 @@ def test_hub_data_sets_their_splits_and_first_rows() -> None:
     default = data({**hub, "split": None})
     assert reference(default) == "tone.validation"
     assert spec(data({"split": "train[:9]"}))["limit"] == 9
+    between = spec(data({"split": "train[4096:4224]"}))
+    assert (between["skip"], between["limit"]) == (4096, 128)
 
 
 REFUSED: list[tuple[dict[str, Any], str, str]] = [
-    ({"split": "train[4096:4224]"}, "split", "no other slice"),
-    ({"split": "train[:70%]"}, "split", "no other slice"),
-    ({"split": "train[-128:]"}, "split", "no other slice"),
+    ({"split": "train[9:9]"}, "split", "no rows"),
+    ({"split": "train[:70%]"}, "split", "no shares"),
+    ({"split": "train[-128:]"}, "split", "no shares"),
     ({"split": "test"}, "split", "expected train, found 'test'"),
     ({"data_files": ["a.json", "b.json"]}, "data_files", "several files"),
     ({"data_files": "https://example.org/a.json"}, "data_files", "nothing is fetched"),

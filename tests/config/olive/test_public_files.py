@@ -1,4 +1,4 @@
-"""The public configurations: two import whole, the others say what is not supported."""
+"""The public configurations: some import whole, the others say what is not supported."""
 
 from __future__ import annotations
 
@@ -49,25 +49,14 @@ UNSUPPORTED: dict[str, list[str]] = {
         "passes.t.type",
     ],
     "olive-recipes__intel-bert-base-uncased-mrpc__oci__cpu__ptq": [
-        "input_model.task",
         "data_configs[0].pre_process_data_config.input_cols",
         "evaluators.common_evaluator.metrics[0].data_config",
-        "passes.conversion.type",
-        "passes.transformers_optimization.type",
         "passes.quantization.type",
     ],
-    "olive-recipes__meta-llama-Llama-3.2-1B-Instruct__olive__qlora": [
-        "data_configs[1].load_dataset_config.split",
-        "passes.c.type",
-        "passes.o.type",
-        "passes.m.metadata_only",
-    ],
-    "olive-recipes__meta-llama-Llama-3.2-1B-Instruct__olive__rtn": ["passes.q.type"],
+    "olive-recipes__meta-llama-Llama-3.2-1B-Instruct__olive__qlora": [],
+    "olive-recipes__meta-llama-Llama-3.2-1B-Instruct__olive__rtn": [],
     "olive-v0.5.0__bert__bert_ptq_cpu": [
-        "input_model.config.hf_config.task",
         "input_model.config.hf_config.dataset",
-        "passes.conversion.type",
-        "passes.transformers_optimization.type",
         "passes.quantization.type",
         "passes.perf_tuning.type",
         "engine.execution_providers",
@@ -85,41 +74,31 @@ UNSUPPORTED: dict[str, list[str]] = {
         "evaluators.merged_evaluator.metrics[0].user_config.func_kwargs",
         "evaluators.merged_evaluator.metrics[0].user_config.batch_size",
         "passes.conversion.type",
-        "passes.transformers_optimization.type",
+        "passes.transformers_optimization.config.float16",
+        "passes.transformers_optimization.config.optimization_options",
         "passes.bnb_quantization.type",
     ],
     "olive-v0.7.0__bert__bert_ptq_cpu": [
-        "input_model.task",
         "systems.local_system.accelerators[0].execution_providers",
         "data_configs[0].pre_process_data_config.input_cols",
         "evaluators.common_evaluator.metrics[0].data_config",
-        "passes.conversion.type",
-        "passes.transformers_optimization.type",
         "passes.quantization.type",
         "passes.session_params_tuning.type",
     ],
     "olive-v0.9.1__bert__bert_ptq_cpu": [
-        "input_model.task",
         "systems.local_system.accelerators[0].execution_providers",
         "data_configs[0].pre_process_data_config.input_cols",
         "evaluators.common_evaluator.metrics[0].data_config",
-        "passes.conversion.type",
-        "passes.transformers_optimization.type",
         "passes.quantization.type",
         "passes.session_params_tuning.type",
     ],
-    "olive-v0.9.1__llama2__llama2_lmeval_onnx": ["evaluators.evaluator.type"],
-    "olive-v0.9.1__llama2__llama2_qlora": [
-        "data_configs[1].load_dataset_config.split",
-        "passes.c.type",
-        "passes.o.type",
-        "passes.e.type",
-        "passes.m.metadata_only",
+    "olive-v0.9.1__llama2__llama2_lmeval_onnx": [
+        "evaluators.evaluator.type",
     ],
+    "olive-v0.9.1__llama2__llama2_qlora": [],
     "olive-v0.9.1__opt_125m__gptq_onnx": [
         "passes.gptq_quant_int4.type",
-        "passes.conversion_merged.type",
-        "passes.transformers_optimization_fp16.type",
+        "passes.transformers_optimization_fp16.float16",
     ],
     "olive-v0.9.1__phi3__phi3_template": [
         "data_configs[0].load_dataset_config.split",
@@ -133,7 +112,6 @@ UNSUPPORTED: dict[str, list[str]] = {
         "passes.tune_session_params.type",
     ],
     "olive-v0.9.1__resnet__resnet_multiple_ep": [
-        "input_model.task",
         "systems.python_system.type",
         "data_configs[0].user_script",
         "data_configs[0].pre_process_data_config.type",
@@ -145,7 +123,6 @@ UNSUPPORTED: dict[str, list[str]] = {
         "passes.session_params_tuning.type",
     ],
     "olive-v0.9.1__resnet__resnet_ptq_cpu": [
-        "input_model.task",
         "data_configs[0].user_script",
         "data_configs[0].load_dataset_config.split",
         "data_configs[0].pre_process_data_config.type",
@@ -153,7 +130,6 @@ UNSUPPORTED: dict[str, list[str]] = {
         "data_configs[0].pre_process_data_config.cache_key",
         "data_configs[0].post_process_data_config.type",
         "evaluators.common_evaluator.metrics[0].data_config",
-        "passes.onnx_conversion.type",
         "passes.onnx_quantization.type",
         "passes.session_params_tuning.type",
     ],

@@ -194,7 +194,7 @@ def test_an_mlflow_folder_is_a_model() -> None:
     [
         ({"type": "ONNXModel"}, "type"),
         ({"type": "PyTorchModel", "model_path": "model.pt"}, "type"),
-        ({"task": "text-classification"}, "task"),
+        ({"task": "text-to-speech"}, "task"),
         ({"load_kwargs": {"quantization_method": "gptq"}}, "load_kwargs.quantization_method"),
         (
             {"load_kwargs": {"attn_implementation": "flash_attention_2"}},

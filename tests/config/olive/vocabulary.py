@@ -56,6 +56,25 @@ PASSES: dict[str, set[str]] = {
     "merge": set(),
     "genai": _BUILT,
     "genai_adapter": _BUILT,
+    "matmul_nbits": {
+        "bits",
+        "block_size",
+        "is_symmetric",
+        "algorithm",
+        "accuracy_level",
+        "exclude",
+    },
+    "onnx_export": {"dynamo", "opset"},
+    "onnx_optimize": {"fusions", "num_heads", "hidden_size"},
+    "onnx_float16": {"keep_io_types", "op_block_list", "node_block_list"},
+    "onnx_weight_only": {
+        "bits",
+        "algorithm",
+        "block_size",
+        "symmetric",
+        "accuracy_level",
+        "nodes_to_exclude",
+    },
 }
 DATA = {
     "file",
@@ -69,6 +88,7 @@ DATA = {
     "text",
     "corpus",
     "limit",
+    "skip",
 }
 CORPUS = {
     "strategy",
