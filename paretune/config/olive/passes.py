@@ -70,7 +70,7 @@ COUNTERPARTS: Mapping[str, Counterpart] = {
 }
 """Olive's passes that we have; their names are compared without regard to case."""
 
-_ON = {
+_ON: Mapping[tuple[str, str], Counterpart] = {
     ("genai", _ADAPTER): Counterpart("genai_adapter", _ADAPTER, _GENAI, genai),
     ("onnx_weight_only", _GENAI): Counterpart("matmul_nbits", _GENAI, _GENAI, genai_weights),
 }
