@@ -7,6 +7,7 @@ from pathlib import Path
 
 from paretune.config.measurable import Need, misfits, need_of
 from paretune.config.plan import EvaluatorChoice
+from paretune.config.runtimes import check_provided
 from paretune.config.space_building import fitting_kinds
 from paretune.config.yaml_source import Path as KeyPath
 from paretune.config.yaml_source import Wrong
@@ -58,6 +59,7 @@ def check_kinds(
             hint = next((_FIRST[kind] for kind in begin if kind in _FIRST), None)
             wrong(key, f"these passes do not fit together: {why}", hint)
             continue
+        check_provided(sorted(out), space, wrong)
         what = "the resulting model" if chain else "the input model"
         found = [
             misfits(kind, needs, what, name)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 from pydantic import ValidationError, create_model
 
@@ -25,6 +25,7 @@ from paretune.registry import find_pass
 from paretune.runtimes.serving import all_runtimes, runtime_named, runtime_of
 from paretune.runtimes.settings import BasicSettings
 from paretune.search.runtime_grids import Runtimes, RuntimesByKind, SettingsGrid
+from paretune.search.space import Space
 
 
 @dataclass(frozen=True)
@@ -170,7 +171,8 @@ def runtimes_by_kind(
         kind: _settings(kind, choices, common)
         for kind in dict.fromkeys((start, *produces.values()))
     }
-    if not choices and not any(each.name for found in settings.values() for each in found.grids):
+    grids = [grid for found in settings.values() for grid in found.grids]
+    if not choices and not any(grid.name or dict(grid.grid) != common for grid in grids):
         return None
     return RuntimesByKind(start, produces, settings)
 
@@ -186,9 +188,43 @@ def _settings(
     for choice in fitting or choices[:1]:
         usual = default is not None and choice.name == default.name
         name = "" if usual and is_ours("runtimes", choice.name) else choice.name
-        grid = {**common, **choice.grid}
+        declared = runtime_named(choice.name).Settings if choice.name else BasicSettings
+        grid = {**common, "provider": _provided(declared, common["provider"]), **choice.grid}
         if not fitting:
             grid = {setting: values[:1] for setting, values in grid.items()}
-        declared = runtime_named(choice.name).Settings if choice.name else BasicSettings
         found.append(SettingsGrid(name, grid, declared.without_effect))
     return Runtimes(tuple(found))
+
+
+def check_provided(kinds: Iterable[str], space: Space, wrong: Wrong) -> None:
+    """Report providers of the target that a runtime does not have.
+
+    Args:
+        kinds: Of the models that recipes end with.
+        space: With the settings of each kind.
+        wrong: Takes a key, what is wrong and what to do.
+    """
+    for kind in kinds:
+        for grid in space.runtimes_of(kind).grids:
+            runtime = runtime_of(kind, grid.name)
+            if runtime is None:
+                continue
+            known = _providers_of(runtime.Settings)
+            unknown = [each for each in grid.grid["provider"] if each not in known]
+            if unknown:
+                wrong(
+                    ("target",),
+                    f"the runtime {runtime.name} has no provider {unknown[0]!r}, and models of "
+                    f"kind {kind} would be run with it alone",
+                    f"It has {', '.join(known)}.",
+                )
+
+
+def _providers_of(declared: type[BasicSettings]) -> tuple[str, ...]:
+    return get_args(get_type_hints(declared)["provider"])
+
+
+def _provided(declared: type[BasicSettings], providers: tuple[Json, ...]) -> tuple[Json, ...]:
+    """Return those of the target's providers that a runtime has; all of them if it has none."""
+    known = _providers_of(declared)
+    return tuple(each for each in providers if each in known) or providers

@@ -81,7 +81,7 @@ class TargetSection(Section):
         None, description="Where models are measured: local, or a name declared in `targets`."
     )
     providers: Names = Field(
-        ["cpu"], min_length=1, description="Execution providers to try: cpu, cuda, dml."
+        ["cpu"], min_length=1, description="Execution providers to try: cpu, cuda, dml, openvino."
     )
     threads: Counts = Field(
         [],

@@ -45,7 +45,7 @@ class RuntimeSettings:
     """How a model is run: settings that need no rebuild.
 
     Attributes:
-        provider: Execution provider: ``cpu``, ``cuda`` or ``dml``.
+        provider: Execution provider: ``cpu``, ``cuda``, ``dml`` or ``openvino``.
         threads: Intra-op threads (inter-op is 1).
         options: Further settings of the runtime, as pairs of name and value.
         name: The runtime; empty: the default one of the model's kind.

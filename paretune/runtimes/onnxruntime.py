@@ -26,6 +26,9 @@ SETTINGS = "paretune_runtime.json"
 class OnnxruntimeSettings(BasicSettings):
     """The options of a session of ONNX Runtime."""
 
+    provider: Literal["cpu", "cuda", "dml", "openvino"] = setting(  # type: ignore[assignment]
+        "cpu", "Execution provider."
+    )
     graph_optimization: Literal["disable", "basic", "extended", "all"] = setting(
         "all", "Which rewrites of the graph are made when it is loaded."
     )
@@ -49,6 +52,9 @@ class OnnxruntimeSettings(BasicSettings):
         "Whether threads wait for work by spinning, which uses a core; counts with several threads "
         "only.",
     )
+    inference_precision: Literal["f32", "bf16", "f16"] = setting(
+        "f32", "In which type OpenVINO computes; counts with the provider openvino only."
+    )
 
     @classmethod
     def without_effect(cls, settings: Mapping[str, Json]) -> frozenset[str]:
@@ -60,7 +66,11 @@ class OnnxruntimeSettings(BasicSettings):
         parallel = settings.get("execution_mode") == "parallel"
         several = settings["threads"] > 1 or (parallel and settings.get("inter_op_threads", 1) > 1)
         unused = {"memory_pattern"} if parallel else {"inter_op_threads"}
-        return frozenset(unused if several else unused | {"spinning"})
+        if not several:
+            unused.add("spinning")
+        if settings["provider"] != "openvino":
+            unused.add("inference_precision")
+        return frozenset(unused)
 
 
 class OnnxruntimeRuntime(Runtime):

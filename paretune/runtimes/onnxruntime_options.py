@@ -7,12 +7,14 @@ library alone.
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
     "cuda": "CUDAExecutionProvider",
     "dml": "DmlExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
 }
 LEVELS = {
     "disable": "ORT_DISABLE_ALL",
@@ -50,5 +52,16 @@ def session_options(settings: dict[str, Any], sizes: dict[str, int]) -> Any:
 
 
 def execution_providers(settings: dict[str, Any]) -> list[Any]:
-    """Return the providers in order; what the first cannot run is run by the processor's."""
-    return list(dict.fromkeys([PROVIDERS[settings["provider"]], PROVIDERS["cpu"]]))
+    """Return the providers in order, with their options.
+
+    What the first cannot run is run by that of the processor. OpenVINO has threads of its own, and
+    may compute in 16 bits where it is not told a precision.
+    """
+    first: Any = PROVIDERS[settings["provider"]]
+    if settings["provider"] == "openvino":
+        device = {
+            "INFERENCE_NUM_THREADS": str(settings["threads"]),
+            "INFERENCE_PRECISION_HINT": settings.get("inference_precision", "f32"),
+        }
+        first = (first, {"device_type": "CPU", "load_config": json.dumps({"CPU": device})})
+    return [first] if settings["provider"] == "cpu" else [first, PROVIDERS["cpu"]]

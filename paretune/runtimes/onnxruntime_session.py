@@ -10,7 +10,7 @@ from paretune.core.candidate import RuntimeSettings
 from paretune.core.errors import InvalidArtifactError, UsageError
 from paretune.models.declared_network import DeclaredNetwork, read_declared
 from paretune.runtimes.network_runs import NetworkRuns
-from paretune.runtimes.onnxruntime_options import execution_providers, session_options
+from paretune.runtimes.onnxruntime_options import PROVIDERS, execution_providers, session_options
 
 _TYPES = {
     "tensor(float)": "float32",
@@ -45,15 +45,21 @@ class OnnxruntimeSession:
         options = session_options(settings.settings, sizes)
         providers = execution_providers(settings.settings)
         there = onnxruntime.get_available_providers()
-        if providers[0] not in there:
+        wanted = PROVIDERS[settings.provider]
+        if wanted not in there:
             raise InvalidArtifactError(
-                f"does not load: this onnxruntime has no {providers[0]}",
+                f"does not load: this onnxruntime has no {wanted}",
                 hint=f"It has {', '.join(there)}.",
             )
         try:
             self._session = onnxruntime.InferenceSession(str(file), options, providers=providers)
         except Exception as error:  # its own classes derive from Exception alone
             raise InvalidArtifactError(f"does not load: {error}") from error
+        if wanted not in self._session.get_providers():  # it falls back with a warning alone
+            raise InvalidArtifactError(
+                f"does not load: {wanted} is in this onnxruntime, but cannot be used here",
+                hint="Its own message is on the standard error of the process that loads it.",
+            )
         self._runs = NetworkRuns(self._session, state, sizes)
         self.inputs: Mapping[str, tuple[str, tuple[int | None, ...]]] = {
             each.name: (

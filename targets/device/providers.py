@@ -8,18 +8,26 @@ from collections.abc import Iterable, Mapping
 from paretune.core.device import TargetInfo
 from paretune.core.errors import UsageError, nearest
 
-PROVIDERS = ("cpu", "cuda", "dml")
+PROVIDERS = ("cpu", "cuda", "dml", "openvino")
 """Every name that a configuration may use."""
 
-# Each brings the run-time that a package is served with, in place of onnxruntime-genai.
-_NEEDS = {"cuda": "onnxruntime-genai-cuda", "dml": "onnxruntime-genai-directml"}
-PROVIDER_PACKAGES = (*_NEEDS.values(), "onnxruntime-gpu", "onnxruntime-directml")
+# Each brings the run-time that a package is served with, in place of another distribution.
+_NEEDS = {
+    "cuda": ("onnxruntime-genai-cuda", "onnxruntime-genai"),
+    "dml": ("onnxruntime-genai-directml", "onnxruntime-genai"),
+    "openvino": ("onnxruntime-openvino", "onnxruntime, in an environment of its own"),
+}
+PROVIDER_PACKAGES = (
+    *(package for package, _ in _NEEDS.values()),
+    "onnxruntime-gpu",
+    "onnxruntime-directml",
+)
 """Distributions that bring another provider than the processor's."""
 
 
 FLAVOURS = (
     ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino"),
-    ("onnxruntime-genai", *_NEEDS.values()),
+    ("onnxruntime-genai", "onnxruntime-genai-cuda", "onnxruntime-genai-directml"),
 )
 """Distributions that bring the same module: each overwrites the files of the one before."""
 
@@ -61,9 +69,9 @@ def missing_for(
         missing.append("an NVIDIA GPU with its driver (none was found)")
     if name == "dml" and system != "Windows":
         missing.append(f"Windows with a DirectX 12 GPU (this is {system})")
-    package = _NEEDS.get(name)
+    package, instead = _NEEDS.get(name, (None, ""))
     if package is not None and package not in packages:
-        missing.append(f"the package {package} in place of onnxruntime-genai")
+        missing.append(f"the package {package} in place of {instead}")
     return missing
 
 
@@ -71,7 +79,7 @@ def check_provider(name: str, info: TargetInfo) -> str | None:
     """Return why a provider cannot be used on a target, and what it needs; None if it can.
 
     Args:
-        name: ``cpu``, ``cuda`` or ``dml``.
+        name: One of `PROVIDERS`.
         info: The target.
 
     Raises:

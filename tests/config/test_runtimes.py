@@ -6,8 +6,10 @@ import pytest
 import yaml
 
 from paretune.config import load
+from paretune.config.runtimes import check_provided, runtimes_by_kind
 from paretune.core.candidate import Candidate, RuntimeSettings, Step, describe
 from paretune.core.errors import UsageError
+from paretune.search.space import Space
 from paretune.search.strategies.exhaustive import Exhaustive
 from tests.onnx_networks import write_network
 
@@ -118,7 +120,7 @@ def test_what_is_wrong_with_its_settings_is_said(
     [
         ({"threads": 0}, "greater than or equal to 1"),
         ({"threads": True}, "boolean"),
-        ({"provider": "gpu"}, "'cpu', 'cuda' or 'dml'"),
+        ({"provider": "gpu"}, "'cpu', 'cuda', 'dml' or 'openvino'"),
         ({"graph_optimization": ["all", "most"]}, "found 'most'"),
         ({"graph_optimization": {"low": 1, "high": 2}}, "a range is not allowed"),
     ],
@@ -128,6 +130,22 @@ def test_a_value_that_a_setting_cannot_have_is_refused(
 ) -> None:
     with pytest.raises(UsageError, match=f"(?s){told}"):
         space(tmp_path, runtimes=[{"onnxruntime": settings}])
+
+
+def test_a_runtime_gets_the_providers_that_it_has(tmp_path: Path) -> None:
+    target = {"providers": ["cpu", "openvino"], "threads": [1]}
+    found = space(tmp_path, target=target, passes=[])
+    assert [each.runtime.provider for each in found] == ["cpu", "openvino"]
+    both = runtimes_by_kind((), ["cpu", "openvino"], [1], "hf", [])
+    assert both is not None
+    assert [each.provider for each in both.settings["hf"]] == ["cpu"]
+    told: list[str] = []
+    space_of_hf = Space((), ("openvino",), (1,))
+    check_provided(["hf"], space_of_hf, lambda path, what, hint: told.append(what))
+    assert len(told) == 1
+    assert told[0].startswith("the runtime torch has no provider 'openvino'")
+    check_provided(["onnx"], space_of_hf, lambda path, what, hint: told.append(what))
+    assert len(told) == 1
 
 
 def test_a_kind_that_none_of_the_runtimes_runs_is_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import runpy
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from paretune.core.candidate import RuntimeSettings
 from paretune.core.errors import UsageError
 from paretune.models.handle import open_model
 from paretune.runtimes.onnxruntime import OnnxruntimeSettings
+from paretune.runtimes.onnxruntime_options import execution_providers
 from paretune.runtimes.onnxruntime_session import OnnxruntimeSession
 from paretune.runtimes.package import lay_out
 from paretune.runtimes.sample_program import write_sample
@@ -108,6 +110,19 @@ def test_a_value_of_another_type_is_refused(
         load_session(model, RuntimeSettings("cpu", 1, ((name, value),)))
 
 
+def test_openvino_is_told_threads_and_precision() -> None:
+    settings = {"provider": "openvino", "threads": 3, "inference_precision": "bf16"}
+    (name, options), last = execution_providers(settings)
+    assert (name, last) == ("OpenVINOExecutionProvider", "CPUExecutionProvider")
+    assert json.loads(options["load_config"]) == {
+        "CPU": {"INFERENCE_NUM_THREADS": "3", "INFERENCE_PRECISION_HINT": "bf16"}
+    }
+    del settings["inference_precision"]
+    ((_, options), _) = execution_providers(settings)
+    assert json.loads(options["load_config"])["CPU"]["INFERENCE_PRECISION_HINT"] == "f32"
+    assert execution_providers({"provider": "cpu", "threads": 1}) == ["CPUExecutionProvider"]
+
+
 @pytest.mark.parametrize(
     ("settings", "unused"),
     [
@@ -122,4 +137,7 @@ def test_a_value_of_another_type_is_refused(
     ],
 )
 def test_settings_without_effect_are_named(settings: dict[str, Any], unused: set[str]) -> None:
+    settings = {"provider": "cpu", **settings}
+    assert OnnxruntimeSettings.without_effect(settings) == unused | {"inference_precision"}
+    settings["provider"] = "openvino"
     assert OnnxruntimeSettings.without_effect(settings) == unused

@@ -35,6 +35,14 @@ def test_directml_needs_windows() -> None:
     assert "this is Linux" in why
 
 
+def test_openvino_is_refused_with_its_package() -> None:
+    why = check_provider("openvino", LAPTOP)
+    assert why is not None
+    assert why.endswith(
+        "the package onnxruntime-openvino in place of onnxruntime, in an environment of its own"
+    )
+
+
 def test_an_unknown_provider_gets_the_nearest() -> None:
     with pytest.raises(UsageError, match="Did you mean 'cuda'"):
         check_provider("cudda", LAPTOP)
@@ -49,6 +57,7 @@ def test_an_unknown_provider_gets_the_nearest() -> None:
         ({"onnxruntime-genai-cuda": "0.18.0"}, ("NVIDIA H200",), "Linux", ("cpu", "cuda")),
         ({"onnxruntime-genai-directml": "0.18.0"}, (), "Windows", ("cpu", "dml")),
         ({"onnxruntime-genai-directml": "0.18.0"}, (), "Linux", ("cpu",)),
+        ({"onnxruntime-openvino": "1.24.1"}, (), "Linux", ("cpu", "openvino")),
     ],
 )
 def test_providers_found(
