@@ -55,7 +55,7 @@ def execution_providers(settings: dict[str, Any]) -> list[Any]:
     """Return the providers in order, with their options.
 
     What the first cannot run is run by that of the processor. OpenVINO has threads of its own, and
-    may compute in 16 bits where it is not told a precision.
+    may compute in 16 bits unless a precision is set.
     """
     first: Any = PROVIDERS[settings["provider"]]
     if settings["provider"] == "openvino":

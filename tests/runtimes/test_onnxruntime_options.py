@@ -110,7 +110,7 @@ def test_a_value_of_another_type_is_refused(
         load_session(model, RuntimeSettings("cpu", 1, ((name, value),)))
 
 
-def test_openvino_is_told_threads_and_precision() -> None:
+def test_openvino_gets_threads_and_precision() -> None:
     settings = {"provider": "openvino", "threads": 3, "inference_precision": "bf16"}
     (name, options), last = execution_providers(settings)
     assert (name, last) == ("OpenVINOExecutionProvider", "CPUExecutionProvider")
