@@ -70,3 +70,18 @@ def write_memory(folder: Path) -> Path:
     opset = [helper.make_opsetid("", 17)]
     onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=10), folder / "model.onnx")
     return folder
+
+
+def write_identity(folder: Path, rank: int) -> Path:
+    """Write a network that gives its input ``x`` as ``y``: floats with axes of any size."""
+    axes = [f"axis{n}" for n in range(rank)]
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["x"], ["y"])],
+        "identity",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, axes)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, axes)],
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    opset = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=10), folder / "model.onnx")
+    return folder

@@ -36,7 +36,8 @@ class Network:
             DataError: The row does not have the inputs of the network, or not of its types.
             InvalidArtifactError: The network does not run on it.
         """
-        given, count = batch_of(row, self._session.inputs, self._ref)
+        steps = getattr(self._session, "has_state", False)
+        given, count = batch_of(row, self._session.inputs, self._ref, steps=steps)
         found = self._session.run(given)
         return {name: _first(value, count) for name, value in found.items()}
 
@@ -83,17 +84,23 @@ def finite(value: Array, name: str, row: ArrayRow, ref: str) -> Array:
 
 
 def batch_of(
-    row: ArrayRow, inputs: Mapping[str, tuple[str, tuple[int | None, ...]]], ref: str
+    row: ArrayRow,
+    inputs: Mapping[str, tuple[str, tuple[int | None, ...]]],
+    ref: str,
+    *,
+    steps: bool = False,
 ) -> tuple[dict[str, Array], int | None]:
     """Return what a network is given for one row, and how many rows it takes that for.
 
     A network that was made for several rows at once is given the same row several times. An input
-    that has as many axes as the row's array has no batch axis.
+    that has as many axes as the row's array has no batch axis; of a network with state, the array
+    is a sequence, whose first axis counts the steps.
 
     Args:
         row: The row.
         inputs: Type and shape of each input of the network.
         ref: Of the data set, for messages.
+        steps: Whether the network has state, so that rows may be sequences.
 
     Raises:
         DataError: An input is missing, or of another type or number of axes.
@@ -110,7 +117,7 @@ def batch_of(
                 f"{', '.join(sorted(inputs))}.",
             )
         array = _as(row.inputs[name], kind, f"{ref}: row {row.row + 1}, input {name!r}")
-        if array.ndim + 1 == len(shape):
+        if array.ndim + 1 == len(shape) or (steps and array.ndim == len(shape) > 0):
             count = shape[0] or 1
             array = np.repeat(array[None], count, axis=0)
         elif array.ndim != len(shape):

@@ -15,7 +15,19 @@ from functools import cache
 from paretune.core.distributions import normal, variants
 from paretune.core.errors import UsageError
 
-_PREFERRED = ("train", "genai", "onnx", "search", "cpu", "gpu", "directml", "azureml", "images")
+_PREFERRED = (
+    "train",
+    "genai",
+    "onnx",
+    "search",
+    "cpu",
+    "gpu",
+    "directml",
+    "azureml",
+    "images",
+    "detection",
+    "recognition",
+)
 """The extras in the order in which one is proposed for a package that several bring."""
 
 WORKER = ("numpy", "pydantic", "psutil", "filelock", "packaging")

@@ -35,6 +35,7 @@ class OnnxruntimeSession:
     Attributes:
         inputs: Of each input that is not state, its type as numpy calls it and its shape, with None
             for a size that is not fixed.
+        has_state: Whether it takes sequences, step by step.
     """
 
     def __init__(self, file: Path, settings: RuntimeSettings) -> None:
@@ -60,6 +61,7 @@ class OnnxruntimeSession:
                 f"does not load: {wanted} is in this onnxruntime, but cannot be used here",
                 hint="Its own message is on the standard error of the process that loads it.",
             )
+        self.has_state = bool(state)
         self._runs = NetworkRuns(self._session, state, sizes)
         self.inputs: Mapping[str, tuple[str, tuple[int | None, ...]]] = {
             each.name: (

@@ -37,7 +37,8 @@ def on_rows(tmp_path: Path) -> OnRows:
         spec: dict[str, Any] | None = None,
         **params: Any,
     ) -> dict[str, Measurement]:
-        np.savez(tmp_path / "d.npz", **arrays)
+        if arrays:
+            np.savez(tmp_path / "d.npz", **arrays)
         made = {"file": "d.npz", "inputs": {"x": "x"}, "target": "y", **(spec or {})}
         catalog = DataCatalog({"d": DataSpec(**made)}, tmp_path, trust_remote_code=True)
         context = Context(
