@@ -140,11 +140,11 @@ class _Reader:
                     hint="Convert the audio files to one rate.",
                 )
         made = self._processed(number, cells)
-        if number == 0 and self.spec.process is not None:
+        if number == self.spec.skip and self.spec.process is not None:
             again = self._processed(number, cells)
             if any(made[name].tobytes() != again[name].tobytes() for name in made):
                 raise DataError(
-                    f"{self.file}: process gives other arrays when it is given row 1 again",
+                    f"{self.file}: process gives other arrays when it is given the first row again",
                     hint="Remove what is random from it: every model must be measured on the same "
                     "arrays.",
                 )
@@ -181,7 +181,7 @@ class _Reader:
             if array.ndim != known[0]:
                 raise DataError(
                     f"{where}, input {name!r}: {array.ndim} axes (shape {list(array.shape)}), "
-                    f"where row 1 has {known[0]}",
+                    f"where the first row has {known[0]}",
                     hint="Every row must have the same number of axes.",
                 )
             self._bytes += array.nbytes

@@ -267,7 +267,7 @@ def test_a_function_prepares_rows_if_it_is_trusted(tmp_path: Path) -> None:
     assert {path.name for path in made.files("d")} == {"d.npz", "steps.py"}
     for name, why in (
         ("other", r"row 1: process returned \['z'\], expected arrays by input: \['x'\]"),
-        ("dice", "process gives other arrays when it is given row 1 again"),
+        ("dice", "process gives other arrays when it is given the first row again"),
         ("fails", "row 1: process failed: ZeroDivisionError"),
         ("twise", "has no function 'twise'"),
     ):
