@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -32,17 +33,22 @@ def read(model: Model) -> Any:
     import onnx
 
     network = onnx.load(str(network_file(model.path)))
-    taken = {node.name for node in network.graph.node}
-    for place, node in enumerate(network.graph.node):
+    name_nodes(network.graph)
+    if network.ir_version >= _FREE_WEIGHTS:
+        _store_constants(network.graph)
+    return network
+
+
+def name_nodes(graph: Any) -> None:
+    """Give each node without a name that of its operator and place."""
+    taken = {node.name for node in graph.node}
+    for place, node in enumerate(graph.node):
         if not node.name:
             name = f"{node.op_type}_{place}"
             while name in taken:
                 name += "_"
             node.name = name
             taken.add(name)
-    if network.ir_version >= _FREE_WEIGHTS:
-        _store_constants(network.graph)
-    return network
 
 
 def _store_constants(graph: Any) -> None:
@@ -93,7 +99,7 @@ def library(name: str, what: str) -> Iterator[None]:
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     except MemoryError:
@@ -134,6 +140,13 @@ def check_operators(name: str, key: str, wanted: Iterable[str], network: Any) ->
                 f"{name}: {key}: the network has no operator {each!r}",
                 hint=f"It has {', '.join(there)}.",
             )
+
+
+def opset_of(network: Any) -> int:
+    """Return the version of the standard operators that a network uses; 0: it uses none."""
+    return max(
+        (each.version for each in network.opset_import if each.domain in STANDARD), default=0
+    )
 
 
 def operators(network: Any) -> dict[str, int]:

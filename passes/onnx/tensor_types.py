@@ -10,7 +10,7 @@ from paretune.passes.onnx.network import write
 
 
 def declare_types(network: Any, folder: Path) -> None:
-    """Declare the element type of each output of a node in the main graph.
+    """Declare the element type of each output of a node in the main graph that has none.
 
     Libraries look types up in ``value_info``. ONNX's own inference stops at operators of other
     domains; a session knows the types of all.
@@ -25,12 +25,18 @@ def declare_types(network: Any, folder: Path) -> None:
     import onnx
     import onnxruntime
 
-    known = {info.name for info in (*network.graph.output, *network.graph.input)}
-    inner = [name for node in network.graph.node for name in node.output if name]
+    graph = network.graph
+    known = {
+        info.name
+        for info in (*graph.output, *graph.input, *graph.value_info)
+        if info.type.tensor_type.elem_type
+    }
+    inner = [name for node in graph.node for name in node.output if name]
     inner = [name for name in dict.fromkeys(inner) if name not in known]
+    if not inner:
+        return
     probe = onnx.ModelProto()
     probe.CopyFrom(network)
-    probe.graph.ClearField("value_info")
     probe.graph.output.extend(onnx.ValueInfoProto(name=name) for name in inner)
     write(probe, folder / "types.onnx")
     options = onnxruntime.SessionOptions()
@@ -43,11 +49,10 @@ def declare_types(network: Any, folder: Path) -> None:
     except Exception as error:  # its own classes derive from Exception alone
         raise InvalidArtifactError(f"the network does not load: {error}") from error
     wanted = set(inner)
-    network.graph.ClearField("value_info")
     for each in session.get_outputs():
         kind = _KINDS.get(each.type)
         if each.name in wanted and kind is not None:
-            network.graph.value_info.append(
+            graph.value_info.append(
                 onnx.helper.make_tensor_value_info(each.name, getattr(onnx.TensorProto, kind), None)
             )
 

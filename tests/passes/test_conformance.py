@@ -15,7 +15,7 @@ from paretune.testing.passes import PASS_LAWS, TARGET, example
 
 PASSES = names("passes")
 # What a test fills in where a parameter has no default.
-REQUIRED = {"train": "tone.train"}
+REQUIRED = {"train": "tone.train", "data": "tone.train"}
 # Of a pass that wants one of two parameters.
 ONE_OF = {"drop_layers": {"layers": 6}}
 
@@ -46,8 +46,8 @@ def test_smollm2_goes_through_every_pass_of_ours_with_less_than_8_gb(name: str) 
 def test_data_that_is_read_is_declared(name: str) -> None:
     pass_ = find_pass(name)
     params = _params(pass_)
-    train = getattr(params, "train", "")  # may be left out, as a fake pass does
-    given = (train,) if train else ()
+    named = (getattr(params, name, "") for name in REQUIRED)  # may be left out, as a fake pass does
+    given = tuple(filter(None, named))
     assert pass_.data(params) == given
 
 
