@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,8 +23,7 @@ class SettingsGrid:
         name: The runtime; empty: the default one of a model's kind.
         grid: Setting to values; ``provider`` and ``threads`` are among them.
         without_effect: Returns which of some settings change nothing beside the others. They have
-            their first value: combinations that mean the same are one candidate with several
-            numbers.
+            their first value, so that combinations that mean the same are one.
     """
 
     name: str
@@ -32,16 +32,63 @@ class SettingsGrid:
 
     @cached_property
     def size(self) -> int:
-        """Number of combinations."""
+        """Number of combinations that differ in effect."""
+        return self._product if self._distinct is None else len(self._distinct)
+
+    def at(self, index: int) -> RuntimeSettings:
+        """Return a combination by its number; the last setting changes first."""
+        return self.settings(
+            self._chosen(index if self._distinct is None else self._distinct[index])
+        )
+
+    def settings(self, chosen: Mapping[str, Json]) -> RuntimeSettings:
+        """Return the combination that means the same as these values.
+
+        Args:
+            chosen: A value of each setting.
+        """
+        first = {name: self.grid[name][0] for name in self._unused(chosen)}
+        return RuntimeSettings.from_json({"name": self.name, **chosen, **first})
+
+    def index(self, digits: Mapping[str, int]) -> int:
+        """Return the number of a combination.
+
+        Args:
+            digits: As `digits` returned them.
+        """
+        number = 0
+        for name, values in self.grid.items():
+            number = number * len(values) + digits[name]
+        return number if self._distinct is None else bisect_left(self._distinct, number)
+
+    @cached_property
+    def _product(self) -> int:
         return math.prod(len(values) for values in self.grid.values())
 
-    def at(self, digits: Mapping[str, int]) -> RuntimeSettings:
-        """Return the settings with the values at these positions."""
-        chosen = {name: values[digits[name]] for name, values in self.grid.items()}
-        if self.without_effect is not None:
-            unused = self.without_effect(chosen) & chosen.keys()
-            chosen |= {name: self.grid[name][0] for name in unused}
-        return RuntimeSettings.from_json({"name": self.name, **chosen})
+    @cached_property
+    def _distinct(self) -> tuple[int, ...] | None:
+        """The numbers in the whole product that count, ascending; None: all do."""
+        if self.without_effect is None:
+            return None
+        return tuple(n for n in range(self._product) if not self._idle(self._chosen(n)))
+
+    def _chosen(self, number: int) -> dict[str, Json]:
+        chosen = {}
+        for name, values in reversed(tuple(self.grid.items())):
+            number, digit = divmod(number, len(values))
+            chosen[name] = values[digit]
+        return {name: chosen[name] for name in self.grid}
+
+    def _idle(self, chosen: Mapping[str, Json]) -> bool:
+        """Return whether a setting without effect has another value than its first one."""
+        return any(
+            value_text(chosen[name]) != value_text(self.grid[name][0])
+            for name in self._unused(chosen)
+        )
+
+    def _unused(self, chosen: Mapping[str, Json]) -> frozenset[str]:
+        told = frozenset() if self.without_effect is None else self.without_effect(chosen)
+        return told & self.grid.keys()
 
     def digits(self, settings: RuntimeSettings) -> dict[str, int] | None:
         """Return the position of each setting's value; None if they are not among these."""
@@ -55,7 +102,7 @@ class SettingsGrid:
             if position is None:
                 return None
             found[name] = position
-        return found if self.without_effect is None or self.at(found).settings == given else None
+        return None if self._idle(given) else found
 
 
 @dataclass(frozen=True)
@@ -74,15 +121,12 @@ class Runtimes:
         return sum(grid.size for grid in self.grids)
 
     def at(self, index: int) -> RuntimeSettings:
-        """Return one of them by its number; the last setting changes first."""
+        """Return one of them by its number."""
         for grid in self.grids:
             if index < grid.size:
                 break
             index -= grid.size
-        digits = {}
-        for name, values in reversed(tuple(grid.grid.items())):
-            index, digits[name] = divmod(index, len(values))
-        return grid.at(digits)
+        return grid.at(index)
 
     def find(self, settings: RuntimeSettings) -> tuple[int, dict[str, int]] | None:
         """Return the position of the grid that settings belong to, and of each value in it."""
@@ -97,10 +141,9 @@ class Runtimes:
         found = self.find(settings)
         if found is None:
             return None
-        number = 0
-        for name, values in self.grids[found[0]].grid.items():
-            number = number * len(values) + found[1][name]
-        return sum(grid.size for grid in self.grids[: found[0]]) + number
+        position, digits = found
+        before = sum(grid.size for grid in self.grids[:position])
+        return before + self.grids[position].index(digits)
 
     def __iter__(self) -> Iterator[RuntimeSettings]:
         """Yield all of them."""

@@ -77,7 +77,7 @@ class SpaceMapping:
             only = len(runtimes.grids) == 1 and "" in (grid.name, candidate.runtime.name)
             found = self._settings(grid.grid, candidate.runtime) if named or only else None
             if found is not None:
-                settings = RuntimeSettings.from_json({"name": grid.name, **found[1]})
+                settings = grid.settings(found[1])
                 return Mapped(Candidate(steps, settings), distance + found[0], True)
         return Mapped(Candidate(steps, runtimes.at(0)), distance, False)
 

@@ -331,7 +331,12 @@ class Tree:
         if len(grids) > 1:
             grid = grids[choose(self.choices[f"{place}.name"])]
             place = f"{place}.{grid.name}"
-        return grid.at({name: choose(self.choices[f"{place}.{name}"]) for name in grid.grid})
+        return grid.settings(
+            {
+                name: values[choose(self.choices[f"{place}.{name}"])]
+                for name, values in grid.grid.items()
+            }
+        )
 
     def _runtime_place(self, kind: str) -> str:
         return "runtime" if self._by_kind is None else f"runtime.{kind}"

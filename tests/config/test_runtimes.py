@@ -71,11 +71,8 @@ def test_settings_that_mean_the_same_are_one_candidate(tmp_path: Path) -> None:
             assert one["inter_op_threads"] == 1
         if one["threads"] == 1 and not (parallel and one["inter_op_threads"] == 2):
             assert one["spinning"] is True
-    for number, candidate in enumerate(plan.space):
-        first = plan.space.index(candidate)
-        assert first is not None
-        assert first <= number
-        assert plan.space.at(first) == candidate
+    assert plan.space.size == len(found)
+    assert [plan.space.index(candidate) for candidate in plan.space] == [*range(len(found))]
     search = Exhaustive(plan.space, plan.objectives, 0)
     asked = [*iter(search.ask, None)]
     assert len(asked) == len(found)

@@ -1,7 +1,10 @@
 """Small random spaces for property tests: alternatives in chains in alternatives, and kinds."""
 
+from collections.abc import Mapping
+
 from hypothesis import strategies as st
 
+from paretune.core.jsontools import Json
 from paretune.search.runtime_grids import Runtimes, RuntimesByKind, SettingsGrid
 from paretune.search.space import AnyOf, Chain, PassSlot, Space, Stage
 
@@ -34,9 +37,15 @@ _grids = st.builds(
     _threads,
     st.sampled_from([("fast",), ("fast", "small")]),
 )
-_runtimes = st.lists(_grids, min_size=1, max_size=2).map(
-    lambda grids: Runtimes(tuple(SettingsGrid("xy"[i], grid) for i, grid in enumerate(grids)))
-)
+
+
+def _without_effect(settings: Mapping[str, Json]) -> frozenset[str]:
+    return frozenset({"mode"} if settings["threads"] == 1 else ())
+
+
+_runtimes = st.lists(
+    st.tuples(_grids, st.sampled_from([None, _without_effect])), min_size=1, max_size=2
+).map(lambda made: Runtimes(tuple(SettingsGrid("xy"[i], *each) for i, each in enumerate(made))))
 _by_kind = st.builds(
     RuntimesByKind,
     st.just("k"),
