@@ -84,6 +84,12 @@ _REFUSALS = (
         "with a port needs an entry in ~/.ssh/config.",
     ),
     (
+        r"unable to negotiate",
+        "ssh and its sshd have no algorithm in common",
+        "The command `ssh {host}` must work: name what its sshd offers in ~/.ssh/config (such as "
+        "HostKeyAlgorithms), or update it.",
+    ),
+    (
         r"bad configuration option|terminating, \d+ bad config",
         "ssh does not accept its configuration",
         "Correct ~/.ssh/config.",

@@ -252,6 +252,14 @@ def test_why_it_does_not_connect_is_known_of_a_silent_ssh(
         opened("board-stranger", program).run("true")
 
 
+def test_an_sshd_without_a_common_algorithm_is_not_waited_for(
+    sshd: Sshd, tmp_path: Path, opened: Callable[..., SshHost]
+) -> None:
+    program = with_configuration(sshd, tmp_path, "  HostKeyAlgorithms rsa-sha2-512")
+    with pytest.raises(TargetRefusesError, match=r"in common \(.*no matching host key type"):
+        opened("board", program).run("true")
+
+
 @pytest.mark.parametrize(
     ("jump", "kind", "told"),
     [
