@@ -22,7 +22,7 @@ from paretune.search.constraints import Constraint, parse_constraint
 
 _MAX_COMPARED = 100
 """Maximum number of limits on one metric that are compared with each other."""
-_POSITIVE_UNITS = frozenset({"ms", "s", "MB", "tokens/s", "J"})
+_POSITIVE_UNITS = frozenset({"ms", "s", "MB", "tokens/s", "rows/s", "J"})
 _MIRRORED = {"<=": ">", "<": ">=", ">=": "<", ">": "<="}
 
 

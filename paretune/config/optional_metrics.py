@@ -7,6 +7,7 @@ import re
 _ASKED_FOR = (
     (r"energy_per_token_j(@\d+|_context@\d+)?", "generation: {energy: true}"),
     (r"first_ttft_ms", "generation: {cold_start: true}"),
+    (r"throughput_per_s", "latency: {batch_size: 8}"),
     (r"decode_ms_p50_sustained", "generation: {sustained_s: 60}"),
 )
 

@@ -35,6 +35,7 @@ def on_rows(tmp_path: Path) -> OnRows:
         rung: Rung = Rung.FULL,
         previous: dict[str, Measurement] | None = None,
         spec: dict[str, Any] | None = None,
+        budget: Budget = Budget(),
         **params: Any,
     ) -> dict[str, Measurement]:
         if arrays:
@@ -56,7 +57,7 @@ def on_rows(tmp_path: Path) -> OnRows:
         if hasattr(evaluator, "check_rows"):
             evaluator.check_rows(catalog.arrays("d"))
         cpu = RuntimeSettings("cpu", 1)
-        found = evaluator.measure(open_model(network), cpu, rung, Budget(), context)
+        found = evaluator.measure(open_model(network), cpu, rung, budget, context)
         return {m.metric: m for m in found}
 
     return run
