@@ -27,6 +27,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "onnx_export": "paretune.passes.onnx.export:OnnxExport",
         "onnx_dynamic_int8": "paretune.passes.onnx.dynamic_int8:OnnxDynamicInt8",
         "onnx_float16": "paretune.passes.onnx.float16:OnnxFloat16",
+        "onnx_mixed": "paretune.passes.onnx.mixed:OnnxMixed",
         "onnx_optimize": "paretune.passes.onnx.optimize:OnnxOptimize",
         "onnx_static_int8": "paretune.passes.onnx.static_int8:OnnxStaticInt8",
         "onnx_weight_only": "paretune.passes.onnx.weight_only:OnnxWeightOnly",

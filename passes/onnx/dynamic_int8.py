@@ -5,8 +5,10 @@ The library is ONNX Runtime's own quantizer (``onnxruntime.quantization.quantize
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from paretune.core import params as declared
 from paretune.core.errors import PassError
@@ -19,6 +21,7 @@ from paretune.passes.base import PassBase
 from paretune.passes.onnx.int8 import Int8Params, excluded, not_quantized
 from paretune.passes.onnx.network import (
     FILE,
+    as_products,
     copy_beside,
     is_large,
     library,
@@ -40,7 +43,7 @@ class OnnxDynamicInt8(PassBase):
     """Quantizes the weights of matrix products, convolutions and recurrent layers."""
 
     name = "onnx_dynamic_int8"
-    version = 2
+    version = 3
     accepts = frozenset({ModelKind.ONNX})
     produces = ModelKind.ONNX
     Params: ClassVar[type[declared.Params]] = DynamicInt8Params
@@ -72,26 +75,12 @@ class OnnxDynamicInt8(PassBase):
                 network can be quantized.
         """
         import onnx
-        from onnxruntime.quantization import QuantType, quantize_dynamic
 
         context.progress(Progress(self.name, 0, 1))
         source = read(model)
         exclude = excluded(self.name, params, source)
-        file, out = context.scratch / FILE, context.out / FILE
-        write(source, file)
-        with library(self.name, "ONNX Runtime's quantizer"):
-            quantize_dynamic(
-                str(file),
-                str(out),
-                op_types_to_quantize=list(params.op_types_to_quantize),
-                weight_type=QuantType[params.weight_type],
-                per_channel=params.per_channel,
-                reduce_range=params.reduce_range,
-                nodes_to_exclude=exclude,
-                use_external_data_format=is_large(source),
-                # Types after fused operators cannot be inferred.
-                extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
-            )
+        out = context.out / FILE
+        quantize(self.name, source, params, exclude, context.scratch / FILE, out)
         built = onnx.load(str(out), load_external_data=False)
         if operators(built).keys() <= operators(source).keys():
             raise PassError(
@@ -100,3 +89,44 @@ class OnnxDynamicInt8(PassBase):
             )
         copy_beside(model, context.out)
         context.progress(Progress(self.name, 1, 1))
+
+
+def quantize(
+    name: str, network: Any, params: Int8Params, exclude: Sequence[str], scratch: Path, out: Path
+) -> None:
+    """Quantize a network dynamically.
+
+    The quantizer makes MatMul (and Add) of Gemm first, under another name, so that operators and
+    nodes are named for it in that form.
+
+    Args:
+        name: The pass.
+        network: Every node has a name.
+        params: How.
+        exclude: Nodes that keep their precision.
+        scratch: File for a copy of the network.
+        out: File of what is made.
+
+    Raises:
+        PassError: The quantizer fails.
+    """
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    wanted = set(params.op_types_to_quantize)
+    others = {"MatMul", "Gemm"} - wanted if wanted & {"MatMul", "Gemm"} else set()
+    exclude = [*exclude, *(n.name for n in network.graph.node if n.op_type in others)]
+    write(network, scratch)
+    with library(name, "ONNX Runtime's quantizer"):
+        quantize_dynamic(
+            str(scratch),
+            str(out),
+            op_types_to_quantize=sorted({"MatMul" if op == "Gemm" else op for op in wanted}),
+            weight_type=QuantType[params.weight_type],
+            per_channel=params.per_channel,
+            reduce_range=params.reduce_range,
+            nodes_to_exclude=as_products(exclude),
+            use_external_data_format=is_large(network),
+            # Types after fused operators cannot be inferred.
+            extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
+        )

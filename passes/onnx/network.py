@@ -162,6 +162,11 @@ def operators(network: Any) -> dict[str, int]:
     return found
 
 
+def as_products(names: Iterable[str]) -> list[str]:
+    """Return names of nodes, and what they are called once a library makes MatMul of Gemm."""
+    return [each for name in names for each in (name, f"{name}_MatMul")]
+
+
 def needs_fp32(model: ModelInfo) -> str | None:
     """Return why a network is not converted again: an earlier pass did it."""
     if model.precision != "fp32":

@@ -21,6 +21,7 @@ from paretune.passes.base import PassBase
 from paretune.passes.onnx.int8 import not_quantized
 from paretune.passes.onnx.network import (
     FILE,
+    as_products,
     check_nodes,
     copy_beside,
     library,
@@ -69,6 +70,7 @@ class OnnxWeightOnly(PassBase):
     """Quantizes the matrices of products to 4 or 8 bits; the activations keep their precision."""
 
     name = "onnx_weight_only"
+    version = 2
     accepts = frozenset({ModelKind.ONNX})
     produces = ModelKind.ONNX
     Params: ClassVar[type[declared.Params]] = WeightOnlyParams
@@ -112,12 +114,11 @@ class OnnxWeightOnly(PassBase):
         context.progress(Progress(self.name, 0, 1))
         source = read(model)
         check_nodes(self.name, "nodes_to_exclude", params.nodes_to_exclude, source)
-        unfit = _unfit(source, params)
         level = params.accuracy_level
         if level is None:
             level = 4 if context.provider == "cpu" else 0
         with library(self.name, "ONNX Runtime's quantizer"):
-            built = _quantized(source, params, [*params.nodes_to_exclude, *unfit], level)
+            built, unfit = _quantized(source, params, level)
         if _OPERATOR not in operators(built):
             raise PassError(
                 not_quantized(self.name),
@@ -150,14 +151,18 @@ def _unfit(network: Any, params: WeightOnlyParams) -> list[str]:
     ]
 
 
-def _quantized(network: Any, params: WeightOnlyParams, exclude: list[str], level: int) -> Any:
-    """Return the quantized network; the quantizer takes MatMul, so Gemm becomes that first."""
+def _quantized(network: Any, params: WeightOnlyParams, level: int) -> tuple[Any, list[str]]:
+    """Return the quantized network, and which products do not fit the algorithm.
+
+    The quantizer takes MatMul, so Gemm becomes that first.
+    """
     from onnxruntime.quantization import matmul_nbits_quantizer as ort
     from onnxruntime.quantization.onnx_model import ONNXModel
 
     whole = ONNXModel(network)
     whole.replace_gemm_with_matmul()
     whole.set_opset_import("com.microsoft", 1)
+    unfit = _unfit(whole.model, params)
     config = None
     if params.algorithm == "hqq":
         config = ort.HQQWeightOnlyQuantConfig(block_size=params.block_size, bits=params.bits)
@@ -173,8 +178,8 @@ def _quantized(network: Any, params: WeightOnlyParams, exclude: list[str], level
         block_size=params.block_size,
         is_symmetric=params.symmetric is not False,
         accuracy_level=level,
-        nodes_to_exclude=exclude,
+        nodes_to_exclude=as_products([*params.nodes_to_exclude, *unfit]),
         algo_config=config,
     )
     quantizer.process()
-    return quantizer.model.model
+    return quantizer.model.model, unfit

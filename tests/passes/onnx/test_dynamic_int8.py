@@ -57,6 +57,30 @@ def test_nodes_without_a_name_have_one_here(
     assert "w1" not in kinds(built)
 
 
+@pytest.mark.parametrize(
+    "params", [{"nodes_to_exclude": ["gemm"]}, {"op_types_to_quantize": ["MatMul"]}], ids=str
+)
+def test_gemm_is_left_though_the_quantizer_makes_another_operator_of_it(
+    build: Callable[..., Any], network: Callable[..., Model], params: dict[str, Any]
+) -> None:
+    node = helper.make_node
+    both = network(
+        [
+            node("Gemm", ["x", "w1", "b"], ["h"], name="gemm", transB=1),
+            node("MatMul", ["h", "w2"], ["y"], name="product"),
+        ],
+        {"w1": (32, 64), "b": (32,), "w2": (32, 8)},
+    )
+    floats = {
+        name for name, kind in kinds(build(OnnxDynamicInt8(), both, params)).items() if kind == 1
+    }
+    assert any(name.startswith("w1") for name in floats)
+    assert "w2" not in floats
+    gemm = build(OnnxDynamicInt8(), both, {"op_types_to_quantize": ["Gemm"]})
+    assert kinds(gemm)["w2"] == TensorProto.FLOAT
+    assert "MatMulInteger" in gemm.operators
+
+
 def test_a_fused_network_whose_types_onnx_does_not_infer(
     build: Callable[..., Any], fused: Model
 ) -> None:

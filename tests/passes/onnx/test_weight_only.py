@@ -56,6 +56,8 @@ def test_gemm_and_matrices_that_nodes_give(
         {"w": (8, 64), "b": (8,)},
     )
     assert "MatMulNBits" in build(OnnxWeightOnly(), gemm, {"bits": 8}).operators
+    with pytest.raises(PassError, match="nothing in this network was quantized"):
+        build(OnnxWeightOnly(), gemm, {"nodes_to_exclude": ["product"]})
     import onnx
 
     whole = onnx.load(str(two_products.path / "model.onnx"))
