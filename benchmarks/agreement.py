@@ -20,8 +20,9 @@ from pathlib import Path
 from common import save, table
 from verdicts import build
 
-from paretune.comparing.runner import ComparedModels, Workload
+from paretune.comparing.runner import ComparedModels
 from paretune.comparing.subjects import open_entrants
+from paretune.comparing.workloads import Workload
 from paretune.evaluators.generation.generation import trace
 from paretune.stats.sequential import MedianSequence
 from paretune.targets.launchers.local import LocalTarget

@@ -34,8 +34,9 @@ from common import ROOT, save, table
 from verdicts import build
 
 from paretune.bench.profile import noise_floor
-from paretune.comparing.runner import METRICS, ComparedModels, Workload, medians
+from paretune.comparing.runner import ComparedModels, medians
 from paretune.comparing.subjects import open_entrants
+from paretune.comparing.workloads import Workload
 from paretune.core.interference import watching
 from paretune.core.resources import physical_cores
 from paretune.stats.sequential import MedianSequence
@@ -118,7 +119,7 @@ def main() -> int:
             sshd.process.kill()
     rows: list[list[Any]] = []
     found: dict[str, dict[str, Any]] = {}
-    for metric in METRICS:
+    for metric in Workload.metrics:
         for way in (SSH, CONTROL):
             value = agreement(rounds, metric, way)
             found.setdefault(metric, {})[way] = vars(value)

@@ -31,8 +31,9 @@ from typing import Any
 
 from common import ROOT, save, table
 
-from paretune.comparing.runner import ComparedModels, PairwiseComparison, Workload, medians
+from paretune.comparing.runner import ComparedModels, PairwiseComparison, medians
 from paretune.comparing.subjects import open_entrants
+from paretune.comparing.workloads import Workload
 from paretune.data.catalog import DataCatalog
 from paretune.models.handle import open_model
 from paretune.stats.pooling import log_ratio

@@ -30,6 +30,19 @@ if TYPE_CHECKING:
 @click.option("--prompt-tokens", type=click.IntRange(1), default=64, show_default=True)
 @click.option("--new-tokens", type=click.IntRange(2), default=32, show_default=True)
 @click.option(
+    "--shape",
+    "shapes",
+    multiple=True,
+    metavar="INPUT=1x128",
+    help="Shape of an input of networks that take arrays; open sizes are 1 otherwise.",
+)
+@click.option(
+    "--provider",
+    "providers",
+    multiple=True,
+    help="Execution provider; several: each model is compared on each.",
+)
+@click.option(
     "--trust-remote-code", is_flag=True, help="Allow Python code in a model's folder to run."
 )
 @target_options
@@ -43,6 +56,8 @@ def compare(
     threads: int | None,
     prompt_tokens: int,
     new_tokens: int,
+    shapes: tuple[str, ...],
+    providers: tuple[str, ...],
     trust_remote_code: bool,
     target: str | None,
     config: Path | None,
@@ -72,6 +87,8 @@ def compare(
             threads=threads,
             prompt_tokens=prompt_tokens,
             new_tokens=new_tokens,
+            shapes=dict(map(_shape, shapes)),
+            providers=providers,
             trust_remote_code=trust_remote_code,
             store=store,
             target=opened,
@@ -79,6 +96,15 @@ def compare(
             warn=lambda text: say(text, err=True),
         )
     say(json.dumps(found) if as_json else render(found))
+
+
+def _shape(text: str) -> tuple[str, list[int]]:
+    """Read ``INPUT=1x128``; a scalar is ``INPUT=``."""
+    name, equals, sizes = text.rpartition("=")
+    listed = sizes.split("x") if sizes else []
+    if not equals or not name or not all(size.isdecimal() for size in listed):
+        raise click.BadParameter(f"expected INPUT=1x128, found {text!r}", param_hint="--shape")
+    return name, [int(size) for size in listed]
 
 
 def _told(contest: PairwiseComparison) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +12,8 @@ from paretune.core.errors import UsageError
 from paretune.core.jsontools import Json
 
 if TYPE_CHECKING:
-    from paretune.comparing.runner import PairwiseComparison, Workload
+    from paretune.comparing.runner import PairwiseComparison
+    from paretune.comparing.workloads import Workload
     from paretune.core.target import Target
 
 _MARGINS = (0.001, 0.5)
@@ -27,6 +28,8 @@ def compare(
     threads: int | None = None,
     prompt_tokens: int = 64,
     new_tokens: int = 32,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    providers: Sequence[str] = (),
     trust_remote_code: bool = False,
     store: Path | str | None = None,
     target: Target | None = None,
@@ -43,6 +46,8 @@ def compare(
         threads: Threads for all of them; None: each one's own.
         prompt_tokens: Length of the prompt.
         new_tokens: Tokens that are generated.
+        shapes: Of networks that take arrays, the shape of each input; open sizes are 1 otherwise.
+        providers: Execution providers: each model runs with each; empty: each one's own, or cpu.
         trust_remote_code: Let code that a model brings run.
         store: Where artifacts are kept; by default the user's store.
         target: Where they run; None: this machine.
@@ -57,9 +62,9 @@ def compare(
             a model's context; nothing was measured.
         StateError: An artifact is no longer in the store.
     """
-    from paretune.comparing.runner import Workload
     from paretune.comparing.runner import compare as measure
     from paretune.comparing.subjects import open_entrants
+    from paretune.comparing.workloads import NetworkWorkload, Workload
     from paretune.config.schema import seconds
     from paretune.core.device import TargetInfo
     from paretune.core.resources import physical_cores
@@ -86,9 +91,11 @@ def compare(
         [str(one) for one in given],
         device,
         threads=threads,
+        providers=providers,
         store=None if store is None else Path(store),
     )
-    for subject in subjects:
+    networks = subjects[0].evaluator == NetworkWorkload.evaluator
+    for subject in () if networks else subjects:
         case = Case(0, prompt_tokens, new_tokens, "")
         why = does_not_fit(case, most_tokens(subject.model))
         if why is not None:
@@ -106,7 +113,7 @@ def compare(
         return measure(
             subjects,
             there,
-            workload=workload,
+            workload=NetworkWorkload(shapes or {}) if networks else workload,
             margin=margin,
             time_s=limit,
             rounds=rounds,

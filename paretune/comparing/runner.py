@@ -20,6 +20,7 @@ from itertools import combinations
 from pathlib import Path
 
 from paretune.comparing.subjects import Subject
+from paretune.comparing.workloads import NetworkWorkload, Workload
 from paretune.core.conditions import Conditions, worst
 from paretune.core.errors import UsageError
 from paretune.core.interference import watching
@@ -48,11 +49,9 @@ from paretune.stats.sequential import (
 )
 
 PROTOCOL = "rounds-2"
-BLOCK_S = 0.4
-"""Seconds of sampling in one process, after its warm-up, summed over its blocks."""
 _LIMITS = Limits(seconds=600.0)
-METRICS = ("decode_ms_p50", "ttft_ms_p50")
-"""The compared metrics; a pair's verdict is that of the first one."""
+
+_TOKENS = Workload()
 
 Blocks = Mapping[str, Mapping[str, Sequence[float]]]
 """One round: label to metric to the medians of the process's blocks, in order."""
@@ -71,7 +70,7 @@ class PairwiseComparison:
     """
 
     labels: Sequence[str]
-    metrics: Sequence[str] = METRICS
+    metrics: Sequence[str] = Workload.metrics
     margin: float = MARGIN
     confidence: float = JOINT_CONFIDENCE
     rounds: int = 0
@@ -125,30 +124,11 @@ class PairwiseComparison:
         }
 
 
-@dataclass(frozen=True)
-class Workload:
-    """What each block runs.
-
-    Attributes:
-        prompt_tokens: Length of the prompt.
-        new_tokens: Tokens decoded after it.
-        block_s: Seconds of sampling in a process, summed over its blocks.
-    """
-
-    prompt_tokens: int = 64
-    new_tokens: int = 32
-    block_s: float = BLOCK_S
-
-    def params(self) -> dict[str, Json]:
-        """Return the parameters of the evaluator ``generation``."""
-        return {"prompt_tokens": self.prompt_tokens, "new_tokens": self.new_tokens}
-
-
 def compare(
     subjects: Sequence[Subject],
     target: Target,
     *,
-    workload: Workload = Workload(),
+    workload: Workload | NetworkWorkload = _TOKENS,
     margin: float = MARGIN,
     time_s: float = 120.0,
     rounds: int | None = None,
@@ -178,7 +158,7 @@ def compare(
     Raises:
         UsageError: One of them does not load or generate.
     """
-    contest = PairwiseComparison([e.label for e in subjects], margin=margin)
+    contest = PairwiseComparison([e.label for e in subjects], workload.metrics, margin)
     order, seen, conditions = random.Random(seed), list[Blocks](), list[Conditions]()
     with (
         ComparedModels(subjects, target, workload, trust_remote_code=trust_remote_code) as models,
@@ -195,7 +175,7 @@ def compare(
                 for m in found
                 if m.details.conditions is not None
             ]
-            blocks = {label: medians(found) for label, found in measured.items()}
+            blocks = {label: medians(found, workload) for label, found in measured.items()}
             seen.append(blocks)
             contest.add(blocks)
             on_round(contest)
@@ -205,7 +185,7 @@ def compare(
         "confidence": contest.confidence,
         "margin": margin,
         "workload": workload.params(),
-        "entrants": [_row(e, seen) for e in subjects],
+        "entrants": [_row(e, seen, workload.metrics) for e in subjects],
         "pairs": contest.pairs(),
         "decided": contest.decided,
         "in_turns": models.together,
@@ -253,7 +233,7 @@ class ComparedModels:
         self,
         subjects: Sequence[Subject],
         target: Target,
-        workload: Workload = Workload(),
+        workload: Workload | NetworkWorkload = _TOKENS,
         *,
         trust_remote_code: bool = False,
     ) -> None:
@@ -265,11 +245,15 @@ class ComparedModels:
 
     def __enter__(self) -> ComparedModels:
         """Write all packages and run each once, to fill the file cache and to show errors early."""
-        for number, e in enumerate(self._subjects):
-            place = Path(self._folder.name, str(number))
-            package = lay_out(e.model, e.runtime, place, link=True)
-            self._packages[e.label] = Packaged(package, e.runtime)
-            medians(self.block(e, 0.0))  # what cannot be compared is refused before the first round
+        try:
+            for number, e in enumerate(self._subjects):
+                place = Path(self._folder.name, str(number))
+                package = lay_out(e.model, e.runtime, place, link=True)
+                self._packages[e.label] = Packaged(package, e.runtime)
+                medians(self.block(e, 0.0), self._workload)
+        except BaseException:
+            self._folder.cleanup()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -322,7 +306,7 @@ class ComparedModels:
         task = Measure(
             model=package.model,
             runtime=package.runtime,
-            evaluator="generation",
+            evaluator=self._workload.evaluator,
             params=self._workload.params(),
             seconds=self._workload.block_s if seconds is None else seconds,
             block=True,
@@ -344,7 +328,9 @@ def _refused(error: NotMeasuredError) -> UsageError:
     )
 
 
-def medians(measured: Iterable[Measurement]) -> dict[str, list[float]]:
+def medians(
+    measured: Iterable[Measurement], workload: Workload | NetworkWorkload = _TOKENS
+) -> dict[str, list[float]]:
     """Return one process's medians of each compared metric: of each block, or of all samples.
 
     Raises:
@@ -352,19 +338,19 @@ def medians(measured: Iterable[Measurement]) -> dict[str, list[float]]:
     """
     by_name = {m.metric: m for m in measured}
     found: dict[str, list[float]] = {}
-    for name in METRICS:
+    for name in workload.metrics:
         m = by_name.get(name)
         if m is None or m.value is None:
             why = "" if m is None or m.reason is None else f": {m.reason}"
             raise UsageError(
                 f"this workload gives no value of {name}{why}",
-                hint="Use other --prompt-tokens or --new-tokens.",
+                hint=workload.options,
             )
         found[name] = list(m.details.turns or (m.value,))
     return found
 
 
-def _row(subject: Subject, seen: Sequence[Blocks]) -> dict[str, Json]:
+def _row(subject: Subject, seen: Sequence[Blocks], names: Sequence[str]) -> dict[str, Json]:
     """Return one model's row: the medians of the medians of its processes."""
     metrics: dict[str, Json] = {
         name: {
@@ -374,10 +360,10 @@ def _row(subject: Subject, seen: Sequence[Blocks]) -> dict[str, Json]:
             "unit": "ms",
             "n": len(seen),
         }
-        for name in METRICS
+        for name in names
         if seen
     }
-    if seen:
+    if seen and "decode_ms_p50" in metrics:
         decode = metrics["decode_ms_p50"]["value"]
         metrics["decode_tokens_per_s"] = {"value": 1e3 / decode, "unit": "tokens/s", "n": len(seen)}
     metrics["size_mb"] = {"value": model_bytes(subject.model) / 1e6, "unit": "MB", "n": 1}

@@ -12,11 +12,12 @@ _SHOWN = (
     ("decode_tokens_per_s", "tokens/s"),
     ("decode_ms_p50", "ms/token"),
     ("ttft_ms_p50", "first token ms"),
+    ("latency_ms_p50", "ms/run"),
     ("size_mb", "size MB"),
 )
 _NOTABLE = 0.05
 """Share of the CPU time used by other processes from which it is reported."""
-_WHAT = {"decode_ms_p50": "decoding", "ttft_ms_p50": "first token"}
+_WHAT = {"decode_ms_p50": "decoding", "ttft_ms_p50": "first token", "latency_ms_p50": "a run"}
 
 
 def render(found: Mapping[str, Json]) -> str:
@@ -57,10 +58,15 @@ def render(found: Mapping[str, Json]) -> str:
 
 
 def _table(subjects: Sequence[Mapping[str, Json]]) -> list[str]:
-    header = ["", *(title for _, title in _SHOWN), "threads", "what it is"]
+    columns = [
+        (name, title)
+        for name, title in _SHOWN
+        if any(name in subject["metrics"] for subject in subjects)
+    ]
+    header = ["", *(title for _, title in columns), "threads", "what it is"]
     rows = [header]
     for subject in subjects:
-        values = (subject["metrics"].get(name) for name, _ in _SHOWN)
+        values = (subject["metrics"].get(name) for name, _ in columns)
         shown = ["-" if value is None else f"{value['value']:.4g}" for value in values]
         rows.append(
             [subject["label"], *shown, str(subject["runtime"]["threads"]), subject["about"]]

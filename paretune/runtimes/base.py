@@ -242,6 +242,11 @@ class Runtime(ABC):
         del package
         return None
 
+    def configured_settings(self, package: Path) -> dict[str, Json]:
+        """Return the settings that a package is written to run with, those that it says."""
+        threads = self.configured_threads(package)
+        return {} if threads is None else {"threads": threads}
+
     @abstractmethod
     def sample_program(self, sample: SamplePrompt) -> str:
         """Return the text of ``sample.py``, which runs a package from its own folder."""

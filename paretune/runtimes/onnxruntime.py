@@ -121,9 +121,13 @@ class OnnxruntimeRuntime(Runtime):
 
     def configured_threads(self, package: Path) -> int | None:
         """Return the threads that the package's own file sets."""
-        file = package / SETTINGS
-        found = read_json(file).get("threads") if file.is_file() else None
+        found = self.configured_settings(package).get("threads")
         return found if isinstance(found, int) and found > 0 else None
+
+    def configured_settings(self, package: Path) -> dict[str, Json]:
+        """Return all that the package's own file sets."""
+        file = package / SETTINGS
+        return dict(read_json(file)) if file.is_file() else {}
 
     def sample_program(self, sample: SamplePrompt) -> str:
         """Return a program that takes an ``.npz`` file; a network has no prompt."""

@@ -15,9 +15,10 @@ from fake_study import write_fake_study
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paretune.comparing.runner import PairwiseComparison, Workload, compare
+from paretune.comparing.runner import PairwiseComparison, compare
 from paretune.comparing.subjects import open_entrants
 from paretune.comparing.text import render
+from paretune.comparing.workloads import Workload
 from paretune.core.errors import UsageError
 from paretune.evaluators.generation.timing import TURNS
 from paretune.stats.sequential import least_rounds
