@@ -21,12 +21,20 @@ class NetworkRuns:
 
     def __init__(self, session: Any, state: dict[str, str], sizes: dict[str, int]) -> None:
         self.session, self.state, self.sizes = session, state, sizes
-        self.outputs = [each.name for each in session.get_outputs()]
+        # Sequences, maps and types that numpy does not have are left out.
+        absent = ("tensor(bfloat16)", "tensor(int4)", "tensor(uint4)")
+        self.outputs = [
+            each.name
+            for each in session.get_outputs()
+            if each.type.startswith("tensor(")
+            and each.type not in absent
+            and "float8" not in each.type
+        ]
         self.shapes = {each.name: each.shape for each in session.get_inputs()}
         self.types = {each.name: each.type for each in session.get_inputs()}
 
     def run(self, arrays: dict[str, Any]) -> dict[str, Any]:
-        """Return the outputs that are not state, by name.
+        """Return the outputs that are arrays and not state, by name.
 
         Args:
             arrays: An array for each input that is not state. With state, an array with one axis

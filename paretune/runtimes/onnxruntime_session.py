@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,7 @@ class OnnxruntimeSession:
         try:
             self._session = onnxruntime.InferenceSession(str(file), options, providers=providers)
         except Exception as error:  # its own classes derive from Exception alone
-            raise InvalidArtifactError(f"does not load: {error}") from error
+            raise InvalidArtifactError(f"does not load: {_shortened(error)}") from error
         if wanted not in self._session.get_providers():  # it falls back with a warning alone
             raise InvalidArtifactError(
                 f"does not load: {wanted} is in this onnxruntime, but cannot be used here",
@@ -63,6 +64,9 @@ class OnnxruntimeSession:
             )
         self.has_state = bool(state)
         self._runs = NetworkRuns(self._session, state, sizes)
+        if not self._runs.outputs:
+            given = ", ".join(f"{each.name} ({each.type})" for each in self._session.get_outputs())
+            raise InvalidArtifactError(f"loads, but gives no arrays that numpy has: {given}")
         self.inputs: Mapping[str, tuple[str, tuple[int | None, ...]]] = {
             each.name: (
                 _TYPES.get(each.type, each.type),
@@ -101,7 +105,14 @@ class OnnxruntimeSession:
                     f"Sizes that the network leaves open: {sizes}. Values that it takes can be "
                     "given: `model: {path: PATH, sizes: {NAME: VALUE}}`."
                 )
-            raise InvalidArtifactError(f"loads, but does not run: {error}", hint=hint) from error
+            raise InvalidArtifactError(
+                f"loads, but does not run: {_shortened(error)}", hint=hint
+            ) from error
+
+
+def _shortened(error: Exception) -> str:
+    """Return a message of ONNX Runtime without the places in its source."""
+    return re.sub(r"/onnxruntime_src/\S+:\d+ .*?\) (?=[A-Z])", " ", str(error))
 
 
 def _declared(folder: Path) -> DeclaredNetwork:

@@ -16,6 +16,7 @@ from paretune.core.device import TargetInfo
 from paretune.core.errors import UsageError
 from paretune.models.handle import open_model
 from paretune.runtimes.package import lay_out
+from paretune.targets.launchers.local import LocalTarget
 from tests.onnx_networks import write_network
 
 DEVICE = TargetInfo("local", cores=2)
@@ -24,7 +25,12 @@ DEVICE = TargetInfo("local", cores=2)
 def test_networks_are_compared_by_the_time_of_a_run(tmp_path: Path) -> None:
     small = write_network(tmp_path / "small")
     large = write_network(tmp_path / "large", width=512)
-    found = compare([small, large / "model.onnx"], rounds=1, threads=1, shapes={})
+    given = [small, large / "model.onnx"]
+    with LocalTarget(preload=False) as target:
+        found = compare(given, rounds=1, threads=1, target=target)
+        with pytest.raises(UsageError, match="no input 'z'") as refused:
+            compare(given, rounds=1, threads=1, shapes={"z": [1, 8]}, target=target)
+    assert "small could not be measured" in str(refused.value)
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert found["workload"] == {"shapes": {}}
     assert [row["label"] for row in found["entrants"]] == ["small", "model.onnx"]
@@ -36,9 +42,6 @@ def test_networks_are_compared_by_the_time_of_a_run(tmp_path: Path) -> None:
     text = render(found)
     assert "ms/run" in text
     assert "tokens" not in text.partition("\n")[0]
-    with pytest.raises(UsageError, match="no input 'z'") as refused:
-        compare([small, large], rounds=1, threads=1, shapes={"z": [1, 8]})
-    assert "small could not be measured" in str(refused.value)
 
 
 def test_a_package_runs_with_its_own_settings(tmp_path: Path) -> None:

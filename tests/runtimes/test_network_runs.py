@@ -6,9 +6,12 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper
 
 from paretune.core.candidate import RuntimeSettings
 from paretune.core.errors import InvalidArtifactError
@@ -21,6 +24,13 @@ from tests.onnx_networks import write_memory, write_network
 
 CPU = RuntimeSettings("cpu", 1)
 STATE = {"after": "before"}
+OPSETS = [helper.make_opsetid("", 17), helper.make_opsetid("my.ops", 1)]
+
+
+def write_model(folder: Path, graph: onnx.GraphProto, **more: Any) -> None:
+    folder.mkdir(exist_ok=True)
+    made = helper.make_model(graph, opset_imports=OPSETS, ir_version=10, **more)
+    onnx.save(made, folder / "model.onnx")
 
 
 def declared(folder: Path, sizes: dict[str, int], state: dict[str, str]) -> Path:
@@ -31,6 +41,7 @@ def declared(folder: Path, sizes: dict[str, int], state: dict[str, str]) -> Path
 def test_state_is_fed_back_from_step_to_step_and_begins_with_zeros(tmp_path: Path) -> None:
     session = load_session(open_model(declared(write_memory(tmp_path / "n"), {}, STATE)), CPU)
     assert session.inputs == {"x": ("float32", (None, None))}
+    assert session.has_state
     x = np.random.default_rng(0).normal(size=(2, 5, 3)).astype(np.float32)
     for _ in range(2):  # nothing is left of the run before
         found = session.run({"x": x})
@@ -85,3 +96,64 @@ def test_the_program_of_a_package_feeds_the_state_back(tmp_path: Path) -> None:
     text = shown()
     assert "taken as ones of shape [1, 3]" in text
     assert "input before: state" in text
+
+
+def value(name: str, kind: int, shape: list[int | str] | None) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, kind, shape)
+
+
+def test_outputs_that_are_no_arrays_are_left_out(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Relu", ["x"], ["y"]),
+        helper.make_node("SplitToSequence", ["x"], ["s"]),
+        helper.make_node("Cast", ["x"], ["b"], to=TensorProto.BFLOAT16),
+    ]
+    others = [
+        helper.make_tensor_sequence_value_info("s", TensorProto.FLOAT, None),
+        value("b", TensorProto.BFLOAT16, None),
+    ]
+    given = [value("x", TensorProto.FLOAT, [2, 2])]
+    outputs = [value("y", TensorProto.FLOAT, [2, 2]), *others]
+    write_model(tmp_path / "n", helper.make_graph(nodes, "g", given, outputs))
+    session = load_session(open_model(tmp_path / "n"), CPU)
+    assert list(session.run({"x": np.ones((2, 2), np.float32)})) == ["y"]
+    write_model(tmp_path / "m", helper.make_graph(nodes, "g", given, others))
+    with pytest.raises(InvalidArtifactError, match=r"no arrays .*: s \(seq.*b \(tensor"):
+        load_session(open_model(tmp_path / "m"), CPU)
+
+
+def test_a_message_has_versions_and_no_places_in_the_library(tmp_path: Path) -> None:
+    network = write_network(tmp_path / "n") / "model.onnx"
+    model = onnx.load(network)
+    model.ir_version = 99
+    onnx.save(model, network)
+    with pytest.raises(InvalidArtifactError, match="IR version: 99, max supported") as refused:
+        load_session(open_model(network.parent), CPU)
+    assert "onnxruntime_src" not in refused.value.message
+
+
+def test_networks_with_subgraphs_functions_and_empty_arrays_run(tmp_path: Path) -> None:
+    branches = {
+        f"{name}_branch": helper.make_graph(
+            [helper.make_node(op, ["x"], [name])], name, [], [value(name, TensorProto.FLOAT, None)]
+        )
+        for name, op in (("then", "Relu"), ("else", "Neg"))
+    }
+    twice = helper.make_function(
+        "my.ops", "Twice", ["a"], ["b"], [helper.make_node("Add", ["a", "a"], ["b"])], OPSETS[:1]
+    )
+    nodes = [
+        helper.make_node("If", ["c"], ["z"], **branches),
+        helper.make_node("Twice", ["z"], ["y"], domain="my.ops"),
+    ]
+    inputs = [value("x", TensorProto.FLOAT, ["n", 0]), value("c", TensorProto.BOOL, [])]
+    graph = helper.make_graph(nodes, "g", inputs, [value("y", TensorProto.FLOAT, None)])
+    write_model(tmp_path / "n", graph, functions=[twice])
+    model = open_model(tmp_path / "n")
+    runtime = required_runtime(model.kind)
+    session = load_session(model, CPU)
+    assert runtime.smoke(model, session) == {"outputs": {"y": [1, 0]}}
+    node = helper.make_node("Constant", [], ["y"], value_floats=[1.0, 2.0])
+    graph = helper.make_graph([node], "g", [], [value("y", TensorProto.FLOAT, [2])])
+    write_model(tmp_path / "constant", graph)
+    assert load_session(open_model(tmp_path / "constant"), CPU).run({})["y"].tolist() == [1, 2]

@@ -8,10 +8,13 @@ from typing import ClassVar
 
 from paretune.core.model import Model
 from paretune.models.checks.finding import Finding
+from paretune.models.checks.network_signature import unusable
 from paretune.models.containment import named_by_onnx
+from paretune.models.declared_network import read_declared
 from paretune.models.kinds.base import Kind
 from paretune.models.kinds.hf import is_hugging_face
 from paretune.models.onnx_files import network_file
+from paretune.models.onnx_signature import signature_of
 from paretune.models.structure import structure_of_files
 
 
@@ -40,14 +43,16 @@ class OnnxKind(Kind):
         return set().union(*map(named_by_onnx, folder.glob("*.onnx")))
 
     def problems(self, folder: Path, base: Path | None) -> Sequence[Finding]:
-        """Require that it is clear which of its files is the network.
+        """Return the inputs that no array can be given for.
 
         Raises:
-            UsageError: There are several.
+            UsageError: It is not clear which of its files is the network, or what is declared of
+                the network does not fit it.
         """
         del base
-        network_file(folder)
-        return ()
+        network = signature_of(network_file(folder))
+        read_declared(folder).check(network)
+        return tuple(unusable(network))
 
     def structure(self, model: Model) -> str:
         """Return the digest of its network and other files."""
