@@ -135,6 +135,8 @@ class Build(_Task):
         permissions: What the job may do.
         stops: By pass, where its runs stop in this study: a state there will be asked for
             (`paretune.core.checkpoints`).
+        compared_on: Data set of arrays on whose rows builds are compared with their source; empty:
+            on made-up ones.
         seeds: First steps that another store has made, which are taken over into this one; the
             result then says what each step made. None: the store is that of the parent.
     """
@@ -149,6 +151,7 @@ class Build(_Task):
     inputs: tuple[InputFiles, ...] = ()
     permissions: Permissions = Permissions()
     stops: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    compared_on: str = ""
     seeds: tuple[Annotated[Made, OwnJson()], ...] | None = None
 
     def value_to_json(self, value: BuildResult) -> Json:

@@ -256,7 +256,14 @@ class PreparedSearch:
             permissions=plan.permissions,
             stops=stops_of(plan.space),
             baseline=self.baseline,
+            compared_on=self._compared_on(),
         )
+
+    def _compared_on(self) -> str:
+        """Return the first data set of arrays that an evaluator reads here; empty: none does."""
+        refs = (ref for choice in self.plan.evaluators for ref in data_of_evaluator(choice))
+        here = (r for r in refs if self.catalog.is_arrays(r) and self.catalog.far(r) is None)
+        return next(here, "")
 
     @cached_property
     def aside(self) -> tuple[Aside, ...]:

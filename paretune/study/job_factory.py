@@ -39,6 +39,7 @@ class StudyJobFactory:
             could write there.
         permissions: Whether jobs may use the network and run code of models or configurations.
         stops: By pass, where its runs stop in this study (`stops_of`).
+        compared_on: Data set of arrays that builds are compared with their source on; empty: none.
         baseline: What evaluators with `against_baseline` compare with.
     """
 
@@ -54,6 +55,7 @@ class StudyJobFactory:
         permissions: Permissions = Permissions(),
         stops: Mapping[str, tuple[float, ...]] | None = None,
         baseline: Candidate | None = None,
+        compared_on: str = "",
     ) -> None:
         self._model = model
         self._store = store
@@ -65,9 +67,11 @@ class StudyJobFactory:
         self._permissions = permissions
         self._stops = stops or {}
         self._baseline = baseline
+        self._compared_on = compared_on
 
     def build(self, candidate: Candidate) -> Job:
         """Return the job that takes each prefix of the recipe from the store, or runs its pass."""
+        compared = [f"data {self._compared_on}"] if self._compared_on and candidate.recipe else []
         return Job(
             Build(
                 model=self._model,
@@ -76,9 +80,10 @@ class StudyJobFactory:
                 store=self._store.root,
                 study=self._study,
                 data=self._data,
-                inputs=self._inputs.entries(MODEL, *_read_by(candidate)),
+                inputs=self._inputs.entries(MODEL, *_read_by(candidate, *compared)),
                 permissions=self._permissions,
                 stops=self._stops,
+                compared_on=self._compared_on,
             )
         )
 
@@ -213,9 +218,9 @@ class StudyJobFactory:
         )
 
 
-def _read_by(candidate: Candidate) -> tuple[str, ...]:
+def _read_by(candidate: Candidate, *more: str) -> tuple[str, ...]:
     """Return what a candidate's passes read beside the model: their code, files and data."""
-    names = {f"pass {step.name}" for step in candidate.recipe}
+    names = {*more} | {f"pass {step.name}" for step in candidate.recipe}
     names |= {f"data {ref}" for step in candidate.recipe for ref in data_read_by(step)}
     return tuple(sorted(names))
 

@@ -97,6 +97,7 @@ def builder_of(
         report=report,
         permissions=task.permissions,
         stops=task.stops,
+        compared_on=task.compared_on,
         **more,
     )
 
@@ -227,6 +228,7 @@ class Builder:
     """Walks a recipe through a store.
 
     Attributes:
+        compared_on: As of `paretune.core.job.Build`.
         made: Of each step the key of its action and what it made.
     """
 
@@ -238,6 +240,7 @@ class Builder:
     report: Callable[[Progress], None]
     permissions: Permissions
     stops: Mapping[str, tuple[float, ...]]
+    compared_on: str = ""
     structures: dict[str, str | None] = field(default_factory=dict)
     made: list[tuple[str, Model]] = field(default_factory=list)
 
@@ -305,17 +308,30 @@ class Builder:
     def _verdict(self, pass_: Pass, params: Any, made: Model, origin: Origin, key: str) -> Verdict:
         """Return what a build is to its source, as noted or compared now; its key is held."""
         action = self.store.action(key)
-        known = None if action is None else verdict_from(action.note)
+        known = None if action is None else self._known(action.note)
         if known is not None:
             return known
         start = time.perf_counter()
         with self._stage() as stage:
             context = self._context(stage / "out", stage)
             cache = ComparedCache(self.store.root / "compared")
-            verdict = compare(pass_, params, made, origin, context, cache)
+            verdict = compare(pass_, params, made, origin, context, cache, self.compared_on)
         seconds = round(time.perf_counter() - start, 4)
-        self.store.annotate(key, {"fidelity": {**verdict.to_json(), "seconds": seconds}})
+        rows = self._rows() if verdict.of_arrays else ""
+        note = {**verdict.to_json(), "seconds": seconds, "rows": rows}
+        self.store.annotate(key, {"fidelity": note})
         return verdict
+
+    def _known(self, note: Mapping[str, Any]) -> Verdict | None:
+        """Return what a note says of a comparison, unless it was made on other rows."""
+        known = verdict_from(note)
+        if known is None or not known.of_arrays:
+            return known
+        return known if note["fidelity"].get("rows", "") == self._rows() else None
+
+    def _rows(self) -> str:
+        """Return the digest of the rows that networks are compared on; empty: made-up ones."""
+        return self.data.known_digest(self.compared_on) if self.compared_on else ""
 
     def _note_structure(self, made: Model, key: str) -> None:
         """Record the structure of what a step made, unless it is recorded; the key is held."""

@@ -59,6 +59,7 @@ def compare(
     origin: Origin,
     context: Context,
     cache: ComparedCache,
+    rows: str = "",
 ) -> Verdict:
     """Return what a build is to what it was built from.
 
@@ -69,6 +70,7 @@ def compare(
         origin: What it is compared with.
         context: The pass's context; its scratch folder is used.
         cache: What earlier builds of the same source left.
+        rows: Data set of arrays that networks are compared on; empty: made-up ones.
 
     Raises:
         InvalidArtifactError: The build does not load or run.
@@ -92,7 +94,7 @@ def compare(
             )
     context.progress(Progress(pass_.name, 0, 0, "comparing it with what it was built from"))
     if arrays:
-        return compare_arrays(fidelity, made, reference, origin.name, context)
+        return compare_arrays(fidelity, made, reference, origin.name, context, cache, rows)
     found = _whole(reference, made, context, cache)
     if isinstance(found, str):
         return Verdict(None, found)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from paretune.core.errors import InvalidArtifactError, UsageError
+from paretune.core.errors import DataError, InvalidArtifactError, UsageError
 from paretune.core.fidelity import Fidelity, Verdict
 from paretune.core.jsontools import Json
 from paretune.core.model import Model, ModelKind
@@ -20,10 +20,18 @@ from paretune.runtimes.base import Runs
 from paretune.runtimes.drawn_arrays import SIZES, runs_of
 from paretune.runtimes.output_differences import NothingComparedError, output_error
 from paretune.runtimes.serving import check_folder, source_runtime
+from paretune.targets.worker.compared_cache import ComparedCache
+from paretune.targets.worker.compared_rows import compared_rows, runs_on
 
 
 def compare_arrays(
-    fidelity: Fidelity, made: Model, reference: Model, name: str, context: Context
+    fidelity: Fidelity,
+    made: Model,
+    reference: Model,
+    name: str,
+    context: Context,
+    cache: ComparedCache,
+    rows: str = "",
 ) -> Verdict:
     """Return what a build is to what it was built from.
 
@@ -33,15 +41,22 @@ def compare_arrays(
         reference: Its source.
         name: Of the source, for people.
         context: Of the pass that built it.
+        cache: What earlier comparisons left.
+        rows: Data set of arrays that both run on; empty: made-up arrays.
 
     Raises:
         InvalidArtifactError: The build does not load, or does not run on what its source runs on.
     """
     try:
         with _running(reference, context) as session:
-            runs = runs_of(session, _limits(reference))
+            if rows:
+                runs = runs_on(session, compared_rows(rows, context, cache), rows)
+            else:
+                runs = runs_of(session, _limits(reference))
     except InvalidArtifactError as error:
         return _not_compared(f"its source does not run: {error.message}")
+    except DataError as error:
+        return _not_compared(error.message)
     if not runs:
         sizes = ", ".join(map(str, SIZES))
         return _not_compared(

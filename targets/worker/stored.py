@@ -12,7 +12,7 @@ from filelock import Timeout
 
 from paretune.core.candidate import Step
 from paretune.core.checkpoints import Checkpoints
-from paretune.core.fidelity import Verdict, unchanged, verdict_from
+from paretune.core.fidelity import Verdict, unchanged
 from paretune.core.job import Build, BuildResult
 from paretune.core.jsontools import canonical
 from paretune.core.model import Model
@@ -78,7 +78,7 @@ class StoredBuilder(IdleBuilder):
 
     def _verdict(self, pass_: Pass, params: Any, made: Model, origin: Origin, key: str) -> Verdict:
         action = self.store.action(key)
-        known = None if action is None else verdict_from(action.note)
+        known = None if action is None else self._known(action.note)
         if known is None:
             self.uncompared.append(key)
         return known or unchanged(of_arrays=takes_arrays(made.kind))

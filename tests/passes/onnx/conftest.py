@@ -17,6 +17,7 @@ from paretune.core.model import Model
 from paretune.data.context import Context
 from paretune.models.handle import open_model
 from paretune.targets.worker.compared_arrays import compare_arrays
+from paretune.targets.worker.compared_cache import ComparedCache
 from tests.pass_bench import Bench
 
 OWN = "com.microsoft"
@@ -57,7 +58,8 @@ def build(bench: Bench) -> Callable[..., Built]:
         folder = bench.run(pass_, model, params, name, provider=provider)
         context = Context(out=folder, scratch=folder, data=None)  # type: ignore[arg-type]
         fidelity = pass_.fidelity(pass_.Params(**params))
-        found = compare_arrays(fidelity, open_model(folder), model, "its source", context)
+        cache = ComparedCache(folder)
+        found = compare_arrays(fidelity, open_model(folder), model, "its source", context, cache)
         return Built(folder, onnx.load(str(folder / "model.onnx")).graph, found)
 
     return run

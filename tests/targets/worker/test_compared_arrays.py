@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,18 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from paretune.core.candidate import Step
 from paretune.core.fidelity import Fidelity, Verdict
-from paretune.core.model import Model
+from paretune.core.job import Build
+from paretune.core.model import Model, ModelKind
+from paretune.core.params import NoParams
+from paretune.data.catalog import DataCatalog
 from paretune.data.context import Context
+from paretune.data.spec import DataSpec
 from paretune.models.handle import open_model
+from paretune.targets.worker import building
 from paretune.targets.worker.compared_arrays import compare_arrays
+from paretune.targets.worker.compared_cache import ComparedCache
 from tests.onnx_networks import write_network
 
 
@@ -57,9 +65,12 @@ def scaled(factor: float) -> Callable[[Any], object]:
     return change
 
 
-def verdict(made: Model, source: Model, fidelity: Fidelity = Fidelity.FP32) -> Verdict:
-    context = Context(out=Path(), scratch=Path(), data=None)  # type: ignore[arg-type]
-    return compare_arrays(fidelity, made, source, "the input model", context)
+def verdict(
+    made: Model, source: Model, fidelity: Fidelity = Fidelity.FP32, data: Any = None, rows: str = ""
+) -> Verdict:
+    context = Context(out=Path(), scratch=Path(), data=data)
+    cache = ComparedCache(source.path.parent / "compared")
+    return compare_arrays(fidelity, made, source, "the input model", context, cache, rows)
 
 
 def test_a_network_is_itself(tmp_path: Path) -> None:
@@ -135,3 +146,72 @@ def test_a_source_that_runs_with_no_size_is_not_compared(tmp_path: Path) -> None
     found = verdict(source, source)
     assert found.compared is None
     assert "runs with none of the sizes that were tried (8, 33, 224, 1)" in str(found.reason)
+
+
+def test_rows_of_a_data_set_are_read_once_and_decide(tmp_path: Path) -> None:
+    """A build that is wrong for some indices is right on rows that do not have them."""
+
+    def wrong_for_index_7(graph: Any) -> None:
+        values = numpy_helper.to_array(graph.initializer[0]).copy()
+        values[7] = 100.0
+        graph.initializer[0].CopyFrom(numpy_helper.from_array(values, "table"))
+
+    source = network(tmp_path / "source")
+    made = network(tmp_path / "made", wrong_for_index_7)
+    assert not verdict(made, source).valid
+    for ids, right in (([[1, 2], [3, 4]], True), ([[1, 2], [3, 7]], False)):
+        file = tmp_path / "rows.npz"
+        np.savez(file, ids=np.array(ids))
+        spec = {"rows": DataSpec(file="rows.npz", inputs={"ids": "ids"})}
+        data = DataCatalog(spec, tmp_path)
+        data.arrays("rows")
+        value = data.to_json()
+        assert verdict(made, source, data=DataCatalog.from_json(value), rows="rows").valid is right
+        file.unlink()  # the next build takes what the first one kept
+        again = verdict(made, source, data=DataCatalog.from_json(value), rows="rows")
+        assert again.valid is right
+        assert again.compared is not None
+        assert again.compared["runs"] == 2
+    spec = {"rows": DataSpec(file="other.npz", inputs={"words": "ids"})}
+    np.savez(tmp_path / "other.npz", ids=np.array([[1, 2]]))
+    unfit = verdict(made, source, data=DataCatalog(spec, tmp_path), rows="rows")
+    assert unfit.compared is None
+    assert "an input 'ids', and the data set does not" in str(unfit.reason)
+
+
+def test_a_verdict_is_taken_again_when_the_rows_are_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = network(tmp_path / "source")
+
+    class Doubles:
+        name, version, packages, provider_matters = "doubles", 1, (), False
+        produces, Params = ModelKind.ONNX, NoParams
+
+        def fidelity(self, params: Any) -> Fidelity:
+            return Fidelity.QUANTIZED
+
+        def run(self, model: Model, params: Any, context: Context) -> None:
+            made = network(context.scratch / "made", scaled(1.5))
+            shutil.copy(made.path / "model.onnx", context.out)
+
+    monkeypatch.setattr(building, "find_pass", lambda name: Doubles())
+    monkeypatch.setattr(building, "is_ours", lambda *_: True)
+    runs = []
+    for ids in (None, [[1]], [[1]], [[1], [2], [3]]):
+        spec = {"rows": DataSpec(file="rows.npz", inputs={"ids": "ids"})}
+        if ids is not None:
+            np.savez(tmp_path / "rows.npz", ids=np.array(ids))
+        task = Build(
+            model=source,
+            recipe=(Step("doubles"),),
+            provider="cpu",
+            store=tmp_path / "store",
+            data=DataCatalog(spec, tmp_path).to_json(),
+            compared_on="" if ids is None else "rows",
+        )
+        told = building.build(task, lambda _: None).fidelity
+        assert told is not None
+        assert told.compared is not None, told.reason
+        runs.append(told.compared["runs"])
+    assert runs == [4, 1, 1, 3]
