@@ -153,6 +153,7 @@ def main() -> None:
     parser.add_argument("--cells", type=Path, default=CELLS, help="the recorded cells")
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--only", nargs="+", default=[], help="names of searches")
+    parser.add_argument("--problems", nargs="+", default=[], help="ends of names, such as two")
     parser.add_argument("--afresh", nargs="+", default=[], help="names of searches to do again")
     parser.add_argument("--ours", help="the search that is compared with the others")
     parser.add_argument("--syne-python", help="a Python with syne-tune 0.16 and botorch")
@@ -168,6 +169,8 @@ def main() -> None:
     for name in given.table:
         problems = problems_of(name, given.cells, told, given.seeds)
         todo = list(tasks(told, problems, given.only, python))
+        if given.problems:
+            todo = [t for t in todo if t.problem.name.rpartition(" ")[2] in given.problems]
         run_all(todo, runs, given.workers)
         label = Path(name).name.partition(".")[0]
         figures[label] = compare(todo, runs, ours)
