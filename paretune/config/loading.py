@@ -227,7 +227,7 @@ class _Reader:
         name = given if isinstance(given, str) else given.path
         try:
             if isinstance(given, NetworkSource):
-                declared = DeclaredNetwork(given.sizes, given.state)
+                declared = DeclaredNetwork(given.sizes, given.state, given.values)
                 return find_network(name, declared, self.root, permissions, azure)
             return find_model(name, self.root, permissions, azure)
         except UsageError as error:

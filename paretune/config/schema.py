@@ -6,7 +6,17 @@ import math
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    Tag,
+)
 
 from paretune.data.catalog import DataSpec
 from paretune.search.stop_rule import AFTER
@@ -337,6 +347,9 @@ class NetworkSource(Section):
     )
     state: dict[str, str] = Field(
         {}, description="Output to the input that it is fed back to in the next step."
+    )
+    values: dict[str, StrictBool | StrictInt | StrictFloat] = Field(
+        {}, description="Input to the value that it always has, such as a sampling rate."
     )
 
 

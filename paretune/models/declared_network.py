@@ -1,4 +1,4 @@
-"""What a user says of a network that its file does not: values of open sizes, and its state.
+"""What a user says of a network that its file does not: sizes, state, and values of inputs.
 
 It is written beside the network (`FILE`), belongs to the model and its digest, goes through passes
 and into the package.
@@ -19,20 +19,23 @@ FILE = "paretune_network.json"
 
 @dataclass(frozen=True)
 class DeclaredNetwork:
-    """Sizes and state.
+    """Sizes, state and values.
 
     Attributes:
         sizes: Value of a size, by the name that the network has for it; of one without a name by
             ``INPUT[AXIS]``.
         state: Output to the input that it is fed back to. The first run is given zeros.
+        values: Input to the value that it always has, such as a sampling rate.
     """
 
     sizes: Mapping[str, int] = field(default_factory=dict)
     state: Mapping[str, str] = field(default_factory=dict)
+    values: Mapping[str, int | float | bool] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Json]:
         """Return the content of the file."""
-        return {"sizes": dict(self.sizes), "state": dict(self.state)}
+        found: dict[str, Json] = {"sizes": dict(self.sizes), "state": dict(self.state)}
+        return {**found, "values": dict(self.values)} if self.values else found
 
     def check(self, network: Signature) -> None:
         """Refuse names that a network does not have, and state that does not fit.
@@ -80,6 +83,21 @@ class DeclaredNetwork:
                     f"state: the output {output!r} has {len(after.shape)} axes, and the input "
                     f"{given!r} has {len(before.shape)}"
                 )
+        for name in self.values:
+            if name not in network.inputs:
+                raise UsageError(
+                    f"values: the network has no input {name!r}; it has "
+                    f"{', '.join(network.inputs)}",
+                    hint=nearest(name, network.inputs),
+                )
+            if name in self.state.values():
+                raise UsageError(f"values: the input {name!r} is state, which begins as zeros")
+            free = [n for n in network.inputs[name].open_sizes(name) if n not in self.sizes]
+            if free:
+                raise UsageError(
+                    f"values: the input {name!r} has the open size {free[0]}",
+                    hint=f"Give it, too: sizes: {{{free[0]}: 1}}.",
+                )
         fed = list(self.state.values())
         twice = sorted({name for name in fed if fed.count(name) > 1})
         if twice:
@@ -96,15 +114,17 @@ def read_declared(folder: Path) -> DeclaredNetwork:
     if not file.is_file():
         return DeclaredNetwork()
     found = read_model_json(file)
-    sizes, state = found.get("sizes", {}), found.get("state", {})
+    sizes, state, values = (found.get(key, {}) for key in ("sizes", "state", "values"))
     if (
         not isinstance(sizes, dict)
         or not isinstance(state, dict)
+        or not isinstance(values, dict)
         or not all(type(size) is int and size > 0 for size in sizes.values())
         or not all(isinstance(name, str) for name in state.values())
+        or not all(type(value) in (int, float, bool) for value in values.values())
     ):
         raise UsageError(
-            f"{file}: expected numbers above 0 by name under `sizes`, and inputs by output under "
-            "`state`"
+            f"{file}: expected numbers above 0 by name under `sizes`, inputs by output under "
+            "`state`, and numbers by input under `values`"
         )
-    return DeclaredNetwork(sizes, state)
+    return DeclaredNetwork(sizes, state, values)

@@ -31,7 +31,9 @@ def network_folder(path: Path, declared: DeclaredNetwork, store: Path) -> Path:
         files = {each.relative_to(path).as_posix(): each for each in model_files(path)}
         before = read_declared(path)
         declared = DeclaredNetwork(
-            {**before.sizes, **declared.sizes}, {**before.state, **declared.state}
+            {**before.sizes, **declared.sizes},
+            {**before.state, **declared.state},
+            {**before.values, **declared.values},
         )
     else:
         file = path

@@ -17,9 +17,18 @@ class NetworkRuns:
         state: Output to the input that gets it in the next step; the first step gets zeros.
         sizes: Values of sizes that the network leaves open. Further ones of a state are as long as
             in the arrays, by their name, or as the first axis of the arrays.
+        values: Input to the value that it has in each run.
     """
 
-    def __init__(self, session: Any, state: dict[str, str], sizes: dict[str, int]) -> None:
+    def __init__(
+        self,
+        session: Any,
+        state: dict[str, str],
+        sizes: dict[str, int],
+        values: dict[str, Any],
+    ) -> None:
+        import numpy as np
+
         self.session, self.state, self.sizes = session, state, sizes
         # Sequences, maps and types that numpy does not have are left out.
         absent = ("tensor(bfloat16)", "tensor(int4)", "tensor(uint4)")
@@ -33,14 +42,32 @@ class NetworkRuns:
         self.shapes = {each.name: each.shape for each in session.get_inputs()}
         self.types = {each.name: each.type for each in session.get_inputs()}
 
+        self.fixed = {
+            name: np.full(
+                [
+                    size if isinstance(size, int) else sizes[size or f"{name}[{axis}]"]
+                    for axis, size in enumerate(self.shapes[name])
+                ],
+                value,
+                dtype=self.type_of(name),
+            )
+            for name, value in values.items()
+        }
+
+    def type_of(self, name: str) -> str:
+        """Return the type of an input, as numpy calls it."""
+        kinds = {"tensor(float)": "float32", "tensor(double)": "float64"}
+        return kinds.get(self.types[name], self.types[name][len("tensor(") : -1])
+
     def run(self, arrays: dict[str, Any]) -> dict[str, Any]:
         """Return the outputs that are arrays and not state, by name.
 
         Args:
-            arrays: An array for each input that is not state. With state, an array with one axis
-                more than the input is a sequence: axis 1 counts its steps, and so it does in the
-                outputs.
+            arrays: An array for each input that is not state and has no fixed value. With state, an
+                array with one axis more than the input is a sequence: axis 1 counts its steps, and
+                so it does in the outputs.
         """
+        arrays = {**arrays, **self.fixed}
         if not self.state:
             return dict(zip(self.outputs, self.session.run(self.outputs, arrays)))  # noqa: B905
         import numpy as np
@@ -76,7 +103,6 @@ class NetworkRuns:
                     known.setdefault(None, length)
                 if isinstance(size, str):
                     known[size] = length
-        kinds = {"tensor(float)": "float32", "tensor(double)": "float64"}
         found = {}
         for name in self.state.values():
             shape = list(self.shapes[name])
@@ -84,6 +110,5 @@ class NetworkRuns:
                 if not isinstance(size, int):
                     usual = known.get(size, known.get(None, 1))
                     shape[axis] = self.sizes.get(size or f"{name}[{axis}]", usual)
-            kind = kinds.get(self.types[name], self.types[name][len("tensor(") : -1])
-            found[name] = np.zeros(shape, dtype=kind)
+            found[name] = np.zeros(shape, dtype=self.type_of(name))
         return found

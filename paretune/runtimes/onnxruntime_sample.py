@@ -45,7 +45,7 @@ if not network.exists():
 declared = {}
 if (here / "paretune_network.json").exists():
     declared = json.loads((here / "paretune_network.json").read_text(encoding="utf-8"))
-sizes, state = declared.get("sizes", {}), declared.get("state", {})
+sizes, state, values = (declared.get(key, {}) for key in ("sizes", "state", "values"))
 options, providers = session_options(settings, sizes), execution_providers(settings)
 session = onnxruntime.InferenceSession(str(network), options, providers=providers)
 arrays = {}
@@ -55,6 +55,8 @@ if len(sys.argv) > 1:
 for each in session.get_inputs():
     if each.name in state.values():
         print(f"input {each.name}: state, zeros at first, then fed back in each step")
+    elif each.name in values:
+        print(f"input {each.name}: always {values[each.name]}")
     elif len(sys.argv) < 2:  # ones, and one of what has no size
         kind = each.type.removeprefix("tensor(").removesuffix(")")
         kind = {"float": "float32", "double": "float64"}.get(kind, kind)
@@ -67,10 +69,10 @@ for each in session.get_inputs():
     elif each.name not in arrays:
         sys.exit(f"{sys.argv[1]} has no array named {each.name}, of {each.type} {each.shape}")
 try:
-    values = NetworkRuns(session, state, sizes).run(arrays)
+    results = NetworkRuns(session, state, sizes, values).run(arrays)
 except Exception as error:
     sys.exit(f"the network does not run on these arrays: {error}")
-for name, value in values.items():
+for name, value in results.items():
     print(f"{name}: shape {list(np.shape(value))}")
     print(np.array2string(np.asarray(value), threshold=50))
 '''

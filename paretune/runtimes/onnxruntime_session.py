@@ -63,7 +63,11 @@ class OnnxruntimeSession:
                 hint="Its own message is on the standard error of the process that loads it.",
             )
         self.has_state = bool(state)
-        self._runs = NetworkRuns(self._session, state, sizes)
+        try:
+            self._runs = NetworkRuns(self._session, state, sizes, dict(declared.values))
+        except (KeyError, OverflowError, ValueError) as error:
+            raise InvalidArtifactError(f"does not load: `values` do not fit: {error}") from error
+        hidden = {*state.values(), *declared.values}
         if not self._runs.outputs:
             given = ", ".join(f"{each.name} ({each.type})" for each in self._session.get_outputs())
             raise InvalidArtifactError(f"loads, but gives no arrays that numpy has: {given}")
@@ -76,7 +80,7 @@ class OnnxruntimeSession:
                 ),
             )
             for each in self._session.get_inputs()
-            if each.name not in state.values()
+            if each.name not in hidden
         }
         names = (
             size or f"{each.name}[{axis}]"

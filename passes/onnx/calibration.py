@@ -90,7 +90,8 @@ class _Recorded:
         )
         declared = read_declared(model.path)
         self._state = dict(declared.state)
-        self._runs = NetworkRuns(self, self._state, dict(declared.sizes))
+        self._values = dict(declared.values)
+        self._runs = NetworkRuns(self, self._state, dict(declared.sizes), self._values)
         self.given: list[Inputs] = []
 
     def get_inputs(self) -> Any:
@@ -102,8 +103,8 @@ class _Recorded:
     @property
     def needed(self) -> list[str]:
         """Names of the inputs that rows must have."""
-        state = set(self._state.values())
-        return [each.name for each in self.get_inputs() if each.name not in state]
+        known = {*self._state.values(), *self._values}
+        return [each.name for each in self.get_inputs() if each.name not in known]
 
     def taken(self, name: str, array: Any) -> Any:
         """Return an array with a batch axis, of the type that the network takes."""
@@ -121,9 +122,10 @@ class _Recorded:
             return self._session.run(*given)
         if self._state:
             return self._runs.run(*given)
+        arrays = {**given[0], **self._runs.fixed}
         if not self.given:  # for what it says if it does not run; the others are like it
-            self._session.run(None, *given)
-        self.given.append(*given)
+            self._session.run(None, arrays)
+        self.given.append(arrays)
         return None
 
 

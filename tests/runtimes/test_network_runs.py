@@ -70,6 +70,25 @@ def test_sizes_are_fixed_and_shown(tmp_path: Path) -> None:
         session.run({"x": np.ones((4, 3), np.float32)})
 
 
+def test_an_input_with_a_value_is_no_input_any_more(tmp_path: Path) -> None:
+    folder = write_memory(tmp_path / "n")
+    entry = DeclaredNetwork({"batch": 1, "x[1]": 3}, {}, {"before": 5})
+    (folder / FILE).write_text(json.dumps(entry.to_json()))
+    session = load_session(open_model(folder), CPU)
+    assert list(session.inputs) == ["x"]
+    x = np.ones((1, 3), np.float32)
+    assert session.run({"x": x})["y"].tolist() == [[12, 12, 12]]
+    package = lay_out(open_model(folder), CPU, tmp_path / "package", link=False)
+    write_sample(package.path / "sample.py", "onnx", "unused", False, 8)
+    command = [sys.executable, str(package.path / "sample.py")]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "input before: always 5" in shown
+    assert "[[12. 12. 12.]]" in shown
+    (folder / FILE).write_text(json.dumps(DeclaredNetwork({}, {}, {"before": 5}).to_json()))
+    with pytest.raises(InvalidArtifactError, match="`values` do not fit"):
+        load_session(open_model(folder), CPU)
+
+
 def test_a_network_that_does_not_run_is_refused_with_its_open_sizes(tmp_path: Path) -> None:
     session = load_session(open_model(write_network(tmp_path / "n")), CPU)
     with pytest.raises(InvalidArtifactError, match="does not run") as refused:
