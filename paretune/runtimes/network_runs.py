@@ -57,7 +57,8 @@ class NetworkRuns:
     def type_of(self, name: str) -> str:
         """Return the type of an input, as numpy calls it."""
         kinds = {"tensor(float)": "float32", "tensor(double)": "float64"}
-        return kinds.get(self.types[name], self.types[name][len("tensor(") : -1])
+        kind = str(self.types[name])
+        return kinds.get(kind, kind[len("tensor(") : -1])
 
     def run(self, arrays: dict[str, Any]) -> dict[str, Any]:
         """Return the outputs that are arrays and not state, by name.
