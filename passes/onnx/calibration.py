@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from paretune.core.errors import PassError, nearest
+from paretune.core.errors import InvalidArtifactError, PassError, nearest
 from paretune.core.model import Model
 from paretune.data.arrays import ArrayRow
 from paretune.data.context import Context
@@ -33,6 +33,7 @@ def inputs_of(name: str, model: Model, ref: str, most: int, context: Context) ->
     Raises:
         PassError: The rows lack an input of the network, have one that it does not have, or it does
             not run on them.
+        InvalidArtifactError: The network does not load.
     """
     rows = context.data.arrays(ref).rows
     step = max(1, -(-len(rows) // most))
@@ -85,9 +86,12 @@ class _Recorded:
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
-        self._session = onnxruntime.InferenceSession(
-            str(network_file(model.path)), options, providers=["CPUExecutionProvider"]
-        )
+        try:
+            self._session = onnxruntime.InferenceSession(
+                str(network_file(model.path)), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # its own classes derive from Exception alone
+            raise InvalidArtifactError(f"the network does not load: {error}") from error
         declared = read_declared(model.path)
         self._state = dict(declared.state)
         self._values = dict(declared.values)

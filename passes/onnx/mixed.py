@@ -121,7 +121,7 @@ class OnnxMixed(PassBase):
         wanted = set(params.op_types_to_quantize) or OPERATORS
         others = [node.name for node in network.graph.node if node.op_type not in wanted]
         few = inputs[:: max(1, -(-len(inputs) // params.sensitivity_rows))]
-        errors = node_errors(network, few, [*left, *others], quantize, context.scratch)
+        errors = node_errors(self.name, network, few, [*left, *others], quantize, context.scratch)
         if not errors:
             raise PassError(
                 not_quantized(self.name),

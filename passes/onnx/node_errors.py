@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from paretune.passes.onnx.calibration import Inputs
-from paretune.passes.onnx.network import write
+from paretune.passes.onnx.network import library, write
 
 OPERATORS = frozenset({"MatMul", "Gemm", "Conv"})
 """Operators with stored weights whose nodes are measured."""
@@ -28,6 +28,7 @@ class _Node:
 
 
 def node_errors(
+    name: str,
     network: Any,
     inputs: Sequence[Inputs],
     left_out: Sequence[str],
@@ -41,12 +42,18 @@ def node_errors(
     the nodes before it do not count, and neither does what the network makes of its output.
 
     Args:
+        name: The pass.
         network: Every node has a name.
         inputs: Of each run.
         left_out: Nodes that are not measured.
         quantize: How it is quantized.
         folder: An empty folder for copies.
+
+    Raises:
+        PassError: A node cannot be quantized alone, or does not run then.
     """
+    from onnx import TensorProto
+
     weights = {tensor.name: tensor for tensor in network.graph.initializer}
     nodes = [
         _Node(node, node.input[0], node.output[0])
@@ -54,9 +61,11 @@ def node_errors(
         if node.op_type in OPERATORS
         and node.name not in left_out
         and node.input[1] in weights
+        and weights[node.input[1]].data_type == TensorProto.FLOAT
         and node.input[0] not in weights
     ]
-    flows = _flows(network, nodes, inputs, folder)
+    with library(name, "ONNX Runtime on the network whose values are read"):
+        flows = _flows(network, nodes, inputs, folder)
     opsets = list(network.opset_import)
     found = {}
     for number, each in enumerate(nodes):
@@ -65,7 +74,8 @@ def node_errors(
         alone = _alone(each, weights, opsets, network.ir_version, flows)
         runs = [{each.given: value} for value in flows[each.given]]
         quantize(alone, runs, place / "copy.onnx", place / "quantized.onnx")
-        found[each.node.name] = _error(place / "quantized.onnx", runs, flows[each.made])
+        with library(name, f"ONNX Runtime on the node {each.node.name!r}, quantized alone,"):
+            found[each.node.name] = _error(place / "quantized.onnx", runs, flows[each.made])
     return found
 
 
