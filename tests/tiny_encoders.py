@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 VOCABULARY = 50
-_TEXT = {"vocab_size": VOCABULARY, "max_position_embeddings": 32}
+_TEXT = {"vocab_size": VOCABULARY, "max_position_embeddings": 160}
 
 
 def _configurations() -> dict[str, tuple[str, Any]]:
@@ -55,7 +55,8 @@ def make_tiny_encoder(folder: Path, name: str, seed: int = 0) -> Path:
     network.save_pretrained(folder)
     if name in ("bert", "distilbert"):
         vocabulary = {f"w{i}": i for i in range(VOCABULARY)}
-        write_tokenizer(folder, vocabulary)
+        types = ["token_type_ids"] if name == "bert" else []
+        write_tokenizer(folder, vocabulary, ["input_ids", *types, "attention_mask"])
     if name == "resnet":
         size = {"size": {"shortest_edge": 36}, "crop_size": {"height": 32, "width": 32}}
         file = folder / "preprocessor_config.json"
@@ -63,13 +64,13 @@ def make_tiny_encoder(folder: Path, name: str, seed: int = 0) -> Path:
     return folder
 
 
-def write_tokenizer(folder: Path, vocabulary: dict[str, int]) -> None:
-    """Write a tokenizer of whole words."""
+def write_tokenizer(folder: Path, vocabulary: dict[str, int], makes: list[str]) -> None:
+    """Write a tokenizer of whole words, which makes inputs of these names."""
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
     words = Tokenizer(models.WordLevel(vocabulary, unk_token="w0"))
     words.pre_tokenizer = pre_tokenizers.Whitespace()
-    PreTrainedTokenizerFast(tokenizer_object=words, unk_token="w0", pad_token="w1").save_pretrained(
-        folder
-    )
+    PreTrainedTokenizerFast(
+        tokenizer_object=words, unk_token="w0", pad_token="w1", model_input_names=makes
+    ).save_pretrained(folder)

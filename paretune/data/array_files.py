@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from paretune.core.errors import DataError
+from paretune.core.permissions import Permissions
 from paretune.data.arrays import ArrayData, ReadArrays, read_arrays
-from paretune.data.files import iter_rows
+from paretune.data.files import iter_rows, read_hub
 from paretune.data.npz import npz_rows
 from paretune.data.processing import process_of
 from paretune.data.references import place_in
@@ -22,11 +24,12 @@ class ArrayFiles:
     Args:
         path: Returns where a file that a configuration names is.
         root: Folder that relative paths start from.
-        trusted: Whether `process` may run a function that the configuration names.
+        permissions: Whether `process` may run a function that the configuration names, and whether
+            anything may be fetched from the hub.
     """
 
-    def __init__(self, path: Callable[[str], Path], root: Path, trusted: bool) -> None:
-        self._path, self._root, self._trusted = path, root, trusted
+    def __init__(self, path: Callable[[str], Path], root: Path, permissions: Permissions) -> None:
+        self._path, self._root, self._permissions = path, root, permissions
         self._read: dict[tuple[str, str], ReadArrays] = {}
 
     def load(self, ref: str, name: str, spec: DataSpec, part: str) -> ArrayData:
@@ -54,21 +57,35 @@ class ArrayFiles:
         """Return what a data set's file holds; see `load`."""
         key = (name, place_in(spec, part))
         if key not in self._read:
-            file = spec.files[part] if spec.files is not None else spec.file
-            assert file is not None
-            path = self._path(file)
             # First: a function that may not run is told before a long file is read.
-            process = process_of(spec, self._root, self._trusted)
-            rows = (
-                npz_rows(path, spec.columns, spec.last)
-                if (spec.format or path.suffix.removeprefix(".").lower()) == "npz"
-                else iter_rows(path, spec.format, columns=spec.columns, limit=spec.last)
-            )
-            found = read_arrays(spec, islice(rows, spec.skip, None), file, path.parent, process)
+            process = process_of(spec, self._root, self._permissions)
+            rows, file, folder = self._rows(spec, key[1])
+            found = read_arrays(spec, islice(rows, spec.skip, None), file, folder, process)
             if not found.rows:
                 raise DataError(f"{file} has no rows", hint="Expected at least one.")
             self._read[key] = found
         return self._read[key]
+
+    def _rows(self, spec: DataSpec, place: str) -> tuple[Iterable[Mapping[str, Any]], str, Path]:
+        """Return the rows, where they come from, and the folder that paths in them start from."""
+        if spec.hub is not None:
+            hub = read_hub(
+                spec.hub,
+                spec.config,
+                spec.revision,
+                place,
+                self._permissions.network,
+                columns=spec.columns,
+                limit=spec.last,
+            )
+            return hub, f"{spec.hub} ({place})", self._root
+        file = spec.files[place] if spec.files is not None else spec.file
+        assert file is not None
+        path = self._path(file)
+        if (spec.format or path.suffix.removeprefix(".").lower()) == "npz":
+            return npz_rows(path, spec.columns, spec.last), file, path.parent
+        rows = iter_rows(path, spec.format, columns=spec.columns, limit=spec.last)
+        return rows, file, path.parent
 
 
 def overlap_of_arrays(train: ArrayData, test: ArrayData) -> str | None:

@@ -10,6 +10,7 @@ from typing import Any
 from paretune.azure.addresses import is_azure
 from paretune.core.errors import DataError, InputChangedError, nearest
 from paretune.core.jsontools import Json, digest
+from paretune.core.permissions import Permissions
 from paretune.data.array_files import ArrayFiles, overlap_of_arrays
 from paretune.data.arrays import ArrayData
 from paretune.data.dataset import Dataset
@@ -61,7 +62,8 @@ class DataCatalog:
         self._elsewhere = elsewhere or Elsewhere()
         self._copied = copied
         self._trust_remote_code = trust_remote_code
-        self._files = ArrayFiles(self._path, root, trust_remote_code)
+        self._permissions = Permissions(allow_network, trust_remote_code)
+        self._files = ArrayFiles(self._path, root, self._permissions)
         self._loaded: dict[str, Dataset | ArrayData] = {}
         self._read: dict[tuple[str, str], ReadData] = {}
         self._expected: dict[str, str] = {}
@@ -189,7 +191,7 @@ class DataCatalog:
         named = [spec.file] if spec.file is not None else list((spec.files or {}).values())
         here = (name for name in named if name not in self._elsewhere.files)
         found = [path for path in map(self._path, here) if path.is_file()]
-        return (*found, *files_of_process(spec, self._root))
+        return (*found, *files_of_process(spec, self._root, self._permissions))
 
     def digest(self, ref: str) -> str:
         """Return the content digest of exactly what `load` returns."""

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from paretune.core.errors import DataError, UsageError
 from paretune.core.file_functions import file_of, function_of, names_function
 from paretune.core.packages import check_installed
+from paretune.core.permissions import Permissions
 from paretune.data.cells import Cell
 from paretune.data.spec import DataSpec
+from paretune.models.hub import fetch_model, is_hub_name
 
 Process = Callable[[Mapping[str, Cell]], Mapping[str, Any]]
 """Takes a row's cells by column; returns arrays by input of the network, without a batch axis."""
@@ -22,13 +25,14 @@ _ENDLESS = 1 << 20
 """A tokenizer that says more than this does not know how much the model takes."""
 
 
-def process_of(spec: DataSpec, root: Path, trusted: bool) -> Process:
+def process_of(spec: DataSpec, root: Path, permissions: Permissions) -> Process:
     """Return what turns a row into the network's inputs.
 
     Args:
         spec: A data set of arrays.
         root: Where relative paths start.
-        trusted: Whether code that the configuration names may run.
+        permissions: Whether code that the configuration names may run, and whether a processor may
+            be fetched from the hub.
 
     Raises:
         DataError: There is no such folder, or nothing in it takes a column.
@@ -37,7 +41,7 @@ def process_of(spec: DataSpec, root: Path, trusted: bool) -> Process:
     if spec.process is None:
         return _as_they_are(spec)
     if names_function(spec.process):
-        if not trusted:
+        if not permissions.remote_code:
             raise UsageError(
                 f"process: {spec.process} is code that the configuration names, which does not "
                 "run by default",
@@ -45,7 +49,7 @@ def process_of(spec: DataSpec, root: Path, trusted: bool) -> Process:
             )
         function = function_of(spec.process, root, "process")
         return lambda row: function({column: cell.value for column, cell in row.items()})
-    folder = root / spec.process
+    folder = _folder(spec.process, root, permissions)
     if not folder.is_dir():
         raise DataError(
             f"process: no folder {spec.process!r}",
@@ -55,19 +59,31 @@ def process_of(spec: DataSpec, root: Path, trusted: bool) -> Process:
     return _by_transformers(spec, folder)
 
 
-def files_of_process(spec: DataSpec, root: Path) -> tuple[Path, ...]:
+def files_of_process(spec: DataSpec, root: Path, permissions: Permissions) -> tuple[Path, ...]:
     """Return the files that pre-processing reads; none where there is none.
 
     Args:
         spec: A data set.
         root: Where relative paths start.
+        permissions: Whether a processor may be fetched from the hub.
+
+    Raises:
+        UsageError: It is on the hub, and the network is off.
     """
     if spec.process is None:
         return ()
-    path = root / file_of(spec.process)
+    path = _folder(file_of(spec.process), root, permissions)
     inside = sorted(path.iterdir()) if path.is_dir() else [path]
     # A folder may be a model's: of it only what describes the pre-processing counts.
     return tuple(p for p in inside if p.is_file() and p.suffix in _DESCRIBING)
+
+
+def _folder(name: str, root: Path, permissions: Permissions) -> Path:
+    """Return a path as it is given, else the folder of a model on the hub."""
+    path = root / name
+    if not path.exists() and is_hub_name(name):
+        return fetch_model(name, replace(permissions, remote_code=False))
+    return path
 
 
 def _as_they_are(spec: DataSpec) -> Process:

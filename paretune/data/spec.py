@@ -97,7 +97,8 @@ class DataSpec(BaseModel):
         None,
         min_length=1,
         description="Pre-processing of `inputs`: the folder of a transformers processor or "
-        "tokenizer, or `module:function` (needs --trust-remote-code).",
+        "tokenizer, a model on the hub that has one (needs --allow-network), or `module:function` "
+        "(needs --trust-remote-code).",
     )
     target: str | None = Field(
         None, min_length=1, description="Column with the right answer to `inputs`."
@@ -144,7 +145,7 @@ class DataSpec(BaseModel):
             if self.format == "npz" or (self.file or "").endswith(".npz"):
                 raise ValueError("an .npz file holds arrays: name them by `inputs`")
             return
-        for key in ("answer", "corpus", "hub"):
+        for key in ("answer", "corpus"):
             if getattr(self, key) is not None:
                 raise ValueError(f"`{key}` does not go together with `inputs`")
         if self.chat:

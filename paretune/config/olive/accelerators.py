@@ -14,8 +14,14 @@ _PROVIDERS = {
     "CPUExecutionProvider": "cpu",
     "CUDAExecutionProvider": "cuda",
     "DmlExecutionProvider": "dml",
+    "OpenVINOExecutionProvider": "openvino",
 }
-_OF_DEVICE = {"cpu": ("cpu",), "gpu": ("cuda", "dml", "cpu")}
+_OPENVINO = "OpenVINOExecutionProvider"
+_WITHOUT_OPENVINO = (
+    "without OpenVINO, as Olive where its onnxruntime has none: OpenVINO's package lives in an "
+    "environment of its own (docs/onnx.md)"
+)
+_OF_DEVICE = {"cpu": ("cpu", "openvino"), "gpu": ("cuda", "dml", "openvino", "cpu")}
 _DEFAULT_OF_DEVICE = {"cpu": "cpu", "gpu": "cuda"}
 _SEVERAL = "several providers are a choice: `paretune search` tries each"
 _NOT_CHOSEN_BY = "the providers determine the device"
@@ -120,7 +126,8 @@ def provider_list(node: Node, device: str | None, ledger: Ledger) -> list[str]:
         device: Of which they are; None: not known.
         ledger: Records the result.
     """
-    names: Json = node.value if isinstance(node.value, list) else [node.value]
+    listed: Json = node.value if isinstance(node.value, list) else [node.value]
+    names = [one for one in listed if one != _OPENVINO] or listed
     unknown = [one for one in names if not isinstance(one, str) or one not in _PROVIDERS]
     if unknown:
         told = ", ".join(map(shown, unknown))
@@ -128,11 +135,13 @@ def provider_list(node: Node, device: str | None, ledger: Ledger) -> list[str]:
         return []
     found = list(dict.fromkeys(_PROVIDERS[one] for one in names))
     fitting = [one for one in found if device is None or one in _OF_DEVICE[device]]
-    if fitting != found:
+    if names != listed:
+        ledger.approximated(node.path, PROVIDERS_KEY, _WITHOUT_OPENVINO)
+    elif fitting != found:
         ledger.approximated(node.path, PROVIDERS_KEY, f"Olive drops those that no {device} has")
-        return fitting or ["cpu"]
-    ledger.translated(node.path, PROVIDERS_KEY, _SEVERAL if len(found) > 1 else None)
-    return found
+    else:
+        ledger.translated(node.path, PROVIDERS_KEY, _SEVERAL if len(found) > 1 else None)
+    return fitting or ["cpu"]
 
 
 def _no_device(value: Json) -> str:

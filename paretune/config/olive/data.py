@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 
 from paretune.azure.addresses import data_address
+from paretune.config.olive.encoding import encoded
 from paretune.config.olive.entries import Ledger, Status, children
 from paretune.config.olive.fields import (
     NULL,
@@ -29,7 +30,7 @@ from paretune.config.olive.fields import (
 )
 from paretune.config.olive.model import remote_code
 from paretune.config.olive.preparing import prepared
-from paretune.config.olive.reading import DataConfig, Generation, read_data
+from paretune.config.olive.reading import DataConfig, Generation, read_data, read_models_data
 from paretune.config.olive.resources import Resources, azure_text, is_resource
 from paretune.config.yaml_source import Path
 from paretune.core.jsontools import Json
@@ -37,6 +38,9 @@ from paretune.core.user_paths import expanded
 
 _NAME = re.compile(r"[A-Za-z0-9_]+")
 _CONTAINER = "huggingfacecontainer"
+OF_MODEL = "__input_model_data_config__"
+"""Olive's name of the data that the input model's configuration holds."""
+_OF_MODEL_HERE = "input_model_data"
 _FORMATS = ("json", "csv", "parquet", "text")
 _SPLIT = re.compile(r"(?P<name>\w+)(?:\[(?P<from>\d{0,14}):(?P<to>[1-9]\d{0,14})\])?")
 _HUB_SPLITS = ("train", "validation", "test")
@@ -72,6 +76,8 @@ class DataSets:
         root: The folder that relative paths start from; None: the configuration's folder.
         placed: Converts a path to the form that paretune's configuration needs.
         resources: Reads files that are given as resources, also in Azure.
+        process: The model whose tokenizer makes a network's inputs of a row; None: rows are texts.
+        of_model: What the model itself says of its data; None: nothing.
         specs: The translated data sets, by name.
     """
 
@@ -81,6 +87,8 @@ class DataSets:
     root: str | None
     placed: Callable[[str], str]
     resources: Resources
+    process: str | None = None
+    of_model: Node | None = None
     specs: dict[str, dict[str, Json]] = field(default_factory=dict)
     _references: dict[str, str] = field(default_factory=dict)
     _passed_over: dict[str, str] = field(default_factory=dict)
@@ -93,6 +101,9 @@ class DataSets:
             into: The key of the reference in paretune's configuration.
         """
         name = node.value
+        if name == OF_MODEL and self.of_model is not None:
+            self.ledger.translated(node.path, into)
+            return self.models_own()
         known = isinstance(name, str) and (name in self.waiting or name in self._references)
         if not known:
             hint = near(name, (*self.waiting, *self._references))
@@ -104,6 +115,19 @@ class DataSets:
             self._references[name] = self._translate(name, self.waiting.pop(name))
         return self._references[name]
 
+    def models_own(self) -> str:
+        """Return the reference to the data set that the model names.
+
+        Raises:
+            KeyError: It names none.
+        """
+        if self.of_model is None:
+            raise KeyError(OF_MODEL)
+        if OF_MODEL not in self._references:
+            config = read_models_data(_OF_MODEL_HERE, self.of_model, self.ledger)
+            self._references[OF_MODEL] = self._made(config)
+        return self._references[OF_MODEL]
+
     def pass_over(self, node: Node, why: str) -> None:
         """Record a key that names a data set which paretune does not need."""
         self.ledger.approximated(node.path, None, why)
@@ -111,13 +135,15 @@ class DataSets:
             self._passed_over.setdefault(node.value, why)
 
     def is_pair(self, reference: str) -> bool:
-        """Return whether a data set has prompts and answers."""
+        """Return whether a data set has right answers."""
         # Not by the first dot: a name may hold one, and is refused with everything else then.
         names = (n for n in self.specs if reference == n or reference.startswith(f"{n}."))
-        return "prompt" in self.specs[max(names, key=len)]
+        return not {"prompt", "inputs"}.isdisjoint(self.specs[max(names, key=len)])
 
     def close(self) -> None:
         """Record the data configurations without a reference."""
+        if self.of_model is not None and OF_MODEL not in self._references:
+            self.ledger.no_effect(self.of_model.path, "no translated key refers to it")
         for name, node in self.waiting.items():
             status, why = Status.NO_EFFECT, "no translated key refers to it"
             if name in self._passed_over:
@@ -125,11 +151,18 @@ class DataSets:
             self.ledger.record(node.path, status, None, why)
 
     def _translate(self, name: str, node: Node) -> str:
-        at: Path = ("data", name)
         config = read_data(name, node, self.ledger)
-        self._own(config, at)
+        self._own(config, ("data", name))
+        return self._made(config)
+
+    def _made(self, config: DataConfig) -> str:
+        at: Path = ("data", config.name)
         source, reference = self._source(config, at)
-        self.specs[name] = source | prepared(config.prepare, self.generation, at, self.ledger)
+        self.specs[config.name] = source | (
+            prepared(config.prepare, self.generation, at, self.ledger)
+            if self.process is None
+            else encoded(config.prepare, self.process, at, self.ledger)
+        )
         self._unread(config.post, config.loader)
         return reference
 

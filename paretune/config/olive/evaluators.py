@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from paretune.config.olive.data import DataSets
+from paretune.config.olive.data import OF_MODEL, DataSets
 from paretune.config.olive.entries import Ledger, Status, children
 from paretune.config.olive.fields import (
     NULL,
@@ -25,58 +25,12 @@ from paretune.config.olive.fields import (
     takes,
     whole,
 )
+from paretune.config.olive.metrics import HOW, KINDS, KINDS_OF_ARRAYS, LOWER
+from paretune.config.olive.model import is_encoder
 from paretune.config.olive.reading import Workflow
 from paretune.config.yaml_source import Path
 from paretune.core.jsontools import Json
 
-_DECODE, _DECODE_95 = ("generation", "decode_ms_p50"), ("generation", "decode_ms_p95")
-_RATE = ("generation", "decode_tokens_per_s")
-_OF_LATENCY = {
-    "avg": _DECODE,
-    "p50": _DECODE,
-    "min": _DECODE,
-    "p75": _DECODE,
-    "p90": _DECODE_95,
-    "p95": _DECODE_95,
-    "p99": _DECODE_95,
-    "p999": _DECODE_95,
-    "max": _DECODE_95,
-}
-_OF_ACCURACY = {
-    **dict.fromkeys(("accuracy_score", "accuracy"), ("classification", "accuracy")),
-    **dict.fromkeys(("f1_score", "f1"), ("classification", "macro_f1")),
-    "exact_match": ("exact_match", "exact_match"),
-    "perplexity": ("perplexity", "perplexity"),
-}
-_KINDS: dict[str, dict[str, tuple[str, str]]] = {
-    "latency": _OF_LATENCY,
-    "throughput": dict.fromkeys(_OF_LATENCY, _RATE),
-    "accuracy": _OF_ACCURACY,
-    "size_on_disk": {"bytes": ("footprint", "size_mb")},
-}
-"""Olive's metric and its part to our evaluator and its metric."""
-
-LOWER = frozenset({"decode_ms_p50", "decode_ms_p95", "perplexity", "size_mb"})
-"""Our metrics of these that are better when they are lower."""
-
-FIRST_METRIC = {
-    "generation": "decode_ms_p50",
-    "classification": "accuracy",
-    "exact_match": "exact_match",
-    "perplexity": "perplexity",
-    "footprint": "size_mb",
-}
-"""What an evaluator is asked for where no priority says so."""
-_HOW = {
-    "decode_ms_p50": "median time of one token decoded, not the mean of whole calls",
-    "decode_ms_p95": "95th percentile of one token decoded, the highest that the samples bear",
-    "decode_tokens_per_s": "tokens decoded in a second, after the prompt",
-    "accuracy": "share of examples whose likeliest label, over all its tokens, is right",
-    "macro_f1": "mean of the labels' F1, each label scored over all its tokens",
-    "exact_match": "share of generated answers that are the right ones",
-    "perplexity": "over windows of the text, each scored independently",
-    "size_mb": "10^6 bytes of all files to deploy",
-}
 _OWN_TRACE = "paretune times a trace of its own, the same for every candidate"
 _SAMPLES = "paretune measures until its interval is narrow, after a warm-up"
 _NO_METRIC = "it belongs to no metric of paretune"
@@ -156,14 +110,14 @@ def translate_evaluators(
         searching: Whether there is a search: without one, goals change nothing in Olive.
         ledger: Records the result for each key.
     """
-    waiting = dict(workflow.evaluators)
+    waiting, arrays = dict(workflow.evaluators), is_encoder(workflow)
     node = workflow.engine.take("evaluator")
     found = None
     if node is not None and isinstance(node.value, dict):
-        found = _Reader(data, searching, ledger).read(node)
+        found = _Reader(data, searching, ledger, arrays).read(node)
     elif node is not None and isinstance(node.value, str) and node.value in waiting:
         ledger.translated(node.path, ("evaluate",))
-        found = _Reader(data, searching, ledger).read(waiting.pop(node.value))
+        found = _Reader(data, searching, ledger, arrays).read(waiting.pop(node.value))
     elif node is not None and node.value is None:
         ledger.no_effect(node.path, "nothing is measured")
     elif node is not None:
@@ -178,8 +132,12 @@ def translate_evaluators(
 class _Reader:
     """Translates one of Olive's evaluators."""
 
-    def __init__(self, data: DataSets, searching: bool, ledger: Ledger) -> None:
+    def __init__(
+        self, data: DataSets, searching: bool, ledger: Ledger, arrays: bool = False
+    ) -> None:
         self._data, self._searching, self._ledger = data, searching, ledger
+        self._arrays = arrays
+        self._kinds = KINDS_OF_ARRAYS if arrays else KINDS
         self._found = Measured()
 
     def read(self, node: Node) -> Measured:
@@ -212,10 +170,10 @@ class _Reader:
         name, kind = fields.take("name"), fields.take("type")
         data, subs = fields.take("data_config"), fields.take("sub_types")
         no_effect(ledger, "Olive's name of it; paretune's metrics have their own", name)
-        known = _KINDS.get(kind.value) if kind and isinstance(kind.value, str) else None
+        known = self._kinds.get(kind.value) if kind and isinstance(kind.value, str) else None
         if known is None or kind is None:
             given = None if kind is None else kind.value
-            why = f"paretune measures {', '.join(_KINDS)}, not {shown(given)}"
+            why = f"paretune measures {', '.join(self._kinds)}, not {shown(given)}"
             missing(ledger, fields, "type", why, kind)
             no_effect(ledger, _NO_METRIC, data, subs)
             fields.rest(ledger, Status.NO_EFFECT, "of a metric that is not supported")
@@ -227,6 +185,8 @@ class _Reader:
         parts = self._parts(str(kind.value), known, subs)
         if kind.value == "accuracy":
             self._data_of(parts, data, fields)
+        elif self._arrays:
+            self._rows_of(str(kind.value), parts, data)
         elif data is not None:
             self._data.pass_over(data, _OWN_TRACE)
         return parts
@@ -262,20 +222,43 @@ class _Reader:
             other = f"{'higher' if right else 'lower'} values of {metric} are better"
             rule = only(right, why=f"{metric} has this direction", otherwise=other)
             one(rule, better, ledger, of="a part of a metric")
-        ledger.approximated(name.path, ("evaluate", evaluator), f"{metric}: {_HOW[metric]}")
+        ledger.approximated(name.path, ("evaluate", evaluator), f"{metric}: {HOW[metric]}")
         self._found.evaluators.setdefault(evaluator, {})
         return _Part(metric, evaluator, priority, goal, node.path)
+
+    def _rows_of(self, kind: str, parts: list[_Part], node: Node | None) -> None:
+        """Give a latency the rows that it is timed with; a throughput is of one row at a time."""
+        if not parts:
+            return
+        params = self._found.evaluators["latency"]
+        if kind == "throughput":
+            params["batch_size"] = 1
+        if node is not None and node.value is not None:
+            reference = self._data.reference(node, ("evaluate",))
+        else:
+            no_effect(self._ledger, NULL, node)
+            reference = self._data.models_own() if self._data.of_model is not None else None
+        if reference is None:
+            return
+        if params.setdefault("data", reference) != reference:
+            why = f"latency is measured on one data set, {params['data']} already"
+            self._ledger.refuse(parts[0].path if node is None else node.path, why)
 
     def _data_of(self, parts: list[_Part], node: Node | None, fields: Fields) -> None:
         """Give an accuracy's evaluators the data that it is measured on."""
         wanted = {part.evaluator for part in parts}
-        if node is None or node.value is None:
+        if (node is None or node.value is None) and self._data.of_model is not None:
+            where = fields.path if node is None else node.path
+            node, reference = Node(where, OF_MODEL), self._data.models_own()
+        elif node is None or node.value is None:
             why = "an accuracy needs data to be measured on"
             missing(self._ledger, fields, "data_config", why, node)
             return
-        reference = self._data.reference(node, ("evaluate",))
-        if reference is None:
-            return
+        else:
+            found = self._data.reference(node, ("evaluate",))
+            if found is None:
+                return
+            reference = found
         for name in sorted(wanted):
             if name != "perplexity" and not self._data.is_pair(reference):
                 self._ledger.refuse(

@@ -149,6 +149,18 @@ def _task(node: Node | None, ledger: Ledger) -> None:
     )
 
 
+def takes_text(workflow: Workflow) -> bool:
+    """Return whether a model that takes arrays takes those that a tokenizer makes."""
+    task = workflow.hf.peek("task") or workflow.model.peek("task")
+    return is_encoder(workflow) and task != "image-classification"
+
+
+def model_place(workflow: Workflow, placed: Callable[[str], str]) -> str:
+    """Return the model's folder or name, as a data set's tokenizer needs it; empty: unknown."""
+    named = workflow.model.peek("model_path") or workflow.hf.peek("model_name")
+    return placed(named) if isinstance(named, str) and named.strip() else ""
+
+
 def is_encoder(workflow: Workflow) -> bool:
     """Return whether the input model takes and gives arrays, by its task."""
     task = workflow.hf.peek("task") or workflow.model.peek("task")

@@ -26,7 +26,7 @@ from paretune.core.jsontools import Json
 from paretune.passes.onnx.optimize import OptimizeParams
 
 _OWN_FILES = ignores("paretune stores weights beside the file where protobuf cannot hold them")
-_EXTERNAL = dict.fromkeys(
+EXTERNAL = dict.fromkeys(
     (
         "save_as_external_data",
         "all_tensors_to_one_file",
@@ -50,7 +50,7 @@ _EXPORT: dict[str, Rule] = {
     "save_metadata_for_token_generation": ignores("the model generates no tokens"),
     "past_key_value_name": ignores("the model has no cache"),
     "use_device": nearly("paretune exports on the processor"),
-    **_EXTERNAL,
+    **EXTERNAL,
 }
 _FAMILIES = get_args(get_args(get_type_hints(OptimizeParams)["fusions"])[0])
 _OPTIMIZE: dict[str, Rule] = {
@@ -72,7 +72,7 @@ _OPTIMIZE: dict[str, Rule] = {
         ("keep_io_types", "force_fp32_ops", "force_fp32_nodes", "force_fp16_inputs"),
         ignores("Olive reads it only with float16"),
     ),
-    **_EXTERNAL,
+    **EXTERNAL,
 }
 _FLOAT16: dict[str, Rule] = {
     "keep_io_types": takes("keep_io_types", flag),
@@ -81,7 +81,7 @@ _FLOAT16: dict[str, Rule] = {
     **dict.fromkeys(("min_positive_val", "max_finite_val"), nearly("the converter's own limits")),
     "disable_shape_infer": nearly("shapes are inferred where the converter needs them"),
     "use_gpu": ignores("the conversion is the same"),
-    **_EXTERNAL,
+    **EXTERNAL,
 }
 _SCALES = {
     "block_size": takes("block_size", whole, searched=True),
@@ -96,7 +96,7 @@ _SCALES = {
     ),
     "quant_axes": refused("blocks lie along the rows of a product"),
     "weight_only_quant_configs": refused("give block_size, is_symmetric and bits themselves"),
-    **_EXTERNAL,
+    **EXTERNAL,
 }
 _WEIGHTS: dict[str, Rule] = {
     **_SCALES,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from paretune.config.olive.adapters import Environment, dora, lora, qlora
 from paretune.config.olive.builder import genai
@@ -21,8 +21,10 @@ from paretune.config.olive.fields import (
 )
 from paretune.config.olive.model import is_encoder
 from paretune.config.olive.networks import export, float16, genai_weights, optimize, weights
+from paretune.config.olive.quantizing import dynamic_int8, int8, is_dynamic, static_int8
 from paretune.config.olive.reading import PassConfig, Workflow
 from paretune.config.olive.systems import is_local
+from paretune.config.olive.tuning import TUNES, tuned
 from paretune.config.olive.whole_builds import record_parts, rounding, rounds, whole_build
 from paretune.config.yaml_source import Path
 from paretune.core.jsontools import Json
@@ -65,6 +67,9 @@ COUNTERPARTS: Mapping[str, Counterpart] = {
     "OnnxConversion": Counterpart("onnx_export", _ENCODER, _ONNX, export),
     "OrtTransformersOptimization": Counterpart("onnx_optimize", _ONNX, _ONNX, optimize),
     "OnnxFloatToFloat16": Counterpart("onnx_float16", _ONNX, _ONNX, float16),
+    "OnnxQuantization": Counterpart("onnx_static_int8", _ONNX, _ONNX, int8),
+    "OnnxStaticQuantization": Counterpart("onnx_static_int8", _ONNX, _ONNX, static_int8),
+    "OnnxDynamicQuantization": Counterpart("onnx_dynamic_int8", _ONNX, _ONNX, dynamic_int8),
     "OnnxMatMul4Quantizer": Counterpart("onnx_weight_only", _ONNX, _ONNX, weights),
     "OnnxBlockWiseRtnQuantization": Counterpart("onnx_weight_only", _ONNX, _ONNX, weights),
 }
@@ -117,6 +122,7 @@ class Chain:
         entries: The entries of ``passes:``.
         first: The one recipe, or the first one.
         steps: Each pass once.
+        settings: Settings of ONNX Runtime that are searched, each with its values.
     """
 
     def __init__(
@@ -128,6 +134,7 @@ class Chain:
         self._evaluator = workflow.engine.peek("evaluator")
         self._done: dict[str, list[Step]] = {}
         self.steps: list[Step] = []
+        self.settings: dict[str, Json] = {}
         self.entries: list[Json] = []
         self.first: list[Json] = []
         flows = self._flows()
@@ -185,6 +192,8 @@ class Chain:
         for name in names:
             if build is not None and name in build.parts:
                 continue
+            if self._tunes(name, kind):
+                continue
             if build is not None and name == build.builder and kind is _ADAPTER and not build.apart:
                 self._merge(at, found, "Olive's conversion computes with the adapter")
                 kind = _HF
@@ -208,6 +217,16 @@ class Chain:
         why = f"{why}, so it is merged into its model"
         self._ledger.absent(("passes",), (*at, len(found)), why)
         found.append("merge")
+
+    def _tunes(self, name: str, kind: str | None) -> bool:
+        """Return whether a pass tunes the session; its settings are then searched."""
+        (config, *others) = self._workflow.passes[name]
+        value = None if config.type is None else config.type.value
+        tunes = isinstance(value, str) and value.lower() in TUNES
+        if not tunes or others or kind is not _ONNX:
+            return False
+        self.settings |= tuned(config, self._beside(config))
+        return True
 
     def _rounded(self, name: str, before: list[Step]) -> Json:
         """Return the entry of a build in 16 bits that a pass rounds; None: it is another pass.
@@ -253,6 +272,8 @@ class Chain:
             self._no_counterpart(config)
             return None
         counterpart = _ON.get((counterpart.name, given or ""), counterpart)
+        if counterpart.name == "onnx_static_int8" and is_dynamic(config):
+            counterpart = replace(counterpart, name="onnx_dynamic_int8")
         at = (*at, counterpart.name)
         self._ledger.translated(node.path, at)
         self._ledger.came_from(at[:-1], config.path)

@@ -179,6 +179,19 @@ def read_data(name: str, node: Node, ledger: Ledger) -> DataConfig:
     return DataConfig(name, own, found["load_dataset"], prepare, post, loader)
 
 
+def read_models_data(name: str, node: Node, ledger: Ledger) -> DataConfig:
+    """Read what a Hugging Face model's configuration says of its data (up to Olive 0.6).
+
+    Args:
+        name: Of the data set in paretune.
+        node: The object.
+        ledger: Records errors.
+    """
+    fields = Fields.of(node, ledger)
+    load, loader = fields.split(_OF_LOADING), fields.split(_OF_DATALOADER)
+    return DataConfig(name, Fields(node.path), load, fields, Fields(node.path), loader)
+
+
 def _left_over(fields: Fields, ledger: Ledger) -> None:
     """Record keys that another place of the same data configuration has already."""
     for name, node in fields.drain():

@@ -10,8 +10,9 @@ from paretune.config.olive.checking import data_faults, pass_faults
 from paretune.config.olive.data import DataSets
 from paretune.config.olive.engine import Folders, evaluates_input, read_folders, translate_rest
 from paretune.config.olive.entries import Entry, Ledger, Status
-from paretune.config.olive.evaluators import FIRST_METRIC, LOWER, Measured, translate_evaluators
-from paretune.config.olive.model import translate_model
+from paretune.config.olive.evaluators import Measured, translate_evaluators
+from paretune.config.olive.metrics import FIRST_METRIC, LOWER
+from paretune.config.olive.model import is_encoder, model_place, takes_text, translate_model
 from paretune.config.olive.passes import Chain
 from paretune.config.olive.reading import Workflow, read_workflow
 from paretune.config.olive.resources import Resources
@@ -107,6 +108,9 @@ def translate(source: Source, placed: Callable[[str], str] = str) -> Translation
     workspaces = Workspaces(workflow, ledger, placed)
     resources = Resources(ledger, workspaces, placed)
     data = DataSets(workflow.data, ledger, workflow.generation, folders.data, placed, resources)
+    if takes_text(workflow):
+        data.process = model_place(workflow, placed)
+        data.of_model = workflow.hf.take("dataset")
     searching = search.on and search.parameters
     builds_on = build_system(workflow)
     around = Environment(ledger, workflow.generation, data, searching)
@@ -125,6 +129,8 @@ def translate(source: Source, placed: Callable[[str], str] = str) -> Translation
     if placement.targets:
         config["targets"] = placement.targets
     config["target"] = placement.target
+    if chain.settings:
+        config["runtimes"] = [{"onnxruntime": chain.settings}, "torch_arrays"]
     if search.settings:
         config["search"] = search.settings
     translate_rest(workflow, ledger)
@@ -189,12 +195,13 @@ def _baseline(
 
 def _measured(workflow: Workflow, measured: Measured | None, ledger: Ledger) -> dict[str, Json]:
     """Return the evaluators and objectives; there is at least one of each."""
+    of_arrays = is_encoder(workflow)
     found = measured or Measured()
     objectives = list(dict.fromkeys(metric for _, metric in found.objectives))
     evaluators = found.evaluators
     path = (*workflow.engine.path, "evaluator")
     if not evaluators:
-        evaluators = {"generation": {}, "footprint": {}}
+        evaluators = {"latency" if of_arrays else "generation": {}, "footprint": {}}
         ledger.absent(path, ("evaluate",), "paretune measures what it makes: speed and size")
     if not objectives:
         objectives = [FIRST_METRIC[next(iter(evaluators))]]

@@ -48,20 +48,10 @@ UNSUPPORTED: dict[str, list[str]] = {
         "passes.r.type",
         "passes.t.type",
     ],
-    "olive-recipes__intel-bert-base-uncased-mrpc__oci__cpu__ptq": [
-        "data_configs[0].pre_process_data_config.input_cols",
-        "evaluators.common_evaluator.metrics[0].data_config",
-        "passes.quantization.type",
-    ],
+    "olive-recipes__intel-bert-base-uncased-mrpc__oci__cpu__ptq": [],
     "olive-recipes__meta-llama-Llama-3.2-1B-Instruct__olive__qlora": [],
     "olive-recipes__meta-llama-Llama-3.2-1B-Instruct__olive__rtn": [],
-    "olive-v0.5.0__bert__bert_ptq_cpu": [
-        "input_model.config.hf_config.dataset",
-        "passes.quantization.type",
-        "passes.perf_tuning.type",
-        "engine.execution_providers",
-        "evaluators.common_evaluator.metrics[0].data_config",
-    ],
+    "olive-v0.5.0__bert__bert_ptq_cpu": [],
     "olive-v0.5.0__llama2__llama2_qlora": [
         "input_model.config.model_script",
         "input_model.config.io_config",
@@ -78,20 +68,8 @@ UNSUPPORTED: dict[str, list[str]] = {
         "passes.transformers_optimization.config.optimization_options",
         "passes.bnb_quantization.type",
     ],
-    "olive-v0.7.0__bert__bert_ptq_cpu": [
-        "systems.local_system.accelerators[0].execution_providers",
-        "data_configs[0].pre_process_data_config.input_cols",
-        "evaluators.common_evaluator.metrics[0].data_config",
-        "passes.quantization.type",
-        "passes.session_params_tuning.type",
-    ],
-    "olive-v0.9.1__bert__bert_ptq_cpu": [
-        "systems.local_system.accelerators[0].execution_providers",
-        "data_configs[0].pre_process_data_config.input_cols",
-        "evaluators.common_evaluator.metrics[0].data_config",
-        "passes.quantization.type",
-        "passes.session_params_tuning.type",
-    ],
+    "olive-v0.7.0__bert__bert_ptq_cpu": [],
+    "olive-v0.9.1__bert__bert_ptq_cpu": [],
     "olive-v0.9.1__llama2__llama2_lmeval_onnx": [
         "evaluators.evaluator.type",
     ],
@@ -120,7 +98,6 @@ UNSUPPORTED: dict[str, list[str]] = {
         "data_configs[0].post_process_data_config.type",
         "evaluators.common_evaluator.metrics[0].data_config",
         "passes.onnx_quantization.type",
-        "passes.session_params_tuning.type",
     ],
     "olive-v0.9.1__resnet__resnet_ptq_cpu": [
         "data_configs[0].user_script",
@@ -130,8 +107,6 @@ UNSUPPORTED: dict[str, list[str]] = {
         "data_configs[0].pre_process_data_config.cache_key",
         "data_configs[0].post_process_data_config.type",
         "evaluators.common_evaluator.metrics[0].data_config",
-        "passes.onnx_quantization.type",
-        "passes.session_params_tuning.type",
     ],
 }
 

@@ -65,6 +65,25 @@ PASSES: dict[str, set[str]] = {
         "exclude",
     },
     "onnx_export": {"dynamo", "opset"},
+    "onnx_static_int8": {
+        "data",
+        "calibration",
+        "per_channel",
+        "reduce_range",
+        "format",
+        "op_types_to_quantize",
+        "nodes_to_exclude",
+        "activation_type",
+        "weight_type",
+        "calibration_rows",
+    },
+    "onnx_dynamic_int8": {
+        "per_channel",
+        "reduce_range",
+        "op_types_to_quantize",
+        "nodes_to_exclude",
+        "weight_type",
+    },
     "onnx_optimize": {"fusions", "num_heads", "hidden_size"},
     "onnx_float16": {"keep_io_types", "op_block_list", "node_block_list"},
     "onnx_weight_only": {
@@ -89,6 +108,10 @@ DATA = {
     "corpus",
     "limit",
     "skip",
+    "inputs",
+    "read",
+    "process",
+    "target",
 }
 CORPUS = {
     "strategy",
@@ -126,6 +149,7 @@ TOP = {
     "constraints",
     "targets",
     "target",
+    "runtimes",
     "search",
 }
 
