@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -286,6 +287,8 @@ search: {{strategy: exhaustive, finals: 0}}
 @pytest.mark.usefixtures("sshd")
 def test_a_configuration_builds_over_ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("paretune.targets.launchers.local.PRELOADED", WORKER)
+    without_preloading = partial(SshTarget, preload=False)  # nor there
+    monkeypatch.setattr("paretune.targets.launchers.ssh.SshTarget", without_preloading)
     monkeypatch.setattr("paretune.search.trial.PROCESS_S", 0.05)
     write_network(tmp_path / "network", width=64, classes=64)
     (tmp_path / "net.yaml").write_text(CONFIG.format(python=sys.executable, store=tmp_path / "far"))
