@@ -136,6 +136,17 @@ def endless_errors(world: World) -> Came:
     return Came(what, None, None, "nothing", result.reason or "", ok)
 
 
+def greeting(world: World) -> Came:
+    """Build behind a login that prints, the last line without a line break, at each command."""
+    prints = "printf 'Welcome {1}\\n\\033]0;board\\007'"
+    world.python = str(Impostor(world.folder / "impostor", environment=prints).python)
+    result = world.open().submit(world.build(world.folder / "near")).result(WITHIN_S)
+    kept = Store(world.folder / "near").objects()
+    ok = result.status is JobStatus.OK and len(kept) == 1
+    what = f"{result.status}; kept here: {len(kept)}"
+    return Came(what, None, None, "nothing", result.reason or "", ok)
+
+
 def cases() -> list[Case]:
     """Return the lies."""
     refused = "failed or crashed, transient; nothing is kept, nothing is written elsewhere"
@@ -160,4 +171,5 @@ def cases() -> list[Case]:
             "ok: no more than the end of them is kept",
             endless_errors,
         ),
+        Case("ssh", "the login prints at each command", "ok: nothing is lost", greeting),
     ]
