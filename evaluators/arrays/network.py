@@ -92,9 +92,10 @@ def batch_of(
 ) -> tuple[dict[str, Array], int | None]:
     """Return what a network is given for one row, and how many rows it takes that for.
 
-    A network that was made for several rows at once is given the same row several times. An input
-    that has as many axes as the row's array has no batch axis; of a network with state, the array
-    is a sequence, whose first axis counts the steps.
+    Arrays of inputs that the network does not have are left out: a pass may drop an input that
+    nothing reads. A network that was made for several rows is given the same row several times. An
+    input that has as many axes as the row's array has no batch axis; of a network with state, the
+    array is a sequence, whose first axis counts the steps.
 
     Args:
         row: The row.
@@ -127,11 +128,6 @@ def batch_of(
                 hint="Give each row the shape without the axis of the rows.",
             )
         given[name] = array
-    strange = sorted(set(row.inputs) - set(inputs))
-    if strange:
-        raise DataError(
-            f"{ref}: the network has no input {strange[0]!r}", hint=nearest(strange[0], inputs)
-        )
     return given, count
 
 

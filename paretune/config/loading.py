@@ -21,6 +21,7 @@ from paretune.config.limits import read_constraints
 from paretune.config.look_ahead import look_ahead, looking_ahead
 from paretune.config.model_source import find_model, find_network
 from paretune.config.model_use import base_model, look_at_model
+from paretune.config.network_inputs import check_network_inputs
 from paretune.config.objectives import against_the_grain, read_objectives
 from paretune.config.plan import Aside, DeviceSettings, Plan
 from paretune.config.reading import read_source
@@ -188,6 +189,7 @@ class _Reader:
             copied=azure.file,
             trust_remote_code=permissions.remote_code,
         )
+        check_network_inputs(model, config.data, evaluators, self.wrong)
         notes = (*limit_notes, *against_the_grain(objectives, constraints, metrics))
         data_notes, evaluators, far = check_data(
             catalog, stages, recipes, evaluators, self.wrong, targets.builds_in_azure

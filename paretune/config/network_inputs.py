@@ -1,0 +1,65 @@
+"""Whether data sets of arrays and evaluators name inputs and outputs that the network has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from paretune.config.plan import EvaluatorChoice
+from paretune.config.yaml_source import Wrong
+from paretune.core.errors import nearest
+from paretune.core.model import ModelKind
+from paretune.data.spec import DataSpec
+from paretune.models.declared_network import read_declared
+from paretune.models.handle import detect_kind
+from paretune.models.onnx_files import network_file
+from paretune.models.onnx_signature import signature_of
+
+
+def check_network_inputs(
+    model: Path,
+    data: Mapping[str, DataSpec],
+    evaluators: Sequence[EvaluatorChoice],
+    wrong: Wrong,
+) -> None:
+    """Refuse inputs and outputs that a plain ONNX network does not have, before anything runs.
+
+    Args:
+        model: The input model; one of another kind is not checked.
+        data: The data sets, by name.
+        evaluators: What is measured.
+        wrong: Called for each mistake with its key, message and hint.
+    """
+    if detect_kind(model) is not ModelKind.ONNX:
+        return
+    network, state = signature_of(network_file(model)), read_declared(model).state
+    inputs = [name for name in network.inputs if name not in state.values()]
+    outputs = [name for name in network.outputs if name not in state]
+    for name, spec in data.items():
+        if spec.inputs is not None:
+            _check_inputs(name, spec.inputs, inputs, wrong)
+    for i, choice in enumerate(evaluators):
+        output = choice.params.get("output")
+        if isinstance(output, str) and output not in outputs:
+            wrong(
+                ("evaluate", i, choice.name, "output"),
+                f"the network has no output {output!r}",
+                nearest(output, outputs),
+            )
+
+
+def _check_inputs(name: str, given: Iterable[str], inputs: Sequence[str], wrong: Wrong) -> None:
+    strange = [each for each in given if each not in inputs]
+    for each in strange:
+        wrong(
+            ("data", name, "inputs", each),
+            f"the network has no input {each!r}",
+            nearest(each, inputs),
+        )
+    missing = [each for each in inputs if each not in given]
+    if missing and not strange:
+        wrong(
+            ("data", name, "inputs"),
+            f"the network takes {', '.join(map(repr, missing))}, too",
+            "Name the column of each input: `inputs: {INPUT: COLUMN}`.",
+        )
