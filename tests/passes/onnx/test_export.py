@@ -18,6 +18,7 @@ from paretune.models.torch_network import TorchNetwork
 from paretune.passes.onnx import export
 from paretune.passes.onnx.export import OnnxExport, OnnxExportParams
 from paretune.targets.worker.compared_arrays import compare_arrays
+from paretune.targets.worker.compared_cache import ComparedCache
 from tests.pass_bench import Bench
 from tests.tiny_encoders import make_tiny_encoder
 
@@ -34,7 +35,8 @@ def encoders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Model]:
 def compared(bench: Bench, built: Path, source: Model, name: str) -> Verdict:
     made = open_model(built)
     assert made.kind is ModelKind.ONNX
-    return compare_arrays(Fidelity.FP32, made, source, "the input", bench.contexts[name])
+    cache = ComparedCache(bench.root / "compared")
+    return compare_arrays(Fidelity.FP32, made, source, "the input", bench.contexts[name], cache)
 
 
 @pytest.mark.parametrize("name", ["bert", "distilbert", "vit", "resnet"])
