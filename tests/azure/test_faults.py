@@ -19,6 +19,7 @@ from paretune.core.job import Call, Job, JobStatus
 from paretune.core.model import Model
 from paretune.core.progress import Progress
 from paretune.core.stamps import file_digest
+from paretune.models.handle import open_model
 from paretune.targets.launchers.azureml import AzuremlTarget
 from paretune.targets.launchers.azureml_jobs import Place
 from paretune.targets.transports.azure_blob import AzureFiles
@@ -26,6 +27,7 @@ from paretune.testing.targets import call
 from tests.azure.cloud import NAMED, Cloud
 from tests.azure.service import COMPUTE
 from tests.azure.test_target import PACKAGES, PYTHON, build, opened, running, until
+from tests.onnx_networks import write_network
 
 pytestmark = [pytest.mark.azure, pytest.mark.usefixtures("impatient")]
 
@@ -136,8 +138,9 @@ def test_credentials_that_expire_before_the_fetch_end_the_search_and_keep_the_jo
 
 
 def test_credentials_that_expire_in_mid_upload_end_the_search_and_the_rest_is_sent_later(
-    cloud: Cloud, store: Path, network: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cloud: Cloud, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    network = open_model(write_network(tmp_path / "own", width=21_000))  # no other test sent it
     monkeypatch.setattr(blobs, "BLOCK_BYTES", 1 << 14)
     cloud.service.denied.append("POST .*/listSecrets")  # the datastore is the user's own to write
     cloud.service.tokens.lifetime = 200.0  # the SDK renews what ends within five minutes
