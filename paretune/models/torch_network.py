@@ -59,13 +59,16 @@ def named_outputs(result: Any) -> dict[str, Any]:
     return {name: value for name, value in named.items() if isinstance(value, torch.Tensor)}
 
 
-def load_encoder(folder: Path, trusted: bool, kind: type[CandidateError]) -> TorchNetwork:
+def load_encoder(
+    folder: Path, trusted: bool, kind: type[CandidateError], plain: bool = False
+) -> TorchNetwork:
     """Return an encoder or a vision model of Hugging Face with its weights in fp32.
 
     Args:
         folder: A Hugging Face folder, checked already.
         trusted: Whether its own code may run.
         kind: The error to raise.
+        plain: Whether attention is computed by matrix products alone, which every opset has.
 
     Raises:
         CandidateError: Of `kind`: it does not load, lacks weights, needs code that is off, or takes
@@ -79,8 +82,9 @@ def load_encoder(folder: Path, trusted: bool, kind: type[CandidateError]) -> Tor
             f"{folder / 'config.json'}: architectures name no encoder or vision model",
             hint=f"Expected one of {_NAMED}.",
         )
+    how = {"attn_implementation": "eager"} if plain else {}
     try:
-        network = load_whole(folder, trusted, kind, task.auto, dtype=torch.float32)
+        network = load_whole(folder, trusted, kind, task.auto, dtype=torch.float32, **how)
     except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
         raise kind(f"{folder} does not load with {task.auto}: {error}") from error
     network.eval()

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from paretune.core.device import TargetInfo
 
 _OLDEST_DYNAMO, _NEWEST_TORCHSCRIPT = 18, 20
+_ATTENTION_FROM = 14
+"""Opset from which on the older exporter knows PyTorch's own operator of attention."""
 _MAX_MESSAGE = 2 << 30
 _EXTERNAL_FROM = 1 << 30
 _BATCH, _TOKENS, _PIXELS = 2, 8, 64
@@ -96,7 +98,8 @@ class OnnxExport(PassBase):
         """
         context.progress(Progress(self.name, 0, 1))
         check_model(model.path)
-        network = load_encoder(model.path, context.trust_remote_code, PassError)
+        plain = params.opset < _ATTENTION_FROM
+        network = load_encoder(model.path, context.trust_remote_code, PassError, plain)
         file = context.out / "model.onnx"
         _export(network, params, file)
         _finish(file, params.opset)
