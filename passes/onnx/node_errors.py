@@ -23,7 +23,7 @@ class _Node:
     """A node, with the names of what flows in and out."""
 
     node: Any
-    given: str
+    given: tuple[str, ...]
     made: str
 
 
@@ -56,7 +56,7 @@ def node_errors(
 
     weights = {tensor.name: tensor for tensor in network.graph.initializer}
     nodes = [
-        _Node(node, node.input[0], node.output[0])
+        _Node(node, tuple(n for n in node.input if n and n not in weights), node.output[0])
         for node in network.graph.node
         if node.op_type in OPERATORS
         and node.name not in left_out
@@ -72,7 +72,8 @@ def node_errors(
         place = folder / f"node{number}"
         place.mkdir()
         alone = _alone(each, weights, opsets, network.ir_version, flows)
-        runs = [{each.given: value} for value in flows[each.given]]
+        flowing = zip(*(flows[given] for given in each.given), strict=True)
+        runs = [dict(zip(each.given, values, strict=True)) for values in flowing]
         quantize(alone, runs, place / "copy.onnx", place / "quantized.onnx")
         with library(name, f"ONNX Runtime on the node {each.node.name!r}, quantized alone,"):
             found[each.node.name] = _error(place / "quantized.onnx", runs, flows[each.made])
@@ -85,7 +86,7 @@ def _flows(
     """Return the values of tensors around the nodes, of each run."""
     import onnx
 
-    wanted = list(dict.fromkeys(name for each in nodes for name in (each.given, each.made)))
+    wanted = list(dict.fromkeys(name for each in nodes for name in (*each.given, each.made)))
     given = {each.name for each in network.graph.input}
     probe = onnx.ModelProto()
     probe.CopyFrom(network)
@@ -118,7 +119,7 @@ def _alone(
     graph = helper.make_graph(
         [each.node],
         "node",
-        [info(each.given)],
+        [info(name) for name in each.given],
         [info(each.made)],
         [weights[name] for name in dict.fromkeys(each.node.input) if name in weights],
     )

@@ -85,6 +85,23 @@ def test_a_budget_is_a_share_of_the_nodes_and_all_of_them_is_refused(
     assert "smaller `budget`" in str(wrong.value.hint)
 
 
+def test_a_bias_that_another_node_gives(
+    build: Callable[..., Any], network: Callable[..., Model]
+) -> None:
+    node = helper.make_node
+    shared = network(
+        [
+            node("Identity", ["b"], ["bias"]),
+            node("Gemm", ["x", "w0", "bias"], ["a"], name="first"),
+            node("MatMul", ["a", "w1"], ["y"], name="second"),
+        ],
+        {"w0": (64, 16), "b": (16,), "w1": (16, 8)},
+    )
+    built = build(OnnxMixed(), shared, {"data": "rows", "method": "dynamic", "budget": 0.5})
+    assert len(floats(built)) == 1
+    assert 0 < built.error < 0.05
+
+
 def test_what_has_no_effect_is_refused() -> None:
     pass_ = OnnxMixed()
     params = pass_.Params(data="rows", method="dynamic", calibration="entropy")
