@@ -76,7 +76,9 @@ class Agreement(EvaluatorBase):
                     f"{data.ref}, the baseline's has {list(right.shape)}"
                 )
             differences.append(_difference(found, right))
-            same.append(_same_top(found, right))
+            top = _same_top(found, right)
+            if top is not None:
+                same.append(top)
         details = Details(rows=tuple(order))
         return [
             Measurement(
@@ -88,8 +90,14 @@ class Agreement(EvaluatorBase):
                 samples=tuple(differences),
                 details=details,
             ),
-            share("top1_agreement", same, details),
+            self._top1(same, details),
         ]
+
+    def _top1(self, same: list[bool], details: Details) -> Measurement:
+        if same and len(same) == len(details.rows or ()):
+            return share("top1_agreement", same, details)
+        reason = "the output is one number at each position, of which none is the largest"
+        return Measurement("top1_agreement", None, "fraction", protocol="wilson-1", reason=reason)
 
     def _without(self, why: str) -> list[Measurement]:
         return [
@@ -108,7 +116,11 @@ def _difference(found: Any, right: Any) -> float:
     return float(np.abs(found[differs].astype(float) - right[differs].astype(float)).max())
 
 
-def _same_top(found: Any, right: Any) -> bool:
+def _same_top(found: Any, right: Any) -> bool | None:
+    """Return whether the largest values are at the same places; None: there is but one value.
+
+    Whole numbers and names that stand alone are classes themselves.
+    """
     if found.ndim == 0 or found.shape[-1] < 2:
-        return bool((found == right).all())
+        return None if found.dtype.kind == "f" else bool((found == right).all())
     return bool((found.argmax(axis=-1) == right.argmax(axis=-1)).all())

@@ -35,19 +35,22 @@ def process_of(spec: DataSpec, root: Path, permissions: Permissions) -> Process:
             be fetched from the hub.
 
     Raises:
-        DataError: There is no such folder, or nothing in it takes a column.
-        UsageError: There is no such function, or it may not run.
+        DataError: There is no such folder or function, the function may not run, or nothing in the
+            folder takes a column.
     """
     if spec.process is None:
         return _as_they_are(spec)
     if names_function(spec.process):
         if not permissions.remote_code:
-            raise UsageError(
+            raise DataError(
                 f"process: {spec.process} is code that the configuration names, which does not "
                 "run by default",
                 hint="If you trust this code, allow it with --trust-remote-code.",
             )
-        function = function_of(spec.process, root, "process")
+        try:
+            function = function_of(spec.process, root, "process")
+        except UsageError as error:  # as one of the data, which is told with the data set's name
+            raise DataError(error.message, hint=error.hint) from error
         return lambda row: function({column: cell.value for column, cell in row.items()})
     folder = _folder(spec.process, root, permissions)
     if not folder.is_dir():

@@ -42,3 +42,12 @@ def test_another_shape_is_invalid_and_without_a_baseline_there_is_no_value(
     seen = on_rows("agreement", two, {"x": x}, spec={"target": None})
     assert {m.value for m in seen.values()} == {None}
     assert "no baseline" in str(seen["top1_agreement"].reason)
+
+
+def test_one_number_has_no_largest_one(on_rows: OnRows, tmp_path: Path) -> None:
+    one, two = (write_network(tmp_path / str(seed), classes=1, seed=seed) for seed in (0, 1))
+    x = np.ones((3, 8), np.float32)
+    seen = on_rows("agreement", two, {"x": x}, reference=one, spec={"target": None})
+    assert (seen["max_abs_difference"].value or 0) > 0
+    assert seen["top1_agreement"].value is None
+    assert "one number at each position" in str(seen["top1_agreement"].reason)
