@@ -55,12 +55,15 @@ class Network:
         found = self.outputs(row)
         if name is None and len(found) > 1:
             raise UsageError(
-                f"the network has the outputs {', '.join(found)}, and none is named",
-                hint="Name one: `output: NAME`.",
+                f"the network has the outputs {', '.join(found)}: name one by `output`",
+                hint="Under the evaluator: `output: NAME`.",
             )
         chosen = next(iter(found)) if name is None else name
         if chosen not in found:
-            raise UsageError(f"the network has no output {chosen!r}", hint=nearest(chosen, found))
+            raise UsageError(
+                f"the network has no output {chosen!r}; it has {', '.join(found)}",
+                hint=nearest(chosen, found),
+            )
         return finite(found[chosen], chosen, row, self._ref)
 
 

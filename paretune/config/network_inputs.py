@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from paretune.config.plan import EvaluatorChoice
 from paretune.config.yaml_source import Wrong
 from paretune.core.errors import nearest
 from paretune.core.model import ModelKind
+from paretune.data.references import references_of
 from paretune.data.spec import DataSpec
 from paretune.models.declared_network import read_declared
 from paretune.models.handle import detect_kind
 from paretune.models.onnx_files import network_file
 from paretune.models.onnx_signature import signature_of
+from paretune.registry import find_evaluator
 
 
 def check_network_inputs(
@@ -32,23 +34,34 @@ def check_network_inputs(
     """
     if detect_kind(model) is not ModelKind.ONNX:
         return
-    network, state = signature_of(network_file(model)), read_declared(model).state
-    inputs = [name for name in network.inputs if name not in state.values()]
-    outputs = [name for name in network.outputs if name not in state]
+    network, declared = signature_of(network_file(model)), read_declared(model)
+    inputs = [name for name in network.inputs if name not in declared.state.values()]
+    constant = declared.values.keys()
+    outputs = [name for name in network.outputs if name not in declared.state]
     for name, spec in data.items():
         if spec.inputs is not None:
-            _check_inputs(name, spec.inputs, inputs, wrong)
+            _check_inputs(name, [*spec.inputs, *constant], inputs, wrong)
+    arrays = {ref for n, s in data.items() if s.inputs is not None for ref in references_of(n, s)}
     for i, choice in enumerate(evaluators):
-        output = choice.params.get("output")
-        if isinstance(output, str) and output not in outputs:
+        kind = find_evaluator(choice.name)
+        params = kind.Params(**choice.params)
+        if "output" not in kind.Params.model_fields or arrays.isdisjoint(kind(params).data):
+            continue
+        output: str | None = params.model_dump()["output"]
+        key = ("evaluate", i, choice.name)
+        if output is None and len(outputs) > 1:
             wrong(
-                ("evaluate", i, choice.name, "output"),
-                f"the network has no output {output!r}",
-                nearest(output, outputs),
+                key,
+                f"the network has the outputs {', '.join(outputs)}, and none is named",
+                "Name one: `output: NAME`.",
+            )
+        elif output is not None and output not in outputs:
+            wrong(
+                (*key, "output"), f"the network has no output {output!r}", nearest(output, outputs)
             )
 
 
-def _check_inputs(name: str, given: Iterable[str], inputs: Sequence[str], wrong: Wrong) -> None:
+def _check_inputs(name: str, given: Collection[str], inputs: Sequence[str], wrong: Wrong) -> None:
     strange = [each for each in given if each not in inputs]
     for each in strange:
         wrong(
