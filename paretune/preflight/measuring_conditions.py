@@ -17,6 +17,7 @@ from paretune.core.target import Target, is_far
 from paretune.core.user_paths import default_store
 from paretune.preflight.asking import ask
 from paretune.preflight.prepared import PreparedSearch
+from paretune.search.confirm.interleaved import ON_PROCESSOR
 from paretune.stats.intervals import samples_needed
 from paretune.targets.device.environment import Environment, Issue, inspect_environment, issues
 from paretune.targets.split import measurer_of
@@ -37,7 +38,7 @@ def advice(
     if not any(slot.on_device for slot in prepared.evaluators):
         return []
     # Programs on the GPU do not disturb the processor.
-    gpu = any(provider != "cpu" for provider in prepared.plan.providers)
+    gpu = not ON_PROCESSOR.issuperset(prepared.plan.providers)
     lines = [each.warning for each in issues_on(prepared.target, look, gpu=gpu)]
     lines += [f"warning: {line}" for line in unsupported(prepared)]
     plan, more = prepared.plan, ""

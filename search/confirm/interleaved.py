@@ -18,6 +18,9 @@ from paretune.core.job import Job, JobResult, JobStatus, TurnsEndedError, fit_to
 from paretune.core.model import Model
 from paretune.core.target import Interleaves, Target
 
+ON_PROCESSOR = frozenset({"cpu", "openvino"})
+"""Providers that compute on the processor: their processes wait for their turn without a GPU."""
+
 Key = TypeVar("Key", bound=Hashable)
 
 
@@ -84,7 +87,7 @@ class InterleavedRunner(Generic[Key]):
         sizes = [folder_size(each.model.path) for each in models.values()]
         self.together = (
             isinstance(target, Interleaves)
-            and all(each.runtime.provider == "cpu" for each in models.values())
+            and all(each.runtime.provider in ON_PROCESSOR for each in models.values())
             and fit_together(sizes, target.info().memory_free)
         )
 
