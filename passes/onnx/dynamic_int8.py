@@ -85,7 +85,8 @@ class OnnxDynamicInt8(PassBase):
         if operators(built).keys() <= operators(source).keys():
             raise PassError(
                 not_quantized(self.name),
-                hint="It quantizes products with stored weights (MatMul, Gemm, Conv, LSTM, ...).",
+                hint="It quantizes products with stored weights (MatMul, Gemm, Conv, LSTM, ...), "
+                "but none inside of If, Loop and Scan.",
             )
         copy_beside(model, context.out)
         context.progress(Progress(self.name, 1, 1))

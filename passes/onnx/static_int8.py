@@ -122,7 +122,9 @@ class OnnxStaticInt8(PassBase):
         made = operators(built)
         if not (_MADE & made.keys() or any(each.startswith("QLinear") for each in made)):
             raise PassError(
-                not_quantized(self.name), hint="`op_types_to_quantize` and `nodes_to_exclude`."
+                not_quantized(self.name),
+                hint="It quantizes no operator inside of If, Loop and Scan, and none that "
+                "`op_types_to_quantize` or `nodes_to_exclude` leaves out.",
             )
         copy_beside(model, context.out)
         context.progress(Progress(self.name, 2, 2))
