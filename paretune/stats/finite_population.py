@@ -69,6 +69,8 @@ def final_bounds(
     rows, all_rows = measured.details.rows, reference.details.rows
     if rows is None or all_rows is None or not all_rows:
         return None
+    if not (_is_share(measured) and _is_share(reference)):
+        return None
     known = dict(zip(all_rows, reference.samples, strict=True))
     if len(rows) != len(measured.samples) or any(row not in known for row in rows):
         return None
@@ -81,3 +83,16 @@ def final_bounds(
         part = count_bounds(total, len(answers), int(sum(answers)), alpha / 2)
         low, high = low + part[0], high + part[1]
     return low / len(known), high / len(known)
+
+
+def _is_share(measured: Measurement) -> bool:
+    """Return whether a value is the share of samples that are 1, and all others are 0.
+
+    Other metrics have a sample for each row as well: differences, similarities, errors.
+    """
+    samples = measured.samples
+    if measured.unit != "fraction" or measured.value is None or not samples:
+        return False
+    right = sum(value == 1 for value in samples)
+    others = sum(value == 0 for value in samples)
+    return right + others == len(samples) and math.isclose(measured.value, right / len(samples))

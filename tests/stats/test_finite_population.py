@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -82,3 +83,14 @@ def test_what_cannot_be_paired_has_no_bounds() -> None:
     assert final_bounds(_share([0, 7], [1.0, 1.0]), reference) is None
     assert final_bounds(Measurement("accuracy", 0.5, "fraction"), reference) is None
     assert final_bounds(reference, Measurement("accuracy", 0.5, "fraction")) is None
+
+
+def test_what_is_no_share_of_rows_has_no_bounds() -> None:
+    reference = _share([0, 1], [1.0, 0.0])
+    apart = replace(reference, metric="max_abs_difference", value=3.0, unit="", samples=(3.0, 0.0))
+    largest = replace(reference, value=1.0)  # samples of 0 and 1, of which it is not the mean
+    similar = replace(reference, value=0.5, samples=(0.75, 0.25))
+    for other in (apart, largest, similar):
+        assert final_bounds(other, other) is None
+        assert final_bounds(reference, other) is None
+        assert final_bounds(other, reference) is None
