@@ -37,6 +37,9 @@ class FakeCatalog:
     def load(self, ref: str) -> FakeDataset:
         return self.sets[ref]
 
+    def is_arrays(self, ref: str) -> bool:
+        return False
+
 
 def tone_data(count: int = 24, chat: bool = False) -> FakeDataset:
     """Phrases of different lengths whose label depends on one word of theirs."""

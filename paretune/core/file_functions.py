@@ -7,7 +7,9 @@ import re
 import sys
 from collections.abc import Callable
 from hashlib import sha256
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 from paretune.core.errors import UsageError, nearest
@@ -59,20 +61,27 @@ def function_of(text: str, root: Path, who: str) -> Callable[..., Any]:
     return made
 
 
+class _SourceLoader(SourceFileLoader):
+    """Reads the source alone: a compiled file beside it may be of another one."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        return self.source_to_code(self.get_data(self.path), self.path)
+
+
 def _module(path: Path, who: str) -> Any:
     """Import a file under a name of its content, so that a changed one is read again."""
     source = path.read_bytes()
     name = f"paretune_user_{sha256(bytes(path) + source).hexdigest()[:16]}"
     if name in sys.modules:
         return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
+    loader = _SourceLoader(name, str(path))
+    spec = importlib.util.spec_from_file_location(name, path, loader=loader)
     assert spec is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     sys.path.insert(0, str(path.parent))
     try:
-        # Not by the loader: a compiled file beside it may be of another source.
-        exec(compile(source, str(path), "exec"), module.__dict__)
+        loader.exec_module(module)
     except Exception as error:  # the user's code may raise anything
         del sys.modules[name]
         raise UsageError(

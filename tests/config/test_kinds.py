@@ -97,7 +97,7 @@ def test_several_networks_in_a_folder_are_refused(tmp_path: Path) -> None:
         (network.parent / f"{name}.onnx").write_bytes(network.read_bytes())
     load(config)
     network.unlink()
-    with pytest.raises(UsageError, match=r"model: .*2 ONNX files in it: a\.onnx, b\.onnx"):
+    with pytest.raises(UsageError, match=r"model .*2 ONNX files in it: a\.onnx, b\.onnx"):
         load(config)
 
 

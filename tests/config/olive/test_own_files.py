@@ -20,16 +20,7 @@ UNSUPPORTED: dict[str, list[str]] = {
     "nested-lora-merge-int4": [],
     "flat-two-precisions": [],
     "nested-azure": [],
-    "flat-encoder": [
-        "input_model.task",
-        "systems.here.accelerators[0].execution_providers",
-        "data_configs[0].pre_process_data_config.input_cols",
-        "evaluators.both.metrics[0].data_config",
-        "passes.c.type",
-        "passes.o.type",
-        "passes.q.type",
-        "passes.t.type",
-    ],
+    "flat-encoder": [],
 }
 
 

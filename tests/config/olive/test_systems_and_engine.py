@@ -76,7 +76,7 @@ def test_a_target_may_stand_where_it_is_named_and_a_host_does_not_choose_provide
         ({"s": {"type": "Docker"}}, "systems.s.type"),
         ({"s": {"type": "PythonEnvironment"}}, "systems.s.type"),
         (local(on("npu", "QNN")), "systems.s.accelerators[0].device"),
-        (local(on("cpu", "OpenVINO")), "systems.s.accelerators[0].execution_providers"),
+        (local(on("cpu", "VitisAI")), "systems.s.accelerators[0].execution_providers"),
         (local(on("gpu", "CUDA") | {"memory": "4GB"}), "systems.s.accelerators[0].memory"),
         ({"t": {}}, "target"),
     ],

@@ -37,7 +37,7 @@ def run(*arguments: str, given: Any = None, held: bool = True) -> list[dict[str,
     process.stdin.flush()
     if not held:
         process.stdin.close()
-    found = [json.loads(line) for line in process.stdout]
+    found = [json.loads(line) for line in process.stdout if line.strip()]
     process.stdin.close()
     process.wait()
     process.stdout.close()
@@ -232,7 +232,7 @@ def _with_short_lock(asked: dict[str, Any]) -> list[dict[str, Any]]:
         capture_output=True,
         check=False,
     )
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    return [json.loads(line) for line in done.stdout.splitlines() if line.strip()]
 
 
 def test_a_killed_one_leaves_no_lock(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def test_the_facts_are_those_of_this_machine_and_say_what_is_installed_there(
     assert (there.processor, there.boot_id) == (here.processor, here.boot_id)
     assert there.packages == here.packages
     told = target.describe()
-    assert told.runtimes == {"genai": None, "torch": None, "onnxruntime": None}
+    assert told.runtimes == dict.fromkeys(("genai", "torch", "onnxruntime", "torch_arrays"))
     assert not told.plugins, "the fakes of these tests are not installed there"
 
 
