@@ -25,7 +25,7 @@ from paretune.core.jsontools import Json
 from paretune.models.tasks import TASKS as OF_ARRAYS
 
 TASKS = ("text-generation", "text-generation-with-past")
-ENCODER_TASKS = frozenset(task.name for task in OF_ARRAYS)
+ENCODER_TASKS = tuple(task.name for task in OF_ARRAYS)
 _TYPES = {"hfmodel", "pytorchmodel"}
 _LOADED_BY_PASS = "each pass of paretune reads the weights in the precision that it computes in"
 _GENERATIVE = "paretune takes models that generate text"

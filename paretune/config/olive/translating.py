@@ -110,7 +110,11 @@ def translate(source: Source, placed: Callable[[str], str] = str) -> Translation
     data = DataSets(workflow.data, ledger, workflow.generation, folders.data, placed, resources)
     if takes_text(workflow):
         data.process = model_place(workflow, placed)
-        data.of_model = workflow.hf.take("dataset")
+        own = workflow.hf.take("dataset")
+        if own is not None and own.value is None:
+            ledger.no_effect(own.path, "it names no data set")
+        else:
+            data.of_model = own
     searching = search.on and search.parameters
     builds_on = build_system(workflow)
     around = Environment(ledger, workflow.generation, data, searching)

@@ -140,3 +140,14 @@ trees = st.recursive(
 @given(st.dictionaries(st.sampled_from(NAMES), trees, max_size=6), trees)
 def test_any_tree_of_olives_keys_is_translated_or_refused_cleanly(tree: Any, model: Any) -> None:
     check({**tree, "input_model": model})
+
+
+@pytest.mark.parametrize("change", [{"dataset": None}, {"task": []}, {"task": {"a": 1}}])
+def test_an_encoder_with_odd_values_is_translated_or_refused_cleanly(change: Any) -> None:
+    value = json.loads(next(f for f in OWN if f.stem == "flat-encoder").read_text())
+    value["input_model"] = {
+        "type": "PyTorchModel",
+        "config": {"hf_config": {"model_name": "models/bert", "task": "text-classification"}},
+    }
+    value["input_model"]["config"]["hf_config"] |= change
+    check(value)
