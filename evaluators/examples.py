@@ -126,6 +126,24 @@ def share(metric: str, right: Sequence[bool], details: Mapping[str, Json]) -> Me
     )
 
 
+def resampled(
+    metric: str, value: float, unit: str, interval: tuple[float, float], n: int, **more: Any
+) -> Measurement:
+    """Return a value with its bootstrap interval, which is made to hold the value.
+
+    Args:
+        metric: Its name.
+        value: Of all examples.
+        unit: Of both.
+        interval: By bootstrap over the examples.
+        n: How many examples there are.
+        **more: Further fields of the measurement; `protocol` is ``bootstrap-1`` otherwise.
+    """
+    low, high = interval
+    fields = {"protocol": "bootstrap-1", **more}
+    return Measurement(metric, value, unit, min(low, value), max(high, value), n, **fields)
+
+
 def shuffled(count: int, *most: int | None) -> list[int]:
     """Return the numbers of examples in the fixed order in which they are taken.
 

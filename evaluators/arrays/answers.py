@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from paretune.core.candidate import RuntimeSettings
-from paretune.core.errors import EvaluatorError, UsageError
-from paretune.core.file_functions import function_of
+from paretune.core.errors import EvaluatorError
+from paretune.core.file_functions import function_of, require_trust
 from paretune.core.model import Model
 from paretune.core.params import Params, parameter
 from paretune.data.arrays import ArrayRow
@@ -56,12 +56,7 @@ class AnswerEvaluator(RowEvaluator[Verdict]):
             UsageError: The function may not run, or is not there.
         """
         place, ref = self.params.postprocess, self.params.data
-        if not context.trust_remote_code:
-            raise UsageError(
-                f"{self.name}: {place} is code that the configuration names, which does not run by "
-                "default",
-                hint="If you trust this code, allow it with --trust-remote-code.",
-            )
+        require_trust(place, self.name, context.trust_remote_code)
         function = function_of(place, Path(context.data.root), f"{self.name}: postprocess")
         network = network_of(model, runtime, ref, context)
 

@@ -17,6 +17,7 @@ from paretune.data.arrays import ArrayData, ArrayRow
 from paretune.data.context import Context
 from paretune.evaluators.arrays.answers import AnswerEvaluator
 from paretune.evaluators.arrays.rows import wrong_target
+from paretune.evaluators.examples import resampled
 from paretune.stats.intervals import bootstrap
 
 _FORM = "a list of objects with `box` ([x, y, width, height]) and `label`"
@@ -82,19 +83,9 @@ class Detection(AnswerEvaluator[list[Box]]):
                     "map_50_95", None, "fraction", n=len(rows), protocol="coco-1", reason=reason
                 )
             ]
-        low, high = bootstrap(of_drawn, len(rows))
-        return [
-            Measurement(
-                "map_50_95",
-                value,
-                "fraction",
-                min(low, value),
-                max(high, value),
-                len(rows),
-                "coco-1",
-                details=details,
-            )
-        ]
+        interval, n = bootstrap(of_drawn, len(rows)), len(rows)
+        more = {"protocol": "coco-1", "details": details}
+        return [resampled("map_50_95", value, "fraction", interval, n, **more)]
 
 
 def mean_average_precision(

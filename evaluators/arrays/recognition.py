@@ -13,7 +13,7 @@ from paretune.data.arrays import ArrayData, ArrayRow
 from paretune.data.context import Context
 from paretune.evaluators.arrays.answers import AnswerEvaluator
 from paretune.evaluators.arrays.rows import wrong_target
-from paretune.evaluators.examples import share
+from paretune.evaluators.examples import resampled, share
 from paretune.stats.intervals import bootstrap
 
 
@@ -76,19 +76,17 @@ class Recognition(AnswerEvaluator[int]):
         details = Details(rows=tuple(rows))
         mistakes = np.array([verdicts[n] for n in rows], dtype=float)
         lengths = np.array([len(str(dataset.rows[n].target)) for n in rows], dtype=float)
-        low, high = bootstrap(lambda d: float(mistakes[d].sum() / lengths[d].sum()), len(rows))
+        interval = bootstrap(lambda d: float(mistakes[d].sum() / lengths[d].sum()), len(rows))
         rate = float(mistakes.sum() / lengths.sum())
         return [
             share("exact_match", [not verdicts[n] for n in rows], details),
-            Measurement(
+            resampled(
                 "cer",
                 rate,
                 "",
-                min(low, rate),
-                max(high, rate),
+                interval,
                 len(rows),
-                "bootstrap-1",
-                tuple(mistakes.tolist()),
+                samples=tuple(mistakes.tolist()),
                 details=details,
             ),
         ]

@@ -15,6 +15,7 @@ from paretune.data.arrays import ArrayData, ArrayRow
 from paretune.data.context import Context
 from paretune.evaluators.arrays.network import network_of
 from paretune.evaluators.arrays.rows import RowEvaluator, RowParams, wrong_target
+from paretune.evaluators.examples import resampled
 from paretune.stats.intervals import bootstrap, bootstrap_mean
 
 
@@ -114,8 +115,8 @@ class Regression(RowEvaluator[list[float]]):
             reason = "the right answers are all the same, so that there is nothing to explain"
             return Measurement(name, None, "", n=n, protocol="bootstrap-1", reason=reason)
         value = metric(truth, found)
-        low, high = bootstrap(lambda drawn: metric(truth[drawn], found[drawn]), n)
-        return Measurement(name, value, "", min(low, value), max(high, value), n, "bootstrap-1")
+        interval = bootstrap(lambda drawn: metric(truth[drawn], found[drawn]), n)
+        return resampled(name, value, "", interval, n)
 
 
 def _rmse(truth: Any, found: Any) -> float:

@@ -17,6 +17,7 @@ from paretune.data.arrays import ArrayData, ArrayRow
 from paretune.data.context import Context
 from paretune.evaluators.arrays.network import network_of
 from paretune.evaluators.arrays.rows import RowEvaluator, RowParams, wrong_target
+from paretune.evaluators.examples import resampled
 from paretune.stats.intervals import bootstrap
 
 IGNORED = -100
@@ -138,19 +139,8 @@ class TokenClassification(RowEvaluator[list[int]]):
             return float(2 * hit / (found + there)) if found + there else 0.0
 
         value = f1(np.arange(len(rows)))
-        low, high = bootstrap(f1, len(rows))
-        return [
-            Measurement(
-                "token_f1",
-                value,
-                "fraction",
-                min(low, value),
-                max(high, value),
-                len(rows),
-                "bootstrap-1",
-                details=details,
-            )
-        ]
+        interval = bootstrap(f1, len(rows))
+        return [resampled("token_f1", value, "fraction", interval, len(rows), details=details)]
 
     def _outside(self) -> int | None:
         named, labels = self.params.outside, self.params.labels or []

@@ -28,6 +28,24 @@ def file_of(text: str) -> str:
     return text if form is None else form["file"]
 
 
+def require_trust(text: str, who: str, trusted: bool) -> None:
+    """Refuse to run a function of a user's file unless that was allowed.
+
+    Args:
+        text: Such as ``steps.py:prepare``.
+        who: What names it, for messages.
+        trusted: Whether code that the configuration names may run.
+
+    Raises:
+        UsageError: It may not.
+    """
+    if not trusted:
+        raise UsageError(
+            f"{who}: {text} is code that the configuration names, which does not run by default",
+            hint="If you trust this code, allow it with --trust-remote-code.",
+        )
+
+
 def function_of(text: str, root: Path, who: str) -> Callable[..., Any]:
     """Import a file and return a function of it; modules beside the file can be imported.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from paretune.core.errors import DataError, UsageError
-from paretune.core.file_functions import file_of, function_of, names_function
+from paretune.core.file_functions import file_of, function_of, names_function, require_trust
 from paretune.core.packages import check_installed
 from paretune.core.permissions import Permissions
 from paretune.data.cells import Cell
@@ -41,13 +41,8 @@ def process_of(spec: DataSpec, root: Path, permissions: Permissions) -> Process:
     if spec.process is None:
         return _as_they_are(spec)
     if names_function(spec.process):
-        if not permissions.remote_code:
-            raise DataError(
-                f"process: {spec.process} is code that the configuration names, which does not "
-                "run by default",
-                hint="If you trust this code, allow it with --trust-remote-code.",
-            )
         try:
+            require_trust(spec.process, "process", permissions.remote_code)
             function = function_of(spec.process, root, "process")
         except UsageError as error:  # as one of the data, which is told with the data set's name
             raise DataError(error.message, hint=error.hint) from error

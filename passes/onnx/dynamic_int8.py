@@ -6,19 +6,16 @@ The library is ONNX Runtime's own quantizer (``onnxruntime.quantization.quantize
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from paretune.core import params as declared
 from paretune.core.errors import PassError
 from paretune.core.estimate import Estimate
-from paretune.core.fidelity import Fidelity
-from paretune.core.model import Model, ModelInfo, ModelKind
+from paretune.core.model import Model, ModelInfo
 from paretune.core.progress import Progress
 from paretune.data.context import Context
-from paretune.passes.base import PassBase
-from paretune.passes.onnx.int8 import Int8Params, excluded, not_quantized
+from paretune.passes.onnx.int8 import Int8Params, Int8Pass, excluded, not_quantized
 from paretune.passes.onnx.network import (
     FILE,
     as_products,
@@ -39,19 +36,12 @@ class DynamicInt8Params(Int8Params):
     """Names and meanings are those of ``quantize_dynamic``."""
 
 
-class OnnxDynamicInt8(PassBase):
+class OnnxDynamicInt8(Int8Pass):
     """Quantizes the weights of matrix products, convolutions and recurrent layers."""
 
     name = "onnx_dynamic_int8"
     version = 3
-    accepts = frozenset({ModelKind.ONNX})
-    produces = ModelKind.ONNX
     Params: ClassVar[type[declared.Params]] = DynamicInt8Params
-    packages = ("onnxruntime", "onnx")
-
-    def fidelity(self, params: DynamicInt8Params) -> Fidelity:
-        """Return that it approximates."""
-        return Fidelity.QUANTIZED
 
     def check(
         self, model: ModelInfo, params: DynamicInt8Params, target: TargetInfo, provider: str
@@ -62,10 +52,6 @@ class OnnxDynamicInt8(PassBase):
     def estimate(self, model: ModelInfo, params: DynamicInt8Params, target: TargetInfo) -> Estimate:
         """Return the memory for the network, its copies and the quantized one."""
         return Estimate(peak_memory=400_000_000 + 4 * model.bytes)
-
-    def predict(self, model: ModelInfo, params: DynamicInt8Params) -> ModelInfo:
-        """Return the facts of a network in 8 bits."""
-        return replace(super().predict(model, params), precision="int8")
 
     def run(self, model: Model, params: DynamicInt8Params, context: Context) -> None:
         """Write the quantized network as ``model.onnx``.

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Literal
 
+from paretune.core.fidelity import Fidelity
+from paretune.core.model import ModelInfo, ModelKind
 from paretune.core.params import Params, parameter
+from paretune.passes.base import PassBase
 from paretune.passes.onnx.network import STANDARD, check_nodes, check_operators
 
 
@@ -25,6 +29,22 @@ class Int8Params(Params):
         "and place (MatMul_12).",
         search="none",
     )
+
+
+class Int8Pass(PassBase):
+    """What a pass to 8 bits says of itself; a subclass checks, estimates and runs."""
+
+    accepts = frozenset({ModelKind.ONNX})
+    produces = ModelKind.ONNX
+    packages = ("onnxruntime", "onnx")
+
+    def fidelity(self, params: Any) -> Fidelity:
+        """Return that it approximates."""
+        return Fidelity.QUANTIZED
+
+    def predict(self, model: ModelInfo, params: Any) -> ModelInfo:
+        """Return the facts of a network in 8 bits."""
+        return replace(super().predict(model, params), precision="int8")
 
 
 def excluded(name: str, params: Int8Params, network: Any) -> list[str]:

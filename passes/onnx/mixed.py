@@ -6,23 +6,20 @@ It quantizes as `onnx_static_int8` or `onnx_dynamic_int8`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from paretune.core import params as declared
 from paretune.core.errors import PassError
 from paretune.core.estimate import Estimate
-from paretune.core.fidelity import Fidelity
-from paretune.core.model import Model, ModelInfo, ModelKind
+from paretune.core.model import Model, ModelInfo
 from paretune.core.params import parameter
 from paretune.core.progress import Progress
 from paretune.data.context import Context
 from paretune.data.spec import ARRAYS
-from paretune.passes.base import PassBase
 from paretune.passes.onnx import dynamic_int8, static_int8
 from paretune.passes.onnx.calibration import Inputs, inputs_of
-from paretune.passes.onnx.int8 import excluded, not_quantized
+from paretune.passes.onnx.int8 import Int8Pass, excluded, not_quantized
 from paretune.passes.onnx.network import FILE, copy_beside, needs_fp32, operators, read
 from paretune.passes.onnx.node_errors import OPERATORS, node_errors
 from paretune.passes.onnx.prepared import check_left, prepared
@@ -55,23 +52,16 @@ class MixedParams(static_int8.StaticInt8Params):
     )
 
 
-class OnnxMixed(PassBase):
+class OnnxMixed(Int8Pass):
     """Measures what 8 bits cost each product and convolution, and keeps the worst in fp32."""
 
     name = "onnx_mixed"
-    accepts = frozenset({ModelKind.ONNX})
-    produces = ModelKind.ONNX
     Params: ClassVar[type[declared.Params]] = MixedParams
-    packages = ("onnxruntime", "onnx")
     reads: ClassVar[tuple[str, ...]] = (ARRAYS,)
 
     def data(self, params: MixedParams) -> tuple[str, ...]:
         """Return the data set that it measures and calibrates on."""
         return (params.data,)
-
-    def fidelity(self, params: MixedParams) -> Fidelity:
-        """Return that it approximates."""
-        return Fidelity.QUANTIZED
 
     def check(
         self, model: ModelInfo, params: MixedParams, target: TargetInfo, provider: str
@@ -87,10 +77,6 @@ class OnnxMixed(PassBase):
     def estimate(self, model: ModelInfo, params: MixedParams, target: TargetInfo) -> Estimate:
         """Return the memory for the network, its copies and the quantized one."""
         return Estimate(peak_memory=800_000_000 + 5 * model.bytes)
-
-    def predict(self, model: ModelInfo, params: MixedParams) -> ModelInfo:
-        """Return the facts of a network in 8 bits."""
-        return replace(super().predict(model, params), precision="int8")
 
     def run(self, model: Model, params: MixedParams, context: Context) -> None:
         """Write the quantized network as ``model.onnx``.

@@ -6,22 +6,19 @@ The library is ONNX Runtime's own quantizer (``onnxruntime.quantization.quantize
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from paretune.core import params as declared
 from paretune.core.errors import PassError
 from paretune.core.estimate import Estimate
-from paretune.core.fidelity import Fidelity
-from paretune.core.model import Model, ModelInfo, ModelKind
+from paretune.core.model import Model, ModelInfo
 from paretune.core.params import parameter
 from paretune.core.progress import Progress
 from paretune.data.context import Context
 from paretune.data.spec import ARRAYS
-from paretune.passes.base import PassBase
 from paretune.passes.onnx.calibration import CalibrationRows, Inputs, inputs_of
-from paretune.passes.onnx.int8 import Int8Params, excluded, not_quantized
+from paretune.passes.onnx.int8 import Int8Params, Int8Pass, excluded, not_quantized
 from paretune.passes.onnx.network import (
     FILE,
     copy_beside,
@@ -68,23 +65,16 @@ class StaticInt8Params(StaticParams):
     data: str = parameter(..., "Data set of arrays to calibrate on.", search="none")
 
 
-class OnnxStaticInt8(PassBase):
+class OnnxStaticInt8(Int8Pass):
     """Quantizes weights and activations; the ranges of activations come from a data set."""
 
     name = "onnx_static_int8"
-    accepts = frozenset({ModelKind.ONNX})
-    produces = ModelKind.ONNX
     Params: ClassVar[type[declared.Params]] = StaticInt8Params
-    packages = ("onnxruntime", "onnx")
     reads: ClassVar[tuple[str, ...]] = (ARRAYS,)
 
     def data(self, params: StaticInt8Params) -> tuple[str, ...]:
         """Return the data set that it calibrates on."""
         return (params.data,)
-
-    def fidelity(self, params: StaticInt8Params) -> Fidelity:
-        """Return that it approximates."""
-        return Fidelity.QUANTIZED
 
     def check(
         self, model: ModelInfo, params: StaticInt8Params, target: TargetInfo, provider: str
@@ -95,10 +85,6 @@ class OnnxStaticInt8(PassBase):
     def estimate(self, model: ModelInfo, params: StaticInt8Params, target: TargetInfo) -> Estimate:
         """Return the memory for the network, its copies and the quantized one."""
         return Estimate(peak_memory=600_000_000 + 5 * model.bytes)
-
-    def predict(self, model: ModelInfo, params: StaticInt8Params) -> ModelInfo:
-        """Return the facts of a network in 8 bits."""
-        return replace(super().predict(model, params), precision="int8")
 
     def run(self, model: Model, params: StaticInt8Params, context: Context) -> None:
         """Write the quantized network as ``model.onnx``.
