@@ -1,153 +1,174 @@
-"""Real ONNX models searched on real labels: python benchmarks/onnx_models.py [--minutes 5].
+"""Real ONNX networks searched on real data: python benchmarks/onnx_models.py [--minutes 3].
 
-For each model: its space (four ways to make it smaller, and the session's settings, threads
-included), the front, the pick, and the pick's gain over the best session of the network as it is,
-of the same space, at the same constraint on quality. So far there is one model, Magika; its
-package is read from where it is installed (``pip install --no-deps magika==1.0.3``) or unpacked
-(``--packages DIR``). The search is run by the command line, on an empty store. The exit status is
-1 if a model has no pick.
+For each of four networks: its space (ways to make it smaller, and the session's settings), the
+front, the pick, and the pick's gain over the best session of the network as it is, of the same
+space, at the same constraint on quality. Then the same rows and space in Microsoft Olive's own
+search for the same time (``benchmarks/peers/olive.sh`` makes its environment; ``--skip-olive``
+leaves it out), and both picks measured again, interleaved, by `paretune compare`, their quality by
+paretune's evaluators on the same held-out rows. The networks are read from packages that are
+installed (``pip install --no-deps``, see benchmarks/README.md) or unpacked (``--packages DIR``).
+
+A network that is done is not searched again; ``--afresh`` begins anew. The exit status is 1 if a
+network has no pick.
 """
 
 from __future__ import annotations
 
 import argparse
-import subprocess
+import shutil
 import sys
-import sysconfig
-import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-from common import save, table
-from networks import magika
+from common import OUT, save, table
+from networks import magika, minilm, rapidocr, silero
+from networks.subject import Subject
+from onnxing import again, olive
+from onnxing.searching import SPEED, configuration, named, searched, shown
 
-from paretune.core.candidate import Candidate, describe
-from paretune.core.jsontools import read_json
+from paretune.comparing.text import render
+from paretune.core.jsontools import read_json, write_json
+from paretune.models.declared_network import DeclaredNetwork
+from paretune.models.network_folder import network_folder
 
-_SPEED = "latency_ms_p50"
-_SHOWN = ("accuracy", "top1_agreement", "output_error", _SPEED, "throughput_per_s", "size_mb")
+SUBJECTS = {each.SUBJECT.name: each.SUBJECT for each in (minilm, rapidocr, magika, silero)}
+_DONE = "done.json"
 
 
 def main() -> int:
     """Search, print what was found, save the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=5.0, help="of each search")
-    parser.add_argument("--packages", type=Path, default=Path(sysconfig.get_path("purelib")))
-    parser.add_argument("--per-label", type=int, default=40, help="most files of a label")
+    parser.add_argument("--minutes", type=float, default=3.0, help="of each search, of both kinds")
+    parser.add_argument("--compare", type=float, default=45.0, help="seconds of each comparison")
+    parser.add_argument("--only", choices=sorted(SUBJECTS), nargs="+", default=list(SUBJECTS))
+    parser.add_argument("--packages", type=Path, help="where they are unpacked, if not installed")
+    parser.add_argument("--skip-olive", action="store_true")
+    parser.add_argument("--folder", type=Path, default=OUT / "onnx_models")
+    parser.add_argument("--afresh", action="store_true", help="remove what is there and begin anew")
     given = parser.parse_args()
-    if not (given.packages / magika.MODEL).is_dir():
+    wanted = [SUBJECTS[name] for name in given.only]
+    places = [subject.place(given.packages) for subject in wanted]  # all of them, before any runs
+    with_olive = not given.skip_olive
+    if with_olive and not (olive.ENVIRONMENT / ".installed").is_file():
         raise SystemExit(
-            f"no {magika.MODEL} in {given.packages}: pip install --no-deps magika=={magika.VERSION}"
+            "Olive is not there: run benchmarks/peers/olive.sh, or leave it out by --skip-olive"
         )
-    with tempfile.TemporaryDirectory(prefix="paretune-onnx-") as name:
-        place = Path(name)
-        prepared = magika.prepare(given.packages, place, given.per_label)
-        found = searched("magika", {**prepared, **space(given.minutes)}, place)
-    print(f"\n{shown(found)}\n\nsaved in {save('onnx_models', {'models': [found]})}")
-    return 0 if found["pick"] is not None else 1
+    if given.afresh:
+        for subject in wanted:
+            shutil.rmtree(given.folder / subject.name, ignore_errors=True)
+    for subject, packages in zip(wanted, places, strict=True):
+        found = one(
+            subject, packages, given.folder / subject.name, given.minutes, given.compare, with_olive
+        )
+        print(f"\n{shown(subject.name, found['ours'], found['metric'])}\n", flush=True)
+        if "speed" in found["again"]:
+            print(f"{render(found['again']['speed'])}\n", flush=True)
+    models = [
+        read_json(given.folder / name / _DONE)
+        for name in SUBJECTS
+        if (given.folder / name / _DONE).is_file()
+    ]
+    print(f"{summary(models)}\n\nsaved in {save('onnx_models', {'models': models})}")
+    asked = [model for model in models if model["model"] in given.only]
+    return 1 if any(model["ours"]["pick"] is None for model in asked) else 0
 
 
-def space(minutes: float) -> dict[str, Any]:
-    """Return what is tried, measured and wanted."""
-    return {
-        "passes": [
-            {
-                "any": [
-                    {"onnx_dynamic_int8": {"per_channel": [False, True]}},
-                    {
-                        "onnx_static_int8": {
-                            "data": "files.train",
-                            "calibration": ["minmax", "percentile"],
-                            "per_channel": [False, True],
-                        }
-                    },
-                    {"onnx_weight_only": {"bits": [4, 8]}},
-                    "onnx_optimize",
-                ],
-                "optional": True,
-            }
-        ],
-        "evaluate": [
-            {"classification": {"data": "files.test"}},
-            {"agreement": {"data": "files.test"}},
-            {"latency": {"data": "files.test", "batch_size": 1}},
-            "footprint",
-        ],
-        "target": {"threads": [1, 2]},
-        "runtimes": [{"onnxruntime": {"spinning": [True, False]}}],
-        "objectives": {"maximize": "accuracy", "minimize": _SPEED},
-        "constraints": ["accuracy >= baseline - 0.01"],
-        "search": {"time": f"{minutes:g}m", "prefer": _SPEED},
-    }
-
-
-def searched(name: str, config: Mapping[str, Any], place: Path) -> dict[str, Any]:
-    """Search by the command line; returns the figures.
+def one(
+    subject: Subject,
+    packages: Path,
+    place: Path,
+    minutes: float,
+    seconds: float,
+    with_olive: bool,
+) -> dict[str, Any]:
+    """Search one network, with Olive too, and measure the picks again.
 
     Args:
-        name: Of the model.
-        config: The configuration.
-        place: An empty folder but for the data.
+        subject: The network.
+        packages: Where its package is.
+        place: Its folder; what is done there is not done again.
+        minutes: Of each search.
+        seconds: Of the comparison.
+        with_olive: Whether Olive searches, too.
     """
-    file = place / f"{name}.yaml"
-    file.write_text(yaml.safe_dump(dict(config), sort_keys=False), encoding="utf-8")
-    command = [sys.executable, "-m", "paretune", "search", file]
+    done = place / _DONE
+    if done.is_file() and (not with_olive or read_json(done)["olive"] is not None):
+        print(f"{subject.name}: known", flush=True)
+        return dict(read_json(done))
+    place.mkdir(parents=True, exist_ok=True)
     begin = time.monotonic()
-    done = subprocess.run(
-        [*command, "--study", place / "study", "--store", place / "store"], check=False
-    )
-    seconds = time.monotonic() - begin
-    if not (place / "study" / "results.json").is_file():
-        raise SystemExit(f"the search of {name} ended with status {done.returncode}")
-    results = read_json(place / "study" / "results.json")
-    rows = {row["id"]: row for row in results["candidates"]}
-    pick = rows.get(results["best"])
-    plain = [row for row in rows.values() if not row["recipe"] and row["outcome"] == "ok"]
-    return {
-        "model": name,
-        "status": done.returncode,
-        "seconds": seconds,
-        "config": dict(config),
-        "candidates": list(rows.values()),
-        "pick": pick,
-        "best_plain": min(plain, key=_speed, default=None),
+    prepared = subject.prepare(packages, place)
+    source = network_folder(prepared.file, DeclaredNetwork(state=prepared.state), place / "source")
+    ready = time.monotonic()
+    ours = searched(subject.name, configuration(prepared, minutes), place)
+    theirs = olive.run(prepared, source, place, minutes) if with_olive else None
+    found = {
+        "model": subject.name,
+        "package": f"{subject.package} {subject.version}",
+        "metric": prepared.metric,
+        "constraint": prepared.constraint,
+        "prepare_s": ready - begin,
+        "ours": ours,
+        "olive": theirs,
+        "again": again.measured_again(prepared, source, place, ours, theirs, seconds),
+        "seconds": time.monotonic() - begin,
     }
+    write_json(done, found)
+    return found
 
 
-def _speed(row: Mapping[str, Any]) -> float:
-    value = row["metrics"].get(_SPEED, {}).get("value")
-    return float("inf") if value is None else float(value)
-
-
-def shown(found: Mapping[str, Any]) -> str:
-    """Return the front, the baseline, the best plain session, and the gain, as Markdown."""
-    pick, plain = found["pick"], found["best_plain"]
+def summary(models: Sequence[Mapping[str, Any]]) -> str:
+    """Return three rows a network: both picks and the best session as it is, measured again."""
     rows = []
-    for row in found["candidates"]:
-        marks = [
-            word
-            for word, holds in (
-                ("**pick**", pick is not None and row["id"] == pick["id"]),
-                ("front", row["pareto"]),
-                ("best as it is", plain is not None and row["id"] == plain["id"]),
+    for model in models:
+        told = model["again"]
+        speeds = dict(zip(told.get("names", ()), _speeds(told), strict=True))
+        plain = speeds.get("as it is")
+        for who in ("as it is", "ours", "olive"):
+            search = {"ours": model["ours"], "olive": model["olive"]}.get(who)
+            mine = speeds.get(who)
+            rows.append(
+                [
+                    model["model"],
+                    who,
+                    _what(who, model),
+                    f"{model['metric']} {_told(told['quality'].get(who))}",
+                    mine,
+                    plain / mine if plain and mine else None,
+                    None if search is None else round(search["seconds"]),
+                    None if search is None else _count(search),
+                ]
             )
-            if holds
-        ]
-        if marks or row["outcome"] not in ("ok", "pruned"):
-            values = [row["metrics"].get(name, {}).get("value") for name in _SHOWN]
-            name = describe(Candidate.from_json(row))
-            rows.append([row["id"], name, row["outcome"], " ".join(marks), *values])
-    count = len(found["candidates"])
-    told = f"{found['model']}: {count} candidates in {found['seconds']:.0f} s."
-    if pick is not None and plain is not None and _speed(pick) > 0:
-        told += (
-            f" The pick is {_speed(plain) / _speed(pick):.2f} times as fast as the best session of "
-            "the network as it is."
-        )
-    return f"{told}\n\n{table(('#', 'candidate', 'outcome', '', *_SHOWN), rows)}"
+    heads = ("network", "pick of", "what", "quality", "ms", "times as fast", "search, s", "tried")
+    return table(heads, rows)
+
+
+def _speeds(told: Mapping[str, Any]) -> list[float | None]:
+    """Return the milliseconds of what was compared, in its order."""
+    if "speed" not in told:
+        return []
+    return [each["metrics"].get(SPEED, {}).get("value") for each in told["speed"]["entrants"]]
+
+
+def _what(who: str, model: Mapping[str, Any]) -> str:
+    """Return what a pick is, in a few words."""
+    if who == "olive":
+        pick = (model["olive"] or {}).get("pick")
+        return "no pick" if pick is None else f"{pick['pass']}, {pick['runs_with']}"
+    row = model["ours"]["pick" if who == "ours" else "best_plain"]
+    return "no pick" if row is None else named(row)
+
+
+def _told(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.4g}"
+
+
+def _count(search: Mapping[str, Any]) -> int:
+    """Return how many candidates were measured."""
+    tried = search["candidates"]
+    return tried if isinstance(tried, int) else sum(r["outcome"] == "ok" for r in tried)
 
 
 if __name__ == "__main__":

@@ -15,23 +15,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from networks.subject import Prepared, Subject
 
-VERSION = "1.0.3"
+_MOST = 40
+"""Files of a label: half of the library's files would be Python."""
 MODEL = Path("magika", "models", "standard_v3_3")
 KNOWN_TYPES = Path("magika", "config", "content_types_kb.min.json")
 _LEFT_OUT = "txt"
 """Any text may have this suffix: the library's tests keep mail and tables in such files."""
+_PRODUCTS = ["Conv", "MatMul"]
 _BYTES = 4096
 """How much is read at each end of a file, as Magika does."""
 
 
-def prepare(packages: Path, folder: Path, per_label: int) -> dict[str, Any]:
-    """Write ``rows.npz``, and return the model and the data set of a configuration.
+def prepare(packages: Path, folder: Path) -> Prepared:
+    """Write the rows.
 
     Args:
         packages: Where the package is installed, or unpacked.
         folder: For the rows.
-        per_label: Most files of a label: half of the library's files would be Python.
     """
     settings = json.loads((packages / MODEL / "config.min.json").read_text(encoding="utf-8"))
     labels: list[str] = settings["target_labels_space"]
@@ -47,21 +49,28 @@ def prepare(packages: Path, folder: Path, per_label: int) -> dict[str, Any]:
     rows, answers = [], []
     for label, found in sorted(files.items()):
         random.Random(0).shuffle(found)
-        for file in found[:per_label]:
+        for file in found[:_MOST]:
             rows.append(features(file.read_bytes(), settings))
             answers.append(labels.index(label))
-    np.savez(folder / "rows.npz", bytes=np.array(rows, np.int32), label=np.array(answers))
-    return {
-        "model": str(packages / MODEL / "model.onnx"),
-        "data": {
-            "files": {
-                "file": "rows.npz",
-                "inputs": {"bytes": "bytes"},
-                "target": "label",
-                "split": {"test": 0.75, "seed": 0},
-            }
+    np.savez(folder / "files.npz", bytes=np.array(rows, np.int32), label=np.array(answers))
+    return Prepared(
+        model=str(packages / MODEL / "model.onnx"),
+        data={
+            "file": "files.npz",
+            "inputs": {"bytes": "bytes"},
+            "target": "label",
+            "split": {"test": 0.75, "seed": 0},
         },
-    }
+        quality=(
+            {"classification": {"data": "rows.test"}},
+            {"agreement": {"data": "rows.test"}},
+        ),
+        metric="accuracy",
+        constraint="accuracy >= baseline - 0.01",
+        loss=0.01,
+        shapes={"bytes": (1, 2048)},
+        passes=({"onnx_static_int8": {"per_channel": True, "op_types_to_quantize": _PRODUCTS}},),
+    )
 
 
 def features(content: bytes, settings: dict[str, Any]) -> list[int]:
@@ -86,3 +95,6 @@ def _labels_by_suffix(packages: Path, labels: list[str]) -> dict[str, str]:
         for suffix in known.get(label, {}).get("extensions", ()):
             found[suffix].add(label)
     return {suffix: of.pop() for suffix, of in found.items() if len(of) == 1}
+
+
+SUBJECT = Subject("magika", "magika", "1.0.3", MODEL, prepare)
