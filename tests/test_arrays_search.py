@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -51,3 +53,9 @@ def test_what_it_measures_is_what_onnxruntime_and_numpy_say(tmp_path: Path) -> N
     assert whole["top1_agreement"]["value"] == 1
     assert 0 < built["max_abs_difference"]["value"] < 10
     assert 0.7 < built["top1_agreement"]["value"] <= 1
+    assert found.best is not None
+    np.save(tmp_path / "row.npy", x[0])
+    command = [sys.executable, str(found.best / "sample.py"), "x=row.npy"]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert ran.stdout.splitlines()[-1].startswith("answer: ")
+    assert "python sample.py x=..." in (found.best / "model_card.md").read_text()

@@ -11,6 +11,7 @@ from paretune.core.measurement import Measurement
 from paretune.core.model import Model
 from paretune.data.arrays import ArrayData, ArrayRow
 from paretune.data.context import Context
+from paretune.evaluators.arrays.chosen import chosen_class, is_class
 from paretune.evaluators.arrays.network import network_of
 from paretune.evaluators.arrays.rows import RowEvaluator, wrong_target
 from paretune.evaluators.classes import METRICS, Answers, ClassificationParams, class_measurements
@@ -68,10 +69,8 @@ class ArrayClassification(RowEvaluator[str]):
 
     def _predicted(self, scores: Any, row: ArrayRow, data: ArrayData) -> str:
         labels = self.params.labels
-        if scores.size == 1 and scores.dtype.kind in "iuOUS":  # the class itself
-            value = scores.reshape(-1)[0]
-            name = value.decode() if isinstance(value, bytes) else str(value)
-            return _named(name, labels)
+        if is_class(scores):
+            return chosen_class(scores, labels)
         flat = scores.reshape(-1)
         if (scores.ndim > 1 and max(scores.shape) != scores.size) or flat.size < 2:
             raise UsageError(
@@ -85,7 +84,7 @@ class ArrayClassification(RowEvaluator[str]):
                 hint="Name each class, in the order of the network's output.",
             )
         self._in_range(row, data, flat.size)
-        return _named(str(int(flat.argmax())), labels)
+        return chosen_class(scores, labels)
 
     def _in_range(self, row: ArrayRow, data: ArrayData, classes: int) -> None:
         right = class_of(row, data, self.params.labels)
@@ -124,8 +123,3 @@ def class_of(row: ArrayRow, data: ArrayData, labels: list[str] | None) -> str:
         f"{data.ref}: row {row.row + 1} has the answer {name!r}, which is not in `labels:`",
         hint=f"There are {len(labels)} labels: {', '.join(labels[:20])}.",
     )
-
-
-def _named(number: str, labels: list[str] | None) -> str:
-    known = labels is not None and number.isdigit() and int(number) < len(labels)
-    return labels[int(number)] if known and labels is not None else number

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 from paretune.core.errors import InvalidArtifactError, UsageError
 from paretune.data.arrays import ArrayRow
-from paretune.evaluators.arrays.network import batch_of
+from paretune.data.batches import batch_of
 
 Inputs: TypeAlias = Mapping[str, tuple[str, tuple[int | None, ...]]]
 Request: TypeAlias = dict[str, Any]
@@ -45,7 +45,10 @@ def of_rows(
     for alike in by_shape.values():
         for start in range(0, len(alike), batch_size):
             some = [alike[(start + n) % len(alike)] for n in range(batch_size)]
-            given = [batch_of(row, inputs, ref, steps=steps)[0] for row in some]
+            given = [
+                batch_of(row.inputs, inputs, f"{ref}: row {row.row + 1}", steps=steps)[0]
+                for row in some
+            ]
             found.append(
                 (
                     some[0].row,

@@ -1,4 +1,7 @@
-"""A cell of a table of arrays: numbers, or the path of an array, an image or an audio file."""
+"""A cell of a table of arrays: numbers, or the path of an array, an image or an audio file.
+
+The module is part of a package, too (`paretune.study.raw_rows`): of paretune it imports nothing.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,10 @@ import json
 import wave
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from paretune.core.packages import check_installed
-from paretune.data.spec import Reading
-
+Reading = Literal["array", "image", "audio", "text"]
+"""What a cell may hold."""
 _WIDE_MODES = ("I", "F")
 _FULL_SCALE = {1: 1 << 7, 2: 1 << 15, 3: 1 << 23, 4: 1 << 31}
 """By bytes a sample: the value that is 1.0."""
@@ -57,7 +59,6 @@ def read_cell(value: Any, how: Reading, folder: Path) -> Cell:
 
     Raises:
         CellError: It is not what it should be.
-        UsageError: Pillow, which reads images, is not installed.
     """
     if hasattr(value, "dtype") and value.dtype.kind == "U" and value.ndim == 0:
         value = str(value)
@@ -128,7 +129,6 @@ def _of_text(text: str, folder: Path) -> Any:
 
 
 def _image(path: Path) -> Any:
-    check_installed("a data set of images", ("pillow",))
     import numpy as np
     from PIL import Image
 

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from paretune.azure.addresses import is_azure
+from paretune.data.cells import Reading
 from paretune.data.corpus import CorpusSpec
 from paretune.data.templates import columns_of
 
@@ -46,9 +47,6 @@ class Split(BaseModel):
                 "expected less than 1 together"
             )
         return self
-
-
-Reading = Literal["array", "image", "audio", "text"]
 
 
 class DataSpec(BaseModel):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from paretune.core.candidate import further_settings
 from paretune.core.jsontools import Json, canonical
@@ -32,6 +33,7 @@ def write_model_card(
     model_name: str,
     kind: str,
     legal: Sequence[str] = (),
+    rows: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a model card with the figures that were measured.
 
@@ -42,6 +44,7 @@ def write_model_card(
         model_name: Name of the input model.
         kind: Of the model.
         legal: Names of the licences and notices that lie beside it.
+        rows: How it reads raw rows (`paretune.study.raw_rows`); None: it does not.
     """
     device, runtime = results.device, candidate.runtime
     further = escaped(further_settings(runtime.settings))
@@ -51,6 +54,7 @@ def write_model_card(
         f"Candidate {candidate.id} of the study *{escaped(results.study)}*. Run it: "
         f"{required_runtime(kind, runtime.name or '').usage}.",
         "",
+        *_raw_rows(rows),
         "## Measured",
         f"On {escaped(device.processor)}, {device.cores} cores, {escaped(device.os)}; provider "
         f"{escaped(runtime.provider)}, {runtime.threads} threads{further}. Speeds are valid for "
@@ -88,6 +92,25 @@ def write_model_card(
         "",
     ]
     out.write_text("\n".join(lines), encoding="utf-8")
+
+
+def _raw_rows(rows: Mapping[str, Any] | None) -> list[str]:
+    """Return how the package is run on a raw row, and which of its code is the user's."""
+    if rows is None:
+        return []
+    columns = escaped(" ".join(f"{column}=..." for column in rows["read"]))
+    needs = ", ".join(f"{k} {v}" for k, v in {**rows["needs"], **rows["code_needs"]}.items())
+    lines = ["## From a raw row to the answer", f"python sample.py {columns}", ""]
+    if needs:
+        lines += [f"Needs, beside the runtime: {escaped(needs)}.", ""]
+    if rows["code"]:
+        lines += [
+            "This runs code of the one who made the package; read it before: "
+            f"{escaped(', '.join(rows['code']))}, in the folder paretune\\_rows. Files that this "
+            "code opens are not in the package.",
+            "",
+        ]
+    return lines
 
 
 def _repeats(results: Results, repeats: RepeatsEntry) -> list[str]:

@@ -29,6 +29,7 @@ from paretune.runtimes.package import lay_out
 from paretune.runtimes.sample_program import write_sample
 from paretune.store.artifacts import Store
 from paretune.study.example_prompt import ExamplePrompt
+from paretune.study.raw_rows import add_raw_rows
 from paretune.study.results import Results
 from paretune.study.runtime_names import runtime_name, runtimes_entry
 
@@ -62,6 +63,7 @@ def hand_over(
     out: Path,
     example_prompt: ExamplePrompt,
     legal: Sequence[Path] = (),
+    study: Path | None = None,
 ) -> None:
     """Write the complete deployable package of one candidate, or nothing.
 
@@ -73,6 +75,7 @@ def hand_over(
         out: The folder to write; replaced if it exists.
         example_prompt: The prompt that ``sample.py`` uses when it is started without one.
         legal: Folders whose licences and notices are copied into it.
+        study: The study's folder, which may keep how raw rows are read; None: none is known.
 
     Raises:
         StateError: The artifact is no longer in the store.
@@ -96,7 +99,8 @@ def hand_over(
     header = "# Rebuilds and measures this model: paretune run recipe.yaml\n"
     write_atomic(aside / "recipe.yaml", header + recipe)
     name = Path(str(resolved["model"])).name
-    write_model_card(results, row, aside / "model_card.md", name, model.kind, notices)
+    rows = None if study is None else add_raw_rows(aside, study)
+    write_model_card(results, row, aside / "model_card.md", name, model.kind, notices, rows)
     prompt, chat, before, role = example_prompt
     write_sample(aside / "sample.py", model.kind, prompt, chat, 32, before, role, runtime.name)
     shutil.rmtree(out, ignore_errors=True)

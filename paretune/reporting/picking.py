@@ -275,7 +275,7 @@ def _write(best: TrialResult, results: Results, study: Path, out: Path, store: P
     legal = study / LEGAL  # one of an earlier version keeps none
     legal = legal if legal.is_dir() else Path(str(resolved["model"]))
     try:
-        hand_over(best, results, resolved, where, out, example_of(study, resolved), [legal])
+        hand_over(best, results, resolved, where, out, example_of(study, resolved), [legal], study)
     except StateError as error:
         raise (lacking(error, study, best, resolved) if best.candidate.recipe else error) from error
     return out

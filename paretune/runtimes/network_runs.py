@@ -55,10 +55,27 @@ class NetworkRuns:
         }
 
     def type_of(self, name: str) -> str:
-        """Return the type of an input, as numpy calls it."""
+        """Return the type of an input, as numpy calls it; one that numpy does not have as it is."""
         kinds = {"tensor(float)": "float32", "tensor(double)": "float64"}
         kind = str(self.types[name])
-        return kinds.get(kind, kind[len("tensor(") : -1])
+        inner = kinds.get(kind, kind[len("tensor(") : -1])
+        numbers = ("bool", "int8", "int16", "int32", "int64", "float16", "float32", "float64")
+        return inner if inner.removeprefix("u") in numbers else kind
+
+    def inputs(self) -> dict[str, tuple[str, tuple[int | None, ...]]]:
+        """Return type and shape of what `run` takes, by name, with None for an open size."""
+        hidden = {*self.state.values(), *self.fixed}
+        return {
+            name: (
+                self.type_of(name),
+                tuple(
+                    size if isinstance(size, int) else self.sizes.get(size or f"{name}[{axis}]")
+                    for axis, size in enumerate(shape)
+                ),
+            )
+            for name, shape in self.shapes.items()
+            if name not in hidden
+        }
 
     def run(self, arrays: dict[str, Any]) -> dict[str, Any]:
         """Return the outputs that are arrays and not state, by name.

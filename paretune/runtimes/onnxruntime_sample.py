@@ -11,6 +11,7 @@ from paretune.runtimes.onnxruntime_options import (
     execution_providers,
     session_options,
 )
+from paretune.runtimes.raw_row_sample import ANSWER, RAW_ROW
 
 
 def network_sample() -> str:
@@ -18,11 +19,15 @@ def network_sample() -> str:
     shared = [f"PROVIDERS = {PROVIDERS!r}\nLEVELS = {LEVELS!r}\n"]
     for each in (session_options, execution_providers, NetworkRuns):
         shared.append(inspect.getsource(each).replace("  # noqa: B905", ""))
-    return _TEMPLATE.replace("SHARED\n", "\n\n".join(shared))
+    text = _TEMPLATE.replace("SHARED\n", "\n\n".join(shared))
+    return text.replace("RAW_ROW\n", RAW_ROW).replace("ANSWER\n", ANSWER)
 
 
 _TEMPLATE = '''\
-"""Runs the network in this folder: python sample.py inputs.npz (an array for each input)."""
+"""Runs the network in this folder: python sample.py inputs.npz (an array for each input).
+
+With the folder paretune_rows also on a raw row: python sample.py COLUMN=VALUE ...
+"""
 
 import json
 import os
@@ -48,8 +53,15 @@ if (here / "paretune_network.json").exists():
 sizes, state, values = (declared.get(key, {}) for key in ("sizes", "state", "values"))
 options, providers = session_options(settings, sizes), execution_providers(settings)
 session = onnxruntime.InferenceSession(str(network), options, providers=providers)
+runs = NetworkRuns(session, state, sizes, values)
+RAW_ROW
 arrays = {}
-if len(sys.argv) > 1:
+if raw is not None and "=" in "".join(sys.argv[1:2]):
+    try:
+        arrays = raw.batch(sys.argv[1:], runs.inputs(), steps=bool(state))
+    except DataError as error:
+        sys.exit(str(error))
+elif len(sys.argv) > 1:
     with np.load(sys.argv[1], allow_pickle=False) as given:
         arrays = {name: given[name] for name in given.files}
 for each in session.get_inputs():
@@ -58,21 +70,18 @@ for each in session.get_inputs():
     elif each.name in values:
         print(f"input {each.name}: always {values[each.name]}")
     elif len(sys.argv) < 2:  # ones, and one of what has no size
-        kind = each.type.removeprefix("tensor(").removesuffix(")")
-        kind = {"float": "float32", "double": "float64"}.get(kind, kind)
-        shape = [
-            size if isinstance(size, int) else sizes.get(size or f"{each.name}[{axis}]", 1)
-            for axis, size in enumerate(each.shape)
-        ]
+        kind, known = runs.inputs()[each.name]
+        shape = [size or 1 for size in known]
         print(f"input {each.name}: {kind}, shape {each.shape}, taken as ones of shape {shape}")
         arrays[each.name] = np.ones(shape, dtype=kind)
     elif each.name not in arrays:
         sys.exit(f"{sys.argv[1]} has no array named {each.name}, of {each.type} {each.shape}")
 try:
-    results = NetworkRuns(session, state, sizes, values).run(arrays)
+    results = runs.run(arrays)
 except Exception as error:
     sys.exit(f"the network does not run on these arrays: {error}")
 for name, value in results.items():
     print(f"{name}: shape {list(np.shape(value))}")
     print(np.array2string(np.asarray(value), threshold=50))
+ANSWER
 '''

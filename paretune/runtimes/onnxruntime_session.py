@@ -13,18 +13,6 @@ from paretune.models.declared_network import DeclaredNetwork, read_declared
 from paretune.runtimes.network_runs import NetworkRuns
 from paretune.runtimes.onnxruntime_options import PROVIDERS, execution_providers, session_options
 
-_TYPES = {
-    "tensor(float)": "float32",
-    "tensor(double)": "float64",
-    "tensor(float16)": "float16",
-    "tensor(bool)": "bool",
-    **{
-        f"tensor({sign}int{bits})": f"{sign}int{bits}"
-        for sign in ("", "u")
-        for bits in (8, 16, 32, 64)
-    },
-}
-
 
 class OnnxruntimeSession:
     """An ONNX network in ONNX Runtime.
@@ -67,21 +55,10 @@ class OnnxruntimeSession:
             self._runs = NetworkRuns(self._session, state, sizes, dict(declared.values))
         except (KeyError, OverflowError, ValueError) as error:
             raise InvalidArtifactError(f"does not load: `values` do not fit: {error}") from error
-        hidden = {*state.values(), *declared.values}
         if not self._runs.outputs:
             given = ", ".join(f"{each.name} ({each.type})" for each in self._session.get_outputs())
             raise InvalidArtifactError(f"loads, but gives no arrays that numpy has: {given}")
-        self.inputs: Mapping[str, tuple[str, tuple[int | None, ...]]] = {
-            each.name: (
-                _TYPES.get(each.type, each.type),
-                tuple(
-                    size if isinstance(size, int) else sizes.get(size or f"{each.name}[{axis}]")
-                    for axis, size in enumerate(each.shape)
-                ),
-            )
-            for each in self._session.get_inputs()
-            if each.name not in hidden
-        }
+        self.inputs: Mapping[str, tuple[str, tuple[int | None, ...]]] = self._runs.inputs()
         names = (
             size or f"{each.name}[{axis}]"
             for each in self._session.get_inputs()

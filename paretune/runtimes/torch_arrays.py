@@ -17,6 +17,7 @@ from paretune.models.torch_network import TorchNetwork, load_encoder
 from paretune.runtimes.base import RUNS, Runtime, SamplePrompt
 from paretune.runtimes.made_up_arrays import run_made_up, smoke_made_up
 from paretune.runtimes.matrix_products import quickest_products
+from paretune.runtimes.raw_row_sample import ANSWER, RAW_ROW
 
 
 class TorchArraysRuntime(Runtime):
@@ -69,7 +70,8 @@ class TorchArraysRuntime(Runtime):
     def sample_program(self, sample: SamplePrompt) -> str:
         """Return a program that takes an ``.npz`` file; an encoder has no prompt."""
         del sample
-        return _SAMPLE.format(autos={task.suffix: task.auto for task in TASKS})
+        autos = {task.suffix: task.auto for task in TASKS}
+        return _SAMPLE.format(autos=autos, raw_row=RAW_ROW, answer=ANSWER)
 
 
 class TorchArraysSession:
@@ -118,8 +120,12 @@ class TorchArraysSession:
 
 
 _SAMPLE = '''\
-"""Runs the model in this folder: python sample.py inputs.npz (an array for each input)."""
+"""Runs the model in this folder: python sample.py inputs.npz (an array for each input).
 
+With the folder paretune_rows also on a raw row: python sample.py COLUMN=VALUE ...
+"""
+
+import inspect
 import json
 import sys
 from pathlib import Path
@@ -136,7 +142,16 @@ auto = next(name for suffix, name in AUTO.items() if architecture.endswith(suffi
 model = getattr(transformers, auto).from_pretrained(
     here, local_files_only=True, dtype=torch.float32
 ).eval()
-if len(sys.argv) > 1:
+{raw_row}if raw is not None and "=" in "".join(sys.argv[1:2]):
+    takes = inspect.signature(model.forward).parameters
+    try:
+        row = raw.arrays(sys.argv[1:], Path.cwd())
+    except DataError as error:
+        sys.exit(str(error))
+    arrays, raw.count = {{}}, 1
+    for name in row.keys() & takes.keys():
+        arrays[name] = row[name][None].astype("float32" if row[name].dtype.kind == "f" else "int64")
+elif len(sys.argv) > 1:
     with np.load(sys.argv[1], allow_pickle=False) as given:
         arrays = {{name: given[name] for name in given.files}}
 elif model.main_input_name == "pixel_values":
@@ -147,8 +162,8 @@ else:
     arrays = {{"input_ids": np.ones((1, 8), "int64")}}
 with torch.inference_mode():
     outputs = model(**{{name: torch.tensor(array) for name, array in arrays.items()}})
-for name, value in outputs.items():
-    if isinstance(value, torch.Tensor):
-        print(f"{{name}}: shape {{list(value.shape)}}")
-        print(np.array2string(value.numpy(), threshold=50))
-'''
+results = {{n: value.numpy() for n, value in outputs.items() if isinstance(value, torch.Tensor)}}
+for name, value in results.items():
+    print(f"{{name}}: shape {{list(value.shape)}}")
+    print(np.array2string(value, threshold=50))
+{answer}'''

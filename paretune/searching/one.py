@@ -41,6 +41,7 @@ from paretune.study.folder import Study
 from paretune.study.identity import data_of_evaluator
 from paretune.study.measurement_notes import unsettled_notes
 from paretune.study.prior_entry import told as told_of_priors
+from paretune.study.raw_rows import keep_raw_rows
 from paretune.study.repeats_entry import MadeRepeats
 from paretune.study.results import Results, earlier_end
 from paretune.study.results_document import ResultsDocument
@@ -125,6 +126,7 @@ class Search:
         self._example = first_prompt(read, prepared.catalog)
         self._not_repeated: str | None = None
         keep_example(study.folder, self._example)
+        keep_raw_rows(study.folder, plan.evaluators, prepared.catalog, plan.permissions)
         keep_legal(study.folder, [f for f in (plan.model, plan.base) if f is not None])
         self._document = ResultsDocument(
             plan.name,
@@ -386,6 +388,7 @@ class Search:
                 best,
                 self._example,
                 [study.folder / LEGAL],
+                study.folder,
             )
         return SearchResult(study.folder, results.to_json(), best if best.is_dir() else None)
 

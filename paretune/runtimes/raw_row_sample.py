@@ -1,0 +1,19 @@
+"""Lines of ``sample.py`` for raw rows: what reads them is in the package (``paretune_rows``)."""
+
+RAW_ROW = """\
+raw = None
+if (here / "paretune_rows").is_dir():
+    from paretune_rows.errors import DataError
+    from paretune_rows.raw_row import RawRow
+
+    raw = RawRow(here / "paretune_rows")
+    if len(sys.argv) < 2:
+        print(f"usage: python sample.py {raw.usage}, or inputs.npz")
+"""
+"""For the beginning: ``here`` is the package's folder."""
+ANSWER = """\
+answer = None if raw is None or "=" not in "".join(sys.argv[1:2]) else raw.answer(results)
+if answer is not None:
+    print(f"answer: {answer}")
+"""
+"""For the end: ``results`` are the outputs by name."""
