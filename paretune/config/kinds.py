@@ -22,6 +22,8 @@ _FIRST = {
     "base.",
     ModelKind.HF_ENCODER: "The input model is an encoder or a vision model, by `architectures` in "
     "its config.json: put `onnx_export` first, then passes that take onnx.",
+    ModelKind.MODULE: "The input model is a PyTorch module: put `onnx_export` first.",
+    ModelKind.PT2: "The input model is an exported PyTorch program: put `onnx_export` first.",
 }
 """What to do where no pass takes a kind of input model."""
 

@@ -19,14 +19,14 @@ from paretune.config.known_targets import with_known
 from paretune.config.lengths import check_lengths
 from paretune.config.limits import read_constraints
 from paretune.config.look_ahead import look_ahead, looking_ahead
-from paretune.config.model_source import find_model, find_network
+from paretune.config.model_section import ModuleSource, NetworkSource
+from paretune.config.model_source import find_model, find_module, find_network
 from paretune.config.model_use import base_model, look_at_model
 from paretune.config.network_inputs import check_network_inputs
 from paretune.config.objectives import against_the_grain, read_objectives
 from paretune.config.plan import Aside, DeviceSettings, Plan
 from paretune.config.reading import read_source
 from paretune.config.runtimes import read_runtimes, read_settings, runtimes_by_kind
-from paretune.config.schema import NetworkSource
 from paretune.config.search_settings import check_slots, read_search
 from paretune.config.sections import read_sections
 from paretune.config.single_recipe import refuse_several
@@ -43,6 +43,7 @@ from paretune.core.resources import physical_cores
 from paretune.core.user_paths import expanded
 from paretune.data.catalog import DataCatalog, DataSpec, columns_of, references_of
 from paretune.models.declared_network import DeclaredNetwork
+from paretune.models.described_module import ModuleInput
 from paretune.models.handle import detect_kind
 from paretune.search.space import Space, slots_of
 from paretune.targets.device.providers import PROVIDERS
@@ -224,13 +225,24 @@ class _Reader:
         )
 
     def model(
-        self, given: str | NetworkSource, permissions: Permissions, azure: AzureInputs
+        self,
+        given: str | NetworkSource | ModuleSource,
+        permissions: Permissions,
+        azure: AzureInputs,
     ) -> Path:
-        name = given if isinstance(given, str) else given.path
+        name = given if isinstance(given, str) else ""
         try:
+            if isinstance(given, ModuleSource):
+                name = given.module
+                inputs = {
+                    name: ModuleInput(tuple(each.shape), each.type)
+                    for name, each in given.inputs.items()
+                }
+                return find_module(given.module, inputs, given.files, self.root, permissions)
             if isinstance(given, NetworkSource):
+                name = given.path
                 declared = DeclaredNetwork(given.sizes, given.state, given.values)
-                return find_network(name, declared, self.root, permissions, azure)
+                return find_network(given.path, declared, self.root, permissions, azure)
             return find_model(name, self.root, permissions, azure)
         except UsageError as error:
             self.wrong(("model",), error.message, error.hint)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from paretune.azure.addresses import is_azure
@@ -9,15 +10,18 @@ from paretune.config.azure_inputs import AzureInputs
 from paretune.config.reading import read_configuration
 from paretune.config.yaml_source import ForeignSource
 from paretune.core.errors import StateError, UsageError
+from paretune.core.file_functions import require_trust
 from paretune.core.model import ModelKind
 from paretune.core.permissions import Permissions
 from paretune.core.user_paths import default_store, expanded
 from paretune.models.declared_network import DeclaredNetwork
+from paretune.models.described_module import ModuleInput
 from paretune.models.handle import detect_kind
 from paretune.models.hub import fetch_model, is_hub_name
 from paretune.models.kinds.base import kind_of
 from paretune.models.mlflow import MLMODEL, find_parts, is_mlflow
 from paretune.models.mlflow_layout import laid_out
+from paretune.models.module_folder import module_folder, program_folder
 from paretune.models.network_folder import network_folder
 from paretune.models.pickles import CONVERT_FILE
 from paretune.models.pickles import SUFFIXES as PICKLED
@@ -50,11 +54,15 @@ def find_model(
     for place in places:
         if _is_folder(place):
             found = given_model(place)
-            detect_kind(found)
+            if detect_kind(found) in (ModelKind.MODULE, ModelKind.PT2):
+                require_trust(name, "model", permissions.remote_code)
             return found
     for place in places:
         if _is_network(place):
             return given_model(place)
+        if _is_file(place, ".pt2"):
+            require_trust(name, "model", permissions.remote_code)
+            return program_folder(place, default_store())
     for place in places:
         if place.suffix.lower() in PICKLED and place.is_file():
             raise UsageError(
@@ -111,6 +119,29 @@ def find_network(
     return network_folder(found, declared, default_store())
 
 
+def find_module(
+    place: str,
+    inputs: Mapping[str, ModuleInput],
+    files: Sequence[str],
+    root: Path,
+    permissions: Permissions,
+) -> Path:
+    """Return the folder of a PyTorch module that a function makes.
+
+    Args:
+        place: ``file.py:function``.
+        inputs: Of the module, by name.
+        files: That the function opens.
+        root: The configuration's folder, where relative paths start.
+        permissions: Whether code that the configuration names may run.
+
+    Raises:
+        UsageError: It may not run, fails, or returns no module that takes these inputs.
+    """
+    require_trust(place, "module", permissions.remote_code)
+    return module_folder(expanded(place), inputs, files, root, default_store())
+
+
 def given_model(folder: Path) -> Path:
     """Return the folder of a model that the user named: of an MLflow folder, its model's.
 
@@ -148,8 +179,12 @@ def _places(name: str, root: Path) -> list[Path]:
 
 
 def _is_network(place: Path) -> bool:
+    return _is_file(place, ".onnx")
+
+
+def _is_file(place: Path, suffix: str) -> bool:
     try:
-        return place.suffix.lower() == ".onnx" and place.is_file()
+        return place.suffix.lower() == suffix and place.is_file()
     except (OSError, ValueError):  # a name that no file can have
         return False
 

@@ -8,13 +8,10 @@ from pathlib import Path
 from paretune.config.plan import EvaluatorChoice
 from paretune.config.yaml_source import Wrong
 from paretune.core.errors import nearest
-from paretune.core.model import ModelKind
 from paretune.data.references import references_of
 from paretune.data.spec import DataSpec
-from paretune.models.declared_network import read_declared
 from paretune.models.handle import detect_kind
-from paretune.models.onnx_files import network_file
-from paretune.models.onnx_signature import signature_of
+from paretune.models.kinds.base import kind_named
 from paretune.registry import find_evaluator
 
 
@@ -24,23 +21,21 @@ def check_network_inputs(
     evaluators: Sequence[EvaluatorChoice],
     wrong: Wrong,
 ) -> None:
-    """Refuse inputs and outputs that a plain ONNX network does not have, before anything runs.
+    """Refuse inputs and outputs that a network does not have, before anything runs.
 
     Args:
-        model: The input model; one of another kind is not checked.
+        model: The input model; one whose files do not name them is not checked.
         data: The data sets, by name.
         evaluators: What is measured.
         wrong: Called for each mistake with its key, message and hint.
     """
-    if detect_kind(model) is not ModelKind.ONNX:
+    names = kind_named(detect_kind(model)).array_names(model)
+    if names is None:
         return
-    network, declared = signature_of(network_file(model)), read_declared(model)
-    inputs = [name for name in network.inputs if name not in declared.state.values()]
-    constant = declared.values.keys()
-    outputs = [name for name in network.outputs if name not in declared.state]
+    outputs = names.outputs
     for name, spec in data.items():
-        if spec.inputs is not None:
-            _check_inputs(name, [*spec.inputs, *constant], inputs, wrong)
+        if spec.inputs is not None and names.inputs is not None:
+            _check_inputs(name, [*spec.inputs, *names.constant], names.inputs, wrong)
     arrays = {ref for n, s in data.items() if s.inputs is not None for ref in references_of(n, s)}
     for i, choice in enumerate(evaluators):
         kind = find_evaluator(choice.name)

@@ -7,17 +7,14 @@ import re
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Discriminator,
     Field,
-    StrictBool,
-    StrictFloat,
-    StrictInt,
     Tag,
 )
 
+from paretune.config.model_section import ModelSource
+from paretune.config.section import Section
 from paretune.data.catalog import DataSpec
 from paretune.search.stop_rule import AFTER
 
@@ -67,12 +64,6 @@ SecondsOrNone = Annotated[
 Megabytes = Annotated[
     float, BeforeValidator(megabytes, json_schema_input_type=float | str), Field(gt=0)
 ]
-
-
-class Section(BaseModel):
-    """Base of the sections: unknown keys are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 Names = Annotated[list[str], BeforeValidator(as_list, json_schema_input_type=str | list[str])]
@@ -338,40 +329,12 @@ class SearchSection(Section):
     )
 
 
-class NetworkSource(Section):
-    """An ONNX network with what its file does not say."""
-
-    path: str = Field(description="An ONNX file, or a folder with one.")
-    sizes: dict[str, Annotated[int, Field(ge=1, strict=True)]] = Field(
-        {}, description="Values of symbolic sizes of inputs, by name; `INPUT[AXIS]` without one."
-    )
-    state: dict[str, str] = Field(
-        {}, description="Output to the input that it is fed back to in the next step."
-    )
-    values: dict[str, StrictBool | StrictInt | StrictFloat] = Field(
-        {}, description="Input to the value that it always has, such as a sampling rate."
-    )
-
-
-PLACE, NETWORK = "place", "network"
-
-
-def _model_form(value: Any) -> str:
-    """Return which form of ``model:`` was written."""
-    return NETWORK if isinstance(value, (dict, NetworkSource)) else PLACE
-
-
-ModelSource = Annotated[
-    Annotated[str, Tag(PLACE)] | Annotated[NetworkSource, Tag(NETWORK)],
-    Discriminator(_model_form),
-]
-
-
 class ConfigFile(Section):
     """A paretune configuration."""
 
     model: ModelSource = Field(
-        description="The input model: a folder, an ONNX file, or one with `sizes` and `state`."
+        description="The input model: a folder, an ONNX file, or one with `sizes` and `state`; a "
+        "PyTorch `module` or a .pt2 file."
     )
     data: dict[str, DataSpec] = Field(
         {}, description="Data sets by name; `tone.train` refers to a split of `tone`."

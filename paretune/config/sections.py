@@ -9,7 +9,8 @@ from pydantic import BaseModel, ValidationError
 
 from paretune.config.booleans import misplaced_in
 from paretune.config.known_keys import instead_of
-from paretune.config.schema import NETWORK, ONE, PLACE, SEVERAL, ConfigFile
+from paretune.config.model_section import MODULE, NETWORK, PLACE
+from paretune.config.schema import ONE, SEVERAL, ConfigFile
 from paretune.config.space_building import shown
 from paretune.config.yaml_source import Path as KeyPath
 from paretune.config.yaml_source import Source, Wrong
@@ -54,7 +55,10 @@ def refuse_booleans(
     return [path for path, _ in found]
 
 
-_FORMS = (("target", ONE), ("target", SEVERAL), ("model", PLACE), ("model", NETWORK))
+_FORMS = (
+    *(("target", ONE), ("target", SEVERAL)),
+    *(("model", PLACE), ("model", NETWORK), ("model", MODULE)),
+)
 
 
 def _report(detail: Any, wrong: Wrong) -> None:

@@ -82,6 +82,34 @@ def code_of(module: str) -> Code:
     return Code(tuple(take(file, name) for name, file in named), dict(sorted(installed.items())))
 
 
+def code_beside(file: Path) -> Code:
+    """Return what a file consists of that is imported as `function_of` imports it.
+
+    Args:
+        file: Modules beside it can be imported.
+    """
+    sys.path.insert(0, str(file.parent))
+    try:
+        return code_of(file.stem)
+    finally:
+        sys.path.remove(str(file.parent))
+
+
+def modules_of(file: Path, code: Code | None = None) -> dict[str, Path]:
+    """Return a file and what it imports that is not installed, by their places beside it.
+
+    Args:
+        file: Of a function that a user names.
+        code: What it consists of (`code_beside`), where that is known.
+    """
+    found = {file.name: file}  # whatever else Python finds under its name
+    for each in (code or code_beside(file)).files:
+        inner = Path(*each.name.split("."))
+        name = inner / each.path.name if each.path.stem == "__init__" else inner
+        found.setdefault(name.with_suffix(each.path.suffix).as_posix(), each.path)
+    return found
+
+
 @contextmanager
 def from_source(code: Code) -> Iterator[None]:
     """Have these modules imported from their source, whatever lies in ``__pycache__``.

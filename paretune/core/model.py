@@ -22,6 +22,8 @@ class ModelKind(str):
     HF: ClassVar[ModelKind]
     HF_ADAPTER: ClassVar[ModelKind]
     HF_ENCODER: ClassVar[ModelKind]
+    MODULE: ClassVar[ModelKind]
+    PT2: ClassVar[ModelKind]
     GENAI: ClassVar[ModelKind]
     ONNX: ClassVar[ModelKind]
     _made: ClassVar[dict[str, ModelKind]] = {}
@@ -39,6 +41,8 @@ class ModelKind(str):
 ModelKind.HF = ModelKind("hf")
 ModelKind.HF_ADAPTER = ModelKind("hf-adapter")
 ModelKind.HF_ENCODER = ModelKind("hf-encoder")
+ModelKind.MODULE = ModelKind("module")
+ModelKind.PT2 = ModelKind("pt2")
 ModelKind.GENAI = ModelKind("genai")
 ModelKind.ONNX = ModelKind("onnx")
 

@@ -57,6 +57,8 @@ BUILTIN: dict[str, dict[str, str]] = {
         "genai": "paretune.models.kinds.genai:GenaiKind",
         "hf-adapter": "paretune.models.kinds.hf_adapter:HfAdapterKind",
         "hf-encoder": "paretune.models.kinds.hf_encoder:HfEncoderKind",
+        "module": "paretune.models.kinds.module:ModuleKind",
+        "pt2": "paretune.models.kinds.module:Pt2Kind",
         "hf": "paretune.models.kinds.hf:HfKind",
         "onnx": "paretune.models.kinds.onnx:OnnxKind",
     },

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from paretune.models.safetensors_files import is_count
 from paretune.models.tasks import TASKS, folder_task
 
 _PROCESSOR = "preprocessor_config.json"
+BATCH, TOKENS, PIXELS = 2, 8, 64
+"""Sizes of tensors that a network is traced with, where it leaves them open."""
 _NAMED = ", ".join(f"...{task.suffix}" for task in TASKS)
 
 
@@ -32,18 +34,36 @@ class TorchNetwork:
             is not fixed.
         tokens: Numbers in integer inputs have to be below this; 0: no limit is known.
         keyword: Whether inputs are given by name; else in the order of `inputs`.
+        names: Of an input's open sizes, by axis, where the user names them.
+        examples: Tensors that it certainly takes, by input; none are known where it is empty.
+        program: The exported program that the module is of, if it is.
     """
 
     module: Any
     inputs: Mapping[str, tuple[str, tuple[int | None, ...]]]
     tokens: int = 0
     keyword: bool = True
+    names: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
+    examples: Mapping[str, Any] = field(default_factory=dict)
+    program: Any = None
 
     def call(self, tensors: Mapping[str, Any]) -> dict[str, Any]:
         """Return the outputs as tensors, by name."""
+        return named_outputs(self.result(tensors))
+
+    def result(self, tensors: Mapping[str, Any]) -> Any:
+        """Return what the module returns."""
         if self.keyword:
-            return named_outputs(self.module(**tensors))
-        return named_outputs(self.module(*(tensors[name] for name in self.inputs)))
+            return self.module(**tensors)
+        return self.module(*(tensors[name] for name in self.inputs))
+
+    def open_sizes(self, name: str) -> dict[int, str]:
+        """Return the names of an input's open sizes, by axis."""
+        _, shape = self.inputs[name]
+        others = ("height", "width") if len(shape) == 4 else ("sequence",)
+        called = {0: "batch", **dict(enumerate(others, start=len(shape) - len(others)))}
+        called |= self.names.get(name, {})
+        return {at: called.get(at, f"{name}_{at}") for at, size in enumerate(shape) if size is None}
 
 
 def named_outputs(result: Any) -> dict[str, Any]:
@@ -57,6 +77,34 @@ def named_outputs(result: Any) -> dict[str, Any]:
     else:
         named = {f"output_{i}": value for i, value in enumerate(result)}
     return {name: value for name, value in named.items() if isinstance(value, torch.Tensor)}
+
+
+def example_tensors(network: TorchNetwork) -> dict[str, Any]:
+    """Return tensors that the network is traced with: ones, drawn numbers for floats.
+
+    Open sizes of different names are different, so that an exporter does not take them for one.
+    """
+    import torch
+
+    taken: dict[str, int] = {}
+    found = dict(network.examples)
+    for name, (kind, shape) in network.inputs.items():
+        if name in found:
+            continue
+        called = network.open_sizes(name)
+        usual = PIXELS if len(shape) == 4 else TOKENS
+        for at, size in called.items():
+            if size not in taken:
+                further = usual * (1 + len({*taken} - {"batch"}))
+                taken[size] = BATCH if at == 0 and BATCH not in taken.values() else further
+        sizes = [taken[called[at]] if size is None else size for at, size in enumerate(shape)]
+        dtype = getattr(torch, kind)
+        if dtype.is_floating_point:
+            drawn = torch.randn(sizes, generator=torch.Generator().manual_seed(0)).to(dtype)
+        else:
+            drawn = torch.ones(sizes, dtype=dtype)
+        found[name] = drawn
+    return found
 
 
 def load_encoder(

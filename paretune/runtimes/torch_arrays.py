@@ -12,19 +12,22 @@ from paretune.core.candidate import RuntimeSettings
 from paretune.core.errors import InvalidArtifactError
 from paretune.core.jsontools import Json
 from paretune.core.model import Model, ModelKind
-from paretune.models.tasks import TASKS
+from paretune.models.described_module import FILE
+from paretune.models.torch_module import load_module
 from paretune.models.torch_network import TorchNetwork, load_encoder
 from paretune.runtimes.base import RUNS, Runtime, SamplePrompt
 from paretune.runtimes.made_up_arrays import run_made_up, smoke_made_up
 from paretune.runtimes.matrix_products import quickest_products
-from paretune.runtimes.raw_row_sample import ANSWER, RAW_ROW
+from paretune.runtimes.torch_arrays_sample import torch_sample
 
 
 class TorchArraysRuntime(Runtime):
-    """Loads and runs Hugging Face folders of encoders and vision models."""
+    """Loads and runs encoders and vision models of Hugging Face, modules and exported programs."""
 
     name: ClassVar[str] = "torch_arrays"
-    kinds: ClassVar[frozenset[str]] = frozenset({ModelKind.HF_ENCODER})
+    kinds: ClassVar[frozenset[str]] = frozenset(
+        {ModelKind.HF_ENCODER, ModelKind.MODULE, ModelKind.PT2}
+    )
     offers: ClassVar[frozenset[str]] = frozenset({RUNS})
     packages: ClassVar[tuple[tuple[str, ...], ...]] = (("torch",), ("transformers",))
     usage: ClassVar[str] = "`python sample.py inputs.npz` (needs `torch`, `transformers`, `numpy`)"
@@ -32,8 +35,8 @@ class TorchArraysRuntime(Runtime):
     def load(
         self, model: Model, settings: RuntimeSettings, trust_remote_code: bool
     ) -> TorchArraysSession:
-        """Load a folder's weights as fp32."""
-        network = load_encoder(model.path, trust_remote_code, InvalidArtifactError)
+        """Load a Hugging Face folder's weights as fp32, a module as it is."""
+        network = _load(model.path, trust_remote_code)
         return TorchArraysSession(network, settings)
 
     @contextmanager
@@ -56,7 +59,8 @@ class TorchArraysRuntime(Runtime):
         import transformers  # noqa: F401
 
         start = time.perf_counter()
-        network = load_encoder(folder, False, InvalidArtifactError)
+        # A module comes into a search only where its code may run.
+        network = _load(folder, (folder / FILE).is_file())
         session = TorchArraysSession(network, settings)
         load_s = time.perf_counter() - start
         run_made_up(session)
@@ -70,8 +74,12 @@ class TorchArraysRuntime(Runtime):
     def sample_program(self, sample: SamplePrompt) -> str:
         """Return a program that takes an ``.npz`` file; an encoder has no prompt."""
         del sample
-        autos = {task.suffix: task.auto for task in TASKS}
-        return _SAMPLE.format(autos=autos, raw_row=RAW_ROW, answer=ANSWER)
+        return torch_sample()
+
+
+def _load(folder: Path, trusted: bool) -> TorchNetwork:
+    load = load_module if (folder / FILE).is_file() else load_encoder
+    return load(folder, trusted, InvalidArtifactError)
 
 
 class TorchArraysSession:
@@ -117,53 +125,3 @@ class TorchArraysSession:
         except (RuntimeError, ValueError, IndexError, TypeError) as error:
             raise InvalidArtifactError(f"loads, but does not run: {error}") from error
         return {name: value.cpu().numpy() for name, value in found.items()}
-
-
-_SAMPLE = '''\
-"""Runs the model in this folder: python sample.py inputs.npz (an array for each input).
-
-With the folder paretune_rows also on a raw row: python sample.py COLUMN=VALUE ...
-"""
-
-import inspect
-import json
-import sys
-from pathlib import Path
-
-import numpy as np
-import torch
-import transformers
-
-AUTO = {autos}
-here = Path(__file__).resolve().parent
-config = json.loads((here / "config.json").read_text(encoding="utf-8"))
-architecture = config["architectures"][0]
-auto = next(name for suffix, name in AUTO.items() if architecture.endswith(suffix))
-model = getattr(transformers, auto).from_pretrained(
-    here, local_files_only=True, dtype=torch.float32
-).eval()
-{raw_row}if raw is not None and "=" in "".join(sys.argv[1:2]):
-    takes = inspect.signature(model.forward).parameters
-    try:
-        row = raw.arrays(sys.argv[1:], Path.cwd())
-    except DataError as error:
-        sys.exit(str(error))
-    arrays, raw.count = {{}}, 1
-    for name in row.keys() & takes.keys():
-        arrays[name] = row[name][None].astype("float32" if row[name].dtype.kind == "f" else "int64")
-elif len(sys.argv) > 1:
-    with np.load(sys.argv[1], allow_pickle=False) as given:
-        arrays = {{name: given[name] for name in given.files}}
-elif model.main_input_name == "pixel_values":
-    size = getattr(model.config, "image_size", None) or 224
-    height, width = size if isinstance(size, (list, tuple)) else (size, size)
-    arrays = {{"pixel_values": np.ones((1, model.config.num_channels, height, width), "float32")}}
-else:
-    arrays = {{"input_ids": np.ones((1, 8), "int64")}}
-with torch.inference_mode():
-    outputs = model(**{{name: torch.tensor(array) for name, array in arrays.items()}})
-results = {{n: value.numpy() for n, value in outputs.items() if isinstance(value, torch.Tensor)}}
-for name, value in results.items():
-    print(f"{{name}}: shape {{list(value.shape)}}")
-    print(np.array2string(value, threshold=50))
-{answer}'''

@@ -11,15 +11,13 @@ from __future__ import annotations
 import inspect
 import re
 import shutil
-import sys
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from paretune.core import errors, file_functions
-from paretune.core.code_files import code_of
+from paretune.core.code_files import code_beside, modules_of
 from paretune.core.distributions import variants
 from paretune.core.file_functions import file_of, names_function
 from paretune.core.jsontools import Json, read_json, write_json
@@ -156,28 +154,11 @@ def _version(name: str) -> str:
 def _keep_code(place: str, root: Path, folder: Path, who: str, said: dict[str, Any]) -> str:
     """Copy a function's file and the modules that it imports; returns the function's new place."""
     file = (root / file_of(place)).resolve()
-    with _importable(file.parent):
-        code = code_of(file.stem)
-    (folder / who).mkdir()
-    shutil.copyfile(file, folder / who / file.name)  # whatever else Python finds under its name
-    said["code"].append(f"{who}/{file.name}")
-    for each in code.files:
-        if each.path.resolve() == file:
-            continue
-        inner = Path(*each.name.split("."))
-        target = inner / each.path.name if each.path.stem == "__init__" else inner
-        target = folder / who / target.with_suffix(each.path.suffix)
+    code = code_beside(file)
+    for name, source in modules_of(file, code).items():
+        target = folder / who / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(each.path, target)
-        said["code"].append(target.relative_to(folder).as_posix())
+        shutil.copyfile(source, target)
+        said["code"].append(f"{who}/{name}")
     said["code_needs"] |= code.installed
     return f"{who}/{file.name}:{place.rpartition(':')[2]}"
-
-
-@contextmanager
-def _importable(folder: Path) -> Iterator[None]:
-    sys.path.insert(0, str(folder))
-    try:
-        yield
-    finally:
-        sys.path.remove(str(folder))

@@ -17,7 +17,9 @@ _MARKS = {
     "genai": ("genai_config.json", "model.onnx"),
     "hf-adapter": ("adapter_config.json", "adapter_model.safetensors"),
     "hf": ("config.json", "model.safetensors"),
+    "module": ("paretune_module.json", "net.py"),
     "onnx": ("model.onnx",),
+    "pt2": ("paretune_module.json", "program.pt2"),
 }
 """Names of files by which our kinds recognize a folder."""
 

@@ -23,7 +23,14 @@ from paretune.core.params import parameter
 from paretune.core.progress import Progress
 from paretune.data.context import Context
 from paretune.models.containment import check_model
-from paretune.models.torch_network import TorchNetwork, load_encoder
+from paretune.models.torch_module import load_module
+from paretune.models.torch_network import (
+    BATCH,
+    TOKENS,
+    TorchNetwork,
+    example_tensors,
+    load_encoder,
+)
 from paretune.passes.base import PassBase
 
 if TYPE_CHECKING:
@@ -34,8 +41,6 @@ _ATTENTION_FROM = 14
 """Opset from which on the older exporter knows PyTorch's own operator of attention."""
 _MAX_MESSAGE = 2 << 30
 _EXTERNAL_FROM = 1 << 30
-_BATCH, _TOKENS, _PIXELS = 2, 8, 64
-"""Sizes of the arrays that the network is traced with, where it leaves them open."""
 _NOT_CARRIED = frozenset({".safetensors", ".py"})
 
 
@@ -58,7 +63,7 @@ class OnnxExport(PassBase):
     """Exports an encoder or a vision model with open sizes ``batch`` and ``sequence``."""
 
     name = "onnx_export"
-    accepts = frozenset({ModelKind.HF_ENCODER})
+    accepts = frozenset({ModelKind.HF_ENCODER, ModelKind.MODULE, ModelKind.PT2})
     produces = ModelKind.ONNX
     Params: ClassVar[type[declared.Params]] = OnnxExportParams
     packages = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime")
@@ -77,6 +82,8 @@ class OnnxExport(PassBase):
             return f"dynamo: false writes opset {_NEWEST_TORCHSCRIPT} at most, not {params.opset}"
         if not params.dynamo and 4 * model.parameters > _MAX_MESSAGE:
             return "dynamo: false writes one message of at most 2 GB; use dynamo: true"
+        if model.kind == ModelKind.PT2 and not params.dynamo:
+            return "dynamo: false traces modules, not exported programs; use dynamo: true"
         if model.quantized:
             return f"the weights are quantized already ({model.quantized})"
         return None
@@ -99,11 +106,15 @@ class OnnxExport(PassBase):
         context.progress(Progress(self.name, 0, 1))
         check_model(model.path)
         plain = params.opset < _ATTENTION_FROM
-        network = load_encoder(model.path, context.trust_remote_code, PassError, plain)
+        encoder = model.kind == ModelKind.HF_ENCODER
+        if encoder:
+            network = load_encoder(model.path, context.trust_remote_code, PassError, plain)
+        else:
+            network = load_module(model.path, context.trust_remote_code, PassError)
         file = context.out / "model.onnx"
         _export(network, params, file)
         _finish(file, params.opset)
-        for part in model.parts:
+        for part in model.parts if encoder else ():
             if part.suffix not in _NOT_CARRIED and not part.name.endswith(".index.json"):
                 target = context.out / part.relative_to(model.path)
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -115,7 +126,8 @@ def _export(network: TorchNetwork, params: OnnxExportParams, file: Path) -> None
     import torch
 
     names = list(network.inputs)
-    tensors = [_traced(network, name) for name in names]
+    examples = example_tensors(network)
+    tensors = [examples[name] for name in names]
 
     class Wrapped(torch.nn.Module):  # type: ignore[misc]
         """Takes tensors in order, and gives those that the network gives, in order."""
@@ -127,24 +139,28 @@ def _export(network: TorchNetwork, params: OnnxExportParams, file: Path) -> None
         def forward(self, *given: Any) -> tuple[Any, ...]:
             return tuple(network.call(dict(zip(names, given, strict=True))).values())
 
-    # In training mode a wrapper would switch the network inside on again.
-    wrapped = Wrapped().eval()
+    # In training mode a wrapper would switch the network inside on again; it is in eval() itself,
+    # and an exported program refuses to be told so.
+    wrapped = Wrapped()
+    wrapped.training = False
     with torch.inference_mode():
         outputs = network.call(dict(zip(names, tensors, strict=True)))
     how: dict[str, Any]
-    if params.dynamo:
+    if network.program is not None:
+        how = {"external_data": _bytes(wrapped) > _EXTERNAL_FROM}
+    elif params.dynamo:
         how = {
-            "dynamic_shapes": (tuple(_open(network, name) for name in names),),
-            "external_data": sum(each.nbytes for each in wrapped.parameters()) > _EXTERNAL_FROM,
+            "dynamic_shapes": (tuple(network.open_sizes(name) for name in names),),
+            "external_data": _bytes(wrapped) > _EXTERNAL_FROM,
         }
     else:
-        axes = {name: _open(network, name) for name in names}
+        axes = {name: network.open_sizes(name) for name in names}
         how = {"dynamic_axes": axes | {name: _named(value) for name, value in outputs.items()}}
     try:
         with _quiet(), torch.no_grad():
             torch.onnx.export(
-                wrapped,
-                tuple(tensors),
+                network.program or wrapped,
+                () if network.program else tuple(tensors),
                 str(file),
                 input_names=names,
                 output_names=list(outputs),
@@ -161,35 +177,16 @@ def _export(network: TorchNetwork, params: OnnxExportParams, file: Path) -> None
         ) from error
 
 
-def _traced(network: TorchNetwork, name: str) -> Any:
-    """Return the tensor that the network is traced with: ones, drawn numbers for floats."""
-    import torch
-
-    kind, shape = network.inputs[name]
-    usual = _PIXELS if len(shape) == 4 else _TOKENS
-    sizes = [
-        (_BATCH if at == 0 else usual) if size is None else size for at, size in enumerate(shape)
-    ]
-    dtype = getattr(torch, kind)
-    if dtype.is_floating_point:
-        return torch.randn(sizes, generator=torch.Generator().manual_seed(0)).to(dtype)
-    return torch.ones(sizes, dtype=dtype)
-
-
-def _open(network: TorchNetwork, name: str) -> dict[int, str]:
-    """Return the names of an input's open sizes, by axis."""
-    _, shape = network.inputs[name]
-    others = ("height", "width") if len(shape) == 4 else ("sequence",)
-    called = {0: "batch", **dict(enumerate(others, start=len(shape) - len(others)))}
-    return {at: called.get(at, f"{name}_{at}") for at, size in enumerate(shape) if size is None}
+def _bytes(module: Any) -> int:
+    return sum(each.nbytes for each in module.parameters())
 
 
 def _named(output: Any) -> dict[int, str]:
     """Return the names of an output's open sizes, by axis, as far as its sizes show them."""
     found = {}
-    if output.ndim and output.shape[0] == _BATCH:
+    if output.ndim and output.shape[0] == BATCH:
         found[0] = "batch"
-    if output.ndim == 3 and output.shape[1] == _TOKENS:
+    if output.ndim == 3 and output.shape[1] == TOKENS:
         found[1] = "sequence"
     return found
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -16,6 +17,21 @@ from paretune.core.model import Decoder, Model, ModelInfo
 from paretune.core.permissions import Permissions
 from paretune.core.plugins import BUILTIN, instance, table
 from paretune.models.checks.finding import Finding
+
+
+@dataclass(frozen=True)
+class ArrayNames:
+    """Names of what a model takes and gives that runs on arrays.
+
+    Attributes:
+        inputs: That data give; None: they are not known.
+        outputs: That evaluators can name.
+        constant: Inputs that have a value already; data may name them, and need not.
+    """
+
+    inputs: tuple[str, ...] | None
+    outputs: tuple[str, ...]
+    constant: tuple[str, ...] = ()
 
 
 class Kind(ABC):
@@ -100,6 +116,18 @@ class Kind(ABC):
         """
         del folder, base
         return ModelInfo(kind=self.name, bytes=size)
+
+    def array_names(self, folder: Path) -> ArrayNames | None:
+        """Return what a model that runs on arrays takes and gives, by its files; None: unknown.
+
+        Args:
+            folder: The model's.
+
+        Raises:
+            UsageError: A file that says so is damaged.
+        """
+        del folder
+        return None
 
     def structure(self, model: Model) -> str | None:
         """Return a digest of everything that a model's speed and memory depend on; None: unknown.

@@ -11,7 +11,7 @@ from paretune.models.checks.finding import Finding
 from paretune.models.checks.network_signature import unusable
 from paretune.models.containment import named_by_onnx
 from paretune.models.declared_network import read_declared
-from paretune.models.kinds.base import Kind
+from paretune.models.kinds.base import ArrayNames, Kind
 from paretune.models.kinds.hf import is_hugging_face
 from paretune.models.onnx_files import network_file
 from paretune.models.onnx_signature import signature_of
@@ -53,6 +53,15 @@ class OnnxKind(Kind):
         network = signature_of(network_file(folder))
         read_declared(folder).check(network)
         return tuple(unusable(network))
+
+    def array_names(self, folder: Path) -> ArrayNames:
+        """Return the names of its inputs and outputs that are not state."""
+        network, declared = signature_of(network_file(folder)), read_declared(folder)
+        return ArrayNames(
+            tuple(name for name in network.inputs if name not in declared.state.values()),
+            tuple(name for name in network.outputs if name not in declared.state),
+            tuple(declared.values),
+        )
 
     def structure(self, model: Model) -> str:
         """Return the digest of its network and other files."""
