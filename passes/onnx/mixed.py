@@ -53,7 +53,10 @@ class MixedParams(static_int8.StaticInt8Params):
 
 
 class OnnxMixed(Int8Pass):
-    """Measures what 8 bits cost each product and convolution, and keeps the worst in fp32."""
+    """Measures what 8 bits cost each product and convolution, and keeps the worst in fp32.
+
+    With `method: static`, no other operator is quantized unless `op_types_to_quantize` names it.
+    """
 
     name = "onnx_mixed"
     Params: ClassVar[type[declared.Params]] = MixedParams
@@ -94,6 +97,10 @@ class OnnxMixed(Int8Pass):
         if params.method == "static":
             network = prepared(self.name, network, context.scratch, per_channel=params.per_channel)
             check_left(self.name, left, network)
+
+        if params.method == "static" and not params.op_types_to_quantize:
+            # Sums and the like, whose errors nobody measured, may cost more than all products.
+            params = params.model_copy(update={"op_types_to_quantize": sorted(OPERATORS)})
 
         def quantize(
             part: Any, runs: Sequence[Inputs], copy: Path, out: Path, kept: Sequence[str] = left

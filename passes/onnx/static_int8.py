@@ -18,6 +18,7 @@ from paretune.core.progress import Progress
 from paretune.data.context import Context
 from paretune.data.spec import ARRAYS
 from paretune.passes.onnx.calibration import CalibrationRows, Inputs, inputs_of
+from paretune.passes.onnx.float_weights import shield_float_weights
 from paretune.passes.onnx.int8 import Int8Params, Int8Pass, excluded, not_quantized
 from paretune.passes.onnx.network import (
     FILE,
@@ -183,3 +184,7 @@ def quantize(
             calibrate_method=CalibrationMethod[_METHODS[params.calibration]],
             extra_options=extra,
         )
+    if params.format == "qdq":
+        made = onnx.load(str(out))
+        if shield_float_weights(made.graph):
+            write(made, out)

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
-from onnx import helper
+from onnx import helper, numpy_helper
 
 from paretune.core.errors import PassError
 from paretune.core.jsontools import write_json
@@ -64,6 +65,37 @@ def test_what_is_built_computes_nearly_the_same(
     assert ("QLinearMatMul" if qoperator else "DequantizeLinear") in built.operators
     assert 0 < built.error < 0.3
     assert (built.folder / "labels.txt").is_file()
+
+
+def test_a_session_does_not_quantize_what_was_excluded(
+    build: Callable[..., Any], network: Callable[..., Model]
+) -> None:
+    node = helper.make_node
+    nodes = [
+        node("MatMul", ["x", "w0"], ["a"], name="before"),
+        node("Gemm", ["a", "w1"], ["b"], name="kept"),
+        node("MatMul", ["b", "w2"], ["y"], name="after"),
+    ]
+    model = network(nodes, {"w0": (64, 16), "w1": (16, 16), "w2": (16, 8)})
+    whole = onnx.load(str(model.path / "model.onnx"))
+    for tensor in whole.graph.initializer:
+        if tensor.name == "w1":
+            values = numpy_helper.to_array(tensor).copy()
+            values[0, 0] = 300.0  # per tensor, all others would be rounded away
+            tensor.CopyFrom(numpy_helper.from_array(values, "w1"))
+    onnx.save(whole, model.path / "model.onnx")
+    params = {"data": "rows", "nodes_to_exclude": ["kept"]}
+    built = build(OnnxStaticInt8(), open_model(model.path), params)
+    rows = np.random.default_rng(1).normal(size=(12, 64)).astype(np.float32)
+    found = []
+    for level in ("ORT_DISABLE_ALL", "ORT_ENABLE_ALL"):
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
+        file = str(built.folder / "model.onnx")
+        session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+        found.append(session.run(None, {"x": rows})[0])
+    apart = np.square(found[1] - found[0]).mean() / found[0].var()
+    assert apart < 1e-4, "a session computes what the file says"
 
 
 def test_excluded_nodes_and_a_fused_network(
