@@ -123,7 +123,7 @@ def workflow(prepared: Prepared, network: Path, folder: Path, minutes: float) ->
             "type": _TUNING,
             "data_config": "timed",
             "intra_thread_num_list": list(THREADS),
-            "opt_level_list": [99, 2],
+            "opt_level_list": 99,
             "extra_session_config": {"session.intra_op.allow_spinning": spinning},
         }
         for spinning in ("1", "0")

@@ -65,14 +65,7 @@ def configuration(prepared: Prepared, minutes: float) -> dict[str, Any]:
             "footprint",
         ],
         "target": {"threads": list(THREADS)},
-        "runtimes": [
-            {
-                "onnxruntime": {
-                    "spinning": [True, False],
-                    "graph_optimization": ["all", "extended"],
-                }
-            }
-        ],
+        "runtimes": [{"onnxruntime": {"spinning": [True, False]}}],
         "objectives": objectives,
         "constraints": [prepared.constraint],
         "search": {"time": f"{minutes:g}m", "prefer": SPEED},
