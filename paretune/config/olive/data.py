@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 
 from paretune.azure.addresses import data_address
-from paretune.config.olive.encoding import encoded
+from paretune.config.olive.encoding import encoded, pictured
 from paretune.config.olive.entries import Ledger, Status, children
 from paretune.config.olive.fields import (
     NULL,
@@ -76,7 +76,8 @@ class DataSets:
         root: The folder that relative paths start from; None: the configuration's folder.
         placed: Converts a path to the form that paretune's configuration needs.
         resources: Reads files that are given as resources, also in Azure.
-        process: The model whose tokenizer makes a network's inputs of a row; None: rows are texts.
+        arrays: Whether the model takes arrays; else rows are texts.
+        process: The model whose tokenizer makes a network's inputs of a row; None: rows are images.
         of_model: What the model itself says of its data; None: nothing.
         specs: The translated data sets, by name.
     """
@@ -87,6 +88,7 @@ class DataSets:
     root: str | None
     placed: Callable[[str], str]
     resources: Resources
+    arrays: bool = False
     process: str | None = None
     of_model: Node | None = None
     specs: dict[str, dict[str, Json]] = field(default_factory=dict)
@@ -158,11 +160,14 @@ class DataSets:
     def _made(self, config: DataConfig) -> str:
         at: Path = ("data", config.name)
         source, reference = self._source(config, at)
-        self.specs[config.name] = source | (
-            prepared(config.prepare, self.generation, at, self.ledger)
-            if self.process is None
-            else encoded(config.prepare, self.process, at, self.ledger)
-        )
+        prepare, ledger = config.prepare, self.ledger
+        if not self.arrays:
+            made = prepared(prepare, self.generation, at, ledger)
+        elif self.process is None:
+            made = pictured(prepare, at, ledger)
+        else:
+            made = encoded(prepare, self.process, at, ledger)
+        self.specs[config.name] = source | made
         self._unread(config.post, config.loader)
         return reference
 

@@ -21,6 +21,10 @@ from paretune.core.jsontools import Json
 
 INPUTS = ("input_ids", "token_type_ids", "attention_mask")
 """What a tokenizer of BERT's family makes."""
+_IMAGES = (
+    "a user's script prepares images in Olive, and paretune runs none; a data set of images here "
+    "has `read: {COLUMN: image}` and `process`, the folder of the model's image processor"
+)
 _RULES: dict[str, Rule] = {
     "type": only(
         "huggingface_pre_process",
@@ -49,6 +53,8 @@ def encoded(prepare: Fields, process: str | None, at: Path, ledger: Ledger) -> d
     remote_code(prepare.take("trust_remote_code"), ledger)
     columns = _names(prepare, ("input_cols",), (*at, "inputs"), ledger)
     answer = _names(prepare, ("label_cols", "label_col"), (*at, "target"), ledger)
+    if not process:
+        process = _tokenizer(prepare, (*at, "process"), ledger)
     found = apply(_RULES, prepare, ledger, at, of="preparing rows for an encoder")
     if columns is None:
         missing(ledger, prepare, "input_cols", "Olive needs the columns with text")
@@ -66,6 +72,25 @@ def encoded(prepare: Fields, process: str | None, at: Path, ledger: Ledger) -> d
     )
     read: Json = {column: "text" for column in columns}
     return {"inputs": inputs, "read": read, "process": process, "target": answer[0], **found}
+
+
+def pictured(prepare: Fields, at: Path, ledger: Ledger) -> dict[str, Json]:
+    """Refuse how images are prepared: Olive has no component for it, so a user's script does."""
+    kind = prepare.take("type")
+    missing(ledger, prepare, "type", _IMAGES, kind)
+    prepare.rest(ledger, Status.NO_EFFECT, "belongs to a component that is not supported")
+    return {"inputs": {"pixel_values": "image"}, "read": {"image": "image"}}
+
+
+def _tokenizer(prepare: Fields, into: Path, ledger: Ledger) -> str | None:
+    """Return the tokenizer that the data name, for an ONNX model, which brings none."""
+    node = prepare.take("model_name")
+    if node is None or not isinstance(node.value, str) or not node.value.strip():
+        why = "an ONNX model brings no tokenizer: expected the name of one"
+        missing(ledger, prepare, "model_name", why, node)
+        return None
+    ledger.translated(node.path, into)
+    return node.value
 
 
 def _names(prepare: Fields, keys: tuple[str, ...], into: Path, ledger: Ledger) -> list[str] | None:

@@ -26,7 +26,7 @@ from paretune.config.olive.fields import (
     whole,
 )
 from paretune.config.olive.metrics import HOW, KINDS, KINDS_OF_ARRAYS, LOWER
-from paretune.config.olive.model import is_encoder
+from paretune.config.olive.model import takes_arrays
 from paretune.config.olive.reading import Workflow
 from paretune.config.yaml_source import Path
 from paretune.core.jsontools import Json
@@ -110,7 +110,7 @@ def translate_evaluators(
         searching: Whether there is a search: without one, goals change nothing in Olive.
         ledger: Records the result for each key.
     """
-    waiting, arrays = dict(workflow.evaluators), is_encoder(workflow)
+    waiting, arrays = dict(workflow.evaluators), takes_arrays(workflow)
     node = workflow.engine.take("evaluator")
     found = None
     if node is not None and isinstance(node.value, dict):

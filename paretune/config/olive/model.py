@@ -22,11 +22,13 @@ from paretune.config.olive.fields import (
 from paretune.config.olive.reading import Generation, Workflow
 from paretune.config.olive.resources import Resources, azure_text, is_resource
 from paretune.core.jsontools import Json
+from paretune.core.model import ModelKind
 from paretune.models.tasks import TASKS as OF_ARRAYS
 
 TASKS = ("text-generation", "text-generation-with-past")
 ENCODER_TASKS = tuple(task.name for task in OF_ARRAYS)
-_TYPES = {"hfmodel", "pytorchmodel"}
+_NETWORK = "onnxmodel"
+_TYPES = {"hfmodel", "pytorchmodel", _NETWORK}
 _LOADED_BY_PASS = "each pass of paretune reads the weights in the precision that it computes in"
 _GENERATIVE = "paretune takes models that generate text"
 _MLFLOW = "PyTorch.MLflow"
@@ -58,6 +60,20 @@ _LOAD_RULES: dict[str, Rule] = {
 }
 
 
+_NETWORK_RULES: dict[str, Rule] = {
+    "model_attributes": ignores("read from the network itself"),
+    "io_config": ignores("names, types and sizes are read from the network itself"),
+    "external_initializers_file_name": ignores("the network names the files of its weights"),
+    "constant_inputs_file_name": refused("give constant inputs as `values` of `model:`"),
+    "inference_settings": refused("name the session's settings under `runtimes`"),
+    "use_ort_extensions": only(
+        False, why="Olive's default", otherwise="paretune loads no operators of other packages"
+    ),
+    "task": ignores("a network says what it takes and gives"),
+    "generative": only(False, why="Olive's default", otherwise="it takes and gives arrays here"),
+}
+
+
 def translate_model(
     workflow: Workflow, ledger: Ledger, placed: Callable[[str], str], resources: Resources
 ) -> str | None:
@@ -69,11 +85,13 @@ def translate_model(
         placed: Converts a path to the form that paretune's configuration needs.
         resources: Reads a model that is given as a resource.
     """
-    model, hf = workflow.model, workflow.hf
+    model, hf, kind = workflow.model, workflow.hf, given_kind(workflow)
     if not _right_type(workflow, ledger):
         for fields in (model, hf):
             fields.rest(ledger, Status.NO_EFFECT, "belongs to a model that is not supported")
         return None
+    if kind is ModelKind.ONNX:
+        return _network(workflow, ledger, placed, resources)
     loading = ((hf, "from_pretrained_args"), (hf, "model_loading_args"), (model, "load_kwargs"))
     for fields, name in loading:
         _loading(Fields.of(fields.take(name), ledger, nested="extra_args"), ledger)
@@ -93,6 +111,25 @@ def translate_model(
     of_hf = {"dataset": refused("write it under data_configs, where paretune reads data sets")}
     apply(of_hf, hf, ledger, of="hf_config")
     return _place(path or named, workflow, ledger, placed, resources)
+
+
+def _network(
+    workflow: Workflow, ledger: Ledger, placed: Callable[[str], str], resources: Resources
+) -> str | None:
+    """Return the file of an ONNX network, or its folder."""
+    model, path = workflow.model, workflow.model.take("model_path")
+    file = model.take("onnx_file_name")
+    if file is not None and path is not None and isinstance(path.value, str):
+        try:
+            path = Node(path.path, f"{path.value.rstrip('/')}/{text(file.value)}")
+            ledger.translated(file.path, ("model",))
+        except ValueError as error:
+            ledger.unsupported(file.path, str(error))
+    elif file is not None:
+        ledger.unsupported(file.path, "expected a `model_path` of text, the folder of this file")
+    apply(_NETWORK_RULES, model, ledger, of="an ONNX model")
+    workflow.hf.rest(ledger, Status.NO_EFFECT, "an ONNX model has none")
+    return _place(path, workflow, ledger, placed, resources)
 
 
 def _place(
@@ -124,7 +161,7 @@ def _right_type(workflow: Workflow, ledger: Ledger) -> bool:
         return False
     kind = node.value.lower() if isinstance(node.value, str) else None
     if kind not in _TYPES:
-        why = f"paretune takes HfModel and PyTorchModel, not {shown(node.value)}"
+        why = f"paretune takes HfModel, PyTorchModel and ONNXModel, not {shown(node.value)}"
         ledger.unsupported(node.path, why)
         return False
     is_mlflow = model.peek("model_file_format") == _MLFLOW
@@ -152,7 +189,7 @@ def _task(node: Node | None, ledger: Ledger) -> None:
 def takes_text(workflow: Workflow) -> bool:
     """Return whether a model that takes arrays takes those that a tokenizer makes."""
     task = workflow.hf.peek("task") or workflow.model.peek("task")
-    return is_encoder(workflow) and task != "image-classification"
+    return takes_arrays(workflow) and task != "image-classification"
 
 
 def model_place(workflow: Workflow, placed: Callable[[str], str]) -> str:
@@ -161,10 +198,19 @@ def model_place(workflow: Workflow, placed: Callable[[str], str]) -> str:
     return placed(named) if isinstance(named, str) and named.strip() else ""
 
 
-def is_encoder(workflow: Workflow) -> bool:
-    """Return whether the input model takes and gives arrays, by its task."""
+def given_kind(workflow: Workflow) -> ModelKind:
+    """Return the kind of the input model, by its type and its task."""
+    kind = workflow.model.peek("type")
+    if isinstance(kind, str) and kind.lower() == _NETWORK:
+        return ModelKind.ONNX
     task = workflow.hf.peek("task") or workflow.model.peek("task")
-    return isinstance(task, str) and task in ENCODER_TASKS
+    is_encoder = isinstance(task, str) and task in ENCODER_TASKS
+    return ModelKind.HF_ENCODER if is_encoder else ModelKind.HF
+
+
+def takes_arrays(workflow: Workflow) -> bool:
+    """Return whether the input model takes and gives arrays."""
+    return given_kind(workflow) is not ModelKind.HF
 
 
 def _loading(fields: Fields, ledger: Ledger) -> None:

@@ -61,10 +61,11 @@ _OPTIMIZE: dict[str, Rule] = {
     "only_onnxruntime": only(
         False, why="Olive's default", otherwise="the session optimizes when it loads"
     ),
-    "float16": only(
-        False, why="Olive's default", otherwise="add the pass onnx_float16 after onnx_optimize"
+    "float16": only(False, why="Olive's default", otherwise="expected true or false, one of them"),
+    "use_gpu": nearly(
+        "the fusions are the same; the session optimizes for its provider when it loads",
+        same=(False,),
     ),
-    "use_gpu": only(False, why="Olive's default", otherwise="paretune fuses for the processor"),
     "use_gqa": only(False, why="Olive's default", otherwise="paretune replaces no attention"),
     "input_int32": only(False, why="Olive's default", otherwise="types of inputs stay"),
     "optimization_options": refused("paretune uses the library's own choice of fusions"),
@@ -74,6 +75,14 @@ _OPTIMIZE: dict[str, Rule] = {
     ),
     **EXTERNAL,
 }
+_HALVED: dict[str, Rule] = {
+    "float16": only(True, why="onnx_float16 follows", otherwise="expected true or false"),
+    "keep_io_types": takes("keep_io_types", flag),
+    "force_fp32_ops": takes("op_block_list", texts),
+    "force_fp32_nodes": takes("node_block_list", texts),
+    "force_fp16_inputs": refused("paretune keeps inputs of operators that must be fp32"),
+}
+"""What Olive's optimizer reads with ``float16``."""
 _FLOAT16: dict[str, Rule] = {
     "keep_io_types": takes("keep_io_types", flag),
     "op_block_list": takes("op_block_list", texts),
@@ -137,6 +146,20 @@ def optimize(config: PassConfig, at: Path, around: Environment) -> dict[str, Jso
             Status.APPROXIMATED,
         )
     return found
+
+
+def halves(config: PassConfig) -> bool:
+    """Return whether Olive's optimizer converts to 16 bits too, after its fusions."""
+    return config.settings.peek("float16") is True
+
+
+def halved(config: PassConfig, at: Path, around: Environment) -> dict[str, Json]:
+    """Take what Olive's optimizer reads with ``float16``; return parameters of ``onnx_float16``."""
+    settings = config.settings.split(_HALVED)
+    found = apply(_HALVED, settings, around.ledger, at, of="OrtTransformersOptimization")
+    return _with_defaults(
+        found, {"keep_io_types": ("keep_io_types", True)}, config, at, around.ledger
+    )
 
 
 def float16(config: PassConfig, at: Path, around: Environment) -> dict[str, Json]:

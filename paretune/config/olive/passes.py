@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from paretune.config.olive.adapters import Environment, dora, lora, qlora
-from paretune.config.olive.builder import genai
+from paretune.config.olive.adapters import Environment
+from paretune.config.olive.counterparts import BY_TYPE, COUNTERPARTS, ON_KIND, Counterpart
 from paretune.config.olive.entries import Status, children
 from paretune.config.olive.fields import (
     Fields,
@@ -19,71 +18,31 @@ from paretune.config.olive.fields import (
     no_effect,
     shown,
 )
-from paretune.config.olive.model import is_encoder
-from paretune.config.olive.networks import export, float16, genai_weights, optimize, weights
-from paretune.config.olive.quantizing import dynamic_int8, int8, is_dynamic, static_int8
+from paretune.config.olive.model import given_kind
+from paretune.config.olive.networks import halved, halves, optimize
+from paretune.config.olive.quantizing import is_dynamic
 from paretune.config.olive.reading import PassConfig, Workflow
 from paretune.config.olive.systems import is_local
 from paretune.config.olive.tuning import TUNES, tuned
-from paretune.config.olive.whole_builds import record_parts, rounding, rounds, whole_build
+from paretune.config.olive.whole_builds import (
+    WholeBuild,
+    record_parts,
+    rounding,
+    rounds,
+    whole_build,
+)
 from paretune.config.yaml_source import Path
 from paretune.core.jsontools import Json
 from paretune.core.model import ModelKind
 
-Translator = Callable[[PassConfig, Path, Environment], dict[str, Json]]
-
 _HOST = "passes run where the whole workflow builds"
 
 
-@dataclass(frozen=True)
-class Counterpart:
-    """The pass of paretune that corresponds to one of Olive's.
-
-    Attributes:
-        name: The pass in paretune.
-        takes: The kind of its input.
-        gives: The kind of its output.
-        translate: Translates Olive's parameters.
-    """
-
-    name: str
-    takes: str
-    gives: str
-    translate: Translator
-
-
-def _none(config: PassConfig, at: Path, around: Environment) -> dict[str, Json]:
-    return apply({}, config.settings, around.ledger, at, of=shown(config.name))
-
-
-_HF, _ADAPTER, _GENAI = ModelKind.HF, ModelKind.HF_ADAPTER, ModelKind.GENAI
-_ENCODER, _ONNX = ModelKind.HF_ENCODER, ModelKind.ONNX
-COUNTERPARTS: Mapping[str, Counterpart] = {
-    "LoRA": Counterpart("lora", _HF, _ADAPTER, lora),
-    "DoRA": Counterpart("lora", _HF, _ADAPTER, dora),
-    "QLoRA": Counterpart("qlora", _HF, _ADAPTER, qlora),
-    "MergeAdapterWeights": Counterpart("merge", _ADAPTER, _HF, _none),
-    "ModelBuilder": Counterpart("genai", _HF, _GENAI, genai),
-    "OnnxConversion": Counterpart("onnx_export", _ENCODER, _ONNX, export),
-    "OrtTransformersOptimization": Counterpart("onnx_optimize", _ONNX, _ONNX, optimize),
-    "OnnxFloatToFloat16": Counterpart("onnx_float16", _ONNX, _ONNX, float16),
-    "OnnxQuantization": Counterpart("onnx_static_int8", _ONNX, _ONNX, int8),
-    "OnnxStaticQuantization": Counterpart("onnx_static_int8", _ONNX, _ONNX, static_int8),
-    "OnnxDynamicQuantization": Counterpart("onnx_dynamic_int8", _ONNX, _ONNX, dynamic_int8),
-    "OnnxMatMul4Quantizer": Counterpart("onnx_weight_only", _ONNX, _ONNX, weights),
-    "OnnxBlockWiseRtnQuantization": Counterpart("onnx_weight_only", _ONNX, _ONNX, weights),
-}
-"""Olive's passes that we have; their names are compared without regard to case."""
-
-_ON: Mapping[tuple[str, str], Counterpart] = {
-    ("genai", _ADAPTER): Counterpart("genai_adapter", _ADAPTER, _GENAI, genai),
-    ("onnx_weight_only", _GENAI): Counterpart("matmul_nbits", _GENAI, _GENAI, genai_weights),
-}
-"""What stands for a pass on another kind; an adapter that is not merged stays apart."""
-
+_HF, _ADAPTER = ModelKind.HF, ModelKind.HF_ADAPTER
+_GENAI, _ONNX = ModelKind.GENAI, ModelKind.ONNX
 _HALF: Json = {"genai": {"precision": "fp16"}}
-
-_BY_TYPE = {name.lower(): counterpart for name, counterpart in COUNTERPARTS.items()}
+_STEP, _TUNING = "a pass", "a setting of the runtime"
+_PART, _ROUNDING = "a part of a build", "the rounding of a build"
 
 
 @dataclass(frozen=True)
@@ -131,8 +90,12 @@ class Chain:
         self._builds_on = builds_on
         self._workflow, self._around, self._ledger = workflow, around, around.ledger
         self._searching = searching
+        self._first_kind: str = given_kind(workflow)
         self._evaluator = workflow.engine.peek("evaluator")
-        self._done: dict[str, list[Step]] = {}
+        self._done: dict[str, list[list[Step]]] = {}
+        self._roles: dict[str, str] = {}
+        self._seen: set[str] = set()
+        self._roundings: dict[str, Json] = {}
         self.steps: list[Step] = []
         self.settings: dict[str, Json] = {}
         self.entries: list[Json] = []
@@ -148,13 +111,16 @@ class Chain:
         for name in workflow.passes.keys() - {name for flow in flows for name in flow}:
             self._unused(name)
         several = len(flows) > 1
+        # All of them before the first is translated: that takes the keys which tell them.
+        on_arrays = self._first_kind is not _HF
+        builds = [None if on_arrays else whole_build(flow, workflow.passes) for flow in flows]
         alternatives = [
-            self._flow(flow, ("passes", 0, "any", i) if several else ("passes",))
-            for i, flow in enumerate(flows)
+            self._flow(flow, build, ("passes", 0, "any", i) if several else ("passes",))
+            for i, (flow, build) in enumerate(zip(flows, builds, strict=True))
         ]
-        self.first = [_first(entry) for entry in alternatives[0]]
+        self.first = [each for entry in alternatives[0] for each in _first(entry)]
         self.entries = [{"any": alternatives}] if several else alternatives[0]
-        self.steps = [step for steps in self._done.values() for step in steps]
+        self.steps = [step for ways in self._done.values() for steps in ways for step in steps]
 
     def _flows(self) -> list[list[str]]:
         """Return the orders in which passes run; Olive up to 0.7 may name several."""
@@ -181,14 +147,14 @@ class Chain:
                 self._ledger.translated(path, ("passes",), f"in this order: {', '.join(flow)}")
         return [list(flow) for flow in flows]
 
-    def _flow(self, names: list[str], at: Path) -> list[Json]:
+    def _flow(self, names: list[str], build: WholeBuild | None, at: Path) -> list[Json]:
         """Return the entries of one flow; the kinds of its passes have to fit together."""
         found: list[Json] = []
         steps: list[Step] = []
-        kind: str | None = _ENCODER if is_encoder(self._workflow) else _HF
-        build = None if kind is _ENCODER else whole_build(names, self._workflow.passes)
+        kind: str | None = self._first_kind
         if build is not None:
-            record_parts(build, self._workflow.passes, self._ledger)
+            new = [part for part in build.parts if self._is_new(part, _PART)]
+            record_parts(replace(build, parts=tuple(new)), self._workflow.passes, self._ledger)
         for name in names:
             if build is not None and name in build.parts:
                 continue
@@ -201,14 +167,17 @@ class Chain:
             if rounded is not None:
                 found[-1] = rounded
                 continue
-            steps = self._steps(name, (*at, len(found)), kind)
-            for step in steps:
-                if kind not in (None, step.counterpart.takes):
-                    self._misfit(step, kind)
+            ways = self._ways(name, (*at, len(found)), kind)
+            for first, *_ in ways:
+                if kind not in (None, first.counterpart.takes):
+                    self._misfit(first, kind)
+            steps = ways[0] if ways else []
             # After a pass that is not supported, nobody knows what there is.
-            kind = steps[0].counterpart.gives if steps else None
-            entries = [step.entry for step in steps]
-            found += [{"any": entries}] if len(entries) > 1 else entries
+            kind = steps[-1].counterpart.gives if steps else None
+            if len(ways) > 1:
+                found.append({"any": [_together(way) for way in ways]})
+            else:
+                found += [step.entry for step in steps]
         if kind is _ADAPTER:
             self._merge(at, found, "an adapter alone cannot be measured or packaged")
         return found
@@ -225,7 +194,25 @@ class Chain:
         tunes = isinstance(value, str) and value.lower() in TUNES
         if not tunes or others or kind is not _ONNX:
             return False
-        self.settings |= tuned(config, self._beside(config))
+        if self._is_new(name, _TUNING):
+            self.settings |= tuned(config, self._beside(config))
+        return True
+
+    def _is_new(self, name: str, role: str) -> bool:
+        """Return whether a pass has not been translated yet; refuse a second role of it.
+
+        Several flows may hold one pass, and each of its keys has one record.
+        """
+        given = self._roles.setdefault(name, role)
+        config = self._workflow.passes[name][0]
+        if given != role:
+            where = config.path if config.type is None else config.type.path
+            why = f"it is {given} in one flow and {role} in another; write it twice, by two names"
+            self._ledger.refuse(where, why)
+            return False
+        if name in self._seen:
+            return False
+        self._seen.add(name)
         return True
 
     def _rounded(self, name: str, before: list[Step]) -> Json:
@@ -236,11 +223,13 @@ class Chain:
         (config, *others) = self._workflow.passes[name]
         if others or not rounds(config) or [step.entry for step in before] != [_HALF]:
             return None
-        around = self._beside(config)
-        place = before[0].at
-        if config.type is not None:
-            self._ledger.approximated(config.type.path, place, "the builder itself rounds")
-        return {"genai": rounding(config, place, around)}
+        if self._is_new(name, _ROUNDING):
+            around = self._beside(config)
+            place = before[0].at
+            if config.type is not None:
+                self._ledger.approximated(config.type.path, place, "the builder itself rounds")
+            self._roundings[name] = {"genai": rounding(config, place, around)}
+        return self._roundings.get(name)
 
     def _misfit(self, step: Step, kind: str | None) -> None:
         wanted = step.counterpart.takes
@@ -249,36 +238,52 @@ class Chain:
             why += "; put MergeAdapterWeights before it"
         self._ledger.refuse(step.type, why)
 
-    def _steps(self, name: str, at: Path, kind: str | None) -> list[Step]:
+    def _ways(self, name: str, at: Path, kind: str | None) -> list[list[Step]]:
         """Return a pass's alternatives; without a search Olive takes the first."""
-        if name not in self._done:
+        if self._is_new(name, _STEP):
             configs = self._workflow.passes[name]
             used = configs if self._searching else configs[:1]
             for config in configs[len(used) :]:
                 self._aside(config, "without a search strategy Olive takes the first of them")
             found = [
-                self._step(config, (*at, "any", i) if len(used) > 1 else at, kind)
+                self._steps(config, (*at, "any", i) if len(used) > 1 else at, kind, len(used) > 1)
                 for i, config in enumerate(used)
             ]
-            self._done[name] = [step for step in found if step is not None]
-        return self._done[name]
+            self._done[name] = [steps for steps in found if steps]
+        return self._done.get(name, [])
 
-    def _step(self, config: PassConfig, at: Path, given: str | None) -> Step | None:
-        """Return one pass, translated; None if paretune has none of its type."""
+    def _steps(self, config: PassConfig, at: Path, given: str | None, beside: bool) -> list[Step]:
+        """Return one pass, translated into one or two; none if paretune has none of its type.
+
+        Args:
+            config: The pass.
+            at: Its place in paretune's configuration.
+            given: The kind of what comes before it.
+            beside: Whether it is one of several alternatives: two steps are a list then.
+        """
         node = config.type
         value = None if node is None else node.value
-        counterpart = _BY_TYPE.get(value.lower()) if isinstance(value, str) else None
+        counterpart = BY_TYPE.get(value.lower()) if isinstance(value, str) else None
         if node is None or counterpart is None:
             self._no_counterpart(config)
-            return None
-        counterpart = _ON.get((counterpart.name, given or ""), counterpart)
+            return []
+        counterpart = ON_KIND.get((counterpart.name, given or ""), counterpart)
         if counterpart.name == "onnx_static_int8" and is_dynamic(config):
             counterpart = replace(counterpart, name="onnx_dynamic_int8")
-        at = (*at, counterpart.name)
-        self._ledger.translated(node.path, at)
-        self._ledger.came_from(at[:-1], config.path)
+        two = counterpart.translate is optimize and halves(config)
+        if two and beside:
+            at = (*at, 0)
+        into = (*at, counterpart.name)
+        self._ledger.translated(node.path, into)
+        self._ledger.came_from(at, config.path)
         around = self._beside(config)
-        return Step(node.path, at, counterpart, counterpart.translate(config, at, around))
+        after = []
+        if two:
+            half = COUNTERPARTS["OnnxFloatToFloat16"]
+            then = (*at[:-1], int(at[-1]) + 1, half.name)
+            after.append(Step(node.path, then, half, halved(config, then, around)))
+        params = counterpart.translate(config, into, around)
+        return [Step(node.path, into, counterpart, params), *after]
 
     def _no_counterpart(self, config: PassConfig) -> None:
         why, node = "Olive needs the pass's type", config.type
@@ -340,6 +345,16 @@ class Chain:
             fields.rest(self._ledger, Status.NO_EFFECT, why)
 
 
-def _first(entry: Json) -> Json:
+def _together(steps: list[Step]) -> Json:
+    """Return what stands under ``any:`` for passes that follow each other."""
+    entries = [step.entry for step in steps]
+    return entries if len(entries) > 1 else entries[0]
+
+
+def _first(entry: Json) -> list[Json]:
     """Return an entry without its choices: the first of each."""
-    return _first(entry["any"][0]) if isinstance(entry, dict) and "any" in entry else entry
+    if isinstance(entry, dict) and "any" in entry:
+        entry = entry["any"][0]
+        together = entry if isinstance(entry, list) else [entry]
+        return [each for inner in together for each in _first(inner)]
+    return [entry]

@@ -12,7 +12,7 @@ from paretune.config.olive.engine import Folders, evaluates_input, read_folders,
 from paretune.config.olive.entries import Entry, Ledger, Status
 from paretune.config.olive.evaluators import Measured, translate_evaluators
 from paretune.config.olive.metrics import FIRST_METRIC, LOWER
-from paretune.config.olive.model import is_encoder, model_place, takes_text, translate_model
+from paretune.config.olive.model import given_kind, model_place, takes_text, translate_model
 from paretune.config.olive.passes import Chain
 from paretune.config.olive.reading import Workflow, read_workflow
 from paretune.config.olive.resources import Resources
@@ -22,6 +22,7 @@ from paretune.config.olive.workspaces import Workspaces
 from paretune.config.yaml_source import Path, Source
 from paretune.core.errors import ConfigError, UsageError
 from paretune.core.jsontools import Json
+from paretune.core.model import ModelKind
 
 _HINT = "docs/from-olive.md lists what is translated, and into what."
 
@@ -108,8 +109,10 @@ def translate(source: Source, placed: Callable[[str], str] = str) -> Translation
     workspaces = Workspaces(workflow, ledger, placed)
     resources = Resources(ledger, workspaces, placed)
     data = DataSets(workflow.data, ledger, workflow.generation, folders.data, placed, resources)
+    kind = given_kind(workflow)
+    data.arrays = kind is not ModelKind.HF
     if takes_text(workflow):
-        data.process = model_place(workflow, placed)
+        data.process = "" if kind is ModelKind.ONNX else model_place(workflow, placed)
         own = workflow.hf.take("dataset")
         if own is not None and own.value is None:
             ledger.no_effect(own.path, "it names no data set")
@@ -129,12 +132,13 @@ def translate(source: Source, placed: Callable[[str], str] = str) -> Translation
         config["data"] = data.specs
     config["passes"] = chain.entries
     config |= _baseline(workflow, chain, measured, search, ledger)
-    config |= _measured(workflow, measured, ledger)
+    config |= _measured(workflow, kind, measured, ledger)
     if placement.targets:
         config["targets"] = placement.targets
     config["target"] = placement.target
     if chain.settings:
-        config["runtimes"] = [{"onnxruntime": chain.settings}, "torch_arrays"]
+        of_torch: list[Json] = ["torch_arrays"] if kind is ModelKind.HF_ENCODER else []
+        config["runtimes"] = [{"onnxruntime": chain.settings}, *of_torch]
     if search.settings:
         config["search"] = search.settings
     translate_rest(workflow, ledger)
@@ -197,9 +201,11 @@ def _baseline(
     return {"baseline": chain.first}
 
 
-def _measured(workflow: Workflow, measured: Measured | None, ledger: Ledger) -> dict[str, Json]:
+def _measured(
+    workflow: Workflow, kind: ModelKind, measured: Measured | None, ledger: Ledger
+) -> dict[str, Json]:
     """Return the evaluators and objectives; there is at least one of each."""
-    of_arrays = is_encoder(workflow)
+    of_arrays = kind is not ModelKind.HF
     found = measured or Measured()
     objectives = list(dict.fromkeys(metric for _, metric in found.objectives))
     evaluators = found.evaluators

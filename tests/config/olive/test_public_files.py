@@ -64,7 +64,6 @@ UNSUPPORTED: dict[str, list[str]] = {
         "evaluators.merged_evaluator.metrics[0].user_config.func_kwargs",
         "evaluators.merged_evaluator.metrics[0].user_config.batch_size",
         "passes.conversion.type",
-        "passes.transformers_optimization.config.float16",
         "passes.transformers_optimization.config.optimization_options",
         "passes.bnb_quantization.type",
     ],
@@ -76,7 +75,6 @@ UNSUPPORTED: dict[str, list[str]] = {
     "olive-v0.9.1__llama2__llama2_qlora": [],
     "olive-v0.9.1__opt_125m__gptq_onnx": [
         "passes.gptq_quant_int4.type",
-        "passes.transformers_optimization_fp16.float16",
     ],
     "olive-v0.9.1__phi3__phi3_template": [
         "data_configs[0].load_dataset_config.split",
@@ -93,20 +91,14 @@ UNSUPPORTED: dict[str, list[str]] = {
         "systems.python_system.type",
         "data_configs[0].user_script",
         "data_configs[0].pre_process_data_config.type",
-        "data_configs[0].pre_process_data_config.size",
-        "data_configs[0].pre_process_data_config.cache_key",
         "data_configs[0].post_process_data_config.type",
-        "evaluators.common_evaluator.metrics[0].data_config",
         "passes.onnx_quantization.type",
     ],
     "olive-v0.9.1__resnet__resnet_ptq_cpu": [
         "data_configs[0].user_script",
         "data_configs[0].load_dataset_config.split",
         "data_configs[0].pre_process_data_config.type",
-        "data_configs[0].pre_process_data_config.size",
-        "data_configs[0].pre_process_data_config.cache_key",
         "data_configs[0].post_process_data_config.type",
-        "evaluators.common_evaluator.metrics[0].data_config",
     ],
 }
 

@@ -192,7 +192,7 @@ def test_an_mlflow_folder_is_a_model() -> None:
 @pytest.mark.parametrize(
     ("config", "key"),
     [
-        ({"type": "ONNXModel"}, "type"),
+        ({"type": "OpenVINOModel"}, "type"),
         ({"type": "PyTorchModel", "model_path": "model.pt"}, "type"),
         ({"task": "text-to-speech"}, "task"),
         ({"load_kwargs": {"quantization_method": "gptq"}}, "load_kwargs.quantization_method"),
