@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
 from paretune.core.candidate import RuntimeSettings
@@ -16,7 +17,7 @@ from paretune.core.progress import Progress
 from paretune.data.catalog import Dataset, Example
 from paretune.data.context import Context
 from paretune.evaluators.base import Budget, EvaluatorBase
-from paretune.stats.intervals import wilson
+from paretune.stats.intervals import bootstrap, jackknife_scores, wilson
 
 Data = TypeVar("Data")
 Item = TypeVar("Item")
@@ -127,20 +128,31 @@ def share(metric: str, right: Sequence[bool], details: Mapping[str, Json]) -> Me
 
 
 def resampled(
-    metric: str, value: float, unit: str, interval: tuple[float, float], n: int, **more: Any
+    metric: str,
+    unit: str,
+    statistic: Callable[[Any], float],
+    rows: Sequence[int],
+    details: Details | None = None,
+    **more: Any,
 ) -> Measurement:
-    """Return a value with its bootstrap interval, which is made to hold the value.
+    """Return a statistic of examples with its bootstrap interval, which is made to hold the value.
 
     Args:
         metric: Its name.
-        value: Of all examples.
-        unit: Of both.
-        interval: By bootstrap over the examples.
-        n: How many examples there are.
+        unit: Of value and interval.
+        statistic: Takes an array of positions in `rows`, some of them several times.
+        rows: Which examples there are, in the order of the data.
+        details: What else to keep.
         **more: Further fields of the measurement; `protocol` is ``bootstrap-1`` otherwise.
     """
-    low, high = interval
-    fields = {"protocol": "bootstrap-1", **more}
+    import numpy as np
+
+    n = len(rows)
+    value = statistic(np.arange(n))
+    low, high = bootstrap(statistic, n)
+    scores = jackknife_scores(statistic, value, n)
+    kept = replace(details or Details(), rows=tuple(rows), scores=scores)
+    fields = {"protocol": "bootstrap-1", "details": kept, **more}
     return Measurement(metric, value, unit, min(low, value), max(high, value), n, **fields)
 
 

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from paretune.core.candidate import RuntimeSettings
-from paretune.core.details import Details
 from paretune.core.measurement import Measurement, MetricSpec
 from paretune.core.model import Model
 from paretune.data.arrays import ArrayData, ArrayRow
@@ -18,7 +17,6 @@ from paretune.data.context import Context
 from paretune.evaluators.arrays.answers import AnswerEvaluator
 from paretune.evaluators.arrays.rows import wrong_target
 from paretune.evaluators.examples import resampled
-from paretune.stats.intervals import bootstrap
 
 _FORM = "a list of objects with `box` ([x, y, width, height]) and `label`"
 
@@ -74,31 +72,28 @@ class Detection(AnswerEvaluator[list[Box]]):
         """Return the metric with an interval by bootstrap over the images."""
         rows = sorted(verdicts)
         right = [_boxes(dataset.rows[n].target, scored=False) or [] for n in rows]
-        value, of_drawn = mean_average_precision(right, [verdicts[n] for n in rows])
-        details = Details(rows=tuple(rows))
-        if not math.isfinite(value):
+        precision = mean_average_precision(right, [verdicts[n] for n in rows])
+        if precision is None:
             reason = "none of these images has a box"
             return [
                 Measurement(
                     "map_50_95", None, "fraction", n=len(rows), protocol="coco-1", reason=reason
                 )
             ]
-        interval, n = bootstrap(of_drawn, len(rows)), len(rows)
-        more = {"protocol": "coco-1", "details": details}
-        return [resampled("map_50_95", value, "fraction", interval, n, **more)]
+        return [resampled("map_50_95", "fraction", precision, rows, protocol="coco-1")]
 
 
 def mean_average_precision(
     right: Sequence[Sequence[Box]], found: Sequence[Sequence[Box]]
-) -> tuple[float, Callable[[Any], float]]:
-    """Return COCO's mean average precision, and a function that returns it of drawn images.
+) -> Callable[[Any], float] | None:
+    """Return what computes COCO's mean average precision of drawn images.
 
     Args:
         right: The boxes of each image; their scores are not used.
         found: The boxes that the model finds in each.
 
     Returns:
-        NaN where there is no right box.
+        None where there is no right box. What it returns gives NaN where none was drawn.
     """
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
@@ -124,7 +119,7 @@ def mean_average_precision(
         for which, each in (("right", right), ("found", found))
     }
     if not entries["right"]:
-        return math.nan, lambda drawn: math.nan
+        return None
     with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
         sets = []
         for each in entries.values():
@@ -155,7 +150,7 @@ def mean_average_precision(
         there = precision[precision > -1]
         return float(there.mean()) if there.size else math.nan
 
-    return of_drawn(range(len(right))), of_drawn
+    return of_drawn
 
 
 def _boxes(value: Any, *, scored: bool) -> list[Box] | None:

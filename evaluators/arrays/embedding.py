@@ -17,7 +17,7 @@ from paretune.data.spec import ARRAYS
 from paretune.evaluators.arrays.network import Network, baseline_network, network_of
 from paretune.evaluators.arrays.rows import require_answers
 from paretune.evaluators.base import Budget, EvaluatorBase
-from paretune.evaluators.examples import resampled, share, shuffled
+from paretune.evaluators.examples import share, shuffled
 from paretune.stats.intervals import bootstrap_mean
 
 _MASK = "attention_mask"
@@ -168,9 +168,19 @@ def _queries(rows: Any) -> list[int]:
 def _mean(name: str, values: list[float], unit: str, details: Details) -> Measurement:
     if not values:
         return _without(name, unit, "no two of these rows belong together")
-    value = sum(values) / len(values)
-    interval, n = bootstrap_mean(values), len(values)
-    return resampled(name, value, unit, interval, n, samples=tuple(values), details=details)
+    value, n = sum(values) / len(values), len(values)
+    low, high = bootstrap_mean(values)
+    return Measurement(
+        name,
+        value,
+        unit,
+        min(low, value),
+        max(high, value),
+        n,
+        "bootstrap-1",
+        tuple(values),
+        details=details,
+    )
 
 
 def _without(name: str, unit: str, why: str) -> Measurement:

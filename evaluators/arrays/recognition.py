@@ -14,7 +14,6 @@ from paretune.data.context import Context
 from paretune.evaluators.arrays.answers import AnswerEvaluator
 from paretune.evaluators.arrays.rows import wrong_target
 from paretune.evaluators.examples import resampled, share
-from paretune.stats.intervals import bootstrap
 
 
 class Recognition(AnswerEvaluator[int]):
@@ -73,20 +72,13 @@ class Recognition(AnswerEvaluator[int]):
         import numpy as np
 
         rows = sorted(verdicts)
-        details = Details(rows=tuple(rows))
         mistakes = np.array([verdicts[n] for n in rows], dtype=float)
         lengths = np.array([len(str(dataset.rows[n].target)) for n in rows], dtype=float)
-        interval = bootstrap(lambda d: float(mistakes[d].sum() / lengths[d].sum()), len(rows))
-        rate = float(mistakes.sum() / lengths.sum())
+
+        def rate(drawn: Any) -> float:
+            return float(mistakes[drawn].sum() / lengths[drawn].sum())
+
         return [
-            share("exact_match", [not verdicts[n] for n in rows], details),
-            resampled(
-                "cer",
-                rate,
-                "",
-                interval,
-                len(rows),
-                samples=tuple(mistakes.tolist()),
-                details=details,
-            ),
+            share("exact_match", [not verdicts[n] for n in rows], Details(rows=tuple(rows))),
+            resampled("cer", "", rate, rows, samples=tuple(mistakes.tolist())),
         ]

@@ -16,7 +16,7 @@ from paretune.data.context import Context
 from paretune.evaluators.arrays.network import network_of
 from paretune.evaluators.arrays.rows import RowEvaluator, RowParams, wrong_target
 from paretune.evaluators.examples import resampled
-from paretune.stats.intervals import bootstrap, bootstrap_mean
+from paretune.stats.intervals import bootstrap_mean
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Regression(RowEvaluator[list[float]]):
         """Return the three errors with intervals by bootstrap over the rows."""
         import numpy as np
 
-        rows = sorted(verdicts)
+        rows, n = sorted(verdicts), len(verdicts)
         truth = np.array([_numbers(dataset.rows[n], dataset) for n in rows])
         found = np.array([verdicts[n] for n in rows])
         each = np.abs(truth - found).mean(axis=1)
@@ -100,23 +100,17 @@ class Regression(RowEvaluator[list[float]]):
             "",
             low,
             high,
-            len(rows),
+            n,
             "bootstrap-1",
             tuple(each.tolist()),
             details=details,
         )
-        return [mae, self._of(_rmse, "rmse", truth, found), self._of(_r2, "r2", truth, found)]
-
-    def _of(
-        self, metric: Callable[[Any, Any], float], name: str, truth: Any, found: Any
-    ) -> Measurement:
-        n = len(truth)
-        if name == "r2" and (n < 2 or bool((truth == truth[0]).all())):
+        rmse = resampled("rmse", "", lambda drawn: _rmse(truth[drawn], found[drawn]), rows)
+        if bool((truth == truth[0]).all()):
             reason = "the right answers are all the same, so that there is nothing to explain"
-            return Measurement(name, None, "", n=n, protocol="bootstrap-1", reason=reason)
-        value = metric(truth, found)
-        interval = bootstrap(lambda drawn: metric(truth[drawn], found[drawn]), n)
-        return resampled(name, value, "", interval, n)
+            protocol = "bootstrap-1"
+            return [mae, rmse, Measurement("r2", None, "", n=n, protocol=protocol, reason=reason)]
+        return [mae, rmse, resampled("r2", "", lambda drawn: _r2(truth[drawn], found[drawn]), rows)]
 
 
 def _rmse(truth: Any, found: Any) -> float:

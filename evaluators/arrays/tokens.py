@@ -18,7 +18,6 @@ from paretune.data.context import Context
 from paretune.evaluators.arrays.network import network_of
 from paretune.evaluators.arrays.rows import RowEvaluator, RowParams, wrong_target
 from paretune.evaluators.examples import resampled
-from paretune.stats.intervals import bootstrap
 
 IGNORED = -100
 """A position with this answer does not count, as with transformers."""
@@ -132,15 +131,13 @@ class TokenClassification(RowEvaluator[list[int]]):
 
         rows = sorted(verdicts)
         counts = np.array([verdicts[n] for n in rows])
-        details = Details(rows=tuple(rows)).adding(Tokens(counts.tolist()))
 
         def f1(drawn: Any) -> float:
             hit, found, there = counts[drawn].sum(axis=0)
             return float(2 * hit / (found + there)) if found + there else 0.0
 
-        value = f1(np.arange(len(rows)))
-        interval = bootstrap(f1, len(rows))
-        return [resampled("token_f1", value, "fraction", interval, len(rows), details=details)]
+        details = Details().adding(Tokens(counts.tolist()))
+        return [resampled("token_f1", "fraction", f1, rows, details)]
 
     def _outside(self) -> int | None:
         named, labels = self.params.outside, self.params.labels or []

@@ -142,7 +142,7 @@ class SpreadUsed(Part):
         return cls(value["from"])
 
 
-BY_EXAMPLE = ("rows", "windows_seen", "tokens_scored", "order", "of_rows")
+BY_EXAMPLE = ("rows", "windows_seen", "tokens_scored", "order", "of_rows", "scores")
 """Fields of `Details` that are as long as there are samples: they may be on disk."""
 
 
@@ -161,6 +161,8 @@ class Details(Mapping[str, Json]):
         tokens_scored: Of a perplexity: the number of scored tokens of each of these windows.
         order: Of a perplexity: `windows_seen` in the order of measuring.
         of_rows: Of a macro F1: row, right class and predicted class of each example.
+        scores: Of a metric that is not a mean over examples: what each row says of it
+            (`paretune.stats.intervals.jackknife_scores`).
         processes: Of a pooled speed: what each process measured.
         spread: Of a pooled speed: the spread in the study that its interval draws on.
         turns: Of a speed: medians of the turns in which one process measured.
@@ -186,6 +188,7 @@ class Details(Mapping[str, Json]):
     tokens_scored: MayBeOnDisk[tuple[int, ...] | None] = MayBeOnDisk(None)
     order: MayBeOnDisk[tuple[int, ...] | None] = MayBeOnDisk(None)
     of_rows: MayBeOnDisk[tuple[tuple[int, int, int], ...] | None] = MayBeOnDisk(None)
+    scores: MayBeOnDisk[tuple[float, ...] | None] = MayBeOnDisk(None)
     processes: tuple[ProcessValue, ...] | None = None
     spread: SpreadUsed | None = None
     turns: tuple[float, ...] = ()
@@ -286,6 +289,7 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     "tokens_scored": _sequence(_whole),
     "order": _sequence(_whole),
     "of_rows": _sequence(_sequence(_whole)),
+    "scores": _sequence(_number),
     "processes": _sequence(_part(ProcessValue)),
     "spread": _part(SpreadUsed),
     "turns": _sequence(_number),

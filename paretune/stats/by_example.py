@@ -1,9 +1,9 @@
 """A metric as a mean over examples, so that candidates who answered the same ones can be paired.
 
-A share of right answers is such a mean. A perplexity and a macro F1 are one to first order: each
-example has a score, the scores' mean is the metric's value, and the scores' covariance over the
-examples is that of two candidates' errors (the influence function; Efron, "Nonparametric estimates
-of standard error", 1981).
+A share of right answers is such a mean. A perplexity, a macro F1 and what evaluators give `scores`
+of are one to first order: each example has a score, the scores' mean is the metric's value, and the
+scores' covariance over the examples is that of two candidates' errors (the influence function;
+Efron, "Nonparametric estimates of standard error", 1981).
 """
 
 from __future__ import annotations
@@ -49,6 +49,8 @@ def scores(measured: Measurement | None) -> Scores | None:
         return None
     if details.of_rows is not None:
         return _macro_f1(m.value, details.of_rows)
+    if details.scores is not None and details.rows is not None:
+        return Scores(details.rows, np.asarray(details.scores, dtype=float))
     if len(m.samples) < 2:
         return None
     samples = np.asarray(m.samples, dtype=float)

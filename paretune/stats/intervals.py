@@ -47,6 +47,7 @@ _T = (
 )
 _NORMAL = 1.960
 _RESAMPLES = 2000
+_FEWEST_OF_JACKKNIFE = 3
 _RESAMPLES_OF_STATISTIC = 500
 _ALL_SIGNS = 16
 _PERMUTATIONS = 10_000
@@ -141,6 +142,33 @@ def bootstrap(
     values = [statistic(draw.integers(0, n, n)) for _ in range(_RESAMPLES_OF_STATISTIC)]
     finite = [value for value in values if math.isfinite(value)]
     return _ends(finite, confidence) if finite else (math.nan, math.nan)
+
+
+def jackknife_scores(
+    statistic: Callable[[Any], float], value: float, n: int
+) -> tuple[float, ...] | None:
+    """Return what each example says of a statistic: `value`, and what it loses without the example.
+
+    Their mean is `value`, and their standard deviation over the root of `n` is the statistic's
+    standard error (Efron, "The jackknife, the bootstrap and other resampling plans", 1982).
+
+    Args:
+        statistic: Takes an array of the numbers of examples.
+        value: Of all examples.
+        n: How many examples there are.
+
+    Returns:
+        None for fewer than three examples, and where it has no value without one of them.
+    """
+    import numpy as np
+
+    if n < _FEWEST_OF_JACKKNIFE:
+        return None
+    each = np.arange(n)
+    without = np.array([statistic(np.delete(each, left_out)) for left_out in each])
+    if not np.isfinite(without).all():
+        return None
+    return tuple((value + (n - 1) * (without.mean() - without)).tolist())
 
 
 def paired_bootstrap_difference(

@@ -66,6 +66,7 @@ DETAILS = st.builds(
     rows=st.none() | st.lists(st.integers() | st.text()).map(tuple),
     windows_seen=st.none() | st.lists(st.integers()).map(tuple),
     of_rows=st.none() | st.lists(st.tuples(*[st.integers()] * 3)).map(tuple),
+    scores=st.none() | st.lists(numbers).map(tuple),
     processes=st.none() | st.lists(values).map(tuple),
     spread=st.none() | st.builds(SpreadUsed, st.integers()),
     turns=st.lists(numbers).map(tuple),

@@ -6,7 +6,9 @@ import pytest
 
 from paretune.core.measurement import Measurement
 from paretune.evaluators.classes import class_measurements as classified
+from paretune.evaluators.examples import resampled
 from paretune.evaluators.text.perplexity import _measurement as perplexed
+from paretune.search.confirm.joint import against, error_of
 from paretune.stats.by_example import scores
 
 
@@ -68,3 +70,43 @@ def test_a_macro_f1s_scores_have_it_as_their_mean_and_its_error() -> None:
         2 * ((t == c) & (p == c)).sum(1) / ((t == c).sum(1) + (p == c).sum(1)) for c in range(3)
     ]
     assert found.values.std() / math.sqrt(n) == pytest.approx(np.mean(each, 0).std(), rel=0.1)
+
+
+def test_what_evaluators_resample_has_scores_with_its_value_and_its_error() -> None:
+    rng = np.random.default_rng(3)
+    mistakes, lengths = rng.poisson(2.0, 80), rng.integers(4, 30, 80)
+
+    def rate(drawn: np.ndarray) -> float:
+        return float(mistakes[drawn].sum() / lengths[drawn].sum())
+
+    m = resampled("cer", "", rate, list(range(100, 180)))
+    found = scores(Measurement.from_json(m.to_json()))
+    assert found is not None
+    assert found.rows == tuple(range(100, 180))
+    assert found.values.mean() == pytest.approx(m.value)
+    again = [rate(rng.integers(0, 80, 80)) for _ in range(3000)]
+    assert found.values.std() / math.sqrt(80) == pytest.approx(np.std(again), rel=0.1)
+
+
+def test_two_models_that_make_the_same_mistakes_are_paired() -> None:
+    """Both misread the same long texts: their difference is far surer than either rate."""
+    rng = np.random.default_rng(4)
+    lengths = rng.integers(4, 30, 60)
+    hard = rng.binomial(lengths, rng.choice([0.0, 0.6], 60))
+    also = hard + (rng.random(60) < 0.1)
+    made = [
+        scores(resampled("cer", "", lambda d, e=each: e[d].sum() / lengths[d].sum(), range(60)))
+        for each in (hard, also)
+    ]
+    one, two = made
+    assert one is not None
+    assert two is not None
+    exceeds, error = against(two, one, ("+", 0.0))
+    assert exceeds == pytest.approx((also.sum() - hard.sum()) / lengths.sum())
+    assert error < 0.3 * error_of(one)
+
+
+def test_a_statistic_without_a_value_for_some_examples_has_no_scores() -> None:
+    m = resampled("r", "", lambda d: 1.0 if 0 in d else math.nan, [5, 6, 7, 8])
+    assert m.details.scores is None
+    assert scores(m) is None

@@ -108,13 +108,18 @@ def test_precision_of_all_and_of_none() -> None:
     pytest.importorskip("pycocotools", reason="pycocotools is not installed")
     box = [1.0, 1.0, 5.0, 5.0]
     right = [[(box, "a", 1.0)], [(box, "b", 1.0)], []]
-    value, of_drawn = mean_average_precision(right, right)
-    assert value == pytest.approx(1)
+    of_drawn = mean_average_precision(right, right)
+    assert of_drawn is not None
+    assert of_drawn([0, 1, 2]) == pytest.approx(1)
     assert of_drawn([0, 0, 1]) == pytest.approx(1)
-    assert mean_average_precision(right, [[], [], []])[0] == 0
-    only = [[(box, "a", 0.5)], [], []]
-    value, of_drawn = mean_average_precision(right, only)
-    assert value == pytest.approx(0.5)  # one class of two
+    of_drawn = mean_average_precision(right, [[], [], []])
+    assert of_drawn is not None
+    assert of_drawn([0, 1, 2]) == 0
+    only = [[(box, "a", 0.5)], []]
+    assert mean_average_precision([[], []], only) is None
+    of_drawn = mean_average_precision(right, [*only, []])
+    assert of_drawn is not None
+    assert of_drawn([0, 1, 2]) == pytest.approx(0.5)  # one class of two
     assert of_drawn([0, 0]) == pytest.approx(1)
     assert of_drawn([1, 1]) == 0
 
