@@ -18,20 +18,27 @@ class Task:
         name: As pipelines of transformers call it.
         suffix: How the names of its architectures end.
         auto: The class of transformers that loads them.
+        outputs: Names of what its models give; empty: they differ.
     """
 
     name: str
     suffix: str
     auto: str
+    outputs: tuple[str, ...] = ("logits",)
 
 
 TASKS = (
     Task("text-classification", "ForSequenceClassification", "AutoModelForSequenceClassification"),
     Task("token-classification", "ForTokenClassification", "AutoModelForTokenClassification"),
-    Task("question-answering", "ForQuestionAnswering", "AutoModelForQuestionAnswering"),
+    Task(
+        "question-answering",
+        "ForQuestionAnswering",
+        "AutoModelForQuestionAnswering",
+        (),
+    ),
     Task("fill-mask", "ForMaskedLM", "AutoModelForMaskedLM"),
     Task("image-classification", "ForImageClassification", "AutoModelForImageClassification"),
-    Task("feature-extraction", "Model", "AutoModel"),
+    Task("feature-extraction", "Model", "AutoModel", ()),
 )
 _HEADS = ("HeadModel", "HeadsModel", "EncoderDecoderModel")
 """Ends of names that have a head, or two networks, and no suffix that says so."""

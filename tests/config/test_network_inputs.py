@@ -44,6 +44,34 @@ def test_each_name_is_looked_for(
     assert [wrong[:2] for wrong in told] == expected
 
 
+@pytest.mark.parametrize(
+    ("config", "output", "expected"),
+    [
+        ({"architectures": ["BertForSequenceClassification"]}, "logits", None),
+        ({"architectures": ["BertForSequenceClassification"]}, None, None),
+        ({"architectures": ["BertForTokenClassification"]}, "scores", "no output 'scores'"),
+        ({"architectures": ["XLNetForQuestionAnswering"]}, "start_top_index", None),
+        ({"architectures": ["BertModel"]}, "anything", None),
+        (
+            {"architectures": ["ViTForImageClassification"], "output_attentions": True},
+            "attentions_0",
+            None,
+        ),
+    ],
+)
+def test_outputs_of_an_encoder_are_those_of_its_task(
+    tmp_path: Path, config: dict[str, Any], output: str | None, expected: str | None
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "model.safetensors").touch()
+    told: list[Any] = []
+    choice = EvaluatorChoice("classification", {"data": "d", "output": output})
+    data = {"d": DataSpec(file="d.npz", inputs={"input_ids": "a"})}
+    check_network_inputs(tmp_path, data, [choice], lambda *wrong: told.append(wrong[1]))
+    assert len(told) == (expected is not None)
+    assert expected is None or expected in told[0]
+
+
 def write_pair(folder: Path) -> Path:
     """Write a network with the inputs x and rate and the outputs y and z; returns the folder."""
     folder.mkdir()

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
@@ -51,6 +52,33 @@ def test_state_is_fed_back_from_step_to_step_and_begins_with_zeros(tmp_path: Pat
         assert found["last"].shape == (2, 5)
     once = session.run({"x": x[:, 0]})
     assert np.allclose(once["y"], 2 * x[:, 0])
+
+
+def test_a_sequence_gives_what_steps_by_hand_give(tmp_path: Path) -> None:
+    """Weights and a state that is no plain sum: an order of steps that is wrong would show."""
+    w = np.random.default_rng(1).normal(size=(3, 3)).astype(np.float32)
+    nodes = [
+        helper.make_node("MatMul", ["before", "w"], ["moved"]),
+        helper.make_node("Add", ["moved", "x"], ["sum"]),
+        helper.make_node("Tanh", ["sum"], ["after"]),
+        helper.make_node("Exp", ["after"], ["y"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "recurrent",
+        [value(name, TensorProto.FLOAT, ["batch", 3]) for name in ("x", "before")],
+        [value(name, TensorProto.FLOAT, ["batch", 3]) for name in ("y", "after")],
+        [onnx.numpy_helper.from_array(w, "w")],
+    )
+    write_model(tmp_path / "n", graph)
+    session = load_session(open_model(declared(tmp_path / "n", {}, STATE)), CPU)
+    x = np.random.default_rng(0).normal(size=(2, 6, 3)).astype(np.float32)
+    found = session.run({"x": x})["y"]
+    own = onnxruntime.InferenceSession(str(tmp_path / "n" / "model.onnx"))
+    held = np.zeros((2, 3), np.float32)
+    for step in range(6):
+        y, held = own.run(["y", "after"], {"x": x[:, step], "before": held})
+        assert np.allclose(found[:, step], y, atol=1e-6)
 
 
 def test_a_sequence_without_steps_is_refused(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import ClassVar
 from paretune.core.model import Model
 from paretune.models.checks.finding import Finding
 from paretune.models.checks.network_signature import unusable
+from paretune.models.checks.operator_domains import foreign_operators
 from paretune.models.containment import named_by_onnx
 from paretune.models.declared_network import read_declared
 from paretune.models.kinds.base import ArrayNames, Kind
@@ -43,16 +44,17 @@ class OnnxKind(Kind):
         return set().union(*map(named_by_onnx, folder.glob("*.onnx")))
 
     def problems(self, folder: Path, base: Path | None) -> Sequence[Finding]:
-        """Return the inputs that no array can be given for.
+        """Return the inputs that no array can be given for, and operators that are not known.
 
         Raises:
             UsageError: It is not clear which of its files is the network, or what is declared of
                 the network does not fit it.
         """
         del base
-        network = signature_of(network_file(folder))
+        file = network_file(folder)
+        network = signature_of(file)
         read_declared(folder).check(network)
-        return tuple(unusable(network))
+        return (*unusable(network), *foreign_operators(file))
 
     def array_names(self, folder: Path) -> ArrayNames:
         """Return the names of its inputs and outputs that are not state."""
