@@ -30,6 +30,12 @@ def why_no_budget(model: ModelInfo, params: GenaiParams, provider: str) -> str |
     measured = measured_grid(model)
     if measured is None:
         return "budget needs to know what each matrix's rounding costs: put `sensitivity` before it"
+    if measured.get("algorithm") == "gptq" and params.algorithm != "gptq":
+        return (
+            "sensitivity was measured for algorithm gptq, and this build rounds to the nearest; "
+            "give `sensitivity: {rounded_to: next}`"
+        )
+    measured = {name: measured.get(name) for name in params.grid}
     if measured != params.grid:
         return (
             f"sensitivity was measured for {_shown(measured)}, and this build has "

@@ -8,8 +8,7 @@ embedding that shares its matrix with it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,12 @@ from paretune.passes.genai.node_sources import (
 from paretune.passes.genai.quantized_nodes import QuantizedBuild, open_build
 from paretune.passes.quantization.gptq import quantized
 from paretune.passes.quantization.grid import Encoded, Grid, decode, rows_of, stacked
+from paretune.passes.quantization.layer_inputs import (
+    entered,
+    hessians_of,
+    importance_of_head,
+    output_of,
+)
 from paretune.passes.quantization.rounding_grid import HEAD
 from paretune.passes.quantization.scale_search import search_scales
 
@@ -57,14 +62,14 @@ def calibrate(
             require_same(build, name, of_node)
         progress(Progress("genai", 0, len(layers), "gptq: rounding the head"))
         _round_head(network, build, rows)
-        states, calls = _entered(network, rows)
+        states, calls = entered(network, rows)
         for number, (layer, of_layer) in enumerate(zip(layers, pieces, strict=True)):
             progress(Progress("genai", number, len(layers), "gptq: rounding a layer"))
-            with _hessians(of_layer) as hessians:
+            with hessians_of([piece.module for piece in of_layer]) as hessians:
                 for state, call in zip(states, calls, strict=True):
-                    _output(layer, state, call[number])
+                    output_of(layer, state, call[number])
             _round_layer(build, of_layer, hessians, damp_percent)
-            states = [_output(layer, s, c[number]) for s, c in zip(states, calls, strict=True)]
+            states = [output_of(layer, s, c[number]) for s, c in zip(states, calls, strict=True)]
             layers[number] = torch.nn.Identity()  # its rounded weights are not needed any more
             of_layer.clear()
 
@@ -102,74 +107,7 @@ def _round_head(network: Any, build: QuantizedBuild, rows: Sequence[Sequence[int
     head, embedding = network.get_output_embeddings(), network.get_input_embeddings()
     whole = Piece(HEAD, head, slice(0, node.rows), node, 0)
     require_same(build, HEAD, [whole])
-    importance = torch.zeros(node.width)
-    for ids in rows:
-        run = network.base_model(input_ids=torch.tensor([list(ids)]), use_cache=False)
-        importance.add_(run.last_hidden_state[0].square().sum(0))
-    encoded = search_scales(whole.weight, node.grid, importance)
+    encoded = search_scales(whole.weight, node.grid, importance_of_head(network, rows))
     build.write(HEAD, encoded)
     if build.shares_embedding:
         embedding.weight.data[: node.rows] = decode(encoded)
-
-
-def _output(layer: Any, state: Any, how: dict[str, Any]) -> Any:
-    output = layer(state, **how)
-    return output[0] if isinstance(output, tuple) else output
-
-
-def _entered(
-    network: Any, rows: Sequence[Sequence[int]]
-) -> tuple[list[Any], list[list[dict[str, Any]]]]:
-    """Return what the first layer gets of each text, and what each layer gets beside its input."""
-    layers = list(network.base_model.layers)
-    states: list[Any] = []
-    calls: list[list[dict[str, Any]]] = []
-
-    def recorder(number: int) -> Callable[..., Any]:
-        def record(hidden_states: Any, **how: Any) -> Any:
-            if number == 0:
-                states.append(hidden_states)
-                calls.append([])
-            calls[-1].append(how)
-            return hidden_states
-
-        return record
-
-    for number, layer in enumerate(layers):
-        layer.forward = recorder(number)
-    try:
-        for ids in rows:
-            network.base_model(input_ids=torch.tensor([list(ids)]), use_cache=False)
-    finally:
-        for layer in layers:
-            del layer.forward
-    return states, calls
-
-
-@contextmanager
-def _hessians(pieces: Iterable[Piece]) -> Iterator[dict[int, Any]]:
-    """Yield the sums of the outer products of each module's inputs while the layer runs.
-
-    Modules with the same inputs share one.
-    """
-    modules = list({id(piece.module): piece.module for piece in pieces}.values())
-    found: dict[int, Any] = {}
-    last: dict[str, Any] = {"inputs": None, "of": None}
-
-    def seen(module: Any, args: tuple[Any, ...]) -> None:
-        inputs = args[0]
-        if inputs is last["inputs"]:
-            found[id(module)] = found[last["of"]]
-            return
-        last.update(inputs=inputs, of=id(module))
-        flat = inputs.flatten(0, -2)
-        if id(module) not in found:
-            found[id(module)] = torch.zeros(flat.shape[1], flat.shape[1])
-        found[id(module)].addmm_(flat.t(), flat)
-
-    hooks = [module.register_forward_pre_hook(seen) for module in modules]
-    try:
-        yield found
-    finally:
-        for hook in hooks:
-            hook.remove()

@@ -36,6 +36,10 @@ class Calibration(Params):
         512, "Tokens of a text that are used, at most.", unit="tokens", search="none", ge=2
     )
 
+    def tokens(self, of: DataSize) -> float:
+        """Return how many tokens of a data set are used."""
+        return min(self.examples, of.examples) * of.tokens_of_example(self.max_length)
+
 
 def why_no_gptq(model: ModelInfo, provider: str) -> str | None:
     """Return why gptq does not work on a model, or None."""
@@ -63,10 +67,20 @@ def calibration_seconds(
     if calibration.data is not None:
         if size is None:
             return None
-        of = size(calibration.data)
-        each = of.tokens_of_example(calibration.max_length)
-        tokens = min(calibration.examples, of.examples) * each
-    return (_SECONDS_A_WEIGHT + tokens * _SECONDS_A_TOKEN_AND_WEIGHT) * model.parameters
+        tokens = calibration.tokens(size(calibration.data))
+    return rounding_seconds(model, tokens)
+
+
+def rounding_seconds(model: ModelInfo, tokens: float, widths: int = 1) -> float:
+    """Return the expected wall seconds of gptq.
+
+    Args:
+        model: Whose matrices are rounded.
+        tokens: Of the calibration texts.
+        widths: How often each matrix is rounded.
+    """
+    of_weights = widths * _SECONDS_A_WEIGHT
+    return (of_weights + tokens * _SECONDS_A_TOKEN_AND_WEIGHT) * model.parameters
 
 
 def calibration_rows(

@@ -37,6 +37,8 @@ from paretune.passes.quantization.sensitivity_file import (
 
 _PLACE = re.compile(r"/model/layers\.(\d+)/(.+)/MatMul")
 
+_ROUNDING = {"default": "rounding to the nearest", "gptq": "rounding by GPTQ"}
+
 
 @dataclass(frozen=True)
 class Matrix:
@@ -112,7 +114,7 @@ def mix(
             require_same(build, matrix.node, pieces)
             weights[matrix.node] = torch.cat([piece.weight for piece in pieces])
     widen(folder, weights)
-    return _details(matrices, eight, costs)
+    return _details(matrices, eight, costs, _ROUNDING[measured.algorithm])
 
 
 def _sources(network: Any, build: QuantizedBuild) -> dict[str, list[Piece]]:
@@ -151,7 +153,9 @@ def _matrix(
     )
 
 
-def _details(matrices: Sequence[Matrix], eight: Sequence[Matrix], costs: Costs) -> dict[str, Json]:
+def _details(
+    matrices: Sequence[Matrix], eight: Sequence[Matrix], costs: Costs, rounding: str
+) -> dict[str, Json]:
     wide = {matrix.node for matrix in eight}
     expected = sum(m.divergence[8 if m.node in wide else 4] for m in matrices)
     none, whole = (sum(m.divergence[bits] for m in matrices) for bits in (4, 8))
@@ -162,7 +166,7 @@ def _details(matrices: Sequence[Matrix], eight: Sequence[Matrix], costs: Costs) 
     return {
         "summary": f"8 bits in {len(eight)} of {len(matrices)} matrices, for {share:.1%} of their "
         f"extra {costs.name} ({costs.shown(total)}; all at 4 bits {costs.shown(least)}, all at 8 "
-        f"bits {costs.shown(most)}); expected divergence of rounding to the nearest {expected:.3g} "
+        f"bits {costs.shown(most)}); expected divergence of {rounding} {expected:.3g} "
         f"nats per token (all at 4 bits {none:.3g}, all at 8 bits {whole:.3g})",
         "expected_kl_per_token": expected,
         "budget_spent": share,

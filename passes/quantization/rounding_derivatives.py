@@ -6,7 +6,7 @@ derivative by the scale of an error is the product of the error with the gradien
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,12 +16,11 @@ from torch.nn.functional import cross_entropy
 from paretune.core.errors import PassError
 from paretune.core.progress import Progress
 from paretune.passes.genai.node_sources import pieces_of_layers
-from paretune.passes.quantization.grid import Grid, rounded
+from paretune.passes.quantization.rounding_errors import Errors
 from paretune.passes.quantization.sensitivity_file import (
     BITS,
     EMBEDDING_NAME,
     HEAD_NAME,
-    Sensitivity,
 )
 
 
@@ -33,14 +32,14 @@ class _Matrix:
         name: The matrix's.
         weight: The parameter that holds it.
         rows: Which rows of it.
-        errors: What rounding changes, by bits; in bf16, since sums over whole matrices are taken.
+        errors: What rounding changes.
         derivatives: Of each text, by bits.
     """
 
     name: str
     weight: Any
     rows: slice
-    errors: dict[int, Any]
+    errors: Errors
     derivatives: dict[int, list[float]] = field(default_factory=lambda: {b: [] for b in BITS})
 
     def note(self, gradient: Any) -> None:
@@ -53,11 +52,10 @@ class _Matrix:
 def measure(
     network: Any,
     rows: Sequence[Sequence[int]],
-    block_size: int,
-    is_symmetric: bool,
+    errors: Mapping[str, Errors],
     progress: Callable[[Progress], None] = lambda _: None,
-) -> Sensitivity:
-    """Return how the loss of texts depends on the rounding of each matrix.
+) -> dict[int, dict[str, tuple[float, ...]]]:
+    """Return the derivative of each text's loss, by bits and matrix, in nats.
 
     An embedding that shares the head's matrix is measured apart from it, since a build may round
     the head alone.
@@ -65,17 +63,15 @@ def measure(
     Args:
         network: A causal language model of a known architecture, in fp32; used up.
         rows: Texts as token ids, of at least two tokens each.
-        block_size: Weights that share a scale.
-        is_symmetric: Whether there are no zero points.
+        errors: What rounding changes in each matrix, by its name
+            (`paretune.passes.quantization.rounding_errors`).
         progress: Takes the progress.
 
     Raises:
         PassError: A derivative is not finite.
     """
     network.eval().requires_grad_(False)
-    progress(Progress("sensitivity", 0, len(rows), "rounding each matrix"))
-    grids = [Grid(bits, block_size, is_symmetric) for bits in BITS]
-    matrices = list(_matrices(network, grids))
+    matrices = list(_matrices(network, errors))
     _note_gradients(matrices)
     for number, ids in enumerate(rows, start=1):
         tokens = torch.tensor([list(ids)])
@@ -91,26 +87,21 @@ def measure(
             "sensitivity: the derivatives of the model's loss are not finite",
             hint="Check the model: its weights may hold a NaN.",
         )
-    return Sensitivity(block_size, is_symmetric, sum(len(ids) - 1 for ids in rows), found)
+    return found
 
 
-def _matrices(network: Any, grids: Sequence[Grid]) -> Iterator[_Matrix]:
+def _matrices(network: Any, errors: Mapping[str, Errors]) -> Iterator[_Matrix]:
     for pieces in pieces_of_layers(network, {}):
         for piece in pieces:
-            errors = _errors(piece.weight, grids)
-            yield _Matrix(piece.name, piece.module.weight, piece.rows, errors)
+            yield _Matrix(piece.name, piece.module.weight, piece.rows, errors[piece.name])
     head, embedding = network.get_output_embeddings(), network.get_input_embeddings()
     shared = head.weight is embedding.weight
     if shared:
         head.weight = torch.nn.Parameter(head.weight.detach().clone())
-    errors, rows = _errors(head.weight.detach(), grids), slice(0, len(head.weight))
-    yield _Matrix(HEAD_NAME, head.weight, rows, errors)
+    rows = slice(0, len(head.weight))
+    yield _Matrix(HEAD_NAME, head.weight, rows, errors[HEAD_NAME])
     if shared:
-        yield _Matrix(EMBEDDING_NAME, embedding.weight, rows, errors)
-
-
-def _errors(weight: Any, grids: Sequence[Grid]) -> dict[int, Any]:
-    return {grid.bits: rounded(weight, grid).sub_(weight).to(torch.bfloat16) for grid in grids}
+        yield _Matrix(EMBEDDING_NAME, embedding.weight, rows, errors[HEAD_NAME])
 
 
 def _note_gradients(matrices: Sequence[_Matrix]) -> None:

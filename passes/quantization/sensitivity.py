@@ -20,9 +20,11 @@ from paretune.models.checks.quantized import refusal
 from paretune.passes.base import PassBase
 from paretune.passes.copied import copy_files
 from paretune.passes.genai.calibration import (
+    DAMP_PERCENT,
     TOKENS_OF_OWN_TEXT,
     Calibration,
     calibration_rows,
+    rounding_seconds,
 )
 from paretune.passes.genai.options import GenaiParams
 from paretune.passes.quantization.node_bits import ARCHITECTURES
@@ -50,6 +52,9 @@ class RoundedTo(declared.Params):
         32, "Weights that share a scale.", unit="weights", search="none"
     )
     is_symmetric: bool = parameter(True, "No zero points.", search="none")
+    algorithm: Literal["default", "gptq"] = parameter(
+        "default", "How: to the nearest, or by GPTQ on the same texts.", search="none"
+    )
 
 
 class SensitivityParams(declared.Params):
@@ -57,8 +62,8 @@ class SensitivityParams(declared.Params):
 
     rounded_to: Literal["next"] | RoundedTo = parameter(
         RoundedTo(),
-        "The grid whose rounding is measured, `{block_size: 32, is_symmetric: true}`. next: that "
-        "of the genai that follows.",
+        "The grid whose rounding is measured, `{block_size: 32, is_symmetric: true, algorithm: "
+        "default}`. next: that of the genai that follows.",
     )
     data: str | None = parameter(
         None,
@@ -117,10 +122,12 @@ class SensitivityPass(PassBase):
                 f"{'none' if first is None else first.name}"
             )
         try:
-            grid = GenaiParams(**first.params).grid
+            build = GenaiParams(**first.params)
         except ValidationError:
             return "rounded_to: next: the parameters of genai after it are refused"
-        return {**params, "rounded_to": RoundedTo(**grid).model_dump(mode="json")}
+        algorithm = "gptq" if build.algorithm == "gptq" else "default"
+        rounded_to = RoundedTo(**build.grid, algorithm=algorithm)
+        return {**params, "rounded_to": rounded_to.model_dump(mode="json")}
 
     def check(
         self, model: ModelInfo, params: SensitivityParams, target: TargetInfo, provider: str
@@ -146,7 +153,8 @@ class SensitivityPass(PassBase):
         logits = _COPIES_OF_LOGITS * 4 * model.vocab_size
         head = _COPIES_OF_HEAD * 4 * model.vocab_size * model.hidden_size
         held = _BYTES_A_WEIGHT * model.parameters + params.max_length * (states + logits) + head
-        seconds = None if params.data is not None else _seconds(TOKENS_OF_OWN_TEXT, model)
+        own = params.data is None
+        seconds = _seconds(TOKENS_OF_OWN_TEXT, model, params.rounded_to) if own else None
         return Estimate(model.bytes, _MEMORY_TO_START + held, seconds)
 
     def seconds_on(
@@ -159,11 +167,9 @@ class SensitivityPass(PassBase):
         """Return the expected time, by the number and the length of the texts."""
         if not (model.parameters and model.layers and model.hidden_size):
             return None
-        tokens: float = TOKENS_OF_OWN_TEXT
-        if params.data is not None:
-            of = size(params.data)
-            tokens = min(params.examples, of.examples) * of.tokens_of_example(params.max_length)
-        return _seconds(tokens, model)
+        own = params.data is None
+        tokens = TOKENS_OF_OWN_TEXT if own else params.texts.tokens(size(params.data))
+        return _seconds(tokens, model, params.rounded_to)
 
     def run(self, model: Model, params: SensitivityParams, context: Context) -> None:
         """Write a copy of the model, and the measured derivatives beside it.
@@ -174,7 +180,9 @@ class SensitivityPass(PassBase):
         """
         from paretune.core.errors import PassError
         from paretune.passes.hugging_face import load_fp32, use_all_cores
+        from paretune.passes.quantization.grid import Grid
         from paretune.passes.quantization.rounding_derivatives import measure
+        from paretune.passes.quantization.rounding_errors import gptq_errors, nearest_errors
 
         grid = params.rounded_to
         if not isinstance(grid, RoundedTo):
@@ -187,7 +195,15 @@ class SensitivityPass(PassBase):
         context.progress(Progress(self.name, 0, 1, "loading"))
         rows = calibration_rows(model, params.texts, context, self.name)
         network = load_fp32(model.path, context)
-        found = measure(network, rows, grid.block_size, grid.is_symmetric, context.progress)
+        grids = [Grid(bits, grid.block_size, grid.is_symmetric) for bits in BITS]
+        context.progress(Progress(self.name, 0, 1, "rounding each matrix"))
+        if grid.algorithm == "gptq":
+            errors = gptq_errors(network, rows, grids, DAMP_PERCENT, context.progress)
+        else:
+            errors = nearest_errors(network, grids)
+        derivatives = measure(network, rows, errors, context.progress)
+        tokens = sum(len(ids) - 1 for ids in rows)
+        found = Sensitivity(grid.block_size, grid.is_symmetric, grid.algorithm, tokens, derivatives)
         copy_files(model, context.out)
         found.write(context.out)
         context.details.update(_details(found, len(rows)))
@@ -207,6 +223,8 @@ def _details(found: Sensitivity, texts: int) -> dict[str, Json]:
     }
 
 
-def _seconds(tokens: float, model: ModelInfo) -> float:
+def _seconds(tokens: float, model: ModelInfo, rounded_to: RoundedTo | str) -> float:
     work = tokens * _SECONDS_A_TOKEN_AND_WEIGHT + _SECONDS_A_WEIGHT
-    return _SECONDS_TO_START + work * model.parameters
+    by_gptq = isinstance(rounded_to, RoundedTo) and rounded_to.algorithm == "gptq"
+    more = rounding_seconds(model, tokens, len(BITS)) if by_gptq else 0.0
+    return _SECONDS_TO_START + work * model.parameters + more

@@ -30,12 +30,14 @@ class Sensitivity:
     Attributes:
         block_size: Weights that share a scale.
         is_symmetric: Whether there are no zero points.
+        algorithm: How they are rounded: ``default`` (to the nearest) or ``gptq``.
         tokens: How many tokens the texts' losses are sums over.
         derivatives: By bits and matrix: the derivative of each text's loss, in nats.
     """
 
     block_size: int
     is_symmetric: bool
+    algorithm: str
     tokens: int
     derivatives: Mapping[int, Mapping[str, tuple[float, ...]]]
 
@@ -59,6 +61,7 @@ class Sensitivity:
         content: dict[str, Json] = {
             "block_size": self.block_size,
             "is_symmetric": self.is_symmetric,
+            "algorithm": self.algorithm,
             "tokens": self.tokens,
             "derivatives": derivatives,
         }
@@ -81,7 +84,8 @@ class Sensitivity:
                 }
                 for bits in BITS
             }
-            return cls(found["block_size"], found["is_symmetric"], found["tokens"], derivatives)
+            fields = (found[name] for name in ("block_size", "is_symmetric", "algorithm", "tokens"))
+            return cls(*fields, derivatives)
         except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise PassError(
                 f"genai: budget needs {FILE}, which the pass `sensitivity` writes, in "

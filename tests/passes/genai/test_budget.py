@@ -72,6 +72,14 @@ def test_it_needs_the_sensitivity_of_the_model_itself() -> None:
     assert needed in _why(replace(MEASURED, built_with={"layers": 2}))  # changed since then
 
 
+def test_sensitivity_by_gptq_is_for_builds_by_gptq() -> None:
+    params = SensitivityParams(rounded_to={"algorithm": "gptq"})
+    by_gptq = SensitivityPass().predict(PLAIN, params)
+    assert _why(by_gptq, algorithm="gptq") == ""
+    assert "measured for algorithm gptq" in _why(by_gptq)
+    assert _why(MEASURED, algorithm="gptq") == ""
+
+
 def test_other_architectures_and_providers_are_refused() -> None:
     assert "knows no architecture 'gemma2'" in _why(replace(MEASURED, model_type="gemma2"))
     assert "for cpu only" in _why(provider="cuda")

@@ -97,11 +97,12 @@ def test_it_works_with_gptq_zero_points_and_another_architecture(
     more = {"original_max_position_embeddings": 256} if name == "Phi3" else {}
     model = open_model(make_small(tmp_path / "models", name, **more))
     grid = {"block_size": 16, "is_symmetric": False}
-    measured = _measured(bench, model, rounded_to=grid)
+    measured = _measured(bench, model, rounded_to={**grid, "algorithm": "gptq"})
     chosen = {**INT4, **grid, "budget": 0.4, "algorithm": "gptq"}
     out = bench.run(Genai(), measured, chosen, "mixed")
     assert 0 < _extra(out, _eight(out)) <= 0.4
     assert bench.contexts["mixed"].details["calibration_tokens"] > 1000
+    assert "expected divergence of rounding by GPTQ" in bench.contexts["mixed"].details["summary"]
     assert len(generate(out, TOKENS)) == 3
 
 

@@ -14,6 +14,7 @@ from paretune.core.model import Model
 from paretune.models.handle import open_model
 from paretune.passes.quantization.grid import Grid, rounded
 from paretune.passes.quantization.rounding_derivatives import measure
+from paretune.passes.quantization.rounding_errors import nearest_errors
 from paretune.passes.quantization.sensitivity_file import EMBEDDING_NAME, HEAD_NAME
 from tests.tiny_models import make_small
 
@@ -23,6 +24,11 @@ STEP = 0.02
 
 def _network(model: Model) -> Any:
     return AutoModelForCausalLM.from_pretrained(model.path, dtype=torch.float32).eval()
+
+
+def _measured(model: Model, *grids: Grid) -> dict[int, dict[str, tuple[float, ...]]]:
+    network = _network(model)
+    return measure(network, TEXTS, nearest_errors(network, grids))
 
 
 def _loss(network: Any, ids: list[int]) -> float:
@@ -48,7 +54,7 @@ def _differences(change: Callable[[float], Any]) -> list[float]:
     ],
 )
 def test_they_are_the_slopes_of_the_loss(tiny: Model, bits: int, name: str, path: str) -> None:
-    found = measure(_network(tiny), TEXTS, 32, True).derivatives[bits][name]
+    found = _measured(tiny, Grid(4, 32), Grid(8, 32))[bits][name]
 
     def change(scale: float) -> Any:
         network = _network(tiny)
@@ -68,21 +74,21 @@ def test_parts_of_a_matrix_that_is_fused_in_the_file_are_measured_apart(
 ) -> None:
     folder = tmp_path_factory.mktemp("phi")
     phi = open_model(make_small(folder, "Phi3", original_max_position_embeddings=256))
-    found = measure(_network(phi), TEXTS, 16, False)
-    names = {name.rpartition("/")[2] for name in found.derivatives[4]}
+    found = _measured(phi, Grid(4, 16, False), Grid(8, 16, False))
+    names = {name.rpartition("/")[2] for name in found[4]}
     parts = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
     assert names == {*parts, "lm_head"}  # its embedding is a matrix of its own
-    assert found.tokens == 11
 
 
 def test_each_text_has_a_derivative_for_each_matrix_and_width(tiny: Model) -> None:
-    found = measure(_network(tiny), TEXTS, 32, False)
-    assert {len(v) for by_name in found.derivatives.values() for v in by_name.values()} == {2}
-    assert len(found.derivatives[4]) == len(found.derivatives[8]) == 2 * 7 + 2
+    found = _measured(tiny, Grid(4, 32, False), Grid(8, 32, False))
+    assert {len(v) for by_name in found.values() for v in by_name.values()} == {2}
+    assert len(found[4]) == len(found[8]) == 2 * 7 + 2
 
 
 def test_weights_that_are_no_numbers_are_refused(tiny: Model) -> None:
     network = _network(tiny)
+    errors = nearest_errors(network, [Grid(4, 32), Grid(8, 32)])
     network.model.layers[0].mlp.up_proj.weight.data[0, 0] = float("nan")
     with pytest.raises(PassError, match="not finite"):
-        measure(network, TEXTS, 32, True)
+        measure(network, TEXTS, errors)

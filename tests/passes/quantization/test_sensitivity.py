@@ -59,9 +59,14 @@ def test_next_is_the_grid_of_the_genai_that_follows() -> None:
     ahead = SensitivityPass().look_ahead
     step = Step("genai", {"precision": "int4", "block_size": 64, "is_symmetric": False})
     found = ahead({"rounded_to": "next"}, [step])
-    assert found == {"rounded_to": {"block_size": 64, "is_symmetric": False}}
+    default = {"algorithm": "default"}
+    assert found == {"rounded_to": {"block_size": 64, "is_symmetric": False, **default}}
+    gptq = Step("genai", {"precision": "int4", "algorithm": "gptq"})
+    assert ahead({"rounded_to": "next"}, [gptq]) == {
+        "rounded_to": {"block_size": 32, "is_symmetric": True, "algorithm": "gptq"}
+    }
     assert ahead({"rounded_to": "next"}, [Step("genai", {"precision": "fp32"})]) == {
-        "rounded_to": {"block_size": 32, "is_symmetric": True}
+        "rounded_to": {"block_size": 32, "is_symmetric": True, **default}
     }
     assert ahead({"examples": 3}, [step]) == {"examples": 3}
     assert ahead({"rounded_to": "next"}, [Step("merge", {}), step]) == (
@@ -91,7 +96,11 @@ def test_genai_can_tell_what_was_measured() -> None:
     model = example(ModelKind.HF)
     assert measured_grid(model) is None
     found = SensitivityPass().predict(model, SensitivityParams())
-    assert measured_grid(found) == {"block_size": 32, "is_symmetric": True}
+    assert measured_grid(found) == {
+        "block_size": 32,
+        "is_symmetric": True,
+        "algorithm": "default",
+    }
 
 
 def test_it_keeps_what_passes_promise(tiny: Model) -> None:

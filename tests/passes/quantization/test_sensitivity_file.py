@@ -10,7 +10,11 @@ from paretune.core.errors import PassError
 from paretune.passes.quantization.sensitivity_file import FILE, Sensitivity
 
 FOUND = Sensitivity(
-    32, True, 10, {4: {"a": (2.0, -4.0), "b": (1.0, 4.0)}, 8: {"a": (0.2, 0.0), "b": (0.0, 0.1)}}
+    32,
+    True,
+    "gptq",
+    10,
+    {4: {"a": (2.0, -4.0), "b": (1.0, 4.0)}, 8: {"a": (0.2, 0.0), "b": (0.0, 0.1)}},
 )
 
 
