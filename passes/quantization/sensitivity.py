@@ -167,8 +167,9 @@ class SensitivityPass(PassBase):
         """Return the expected time, by the number and the length of the texts."""
         if not (model.parameters and model.layers and model.hidden_size):
             return None
-        own = params.data is None
-        tokens = TOKENS_OF_OWN_TEXT if own else params.texts.tokens(size(params.data))
+        tokens: float = TOKENS_OF_OWN_TEXT
+        if params.data is not None:
+            tokens = params.texts.tokens(size(params.data))
         return _seconds(tokens, model, params.rounded_to)
 
     def run(self, model: Model, params: SensitivityParams, context: Context) -> None:

@@ -84,8 +84,13 @@ class Sensitivity:
                 }
                 for bits in BITS
             }
-            fields = (found[name] for name in ("block_size", "is_symmetric", "algorithm", "tokens"))
-            return cls(*fields, derivatives)
+            return cls(
+                found["block_size"],
+                found["is_symmetric"],
+                found["algorithm"],
+                found["tokens"],
+                derivatives,
+            )
         except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise PassError(
                 f"genai: budget needs {FILE}, which the pass `sensitivity` writes, in "
