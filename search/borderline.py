@@ -72,7 +72,8 @@ def doubtful_by_example(
     A share of right answers (or a perplexity) is known from the measured examples only. Where the
     limit is relative to the baseline, both are compared on the same examples, so that examples
     that are hard for both cancel out. Neither is meant if 95 % of all sets of as many examples
-    would leave the candidate on its side.
+    would leave the candidate on its side. A candidate with the baseline's artifact and values has
+    its value on other examples, too.
     """
     if is_baseline and limit.relative is not None:
         return False
@@ -88,7 +89,10 @@ def doubtful_by_example(
         reach = _NORMAL * spread
         return _both_sides(limit, (middle - reach, middle + reach))
     base = scores((baseline.measurements or {}).get(limit.metric)) if baseline is not None else None
-    if base is None:
+    if base is None or baseline is None:
+        return False
+    same = outcome.artifact is not None and outcome.artifact == baseline.artifact
+    if same and mine.rows == base.rows and bool((mine.values == base.values).all()):
         return False
     difference, spread = against(mine, base, limit.relative)
     zero = replace(limit, value=0.0)

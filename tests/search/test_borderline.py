@@ -165,3 +165,22 @@ def test_what_is_said_of_a_limit_never_contradicts_what_is_feasible(
     base = {"decode_ms_p50": measured(10.0, 1.0, [10.0] * len(values))}
     side = side_of(limit, {"decode_ms_p50": measured(value, 1.0, values)}, base, 0.01)
     assert side in (None, limit.holds(value))
+
+
+def test_the_baselines_artifact_with_other_threads_is_not_near_a_limit_relative_to_it() -> None:
+    """A copy of the baseline might differ on another example; the same model does not."""
+    right = tuple(float(n % 4 != 0) for n in range(80))
+    accuracy = Measurement("accuracy", 0.75, "fraction", 0.64, 0.83, 80, samples=right)
+    base, same, copy = (
+        TrialResult(
+            id,
+            Candidate((), RuntimeSettings("cpu", threads)),
+            OutcomeKind.OK,
+            measurements={"accuracy": accuracy},
+            artifact=artifact,
+        )
+        for id, threads, artifact in ((1, 2, "sha256:a"), (2, 1, "sha256:a"), (3, 1, "sha256:b"))
+    )
+    limits = ("accuracy >= baseline - 0.02",)
+    assert near(base, same, limits=limits, base=0) == []
+    assert [n.id for n in near(base, copy, limits=limits, base=0)] == [3]
