@@ -1,4 +1,4 @@
-"""Real ONNX networks searched on real data: python benchmarks/onnx_models.py [--minutes 3].
+"""Real ONNX networks searched on real data: python benchmarks/onnx_models.py [--minutes 4].
 
 For each of four networks: its space (ways to make it smaller, and the session's settings), the
 front, the pick, and the pick's gain over the best session of the network as it is, of the same
@@ -40,7 +40,7 @@ _DONE = "done.json"
 def main() -> int:
     """Search, print what was found, save the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=3.0, help="of each search, of both kinds")
+    parser.add_argument("--minutes", type=float, default=4.0, help="of each search, of both kinds")
     parser.add_argument("--compare", type=float, default=45.0, help="seconds of each comparison")
     parser.add_argument("--only", choices=sorted(SUBJECTS), nargs="+", default=list(SUBJECTS))
     parser.add_argument("--packages", type=Path, help="where they are unpacked, if not installed")
@@ -125,6 +125,9 @@ def summary(models: Sequence[Mapping[str, Any]]) -> str:
     for model in models:
         told = model["again"]
         speeds = dict(zip(told.get("names", ()), _speeds(told), strict=True))
+        ids = [(model["ours"][key] or {}).get("id") for key in ("pick", "best_plain")]
+        if ids[0] == ids[1] and "ours" in speeds:  # it was measured once
+            speeds["as it is"] = speeds["ours"]
         plain = speeds.get("as it is")
         for who in ("as it is", "ours", "olive"):
             search = {"ours": model["ours"], "olive": model["olive"]}.get(who)
@@ -156,7 +159,10 @@ def _what(who: str, model: Mapping[str, Any]) -> str:
     """Return what a pick is, in a few words."""
     if who == "olive":
         pick = (model["olive"] or {}).get("pick")
-        return "no pick" if pick is None else f"{pick['pass']}, {pick['runs_with']}"
+        if pick is None:
+            return "no pick"
+        settings = again.settings_of(pick["settings"]).items()
+        return f"{pick['pass']} @ {' '.join(f'{key}={value}' for key, value in settings)}"
     row = model["ours"]["pick" if who == "ours" else "best_plain"]
     return "no pick" if row is None else named(row)
 

@@ -290,7 +290,6 @@ def _found(folder: Path) -> dict[str, Any]:
             "file": config["model_path"],
             "settings": settings,
             "pass": made[0]["pass"] if made else None,
-            "runs_with": settings.get("session_options"),
         }
     return {"candidates": len(trials), "trials": list(trials.values()), "pick": pick}
 

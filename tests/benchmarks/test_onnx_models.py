@@ -119,7 +119,8 @@ def test_the_summary_has_the_gain_over_the_best_session_as_it_is() -> None:
         "names": ["ours", "as it is"],
         "speed": {"entrants": entrants},
     }
-    ours = {"pick": row, "best_plain": row, "seconds": 7.0, "candidates": [row]}
+    plain = {**row, "id": 2}
+    ours = {"pick": row, "best_plain": plain, "seconds": 7.0, "candidates": [row]}
     text = summary(
         [{"model": "m", "metric": "accuracy", "ours": ours, "olive": None, "again": told}]
     )
