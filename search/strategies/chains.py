@@ -29,18 +29,17 @@ from dataclasses import dataclass, replace
 
 from paretune.core.candidate import Candidate
 from paretune.core.measurement import Rung
-from paretune.core.result import OutcomeKind, TrialResult
+from paretune.core.result import OutcomeKind
 from paretune.core.trial_forecast import TrialForecast
 from paretune.search.constraints import Objective
-from paretune.search.pareto import pareto_front
 from paretune.search.space import Space
 from paretune.search.strategies.base import Ended, Event, Promote, Request, Start, View
 from paretune.search.strategies.fitting import first_fitting
-from paretune.search.summary import values
+from paretune.search.strategies.measured import Measured, is_feasible
 from paretune.search.surrogate.acquisition import Acquisition, Forecasts
 from paretune.search.surrogate.allowance import FEW, MANY, Allowance, Effort
 from paretune.search.surrogate.encoding import Encoding
-from paretune.search.surrogate.learner import SUCCESS, WORKED, Learner
+from paretune.search.surrogate.learner import SUCCESS, Learner
 from paretune.search.surrogate.pool import Pool
 
 _LEARNED = 4
@@ -119,8 +118,8 @@ class ChainSearch:
         self._seed = seed
         self._first = list(first)
         self._seen: set[str] = set()
-        self._results: list[TrialResult] = []
         self._encoding = Encoding(space)
+        self._measured = Measured(self._encoding, self._objectives)
         self._pool = Pool(space, self._encoding, seed)
         self._allowance = Allowance()
         self._learner = Learner(self._encoding, self._objectives, self._allowance)
@@ -131,7 +130,7 @@ class ChainSearch:
         """Take an event into account."""
         if isinstance(event, Ended):
             self._seen.add(event.result.candidate.digest)
-            self._results.append(event.result)
+            self._measured.add(event.result)
             self._allowance.ended(event.result)
         else:
             self._seen.add(event.trial.candidate.digest)
@@ -193,8 +192,7 @@ class ChainSearch:
         What was ruled out before any job teaches too little for all to be compared again: then it
         is the next one of the same ranking. So it is while another comparison cannot be paid.
         """
-        ran = sum(result.kind is not OutcomeKind.SKIPPED for result in self._results)
-        state = (ran, tuple(view.limits), tuple(view.paused), view.may_start)
+        state = (self._measured.ran, tuple(view.limits), tuple(view.paused), view.may_start)
         for _ in range(2):
             with self._allowance.choosing(Effort.NONE, view.clock):
                 self._ranked = [one for one in self._ranked if self._is_open(one, view)]
@@ -220,9 +218,9 @@ class ChainSearch:
         outside, paused = self._paused(view)
         if outside:  # what lies outside the space has no forecast
             return [_Choice(view.trials[id].candidate, trial=id) for id in outside[:1]]
-        ask = len(self._results)
+        ask = len(self._measured.all)
         pool = self._pool.candidates(ask, self._good(view), self._seen) if view.may_start else []
-        self._learner.learn(self._results, view)
+        self._learner.learn(self._measured.all, view)
         if self._learner.earlier is not None and view.may_start and not self._pool.whole:
             pool += self._learner.earlier.promising(view.limits, self._seen)
         if not pool and not paused:
@@ -284,7 +282,8 @@ class ChainSearch:
         """Return the cheapest candidate; one that is unlike what was tried may cost more."""
         rows = self._encoding.rows(pool)
         costs = self._learner.costs.seconds(pool, {}, view)
-        tried = [row for r in self._results if (row := self._encoding.row(r.candidate)) is not None]
+        known = (self._encoding.row(result.candidate) for result in self._measured.all)
+        tried = [row for row in known if row is not None]
         worth = []
         for row, cost in zip(rows, costs, strict=True):
             new = min((int((row != other).sum()) for other in tried), default=0)
@@ -294,10 +293,10 @@ class ChainSearch:
 
     def _acquisition(self, view: View) -> Acquisition | None:
         """Return what gains are measured against; None: too little was seen."""
-        tried = self._tried()
+        tried, limits = self._measured.tried, view.limits
         compared = FEW if len(tried) > MANY else _COMPARED
         if len(tried) > compared:
-            front = {r.id for r in self._front(self._whole(), view)}
+            front = {r.id for r in self._measured.front(limits)}
             latest = len(tried) - compared // 2
             tried = [r for n, r in enumerate(tried) if n >= latest or r.id in front]
         known = [r.candidate for r in tried]
@@ -315,47 +314,19 @@ class ChainSearch:
         of_sample = {
             name: (mean[len(known) :], sd[len(known) :]) for name, (mean, sd) in found.items()
         }
-        feasible = [r.kind is OutcomeKind.OK and self._feasible(r, view) for r in tried]
+        feasible = [r.kind is OutcomeKind.OK and is_feasible(r, limits) for r in tried]
         feasible += [False] * (len(known) - len(tried))
         return Acquisition(
             self._objectives,
-            view.limits,
+            limits,
             self._learner.scales,
             of_tried,
             feasible,
             of_sample,
         )
 
-    def _tried(self) -> list[TrialResult]:
-        """Return the results in the space that did not fail, early stops included."""
-        return [
-            r
-            for r in self._results
-            if r.kind in WORKED and self._encoding.row(r.candidate) is not None
-        ]
-
-    def _whole(self) -> list[TrialResult]:
-        """Return the results in the space that have every objective."""
-        return [
-            r
-            for r in self._results
-            if r.kind is OutcomeKind.OK
-            and all(o.metric in values(r) for o in self._objectives)
-            and self._encoding.row(r.candidate) is not None
-        ]
-
-    def _front(self, whole: Sequence[TrialResult], view: View) -> list[TrialResult]:
-        """Return the feasible front of what was measured; of all results if none is feasible."""
-        among = {r.id: r for r in whole if self._feasible(r, view)} or {r.id: r for r in whole}
-        front = pareto_front({id: values(r) for id, r in among.items()}, self._objectives)
-        return [among[id] for id in front]
-
     def _good(self, view: View) -> list[Candidate]:
         """Return candidates of the front, and the latest."""
-        whole = self._whole()
-        chosen = [*self._front(whole, view)[:_NEAR_FRONT], *whole[-_NEAR_LATEST:]]
+        front, whole = self._measured.front(view.limits), self._measured.whole
+        chosen = [*front[:_NEAR_FRONT], *whole[-_NEAR_LATEST:]]
         return list({r.candidate.digest: r.candidate for r in chosen}.values())
-
-    @staticmethod
-    def _feasible(result: TrialResult, view: View) -> bool:
-        return all(limit.holds(result.value(limit.metric)) for limit in view.limits)
