@@ -8,6 +8,9 @@ opening it costs is measured by `growth.py`.
 
 Strategies whose figures lie in ``benchmarks/out/search_cost.json`` already are not run again,
 unless ``--only`` names them. A strategy ends after ``--most-s`` seconds of processor time.
+
+``--after 1000 10000`` measures asks of a strategy that so many random trials were told to before,
+in place of growing it from its first trial: 30 asks at each number.
 """
 
 from __future__ import annotations
@@ -31,11 +34,15 @@ from simulator.cost_figure import draw
 from simulator.problem import Problem, make_problem
 from simulator.searching import EndedError, Simulation
 
+from paretune.core.plugins import find
 from paretune.core.result import TrialResult
+from paretune.search.strategies.base import Ended, Event, Request, Strategy, View
+from paretune.search.strategies.full_trials import as_strategy
 
 STRATEGIES = ("random", "nsga2", "exhaustive", "chains", "tpe")
 FIGURE = Path(__file__).resolve().parent / "data" / "search_cost.svg"
 _PARTS = 20
+_ASKS_AFTER = 30
 _ASKED = {1000: 0.2, 10_000: 2.0}
 """Seconds that an ask may take at so many finished trials."""
 
@@ -92,14 +99,75 @@ def grow(problem: Problem, strategy: str, trials: int, most_s: float) -> dict[st
     }
 
 
-def _run(strategy: str, trials: int, most_s: float, cells: Path) -> dict[str, Any]:
-    """Search in this process, which has run nothing else."""
+class _After:
+    """A strategy that is asked once so many random trials were told to it.
+
+    Args:
+        inner: The strategy.
+        random: What proposes before.
+        trials: How many end before its first ask.
+    """
+
+    def __init__(self, inner: Strategy, random: Strategy, trials: int) -> None:
+        self._inner, self._random, self._left = inner, random, trials
+
+    def ask(self, view: View) -> Request | None:
+        """Return the next request."""
+        return (self._random if self._left > 0 else self._inner).ask(view)
+
+    def tell(self, event: Event) -> None:
+        """Pass an event on."""
+        self._left -= isinstance(event, Ended)
+        for each in (self._inner, self._random):
+            each.tell(event)
+
+
+def ask_after(problem: Problem, strategy: str, trials: int) -> dict[str, Any]:
+    """Return the seconds of asks after so many random trials.
+
+    Args:
+        problem: What is searched for.
+        strategy: Its name.
+        trials: How many it is told before.
+    """
+
+    def make(**given: Any) -> _After:
+        inner, random = (as_strategy(find("strategies", n)(**given)) for n in (strategy, "random"))
+        return _After(inner, random, trials)
+
+    asks = trials + 1 + _ASKS_AFTER
+    simulation = Simulation(problem, make, 0, asks=asks, stop_at=None, scored=False)
+    simulation.run()
+    # The first ask learns what the random trials showed.
+    first, *rest = simulation.counted.seconds[-_ASKS_AFTER - 1 :]
+    busy = simulation.counted.busy[-_ASKS_AFTER:]
+    return {
+        "trials": trials,
+        "first_ask_s": first,
+        "ask_s": statistics.median(rest),
+        "ask_s_most": max(rest),
+        "own_process_s": statistics.median(busy),
+        "memory_mb": psutil.Process().memory_info().rss / 1e6,
+    }
+
+
+def _problem(cells: Path) -> Problem:
     told = yaml.safe_load(SETTINGS.read_text(encoding="utf-8"))["tables"]["cells"]
     name, settings = next(iter(told["problems"].items()))
     recorded = CellsTable(cells, told["devices"][0])
     # Every real search has a baseline, which is its first trial.
     first = {"baseline": recorded.space.at(0).to_json()}
-    return grow(make_problem(name, recorded, {**settings, **first}), strategy, trials, most_s)
+    return make_problem(name, recorded, {**settings, **first})
+
+
+def _ask_after(strategy: str, trials: int, cells: Path) -> dict[str, Any]:
+    """Ask in this process, which has run nothing else."""
+    return ask_after(_problem(cells), strategy, trials)
+
+
+def _run(strategy: str, trials: int, most_s: float, cells: Path) -> dict[str, Any]:
+    """Search in this process, which has run nothing else."""
+    return grow(_problem(cells), strategy, trials, most_s)
 
 
 def rows_of(name: str, told: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
@@ -145,9 +213,13 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=10_000)
     parser.add_argument("--only", nargs="+", help="run these, again if need be")
     parser.add_argument("--cells", type=Path, default=CELLS, help="the recorded cells")
+    parser.add_argument("--after", type=int, nargs="+", help="asks after so many random trials")
     parser.add_argument("--most-s", type=float, default=900.0, help="processor seconds of each")
     parser.add_argument("--figure", type=Path, default=FIGURE)
     given = parser.parse_args()
+    if given.after:
+        _print_asks(given.only or ["chains"], given.after, given.cells)
+        return
     found = _known(OUT / "search_cost.json")
     for strategy in given.only or STRATEGIES:
         if not runs_here({"kind": "paretune", "strategy": strategy}, None):
@@ -166,6 +238,19 @@ def main() -> None:
     print(*short_of(found), sep="\n")
     print(draw(found, given.figure))
     print(save("search_cost", {"strategies": found}))
+
+
+def _print_asks(strategies: Sequence[str], after: Sequence[int], cells: Path) -> None:
+    """Measure asks after random trials, each number in a process of its own."""
+    found = []
+    for strategy in strategies:
+        for trials in after:
+            with multiprocessing.get_context("spawn").Pool(1) as pool:
+                told = pool.apply(_ask_after, (strategy, trials, cells))
+            found.append({"strategy": strategy, **told})
+            save("search_asks", {"asks": found})
+    print(table(list(found[0]), [list(row.values()) for row in found]))
+    print(save("search_asks", {"asks": found}))
 
 
 if __name__ == "__main__":
