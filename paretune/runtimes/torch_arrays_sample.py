@@ -70,7 +70,9 @@ def of_module(said):
         spec.loader.exec_module(code)
         model = getattr(code, name)().eval()
     else:
-        model = torch.export.load(here / "program.pt2").module()
+        program = torch.export.load(here / "program.pt2")
+        model = program.module()
+        model.by_name = bool(program.example_inputs and program.example_inputs[1])
     ones = {{}}
     for name, each in said["inputs"].items():
         sizes = enumerate(each["shape"])
@@ -100,7 +102,9 @@ elif len(sys.argv) > 1:
         arrays = {{name: given[name] for name in given.files}}
 tensors = {{name: torch.tensor(array) for name, array in arrays.items()}}
 with torch.inference_mode():
-    if not said or set(tensors) <= set(takes):
+    # An exported program takes its inputs as it was exported, mostly by position.
+    by_name = said.get("module", True) and set(tensors) <= set(takes)
+    if not said or by_name or getattr(model, "by_name", False):
         outputs = model(**tensors)
     else:
         outputs = model(*(tensors[name] for name in said["inputs"]))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,8 @@ from paretune.data.context import Context
 from paretune.models.described_module import DescribedModule, ModuleInput, read_described
 from paretune.models.handle import inspect, open_model
 from paretune.passes.onnx.export import OnnxExport
+from paretune.runtimes.package import lay_out
+from paretune.runtimes.sample_program import write_sample
 from paretune.runtimes.serving import load_session
 from paretune.testing import check_kind
 
@@ -144,6 +148,23 @@ def test_a_module_is_described_and_its_digest_covers_its_code(root: Path, folder
         find_model(str(folder), root)
 
 
+def ran(folder: Path, out: Path, *arguments: str) -> str:
+    """Run the program of a model's package; returns what it prints."""
+    package = lay_out(open_model(folder), CPU, out / "package", link=False)
+    write_sample(package.path / "sample.py", package.kind, "unused", False, 8)
+    command = [sys.executable, str(package.path / "sample.py"), *arguments]
+    done = subprocess.run(command, cwd=out, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_package_of_a_module_runs(folder: Path, tmp_path: Path) -> None:
+    given = arrays(2, 3)
+    np.savez(tmp_path / "in.npz", **given)
+    text = ran(folder, tmp_path, "in.npz")
+    assert text.startswith(f"sum: shape [2, 3]\n{expected(**given)}\neach: shape [2, 3, 3]\n")
+
+
 @pytest.mark.parametrize("dynamo", [True, False])
 def test_an_export_computes_what_the_module_does(
     folder: Path, tmp_path: Path, dynamo: bool
@@ -179,6 +200,7 @@ def test_a_program_is_described_run_and_exported(root: Path, tmp_path: Path) -> 
     model = open_model(made)
     session = load_session(model, CPU, trust_remote_code=True)
     assert session.inputs["x"][1] == (None, 5)
+    assert ran(made, tmp_path).startswith("output_0: shape [1, 5]\n[[1. 2. 3. 4. 5.]]\n")
     built = load_session(exported(model, tmp_path), CPU)
     for rows in (1, 7):
         x = np.random.default_rng(rows).normal(size=(rows, 5)).astype(np.float32)
