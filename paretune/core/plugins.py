@@ -20,6 +20,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "qlora": "paretune.passes.lora.qlora:QLora",
         "merge": "paretune.passes.lora.merge:Merge",
         "drop_layers": "paretune.passes.layers.drop_layers:DropLayers",
+        "awq_scaling": "paretune.passes.quantization.awq_scaling:AwqScaling",
         "sensitivity": "paretune.passes.quantization.sensitivity:SensitivityPass",
         "genai": "paretune.passes.genai.genai:Genai",
         "genai_adapter": "paretune.passes.genai.adapter:GenaiAdapter",

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _VERSION = 2
 _BUILDS = frozenset({"genai", "genai_adapter"})
-_LOADS = frozenset({"lora", "qlora", "merge", "drop_layers", "sensitivity"})
+_LOADS = frozenset({"lora", "qlora", "merge", "drop_layers", "sensitivity", "awq_scaling"})
 _MEASURES = frozenset({"classification", "exact_match", "perplexity", "generation"})
 _LIMITS = Limits(seconds=180.0)
 _PACKAGES = ("onnxruntime-genai", "onnxruntime", "transformers", "torch")

@@ -103,3 +103,28 @@ def hessians_of(linear: Iterable[Any]) -> Iterator[dict[int, Any]]:
     finally:
         for hook in hooks:
             hook.remove()
+
+
+@contextmanager
+def samples_of(linear: Iterable[Any], most: int, tokens: int) -> Iterator[dict[int, Any]]:
+    """Yield inputs of some tokens, evenly spread, of each layer, by `id`; there after the `with`.
+
+    Args:
+        linear: Linear layers.
+        most: How many tokens, about.
+        tokens: How many there are in all texts.
+    """
+    step = max(1, tokens // most)
+    seen: dict[int, list[Any]] = {id(module): [] for module in linear}
+    found: dict[int, Any] = {}
+
+    def keep(module: Any, args: tuple[Any, ...]) -> None:
+        seen[id(module)].append(args[0].flatten(0, -2)[::step].clone())
+
+    hooks = [module.register_forward_pre_hook(keep) for module in linear]
+    try:
+        yield found
+    finally:
+        for hook in hooks:
+            hook.remove()
+        found |= {name: torch.cat(each) for name, each in seen.items() if each}
