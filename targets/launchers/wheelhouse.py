@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -111,11 +112,16 @@ def download(
 
 
 def bundled_pip() -> list[Path]:
-    """Return the wheel of pip that this Python brings; none where it brings none (Debian's)."""
+    """Return the wheel of pip that this Python brings; none where it brings none."""
     if find_spec("ensurepip") is None:
         return []
-    folder = Path(str(files("ensurepip"))) / "_bundled"
-    return sorted(folder.glob("pip-*.whl"))[-1:]
+    # Distributions (Debian, Fedora) keep it outside, and say where.
+    elsewhere = sysconfig.get_config_var("WHEEL_PKG_DIR")
+    folders = [
+        Path(str(files("ensurepip"))) / "_bundled",
+        *([Path(elsewhere)] if elsewhere else []),
+    ]
+    return [wheel for folder in folders for wheel in sorted(folder.glob("pip-*.whl"))[-1:]][:1]
 
 
 def _pip() -> list[str]:
