@@ -105,6 +105,8 @@ def groups_of(number: int, layer: Any) -> Iterator[Group]:
     size = attention.head_dim
     shared = config.num_attention_heads // config.num_key_value_heads
     queries, keys = config.num_attention_heads * size, config.num_key_value_heads * size
+    inputs: tuple[Any, ...]
+    opened: tuple[Any, ...]
     if hasattr(attention, "qkv_proj"):
         inputs, values = (attention.qkv_proj,), (attention.qkv_proj, queries + keys)
     else:
