@@ -75,8 +75,8 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     "stem",
     [
-        "olive-v0.5.0__bert__bert_ptq_cpu",
-        "olive-v0.9.1__bert__bert_ptq_cpu",
+        pytest.param("olive-v0.5.0__bert__bert_ptq_cpu", marks=pytest.mark.long),
+        pytest.param("olive-v0.9.1__bert__bert_ptq_cpu", marks=pytest.mark.long),
         "olive-recipes__intel-bert-base-uncased-mrpc__oci__cpu__ptq",
     ],
 )
