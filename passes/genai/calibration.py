@@ -7,8 +7,8 @@ from pathlib import Path
 
 from paretune.core.estimate import DataSize
 from paretune.core.model import Model, ModelInfo
-from paretune.core.params import Params, parameter
 from paretune.data.context import Context
+from paretune.passes.on_texts import TextParams
 from paretune.passes.quantization.node_bits import ARCHITECTURES
 
 DAMP_PERCENT = 0.01
@@ -21,24 +21,8 @@ _SECONDS_A_WEIGHT = 250e-9
 _SECONDS_A_TOKEN_AND_WEIGHT = 80e-12
 
 
-class Calibration(Params):
+class Calibration(TextParams):
     """The texts that a model is run on to decide how it is rounded."""
-
-    data: str | None = parameter(
-        None,
-        "Data set with the texts. None: English prose that ships with paretune.",
-        search="none",
-    )
-    examples: int = parameter(
-        128, "Most examples of `data` that are used, evenly spread over it.", search="none", ge=1
-    )
-    max_length: int = parameter(
-        512, "Tokens of a text that are used, at most.", unit="tokens", search="none", ge=2
-    )
-
-    def tokens(self, of: DataSize) -> float:
-        """Return how many tokens of a data set are used."""
-        return min(self.examples, of.examples) * of.tokens_of_example(self.max_length)
 
 
 def why_no_gptq(model: ModelInfo, provider: str) -> str | None:
@@ -84,7 +68,7 @@ def rounding_seconds(model: ModelInfo, tokens: float, widths: int = 1) -> float:
 
 
 def calibration_rows(
-    model: Model, calibration: Calibration, context: Context, by: str = "genai: gptq"
+    model: Model, calibration: TextParams, context: Context, by: str = "genai: gptq"
 ) -> list[list[int]]:
     """Return the token ids of the calibration texts. For workers only.
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 from pydantic import model_validator
 
-from paretune.core import params as declared
 from paretune.core.errors import PassError
-from paretune.core.estimate import DataSize, Estimate
+from paretune.core.estimate import Estimate
 from paretune.core.fidelity import Fidelity
 from paretune.core.jsontools import Json
 from paretune.core.model import Model, ModelInfo, ModelKind
@@ -19,8 +17,8 @@ from paretune.core.progress import Progress
 from paretune.data.context import Context
 from paretune.models.checks.quantized import refusal
 from paretune.models.comparison_text import TEXT
-from paretune.passes.base import PassBase
 from paretune.passes.lora.lora import bytes_a_weight, weights_of_layers
+from paretune.passes.on_texts import OnTexts, TextParams
 
 if TYPE_CHECKING:
     from paretune.core.device import TargetInfo
@@ -39,7 +37,7 @@ _MEMORY_TO_START = 400_000_000
 _TOKENS_OF_OWN_TEXT = 550
 
 
-class DropLayersParams(declared.Params):
+class DropLayersParams(TextParams):
     """Parameters of `DropLayers`."""
 
     layers: int | None = parameter(
@@ -62,9 +60,6 @@ class DropLayersParams(declared.Params):
     examples: int = parameter(
         32, "Most examples of `data` that are used, evenly spread over it.", search="none", ge=1
     )
-    max_length: int = parameter(
-        512, "Tokens of a text that are used, at most.", unit="tokens", search="none", ge=2
-    )
 
     @model_validator(mode="after")
     def _one_of_each(self) -> Self:
@@ -83,7 +78,7 @@ class DropLayersParams(declared.Params):
         return len(self.drop) if self.drop is not None else self.layers or 0
 
 
-class DropLayers(PassBase):
+class DropLayers(OnTexts):
     """Removes one block of consecutive decoder layers; put `lora` behind it to recover accuracy."""
 
     name = "drop_layers"
@@ -91,10 +86,6 @@ class DropLayers(PassBase):
     produces = ModelKind.HF
     Params = DropLayersParams
     packages = ("torch", "transformers", "safetensors")
-
-    def data(self, params: DropLayersParams) -> tuple[str, ...]:
-        """Return the reference of the data set whose texts are used, if one is named."""
-        return () if params.data is None else (params.data,)
 
     def fidelity(self, params: DropLayersParams) -> Fidelity:
         """Return that the result is another model; the pass itself compares what it kept."""
@@ -133,7 +124,6 @@ class DropLayers(PassBase):
         """
         if not (model.parameters and model.layers and model.hidden_size):
             return Estimate()
-        tokens = min(params.max_length, _TOKENS_OF_OWN_TEXT)
         states = 4 * (model.layers + 1) * params.max_length * model.hidden_size
         # Weights in fp32 are mapped from their file; others are converted, and their file counts.
         file = 0 if model.precision == "fp32" else 2 * model.parameters
@@ -143,24 +133,17 @@ class DropLayers(PassBase):
         return Estimate(
             bytes_out=size,
             peak_memory=_MEMORY_TO_START + max(measuring, copying),
-            seconds=None if params.data is not None else _seconds(tokens, model),
+            seconds=self.own_seconds(model, params),
         )
 
-    def seconds_on(
-        self,
-        model: ModelInfo,
-        params: DropLayersParams,
-        target: TargetInfo,
-        size: Callable[[str], DataSize],
-    ) -> float | None:
-        """Return the expected time, by the number and the length of the texts."""
-        if not (model.parameters and model.layers and model.hidden_size):
-            return None
-        tokens: float = min(params.max_length, _TOKENS_OF_OWN_TEXT)
-        if params.data is not None:
-            of = size(params.data)
-            tokens = min(params.examples, of.examples) * of.tokens_of_example(params.max_length)
-        return _seconds(tokens, model)
+    def own_tokens(self, params: TextParams) -> int:
+        """Return how many tokens of the one short text are used."""
+        return min(params.max_length, _TOKENS_OF_OWN_TEXT)
+
+    def seconds_for(self, model: ModelInfo, params: TextParams, tokens: float) -> float:
+        """Return the expected time."""
+        work = tokens * weights_of_layers(model) * _SECONDS_A_TOKEN_AND_WEIGHT
+        return _SECONDS_TO_START + _SECONDS_A_WEIGHT * model.parameters + work
 
     def predict(self, model: ModelInfo, params: DropLayersParams) -> ModelInfo:
         """Return the facts of the model without the layers."""
@@ -252,8 +235,3 @@ def _details(block: range, layers: int, found: list[float], tokens: int) -> dict
 
 def _is_block(layers: list[int]) -> bool:
     return layers[0] >= 0 and layers == list(range(layers[0], layers[0] + len(layers)))
-
-
-def _seconds(tokens: float, model: ModelInfo) -> float:
-    work = tokens * weights_of_layers(model) * _SECONDS_A_TOKEN_AND_WEIGHT
-    return _SECONDS_TO_START + _SECONDS_A_WEIGHT * model.parameters + work

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import ValidationError
-
-from paretune.core import params as declared
 from paretune.core.candidate import Step
-from paretune.core.estimate import DataSize, Estimate
+from paretune.core.estimate import Estimate
 from paretune.core.fidelity import Fidelity
 from paretune.core.jsontools import Json
 from paretune.core.model import Model, ModelInfo, ModelKind
@@ -18,11 +15,11 @@ from paretune.core.params import parameter
 from paretune.core.progress import Progress
 from paretune.data.context import Context
 from paretune.models.checks.quantized import refusal
-from paretune.passes.base import PassBase
-from paretune.passes.genai.calibration import TOKENS_OF_OWN_TEXT, Calibration, calibration_rows
-from paretune.passes.genai.options import GenaiParams
+from paretune.passes.genai.calibration import TOKENS_OF_OWN_TEXT, calibration_rows
 from paretune.passes.lora.merge import copy_companions
+from paretune.passes.on_texts import OnTexts, TextParams
 from paretune.passes.quantization.node_bits import ARCHITECTURES
+from paretune.passes.quantization.rounded_to import GridParams, build_that_follows, grid_itself
 
 if TYPE_CHECKING:
     from paretune.core.device import TargetInfo
@@ -37,17 +34,13 @@ _STATES = 3
 """Copies of the hidden states of all texts that are held."""
 
 
-class ScaledFor(declared.Params):
+class ScaledFor(GridParams):
     """The grid whose rounding is to lose less."""
 
     bits: Literal[4, 8] = parameter(4, "Of a weight.", search="none")
-    block_size: Literal[16, 32, 64, 128, 256] = parameter(
-        32, "Weights that share a scale.", unit="weights", search="none"
-    )
-    is_symmetric: bool = parameter(True, "No zero points.", search="none")
 
 
-class AwqScalingParams(declared.Params):
+class AwqScalingParams(TextParams):
     """Parameters of `AwqScaling`."""
 
     rounded_to: Literal["next"] | ScaledFor = parameter(
@@ -61,20 +54,9 @@ class AwqScalingParams(declared.Params):
         "paretune.",
         search="none",
     )
-    examples: int = parameter(
-        128, "Most examples of `data` that are used, evenly spread over it.", search="none", ge=1
-    )
-    max_length: int = parameter(
-        512, "Tokens of a text that are used, at most.", unit="tokens", search="none", ge=2
-    )
-
-    @property
-    def texts(self) -> Calibration:
-        """The texts."""
-        return Calibration(data=self.data, examples=self.examples, max_length=self.max_length)
 
 
-class AwqScaling(PassBase):
+class AwqScaling(OnTexts):
     """Scales channels with large activations, so that they are rounded in finer steps (AWQ)."""
 
     name = "awq_scaling"
@@ -82,10 +64,6 @@ class AwqScaling(PassBase):
     produces = ModelKind.HF
     Params = AwqScalingParams
     packages = ("torch", "transformers", "safetensors")
-
-    def data(self, params: AwqScalingParams) -> tuple[str, ...]:
-        """Return the reference of the data set whose texts are used, if one is named."""
-        return () if params.data is None else (params.data,)
 
     def fidelity(self, params: AwqScalingParams) -> Fidelity:
         """Return that the result computes what its source does."""
@@ -106,15 +84,9 @@ class AwqScaling(PassBase):
         if params.get("rounded_to") != "next":
             return dict(params)
         first = next((step for step in following if step.name != "sensitivity"), None)
-        if first is None or first.name != "genai":
-            return (
-                "rounded_to: next: expected `genai` after it, found "
-                f"{'none' if first is None else first.name}"
-            )
-        try:
-            build = GenaiParams(**first.params)
-        except ValidationError:
-            return "rounded_to: next: the parameters of genai after it are refused"
+        build = build_that_follows(first, "`genai` after it")
+        if isinstance(build, str):
+            return build
         if not build.quantized:
             return f"rounded_to: next: genai with precision {build.precision} rounds no matrix"
         grid = ScaledFor(bits=8 if build.precision == "int8" else 4, **build.grid)
@@ -143,23 +115,17 @@ class AwqScaling(PassBase):
         weights = 4 * model.parameters
         beside = weights if model.precision == "fp32" else 2 * model.parameters
         states = _STATES * 4 * TOKENS_OF_OWN_TEXT * model.hidden_size
-        seconds = None if params.data is not None else _seconds(TOKENS_OF_OWN_TEXT, model)
-        return Estimate(weights, _MEMORY_TO_START + weights + beside + states, seconds)
+        held = _MEMORY_TO_START + weights + beside + states
+        return Estimate(weights, held, self.own_seconds(model, params))
 
-    def seconds_on(
-        self,
-        model: ModelInfo,
-        params: AwqScalingParams,
-        target: TargetInfo,
-        size: Callable[[str], DataSize],
-    ) -> float | None:
-        """Return the expected time, by the number and the length of the texts."""
-        if not model.parameters:
-            return None
-        tokens: float = TOKENS_OF_OWN_TEXT
-        if params.data is not None:
-            tokens = params.texts.tokens(size(params.data))
-        return _seconds(tokens, model)
+    def own_tokens(self, params: TextParams) -> int:
+        """Return about how many tokens the prose has."""
+        return TOKENS_OF_OWN_TEXT
+
+    def seconds_for(self, model: ModelInfo, params: TextParams, tokens: float) -> float:
+        """Return the expected time."""
+        work = tokens * _SECONDS_A_TOKEN_AND_WEIGHT + _SECONDS_A_WEIGHT
+        return _SECONDS_TO_START + work * model.parameters
 
     def predict(self, model: ModelInfo, params: AwqScalingParams) -> ModelInfo:
         """Return the source's facts, in fp32."""
@@ -178,21 +144,14 @@ class AwqScaling(PassBase):
         Raises:
             PassError: The texts have no two tokens, or ``next`` is not resolved.
         """
-        from paretune.core.errors import PassError
         from paretune.passes.hugging_face import load_fp32, use_all_cores
         from paretune.passes.quantization.channel_scales import scale_channels, told
         from paretune.passes.quantization.grid import Grid
 
-        grid = params.rounded_to
-        if not isinstance(grid, ScaledFor):
-            raise PassError(
-                "awq_scaling: rounded_to: next stands for the grid of the genai that follows, and "
-                "there is no recipe",
-                hint="Give the grid itself: rounded_to: {block_size: 32}.",
-            )
+        grid = grid_itself(params.rounded_to, self.name)
         use_all_cores()
         context.progress(Progress(self.name, 0, 1, "loading"))
-        rows = calibration_rows(model, params.texts, context, self.name)
+        rows = calibration_rows(model, params, context, self.name)
         network = load_fp32(model.path, context).eval()
         found = scale_channels(
             network, rows, Grid(grid.bits, grid.block_size, grid.is_symmetric), context.progress
@@ -201,8 +160,3 @@ class AwqScaling(PassBase):
         network.save_pretrained(context.out)
         copy_companions(model, context.out, trust_remote_code=context.trust_remote_code)
         context.details.update(told(found))
-
-
-def _seconds(tokens: float, model: ModelInfo) -> float:
-    work = tokens * _SECONDS_A_TOKEN_AND_WEIGHT + _SECONDS_A_WEIGHT
-    return _SECONDS_TO_START + work * model.parameters

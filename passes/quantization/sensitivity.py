@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import ValidationError
-
-from paretune.core import params as declared
 from paretune.core.candidate import Step
-from paretune.core.estimate import DataSize, Estimate
+from paretune.core.estimate import Estimate
 from paretune.core.fidelity import Fidelity
 from paretune.core.jsontools import Json
 from paretune.core.model import Model, ModelInfo, ModelKind
@@ -17,17 +14,16 @@ from paretune.core.params import parameter
 from paretune.core.progress import Progress
 from paretune.data.context import Context
 from paretune.models.checks.quantized import refusal
-from paretune.passes.base import PassBase
 from paretune.passes.copied import copy_files
 from paretune.passes.genai.calibration import (
     DAMP_PERCENT,
     TOKENS_OF_OWN_TEXT,
-    Calibration,
     calibration_rows,
     rounding_seconds,
 )
-from paretune.passes.genai.options import GenaiParams
+from paretune.passes.on_texts import OnTexts, TextParams
 from paretune.passes.quantization.node_bits import ARCHITECTURES
+from paretune.passes.quantization.rounded_to import GridParams, build_that_follows, grid_itself
 from paretune.passes.quantization.sensitivity_file import BITS, Sensitivity
 
 if TYPE_CHECKING:
@@ -45,19 +41,15 @@ _COPIES_OF_LOGITS = 4
 _COPIES_OF_HEAD = 3
 
 
-class RoundedTo(declared.Params):
+class RoundedTo(GridParams):
     """The grid whose rounding is measured, at 4 and at 8 bits."""
 
-    block_size: Literal[16, 32, 64, 128, 256] = parameter(
-        32, "Weights that share a scale.", unit="weights", search="none"
-    )
-    is_symmetric: bool = parameter(True, "No zero points.", search="none")
     algorithm: Literal["default", "gptq"] = parameter(
         "default", "How: to the nearest, or by GPTQ on the same texts.", search="none"
     )
 
 
-class SensitivityParams(declared.Params):
+class SensitivityParams(TextParams):
     """Parameters of `SensitivityPass`."""
 
     rounded_to: Literal["next"] | RoundedTo = parameter(
@@ -71,20 +63,9 @@ class SensitivityParams(declared.Params):
         "paretune.",
         search="none",
     )
-    examples: int = parameter(
-        128, "Most examples of `data` that are used, evenly spread over it.", search="none", ge=1
-    )
-    max_length: int = parameter(
-        512, "Tokens of a text that are used, at most.", unit="tokens", search="none", ge=2
-    )
-
-    @property
-    def texts(self) -> Calibration:
-        """The texts."""
-        return Calibration(data=self.data, examples=self.examples, max_length=self.max_length)
 
 
-class SensitivityPass(PassBase):
+class SensitivityPass(OnTexts):
     """Measures how the loss depends on the rounding of each matrix, for `genai: {budget: ...}`."""
 
     name = "sensitivity"
@@ -92,10 +73,6 @@ class SensitivityPass(PassBase):
     produces = ModelKind.HF
     Params = SensitivityParams
     packages = ("torch", "transformers")
-
-    def data(self, params: SensitivityParams) -> tuple[str, ...]:
-        """Return the reference of the data set whose texts are used, if one is named."""
-        return () if params.data is None else (params.data,)
 
     def fidelity(self, params: SensitivityParams) -> Fidelity:
         """Return that nothing is to be compared: its output is a copy, with a file more."""
@@ -116,15 +93,9 @@ class SensitivityPass(PassBase):
         if params.get("rounded_to") != "next":
             return dict(params)
         first = following[0] if following else None
-        if first is None or first.name != "genai":
-            return (
-                "rounded_to: next: expected `genai` as the next pass, found "
-                f"{'none' if first is None else first.name}"
-            )
-        try:
-            build = GenaiParams(**first.params)
-        except ValidationError:
-            return "rounded_to: next: the parameters of genai after it are refused"
+        build = build_that_follows(first, "`genai` as the next pass")
+        if isinstance(build, str):
+            return build
         algorithm = "gptq" if build.algorithm == "gptq" else "default"
         rounded_to = RoundedTo(**build.grid, algorithm=algorithm)
         return {**params, "rounded_to": rounded_to.model_dump(mode="json")}
@@ -153,24 +124,20 @@ class SensitivityPass(PassBase):
         logits = _COPIES_OF_LOGITS * 4 * model.vocab_size
         head = _COPIES_OF_HEAD * 4 * model.vocab_size * model.hidden_size
         held = _BYTES_A_WEIGHT * model.parameters + params.max_length * (states + logits) + head
-        own = params.data is None
-        seconds = _seconds(TOKENS_OF_OWN_TEXT, model, params.rounded_to) if own else None
+        seconds = self.own_seconds(model, params)
         return Estimate(model.bytes, _MEMORY_TO_START + held, seconds)
 
-    def seconds_on(
-        self,
-        model: ModelInfo,
-        params: SensitivityParams,
-        target: TargetInfo,
-        size: Callable[[str], DataSize],
-    ) -> float | None:
-        """Return the expected time, by the number and the length of the texts."""
-        if not (model.parameters and model.layers and model.hidden_size):
-            return None
-        tokens: float = TOKENS_OF_OWN_TEXT
-        if params.data is not None:
-            tokens = params.texts.tokens(size(params.data))
-        return _seconds(tokens, model, params.rounded_to)
+    def own_tokens(self, params: TextParams) -> int:
+        """Return about how many tokens the prose has."""
+        return TOKENS_OF_OWN_TEXT
+
+    def seconds_for(self, model: ModelInfo, params: SensitivityParams, tokens: float) -> float:
+        """Return the expected time of the derivatives and, with gptq, of its rounding."""
+        work = tokens * _SECONDS_A_TOKEN_AND_WEIGHT + _SECONDS_A_WEIGHT
+        grid = params.rounded_to
+        by_gptq = isinstance(grid, RoundedTo) and grid.algorithm == "gptq"
+        more = rounding_seconds(model, tokens, len(BITS)) if by_gptq else 0.0
+        return _SECONDS_TO_START + work * model.parameters + more
 
     def run(self, model: Model, params: SensitivityParams, context: Context) -> None:
         """Write a copy of the model, and the measured derivatives beside it.
@@ -179,22 +146,15 @@ class SensitivityPass(PassBase):
             PassError: The texts have no two tokens, ``next`` is not resolved, or a derivative is
                 not finite.
         """
-        from paretune.core.errors import PassError
         from paretune.passes.hugging_face import load_fp32, use_all_cores
         from paretune.passes.quantization.grid import Grid
         from paretune.passes.quantization.rounding_derivatives import measure
         from paretune.passes.quantization.rounding_errors import gptq_errors, nearest_errors
 
-        grid = params.rounded_to
-        if not isinstance(grid, RoundedTo):
-            raise PassError(
-                "sensitivity: rounded_to: next stands for the grid of the genai that follows, and "
-                "there is no recipe",
-                hint="Give the grid itself: rounded_to: {block_size: 32}.",
-            )
+        grid = grid_itself(params.rounded_to, self.name)
         use_all_cores()
         context.progress(Progress(self.name, 0, 1, "loading"))
-        rows = calibration_rows(model, params.texts, context, self.name)
+        rows = calibration_rows(model, params, context, self.name)
         network = load_fp32(model.path, context)
         grids = [Grid(bits, grid.block_size, grid.is_symmetric) for bits in BITS]
         context.progress(Progress(self.name, 0, 1, "rounding each matrix"))
@@ -222,10 +182,3 @@ def _details(found: Sensitivity, texts: int) -> dict[str, Json]:
         "texts": texts,
         "tokens": found.tokens,
     }
-
-
-def _seconds(tokens: float, model: ModelInfo, rounded_to: RoundedTo | str) -> float:
-    work = tokens * _SECONDS_A_TOKEN_AND_WEIGHT + _SECONDS_A_WEIGHT
-    by_gptq = isinstance(rounded_to, RoundedTo) and rounded_to.algorithm == "gptq"
-    more = rounding_seconds(model, tokens, len(BITS)) if by_gptq else 0.0
-    return _SECONDS_TO_START + work * model.parameters + more
