@@ -23,13 +23,13 @@ from paretune.passes.genai.node_sources import (
     require_same,
 )
 from paretune.passes.genai.quantized_nodes import QuantizedBuild, open_build
-from paretune.passes.quantization.gptq import quantized
-from paretune.passes.quantization.grid import Encoded, Grid, decode, rows_of, stacked
+from paretune.passes.quantization.gptq import quantized_together
+from paretune.passes.quantization.grid import Encoded, Grid, decode, stacked
 from paretune.passes.quantization.layer_inputs import (
     entered,
     hessians_of,
     importance_of_head,
-    output_of,
+    outputs_of,
 )
 from paretune.passes.quantization.rounding_grid import HEAD
 from paretune.passes.quantization.scale_search import search_scales
@@ -66,10 +66,9 @@ def calibrate(
         for number, (layer, of_layer) in enumerate(zip(layers, pieces, strict=True)):
             progress(Progress("genai", number, len(layers), "gptq: rounding a layer"))
             with hessians_of([piece.module for piece in of_layer]) as hessians:
-                for state, call in zip(states, calls, strict=True):
-                    output_of(layer, state, call[number])
+                outputs_of(layer, number, states, calls)
             _round_layer(build, of_layer, hessians, damp_percent)
-            states = [output_of(layer, s, c[number]) for s, c in zip(states, calls, strict=True)]
+            states = outputs_of(layer, number, states, calls)
             layers[number] = torch.nn.Identity()  # its rounded weights are not needed any more
             of_layer.clear()
 
@@ -86,13 +85,9 @@ def _round_layer(
     done: dict[Piece, Encoded] = {}
     for (_, grid), members in groups.items():
         hessian = hessians[id(members[0].module)]
-        weight = torch.cat([piece.weight for piece in members])
-        encoded = quantized(weight, grid, hessian, damp_percent)
-        start = 0
-        for piece in members:
-            count = len(piece.weight)
-            done[piece] = rows_of(encoded, slice(start, start + count))
-            start += count
+        weights = [piece.weight for piece in members]
+        found = quantized_together(weights, grid, hessian, damp_percent)
+        done |= zip(members, found, strict=True)
     for name, members in by_node(pieces).items():
         build.write(name, stacked([done[piece] for piece in members]))
     for piece, encoded in done.items():

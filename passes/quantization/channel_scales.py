@@ -17,7 +17,7 @@ import torch
 
 from paretune.core.progress import Progress
 from paretune.passes.quantization.grid import Grid, rounded
-from paretune.passes.quantization.layer_inputs import entered, output_of, samples_of
+from paretune.passes.quantization.layer_inputs import entered, outputs_of, samples_of
 
 EXPONENTS = tuple(step / 20 for step in range(20))
 _TOKENS = 512
@@ -86,10 +86,10 @@ def scale_channels(
             groups = list(groups_of(number, layer))
             first = [group.consumers[0] for group in groups]
             with samples_of(first, _TOKENS, sum(map(len, rows))) as samples:
-                states = [
-                    output_of(layer, s, c[number]) for s, c in zip(states, calls, strict=True)
-                ]
-            found += [_scale(group, samples[id(group.consumers[0])], grid) for group in groups]
+                states = outputs_of(layer, number, states, calls)
+            for group in groups:
+                inputs = torch.cat(samples[id(group.consumers[0])])
+                found.append(_scale(group, inputs, grid))
     return found
 
 

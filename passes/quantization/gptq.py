@@ -17,12 +17,14 @@ All of it is computed in PyTorch, in fp32. For workers only.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
 
 from paretune.core.errors import PassError
-from paretune.passes.quantization.grid import Encoded, Grid
+from paretune.passes.quantization.grid import Encoded, Grid, rows_of
 from paretune.passes.quantization.one_thread import one_thread
 from paretune.passes.quantization.scale_search import search_scales
 
@@ -52,6 +54,25 @@ def quantized(weight: Any, grid: Grid, hessian: Any, damp_percent: float) -> Enc
     in_place = chosen.codes.flatten(1)  # behind the width it holds the filling
     in_place[:, order] = codes.t()
     return Encoded(in_place.view_as(chosen.codes), chosen.scales, chosen.zero_points, len(order))
+
+
+def quantized_together(
+    weights: Sequence[Any], grid: Grid, hessian: Any, damp_percent: float
+) -> list[Encoded]:
+    """Return the codes and scales of matrices with the same inputs, whose Hessian is used once.
+
+    Args:
+        weights: Each as `quantized` takes it.
+        grid: What they are rounded to.
+        hessian: Of their inputs.
+        damp_percent: As of `quantized`.
+
+    Raises:
+        PassError: As of `quantized`.
+    """
+    encoded = quantized(torch.cat(list(weights)), grid, hessian, damp_percent)
+    places = pairwise(accumulate(map(len, weights), initial=0))
+    return [rows_of(encoded, slice(*place)) for place in places]
 
 
 def _rounded(rest: Any, chosen: Encoded, grid: Grid, order: Any, factor: Any) -> Any:

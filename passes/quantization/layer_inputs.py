@@ -12,16 +12,22 @@ from typing import Any
 import torch
 
 
-def output_of(layer: Any, state: Any, how: dict[str, Any]) -> Any:
-    """Return what a decoder layer makes of a text's hidden states.
+def outputs_of(
+    layer: Any, number: int, states: Sequence[Any], calls: Sequence[Sequence[dict[str, Any]]]
+) -> list[Any]:
+    """Return what a decoder layer makes of each text's hidden states.
 
     Args:
         layer: The layer.
-        state: The hidden states that it gets.
-        how: What it gets beside them, from `entered`.
+        number: Its number.
+        states: The hidden states that it gets, by text.
+        calls: What each layer gets beside them, from `entered`.
     """
-    output = layer(state, **how)
-    return output[0] if isinstance(output, tuple) else output
+    found = []
+    for state, of_text in zip(states, calls, strict=True):
+        output = layer(state, **of_text[number])
+        found.append(output[0] if isinstance(output, tuple) else output)
+    return found
 
 
 def importance_of_head(network: Any, rows: Sequence[Sequence[int]]) -> Any:
@@ -97,17 +103,13 @@ def hessians_of(linear: Iterable[Any]) -> Iterator[dict[int, Any]]:
             found[id(module)] = torch.zeros(flat.shape[1], flat.shape[1])
         found[id(module)].addmm_(flat.t(), flat)
 
-    hooks = [module.register_forward_pre_hook(seen) for module in modules]
-    try:
+    with _watched(modules, seen):
         yield found
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 @contextmanager
-def samples_of(linear: Iterable[Any], most: int, tokens: int) -> Iterator[dict[int, Any]]:
-    """Yield inputs of some tokens, evenly spread, of each layer, by `id`; there after the `with`.
+def samples_of(linear: Iterable[Any], most: int, tokens: int) -> Iterator[dict[int, list[Any]]]:
+    """Yield inputs of some tokens, evenly spread, of each layer, by `id` and text, while they run.
 
     Args:
         linear: Linear layers.
@@ -115,16 +117,21 @@ def samples_of(linear: Iterable[Any], most: int, tokens: int) -> Iterator[dict[i
         tokens: How many there are in all texts.
     """
     step = max(1, tokens // most)
-    seen: dict[int, list[Any]] = {id(module): [] for module in linear}
-    found: dict[int, Any] = {}
+    found: dict[int, list[Any]] = {id(module): [] for module in linear}
 
     def keep(module: Any, args: tuple[Any, ...]) -> None:
-        seen[id(module)].append(args[0].flatten(0, -2)[::step].clone())
+        found[id(module)].append(args[0].flatten(0, -2)[::step].clone())
 
-    hooks = [module.register_forward_pre_hook(keep) for module in linear]
-    try:
+    with _watched(linear, keep):
         yield found
+
+
+@contextmanager
+def _watched(linear: Iterable[Any], see: Callable[[Any, tuple[Any, ...]], None]) -> Iterator[None]:
+    """Have a function called with each layer and its inputs whenever it runs."""
+    hooks = [module.register_forward_pre_hook(see) for module in linear]
+    try:
+        yield
     finally:
         for hook in hooks:
             hook.remove()
-        found |= {name: torch.cat(each) for name, each in seen.items() if each}

@@ -5,20 +5,21 @@ Errors are held in bf16, since sums over whole matrices are taken.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import torch
 
 from paretune.core.progress import Progress
 from paretune.passes.genai.node_sources import Piece, pieces_of_layers
-from paretune.passes.quantization.gptq import quantized
-from paretune.passes.quantization.grid import Encoded, Grid, decode, rounded
+from paretune.passes.quantization.gptq import quantized_together
+from paretune.passes.quantization.grid import Grid, decode, rounded
 from paretune.passes.quantization.layer_inputs import (
     entered,
     hessians_of,
     importance_of_head,
-    output_of,
+    outputs_of,
 )
 from paretune.passes.quantization.scale_search import search_scales
 from paretune.passes.quantization.sensitivity_file import HEAD_NAME
@@ -36,9 +37,10 @@ def nearest_errors(network: Any, grids: Sequence[Grid]) -> dict[str, Errors]:
     """
 
     def errors(weight: Any) -> Errors:
-        return {grid.bits: _less(rounded(weight, grid), weight) for grid in grids}
+        return _errors((rounded(weight, grid) for grid in grids), grids, weight)
 
-    found = {piece.name: errors(piece.weight) for each in _pieces(network) for piece in each}
+    pieces = chain.from_iterable(pieces_of_layers(network, {}))
+    found = {piece.name: errors(piece.weight) for piece in pieces}
     return found | {HEAD_NAME: errors(network.get_output_embeddings().weight.detach())}
 
 
@@ -68,7 +70,7 @@ def gptq_errors(
         found = dict(_layers_by_gptq(network, rows, grids, damp_percent, progress))
         head = network.get_output_embeddings().weight.detach()
         importance = importance_of_head(network, rows)
-        searched = (search_scales(head, grid, importance) for grid in grids)
+        searched = (decode(search_scales(head, grid, importance)) for grid in grids)
         return found | {HEAD_NAME: _errors(searched, grids, head)}
 
 
@@ -80,27 +82,26 @@ def _layers_by_gptq(
     progress: Callable[[Progress], None],
 ) -> Iterator[tuple[str, Errors]]:
     layers = network.base_model.layers
+    of_layers = pieces_of_layers(network, {})
     states, calls = entered(network, rows)
-    for number, (layer, pieces) in enumerate(zip(layers, _pieces(network), strict=True)):
+    for number, (layer, pieces) in enumerate(zip(layers, of_layers, strict=True)):
         progress(Progress("sensitivity", number, len(layers), "gptq: rounding a layer"))
         with hessians_of([piece.module for piece in pieces]) as hessians:
-            states = [output_of(layer, s, c[number]) for s, c in zip(states, calls, strict=True)]
+            states = outputs_of(layer, number, states, calls)
+        groups: dict[int, list[Piece]] = {}
         for piece in pieces:
-            hessian = hessians[id(piece.module)]
-            chosen = (quantized(piece.weight, grid, hessian, damp_percent) for grid in grids)
-            yield piece.name, _errors(chosen, grids, piece.weight)
+            groups.setdefault(id(hessians[id(piece.module)]), []).append(piece)
+        for members in groups.values():
+            hessian = hessians[id(members[0].module)]
+            weights = [piece.weight for piece in members]
+            by_grid = [quantized_together(weights, g, hessian, damp_percent) for g in grids]
+            for piece, *chosen in zip(members, *by_grid, strict=True):
+                yield piece.name, _errors(map(decode, chosen), grids, piece.weight)
 
 
-def _errors(chosen: Iterator[Encoded], grids: Sequence[Grid], weight: Any) -> Errors:
+def _errors(rounded_to: Iterable[Any], grids: Sequence[Grid], weight: Any) -> Errors:
+    """Return a matrix's errors; what it is rounded to is used up, one after the other."""
     return {
-        grid.bits: _less(decode(encoded), weight)
-        for grid, encoded in zip(grids, chosen, strict=True)
+        grid.bits: values.sub_(weight).to(torch.bfloat16)
+        for grid, values in zip(grids, rounded_to, strict=True)
     }
-
-
-def _less(rounded_to: Any, weight: Any) -> Any:
-    return (rounded_to - weight).to(torch.bfloat16)
-
-
-def _pieces(network: Any) -> list[list[Piece]]:
-    return pieces_of_layers(network, {})
