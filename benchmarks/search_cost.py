@@ -248,9 +248,9 @@ def _print_asks(strategies: Sequence[str], after: Sequence[int], cells: Path) ->
             with multiprocessing.get_context("spawn").Pool(1) as pool:
                 told = pool.apply(_ask_after, (strategy, trials, cells))
             found.append({"strategy": strategy, **told})
-            save("search_asks", {"asks": found})
+            saved = save("search_asks", {"asks": found})
     print(table(list(found[0]), [list(row.values()) for row in found]))
-    print(save("search_asks", {"asks": found}))
+    print(saved)
 
 
 if __name__ == "__main__":

@@ -16,8 +16,8 @@ from paretune.core.params import Params, parameter
 from paretune.core.plugins import attribute
 from paretune.data.context import Context
 from paretune.evaluators.base import Budget, EvaluatorBase
+from paretune.evaluators.examples import averaged
 from paretune.runtimes.serving import load_session
-from paretune.stats.intervals import bootstrap_mean
 
 
 class CustomParams(Params):
@@ -91,17 +91,7 @@ class Custom(EvaluatorBase):
         numbers = [float(v) for v in values]
         if len(numbers) < 2:
             return Measurement(name, numbers[0], unit, n=1, protocol="custom-1")
-        low, high = bootstrap_mean(numbers)
-        return Measurement(
-            name,
-            sum(numbers) / len(numbers),
-            unit,
-            low,
-            high,
-            len(numbers),
-            "custom-1",
-            tuple(numbers),
-        )
+        return averaged(name, unit, numbers, protocol="custom-1")
 
 
 def _find(place: str) -> Any:

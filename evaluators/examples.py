@@ -17,7 +17,7 @@ from paretune.core.progress import Progress
 from paretune.data.catalog import Dataset, Example
 from paretune.data.context import Context
 from paretune.evaluators.base import Budget, EvaluatorBase
-from paretune.stats.intervals import bootstrap, jackknife_scores, wilson
+from paretune.stats.intervals import bootstrap, bootstrap_mean, jackknife_scores, wilson
 
 Data = TypeVar("Data")
 Item = TypeVar("Item")
@@ -125,6 +125,28 @@ def share(metric: str, right: Sequence[bool], details: Mapping[str, Json]) -> Me
     return Measurement(
         metric, count / n, "fraction", low, high, n, "wilson-1", samples, None, details
     )
+
+
+def averaged(
+    metric: str,
+    unit: str,
+    values: Sequence[float],
+    details: Details | None = None,
+    protocol: str = "bootstrap-1",
+) -> Measurement:
+    """Return a mean over examples with its bootstrap interval, which is made to hold the value.
+
+    Args:
+        metric: Its name.
+        unit: Of the values.
+        values: Of each example, in the order of the data.
+        details: Which examples they are (`rows`), and what else to keep.
+        protocol: Name and version of how they were measured.
+    """
+    value, n = sum(values) / len(values), len(values)
+    low, high = bootstrap_mean(values)
+    ends, kept = (min(low, value), max(high, value)), details or Details()
+    return Measurement(metric, value, unit, *ends, n, protocol, tuple(values), details=kept)
 
 
 def resampled(

@@ -17,8 +17,7 @@ from paretune.data.spec import ARRAYS
 from paretune.evaluators.arrays.network import Network, baseline_network, network_of
 from paretune.evaluators.arrays.rows import require_answers
 from paretune.evaluators.base import Budget, EvaluatorBase
-from paretune.evaluators.examples import share, shuffled
-from paretune.stats.intervals import bootstrap_mean
+from paretune.evaluators.examples import averaged, share, shuffled
 
 _MASK = "attention_mask"
 
@@ -168,19 +167,7 @@ def _queries(rows: Any) -> list[int]:
 def _mean(name: str, values: list[float], unit: str, details: Details) -> Measurement:
     if not values:
         return _without(name, unit, "no two of these rows belong together")
-    value, n = sum(values) / len(values), len(values)
-    low, high = bootstrap_mean(values)
-    return Measurement(
-        name,
-        value,
-        unit,
-        min(low, value),
-        max(high, value),
-        n,
-        "bootstrap-1",
-        tuple(values),
-        details=details,
-    )
+    return averaged(name, unit, values, details)
 
 
 def _without(name: str, unit: str, why: str) -> Measurement:

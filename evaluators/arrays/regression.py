@@ -15,8 +15,7 @@ from paretune.data.arrays import ArrayData, ArrayRow
 from paretune.data.context import Context
 from paretune.evaluators.arrays.network import network_of
 from paretune.evaluators.arrays.rows import RowEvaluator, RowParams, wrong_target
-from paretune.evaluators.examples import resampled
-from paretune.stats.intervals import bootstrap_mean
+from paretune.evaluators.examples import averaged, resampled
 
 
 @dataclass(frozen=True)
@@ -88,28 +87,17 @@ class Regression(RowEvaluator[list[float]]):
         """Return the three errors with intervals by bootstrap over the rows."""
         import numpy as np
 
-        rows, n = sorted(verdicts), len(verdicts)
+        rows = sorted(verdicts)
         truth = np.array([_numbers(dataset.rows[n], dataset) for n in rows])
         found = np.array([verdicts[n] for n in rows])
         each = np.abs(truth - found).mean(axis=1)
         details = Details(rows=tuple(rows)).adding(Predicted([verdicts[n] for n in rows]))
-        low, high = bootstrap_mean(each.tolist())
-        mae = Measurement(
-            "mae",
-            float(each.mean()),
-            "",
-            low,
-            high,
-            n,
-            "bootstrap-1",
-            tuple(each.tolist()),
-            details=details,
-        )
+        mae = averaged("mae", "", each.tolist(), details)
         rmse = resampled("rmse", "", lambda drawn: _rmse(truth[drawn], found[drawn]), rows)
         if bool((truth == truth[0]).all()):
             reason = "the right answers are all the same, so that there is nothing to explain"
-            protocol = "bootstrap-1"
-            return [mae, rmse, Measurement("r2", None, "", n=n, protocol=protocol, reason=reason)]
+            r2 = Measurement("r2", None, "", n=len(rows), protocol="bootstrap-1", reason=reason)
+            return [mae, rmse, r2]
         return [mae, rmse, resampled("r2", "", lambda drawn: _r2(truth[drawn], found[drawn]), rows)]
 
 

@@ -46,8 +46,8 @@ def require_trust(text: str, who: str, trusted: bool) -> None:
         )
 
 
-def function_of(text: str, root: Path, who: str) -> Callable[..., Any]:
-    """Import a file and return a function of it; modules beside the file can be imported.
+def located(text: str, root: Path, who: str) -> tuple[Path, str]:
+    """Return the file that a function is in, and the function's name; nothing is run.
 
     Args:
         text: Such as ``steps.py:prepare``.
@@ -55,7 +55,7 @@ def function_of(text: str, root: Path, who: str) -> Callable[..., Any]:
         who: What names it, for messages.
 
     Raises:
-        UsageError: There is no such file or function, or the file does not run.
+        UsageError: It has another form, or there is no such file.
     """
     form = _FORM.fullmatch(text)
     if form is None:
@@ -67,13 +67,28 @@ def function_of(text: str, root: Path, who: str) -> Callable[..., Any]:
         raise UsageError(
             f"{who}: no file {form['file']!r}", hint=f"Relative paths start at {root.resolve()}."
         )
+    return path, form["name"]
+
+
+def function_of(text: str, root: Path, who: str) -> Callable[..., Any]:
+    """Import a file and return a function of it; modules beside the file can be imported.
+
+    Args:
+        text: Such as ``steps.py:prepare``.
+        root: Where a relative path starts.
+        who: What names it, for messages.
+
+    Raises:
+        UsageError: There is no such file or function, or the file does not run.
+    """
+    path, name = located(text, root, who)
     module = _module(path, who)
-    found = getattr(module, form["name"], None)
+    found = getattr(module, name, None)
     if not callable(found):
-        known = [name for name, value in vars(module).items() if callable(value)]
+        known = [each for each, value in vars(module).items() if callable(value)]
         raise UsageError(
-            f"{who}: {form['file']} has no function {form['name']!r}",
-            hint=nearest(form["name"], known) if known else "It has no function at all.",
+            f"{who}: {file_of(text)} has no function {name!r}",
+            hint=nearest(name, known) if known else "It has no function at all.",
         )
     made: Callable[..., Any] = found
     return made

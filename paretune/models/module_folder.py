@@ -15,7 +15,7 @@ from pathlib import Path
 from paretune.core.child_interpreter import calling
 from paretune.core.code_files import modules_of
 from paretune.core.errors import StateError, UsageError
-from paretune.core.file_functions import file_of, names_function
+from paretune.core.file_functions import located
 from paretune.core.jsontools import write_json
 from paretune.core.packages import check_installed
 from paretune.models.described_module import FILE, PROGRAM, DescribedModule, ModuleInput
@@ -42,15 +42,7 @@ def module_folder(
         UsageError: There is no such file or function, it fails, it does not return a module, or
             the module does not take these inputs.
     """
-    if not names_function(place):
-        raise UsageError(
-            f"module: {place!r} is not a function in a file", hint="Expected file.py:function."
-        )
-    file = (root / file_of(place)).resolve()
-    if not file.is_file():
-        raise UsageError(
-            f"module: no file {file_of(place)!r}", hint=f"Relative paths start at {root.resolve()}."
-        )
+    file, function = located(place, root, "module")
     wanted = modules_of(file)
     for name in files:
         inner = (file.parent / name).resolve()
@@ -60,7 +52,7 @@ def module_folder(
                 hint="Name files below that folder, as the function opens them beside itself.",
             )
         wanted[inner.relative_to(file.parent).as_posix()] = inner
-    said = DescribedModule(f"{file.name}:{place.rpartition(':')[2]}", inputs)
+    said = DescribedModule(f"{file.name}:{function}", inputs)
     return _made(file, file.stem, said, wanted, store)
 
 

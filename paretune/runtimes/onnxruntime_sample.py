@@ -56,7 +56,7 @@ session = onnxruntime.InferenceSession(str(network), options, providers=provider
 runs = NetworkRuns(session, state, sizes, values)
 RAW_ROW
 arrays = {}
-if raw is not None and "=" in "".join(sys.argv[1:2]):
+if from_row:
     try:
         arrays = raw.batch(sys.argv[1:], runs.inputs(), steps=bool(state))
     except DataError as error:

@@ -9,10 +9,11 @@ if (here / "paretune_rows").is_dir():
     raw = RawRow(here / "paretune_rows")
     if len(sys.argv) < 2:
         print(f"usage: python sample.py {raw.usage}, or inputs.npz")
+from_row = raw is not None and "=" in "".join(sys.argv[1:2])
 """
 """For the beginning: ``here`` is the package's folder."""
 ANSWER = """\
-answer = None if raw is None or "=" not in "".join(sys.argv[1:2]) else raw.answer(results)
+answer = raw.answer(results) if from_row else None
 if answer is not None:
     print(f"answer: {answer}")
 """

@@ -87,7 +87,7 @@ if (here / "paretune_module.json").exists():
 model, arrays = of_module(said) if said else of_hugging_face()
 takes = inspect.signature(model.forward).parameters
 types = {{name: each["type"] for name, each in said.get("inputs", {{}}).items()}}
-{raw_row}if raw is not None and "=" in "".join(sys.argv[1:2]):
+{raw_row}if from_row:
     try:
         row = raw.arrays(sys.argv[1:], Path.cwd())
     except DataError as error:

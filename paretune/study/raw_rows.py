@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from paretune.core import errors, file_functions
 from paretune.core.code_files import code_beside, modules_of
 from paretune.core.distributions import variants
-from paretune.core.file_functions import file_of, names_function
+from paretune.core.file_functions import located, names_function
 from paretune.core.jsontools import Json, read_json, write_json
 from paretune.core.permissions import Permissions
 from paretune.data import batches, cells, processors
@@ -153,7 +153,7 @@ def _version(name: str) -> str:
 
 def _keep_code(place: str, root: Path, folder: Path, who: str, said: dict[str, Any]) -> str:
     """Copy a function's file and the modules that it imports; returns the function's new place."""
-    file = (root / file_of(place)).resolve()
+    file, function = located(place, root, who)
     code = code_beside(file)
     for name, source in modules_of(file, code).items():
         target = folder / who / name
@@ -161,4 +161,4 @@ def _keep_code(place: str, root: Path, folder: Path, who: str, said: dict[str, A
         shutil.copyfile(source, target)
         said["code"].append(f"{who}/{name}")
     said["code_needs"] |= code.installed
-    return f"{who}/{file.name}:{place.rpartition(':')[2]}"
+    return f"{who}/{file.name}:{function}"
