@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 
 import paretune
@@ -51,9 +52,15 @@ def test_what_it_measures_is_what_onnxruntime_and_numpy_say(tmp_path: Path) -> N
     assert 0.7 < whole["accuracy"]["value"] < 1
     assert whole["max_abs_difference"]["value"] == 0
     assert whole["top1_agreement"]["value"] == 1
-    assert 0 < built["max_abs_difference"]["value"] < 10
-    assert 0.7 < built["top1_agreement"]["value"] <= 1
     assert found.best is not None
+    session = onnxruntime.InferenceSession(str(next(found.best.rglob("*.onnx"))))
+    given = (session.run(None, {"x": row[None]})[0] for row in x)
+    right = np.maximum(x @ one, 0) @ two
+    differences = [float(np.abs(g - r).max()) for g, r in zip(given, right, strict=True)]
+    # How far int8 is off depends on the processor: its kernels saturate without VNNI.
+    assert min(abs(built["max_abs_difference"]["value"] - d) for d in differences) < 1e-4
+    assert built["max_abs_difference"]["value"] > 0.01
+    assert 0.7 < built["top1_agreement"]["value"] <= 1
     np.save(tmp_path / "row.npy", x[0])
     command = [sys.executable, str(found.best / "sample.py"), "x=row.npy"]
     ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
