@@ -43,7 +43,8 @@ _VERDICTS = {
     MEASURE: ("Models can be measured here.", "Something that a measurement needs is missing."),
     BUILD: ("Models can be built here.", "Something that a build needs is missing."),
 }
-_COUNTED = ("Machine", "Workers", "Packages", "Passes", "Evaluators")
+_COUNTED = ("Machine", "Workers", "Packages", "Passes")
+"""Not the evaluators: few studies use those with packages of their own, and are refused without."""
 
 
 def report(
@@ -61,8 +62,8 @@ def report(
     Returns:
         ``{"ok": bool, "role": str, "device": TargetInfo as JSON, "sections": {title: [{"name",
         "ok", "found", "needs"}, ...]}}``. ``ok`` is false if it cannot fill the role with the
-        processor; a missing GPU does not count. ``needs`` says what to do about an item that is
-        not ok.
+        processor; a missing GPU does not count, nor does a package that one evaluator needs.
+        ``needs`` says what to do about an item that is not ok.
     """
     store_root = None if store_root is None else Path(store_root)
     if store_root is None:

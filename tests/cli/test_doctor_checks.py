@@ -140,6 +140,21 @@ def test_a_device_that_measures_is_not_asked_for_pytorch(
     assert "measured here." in doctor.render(measures) or not measures["ok"]
 
 
+def test_packages_that_single_evaluators_need_do_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    absent = ("pycocotools", "rapidfuzz")
+    for role, more in ((doctor.MEASURE, ("scikit-learn",)), (doctor.SEARCH, ())):
+        for place in (doctor, packages):
+            lacks = (*absent, *more)
+            monkeypatch.setattr(place, "is_installed", lambda name, lacks=lacks: name not in lacks)
+        found = doctor.report(tmp_path, role)
+        evaluators = items(found, "Evaluators")
+        assert evaluators["detection"]["needs"] == "pip install 'paretune[detection]'"
+        assert evaluators["embedding"]["ok"] == (not more)
+        assert not {each.partition(":")[0] for each in doctor.lacking(found)} & set(evaluators)
+
+
 def test_a_machine_that_builds_is_asked_for_the_packages_of_the_passes_that_are_wanted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
