@@ -48,9 +48,23 @@ def check_model(folder: Path) -> set[Path]:
 
 
 def named_by_onnx(file: Path) -> set[Path]:
-    """Return the files that hold an ONNX model's weights: they lie in its own folder."""
-    where = f"{file}: external data"
-    return {inside(file.parent, name, where) for name in external_files(file)}
+    """Return the files that hold an ONNX model's weights: they lie in its own folder.
+
+    Raises:
+        UsageError: One lies elsewhere, is missing, or ends before the last of its weights.
+    """
+    where, found = f"{file}: external data", set()
+    for name, size in external_files(file).items():
+        path = inside(file.parent, name, where)
+        there = path.stat().st_size
+        if there < size:
+            raise UsageError(
+                f"{where} names {shown(name)} with {size} bytes of weights, and that file has "
+                f"{there}",
+                hint="Is the model complete? Copy or export it again, with this file.",
+            )
+        found.add(path)
+    return found
 
 
 def inside(folder: Path, name: Json, where: str, *, or_folder: bool = False) -> Path:

@@ -49,17 +49,23 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _KEY, _VALUE = 1, 2
 
 
-def external_files(path: Path) -> list[str]:
-    """Return the file names that stand in a model's external data, each once.
+def external_files(path: Path) -> dict[str, int]:
+    """Return the file names that stand in a model's external data, each with its least size.
 
     Args:
         path: An ONNX file.
 
+    Returns:
+        The bytes that a file must have for the last of the tensors that lie in it, by name.
+
     Raises:
         UsageError: It is not an ONNX file, or is unreasonably large or deep.
     """
+    found: dict[str, int] = {}
     with opened(path) as data:
-        return sorted(set(_locations(Reader(data), "ModelProto", 0, len(data))))
+        for name, size in sorted(_locations(Reader(data), "ModelProto", 0, len(data))):
+            found[name] = max(size, found.get(name, 0))
+    return found
 
 
 @contextmanager
@@ -196,28 +202,41 @@ class Reader:
         return Field(number, start, begin, at, value)
 
 
-def _locations(reader: Reader, message: str, start: int, end: int, depth: int = 1) -> Iterator[str]:
-    """Yield every external file name in a message.
+def _locations(
+    reader: Reader, message: str, start: int, end: int, depth: int = 1
+) -> Iterator[tuple[str, int]]:
+    """Yield every external file name in a message, and how many bytes that file must have.
 
     Raises:
         ValueError: The message is malformed, or beyond the limits.
     """
     if depth > MAX_DEPTH:
         raise ValueError(f"nested deeper than {MAX_DEPTH} messages")
-    if message == "StringStringEntryProto":
-        yield from _location(reader, start, end)
-        return
+    entries: dict[str, list[str]] = {}
     for field in reader.fields(start, end):
         inner = INSIDE[message].get(field.number)
-        if inner is not None and field.begin >= 0:
+        if inner is None or field.begin < 0:
+            continue
+        if inner == "StringStringEntryProto":
+            _note(reader, field, entries)
+        else:
             yield from _locations(reader, inner, field.begin, field.end, depth + 1)
+    size = sum(max(map(_number, entries.get(key, ())), default=0) for key in ("offset", "length"))
+    yield from ((name, size) for name in entries.get("location", ()))
 
 
-def _location(reader: Reader, start: int, end: int) -> Iterator[str]:
-    """Yield what an entry of external data names, if it is a ``location``.
+def _note(reader: Reader, entry: Field, entries: dict[str, list[str]]) -> None:
+    """Note what an entry of external data says.
 
     A field that is given twice counts twice here: which one a parser believes is its affair.
     """
-    texts = [(f.number, reader.text(f)) for f in reader.fields(start, end) if f.begin >= 0]
-    if (_KEY, "location") in texts:
-        yield from (text for number, text in texts if number == _VALUE)
+    fields = reader.fields(entry.begin, entry.end)
+    texts = [(f.number, reader.text(f)) for f in fields if f.begin >= 0]
+    values = [text for number, text in texts if number == _VALUE]
+    for key in (text for number, text in texts if number == _KEY):
+        entries.setdefault(key, []).extend(values)
+
+
+def _number(text: str) -> int:
+    """Return the number that a text is; 0: it is none, which the runtime refuses itself."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else 0

@@ -18,6 +18,7 @@ from paretune.core.estimate import Estimate
 from paretune.core.model import Model, ModelInfo, ModelKind
 from paretune.core.progress import Progress
 from paretune.data.context import Context
+from paretune.models.onnx_weights import load_network
 from paretune.passes.genai.genai import Genai, build, sketch
 from paretune.passes.genai.graph_file import GRAPH, rewrite
 from paretune.passes.genai.options import GenaiParams
@@ -146,7 +147,7 @@ def take_out(folder: Path, scratch: Path) -> None:
     import onnx
     import onnxruntime
 
-    model = onnx.load(folder / GRAPH)
+    model = load_network(folder / GRAPH)
     matrices = [i for i in model.graph.initializer if _is_matrix(i.name)]
     if not matrices:
         raise PassError(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from paretune.core.errors import InvalidArtifactError, PassError
+from paretune.models.onnx_weights import load_network
 from paretune.passes.genai.graph_file import GRAPH, rewrite
 from paretune.passes.genai.quantized_nodes import open_build
 from paretune.passes.quantization.grid import Grid, encode
@@ -35,9 +36,7 @@ def widen(folder: Path, weights: Mapping[str, Any]) -> None:
 
 
 def _rewrite(folder: Path, weights: Mapping[str, Any]) -> None:
-    import onnx
-
-    network = onnx.load(folder / GRAPH)
+    network = load_network(folder / GRAPH)
     graph = network.graph
     held = {tensor.name: tensor for tensor in graph.initializer}
     lookups = [node for node in graph.node if node.op_type == "GatherBlockQuantized"]

@@ -16,6 +16,7 @@ from paretune.core.model import Model, ModelInfo, ModelKind
 from paretune.core.params import Params, parameter
 from paretune.core.progress import Progress
 from paretune.data.context import Context
+from paretune.models.onnx_weights import load_network
 from paretune.passes.base import PassBase
 from paretune.passes.copied import copy_files
 from paretune.passes.genai.options import quantized_width
@@ -138,7 +139,7 @@ class MatMulNBits(PassBase):
 
         file = read_json(model.path / "genai_config.json")["model"]["decoder"]["filename"]
         context.progress(Progress("matmul_nbits", 0, 2, "quantizing"))
-        network = onnx.load(model.path / file)
+        network = load_network(model.path / file)
         matrices = _matrices(network.graph)
         if not matrices:
             raise PassError(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from paretune.core.errors import PassError
+from paretune.models.onnx_weights import load_network
 from paretune.passes.genai.graph_file import GRAPH, rewrite
 from paretune.passes.quantization.node_bits import product_of
 from paretune.passes.quantization.rounding_grid import HEAD
@@ -29,9 +30,7 @@ def share_embedding(folder: Path) -> None:
     Raises:
         PassError: Its embedding or its head is not where it is looked for.
     """
-    import onnx
-
-    network = onnx.load(folder / GRAPH)
+    network = load_network(folder / GRAPH)
     graph = network.graph
     held = {tensor.name: tensor for tensor in graph.initializer}
     lookup = _only(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from paretune.models.onnx_weights import load_network
 from paretune.passes.onnx.network import is_large, write
 
 
@@ -15,7 +16,6 @@ def constants_folded(network: Any, folder: Path) -> Any:
         network: What is optimized; it stays as it is.
         folder: An empty folder for copies.
     """
-    import onnx
     import onnxruntime
 
     source, target = folder / "whole.onnx", folder / "folded.onnx"
@@ -35,4 +35,4 @@ def constants_folded(network: Any, folder: Path) -> Any:
         providers=["CPUExecutionProvider"],
         disabled_optimizers=["ConstantSharing"],
     )
-    return onnx.load(str(target))
+    return load_network(target)

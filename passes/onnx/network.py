@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import math
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -13,6 +14,7 @@ from typing import Any
 from paretune.core.errors import PassError, nearest
 from paretune.core.model import Model, ModelInfo
 from paretune.models.onnx_files import external_files, network_file
+from paretune.models.onnx_weights import load_network, tensors_of
 from paretune.passes.copied import copy_files
 
 FILE = "model.onnx"
@@ -30,9 +32,7 @@ def read(model: Model) -> Any:
 
     A node without one is called by its operator and its place, such as ``MatMul_12``.
     """
-    import onnx
-
-    network = onnx.load(str(network_file(model.path)))
+    network = load_network(network_file(model.path))
     name_nodes(network.graph)
     if network.ir_version >= _FREE_WEIGHTS:
         _store_constants(network.graph)
@@ -75,8 +75,17 @@ def write(network: Any, file: Path) -> None:
 
 
 def is_large(network: Any) -> bool:
-    """Return whether the weights of a network must lie beside its file."""
-    return bool(network.ByteSize() > _MOST_INSIDE)
+    """Return whether the weights of a network must lie beside its file.
+
+    By their shapes: a message of more than 2 GB cannot be asked for its own size.
+    """
+    from onnx import helper
+
+    sizes = (
+        math.prod(tensor.dims) * helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+        for tensor in tensors_of(network)
+    )
+    return bool(sum(sizes) > _MOST_INSIDE)
 
 
 def copy_beside(model: Model, out: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from paretune.core.errors import PassError
+from paretune.models.onnx_weights import load_network
 from paretune.passes.onnx.network import is_large, library, name_nodes, opset_of, write
 from paretune.passes.onnx.tensor_types import declare_types
 
@@ -48,7 +49,7 @@ def prepared(name: str, network: Any, folder: Path, *, per_channel: bool) -> Any
             skip_symbolic_shape=True,
             save_as_external_data=is_large(network),
         )
-    made = onnx.load(str(target))
+    made = load_network(target)
     name_nodes(made.graph)
     _flatten_biases(made.graph)
     declare_types(made, folder)

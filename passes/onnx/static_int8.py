@@ -17,6 +17,7 @@ from paretune.core.params import parameter
 from paretune.core.progress import Progress
 from paretune.data.context import Context
 from paretune.data.spec import ARRAYS
+from paretune.models.onnx_weights import load_network
 from paretune.passes.onnx.calibration import CalibrationRows, Inputs, inputs_of
 from paretune.passes.onnx.float_weights import shield_float_weights
 from paretune.passes.onnx.int8 import Int8Params, Int8Pass, excluded, not_quantized
@@ -185,6 +186,6 @@ def quantize(
             extra_options=extra,
         )
     if params.format == "qdq":
-        made = onnx.load(str(out))
+        made = load_network(out)
         if shield_float_weights(made.graph):
             write(made, out)

@@ -100,7 +100,7 @@ PLACES: dict[str, tuple[Any, list[str]]] = {
 def test_a_name_is_found_wherever_it_stands(tmp_path: Path, place: str) -> None:
     made, names = PLACES[place]
     (tmp_path / "m.onnx").write_bytes(made.SerializeToString())
-    assert external_files(tmp_path / "m.onnx") == names
+    assert sorted(external_files(tmp_path / "m.onnx")) == names
     if names:
         with pytest.raises(UsageError, match=r"m\.onnx: external data names '\w+'"):
             open_model(tmp_path)
@@ -122,7 +122,7 @@ def test_external_data_may_not_lead_out(tmp_path: Path, name: str) -> None:
 def test_both_values_of_an_entry_that_is_given_twice_count(tmp_path: Path) -> None:
     entry = _field(1, b"location") + _field(2, b"a") + _field(2, b"../b")
     (tmp_path / "m.onnx").write_bytes(_field(7, _field(5, _field(13, entry))))
-    assert external_files(tmp_path / "m.onnx") == ["../b", "a"]
+    assert sorted(external_files(tmp_path / "m.onnx")) == ["../b", "a"]
 
 
 def test_a_model_that_nests_too_deep_is_refused(tmp_path: Path) -> None:
