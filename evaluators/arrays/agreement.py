@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 from paretune.core.candidate import RuntimeSettings
@@ -16,6 +17,9 @@ from paretune.data.spec import ARRAYS
 from paretune.evaluators.arrays.network import baseline_network, network_of
 from paretune.evaluators.base import Budget, EvaluatorBase
 from paretune.evaluators.examples import share, shuffled
+
+_NUMBERS = "biuf"
+"""Kinds of numpy's types."""
 
 
 class AgreementParams(Params):
@@ -75,23 +79,32 @@ class Agreement(EvaluatorBase):
                     f"its output has the shape {list(found.shape)} for row {row.row + 1} of "
                     f"{data.ref}, the baseline's has {list(right.shape)}"
                 )
-            differences.append(_difference(found, right))
+            if found.dtype.kind in _NUMBERS:
+                differences.append(_difference(found, right))
+                if not math.isfinite(differences[-1]):
+                    raise InvalidArtifactError(
+                        f"its output is infinite for row {row.row + 1} of {data.ref} where the "
+                        "baseline's is not, or the other way round"
+                    )
             top = _same_top(found, right)
             if top is not None:
                 same.append(top)
         details = Details(rows=tuple(order))
-        return [
-            Measurement(
-                "max_abs_difference",
-                max(differences),
-                "",
-                n=len(rows),
-                protocol="maximum-1",
-                samples=tuple(differences),
-                details=details,
-            ),
-            self._top1(same, details),
-        ]
+        return [self._largest(differences, details), self._top1(same, details)]
+
+    def _largest(self, differences: list[float], details: Details) -> Measurement:
+        if not differences:
+            reason = "the output is text"
+            return Measurement("max_abs_difference", None, "", protocol="maximum-1", reason=reason)
+        return Measurement(
+            "max_abs_difference",
+            max(differences),
+            "",
+            n=len(differences),
+            protocol="maximum-1",
+            samples=tuple(differences),
+            details=details,
+        )
 
     def _top1(self, same: list[bool], details: Details) -> Measurement:
         if same and len(same) == len(details.rows or ()):
@@ -121,6 +134,6 @@ def _same_top(found: Any, right: Any) -> bool | None:
 
     Whole numbers and names that stand alone are classes themselves.
     """
-    if found.ndim == 0 or found.shape[-1] < 2:
+    if found.ndim == 0 or found.shape[-1] < 2 or found.dtype.kind not in _NUMBERS:
         return None if found.dtype.kind == "f" else bool((found == right).all())
     return bool((found.argmax(axis=-1) == right.argmax(axis=-1)).all())

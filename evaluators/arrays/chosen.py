@@ -10,8 +10,8 @@ from typing import Any
 
 
 def is_class(output: Any) -> bool:
-    """Return whether an output is the class itself: one whole number or name."""
-    return bool(output.size == 1 and output.dtype.kind in "iuOUS")
+    """Return whether an output is the class itself: one whole number, name, or true or false."""
+    return bool(output.size == 1 and output.dtype.kind in "biuOUS")
 
 
 def chosen_class(output: Any, labels: Sequence[str] | None) -> str:
@@ -23,8 +23,9 @@ def chosen_class(output: Any, labels: Sequence[str] | None) -> str:
     """
     if is_class(output):
         value = output.reshape(-1)[0]
+        value = int(value) if output.dtype.kind == "b" else value
         number = value.decode() if isinstance(value, bytes) else str(value)
     else:
         number = str(int(output.reshape(-1).argmax()))
-    known = labels is not None and number.isdigit() and int(number) < len(labels)
+    known = labels is not None and number.isdecimal() and int(number) < len(labels)
     return labels[int(number)] if known and labels is not None else number

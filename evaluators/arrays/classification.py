@@ -12,7 +12,7 @@ from paretune.core.model import Model
 from paretune.data.arrays import ArrayData, ArrayRow
 from paretune.data.context import Context
 from paretune.evaluators.arrays.chosen import chosen_class, is_class
-from paretune.evaluators.arrays.network import network_of
+from paretune.evaluators.arrays.network import network_of, numbers
 from paretune.evaluators.arrays.rows import RowEvaluator, wrong_target
 from paretune.evaluators.classes import METRICS, Answers, ClassificationParams, class_measurements
 
@@ -71,7 +71,7 @@ class ArrayClassification(RowEvaluator[str]):
         labels = self.params.labels
         if is_class(scores):
             return chosen_class(scores, labels)
-        flat = scores.reshape(-1)
+        flat = numbers(scores, self.name).reshape(-1)
         if (scores.ndim > 1 and max(scores.shape) != scores.size) or flat.size < 2:
             raise UsageError(
                 f"the output has the shape {list(scores.shape)} for one row; classification takes "
@@ -88,7 +88,7 @@ class ArrayClassification(RowEvaluator[str]):
 
     def _in_range(self, row: ArrayRow, data: ArrayData, classes: int) -> None:
         right = class_of(row, data, self.params.labels)
-        if self.params.labels is None and not (right.isdigit() and int(right) < classes):
+        if self.params.labels is None and not (right.isdecimal() and int(right) < classes):
             raise wrong_target(
                 self.name, data, row, f"the number of a class, 0 to {classes - 1}, or `labels:`"
             )
@@ -117,7 +117,7 @@ def class_of(row: ArrayRow, data: ArrayData, labels: list[str] | None) -> str:
     name = str(target)
     if labels is None or name in labels:
         return name
-    if name.isdigit() and int(name) < len(labels):
+    if name.isdecimal() and int(name) < len(labels):
         return labels[int(name)]
     raise DataError(
         f"{data.ref}: row {row.row + 1} has the answer {name!r}, which is not in `labels:`",

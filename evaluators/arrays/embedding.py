@@ -14,7 +14,7 @@ from paretune.core.progress import Progress
 from paretune.data.arrays import ArrayData, ArrayRow
 from paretune.data.context import Context
 from paretune.data.spec import ARRAYS
-from paretune.evaluators.arrays.network import Network, baseline_network, network_of
+from paretune.evaluators.arrays.network import Network, baseline_network, network_of, numbers
 from paretune.evaluators.arrays.rows import require_answers
 from paretune.evaluators.base import Budget, EvaluatorBase
 from paretune.evaluators.examples import averaged, share, shuffled
@@ -130,7 +130,7 @@ class Embedding(EvaluatorBase):
         found = []
         for n, row in enumerate(rows):
             context.progress(Progress(f"{self.name}:{what}", n, len(rows)))
-            value = network.output(row, self.params.output).astype(np.float64)
+            value = numbers(network.output(row, self.params.output), self.name).astype(np.float64)
             if value.ndim == 2:
                 value = self._pooled(value, row)
             if value.ndim != 1:

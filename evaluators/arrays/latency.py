@@ -65,6 +65,9 @@ class LatencyParams(Params):
     def _one_source_of_inputs(self) -> LatencyParams:
         if self.data is not None and self.shapes:
             raise ValueError("give `data` or `shapes`: rows of a data set have their own shapes")
+        for name, shape in self.shapes.items():
+            if any(size < 1 for size in shape):
+                raise ValueError(f"shapes: {name}: expected sizes of 1 and more, found {shape}")
         return self
 
     @property
@@ -151,7 +154,8 @@ class Latency(EvaluatorBase):
     def _requests(self, session: Runs, context: Context) -> list[Request]:
         params = self.params
         if params.data is None:
-            return [made_up(session.inputs, params.shapes, params.seed, params.batch_size)]
+            count = params.rows if _THROUGHPUT in self.metrics else None
+            return [made_up(session.inputs, params.shapes, params.seed, count)]
         rows = context.data.arrays(params.data).rows
         steps = getattr(session, "has_state", False)
         return of_rows(rows, session.inputs, params.data, params.rows, steps=steps)

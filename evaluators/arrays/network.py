@@ -88,6 +88,23 @@ def finite(value: Array, name: str, row: ArrayRow, ref: str) -> Array:
     return value
 
 
+def numbers(value: Array, who: str) -> Array:
+    """Return an output, unless it is text.
+
+    Args:
+        value: The output.
+        who: The evaluator, for messages.
+
+    Raises:
+        UsageError: It is.
+    """
+    if value.dtype.kind not in "biuf":
+        raise UsageError(
+            f"the output is text; {who} takes numbers", hint="Name another output (`output:`)."
+        )
+    return value
+
+
 def network_of(model: Model, runtime: RuntimeSettings, ref: str, context: Context) -> Network:
     """Load the model that is measured.
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from paretune.core.candidate import RuntimeSettings
 from paretune.core.details import Details
+from paretune.core.errors import InvalidArtifactError
 from paretune.core.measurement import Measurement, MetricSpec
 from paretune.core.model import Model
 from paretune.core.part import Part
 from paretune.data.arrays import ArrayData, ArrayRow
 from paretune.data.context import Context
-from paretune.evaluators.arrays.network import network_of
+from paretune.evaluators.arrays.network import network_of, numbers
 from paretune.evaluators.arrays.rows import RowEvaluator, RowParams, wrong_target
 from paretune.evaluators.examples import averaged, resampled
 
@@ -60,8 +62,13 @@ class Regression(RowEvaluator[list[float]]):
         """Return what computes the numbers of a row."""
         network = network_of(model, runtime, self.params.data, context)
 
-        def numbers(row: ArrayRow) -> list[float]:
-            found = network.output(row, self.params.output).astype(float).reshape(-1).tolist()
+        def predicted(row: ArrayRow) -> list[float]:
+            output = numbers(network.output(row, self.params.output), self.name).astype(float)
+            found = output.reshape(-1).tolist()
+            if not all(map(math.isfinite, found)):
+                raise InvalidArtifactError(
+                    f"its output is infinite for row {row.row + 1} of {dataset.ref}"
+                )
             right = _numbers(row, dataset)
             if len(found) != len(right):
                 raise wrong_target(
@@ -69,7 +76,7 @@ class Regression(RowEvaluator[list[float]]):
                 )
             return list(found)
 
-        return numbers
+        return predicted
 
     def known(
         self, dataset: ArrayData, previous: Mapping[str, Measurement]

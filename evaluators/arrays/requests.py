@@ -36,7 +36,14 @@ def of_rows(
     """
     import numpy as np
 
-    check_batch_size(inputs, batch_size)
+    counting = _counting_rows(rows[0], inputs, ref, steps=steps)
+    check_batch_size(counting, batch_size)
+    if batch_size > 1 and not counting:
+        raise UsageError(
+            f"latency: the network takes one row of {ref} at a time: none of its inputs counts "
+            "rows",
+            hint="Leave out `batch_size`.",
+        )
     by_shape: dict[tuple[Any, ...], list[ArrayRow]] = {}
     for row in rows[: MOST_REQUESTS * batch_size]:
         shape = tuple((name, row.inputs[name].shape) for name in sorted(row.inputs))
@@ -74,7 +81,7 @@ def made_up(
         shapes: Of inputs, by name; sizes that the network leaves open are 1 otherwise, the first
             one the size of the batch.
         seed: Of the random numbers.
-        batch_size: Length of the first axis; None: 1 where it is open.
+        batch_size: Rows that are counted, the length of the first axis; None: 1 where it is open.
 
     Raises:
         InvalidArtifactError: There is no such input, or one is not an array of numbers.
@@ -100,6 +107,13 @@ def made_up(
         if batch_size is not None and known and known[0] is None:
             sizes[0] = batch_size
         shape = list(shapes.get(name, sizes))
+        rows = shape[0] if shape and known and known[0] is None else None
+        if None not in (rows, batch_size) and rows != batch_size:
+            raise UsageError(
+                f"latency: shapes: {name} has {rows} rows, the length of its first axis, and the "
+                f"throughput is that of {batch_size}",
+                hint=f"Say `batch_size: {rows}`.",
+            )
         array = draw.normal(size=shape) if kind.startswith("float") else np.ones(shape)
         found[name] = array.astype(kind)
     return found
@@ -113,12 +127,18 @@ def check_batch_size(inputs: Inputs, batch_size: int) -> None:
         batch_size: Rows a request.
 
     Raises:
-        UsageError: Its first axes are of another length.
+        UsageError: Its first axes are fixed, all of them to other lengths.
     """
-    fixed = {name: shape[0] for name, (_, shape) in inputs.items() if shape and shape[0]}
-    for name, length in fixed.items():
-        if length != batch_size:
-            raise UsageError(
-                f"latency: the network takes {length} at once in {name!r}, not {batch_size}",
-                hint=f"Say `batch_size: {length}`, or export the network with an open first axis.",
-            )
+    first = {name: shape[0] for name, (_, shape) in inputs.items() if shape}
+    if first and None not in first.values() and batch_size not in first.values():
+        name, length = next(iter(first.items()))
+        raise UsageError(
+            f"latency: the network takes {length} at once in {name!r}, not {batch_size}",
+            hint=f"Say `batch_size: {length}`, or export the network with an open first axis.",
+        )
+
+
+def _counting_rows(row: ArrayRow, inputs: Inputs, ref: str, *, steps: bool) -> Inputs:
+    """Return the inputs whose first axis counts rows: a row's array has one axis less."""
+    given, _ = batch_of(row.inputs, inputs, f"{ref}: row {row.row + 1}", steps=steps)
+    return {name: inputs[name] for name in given if given[name].ndim > row.inputs[name].ndim}

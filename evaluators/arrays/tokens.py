@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import model_validator
+
 from paretune.core.candidate import RuntimeSettings
 from paretune.core.details import Details
 from paretune.core.errors import UsageError
@@ -15,7 +17,7 @@ from paretune.core.params import parameter
 from paretune.core.part import Part
 from paretune.data.arrays import ArrayData, ArrayRow
 from paretune.data.context import Context
-from paretune.evaluators.arrays.network import network_of
+from paretune.evaluators.arrays.network import network_of, numbers
 from paretune.evaluators.arrays.rows import RowEvaluator, RowParams, wrong_target
 from paretune.evaluators.examples import resampled
 
@@ -35,9 +37,18 @@ class TokenParams(RowParams):
     outside: str | None = parameter(
         "O",
         "Class of tokens that belong to nothing, which the F1 leaves out: a name in `labels`, or a "
-        "number. null: every class counts.",
+        "number. null, or `O` where `labels` does not name it: every class counts.",
         search="none",
     )
+
+    @model_validator(mode="after")
+    def _known_outside(self) -> TokenParams:
+        named, labels = self.outside, self.labels or []
+        if named not in (None, "O", *labels) and not str(named).isdecimal():
+            raise ValueError(
+                f"outside: {named!r} is neither a number nor in `labels` ({', '.join(labels)})"
+            )
+        return self
 
 
 @dataclass(frozen=True)
@@ -86,7 +97,7 @@ class TokenClassification(RowEvaluator[list[int]]):
         outside = self._outside()
 
         def counts(row: ArrayRow) -> list[int]:
-            scores = network.output(row, self.params.output)
+            scores = numbers(network.output(row, self.params.output), self.name)
             right = np.array(self._right(row, dataset))
             if scores.ndim != 2:
                 raise UsageError(
@@ -99,6 +110,12 @@ class TokenClassification(RowEvaluator[list[int]]):
                     self.name, dataset, row, f"a class of each of the {len(scores)} positions"
                 )
             classes = scores.shape[1]
+            labels = self.params.labels
+            if labels is not None and len(labels) != classes:
+                raise UsageError(
+                    f"the network has {classes} classes, and `labels` names {len(labels)}",
+                    hint="Name each class, in the order of the network's output.",
+                )
             if right.max(initial=0) >= classes:
                 raise wrong_target(self.name, dataset, row, f"classes from 0 to {classes - 1}")
             counted = right != IGNORED
@@ -145,7 +162,7 @@ class TokenClassification(RowEvaluator[list[int]]):
             return None
         if named in labels:
             return labels.index(named)
-        return int(named) if named.isdigit() else None
+        return int(named) if named.isdecimal() else None
 
     def _right(self, row: ArrayRow, data: ArrayData) -> list[int]:
         labels = self.params.labels

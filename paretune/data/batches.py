@@ -68,13 +68,15 @@ def _as(array: Array, kind: str, where: str) -> Array:
     import numpy as np
 
     wanted = np.dtype(kind)
-    if array.dtype == wanted:
-        return array
-    made = array.astype(wanted) if wanted.kind != "b" or array.dtype.kind == "b" else None
-    same = made is not None and (
-        wanted.kind == "f" or (array.dtype.kind != "f" and bool((made == array).all()))
-    )
-    if made is None or not same:
+    if array.dtype == wanted or not array.size:  # an empty list is of no type
+        return array.astype(wanted, copy=False)
+    with np.errstate(over="ignore", invalid="ignore"):
+        made = array.astype(wanted)
+    if wanted.kind == "f":
+        same = not (np.isinf(made) & np.isfinite(array)).any()
+    else:
+        same = array.dtype.kind != "f" and wanted.kind != "b" and (made == array).all()
+    if not same:
         raise DataError(
             f"{where} is {array.dtype} with values from {array.min()} to {array.max()}; the "
             f"network takes {kind}",
@@ -93,4 +95,6 @@ def of_first_row(value: Any, count: int | None) -> Array:
     import numpy as np
 
     array = np.asarray(value)
-    return array[0] if count is not None and array.ndim and len(array) == count else array
+    if count is None or not array.ndim or len(array) != count:
+        return array
+    return np.asarray(array[0], dtype=array.dtype)  # of texts, the first is no array by itself

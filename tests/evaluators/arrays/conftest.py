@@ -53,7 +53,7 @@ def on_rows(tmp_path: Path) -> OnRows:
         kind = find_evaluator(name)
         if "form" in kind.Params.model_fields:
             params["form"] = "arrays"
-        evaluator = kind(kind.Params(data="d", **params))
+        evaluator = kind(kind.Params(**{"data": "d", **params}))
         if hasattr(evaluator, "check_rows"):
             evaluator.check_rows(catalog.arrays("d"))
         cpu = RuntimeSettings("cpu", 1)
