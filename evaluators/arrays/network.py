@@ -10,7 +10,7 @@ from paretune.core.candidate import RuntimeSettings
 from paretune.core.errors import InvalidArtifactError, UsageError, nearest
 from paretune.core.model import Model
 from paretune.data.arrays import ArrayRow
-from paretune.data.batches import batch_of, of_first_row
+from paretune.data.batches import of_first_row
 from paretune.data.context import Context
 from paretune.runtimes.base import Runs
 from paretune.runtimes.serving import check_folder, load_session, source_runtime
@@ -38,8 +38,7 @@ class Network:
             InvalidArtifactError: The network does not run on it.
         """
         steps = getattr(self._session, "has_state", False)
-        where = f"{self._ref}: row {row.row + 1}"
-        given, count = batch_of(row.inputs, self._session.inputs, where, steps=steps)
+        given, count = row.batch(self._session.inputs, self._ref, steps=steps)
         found = self._session.run(given)
         return {name: of_first_row(value, count) for name, value in found.items()}
 

@@ -7,7 +7,6 @@ from typing import Any, TypeAlias
 
 from paretune.core.errors import InvalidArtifactError, UsageError
 from paretune.data.arrays import ArrayRow
-from paretune.data.batches import batch_of
 
 Inputs: TypeAlias = Mapping[str, tuple[str, tuple[int | None, ...]]]
 Request: TypeAlias = dict[str, Any]
@@ -52,10 +51,7 @@ def of_rows(
     for alike in by_shape.values():
         for start in range(0, len(alike), batch_size):
             some = [alike[(start + n) % len(alike)] for n in range(batch_size)]
-            given = [
-                batch_of(row.inputs, inputs, f"{ref}: row {row.row + 1}", steps=steps)[0]
-                for row in some
-            ]
+            given = [row.batch(inputs, ref, steps=steps)[0] for row in some]
             found.append(
                 (
                     some[0].row,
@@ -140,5 +136,5 @@ def check_batch_size(inputs: Inputs, batch_size: int) -> None:
 
 def _counting_rows(row: ArrayRow, inputs: Inputs, ref: str, *, steps: bool) -> Inputs:
     """Return the inputs whose first axis counts rows: a row's array has one axis less."""
-    given, _ = batch_of(row.inputs, inputs, f"{ref}: row {row.row + 1}", steps=steps)
+    given, _ = row.batch(inputs, ref, steps=steps)
     return {name: inputs[name] for name in given if given[name].ndim > row.inputs[name].ndim}

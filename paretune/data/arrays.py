@@ -10,6 +10,7 @@ from typing import Any
 
 from paretune.core.errors import DataError, UsageError, nearest
 from paretune.core.jsontools import Json, canonical, digest
+from paretune.data.batches import batch_of
 from paretune.data.cells import CellError, read_cell
 from paretune.data.processing import Process
 from paretune.data.rows import rows_told
@@ -39,6 +40,25 @@ class ArrayRow:
     row: int
     group: str
     inputs_digest: str
+
+    def batch(
+        self,
+        inputs: Mapping[str, tuple[str, tuple[int | None, ...]]],
+        ref: str,
+        *,
+        steps: bool = False,
+    ) -> tuple[dict[str, Array], int | None]:
+        """Return what a network is given for this row; see `batch_of`.
+
+        Args:
+            inputs: Type and shape of each input of the network.
+            ref: Of the data set, for messages.
+            steps: Whether the network has state.
+
+        Raises:
+            DataError: An input is missing, or of another type or number of axes.
+        """
+        return batch_of(self.inputs, inputs, f"{ref}: row {self.row + 1}", steps=steps)
 
 
 @dataclass(frozen=True)

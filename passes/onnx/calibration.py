@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from paretune.core.errors import InvalidArtifactError, PassError, nearest
+from paretune.core.errors import DataError, InvalidArtifactError, PassError, nearest
 from paretune.core.model import Model
 from paretune.data.arrays import ArrayRow
 from paretune.data.context import Context
@@ -20,8 +20,8 @@ Inputs = Mapping[str, Any]
 def inputs_of(name: str, model: Model, ref: str, most: int, context: Context) -> list[Inputs]:
     """Return what a network is given for rows of a data set, evenly spaced.
 
-    A row is one run with a batch of one; of a network with state, it is one run for each step of
-    the row, with the state that the network itself has then.
+    A row is one run, with a batch of one or as many as the network takes; of a network with state,
+    it is one run for each step of the row, with the state that the network itself has then.
 
     Args:
         name: The pass, for messages.
@@ -40,7 +40,10 @@ def inputs_of(name: str, model: Model, ref: str, most: int, context: Context) ->
     runs = _Recorded(model)
     _check_names(name, ref, rows[0], runs)
     for row in rows[::step]:
-        given = {key: runs.taken(key, array) for key, array in row.inputs.items()}
+        try:
+            given, _ = row.batch(runs.inputs, ref, steps=runs.has_state)
+        except DataError as error:
+            raise PassError(f"{name}: {error.message}", hint=error.hint) from error
         try:
             runs.run(given)
         except Exception as error:  # ONNX Runtime's own classes derive from Exception alone
@@ -94,8 +97,10 @@ class _Recorded:
             raise InvalidArtifactError(f"the network does not load: {error}") from error
         declared = read_declared(model.path)
         self._state = dict(declared.state)
-        self._values = dict(declared.values)
-        self._runs = NetworkRuns(self, self._state, dict(declared.sizes), self._values)
+        values = dict(declared.values)
+        self._runs = NetworkRuns(self, self._state, dict(declared.sizes), values)
+        self.inputs = self._runs.inputs()
+        self.has_state = bool(self._state)
         self.given: list[Inputs] = []
 
     def get_inputs(self) -> Any:
@@ -103,21 +108,6 @@ class _Recorded:
 
     def get_outputs(self) -> Any:
         return self._session.get_outputs()
-
-    @property
-    def needed(self) -> list[str]:
-        """Names of the inputs that rows must have."""
-        known = {*self._state.values(), *self._values}
-        return [each.name for each in self.get_inputs() if each.name not in known]
-
-    def taken(self, name: str, array: Any) -> Any:
-        """Return an array with a batch axis, of the type that the network takes."""
-        import numpy as np
-
-        kind = self._runs.types[name].removeprefix("tensor(").removesuffix(")")
-        kind = np.dtype({"float": "float32", "double": "float64"}.get(kind, kind))
-        wide = array if not self._runs.shapes[name] else array[None]
-        return wide.astype(kind) if np.can_cast(array.dtype, kind, "same_kind") else wide
 
     def run(self, *given: Any) -> Any:
         """Run a row (arrays alone), or a step of it (outputs and arrays)."""
@@ -134,15 +124,15 @@ class _Recorded:
 
 
 def _check_names(name: str, ref: str, row: ArrayRow, runs: _Recorded) -> None:
-    missing = [key for key in runs.needed if key not in row.inputs]
-    strange = [key for key in row.inputs if key not in runs.needed]
+    missing = [key for key in runs.inputs if key not in row.inputs]
+    strange = [key for key in row.inputs if key not in runs.inputs]
     if missing:
         raise PassError(
             f"{name}: data {ref!r} has no arrays for the input {missing[0]!r} of the network",
-            hint=f"`inputs` of the data set names columns for: {', '.join(runs.needed)}.",
+            hint=f"`inputs` of the data set names columns for: {', '.join(runs.inputs)}.",
         )
     if strange:
         raise PassError(
             f"{name}: the network has no input {strange[0]!r}, of which data {ref!r} has arrays",
-            hint=nearest(strange[0], runs.needed),
+            hint=nearest(strange[0], runs.inputs),
         )

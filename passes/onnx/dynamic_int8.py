@@ -23,7 +23,7 @@ from paretune.passes.onnx.network import (
     is_large,
     library,
     needs_fp32,
-    operators,
+    new_operators,
     read,
     write,
 )
@@ -68,7 +68,7 @@ class OnnxDynamicInt8(Int8Pass):
         out = context.out / FILE
         quantize(self.name, source, params, exclude, context.scratch / FILE, out)
         built = onnx.load(str(out), load_external_data=False)
-        if operators(built).keys() <= operators(source).keys():
+        if not new_operators(built, source):
             raise PassError(
                 not_quantized(self.name),
                 hint="It quantizes products with stored weights (MatMul, Gemm, Conv, LSTM, ...), "

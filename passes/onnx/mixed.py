@@ -20,7 +20,7 @@ from paretune.data.spec import ARRAYS
 from paretune.passes.onnx import dynamic_int8, static_int8
 from paretune.passes.onnx.calibration import Inputs, inputs_of
 from paretune.passes.onnx.int8 import Int8Pass, excluded, not_quantized
-from paretune.passes.onnx.network import FILE, copy_beside, needs_fp32, operators, read
+from paretune.passes.onnx.network import FILE, copy_beside, needs_fp32, new_operators, read
 from paretune.passes.onnx.node_errors import OPERATORS, node_errors
 from paretune.passes.onnx.prepared import check_left, prepared
 
@@ -126,7 +126,7 @@ class OnnxMixed(Int8Pass):
         out = context.out / FILE
         quantize(network, inputs, context.scratch / FILE, out, [*left, *kept])
         built = onnx.load(str(out), load_external_data=False)
-        if operators(built).keys() <= operators(network).keys():
+        if not new_operators(built, network):
             raise PassError(
                 not_quantized(self.name), hint="A smaller `budget` leaves fewer nodes in fp32."
             )

@@ -33,10 +33,24 @@ def read(model: Model) -> Any:
     A node without one is called by its operator and its place, such as ``MatMul_12``.
     """
     network = load_network(network_file(model.path))
+    _free_weights(network)
     name_nodes(network.graph)
-    if network.ir_version >= _FREE_WEIGHTS:
-        _store_constants(network.graph)
+    _store_constants(network.graph)
     return network
+
+
+def _free_weights(network: Any) -> None:
+    """Take the stored weights out of the inputs, where older files list them.
+
+    Libraries take what is an input for something else in each run: a converter left such weights in
+    fp32, and a product by them was not measured.
+    """
+    stored = {tensor.name for tensor in network.graph.initializer}
+    given = [each for each in network.graph.input if each.name not in stored]
+    if len(given) < len(network.graph.input):
+        del network.graph.input[:]
+        network.graph.input.extend(given)
+    network.ir_version = max(network.ir_version, _FREE_WEIGHTS)
 
 
 def name_nodes(graph: Any) -> None:
@@ -95,12 +109,13 @@ def copy_beside(model: Model, out: Path) -> None:
 
 
 @contextmanager
-def library(name: str, what: str) -> Iterator[None]:
+def library(name: str, what: str, hint: str | None = None) -> Iterator[None]:
     """Run a library: it gives no advice meanwhile, and its errors are the pass's.
 
     Args:
         name: The pass.
         what: The library, for messages.
+        hint: What to do if it fails.
 
     Raises:
         PassError: The library raises whatever its many parts do.
@@ -115,7 +130,7 @@ def library(name: str, what: str) -> Iterator[None]:
         raise
     except Exception as error:
         said = str(error).strip() or type(error).__name__
-        raise PassError(f"{name}: {what} fails: {said[:500]}") from error
+        raise PassError(f"{name}: {what} fails: {said[:500]}", hint=hint) from error
     finally:
         logging.disable(before)
 
@@ -169,6 +184,11 @@ def operators(network: Any) -> dict[str, int]:
                 graphs += [attribute.g] if attribute.HasField("g") else []
                 graphs += attribute.graphs
     return found
+
+
+def new_operators(built: Any, source: Any) -> set[str]:
+    """Return the operators of a network that its source lacks, but for those that Gemm becomes."""
+    return {*operators(built)} - {*operators(source)} - {"MatMul", "Add"}
 
 
 def as_products(names: Iterable[str]) -> list[str]:

@@ -127,6 +127,16 @@ def unsupported(params: StaticParams) -> str | None:
     return None
 
 
+def _not_finite(inputs: Sequence[Inputs]) -> str | None:
+    """Return what to do if ranges cannot be found, where that may be for what was given."""
+    import numpy as np
+
+    arrays = (array for run in inputs for array in run.values() if array.dtype.kind == "f")
+    if all(bool(np.isfinite(array).all()) for array in arrays):
+        return None
+    return "Rows of `data` have NaN or infinity, which have no range: remove these rows."
+
+
 def quantize(
     name: str,
     network: Any,
@@ -169,7 +179,7 @@ def quantize(
     }
     if params.calibration != "minmax":
         extra["CalibStridedMinMax"] = 1
-    with library(name, "ONNX Runtime's quantizer"):
+    with library(name, "ONNX Runtime's quantizer", _not_finite(inputs)):
         quantize_static(
             str(scratch),
             str(out),

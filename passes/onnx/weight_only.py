@@ -37,6 +37,16 @@ if TYPE_CHECKING:
 _OPERATOR = "MatMulNBits"
 
 
+_NO_PRODUCTS = (
+    "It quantizes MatMul and Gemm with a stored matrix; for convolutions take onnx_dynamic_int8 or "
+    "onnx_static_int8."
+)
+_UNFIT = (
+    "k_quant at 4 bits takes matrices with an even number of blocks in a column only: try another "
+    "block_size, rtn, or 8 bits."
+)
+
+
 class WeightOnlyParams(declared.Params):
     """Names and meanings are those of ``MatMulNBitsQuantizer``."""
 
@@ -120,11 +130,7 @@ class OnnxWeightOnly(PassBase):
         with library(self.name, "ONNX Runtime's quantizer"):
             built, unfit = _quantized(source, params, level)
         if _OPERATOR not in operators(built):
-            raise PassError(
-                not_quantized(self.name),
-                hint="It quantizes MatMul and Gemm with a stored matrix; for convolutions take "
-                "onnx_dynamic_int8 or onnx_static_int8.",
-            )
+            raise PassError(not_quantized(self.name), hint=_UNFIT if unfit else _NO_PRODUCTS)
         if unfit:
             context.details["summary"] = (
                 f"{len(unfit)} matrices stay in fp32: k_quant at 4 bits takes an even number of "

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from paretune.data.arrays import ArrayRow
-from paretune.data.batches import batch_of
 from paretune.data.context import Context
 from paretune.runtimes.base import Runs
 from paretune.targets.worker.compared_cache import ComparedCache
@@ -60,8 +59,5 @@ def runs_on(
         InvalidArtifactError: It does not run on them.
     """
     steps = getattr(session, "has_state", False)
-    given = [
-        batch_of(row.inputs, session.inputs, f"{ref}: row {row.row + 1}", steps=steps)[0]
-        for row in rows
-    ]
+    given = [row.batch(session.inputs, ref, steps=steps)[0] for row in rows]
     return [(each, dict(session.run(each))) for each in given]

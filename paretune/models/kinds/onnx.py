@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
-from paretune.core.model import Model
+from paretune.core.model import Model, ModelInfo
 from paretune.models.checks.finding import Finding
 from paretune.models.checks.network_signature import unusable
 from paretune.models.checks.operator_domains import foreign_operators
@@ -15,6 +16,7 @@ from paretune.models.declared_network import read_declared
 from paretune.models.kinds.base import ArrayNames, Kind
 from paretune.models.kinds.hf import is_hugging_face
 from paretune.models.onnx_files import network_file
+from paretune.models.onnx_precision import precision_of
 from paretune.models.onnx_signature import signature_of
 from paretune.models.structure import structure_of_files
 
@@ -55,6 +57,11 @@ class OnnxKind(Kind):
         network = signature_of(file)
         read_declared(folder).check(network)
         return (*unusable(network), *foreign_operators(file))
+
+    def inspect(self, folder: Path, size: int, base: Path | None = None) -> ModelInfo:
+        """Return its size, and in which type most weights are (`precision_of`)."""
+        info = super().inspect(folder, size, base)
+        return replace(info, precision=precision_of(network_file(folder)))
 
     def array_names(self, folder: Path) -> ArrayNames:
         """Return the names of its inputs and outputs that are not state."""

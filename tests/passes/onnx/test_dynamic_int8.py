@@ -120,3 +120,13 @@ def test_a_network_without_stored_weights_and_one_in_other_bits_are_refused(
     assert pass_.check(info, params, TARGET, "cpu") is None
     again = pass_.check(pass_.predict(info, params), params, TARGET, "cpu")
     assert again == "takes a network in fp32; this one is int8"
+
+
+def test_gemm_that_is_left_is_nothing_quantized(
+    build: Callable[..., Any], network: Callable[..., Model]
+) -> None:
+    model = network(
+        [helper.make_node("Gemm", ["x", "w", "b"], ["y"], name="only")], {"w": (64, 8), "b": (8,)}
+    )
+    with pytest.raises(PassError, match="nothing in this network was quantized"):
+        build(OnnxDynamicInt8(), model, {"nodes_to_exclude": ["only"]})

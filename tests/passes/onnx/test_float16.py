@@ -11,6 +11,7 @@ from onnx import TensorProto, helper
 
 from paretune.core.errors import PassError
 from paretune.core.model import Model
+from paretune.models.handle import open_model
 from paretune.passes.onnx.float16 import OnnxFloat16
 
 
@@ -66,3 +67,21 @@ def test_a_network_without_floats_and_names_that_are_not_there(
     onnx.save(helper.make_model(graph, ir_version=10), two_products.path / "model.onnx")
     with pytest.raises(PassError, match="nothing in this network was converted"):
         build(OnnxFloat16(), two_products, {})
+
+
+@pytest.mark.parametrize("ir_version", [3, 4, 10])
+def test_weights_that_are_inputs_too_are_converted(
+    build: Callable[..., Any], two_products: Model, ir_version: int
+) -> None:
+    file = two_products.path / "model.onnx"
+    made = onnx.load(file)
+    for tensor in made.graph.initializer:
+        made.graph.input.append(
+            helper.make_tensor_value_info(tensor.name, TensorProto.FLOAT, tensor.dims)
+        )
+    made.ir_version, made.opset_import[0].version = ir_version, 9
+    onnx.save(made, file)
+    built = build(OnnxFloat16(), open_model(two_products.path), {})
+    assert {t.data_type for t in built.graph.initializer} == {TensorProto.FLOAT16}
+    assert [each.name for each in built.graph.input] == ["x"]
+    assert built.error < 0.01

@@ -23,6 +23,7 @@ from paretune.models.handle import open_model
 from paretune.passes.onnx.calibration import inputs_of
 from paretune.passes.onnx.static_int8 import OnnxStaticInt8
 from paretune.testing.passes import TARGET
+from tests.onnx_networks import write_network
 from tests.pass_bench import Bench
 
 
@@ -210,3 +211,29 @@ def test_what_is_refused(build: Callable[..., Any], network: Callable[..., Model
     )
     with pytest.raises(PassError, match="does not run on row 1 of rows"):
         build(pass_, short, {"data": "rows"})
+
+
+def test_a_network_of_several_rows_and_one_that_counts_none(
+    bench: Bench, build: Callable[..., Any], network: Callable[..., Model]
+) -> None:
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"])]
+    several = network(nodes, {"w": (64, 8)}, inputs={"x": [3, 64]})
+    assert build(OnnxStaticInt8(), several, {"data": "rows"}).error < 0.3
+    draw = np.random.default_rng(2)
+    rows = draw.normal(size=(4, 5, 64)).astype(np.float32)
+    root = bench.root / "sequences"
+    root.mkdir()
+    catalog = Arrays(root).catalog(x=rows)  # each row has as many axes as the input
+    context = Context(out=bench.root, scratch=bench.root, data=catalog)
+    runs = inputs_of("p", network(nodes, {"w": (64, 8)}), "rows", 9, context)
+    assert [run["x"].shape for run in runs] == [(5, 64)] * 4
+
+
+def test_rows_that_have_no_range_are_named(bench: Bench) -> None:
+    model = write_network(bench.root / "net", width=64)
+    rows = np.full((3, 64), np.nan, np.float32)
+    broken = Bench(bench.root, Arrays(bench.root).catalog(x=rows))  # type: ignore[arg-type]
+    params = {"data": "rows", "calibration": "entropy"}
+    with pytest.raises(PassError) as told:
+        broken.run(OnnxStaticInt8(), open_model(model), params, "nan")
+    assert "NaN or infinity" in str(told.value.hint)

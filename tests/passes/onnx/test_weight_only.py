@@ -96,3 +96,13 @@ def test_parameters_that_contradict_each_other(params: dict[str, Any], why: str)
     pass_ = OnnxWeightOnly()
     found = pass_.check(ModelInfo(ModelKind.ONNX), pass_.Params(**params), TARGET, "cpu")
     assert why in str(found)
+
+
+def test_matrices_that_no_block_size_fits_are_told(
+    build: Callable[..., Any], network: Callable[..., Model]
+) -> None:
+    model = network([helper.make_node("MatMul", ["x", "w"], ["y"])], {"w": (64, 8)})
+    how = {"algorithm": "k_quant", "block_size": 64}
+    with pytest.raises(PassError, match="nothing in this network was quantized") as told:
+        build(OnnxWeightOnly(), model, how)
+    assert "another block_size" in str(told.value.hint)
