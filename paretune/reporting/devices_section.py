@@ -60,7 +60,7 @@ def devices_section(results: Results) -> DevicesSection | None:
     """Return what the report says of several devices; None if there is one."""
     if len(results.devices) < 2:
         return None
-    names = tuple(results.devices)
+    names = tuple(n for n, device in results.devices.items() if device.not_compared is None)
     rows = tuple(
         Row(pick.of, pick.id, tuple(_cell(pick, name) for name in names)) for pick in results.picks
     )
@@ -76,6 +76,8 @@ def device_sentences(results: Results) -> list[str]:
     known = {row.id: row for row in results.candidates}
     for name in further:
         best, status = results.devices[name].best, results.devices[name].status
+        if results.devices[name].not_compared is not None:
+            continue
         if best is None:
             told.append(f"On {name}, no candidate meets every constraint.")
         else:
@@ -92,21 +94,29 @@ def device_sentences(results: Results) -> list[str]:
 
 
 def _together(results: Results) -> list[str]:
-    """Return a sentence on one model for all devices."""
+    """Return a sentence on each device that is not compared, and one on a model for the others."""
+    told = [
+        f"{name} is not compared: {device.not_compared}. Put it back into `target:`, and the same "
+        "command searches it by those of today."
+        for name, device in results.devices.items()
+        if device.not_compared is not None
+    ]
     if len(results.picks) < 2:
-        return []
+        return told
     chosen = results.one_for_all
     if chosen is None:
         return [
+            *told,
             "What one model for all devices would cost is not known: no pick was measured "
-            "completely, and meets every constraint, on all of them."
+            "completely, and meets every constraint, on all of them.",
         ]
     whose = f"candidate {chosen.id} (the pick for {chosen.of})"
     if not chosen.worst:
-        return [f"One model serves all devices without loss: {whose}."]
+        return [*told, f"One model serves all devices without loss: {whose}."]
     return [
+        *told,
         f"If one model is to serve all devices, {whose} costs least: at most "
-        f"{chosen.worst:.1%} against a device's own pick ({chosen.metric} on {chosen.device})."
+        f"{chosen.worst:.1%} against a device's own pick ({chosen.metric} on {chosen.device}).",
     ]
 
 

@@ -6,7 +6,7 @@ of each further one is ``STUDY/devices/NAME``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -135,7 +135,7 @@ def with_other_devices(
     devices = read_devices(study)
     if len(devices) < 2:
         return results
-    found: dict[str, Json] = {}
+    found: dict[str, dict[str, Json]] = {}
     known: dict[str, Results] = {}
     listed = {row.id for row in results.candidates}
     for device in devices:
@@ -143,11 +143,25 @@ def with_other_devices(
             own = results if device.is_main else read(study / device.folder)
         except (StateError, UsageError):  # it has not got that far
             continue
-        found[device.name], known[device.name] = _entry(own, device, listed), own
+        found[device.name] = _entry(own, device, listed)
+        if _asked(own) == _asked(results):
+            known[device.name] = own
+        else:  # it was left out of the list when they were changed
+            limits = ", ".join(sorted(c.text for c in own.constraints)) or "none"
+            wanted = ", ".join(f"{o.direction} {o.metric}" for o in own.objectives)
+            found[device.name]["not_compared"] = (
+                f"its search had other objectives or limits ({wanted}; limits: {limits})"
+            )
     return Results.from_json({**results.to_json(), "devices": found, **across(known)})
 
 
-def _entry(results: Results, device: DeviceFolder, listed: Container[int]) -> Mapping[str, Json]:
+def _asked(results: Results) -> Json:
+    """Return what decides which candidates are feasible and which one is picked."""
+    limits = sorted([c.metric, c.op, c.text or c.value] for c in results.constraints)
+    return [[o.to_json() for o in results.objectives], limits, results.prefer]
+
+
+def _entry(results: Results, device: DeviceFolder, listed: Container[int]) -> dict[str, Json]:
     """Return what a device found, made of the results document of its own study.
 
     Args:

@@ -296,6 +296,11 @@ class DeviceResults(Part):
     folder: str | None = Field(
         None, description="Where the device's own study is, relative to this one's folder."
     )
+    not_compared: str | None = Field(
+        None,
+        description="Why it is not in `picks` and `one_for_all`: its answer is to another question "
+        "than the study asks today.",
+    )
 
 
 class Results(Part):

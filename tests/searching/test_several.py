@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from fake_devices import BOARD, HERE, Named, search, write_devices_study
 from fake_study import search as search_one
 
@@ -25,7 +26,7 @@ from paretune.core.jsontools import Json, read_json, write_json
 from paretune.core.result import TrialResult
 from paretune.display.live import Quiet
 from paretune.preflight.dry_run import foresee, render
-from paretune.reporting.devices_section import device_sentences
+from paretune.reporting.devices_section import device_sentences, devices_section
 from paretune.reporting.opened import open_study
 from paretune.reporting.reopened import rewrite_report
 from paretune.searching import several
@@ -264,6 +265,7 @@ KILL = """
 import os, signal, sys
 from pathlib import Path
 import pytest
+import yaml
 from fake_devices import search
 from paretune.study.folder import Study
 record = Study.record
@@ -377,6 +379,32 @@ def test_a_device_that_is_left_out_keeps_its_entry(
     assert fewer["devices"]["laptop"] == whole["devices"]["laptop"]
     results, _ = open_study(tmp_path / "study")
     assert list(results.devices) == ["local", "board", "laptop"]
+
+
+def test_a_device_that_is_left_out_is_not_compared_by_other_limits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    laptop = {"name": "laptop", "threads": [3]}
+    config = write_devices_study(tmp_path, [HERE, BOARD, laptop])
+    before = search(config, monkeypatch).results
+    assert "not_compared" not in before["devices"]["laptop"]
+    fewer = yaml.safe_load(config.read_text())
+    fewer["target"] = fewer["target"][:2]
+    fewer["constraints"] = ["decode_ms_p50 <= 1000"]
+    config.write_text(yaml.safe_dump(fewer))
+    found = search(config, monkeypatch).results
+    laptop_now = found["devices"]["laptop"]
+    assert laptop_now["best"] == before["devices"]["laptop"]["best"]
+    assert laptop_now["not_compared"].startswith("its search had other objectives or limits")
+    assert "not_compared" not in found["devices"]["board"]
+    assert [list(pick["on"]) for pick in found["picks"]] == [["local", "board"]] * 2
+    results, _ = open_study(tmp_path / "study")
+    told = device_sentences(results)
+    assert any(line.startswith("laptop is not compared") for line in told)
+    assert not any(line.startswith("On laptop") for line in told)
+    section = devices_section(results)
+    assert section is not None
+    assert section.devices == ("local", "board")
 
 
 class Away(Named):
