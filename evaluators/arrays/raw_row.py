@@ -47,6 +47,11 @@ class RawRow:
         shown = {"text": "TEXT", "image": "FILE", "audio": "FILE.wav", "array": "FILE.npy"}
         return " ".join(f"{column}={shown[how]}" for column, how in self._said["read"].items())
 
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the network's inputs that a row gives."""
+        return tuple(self._said["inputs"])
+
     def arrays(self, arguments: Sequence[str], folder: Path) -> dict[str, Any]:
         """Return what pre-processing makes of a row: an array by input, without a batch axis.
 
@@ -62,7 +67,14 @@ class RawRow:
         import numpy as np
 
         read, wanted = self._said["read"], self._said["inputs"]
-        given = dict(each.partition("=")[::2] for each in arguments)
+        given: dict[str, str] = {}
+        for each in arguments:
+            # The longest first: a column's name may have the sign in it, too.
+            known = [column for column in read if each.startswith(f"{column}=")]
+            column = max(known, key=len, default=each.partition("=")[0])
+            if column in given:
+                raise DataError(f"the column {column!r} is given twice")
+            given[column] = each[len(column) + 1 :]
         strange = [column for column in given if column not in read]
         missing = [column for column in read if column not in given]
         if strange or missing:
@@ -90,8 +102,11 @@ class RawRow:
         if process is None:
             made: Mapping[str, Any] = {name: cells[column].value for name, column in wanted.items()}
         elif ".py:" in process:
-            function = function_of(process, self._folder, "process")
-            made = function({column: cell.value for column, cell in cells.items()})
+            row = {column: cell.value for column, cell in cells.items()}
+            made = self._called(process, "process", row)
+            if not isinstance(made, Mapping) or sorted(made) != sorted(wanted):
+                shown = sorted(map(str, made)) if isinstance(made, Mapping) else type(made).__name__
+                raise DataError(f"process returned {shown}, expected arrays of {sorted(wanted)}")
         else:
             made = by_transformers(self._folder / process, read, tuple(wanted))(cells)
         return {name: np.array(made[name], order="C") for name in wanted}
@@ -122,14 +137,33 @@ class RawRow:
 
         Args:
             outputs: Of the network, by name.
+
+        Raises:
+            DataError: The function that makes it fails.
         """
         how, name, labels = (self._said[key] for key in ("answer", "output", "labels"))
         if how is None:
             return None
         of_row = {each: of_first_row(value, self.count) for each, value in outputs.items()}
         if how not in ("class", "classes"):
-            return function_of(how, self._folder, "postprocess")(of_row)
+            return self._called(how, "postprocess", of_row)
         found = of_row[next(iter(of_row)) if name is None else name]
         if how == "class":
             return chosen_class(found, labels)
         return [chosen_class(scores, labels) for scores in found]
+
+    def _called(self, place: str, who: str, given: Mapping[str, Any]) -> Any:
+        """Return what the user's function makes of something.
+
+        Raises:
+            DataError: It is not there, or fails.
+        """
+        function = function_of(place, self._folder, who)
+        try:
+            return function(given)
+        except Exception as error:  # the user's function may raise anything
+            raise DataError(
+                f"{who} failed: {type(error).__name__}: {error}",
+                hint=f"It is {place} in {self._folder}: files that it opens beside itself are not "
+                "in the package; copy them there.",
+            ) from error

@@ -84,9 +84,7 @@ def _file(name: str, folder: Path) -> Path:
     except (OSError, ValueError) as error:
         raise CellError(f"{name[:60]!r}, which is not a path: {error}", "Give a path.") from error
     if not found:
-        raise CellError(
-            f"{name!r}: no such file", f"Relative paths start at the table's folder ({folder})."
-        )
+        raise CellError(f"{name!r}: no such file", f"Relative paths start at {folder}.")
     return path
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -94,18 +95,22 @@ def _run_once(folder: Path, source: Path) -> None:
     Raises:
         UsageError: It does not run.
     """
+    folder = folder.resolve()
     result = folder / ".described.json"
     command = calling(_DESCRIBE, str(folder), str(result))
     try:
-        ended = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_ENDLESS_S,
-            check=False,
-        )
+        # In an empty folder: what it would open in the user's own is not part of the model.
+        with tempfile.TemporaryDirectory() as empty:
+            ended = subprocess.run(
+                command,
+                cwd=empty,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=_ENDLESS_S,
+                check=False,
+            )
     except subprocess.TimeoutExpired as error:
         raise UsageError(
             f"{source.name} has not run once after {_ENDLESS_S:g} seconds",

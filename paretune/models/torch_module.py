@@ -56,7 +56,7 @@ def load_module(folder: Path, trusted: bool, kind: type[CandidateError]) -> Torc
         raise kind(
             f"module: {said.module} failed: {type(error).__name__}: {error}",
             hint="It is called without arguments. Files that it opens beside itself are named by "
-            "`files`.",
+            "`files`, and opened as Path(__file__).with_name(NAME).",
         ) from error
     if not isinstance(made, torch.nn.Module):
         raise kind(
@@ -183,16 +183,18 @@ def described(folder: Path) -> DescribedModule:
     """
     import torch
 
+    said = read_described(folder)
     network = load_module(folder, True, InvalidArtifactError)
     tensors = example_tensors(network)
     shown = ", ".join(f"{name} {list(each.shape)}" for name, each in tensors.items())
     try:
         with torch.inference_mode():
-            given = network.result(tensors)
+            given = network.result(_cloned(tensors))
     except Exception as error:  # the user's module may raise anything
         raise InvalidArtifactError(
             f"the module does not run on {shown}: {type(error).__name__}: {error}",
-            hint="Names in `shape` stand for any size; give numbers where it takes one alone.",
+            hint="Names in `shape` stand for any size; give numbers where it takes one alone. It "
+            "runs on the processor, on inputs of the `type` that is given.",
         ) from error
     every = list(given.values()) if isinstance(given, Mapping) else given
     every = list(every) if isinstance(every, (list, tuple)) else [every]
@@ -202,12 +204,63 @@ def described(folder: Path) -> DescribedModule:
             f"the module gives {', '.join(others) or 'nothing'}: expected a tensor, or a tuple or "
             "a mapping of tensors"
         )
-    outputs = named_outputs(given)
-    said = read_described(folder)
-    if not said.module:
+    outputs = _cloned(named_outputs(given))
+    for name, each in outputs.items():
+        if each.dtype not in _numpy_types():
+            raise InvalidArtifactError(
+                f"the module's output {name!r} is of the type {each.dtype}, which numpy does not "
+                "have or no evaluator takes",
+                hint="Convert it at the end of forward: .float().",
+            )
+    _require_same(outputs, network, tensors, "runs again")
+    if said.module:
+        again = load_module(folder, True, InvalidArtifactError)
+        _require_same(outputs, again, tensors, "is made again")
+    else:
         said = replace(said, inputs=_inputs_of(network))
     parameters = sum(each.numel() for each in network.module.parameters())
     return replace(said, outputs=tuple(outputs), parameters=parameters)
+
+
+def _numpy_types() -> set[Any]:
+    import torch
+
+    floats = {torch.float16, torch.float32, torch.float64}
+    return {*floats, torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
+
+
+def _cloned(tensors: Mapping[str, Any]) -> dict[str, Any]:
+    """Return copies: a module may write into what it is given, and give what it writes into."""
+    return {name: tensor.clone() for name, tensor in tensors.items()}
+
+
+def _require_same(
+    outputs: Mapping[str, Any], network: TorchNetwork, tensors: Mapping[str, Any], when: str
+) -> None:
+    """Refuse a module that gives something else on the same arrays: nothing could be compared.
+
+    Raises:
+        InvalidArtifactError: It does.
+    """
+    import torch
+
+    with torch.inference_mode():
+        found = network.call(_cloned(tensors))
+    for name, before in outputs.items():
+        after = found.get(name)
+        if (
+            after is None
+            or after.shape != before.shape
+            or not torch.allclose(
+                after.double(), before.double(), rtol=1e-3, atol=1e-4, equal_nan=True
+            )
+        ):
+            raise InvalidArtifactError(
+                f"the module's output {name!r} is another one when it {when} on the same arrays",
+                hint="Every run must give the same: no dropout in forward beside `self.training`, "
+                "no numbers drawn, no state from run to run, and weights that are loaded or drawn "
+                "with a seed.",
+            )
 
 
 def _inputs_of(network: TorchNetwork) -> dict[str, ModuleInput]:

@@ -21,6 +21,8 @@ from paretune.models.tasks import TASKS, folder_task
 _PROCESSOR = "preprocessor_config.json"
 BATCH, TOKENS, PIXELS = 2, 8, 64
 """Sizes of tensors that a network is traced with, where it leaves them open."""
+TOKEN_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+"""What a network of tokens takes, all of it whole numbers."""
 _NAMED = ", ".join(f"...{task.suffix}" for task in TASKS)
 
 
@@ -73,7 +75,7 @@ def named_outputs(result: Any) -> dict[str, Any]:
     if isinstance(result, torch.Tensor):
         return {"output": result}
     if isinstance(result, Mapping):
-        named = dict(result)
+        named = {str(name): value for name, value in result.items()}
     else:
         named = {f"output_{i}": value for i, value in enumerate(result)}
     return {name: value for name, value in named.items() if isinstance(value, torch.Tensor)}
@@ -159,7 +161,7 @@ def _inputs(
         height, width = _image_size(config, folder)
         channels = getattr(config, "num_channels", 3)
         return {"pixel_values": ("float32", (None, channels, height, width))}
-    names = ["input_ids", "attention_mask", "token_type_ids"]
+    names = list(TOKEN_INPUTS)
     if getattr(config, "type_vocab_size", 0) < 2:  # as RoBERTa's: tokenizers give no types for it
         names.remove("token_type_ids")
     return {name: ("int64", (None, None)) for name in names if name in takes}

@@ -11,7 +11,7 @@ from paretune.runtimes.onnxruntime_options import (
     execution_providers,
     session_options,
 )
-from paretune.runtimes.raw_row_sample import ANSWER, RAW_ROW
+from paretune.runtimes.raw_row_sample import ANSWER, ARRAYS, RAW_ROW
 
 
 def network_sample() -> str:
@@ -20,7 +20,9 @@ def network_sample() -> str:
     for each in (session_options, execution_providers, NetworkRuns):
         shared.append(inspect.getsource(each).replace("  # noqa: B905", ""))
     text = _TEMPLATE.replace("SHARED\n", "\n\n".join(shared))
-    return text.replace("RAW_ROW\n", RAW_ROW).replace("ANSWER\n", ANSWER)
+    return (
+        text.replace("RAW_ROW\n", RAW_ROW).replace("ARRAYS\n", ARRAYS).replace("ANSWER\n", ANSWER)
+    )
 
 
 _TEMPLATE = '''\
@@ -32,6 +34,7 @@ With the folder paretune_rows also on a raw row: python sample.py COLUMN=VALUE .
 import json
 import os
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -59,11 +62,9 @@ arrays = {}
 if from_row:
     try:
         arrays = raw.batch(sys.argv[1:], runs.inputs(), steps=bool(state))
-    except DataError as error:
+    except UsageError as error:
         sys.exit(str(error))
-elif len(sys.argv) > 1:
-    with np.load(sys.argv[1], allow_pickle=False) as given:
-        arrays = {name: given[name] for name in given.files}
+ARRAYS
 for each in session.get_inputs():
     if each.name in state.values():
         print(f"input {each.name}: state, zeros at first, then fed back in each step")

@@ -124,4 +124,5 @@ class TorchArraysSession:
                 )
         except (RuntimeError, ValueError, IndexError, TypeError) as error:
             raise InvalidArtifactError(f"loads, but does not run: {error}") from error
-        return {name: value.cpu().numpy() for name, value in found.items()}
+        # Copies: a module may give what it writes into in the next run.
+        return {name: value.cpu().numpy().copy() for name, value in found.items()}

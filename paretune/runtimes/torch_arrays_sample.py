@@ -5,16 +5,18 @@ from __future__ import annotations
 import inspect
 
 from paretune.models.tasks import TASKS
-from paretune.models.torch_network import named_outputs
-from paretune.runtimes.raw_row_sample import ANSWER, RAW_ROW
+from paretune.models.torch_network import TOKEN_INPUTS, named_outputs
+from paretune.runtimes.raw_row_sample import ANSWER, ARRAYS, RAW_ROW
 
 
 def torch_sample() -> str:
     """Return the program's text; it names outputs as they are named in a measurement."""
     return _SAMPLE.format(
+        names=TOKEN_INPUTS,
         autos={task.suffix: task.auto for task in TASKS},
         named_outputs=inspect.getsource(named_outputs),
         raw_row=RAW_ROW,
+        arrays=ARRAYS,
         answer=ANSWER,
     )
 
@@ -29,6 +31,7 @@ import importlib.util
 import inspect
 import json
 import sys
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -37,6 +40,8 @@ import numpy as np
 import torch
 
 AUTO = {autos}
+INPUTS = {{name: ("int64", (None, None)) for name in {names}}}
+INPUTS["pixel_values"] = ("float32", (None, None, None, None))
 here = Path(__file__).resolve().parent
 
 
@@ -86,20 +91,20 @@ if (here / "paretune_module.json").exists():
     said = json.loads((here / "paretune_module.json").read_text(encoding="utf-8"))
 model, arrays = of_module(said) if said else of_hugging_face()
 takes = inspect.signature(model.forward).parameters
-types = {{name: each["type"] for name, each in said.get("inputs", {{}}).items()}}
+inputs = {{
+    name: (each["type"], tuple(n if isinstance(n, int) else None for n in each["shape"]))
+    for name, each in said.get("inputs", {{}}).items()
+}}
 {raw_row}if from_row:
+    if not said:
+        inputs = {{name: INPUTS[name] for name in INPUTS if name in takes and name in raw.inputs}}
     try:
-        row = raw.arrays(sys.argv[1:], Path.cwd())
-    except DataError as error:
+        arrays = raw.batch(sys.argv[1:], inputs)
+    except UsageError as error:
         sys.exit(str(error))
-    arrays, raw.count = {{}}, 1
-    for name in row:
-        usual = "float32" if row[name].dtype.kind == "f" else "int64"
-        if name in types or name in takes:
-            arrays[name] = row[name][None].astype(types.get(name, usual))
-elif len(sys.argv) > 1:
-    with np.load(sys.argv[1], allow_pickle=False) as given:
-        arrays = {{name: given[name] for name in given.files}}
+{arrays}lacking = [name for name in inputs if name not in arrays]
+if lacking:
+    sys.exit(f"no array for the input {{lacking[0]}}; the model takes {{', '.join(inputs)}}")
 tensors = {{name: torch.tensor(array) for name, array in arrays.items()}}
 with torch.inference_mode():
     # An exported program takes its inputs as it was exported, mostly by position.

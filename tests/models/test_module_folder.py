@@ -12,18 +12,21 @@ import numpy as np
 import pytest
 
 from paretune.config.model_source import find_model, find_module
+from paretune.config.plan import EvaluatorChoice
 from paretune.core.candidate import RuntimeSettings
 from paretune.core.errors import InvalidArtifactError, UsageError
 from paretune.core.model import Model
 from paretune.core.permissions import Permissions
 from paretune.data.catalog import DataCatalog
 from paretune.data.context import Context
+from paretune.data.spec import DataSpec
 from paretune.models.described_module import DescribedModule, ModuleInput, read_described
 from paretune.models.handle import inspect, open_model
 from paretune.passes.onnx.export import OnnxExport
 from paretune.runtimes.package import lay_out
 from paretune.runtimes.sample_program import write_sample
 from paretune.runtimes.serving import load_session
+from paretune.study.raw_rows import add_raw_rows, keep_raw_rows
 from paretune.testing import check_kind
 
 pytest.importorskip("torch", reason="torch is not installed")
@@ -62,6 +65,46 @@ def nothing():
 class Odd(torch.nn.Module):
     def forward(self, x):
         return [x.sum(), "text"]
+
+class Random(torch.nn.Module):
+    def forward(self, x):
+        return torch.nn.functional.dropout(x, 0.5, training=True)
+
+class Counting(torch.nn.Module):
+    runs = 0
+    def forward(self, x):
+        self.runs += 1
+        return x * self.runs
+
+def drawn():
+    torch.seed()
+    return Drawn()
+
+class Drawn(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = torch.nn.Linear(4, 4)
+
+    def forward(self, x):
+        return self.inner(x)
+
+class Wide(torch.nn.Module):
+    def forward(self, x):
+        return {0: x, 1: x.bfloat16()}
+
+class Reused(torch.nn.Module):
+    held = torch.zeros(2, 4)
+    def forward(self, x):
+        x.mul_(2)
+        self.held.copy_(x)
+        return {0: self.held}
+
+class Two(torch.nn.Module):
+    def forward(self, x, s):
+        return x.sum(1) * s.sum()
+
+def of_another_folder():
+    return torch.load("weights.pt")
 
 class Narrow(torch.nn.Module):
     def forward(self, x):
@@ -148,21 +191,64 @@ def test_a_module_is_described_and_its_digest_covers_its_code(root: Path, folder
         find_model(str(folder), root)
 
 
-def ran(folder: Path, out: Path, *arguments: str) -> str:
-    """Run the program of a model's package; returns what it prints."""
+def packaged(folder: Path, out: Path) -> Path:
+    """Write the package of a model; returns its program."""
     package = lay_out(open_model(folder), CPU, out / "package", link=False)
     write_sample(package.path / "sample.py", package.kind, "unused", False, 8)
-    command = [sys.executable, str(package.path / "sample.py"), *arguments]
-    done = subprocess.run(command, cwd=out, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    return package.path / "sample.py"
+
+
+def ran(program: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a package's program in the folder of the package's."""
+    command = [sys.executable, str(program), *arguments]
+    where = program.parents[1]
+    return subprocess.run(command, cwd=where, capture_output=True, text=True, check=False)
 
 
 def test_a_package_of_a_module_runs(folder: Path, tmp_path: Path) -> None:
     given = arrays(2, 3)
     np.savez(tmp_path / "in.npz", **given)
-    text = ran(folder, tmp_path, "in.npz")
-    assert text.startswith(f"sum: shape [2, 3]\n{expected(**given)}\neach: shape [2, 3, 3]\n")
+    program = packaged(folder, tmp_path)
+    done = ran(program, "in.npz")
+    wanted = f"sum: shape [2, 3]\n{expected(**given)}\neach: shape [2, 3, 3]\n"
+    assert done.stdout.startswith(wanted), done.stderr
+    np.savez(tmp_path / "part.npz", x=given["x"])
+    for file, why in (("part.npz", "no array for the input mask"), ("none.npz", "by name, as")):
+        done = ran(program, file)
+        assert done.returncode == 1
+        assert why in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_raw_rows_are_given_as_they_were_measured(root: Path, tmp_path: Path) -> None:
+    inputs = {"x": ModuleInput((2, 4)), "s": ModuleInput((3,), "int64")}
+    folder = find_module("nets.py:Two", inputs, [], root, TRUSTED)
+    row = {"a": [1, 2, 3, 4], "b": [1, 2, 3], "y": 60}
+    (tmp_path / "d.jsonl").write_text(json.dumps(row))
+    spec = DataSpec(file="d.jsonl", inputs={"x": "a", "s": "b"}, target="y")
+    catalog, choice = (
+        DataCatalog({"d": spec}, tmp_path),
+        EvaluatorChoice("regression", {"data": "d"}),
+    )
+    keep_raw_rows(tmp_path, [choice], catalog, Permissions())
+    program = packaged(folder, tmp_path)
+    add_raw_rows(program.parent, tmp_path)
+    # x has two rows, which are the same; s has no axis that counts rows.
+    done = ran(program, "a=[1, 2, 3, 4]", "b=[1, 2, 3]")
+    assert "output: shape [2]\n[60. 60.]" in done.stdout, done.stderr
+    done = ran(program, "a=[1, 2, 3, 4]", "b=[1.5, 2, 3]")
+    assert "input 's' is float64" in done.stderr
+    assert done.returncode == 1
+
+
+def test_what_a_module_writes_into_is_copied(root: Path) -> None:
+    folder = find_module("nets.py:Reused", {"x": ModuleInput((2, 4))}, [], root, TRUSTED)
+    session = load_session(open_model(folder), CPU, trust_remote_code=True)
+    x = np.ones((2, 4), np.float32)
+    first = session.run({"x": x})["0"]
+    session.run({"x": 5 * x})
+    assert (first == 2).all()
+    assert (x == 1).all()
 
 
 @pytest.mark.parametrize("dynamo", [True, False])
@@ -200,7 +286,9 @@ def test_a_program_is_described_run_and_exported(root: Path, tmp_path: Path) -> 
     model = open_model(made)
     session = load_session(model, CPU, trust_remote_code=True)
     assert session.inputs["x"][1] == (None, 5)
-    assert ran(made, tmp_path).startswith("output_0: shape [1, 5]\n[[1. 2. 3. 4. 5.]]\n")
+    assert ran(packaged(made, tmp_path)).stdout.startswith(
+        "output_0: shape [1, 5]\n[[1. 2. 3. 4. 5.]]\n"
+    )
     built = load_session(exported(model, tmp_path), CPU)
     for rows in (1, 7):
         x = np.random.default_rng(rows).normal(size=(rows, 5)).astype(np.float32)
@@ -236,6 +324,10 @@ def test_what_cannot_be_made_is_refused(
         ("Narrow", {"y": X["x"], **X}, "takes no 'y'; it takes x"),
         ("Narrow", X, r"does not run on x \[2, 4\]: RuntimeError"),
         ("Odd", X, "the module gives str: expected a tensor"),
+        ("Random", X, "'output' is another one when it runs again"),
+        ("Counting", X, "'output' is another one when it runs again"),
+        ("drawn", X, "'output' is another one when it is made again"),
+        ("Wide", X, r"'1' is of the type torch\.bfloat16"),
         ("number", X, "returned a int, expected a torch.nn.Module"),
     ],
 )
@@ -246,6 +338,18 @@ def test_what_does_not_fit_is_told(root: Path, function: str, inputs: Any, why: 
     (root / "paretune_module.json").write_text(json.dumps(said.to_json()))
     with pytest.raises(InvalidArtifactError, match=why):
         described(root)
+
+
+def test_files_of_the_working_folder_are_no_part_of_the_model(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    torch.save(torch.nn.Linear(4, 4).state_dict(), root / "weights.pt")
+    monkeypatch.chdir(root)
+    with pytest.raises(UsageError, match=r"No such file or directory: 'weights\.pt'") as told:
+        find_module("nets.py:of_another_folder", X, [], root, TRUSTED)
+    assert "Path(__file__).with_name(NAME)" in str(told.value.hint)
 
 
 def test_untrusted_code_is_not_even_looked_for(root: Path) -> None:

@@ -128,10 +128,14 @@ def test_arrays_need_onnxruntime_and_numpy_alone(tmp_path: Path) -> None:
         (["b=row.npy"], "no column 'b': expected a=FILE.npy"),
         (["a=none.npy"], "a: 'none.npy': no such file"),
         (["a=[1, 2]"], "does not run on these arrays"),
+        (["a=none.npy", "a=row.npy"], "the column 'a' is given twice"),
+        (["none.npz"], "none.npz: expected arrays by name"),
+        (["row.npy"], "row.npy: expected arrays by name"),
     ):
         failed = ran(package, *arguments)
         assert failed.returncode == 1
         assert why in failed.stderr
+        assert "Traceback" not in failed.stderr
 
 
 STEPS = """
@@ -174,6 +178,42 @@ def test_functions_go_with_the_modules_that_they_import(tmp_path: Path) -> None:
         for who in ("process", "postprocess")
         for name in ("steps.py", "nearby/__init__.py", "nearby/scale.py")
     }
+
+
+OPENING = """
+from pathlib import Path
+
+def prepare(row):
+    scale = float(Path(__file__).with_name("scale.txt").read_text())
+    return {"x": row["a=b"] * scale}
+
+def read(outputs):
+    return "abc"[outputs["z"].argmax()]
+"""
+
+
+def test_functions_that_fail_are_told_and_names_of_columns_have_any_sign(tmp_path: Path) -> None:
+    write_network(tmp_path / "n")
+    (tmp_path / "steps.py").write_text(OPENING)
+    (tmp_path / "scale.txt").write_text("2")
+    package, _, _ = made_package(
+        tmp_path,
+        "recognition",
+        {"postprocess": "steps.py:read"},
+        file=table(tmp_path, [{"a=b": [1, 2, 3, 4, 5, 6, 7, 8], "t": "a"}]),
+        inputs={"x": "a=b"},
+        process="steps.py:prepare",
+        target="t",
+    )
+    row = "a=b=[1, 2, 3, 4, 5, 6, 7, 8]"
+    failed = ran(package, row)
+    assert "process failed: FileNotFoundError" in failed.stderr
+    assert "copy them there" in failed.stderr
+    (package / PACKAGE / "process" / "scale.txt").write_text("2")
+    failed = ran(package, row)
+    assert "y: shape [1, 3]" in failed.stdout
+    assert "postprocess failed: KeyError: 'z'" in failed.stderr
+    assert "Traceback" not in failed.stderr
 
 
 def without_torch(name: str) -> bool:
