@@ -23,6 +23,7 @@ from verdicts import build
 from paretune.comparing.runner import ComparedModels
 from paretune.comparing.subjects import open_entrants
 from paretune.comparing.workloads import Workload
+from paretune.core.packages import RUNTIMES
 from paretune.evaluators.generation.generation import trace
 from paretune.stats.sequential import MedianSequence
 from paretune.targets.launchers.local import LocalTarget
@@ -70,6 +71,7 @@ def main() -> None:
     given = parser.parse_args()
     order, rows = random.Random(0), list[tuple[float, float]]()
     with tempfile.TemporaryDirectory() as temporary, LocalTarget() as target:
+        target.preload(RUNTIMES)
         folder = build(given.packages or Path(temporary))["int4"]
         prompt = trace(_PROMPT, 49152)
         subjects = open_entrants([folder, folder], target.info(), threads=_THREADS)

@@ -5,8 +5,8 @@
 Every candidate has four jobs (build, smoke, a rough and a full measurement), each in a child
 process of its own; its outcome is on disk before the next one starts. results.json and study.db are
 kept as ever: every few seconds, so that they are part of the mean and not of the median. Twice:
-with the run-times imported in the fork server, as in every real search (a child is then a copy of
-400 MB), and without.
+with the run-times imported in the fork server, as in a search of language models (a child is then a
+copy of 400 MB), and without.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from fake_study import write_fake_study  # noqa: E402
 
 from paretune.api import PreparedSearch, Search  # noqa: E402
 from paretune.config import load  # noqa: E402
+from paretune.core.packages import RUNTIMES  # noqa: E402
 from paretune.core.result import OutcomeKind  # noqa: E402
 from paretune.display.live import make_display  # noqa: E402
 from paretune.store.artifacts import Store  # noqa: E402
@@ -41,7 +42,9 @@ def measure(candidates: int, folder: Path, *, preload: bool = True) -> dict[str,
 
     config = write_fake_study(folder, {"x": {"low": 1, "high": candidates - 1}})
     store = Store(folder / "store")
-    prepared = PreparedSearch(load(config), store, LocalTarget(store.root, preload=preload))
+    target = LocalTarget(store.root)
+    target.preload(RUNTIMES if preload else ())
+    prepared = PreparedSearch(load(config), store, target)
     try:
         study = Study(folder / "study")
         search = Search(

@@ -33,6 +33,7 @@ from common import ROOT, public_data, save, table
 from paretune.core.candidate import Candidate, Step
 from paretune.core.device import TargetInfo
 from paretune.core.job import Build, Job, JobStatus
+from paretune.core.packages import RUNTIMES
 from paretune.data.catalog import DataCatalog, DataSpec
 from paretune.models.handle import inspect, open_model
 from paretune.registry import find_pass
@@ -186,6 +187,7 @@ class Lab:
     def __init__(self, folder: Path) -> None:
         self._store = Store(folder / "store")
         self._target = LocalTarget(self._store.root)
+        self._target.preload(RUNTIMES)
         self._data = DataCatalog({"tone": _longest_phrases(folder)}, folder)
         self._log = folder / "log.txt"
 

@@ -182,7 +182,7 @@ def _search(folder: Path, candidates: int, strategy: str, store: Store) -> tuple
             constraints=["accuracy >= baseline - 0.3"],
             search={"strategy": strategy, "trials": candidates},
         )
-    prepared = PreparedSearch(load(config), store, Instant(store.root, preload=False))
+    prepared = PreparedSearch(load(config), store, Instant(store.root))
     study = Study(folder / "study")
     search = Search(prepared, study, make_display(quiet=True), job_factory=Bench.of(prepared))
     search.engine.evaluators, search.engine.finals_s = SLOTS, 0.0

@@ -109,7 +109,6 @@ class Bench:
         """Return a target with a store of its own on so many hosts, each connected."""
         made = RayTarget(
             store_root=self.folder / "store",
-            preload=False,
             name="cluster",
             address=self.cluster.address,
             hosts=hosts,

@@ -44,6 +44,7 @@ from simulator.recorded import read_table
 from paretune.core.candidate import Candidate, recipe_from_json
 from paretune.core.device import TargetInfo
 from paretune.core.estimate import DataSize
+from paretune.core.packages import RUNTIMES
 from paretune.models.handle import inspect
 from paretune.registry import find_pass
 from paretune.search.prechecks import Prechecks
@@ -122,6 +123,7 @@ def main() -> None:
             subprocess.run([sys.executable, script], check=True)
         else:
             with LocalTarget(place.store.root) as target:
+                target.preload(RUNTIMES)
                 if part == "trainings":
                     train(place, target, deadline, given.first)
                 elif part == "builds":

@@ -38,6 +38,7 @@ from paretune.comparing.runner import ComparedModels, medians
 from paretune.comparing.subjects import open_entrants
 from paretune.comparing.workloads import Workload
 from paretune.core.interference import watching
+from paretune.core.packages import RUNTIMES
 from paretune.core.resources import physical_cores
 from paretune.stats.sequential import MedianSequence
 from paretune.targets.launchers.local import LocalTarget
@@ -156,6 +157,8 @@ def measured(place: Path, package: str, rounds: int, seconds: float) -> list[dic
                 store=str(place / "far"),
             )
         )
+        for target in (near, far):
+            target.preload(RUNTIMES)
         subject = open_entrants([package, package], near.info(), threads=physical_cores())[0]
         workload = Workload(block_s=seconds)
         here, there = (

@@ -129,7 +129,6 @@ def opened(place: Path) -> SshTarget:
     """Return a target with stores in a folder."""
     return SshTarget(
         place / "near",
-        preload=False,
         name=_HOST,
         host=_HOST,
         python=sys.executable,

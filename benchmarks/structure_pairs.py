@@ -37,6 +37,7 @@ from paretune.core.candidate import RuntimeSettings
 from paretune.core.job import Job, JobStatus, Limits, Measure
 from paretune.core.measurement import by_metric
 from paretune.core.model import Model
+from paretune.core.packages import RUNTIMES
 from paretune.data.catalog import DataCatalog
 from paretune.data.context import Context
 from paretune.models.handle import open_model
@@ -207,6 +208,7 @@ def main() -> None:
     runtime, draw = RuntimeSettings("cpu", given.threads), random.Random(0)
     measured: dict[str, list[Round]] = {}
     with LocalTarget() as target:
+        target.preload(RUNTIMES)
         for precision in PRECISIONS:
             kept = work / f"{precision}-{given.threads}.json"
             rounds: list[Round] = json.loads(kept.read_text()) if kept.is_file() else []

@@ -34,6 +34,7 @@ from common import ROOT, save, table
 from paretune.comparing.runner import ComparedModels, PairwiseComparison, medians
 from paretune.comparing.subjects import open_entrants
 from paretune.comparing.workloads import Workload
+from paretune.core.packages import RUNTIMES
 from paretune.data.catalog import DataCatalog
 from paretune.models.handle import open_model
 from paretune.stats.pooling import log_ratio
@@ -284,6 +285,7 @@ def main() -> None:
     given = parser.parse_args()
     told: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as temporary, LocalTarget() as target:
+        target.preload(RUNTIMES)
         paths = build(given.packages or Path(temporary))
         rounds = record(paths, given.rounds, target)
         shown = [[t, *p] for t, some in rounds.items() for p in pairs_apart(some, 1.0, 9.0)]

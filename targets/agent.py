@@ -120,13 +120,11 @@ class Agent:
     def _describe(self, hello: protocol.Hello) -> None:
         if self._target is None:
             MachineLock().check()  # else each job would fail by it
-            self._target = LocalTarget(
-                hello.store, allow_network=hello.permissions.network, preload=hello.preload
-            )
-            self._target.warm_up()
+            self._target = LocalTarget(hello.store, allow_network=hello.permissions.network)
             if not hello.shared and hello.store is not None:
                 files = FileStore(hello.store)
                 self._arrivals = Arrivals(files, self._need, hello.budget, self._freed)
+        self._target.preload(hello.packages)
         self._say(described(self._target))
 
     def _freed(self, id: int, freed: Freed) -> None:

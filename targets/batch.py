@@ -71,10 +71,8 @@ def run(folder_in: Path, folder_out: Path, live: BinaryIO | None = None) -> None
     with ExitStack() as stack:
         own = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="paretune-")))
         store = hello.store or own
-        target = stack.enter_context(
-            LocalTarget(store, allow_network=hello.permissions.network, preload=hello.preload)
-        )
-        target.warm_up()
+        target = stack.enter_context(LocalTarget(store, allow_network=hello.permissions.network))
+        target.preload(hello.packages)
         lines = stack.enter_context(open(folder_out / RESULTS, "wb"))
         live_log = None if live is None else LiveLog(live)
         batch = _Batch(folder_in / FILES, folder_out / FILES, hello, store, target, lines, live_log)

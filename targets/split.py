@@ -129,7 +129,7 @@ def near_target(target: Target, store_root: Path) -> Iterator[Target]:
     if not is_far(builder):
         yield builder
         return
-    with LocalTarget(store_root, preload=False) as near:
+    with LocalTarget(store_root) as near:
         yield near
 
 

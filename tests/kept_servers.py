@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 
 import pytest
 
 from paretune.targets.launchers import local
-from paretune.targets.launchers.fork_server import ForkServer
+from paretune.targets.launchers.fork_server import ForkedChild, ForkServer
 
 MOST = 2
 """Servers that wait at the same time; one with all runtimes holds 500 MB."""
@@ -24,42 +26,60 @@ MOST = 2
 _TEST = "PYTEST_CURRENT_TEST"
 _OWN_SERVERS = ("tests/targets/", "tests/test_misbehaving.py")
 
-_Key = tuple[object, ...]
-_waiting: dict[_Key, _Kept] = {}
+_waiting: dict[tuple[object, ...], ForkServer] = {}
 
 
-class _Kept(ForkServer):
-    """A server that waits for another target when it is closed.
+class _Lent:
+    """The server of a target: at its first job one that waits, else a new one; it waits again.
 
     Args:
-        key: What a target must agree in to take it.
         modules: As `ForkServer` takes them.
         environment: Likewise.
     """
 
-    def __init__(self, key: _Key, modules: Sequence[str], environment: Mapping[str, str]) -> None:
-        self._key = key
-        super().__init__(modules, environment)
+    def __init__(
+        self, modules: Callable[[], Sequence[str]], environment: Mapping[str, str]
+    ) -> None:
+        self._modules, self._environment = modules, environment
+        self._lock = threading.Lock()
+        self._key: tuple[object, ...] = ()
+        self._server: ForkServer | None = None
+
+    @property
+    def pid(self) -> int | None:
+        return None if self._server is None else self._server.pid
+
+    def start(self, *streams: int, fresh: bool = False, timed: bool = True) -> ForkedChild:
+        with self._lock:
+            if self._server is None:
+                environment = sorted(self._environment.items())
+                modules = tuple(self._modules())
+                self._key = (modules, *environment, *sys.path, os.getcwd())
+                new = partial(ForkServer, lambda: modules, self._environment)
+                self._server = _waiting.pop(self._key, None) or new()
+        return self._server.start(*streams, fresh=fresh, timed=timed)
+
+    def last_words(self) -> str:
+        return "" if self._server is None else self._server.last_words()
 
     def close(self) -> None:
-        if self.pid is None or self._key in _waiting:
-            self.end()
+        server, self._server = self._server, None
+        if server is None or server.pid is None or self._key in _waiting:
+            if server is not None:
+                server.close()
             return
-        _waiting[self._key] = self
+        _waiting[self._key] = server
         while len(_waiting) > MOST:
-            _waiting.pop(next(iter(_waiting))).end()
-
-    def end(self) -> None:
-        super().close()
+            _waiting.pop(next(iter(_waiting))).close()
 
 
-def _server(modules: Sequence[str], environment: Mapping[str, str]) -> ForkServer:
+def _server(
+    modules: Callable[[], Sequence[str]], environment: Mapping[str, str]
+) -> ForkServer | _Lent:
     passed_on = dict(environment)
     if passed_on.pop(_TEST, "").startswith(_OWN_SERVERS):
         return ForkServer(modules, environment)
-    key = (tuple(modules), *sorted(passed_on.items()), *sys.path, os.getcwd())
-    kept = _waiting.pop(key, None)
-    return _Kept(key, modules, passed_on) if kept is None else kept
+    return _Lent(modules, passed_on)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -68,4 +88,4 @@ def _kept_servers() -> Iterator[None]:
         patch.setattr(local, "ForkServer", _server)
         yield
     while _waiting:
-        _waiting.popitem()[1].end()
+        _waiting.popitem()[1].close()

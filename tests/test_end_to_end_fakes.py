@@ -260,7 +260,7 @@ def test_hard_links_go_to_what_only_reads(
     config = write_fake_study(tmp_path, {"x": 1}, evaluate=evaluate, objectives=objectives)
     big = tmp_path / "model" / "model.safetensors"
     big.write_bytes(big.read_bytes() + bytes(2 << 20))
-    target = LocalTarget(preload=False)
+    target = LocalTarget()
     prepared = PreparedSearch(load(config, **switches), Store(tmp_path / "store"), target)
     target.close()
     with prepared.job_factory().packaged(prepared.model, RuntimeSettings()) as package:

@@ -52,7 +52,7 @@ def test_openvino_is_measured_in_the_same_study_and_compared(tmp_path: Path) -> 
         (measured,) = device["metrics"].values()
         assert measured["latency_ms_p50"]["value"] > 0
     assert "openvino" in devices["ov"]["device"]["providers"]
-    with PythonTarget(python=str(python), preload=False) as target:
+    with PythonTarget(python=str(python)) as target:
         compared = paretune.compare(
             [tmp_path / "network"],
             providers=["cpu", "openvino"],

@@ -44,7 +44,7 @@ def test_another_environment_measures_and_the_study_has_its_facts(tmp_path: Path
     if done.returncode != 0 and os.environ.get("CI") != "true":
         pytest.skip(f"onnxruntime {OTHER} cannot be had: {done.stderr.strip().splitlines()[-1]}")
     assert done.returncode == 0, done.stderr
-    with PythonTarget(python=str(python), preload=False) as target:
+    with PythonTarget(python=str(python)) as target:
         job = Job(Call("importlib.metadata:version", {"distribution_name": "onnxruntime"}))
         assert target.submit(job).result(300).value == OTHER
     write_network(tmp_path / "network", width=512, classes=64)

@@ -12,7 +12,6 @@ import pytest
 import paretune
 from paretune.core.resources import usable_cores
 from paretune.search import throttling
-from paretune.targets.launchers.local import WORKER
 from tests.onnx_networks import write_network
 from tests.sysfs_trees import CPU, intel, raspberry_pi, write_tree
 
@@ -47,8 +46,7 @@ def seconds(session, examples):
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Jobs import nothing beforehand, and do not wait for the device to cool."""
-    monkeypatch.setattr("paretune.targets.launchers.local.PRELOADED", WORKER)
+    """Jobs do not wait for the device to cool."""
     monkeypatch.setattr("paretune.search.trial.PROCESS_S", 0.05)
     monkeypatch.setattr(throttling.Throttling, "cool_s", 0.0)
     monkeypatch.setenv("PARETUNE_SYSFS", str(tmp_path / "sys"))

@@ -155,8 +155,8 @@ class World:
         """
         near = self.folder / "near"
         if self.kind == "local":
-            return self.stack.enter_context(LocalTarget(store or near, preload=False))
-        common: dict[str, Any] = {"preload": False, "name": BOARD, "python": self.python, **options}
+            return self.stack.enter_context(LocalTarget(store or near))
+        common: dict[str, Any] = {"name": BOARD, "python": self.python, **options}
         if self.kind == "python":
             return self.stack.enter_context(PythonTarget(store or near, **common))
         far = str(store or self.far)

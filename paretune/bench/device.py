@@ -28,13 +28,13 @@ from paretune.core.interference import watching
 from paretune.core.job import Call, Job, JobStatus, Limits
 from paretune.core.jsontools import Json
 from paretune.core.machine_lock import MachineLock
-from paretune.core.packages import is_installed
+from paretune.core.packages import RUNTIMES, is_installed
 from paretune.core.target import Target, is_far
 from paretune.runtimes.matrix_products import seconds_of
 from paretune.search.lost_targets import result_of
 from paretune.targets.device.environment import inspect_environment
 from paretune.targets.device.providers import PROVIDERS, check_provider
-from paretune.targets.launchers.local import RUNTIMES, LocalTarget, worker_environment
+from paretune.targets.launchers.local import LocalTarget, worker_environment
 
 _STARTS = 10
 _NOISE_AT_ONCE = 2
@@ -71,6 +71,7 @@ def bench_device(
     """
     if target is None:
         with LocalTarget() as made:
+            made.preload(RUNTIMES)
             return bench_device(made, store_root, waits)
     info = target.info()
     found = _bench_there(target) if is_far(target) else bench_here(target, waits)
@@ -111,6 +112,7 @@ def bench_here(
     """
     if target is None:
         with LocalTarget() as made:
+            made.preload(RUNTIMES)
             return bench_here(made, waits)
     with MachineLock().use(alone=True, waits=waits):
         return _benched(target)

@@ -19,11 +19,12 @@ from paretune.core.job import Call, Job, Limits, Measure
 from paretune.core.jsontools import Json
 from paretune.core.measurement import Measurement, by_metric
 from paretune.core.model import Model
-from paretune.core.target import Target, is_far
+from paretune.core.target import Target, is_far, preload
 from paretune.core.traffic import Traffic
 from paretune.data.catalog import DataCatalog
 from paretune.models.handle import inspect, open_model
 from paretune.preflight.measuring_conditions import about_profile, bench_command, issues_on
+from paretune.preflight.packages import measuring_packages
 from paretune.registry import find_evaluator
 from paretune.runtimes.package import lay_out
 from paretune.runtimes.serving import required_runtime, traffic_of
@@ -71,6 +72,7 @@ def bench_model(
     if target is None:
         with LocalTarget() as made:
             return bench_model(path, made, threads=threads, store_root=store_root)
+    preload(target, measuring_packages([(model.kind, "")], _EVALUATORS))
     found = issues_on(target, seconds=1.0)  # first: what follows is our own load
     info = target.info()
     profile = None if store_root is None else DeviceProfile.load(store_root, info.fingerprint)
@@ -128,7 +130,7 @@ def _needs(
     if counter:
         call = Call(counter, {"folder": str(model.path)})
         # The folder lies on this machine.
-        with LocalTarget(preload=False) if is_far(target) else nullcontext(target) as here:
+        with LocalTarget() if is_far(target) else nullcontext(target) as here:
             counted = value_of(here, Job(call, _LIMITS))
         if counted is None:
             return None

@@ -16,6 +16,7 @@ from paretune.core.errors import ParetuneError, StateError, UsageError
 from paretune.core.job import Call, Job, JobStatus, Limits
 from paretune.core.jsontools import Json
 from paretune.core.packages import (
+    RUNTIMES,
     TOKENIZERS,
     WORKER,
     install_hint,
@@ -29,7 +30,7 @@ from paretune.registry import find, names
 from paretune.runtimes.base import GENERATES
 from paretune.targets.device.fingerprint import device, free_disk
 from paretune.targets.device.providers import FLAVOURS, PROVIDERS, check_provider, clashes
-from paretune.targets.launchers.local import RUNTIMES, LocalTarget
+from paretune.targets.launchers.local import LocalTarget
 
 SEARCH, MEASURE, BUILD = "search", "measure", "build"
 """Roles: a machine that searches, builds and measures; one that only measures, or only builds."""
@@ -69,7 +70,7 @@ def report(
     if store_root is None:
         with contextlib.suppress(StateError, UsageError):  # no home folder: told below
             store_root = default_store()
-    with LocalTarget(preload=False) as target:
+    with LocalTarget() as target:
         info = device(target.name, store_root)
         needed = _needed(role, wanted)
         runtimes = _ask_worker(target, needed)

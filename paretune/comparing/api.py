@@ -68,10 +68,12 @@ def compare(
     from paretune.config.schema import seconds
     from paretune.core.device import TargetInfo
     from paretune.core.resources import physical_cores
+    from paretune.core.target import preload
     from paretune.display.log import LOGGER, show_by_default
     from paretune.evaluators.generation.workload import Case, does_not_fit
     from paretune.models.context_length import most_tokens
     from paretune.preflight.measuring_conditions import issues_on
+    from paretune.preflight.packages import measuring_packages
     from paretune.targets.launchers.local import LocalTarget
 
     if isinstance(given, (str, Path)):
@@ -108,6 +110,8 @@ def compare(
         show_by_default()
         warn = LOGGER.warning
     with nullcontext(target) if target is not None else LocalTarget() as there:
+        models = [(each.model.kind, each.runtime.name) for each in subjects]
+        preload(there, measuring_packages(models, {each.evaluator for each in subjects}))
         for trouble in issues_on(there, seconds=1.0):
             warn(trouble.warning)
         return measure(

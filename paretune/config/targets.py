@@ -32,7 +32,9 @@ from paretune.config.yaml_source import Path as KeyPath
 from paretune.config.yaml_source import Wrong
 from paretune.core.errors import ConfigError, UsageError, nearest
 from paretune.core.jsontools import Json
+from paretune.core.packages import UsedPackages
 from paretune.core.permissions import Permissions
+from paretune.core.target import preload
 from paretune.core.user_paths import expanded
 from paretune.registry import find, is_ours, names
 
@@ -89,23 +91,32 @@ class TargetPlan:
         """Return ``targets:``."""
         return {n: t.model_dump(exclude_none=True) for n, t in self.declared.items()}
 
-    def open(self, store_root: Path, permissions: Permissions = Permissions()) -> Target:
+    def open(
+        self,
+        store_root: Path,
+        permissions: Permissions = Permissions(),
+        packages: UsedPackages = UsedPackages(),
+    ) -> Target:
         """Start the targets; the result runs each job on the right one.
 
         Args:
             store_root: The artifact store of this machine.
             permissions: What jobs may do.
+            packages: What they import, which is preloaded where they run.
         """
         from paretune.targets.split import SplitTarget
 
         build = open_target(self.build, self.declared, store_root, permissions)
         if self.build == self.measure:
+            preload(build, packages.build | packages.measure)
             return build
+        preload(build, packages.build)
         try:
             measure = open_target(self.measure, self.declared, store_root, permissions)
         except BaseException:
             build.close()
             raise
+        preload(measure, packages.measure)
         return SplitTarget(build, measure)
 
 

@@ -11,6 +11,7 @@ import importlib.metadata
 import re
 from collections.abc import Iterable
 from functools import cache
+from importlib.util import find_spec
 
 
 def package_version(name: str) -> str:
@@ -48,6 +49,31 @@ def brought_by(module: str) -> dict[str, str]:
     """Return the distributions that bring a top-level module, with their versions."""
     by_module, _, versions = _scanned()
     return {each: versions[each] for each in sorted(by_module.get(module.lower(), ()))}
+
+
+def module_of(name: str) -> str | None:
+    """Return the module that is imported of a distribution, or of another that brings the same.
+
+    Args:
+        name: A distribution.
+
+    Returns:
+        None: none of them is installed, or it brings several modules under other names.
+    """
+    wanted = normal(name)
+    _, own, _ = _scanned()
+    usual = wanted.replace("-", "_")
+    found = [m for m in own.get(wanted) or (usual,) if m.isidentifier() and _can_be_imported(m)]
+    return usual if usual in found else found[0] if len(found) == 1 else None
+
+
+def _can_be_imported(module: str) -> bool:
+    """Return whether a top-level module is more than a folder; it is not imported for that."""
+    try:
+        spec = find_spec(module)
+    except ValueError:  # such as __main__
+        return False
+    return spec is not None and spec.origin is not None
 
 
 def normal(name: str) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.metadata
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 
 from paretune.core.distributions import normal, variants
@@ -34,6 +35,21 @@ WORKER = ("numpy", "pydantic", "psutil", "filelock", "packaging")
 """What a worker that measures needs, whatever it measures, and the agent and `doctor` there."""
 TOKENIZERS = ("transformers", "sentencepiece", "jinja2")
 """What it needs besides where a model takes text; transformers imports no PyTorch for that."""
+RUNTIMES = ("torch", "transformers", "peft", "onnxruntime", "onnxruntime_genai")
+"""The modules that most jobs on language models need."""
+
+
+@dataclass(frozen=True)
+class UsedPackages:
+    """Distributions that the jobs of a search import.
+
+    Attributes:
+        build: Those of builds.
+        measure: Those of measurements.
+    """
+
+    build: frozenset[str] = frozenset()
+    measure: frozenset[str] = frozenset()
 
 
 def is_installed(name: str) -> bool:

@@ -32,7 +32,7 @@ from paretune.core.jsontools import Json, OwnJson
 from paretune.core.permissions import Permissions
 from paretune.core.progress import Progress
 
-VERSION = 3
+VERSION = 4
 """Of the messages: both sides must have the same."""
 MOST_LINE_BYTES = 64 << 20
 """Of a line of the agent, its end included: a longer one is not read."""
@@ -59,7 +59,8 @@ class Hello(_Message):
         protocol: The parent's `VERSION`.
         store: Root of the artifact store on the far side; None: none is needed.
         shared: Whether the paths that tasks name exist on the far side (a shared folder).
-        preload: Whether the runtimes are imported once, before the first job.
+        packages: Distributions that the jobs use: what is installed of them is imported once,
+            before the first job.
         permissions: What jobs may do.
         budget: Bytes that the store may have where no folder is shared; None: as many as the disk.
     """
@@ -68,7 +69,7 @@ class Hello(_Message):
     protocol: int
     store: Path | None = None
     shared: bool = True
-    preload: bool = True
+    packages: tuple[str, ...] = ()
     permissions: Permissions = Permissions()
     budget: int | None = None
 

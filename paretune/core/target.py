@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from typing import Protocol, runtime_checkable
@@ -65,6 +65,25 @@ class Moves(Protocol):
 
     def move_in(self, moving: Callable[[], AbstractContextManager[object]]) -> None:
         """Move files only in such a context, which may wait until nothing is measured here."""
+
+
+@runtime_checkable
+class Preloads(Protocol):
+    """A target whose workers are copies of a process that has imported what they need."""
+
+    def preload(self, packages: Iterable[str]) -> None:
+        """Import the modules of distributions once, before the first job; returns at once.
+
+        Args:
+            packages: What the jobs use. One that is not installed there is passed over: the job
+                that needs it meets the error.
+        """
+
+
+def preload(target: Target, packages: Iterable[str]) -> None:
+    """Let a target that can do so import once what its jobs use."""
+    if isinstance(target, Preloads):
+        target.preload(packages)
 
 
 def is_far(target: Target) -> bool:

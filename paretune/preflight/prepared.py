@@ -9,22 +9,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from paretune.config.measurable import misfits, need_of
-from paretune.core.candidate import Candidate, RuntimeSettings, Step
+from paretune.core.candidate import Candidate, RuntimeSettings
 from paretune.core.device import with_least
 from paretune.core.device_profile import DeviceProfile
 from paretune.core.estimate import DataSize
 from paretune.core.job import JOB_MEMORY_SHARE
 from paretune.core.jsontools import Json
 from paretune.core.measurement import MetricSpec
-from paretune.core.model import Model, ModelInfo, ModelKind
+from paretune.core.model import Model, ModelInfo
 from paretune.core.result import TrialResult
 from paretune.core.target import is_far
 from paretune.models.handle import inspect, open_model
+from paretune.preflight.baseline import baseline_recipe
 from paretune.preflight.buildable import ask
 from paretune.preflight.far_arrays import check_arrays_near
 from paretune.preflight.far_builds import check_far_builds
 from paretune.preflight.far_data import read_there
-from paretune.preflight.packages import check_packages
+from paretune.preflight.packages import check_packages, used_packages
 from paretune.preflight.timed_builds import check_timed_builds
 from paretune.registry import find, find_evaluator, find_pass, is_ours
 from paretune.runtimes.serving import runtime_of, traffic_of
@@ -76,7 +77,9 @@ class PreparedSearch:
         self.evaluators = tuple(_slot(i, e) for i, e in enumerate(plan.evaluators))
         self._sizes: dict[str, DataSize] = {}
         self._reasons: dict[tuple[str, str], str | None] = {}
-        self.target: Target = target or plan.target.open(store.root, plan.permissions)
+        self.target: Target = target or plan.target.open(
+            store.root, plan.permissions, used_packages(plan, self.model.kind)
+        )
         try:
             self.device: TargetInfo = self.target.info()
             self.profile = DeviceProfile.load(store.root, self.device.fingerprint)
@@ -147,17 +150,9 @@ class PreparedSearch:
         return tuple(spec for slot in self.evaluators for spec in slot.metrics)
 
     def _baseline(self) -> Candidate:
-        """Return the configured baseline, else the unchanged input, built to fp32 if others are."""
-        plan = self.plan
-        recipe = plan.baseline
-        if recipe is None:
-            adapter = self.model.kind == ModelKind.HF_ADAPTER
-            builds = adapter or self.model.kind == ModelKind.HF
-            built = {"genai", "genai_adapter"} if adapter else {"genai"}
-            recipe = (Step("merge", {}),) if adapter else ()
-            if builds and built & set(plan.space.pass_names):
-                recipe = (*recipe, Step("genai", {"precision": "fp32"}))
-        return Candidate(recipe, self._first_settings(plan.space.kind_of(recipe)))
+        """Return the baseline with its runtime settings."""
+        recipe = baseline_recipe(self.plan, self.model.kind)
+        return Candidate(recipe, self._first_settings(self.plan.space.kind_of(recipe)))
 
     def _first_settings(self, kind: str) -> RuntimeSettings:
         """Return a kind's first settings, with the largest thread count that has cores here."""

@@ -12,6 +12,7 @@ from typing import Any
 from paretune.core.candidate import RuntimeSettings
 from paretune.core.errors import InvalidArtifactError, UsageError, nearest
 from paretune.core.model import Model, ModelInfo
+from paretune.core.packages import TOKENIZERS
 from paretune.core.plugins import BUILTIN, instance, names, table
 from paretune.core.traffic import Traffic
 from paretune.models.containment import check_model
@@ -74,6 +75,12 @@ def required_runtime(kind: str, name: str = "") -> Runtime:
             f"a model of kind {kind} cannot be run {by}", hint=nearest(kind, names("kinds"))
         )
     return found
+
+
+def packages_of(runtime: Runtime | type[Runtime]) -> tuple[str, ...]:
+    """Return the distributions that running a model imports, the usual one of each group."""
+    text = TOKENIZERS if GENERATES in runtime.offers else ()
+    return (*(group[0] for group in runtime.packages), *text)
 
 
 def source_runtime(kind: str) -> Runtime | None:

@@ -12,9 +12,11 @@ from paretune.config import Plan
 from paretune.config.targets import open_target
 from paretune.core.errors import NothingFeasibleError, NothingFitsError, TargetLostError
 from paretune.core.machines import Machines
-from paretune.core.target import Target, build_slots
+from paretune.core.target import Target, build_slots, preload
 from paretune.core.threads import Worker
+from paretune.models.handle import detect_kind
 from paretune.preflight.measuring_conditions import advice
+from paretune.preflight.packages import used_packages
 from paretune.preflight.prepared import PreparedSearch
 from paretune.searching import foreign_picks
 from paretune.searching.device_target import DeviceTarget
@@ -149,6 +151,9 @@ def _prepared(
 ) -> Iterator[Mapping[str, PreparedSearch]]:
     """Yield the prepared search of each device, by name; targets are open meanwhile."""
     settings = {device.name: device for device in plan.devices}
+    kind = detect_kind(plan.model)
+    used = {each.name: used_packages(plan.for_device(each), kind) for each in plan.devices}
+    build = frozenset(each for packages in used.values() for each in packages.build)
     with ExitStack() as stack:
         targets: dict[str, Target] = {}
 
@@ -158,6 +163,8 @@ def _prepared(
                     name, plan.target.declared, store.root, plan.permissions
                 )
                 stack.callback(targets[name].close)
+                preload(targets[name], build if name in plan.target.builders else ())
+                preload(targets[name], used[name].measure if name in used else ())
             return targets[name]
 
         machines = Machines(place / LEASES)

@@ -19,6 +19,12 @@ _BUSY_FROM = 0.05
 """Share of one core from which a program is worth naming."""
 _STOLEN_FROM = 0.01
 _MAX_NAMED = 5
+_OURS = (
+    "paretune.targets.agent",
+    "paretune.targets.launchers.fork_serving",
+    "paretune.targets.worker",
+)
+"""What the command line of a process that starts workers, or is one, names."""
 _STEADY_GOVERNORS = ("performance",)
 _SMI = ("--query-compute-apps=pid,used_memory", "--format=csv,noheader,nounits")
 
@@ -46,7 +52,8 @@ class Environment:
         governors: The frequency governors in force; empty where the system does not say.
         load: Load average of the last minute; None where there is none.
         cores: Logical cores.
-        busy: Other programs that use the processor, the busiest first.
+        busy: Other programs that use the processor, the busiest first. Not this user's workers of
+            other studies: they wait while something is measured (`paretune.core.machine_lock`).
         interference: CPU time used by other processes while this was read.
         gpu: Programs that compute on a GPU.
         on_battery: True if the machine runs on its battery.
@@ -109,7 +116,9 @@ def inspect_environment(seconds: float = 1.0) -> Environment:
     busy = []
     for process, used in before.items():
         now = _used(process)
-        if used is not None and now is not None and now - used >= _BUSY_FROM * passed:
+        if used is None or now is None or now - used < _BUSY_FROM * passed:
+            continue
+        if not _is_ours(process):
             busy.append(Process(process.pid, _name(process), (now - used) / passed))
     battery = psutil.sensors_battery() if hasattr(psutil, "sensors_battery") else None
     return Environment(
@@ -228,6 +237,19 @@ def parse_gpu_users(table: str, own: frozenset[int] = frozenset()) -> tuple[Proc
 def _own_tree() -> frozenset[int]:
     this = psutil.Process()
     return frozenset({this.pid, *(child.pid for child in this.children(recursive=True))})
+
+
+def _is_ours(process: psutil.Process) -> bool:
+    """Return whether a process belongs to a target of this user, in another study or command."""
+    try:
+        mine = psutil.Process().username()
+        return any(
+            each.username() == mine
+            and any(name in word for word in each.cmdline() for name in _OURS)
+            for each in (process, *process.parents())
+        )
+    except psutil.Error:
+        return False
 
 
 def _used(process: psutil.Process) -> float | None:

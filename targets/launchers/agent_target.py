@@ -14,7 +14,7 @@ from __future__ import annotations
 import random
 import re
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import replace
@@ -51,7 +51,6 @@ class AgentTarget:
         store: Root of the artifact store on the far side; None: none.
         shared: Whether the paths that tasks name exist on the far side.
         permissions: What jobs may do.
-        preload: Whether the agent imports the runtimes before its first job.
         transport: Brings models and files there; None: the folders are shared.
         install: What to do where the far side has no paretune, or another version of it.
         describer: Gives files their digests; None: one of its own.
@@ -68,14 +67,13 @@ class AgentTarget:
         store: Path | None = None,
         shared: bool = True,
         permissions: Permissions = Permissions(),
-        preload: bool = True,
         transport: Transport | None = None,
         install: str = "",
         describer: Describer | None = None,
     ) -> None:
         self.name = name
         self._connect = connect
-        self._hello = protocol.Hello(protocol.VERSION, store, shared, preload, permissions)
+        self._hello = protocol.Hello(protocol.VERSION, store, shared, permissions=permissions)
         self._transport = transport
         self._install = install
         self._lock = threading.Lock()
@@ -120,9 +118,14 @@ class AgentTarget:
                 raise
         return described
 
-    def warm_up(self) -> None:
-        """Start the agent, which begins to import the runtimes."""
-        self._conversation()
+    def preload(self, packages: Iterable[str]) -> None:
+        """Have the agent import what these packages bring before its first job.
+
+        Args:
+            packages: Distributions that the jobs use.
+        """
+        more = {*self._hello.packages, *packages}
+        self._hello = replace(self._hello, packages=tuple(sorted(more)))
 
     def submit(self, job: Job) -> Future[JobResult]:
         """Run a job in a process of its own on the far side.

@@ -62,7 +62,6 @@ class AzuremlTarget:
     Args:
         store_root: The artifact store of this machine.
         allow_network: Whether jobs may reach out.
-        preload: Not used: a job in Azure imports what it needs.
         name: The target's name.
         workspace: Which.
         place: The compute, and what jobs run with.
@@ -76,7 +75,6 @@ class AzuremlTarget:
         self,
         store_root: Path | None = None,
         allow_network: bool = False,
-        preload: bool = True,
         name: str = "azureml",
         *,
         workspace: Workspace,

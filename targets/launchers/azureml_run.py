@@ -183,9 +183,7 @@ class AzureRunner:
             note = f"{done / 1e6:.0f} of {file.stamp.size / 1e6:.0f} MB sent to Azure"
             show(Progress("files", 0, 0, note))
 
-        hello = protocol.Hello(
-            protocol.VERSION, shared=False, preload=False, permissions=self.permissions
-        )
+        hello = protocol.Hello(protocol.VERSION, shared=False, permissions=self.permissions)
         lines, needed, what = [hello.line()], [], "describe"
         in_place: dict[str, str] = {}
         seconds: float | None = _DESCRIBE_S

@@ -32,7 +32,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import IO
 
 from paretune.core import interrupts
@@ -48,6 +48,16 @@ _WORKER = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
     "from paretune.targets.worker.main import main; main()"
 )
+
+
+def server_command(control: int, modules: Sequence[str]) -> list[str]:
+    """Return the command line of a server.
+
+    Args:
+        control: The descriptor of its end of the socket.
+        modules: What it imports.
+    """
+    return [sys.executable, "-P", "-c", _SERVER, str(control), json.dumps([sys.path, modules])]
 
 
 def worker_command() -> list[str]:
@@ -117,13 +127,15 @@ class ForkServer:
     """The owner's side: starts the server when it is first needed, and again if it died.
 
     Args:
-        modules: What to import before the first fork; one that cannot be is passed over, and
-            the job that needs it meets the error.
+        modules: Returns what a server imports before its first fork. One that cannot be is passed
+            over, and the job that needs it meets the error.
         environment: The server's environment, inherited by its jobs.
     """
 
-    def __init__(self, modules: Sequence[str], environment: Mapping[str, str]) -> None:
-        self._modules = tuple(modules)
+    def __init__(
+        self, modules: Callable[[], Sequence[str]], environment: Mapping[str, str]
+    ) -> None:
+        self._modules = modules
         self._environment = dict(environment)
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
@@ -135,11 +147,6 @@ class ForkServer:
         """The server's process id; None if it does not run."""
         running = self._process is not None and self._process.poll() is None
         return self._process.pid if running and self._process is not None else None
-
-    def warm_up(self) -> None:
-        """Start the server unless it runs; returns at once, it imports by itself."""
-        with self._lock:
-            self._ensure_running()
 
     def start(
         self, request: int, reply: int, log: int, *, fresh: bool = False, timed: bool = True
@@ -200,10 +207,10 @@ class ForkServer:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the server
         number = theirs.fileno()
-        arguments = json.dumps([sys.path, self._modules])
+        command = server_command(number, self._modules())
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-c", _SERVER, str(number), arguments],
+                command,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=errors,

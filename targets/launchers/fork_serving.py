@@ -36,6 +36,7 @@ from paretune.targets.launchers.fork_server import (
     READY,
     STRAYS_END_WITHIN_S,
     UNTIMED,
+    server_command,
     worker_command,
 )
 from paretune.targets.launchers.huge_pages import use_huge_pages
@@ -50,10 +51,15 @@ def serve(control: int, modules: Sequence[str]) -> None:
     """Be the server: import, then fork on request until the owner hangs up."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.disable(logging.WARNING)  # what libraries say as they are imported is nobody's to read
+    threads = _threads()
     for name in modules:
         # Whatever goes wrong here goes wrong again, with its traceback, in a job that needs it.
         with contextlib.suppress(Exception):
             import_module(name)
+        if _threads() > threads:
+            # A fork has no copy of a thread, and may wait for it forever: again, without this one.
+            others = [other for other in modules if other != name]
+            os.execv(sys.executable, server_command(control, others))
     logging.disable(logging.NOTSET)
     # Each of these takes longer than a fork: what tasks are read by, and what packages say.
     for kind in TASKS.values():
@@ -66,6 +72,14 @@ def serve(control: int, modules: Sequence[str]) -> None:
     gc.freeze()  # the collector would touch, and so copy, the shared pages in each child
     use_huge_pages()
     _Server(socket.socket(fileno=control)).run()
+
+
+def _threads() -> int:
+    """Return how many threads this process has; where that cannot be read, one."""
+    try:
+        return len(os.listdir("/proc/self/task"))
+    except OSError:
+        return 1
 
 
 class _Spare:

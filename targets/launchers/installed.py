@@ -130,7 +130,6 @@ class InstalledTarget(AgentTarget):
         store: The folder there for models and data; by default in the user's cache folder.
         budget: Bytes that it may hold; None: as many as its disk.
         allow_network: Whether jobs may reach out.
-        preload: Whether the runtimes are imported before the first job.
         install: What to do where the interpreter lacks a package.
 
     Attributes:
@@ -149,7 +148,6 @@ class InstalledTarget(AgentTarget):
         store: str | None = None,
         budget: int | None = None,
         allow_network: bool = False,
-        preload: bool = True,
         install: str = "",
     ) -> None:
         self.host, self.transport = host, transport
@@ -161,7 +159,6 @@ class InstalledTarget(AgentTarget):
             self._start_agent,
             shared=False,
             permissions=Permissions(network=allow_network),
-            preload=preload,
             transport=transport,
             describer=self._describer,
             install=install,

@@ -7,7 +7,7 @@ import random
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -21,40 +21,15 @@ from paretune.core.job import JOB_MEMORY_SHARE, Job, JobResult, JobStatus, Measu
 from paretune.core.machine_lock import GivenUpError
 from paretune.core.resources import free_memory, total_memory
 from paretune.core.threads import Worker
-from paretune.registry import BUILTIN, find_evaluator
+from paretune.registry import find_evaluator
 from paretune.store.staging import Staging
 from paretune.targets.device.fingerprint import device, gpu_names
 from paretune.targets.interleave import SocketParticipant, interleave
 from paretune.targets.launchers.fork_server import ForkServer
 from paretune.targets.launchers.held_machine import HeldMachine
+from paretune.targets.launchers.preloading import modules_of
 from paretune.targets.launchers.process import JobRun, Spawner
 from paretune.targets.launchers.scratch import ScratchFolders
-
-# Not datasets: it brings jemalloc's thread, and a fork keeps the forking thread only.
-RUNTIMES = ("torch", "transformers", "peft", "onnxruntime", "onnxruntime_genai")
-"""The libraries that most jobs need."""
-
-WORKER = (
-    "paretune.targets.worker.main",
-    "paretune.targets.worker.building",
-    "paretune.targets.worker.measuring",
-    "paretune.evaluators.base",
-)
-"""What every job needs; imports nothing heavy."""
-
-PRELOADED = (
-    *WORKER,
-    *RUNTIMES,
-    "onnxruntime_genai.models.builder",
-    *sorted(
-        {
-            place.partition(":")[0]
-            for group in ("passes", "evaluators", "runtimes", "kinds")
-            for place in BUILTIN[group].values()
-        }
-    ),
-)
-"""What the fork server imports before its first fork."""
 
 _OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE")
 _SHORT_BELOW = 0.8
@@ -76,6 +51,7 @@ def worker_environment(
         "ORT_DISABLE_TELEMETRY": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "TOKENIZERS_PARALLELISM": "false",
+        "JE_ARROW_MALLOC_CONF": "background_thread:false",  # a fork keeps no thread but its own
         "PYTHONUNBUFFERED": "1",  # a crash does not take the last lines of the log with it
     }
     gpu = _one_gpu(inherited.get("CUDA_VISIBLE_DEVICES"), len(gpu_names()))
@@ -139,8 +115,6 @@ class LocalTarget:
         store_root: Where artifacts are kept; `info` tells the disk that is free there, and jobs
             have their temporary files there. Without one those are where the system has them.
         allow_network: Whether jobs may reach out.
-        preload: Import the runtimes once, in the fork server, instead of in each job that needs
-            them. Costs 2 to 9 s before the first job; see `warm_up`.
         start: ``fork``: from a fork server (Linux only); ``spawn``: a new interpreter a job.
     """
 
@@ -150,7 +124,6 @@ class LocalTarget:
         self,
         store_root: Path | None = None,
         allow_network: bool = False,
-        preload: bool = True,
         start: Literal["fork", "spawn"] | None = None,
     ) -> None:
         self._store_root = store_root
@@ -163,10 +136,9 @@ class LocalTarget:
         environment = worker_environment(allow_network=allow_network)
         how = start or ("fork" if sys.platform == "linux" else "spawn")
         self._launcher: ForkServer | Spawner = (
-            ForkServer(PRELOADED if preload else WORKER, environment)
-            if how == "fork"
-            else Spawner(environment)
+            ForkServer(self._modules, environment) if how == "fork" else Spawner(environment)
         )
+        self._packages: frozenset[str] = frozenset()
         # Not without a fork server: what a job orphans may live on then, and write to its folder.
         reuses = how == "fork" and staging is not None
         self._scratch_of_job = self._scratch.folder if reuses else make
@@ -179,9 +151,18 @@ class LocalTarget:
         """Return what this machine is, and what is free now."""
         return device(self.name, self._store_root)
 
-    def warm_up(self) -> None:
-        """Let the fork server begin to import; returns at once."""
-        self._launcher.warm_up()
+    def preload(self, packages: Iterable[str]) -> None:
+        """Have the fork server import what these packages bring, as the first job starts it.
+
+        Without it each job imports what it needs. It takes no effect on a server that runs.
+
+        Args:
+            packages: Distributions that the jobs use; one that is not installed is passed over.
+        """
+        self._packages |= {*packages}
+
+    def _modules(self) -> tuple[str, ...]:
+        return modules_of(self._packages)
 
     def submit(self, job: Job) -> Future[JobResult]:
         """Run a job in a process of its own.

@@ -109,9 +109,6 @@ class Spawner:
             )
         )
 
-    def warm_up(self) -> None:
-        """Do nothing: there is nothing to prepare."""
-
     def last_words(self) -> str:
         """Return nothing: a process that cannot be started raises at once."""
         return ""

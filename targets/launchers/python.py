@@ -93,7 +93,6 @@ class PythonTarget(AgentTarget):
     Args:
         store_root: The artifact store.
         allow_network: Whether jobs may reach out.
-        preload: Whether the runtimes are imported before the first job.
         name: The target's name.
         python: The interpreter's path; None: this interpreter.
         store: Another folder for the jobs' temporary files.
@@ -106,7 +105,6 @@ class PythonTarget(AgentTarget):
         self,
         store_root: Path | None = None,
         allow_network: bool = False,
-        preload: bool = True,
         name: str = "python",
         python: str | None = None,
         store: str | None = None,
@@ -119,7 +117,6 @@ class PythonTarget(AgentTarget):
             lambda: ProcessChannel(command, environment, _INTERPRETER),
             store=store_root if store is None else Path(store),
             permissions=Permissions(network=allow_network),
-            preload=preload,
             install=f"Install this paretune there: {sys.executable} -m "
             f"paretune.targets.launchers.wheel DIR, and {interpreter} -m pip install DIR/*.whl",
         )

@@ -9,7 +9,7 @@ import random
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
@@ -83,7 +83,6 @@ class RayTarget:
     Args:
         store_root: The artifact store of this machine; each host has its own.
         allow_network: Whether jobs may reach out.
-        preload: Whether the runtimes are imported before the first job.
         name: The target's name.
         address: ``HOST:PORT`` of the cluster's head, or ``local``: Ray is started here.
         hosts: How many hosts; None: all that have what is asked for.
@@ -106,7 +105,6 @@ class RayTarget:
         self,
         store_root: Path | None = None,
         allow_network: bool = False,
-        preload: bool = True,
         name: str = "ray",
         address: str = "local",
         hosts: int | None = None,
@@ -139,12 +137,12 @@ class RayTarget:
             "store": store,
             "budget": budget,
             "allow_network": allow_network,
-            "preload": preload,
             "install": f"Install {', '.join(WORKER)} and a runtime for the interpreter of each "
             "host, or name another interpreter (`python:`).",
         }
         self._lock = threading.RLock()
         self._members: list[RayWorker] | None = None
+        self._packages: frozenset[str] = frozenset()
         self._made: BuildPool | None = None
         self._pending: dict[Future[JobResult], _Pending] = {}
         self._moving: Callable[[], AbstractContextManager[object]] | None = None
@@ -172,6 +170,8 @@ class RayTarget:
                     )
                     for host in self.cluster.hosts()
                 ]
+                for member in self._members:
+                    member.preload(self._packages)
                 if self._moving is not None:
                     self.move_in(self._moving)
             return self._members
@@ -193,9 +193,12 @@ class RayTarget:
         """Return everything that the first host says of itself."""
         return self.members[0].describe()
 
-    def warm_up(self) -> None:
-        """Start the agent of the first host."""
-        self.members[0].warm_up()
+    def preload(self, packages: Iterable[str]) -> None:
+        """Have each host import what these packages bring before its first job."""
+        with self._lock:
+            self._packages |= {*packages}
+            for member in self._members or ():
+                member.preload(self._packages)
 
     def submit(self, job: Job) -> Future[JobResult]:
         """Run a build on a free host, and any other job on the first one, where measurements run.

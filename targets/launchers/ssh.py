@@ -16,7 +16,6 @@ class SshTarget(InstalledTarget):
     Args:
         store_root: The artifact store of this machine; the far side has its own.
         allow_network: Whether jobs may reach out.
-        preload: Whether the runtimes are imported before the first job.
         name: The target's name.
         host: The host, as ssh takes it.
         python: The interpreter there; a relative path starts at the home folder.
@@ -28,7 +27,6 @@ class SshTarget(InstalledTarget):
         self,
         store_root: Path | None = None,
         allow_network: bool = False,
-        preload: bool = True,
         name: str = "ssh",
         host: str = "",
         python: str = "python3",
@@ -45,7 +43,6 @@ class SshTarget(InstalledTarget):
             store=store,
             budget=budget,
             allow_network=allow_network,
-            preload=preload,
             install=f"`paretune target add {host}` makes an environment there that has what is "
             f"needed. Or install {', '.join(WORKER)} and a runtime (`ssh {host} {python} -m pip "
             "install ...`), or name another interpreter (`python:`).",

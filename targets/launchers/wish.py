@@ -11,7 +11,7 @@ from paretune.core.distributions import normal, variants
 from paretune.core.errors import UsageError, nearest
 from paretune.core.packages import TOKENIZERS, WORKER, extras, install_hint, missing, pinned
 from paretune.registry import BUILTIN, find, find_pass, names
-from paretune.runtimes.base import GENERATES
+from paretune.runtimes.serving import packages_of
 from paretune.targets.device.providers import FLAVOURS, clashes
 from paretune.targets.launchers.far_setup import name_of
 
@@ -109,10 +109,7 @@ class Wish:
             return
         yield self._variant(_BENCH)
         for name in self.runtimes:
-            runtime = find("runtimes", name)
-            yield from (self._variant(group[0]) for group in runtime.packages)
-            if GENERATES in runtime.offers:
-                yield from TOKENIZERS
+            yield from map(self._variant, packages_of(find("runtimes", name)))
 
     def _variant(self, package: str) -> str:
         return _ON_GPU.get(package, package) if self.gpu else package

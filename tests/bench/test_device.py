@@ -54,7 +54,7 @@ def test_the_devices_figures(tmp_path: Path) -> None:
 
 
 def test_the_kernels_run_in_a_worker() -> None:
-    with LocalTarget(preload=False) as target:
+    with LocalTarget() as target:
         shown = {}
         for function, arguments in {
             "timer": {},
@@ -161,7 +161,7 @@ def test_a_figure_is_a_median_with_quartiles() -> None:
 
 def test_a_failing_job_is_an_error() -> None:
     with (
-        LocalTarget(preload=False) as target,
+        LocalTarget() as target,
         pytest.raises(ParetuneError, match=r"job_functions:fail: failed: ValueError: no"),
     ):
         bench.value_of(target, Job(Call("job_functions:fail", {"message": "no"})))

@@ -68,7 +68,7 @@ def profile_of(fingerprint: str) -> DeviceProfile:
 
 def test_a_model_is_measured_in_several_processes(build: Any, tmp_path: Path) -> None:
     folder = build("fp32")
-    with LocalTarget(preload=False) as target:
+    with LocalTarget() as target:
         profile_of(target.info().fingerprint).save(tmp_path)
         measured = bench_model(folder, target, threads=1, store_root=tmp_path)
     assert json.loads(json.dumps(measured, allow_nan=False)) == measured

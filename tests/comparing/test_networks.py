@@ -26,7 +26,7 @@ def test_networks_are_compared_by_the_time_of_a_run(tmp_path: Path) -> None:
     small = write_network(tmp_path / "small")
     large = write_network(tmp_path / "large", width=512)
     given = [small, large / "model.onnx"]
-    with LocalTarget(preload=False) as target:
+    with LocalTarget() as target:
         found = compare(given, rounds=1, threads=1, target=target)
         with pytest.raises(UsageError, match="no input 'z'") as refused:
             compare(given, rounds=1, threads=1, shapes={"z": [1, 8]}, target=target)

@@ -158,7 +158,7 @@ def test_what_cannot_be_compared_is_refused_with_the_way_out(tmp_path: Path) -> 
 def test_labels_tell_entrants_apart(tmp_path: Path) -> None:
     one = make_tiny_llama(tmp_path / "one" / "model")
     other = make_tiny_llama(tmp_path / "other" / "model", seed=1)
-    with LocalTarget(preload=False) as target:
+    with LocalTarget() as target:
         device = target.info()
     paths = [str(one), str(other)]
     assert [e.label for e in open_entrants(paths, device)] == paths
@@ -174,5 +174,5 @@ def test_an_adapter_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "adapter"
     folder.mkdir()
     (folder / "adapter_config.json").write_text("{}")
-    with LocalTarget(preload=False) as target, pytest.raises(UsageError):
+    with LocalTarget() as target, pytest.raises(UsageError):
         open_entrants([str(folder), str(folder)], target.info())

@@ -130,6 +130,18 @@ def test_what_is_no_message_is_refused(line: bytes) -> None:
         protocol.read(line)
 
 
+def test_a_parent_of_another_protocol_is_told_which_one_this_is() -> None:
+    """Protocol 3 had `preload` in the place of `packages`; each side reads the other's hello."""
+    older = b'{"type": "hello", "protocol": 3, "store": null, "shared": true, "preload": true}'
+    said = protocol.read(older)
+    assert said == protocol.Hello(3)
+    command = [sys.executable, "-P", "-m", "paretune.targets.agent"]
+    done = subprocess.run(command, input=older + b"\n", capture_output=True, check=True)
+    answer = protocol.read(done.stdout)
+    assert isinstance(answer, protocol.Described)
+    assert answer.protocol == protocol.VERSION
+
+
 def test_the_agent_answers_as_it_was_recorded() -> None:
     agent = subprocess.Popen(
         [sys.executable, "-P", "-m", "paretune.targets.agent"],
@@ -176,7 +188,7 @@ def record() -> None:
         model=Model(ModelKind.HF, Path("/nowhere"), "sha256:0"), runtime=RuntimeSettings()
     )
     script: list[tuple[protocol.Message, int]] = [  # and how many answers follow
-        (protocol.Hello(protocol.VERSION, preload=False), 1),
+        (protocol.Hello(protocol.VERSION), 1),
         (protocol.Run(1, add.to_json(), Limits(60.0)), 1),
         (protocol.Run(2, fail.to_json()), 1),
         (protocol.Run(3, smoke.to_json()), 2),

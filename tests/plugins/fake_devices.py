@@ -30,7 +30,7 @@ class Named(LocalTarget):
     """This machine under another name, with other packages."""
 
     def __init__(self, name: str, store_root: Path) -> None:
-        super().__init__(store_root, preload=False)
+        super().__init__(store_root)
         self.name = name
 
     def info(self) -> TargetInfo:

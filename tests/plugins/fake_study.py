@@ -89,7 +89,7 @@ def search(
     """
     folder = config.parent
     store = Store(folder / "store")
-    target = target or LocalTarget(store_root=store.root, preload=False)
+    target = target or LocalTarget(store_root=store.root)
     prepared = PreparedSearch(load(config, **overrides), store, target)
     study = Study(folder / "study")
     try:

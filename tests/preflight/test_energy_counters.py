@@ -14,7 +14,7 @@ from paretune.core.errors import ConfigError, UsageError
 from paretune.core.model import Model
 from paretune.preflight.dry_run import foresee
 from paretune.preflight.energy_counters import check_energy
-from paretune.targets.launchers.local import WORKER, LocalTarget
+from paretune.targets.launchers.local import LocalTarget
 from paretune.targets.launchers.python import PythonTarget
 from paretune.targets.split import SplitTarget
 from tests.sysfs_trees import ina3221, rapl, write_tree
@@ -22,8 +22,7 @@ from tests.sysfs_trees import ina3221, rapl, write_tree
 
 @pytest.fixture(autouse=True)
 def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where ``/sys`` is; jobs import nothing beforehand."""
-    monkeypatch.setattr("paretune.targets.launchers.local.PRELOADED", WORKER)
+    """Where ``/sys`` is."""
     root = tmp_path / "sys"
     monkeypatch.setenv("PARETUNE_SYSFS", str(root))
     return root
@@ -50,7 +49,7 @@ def test_a_device_without_a_counter_is_refused_with_what_was_found(
     tmp_path: Path, tiny: Model
 ) -> None:
     plan = load(write_config(tmp_path, tiny))
-    with LocalTarget(preload=False) as target, pytest.raises(ConfigError) as refused:
+    with LocalTarget() as target, pytest.raises(ConfigError) as refused:
         check_energy(plan, target)
     assert refused.value.exit_status == 2
     message = str(refused.value)
@@ -67,7 +66,7 @@ def test_a_device_with_one_is_not_refused_and_one_that_is_named_must_be_there(
     tmp_path: Path, tiny: Model, tree: Path
 ) -> None:
     write_tree(tree, ina3221())
-    with LocalTarget(preload=False) as target:
+    with LocalTarget() as target:
         assert check_energy(load(write_config(tmp_path, tiny)), target) == ()
         with pytest.raises(ConfigError, match="no RAPL counter"):
             check_energy(load(write_config(tmp_path, tiny, "rapl")), target)
@@ -79,11 +78,11 @@ def test_the_device_that_measures_is_asked_and_not_the_builder(
     tmp_path: Path, tiny: Model, tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_tree(tree, ina3221())
-    there = PythonTarget(python=sys.executable, preload=False)
+    there = PythonTarget(python=sys.executable)
     there.info()  # its agent has begun, with the tree
     monkeypatch.setenv("PARETUNE_SYSFS", str(tmp_path / "nothing"))
     plan = load(write_config(tmp_path, tiny))
-    with LocalTarget(preload=False) as here, there:
+    with LocalTarget() as here, there:
         assert check_energy(plan, SplitTarget(here, there)) == ()
         with pytest.raises(ConfigError, match="no energy can be measured"):
             check_energy(plan, SplitTarget(there, here))

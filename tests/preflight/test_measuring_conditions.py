@@ -59,7 +59,7 @@ class Listener(Quiet):
 def prepared(tmp_path: Path) -> Iterator[PreparedSearch]:
     config = write_fake_study(tmp_path, {"x": [1]})
     store = Store(tmp_path / "store")
-    with LocalTarget(store_root=store.root, preload=False) as target:
+    with LocalTarget(store_root=store.root) as target:
         yield PreparedSearch(load(config), store, target)
 
 

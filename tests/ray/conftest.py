@@ -33,7 +33,7 @@ def opened(cluster: Cluster, tmp_path: Path) -> Iterator[Opens]:
 
         def make(**options: Any) -> RayTarget:
             given = {"name": "cluster", "address": cluster.address, "python": str(python)}
-            given |= {"store": str(tmp_path / "far" / "store"), "preload": False, "silent_s": 5.0}
+            given |= {"store": str(tmp_path / "far" / "store"), "silent_s": 5.0}
             return stack.enter_context(RayTarget(**{**given, **options}))
 
         yield make

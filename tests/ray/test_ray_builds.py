@@ -35,7 +35,7 @@ def study(folder: Path, target: RayTarget | None = None, **config: Any) -> Any:
     They run one after another if a host is to be killed, so that they run on the first one.
     """
     file = write_fake_study(folder, {"x": [1, 2], "speed": [5.0, 7.0]}, **config)
-    here = LocalTarget(folder / "store", preload=False)
+    here = LocalTarget(folder / "store")
     found = search(file, target=here if target is None else SplitTarget(target, here))
     return read_json(found.study / "results.json")
 

@@ -53,7 +53,7 @@ class Board(RayTarget):
         future = super().submit(job)
         if job.kind == "measure" and not Board.refused:
             other = {"address": Board.cluster_address, "resources": {"one": 0.1}, "placed_s": 2.0}
-            with RayTarget(name="other", preload=False, cpus=1, **other) as target:  # type: ignore[arg-type]
+            with RayTarget(name="other", cpus=1, **other) as target:  # type: ignore[arg-type]
                 try:
                     target.info()
                 except UsageError as error:

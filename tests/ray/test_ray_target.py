@@ -33,7 +33,7 @@ pytestmark = pytest.mark.ray
 
 def opened(cluster: Cluster, folder: Path, **options: Any) -> RayTarget:
     given = {"name": "cluster", "address": cluster.address, "python": sys.executable}
-    given |= {"store": str(folder / "far"), "preload": False}
+    given |= {"store": str(folder / "far")}
     return RayTarget(**{**given, **options})
 
 
@@ -45,7 +45,7 @@ def refused(target: RayTarget) -> UsageError:
 
 def test_it_keeps_the_laws_of_targets(tmp_path: Path) -> None:
     needs_ray()
-    made: Target = find("targets", "ray")(store_root=tmp_path, preload=False)
+    made: Target = find("targets", "ray")(store_root=tmp_path)
     try:
         follows(made, Target, "ray")
         for law in TARGET_LAWS:
@@ -182,7 +182,7 @@ def test_a_configuration_opens_a_ray_of_this_machine(
 
 def test_when_the_node_of_this_machine_has_ended_another_connection_is_made(tmp_path: Path) -> None:
     options = {"python": sys.executable, "store": str(tmp_path / "far"), "cpus": 1}
-    with RayTarget(preload=False, address="local", **options) as target:
+    with RayTarget(address="local", **options) as target:
         job = Job(Call("os:getcwd"))
         assert target.submit(job).result(300).status is JobStatus.OK
         broker = target.cluster._channel

@@ -66,7 +66,7 @@ class Kept(LocalTarget):
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kept]:
-    made = Kept(tmp_path_factory.mktemp("kept"), preload=False)
+    made = Kept(tmp_path_factory.mktemp("kept"))
     yield made
     made.really_close()
 
@@ -96,7 +96,7 @@ def messages(folder: Path) -> list[dict[str, Any]]:
             store.copy(file.path, file.sha256)
     add, smoke = Call(f"{JOBS}:add", {"a": 1, "b": 2}), Smoke(model=model, runtime=runtime)
     said: list[protocol.Message] = [
-        protocol.Hello(protocol.VERSION, folder / "far", shared=False, preload=False),
+        protocol.Hello(protocol.VERSION, folder / "far", shared=False),
         protocol.Run(1, add.to_json(), Limits(60.0)),
         protocol.Run(2, tasks[0].to_json(), Limits(60.0)),
         protocol.Run(3, describer.described(smoke).to_json(), turns=True),
@@ -115,7 +115,7 @@ def at_home(value: Any, store: Path) -> Any:
     """Return a message whose paths on the far side are those of the test."""
     if isinstance(value, dict):
         if value.get("type") == "hello":
-            return {**value, "store": str(store), "preload": False}
+            return {**value, "store": str(store)}
         task = value.get("task")
         if isinstance(task, dict) and "store" in task:
             return {**value, "task": {**task, "store": str(store), "study": None}}

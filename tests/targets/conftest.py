@@ -15,7 +15,7 @@ from tests.targets.sshd import Sshd, start
 @pytest.fixture
 def target() -> Iterator[LocalTarget]:
     """A target that imports nothing beforehand; no process of its stays behind."""
-    with nothing_stays_behind(), LocalTarget(preload=False) as made:
+    with nothing_stays_behind(), LocalTarget() as made:
         yield made
 
 

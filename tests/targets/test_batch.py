@@ -73,7 +73,7 @@ def written(
     """Write tasks and their files as the side that submits them does; returns the folder."""
     place = folder / "in"
     (place / "files").mkdir(parents=True)
-    hello = protocol.Hello(protocol.VERSION, shared=shared, preload=False)
+    hello = protocol.Hello(protocol.VERSION, shared=shared)
     lines = [hello.line()]
     describer = Describer()
     for number, task in enumerate(tasks, start=1):

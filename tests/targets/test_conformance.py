@@ -23,7 +23,7 @@ def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Target]:
     if request.param == "ssh":
         request.getfixturevalue("sshd")
         options = {"host": "board", "python": sys.executable, "store": str(tmp_path / "far")}
-    made: Target = find("targets", request.param)(store_root=tmp_path, preload=False, **options)
+    made: Target = find("targets", request.param)(store_root=tmp_path, **options)
     follows(made, Target, request.param)
     yield made
     made.close()

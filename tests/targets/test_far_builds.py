@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from paretune.core.stamps import Stamped, file_digest
 from paretune.core.target import Target
 from paretune.models.handle import folder_digest, open_model
 from paretune.store.artifacts import Store
-from paretune.targets.launchers.local import WORKER, LocalTarget
+from paretune.targets.launchers.local import LocalTarget
 from paretune.targets.launchers.python import PythonTarget
 from paretune.targets.launchers.ssh import SshTarget
 from paretune.targets.split import SplitTarget
@@ -94,7 +93,6 @@ def board(sshd: Sshd, tmp_path: Path) -> Iterator[Callable[[], Board]]:
                 host="board",
                 python=str(python),
                 store=str(tmp_path / "far" / "store"),
-                preload=False,
             )
             made.jobs = Jobs()
             stack.callback(made.close)
@@ -104,7 +102,7 @@ def board(sshd: Sshd, tmp_path: Path) -> Iterator[Callable[[], Board]]:
 
 
 def local(folder: Path) -> LocalTarget:
-    return LocalTarget(folder / "store", preload=False)
+    return LocalTarget(folder / "store")
 
 
 def study(folder: Path, target: Target | None = None, parts: int = 0, **config: Any) -> Any:
@@ -179,7 +177,7 @@ def test_what_was_built_there_is_measured_there_without_being_sent(
 def test_another_interpreter_builds_into_the_same_store(tmp_path: Path) -> None:
     alone = study(tmp_path / "alone")
     here, python = tmp_path / "here", interpreter(tmp_path / "python")
-    other = PythonTarget(here / "store", python=str(python), name="other", preload=False)
+    other = PythonTarget(here / "store", python=str(python), name="other")
     results = study(here, SplitTarget(other, local(here)))
     assert told(results) == told(alone)
     assert Store(here / "store").objects() == Store(tmp_path / "alone" / "store").objects()
@@ -255,7 +253,7 @@ def test_a_builder_with_another_pass_is_refused(tmp_path: Path) -> None:
             text = text.replace("version: ClassVar[int] = 1", "version: ClassVar[int] = 2", 1)
         place.write_text(text)
     here, python = tmp_path / "here", interpreter(tmp_path / "python", plugins)
-    other = PythonTarget(here / "store", python=str(python), name="other", preload=False)
+    other = PythonTarget(here / "store", python=str(python), name="other")
     with pytest.raises(UsageError, match=r"'other' cannot build .* noop: pass is version 2 there"):
         study(here, SplitTarget(other, local(here)))
     assert not Store(here / "store").objects()
@@ -264,7 +262,7 @@ def test_a_builder_with_another_pass_is_refused(tmp_path: Path) -> None:
 def test_a_pass_that_reads_a_file_of_this_machine_is_refused(tmp_path: Path) -> None:
     here, python = tmp_path / "here", interpreter(tmp_path / "python")
     (tmp_path / "words.txt").write_text("x")
-    other = PythonTarget(here / "store", python=str(python), name="other", preload=False)
+    other = PythonTarget(here / "store", python=str(python), name="other")
     noop = {"x": 1, "template": str(tmp_path / "words.txt")}
     with pytest.raises(UsageError, match=r"pass noop: its file .*words.txt' lies on this machine"):
         study(here, SplitTarget(other, local(here)), passes=[{"noop": noop}])
@@ -286,9 +284,6 @@ search: {{strategy: exhaustive, finals: 0}}
 
 @pytest.mark.usefixtures("sshd")
 def test_a_configuration_builds_over_ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("paretune.targets.launchers.local.PRELOADED", WORKER)
-    without_preloading = partial(SshTarget, preload=False)  # nor there
-    monkeypatch.setattr("paretune.targets.launchers.ssh.SshTarget", without_preloading)
     monkeypatch.setattr("paretune.search.trial.PROCESS_S", 0.05)
     write_network(tmp_path / "network", width=64, classes=64)
     (tmp_path / "net.yaml").write_text(CONFIG.format(python=sys.executable, store=tmp_path / "far"))

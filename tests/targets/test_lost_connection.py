@@ -18,7 +18,6 @@ import paretune
 from paretune.core.errors import TargetLostError
 from paretune.core.job import Job, JobResult, Measure
 from paretune.search.run import SearchRun
-from paretune.targets.launchers.local import WORKER
 from paretune.targets.launchers.ssh import SshTarget
 from tests.onnx_networks import write_network
 from tests.targets.sshd import Sshd, start
@@ -50,7 +49,7 @@ class Board(SshTarget):
     def __init__(
         self, store_root: Path | None = None, allow_network: bool = False, **options: Any
     ) -> None:
-        super().__init__(store_root, allow_network, preload=False, **options)
+        super().__init__(store_root, allow_network, **options)
 
     def submit(self, job: Job) -> Future[JobResult]:
         future = super().submit(job)
@@ -67,7 +66,6 @@ class Board(SshTarget):
 def searching(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Searching:
     """Builds here, measures on the board."""
     monkeypatch.setattr("paretune.targets.launchers.ssh.SshTarget", Board)
-    monkeypatch.setattr("paretune.targets.launchers.local.PRELOADED", WORKER)
     monkeypatch.setattr("paretune.search.trial.PROCESS_S", 0.05)
     monkeypatch.setattr(SearchRun, "pause", lambda self, seconds: None)
     write_network(tmp_path / "network", width=64, classes=64)

@@ -43,7 +43,7 @@ from paretune.core.job import Call, Job
 from paretune.targets.launchers.local import LocalTarget
 def run(target, function, **arguments):
     return target.submit(Job(Call(function, arguments))).result()
-with LocalTarget(preload=False) as target:
+with LocalTarget() as target:
     added = run(target, "job_functions:add", a=1, b=2)
     long = f"6{os.getpid()}"
     command = f"(sleep {long} > /dev/null 2>&1 &); echo done"

@@ -58,7 +58,6 @@ class Two:
                 HostTransport(host),
                 python=str(python),
                 store=str(folder / name),
-                preload=False,
             )
             self.builders.append(Builder(stack.enter_context(target)))
         self.pool = BuildPool(self.builders, Machines())

@@ -35,7 +35,7 @@ def opened() -> Iterator[Open]:
     with nothing_stays_behind(), ExitStack() as stack:
 
         def make(**options: Any) -> PythonTarget:
-            return stack.enter_context(PythonTarget(preload=False, **options))
+            return stack.enter_context(PythonTarget(**options))
 
         yield make
 
@@ -89,7 +89,7 @@ def test_an_agent_over_ssh_that_is_stopped_is_given_up(
     sshd: Sshd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(conversation, "GRACE_S", 0.2)
-    with SshTarget(name="board", host="board", python=sys.executable, preload=False) as target:
+    with SshTarget(name="board", host="board", python=sys.executable) as target:
         target.info()
         agents = [p for p in sshd.programs("paretune.targets.agent") if "python" in p.name()]
         for agent in agents:

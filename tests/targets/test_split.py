@@ -26,7 +26,7 @@ class Noting(LocalTarget):
     """This machine under another name; it notes the kinds of the jobs that it is given."""
 
     def __init__(self, name: str, memory_free: int | None = None, cores: int | None = None) -> None:
-        super().__init__(preload=False)
+        super().__init__()
         self.name = name
         self.kinds: list[str] = []
         self._facts = {"memory_free": memory_free, "cores": cores}

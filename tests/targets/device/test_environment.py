@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from paretune.core.interference import Interference
@@ -43,6 +44,38 @@ def test_a_program_that_is_busy_is_found_and_oneself_is_not() -> None:
     assert around.interference.others > 0
     assert json.loads(json.dumps(around.to_json())) == around.to_json()
     assert str(rival) in str(issues(around)[0]) or len(around.busy) > 5
+
+
+def test_workers_of_another_study_are_no_other_programs(tmp_path: Path) -> None:
+    """They wait while something is measured; what they start belongs to them."""
+    busy = "end = time.monotonic() + 60\nwhile time.monotonic() < end: pass"
+    started = tmp_path / "started.py"
+    started.write_text(f"import time\n{busy}")
+    agent = (
+        "from paretune.core.job import Call, Job\n"
+        "from paretune.targets.launchers.local import LocalTarget\n"
+        "with LocalTarget() as target:\n"
+        f"    call = Call('subprocess:run', {{'args': {[sys.executable, str(started)]}}})\n"
+        "    target.submit(Job(call)).result()\n"
+    )
+    shell = 'nohup "$0" -P -c "$1" >/dev/null 2>&1 & echo $!'
+    command = ["setsid", "sh", "-c", shell, sys.executable, agent]
+    other = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    try:
+        deadline = time.monotonic() + 60
+        while not (pids := _running(str(started))) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        around = inspect_environment(0.5)
+    finally:
+        os.kill(other, 9)
+    assert pids
+    assert not pids & {process.pid for process in around.busy}
+
+
+def _running(name: str) -> set[int]:
+    """Return the processes whose command line has a word."""
+    found = psutil.process_iter(["cmdline"])
+    return {each.pid for each in found if name in (each.info["cmdline"] or ())}
 
 
 def test_a_quiet_machine_has_no_troubles() -> None:

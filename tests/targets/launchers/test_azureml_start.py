@@ -39,7 +39,7 @@ MODULE = ("-P", "-m", "paretune.targets.launchers.azureml_start")
 def command(folder: Path, task: Call, program: Sequence[str] = MODULE) -> list[str]:
     """Write a job into a folder; returns the command that runs it."""
     permissions = Permissions(network=True)
-    hello = protocol.Hello(protocol.VERSION, shared=False, preload=False, permissions=permissions)
+    hello = protocol.Hello(protocol.VERSION, shared=False, permissions=permissions)
     run = protocol.Run(1, task.to_json())
     (folder / "INPUT_jobs").write_bytes(hello.line() + run.line())
     return [sys.executable, *program, str(folder / "INPUT_jobs"), str(folder / "out")]

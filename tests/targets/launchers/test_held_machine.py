@@ -37,7 +37,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(params=[LocalTarget, PythonTarget], ids=["here", "agent"])
 def opened(machine: Path, request: pytest.FixtureRequest) -> Iterator[Target]:
     """A target of this machine; the agent holds the machine by itself."""
-    with request.param(preload=False) as target:
+    with request.param() as target:
         yield target
 
 
@@ -91,7 +91,7 @@ def test_a_job_that_waits_can_be_cancelled(opened: Target, machine: Path) -> Non
 
 
 def test_interleaved_jobs_hold_the_machine_together(machine: Path) -> None:
-    with LocalTarget(preload=False) as target, ExitStack() as stack:
+    with LocalTarget() as target, ExitStack() as stack:
         seats = [target.begin(MEASURE, stack) for _ in range(2)]
         assert [seat.future.result(WITHIN_S).waited for seat in seats] == [0.0, 0.0]
         with MachineLock().use(alone=True) as waited:
@@ -106,7 +106,7 @@ def test_an_agent_that_cannot_hold_its_machine_is_refused(
     (tmp_path / "file").write_text("")
     monkeypatch.setenv(machine_lock.FOLDER, str(tmp_path / "file"))
     with (
-        PythonTarget(preload=False) as target,
+        PythonTarget() as target,
         pytest.raises(UsageError, match="cannot be held for measurements"),
     ):
         target.info()

@@ -15,6 +15,7 @@ from local_jobs import gone, run, wait_for
 
 from paretune.core.errors import StateError
 from paretune.core.job import Call, Job, JobStatus, Limits
+from paretune.core.packages import RUNTIMES
 from paretune.targets.launchers.local import LocalTarget
 
 # --- nothing stays behind --------------------------------------------------------------------
@@ -53,7 +54,7 @@ def test_a_job_that_kills_the_server_ends_itself_only(target: LocalTarget) -> No
 
 def test_closing_ends_running_jobs_and_the_server(tmp_path: Path) -> None:
     before = set(psutil.Process().children(recursive=True))
-    target = LocalTarget(preload=False)
+    target = LocalTarget()
     ready = tmp_path / "ready.flag"
     job = Job(Call("job_functions:ignore_sigterm", {"ready": str(ready)}))
     future = target.submit(job)
@@ -69,7 +70,7 @@ _OWNER = """
 import os, sys, time
 from paretune.core.job import Call, Job
 from paretune.targets.launchers.local import LocalTarget
-target = LocalTarget(preload=False)
+target = LocalTarget()
 arguments = {"pid_file": sys.argv[1], "seconds": 600}
 target.submit(Job(Call("job_functions:leave_a_daemon", arguments)))
 while not os.path.exists(sys.argv[1]) or not open(sys.argv[1]).read():
@@ -117,7 +118,8 @@ def test_cancelling_ends_every_job_within_three_seconds(
 
 
 def test_a_job_can_be_cancelled_while_the_server_imports() -> None:
-    with LocalTarget(preload=True) as target:
+    with LocalTarget() as target:
+        target.preload(RUNTIMES)
         future = target.submit(Job(Call("job_functions:sleep", {"seconds": 600})))
         target.cancel()
         assert future.result(120).status is JobStatus.CANCELLED
@@ -131,7 +133,7 @@ def test_a_job_can_be_cancelled_while_the_server_imports() -> None:
 def test_temporary_files_are_gone_with_their_job(
     tmp_path: Path, then: str, start: Literal["fork", "spawn"]
 ) -> None:
-    with LocalTarget(store_root=tmp_path / "store", preload=False, start=start) as target:
+    with LocalTarget(store_root=tmp_path / "store", start=start) as target:
         result = run(target, "leave_temporary_files", limits=Limits(seconds=5.0), then=then)
         assert (
             result.status

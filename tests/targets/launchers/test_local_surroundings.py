@@ -14,8 +14,9 @@ import pytest
 from local_jobs import MB, run
 
 from paretune.core.job import Call, Job, JobStatus, Limits
+from paretune.core.packages import RUNTIMES
 from paretune.targets.launchers import local
-from paretune.targets.launchers.local import PRELOADED, LocalTarget, worker_environment
+from paretune.targets.launchers.local import LocalTarget, worker_environment
 
 # --- surroundings ----------------------------------------------------------------------------
 
@@ -72,7 +73,7 @@ def test_the_environment_reaches_the_job(target: LocalTarget) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="fork server")
 def test_preloading_brings_the_modules_and_no_thread() -> None:
     with LocalTarget() as target:
-        target.warm_up()
+        target.preload(RUNTIMES)
         modules = set(run(target, "facts").value["modules"])
         assert {"torch", "transformers", "peft", "onnxruntime", "onnxruntime_genai"} <= modules
         assert "datasets" not in modules
@@ -82,11 +83,6 @@ def test_preloading_brings_the_modules_and_no_thread() -> None:
         assert run(target, "add", a=1, b=1).value == 2
 
 
-def test_what_is_preloaded_exists_or_is_ours() -> None:
-    assert "datasets" not in PRELOADED
-    assert len(set(PRELOADED)) == len(PRELOADED)
-
-
 def test_the_callers_main_script_is_not_run_again(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
@@ -94,7 +90,7 @@ def test_the_callers_main_script_is_not_run_again(tmp_path: Path) -> None:
         "from paretune.targets.base import Call, Job\n"
         "from paretune.targets.launchers.local import LocalTarget\n"
         "print('once')\n"
-        "with LocalTarget(preload=False) as target:\n"
+        "with LocalTarget() as target:\n"
         "    print(target.submit(Job(Call('math:sqrt'))).result().status)\n"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
@@ -154,7 +150,7 @@ def test_both_ways_to_start_give_the_same(start: Literal["spawn", "fork"], tmp_p
     if start == "fork" and sys.platform != "linux":
         pytest.skip("fork server")
     before = set(psutil.Process().children(recursive=True))
-    with LocalTarget(start=start, preload=False) as target:
+    with LocalTarget(start=start) as target:
         assert run(target, "add", a=1, b=2).value == 3
         assert run(target, "segfault").reason == "segmentation fault (SIGSEGV)"
         assert run(target, "drop_dead", status=3).reason == "exited with status 3 without a result"

@@ -28,7 +28,7 @@ JOBS = "paretune.testing.jobs"
 @pytest.fixture
 def target() -> Iterator[PythonTarget]:
     """A target with this interpreter; no process of its stays behind."""
-    with nothing_stays_behind(), PythonTarget(preload=False) as made:
+    with nothing_stays_behind(), PythonTarget() as made:
         yield made
 
 
@@ -49,7 +49,7 @@ def agent_of(target: PythonTarget) -> psutil.Process:
 def test_the_facts_are_those_of_this_machine_and_say_what_is_installed_there(
     target: PythonTarget,
 ) -> None:
-    here, there = LocalTarget(preload=False).info(), target.info()
+    here, there = LocalTarget().info(), target.info()
     assert there.name == "python"
     assert (there.processor, there.boot_id) == (here.processor, here.boot_id)
     assert there.packages == here.packages
@@ -62,7 +62,7 @@ def test_it_is_given_no_path_of_this_interpreter(
     target: PythonTarget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
-    other = PythonTarget(preload=False)
+    other = PythonTarget()
     for each in (target, other):
         result = each.submit(Job(Call("job_functions:facts"))).result(300)
         assert result.status is JobStatus.FAILED
@@ -142,7 +142,7 @@ _OWNER = f"""
 import sys
 from paretune.core.job import Call, Job
 from paretune.targets.launchers.python import PythonTarget
-target = PythonTarget(preload=False)
+target = PythonTarget()
 future = target.submit(Job(Call("{JOBS}:sleep", {{"seconds": 900}})))
 print(target.info().cores, flush=True)
 future.result()
@@ -180,7 +180,7 @@ def test_an_environment_without_paretune_is_refused_with_what_to_install(tmp_pat
 def test_another_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(agent_target, "__version__", "99.0")
     with (
-        PythonTarget(preload=False) as target,
+        PythonTarget() as target,
         pytest.raises(UsageError, match=r"paretune of python is .* this one 99\.0") as refused,
     ):
         target.info()
@@ -191,7 +191,7 @@ def test_what_a_login_prints_before_the_agent_is_passed_over(tmp_path: Path) -> 
     shell = tmp_path / "python"
     shell.write_text(f'#!/bin/sh\necho Welcome!\nexec {sys.executable} "$@"\n')
     shell.chmod(0o755)
-    with PythonTarget(python=str(shell), preload=False) as target:
+    with PythonTarget(python=str(shell)) as target:
         assert add(target) == 3
 
 

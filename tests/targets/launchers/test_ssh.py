@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,6 @@ from paretune.core.stamps import Stamped, file_digest
 from paretune.models.handle import open_model
 from paretune.runtimes.package import lay_out
 from paretune.study.results import read_results
-from paretune.targets.launchers.local import WORKER
 from paretune.targets.launchers.ssh import SshTarget
 from paretune.targets.transports.host_files import HostTransport
 from tests.core.test_machine_lock import Holder
@@ -51,7 +49,7 @@ def opened(sshd: Sshd) -> Iterator[Callable[..., SshTarget]]:
 
         def make(**options: Any) -> SshTarget:
             given = {"name": "board", "host": "board", "python": sys.executable, **options}
-            made = SshTarget(preload=False, **given)
+            made = SshTarget(**given)
             stack.callback(made.close)
             return made
 
@@ -373,10 +371,6 @@ search: {{time: 20m, finals: 0}}
 """
 
 
-without_preloading = partial(SshTarget, preload=False)
-"""No job of a small network waits until the far side has imported PyTorch."""
-
-
 @pytest.mark.usefixtures("sshd")
 @pytest.mark.parametrize("threads", [[1], pytest.param([1, 2], marks=pytest.mark.slow)])
 def test_a_search_builds_here_and_measures_there(
@@ -390,10 +384,7 @@ def test_a_search_builds_here_and_measures_there(
         send(transport, files)
 
     monkeypatch.setattr(HostTransport, "send", noting)
-    monkeypatch.setattr("paretune.targets.launchers.local.PRELOADED", WORKER)
     monkeypatch.setattr("paretune.search.trial.PROCESS_S", 0.05)
-    if threads == [1]:
-        monkeypatch.setattr("paretune.targets.launchers.ssh.SshTarget", without_preloading)
     write_network(tmp_path / "network", width=512, classes=64)
     config = CONFIG.format(python=sys.executable, store=tmp_path / "far", threads=threads)
     (tmp_path / "net.yaml").write_text(config)

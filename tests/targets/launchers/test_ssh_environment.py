@@ -68,7 +68,7 @@ def test_no_variable_of_this_machine_reaches_a_worker_and_the_page_lists_what_is
         host.close()
     assert not account & {"HF_TOKEN", "SOME_TOKEN"}
     assert "LC_MESSAGES" in account
-    with SshTarget(name="board", host="board", python=sys.executable, preload=False) as target:
+    with SshTarget(name="board", host="board", python=sys.executable) as target:
         call = Job(Call("subprocess:getoutput", {"cmd": PRINTS}))
         found = set(target.submit(call).result(300).value.splitlines())
     assert found - account - OF_THE_SHELL == documented()

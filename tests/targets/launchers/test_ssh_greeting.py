@@ -43,7 +43,6 @@ def test_what_a_login_prints_is_read_over(tmp_path: Path, monkeypatch: pytest.Mo
         host="board",
         python=sys.executable,
         store=str(tmp_path / "far"),
-        preload=False,
     ) as target:
         assert target.info().name == "board"
         target.transport.send([file])

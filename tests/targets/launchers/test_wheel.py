@@ -60,7 +60,7 @@ def test_pip_installs_it_without_an_index(tmp_path: Path) -> None:
         text=True,
     ).stdout
     assert where.startswith(str(tmp_path / "venv")), where
-    with PythonTarget(python=str(python), preload=False) as target:
+    with PythonTarget(python=str(python)) as target:
         job = Job(Call("paretune.testing.jobs:add", {"a": 1, "b": 2}))
         assert target.submit(job).result(300).value == 3
 

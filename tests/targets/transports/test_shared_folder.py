@@ -176,7 +176,7 @@ def test_a_host_that_cannot_write_there_is_refused(place: Place) -> None:
 def test_a_target_that_cannot_use_the_folder_is_refused_before_it_has_a_job(place: Place) -> None:
     elsewhere(place, "other-disk")
     store = str(place.folder / "far")
-    options: dict[str, Any] = {"python": sys.executable, "store": store, "preload": False}
+    options: dict[str, Any] = {"python": sys.executable, "store": store}
     words = "'board' cannot be used: one: files do not travel through"
     with (
         InstalledTarget("board", place.hosts[0], place.transports[0], **options) as target,
@@ -192,7 +192,7 @@ def test_a_folder_that_goes_away_is_not_the_fault_of_a_build(place: Place, tmp_p
     model = open_model(write_stub_model(tmp_path / "model"))
     near = tmp_path / "near"
     job = Job(Build(model=model, recipe=(step,), provider="cpu", store=near, data=DATA))
-    options: dict[str, Any] = {"store": str(tmp_path / "far"), "preload": False}
+    options: dict[str, Any] = {"store": str(tmp_path / "far")}
     options["python"] = str(interpreter(tmp_path / "python"))
     with InstalledTarget("board", place.hosts[0], place.transports[0], **options) as target:
         future = target.submit(job)

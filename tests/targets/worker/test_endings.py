@@ -127,7 +127,7 @@ def wait_and_save(ready: str, saved: str) -> str:
 def test_what_saves_its_state_is_given_the_time(tmp_path: Path) -> None:
     ready, saved = tmp_path / "ready", tmp_path / "saved"
     args = {"ready": str(ready), "saved": str(saved)}
-    with LocalTarget(store_root=tmp_path / "store", preload=False) as target:
+    with LocalTarget(store_root=tmp_path / "store") as target:
         future = target.submit(Job(Call(f"{__name__}:wait_and_save", args)))
         while not ready.exists():
             time.sleep(0.01)
