@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from fake_study import FakeSmokeWorkbench, write_fake_study
 
 from paretune.config import load
 from paretune.core.device import TargetInfo
+from paretune.core.jsontools import Json, read_json
 from paretune.core.target import Target
 from paretune.display.live import Display, make_display
 from paretune.preflight.prepared import PreparedSearch
@@ -86,3 +88,13 @@ def search(
         display or make_display(quiet=True),
         search=made,
     )
+
+
+def leases(study: Path) -> list[dict[str, Any]]:
+    """Return what a study says of who used which machine."""
+    return [json.loads(line) for line in (study / "leases.jsonl").read_text().splitlines()]
+
+
+def rows_of(study: Path) -> dict[int, Json]:
+    """Return a study's candidates by their numbers."""
+    return {row["id"]: row for row in read_json(study / "results.json")["candidates"]}
