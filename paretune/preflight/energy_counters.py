@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from paretune.core.target import Target
 
 _LIMITS = Limits(seconds=120.0)
+_OTHERWISE = (
+    "Without a counter, leave `energy` out of the evaluator, objectives and constraints, or "
+    "measure on a device that has one (`target:`)."
+)
 
 
 def check_energy(plan: Plan, target: Target) -> tuple[str, ...]:
@@ -47,6 +51,6 @@ def check_energy(plan: Plan, target: Target) -> tuple[str, ...]:
             raise plan.wrong_at(
                 ("evaluate", index, choice.name),
                 f"no energy can be measured on {target.info().name!r}: {message}",
-                hint or None,
+                f"{hint} {_OTHERWISE}" if hint else _OTHERWISE,
             )
     return tuple(notes)

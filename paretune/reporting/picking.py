@@ -104,6 +104,11 @@ def pick_again(
     constraints = parse_where(where) if where.strip() else ()
     known = {name for outcome in outcomes for name in outcome.measurements or {}}
     for metric in [c.metric for c in constraints] + [o.metric for o in objectives]:
+        if not known:
+            raise UsageError(
+                f"nothing is measured in the study {str(study)!r} yet",
+                hint="Continue its search: the same `paretune search` command again.",
+            )
         if metric not in known:
             raise UsageError(f"no metric {metric!r} in this study", hint=nearest(metric, known))
     if prefer is not None and prefer not in {o.metric for o in objectives}:

@@ -13,7 +13,7 @@ _ENDED = {
     "timeout": "failed: not done within the time limit",
     "out_of_memory": "failed for lack of memory",
     "invalid": "failed: built, but do not load or generate",
-    "skipped": "were ruled out before any job",
+    "skipped": "ruled out before any job",
 }
 _SHOWN = 5
 _LONGEST = 300
@@ -32,7 +32,10 @@ def nothing_measured(candidates: Sequence[CandidateEntry]) -> list[str]:
             c.id for c in candidates if (c.outcome, _first_line(c.reason)) == (outcome, reason)
         )
         which = f"candidate {one}" if n == 1 else f"{n} candidates (such as {one})"
-        told.append(f"{which} {_ENDED.get(outcome, outcome)}" + (f": {reason}" if reason else "."))
+        verb = ("was " if n == 1 else "were ") if outcome == "skipped" else ""
+        told.append(
+            f"{which} {verb}{_ENDED.get(outcome, outcome)}" + (f": {reason}" if reason else ".")
+        )
     if len(ends) > _SHOWN:
         told.append(f"There are {len(ends) - _SHOWN} further reasons: see the report.")
     if any(outcome != "skipped" for outcome, _ in ends):

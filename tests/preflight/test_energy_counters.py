@@ -55,6 +55,7 @@ def test_a_device_without_a_counter_is_refused_with_what_was_found(
     message = str(refused.value)
     assert "no energy can be measured on 'local': there is no RAPL counter" in message
     assert "evaluate[1].generation" in message
+    assert "leave `energy` out" in str(refused.value.hint)
 
 
 def test_the_dry_run_refuses_it_too(tmp_path: Path, tiny: Model) -> None:

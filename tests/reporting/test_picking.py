@@ -113,3 +113,13 @@ def test_a_tolerance_that_is_none_is_a_damaged_document(study: Path) -> None:
     change(study, objectives=[{"metric": "accuracy", "direction": "maximize", "within": "lots"}])
     with pytest.raises(StateError, match="objectives"):
         pick_again(study, "", [], [])
+
+
+def test_a_study_without_a_measurement_is_told_from_an_unknown_metric(study: Path) -> None:
+    with pytest.raises(UsageError, match="no metric 'speed' in this study"):
+        pick_again(study, minimize=("speed",))
+    shutil.rmtree(study / "candidates")
+    (study / "candidates").mkdir()
+    change(study, candidates=[], pareto=[], best=None, baseline=None, groups=[], membership=[])
+    with pytest.raises(UsageError, match="nothing is measured in the study"):
+        pick_again(study, minimize=("accuracy",))

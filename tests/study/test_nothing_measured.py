@@ -66,6 +66,10 @@ def test_one_alone_and_one_without_a_reason() -> None:
         "The only candidate failed: there is nothing to choose from."
     )
     assert nothing_measured([row(1, "skipped", "no cuda")])[0].startswith("The only candidate was")
+    one = [row(1, "skipped", "no cuda")]
+    assert nothing_measured(one)[1] == "candidate 1 was ruled out before any job: no cuda"
+    two = nothing_measured([*one, row(2, "skipped", "no cuda")])
+    assert two[1] == "2 candidates (such as 1) were ruled out before any job: no cuda"
 
 
 def test_where_one_was_measured_the_constraints_are_the_reason() -> None:
