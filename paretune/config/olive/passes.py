@@ -137,7 +137,11 @@ class Chain:
             for flow in flows
         )
         if not names_only:
-            self._ledger.unsupported(node.path, "expected lists of the passes' names")
+            unknown = _unknown(flows, everything)
+            why = f"expected lists of the passes' names, {', '.join(everything)}"
+            if unknown is not None:
+                why += f"; found {shown(unknown)}{near(unknown, everything)}"
+            self._ledger.unsupported(node.path, why)
             return [everything]
         for path, flow in children(node.path, flows):
             if len(flows) > 1 and not self._searching:
@@ -358,3 +362,10 @@ def _first(entry: Json) -> list[Json]:
         together = entry if isinstance(entry, list) else [entry]
         return [each for inner in together for each in _first(inner)]
     return [entry]
+
+
+def _unknown(flows: Json, passes: list[str]) -> str | None:
+    """Return the first name in lists of names that no pass has; None: there is none."""
+    lists = flows if isinstance(flows, list) else []
+    names = (name for flow in lists if isinstance(flow, list) for name in flow)
+    return next((n for n in names if isinstance(n, str) and n not in passes), None)

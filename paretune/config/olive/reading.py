@@ -131,7 +131,11 @@ def read_workflow(value: dict[str, Json], ledger: Ledger) -> Workflow:
     """
     _refuse_code(value, ledger)
     top = Fields.of(Node((), value), ledger)
-    model = Fields.of(top.take("input_model"), ledger, nested="config")
+    given = top.take("input_model")
+    if given is not None and given.value is None:
+        ledger.unsupported(given.path, "expected an object with the model, found null")
+        given = None
+    model = Fields.of(given, ledger, nested="config", otherwise=("input_model",))
     generation = Generation.NESTED if "hf_config" in model else Generation.FLAT
     hf = Fields.of(model.take("hf_config"), ledger)
     data = _named(top.take("data_configs"), ledger)

@@ -148,7 +148,12 @@ def test_pass_flows_are_orders_and_several_are_alternatives() -> None:
         "merge",
         ["genai"],
     ]
-    assert refused(flat(pass_flows=[["nothing"]])).keys() == {"pass_flows"}
+    assert "found 'nothing'" in str(refused(flat(pass_flows=[["b"], ["nothing"]]))["pass_flows"])
+    assert refused(flat(pass_flows="b")).keys() == {"pass_flows"}
+
+
+def test_a_model_that_is_null_is_told_as_that() -> None:
+    assert "found null" in str(refused(flat(input_model=None))["input_model"])
 
 
 GOALS = [
