@@ -6,15 +6,15 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from paretune.core.candidate import Step, recipe_to_json
-from paretune.core.code_files import Code, code_of
+from paretune.core.code_files import Code, code_of, modules_of
 from paretune.core.distributions import brought_by, normal
-from paretune.core.file_functions import file_of
+from paretune.core.file_functions import file_of, names_function
 from paretune.core.jsontools import Json, canonical
 from paretune.core.stamps import Stamped, take
 from paretune.registry import entries, find_evaluator, find_pass, is_ours, table
@@ -157,7 +157,8 @@ def files_named(
     """Return the files that parameters name: templates, word lists, whatever will be read.
 
     A text that is the path of a file, from the configuration's folder or the working folder, names
-    it; so does an entry of a list. A parameter that names what is written says so, by
+    it; so does an entry of a list. Of a function in a file (``post.py:boxes``) the modules that it
+    imports count, too. A parameter that names what is written says so, by
     ``parameter(..., writes=True)`` or by its name (``log``, ``out_file``). A folder counts with all
     its files, where the text has a separator in it.
 
@@ -196,6 +197,13 @@ def _texts(value: Json) -> Iterator[str]:
             yield from _texts(inner)
 
 
+def _beside(file: Path, folder: PurePosixPath) -> Iterator[Stamped]:
+    """Yield the modules that the file of a function imports, named from where the file is."""
+    for name, source in modules_of(file).items():
+        if source != file:
+            yield take(source, (folder / name).as_posix())
+
+
 def _named(text: str, root: Path) -> Iterator[Stamped]:
     if not text.strip() or len(text) > 4096 or "\0" in text or "\n" in text:
         return
@@ -204,6 +212,8 @@ def _named(text: str, root: Path) -> Iterator[Stamped]:
         try:
             if place.is_file():
                 yield take(place, text)
+                if names_function(text):
+                    yield from _beside(place, PurePosixPath(path).parent)
                 return
             if ("/" in text or "\\" in text) and place.is_dir():
                 for file in sorted(place.rglob("*")):

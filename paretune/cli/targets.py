@@ -41,6 +41,13 @@ def target() -> None:
     "default genai and onnxruntime.",
 )
 @click.option(
+    "--evaluator",
+    "evaluators",
+    metavar="NAME",
+    multiple=True,
+    help="An evaluator whose packages it must have, such as regression; may be repeated.",
+)
+@click.option(
     "--does",
     type=click.Choice(["build", "measure", "both"]),
     default="measure",
@@ -67,6 +74,7 @@ def add(
     python: str | None,
     folder: str | None,
     runtimes: tuple[str, ...],
+    evaluators: tuple[str, ...],
     does: Does,
     gpu: bool,
     copy_wheels: bool,
@@ -86,7 +94,9 @@ def add(
 
     interrupts.at_stake()
     interrupts.resumable()
-    wish = Wish(python, folder, runtimes or RUNTIMES, copy_wheels, wheelhouse, does, gpu)
+    wish = Wish(
+        python, folder, runtimes or RUNTIMES, copy_wheels, wheelhouse, does, gpu, evaluators
+    )
     known = _known(name or name_of(host), host, store, as_json)
     found = add_target(known, wish, with_bench=not no_bench, dry_run=dry_run)
     if as_json:

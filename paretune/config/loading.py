@@ -153,7 +153,7 @@ class _Reader:
         if len(evaluators) < len(config.evaluate):
             self.stop_if_wrong()  # what a wrong evaluator would yield is not known
         evaluators = with_forms(evaluators, config.data, self.wrong)
-        check_user_code(targets, [choice.name for choice in evaluators], self.wrong)
+        check_user_code(targets, [(e.name, e.params) for e in evaluators], self.wrong)
         metrics = metrics_of(evaluators, self.wrong)
         objectives = read_objectives(config.objectives, metrics, self.wrong)
         constraints, limit_notes = read_constraints(

@@ -31,6 +31,7 @@ from paretune.config.target_uses import (
 from paretune.config.yaml_source import Path as KeyPath
 from paretune.config.yaml_source import Wrong
 from paretune.core.errors import ConfigError, UsageError, nearest
+from paretune.core.file_functions import names_function
 from paretune.core.jsontools import Json
 from paretune.core.packages import UsedPackages
 from paretune.core.permissions import Permissions
@@ -275,20 +276,25 @@ def read_targets(
     return TargetPlan(build, measure, found, uses)
 
 
-def check_user_code(targets: TargetPlan, evaluators: Iterable[str], wrong: Wrong) -> None:
+def check_user_code(
+    targets: TargetPlan, evaluators: Iterable[tuple[str, Mapping[str, Json]]], wrong: Wrong
+) -> None:
     """Refuse evaluators whose code lies on this machine only, where another one measures.
+
+    A function in a file travels, with the modules beside it that it imports.
 
     Args:
         targets: Where the search measures.
-        evaluators: Names, in configured order.
+        evaluators: Names and parameters, in configured order.
         wrong: Takes a key, what is wrong and what to do.
     """
     devices = [use.name for use in measurers(targets.uses)] or [targets.measure]
     far = next((name for name in devices if name in targets.declared), None)
     if far is None:
         return
-    for i, name in enumerate(evaluators):
-        if getattr(find("evaluators", name), "runs_user_code", False):
+    for i, (name, params) in enumerate(evaluators):
+        stays = not any(isinstance(v, str) and names_function(v) for v in params.values())
+        if stays and getattr(find("evaluators", name), "runs_user_code", False):
             wrong(
                 ("evaluate", i),
                 f"{name} runs a function of this machine, which {far!r} does not have",

@@ -195,8 +195,7 @@ class Measure(_Task):
         examples: How many examples it uses; None: all.
         block: Whether it is one of several processes whose measurements are pooled or compared.
         previous: What the rung before measured, by metric.
-        reference: The baseline, for an evaluator that compares with it; on a target that shares
-            this machine's folders only.
+        reference: The baseline, for an evaluator that compares with it.
         data: The data sets (``DataCatalog.to_json()``); ``root`` is where relative paths start.
         inputs: Files that the job reads.
         permissions: What the job may do.

@@ -78,12 +78,14 @@ class InputFiles:
         folder: The model's folder, if they are a model: no other file may join them; None: they
             are a data set's, a plug-in's or a parameter's.
         elsewhere: Whether this machine has none of them: only the far side reads and checks them.
+        stays: Whether they do not travel: what they hold does, in another file.
     """
 
     what: str
     files: tuple[Stamped, ...]
     folder: Path | None = None
     elsewhere: bool = False
+    stays: bool = False
 
 
 def stamp(path: Path) -> Stamp:

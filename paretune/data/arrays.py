@@ -97,6 +97,16 @@ class ReadArrays:
     notes: tuple[str, ...]
 
 
+def inputs_digest(inputs: Mapping[str, Array]) -> str:
+    """Return the digest of a row's arrays: names, types, shapes and bytes."""
+    made = hashlib.sha256()
+    for name in sorted(inputs):
+        array = inputs[name]
+        made.update(canonical([name, str(array.dtype), list(array.shape)]).encode())
+        made.update(array.tobytes())
+    return made.hexdigest()
+
+
 def read_arrays(
     spec: DataSpec, rows: Iterable[Mapping[str, Any]], file: str, folder: Path, process: Process
 ) -> ReadArrays:
@@ -130,12 +140,7 @@ class _Reader:
     def row(self, number: int, row: Mapping[str, Any]) -> ArrayRow:
         inputs = self._inputs(number, row)
         target = self._target(number, row)
-        made = hashlib.sha256()
-        for name in sorted(inputs):
-            array = inputs[name]
-            made.update(canonical([name, str(array.dtype), list(array.shape)]).encode())
-            made.update(array.tobytes())
-        found = group = made.hexdigest()
+        found = group = inputs_digest(inputs)
         split = self.spec.split
         if split is not None and split.group is not None:
             group = canonical(self._plain(number, row, split.group, "the split groups by"))

@@ -16,6 +16,7 @@ from paretune.data.arrays import ArrayData
 from paretune.data.dataset import Dataset
 from paretune.data.elsewhere import Elsewhere, FarPart, with_paths
 from paretune.data.files import Row, iter_rows, read_hub
+from paretune.data.kept_arrays import keep_rows, kept_rows
 from paretune.data.processing import files_of_process
 from paretune.data.references import place_in, references_of
 from paretune.data.rows import Example, ReadData, read_examples
@@ -67,6 +68,7 @@ class DataCatalog:
         self._loaded: dict[str, Dataset | ArrayData] = {}
         self._read: dict[tuple[str, str], ReadData] = {}
         self._expected: dict[str, str] = {}
+        self._kept: dict[str, Path] = {}
 
     @property
     def root(self) -> Path:
@@ -162,9 +164,30 @@ class DataCatalog:
                 f"{ref} is a data set of texts, expected one of arrays",
                 hint="Name the network's inputs under `inputs:`, see docs/onnx.md.",
             )
-        found = self._once(ref, lambda ref: self._files.load(ref, *self._place(ref)))
+        found = self._once(ref, self._load_arrays)
         assert isinstance(found, ArrayData)
         return found
+
+    def _load_arrays(self, ref: str) -> ArrayData:
+        if ref in self._kept:
+            return kept_rows(self._kept[ref], ref)
+        return self._files.load(ref, *self._place(ref))
+
+    def keep(self, ref: str, folder: Path) -> Path:
+        """Write the rows of a data set of arrays to a file, which jobs read in place of its own.
+
+        Args:
+            ref: Its reference.
+            folder: Where; made if absent.
+
+        Returns:
+            The file.
+        """
+        data = self.arrays(ref)
+        file = folder.resolve() / f"{data.digest.removeprefix('sha256:')[:24]}.zip"
+        keep_rows(data, file)
+        self._kept[ref] = file
+        return file
 
     def is_arrays(self, ref: str) -> bool:
         """Return whether a reference is one of a data set of arrays."""
@@ -363,6 +386,8 @@ class DataCatalog:
             "trust_remote_code": self._trust_remote_code,
             "digests": digests,
         }
+        if self._kept:
+            value["kept"] = {ref: str(file) for ref, file in self._kept.items()}
         if far:
             value["elsewhere"] = self._elsewhere.to_json()
             files = self._elsewhere.files.values()
@@ -383,6 +408,7 @@ class DataCatalog:
             trust_remote_code=trusted,
         )
         made._expected = dict(value.get("digests", {}))
+        made._kept = {ref: Path(file) for ref, file in value.get("kept", {}).items()}
         return made
 
 

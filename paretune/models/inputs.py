@@ -48,6 +48,19 @@ class Inputs:
         """Take over files that only another machine reads."""
         self._known[name] = [files]
 
+    def add_copy(self, name: str, copy: Stamped) -> None:
+        """Take over a file that holds what others do, and travels in their place.
+
+        Args:
+            name: Under which `entries` finds them.
+            copy: The file.
+        """
+        others = [
+            e for e in self._known.get(name, ()) if copy.path not in {f.path for f in e.files}
+        ]
+        found = [replace(entry, stays=True) for entry in others]
+        self._known[name] = [*found, InputFiles(name, (copy,))]
+
     def entries(self, *names: str) -> tuple[InputFiles, ...]:
         """Return the files that a job reads, with their stamps as they are now.
 

@@ -1,4 +1,4 @@
-"""Refuses data sets of arrays where another machine would read them."""
+"""Data sets of arrays where a job runs on another machine: their rows travel, not their files."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from paretune.core.errors import UsageError
 from paretune.core.target import members_of, shares_folders
-from paretune.plugin_identity import data_read_by
-from paretune.study.identity import data_of_evaluator, steps_of
+from paretune.study.identity import data_of
 
 if TYPE_CHECKING:
     from paretune.config import Plan
@@ -17,10 +16,13 @@ if TYPE_CHECKING:
     from paretune.data.catalog import DataCatalog
 
 
-def check_arrays_near(
+def travelling_arrays(
     plan: Plan, candidates: Iterable[Candidate], targets: Iterable[Target], catalog: DataCatalog
-) -> None:
-    """Check that every job finds the files that data sets of arrays name.
+) -> tuple[str, ...]:
+    """Return the data sets of arrays whose rows are sent to another machine.
+
+    A row may name images, and its pre-processing a processor or a function: what they make here is
+    sent, so that every device measures on the same arrays.
 
     Args:
         plan: A checked configuration.
@@ -29,18 +31,16 @@ def check_arrays_near(
         catalog: The plan's data sets.
 
     Raises:
-        UsageError: A target runs jobs where this machine's folders are not.
+        UsageError: One lies in Azure, and this machine does not read it.
     """
-    refs = {ref for step in steps_of(plan.space, candidates) for ref in data_read_by(step)}
-    refs |= {ref for choice in plan.evaluators for ref in data_of_evaluator(choice)}
-    arrays = [ref for ref in sorted(refs) if catalog.is_arrays(ref)]
-    if not arrays:
-        return
-    for target in (member for each in targets for member in members_of(each)):
-        if not shares_folders(target):
+    arrays = tuple(ref for ref in data_of(plan, candidates, catalog) if catalog.is_arrays(ref))
+    if all(shares_folders(member) for each in targets for member in members_of(each)):
+        return ()
+    for ref in arrays:
+        if catalog.far(ref) is not None:
             raise UsageError(
-                f"the data set {arrays[0]!r} is one of arrays, and {target.info().name!r} is "
-                "another machine: the files that it names do not travel",
-                hint="Search on this machine (`target: local`, or another interpreter here as a "
-                "target `{python: PATH}`), or run the search there.",
+                f"the data set {ref!r} is one of arrays and lies in Azure, where only texts are "
+                "read in place",
+                hint="Copy its files to this machine, and name the copy.",
             )
+    return arrays

@@ -51,7 +51,8 @@ def check_far_builds(
                 hint=f"Files that parameters name do not travel. {_LOCAL}",
             )
         for ref in data_read_by(step):
-            if not catalog.files(ref) and catalog.far(ref) is None:
+            travels = catalog.is_arrays(ref) or catalog.files(ref)
+            if not travels and catalog.far(ref) is None:
                 raise UsageError(
                     f"pass {step.name}: the data set {ref!r} is not a file of this machine, and "
                     f"{name!r} builds",

@@ -18,13 +18,15 @@ from paretune.core.jsontools import Json
 from paretune.core.measurement import MetricSpec
 from paretune.core.model import Model, ModelInfo
 from paretune.core.result import TrialResult
+from paretune.core.stamps import take
 from paretune.core.target import is_far
 from paretune.models.handle import inspect, open_model
 from paretune.preflight.baseline import baseline_recipe
 from paretune.preflight.buildable import ask
-from paretune.preflight.far_arrays import check_arrays_near
+from paretune.preflight.far_arrays import travelling_arrays
 from paretune.preflight.far_builds import check_far_builds
 from paretune.preflight.far_data import read_there
+from paretune.preflight.far_evaluators import check_far_evaluators
 from paretune.preflight.packages import check_packages, used_packages
 from paretune.preflight.timed_builds import check_timed_builds
 from paretune.registry import find, find_evaluator, find_pass, is_ours
@@ -94,15 +96,18 @@ class PreparedSearch:
                 trust_remote_code=allowed.remote_code,
             )
             self.baseline = self._baseline()
-            self.inputs = gather(plan, self.model, self.catalog, (self.baseline, *plan.try_first))
-            measures = getattr(self.target, "measure", self.target)
             candidates = (self.baseline, *plan.try_first)
-            check_arrays_near(plan, candidates, (*builders, measures), self.catalog)
+            self.inputs = gather(plan, self.model, self.catalog, candidates)
+            measures = getattr(self.target, "measure", self.target)
+            places = (*builders, measures)
+            self._travelling = travelling_arrays(plan, candidates, places, self.catalog)
             facts = [self.device if each is self.target else each.info() for each in builders]
             self.builder = with_least(facts)
-            check_timed_builds(plan, (self.baseline, *plan.try_first), (*builders, measures))
+            check_timed_builds(plan, candidates, places)
             for each in filter(is_far, builders):
-                check_far_builds(plan, (self.baseline, *plan.try_first), each, self.catalog)
+                check_far_builds(plan, candidates, each, self.catalog)
+            if is_far(measures):
+                check_far_evaluators(plan.evaluators, plan.root, measures)
             with near_target(self.target, store.root) as near:
                 asked = ask(plan, self.baseline, near, store)
         except BaseException:
@@ -241,6 +246,10 @@ class PreparedSearch:
             study: The study that uses the artifacts.
         """
         plan = self.plan
+        if study is not None:
+            for ref in self._travelling:
+                copy = self.catalog.keep(ref, study / "arrays")
+                self.inputs.add_copy(f"data {ref}", take(copy))
         return StudyJobFactory(
             self.model,
             self.store,

@@ -111,6 +111,20 @@ def _may_name(value: Json) -> bool:
     return type(value) not in (bool, int, float)
 
 
+def data_of(plan: Plan, candidates: Iterable[Candidate], catalog: DataCatalog) -> tuple[str, ...]:
+    """Return the data sets that the jobs of a plan read, sorted: held-out parts, too.
+
+    Args:
+        plan: The configuration.
+        candidates: Those beside the space.
+        catalog: Its data sets.
+    """
+    measured = {ref for choice in plan.evaluators for ref in data_of_evaluator(choice)}
+    refs = {ref for step in steps_of(plan.space, candidates) for ref in data_read_by(step)}
+    aside = {part for ref in measured if (part := catalog.kept_aside(ref)) is not None}
+    return tuple(sorted(refs | measured | aside))
+
+
 def data_of_evaluator(choice: EvaluatorChoice | EvaluatorSlot) -> tuple[str, ...]:
     """Return the data sets that a configured evaluator reads."""
     kind = find_evaluator(choice.name)

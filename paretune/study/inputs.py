@@ -32,15 +32,14 @@ def gather(
         catalog: Its data sets.
         candidates: Those beside the space.
     """
-    from paretune.plugin_identity import code_of_evaluator, code_of_pass, data_read_by, files_named
+    from paretune.plugin_identity import code_of_evaluator, code_of_pass, files_named
     from paretune.registry import find_evaluator, find_pass
-    from paretune.study.identity import data_of_evaluator, steps_of
+    from paretune.study.identity import data_of, steps_of
 
     found = Inputs(model)
+    candidates = tuple(candidates)
     steps = tuple(steps_of(plan.space, candidates))
-    refs = {ref for step in steps for ref in data_read_by(step)}
-    refs |= {ref for choice in plan.evaluators for ref in data_of_evaluator(choice)}
-    for ref in sorted(refs):
+    for ref in data_of(plan, candidates, catalog):
         far = catalog.far(ref)
         if far is not None:
             found.add_far(f"data {ref}", far.inputs(ref))

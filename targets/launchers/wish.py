@@ -10,7 +10,7 @@ from typing import Literal
 from paretune.core.distributions import normal, variants
 from paretune.core.errors import UsageError, nearest
 from paretune.core.packages import TOKENIZERS, WORKER, extras, install_hint, missing, pinned
-from paretune.registry import BUILTIN, find, find_pass, names
+from paretune.registry import BUILTIN, find, find_evaluator, find_pass, names
 from paretune.runtimes.serving import packages_of
 from paretune.targets.device.providers import FLAVOURS, clashes
 from paretune.targets.launchers.far_setup import name_of
@@ -38,6 +38,7 @@ class Wish:
         wheelhouse: A folder of this machine with wheels; None: they are downloaded.
         does: What it may do.
         gpu: Whether the runtimes run on an NVIDIA GPU.
+        evaluators: What it must be able to measure by, beside what needs a runtime alone.
     """
 
     python: str | None = None
@@ -47,6 +48,7 @@ class Wish:
     wheelhouse: Path | None = None
     does: Does = "measure"
     gpu: bool = False
+    evaluators: Sequence[str] = ()
 
     @property
     def measures(self) -> bool:
@@ -69,13 +71,20 @@ class Wish:
                 raise UsageError(
                     f"no runtime named {runtime!r}", hint=nearest(runtime, names("runtimes"))
                 )
+        for evaluator in self.evaluators:
+            if evaluator not in names("evaluators"):
+                raise UsageError(
+                    f"no evaluator named {evaluator!r}",
+                    hint=nearest(evaluator, names("evaluators")),
+                )
         if self.wheelhouse is not None and not self.wheelhouse.is_dir():
             raise UsageError(
                 f"there is no folder {str(self.wheelhouse)!r}", hint="Give a folder with wheels."
             )
-        if not self.measures and (tuple(self.runtimes) != RUNTIMES or self.gpu):
+        if not self.measures and (tuple(self.runtimes) != RUNTIMES or self.gpu or self.evaluators):
             raise UsageError(
-                "--runtime and --gpu choose what a machine measures with, and this one only builds",
+                "--runtime, --evaluator and --gpu choose what a machine measures with, and this "
+                "one only builds",
                 hint="Leave them out, or use --does both.",
             )
         if self.builds and not buildable_passes():
@@ -110,6 +119,8 @@ class Wish:
         yield self._variant(_BENCH)
         for name in self.runtimes:
             yield from map(self._variant, packages_of(find("runtimes", name)))
+        for name in self.evaluators:
+            yield from getattr(find_evaluator(name), "packages", ())
 
     def _variant(self, package: str) -> str:
         return _ON_GPU.get(package, package) if self.gpu else package

@@ -7,6 +7,7 @@ files that parameters name travel. Other paths, such as those in the arguments o
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,6 +16,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from paretune.core.file_functions import file_of
 from paretune.core.folders import folder_files
 from paretune.core.job import Build, Call, Task
 from paretune.core.jsontools import Json
@@ -48,22 +50,23 @@ class Describer:
         inputs = tuple(
             entry if entry.elsewhere else replace(entry, files=tuple(map(_resolved, entry.files)))
             for entry in task.inputs
-            if entry.folder is None
+            if entry.folder is None and not entry.stays
         )
         changes: dict[str, Any] = {"inputs": inputs}
-        if isinstance(getattr(task, "model", None), Model):
-            changes["model"] = self._with_files(task.model)  # type: ignore[union-attr]
+        for name, model in _models_of(task).items():
+            changes[name] = self._with_files(model)
         data, params = getattr(task, "data", None), getattr(task, "params", None)
         if data is not None:
             root = Path(data.get("root", "."))
             paths = {str(file.path) for entry in inputs for file in entry.files}
 
             def absolute(text: str) -> str:
+                file, function = (file_of(text), text[len(file_of(text)) :])
                 try:
-                    full = str((root / text).resolve())
+                    full = str((root / file).resolve())
                 except (OSError, ValueError):  # no path at all
                     return text
-                return full if full in paths else text
+                return full + function if full in paths else text
 
             changes["data"] = {**data, "specs": _mapped(data.get("specs", {}), absolute)}
             if params is not None:
@@ -115,11 +118,22 @@ class Describer:
         return Stamped(path, name, now, self._known[key])
 
 
+def _models_of(task: Task) -> dict[str, Model]:
+    """Return the models of a task by the name of its attribute."""
+    found = {name: getattr(task, name, None) for name in ("model", "reference")}
+    return {name: model for name, model in found.items() if isinstance(model, Model)}
+
+
+def _with_bases(task: Task) -> Iterator[Model]:
+    for model in _models_of(task).values():
+        inner: Model | None = model
+        while inner is not None:
+            yield inner
+            inner = inner.base
+
+
 def _artifacts_of(task: Task) -> Iterator[str]:
-    model: Model | None = getattr(task, "model", None)
-    while model is not None:
-        yield model.digest
-        model = model.base
+    yield from (model.digest for model in _with_bases(task))
     if isinstance(task, Build):
         yield from (seed.digest for seed in task.seeds or ())
 
@@ -127,10 +141,8 @@ def _artifacts_of(task: Task) -> Iterator[str]:
 def files_of(task: Task) -> dict[str, Stamped]:
     """Return the files of a described task by digest."""
     found = {file.sha256: file for entry in task.inputs for file in entry.files}
-    model: Model | None = getattr(task, "model", None)
-    while model is not None:
+    for model in _with_bases(task):
         found |= {file.sha256: file for file in model.files or ()}
-        model = model.base
     if isinstance(task, Build):
         found |= {file.sha256: file for seed in task.seeds or () for file in seed.files}
     return found
@@ -168,8 +180,8 @@ def localized(task: Task, store: FileStore) -> Iterator[Task]:
         for number, entry in enumerate(task.inputs):
             inputs.append(_laid_out(entry, store, folder / "inputs" / str(number), moved))
         changes: dict[str, Any] = {"inputs": tuple(inputs)}
-        if isinstance(getattr(task, "model", None), Model):
-            changes["model"] = _model(task.model, store, folder / "model")  # type: ignore[union-attr]
+        for name, model in _models_of(task).items():
+            changes[name] = _model(model, store, folder / name)
         if isinstance(task, Build):
             seeds = (
                 _seed(seed, store, folder / "seeds" / str(number))
@@ -178,7 +190,7 @@ def localized(task: Task, store: FileStore) -> Iterator[Task]:
             changes |= {"store": store.root, "study": folder, "seeds": tuple(seeds)}
         for key in ("data", "params"):
             if getattr(task, key, None) is not None:
-                changes[key] = _mapped(getattr(task, key), lambda text: moved.get(text, text))
+                changes[key] = _mapped(getattr(task, key), lambda text: _moved(text, moved))
         yield replace(task, **changes)
 
 
@@ -196,12 +208,20 @@ def held_by(folder: Path, store_root: Path, builds: bool) -> Iterator[None]:
             forget(Store(store_root), folder)
 
 
+def _moved(text: str, moved: dict[str, str]) -> str:
+    """Return the place over there of a file, or of a function in one; any other text as it is."""
+    file = file_of(text)
+    return moved[file] + text[len(file) :] if file in moved else text
+
+
 def _laid_out(
     entry: InputFiles, store: FileStore, folder: Path, moved: dict[str, str]
 ) -> InputFiles:
+    # Where they are from each other stays: a module finds those beside it.
+    root = os.path.commonpath([file.path.parent for file in entry.files]) if entry.files else ""
     files = []
-    for number, file in enumerate(entry.files):
-        name = f"{number}/{file.path.name}"  # several may have the same name
+    for file in entry.files:
+        name = file.path.relative_to(root).as_posix()
         store.lay_out({name: file.sha256}, folder)
         moved[str(file.path)] = str(folder / name)
         files.append(Stamped(folder / name, file.name, stamp(folder / name), file.sha256))

@@ -1,4 +1,4 @@
-"""Data of arrays are refused where the machine that would read them is another one."""
+"""Rows of arrays travel where a job runs on another machine."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from paretune.config import load
 from paretune.core.device import TargetInfo
 from paretune.core.errors import UsageError
 from paretune.data.catalog import DataCatalog
-from paretune.preflight.far_arrays import check_arrays_near
+from paretune.data.elsewhere import Elsewhere, FarPart
+from paretune.preflight.far_arrays import travelling_arrays
 from tests.onnx_networks import write_network
 
 
-class Elsewhere:
+class Place:
     """What is asked of a target: where its files are."""
 
     def __init__(self, **more: Any) -> None:
@@ -27,35 +28,56 @@ class Elsewhere:
         return TargetInfo("board")
 
 
-FAR = Elsewhere(far=True)
+FAR = Place(far=True)
+ROWS = {"file": "rows.npz", "inputs": {"x": "x"}, "target": "y"}
 
 
 @pytest.mark.parametrize(
-    ("target", "data", "refused"),
+    ("target", "data", "travels"),
     [
-        (FAR, "rows", True),
-        (Elsewhere(members=(Elsewhere(), FAR)), "rows", True),
-        (Elsewhere(far=True, shares_folders=True), "rows", False),
-        (Elsewhere(), "rows", False),
+        (FAR, "rows.test", True),
+        (Place(members=(Place(), FAR)), "rows.test", True),
+        (Place(far=True, shares_folders=True), "rows.test", False),
+        (Place(), "rows.test", False),
         (FAR, "", False),
     ],
 )
-def test_only_another_machine_is_refused(
-    tmp_path: Path, target: Any, data: str, refused: bool
+def test_they_travel_to_other_machines_alone(
+    tmp_path: Path, target: Any, data: str, travels: bool
 ) -> None:
     write_network(tmp_path / "n")
-    np.savez(tmp_path / "rows.npz", x=np.ones((4, 8), np.float32), y=np.zeros(4, int))
+    np.savez(tmp_path / "rows.npz", x=np.eye(8, dtype=np.float32), y=np.arange(8))
     config = {
         "model": "n",
-        "data": {"rows": {"file": "rows.npz", "inputs": {"x": "x"}, "target": "y"}},
+        "data": {
+            "rows": {
+                "file": "rows.npz",
+                "inputs": {"x": "x"},
+                "target": "y",
+                "split": {"test": 0.5, "confirm": 0.25},
+            }
+        },
         "evaluate": [{"classification": {"data": data}} if data else "footprint"],
         "objectives": {"maximize": "accuracy"} if data else {"minimize": "size_mb"},
     }
     (tmp_path / "c.yaml").write_text(json.dumps(config))
     plan = load(tmp_path / "c.yaml")
     catalog = DataCatalog(plan.data, tmp_path)
-    if refused:
-        with pytest.raises(UsageError, match="'rows' is one of arrays, and 'board' is another"):
-            check_arrays_near(plan, [], [target], catalog)
-    else:
-        check_arrays_near(plan, [], [target], catalog)
+    found = travelling_arrays(plan, [], [target], catalog)
+    assert found == (("rows.confirm", "rows.test") if travels else ())
+
+
+def test_arrays_in_azure_are_refused(tmp_path: Path) -> None:
+    write_network(tmp_path / "n")
+    np.savez(tmp_path / "rows.npz", x=np.eye(8, dtype=np.float32), y=np.arange(8))
+    config = {
+        "model": "n",
+        "data": {"rows": ROWS},
+        "evaluate": [{"classification": {"data": "rows"}}],
+        "objectives": {"maximize": "accuracy"},
+    }
+    (tmp_path / "c.yaml").write_text(json.dumps(config))
+    plan = load(tmp_path / "c.yaml")
+    there = Elsewhere("cluster", {"rows": FarPart("sha256:0", 4, 32, ())})
+    with pytest.raises(UsageError, match="'rows' is one of arrays and lies in Azure"):
+        travelling_arrays(plan, [], [FAR], DataCatalog(plan.data, tmp_path, elsewhere=there))

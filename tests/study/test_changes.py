@@ -293,6 +293,21 @@ def test_a_file_that_is_written_is_no_part_of_a_parameter(
     assert [file.name for file in named] == (["file"] if counts else [])
 
 
+def test_a_function_in_a_file_brings_the_modules_that_it_imports(tmp_path: Path) -> None:
+    kind = create_model("Some", postprocess=(str, ""))
+    (tmp_path / "inner" / "words").mkdir(parents=True)
+    (tmp_path / "inner" / "post.py").write_text("import json\nfrom words.of import word\n")
+    (tmp_path / "inner" / "words" / "__init__.py").write_text("")
+    (tmp_path / "inner" / "words" / "of.py").write_text("word = str\n")
+    (tmp_path / "inner" / "other.py").write_text("")
+    named = files_named(kind, {"postprocess": "inner/post.py:answer"}, tmp_path)
+    assert [file.name for file in named] == [
+        "inner/post.py:answer",
+        "inner/words/__init__.py",
+        "inner/words/of.py",
+    ]
+
+
 def test_lists_and_folders_name_files_and_closed_choices_do_not(tmp_path: Path) -> None:
     kind = create_model("Some", files=(list[str], []), mode=(Literal["file", "other"], "file"))
     (tmp_path / "inner").mkdir()

@@ -27,6 +27,15 @@ def test_a_machine_that_measures_needs_a_worker_and_its_runtimes() -> None:
     assert "torch" in names(Wish(runtimes=["torch"]))
 
 
+def test_evaluators_bring_their_packages() -> None:
+    wanted = names(Wish(runtimes=("onnxruntime",), evaluators=("regression", "footprint")))
+    assert {*WORKER, "onnxruntime", "scikit-learn"} == set(wanted)
+    with pytest.raises(UsageError, match="no evaluator named 'regresion'"):
+        Wish(evaluators=("regresion",)).check()
+    with pytest.raises(UsageError, match="--evaluator and --gpu choose what a machine measures"):
+        Wish(does="build", evaluators=("regression",)).check()
+
+
 def test_a_machine_that_builds_has_the_packages_of_all_passes_in_the_versions_of_this_one() -> None:
     pytest.importorskip("torch")
     wanted = Wish(does="build").requirements()
