@@ -4,6 +4,8 @@ A test that searches, compares or makes a dry run in this process opens a target
 imports PyTorch and the rest for five seconds of a processor core. Here the server of a target that
 was closed waits for the next target that needs the same one: the same modules, environment, module
 search path and working folder. It is used as it was at its start, since jobs are copies of it.
+It imports the same few packages whatever a study needs, so that many tests need the same one; the
+rest is imported by the jobs themselves.
 Tests of the launcher itself, and of what is left behind, have servers of their own.
 """
 
@@ -17,16 +19,27 @@ from functools import partial
 
 import pytest
 
+from paretune.core.packages import RUNTIMES
 from paretune.targets.launchers import local
 from paretune.targets.launchers.fork_server import ForkedChild, ForkServer
+from paretune.targets.launchers.preloading import modules_of
 
-MOST = 2
+MOST = 3
 """Servers that wait at the same time; one with all runtimes holds 500 MB."""
+_NETWORKS = ("numpy", "onnx", "onnxruntime")
+_ALL = (*RUNTIMES, *_NETWORKS, "onnx-ir", "safetensors", "scipy", "jinja2", "sentencepiece")
 
 _TEST = "PYTEST_CURRENT_TEST"
 _OWN_SERVERS = ("tests/targets/", "tests/test_misbehaving.py")
 
 _waiting: dict[tuple[object, ...], ForkServer] = {}
+
+
+def _usual(modules: Sequence[str]) -> tuple[str, ...]:
+    """Return what a server for tests imports: all runtimes, those of networks, or what is asked."""
+    if "torch" in modules or "transformers" in modules:
+        return modules_of(_ALL)
+    return modules_of(_NETWORKS) if "onnxruntime" in modules else tuple(modules)
 
 
 class _Lent:
@@ -53,7 +66,7 @@ class _Lent:
         with self._lock:
             if self._server is None:
                 environment = sorted(self._environment.items())
-                modules = tuple(self._modules())
+                modules = _usual(self._modules())
                 self._key = (modules, *environment, *sys.path, os.getcwd())
                 new = partial(ForkServer, lambda: modules, self._environment)
                 self._server = _waiting.pop(self._key, None) or new()
