@@ -32,3 +32,8 @@ def find_evaluator(name: str) -> type[Evaluator]:
     """Return an evaluator's class by name; it is made with its parameters."""
     found: type[Evaluator] = find("evaluators", name)
     return found
+
+
+def evaluator_packages(name: str) -> tuple[str, ...]:
+    """Return the distributions that an evaluator needs beside its runtime's; one need not say."""
+    return tuple(getattr(find_evaluator(name), "packages", ()))

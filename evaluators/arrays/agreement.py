@@ -12,14 +12,12 @@ from paretune.core.measurement import Measurement, MetricSpec, Rung
 from paretune.core.model import Model
 from paretune.core.params import Params, parameter
 from paretune.core.progress import Progress
+from paretune.data.cells import NUMBERS
 from paretune.data.context import Context
 from paretune.data.spec import ARRAYS
 from paretune.evaluators.arrays.network import baseline_network, network_of
 from paretune.evaluators.base import Budget, EvaluatorBase
 from paretune.evaluators.examples import share, shuffled
-
-_NUMBERS = "biuf"
-"""Kinds of numpy's types."""
 
 
 class AgreementParams(Params):
@@ -79,7 +77,7 @@ class Agreement(EvaluatorBase):
                     f"its output has the shape {list(found.shape)} for row {row.row + 1} of "
                     f"{data.ref}, the baseline's has {list(right.shape)}"
                 )
-            if found.dtype.kind in _NUMBERS:
+            if found.dtype.kind in NUMBERS:
                 differences.append(_difference(found, right))
                 if not math.isfinite(differences[-1]):
                     raise InvalidArtifactError(
@@ -134,6 +132,6 @@ def _same_top(found: Any, right: Any) -> bool | None:
 
     Whole numbers and names that stand alone are classes themselves.
     """
-    if found.ndim == 0 or found.shape[-1] < 2 or found.dtype.kind not in _NUMBERS:
+    if found.ndim == 0 or found.shape[-1] < 2 or found.dtype.kind not in NUMBERS:
         return None if found.dtype.kind == "f" else bool((found == right).all())
     return bool((found.argmax(axis=-1) == right.argmax(axis=-1)).all())

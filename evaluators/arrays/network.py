@@ -11,6 +11,7 @@ from paretune.core.errors import InvalidArtifactError, UsageError, nearest
 from paretune.core.model import Model
 from paretune.data.arrays import ArrayRow
 from paretune.data.batches import of_first_row
+from paretune.data.cells import NUMBERS
 from paretune.data.context import Context
 from paretune.runtimes.base import Runs
 from paretune.runtimes.serving import check_folder, load_session, source_runtime
@@ -97,7 +98,7 @@ def numbers(value: Array, who: str) -> Array:
     Raises:
         UsageError: It is.
     """
-    if value.dtype.kind not in "biuf":
+    if value.dtype.kind not in NUMBERS:
         raise UsageError(
             f"the output is text; {who} takes numbers", hint="Name another output (`output:`)."
         )

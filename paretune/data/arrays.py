@@ -11,7 +11,7 @@ from typing import Any
 from paretune.core.errors import DataError, UsageError, nearest
 from paretune.core.jsontools import Json, canonical, digest
 from paretune.data.batches import batch_of
-from paretune.data.cells import CellError, read_cell
+from paretune.data.cells import NUMBERS, CellError, read_cell
 from paretune.data.processing import Process
 from paretune.data.rows import rows_told
 from paretune.data.spec import DataSpec
@@ -197,7 +197,7 @@ class _Reader:
         # A copy is the row's own: a function may fill one buffer again and again.
         found = {name: np.array(made[name], order="C") for name in wanted}
         for name, array in found.items():
-            if array.dtype.kind not in "biuf":
+            if array.dtype.kind not in NUMBERS:
                 raise DataError(
                     f"{where}, input {name!r}: an array of {array.dtype}, expected numbers",
                     hint="A network takes numbers or booleans.",

@@ -13,7 +13,7 @@ from paretune.core.jsontools import Json, digest
 from paretune.core.permissions import Permissions
 from paretune.data.array_files import ArrayFiles, overlap_of_arrays
 from paretune.data.arrays import ArrayData
-from paretune.data.dataset import Dataset
+from paretune.data.dataset import Dataset, overlap_of_texts
 from paretune.data.elsewhere import Elsewhere, FarPart, with_paths
 from paretune.data.files import Row, iter_rows, read_hub
 from paretune.data.kept_arrays import keep_rows, kept_rows
@@ -272,16 +272,7 @@ class DataCatalog:
             return overlap_of_arrays(self.arrays(train), self.arrays(test))
         if self.is_arrays(train) or self.is_arrays(test):
             return None
-        mine = {same_text(_text_of(example)) for example in self.load(train).examples}
-        examples = self.load(test).examples
-        shared = [e for e in examples if same_text(_text_of(e)) in mine]
-        if not shared:
-            return None
-        return (
-            f"{len(shared)} of {len(examples)} rows of {test} have a text that {train} has too, "
-            f"such as {_text_of(shared[0])[:60]!r}: a metric on them does not show how the "
-            "model does on new text"
-        )
+        return overlap_of_texts(self.load(train), self.load(test))
 
     def _place(self, ref: str) -> tuple[str, DataSpec, str]:
         if ref not in self._places:
@@ -417,7 +408,3 @@ def _identity(example: Example) -> Json:
     if example.turns:
         return [[turn.role, turn.content] for turn in example.turns]
     return [example.prompt, example.answer]
-
-
-def _text_of(example: Example) -> str:
-    return example.prompt or example.answer

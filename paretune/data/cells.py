@@ -13,6 +13,8 @@ from typing import Any, Literal
 
 Reading = Literal["array", "image", "audio", "text"]
 """What a cell may hold."""
+NUMBERS = "biuf"
+"""Kinds of numpy's types that a network takes: numbers, true and false."""
 _WIDE_MODES = ("I", "F")
 _FULL_SCALE = {1: 1 << 7, 2: 1 << 15, 3: 1 << 23, 4: 1 << 31}
 """By bytes a sample: the value that is 1.0."""
@@ -97,7 +99,7 @@ def _array(value: Any, folder: Path) -> Any:
         found = np.asarray(value)
     except (ValueError, OverflowError) as error:
         raise CellError(f"no array: {error}", "Give lists of equal lengths.") from error
-    if found.dtype.kind not in "biuf":
+    if found.dtype.kind not in NUMBERS:
         raise CellError(
             f"an array of {found.dtype}", "Expected numbers or booleans, nested in lists."
         )

@@ -7,6 +7,7 @@ from functools import cached_property
 
 from paretune.data.corpus import CorpusSpec
 from paretune.data.rows import Example
+from paretune.data.splitting import same_text
 
 
 @dataclass(frozen=True)
@@ -38,3 +39,25 @@ class Dataset:
         if self.examples[0].turns:
             return "conversations"
         return "pairs" if any(example.prompt for example in self.examples) else "text"
+
+
+def overlap_of_texts(train: Dataset, test: Dataset) -> str | None:
+    """Return a warning if two parts share texts; None if they do not.
+
+    Args:
+        train: What a pass reads.
+        test: What is measured on.
+    """
+    mine = {same_text(_text_of(example)) for example in train.examples}
+    shared = [e for e in test.examples if same_text(_text_of(e)) in mine]
+    if not shared:
+        return None
+    return (
+        f"{len(shared)} of {len(test.examples)} rows of {test.ref} have a text that {train.ref} "
+        f"has too, such as {_text_of(shared[0])[:60]!r}: a metric on them does not show how the "
+        "model does on new text"
+    )
+
+
+def _text_of(example: Example) -> str:
+    return example.prompt or example.answer

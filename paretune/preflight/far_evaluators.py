@@ -12,7 +12,7 @@ from paretune.core.file_functions import located, names_function
 from paretune.core.job import Call, JobStatus, Limits
 from paretune.core.target import members_of
 from paretune.preflight.asking import ask
-from paretune.registry import find_evaluator
+from paretune.registry import evaluator_packages
 
 if TYPE_CHECKING:
     from paretune.config import EvaluatorChoice
@@ -58,7 +58,7 @@ def check_far_evaluators(choices: Iterable[EvaluatorChoice], root: Path, target:
 
 
 def _packages(choice: EvaluatorChoice, root: Path) -> set[str]:
-    found = set(getattr(find_evaluator(choice.name), "packages", ()))
+    found = {*evaluator_packages(choice.name)}
     for value in choice.params.values():
         if isinstance(value, str) and names_function(value):
             file, _ = located(value, root, choice.name)

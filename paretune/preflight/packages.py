@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from paretune.config.space_building import fitting_kinds
 from paretune.core.packages import UsedPackages, check_installed
 from paretune.preflight.baseline import baseline_recipe
-from paretune.registry import find_evaluator, find_pass
+from paretune.registry import evaluator_packages, find_pass
 from paretune.runtimes.serving import packages_of, runtime_of, source_runtime
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def check_packages(plan: Plan) -> None:
     for name in sorted({*plan.space.pass_names, *(step.name for step in fixed)}):
         check_installed(f"the pass {name}", find_pass(name).packages)
     for name in sorted({choice.name for choice in plan.evaluators}):
-        check_installed(f"the evaluator {name}", _of_evaluator(name))
+        check_installed(f"the evaluator {name}", evaluator_packages(name))
 
 
 def used_packages(plan: Plan, kind: str) -> UsedPackages:
@@ -66,13 +66,8 @@ def measuring_packages(
         models: Of each model its kind and the runtime that runs it; empty: that of its kind.
         evaluators: Names.
     """
-    found = {each for name in evaluators for each in _of_evaluator(name)}
+    found = {each for name in evaluators for each in evaluator_packages(name)}
     for kind, name in models:
         runtime = runtime_of(kind, name)
         found.update(() if runtime is None else packages_of(runtime))
     return frozenset(found)
-
-
-def _of_evaluator(name: str) -> Iterable[str]:
-    needed: Iterable[str] = getattr(find_evaluator(name), "packages", ())
-    return needed

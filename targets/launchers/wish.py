@@ -10,7 +10,7 @@ from typing import Literal
 from paretune.core.distributions import normal, variants
 from paretune.core.errors import UsageError, nearest
 from paretune.core.packages import TOKENIZERS, WORKER, extras, install_hint, missing, pinned
-from paretune.registry import BUILTIN, find, find_evaluator, find_pass, names
+from paretune.registry import BUILTIN, evaluator_packages, find, find_pass, names
 from paretune.runtimes.serving import packages_of
 from paretune.targets.device.providers import FLAVOURS, clashes
 from paretune.targets.launchers.far_setup import name_of
@@ -120,7 +120,7 @@ class Wish:
         for name in self.runtimes:
             yield from map(self._variant, packages_of(find("runtimes", name)))
         for name in self.evaluators:
-            yield from getattr(find_evaluator(name), "packages", ())
+            yield from evaluator_packages(name)
 
     def _variant(self, package: str) -> str:
         return _ON_GPU.get(package, package) if self.gpu else package
