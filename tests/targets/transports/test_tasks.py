@@ -24,15 +24,8 @@ from paretune.study.inputs import gather
 from paretune.targets.transports.files import FileStore, send
 from paretune.targets.transports.tasks import Describer, files_of, localized
 from paretune.targets.worker.measuring import measure
-from tests.targets.launchers.test_ssh_arrays import write_inputs
+from tests.file_rows import ROWS, write_inputs
 
-DATA = {
-    "file": "rows.jsonl",
-    "inputs": {"x": "cell"},
-    "process": "steps.py:prepare",
-    "target": "word",
-    "split": {"test": 0.5, "confirm": 0.2},
-}
 EVALUATORS = [
     {"recognition": {"data": "rows.test", "postprocess": "inner/../post.py:answer"}},
     {"agreement": {"data": "rows.test"}},
@@ -64,7 +57,7 @@ def tasks(tmp_path: Path) -> list[Measure]:
     write_inputs(here)
     config = {
         "model": "network",
-        "data": {"rows": DATA},
+        "data": {"rows": ROWS},
         "evaluate": EVALUATORS,
         "objectives": {"maximize": "exact_match"},
     }
