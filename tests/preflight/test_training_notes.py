@@ -34,8 +34,8 @@ def _plan(folder: Path, *passes: Any) -> Plan:
                 "model": "model",
                 "data": {"texts": {"file": "texts.jsonl", "text": "{text}"}},
                 "passes": [*passes],
-                "evaluate": ["footprint"],
-                "objectives": {"minimize": "size_mb"},
+                "evaluate": [{"perplexity": {"data": "texts"}}],
+                "objectives": {"minimize": "perplexity"},
                 "search": {"trials": 1},
             }
         )

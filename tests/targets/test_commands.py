@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -10,8 +11,7 @@ import pytest
 import yaml
 from command_line import paretune
 
-from tests.targets.sshd import Sshd
-from tests.tiny_models import make_tiny_llama
+from paretune.core.model import Model
 
 
 @pytest.fixture
@@ -36,9 +36,9 @@ def test_doctor_reports_the_other_environment(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_bench_and_compare_measure_a_model_over_ssh(folder: Path, sshd: Sshd) -> None:
-    del sshd
-    make_tiny_llama(folder / "model")
+@pytest.mark.usefixtures("sshd")
+def test_bench_and_compare_measure_a_model_over_ssh(folder: Path, tiny_genai: Model) -> None:
+    shutil.copytree(tiny_genai.path, folder / "model")
     there = ("--target", "board", "--config", "c.yaml", "--json")
     done = paretune("bench", "model", *there, cwd=folder)
     assert done.returncode == 0, done.stderr
