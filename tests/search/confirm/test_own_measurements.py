@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from fake_search import OBJECTIVES, FakeTarget, make_engine, measures, noop, recipe_of
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from paretune.core.candidate import Candidate
@@ -153,6 +153,7 @@ BUILDS = st.lists(st.tuples(st.integers(0, 2), st.integers(1, 19)), min_size=1, 
 
 
 @settings(max_examples=40)
+@example([(0, 1), (0, 4), (1, 1)], (), True)
 @given(BUILDS, st.sampled_from([(), (f"{SPEED} <= 8",), ("accuracy >= 0.5",)]), st.booleans())
 def test_a_search_finds_the_same_and_no_decision_rests_on_what_was_taken_over(
     tmp_path_factory: pytest.TempPathFactory,
@@ -171,7 +172,8 @@ def test_a_search_finds_the_same_and_no_decision_rests_on_what_was_taken_over(
     found, whole = shared.run(), alone.run()
     assert (found.best, found.front) == (whole.best, whole.front)
     assert found.unsettled == ()
-    assert count(shared, "generation:full") <= count(alone, "generation:full")
+    # Each at most once. It may be more than without sharing: a value taken over stops no other one.
+    assert count(shared, "generation:full") <= len(builds)
     limited = {limit.split()[0] for limit in limits}
     known = {o.id: o for o in shared.recorder.outcomes}
     for id in found.front:

@@ -20,6 +20,7 @@ from paretune.data.catalog import DataCatalog, DataSpec
 from paretune.runtimes import matrix_products
 from paretune.store.artifacts import Store
 from paretune.store.checkpoints import kept
+from paretune.targets.launchers import process
 from paretune.targets.launchers.local import LocalTarget
 from paretune.targets.worker import building, endings
 
@@ -124,7 +125,20 @@ def wait_and_save(ready: str, saved: str) -> str:
     return "unreachable"
 
 
-def test_what_saves_its_state_is_given_the_time(tmp_path: Path) -> None:
+@pytest.mark.parametrize("late", [False, True])
+def test_what_saves_its_state_is_given_the_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, late: bool
+) -> None:
+    """Also if its word that it does so is read after the request to end."""
+    read = process.JobRun._read
+
+    def read_late(run: process.JobRun, descriptor: int) -> None:
+        if late:
+            run._cancelled.wait(60)
+            time.sleep(0.5)
+        read(run, descriptor)
+
+    monkeypatch.setattr(process.JobRun, "_read", read_late)
     ready, saved = tmp_path / "ready", tmp_path / "saved"
     args = {"ready": str(ready), "saved": str(saved)}
     with LocalTarget(store_root=tmp_path / "store") as target:
