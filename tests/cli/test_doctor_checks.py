@@ -143,6 +143,7 @@ def test_a_device_that_measures_is_not_asked_for_pytorch(
 def test_packages_that_single_evaluators_need_do_not_count(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(doctor, "RUNTIMES", ())
     absent = ("pycocotools", "rapidfuzz")
     for role, more in ((doctor.MEASURE, ("scikit-learn",)), (doctor.SEARCH, ())):
         for place in (doctor, packages):
@@ -158,6 +159,7 @@ def test_packages_that_single_evaluators_need_do_not_count(
 def test_a_machine_that_builds_is_asked_for_the_packages_of_the_passes_that_are_wanted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(doctor, "RUNTIMES", ("onnxruntime",))
     for place in (doctor, packages):
         monkeypatch.setattr(place, "is_installed", lambda name: name not in ("peft", "optuna"))
     for wanted in (["lora", "genai"], []):
@@ -174,6 +176,7 @@ def test_a_machine_that_builds_is_asked_for_the_packages_of_the_passes_that_are_
 def test_a_runtime_that_is_wanted_is_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(doctor, "RUNTIMES", ("onnxruntime_genai",))
     for place in (doctor, packages):
         monkeypatch.setattr(place, "is_installed", lambda name: name != "onnxruntime-genai")
     found = doctor.report(tmp_path, doctor.MEASURE, ["genai"])

@@ -129,7 +129,9 @@ def test_models_of_that_form_are_not_refused(tiny: Model, tmp_path: Path) -> Non
 
 
 def test_a_search_writes_it(tiny: Model, tmp_path: Path) -> None:
-    file = config(tmp_path, tiny.path, [])
+    accuracy = [{"classification": {"data": "d"}}]
+    best = {"maximize": "accuracy"}
+    file = config(tmp_path, tiny.path, [], evaluate=accuracy, objectives=best)
     result = optimize(file, study=tmp_path / "study", store=tmp_path / "store", mlflow=True)
     assert result.mlflow == tmp_path / "study" / "best-mlflow"
     assert open_model(given_model(result.mlflow)).digest == tiny.digest
