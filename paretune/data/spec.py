@@ -143,9 +143,10 @@ class DataSpec(BaseModel):
             if self.format == "npz" or (self.file or "").endswith(".npz"):
                 raise ValueError("an .npz file holds arrays: name them by `inputs`")
             return
-        for key in ("answer", "corpus"):
-            if getattr(self, key) is not None:
-                raise ValueError(f"`{key}` does not go together with `inputs`")
+        if self.answer is not None:
+            raise ValueError("`answer` belongs to `prompt`; of `inputs`, `target` names the labels")
+        if self.corpus is not None:
+            raise ValueError("`corpus` does not go together with `inputs`")
         if self.chat:
             raise ValueError("`chat` does not go together with `inputs`")
         strange = sorted(set(self.read or {}) - set(self.inputs.values()))

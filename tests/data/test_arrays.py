@@ -164,6 +164,7 @@ def test_archives_that_are_none(tmp_path: Path) -> None:
     [
         ({"target": "y"}, "`target` belongs to `inputs`"),
         ({"inputs": {"x": "a"}, "text": "{t}"}, "found text and inputs"),
+        ({"inputs": {"x": "a"}, "answer": "b"}, "of `inputs`, `target` names the labels"),
         ({"inputs": {"x": "a"}, "chat": True}, "`chat` does not go together"),
         ({"inputs": {"x": "a"}, "read": {"b": "image"}}, "'b', which is none of `inputs`"),
         ({"inputs": {"x": "a"}, "read": {"a": "text"}}, "give `process`"),
