@@ -7,7 +7,7 @@ import shutil
 import struct
 import subprocess
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import psutil
@@ -144,10 +144,10 @@ def load(world: World) -> Came:
     command = [*(user if os.getuid() == 0 else []), python, "-c", word]
     with ExitStack() as stack:
         watch = stack.enter_context(watching())
-        loads = [subprocess.Popen(command) for _ in range(psutil.cpu_count() or 1)]
-        stack.callback(lambda: [(each.kill(), each.wait()) for each in loads])
+        loads = [_apart(command) for _ in range(psutil.cpu_count() or 1)]
+        stack.callback(lambda: [_end(each) for each in loads])
         result = result_of(target, world.measure(3.0))
-        died = [each for each in loads if each.poll() is not None]
+        died = [each for each in loads if not each.is_running()]
     if died:
         raise CannotRunError(f"{python} cannot be run as another user")
     seen = result.interference or watch.seen
@@ -155,6 +155,20 @@ def load(world: World) -> Came:
     ok = result.status is JobStatus.OK and seen.was_hit(cores, cores)
     what = f"{result.status}; {seen}"
     return Came(what, None, None, "this measurement, once", result.reason or "", ok)
+
+
+def _apart(command: list[str]) -> psutil.Process:
+    """Start a program that is no descendant of this process, whose own do not count as load."""
+    line = '"$@" >/dev/null 2>&1 & echo $!'
+    started = subprocess.run(
+        ["sh", "-c", line, "sh", *command], stdout=subprocess.PIPE, text=True, check=True
+    )
+    return psutil.Process(int(started.stdout))
+
+
+def _end(process: psutil.Process) -> None:
+    with suppress(psutil.NoSuchProcess):
+        process.kill()
 
 
 def cases() -> list[Case]:
