@@ -182,3 +182,54 @@ def test_what_was_enough_for_a_laxer_limit_is_looked_at_again(tmp_path: Path) ->
     assert reopened("accuracy >= baseline - 0.03") == set()
     assert reopened("accuracy >= baseline + 0.05") == partly
     assert reopened(objectives=[Objective("accuracy", "maximize")]) == partly
+
+
+class InTime(ByExample):
+    """Each measurement begins a process, and each example takes its time."""
+
+    def __init__(self, begins_s: float, example_s: float) -> None:
+        super().__init__()
+        self.begins_s, self.example_s = begins_s, example_s
+        self.now = 0.0
+        self.seen: dict[str, int] = {}
+
+    def _value(self, job: Job, params: dict[str, Any]) -> Any:
+        value = super()._value(job, params)
+        if measures(job, "classification"):
+            before = self.seen.get(str(params), 0)
+            self.seen[str(params)] = value[0].n
+            self.now += self.begins_s + self.example_s * (value[0].n - before)
+        return value
+
+
+@pytest.mark.parametrize(
+    ("begins_s", "example_s", "parts"),
+    [
+        (0.0, 0.5, [96, 192, 384]),
+        (0.9, 0.001, [96, 192, 384]),  # negligible
+        (10.0, 0.5, [96, 192, 384]),  # 20 examples take as long as the start of a process
+        (60.0, 0.5, [168, 336]),
+        (60.0, 0.3, [248]),
+        (60.0, 0.1, []),
+        (60.0, 0.0, []),
+    ],
+)
+def test_a_part_takes_as_long_as_the_start_of_its_process(
+    tmp_path: Path, begins_s: float, example_s: float, parts: list[int]
+) -> None:
+    candidates = [noop(x=0, quality=0.9, ms=30.0), noop(x=1, quality=0.9, ms=20.0)]
+    target = InTime(begins_s, example_s)
+    asked: list[int] = []
+
+    def noting(*args: Any, **more: Any) -> Job:
+        if more.get("examples"):
+            asked.append(more["examples"])
+        return measure(*args, **more)
+
+    engine = make_engine(tmp_path, candidates, clock=lambda: target.now)
+    engine.target = target
+    measure, engine.job_factory.measure = engine.job_factory.measure, noting  # type: ignore[method-assign]
+    engine.run()
+    assert [o.kind for o in engine.recorder.outcomes] == [OutcomeKind.OK] * 2
+    assert asked == parts
+    assert engine.recorder.outcomes[1].measurements["accuracy"].n == TOTAL  # type: ignore[index]
