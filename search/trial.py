@@ -18,7 +18,7 @@ from paretune.core.model import Model
 from paretune.core.result import OutcomeKind, StepTime, TrialResult
 from paretune.search.early_stops import EarlyStops
 from paretune.search.evidence import ENOUGH_PROCESSES
-from paretune.search.example_parts import least_part
+from paretune.search.example_parts import part_ends
 from paretune.search.jobs import EvaluatorSlot
 from paretune.search.parent_first import ParentFirst
 from paretune.search.pruning import Stop
@@ -373,13 +373,9 @@ class TrialRunner:
         if share is None or reference is None or self._known(slot, rung) is not None:
             return False
         assert self._jobs is not None, "it was started"
-        seen = self._measured[share].n
         names = {spec.name for spec in slot.metrics}
-        least = least_part(
-            slot.name, seen, reference.n, self._seconds, self._search.recorder.outcomes
-        )
-        while seen + max(seen, least) < reference.n:
-            seen += max(seen, least)
+        rough, others = self._measured[share].n, self._search.recorder.outcomes
+        for seen in part_ends(slot.name, rough, reference.n, self._seconds, others):
             previous = {name: m for name, m in self._measured.items() if name in names}
             job = self._search.job_factory.measure(
                 package, self._candidate.runtime, slot, rung, previous, examples=seen

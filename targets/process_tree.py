@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Callable
 from typing import Protocol
 
 import psutil
@@ -66,17 +65,9 @@ class ProcessTree:
         """
         return sum(memory_of(process) for process in self.members())
 
-    def end(self, grace: float, more: Callable[[], float] = lambda: 0.0) -> None:
-        """Ask all to end, wait for the root, then kill what is left.
-
-        Args:
-            grace: Seconds that it is given.
-            more: Returns how many seconds it is given after these, if it has not ended by then.
-        """
+    def ask_to_end(self) -> None:
+        """Ask all to end, and wait for none."""
         self._signal(signal.SIGTERM)
-        if not self._child.wait(grace):
-            self._child.wait(max(0.0, more()))
-        self.kill()
 
     def kill(self) -> None:
         """Kill all at once and wait until the root is gone."""

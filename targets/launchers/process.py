@@ -229,8 +229,10 @@ class JobRun:
         try:
             end, final = self._watch(child, tree, log, began)
             if end is not None:
-                full = end.status is JobStatus.OUT_OF_MEMORY
-                tree.end(_GRACE_S, (lambda: 0.0) if full else self._grace_left)
+                tree.ask_to_end()
+                if not child.wait(_GRACE_S) and end.status is not JobStatus.OUT_OF_MEMORY:
+                    self._answer_in_queue()  # that it saves its state may be read after the request
+                    child.wait(max(0.0, self._grace - _GRACE_S))
             elif not child.wait(_GRACE_S):  # it has answered, and hangs on its way out
                 tree.kill()
         except BaseException:  # a progress display that raised; nothing may stay behind
@@ -330,11 +332,6 @@ class JobRun:
             return None
         self._peak = max(self._peak, message["memory"])
         return message
-
-    def _grace_left(self) -> float:
-        """Return how much more than others it may take; it may have said so after the request."""
-        self._answer_in_queue()
-        return self._grace - _GRACE_S
 
     def _answer_in_queue(self) -> Json:
         """Return an answer that arrived while the child's end was noticed."""
