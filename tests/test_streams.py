@@ -37,7 +37,7 @@ def outcomes(folder: Path) -> int:
     return len(list(folder.glob("studies/fake/candidates/*/outcome.json")))
 
 
-@pytest.mark.parametrize("reader", ["head -n 1", "true"])
+@pytest.mark.parametrize("reader", ["head -n 1", "true", "head -c 5"])
 def test_a_search_goes_on_when_its_reader_goes_away(tmp_path: Path, reader: str) -> None:
     write_fake_study(tmp_path, {"x": [1, 2]})
     seen = shell(f'"${{PT[@]}}" search fake.yaml | {reader}; exit ${{PIPESTATUS[0]}}', tmp_path)
@@ -46,7 +46,7 @@ def test_a_search_goes_on_when_its_reader_goes_away(tmp_path: Path, reader: str)
     assert seen.stderr == ""
 
 
-@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&-", "<&- >&- 2>&-"])
 def test_closed_streams(tmp_path: Path, closed: str) -> None:
     """None of them: else the next files that are opened would take their numbers."""
     write_fake_study(tmp_path, {"x": 1})
