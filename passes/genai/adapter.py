@@ -62,7 +62,8 @@ class GenaiAdapter(Genai):
             return "budget is for a merged model: put `merge`, `sensitivity`, `genai` in its place"
         if model.built_with.get("use_dora"):
             return "an adapter apart cannot be a DoRA one: its base would have to be rescaled"
-        return super().check(replace(model, kind=ModelKind.HF), params, target, provider)
+        apart = params.model_copy(update={"fuse_qkv": False})  # as the builder has it
+        return super().check(replace(model, kind=ModelKind.HF), apart, target, provider)
 
     def estimate(self, model: ModelInfo, params: GenaiParams, target: TargetInfo) -> Estimate:
         """Return what the build of the base costs; the adapter stands beside it."""

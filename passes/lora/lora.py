@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from paretune.core.candidate import Step
 from paretune.core.errors import nearest
@@ -16,7 +16,8 @@ from paretune.models.checks.quantized import refusal
 from paretune.passes.base import PassBase
 from paretune.passes.lora.params import AUTO, LoraParams
 from paretune.passes.quantization.next_grid import next_grid
-from paretune.passes.quantization.node_bits import ARCHITECTURES
+from paretune.passes.quantization.node_bits import ARCHITECTURES, why_unknown
+from paretune.passes.quantization.rounding_grid import RoundingGrid
 
 if TYPE_CHECKING:
     from paretune.core.device import TargetInfo
@@ -103,7 +104,7 @@ class Lora(TrainsAdapter):
         if params.dtype == "fp16" and not target.gpus:
             return "fp16 training needs a GPU, and this device has none; use fp32"
         if params.quantize_for is not None:
-            why = _not_rounded(model, provider)
+            why = _not_rounded(model, params.quantize_for, provider)
             if why is not None:
                 return why
         if params.target_modules == "all-linear":
@@ -201,7 +202,9 @@ def bytes_a_weight(precision: str) -> int:
     return 4 if precision in ("fp32", AUTO) else 2
 
 
-def _not_rounded(model: ModelInfo, provider: str) -> str | None:
+def _not_rounded(
+    model: ModelInfo, grid: RoundingGrid | Literal["next"], provider: str
+) -> str | None:
     """Return why no training can round as a build of a model does, or None."""
     if provider != "cpu":
         return (
@@ -214,7 +217,8 @@ def _not_rounded(model: ModelInfo, provider: str) -> str | None:
             f"quantize_for: which matrices a build of {model.model_type!r} rounds is not known "
             f"here; it is for {known}"
         )
-    return None
+    why = None if isinstance(grid, str) else why_unknown(grid, model.modules)
+    return None if why is None else f"quantize_for: {why}; use the same bits in all layers"
 
 
 def _seconds(tokens: float, model: ModelInfo, params: LoraParams) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from fnmatch import fnmatchcase
 
 from paretune.core.errors import PassError
@@ -23,7 +24,7 @@ def product_of(node: str) -> str:
 
 def head_bits(grid: RoundingGrid) -> int | None:
     """Return the bits of the head; None: it stays in fp32."""
-    return _of_node(grid, HEAD)
+    return _of_node(grid, HEAD, grid.bits)
 
 
 def bits_of(grid: RoundingGrid, path: str, layers: int) -> int | None:
@@ -37,32 +38,65 @@ def bits_of(grid: RoundingGrid, path: str, layers: int) -> int | None:
     Raises:
         PassError: Nodes have bits of their own, and which node holds the layer is not known.
     """
-    own = any(pattern != HEAD for pattern in grid.nodes)
-    if not own and not grid.mixed_layers:
+    if not _tells_nodes_apart(grid):
         return grid.bits
     place = _PLACE.search(path)
     name = "" if place is None else place[3]
-    if place is None or (name in _FUSED_IN_FILE and (own or not grid.fuse_qkv)):
+    if place is None or (name in _FUSED_IN_FILE and why_unknown(grid, {name}) is not None):
         raise PassError(
-            f"quantize_for: which node of a build holds {path} is not known, and the grid has "
-            "nodes with bits of their own",
+            f"quantize_for: {_unknown(path)}",
             hint="Use a build with the same bits in all layers.",
         )
-    if grid.fuse_qkv and name in _QKV:
+    layer = int(place[1])
+    if name in _QKV and _is_fused(grid, layer):
         name = "qkv_proj"
     part = "attn" if place[2] == "self_attn" else "mlp"
-    node = f"/model/layers.{place[1]}/{part}/{name}/MatMul"
     promoted = name in ("qkv_proj", "v_proj", "down_proj")
-    if grid.mixed_layers and promoted and _is_sensitive(int(place[1]), layers):
-        return 8
-    return _of_node(grid, node)
+    eight = grid.mixed_layers and promoted and _is_sensitive(layer, layers)
+    return _of_node(grid, _node(layer, part, name), 8 if eight else grid.bits)
 
 
-def _of_node(grid: RoundingGrid, node: str) -> int | None:
+def why_unknown(grid: RoundingGrid, modules: Collection[str]) -> str | None:
+    """Return why the nodes of a network's matrices are not known, although they count, or None.
+
+    Args:
+        grid: What the build rounds to.
+        modules: Last names of the network's linear layers.
+    """
+    fused = min((name for name in _FUSED_IN_FILE if name in modules), default=None)
+    own = any(pattern != HEAD for pattern in grid.nodes)
+    if fused is None or not (own or (grid.mixed_layers and not grid.fuse_qkv)):
+        return None
+    return _unknown(fused)
+
+
+def _unknown(name: str) -> str:
+    return (
+        f"which node of a build holds {name} is not known, and the grid has nodes with bits of "
+        "their own"
+    )
+
+
+def _tells_nodes_apart(grid: RoundingGrid) -> bool:
+    return grid.mixed_layers or any(pattern != HEAD for pattern in grid.nodes)
+
+
+def _is_fused(grid: RoundingGrid, layer: int) -> bool:
+    """Return whether query, key and value are one node: not where one of them is named alone."""
+    alone = (_node(layer, "attn", name) for name in _QKV)
+    return grid.fuse_qkv and not any(node in grid.nodes for node in alone)
+
+
+def _node(layer: int, part: str, name: str) -> str:
+    return f"/model/layers.{layer}/{part}/{name}/MatMul"
+
+
+def _of_node(grid: RoundingGrid, node: str, otherwise: int) -> int | None:
+    """Return a node's own bits, which go before those that its layer has."""
     for pattern, bits in grid.nodes.items():
         if fnmatchcase(node, pattern):
             return bits
-    return grid.bits
+    return otherwise
 
 
 def _is_sensitive(layer: int, layers: int) -> bool:

@@ -95,6 +95,9 @@ CHANGES: list[dict[str, Any]] = [
     {**INT4, "shared_embeddings": False, "is_symmetric": False},
     {**INT4, "shared_embeddings": False, "matmul_mixed_precision": "last_matmul:int8"},
     *({**p, "fuse_qkv": False} for p in ({}, INT4, INT8)),
+    {**INT4, "nodes_to_exclude": ["/model/layers.0/attn/q_proj/MatMul"], "fuse_qkv": False},
+    {**INT8, "nodes_to_exclude": ["/model/layers.1/attn/k_proj/MatMul"]},
+    {**INT4, "nodes_to_exclude": [f"/model/layers.{i}/attn/v_proj/MatMul" for i in (0, 1)]},
 ]
 
 
@@ -123,7 +126,14 @@ def test_each_parameter_changes_the_bytes_and_the_build_runs(
     assert len(generate(out, [1, 40, 41, 7])) == 3
 
 
-REFUSED: list[dict[str, Any]] = [{"precision": "fp16"}, {"precision": "bf16"}]
+REFUSED: list[dict[str, Any]] = [
+    {"precision": "fp16"},
+    {"precision": "bf16"},
+    *(
+        {**INT4, "nodes_to_exclude": [f"/model/layers.0/attn/{name}/MatMul"]}
+        for name in ("q_proj", "v_proj")
+    ),
+]
 
 
 @pytest.mark.parametrize("params", REFUSED, ids=str)

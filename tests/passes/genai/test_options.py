@@ -104,6 +104,25 @@ def test_refusals_that_depend_on_the_model() -> None:
     assert _why({}, replace(SMOLLM2, model_type="")) is None
 
 
+def test_nodes_to_exclude_that_the_built_layers_do_not_allow() -> None:
+    def excluding(*nodes: str, **more: Any) -> dict[str, Any]:
+        return {**INT4, "nodes_to_exclude": [f"/model/layers.{n}/MatMul" for n in nodes], **more}
+
+    dropped = replace(SMOLLM2, layers=24)
+    assert _why(excluding("29/mlp/up_proj")) is None
+    assert "names layer 29, and what is built has 24" in (
+        _why(excluding("29/mlp/up_proj"), dropped) or ""
+    )
+    early = excluding("3/attn/v_proj", "4/attn/k_proj")
+    assert "in layer 5 the three are one matrix" in (_why(early) or "")
+    assert _why({**early, "fuse_qkv": False}) is None
+    assert _why(early, replace(SMOLLM2, model_type="qwen3")) is None
+    assert _why(excluding("29/attn/v_proj")) is None
+    assert _why(excluding("3/attn/qkv_proj")) is None
+    apart = GenaiAdapter().check(SMOLLM2, GenaiParams(**early), TargetInfo("local"), "cpu")
+    assert apart is None
+
+
 def test_gptq_is_refused_where_the_places_of_matrices_are_not_known() -> None:
     gptq = {**INT4, "algorithm": "gptq"}
     assert _why(gptq) is None

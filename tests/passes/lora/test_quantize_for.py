@@ -177,6 +177,26 @@ BUILDS: dict[str, tuple[str, list[tuple[str, dict[str, Any]]], dict[str, Any]]] 
         ],
         {},
     ),
+    "nodes in fp32 in fused projections and among layers at 8 bits": (
+        "Llama of 4 layers",
+        [
+            (
+                "genai",
+                {
+                    "precision": "int4",
+                    "matmul_mixed_precision": "mixed_layers:int8",
+                    "nodes_to_exclude": [
+                        "/model/layers.0/mlp/down_proj/MatMul",
+                        "/model/layers.0/attn/qkv_proj/MatMul",
+                        "/model/layers.1/attn/v_proj/MatMul",
+                        "/model/layers.2/attn/q_proj/MatMul",
+                        "/model/layers.3/attn/k_proj/MatMul",
+                    ],
+                },
+            )
+        ],
+        {},
+    ),
     "matmul_nbits": (
         "tied Llama",
         [
@@ -348,6 +368,27 @@ def test_checks_refuse_a_base_in_another_grid_and_an_adapter_on_the_head() -> No
     other = ModelInfo(ModelKind.HF, model_type="gemma2")
     assert "which matrices a build of 'gemma2'" in str(Lora().check(other, plain, TARGET, "cpu"))
     assert "rounded as they are" in str(Lora().check(info, head, TARGET, "cpu"))
+
+
+@pytest.mark.parametrize(
+    ("grid", "refused"),
+    [
+        ({}, False),
+        ({"nodes": {"/lm_head/MatMul": None}, "mixed_layers": True}, False),
+        ({"nodes": {"/model/layers.0/mlp/down_proj/MatMul": None}}, True),
+        ({"mixed_layers": True, "fuse_qkv": False}, True),
+    ],
+    ids=str,
+)
+def test_nodes_that_are_not_known_are_refused_before_it_runs(
+    grid: dict[str, Any], refused: bool
+) -> None:
+    params = LoraParams(train="a.b", quantize_for={**INT4, **grid})
+    parts = ModelInfo(ModelKind.HF, "phi3", modules=frozenset({"qkv_proj", "gate_up_proj"}))
+    told = str(Lora().check(parts, params, TARGET, "cpu"))
+    assert ("which node of a build holds gate_up_proj is not known" in told) == refused
+    apart = ModelInfo(ModelKind.HF, "llama", modules=frozenset({"q_proj", "gate_proj"}))
+    assert Lora().check(apart, params, TARGET, "cpu") is None
 
 
 def test_next_without_a_recipe_is_refused(bench: Bench, tiny: Model) -> None:
