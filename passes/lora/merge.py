@@ -18,6 +18,7 @@ from paretune.data.context import Context
 from paretune.models.checks.quantized import refusal
 from paretune.models.containment import check_model
 from paretune.passes.base import PassBase
+from paretune.passes.quantization.sensitivity_file import FILE
 
 if TYPE_CHECKING:
     from paretune.core.device import TargetInfo
@@ -29,7 +30,8 @@ _SECONDS_A_WEIGHT = 20e-9
 _MEMORY_TO_START = 220_000_000
 # What belongs to a model beside its weights: tokenizer, chat template, generation settings.
 _COPIED = frozenset({".json", ".jinja", ".txt", ".model", ".tiktoken"})
-_NOT_COPIED = frozenset({"config.json", "model.safetensors.index.json"})
+# Those of its weights, and what was measured of them, do not.
+_NOT_COPIED = frozenset({"config.json", "model.safetensors.index.json", FILE})
 
 
 class Merge(PassBase):

@@ -21,6 +21,7 @@ FILE = "sensitivity.json"
 HEAD_NAME, EMBEDDING_NAME = "/lm_head", "/model/embed_tokens"
 BITS = (4, 8)
 """The widths that are measured."""
+_GRID = {"block_size", "is_symmetric", "algorithm"}
 
 
 @dataclass(frozen=True)
@@ -106,4 +107,5 @@ def measured_grid(model: ModelInfo) -> Mapping[str, Json] | None:
         model: What a pass would get.
     """
     found = model.built_with.get("rounded_to")
-    return found if isinstance(found, Mapping) else None
+    # Other passes have a parameter of that name, too: the grid of `awq_scaling` has bits.
+    return found if isinstance(found, Mapping) and found.keys() == _GRID else None

@@ -13,6 +13,7 @@ from paretune.core.model import ModelInfo, ModelKind
 from paretune.passes.genai.adapter import GenaiAdapter
 from paretune.passes.genai.genai import Genai
 from paretune.passes.genai.options import GenaiParams, expected_bytes
+from paretune.passes.quantization.awq_scaling import AwqScaling, AwqScalingParams
 from paretune.passes.quantization.sensitivity import SensitivityParams, SensitivityPass
 from paretune.testing.passes import example
 
@@ -70,6 +71,7 @@ def test_it_needs_the_sensitivity_of_the_model_itself() -> None:
     assert needed in _why(PLAIN)
     assert needed in _why(PLAIN, budget=0)
     assert needed in _why(replace(MEASURED, built_with={"layers": 2}))  # changed since then
+    assert needed in _why(AwqScaling().predict(MEASURED, AwqScalingParams()))
 
 
 def test_sensitivity_by_gptq_is_for_builds_by_gptq() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +13,10 @@ from paretune.core.errors import PassError
 from paretune.core.model import Model, ModelKind
 from paretune.models.handle import inspect, open_model
 from paretune.passes.genai.genai import Genai
+from paretune.passes.layers.drop_layers import DropLayers
 from paretune.passes.quantization.awq_scaling import AwqScaling, AwqScalingParams
 from paretune.passes.quantization.sensitivity import SensitivityPass
+from paretune.passes.quantization.sensitivity_file import FILE
 from paretune.testing.passes import TARGET, check_pass, example
 from tests.pass_bench import Bench, generate, logits
 
@@ -38,6 +41,17 @@ def test_sensitivity_and_gptq_follow(bench: Bench, tiny: Model) -> None:
     measured = open_model(bench.run(SensitivityPass(), scaled, {}, "measured"))
     params = {"precision": "int4", "algorithm": "gptq", "budget": 0.3}
     assert len(generate(bench.run(Genai(), measured, params, "built"), TOKENS)) == 3
+
+
+@pytest.mark.parametrize(("pass_", "params"), [(AwqScaling(), {}), (DropLayers(), {"layers": 1})])
+def test_what_was_measured_of_other_weights_is_not_taken_along(
+    bench: Bench, tiny: Model, pass_: Any, params: dict[str, Any]
+) -> None:
+    measured = open_model(bench.run(SensitivityPass(), tiny, {}, "measured"))
+    changed = open_model(bench.run(pass_, measured, params, "changed"))
+    assert not (changed.path / FILE).exists()
+    with pytest.raises(PassError, match=rf"budget needs {FILE}"):
+        bench.run(Genai(), changed, {"precision": "int4", "budget": 0.5}, "built")
 
 
 def test_next_is_the_grid_of_the_genai_that_follows() -> None:
