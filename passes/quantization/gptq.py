@@ -24,7 +24,7 @@ from typing import Any
 import torch
 
 from paretune.core.errors import PassError
-from paretune.passes.quantization.grid import Encoded, Grid, rows_of
+from paretune.passes.quantization.grid import Encoded, Grid, reciprocals, rows_of
 from paretune.passes.quantization.one_thread import one_thread
 from paretune.passes.quantization.scale_search import search_scales
 
@@ -87,7 +87,7 @@ def _rounded(rest: Any, chosen: Encoded, grid: Grid, order: Any, factor: Any) ->
     """
     blocks = (order // grid.block_size).tolist()
     scales, zero_points = chosen.scales.t().contiguous(), chosen.zero_points.t().contiguous()
-    inverse = torch.where(scales != 0, 1 / scales, 0.0)
+    inverse = reciprocals(scales)
     diagonal = factor.diagonal().tolist()
     codes = torch.empty_like(rest)
     for start in range(0, len(rest), _COLUMNS):

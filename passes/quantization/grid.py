@@ -83,8 +83,19 @@ def encode(weight: Any, grid: Grid) -> Encoded:
     inverse = torch.where(scales != 0, 1 / scales, 0.0)
     codes = values * inverse.unsqueeze(2)
     codes += zero_points.unsqueeze(2)
+    if inverse.isinf().any():  # a zero times infinity: the kernels write a code of 0
+        codes.nan_to_num_()
     codes.add_(0.5).floor_().clamp_(0, grid.highest)
     return Encoded(codes, scales, zero_points, width)
+
+
+def reciprocals(scales: Any) -> Any:
+    """Return what a weight is multiplied with to find its code; 0 where no number is that large.
+
+    Such a block holds zeros, or numbers below 1e-36.
+    """
+    found = 1 / scales
+    return torch.where(found.isinf(), 0.0, found)
 
 
 def decode(encoded: Encoded) -> Any:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch.nn.functional import pad
 
-from paretune.passes.quantization.grid import Encoded, Grid, encode, stacked
+from paretune.passes.quantization.grid import Encoded, Grid, encode, reciprocals, stacked
 from paretune.passes.quantization.one_thread import one_thread
 
 _FACTORS = tuple(1 - 0.03 * step for step in range(15))
@@ -91,7 +91,7 @@ class _Best:
 
     def _steps(self, scales: Any, zero_points: Any) -> Any:
         """Return the nearest codes, less their zero points."""
-        inverse = torch.where(scales != 0, 1 / scales, 0.0).unsqueeze(2)
+        inverse = reciprocals(scales).unsqueeze(2)
         zeros = zero_points.unsqueeze(2)
         codes = torch.addcmul(zeros, self.values, inverse)
         return codes.add_(0.5).floor_().clamp_(0, self.grid.highest).sub_(zeros)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -19,6 +20,7 @@ from paretune.passes.genai.node_sources import pieces_of_layers
 from paretune.passes.genai.quantized_nodes import open_build
 from paretune.passes.quantization.grid import decode, encode
 from paretune.passes.quantization.rounding_grid import HEAD
+from paretune.passes.quantization.sensitivity import SensitivityPass
 from tests.pass_bench import Bench, FakeCatalog, FakeDataset, generate, logits
 from tests.tiny_models import make_small, make_tiny_llama
 
@@ -131,6 +133,22 @@ def test_the_build_computes_with_what_was_calibrated(bench: Bench, tiny: Model) 
     with torch.no_grad():
         wanted = network(torch.tensor([TOKENS])).logits[0].numpy()
     assert logits(out, TOKENS) == pytest.approx(wanted, abs=1e-3)
+
+
+def test_weights_of_next_to_nothing_are_no_other_matrix(bench: Bench, tmp_path: Path) -> None:
+    """Their scales have no reciprocal, and the builder's codes for them mean nothing."""
+    folder = make_tiny_llama(tmp_path / "small")
+    network = _network(open_model(folder))
+    for weight in (network.model.embed_tokens.weight, network.model.layers[0].mlp.up_proj.weight):
+        weight.data[100:] *= 1e-39
+        weight.data[100:, ::3] = 0.0
+    network.save_pretrained(folder)
+    measured = open_model(bench.run(SensitivityPass(), open_model(folder), {}, "measured"))
+    chosen = {"precision": "int4", "accuracy_level": 1, "algorithm": "gptq", "budget": 0.5}
+    out = bench.run(Genai(), measured, chosen, "gptq")
+    with torch.no_grad():
+        wanted = network(torch.tensor([TOKENS])).logits[0].numpy()
+    assert np.abs(logits(out, TOKENS) - wanted).max() < 0.2 * np.abs(wanted).max()
 
 
 def test_the_same_input_gives_the_same_bytes_and_other_texts_give_others(

@@ -60,6 +60,23 @@ def test_inputs_that_were_always_zero_keep_their_weights() -> None:
     assert float((found - weight)[:, :40].norm()) < 0.05 * float(weight[:, :40].norm())
 
 
+@pytest.mark.parametrize("grid", GRIDS, ids=str)
+def test_blocks_of_next_to_nothing_count_as_zeros(grid: Grid) -> None:
+    """Their scales have no reciprocal; the rest of the matrix is rounded as ever."""
+    weight, inputs = _weight(), _inputs()
+    inputs[:, 32] *= 10  # a zero of such a block is rounded first
+    hessian = inputs.t() @ inputs
+    weight[3, 32:96] *= 1e-40
+    weight[3, 32:96:2] = 0.0
+    zeros = weight.clone()
+    zeros[3, 32:96] = 0.0
+    for found, of_zeros in (
+        (quantized(each, grid, hessian, 0.01) for each in (weight, zeros)),
+        (search_scales(each, grid, hessian.diagonal()) for each in (weight, zeros)),
+    ):
+        assert float((decode(found) - decode(of_zeros)).abs().max()) < 1e-36
+
+
 def test_fewer_inputs_than_columns_are_enough() -> None:
     inputs = _inputs()[:50]
     weight = _weight()

@@ -46,6 +46,10 @@ def test_each_code_and_scale_is_the_quantizers(grid: Grid, shape: tuple[int, int
     # Onto halves between two codes, and equal magnitudes of both signs.
     weight[3] = torch.arange(shape[1]) % 16 / 2 - 4
     weight[4, 1::2] = -weight[4, ::2]
+    # So small that a scale has no reciprocal, with zeros among them.
+    weight[5] *= 1e-37
+    weight[6] *= 1e-39
+    weight[6, ::3] = 0.0
     codes, scales, zero_points = _by_onnxruntime(weight, grid)
     found = encode(weight, grid)
     assert torch.equal(found.scales, torch.tensor(scales))
@@ -54,6 +58,7 @@ def test_each_code_and_scale_is_the_quantizers(grid: Grid, shape: tuple[int, int
     of_weights = found.codes.flatten(1)[:, : shape[1]]
     theirs = torch.tensor(codes).flatten(1)[:, : shape[1]].float()
     assert torch.equal(of_weights, theirs)
+    assert float((decode(found) - weight)[5:7].abs().max()) < 1e-36
 
 
 @pytest.mark.parametrize("grid", GRIDS, ids=str)
