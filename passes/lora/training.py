@@ -100,6 +100,8 @@ def _fine_tune(
         context.progress(Progress(name, 0, 0, f"{dtype}: {reason}"))
         precision = {"dtype": dtype}  # the reason is in the log: a continued training has another
     adapted = _adapted(load(params), params)
+    if next(adapted.parameters()).device.type != device:
+        adapted.to(device)  # not later: what is rounded, and a checkpoint's fit, go by the place
     rounding = None
     if params.quantize_for is not None:
         rounding = round_weights(adapted, _grid(params))

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from pydantic import ValidationError
 
 from paretune.core.estimate import DataSize
 from paretune.core.jsontools import digest
 from paretune.core.model import Model, ModelInfo
+from paretune.passes.lora import rounding, trainer
 from paretune.passes.lora.lora import Lora, LoraParams
 from paretune.passes.lora.qlora import QLora, QLoraParams
 from paretune.runtimes import matrix_products
@@ -269,6 +271,37 @@ def test_an_adapter_of_other_shapes_is_not_used(bench: Bench, tiny: Model) -> No
     kept = _kept(bench.root)
     assert _output(bench.run(Lora(), tiny, params, "again", checkpoints=kept)) == _output(whole)
     assert kept.resumed == 0.0
+
+
+class _BegunError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("more", [{}, {"quantize_for": {"bits": 4}, "dropout": 0.0}], ids=str)
+def test_a_checkpoint_is_looked_at_where_the_training_runs(
+    bench: Bench, tiny: Model, monkeypatch: pytest.MonkeyPatch, more: dict[str, Any]
+) -> None:
+    """A state goes by the device; so does what is rounded before the Trainer moves anything."""
+    steps: list[str] = []
+
+    def to(module: Any, *where: Any, **_: Any) -> Any:
+        steps.extend(["moved"] if where == ("cuda",) else [])
+        return module
+
+    def round_weights(*_: Any) -> None:
+        steps.append("rounded")
+
+    def train(*_: Any) -> None:
+        steps.append("begun")
+        raise _BegunError
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.nn.Module, "to", to)
+    monkeypatch.setattr(rounding, "round_weights", round_weights)
+    monkeypatch.setattr(trainer, "train", train)
+    with pytest.raises(_BegunError):
+        bench.run(Lora(), tiny, {**FAST, **more}, "on a GPU")
+    assert steps == ["moved", *(["rounded"] if more else []), "begun"]
 
 
 def test_nothing_is_pickled(bench: Bench, tiny: Model) -> None:
