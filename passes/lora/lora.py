@@ -15,7 +15,7 @@ from paretune.data.context import Context
 from paretune.models.checks.quantized import refusal
 from paretune.passes.base import PassBase
 from paretune.passes.lora.params import AUTO, LoraParams
-from paretune.passes.quantization.next_grid import next_grid
+from paretune.passes.quantization.next_grid import next_grid, why_another
 from paretune.passes.quantization.node_bits import ARCHITECTURES, why_unknown
 from paretune.passes.quantization.rounding_grid import RoundingGrid
 
@@ -71,11 +71,15 @@ class TrainsAdapter(PassBase):
             following: The steps after the training.
 
         Returns:
-            The parameters, or why no grid can be trained for.
+            The parameters, or why no grid can be trained for, or not the given one.
         """
-        if params.get("quantize_for") != "next":
+        given = params.get("quantize_for")
+        if given is None:
             return dict(params)
         grid = next_grid(following)
+        if given != "next":
+            why = None if isinstance(grid, str) else why_another(given, grid)
+            return dict(params) if why is None else why
         if isinstance(grid, str):
             return f"quantize_for: next: {grid}"
         shown = {"bits": grid.bits, "block_size": grid.block_size}

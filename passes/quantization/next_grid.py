@@ -8,8 +8,10 @@ from typing import Literal
 from pydantic import ValidationError
 
 from paretune.core.candidate import Step
+from paretune.core.jsontools import Json
 from paretune.passes.genai.matmul_nbits import MatMulNBitsParams
 from paretune.passes.genai.options import GenaiParams
+from paretune.passes.quantization.node_bits import head_bits
 from paretune.passes.quantization.rounding_grid import HEAD, RoundingGrid
 
 _NONE_FOLLOWS = (
@@ -47,6 +49,42 @@ def next_grid(following: Sequence[Step]) -> RoundingGrid | str:
             return f"the parameters of {step.name} after it are refused"
         return f"`{step.name}` follows before anything is quantized, and changes the weights"
     return _NONE_FOLLOWS
+
+
+def why_another(given: object, following: RoundingGrid) -> str | None:
+    """Return why a build with a grid would not hold what was trained for another one, or None.
+
+    Args:
+        given: What is trained for, as the configuration has it. A malformed one differs in nothing
+            here: the checks of the parameters refuse it.
+        following: Of the build.
+    """
+    try:
+        grid = RoundingGrid.model_validate(given)
+    except ValidationError:
+        return None
+    one, other = _told(grid), _told(following)
+    names = [name for name in one if name in other and one[name] != other[name]]
+    if not names:
+        return None
+    pairs = ", ".join(f"{name} {one[name]} and not {other[name]}" for name in names)
+    return (
+        f"quantize_for: what would be trained has {pairs} as the build that follows, which would "
+        "hold other weights; give quantize_for: next"
+    )
+
+
+def _told(grid: RoundingGrid) -> dict[str, Json]:
+    """Return what can be compared: which node a pattern names depends on the model."""
+    found: dict[str, Json] = {
+        name: getattr(grid, name)
+        for name in ("bits", "block_size", "is_symmetric", "mixed_layers", "adapter_apart")
+    }
+    found["bits of the head"] = head_bits(grid)
+    found["nodes of their own"] = any(pattern != HEAD for pattern in grid.nodes)
+    if grid.bits == 8:  # with 4 bits, models that are not tied have either
+        found["embedding"] = grid.rounds_embedding
+    return found
 
 
 def _of_genai(params: GenaiParams, *, adapter_apart: bool = False) -> RoundingGrid | str:

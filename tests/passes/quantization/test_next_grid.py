@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from paretune.core.candidate import Step
+from paretune.passes.lora.lora import Lora
 from paretune.passes.quantization.next_grid import next_grid
 from paretune.passes.quantization.rounding_grid import RoundingGrid
 
@@ -104,3 +105,47 @@ def test_what_cannot_be_trained_for_is_refused_with_its_reason(
     told = next_grid(following)
     assert isinstance(told, str)
     assert why in told
+
+
+@pytest.mark.parametrize(("following", "grid"), GRIDS, ids=lambda value: str(value)[:90])
+def test_the_grid_of_the_build_is_no_other_one(
+    following: tuple[Step, ...], grid: dict[str, Any]
+) -> None:
+    params = {"quantize_for": {**grid}}
+    assert Lora().look_ahead(params, following) == params
+
+
+@pytest.mark.parametrize(
+    ("grid", "following", "why"),
+    [
+        ({}, _genai(precision="int4", block_size=128), "block_size 32 and not 128"),
+        ({"bits": 8}, _genai(precision="int4"), "bits 8 and not 4"),
+        ({"bits": 8}, _genai(precision="int8", shared_embeddings=True), "embedding False and not"),
+        ({}, _genai(precision="int4", is_symmetric=False), "is_symmetric True and not False"),
+        ({}, _nbits(keep_8bit=["/lm_head/MatMul"]), "bits of the head 4 and not 8"),
+        ({}, _genai(precision="int4", nodes_to_exclude=[DOWN]), "nodes of their own False"),
+        (
+            {"mixed_layers": True},
+            (MERGE, Step("sensitivity"), *_genai(precision="int4")[1:]),
+            "mixed_layers True",
+        ),
+        ({}, (Step("genai_adapter", {"precision": "int4"}),), "adapter_apart False and not True"),
+    ],
+    ids=str,
+)
+def test_a_given_grid_that_the_build_has_not_is_refused(
+    grid: dict[str, Any], following: tuple[Step, ...], why: str
+) -> None:
+    told = Lora().look_ahead({"train": "a.b", "quantize_for": grid}, following)
+    assert isinstance(told, str)
+    assert why in told
+    assert "give quantize_for: next" in told
+
+
+@pytest.mark.parametrize("following", [following for following, _ in REFUSED], ids=str)
+def test_a_given_grid_stands_where_no_grid_is_known(following: tuple[Step, ...]) -> None:
+    params = {"train": "a.b", "quantize_for": {"bits": 4, "block_size": 64}}
+    assert Lora().look_ahead(params, following) == params
+    assert Lora().look_ahead({"quantize_for": {"bits": 3}}, _genai(precision="int4")) == {
+        "quantize_for": {"bits": 3}
+    }
