@@ -16,6 +16,7 @@ from paretune.core.jsontools import Json, read_model_json
 from paretune.core.model import ModelInfo
 from paretune.core.params import Params, parameter
 from paretune.passes.genai.calibration import Calibration, why_no_gptq
+from paretune.passes.quantization.rounding_grid import HEAD
 
 PRECISIONS = {
     "cpu": ("fp32", "int8", "int4"),
@@ -57,6 +58,7 @@ _OF_A_LAYER = re.compile(r"/model/layers\.(\d+)/(.+)/MatMul")
 _OF_QKV = ("attn/q_proj", "attn/k_proj", "attn/v_proj")
 _APART_BEFORE_ATTENTION = ("gemma3", "hunyuan", "lfm2", "qwen3")
 """Norms of queries and keys stand between what is fused and the attention."""
+_EMBEDDING = "/model/embed_tokens/Gather"
 _HEAD_DIM_STEP = 16
 _GRAPH_BYTES_A_LAYER = 8_000
 # A large tokenizer. What a folder holds beyond (the same weights in other formats) is not built.
@@ -187,13 +189,18 @@ class GenaiParams(Params):
         placed = self.matmul_mixed_precision or ""
         return "mixed_layers" in placed or self.algorithm == "k_quant_mixed"
 
+    @property
+    def head_in_fp32(self) -> bool:
+        """Whether a quantized build leaves the head as it is."""
+        return HEAD in (self.nodes_to_exclude or ())
+
     def shares_embeddings(self, model: ModelInfo) -> bool:
         """Return whether the build keeps one matrix for the embedding and the head."""
         if not model.tied or self.shared_embeddings is False:
             return False
-        if self.precision == "int8" and self.shared_embeddings is None:
-            return False
-        return "/lm_head/MatMul" not in (self.nodes_to_exclude or ())
+        if self.head_in_fp32:
+            return self.shared_embeddings is None
+        return self.precision != "int8" or self.shared_embeddings is not None
 
     @property
     def shared_by_us(self) -> bool:
@@ -204,18 +211,22 @@ class GenaiParams(Params):
         return (
             self.precision == "int4"
             and by_name
+            and not self.head_in_fp32
             and (self.is_symmetric is False or self.head_at_8_bits)
         )
 
     def builder_options(self) -> list[str]:
         """Return the builder's ``KEY=VALUE`` options, only those that were chosen."""
+        excluded = list(self.nodes_to_exclude or ())
+        if self.head_in_fp32:  # an embedding that may share the head's matrix stays in fp32 with it
+            excluded.append(_EMBEDDING)
         chosen: dict[str, object] = {
             "block_size": self.block_size,
             "is_symmetric": self.is_symmetric,
             "algo_config": None if self.algorithm == "gptq" else self.algorithm,
             "accuracy_level": self.accuracy_level,
             "matmul_mixed_precision": self.matmul_mixed_precision,
-            "nodes_to_exclude": ",".join(self.nodes_to_exclude or ()) or None,
+            "nodes_to_exclude": ",".join(excluded) or None,
             "shared_embeddings": False if self.shared_by_us else self.shared_embeddings,
             "fuse_qkv": self.fuse_qkv,
         }
@@ -350,11 +361,12 @@ def _expected_weights(model: ModelInfo, params: GenaiParams) -> int:
     bits = 8 if params.precision == "int8" else 4
     zero_points = params.is_symmetric is False or params.base_algorithm == "k_quant"
     weight = quantized_width(bits, block, model.hidden_size, 1 if zero_points else 0)
-    head = 4.0 if "/lm_head/MatMul" in (params.nodes_to_exclude or ()) else weight
+    head = 4.0 if params.head_in_fp32 else weight
     size = body * weight + embedding * head + (0 if shared else 4 * embedding)
     if bits == 4:
         # Half of the layers, of which down_proj and qkv_proj are about two fifths.
-        size += 0.5 * embedding * params.head_at_8_bits + 0.1 * body * params.layers_at_8_bits
+        size += 0.5 * embedding * (params.head_at_8_bits and not params.head_in_fp32)
+        size += 0.1 * body * params.layers_at_8_bits
         rounded = body + (embedding if head == weight else 0)
         size += (params.budget or 0) * rounded * (0.5 + 0.5 * zero_points / block)
     return int(size)

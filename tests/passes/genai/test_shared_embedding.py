@@ -15,7 +15,7 @@ from paretune.core.errors import PassError
 from paretune.core.model import Model
 from paretune.models.handle import inspect, open_model
 from paretune.passes.genai.genai import Genai
-from paretune.passes.genai.options import GenaiParams
+from paretune.passes.genai.options import GenaiParams, expected_bytes
 from paretune.passes.genai.shared_embedding import share_embedding
 from paretune.passes.quantization.grid import Grid, rounded
 from tests.pass_bench import Bench, generate, logits
@@ -91,3 +91,29 @@ def test_a_head_in_full_precision_has_nothing_to_share(bench: Bench, tiny: Model
     with pytest.raises(PassError, match="no embedding of its own beside a rounded head"):
         share_embedding(out)
     assert (out / "model.onnx").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "params",
+    [INT8, {"precision": "int4"}, {"precision": "int4", "is_symmetric": False}],
+    ids=str,
+)
+def test_an_embedding_is_in_full_precision_with_the_head_that_it_shares(
+    bench: Bench, tiny: Model, params: dict[str, Any]
+) -> None:
+    params = {**params, "nodes_to_exclude": ["/lm_head/MatMul"]}
+    sizes = {}
+    for name, more in {"shared": {}, "alone": {"shared_embeddings": False}}.items():
+        if "int8" in params.values() and more:
+            continue  # refused: it is the default where the head is rounded
+        out = bench.run(Genai(), tiny, {**params, **more}, name)
+        graph = onnx.load(out / "model.onnx", load_external_data=False).graph
+        assert all(node.op_type != "GatherBlockQuantized" for node in graph.node)
+        sizes[name] = (out / "model.onnx.data").stat().st_size
+        expected = expected_bytes(inspect(tiny.path), GenaiParams(**{**params, **more}))
+        whole = sum(file.stat().st_size for file in out.iterdir())
+        assert expected == pytest.approx(whole, abs=22_000)  # of the graph, and not of a table
+    info = inspect(tiny.path)
+    table = 4 * info.vocab_size * info.hidden_size
+    assert table > 80_000
+    assert sizes.get("alone", sizes["shared"] + table) - sizes["shared"] == table

@@ -152,6 +152,11 @@ BUILDS: dict[str, tuple[str, list[tuple[str, dict[str, Any]]], dict[str, Any]]] 
         [("genai", {"precision": "int4", "nodes_to_exclude": ["/lm_head/MatMul"]})],
         {"target_modules": ["q_proj", "down_proj"]},
     ),
+    "tied, head in fp32": (
+        "tied Llama",
+        [("genai", {"precision": "int4", "nodes_to_exclude": ["/lm_head/MatMul"]})],
+        {},
+    ),
     "head at 8 bits": (
         "Llama of 4 layers",
         [("genai", {"precision": "int4", "matmul_mixed_precision": "last_matmul:int8"})],
