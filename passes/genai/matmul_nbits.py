@@ -251,9 +251,14 @@ def _external_files(file: Path) -> set[str]:
 def _bytes_beside(model: ModelInfo) -> int:
     """Return the bytes of an fp32 build that are not weights: graph, tokenizer."""
     weights = model.parameters
-    if model.tied and model.built_with.get("shared_embeddings") is False:
+    if model.tied and not _is_shared(model):
         weights += model.vocab_size * model.hidden_size
     return max(0, model.bytes - 4 * weights)
+
+
+def _is_shared(model: ModelInfo) -> bool:
+    """Return whether an fp32 build has one matrix for the embedding and the head."""
+    return model.tied and model.built_with.get("shared_embeddings") is not False
 
 
 def _expected_bytes(model: ModelInfo, params: MatMulNBitsParams) -> int:
@@ -271,7 +276,7 @@ def _expected_bytes(model: ModelInfo, params: MatMulNBitsParams) -> int:
     weight = quantized_width(params.bits, params.block_size, model.hidden_size, zero_points)
     size = matrices * weight + 4 * embedding + _bytes_beside(model)
     if any(fnmatchcase(_HEAD, pattern) for pattern in params.exclude):
-        size += (4 - weight) * embedding
+        size += ((0 if _is_shared(model) else 4) - weight) * embedding
     elif any(fnmatchcase(_HEAD, pattern) for pattern in params.keep_8bit):
         size += (8 - params.bits) / 8 * embedding
     return int(size)

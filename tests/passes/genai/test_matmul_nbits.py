@@ -231,3 +231,17 @@ def test_expected_size_is_near_the_measured_one(params: dict[str, Any], size_mb:
     guess = MatMulNBits().estimate(INFO, MatMulNBitsParams(**params), TargetInfo("x"))
     assert guess.bytes_out is not None
     assert guess.bytes_out / 1e6 == pytest.approx(size_mb, rel=0.08)
+
+
+@pytest.mark.parametrize("shared", [None, False])
+def test_a_head_that_stays_in_fp32_is_counted_once_where_it_is_shared(
+    bench: Bench, tiny: Model, shared: bool | None
+) -> None:
+    fp32 = GenaiParams(shared_embeddings=shared)
+    found = Genai().predict(inspect(tiny.path), fp32)
+    source = open_model(bench.run(Genai(), tiny, fp32.model_dump(), "fp32"))
+    params = {"exclude": ["/lm_head/MatMul"]}
+    out = bench.run(MatMulNBits(), source, params, "built")
+    size = sum(file.stat().st_size for file in out.iterdir())
+    expected = MatMulNBits().predict(found, MatMulNBitsParams(**params)).bytes
+    assert expected == pytest.approx(size, abs=22_000)  # of the graph, and not of a table
