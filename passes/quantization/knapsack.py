@@ -42,4 +42,10 @@ def best_items(values: Sequence[float], costs: Sequence[float], room: float) -> 
         raise PassError(f"budget: the solver (SciPy's milp) has not finished: {found.message}")
     for place, share in zip(wanted, found.x, strict=True):
         taken[place] = bool(share > 0.5)
+    # A value below the solver's tolerance, relative to the largest, is nothing to it.
+    left = room - sum(costs[place] for place in wanted if taken[place])
+    for place in sorted(wanted, key=values.__getitem__, reverse=True):
+        if not taken[place] and costs[place] <= left:
+            taken[place] = True
+            left -= costs[place]
     return taken

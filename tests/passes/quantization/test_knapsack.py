@@ -41,3 +41,9 @@ def test_an_item_that_is_worth_nothing_is_left_out() -> None:
 @pytest.mark.parametrize("values", [[], [0.0]])
 def test_nothing_to_take(values: list[float]) -> None:
     assert best_items(values, [1.0] * len(values), 5.0) == [False] * len(values)
+
+
+def test_values_far_below_the_largest_one_fill_the_room() -> None:
+    values = [10.0**-power for power in range(16)]
+    assert best_items(values, [1.0] * 16, 15.5) == [True] * 15 + [False]
+    assert best_items([1.0, 1e-12, 1e-9], [1.0, 1.0, 2.0], 2.5) == [True, True, False]
