@@ -19,6 +19,7 @@ from paretune.data.context import Context
 from paretune.models.onnx_weights import load_network
 from paretune.passes.base import PassBase
 from paretune.passes.copied import copy_files
+from paretune.passes.genai.exclusions import beyond_its_layers
 from paretune.passes.genai.options import quantized_width
 
 if TYPE_CHECKING:
@@ -101,7 +102,9 @@ class MatMulNBits(PassBase):
             and (params.bits == 8 or params.keep_8bit)
         ):
             return "hqq at 8 bits does not load on cpu: its kernel takes no fractional zero points"
-        return None
+        return beyond_its_layers(model, "exclude", params.exclude) or beyond_its_layers(
+            model, "keep_8bit", params.keep_8bit
+        )
 
     def estimate(self, model: ModelInfo, params: MatMulNBitsParams, target: TargetInfo) -> Estimate:
         """Return size, memory and time, scaled from what was measured on small models.

@@ -7,7 +7,6 @@ were found by building and loading each combination.
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +15,7 @@ from paretune.core.jsontools import Json, read_model_json
 from paretune.core.model import ModelInfo
 from paretune.core.params import Params, parameter
 from paretune.passes.genai.calibration import Calibration, why_no_gptq
+from paretune.passes.genai.exclusions import why_not_excluded
 from paretune.passes.quantization.rounding_grid import HEAD
 
 PRECISIONS = {
@@ -54,10 +54,6 @@ _OF_QUANTIZATION = (
 _OF_GPTQ = ("calibration", "damp_percent")
 _WINDOWED_BY_DEFAULT = ("gemma2", "gemma3", "gpt_oss", "mistral", "phi3")
 """Have a window where config.json does not name one."""
-_OF_A_LAYER = re.compile(r"/model/layers\.(\d+)/(.+)/MatMul")
-_OF_QKV = ("attn/q_proj", "attn/k_proj", "attn/v_proj")
-_APART_BEFORE_ATTENTION = ("gemma3", "hunyuan", "lfm2", "qwen3")
-"""Norms of queries and keys stand between what is fused and the attention."""
 _EMBEDDING = "/model/embed_tokens/Gather"
 _HEAD_DIM_STEP = 16
 _GRAPH_BYTES_A_LAYER = 8_000
@@ -260,7 +256,9 @@ def why_not(model: ModelInfo, params: GenaiParams, provider: str) -> str | None:
         _not_on_this_provider(model, params, provider)
         or _without_effect(params)
         or _cannot_share(model, params, provider)
-        or _cannot_exclude(model, params)
+        or why_not_excluded(
+            model, params.nodes_to_exclude or (), fuse_qkv=params.fuse_qkv is not False
+        )
         or (why_no_gptq(model, provider) if params.algorithm == "gptq" else None)
     )
 
@@ -312,28 +310,6 @@ def _cannot_share(model: ModelInfo, params: GenaiParams, provider: str) -> str |
             "an embedding that shares an 8-bit head, or one with zero points and algorithm "
             f"{params.base_algorithm}, is made for cpu only, not for {provider}; leave "
             "shared_embeddings out of int8, or set it to false for int4"
-        )
-    return None
-
-
-def _cannot_exclude(model: ModelInfo, params: GenaiParams) -> str | None:
-    places = [_OF_A_LAYER.fullmatch(name) for name in params.nodes_to_exclude or ()]
-    named = [(int(place[1]), place[2]) for place in places if place is not None]
-    last = max((layer for layer, _ in named), default=-1)
-    if model.layers and last >= model.layers:
-        return (
-            f"nodes_to_exclude names layer {last}, and what is built has {model.layers} layers, "
-            "counted from 0"
-        )
-    if params.fuse_qkv is False or model.model_type.startswith(_APART_BEFORE_ATTENTION):
-        return None
-    apart = {layer for layer, node in named if node in _OF_QKV}
-    fused = sorted(set(range(min(apart, default=0), model.layers)) - apart)
-    if apart and fused:  # the builder has layer `fused` read the keys of a layer before it
-        return (
-            f"nodes_to_exclude names a query, key or value projection of layer {min(apart)}, and "
-            f"in layer {fused[0]} the three are one matrix: the builder makes a graph of this that "
-            "does not load; give fuse_qkv: false"
         )
     return None
 

@@ -245,3 +245,17 @@ def test_a_head_that_stays_in_fp32_is_counted_once_where_it_is_shared(
     size = sum(file.stat().st_size for file in out.iterdir())
     expected = MatMulNBits().predict(found, MatMulNBitsParams(**params)).bytes
     assert expected == pytest.approx(size, abs=22_000)  # of the graph, and not of a table
+
+
+@pytest.mark.parametrize("name", ["exclude", "keep_8bit"])
+def test_a_layer_that_was_dropped_is_refused_before_it_runs(tiny: Model, name: str) -> None:
+    built = Genai().predict(inspect(tiny.path), GenaiParams())
+    assert built.layers == 2
+
+    def why(pattern: str) -> str | None:
+        params = MatMulNBitsParams(**{name: [pattern]})
+        return MatMulNBits().check(built, params, TargetInfo("x"), "cpu")
+
+    assert f"{name} names layer 2, and what is built has 2" in str(why("*/layers.2/mlp/*"))
+    for pattern in ("*/layers.1/mlp/*", "*/layers.2*", "*2/*"):
+        assert why(pattern) is None

@@ -303,6 +303,7 @@ def _is_held(layer: Any, held: list[tuple[_Node, slice, slice]], params: dict[st
             "Llama of 4 layers",
             {"precision": "int4", "matmul_mixed_precision": "last_matmul:int8,mixed_layers:int8"},
         ),
+        ("tied Llama", {"precision": "int4", "nodes_to_exclude": ["/lm_head/MatMul"]}),
     ],
 )
 def test_an_adapter_apart_is_trained_beside_the_rounded_base(
