@@ -129,7 +129,8 @@ class GenaiParams(Params):
     shared_embeddings: bool | None = parameter(
         None,
         "The embedding and the head share one matrix in the file, rounded as the head is. None: as "
-        "in the model; with int8 they do not, and the embedding stays in fp32.",
+        "in the model; with int8 only a head that stays in fp32 is shared, else the embedding is "
+        "in fp32.",
     )
     fuse_qkv: bool | None = parameter(
         None, "The query, key and value projections become one matrix. None: where possible."
