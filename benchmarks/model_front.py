@@ -38,7 +38,15 @@ from fronting.making import (
     megabytes,
     read_variants,
 )
-from fronting.measuring import PROMPT, NotRun, interleaved, probed, token_figures
+from fronting.measuring import (
+    PROMPT,
+    NotRun,
+    divergence_of,
+    interleaved,
+    probed,
+    speed_of,
+    token_figures,
+)
 from fronting.texts import kept_reference
 
 from paretune.models.handle import folder_digest
@@ -206,8 +214,8 @@ def shown(whole: dict[str, Any]) -> str:
             row["maker"],
             row["name"] + (" **front**" if id(row) in on_front else ""),
             row["mb"],
-            _speed(row),
-            f"{row['kl_per_token']:.4f} ({row['kl_low']:.4f} to {row['kl_high']:.4f})",
+            "does not run" if "no_speed" in row else speed_of(row),
+            divergence_of(row),
             row["top1_agreement"],
             row["perplexity"],
         ]
@@ -223,14 +231,6 @@ def shown(whole: dict[str, Any]) -> str:
     if whole["compared"]:
         parts += _goals(whole["compared"])
     return "\n\n".join(parts)
-
-
-def _speed(row: dict[str, Any]) -> str | None:
-    if "no_speed" in row:
-        return "does not run"
-    if "speed" not in row:
-        return None
-    return f"{row['speed']:.2f} ({row['speed_low']:.2f} to {row['speed_high']:.2f})"
 
 
 def _goals(found: dict[str, Any]) -> list[str]:

@@ -1,6 +1,6 @@
 """Whether a build of SmolLM2 holds what its quantization-aware training computed with.
 
-    python benchmarks/rounded_agreement.py
+    python benchmarks/rounded_agreement.py [--data phrase-tone|demo]
 
 Takes the trainings and packages that `quantization_aware.py` has made so far. Counts codes and
 scales of the package that differ from the training's, and compares logits of the training's forward
@@ -9,6 +9,7 @@ pass with the runtime's at accuracy level 1 (activations in fp32) and 4 (activat
 
 from __future__ import annotations
 
+import argparse
 import re
 import shutil
 import sys
@@ -21,7 +22,7 @@ import onnx
 import torch
 from common import ROOT, public_data, save, table
 from onnx import numpy_helper
-from quantization_aware import FOLDER
+from quantization_aware import DATA, folder_of
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from paretune.core.result import TrialResult
@@ -111,17 +112,20 @@ def _compared(outcome: TrialResult, store: Store) -> list[Any]:
 
 def main() -> None:
     """Compare each quantization-aware training with its package."""
-    study = Study(FOLDER / "study")
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", choices=list(DATA), default="phrase-tone")
+    folder = folder_of(parser.parse_args().data)
+    study = Study(folder / "study")
     try:
         outcomes = [o for o in study.outcomes if o.artifact is not None]
     finally:
         study.close()
-    store = Store(FOLDER / "store")
+    store = Store(folder / "store")
     aware = [o for o in outcomes if o.candidate.recipe[0].params.get("quantize_for")]
     rows = [_compared(outcome, store) for outcome in aware]
     levels = [f"{what}, level {n}" for n in (1, 4) for what in ("largest difference", "KL")]
     print(table(("seed", "codes", "codes off", "scales off", *levels), rows))
-    print(save("rounded_agreement", {"rows": rows}))
+    print(save("rounded_agreement", {"trainings": folder.name, "rows": rows}))
 
 
 if __name__ == "__main__":

@@ -5,12 +5,14 @@
     python benchmarks/roundings.py --show                               the table of both
 
 Builds are made by the pass `genai` (with a budget, of what the pass `sensitivity` made) and kept in
-``benchmarks/out/roundings``. Divergence (KL of the build's next token from the fp32 model's, in
-nats per token) and perplexity are those of WikiText-2's test text, in sequences of 512 tokens,
-through ONNX Runtime GenAI; without that data set, of the text that gptq is calibrated on, which
-favours gptq. The interval of a divergence is that of the mean over sequences. Speeds are taken in
-fresh processes, the builds interleaved: the median time of a token in each process, and of these
-the median. Run ``--speed`` on a quiet machine.
+``benchmarks/out/roundings``, those of each model in a folder of its own.
+
+Divergence (KL of the build's next token from the fp32 model's, in nats per token) and perplexity
+are those of WikiText-2's test text, in sequences of 512 tokens, through ONNX Runtime GenAI; without
+that data set, of the text that gptq is calibrated on, which favours gptq. The interval of a
+divergence is that of the mean over sequences. Speeds are taken in fresh processes, the builds
+interleaved: the median time of a token in each process, and of these the median. Run ``--speed`` on
+a quiet machine.
 """
 
 from __future__ import annotations
@@ -19,16 +21,15 @@ import argparse
 import json
 import os
 import shutil
-import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from common import OUT, ROOT, save, table
 from fronting.making import megabytes
-from fronting.measuring import PROMPT, interleaved, probed
+from fronting.measuring import PROMPT, divergence_of, interleaved, probed, speed_of, token_figures
 from fronting.texts import kept_reference
 
 from paretune.data.context import Context
@@ -57,7 +58,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "int8, shared": {**INT8, "shared_embeddings": True},
     "int8, shared, gptq": {**INT8, **GPTQ, "shared_embeddings": True},
 }
-FOLDER = OUT / "roundings"
+NAME = "roundings"
+Rows = dict[str, dict[str, Any]]
 
 
 def main() -> None:
@@ -71,54 +73,84 @@ def main() -> None:
     parser.add_argument("--show", action="store_true")
     args = parser.parse_args()
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    rows = _kept()
+    workshop = Workshop(args.model)
+    models = kept()
+    rows = models.setdefault(workshop.digest, {})
     if args.speed:
-        measure_speed(rows, args.model, args.sequences, args.rounds)
+        measure_speed(rows, workshop, args.sequences, args.rounds)
     elif not args.show:
-        measure_rounding(rows, args.model, args.sequences, args.only)
+        for _ in measure_rounding(rows, workshop, args.sequences, args.only):
+            save(NAME, {"models": models})
     if not args.show:
-        save("roundings", {"rows": rows})
+        save(NAME, {"models": models})
     print(shown(rows))
 
 
-def _kept() -> dict[str, dict[str, Any]]:
-    file = OUT / "roundings.json"
+def kept() -> dict[str, Rows]:
+    """Return the figures of earlier runs, by the digest of the model."""
+    file = OUT / f"{NAME}.json"
     if not file.is_file():
         return {}
-    rows: dict[str, dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))["rows"]
-    return rows
+    models: dict[str, Rows] = json.loads(file.read_text(encoding="utf-8"))["models"]
+    return models
+
+
+class Workshop:
+    """Makes the builds of one model, and keeps them.
+
+    Attributes:
+        model: Its folder.
+        digest: Of that folder.
+        folder: Where its builds are.
+    """
+
+    def __init__(self, model: Path) -> None:
+        self.model = model
+        self.digest = folder_digest(model)
+        self.folder = OUT / NAME / self.digest.removeprefix("sha256:")[:12]
+
+    def reference(self, count: int) -> tuple[list[list[int]], str, float]:
+        """Return token ids, what text they are of, and the fp32 model's perplexity."""
+        return kept_reference(self.model, self.digest, count, self.folder / "reference")
+
+    def asked(self, name: str) -> tuple[str, str, Path, dict[str, Any]]:
+        """Return what `probed` is given of a build."""
+        return sys.executable, "genai", self._folder_of(name), {}
+
+    def built(self, name: str) -> Path:
+        """Return the folder of a build; it is made if it is not there."""
+        params, model = VARIANTS[name], self.model
+        if "budget" in params:
+            # What it measures depends on the rounding, where that is not to the nearest.
+            rounded = {key: params[key] for key in ("algorithm",) if key in params}
+            of = f"sensitivity {rounded.get('algorithm', '')}".strip()
+            given = {"rounded_to": rounded} if rounded else {}
+            model = _made(model, SensitivityPass(), given, self._folder_of(of), "config.json")
+        return _made(model, Genai(), params, self._folder_of(name), "genai_config.json")
+
+    def _folder_of(self, name: str) -> Path:
+        return self.folder / "".join(c if c.isalnum() else "-" for c in name)
 
 
 def measure_rounding(
-    rows: dict[str, dict[str, Any]], model: Path, count: int, names: Sequence[str]
-) -> None:
-    """Build, and measure what does not depend on the machine's load."""
-    sequences, text, fp32 = _reference(model, count)
+    rows: Rows, workshop: Workshop, count: int, names: Sequence[str]
+) -> Iterator[str]:
+    """Build, and measure what does not depend on the machine's load; yields after each."""
+    sequences, text, fp32 = workshop.reference(count)
     rows["fp32"] = {"text": text, "perplexity": fp32}
-    print(f"fp32: perplexity {rows['fp32']['perplexity']:.3f} on {text}", flush=True)
+    print(f"fp32: perplexity {fp32:.3f} on {text}", flush=True)
     for name in names:
         start = time.process_time()
-        folder = built(model, name)
+        folder = workshop.built(name)
         seconds = time.process_time() - start
         row = rows.setdefault(name, {})
-        row |= probed(*_probe_of(name), sequences=sequences, reference=str(FOLDER / "reference"))
+        reference = str(workshop.folder / "reference")
+        row |= probed(*workshop.asked(name), sequences=sequences, reference=reference)
         row |= {"text": text, "mb": megabytes(folder)}
         if seconds > 1:  # not kept from an earlier run
             row["build_cpu_s"] = round(seconds, 1)
         print(f"{name}: {json.dumps(row)}", flush=True)
-        save("roundings", {"rows": rows})
-
-
-def _folder_of(name: str) -> Path:
-    return FOLDER / "".join(c if c.isalnum() else "-" for c in name)
-
-
-def built(model: Path, name: str) -> Path:
-    """Return the folder of a build; it is made if it is not there."""
-    params = VARIANTS[name]
-    if "budget" in params:
-        model = _made(model, SensitivityPass(), {}, _folder_of("sensitivity"), "config.json")
-    return _made(model, Genai(), params, _folder_of(name), "genai_config.json")
+        yield name
 
 
 def _made(model: Path, pass_: Any, params: dict[str, Any], out: Path, written: str) -> Path:
@@ -140,40 +172,23 @@ def _made(model: Path, pass_: Any, params: dict[str, Any], out: Path, written: s
     return out
 
 
-def measure_speed(rows: dict[str, dict[str, Any]], model: Path, count: int, rounds: int) -> None:
+def measure_speed(rows: Rows, workshop: Workshop, count: int, rounds: int) -> None:
     """Time the builds that are there, each in a process of its own, interleaved."""
-    there = {name: _probe_of(name) for name in VARIANTS if name in rows}
-    sequences, *_ = _reference(model, count)
+    there = {name: workshop.asked(name) for name in VARIANTS if name in rows}
+    sequences, *_ = workshop.reference(count)
     times, failed = interleaved(there, sequences[0][:PROMPT], rounds)
     for name, why in failed.items():
         print(f"{name} does not run: {why}")
     for name, seconds in times.items():
-        rows[name]["token_ms"] = [round(1000 * each, 3) for each in seconds]
-        rows[name]["token_ms_p50"] = 1000 * statistics.median(seconds)
+        rows[name] |= token_figures(seconds, times["int4"])
 
 
-def _reference(model: Path, count: int) -> tuple[list[list[int]], str, float]:
-    return kept_reference(model, folder_digest(model), count, FOLDER / "reference")
-
-
-def _probe_of(name: str) -> tuple[str, str, Path, dict[str, Any]]:
-    """Return what `probed` is given of a build."""
-    return sys.executable, "genai", _folder_of(name), {}
-
-
-def shown(rows: dict[str, dict[str, Any]]) -> str:
+def shown(rows: Rows) -> str:
     """Return all that was measured as a table."""
-    base = rows.get("int4", {}).get("token_ms_p50")
     lines = []
     for name, row in rows.items():
-        kl = row.get("kl_per_token")
-        divergence = (
-            None if kl is None else f"{kl:.4f} ({row['kl_low']:.4f} to {row['kl_high']:.4f})"
-        )
-        own = row.get("token_ms_p50")
-        speed = base / own if base and own else None
-        figures = (row.get("mb"), speed, divergence, row.get("top1_agreement"), row["perplexity"])
-        lines.append([name, *figures])
+        figures = (row.get("mb"), speed_of(row), divergence_of(row), row.get("top1_agreement"))
+        lines.append([name, *figures, row["perplexity"]])
     head = ("build", "MB", "speed (int4 = 1)", "KL per token", "same top token", "perplexity")
     return table(head, lines)
 

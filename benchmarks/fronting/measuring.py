@@ -88,3 +88,21 @@ def token_figures(seconds: Sequence[float], base: Sequence[float]) -> dict[str, 
         "speed_low": min(ratios),
         "speed_high": max(ratios),
     }
+
+
+def _with_range(row: Mapping[str, Any], value: str, name: str, digits: int) -> str | None:
+    """Return a figure of a row with its lowest and highest; None if the row has none."""
+    if value not in row:
+        return None
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    return f"{row[value]:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+
+
+def speed_of(row: Mapping[str, Any]) -> str | None:
+    """Return the speed that `token_figures` found, as a table shows it."""
+    return _with_range(row, "speed", "speed", 2)
+
+
+def divergence_of(row: Mapping[str, Any]) -> str | None:
+    """Return the divergence that `fronting.divergence` found, as a table shows it."""
+    return _with_range(row, "kl_per_token", "kl", 4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from fronting.measuring import token_figures
 from roundings import VARIANTS, shown
 
 from paretune.core.device import TargetInfo
@@ -12,9 +13,12 @@ from paretune.passes.genai.options import GenaiParams
 
 
 def test_speeds_are_relative_to_plain_int4() -> None:
-    row = {"perplexity": 9.0, "token_ms_p50": 8.0}
-    text = shown({"int4": row, "int8": {**row, "token_ms_p50": 16.0}})
-    assert "| int8 |  | 0.5 |" in text
+    times = {"int4": [0.008, 0.008], "int8": [0.016, 0.012]}
+    rows = {
+        name: {"perplexity": 9.0, **token_figures(each, times["int4"])}
+        for name, each in times.items()
+    }
+    assert "| int8 |  | 0.58 (0.50 to 0.67) |" in shown(rows)
 
 
 @pytest.mark.parametrize("name", VARIANTS)
