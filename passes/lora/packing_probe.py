@@ -41,27 +41,18 @@ def require_rows_apart(network: Any, rows: Sequence[Row]) -> None:
 
 def leak(network: Any, rows: Sequence[Row]) -> str | None:
     """Return how joined rows see each other in a model, or None if they do not."""
-    import torch
-
     second = _cut(max(rows, key=lambda row: len(row.ids)))
     first = Row(second.ids[::-1], 1)
     other = Row(tuple(second.ids[(3 * i + 1) % len(second.ids)] for i in range(len(first.ids))), 1)
     if len(second.ids) < 3 or first.ids == other.ids:
         return None  # nothing to be seen by which it could be told
-    training = network.training
-    network.eval()
-    try:
-        with torch.no_grad():
-            alone = _logits(network, [second])
-            after = _logits(network, [first, second])[-len(alone) :]
-            again = _logits(network, [other, second])[-len(alone) :]
-    finally:
-        network.train(training)
+    alone = joined_logits(network, [second])
+    after = joined_logits(network, [first, second])[-len(alone) :]
+    again = joined_logits(network, [other, second])[-len(alone) :]
     scale = max(1.0, float(alone.abs().max()))
     apart = float((after - alone).abs().max()) / scale
     changed = float((after - again).abs().max()) / scale
-    exact = next(network.parameters()).dtype == torch.float32
-    exact = exact and not getattr(network, "is_quantized", False)
+    exact = computes_exactly(network)
     if apart <= (_APART_FP32 if exact else _APART) and changed <= (
         _SAME_SHAPES if exact else _APART
     ):
@@ -77,8 +68,25 @@ def _cut(row: Row) -> Row:
     return Row(row.ids[:_MAX_TOKENS], 1)
 
 
-def _logits(network: Any, rows: Sequence[Row]) -> Any:
+def computes_exactly(network: Any) -> bool:
+    """Return whether a model computes in fp32, so that nothing but the order of sums differs."""
+    import torch
+
+    dtype = next(network.parameters()).dtype
+    return dtype == torch.float32 and not getattr(network, "is_quantized", False)
+
+
+def joined_logits(network: Any, rows: Sequence[Row]) -> Any:
+    """Return what a model says of each token of joined rows, without dropout: tokens x words."""
+    import torch
+
     batch = joined(rows)
     device = next(network.parameters()).device
     inputs = {name: batch[name].to(device) for name in ("input_ids", "position_ids")}
-    return network(**inputs, use_cache=False).logits[0].float()
+    training = network.training
+    network.eval()
+    try:
+        with torch.no_grad():
+            return network(**inputs, use_cache=False).logits[0].float()
+    finally:
+        network.train(training)

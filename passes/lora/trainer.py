@@ -21,6 +21,7 @@ from paretune.data.context import Context
 from paretune.passes.lora.chunked_loss import ChunkedLoss, find_chunked_loss, mean_loss
 from paretune.passes.lora.course import Course
 from paretune.passes.lora.distillation import DistilledLoss, distilled_loss
+from paretune.passes.lora.example_attention import attend_by_example
 from paretune.passes.lora.packing_probe import require_rows_apart
 from paretune.passes.lora.params import Dtype, LoraParams
 from paretune.passes.lora.rounding import Rounding
@@ -85,6 +86,7 @@ def _train(
 ) -> Course:
     if params.batching == "padding_free":
         require_rows_apart(network, rows)
+        attend_by_example(network, [*rows, *held_out])
     total, stop = lengths(params, len(rows))
     course = Course(total, stop, params.early_stopping_patience)
     best: dict[str, Any] = {}

@@ -38,7 +38,7 @@ def network(kind: str, dtype: str = "float32", **more: Any) -> Any:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     torch.manual_seed(0)
-    made = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **_SIZES, **more))
+    made = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **{**_SIZES, **more}))
     return made.to(getattr(torch, dtype))
 
 
