@@ -40,7 +40,7 @@ class GenaiAdapter(Genai):
     """Builds an ONNX Runtime GenAI model with its adapter in a file of its own."""
 
     name = "genai_adapter"
-    version = 2
+    version = 3
     accepts = frozenset({ModelKind.HF_ADAPTER})
     packages = (*Genai.packages, "peft")
 

@@ -56,7 +56,7 @@ class Genai(PassBase):
     """Builds an ONNX Runtime GenAI model, quantized to 8 or 4 bits if asked for."""
 
     name = "genai"
-    version = 2
+    version = 3
     accepts = frozenset({ModelKind.HF})
     produces = ModelKind.GENAI
     Params = GenaiParams

@@ -50,7 +50,7 @@ class QLora(TrainsAdapter):
     """Fine-tunes a low-rank adapter on a quantized base (QLoRA)."""
 
     name = "qlora"
-    version = 3
+    version = 4
     Params = QLoraParams
     packages = (*Lora.packages, "bitsandbytes")
 

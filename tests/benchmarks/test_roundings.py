@@ -30,6 +30,6 @@ def test_each_build_is_one_that_the_pass_makes(name: str) -> None:
         parameters=1,
         head_dim=64,
         tied=True,
-        built_with={"rounded_to": params.grid},
+        built_with={"rounded_to": {**params.grid, "algorithm": params.algorithm}},
     )
     assert Genai().check(model, params, TargetInfo("x"), "cpu") is None
