@@ -1,19 +1,19 @@
 """Whether a build of SmolLM2 holds what its quantization-aware training computed with.
 
-    python benchmarks/rounded_agreement.py [--data phrase-tone|demo]
+    python benchmarks/rounded_agreement.py
 
-Takes the trainings and packages that `quantization_aware.py` has made so far. Counts codes and
-scales of the package that differ from the training's, and compares logits of the training's forward
-pass with the runtime's at accuracy level 1 (activations in fp32) and 4 (activations in 8 bits).
+Takes the trainings and packages of one width that `quantization_aware.py` has made of phrase-tone.
+Counts codes and scales of the package that differ from the training's, and compares logits of its
+forward pass with the runtime's at accuracy level 1 (activations in fp32) and 4 (in 8 bits).
 """
 
 from __future__ import annotations
 
-import argparse
 import re
 import shutil
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ import onnx
 import torch
 from common import ROOT, public_data, save, table
 from onnx import numpy_helper
-from quantization_aware import DATA, folder_of
+from quantization_aware import folder_of
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from paretune.core.result import TrialResult
@@ -88,7 +88,7 @@ def _compared(outcome: TrialResult, store: Store) -> list[Any]:
     params = dict(outcome.candidate.recipe[0].params)
     given = RoundingGrid(**params["quantize_for"])
     grid = Grid(given.bits, given.block_size, given.is_symmetric)
-    adapter = next(a for a in store.actions() if a.note.get("params") == params)
+    (adapter,) = (a for a in store.actions() if a.note.get("params") == params)
     assert outcome.artifact is not None
     package = store.object_path(outcome.artifact)
     network = AutoModelForCausalLM.from_pretrained(_MODEL, dtype=torch.float32)
@@ -110,22 +110,26 @@ def _compared(outcome: TrialResult, store: Store) -> list[Any]:
     return row
 
 
+def _has_one_grid(params: Mapping[str, Any]) -> bool:
+    """Return whether a training rounds all matrices, base and adapter as one, to the same bits."""
+    given = params.get("quantize_for")
+    return given is not None and not given.keys() & {"nodes", "mixed_layers", "adapter_apart"}
+
+
 def main() -> None:
     """Compare each quantization-aware training with its package."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", choices=list(DATA), default="phrase-tone")
-    folder = folder_of(parser.parse_args().data)
+    folder = folder_of("phrase-tone")
     study = Study(folder / "study")
     try:
         outcomes = [o for o in study.outcomes if o.artifact is not None]
     finally:
         study.close()
     store = Store(folder / "store")
-    aware = [o for o in outcomes if o.candidate.recipe[0].params.get("quantize_for")]
+    aware = [o for o in outcomes if _has_one_grid(o.candidate.recipe[0].params)]
     rows = [_compared(outcome, store) for outcome in aware]
     levels = [f"{what}, level {n}" for n in (1, 4) for what in ("largest difference", "KL")]
     print(table(("seed", "codes", "codes off", "scales off", *levels), rows))
-    print(save("rounded_agreement", {"trainings": folder.name, "rows": rows}))
+    print(save("rounded_agreement", {"rows": rows}))
 
 
 if __name__ == "__main__":
