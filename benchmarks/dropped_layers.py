@@ -20,12 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from common import OUT, ROOT, save, table
-from fronting.measuring import PROMPT, interleaved, speed_of, token_figures
+from fronting.measuring import PROMPT, relative_speeds, speed_of
 from fronting.texts import token_sequences
-from quantization_aware import DATA, configuration_of, difference, searched
+from quantization_aware import DATA, answers_of, configuration_of, difference, searched
 
 from paretune.core.candidate import Step
 from paretune.core.result import TrialResult
+from paretune.store.artifacts import Store
 
 NAME = "dropped_layers"
 FOLDER = OUT / NAME
@@ -64,35 +65,31 @@ def measure_accuracy(data: str, seeds: int) -> dict[str, Any]:
     samples: dict[str, dict[str, dict[str, list[float]]]] = {}
     packages: dict[str, str] = {}
     for outcome in searched(configuration_of(data, recipes(data, seeds)), FOLDER):
-        measured = (outcome.measurements or {}).get("accuracy")
-        if measured is None or not measured.samples or outcome.artifact is None:
-            print(f"candidate {outcome.id} has no accuracy: {outcome.reason or outcome.kind}")
+        measured = answers_of(outcome)
+        if measured is None or outcome.artifact is None:
             continue
         dropped, trained = _step(outcome, "drop_layers"), _step(outcome, "lora")
         assert trained is not None
         kept = str(LAYERS - (dropped.params["layers"] if dropped else 0))
         arm = "aware" if trained.params.get("quantize_for") else "lora"
         by_seed = samples.setdefault(arm, {}).setdefault(kept, {})
-        by_seed[str(trained.params["seed"])] = list(measured.samples)
+        by_seed[str(trained.params["seed"])] = list(measured)
         packages.setdefault(kept, outcome.artifact)
     return {"data": data, "samples": samples, "packages": packages}
 
 
 def measure_speed(whole: dict[str, Any], rounds: int) -> None:
     """Time a package of each number of layers beside the whole model's."""
-    from paretune.store.artifacts import Store
-
     store = Store(FOLDER / "store")
     asked: dict[str, tuple[str, str, Path, dict[str, Any]]] = {
         kept: (sys.executable, "genai", store.object_path(digest), {})
         for kept, digest in whole["packages"].items()
     }
     sequences, _ = token_sequences(ROOT / ".models" / "smollm2", 1)
-    times, failed = interleaved(asked, sequences[0][:PROMPT], rounds)
+    found, failed = relative_speeds(asked, str(LAYERS), sequences[0][:PROMPT], rounds)
     for kept, why in failed.items():
         print(f"{kept} layers: does not run: {why}")
-    base = times[str(LAYERS)]
-    whole["speed"] = {kept: token_figures(seconds, base) for kept, seconds in times.items()}
+    whole["speed"] = found
 
 
 def shown(whole: dict[str, Any]) -> str:
@@ -132,7 +129,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--show", action="store_true")
     given = parser.parse_args()
-    file = Path(OUT / f"{NAME}.json")
+    file = OUT / f"{NAME}.json"
     if given.speed or given.show:
         if not file.is_file():
             raise SystemExit(f"{file} is not there: run this script without --speed first")

@@ -42,17 +42,15 @@ from fronting.measuring import (
     PROMPT,
     NotRun,
     divergence_of,
-    interleaved,
     probed,
+    relative_speeds,
     speed_of,
-    token_figures,
 )
-from fronting.texts import kept_reference
+from fronting.texts import builds_of, kept_reference
 
 from paretune.models.handle import folder_digest
 
 NAME = "model_front"
-FOLDER = OUT / NAME
 BASE = "GenAI builder: int4"
 _SEQUENCES = 8
 _ANOTHER_MODEL = 5.0
@@ -112,18 +110,13 @@ def _kept(listed: list[Variant]) -> dict[str, Any]:
     return {"text": kept["text"], "fp32_perplexity": kept["fp32_perplexity"], "rows": rows}
 
 
-def _folder(digest: str) -> Path:
-    """Return where the builds of a model are kept."""
-    return FOLDER / digest.removeprefix("sha256:")[:12]
-
-
 def measure_quality(
     whole: dict[str, Any], variants: list[Variant], model: Path, *, again: bool
 ) -> None:
     """Make variants and compare them with the fp32 model; saved after each."""
     public_data("wikitext-2")  # no other text: gptq is calibrated on what would take its place
     digest = folder_digest(model)
-    folder = _folder(digest)
+    folder = builds_of(NAME, digest)
     sequences, text, perplexity = kept_reference(model, digest, _SEQUENCES, folder / "reference")
     whole |= {"text": text, "fp32_perplexity": perplexity}
     rows: Rows = whole["rows"]
@@ -183,7 +176,7 @@ def _is_of(row: dict[str, Any], variant: Variant) -> bool:
 def measure_speed(rows: Rows, variants: list[Variant], model: Path, rounds: int) -> None:
     """Time the variants that run, beside the builder's int4."""
     digest = folder_digest(model)
-    folder = _folder(digest)
+    folder = builds_of(NAME, digest)
     sequences, *_ = kept_reference(model, digest, _SEQUENCES, folder / "reference")
     (base,) = (v for v in read_variants() if v.title == BASE)
     there = {v.title: v for v in (base, *variants) if _is_of(rows.get(v.title, {}), v)}
@@ -194,11 +187,9 @@ def measure_speed(rows: Rows, variants: list[Variant], model: Path, rounds: int)
         name: (v.interpreter, v.runtime, workshop.built(v), v.settings())
         for name, v in there.items()
     }
-    times, failed = interleaved(asked, sequences[0][:PROMPT], rounds)
-    if BASE in failed:
-        raise SystemExit(f"{BASE} does not run: {failed[BASE]}")
-    for name, seconds in times.items():
-        rows[name] |= token_figures(seconds, times[BASE])
+    found, failed = relative_speeds(asked, BASE, sequences[0][:PROMPT], rounds)
+    for name, figures in found.items():
+        rows[name] |= figures
         rows[name].pop("no_speed", None)
     for name, why in failed.items():
         rows[name]["no_speed"] = why

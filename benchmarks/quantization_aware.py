@@ -150,18 +150,26 @@ def arm_of(recipe: Sequence[Step]) -> str:
     return arm + (_APART if recipe[-1].name == "genai_adapter" else "")
 
 
+def answers_of(outcome: TrialResult) -> tuple[float, ...] | None:
+    """Return right (1) or wrong (0) of each phrase; None, and says so, where there is nothing."""
+    measured = (outcome.measurements or {}).get("accuracy")
+    if measured is None or not measured.samples:
+        print(f"candidate {outcome.id} has no accuracy: {outcome.reason or outcome.kind}")
+        return None
+    return tuple(measured.samples)
+
+
 def _samples(outcomes: list[TrialResult]) -> dict[tuple[str, str], dict[int, tuple[float, ...]]]:
     """Return right (1) or wrong (0) of each phrase, by training and build, and by seed."""
     names = {yaml.safe_dump(build): name for name, build in _AFTER.items()}
     found: dict[tuple[str, str], dict[int, tuple[float, ...]]] = {}
     for outcome in outcomes:
         recipe = outcome.candidate.recipe
-        measured = (outcome.measurements or {}).get("accuracy")
-        if measured is None or not measured.samples:
-            print(f"candidate {outcome.id} has no accuracy: {outcome.reason or outcome.kind}")
+        measured = answers_of(outcome)
+        if measured is None:
             continue
         key = arm_of(recipe), names[yaml.safe_dump(dict(recipe[-1].params))]
-        found.setdefault(key, {})[recipe[0].params["seed"]] = tuple(measured.samples)
+        found.setdefault(key, {})[recipe[0].params["seed"]] = measured
     return found
 
 

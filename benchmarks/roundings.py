@@ -23,14 +23,14 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from common import OUT, ROOT, save, table
 from fronting.making import megabytes
-from fronting.measuring import PROMPT, divergence_of, interleaved, probed, speed_of, token_figures
-from fronting.texts import kept_reference
+from fronting.measuring import PROMPT, divergence_of, probed, relative_speeds, speed_of
+from fronting.texts import builds_of, kept_reference
 
 from paretune.data.context import Context
 from paretune.models.handle import folder_digest, open_model
@@ -78,11 +78,9 @@ def main() -> None:
     rows = models.setdefault(workshop.digest, {})
     if args.speed:
         measure_speed(rows, workshop, args.sequences, args.rounds)
-    elif not args.show:
-        for _ in measure_rounding(rows, workshop, args.sequences, args.only):
-            save(NAME, {"models": models})
-    if not args.show:
         save(NAME, {"models": models})
+    elif not args.show:
+        measure_rounding(models, workshop, args.sequences, args.only)
     print(shown(rows))
 
 
@@ -107,7 +105,7 @@ class Workshop:
     def __init__(self, model: Path) -> None:
         self.model = model
         self.digest = folder_digest(model)
-        self.folder = OUT / NAME / self.digest.removeprefix("sha256:")[:12]
+        self.folder = builds_of(NAME, self.digest)
 
     def reference(self, count: int) -> tuple[list[list[int]], str, float]:
         """Return token ids, what text they are of, and the fp32 model's perplexity."""
@@ -121,11 +119,10 @@ class Workshop:
         """Return the folder of a build; it is made if it is not there."""
         params, model = VARIANTS[name], self.model
         if "budget" in params:
-            # What it measures depends on the rounding, where that is not to the nearest.
-            rounded = {key: params[key] for key in ("algorithm",) if key in params}
-            of = f"sensitivity {rounded.get('algorithm', '')}".strip()
-            given = {"rounded_to": rounded} if rounded else {}
-            model = _made(model, SensitivityPass(), given, self._folder_of(of), "config.json")
+            algorithm = params.get("algorithm", "default")  # what it measures depends on it
+            out = self._folder_of(f"sensitivity {algorithm}")
+            given = {"rounded_to": {"algorithm": algorithm}}
+            model = _made(model, SensitivityPass(), given, out, "config.json")
         return _made(model, Genai(), params, self._folder_of(name), "genai_config.json")
 
     def _folder_of(self, name: str) -> Path:
@@ -133,9 +130,10 @@ class Workshop:
 
 
 def measure_rounding(
-    rows: Rows, workshop: Workshop, count: int, names: Sequence[str]
-) -> Iterator[str]:
-    """Build, and measure what does not depend on the machine's load; yields after each."""
+    models: dict[str, Rows], workshop: Workshop, count: int, names: Sequence[str]
+) -> None:
+    """Build, and measure what does not depend on the machine's load; saved after each."""
+    rows = models[workshop.digest]
     sequences, text, fp32 = workshop.reference(count)
     rows["fp32"] = {"text": text, "perplexity": fp32}
     print(f"fp32: perplexity {fp32:.3f} on {text}", flush=True)
@@ -150,7 +148,7 @@ def measure_rounding(
         if seconds > 1:  # not kept from an earlier run
             row["build_cpu_s"] = round(seconds, 1)
         print(f"{name}: {json.dumps(row)}", flush=True)
-        yield name
+        save(NAME, {"models": models})
 
 
 def _made(model: Path, pass_: Any, params: dict[str, Any], out: Path, written: str) -> Path:
@@ -176,11 +174,11 @@ def measure_speed(rows: Rows, workshop: Workshop, count: int, rounds: int) -> No
     """Time the builds that are there, each in a process of its own, interleaved."""
     there = {name: workshop.asked(name) for name in VARIANTS if name in rows}
     sequences, *_ = workshop.reference(count)
-    times, failed = interleaved(there, sequences[0][:PROMPT], rounds)
+    found, failed = relative_speeds(there, "int4", sequences[0][:PROMPT], rounds)
     for name, why in failed.items():
         print(f"{name} does not run: {why}")
-    for name, seconds in times.items():
-        rows[name] |= token_figures(seconds, times["int4"])
+    for name, figures in found.items():
+        rows[name] |= figures
 
 
 def shown(rows: Rows) -> str:

@@ -78,6 +78,31 @@ def interleaved(
     return times, failed
 
 
+def relative_speeds(
+    asked: Mapping[str, tuple[str, str, Path, Mapping[str, Any]]],
+    base: str,
+    prompt: Sequence[int],
+    rounds: int,
+) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    """Return the `token_figures` of each, by name, and why others have none; see `interleaved`.
+
+    Args:
+        asked: What `probed` is given, by name.
+        base: The one that speeds are relative to.
+        prompt: Token ids; `PROMPT` of them.
+        rounds: How often each is timed.
+
+    Raises:
+        SystemExit: The base is not among them, which is told before any is timed, or does not run.
+    """
+    if base not in asked:
+        raise SystemExit(f"{base} is not measured: run this without --speed first")
+    times, failed = interleaved(asked, prompt, rounds)
+    if base in failed:
+        raise SystemExit(f"{base} does not run: {failed[base]}")
+    return {name: token_figures(each, times[base]) for name, each in times.items()}, failed
+
+
 def token_figures(seconds: Sequence[float], base: Sequence[float]) -> dict[str, Any]:
     """Return a variant's time of a token, and its speed beside the base's, round by round."""
     ratios = [own / other for other, own in zip(seconds, base, strict=True)]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import ROOT, public_data
+from common import OUT, ROOT, public_data
 from fronting.divergence import log_softmax, perplexity
 
 CALIBRATION = ROOT / "passes" / "quantization" / "calibration_text.txt"
@@ -46,6 +46,11 @@ def reference_log_probabilities(model: Path, sequences: Sequence[Sequence[int]])
         return [
             log_softmax(network(torch.tensor([list(ids)])).logits[0].numpy()) for ids in sequences
         ]
+
+
+def builds_of(benchmark: str, digest: str) -> Path:
+    """Return where a benchmark keeps its builds of the model of a digest, and their reference."""
+    return OUT / benchmark / digest.removeprefix("sha256:")[:12]
 
 
 def kept_reference(

@@ -119,6 +119,11 @@ class ChunkedLoss:
 _FOR_THE_HEAD = frozenset({"labels", "shift_labels", "logits_to_keep"})
 
 
+def base_of(network: Any) -> Any:
+    """Return the model that PEFT has wrapped, or a model that it has not."""
+    return network.get_base_model() if hasattr(network, "get_base_model") else network
+
+
 def find_chunked_loss(network: Any, batch: Batch) -> ChunkedLoss | None:
     """Return how to compute a model's loss by chunks, or None if it cannot be done.
 
@@ -130,7 +135,7 @@ def find_chunked_loss(network: Any, batch: Batch) -> ChunkedLoss | None:
         network: A causal language model, PEFT's wrapper around it included.
         batch: Any batch that it will be trained on.
     """
-    base = network.get_base_model() if hasattr(network, "get_base_model") else network
+    base = base_of(network)
     decoder, head = base.get_decoder(), base.get_output_embeddings()
     # An adapter around the head is another type; a trained head needs a gradient of its own.
     if decoder is None or decoder is base or type(head) is not torch.nn.Linear:

@@ -8,12 +8,14 @@ that the cost is the sum of the squares of the examples' lengths (block-diagonal
 from __future__ import annotations
 
 from collections.abc import Sequence
+from heapq import nlargest
 from typing import Any
 
 import torch
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
+from paretune.passes.lora.chunked_loss import base_of
 from paretune.passes.lora.packing_probe import computes_exactly, joined_logits
 from paretune.passes.lora.rows import Row
 
@@ -38,10 +40,10 @@ def attend_by_example(network: Any, rows: Sequence[Row]) -> bool:
     Returns:
         Whether it computes so from now on.
     """
-    base = network.get_base_model() if hasattr(network, "get_base_model") else network
-    if not _is_plain(base, max(len(row.ids) for row in rows)):
+    base = base_of(network)
+    longest = nlargest(2, rows, key=lambda row: len(row.ids))
+    if not _is_plain(base, len(longest[0].ids)):
         return False
-    longest = sorted(rows, key=lambda row: len(row.ids))[-2:]
     probe = [Row(row.ids[:_PROBED], 1) for row in longest]
     expected = joined_logits(network, probe)
     AttentionInterface.register(_NAME, _by_example)

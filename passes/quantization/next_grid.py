@@ -81,7 +81,7 @@ def _told(grid: RoundingGrid) -> dict[str, Json]:
         for name in ("bits", "block_size", "is_symmetric", "mixed_layers", "adapter_apart")
     }
     found["bits of the head"] = head_bits(grid)
-    found["nodes of their own"] = any(pattern != HEAD for pattern in grid.nodes)
+    found["nodes of their own"] = grid.names_nodes_of_layers
     if grid.bits == 8:  # with 4 bits, models that are not tied have either
         found["embedding"] = grid.rounds_embedding
     return found

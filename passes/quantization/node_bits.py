@@ -38,11 +38,11 @@ def bits_of(grid: RoundingGrid, path: str, layers: int) -> int | None:
     Raises:
         PassError: Nodes have bits of their own, and which node holds the layer is not known.
     """
-    if not _tells_nodes_apart(grid):
+    if not (grid.mixed_layers or grid.names_nodes_of_layers):
         return grid.bits
     place = _PLACE.search(path)
     name = "" if place is None else place[3]
-    if place is None or (name in _FUSED_IN_FILE and why_unknown(grid, {name}) is not None):
+    if place is None or why_unknown(grid, {name}) is not None:
         raise PassError(
             f"quantize_for: {_unknown(path)}",
             hint="Use a build with the same bits in all layers.",
@@ -64,10 +64,8 @@ def why_unknown(grid: RoundingGrid, modules: Collection[str]) -> str | None:
         modules: Last names of the network's linear layers.
     """
     fused = min((name for name in _FUSED_IN_FILE if name in modules), default=None)
-    own = any(pattern != HEAD for pattern in grid.nodes)
-    if fused is None or not (own or (grid.mixed_layers and not grid.fuse_qkv)):
-        return None
-    return _unknown(fused)
+    counts = grid.names_nodes_of_layers or (grid.mixed_layers and not grid.fuse_qkv)
+    return _unknown(fused) if fused is not None and counts else None
 
 
 def _unknown(name: str) -> str:
@@ -75,10 +73,6 @@ def _unknown(name: str) -> str:
         f"which node of a build holds {name} is not known, and the grid has nodes with bits of "
         "their own"
     )
-
-
-def _tells_nodes_apart(grid: RoundingGrid) -> bool:
-    return grid.mixed_layers or any(pattern != HEAD for pattern in grid.nodes)
 
 
 def _is_fused(grid: RoundingGrid, layer: int) -> bool:

@@ -43,6 +43,11 @@ class RoundingGrid(Params):
     )
 
     @property
+    def names_nodes_of_layers(self) -> bool:
+        """Whether nodes of the layers, and not the head alone, have bits of their own."""
+        return any(pattern != HEAD for pattern in self.nodes)
+
+    @property
     def rounds_embedding(self) -> bool:
         """Whether an embedding that shares the head's weights is rounded."""
         return self.bits == 4 if self.embedding is None else self.embedding

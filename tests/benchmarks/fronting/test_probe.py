@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fronting.making import OURS, Variant, Workshop
-from fronting.measuring import NotRun, interleaved, probed, token_figures
+from fronting.measuring import NotRun, interleaved, probed, relative_speeds, token_figures
 from fronting.texts import reference_log_probabilities
 
 from tests.tiny_models import make_tiny_llama
@@ -54,3 +54,11 @@ def test_a_speed_is_that_of_the_base_over_its_own_round_by_round() -> None:
     assert found["speed"] == pytest.approx(0.5)
     assert (found["speed_low"], found["speed_high"]) == (0.25, 1.0)
     assert found["token_ms_p50"] == pytest.approx(30.0)
+
+
+def test_a_base_that_is_missing_or_does_not_run_is_refused(tmp_path: Path) -> None:
+    wrong = {"a": (sys.executable, "genai", tmp_path, {})}
+    with pytest.raises(SystemExit, match="b is not measured: run this without --speed first"):
+        relative_speeds(wrong, "b", [1], 1)
+    with pytest.raises(SystemExit, match=r"a does not run: .*genai_config"):
+        relative_speeds(wrong, "a", [1], 1)
