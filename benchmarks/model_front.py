@@ -27,6 +27,7 @@ from typing import Any
 
 from common import OUT, ROOT, public_data, save, table
 from fronting.comparing import compared
+from fronting.divergence import FIGURES
 from fronting.figure import draw
 from fronting.making import (
     MAKERS,
@@ -162,8 +163,8 @@ def refuse_another_model(row: dict[str, Any]) -> None:
     """
     if row["kl_per_token"] > _ANOTHER_MODEL:
         row["failed"] = f"made, computes another model: KL {row['kl_per_token']:.1f} nats per token"
-        for name in ("kl_per_token", "kl_low", "kl_high", "top1_agreement", "perplexity"):
-            del row[name]
+        for name in FIGURES:
+            row.pop(name, None)
 
 
 def _is_of(row: dict[str, Any], variant: Variant) -> bool:

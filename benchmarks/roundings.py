@@ -9,8 +9,9 @@ Builds are made by the pass `genai` (with a budget, of what the pass `sensitivit
 
 Divergence (KL of the build's next token from the fp32 model's, in nats per token) and perplexity
 are those of WikiText-2's test text, in sequences of 512 tokens, through ONNX Runtime GenAI; without
-that data set, of the text that gptq is calibrated on, which favours gptq. The interval of a
-divergence is that of the mean over sequences. Speeds are taken in fresh processes, the builds
+that data set, of the text that gptq is calibrated on, which favours gptq. Intervals of divergence
+and perplexity are those of the mean over sequences; that of the ratio to the fp32 model's
+perplexity is paired by sequence. Speeds are taken in fresh processes, the builds
 interleaved: the median time of a token in each process, and of these the median. Run ``--speed`` on
 a quiet machine.
 """
@@ -29,7 +30,15 @@ from typing import Any
 
 from common import OUT, ROOT, save, table
 from fronting.making import megabytes
-from fronting.measuring import PROMPT, divergence_of, probed, relative_speeds, speed_of
+from fronting.measuring import (
+    PROMPT,
+    divergence_of,
+    perplexity_of,
+    perplexity_ratio_of,
+    probed,
+    relative_speeds,
+    speed_of,
+)
 from fronting.texts import builds_of, kept_reference
 
 from paretune.data.context import Context
@@ -186,8 +195,10 @@ def shown(rows: Rows) -> str:
     lines = []
     for name, row in rows.items():
         figures = (row.get("mb"), speed_of(row), divergence_of(row), row.get("top1_agreement"))
-        lines.append([name, *figures, row["perplexity"]])
+        text = (perplexity_of(row) or row["perplexity"], perplexity_ratio_of(row))
+        lines.append([name, *figures, *text])
     head = ("build", "MB", "speed (int4 = 1)", "KL per token", "same top token", "perplexity")
+    head = (*head, "perplexity / fp32's")
     return table(head, lines)
 
 

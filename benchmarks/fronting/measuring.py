@@ -117,7 +117,7 @@ def token_figures(seconds: Sequence[float], base: Sequence[float]) -> dict[str, 
 
 def _with_range(row: Mapping[str, Any], value: str, name: str, digits: int) -> str | None:
     """Return a figure of a row with its lowest and highest; None if the row has none."""
-    if value not in row:
+    if f"{name}_low" not in row:
         return None
     low, high = row[f"{name}_low"], row[f"{name}_high"]
     return f"{row[value]:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
@@ -131,3 +131,13 @@ def speed_of(row: Mapping[str, Any]) -> str | None:
 def divergence_of(row: Mapping[str, Any]) -> str | None:
     """Return the divergence that `fronting.divergence` found, as a table shows it."""
     return _with_range(row, "kl_per_token", "kl", 4)
+
+
+def perplexity_of(row: Mapping[str, Any]) -> str | None:
+    """Return the perplexity that `fronting.divergence` found, as a table shows it."""
+    return _with_range(row, "perplexity", "perplexity", 2)
+
+
+def perplexity_ratio_of(row: Mapping[str, Any]) -> str | None:
+    """Return the ratio of the perplexity to the reference's, as a table shows it."""
+    return _with_range(row, "ratio", "ratio", 3)

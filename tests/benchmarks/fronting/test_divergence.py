@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from fronting.divergence import Divergence, log_softmax, perplexity
+from fronting.divergence import FIGURES, Divergence, log_softmax, perplexity
 
 SEQUENCES = [[0, 1, 1], [1, 0, 0]]
 
@@ -31,6 +31,19 @@ def test_divergence_agreement_and_perplexity() -> None:
     assert found["tokens"] == 6
     assert _figures(0.5, 0.5)["kl_per_token"] == 0.0
     assert _figures(0.75, 0.25)["top1_agreement"] == 0.0
+
+
+def test_the_ratio_of_perplexities_is_paired_by_sequence() -> None:
+    divergence = Divergence()
+    for probability in (0.25, 0.4):  # half the reference's, of an easy and of a hard sequence
+        divergence.add(_log(2 * probability), _log(probability), [0, 0, 0])
+    found = divergence.figures()
+    assert set(found) == {*FIGURES, "tokens"}
+    assert [found[name] for name in ("ratio", "ratio_low", "ratio_high")] == pytest.approx([2] * 3)
+    assert found["perplexity"] == pytest.approx(math.sqrt(4 * 2.5))
+    error = math.exp(math.log(4 / 2.5))  # twice the standard error of two is their difference
+    assert found["perplexity_high"] == pytest.approx(found["perplexity"] * error)
+    assert found["perplexity_low"] == pytest.approx(found["perplexity"] / error)
 
 
 def test_the_first_token_is_given() -> None:
