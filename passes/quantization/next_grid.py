@@ -11,12 +11,18 @@ from paretune.core.candidate import Step
 from paretune.core.jsontools import Json
 from paretune.passes.genai.matmul_nbits import MatMulNBitsParams
 from paretune.passes.genai.options import GenaiParams
-from paretune.passes.quantization.node_bits import head_bits
+from paretune.passes.quantization.node_bits import bits_of, head_bits
 from paretune.passes.quantization.rounding_grid import HEAD, RoundingGrid
 
 _NONE_FOLLOWS = (
     "no pass after it quantizes; put `merge` and then `genai` with precision int4 or int8, or "
     "`matmul_nbits`, behind it, or `genai_adapter` with such a precision"
+)
+_DEEP = 128
+"""Layers. A node of a later one is not compared."""
+_MATRICES = (
+    *(f"self_attn.{name}_proj" for name in "qkvo"),
+    *(f"mlp.{name}_proj" for name in ("gate", "up", "down")),
 )
 
 
@@ -66,6 +72,9 @@ def why_another(given: object, following: RoundingGrid) -> str | None:
     one, other = _told(grid), _told(following)
     names = [name for name in one if name in other and one[name] != other[name]]
     if not names:
+        one, other = _of_layers(grid), _of_layers(following)
+        names = [path for path in one if one[path] != other[path]][:1]
+    if not names:
         return None
     pairs = ", ".join(f"{name} {one[name]} and not {other[name]}" for name in names)
     return (
@@ -75,16 +84,21 @@ def why_another(given: object, following: RoundingGrid) -> str | None:
 
 
 def _told(grid: RoundingGrid) -> dict[str, Json]:
-    """Return what can be compared: which node a pattern names depends on the model."""
+    """Return what all layers have in common."""
     found: dict[str, Json] = {
         name: getattr(grid, name)
         for name in ("bits", "block_size", "is_symmetric", "mixed_layers", "adapter_apart")
     }
     found["bits of the head"] = head_bits(grid)
-    found["nodes of their own"] = grid.names_nodes_of_layers
     if grid.bits == 8:  # with 4 bits, models that are not tied have either
         found["embedding"] = grid.rounds_embedding
     return found
+
+
+def _of_layers(grid: RoundingGrid) -> dict[str, Json]:
+    """Return the bits of each matrix of a deep model, as its layers may be called."""
+    paths = (f"layers.{n}.{matrix}" for n in range(_DEEP) for matrix in _MATRICES)
+    return {path: f"{bits_of(grid, path, _DEEP) or 32} bits" for path in paths}
 
 
 def _of_genai(params: GenaiParams, *, adapter_apart: bool = False) -> RoundingGrid | str:

@@ -123,7 +123,22 @@ def test_the_grid_of_the_build_is_no_other_one(
         ({"bits": 8}, _genai(precision="int8", shared_embeddings=True), "embedding False and not"),
         ({}, _genai(precision="int4", is_symmetric=False), "is_symmetric True and not False"),
         ({}, _nbits(keep_8bit=["/lm_head/MatMul"]), "bits of the head 4 and not 8"),
-        ({}, _genai(precision="int4", nodes_to_exclude=[DOWN]), "nodes of their own False"),
+        ({}, _genai(precision="int4", nodes_to_exclude=[DOWN]), "down_proj 4 bits and not 32 bits"),
+        (
+            {"nodes": {"*/dwn_proj/*": None}},  # matches nothing
+            _genai(precision="int4", nodes_to_exclude=[DOWN]),
+            "layers.0.mlp.down_proj 4 bits and not 32 bits",
+        ),
+        (
+            {"nodes": {"*/down_proj/*": 8}},
+            _nbits(keep_8bit=["*/layers.0/*/down_proj/*"]),
+            "layers.1.mlp.down_proj 8 bits and not 4 bits",
+        ),
+        (
+            {"mixed_layers": True},
+            _genai(precision="int4", matmul_mixed_precision="mixed_layers:int8", fuse_qkv=False),
+            "layers.0.self_attn.q_proj 8 bits and not 4 bits",
+        ),
         (
             {"mixed_layers": True},
             (MERGE, Step("sensitivity"), *_genai(precision="int4")[1:]),
@@ -140,6 +155,11 @@ def test_a_given_grid_that_the_build_has_not_is_refused(
     assert isinstance(told, str)
     assert why in told
     assert "give quantize_for: next" in told
+
+
+def test_patterns_that_say_the_same_are_no_other_grid() -> None:
+    params = {"quantize_for": {"nodes": {"/model/layers.*/mlp/d*_proj/MatMul": 8}}}
+    assert Lora().look_ahead(params, _nbits(keep_8bit=["*/down_proj/*"])) == params
 
 
 @pytest.mark.parametrize("following", [following for following, _ in REFUSED], ids=str)
