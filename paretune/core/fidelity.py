@@ -138,6 +138,8 @@ class Verdict:
         valid: False: it computes something else.
         beside: What else was found: of the sketch, what could not be compared.
         of_arrays: Whether the model takes named arrays: its metric is ``output_error``.
+        by_rounding: Whether a build that is not valid has the right structure: its sketch computes
+            the same in full precision, so that its graph is right and its weights are not.
     """
 
     compared: Mapping[str, Any] | None
@@ -145,6 +147,7 @@ class Verdict:
     valid: bool = True
     beside: Mapping[str, Json] | None = None
     of_arrays: bool = False
+    by_rounding: bool = False
 
     def to_json(self) -> dict[str, Json]:
         """Return what is kept with the artifact."""
@@ -155,6 +158,7 @@ class Verdict:
             "valid": self.valid,
             "beside": None if self.beside is None else dict(self.beside),
             "of_arrays": self.of_arrays,
+            "by_rounding": self.by_rounding,
         }
 
 
@@ -163,8 +167,14 @@ def verdict_from(note: Mapping[str, Any]) -> Verdict | None:
     kept = note.get("fidelity")
     if not isinstance(kept, Mapping) or kept.get("version") != VERSION:
         return None
-    arrays = kept.get("of_arrays", False)
-    return Verdict(kept["compared"], kept["reason"], kept["valid"], kept["beside"], arrays)
+    return Verdict(
+        kept["compared"],
+        kept["reason"],
+        kept["valid"],
+        kept["beside"],
+        kept.get("of_arrays", False),
+        kept.get("by_rounding", False),
+    )
 
 
 def unchanged(*, of_arrays: bool) -> Verdict:

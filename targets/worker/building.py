@@ -38,7 +38,13 @@ from paretune.store.artifacts import Store
 from paretune.store.checkpoints import StoredCheckpoints
 from paretune.targets.device.fingerprint import fingerprint
 from paretune.targets.worker import endings
-from paretune.targets.worker.compared import Origin, compare, fidelity_of, input_digest
+from paretune.targets.worker.compared import (
+    Origin,
+    compare,
+    fidelity_of,
+    input_digest,
+    what_to_do,
+)
 from paretune.targets.worker.compared_cache import ComparedCache
 from paretune.targets.worker.scratch import temporary_folder
 from paretune.targets.worker.seeds import take_over, told
@@ -293,8 +299,7 @@ class Builder:
         if not verdict.valid:
             raise InvalidArtifactError(
                 f"{step.name}: {verdict.reason}",
-                hint="A translator or a pass is at fault, not the model: leave this pass or these "
-                "parameters out, and report it.",
+                hint=what_to_do(verdict),
             )
         if _stays(step, origin) and _fidelity(step) is not Fidelity.QUANTIZED:
             verdict = before  # the figures of what was approximated are still the model's

@@ -21,6 +21,15 @@ from paretune.targets.worker.compared_cache import ComparedCache
 
 _SKETCH_LENGTHS = (8, 48, 160)
 """Tokens of a sketch's sequences: below and beyond its windows of positions."""
+_BROKEN = (
+    "A translator or a pass is at fault, not the model: leave this pass or these parameters out, "
+    "and report it."
+)
+_TOO_COARSE = (
+    "Its first layers, built alone in full precision, compute the same, so that the graph is right "
+    "and the model most likely does not bear this rounding. Take more bits, `algorithm: gptq`, or "
+    "an adapter that is trained with `quantize_for: next`; if 8 bits are no better, report it."
+)
 
 
 @dataclass(frozen=True)
@@ -50,6 +59,11 @@ def fidelity_of(pass_: Pass, params: Any) -> Fidelity | None:
     """Return what a pass's output is to its input; None if the pass does not say."""
     told: Callable[[Any], Fidelity] | None = getattr(pass_, "fidelity", None)
     return None if told is None else Fidelity(told(params))
+
+
+def what_to_do(verdict: Verdict) -> str:
+    """Return the hint for a build that is not what it was built from."""
+    return _TOO_COARSE if verdict.by_rounding else _BROKEN
 
 
 def compare(
@@ -102,21 +116,25 @@ def compare(
     most = bound(fidelity, context.provider)
     figures = {**compared.to_json(), "bound": most, "fidelity": fidelity.value}
     reason = None
+    beside: dict[str, Json] | None = None
+    by_rounding = False
     if compared.outside(fidelity, context.provider):
         reason = (
             f"computes something else than {origin.name}, which it was built from: "
             f"{compared.shown()}; up to {most:g} of that is right for a build that is "
             f"{fidelity.value}"
         )
+        if fidelity is Fidelity.QUANTIZED:
+            beside, wrong = _structure(pass_, params, origin, context, cache)
+            by_rounding = wrong is None and isinstance((beside or {}).get("sketch"), dict)
     elif tokenizers is not None:
         reason = (
             f"its tokenizer is not that of {origin.name}, which it was built from: {tokenizers} "
             f"({compared.shown()})"
         )
-    beside: dict[str, Json] | None = None
-    if reason is None:
+    else:
         beside, reason = _structure(pass_, params, origin, context, cache)
-    return Verdict(figures, reason, reason is None, beside)
+    return Verdict(figures, reason, reason is None, beside, by_rounding=by_rounding)
 
 
 def _whole(

@@ -6,6 +6,7 @@ import gc
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,7 +14,7 @@ import pytest
 
 from paretune.core.candidate import Step
 from paretune.core.errors import InvalidArtifactError
-from paretune.core.fidelity import KL, TOP1, Fidelity, measurements
+from paretune.core.fidelity import KL, TOP1, Fidelity, Verdict, measurements
 from paretune.core.job import Build
 from paretune.core.model import Model, ModelKind
 from paretune.core.params import NoParams
@@ -154,6 +155,7 @@ def test_a_build_that_leaves_the_rope_scaling_out_is_not(
     assert "computes something else than the input model, which it was built from" in verdict.reason
     assert KL in verdict.reason
     assert TOP1 in verdict.reason
+    assert not verdict.by_rounding
 
 
 def other_weights(source: Path, out: Path) -> None:
@@ -189,6 +191,8 @@ def test_another_models_weights_or_tokenizer(
     assert not verdict.valid
     assert said in verdict.reason
     assert KL in verdict.reason
+    if wrong is other_weights:
+        assert verdict.by_rounding is bool(params)  # the graph is right: only figures may differ
 
 
 def test_a_merge_is_held_against_base_and_adapter(bench: Bench, tmp_path: Path) -> None:
@@ -284,3 +288,24 @@ def test_the_verdict_is_kept_with_the_artifact(
     assert len(compared) == (0 if kind is Copy else 1)
     (action,) = Store(tmp_path / "store").actions()
     assert action.note["fidelity"]["valid"] is (kind is not Breaks)
+
+
+@pytest.mark.parametrize(
+    ("by_rounding", "said"), [(True, "Take more bits"), (False, "A translator or a pass")]
+)
+def test_what_is_rounded_too_coarsely_is_not_called_a_defect(
+    tmp_path: Path, by_rounding: bool, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(building, "find_pass", lambda name: Breaks())
+    monkeypatch.setattr(building, "is_ours", lambda *_: True)
+
+    def found(*given: Any, **more: Any) -> Verdict:
+        return replace(compare(*given, **more), by_rounding=by_rounding)
+
+    monkeypatch.setattr(building, "compare", found)
+    task = job(tmp_path, model(tmp_path / "model"))
+    for _ in range(2):  # the second time as it was noted with the artifact
+        with pytest.raises(InvalidArtifactError) as told:
+            building.build(task, lambda progress: None)
+        assert told.value.hint is not None
+        assert said in told.value.hint
