@@ -41,6 +41,20 @@ class Fidelity(StrEnum):
     CHANGED = "changed"
 
 
+class Cause(StrEnum):
+    """Why a build is not what it was built from, as far as it is known.
+
+    ``defect``: its graph, its tokenizer or what wrote its weights. ``rounding``: its graph is right
+    in full precision. ``source``: what it was built from gives no finite values. ``unknown``: a
+    quantized build of which no full-precision copy was compared.
+    """
+
+    DEFECT = "defect"
+    ROUNDING = "rounding"
+    SOURCE = "source"
+    UNKNOWN = "unknown"
+
+
 VERSION = 1
 """Of how it is compared: what an older one said of an artifact is not taken for an answer."""
 PROTOCOL = f"exact-fidelity-{VERSION}"
@@ -138,8 +152,7 @@ class Verdict:
         valid: False: it computes something else.
         beside: What else was found: of the sketch, what could not be compared.
         of_arrays: Whether the model takes named arrays: its metric is ``output_error``.
-        by_rounding: Whether a build that is not valid has the right structure: its sketch computes
-            the same in full precision, so that its graph is right and its weights are not.
+        cause: Of a build that is not valid.
     """
 
     compared: Mapping[str, Any] | None
@@ -147,7 +160,7 @@ class Verdict:
     valid: bool = True
     beside: Mapping[str, Json] | None = None
     of_arrays: bool = False
-    by_rounding: bool = False
+    cause: Cause = Cause.DEFECT
 
     def to_json(self) -> dict[str, Json]:
         """Return what is kept with the artifact."""
@@ -158,7 +171,7 @@ class Verdict:
             "valid": self.valid,
             "beside": None if self.beside is None else dict(self.beside),
             "of_arrays": self.of_arrays,
-            "by_rounding": self.by_rounding,
+            "cause": self.cause.value,
         }
 
 
@@ -173,7 +186,7 @@ def verdict_from(note: Mapping[str, Any]) -> Verdict | None:
         kept["valid"],
         kept["beside"],
         kept.get("of_arrays", False),
-        kept.get("by_rounding", False),
+        Cause(kept.get("cause", Cause.DEFECT)),
     )
 
 

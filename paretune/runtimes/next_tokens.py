@@ -80,6 +80,9 @@ def divergence(source: Sequence[Logits], build: Sequence[Logits]) -> Compared:
     Args:
         source: Of each sequence, logits after each token.
         build: Likewise. If one knows more tokens (a padded vocabulary), those are left out.
+
+    Returns:
+        The figures; a source whose logits are not finite has an information of NaN.
     """
     import numpy as np
 
@@ -96,11 +99,11 @@ def divergence(source: Sequence[Logits], build: Sequence[Logits]) -> Compared:
         top += float((p.argmax(-1) == q.argmax(-1)).sum())
         count += len(p)
     mean /= count
-    spread = float(-(mean * np.log(np.maximum(mean, 1e-300))).sum())
+    information = float(-(mean * np.log(np.maximum(mean, 1e-300))).sum()) - entropy / count
     return Compared(
         kl=max(0.0, kl / count) if np.isfinite(kl) else float(kl),
         top1=top / count,
-        information=max(0.0, spread - entropy / count),
+        information=max(0.0, information) if np.isfinite(information) else float("nan"),
         tokens=count,
         lengths=tuple(len(each) for each in source),
     )

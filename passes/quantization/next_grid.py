@@ -90,15 +90,29 @@ def _told(grid: RoundingGrid) -> dict[str, Json]:
         for name in ("bits", "block_size", "is_symmetric", "mixed_layers", "adapter_apart")
     }
     found["bits of the head"] = head_bits(grid)
-    if grid.bits == 8:  # with 4 bits, models that are not tied have either
-        found["embedding"] = grid.rounds_embedding
+    found["embedding"] = (
+        grid.rounds_embedding
+    )  # a model that is not tied has either: `next` fits it
     return found
 
 
 def _of_layers(grid: RoundingGrid) -> dict[str, Json]:
-    """Return the bits of each matrix of a deep model, as its layers may be called."""
-    paths = (f"layers.{n}.{matrix}" for n in range(_DEEP) for matrix in _MATRICES)
-    return {path: f"{bits_of(grid, path, _DEEP) or 32} bits" for path in paths}
+    """Return the bits of each matrix of a deep model, as its layers may be called.
+
+    Which layers `mixed_layers` takes depends on their number, which is not known here: the bits
+    of a matrix are given for either case, too.
+    """
+    cases = {"": grid}
+    if grid.mixed_layers:
+        alike = grid.model_copy(update={"mixed_layers": False})
+        cases |= {" (in a layer that is mixed)": alike.model_copy(update={"bits": 8})}
+        cases |= {" (in a layer that is not mixed)": alike}
+    paths = [f"layers.{n}.{matrix}" for n in range(_DEEP) for matrix in _MATRICES]
+    return {
+        path + case: f"{bits_of(each, path, _DEEP) or 32} bits"
+        for case, each in cases.items()
+        for path in paths
+    }
 
 
 def _of_genai(params: GenaiParams, *, adapter_apart: bool = False) -> RoundingGrid | str:

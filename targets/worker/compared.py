@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from paretune.core.errors import InvalidArtifactError, ParetuneError
-from paretune.core.fidelity import Compared, Fidelity, Verdict, bound
+from paretune.core.fidelity import Cause, Compared, Fidelity, Verdict, bound
 from paretune.core.jsontools import Json, digest
 from paretune.core.model import Model
 from paretune.core.progress import Progress
@@ -21,15 +22,18 @@ from paretune.targets.worker.compared_cache import ComparedCache
 
 _SKETCH_LENGTHS = (8, 48, 160)
 """Tokens of a sketch's sequences: below and beyond its windows of positions."""
-_BROKEN = (
-    "A translator or a pass is at fault, not the model: leave this pass or these parameters out, "
-    "and report it."
-)
-_TOO_COARSE = (
-    "Its first layers, built alone in full precision, compute the same, so that the graph is right "
-    "and the model most likely does not bear this rounding. Take more bits, `algorithm: gptq`, or "
-    "an adapter that is trained with `quantize_for: next`; if 8 bits are no better, report it."
-)
+_WHAT_TO_DO = {
+    Cause.DEFECT: "A translator or a pass is at fault, not the model: leave this pass or these "
+    "parameters out, and report it.",
+    Cause.ROUNDING: "Its first layers, built alone in full precision, compute the same: the graph "
+    "is right, and the model most likely does not bear this rounding. Take more bits, "
+    "`algorithm: gptq`, or an adapter that is trained with `quantize_for: next`; report it if it "
+    "has 8 bits already.",
+    Cause.SOURCE: "The model that is built is at fault. If it was trained here, the training "
+    "diverged: take a lower learning rate, or a dtype with a larger range.",
+    Cause.UNKNOWN: "Either the model does not bear this rounding, or the pass is at fault. Take "
+    "more bits; report it if it has 8 bits already.",
+}
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,7 @@ def fidelity_of(pass_: Pass, params: Any) -> Fidelity | None:
 
 def what_to_do(verdict: Verdict) -> str:
     """Return the hint for a build that is not what it was built from."""
-    return _TOO_COARSE if verdict.by_rounding else _BROKEN
+    return _WHAT_TO_DO[verdict.cause]
 
 
 def compare(
@@ -115,26 +119,36 @@ def compare(
     compared, tokenizers = found
     most = bound(fidelity, context.provider)
     figures = {**compared.to_json(), "bound": most, "fidelity": fidelity.value}
-    reason = None
-    beside: dict[str, Json] | None = None
-    by_rounding = False
-    if compared.outside(fidelity, context.provider):
-        reason = (
-            f"computes something else than {origin.name}, which it was built from: "
-            f"{compared.shown()}; up to {most:g} of that is right for a build that is "
-            f"{fidelity.value}"
-        )
-        if fidelity is Fidelity.QUANTIZED:
-            beside, wrong = _structure(pass_, params, origin, context, cache)
-            by_rounding = wrong is None and isinstance((beside or {}).get("sketch"), dict)
+    cause = Cause.DEFECT
+    reason, beside = None, None
+    if not math.isfinite(compared.information):
+        cause = Cause.SOURCE
+        reason = f"{origin.name}, which it was built from, gives values that are not finite"
     elif tokenizers is not None:
         reason = (
             f"its tokenizer is not that of {origin.name}, which it was built from: {tokenizers} "
             f"({compared.shown()})"
         )
+    elif compared.outside(fidelity, context.provider):
+        reason = (
+            f"computes something else than {origin.name}, which it was built from: "
+            f"{compared.shown()}; up to {most:g} of that is right for a build that is "
+            f"{fidelity.value}"
+        )
+        if fidelity is Fidelity.QUANTIZED and math.isfinite(compared.kl):
+            beside, wrong = _structure(pass_, params, origin, context, cache)
+            cause = _cause(beside, wrong)
     else:
         beside, reason = _structure(pass_, params, origin, context, cache)
-    return Verdict(figures, reason, reason is None, beside, by_rounding=by_rounding)
+    return Verdict(figures, reason, reason is None, beside, cause=cause)
+
+
+def _cause(sketched: Mapping[str, Json] | None, wrong: str | None) -> Cause:
+    """Return what a sketch says of a quantized build that is outside its bound."""
+    if wrong is not None:
+        return Cause.DEFECT
+    found = isinstance((sketched or {}).get("sketch"), Mapping)
+    return Cause.ROUNDING if found else Cause.UNKNOWN
 
 
 def _whole(

@@ -130,7 +130,7 @@ def test_the_grid_of_the_build_is_no_other_one(
             "layers.0.mlp.down_proj 4 bits and not 32 bits",
         ),
         (
-            {"nodes": {"*/down_proj/*": 8}},
+            {"nodes": {"*/down_proj/*": 8}, "embedding": False},
             _nbits(keep_8bit=["*/layers.0/*/down_proj/*"]),
             "layers.1.mlp.down_proj 8 bits and not 4 bits",
         ),
@@ -145,6 +145,13 @@ def test_the_grid_of_the_build_is_no_other_one(
             "mixed_layers True",
         ),
         ({}, (Step("genai_adapter", {"precision": "int4"}),), "adapter_apart False and not True"),
+        ({"bits": 4}, _nbits(bits=4), "embedding True and not False"),
+        ({"embedding": False}, _genai(precision="int4"), "embedding False and not True"),
+        (
+            {"mixed_layers": True, "nodes": {"/model/layers.5/mlp/down_proj/MatMul": 8}},
+            _genai(precision="int4", matmul_mixed_precision="mixed_layers:int8"),
+            "layers.5.mlp.down_proj (in a layer that is not mixed) 8 bits and not 4 bits",
+        ),
     ],
     ids=str,
 )
@@ -158,7 +165,8 @@ def test_a_given_grid_that_the_build_has_not_is_refused(
 
 
 def test_patterns_that_say_the_same_are_no_other_grid() -> None:
-    params = {"quantize_for": {"nodes": {"/model/layers.*/mlp/d*_proj/MatMul": 8}}}
+    nodes = {"/model/layers.*/mlp/d*_proj/MatMul": 8}
+    params = {"quantize_for": {"nodes": nodes, "embedding": False}}
     assert Lora().look_ahead(params, _nbits(keep_8bit=["*/down_proj/*"])) == params
 
 

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from paretune.core.candidate import Step
 from paretune.core.errors import InvalidArtifactError
-from paretune.core.fidelity import KL, TOP1, Fidelity, Verdict, measurements
+from paretune.core.fidelity import KL, TOP1, Cause, Fidelity, Verdict, measurements
 from paretune.core.job import Build
 from paretune.core.model import Model, ModelKind
 from paretune.core.params import NoParams
@@ -155,7 +156,7 @@ def test_a_build_that_leaves_the_rope_scaling_out_is_not(
     assert "computes something else than the input model, which it was built from" in verdict.reason
     assert KL in verdict.reason
     assert TOP1 in verdict.reason
-    assert not verdict.by_rounding
+    assert verdict.cause is Cause.DEFECT
 
 
 def other_weights(source: Path, out: Path) -> None:
@@ -173,7 +174,8 @@ def other_tokenizer(source: Path, out: Path) -> None:
 
 @pytest.mark.parametrize("params", [{}, INT4], ids=str)
 @pytest.mark.parametrize(
-    ("wrong", "said"), [(other_weights, "computes something else"), (other_tokenizer, "")]
+    ("wrong", "said"),
+    [(other_weights, "computes something else"), (other_tokenizer, "its tokenizer is not")],
 )
 def test_another_models_weights_or_tokenizer(
     bench: Bench,
@@ -191,8 +193,9 @@ def test_another_models_weights_or_tokenizer(
     assert not verdict.valid
     assert said in verdict.reason
     assert KL in verdict.reason
-    if wrong is other_weights:
-        assert verdict.by_rounding is bool(params)  # the graph is right: only figures may differ
+    # Of other weights, a right graph is all that is seen.
+    expected = Cause.ROUNDING if wrong is other_weights and params else Cause.DEFECT
+    assert verdict.cause is expected
 
 
 def test_a_merge_is_held_against_base_and_adapter(bench: Bench, tmp_path: Path) -> None:
@@ -291,16 +294,46 @@ def test_the_verdict_is_kept_with_the_artifact(
 
 
 @pytest.mark.parametrize(
-    ("by_rounding", "said"), [(True, "Take more bits"), (False, "A translator or a pass")]
+    ("bad", "cause"), [("source", Cause.SOURCE), ("build", Cause.DEFECT)], ids=str
 )
-def test_what_is_rounded_too_coarsely_is_not_called_a_defect(
-    tmp_path: Path, by_rounding: bool, said: str, monkeypatch: pytest.MonkeyPatch
+def test_values_that_are_not_finite_are_no_rounding(
+    bench: Bench, tmp_path: Path, bad: str, cause: Cause
+) -> None:
+    source = model(tmp_path / "model")
+    shutil.copytree(source.path, tmp_path / "broken")
+    file = tmp_path / "broken" / "model.safetensors"
+    weights = load_file(file)
+    weights["model.layers.1.input_layernorm.weight"][3] = float("nan")
+    save_file(weights, file, {"format": "pt"})
+    broken = open_model(tmp_path / "broken")
+    out = bench.run(Genai(), broken, {**INT4, "accuracy_level": 1}, "b")
+    held_against = broken if bad == "source" else source
+    verdict = held(tmp_path, Genai(), INT4, out, held_against)
+    assert not verdict.valid
+    assert verdict.cause is cause
+    assert ("not finite" in verdict.reason) is (bad == "source")
+
+
+def test_without_a_sketch_the_cause_is_not_known(bench: Bench, tmp_path: Path) -> None:
+    source = model(tmp_path / "model")
+    shutil.copytree(source.path, tmp_path / "wrong")
+    other_weights(source.path, tmp_path / "wrong")
+    fp32 = bench.run(Genai(), open_model(tmp_path / "wrong"), {}, "fp32")
+    wrong = Model(ModelKind.GENAI, fp32, "sha256:f")
+    out = bench.run(MatMulNBits(), wrong, {"bits": 4}, "nbits")
+    verdict = held(tmp_path, MatMulNBits(), {"bits": 4}, out, source)
+    assert (verdict.valid, verdict.cause) == (False, Cause.UNKNOWN)
+
+
+@pytest.mark.parametrize("cause", Cause)
+def test_what_to_do_depends_on_the_cause(
+    tmp_path: Path, cause: Cause, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(building, "find_pass", lambda name: Breaks())
     monkeypatch.setattr(building, "is_ours", lambda *_: True)
 
     def found(*given: Any, **more: Any) -> Verdict:
-        return replace(compare(*given, **more), by_rounding=by_rounding)
+        return replace(compare(*given, **more), cause=cause)
 
     monkeypatch.setattr(building, "compare", found)
     task = job(tmp_path, model(tmp_path / "model"))
@@ -308,4 +341,5 @@ def test_what_is_rounded_too_coarsely_is_not_called_a_defect(
         with pytest.raises(InvalidArtifactError) as told:
             building.build(task, lambda progress: None)
         assert told.value.hint is not None
-        assert said in told.value.hint
+        assert ("Take more bits" in told.value.hint) is (cause in (Cause.ROUNDING, Cause.UNKNOWN))
+        assert ("not the model" in told.value.hint) is (cause is Cause.DEFECT)
