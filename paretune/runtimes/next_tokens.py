@@ -103,7 +103,7 @@ def divergence(source: Sequence[Logits], build: Sequence[Logits]) -> Compared:
     return Compared(
         kl=max(0.0, kl / count) if np.isfinite(kl) else float(kl),
         top1=top / count,
-        information=max(0.0, information) if np.isfinite(information) else float("nan"),
+        information=float(np.maximum(0.0, information)),  # a NaN stays one
         tokens=count,
         lengths=tuple(len(each) for each in source),
     )

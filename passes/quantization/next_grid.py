@@ -90,9 +90,8 @@ def _told(grid: RoundingGrid) -> dict[str, Json]:
         for name in ("bits", "block_size", "is_symmetric", "mixed_layers", "adapter_apart")
     }
     found["bits of the head"] = head_bits(grid)
-    found["embedding"] = (
-        grid.rounds_embedding
-    )  # a model that is not tied has either: `next` fits it
+    # Models that are not tied have either; whether this one is, is not known here.
+    found["embedding"] = grid.rounds_embedding
     return found
 
 
@@ -105,8 +104,8 @@ def _of_layers(grid: RoundingGrid) -> dict[str, Json]:
     cases = {"": grid}
     if grid.mixed_layers:
         alike = grid.model_copy(update={"mixed_layers": False})
-        cases |= {" (in a layer that is mixed)": alike.model_copy(update={"bits": 8})}
-        cases |= {" (in a layer that is not mixed)": alike}
+        cases[" (in a layer that is mixed)"] = alike.model_copy(update={"bits": 8})
+        cases[" (in a layer that is not mixed)"] = alike
     paths = [f"layers.{n}.{matrix}" for n in range(_DEEP) for matrix in _MATRICES]
     return {
         path + case: f"{bits_of(each, path, _DEEP) or 32} bits"

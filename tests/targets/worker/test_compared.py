@@ -159,6 +159,14 @@ def test_a_build_that_leaves_the_rope_scaling_out_is_not(
     assert verdict.cause is Cause.DEFECT
 
 
+def changed(source: Model, change: Callable[[Path, Path], None]) -> Model:
+    """Return a copy of a model with a change made to its folder."""
+    folder = source.path.parent / "changed"
+    shutil.copytree(source.path, folder)
+    change(source.path, folder)
+    return open_model(folder)
+
+
 def other_weights(source: Path, out: Path) -> None:
     shutil.copyfile(
         make_tiny_llama(source.parent / "stranger", seed=9) / "model.safetensors",
@@ -170,6 +178,12 @@ def other_tokenizer(source: Path, out: Path) -> None:
     content = json.loads((out / "tokenizer.json").read_text())
     content["model"]["merges"] = content["model"]["merges"][:5]
     (out / "tokenizer.json").write_text(json.dumps(content))
+
+
+def a_nan(source: Path, out: Path) -> None:
+    weights = load_file(source / "model.safetensors")
+    weights["model.layers.1.input_layernorm.weight"][3] = float("nan")
+    save_file(weights, out / "model.safetensors", {"format": "pt"})
 
 
 @pytest.mark.parametrize("params", [{}, INT4], ids=str)
@@ -186,9 +200,7 @@ def test_another_models_weights_or_tokenizer(
     said: str,
 ) -> None:
     source = model(tmp_path / "model")
-    shutil.copytree(source.path, tmp_path / "wrong")
-    wrong(source.path, tmp_path / "wrong")
-    out = bench.run(Genai(), open_model(tmp_path / "wrong"), params, "b")
+    out = bench.run(Genai(), changed(source, wrong), params, "b")
     verdict = held(tmp_path, Genai(), params, out, source, cache=cache)
     assert not verdict.valid
     assert said in verdict.reason
@@ -300,12 +312,7 @@ def test_values_that_are_not_finite_are_no_rounding(
     bench: Bench, tmp_path: Path, bad: str, cause: Cause
 ) -> None:
     source = model(tmp_path / "model")
-    shutil.copytree(source.path, tmp_path / "broken")
-    file = tmp_path / "broken" / "model.safetensors"
-    weights = load_file(file)
-    weights["model.layers.1.input_layernorm.weight"][3] = float("nan")
-    save_file(weights, file, {"format": "pt"})
-    broken = open_model(tmp_path / "broken")
+    broken = changed(source, a_nan)
     out = bench.run(Genai(), broken, {**INT4, "accuracy_level": 1}, "b")
     held_against = broken if bad == "source" else source
     verdict = held(tmp_path, Genai(), INT4, out, held_against)
@@ -316,9 +323,7 @@ def test_values_that_are_not_finite_are_no_rounding(
 
 def test_without_a_sketch_the_cause_is_not_known(bench: Bench, tmp_path: Path) -> None:
     source = model(tmp_path / "model")
-    shutil.copytree(source.path, tmp_path / "wrong")
-    other_weights(source.path, tmp_path / "wrong")
-    fp32 = bench.run(Genai(), open_model(tmp_path / "wrong"), {}, "fp32")
+    fp32 = bench.run(Genai(), changed(source, other_weights), {}, "fp32")
     wrong = Model(ModelKind.GENAI, fp32, "sha256:f")
     out = bench.run(MatMulNBits(), wrong, {"bits": 4}, "nbits")
     verdict = held(tmp_path, MatMulNBits(), {"bits": 4}, out, source)
