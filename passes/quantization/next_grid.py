@@ -99,17 +99,15 @@ def _of_layers(grid: RoundingGrid) -> dict[str, Json]:
     """Return the bits of each matrix of a deep model, as its layers may be called.
 
     Which layers `mixed_layers` takes depends on their number, which is not known here: the bits
-    of a matrix are given for either case, too.
+    of a matrix are given for either case.
     """
-    cases = {"": grid}
+    cases = {"": False}
     if grid.mixed_layers:
-        alike = grid.model_copy(update={"mixed_layers": False})
-        cases[" (in a layer that is mixed)"] = alike.model_copy(update={"bits": 8})
-        cases[" (in a layer that is not mixed)"] = alike
+        cases = {" (in a layer that is mixed)": True, " (in a layer that is not mixed)": False}
     paths = [f"layers.{n}.{matrix}" for n in range(_DEEP) for matrix in _MATRICES]
     return {
-        path + case: f"{bits_of(each, path, _DEEP) or 32} bits"
-        for case, each in cases.items()
+        path + case: f"{bits_of(grid, path, None, mixed=mixed) or 32} bits"
+        for case, mixed in cases.items()
         for path in paths
     }
 

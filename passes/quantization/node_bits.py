@@ -27,13 +27,17 @@ def head_bits(grid: RoundingGrid) -> int | None:
     return _of_node(grid, HEAD, grid.bits)
 
 
-def bits_of(grid: RoundingGrid, path: str, layers: int) -> int | None:
+def bits_of(
+    grid: RoundingGrid, path: str, layers: int | None, *, mixed: bool = False
+) -> int | None:
     """Return the bits of a linear layer; None: it stays in fp32.
 
     Args:
         grid: What the build rounds to.
         path: The layer's name in the network (``model.layers.0.mlp.down_proj``).
-        layers: How many decoder layers the network has.
+        layers: How many decoder layers the network has; None: not known.
+        mixed: Whether the decoder layer is one of those that `mixed_layers` takes, where their
+            number is not known.
 
     Raises:
         PassError: Nodes have bits of their own, and which node holds the layer is not known.
@@ -52,7 +56,8 @@ def bits_of(grid: RoundingGrid, path: str, layers: int) -> int | None:
         name = "qkv_proj"
     part = "attn" if place[2] == "self_attn" else "mlp"
     promoted = name in ("qkv_proj", "v_proj", "down_proj")
-    eight = grid.mixed_layers and promoted and _is_sensitive(layer, layers)
+    mixed = mixed if layers is None else _is_sensitive(layer, layers)
+    eight = grid.mixed_layers and promoted and mixed
     return _of_node(grid, _node(layer, part, name), 8 if eight else grid.bits)
 
 

@@ -34,6 +34,12 @@ _WHAT_TO_DO = {
     Cause.UNKNOWN: "Either the model does not bear this rounding, or the pass is at fault. Take "
     "more bits; report it if it has 8 bits already.",
 }
+_ROUNDED_NETWORK = (
+    "Either the network does not bear this rounding (layer normalization and GELU in single steps "
+    "rarely bear 8 bits), or the pass is at fault. Take more bits, quantize fewer nodes "
+    "(`op_types_to_quantize`, `nodes_to_exclude`), or take `onnx_mixed`, which measures the nodes "
+    "to leave in fp32; report it if none of these helps."
+)
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,8 @@ def fidelity_of(pass_: Pass, params: Any) -> Fidelity | None:
 
 def what_to_do(verdict: Verdict) -> str:
     """Return the hint for a build that is not what it was built from."""
+    if verdict.of_arrays and verdict.cause is Cause.UNKNOWN:
+        return _ROUNDED_NETWORK
     return _WHAT_TO_DO[verdict.cause]
 
 

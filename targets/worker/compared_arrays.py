@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import gc
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from paretune.core.errors import DataError, InvalidArtifactError, UsageError
-from paretune.core.fidelity import Fidelity, Verdict
+from paretune.core.fidelity import Cause, Fidelity, Verdict
 from paretune.core.jsontools import Json
 from paretune.core.model import Model, ModelKind
 from paretune.core.output_error import BOUNDS
@@ -85,7 +86,9 @@ def compare_arrays(
         f"computes something else than {name}, which it was built from: {found.shown()}{why}; "
         f"less than {BOUNDS[fidelity]:g} of that is right for a build that is {fidelity.value}"
     )
-    return Verdict(figures, reason, valid=False, beside=beside, of_arrays=True)
+    rounded = fidelity is Fidelity.QUANTIZED and math.isfinite(found.value)
+    cause = Cause.UNKNOWN if rounded else Cause.DEFECT
+    return Verdict(figures, reason, valid=False, beside=beside, of_arrays=True, cause=cause)
 
 
 def _not_compared(why: str) -> Verdict:

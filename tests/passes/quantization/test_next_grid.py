@@ -137,7 +137,7 @@ def test_the_grid_of_the_build_is_no_other_one(
         (
             {"mixed_layers": True},
             _genai(precision="int4", matmul_mixed_precision="mixed_layers:int8", fuse_qkv=False),
-            "layers.0.self_attn.q_proj 8 bits and not 4 bits",
+            "layers.0.self_attn.q_proj (in a layer that is mixed) 8 bits and not 4 bits",
         ),
         (
             {"mixed_layers": True},
@@ -168,6 +168,23 @@ def test_patterns_that_say_the_same_are_no_other_grid() -> None:
     nodes = {"/model/layers.*/mlp/d*_proj/MatMul": 8}
     params = {"quantize_for": {"nodes": nodes, "embedding": False}}
     assert Lora().look_ahead(params, _nbits(keep_8bit=["*/down_proj/*"])) == params
+
+
+@pytest.mark.parametrize(
+    ("node", "bits", "fits"),
+    [
+        ("mlp/gate_proj", 4, True),
+        ("mlp/gate_proj", 8, False),
+        ("mlp/down_proj", 4, False),
+        ("attn/o_proj", 4, True),
+        ("attn/q_proj", 4, False),  # query, key and value would be apart
+    ],
+)
+def test_a_node_that_has_its_bits_anyway_is_no_other_grid(node: str, bits: int, fits: bool) -> None:
+    nodes = {f"/model/layers.5/{node}/MatMul": bits}
+    params = {"quantize_for": {"mixed_layers": True, "nodes": nodes}}
+    build = _genai(precision="int4", matmul_mixed_precision="mixed_layers:int8")
+    assert (Lora().look_ahead(params, build) == params) is fits
 
 
 @pytest.mark.parametrize("following", [following for following, _ in REFUSED], ids=str)

@@ -13,7 +13,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from paretune.core.candidate import Step
-from paretune.core.fidelity import Fidelity, Verdict
+from paretune.core.fidelity import Cause, Fidelity, Verdict
 from paretune.core.job import Build
 from paretune.core.model import Model, ModelKind
 from paretune.core.params import NoParams
@@ -22,6 +22,7 @@ from paretune.data.context import Context
 from paretune.data.spec import DataSpec
 from paretune.models.handle import open_model
 from paretune.targets.worker import building
+from paretune.targets.worker.compared import what_to_do
 from paretune.targets.worker.compared_arrays import compare_arrays
 from paretune.targets.worker.compared_cache import ComparedCache
 from tests.onnx_networks import write_network
@@ -110,6 +111,15 @@ def test_weights_that_are_further_and_further_from_the_source(
         assert not found.valid
         assert "computes something else than the input model, which it was" in str(found.reason)
         assert "output_error" in str(found.reason)
+        rounded = wrong is Fidelity.QUANTIZED
+        assert found.cause is (Cause.UNKNOWN if rounded else Cause.DEFECT)
+        assert ("`onnx_mixed`" in what_to_do(found)) is rounded
+
+
+def test_a_quantized_network_that_is_not_finite_is_a_defect(tmp_path: Path) -> None:
+    source = network(tmp_path / "source")
+    found = verdict(network(tmp_path / "made", scaled(float("nan"))), source, Fidelity.QUANTIZED)
+    assert (found.valid, found.cause) == (False, Cause.DEFECT)
 
 
 def test_a_source_that_is_not_finite_is_named(tmp_path: Path) -> None:
