@@ -22,6 +22,7 @@ from paretune.passes.lora.chunked_loss import ChunkedLoss, find_chunked_loss, me
 from paretune.passes.lora.course import Course
 from paretune.passes.lora.distillation import DistilledLoss, distilled_loss
 from paretune.passes.lora.example_attention import attend_by_example
+from paretune.passes.lora.memory_pages import MemoryPages, memory_pages
 from paretune.passes.lora.packing_probe import require_rows_apart
 from paretune.passes.lora.params import Dtype, LoraParams
 from paretune.passes.lora.rounding import Rounding
@@ -66,9 +67,9 @@ def train(
     state = _state_to_continue(context.checkpoints, lengths(params, len(rows))[1], network)
     # The libraries compute in another order: the one that the training began with goes on.
     gain = None if state is None else (lambda: math.inf if state.one_dnn else 0.0)
-    with quickest_products(gain) as one_dnn:
+    with quickest_products(gain) as one_dnn, memory_pages() as pages:
         return _train(
-            name, network, rows, held_out, params, context, state, rounding, one_dnn=one_dnn
+            name, network, rows, held_out, params, context, state, rounding, pages, one_dnn=one_dnn
         )
 
 
@@ -81,6 +82,7 @@ def _train(
     context: Context,
     state: TrainingState | None,
     rounding: Rounding | None,
+    pages: MemoryPages | None,
     *,
     one_dnn: bool,
 ) -> Course:
@@ -115,6 +117,10 @@ def _train(
         callbacks=[_Watch(name, params, course, context.progress, best, stops=len(stays) > 1)],
     )
     trainer.remove_callback(PrinterCallback)
+    if pages is not None and not torch.cuda.is_available():
+        trainer.add_callback(
+            _Pages(pages, lambda step, note: context.progress(Progress(name, step, stop, note)))
+        )
     if state is not None and course.done:
         state.set_weights(network)
         trainer.state = TrainerState.load_from_json(str(state.folder / TRAINER_STATE))
@@ -340,6 +346,20 @@ class _Saving(TrainerCallback):  # type: ignore[misc]
         # What ends at its whole length has its output, unless it must end before that is written.
         passing = step < course.total and (step in self._stays or self._checkpoints.due())
         control.should_save |= ending or passing
+
+
+class _Pages(TrainerCallback):  # type: ignore[misc]
+    """Lets the first steps decide how memory is held, and says what they decided."""
+
+    def __init__(self, pages: MemoryPages, say: Callable[[int, str], None]) -> None:
+        self._pages = pages
+        self._say = say
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        note = self._pages.step_ended()
+        if note is not None:
+            print(f"step {state.global_step}: {note}")
+            self._say(state.global_step, note)
 
 
 def _finite(loss: float, what: str, step: int) -> float:

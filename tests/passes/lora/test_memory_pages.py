@@ -1,0 +1,133 @@
+"""A training keeps its memory between operations where the system's share of a step is large."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from paretune.core.model import Model
+from paretune.core.progress import Progress
+from paretune.passes.lora import memory_pages as module
+from paretune.passes.lora.lora import Lora
+from paretune.passes.lora.memory_pages import MemoryPages, memory_pages
+from tests.pass_bench import Bench
+
+
+def decided(*shares: float) -> tuple[list[bool], list[str | None]]:
+    """Return how pages were switched, and what was said, for the system's share of each step."""
+
+    def times() -> Iterator[tuple[float, float]]:
+        user = system = 0.0
+        for share in (0.0, *shares):
+            user, system = user + 1 - share, system + share
+            yield user, system
+
+    seen: list[bool] = []
+    all_times = times()
+    pages = MemoryPages(seen.append, lambda: next(all_times))
+    return seen, [pages.step_ended() for _ in shares]
+
+
+def test_nothing_is_switched_where_the_system_takes_little() -> None:
+    assert decided(0.5, 0.02, 0.5, 0.5) == ([], [None] * 4)
+
+
+def test_pages_are_kept_where_that_helps() -> None:
+    switched, said = decided(0.5, 0.3, 0.6, 0.01, 0.3)
+    assert switched == [True]
+    assert said[1] == "the system took 30% of a step: memory is kept between operations"
+    assert [note for note in said if note] == [said[1]]
+
+
+def test_pages_are_not_kept_where_that_does_not_help() -> None:
+    switched, said = decided(0.5, 0.3, 0.3, 0.2, 0.3)
+    assert switched == [True, False]
+    assert said[3] == "the system still takes 20% of a step: memory is not kept"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("MALLOC_TRIM_THRESHOLD_", "0"), ("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")],
+)
+def test_settings_of_the_environment_stand(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    with memory_pages() as pages:
+        assert pages is None
+
+
+def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_glibc", lambda: None)
+    with memory_pages() as pages:
+        assert pages is None
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+def test_a_training_lets_its_steps_decide(
+    bench: Bench, tiny: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from paretune.passes.lora import trainer
+
+    switched: list[bool] = []
+    half = iter(range(100))  # each time, the system took half
+
+    @contextmanager
+    def dear() -> Iterator[MemoryPages]:
+        yield MemoryPages(switched.append, lambda: (n := float(next(half)), n))
+
+    params = {"train": "tone.train", "r": 4, "max_steps": 5, "batch_size": 4}
+    plain = bench.run(Lora(), tiny, params, "plain")
+    monkeypatch.setattr(trainer, "memory_pages", dear)
+    seen: list[Progress] = []
+    other = bench.run(Lora(), tiny, params, "dear", progress=seen.append)
+    assert switched == [True, False]
+    assert [each.done for each in seen if "memory is" in each.note] == [2, 4]
+    names = ("adapter_model.safetensors", "training.json")
+    assert all((plain / name).read_bytes() == (other / name).read_bytes() for name in names)
+
+
+_STEPS = """
+import ctypes, resource
+import numpy as np
+from paretune.passes.lora.memory_pages import memory_pages
+
+ctypes.CDLL(None).mallopt(-3, 65_536)  # blocks from 64 KiB on are given back: pages are dear
+
+def step():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(60):
+        np.zeros(4 << 20, np.uint8).fill(1)
+    pages.step_ended()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096
+
+with memory_pages() as pages:
+    faults = [step() for _ in range(4)]
+    assert pages.kept, faults
+    assert faults[1] > 20 * faults[3], faults
+    held = np.ones(256 << 20, np.uint8)
+    del held
+    kept = resident()
+assert resident() < kept - (200 << 20), (resident(), kept)
+print("faults", faults)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's allocator is on Linux")
+def test_the_c_library_keeps_its_pages_and_gives_them_back() -> None:
+    if module._glibc() is None:
+        pytest.skip("another C library than glibc")
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("MALLOC_", "GLIBC_"))}
+    ran = subprocess.run(
+        [sys.executable, "-c", _STEPS], capture_output=True, text=True, env=clean, timeout=120
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert "faults" in ran.stdout
