@@ -59,6 +59,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.steps < _SETTLED + 2:
+        parser.error(f"--steps: at least {_SETTLED + 2}; the first {_SETTLED} are not timed")
     if given.child:
         print(json.dumps(trained(_TEXTS[given.child[0]], given.steps, dear=given.child[1] == "1")))
         return

@@ -15,12 +15,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
-_KEEPING = ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, 2**31 - 1), (_TOP_PAD, 64 << 20))
-# The thresholds are the largest that glibc's own adaptation reaches, which a call of mallopt ends.
-_USUAL = ((_MMAP_MAX, 65_536), (_TRIM_THRESHOLD, 64 << 20), (_TOP_PAD, 128 << 10))
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
+_KEEPING = ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, 2**31 - 1))
+# The thresholds are the largest of glibc's own adaptation, which any call of mallopt ends.
+_USUAL = ((_MMAP_MAX, 65_536), (_MMAP_THRESHOLD, 32 << 20), (_TRIM_THRESHOLD, 64 << 20))
 _WORTH = 0.1
 """Share of a step's processor time that the system takes. Below it there is nothing to gain."""
+_LEAST = 0.5
+"""Seconds of processor time of a step. In less, the two times are too coarse to be compared."""
 
 
 class MemoryPages:
@@ -36,18 +38,20 @@ class MemoryPages:
     ) -> None:
         self._switch = switch
         self._times = times
-        self._last = times()
+        self._begun = times()
         self._step = 0
         self._share = 0.0
         self.kept = False
 
+    def step_began(self) -> None:
+        """Leave out what ran since the last step: a checkpoint, held-out losses."""
+        self._begun = self._times()
+
     def step_ended(self) -> str | None:
         """Return what was changed after this step, for people; None: nothing."""
         self._step += 1
-        user, system = self._times()
-        taken = system - self._last[1]
-        share = taken / max(user - self._last[0] + taken, 1e-9)
-        self._last = user, system
+        user, system = (now - then for now, then in zip(self._times(), self._begun, strict=True))
+        share = system / max(user + system, _LEAST)
         # The first step, and the first one after a switch, get all their pages for the first time.
         if self._step == 2 and share >= _WORTH:
             self._share = share

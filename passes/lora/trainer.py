@@ -355,6 +355,9 @@ class _Pages(TrainerCallback):  # type: ignore[misc]
         self._pages = pages
         self._say = say
 
+    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._pages.step_began()
+
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         note = self._pages.step_ended()
         if note is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import product
 from typing import Literal
 
 from pydantic import ValidationError
@@ -99,17 +100,18 @@ def _of_layers(grid: RoundingGrid) -> dict[str, Json]:
     """Return the bits of each matrix of a deep model, as its layers may be called.
 
     Which layers `mixed_layers` takes depends on their number, which is not known here: the bits
-    of a matrix are given for either case.
+    of a matrix are given for either case. The first layer is one of them in any model.
     """
     cases = {"": False}
     if grid.mixed_layers:
         cases = {" (in a layer that is mixed)": True, " (in a layer that is not mixed)": False}
-    paths = [f"layers.{n}.{matrix}" for n in range(_DEEP) for matrix in _MATRICES]
-    return {
-        path + case: f"{bits_of(grid, path, None, mixed=mixed) or 32} bits"
-        for case, mixed in cases.items()
-        for path in paths
-    }
+    found: dict[str, Json] = {}
+    for layer, matrix in product(range(_DEEP), _MATRICES):
+        path = f"layers.{layer}.{matrix}"
+        for case, mixed in cases.items():
+            if layer or mixed == grid.mixed_layers:
+                found[path + case] = f"{bits_of(grid, path, None, mixed=mixed) or 32} bits"
+    return found
 
 
 def _of_genai(params: GenaiParams, *, adapter_apart: bool = False) -> RoundingGrid | str:

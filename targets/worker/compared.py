@@ -35,10 +35,10 @@ _WHAT_TO_DO = {
     "more bits; report it if it has 8 bits already.",
 }
 _ROUNDED_NETWORK = (
-    "Either the network does not bear this rounding (layer normalization and GELU in single steps "
-    "rarely bear 8 bits), or the pass is at fault. Take more bits, quantize fewer nodes "
-    "(`op_types_to_quantize`, `nodes_to_exclude`), or take `onnx_mixed`, which measures the nodes "
-    "to leave in fp32; report it if none of these helps."
+    "Either the network does not bear this rounding, or the pass is at fault. At 4 bits, take 8; "
+    "leave nodes in fp32 (`nodes_to_exclude`, and `op_types_to_quantize` where the pass has it); "
+    "or take `onnx_mixed`, which measures the nodes to leave, with a larger `budget` if it was "
+    "that pass. Report it if none of these helps."
 )
 
 

@@ -178,10 +178,13 @@ def test_patterns_that_say_the_same_are_no_other_grid() -> None:
         ("mlp/down_proj", 4, False),
         ("attn/o_proj", 4, True),
         ("attn/q_proj", 4, False),  # query, key and value would be apart
+        ("mlp/down_proj", 8, False),
+        ("0/mlp/down_proj", 8, True),  # mixed in any model
     ],
 )
 def test_a_node_that_has_its_bits_anyway_is_no_other_grid(node: str, bits: int, fits: bool) -> None:
-    nodes = {f"/model/layers.5/{node}/MatMul": bits}
+    place = node if node.startswith("0/") else f"5/{node}"
+    nodes = {f"/model/layers.{place}/MatMul": bits}
     params = {"quantize_for": {"mixed_layers": True, "nodes": nodes}}
     build = _genai(precision="int4", matmul_mixed_precision="mixed_layers:int8")
     assert (Lora().look_ahead(params, build) == params) is fits
