@@ -8,11 +8,14 @@ The variants are in ``benchmarks/fronting/variants.yaml``; ``--only`` takes thos
 name hold one of the texts. Peers run in environments of their own, which
 ``benchmarks/peers/olive.sh`` and ``benchmarks/peers/runtimes.sh`` make. A row that was made with
 the same words, versions, model and text is not made again (``--again`` makes failures again).
+``--speed`` adds rounds to those that are there, if they are of the same builds and this device
+(``--speed --again`` begins anew).
 
 KL is that of a build's next token from the fp32 model's, in nats per token over WikiText-2's test
 text, in sequences of 512 tokens, with the interval of the mean over sequences. All makers get the
 same calibration text. Speeds are of fresh processes, the builds interleaved, each round relative
-to the builder's int4. Run ``--speed`` on a quiet machine.
+to the builder's int4. Packages whose graphs are equal but for the values of weights are one program
+on other numbers, and have one speed: the median of them all. Run ``--speed`` on a quiet machine.
 """
 
 from __future__ import annotations
@@ -43,6 +46,7 @@ from fronting.measuring import (
     PROMPT,
     NotRun,
     divergence_of,
+    graph_of,
     probed,
     relative_speeds,
     speed_of,
@@ -50,6 +54,7 @@ from fronting.measuring import (
 from fronting.texts import builds_of, kept_reference
 
 from paretune.models.handle import folder_digest
+from paretune.targets.device.fingerprint import device
 
 NAME = "model_front"
 BASE = "GenAI builder: int4"
@@ -75,7 +80,7 @@ def main() -> None:
     rows: Rows = whole["rows"]
     variants = chosen(listed, args.only)
     if args.speed:
-        measure_speed(rows, variants, args.model, args.rounds)
+        measure_speed(rows, variants, args.model, args.rounds, again=args.again)
     elif not args.show:
         measure_quality(whole, variants, args.model, again=args.again)
     whole["compared"] = compared(rows, whole["fp32_perplexity"])
@@ -105,9 +110,12 @@ def _kept(listed: list[Variant]) -> dict[str, Any]:
         return {"rows": {}}
     kept: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     rows = {v.title: kept["rows"][v.title] for v in listed if v.title in kept["rows"]}
+    here = kept.get("device", {}).get("fingerprint") == device("local", Path(".")).fingerprint
     for variant in listed:
         if variant.title in rows:
             rows[variant.title]["outside"] = variant.outside
+            if not here:
+                rows[variant.title].pop("token_ms", None)
     return {"text": kept["text"], "fp32_perplexity": kept["fp32_perplexity"], "rows": rows}
 
 
@@ -174,13 +182,20 @@ def _is_of(row: dict[str, Any], variant: Variant) -> bool:
     return "kl_per_token" in row and {k: made_with.get(k) for k in wanted} == wanted
 
 
-def measure_speed(rows: Rows, variants: list[Variant], model: Path, rounds: int) -> None:
-    """Time the variants that run, beside the builder's int4."""
+def measure_speed(
+    rows: Rows, variants: list[Variant], model: Path, rounds: int, *, again: bool
+) -> None:
+    """Time the variants that run, beside the builder's int4, on from the rounds that are there."""
     digest = folder_digest(model)
     folder = builds_of(NAME, digest)
     sequences, *_ = kept_reference(model, digest, _SEQUENCES, folder / "reference")
     (base,) = (v for v in read_variants() if v.title == BASE)
     there = {v.title: v for v in (base, *variants) if _is_of(rows.get(v.title, {}), v)}
+    if again:
+        for name in there:
+            for old in ("token_ms", "no_speed"):
+                rows[name].pop(old, None)
+    there = {name: v for name, v in there.items() if "no_speed" not in rows[name]}
     if BASE not in there:
         raise SystemExit(f"the quality of {BASE} is not measured: run this without --speed first")
     workshop = Workshop(model, folder)
@@ -188,7 +203,10 @@ def measure_speed(rows: Rows, variants: list[Variant], model: Path, rounds: int)
         name: (v.interpreter, v.runtime, workshop.built(v), v.settings())
         for name, v in there.items()
     }
-    found, failed = relative_speeds(asked, BASE, sequences[0][:PROMPT], rounds)
+    packages = {name: each[2] for name, each in asked.items() if there[name].runtime == "genai"}
+    alike = {name: graph_of(folder) for name, folder in packages.items()}
+    kept = {name: [ms / 1000 for ms in rows[name].get("token_ms", ())] for name in asked}
+    found, failed = relative_speeds(asked, BASE, sequences[0][:PROMPT], rounds, alike, kept)
     for name, figures in found.items():
         rows[name] |= figures
         rows[name].pop("no_speed", None)

@@ -7,8 +7,12 @@ import os
 import statistics
 import subprocess
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
+
+import onnx
 
 from paretune.core.resources import usable_cores
 
@@ -52,6 +56,7 @@ def interleaved(
     asked: Mapping[str, tuple[str, str, Path, Mapping[str, Any]]],
     prompt: Sequence[int],
     rounds: int,
+    begun: int = 0,
 ) -> tuple[dict[str, list[float]], dict[str, str]]:
     """Return the seconds of a token in each round, by name, and why others have none.
 
@@ -62,10 +67,11 @@ def interleaved(
         asked: What `probed` is given, by name.
         prompt: Token ids; `PROMPT` of them.
         rounds: How often each is timed.
+        begun: Rounds before these.
     """
     times: dict[str, list[float]] = {name: [] for name in asked}
     failed: dict[str, str] = {}
-    for number in range(rounds):
+    for number in range(begun, begun + rounds):
         for name in list(times)[:: 1 if number % 2 == 0 else -1]:
             try:
                 found = probed(*asked[name], prompt=list(prompt), new=NEW)
@@ -74,7 +80,7 @@ def interleaved(
                 del times[name]
             else:
                 times[name].append(found["token_s"])
-        print(f"round {number + 1} of {rounds}", flush=True)
+        print(f"round {number + 1} of {begun + rounds}", flush=True)
     return times, failed
 
 
@@ -83,6 +89,8 @@ def relative_speeds(
     base: str,
     prompt: Sequence[int],
     rounds: int,
+    alike: Mapping[str, str] = MappingProxyType({}),
+    kept: Mapping[str, Sequence[float]] = MappingProxyType({}),
 ) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
     """Return the `token_figures` of each, by name, and why others have none; see `interleaved`.
 
@@ -91,25 +99,68 @@ def relative_speeds(
         base: The one that speeds are relative to.
         prompt: Token ids; `PROMPT` of them.
         rounds: How often each is timed.
+        alike: What makes builds one program on other numbers, by name: those that share it are
+            timed as one, by the median of each round. A build that is left out is like no other.
+        kept: Seconds of earlier rounds, by name; they count if all have the same number.
 
     Raises:
         SystemExit: The base is not among them, which is told before any is timed, or does not run.
     """
     if base not in asked:
         raise SystemExit(f"{base} is not measured: run this without --speed first")
-    times, failed = interleaved(asked, prompt, rounds)
+    begun = {len(kept.get(name, ())) for name in asked}
+    before = kept if len(begun) == 1 else {}
+    times, failed = interleaved(asked, prompt, rounds, begun.pop() if before else 0)
     if base in failed:
         raise SystemExit(f"{base} does not run: {failed[base]}")
-    return {name: token_figures(each, times[base]) for name, each in times.items()}, failed
+    times = {name: [*before.get(name, ()), *each] for name, each in times.items()}
+    pooled = pooled_by(alike, times)
+    return {
+        name: {
+            **token_figures(pooled[name], pooled[base]),
+            "token_ms": [round(1000 * second, 3) for second in each],
+        }
+        for name, each in times.items()
+    }, failed
+
+
+def graph_of(package: Path) -> str:
+    """Return a digest of a GenAI package's graph and settings, without the values of its weights.
+
+    `paretune.models.structure` also counts the values of norms of fewer than 1,024 elements, which
+    `awq_scaling` changes.
+    """
+    network = onnx.load(package / "model.onnx", load_external_data=False)
+    settings = json.loads((package / "genai_config.json").read_text(encoding="utf-8"))
+    told = json.dumps(settings["model"], sort_keys=True).encode()
+    return sha256(network.graph.SerializeToString(deterministic=True) + told).hexdigest()
+
+
+def pooled_by(
+    alike: Mapping[str, str], times: Mapping[str, Sequence[float]]
+) -> dict[str, list[float]]:
+    """Return for each name the median of each round over all that are alike."""
+    groups: dict[str, list[Sequence[float]]] = {}
+    for name, each in times.items():
+        groups.setdefault(alike.get(name, name), []).append(each)
+    medians = {
+        key: [statistics.median(together) for together in zip(*members, strict=True)]
+        for key, members in groups.items()
+    }
+    return {name: medians[alike.get(name, name)] for name in times}
 
 
 def token_figures(seconds: Sequence[float], base: Sequence[float]) -> dict[str, Any]:
-    """Return a variant's time of a token, and its speed beside the base's, round by round."""
+    """Return a variant's time of a token, and its speed beside the base's, round by round.
+
+    The time is that of the base, divided by the speed: a machine that is slower in some rounds
+    changes both, and orders variants by their ratios.
+    """
     ratios = [own / other for other, own in zip(seconds, base, strict=True)]
+    speed = statistics.median(ratios)
     return {
-        "token_ms": [round(1000 * each, 3) for each in seconds],
-        "token_ms_p50": 1000 * statistics.median(seconds),
-        "speed": statistics.median(ratios),
+        "token_ms_p50": 1000 * statistics.median(base) / speed,
+        "speed": speed,
         "speed_low": min(ratios),
         "speed_high": max(ratios),
     }

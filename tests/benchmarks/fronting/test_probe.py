@@ -8,7 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fronting.making import OURS, Variant, Workshop
-from fronting.measuring import NotRun, interleaved, probed, relative_speeds, token_figures
+from fronting.measuring import (
+    NotRun,
+    graph_of,
+    interleaved,
+    pooled_by,
+    probed,
+    relative_speeds,
+    token_figures,
+)
 from fronting.texts import reference_log_probabilities
 
 from tests.tiny_models import make_tiny_llama
@@ -53,7 +61,37 @@ def test_a_speed_is_that_of_the_base_over_its_own_round_by_round() -> None:
     found = token_figures([0.02, 0.03, 0.04], [0.01, 0.03, 0.01])
     assert found["speed"] == pytest.approx(0.5)
     assert (found["speed_low"], found["speed_high"]) == (0.25, 1.0)
-    assert found["token_ms_p50"] == pytest.approx(30.0)
+    assert found["token_ms_p50"] == pytest.approx(20.0)  # the base's 10 ms at half its speed
+
+
+def test_builds_of_one_graph_have_one_speed() -> None:
+    times = {"a": [1.0, 5.0], "b": [3.0, 1.0], "c": [2.0, 3.0], "d": [7.0, 8.0]}
+    found = pooled_by({"a": "x", "b": "x", "c": "x", "d": "y"}, times)
+    assert found == {"a": [2.0, 3.0], "b": [2.0, 3.0], "c": [2.0, 3.0], "d": [7.0, 8.0]}
+    assert pooled_by({}, times) == times
+
+
+def test_graphs_are_equal_whatever_their_weights_hold(tmp_path: Path) -> None:
+    variants = [
+        Variant(OURS, name, [{"genai": {"precision": "int4", **more}}])
+        for name, more in (("a", {}), ("b", {}), ("c", {"block_size": 64}))
+    ]
+    graphs = [
+        graph_of(Workshop(make_tiny_llama(tmp_path / v.name, seed=seed), tmp_path / "s").built(v))
+        for seed, v in enumerate(variants)
+    ]
+    assert graphs[0] == graphs[1] != graphs[2]
+
+
+def test_rounds_are_added_to_those_that_are_there(package: tuple[Path, Path]) -> None:
+    asked = {name: (sys.executable, "genai", package[0], {}) for name in "ab"}
+    kept = {"a": [1.0, 2.0], "b": [0.5, 1.0]}
+    found, failed = relative_speeds(asked, "a", IDS[0], 1, kept=kept)
+    assert not failed
+    assert found["a"]["token_ms"][:2] == [1000, 2000]
+    assert [len(each["token_ms"]) for each in found.values()] == [3, 3]
+    found, _ = relative_speeds(asked, "a", IDS[0], 1, kept={"a": [1.0, 2.0]})
+    assert [len(each["token_ms"]) for each in found.values()] == [1, 1]
 
 
 def test_a_base_that_is_missing_or_does_not_run_is_refused(tmp_path: Path) -> None:
