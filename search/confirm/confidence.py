@@ -362,8 +362,8 @@ def _needed(question: _Question, examples: int) -> tuple[int | None, str | None]
     if _Answer(question, 1000, 1 / _MAX_TIMES).whole() < SETTLED:
         elsewhere = _Answer(question, 1000, 0.0).whole() < SETTLED
         return None, doubtful if elsewhere else (
-            f"by the measured values it is so near to the edge that {_MAX_TIMES:g} times as many "
-            "examples would not settle it"
+            "by the measured values it is too near to the edge even with "
+            f"{_MAX_TIMES:g} times as many examples"
         )
     low, high = 1.0, 2.0
     while _Answer(question, 1000, 1 / high).whole() < SETTLED:

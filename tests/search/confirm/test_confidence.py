@@ -58,7 +58,7 @@ def test_one_at_the_edge_of_the_tolerance_is_a_coin_that_no_more_examples_settle
     assert 0.3 < found.probability < 0.7
     assert found.examples_needed is None
     assert found.note is not None
-    assert "so near to the edge" in found.note
+    assert "too near to the edge" in found.note
 
 
 def test_more_examples_make_it_surer_as_foreseen() -> None:
