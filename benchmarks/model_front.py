@@ -203,8 +203,7 @@ def measure_speed(
         name: (v.interpreter, v.runtime, workshop.built(v), v.settings())
         for name, v in there.items()
     }
-    packages = {name: each[2] for name, each in asked.items() if there[name].runtime == "genai"}
-    alike = {name: graph_of(folder) for name, folder in packages.items()}
+    alike = {name: graph_of(out) for name, (_, kind, out, _) in asked.items() if kind == "genai"}
     kept = {name: [ms / 1000 for ms in rows[name].get("token_ms", ())] for name in asked}
     found, failed = relative_speeds(asked, BASE, sequences[0][:PROMPT], rounds, alike, kept)
     for name, figures in found.items():

@@ -50,6 +50,7 @@ _WAYS: dict[str, tuple[dict[str, str], bool]] = {
 """Variables of the environment, and whether blocks from 64 KiB on are given back at once."""
 _SETTLED = 4
 """Steps after which a decision, and what it costs, is over."""
+_FIGURES = ("s per step", "of the system", "pages per step", "peak MB")
 
 
 def main() -> None:
@@ -73,22 +74,15 @@ def main() -> None:
                 )
                 print(texts, "|", way, "|", found[texts, way][-1], flush=True)
     rows = [
-        [*key, *(statistics.median(each[name] for each in runs) for name in _FIGURES)]
+        [
+            *key,
+            *(statistics.median(each[name] for each in runs) for name in _FIGURES),
+            f"{sum(each['kept'] for each in runs)} of {len(runs)}",
+        ]
         for key, runs in found.items()
     ]
-    print(
-        table(
-            ("texts", "memory", *_FIGURES, "kept"),
-            [
-                [*row, f"{sum(each['kept'] for each in runs)} of {len(runs)}"]
-                for row, runs in zip(rows, found.values(), strict=True)
-            ],
-        )
-    )
+    print(table(("texts", "memory", *_FIGURES, "kept"), rows))
     print(save("training_pages", {"runs": [[*key, runs] for key, runs in found.items()]}))
-
-
-_FIGURES = ("s per step", "of the system", "pages per step", "peak MB")
 
 
 def in_a_process(

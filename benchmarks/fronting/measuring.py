@@ -108,12 +108,12 @@ def relative_speeds(
     """
     if base not in asked:
         raise SystemExit(f"{base} is not measured: run this without --speed first")
-    begun = {len(kept.get(name, ())) for name in asked}
-    before = kept if len(begun) == 1 else {}
-    times, failed = interleaved(asked, prompt, rounds, begun.pop() if before else 0)
+    if len({len(kept.get(name, ())) for name in asked}) > 1:
+        kept = {}
+    times, failed = interleaved(asked, prompt, rounds, len(kept.get(base, ())))
     if base in failed:
         raise SystemExit(f"{base} does not run: {failed[base]}")
-    times = {name: [*before.get(name, ()), *each] for name, each in times.items()}
+    times = {name: [*kept.get(name, ()), *each] for name, each in times.items()}
     pooled = pooled_by(alike, times)
     return {
         name: {

@@ -67,9 +67,9 @@ def train(
     state = _state_to_continue(context.checkpoints, lengths(params, len(rows))[1], network)
     # The libraries compute in another order: the one that the training began with goes on.
     gain = None if state is None else (lambda: math.inf if state.one_dnn else 0.0)
-    with quickest_products(gain) as one_dnn, memory_pages() as pages:
+    with quickest_products(gain) as one_dnn:
         return _train(
-            name, network, rows, held_out, params, context, state, rounding, pages, one_dnn=one_dnn
+            name, network, rows, held_out, params, context, state, rounding, one_dnn=one_dnn
         )
 
 
@@ -82,7 +82,6 @@ def _train(
     context: Context,
     state: TrainingState | None,
     rounding: Rounding | None,
-    pages: MemoryPages | None,
     *,
     one_dnn: bool,
 ) -> Course:
@@ -117,16 +116,16 @@ def _train(
         callbacks=[_Watch(name, params, course, context.progress, best, stops=len(stays) > 1)],
     )
     trainer.remove_callback(PrinterCallback)
-    if pages is not None and not torch.cuda.is_available():
-        trainer.add_callback(
-            _Pages(pages, lambda step, note: context.progress(Progress(name, step, stop, note)))
-        )
     if state is not None and course.done:
         state.set_weights(network)
         trainer.state = TrainerState.load_from_json(str(state.folder / TRAINER_STATE))
     else:
-        with checkpoints.ending() as ending:
+        with checkpoints.ending() as ending, memory_pages() as pages:
             trainer.add_callback(_Saving(course, checkpoints, stays, ending))
+            if pages is not None and not torch.cuda.is_available():
+                trainer.add_callback(
+                    _Pages(pages, lambda at, note: context.progress(Progress(name, at, stop, note)))
+                )
             trainer.train(resume_from_checkpoint=None if state is None else str(state.folder))
     if held_out and (not course.losses.held_out or course.losses.held_out[-1][0] != course.step):
         ended = course.ended

@@ -173,18 +173,17 @@ def test_patterns_that_say_the_same_are_no_other_grid() -> None:
 @pytest.mark.parametrize(
     ("node", "bits", "fits"),
     [
-        ("mlp/gate_proj", 4, True),
-        ("mlp/gate_proj", 8, False),
-        ("mlp/down_proj", 4, False),
-        ("attn/o_proj", 4, True),
-        ("attn/q_proj", 4, False),  # query, key and value would be apart
-        ("mlp/down_proj", 8, False),
+        ("5/mlp/gate_proj", 4, True),
+        ("5/mlp/gate_proj", 8, False),
+        ("5/mlp/down_proj", 4, False),
+        ("5/attn/o_proj", 4, True),
+        ("5/attn/q_proj", 4, False),  # query, key and value would be apart
+        ("5/mlp/down_proj", 8, False),
         ("0/mlp/down_proj", 8, True),  # mixed in any model
     ],
 )
 def test_a_node_that_has_its_bits_anyway_is_no_other_grid(node: str, bits: int, fits: bool) -> None:
-    place = node if node.startswith("0/") else f"5/{node}"
-    nodes = {f"/model/layers.{place}/MatMul": bits}
+    nodes = {f"/model/layers.{node}/MatMul": bits}
     params = {"quantize_for": {"mixed_layers": True, "nodes": nodes}}
     build = _genai(precision="int4", matmul_mixed_precision="mixed_layers:int8")
     assert (Lora().look_ahead(params, build) == params) is fits
