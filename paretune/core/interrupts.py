@@ -23,6 +23,7 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from logging import LogRecord
     from types import FrameType
 
 INTERRUPTED = 130
@@ -144,6 +145,7 @@ def _on_signal(number: int, frame: "FrameType | None") -> None:
         return
     _State.deferred = False
     _State.raised += 1
+    _keep_out_of_logs()
     raise KeyboardInterrupt
 
 
@@ -154,6 +156,24 @@ def _imports(frame: "FrameType | None") -> bool:
             return True
         frame = frame.f_back
     return False
+
+
+def _keep_out_of_logs() -> None:
+    """Have no library log the interrupt as an error of its own, before it raises it again.
+
+    SQLAlchemy's pool does so: a traceback would stand above the one line.
+    """
+    logging = sys.modules.get("logging")
+    if logging is None:
+        return
+    for handler in (logging.lastResort, *logging.root.handlers):
+        if handler is not None:
+            handler.addFilter(_logs_something_else)
+
+
+def _logs_something_else(record: "LogRecord") -> bool:
+    kind = record.exc_info[0] if record.exc_info else None
+    return kind is None or not issubclass(kind, KeyboardInterrupt)
 
 
 def _unraisable(unraisable: "sys.UnraisableHookArgs") -> None:

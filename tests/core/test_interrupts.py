@@ -166,6 +166,41 @@ def test_one_that_a_destructor_swallows_comes_again(tmp_path: Path) -> None:
     assert (seen.stdout, seen.stderr) == ("came all the same\n", "")
 
 
+LOGGED = """
+import os, signal, sys
+sys.argv = ["paretune"]
+from paretune.core import interrupts
+interrupts.install()
+interrupts.at_stake()
+import sqlalchemy
+engine = sqlalchemy.create_engine("sqlite://")
+@sqlalchemy.event.listens_for(engine, "reset")
+def sent_while_a_connection_goes_back(*_):
+    os.kill(os.getpid(), signal.SIGINT)
+    for _ in range(100):
+        pass
+try:
+    engine.connect().close()
+except KeyboardInterrupt:
+    sqlalchemy.log.rootlogger.error("an error of its own is logged")
+    print("came")
+"""
+
+
+def test_no_library_logs_it_as_an_error_of_its_own(tmp_path: Path) -> None:
+    """SQLAlchemy's pool logs what breaks off its reset, with a traceback."""
+    seen = subprocess.run(
+        [sys.executable, "-c", LOGGED],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (seen.stdout, seen.stderr) == ("came\n", "an error of its own is logged\n")
+
+
 def test_as_a_library_signals_are_the_callers() -> None:
     code = "import signal; before = signal.getsignal(signal.SIGTERM); import paretune.api; "
     code += "assert signal.getsignal(signal.SIGTERM) is before; "
