@@ -3,9 +3,9 @@
 LoRA of ten steps (or ``--steps``) on texts joined to 2048 tokens, merge, GenAI int4: the same
 model, data and settings on both sides, in fp32, one after the other. Olive runs in the environment
 that ``benchmarks/peers/olive.sh`` makes. What is compared: wall time of the whole command, peak
-memory of its tree of processes, and the loss of each step. Ours runs four times: as the page has
-it; with ``gradient_checkpointing: selective``, which computes the same in less memory; with
-``dtype: auto`` beside that, which trains in bf16 where that is faster and the loss stays the same;
+memory of its tree of processes, and the loss of each step. Ours runs in several ways: as the page
+has it; with ``dtype: auto``, which trains in bf16 where that is faster and the loss stays the same;
+with ``gradient_checkpointing: selective``, which computes the same in less memory, and with both;
 and with as many tokens a step in texts that do not see each other, which is another training.
 """
 
@@ -45,6 +45,7 @@ _QUIET = {
 
 _WAYS: dict[str, dict[str, Any]] = {
     "paretune": {},
+    "paretune, auto": {"dtype": "auto"},
     "paretune, selective": {"gradient_checkpointing": "selective"},
     "paretune, selective, auto": {"gradient_checkpointing": "selective", "dtype": "auto"},
     "paretune, selective, texts apart": {

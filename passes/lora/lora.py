@@ -95,7 +95,7 @@ class Lora(TrainsAdapter):
     """Fine-tunes a low-rank adapter (LoRA, DoRA) on a data set."""
 
     name = "lora"
-    version = 5
+    version = 6
     Params = LoraParams
     packages = ("torch", "transformers", "peft", "accelerate")
 

@@ -50,7 +50,7 @@ class QLora(TrainsAdapter):
     """Fine-tunes a low-rank adapter on a quantized base (QLoRA)."""
 
     name = "qlora"
-    version = 4
+    version = 5
     Params = QLoraParams
     packages = (*Lora.packages, "bitsandbytes")
 

@@ -17,6 +17,8 @@ from typing import Any
 import torch
 from torch.utils.checkpoint import CheckpointPolicy, create_selective_checkpoint_contexts
 
+from paretune.passes.lora import quick_dropout  # noqa: F401 - it defines an operation
+
 _aten = torch.ops.aten
 _ATTENTION = frozenset(
     {
@@ -26,12 +28,13 @@ _ATTENTION = frozenset(
         _aten._scaled_dot_product_cudnn_attention.default,
     }
 )
+_KEPT = _ATTENTION | {torch.ops.paretune.keep_mask.default}
 # Products over fewer numbers than this are an adapter's way back up, and cheap.
 _LONG_SUM = 256
 
 
 def _policy(context: Any, operation: Any, *args: Any, **kwargs: Any) -> CheckpointPolicy:
-    if operation in _ATTENTION:
+    if operation in _KEPT:
         return CheckpointPolicy.MUST_SAVE
     if operation is _aten.mm.default and args[0].shape[-1] >= _LONG_SUM:
         return CheckpointPolicy.MUST_SAVE

@@ -99,7 +99,7 @@ def _fine_tune(
         params = params.model_copy(update={"dtype": dtype})
         context.progress(Progress(name, 0, 0, f"{dtype}: {reason}"))
         precision = {"dtype": dtype}  # the reason is in the log: a continued training has another
-    adapted = _adapted(load(params), params)
+    adapted = _adapted(load(params), params, device)
     if next(adapted.parameters()).device.type != device:
         adapted.to(device)  # not later: what is rounded, and a checkpoint's fit, go by the place
     rounding = None
@@ -114,10 +114,12 @@ def _fine_tune(
     context.details.update(_details(record, course.losses))
 
 
-def _adapted(network: Any, params: LoraParams) -> Any:
-    """Return a network with an untrained adapter."""
+def _adapted(network: Any, params: LoraParams, device: str) -> Any:
+    """Return a network with an untrained adapter, to be trained on a kind of device."""
     from peft import LoraConfig, get_peft_model
     from transformers import set_seed
+
+    from paretune.passes.lora.quick_dropout import draw_quickly
 
     _require_modules(network, params.target_modules)
     set_seed(params.seed)
@@ -130,7 +132,10 @@ def _adapted(network: Any, params: LoraParams) -> Any:
         use_dora=params.use_dora,
         use_rslora=params.use_rslora,
     )
-    return get_peft_model(network, config)
+    adapted = get_peft_model(network, config)
+    if device == "cpu":
+        draw_quickly(adapted)
+    return adapted
 
 
 def _settled(
@@ -153,7 +158,7 @@ def _settled(
 
     def held_in(dtype: Dtype) -> Any:
         settled = params.model_copy(update={"dtype": dtype})
-        return _adapted(load(settled), settled)
+        return _adapted(load(settled), settled, device)
 
     with quickest_products():
         return choose(held_in, rows, lambda network: collator(params, network), device)

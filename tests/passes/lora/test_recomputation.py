@@ -18,11 +18,13 @@ def _counts(model: Model, checkpointing: dict[str, Any] | None) -> tuple[dict[st
     from torch.utils._python_dispatch import TorchDispatchMode
     from transformers import AutoModelForCausalLM
 
+    from paretune.passes.lora.quick_dropout import draw_quickly
+
     seen = {"product": 0, "attention": 0, "activation": 0, "dropout": 0}
     kinds = {
         "aten.mm.default": "product",
         "aten.silu.default": "activation",
-        "aten.bernoulli_.float": "dropout",
+        "paretune.keep_mask.default": "dropout",
         "aten._scaled_dot_product_flash_attention_for_cpu.default": "attention",
     }
 
@@ -47,6 +49,7 @@ def _counts(model: Model, checkpointing: dict[str, Any] | None) -> tuple[dict[st
         target_modules="all-linear",
     )
     network = get_peft_model(network, config).train()
+    draw_quickly(network)
     network.enable_input_require_grads()  # as checkpointing does: the same products in each case
     if checkpointing is not None:
         network.activation_checkpointing_enable(
@@ -59,7 +62,7 @@ def _counts(model: Model, checkpointing: dict[str, Any] | None) -> tuple[dict[st
     return seen, [p.grad for p in network.parameters() if p.requires_grad]
 
 
-def test_products_and_attention_once_the_rest_twice(
+def test_products_attention_and_masks_once_the_rest_twice(
     tiny: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import torch
@@ -67,10 +70,11 @@ def test_products_and_attention_once_the_rest_twice(
     monkeypatch.setattr(recomputation, "_LONG_SUM", 16)  # the tiny model's layers are 64 wide
     plain, gradients = _counts(tiny, None)
     chosen, same = _counts(tiny, {"context_fn": keep_products})
-    full, _ = _counts(tiny, {})
+    full, again = _counts(tiny, {})
     assert chosen["product"] == plain["product"] < full["product"]
     assert chosen["attention"] == plain["attention"] < full["attention"]
     assert chosen["activation"] == 2 * plain["activation"]
-    assert chosen["dropout"] == full["dropout"] > plain["dropout"]
-    for one, other in zip(gradients, same, strict=True):
-        torch.testing.assert_close(one, other)  # dropout's numbers are drawn again the same
+    assert chosen["dropout"] == plain["dropout"] < full["dropout"]
+    for found in (same, again):
+        for one, other in zip(gradients, found, strict=True):
+            torch.testing.assert_close(one, other)  # masks are kept, or drawn again the same
