@@ -2,8 +2,8 @@
 
 PyTorch draws a number of its own generator for each element, in one thread: with adapters on
 attention that took a fifth of a training step. Here 16 bits decide on an element. They come from
-NumPy's SFC64, which each mask seeds anew from PyTorch's generator: the same state of that one gives
-the same mask, so that a training which continues draws what it would have drawn.
+NumPy's SFC64, seeded for each mask with a number of PyTorch's generator: the same state of that one
+gives the same mask, so that a training which continues draws what it would have drawn.
 
 A mask is the result of an operation of its own, so that whatever computes activations twice can
 keep it (`recomputation`), and it takes one byte per element until the backward pass.
