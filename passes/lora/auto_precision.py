@@ -8,6 +8,7 @@ examples that will be trained.
 from __future__ import annotations
 
 import gc
+import statistics
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -27,6 +28,10 @@ _COMPARED_TOKENS = 1024
 _REPEATS = 2
 _LEAST_GAIN = 1.1
 """How many times as fast bf16 must be; noise must not choose."""
+_UNCLEAR = (0.8, 1.5)
+"""Ratios of two measurements between which a machine's changing speed could decide."""
+_ROUNDS = 3
+"""Measurements in turns whose median decides then."""
 _SAME_LOSS = 0.01
 """Nats per token by which the loss may differ."""
 
@@ -44,13 +49,28 @@ class Seen:
     loss: float
 
 
-def decided(fp32: Seen, bf16: Seen) -> tuple[Dtype, str]:
-    """Return the precision to train in, and why."""
-    if not fp32.seconds >= _LEAST_GAIN * bf16.seconds:
+def decided(rounds: Sequence[tuple[Seen, Seen]]) -> tuple[Dtype, str]:
+    """Return the precision to train in, and why.
+
+    Args:
+        rounds: What was measured in fp32 and in bf16, one after the other; at least one.
+    """
+    fp32, bf16 = rounds[0]
+    if not statistics.median(map(_gain, rounds)) >= _LEAST_GAIN:
         return "fp32", "bf16 is not faster on this device"
     if not abs(bf16.loss - fp32.loss) <= _SAME_LOSS:
         return "fp32", f"bf16 changes the loss by more than {_SAME_LOSS}"
     return "bf16", f"bf16 is faster on this device and changes the loss by at most {_SAME_LOSS}"
+
+
+def _gain(round_: tuple[Seen, Seen]) -> float:
+    fp32, bf16 = round_
+    return fp32.seconds / bf16.seconds
+
+
+def _is_clear(rounds: Sequence[tuple[Seen, Seen]]) -> bool:
+    least, most = _UNCLEAR
+    return not least < _gain(rounds[0]) < most
 
 
 def choose(
@@ -62,7 +82,8 @@ def choose(
     """Measure a step and the loss in both precisions; returns the one to train in, and why.
 
     One network is in memory at a time. Where a single product tells that bf16 is not faster, no
-    network is loaded.
+    network is loaded. Where the first two times are near each other, both are measured again, in
+    turns: a machine that others share is slower for minutes.
 
     Args:
         load: Returns the network with its adapter, held in a precision.
@@ -72,15 +93,18 @@ def choose(
     """
     if _LEAST_GAIN * slowness("bf16", device) > 1.0:
         return "fp32", "bf16 is not faster on this device"
-    fp32 = _measured(load, "fp32", rows, collator, device)
-    gc.collect()  # a network is a cycle
-    bf16 = _measured(load, "bf16", rows, collator, device)
-    gc.collect()
-    print(
-        f"dtype auto: a step takes {fp32.seconds:.3g} s in fp32 and {bf16.seconds:.3g} s in bf16; "
-        f"loss {fp32.loss:.4f} and {bf16.loss:.4f}"
-    )
-    return decided(fp32, bf16)
+    rounds = list[tuple[Seen, Seen]]()
+    while not rounds or (len(rounds) < _ROUNDS and not _is_clear(rounds)):
+        fp32 = _measured(load, "fp32", rows, collator, device)
+        gc.collect()  # a network is a cycle
+        bf16 = _measured(load, "bf16", rows, collator, device)
+        gc.collect()
+        print(
+            f"dtype auto: a step takes {fp32.seconds:.3g} s in fp32 and {bf16.seconds:.3g} s in "
+            f"bf16; loss {fp32.loss:.4f} and {bf16.loss:.4f}"
+        )
+        rounds.append((fp32, bf16))
+    return decided(rounds)
 
 
 def _measured(

@@ -76,9 +76,35 @@ def faster(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     ],
 )
 def test_it_must_be_faster_and_the_same(fp32: Seen, bf16: Seen, dtype: str, why: str) -> None:
-    found, reason = decided(fp32, bf16)
+    found, reason = decided([(fp32, bf16)])
     assert found == dtype
     assert why in reason
+
+
+@pytest.mark.parametrize(
+    ("seconds", "dtype"),
+    [
+        ([(1.0, 0.5)], "bf16"),
+        ([(1.0, 1.5)], "fp32"),
+        ([(1.0, 0.95), (1.0, 0.6), (1.0, 0.7)], "bf16"),  # the machine was slow for a while
+        ([(1.0, 0.7), (1.0, 0.95), (1.0, 0.98)], "fp32"),
+    ],
+    ids=str,
+)
+def test_times_that_are_near_each_other_are_measured_again_in_turns(
+    monkeypatch: pytest.MonkeyPatch, seconds: list[tuple[float, float]], dtype: str
+) -> None:
+    asked: list[str] = []
+
+    def seen(load: Any, precision: str, *_: Any) -> Seen:
+        asked.append(precision)
+        return Seen(seconds[(len(asked) - 1) // 2][precision == "bf16"], 2.0)
+
+    monkeypatch.setattr(auto_precision, "slowness", lambda *_: 0.5)
+    monkeypatch.setattr(auto_precision, "_measured", seen)
+    found, _ = auto_precision.choose(pytest.fail, [Row((1, 2, 3), 1)], pytest.fail)
+    assert found == dtype
+    assert asked == ["fp32", "bf16"] * len(seconds)
 
 
 @pytest.mark.parametrize(("gain", "dtype"), [(2.0, "bf16"), (1.0, "fp32")])
