@@ -28,10 +28,10 @@ _COMPARED_TOKENS = 1024
 _REPEATS = 2
 _LEAST_GAIN = 1.1
 """How many times as fast bf16 must be; noise must not choose."""
-_UNCLEAR = (0.8, 1.5)
+_UNCLEAR = (0.9, 1.25)
 """Ratios of two measurements between which a machine's changing speed could decide."""
 _ROUNDS = 3
-"""Measurements in turns whose median decides then."""
+"""Interleaved measurements whose median decides then."""
 _SAME_LOSS = 0.01
 """Nats per token by which the loss may differ."""
 
@@ -82,8 +82,8 @@ def choose(
     """Measure a step and the loss in both precisions; returns the one to train in, and why.
 
     One network is in memory at a time. Where a single product tells that bf16 is not faster, no
-    network is loaded. Where the first two times are near each other, both are measured again, in
-    turns: a machine that others share is slower for minutes.
+    network is loaded. Where the first two times are near each other, more of both are taken,
+    interleaved: a machine that others share is slower for minutes.
 
     Args:
         load: Returns the network with its adapter, held in a precision.

@@ -87,7 +87,7 @@ def test_it_must_be_faster_and_the_same(fp32: Seen, bf16: Seen, dtype: str, why:
         ([(1.0, 0.5)], "bf16"),
         ([(1.0, 1.5)], "fp32"),
         ([(1.0, 0.95), (1.0, 0.6), (1.0, 0.7)], "bf16"),  # the machine was slow for a while
-        ([(1.0, 0.7), (1.0, 0.95), (1.0, 0.98)], "fp32"),
+        ([(1.0, 0.85), (1.0, 0.95), (1.0, 0.98)], "fp32"),
     ],
     ids=str,
 )

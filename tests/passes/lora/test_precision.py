@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from paretune.core.progress import Progress
 from paretune.passes.lora import precision as training_precision
 from paretune.passes.lora.lora import Lora, LoraParams
 from paretune.passes.lora.precision import precision_note, slowness
-from tests.pass_bench import Bench
+from tests.pass_bench import Bench, tone_data
 
 # peft 0.21 asks for a property that transformers 5.23 renamed.
 pytestmark = pytest.mark.filterwarnings(
@@ -92,3 +93,31 @@ def test_fp16_needs_a_gpu() -> None:
     params, info = LoraParams(train="t", dtype="fp16"), ModelInfo(ModelKind.HF)
     assert "needs a GPU" in (Lora().check(info, params, TargetInfo("local"), "cpu") or "")
     assert Lora().check(info, params, TargetInfo("local", gpus=("H100",)), "cpu") is None
+
+
+def _loss_in_fp32(model: Model, adapter: Path) -> float:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from paretune.models.adapted import load_adapted
+
+    network = AutoModelForCausalLM.from_pretrained(model.path, dtype=torch.float32)
+    network = load_adapted(network, adapter).eval()
+    tokenizer = AutoTokenizer.from_pretrained(model.path)
+    losses = []
+    for example in tone_data(8).examples:
+        ids = torch.tensor([tokenizer(example.prompt + example.answer)["input_ids"]])
+        with torch.no_grad():
+            losses.append(float(network(ids, labels=ids).loss))
+    return sum(losses) / len(losses)
+
+
+def test_a_training_in_bf16_is_as_good_as_one_in_fp32(bench: Bench, tiny: Model) -> None:
+    """Whatever losses it shows: its weights are compared, computed with in fp32."""
+    params = {**FAST, "max_steps": 20, "learning_rate": 1e-2, "loss_on": "all", "dropout": 0.1}
+    begun = bench.run(Lora(), tiny, {**params, "max_steps": 1, "learning_rate": 1e-12}, "begun")
+    fp32 = bench.run(Lora(), tiny, params, "fp32")
+    bf16 = bench.run(Lora(), tiny, {**params, "dtype": "bf16"}, "bf16")
+    before, one, other = (_loss_in_fp32(tiny, folder) for folder in (begun, fp32, bf16))
+    assert one < before - 0.5
+    assert abs(other - one) < 0.1 * (before - one)
