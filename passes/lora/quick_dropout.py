@@ -22,7 +22,7 @@ _PER_DRAW = 4
 """Elements that 64 bits decide on."""
 
 
-@torch.library.custom_op("paretune::keep_mask", mutates_args=())  # type: ignore[misc]
+@torch.library.custom_op("paretune::keep_mask", mutates_args=())  # type: ignore[untyped-decorator]
 def keep_mask(like: torch.Tensor, dropped: int) -> torch.Tensor:
     """Return which elements are kept, as ones and zeros (uint8) in the shape of ``like``.
 
@@ -51,7 +51,7 @@ class _Dropped(torch.autograd.Function):  # type: ignore[misc]
         return outer.mul(mask.to(outer.dtype)).mul_(ctx.scale), None, None
 
 
-class QuickDropout(torch.nn.Module):
+class QuickDropout(torch.nn.Module):  # type: ignore[misc]
     """`torch.nn.Dropout` with other random numbers.
 
     Args:
