@@ -186,7 +186,7 @@ class LoraParams(declared.Params):
         False,
         "true: compute activations twice instead of keeping them: far less memory, a third "
         "slower. selective: keep the results of matrix products and attention, compute the rest "
-        "twice: a third less memory, a tenth slower.",
+        "twice: a fifth less memory, a tenth to a third slower.",
     )
     eval_data: str | None = parameter(
         None,
