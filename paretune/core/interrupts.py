@@ -166,7 +166,9 @@ def _keep_out_of_logs() -> None:
     logging = sys.modules.get("logging")
     if logging is None:
         return
-    for handler in (logging.lastResort, *logging.root.handlers):
+    loggers = (logging.root, *list(logging.root.manager.loggerDict.values()))
+    handlers = [one for each in loggers for one in getattr(each, "handlers", ())]
+    for handler in (*handlers, logging.lastResort):
         if handler is not None:
             handler.addFilter(_logs_something_else)
 

@@ -166,13 +166,15 @@ def test_one_that_a_destructor_swallows_comes_again(tmp_path: Path) -> None:
     assert (seen.stdout, seen.stderr) == ("came all the same\n", "")
 
 
+_LOGGERS = ("sqlalchemy", "sqlalchemy.pool")
 LOGGED = """
 import os, signal, sys
 sys.argv = ["paretune"]
 from paretune.core import interrupts
 interrupts.install()
 interrupts.at_stake()
-import sqlalchemy
+import logging, sqlalchemy
+%s
 engine = sqlalchemy.create_engine("sqlite://")
 @sqlalchemy.event.listens_for(engine, "reset")
 def sent_while_a_connection_goes_back(*_):
@@ -182,15 +184,20 @@ def sent_while_a_connection_goes_back(*_):
 try:
     engine.connect().close()
 except KeyboardInterrupt:
-    sqlalchemy.log.rootlogger.error("an error of its own is logged")
+    logging.getLogger("sqlalchemy.pool").error("an error of its own is logged")
     print("came")
 """
 
 
-def test_no_library_logs_it_as_an_error_of_its_own(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "handler",
+    ["", "logging.basicConfig(format='%(message)s')"]
+    + [f"logging.getLogger({name!r}).addHandler(logging.StreamHandler())" for name in _LOGGERS],
+)
+def test_no_library_logs_it_as_an_error_of_its_own(tmp_path: Path, handler: str) -> None:
     """SQLAlchemy's pool logs what breaks off its reset, with a traceback."""
     seen = subprocess.run(
-        [sys.executable, "-c", LOGGED],
+        [sys.executable, "-c", LOGGED % handler],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         cwd=tmp_path,
         capture_output=True,
