@@ -68,11 +68,6 @@ def _gain(round_: tuple[Seen, Seen]) -> float:
     return fp32.seconds / bf16.seconds
 
 
-def _is_clear(rounds: Sequence[tuple[Seen, Seen]]) -> bool:
-    least, most = _UNCLEAR
-    return not least < _gain(rounds[0]) < most
-
-
 def choose(
     load: Callable[[Dtype], Any],
     rows: Sequence[Row],
@@ -93,18 +88,29 @@ def choose(
     """
     if _LEAST_GAIN * slowness("bf16", device) > 1.0:
         return "fp32", "bf16 is not faster on this device"
-    rounds = list[tuple[Seen, Seen]]()
-    while not rounds or (len(rounds) < _ROUNDS and not _is_clear(rounds)):
-        fp32 = _measured(load, "fp32", rows, collator, device)
-        gc.collect()  # a network is a cycle
-        bf16 = _measured(load, "bf16", rows, collator, device)
-        gc.collect()
-        print(
-            f"dtype auto: a step takes {fp32.seconds:.3g} s in fp32 and {bf16.seconds:.3g} s in "
-            f"bf16; loss {fp32.loss:.4f} and {bf16.loss:.4f}"
-        )
-        rounds.append((fp32, bf16))
+    rounds = [_round(load, rows, collator, device)]
+    least, most = _UNCLEAR
+    if least < _gain(rounds[0]) < most:
+        rounds += [_round(load, rows, collator, device) for _ in range(_ROUNDS - 1)]
     return decided(rounds)
+
+
+def _round(
+    load: Callable[[Dtype], Any],
+    rows: Sequence[Row],
+    collator: Callable[[Any], Callable[[Sequence[Row]], Batch]],
+    device: str,
+) -> tuple[Seen, Seen]:
+    """Return what is measured in fp32, then in bf16."""
+    fp32 = _measured(load, "fp32", rows, collator, device)
+    gc.collect()  # a network is a cycle
+    bf16 = _measured(load, "bf16", rows, collator, device)
+    gc.collect()
+    print(
+        f"dtype auto: a step takes {fp32.seconds:.3g} s in fp32 and {bf16.seconds:.3g} s in bf16; "
+        f"loss {fp32.loss:.4f} and {bf16.loss:.4f}"
+    )
+    return fp32, bf16
 
 
 def _measured(

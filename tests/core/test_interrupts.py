@@ -153,16 +153,21 @@ except KeyboardInterrupt:
 """
 
 
-def test_one_that_a_destructor_swallows_comes_again(tmp_path: Path) -> None:
-    seen = subprocess.run(
-        [sys.executable, "-c", SWALLOWED],
+def _ran(code: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run code of its own in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-c", code],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        cwd=tmp_path,
+        cwd=cwd,
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
+
+
+def test_one_that_a_destructor_swallows_comes_again(tmp_path: Path) -> None:
+    seen = _ran(SWALLOWED, tmp_path)
     assert (seen.stdout, seen.stderr) == ("came all the same\n", "")
 
 
@@ -196,15 +201,7 @@ except KeyboardInterrupt:
 )
 def test_no_library_logs_it_as_an_error_of_its_own(tmp_path: Path, handler: str) -> None:
     """SQLAlchemy's pool logs what breaks off its reset, with a traceback."""
-    seen = subprocess.run(
-        [sys.executable, "-c", LOGGED % handler],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    seen = _ran(LOGGED % handler, tmp_path)
     assert (seen.stdout, seen.stderr) == ("came\n", "an error of its own is logged\n")
 
 
